@@ -1,0 +1,61 @@
+"""The workbench: the loop of a Kaggle competition, from Python.
+
+>>> import workbench as wb                          # doctest: +SKIP
+>>> flights = wb.competition("flights")             # doctest: +SKIP
+>>> flights.run(3).score                            # doctest: +SKIP
+0.74
+
+The public names are those in `__all__`; each is loaded when it is first used, so that importing the package costs
+nothing and inference needs only polars, numpy and lightgbm.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.errors import WorkbenchError
+    from workbench.features import ROW, feature, target_mean
+    from workbench.library import (
+        OpenCompetition,
+        competition,
+        doctor,
+        fetch,
+        init,
+        rebuild_ledger,
+        rehearse,
+        workspace,
+    )
+
+__all__ = [
+    "ROW",
+    "OpenCompetition",
+    "WorkbenchError",
+    "competition",
+    "doctor",
+    "feature",
+    "fetch",
+    "init",
+    "rebuild_ledger",
+    "rehearse",
+    "target_mean",
+    "workspace",
+]
+
+_HOMES = {
+    "WorkbenchError": "workbench.errors",
+    "ROW": "workbench.features",
+    "feature": "workbench.features",
+    "target_mean": "workbench.features",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, "workbench.library")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,324 @@
+"""Content keys, atomic files, locks, and a store of Parquet blocks.
+
+What is written here is either whole or not there at all: a temporary file in the target's own folder, flushed to disk,
+then renamed over the name. A process killed at any moment leaves at most a ``*.tmp`` file, which nothing reads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import struct
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import BusyError, DamagedError, storage_errors
+
+__all__ = [
+    "Block",
+    "Store",
+    "atomic",
+    "content_key",
+    "file_sha256",
+    "is_locked",
+    "lock",
+    "read_json",
+    "sweep",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+
+# ------------------------------------------------------------------------------------------------------------- keys
+
+
+def content_key(*parts: Any) -> str:
+    """Return a hex key of 32 digits that differs where the parts differ, in value or in type.
+
+    Parameters
+    ----------
+    *parts : None, bool, int, float, str, bytes, or tuples, lists and dicts of them
+        Dicts are compared without regard to their order.
+
+    Raises
+    ------
+    TypeError
+        For any other type: a silent collision would be worse.
+
+    Examples
+    --------
+    >>> content_key(1) == content_key(1.0), content_key("1") == content_key(1)
+    (False, False)
+    >>> content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
+    True
+    """
+    digest = hashlib.sha256()
+    _feed(digest, parts)
+    return digest.hexdigest()[:32]
+
+
+def _feed(digest: Any, value: Any) -> None:
+    # Every value goes in with its type and its length, so that no two different values give the same bytes.
+    if value is None or isinstance(value, bool):
+        digest.update(f"c{value};".encode())
+    elif isinstance(value, int):
+        digest.update(f"i{value};".encode())
+    elif isinstance(value, float):
+        digest.update(b"f" + struct.pack("<d", value))
+    elif isinstance(value, str | bytes):
+        raw = value.encode() if isinstance(value, str) else value
+        digest.update(f"{'s' if isinstance(value, str) else 'b'}{len(raw)}:".encode() + raw)
+    elif isinstance(value, list | tuple):
+        digest.update(f"l{len(value)}:".encode())
+        for item in value:
+            _feed(digest, item)
+    elif isinstance(value, dict):
+        digest.update(f"d{len(value)}:".encode())
+        for key in sorted(value, key=repr):
+            _feed(digest, key)
+            _feed(digest, value[key])
+    else:
+        raise TypeError(f"a {type(value).__name__} has no content key: {value!r}")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------ atomic files
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the folder of `path`; rename it to `path` if the block ends without an exception.
+
+    The folder is made where it is missing. After the block the file's bytes are on the disk before the name is.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full or the folder can't be written; `path` is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    with storage_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _fsync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _fsync_folder(folder: Path) -> None:
+    # The rename itself lives in the folder; without this a power cut can undo it.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; see `atomic`."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all; see `atomic`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document, whole or not at all; NaN and infinity are refused with ValueError."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document.
+
+    Raises
+    ------
+    DamagedError
+        When the file is not JSON.
+    FileNotFoundError
+        When it is not there.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as exc:
+        raise DamagedError(f"{path} is damaged: it is not a JSON document ({exc})") from exc
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in `folder`: ``*.tmp`` files whose process is gone."""
+    for path in folder.glob(".*.tmp"):
+        pid = path.name.rsplit(".", 2)[-2].partition("-")[0]
+        if not (pid.isdigit() and Path(f"/proc/{pid}").exists() and int(pid) != os.getpid()):
+            path.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- locks
+
+
+@contextmanager
+def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path` for the length of the block.
+
+    The system lets the lock go when the process ends, however it ends: there is no stale lock to remove.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's file; it stays behind, empty of meaning.
+    what : str
+        What is locked, for the message: "experiment 12".
+    wait : bool
+        Wait for the other process instead of raising.
+
+    Raises
+    ------
+    BusyError
+        When another process holds it; the message says which and since when.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise BusyError(f"{what} is in use by {_holder(path)}", hint="wait for it, or stop that process") from None
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat("T", "seconds"),
+        }
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_bytes())
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether another process (or another part of this one) holds the lock on `path`."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+# ------------------------------------------------------------------------------------------------------------- store
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stored Parquet file and what was noted beside it: `note` holds what the writer gave."""
+
+    path: Path
+    note: dict[str, Any]
+
+
+class Store:
+    """Parquet blocks by content key, in one folder, kept under a size; the least recently used go first.
+
+    A block is two files, ``<key>.parquet`` and ``<key>.json``; the second, with the first's size and SHA-256, is
+    written last and makes the block count. A block whose bytes are not what was noted is treated as missing.
+
+    Parameters
+    ----------
+    folder : Path
+        Made at the first write.
+    max_bytes : int
+        What the store may hold after a write; the block just written always stays.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = 50 * 2**30) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+
+    def get(self, key: str) -> Block | None:
+        """Return the block, or None where there is none or its bytes are not what was written."""
+        path, note_path = self._paths(key)
+        try:
+            note = read_json(note_path)
+            stat = path.stat()
+            # The hash is taken again only where size or time say that someone touched the file: hashing
+            # gigabytes at every run would cost more than it protects.
+            fresh = stat.st_size == note["size_bytes"] and (
+                stat.st_mtime_ns == note["mtime_ns"] or file_sha256(path) == note["sha256"]
+            )
+            os.utime(note_path)  # the time of last use, for `prune`
+        except (OSError, KeyError, TypeError, DamagedError):
+            return None
+        return Block(path, note) if fresh else None
+
+    @contextmanager
+    def writing(self, key: str, note: dict[str, Any]) -> Iterator[Path]:
+        """Give a temporary path to write the Parquet file to; at the end of the block it becomes the block `key`.
+
+        `note` may be filled inside the block; it must be JSON.
+        """
+        path, note_path = self._paths(key)
+        note_path.unlink(missing_ok=True)
+        with atomic(path) as temporary:
+            yield temporary
+        stat = path.stat()
+        note |= {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": file_sha256(path)}
+        write_json(note_path, note)
+        self.prune(keep=key)
+
+    def lock(self, key: str) -> Any:
+        """Return a context manager that lets one process at a time build the block; the others wait."""
+        return lock(self.folder / f".{key}.lock", f"cache block {key}", wait=True)
+
+    def prune(self, *, keep: str = "") -> None:
+        """Remove the least recently used blocks until the store fits into `max_bytes`."""
+        sweep(self.folder)
+        notes = sorted(self.folder.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+        total = 0
+        for note_path in notes:
+            path = note_path.with_suffix(".parquet")
+            total += path.stat().st_size if path.exists() else 0
+            if total > self.max_bytes and note_path.stem != keep:
+                note_path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+                (self.folder / f".{note_path.stem}.lock").unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove every block."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        return self.folder / f"{key}.parquet", self.folder / f"{key}.json"

@@ -1,0 +1,164 @@
+"""The command group, what all commands share, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from workbench.errors import StorageError, WorkbenchError, storage_errors
+
+__all__ = ["echo_json", "main", "note", "shared_options", "wb"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Command -> (module, one line of help): the module is imported only when the command is used.
+COMMANDS = {
+    "init": ("workspace", "Make an empty workspace."),
+    "fetch": ("data", "Bring a competition's data, a definition and a baseline."),
+    "new": ("experiments", "Write the next experiment's file."),
+    "run": ("experiments", "Run experiments: features, folds, LightGBM, OOF, record."),
+    "table": ("table", "Show every experiment: CV, change, cost, scores."),
+    "show": ("table", "Show one experiment's run in full."),
+    "submit": ("submissions", "Check a run, send it once, log it."),
+    "sync": ("submissions", "Bring in scores that came later."),
+    "rehearse": ("data", "Host a competition of your own, to practise on."),
+    "ledger": ("workspace", "Rebuild the ledger from the run folders."),
+    "doctor": ("workspace", "Look at versions, disk, memory, ledger and data."),
+    "demo": ("demo", "Run the whole loop on real data."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used, not when help is shown."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"workbench.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, f"{cmd_name}_command")
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{cmd_name}_command is no command")
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from workbench.errors import near
+
+            raise click.UsageError(f"no command {args[0]!r}: {near(args[0], COMMANDS, what='command')}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="workbench", prog_name="wb")
+def wb() -> None:
+    """The loop of a Kaggle competition: fetch, run, table, submit.
+
+    The competition is -c/--competition, else the folder you stand in, else WB_COMPETITION, else the only one there is.
+    Exit codes: 0 done, 1 a failure that is explained, 2 wrong usage, 130 interrupted.
+    """
+
+
+def shared_options(function: F) -> F:
+    """Add what every command takes: ``--json``."""
+    option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else.")
+    return option(function)
+
+
+def competition_option(function: F) -> F:
+    """Add ``-c/--competition``."""
+    return click.option("-c", "--competition", "slug", metavar="SLUG", help="The competition.")(function)
+
+
+def note(text: str) -> None:
+    """Print a line of progress to stderr."""
+    click.echo(text, err=True)
+
+
+def echo_json(value: Any) -> None:
+    """Print the one JSON document of a command."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `wb` and exit with its code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    code = _guarded(given)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    sys.exit(code)
+
+
+def _guarded(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    try:
+        result = wb.main(args=arguments, prog_name="wb", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.UsageError as exc:
+        if as_json:
+            echo_json({"error": {"type": "UsageError", "message": exc.format_message(), "hint": "wb --help"}})
+        else:
+            exc.show()
+        return 2
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        note("interrupted")
+        return 130
+    except WorkbenchError as exc:
+        return _explained(exc, as_json)
+    except BrokenPipeError:
+        _silence_stdout()
+        return 0
+    except OSError as exc:
+        return _explained(_storage_error(exc), as_json)
+    except Exception as exc:
+        if as_json:
+            hint = "this is a defect of the workbench"
+            echo_json({"error": {"type": type(exc).__name__, "message": str(exc), "hint": hint}})
+        raise
+
+
+def _explained(exc: WorkbenchError, as_json: bool) -> int:
+    if as_json:
+        echo_json({"error": {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}})
+        return 1
+    note(click.style("error: ", fg="red", bold=True) + exc.message)
+    if exc.hint:
+        note(click.style("hint: ", fg="yellow") + exc.hint)
+    return 1
+
+
+def _storage_error(exc: OSError) -> WorkbenchError:
+    """Explain an operating-system error that no module below translated; anything but a disk's is raised again."""
+    from pathlib import Path
+
+    try:
+        with storage_errors(Path(exc.filename or ".")):
+            raise exc
+    except StorageError as translated:
+        return translated
+    except OSError:
+        if exc.errno in (errno.ENOENT, errno.EISDIR):
+            return WorkbenchError(f"{exc.strerror}: {exc.filename}")
+        raise
+
+
+def _silence_stdout() -> None:
+    # The reader has gone (`wb table | head`): what is still buffered goes nowhere instead of raising at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

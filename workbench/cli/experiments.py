@@ -1,0 +1,134 @@
+"""`wb run` and `wb new`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench import library
+from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.cli.progress import fold_bar
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.experiment import RunOutcome
+
+
+@click.command("run")
+@click.option("--exp", "numbers", required=True, metavar="N", help="Experiments: 3, or 3,5-7.")
+@click.option(
+    "--sample", type=float, metavar="SHARE", help="A quick try on a share of the train rows; never submitted."
+)
+@click.option("--force", is_flag=True, help="Run again though nothing changed.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
+)
+@competition_option
+@shared_options
+def run_command(
+    numbers: str, sample: float | None, force: bool, threads: int | None, slug: str | None, as_json: bool
+) -> int:
+    """Run experiments: features, folds, LightGBM, OOF and test predictions, CV, submission file, record.
+
+    An experiment that is done and unchanged is shown, not run. One that was killed goes on from its finished folds.
+
+    \b
+    wb run --exp 3
+    wb run --exp 3,5-7
+    wb run --exp 3 --sample 0.05
+    """
+    from workbench.experiment import parse_numbers
+
+    chosen = parse_numbers(numbers)
+    competition = library.competition(slug)
+    results: list[dict[str, Any]] = []
+    failed: WorkbenchError | None = None
+    for number in chosen:
+        with fold_bar(f"exp {number}") as (report, done):
+            try:
+                outcome = competition.run_outcome(
+                    number, sample=sample, force=force, threads=threads, report=report, done=done
+                )
+            except WorkbenchError as exc:
+                if len(chosen) == 1:
+                    raise
+                # The other experiments of a batch are still worth their time.
+                failed = exc
+                results.append({"exp": number, "error": _error(exc)})
+                continue
+        results.append(_result(outcome))
+        if not as_json:
+            _print(outcome)
+    if as_json:
+        echo_json(results[0] if len(results) == 1 else results)
+    elif failed is not None:
+        for result in results:
+            if "error" in result:
+                note(f"error: experiment {result['exp']}: {result['error']['message']}")
+                note(f"hint: {result['error']['hint']}") if result["error"]["hint"] else None
+    return 1 if failed is not None else 0
+
+
+def _error(exc: WorkbenchError) -> dict[str, str]:
+    return {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}
+
+
+def _result(outcome: RunOutcome) -> dict[str, Any]:
+    record, folder = outcome.run.record, outcome.run.folder
+    test, submission = folder / "test.parquet", outcome.run.submission
+    return {
+        "exp": record.exp,
+        "run_id": record.run_id,
+        "status": record.status,
+        "metric": record.metric,
+        "cv_mean": record.cv_mean,
+        "cv_std": record.cv_std,
+        "cv_folds": record.cv_folds,
+        "oof": str(folder / "oof.parquet"),
+        "test": str(test) if test.exists() else None,
+        "submission": str(submission) if submission else None,
+        "seconds": record.seconds,
+        "fold_scores": list(record.fold_scores),
+        "sample": record.sample,
+        "how": outcome.how,
+    }
+
+
+def _print(outcome: RunOutcome) -> None:
+    record = outcome.run.record
+    sampled = "" if record.sample is None else f" [quick try on {record.sample:.3g} of the rows: not for submission]"
+    for line in outcome.notes:
+        note(line)
+    if outcome.how == "unchanged":
+        note(f"experiment {record.exp} is unchanged since it ran; --force runs it again")
+    if outcome.how == "resumed":
+        note(f"experiment {record.exp} went on from the folds that were finished")
+    folds = " ".join(f"{s:.5f}" for s in record.fold_scores)
+    click.echo(
+        f"exp {record.exp}  {record.metric} {record.cv_mean:.5f} ± {record.cv_std:.5f}  ({folds})  "
+        f"{record.n_features} features  {record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}"
+    )
+    folder = outcome.run.folder
+    here = Path.cwd()
+    click.echo(f"       {folder.relative_to(here) if folder.is_relative_to(here) else folder}")
+
+
+@click.command("new")
+@click.option("--from", "source", type=int, metavar="N", help="The experiment to build on; by default the newest.")
+@click.option("--title", default="", help="What is new in it.")
+@competition_option
+@shared_options
+def new_command(source: int | None, title: str, slug: str | None, as_json: bool) -> None:
+    """Write the next experiment's file, built on another.
+
+    \b
+    wb new --from 12 --title "more leaves"
+    """
+    path = library.competition(slug).new(source=source, title=title)
+    if as_json:
+        echo_json({"exp": int(path.stem), "path": str(path)})
+        return
+    click.echo(f"wrote {path}")
+    click.echo(f"next: edit it, then wb run --exp {int(path.stem)}")

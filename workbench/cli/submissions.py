@@ -1,0 +1,123 @@
+"""`wb submit` and `wb sync`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench import library
+from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.errors import SubmissionError
+
+if TYPE_CHECKING:
+    from workbench.ledger import SubmissionRecord
+    from workbench.submission import Prepared
+
+
+@click.command("submit")
+@click.option("--exp", "number", required=True, type=int, metavar="N", help="The experiment.")
+@click.option(
+    "--run", "run_id", default="", metavar="ID", help="A particular run of it; by default the newest finished."
+)
+@click.option("--message", "-m", default="", help="By default number, title and CV.")
+@click.option("--yes", "-y", is_flag=True, help="Answer the warnings with yes.")
+@click.option("--dry-run", is_flag=True, help="Show the findings and send nothing.")
+@competition_option
+@shared_options
+def submit_command(
+    number: int, run_id: str, message: str, yes: bool, dry_run: bool, slug: str | None, as_json: bool
+) -> int:
+    """Show a run and all that speaks against sending it; then send it once, and log it before and after.
+
+    Errors stop it, warnings ask (--yes answers).
+    """
+    competition = library.competition(slug)
+    prepared = competition.prepare(number, run_id=run_id)
+    if not as_json:
+        _print_findings(prepared)
+    if prepared.errors:
+        raise SubmissionError(
+            f"experiment {number} is not sent: " + "; ".join(f.message for f in prepared.errors),
+            hint="mend that, run the experiment again, then submit",
+        )
+    if dry_run:
+        if as_json:
+            echo_json(_findings_json(prepared))
+        return 0
+    _ask(prepared, yes=yes, as_json=as_json)
+    record = competition.send(prepared, message=message)
+    remaining = competition.limits().remaining_today
+    if as_json:
+        echo_json(_json(record, remaining))
+    else:
+        _print_sent(competition, record, remaining)
+    return 0 if record.status != "error" else 1
+
+
+def _ask(prepared: Prepared, *, yes: bool, as_json: bool) -> None:
+    if not prepared.warnings or yes:
+        return
+    warnings = "; ".join(f.message for f in prepared.warnings)
+    if as_json or not sys.stdin.isatty():
+        raise SubmissionError(f"there are warnings: {warnings}", hint="--yes sends it all the same")
+    click.confirm("send it all the same?", abort=True, err=True)
+
+
+def _print_findings(prepared: Prepared) -> None:
+    run = prepared.record
+    cv = "no CV" if run.cv_mean is None else f"{run.metric} {run.cv_mean:.5f} ± {run.cv_std or 0:.5f}"
+    click.echo(f"exp {run.exp}  {run.title}  {cv}  run {run.run_id}")
+    for finding in prepared.findings:
+        colour = "red" if finding.level == "error" else "yellow"
+        click.echo(click.style(f"  {finding.level}: ", fg=colour) + finding.message)
+    if not prepared.findings:
+        click.echo(click.style("  nothing speaks against it", fg="green"))
+
+
+def _findings_json(prepared: Prepared) -> dict[str, Any]:
+    found = [{"level": f.level, "code": f.code, "message": f.message} for f in prepared.findings]
+    return {"exp": prepared.record.exp, "run_id": prepared.record.run_id, "sent": False, "findings": found}
+
+
+def _json(record: SubmissionRecord, remaining: int | None) -> dict[str, Any]:
+    keys = ("submission_id", "exp", "run_id", "cv_mean", "file", "sha256", "ref", "status")
+    values = record.to_dict()
+    scores = {"public_score": record.public_score, "private_score": record.private_score}
+    return {k: values[k] for k in keys} | scores | {"remaining_today": remaining, "error": record.error}
+
+
+def _print_sent(competition: library.OpenCompetition, record: SubmissionRecord, remaining: int | None) -> None:
+    left = "" if remaining is None else f"; {remaining} left today"
+    if record.status == "error":
+        note(click.style("error: ", fg="red", bold=True) + f"the platform could not score it: {record.error}")
+        return
+    if record.public_score is None:
+        click.echo(f"sent as {record.ref}, not scored yet: `wb sync` brings the score{left}")
+        return
+    private = "" if record.private_score is None else f", private {record.private_score:.5f}"
+    cv = "" if record.cv_mean is None else f" (CV {record.cv_mean:.5f})"
+    click.echo(f"sent as {record.ref}: public {record.public_score:.5f}{private}{cv}{left}")
+    board = competition.leaderboard()
+    for name, standing in (("public", board.public), ("private", board.private)):
+        if standing is not None:
+            medal = f", {standing.medal} medal" if standing.medal else ""
+            click.echo(f"{name} rank {standing.rank} of {standing.teams} (top {standing.percentile:.1f} %){medal}")
+
+
+@click.command("sync")
+@competition_option
+@shared_options
+def sync_command(slug: str | None, as_json: bool) -> None:
+    """Ask the platform for scores that came later, and log them."""
+    changed = library.competition(slug).sync()
+    if as_json:
+        echo_json([_json(s, None) for s in changed])
+        return
+    for s in changed:
+        click.echo(
+            f"exp {s.exp}  {s.status}  public {s.public_score}  private {s.private_score}  {s.error or ''}".rstrip()
+        )
+    if not changed:
+        click.echo("nothing new")

@@ -1,0 +1,149 @@
+"""`wb table` and `wb show`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Any
+
+import click
+
+from workbench import library
+from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.errors import NotFoundError
+from workbench.review import Row, as_csv, as_dicts, as_text
+
+COLOURS = {"better": {"fg": "green"}, "worse": {"fg": "red"}, "quiet": {"dim": True}, "head": {"bold": True}}
+
+
+def _paint(text: str, tone: str) -> str:
+    return click.style(text, **COLOURS[tone]) if tone in COLOURS else text  # type: ignore[arg-type]
+
+
+@click.command("table")
+@click.option(
+    "--sort", default="exp", show_default=True, metavar="COLUMN", help="cv, change, seconds, …; -cv turns it."
+)
+@click.option("--filter", "filters", multiple=True, metavar="TEXT", help='A word, or "cv>0.78"; may be repeated.')
+@click.option("--all", "everything", is_flag=True, help="Every run, not only the one that stands for its experiment.")
+@click.option("--limit", default=0, metavar="N", help="Show the first N lines only.")
+@click.option("--csv", "as_comma", is_flag=True, help="Every run as CSV.")
+@competition_option
+@shared_options
+def table_command(
+    sort: str,
+    filters: tuple[str, ...],
+    everything: bool,
+    limit: int,
+    as_comma: bool,
+    slug: str | None,
+    as_json: bool,
+) -> None:
+    """Show every experiment: what changed, CV, the change against its base and whether it is beyond noise, cost, scores.
+
+    "*" behind a change: its 95 % interval does not hold 0; "~": it may be noise.
+    With --json and --csv there is one entry per run.
+
+    \b
+    wb table --sort cv
+    wb table --filter weather --filter "seconds<60"
+    """
+    competition = library.competition(slug)
+    rows = competition.table(filters=filters, sort=sort)
+    if not (everything or as_json or as_comma):
+        older = sum(not r.latest for r in rows)
+        rows = [r for r in rows if r.latest]
+    else:
+        older = 0
+    shown = rows[:limit] if limit else rows
+    if as_json:
+        echo_json(as_dicts(shown))
+    elif as_comma:
+        click.echo(as_csv(shown), nl=False)
+    else:
+        _print(competition, shown, older, len(rows) - len(shown), filtered=bool(filters))
+
+
+def _print(competition: library.OpenCompetition, rows: list[Row], older: int, cut: int, *, filtered: bool) -> None:
+    if rows:
+        metric = rows[0].run.metric
+        direction = "greater is better" if rows[0].run.greater_is_better else "less is better"
+        note(f"{competition.slug}: {metric}, {direction}")
+        width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
+        click.echo(as_text(rows, width=width, paint=_paint))
+    else:
+        click.echo(f"no run of {competition.slug!r} {'matches' if filtered else 'yet: wb run --exp 1'}")
+    if older:
+        note(f"{older} older runs: --all")
+    if cut > 0:
+        note(f"{cut} more lines: --limit 0")
+    waiting = [] if filtered else competition.not_run()
+    if waiting:
+        note("not run yet: " + ", ".join(map(str, waiting[:20])) + (", …" if len(waiting) > 20 else ""))
+
+
+@click.command("show")
+@click.argument("number", metavar="N", type=int)
+@competition_option
+@shared_options
+def show_command(number: int, slug: str | None, as_json: bool) -> None:
+    """Show one experiment's run in full: folds, seeds, change, importances, files, submissions."""
+    competition = library.competition(slug)
+    rows = [r for r in competition.table() if r.run.exp == number and r.latest]
+    if not rows:
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} was never run", hint=f"`wb run --exp {number}` runs it"
+        )
+    row = rows[0]
+    importance = _importance(competition, row)
+    if as_json:
+        submissions = [s.to_dict() for s in row.submissions]
+        echo_json(
+            {**as_dicts(rows)[0], "importance": importance, "submissions_sent": submissions, "folder": row.run.folder}
+        )
+        return
+    for name, value in _lines(row):
+        click.echo(f"{name:<14}{value}")
+    if importance:
+        click.echo("importance    (mean gain)")
+        for entry in importance[:15]:
+            click.echo(f"  {entry['column']:<28}{entry['gain']:>14,.1f}")
+
+
+def _importance(competition: library.OpenCompetition, row: Row) -> list[dict[str, Any]]:
+    if row.run.status != "finished":
+        return []
+    frame = competition.result(row.run.exp).importance if row.run.sample is None else None
+    return [] if frame is None else frame.to_dicts()
+
+
+def _lines(row: Row) -> list[tuple[str, str]]:
+    run = row.run
+    lines = [("experiment", f"{run.exp}  {run.title}"), ("run", run.run_id), ("status", run.status)]
+    lines += [("error", run.error)] * bool(run.error) if run.error else []
+    if run.sample is not None:
+        lines.append(("sample", f"{run.sample:.3g} of the rows: a quick try, not for submission"))
+    if run.base is not None:
+        lines.append(("base", f"{run.base}: {', '.join(run.changes) or 'nothing changed'}"))
+    if run.cv_mean is not None and run.cv_std is not None:
+        lines.append(
+            (run.metric, f"{run.cv_mean:.6f} ± {run.cv_std:.6f} over {run.cv_folds} folds; OOF {run.oof_score:.6f}")
+        )
+        lines.append(("folds", " ".join(f"{s:.6f}" for s in run.fold_scores)))
+        if len(run.seeds) > 1:
+            lines += [
+                (f"seed {s}", " ".join(f"{v:.6f}" for v in v_))
+                for s, v_ in zip(run.seeds, run.seed_scores, strict=True)
+            ]
+    if row.change is not None and row.change.low is not None:
+        verdict = "beyond noise" if row.change.clear else "may be noise"
+        interval = f"95 % interval {row.change.low:+.6f} to {row.change.high:+.6f}"
+        lines.append(("change", f"{row.change.mean:+.6f} ({interval}): {verdict}"))
+    if run.seconds is not None:
+        memory = "" if run.peak_rss_mb is None else f", {run.peak_rss_mb:.0f} MB"
+        lines.append(("cost", f"{run.seconds:.1f} s{memory}"))
+    lines += [("commit", run.git_commit or "not in git"), ("folder", run.folder)]
+    for s in row.submissions:
+        scores = f"public {s.public_score}, private {s.private_score}"
+        lines.append(("submission", f"{s.status} {s.ref or ''} {scores} {s.error or ''}".rstrip()))
+    return lines

@@ -1,0 +1,61 @@
+"""`wb init`, `wb doctor`, `wb ledger`."""
+
+from __future__ import annotations
+
+import click
+
+from workbench import library
+from workbench.cli.app import echo_json, note, shared_options
+
+
+@click.command("init")
+@click.argument("folder", metavar="DIR")
+@shared_options
+def init_command(folder: str, as_json: bool) -> None:
+    """Make an empty workspace in DIR; what is already there stays.
+
+    \b
+    wb init kaggle && cd kaggle
+    """
+    made = library.init(folder)
+    if as_json:
+        echo_json({"workspace": str(made.root)})
+        return
+    click.echo(f"workspace {made.root}")
+    click.echo("next: wb rehearse SLUG --train FILE --target COLUMN --metric NAME   (a competition of your own)")
+
+
+@click.command("doctor")
+@shared_options
+def doctor_command(as_json: bool) -> int:
+    """Look at versions, disk, memory, the ledger and the data; exit 1 if something is wrong."""
+    checks = library.doctor()["checks"]
+    good = all(c["ok"] for c in checks)
+    if as_json:
+        echo_json({"ok": good, "checks": checks})
+    else:
+        for check in checks:
+            mark = click.style("ok  ", fg="green") if check["ok"] else click.style("BAD ", fg="red", bold=True)
+            click.echo(f"{mark} {check['name']:<12} {check['detail']}")
+    return 0 if good else 1
+
+
+@click.group("ledger")
+def ledger_command() -> None:
+    """The record of runs and submissions."""
+
+
+@ledger_command.command("rebuild")
+@shared_options
+def rebuild_command(as_json: bool) -> None:
+    """Build the ledger again from the run folders and what lies beside the sent files.
+
+    The old file is kept beside the new one.
+    """
+    found = library.rebuild_ledger()
+    if as_json:
+        echo_json(found)
+        return
+    for problem in found["problems"]:
+        note(click.style("left out: ", fg="yellow") + problem)
+    click.echo(f"ledger rebuilt: {found['runs']} runs, {found['submissions']} submissions")

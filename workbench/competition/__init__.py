@@ -1,0 +1,304 @@
+"""A competition on disk: the only module that knows the folder convention and loads a competition's own code."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+
+from workbench import metrics
+from workbench.cache import content_key
+from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition
+from workbench.competition.files import StrictModel, read_toml, validate
+from workbench.competition.tables import (
+    Manifest,
+    TableInfo,
+    check_table,
+    read_manifest,
+    scan,
+    write_manifest,
+)
+from workbench.errors import ConfigError, DataError, NotFoundError, near
+from workbench.workspace import Workspace
+
+__all__ = [
+    "ROW",
+    "Competition",
+    "CvSpec",
+    "Definition",
+    "Manifest",
+    "StrictModel",
+    "TableInfo",
+    "TableNames",
+    "check_table",
+    "load_code",
+    "load_competition",
+    "read_manifest",
+    "read_toml",
+    "user_frame",
+    "validate",
+    "write_manifest",
+]
+
+ROW = "__row__"
+"""The row key: the stable number of a row, train first, then test, in file order."""
+
+
+@dataclass(frozen=True)
+class Competition:
+    """A competition: its definition, its folder and its data. All paths are resolved.
+
+    Nothing is read before it is asked for; tables are lazy frames.
+    """
+
+    definition: Definition
+    folder: Path
+
+    @property
+    def slug(self) -> str:
+        """The competition's name on its platform, and its folder's."""
+        return self.definition.slug
+
+    @property
+    def tables_folder(self) -> Path:
+        """Where the Parquet tables are."""
+        return self.folder / "data" / "tables"
+
+    @property
+    def folds_folder(self) -> Path:
+        """Where the folds are saved."""
+        return self.folder / "data" / "folds"
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where feature blocks are kept."""
+        return self.folder / "cache"
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where the run folders are."""
+        return self.folder / "runs"
+
+    @property
+    def features_path(self) -> Path:
+        """The competition's own features; the file need not exist."""
+        return self.folder / "features.py"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What `wb fetch` wrote of the tables."""
+        return read_manifest(self.tables_folder, slug=self.slug)
+
+    @cached_property
+    def metric(self) -> metrics.Metric:
+        """The competition's metric: built in, or the function of its own that the definition names."""
+        d = self.definition
+        if ".py:" not in d.metric:
+            return metrics.get(d.metric)
+        function = self.load_function(d.metric)
+        name = d.metric.rpartition(":")[2]
+        return metrics.from_function(
+            function, name, greater_is_better=bool(d.greater_is_better), needs=d.metric_needs or "value"
+        )
+
+    # ------------------------------------------------------------------------------------------- experiment files
+
+    def experiment_path(self, number: int) -> Path:
+        """Return the path of an experiment's file, which need not exist."""
+        return self.folder / "experiments" / f"{number:03d}.toml"
+
+    def experiment_numbers(self) -> list[int]:
+        """Return the numbers of the experiments that have a file, ascending."""
+        paths = (self.folder / "experiments").glob("*.toml")
+        return sorted(int(p.stem) for p in paths if p.stem.isdigit())
+
+    # ------------------------------------------------------------------------------------------------------- data
+
+    def table(self, name: str) -> pl.LazyFrame:
+        """Return a table, lazily, in file order.
+
+        Raises
+        ------
+        NotFoundError
+            For an unknown name.
+        DamagedError
+            When its file is not the one that was fetched.
+        """
+        return scan(self._table_path(name))
+
+    def _table_path(self, name: str) -> Path:
+        return check_table(self.tables_folder, self.manifest.table(name, slug=self.slug), slug=self.slug)
+
+    @property
+    def n_train(self) -> int:
+        """The number of train rows."""
+        return self.manifest.table(self.definition.tables.train, slug=self.slug).rows
+
+    @property
+    def n_test(self) -> int:
+        """The number of test rows."""
+        return self.manifest.table(self.definition.tables.test, slug=self.slug).rows
+
+    @cached_property
+    def shared_columns(self) -> tuple[str, ...]:
+        """The columns that train and test share, in train's order, without the targets.
+
+        What test lacks is never a feature: it would be a leak.
+        """
+        d = self.definition
+        train = self.manifest.table(d.tables.train, slug=self.slug).dtypes
+        test = self.manifest.table(d.tables.test, slug=self.slug).dtypes
+        self._need_columns(d.targets, train, d.tables.train, "target")
+        self._need_columns(d.id_columns, test, d.tables.test, "id")
+        if d.weight:
+            self._need_columns((d.weight,), train, d.tables.train, "weight")
+        return tuple(c for c in train if c in test and c not in d.targets)
+
+    def _need_columns(self, wanted: tuple[str, ...], have: dict[str, str], table: str, key: str) -> None:
+        for column in wanted:
+            if column not in have:
+                raise DataError(
+                    f"{self.folder / 'competition.toml'}: {key} = {column!r}, but table {table!r} has no such column",
+                    hint=near(column, have, what="column"),
+                )
+
+    def rows(self) -> pl.LazyFrame:
+        """Return train and test stacked, in file order, with the row key `ROW`: what features attach to.
+
+        Columns are those that train and test share, without the targets.
+        """
+        names = self.definition.tables
+        columns = list(self.shared_columns)
+        train = scan(self._table_path(names.train), ROW, 0).select(ROW, *columns)
+        test = scan(self._table_path(names.test), ROW, self.n_train).select(ROW, *columns)
+        return pl.concat([train, test], how="vertical_relaxed")
+
+    @property
+    def rows_content(self) -> str:
+        """The content key of `rows`."""
+        names = self.definition.tables
+        parts = [self.manifest.table(n, slug=self.slug).content for n in (names.train, names.test)]
+        return content_key("rows", parts, list(self.shared_columns))
+
+    def feature_table(self, name: str) -> pl.LazyFrame:
+        """Return a table as features may see it: train without its targets and without what test lacks."""
+        frame = self.table(name)
+        return frame.select(self.shared_columns) if name == self.definition.tables.train else frame
+
+    def train_columns(self, *columns: str) -> pl.DataFrame:
+        """Return columns of the train table, in file order.
+
+        Raises
+        ------
+        DataError
+            For a column that train does not have.
+        """
+        d = self.definition
+        self._need_columns(
+            columns, self.manifest.table(d.tables.train, slug=self.slug).dtypes, d.tables.train, "column"
+        )
+        path = self._table_path(d.tables.train)
+        return scan(path, ROW).select(ROW, *columns).sort(ROW).drop(ROW).collect()
+
+    def test_ids(self) -> pl.DataFrame:
+        """Return the id columns of the test rows, in file order.
+
+        Raises
+        ------
+        DataError
+            When they are not unique, or null.
+        """
+        d = self.definition
+        ids = scan(self._table_path(d.tables.test), ROW).select(ROW, *d.id_columns).sort(ROW).drop(ROW).collect()
+        name = " + ".join(d.id_columns)
+        nulls = int(ids.null_count().sum_horizontal()[0])
+        if nulls:
+            raise DataError(f"id {name!r} of table {d.tables.test!r} has {nulls:,} nulls, expected none")
+        repeated = ids.filter(ids.is_duplicated())
+        if repeated.height:
+            shown = ", ".join(map(str, repeated.unique(maintain_order=True).head(3).rows()))
+            raise DataError(
+                f"id {name!r} of table {d.tables.test!r} is not unique: {repeated.height:,} of {ids.height:,} rows share "
+                f"theirs, for example {shown}",
+                hint=f'name all the id columns in {self.folder / "competition.toml"}: id = ["…", "…"]',
+            )
+        return ids
+
+    # ---------------------------------------------------------------------------------------------- its own code
+
+    def load_function(self, reference: str) -> Any:
+        """Return a function of the competition's folder from ``file.py:name``.
+
+        Raises
+        ------
+        ConfigError
+            When the file or the function is missing, or the file raises.
+        """
+        file, _, name = reference.partition(":")
+        path = self.folder / file
+        if not path.exists():
+            raise NotFoundError(f"{self.folder / 'competition.toml'}: {reference!r}: {path} is missing")
+        module = load_code(path)
+        if not callable(getattr(module, name, None)):
+            functions = [n for n, v in vars(module).items() if callable(v)]
+            raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, what="function"))
+        return getattr(module, name)
+
+
+def load_competition(workspace: Workspace, slug: str) -> Competition:
+    """Return the competition `slug` of a workspace.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none of that name, or it has no definition yet.
+    ConfigError
+        When its definition is wrong.
+    """
+    folder = workspace.competition_folder(slug)
+    return Competition(read_definition(folder / "competition.toml", slug), folder)
+
+
+def load_code(path: Path) -> ModuleType:
+    """Import a Python file of a competition afresh, under a name of its own.
+
+    Files beside it can be imported by their names.
+
+    Raises
+    ------
+    ConfigError
+        When it raises; the message has the line.
+    """
+    name = f"_competition_{path.parent.name.replace('-', '_')}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        # The source is compiled here, never taken from __pycache__: its time stamps are too coarse for a file that
+        # was edited and run twice within a second.
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
+    except SyntaxError as exc:
+        raise ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="mend that line") from exc
+    except Exception as exc:
+        raise ConfigError(f"{path} can't be loaded: {user_frame(exc, path)}") from exc
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def user_frame(exc: BaseException, path: Path) -> str:
+    """Describe an exception by its last line in the user's folder: "KeyError: 'x' (features.py, line 12)"."""
+    frames = [f for f in traceback.extract_tb(exc.__traceback__) if Path(f.filename).parent == path.parent]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    text = (str(exc).strip().splitlines() or [""])[0]
+    return f"{type(exc).__name__}: {text}{where}"

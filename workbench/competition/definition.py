@@ -1,0 +1,175 @@
+"""`competition.toml`: what a competition is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from workbench import metrics
+from workbench.competition.files import StrictModel, read_toml, validate
+from workbench.errors import ConfigError, NotFoundError, near
+
+__all__ = ["CvSpec", "Definition", "TableNames", "read_definition"]
+
+TASKS = ("binary", "multiclass", "regression", "ranking", "recommend")
+SCHEMES = ("kfold", "stratified", "group", "stratified_group", "time", "custom")
+
+
+class _Tables(StrictModel):
+    train: str = "train"
+    test: str = "test"
+    sample_submission: str | None = "sample_submission"
+
+
+class _Cv(StrictModel):
+    scheme: str = "kfold"
+    folds: int = Field(default=5, ge=2, le=1000)
+    seed: int = 42
+    column: str | None = None
+    group: str | None = None
+    gap: str | int | float = 0
+    purge: str | int | float = 0
+    function: str | None = None
+
+    @field_validator("scheme")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in SCHEMES:
+            raise ValueError(f"unknown scheme, {near(value, SCHEMES, what='scheme')}")
+        return value
+
+
+class _File(StrictModel):
+    slug: str
+    title: str = ""
+    platform: str = "rehearsal"
+    task: str
+    id: str | list[str]
+    target: str | list[str]
+    metric: str
+    greater_is_better: bool | None = None
+    metric_needs: Literal["value", "proba", "label", "ranked"] | None = None
+    weight: str | None = None
+    tables: _Tables = _Tables()
+    cv: _Cv = _Cv()
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in TASKS:
+            raise ValueError(f"unknown task, {near(value, TASKS, what='task')}")
+        return value
+
+
+@dataclass(frozen=True)
+class CvSpec:
+    """How the train rows are split; see `workbench.folds`.
+
+    `column` is the time column of scheme "time", `group` the group column of "group" and "stratified_group", `function`
+    is ``file.py:name`` of scheme "custom". `gap` and `purge` are numbers in the time column's unit, or durations such
+    as ``"7d"`` where it is a date or time.
+    """
+
+    scheme: str
+    folds: int
+    seed: int
+    column: str | None
+    group: str | None
+    gap: str | int | float
+    purge: str | int | float
+    function: str | None
+
+
+@dataclass(frozen=True)
+class TableNames:
+    """Which table plays which part. `sample_submission` is None where the competition has no such file."""
+
+    train: str
+    test: str
+    sample_submission: str | None
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A competition's definition, checked."""
+
+    slug: str
+    title: str
+    platform: str
+    task: str
+    id_columns: tuple[str, ...]
+    targets: tuple[str, ...]
+    metric: str
+    greater_is_better: bool | None
+    metric_needs: str | None
+    weight: str | None
+    tables: TableNames
+    cv: CvSpec
+
+
+def read_definition(path: Path, slug: str) -> Definition:
+    """Read and check a `competition.toml`.
+
+    Raises
+    ------
+    NotFoundError
+        When it is not there, or names a metric that does not exist.
+    ConfigError
+        When a key or a value is wrong.
+    """
+    if not path.exists():
+        raise NotFoundError(f"{path} is missing", hint=f"`wb fetch {slug}` writes it")
+    file = validate(_File, read_toml(path), path)
+    if file.slug != slug:
+        raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
+    _check_metric(file, path)
+    _check_cv(file.cv, path)
+    return Definition(
+        slug=slug,
+        title=file.title or slug,
+        platform=file.platform,
+        task=file.task,
+        id_columns=_as_tuple(file.id, "id", path),
+        targets=_as_tuple(file.target, "target", path),
+        metric=file.metric,
+        greater_is_better=file.greater_is_better,
+        metric_needs=file.metric_needs,
+        weight=file.weight,
+        tables=TableNames(**file.tables.model_dump()),
+        cv=CvSpec(**file.cv.model_dump()),
+    )
+
+
+def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
+    values = (value,) if isinstance(value, str) else tuple(value)
+    if not values or len(set(values)) != len(values):
+        raise ConfigError(f"{path}: {key} needs at least one column, each once; got {list(values)}")
+    return values
+
+
+def _check_metric(file: _File, path: Path) -> None:
+    if ".py:" in file.metric:
+        if file.greater_is_better is None:
+            raise ConfigError(
+                f"{path}: the metric {file.metric!r} has no direction", hint="add greater_is_better = true (or false)"
+            )
+        return
+    try:
+        metric = metrics.get(file.metric)
+    except NotFoundError as exc:
+        raise NotFoundError(f"{path}: metric: {exc.message}", hint=exc.hint) from exc
+    if file.greater_is_better not in (None, metric.greater_is_better):
+        raise ConfigError(
+            f"{path}: greater_is_better = {file.greater_is_better} contradicts the metric {metric.name!r}"
+        )
+    if metric.name.startswith("wmae") and file.weight is None:
+        raise ConfigError(f"{path}: the metric {metric.name!r} needs weights", hint='add weight = "COLUMN" (of train)')
+
+
+def _check_cv(cv: _Cv, path: Path) -> None:
+    needed = {"time": "column", "group": "group", "stratified_group": "group", "custom": "function"}.get(cv.scheme)
+    if needed and getattr(cv, needed) is None:
+        raise ConfigError(f"{path}: cv.scheme = {cv.scheme!r} needs cv.{needed}", hint=f'add {needed} = "…" under [cv]')

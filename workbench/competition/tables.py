@@ -1,0 +1,126 @@
+"""The Parquet tables of a competition and the manifest that says what they are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from workbench.cache import content_key, file_sha256, read_json, write_json
+from workbench.errors import DamagedError, NotFoundError, near
+
+__all__ = ["Manifest", "TableInfo", "check_table", "read_manifest", "write_manifest"]
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """One table: where it came from, what is in it, and the hashes that tell whether it is still that.
+
+    `source_sha256` is the hash of the downloaded file, `dtypes` maps columns to polars' type names; together they
+    are the table's content. `sha256`, `size_bytes` and `mtime_ns` belong to the Parquet file.
+    """
+
+    name: str
+    source: str
+    source_sha256: str
+    source_bytes: int
+    rows: int
+    dtypes: dict[str, str]
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+
+    @property
+    def content(self) -> str:
+        """The key of the table's content; equal for equal source and types, on every machine."""
+        return content_key("table", self.source_sha256, list(self.dtypes.items()))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All tables of a competition, by name."""
+
+    tables: dict[str, TableInfo]
+
+    @property
+    def content(self) -> str:
+        """One key for the content of all tables: the root of every cache key."""
+        return content_key("tables", {name: info.content for name, info in self.tables.items()})
+
+    def table(self, name: str, *, slug: str) -> TableInfo:
+        """Return one table's entry.
+
+        Raises
+        ------
+        NotFoundError
+            With the near names.
+        """
+        if name not in self.tables:
+            raise NotFoundError(
+                f"competition {slug!r} has no table {name!r}", hint=near(name, self.tables, what="table")
+            )
+        return self.tables[name]
+
+
+def read_manifest(folder: Path, *, slug: str) -> Manifest:
+    """Read the manifest of ``data/tables``.
+
+    Raises
+    ------
+    NotFoundError
+        When nothing was fetched yet.
+    DamagedError
+        When the manifest is not what `write_manifest` wrote.
+    """
+    path = folder / MANIFEST
+    hint = f"`wb fetch {slug} --force` converts the data again"
+    if not path.exists():
+        raise NotFoundError(
+            f"competition {slug!r} has no data yet: {path} is missing", hint=f"`wb fetch {slug}` brings it"
+        )
+    try:
+        entries: dict[str, Any] = read_json(path)["tables"]
+        return Manifest({name: TableInfo(**entry) for name, entry in entries.items()})
+    except (DamagedError, KeyError, TypeError, AttributeError) as exc:
+        raise DamagedError(f"{path} is damaged: {exc}", hint=hint) from exc
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest beside the tables."""
+    write_json(folder / MANIFEST, {"tables": {name: asdict(info) for name, info in manifest.tables.items()}})
+
+
+def check_table(folder: Path, info: TableInfo, *, slug: str, full: bool = False) -> Path:
+    """Return the path of a table's Parquet file after checking that it is the one in the manifest.
+
+    The bytes are hashed where size or time differ from the manifest's, or always with `full`.
+
+    Raises
+    ------
+    DamagedError
+        When it is missing or its bytes differ.
+    """
+    path = folder / f"{info.name}.parquet"
+    hint = f"`wb fetch {slug} --force` converts the data again"
+    if not path.exists():
+        raise DamagedError(f"table {info.name!r}: {path} is missing", hint=hint)
+    stat = path.stat()
+    if stat.st_size != info.size_bytes:
+        raise DamagedError(
+            f"table {info.name!r} is damaged: {path} has {stat.st_size:,} bytes, expected {info.size_bytes:,}",
+            hint=hint,
+        )
+    if (full or stat.st_mtime_ns != info.mtime_ns) and file_sha256(path) != info.sha256:
+        raise DamagedError(
+            f"table {info.name!r} is damaged: the bytes of {path} are not those that were written", hint=hint
+        )
+    return path
+
+
+def scan(path: Path, row_index: str | None = None, offset: int = 0) -> pl.LazyFrame:
+    """Scan a Parquet table, with a row number from `offset` where `row_index` names its column."""
+    return pl.scan_parquet(path, row_index_name=row_index, row_index_offset=offset)

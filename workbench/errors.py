@@ -1,0 +1,188 @@
+"""Everything that goes wrong in an expected way.
+
+One root; each class says by its name whose mistake it is, and specific ones also inherit the builtin that a caller
+would look for::
+
+    WorkbenchError
+    ├── ConfigError (ValueError)       a definition, an experiment file or an option is wrong
+    │   └── NotFoundError (LookupError)   a name that does not exist, with the near ones
+    ├── DataError (ValueError)         a table, a target or an id is not as it must be
+    │   └── DamagedError                  a file is not what was written: truncated, changed, half there
+    ├── FeatureError (ValueError)      a feature breaks its contract or raises
+    ├── TrainingError (RuntimeError)   folds or model parameters that can't be trained
+    ├── StorageError (OSError)         the disk is full, or the folder can't be written
+    ├── BusyError (RuntimeError)       another process has what is asked for
+    ├── LedgerError (RuntimeError)     the ledger is damaged, newer than this program, or out of reach
+    ├── PlatformError (RuntimeError)   the platform refused, or can't be reached
+    └── SubmissionError (ValueError)   findings that stop a submission
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = [
+    "BusyError",
+    "ConfigError",
+    "DamagedError",
+    "DataError",
+    "FeatureError",
+    "LedgerError",
+    "NotFoundError",
+    "PlatformError",
+    "StorageError",
+    "SubmissionError",
+    "TrainingError",
+    "WorkbenchError",
+    "near",
+    "storage_errors",
+]
+
+
+class WorkbenchError(Exception):
+    """The root of all expected failures.
+
+    Parameters
+    ----------
+    message : str
+        What happened, where, what was expected and what was found.
+    hint : str, optional
+        What to do about it; a command where one mends it.
+
+    Examples
+    --------
+    >>> error = WorkbenchError("no table named 'trian'", hint="did you mean 'train'?")
+    >>> error.message, error.hint
+    ("no table named 'trian'", "did you mean 'train'?")
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ConfigError(WorkbenchError, ValueError):
+    """A definition, an experiment file or an option is wrong."""
+
+
+class NotFoundError(ConfigError, LookupError):
+    """A name that does not exist; the message lists the near ones."""
+
+
+class DataError(WorkbenchError, ValueError):
+    """A table, a target or an id is not as it must be."""
+
+
+class DamagedError(DataError):
+    """A file is not what was written: truncated, changed or half there."""
+
+
+class FeatureError(WorkbenchError, ValueError):
+    """A feature breaks its contract, or its function raises."""
+
+
+class TrainingError(WorkbenchError, RuntimeError):
+    """Folds or model parameters that can't be trained."""
+
+
+class StorageError(WorkbenchError, OSError):
+    """The disk is full, or a folder can't be written."""
+
+
+class BusyError(WorkbenchError, RuntimeError):
+    """Another process has what is asked for."""
+
+
+class LedgerError(WorkbenchError, RuntimeError):
+    """The ledger is damaged, newer than this program, or out of reach."""
+
+
+class PlatformError(WorkbenchError, RuntimeError):
+    """The platform refused, or can't be reached."""
+
+
+class SubmissionError(WorkbenchError, ValueError):
+    """Findings that stop a submission."""
+
+
+def near(name: str, known: Iterable[str], *, what: str = "name") -> str:
+    """Return a hint that names the known names nearest to `name`, or all of them where none is near.
+
+    Examples
+    --------
+    >>> near("lerning_rate", ["learning_rate", "num_leaves"], what="key")
+    "did you mean 'learning_rate'?"
+    >>> near("zzz", ["a", "b"], what="key")
+    'valid keys: a, b'
+    >>> near("zzz", [], what="key")
+    'there is no key yet'
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    if not names:
+        return f"there is no {what} yet"
+    shown = ", ".join(names[:30]) + (f", … ({len(names)} in all)" if len(names) > 30 else "")
+    plural = f"{what[:-1]}ies" if what.endswith("y") and what[-2:-1] not in "aeiou" else f"{what}s"
+    return f"valid {plural}: {shown}"
+
+
+_STORAGE_ERRNOS = {
+    errno.ENOSPC: (
+        "no space left on the disk",
+        "free some space (`wb doctor` shows how much there is), then run it again",
+    ),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, then run it again"),
+    errno.EACCES: ("permission denied", "make the folder writable for this user, or choose another workspace"),
+    errno.EPERM: ("operation not permitted", "make the folder writable for this user, or choose another workspace"),
+    errno.EROFS: ("the file system is read-only", "choose a workspace on a disk that can be written"),
+    errno.EFBIG: ("the file is too large for this file system or limit", "raise the limit, or choose another disk"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "move that file out of the way"),
+}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn operating-system and polars write errors that a user can cause into `StorageError`.
+
+    Parameters
+    ----------
+    path : Path
+        What was being written; the message names it.
+
+    Raises
+    ------
+    StorageError
+        For a full disk, missing permission, a read-only file system and the like. Anything else passes unchanged.
+    """
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except OSError as exc:
+        raise _as_storage_error(exc, path) or exc from exc
+    except Exception as exc:
+        # polars reports some write errors as its own exceptions, with the system's words inside.
+        if type(exc).__module__.startswith("polars") and "No space left" in str(exc):
+            message, hint = _STORAGE_ERRNOS[errno.ENOSPC]
+            raise StorageError(f"can't write {path}: {message}", hint=hint) from exc
+        raise
+
+
+def _as_storage_error(exc: OSError, path: Path) -> StorageError | None:
+    code = exc.errno
+    if code is None and ("No space left" in str(exc) or "os error 28" in str(exc)):
+        code = errno.ENOSPC
+    if code not in _STORAGE_ERRNOS:
+        return None
+    message, hint = _STORAGE_ERRNOS[code]
+    return StorageError(f"can't write {exc.filename or path}: {message}", hint=hint)

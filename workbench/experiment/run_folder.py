@@ -1,0 +1,166 @@
+"""A run's folder: what is in it, how it grows fold by fold, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from workbench.cache import atomic, file_sha256, read_json, write_json, write_text
+from workbench.competition import ROW
+from workbench.errors import DamagedError, NotFoundError
+from workbench.ledger import RunRecord
+from workbench.training import FoldResult
+
+__all__ = ["FinishedRun", "FoldParts", "check_files", "list_run_folders", "read_run", "write_run"]
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, read from its folder on demand."""
+
+    record: RunRecord
+    folder: Path
+
+    @property
+    def oof(self) -> pl.DataFrame:
+        """OOF predictions: the row key, the fold, one column per prediction."""
+        return _read_parquet(self.folder / "oof.parquet")
+
+    @property
+    def test(self) -> pl.DataFrame:
+        """Test predictions: the id columns, one column per prediction."""
+        return _read_parquet(self.folder / "test.parquet")
+
+    @property
+    def oof_array(self) -> np.ndarray[Any, Any]:
+        """OOF predictions as a float array (n_train, width); NaN where no fold validates the row."""
+        frame = self.oof.sort(ROW).drop(ROW, "fold")
+        return frame.to_numpy()
+
+    @property
+    def importance(self) -> pl.DataFrame:
+        """Column, mean gain and mean splits over the models, falling."""
+        return _read_parquet(self.folder / "importance.parquet")
+
+    @property
+    def models(self) -> dict[str, str]:
+        """LightGBM's text of each model, by "t<target>-f<fold>-s<seed>"."""
+        return {p.stem: p.read_text() for p in sorted((self.folder / "models").glob("*.txt"))}
+
+    @property
+    def score(self) -> float | None:
+        """The CV: the mean over folds."""
+        return self.record.cv_mean
+
+    @property
+    def submission(self) -> Path | None:
+        """The submission file; None for a quick try."""
+        path = self.folder / "submission.csv"
+        return path if path.exists() else None
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as exc:
+        raise DamagedError(f"{path} is missing or damaged", hint="`wb run --exp N --force` runs it again") from exc
+
+
+@dataclass(frozen=True)
+class FoldParts:
+    """Finished folds in a run folder: ``models/`` for good, ``parts/`` until the run is whole."""
+
+    folder: Path
+
+    def _paths(self, target: int, fold: int, seed: int) -> tuple[Path, Path]:
+        name = f"t{target}-f{fold}-s{seed}"
+        return self.folder / "models" / f"{name}.txt", self.folder / "parts" / f"{name}.npz"
+
+    def load(self, target: int, fold: int, seed: int) -> FoldResult | None:
+        """Return a finished fold; None where there is none, or its files are not what was written."""
+        model, part = self._paths(target, fold, seed)
+        try:
+            with np.load(part) as arrays:
+                note = json.loads(arrays["note"].tobytes())
+                oof, test = arrays["oof"], arrays["test"]
+            if file_sha256(model) != note.pop("model_sha256"):
+                return None
+            note["importance"] = {name: (pair[0], pair[1]) for name, pair in note["importance"].items()}
+            return FoldResult(oof=oof, test=test, model=model.read_text(), **note)
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            return None
+
+    def save(self, result: FoldResult) -> None:
+        """Keep a finished fold: the model first, then the part that vouches for it."""
+        model, part = self._paths(result.target, result.fold, result.seed)
+        write_text(model, result.model)
+        note = {n: getattr(result, n) for n in ("target", "fold", "seed", "rounds", "seconds", "importance", "curve")}
+        note["model_sha256"] = file_sha256(model)
+        with atomic(part) as temporary, temporary.open("wb") as file:
+            encoded = np.frombuffer(json.dumps(note).encode(), np.uint8)
+            np.savez(file, oof=result.oof, test=result.test, note=encoded)
+
+    def discard(self) -> None:
+        """Remove the parts of a run that is whole."""
+        shutil.rmtree(self.folder / "parts", ignore_errors=True)
+
+
+def write_run(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:
+    """Write `run.json`: the record, as the ledger has it, and the details that only the folder keeps."""
+    write_json(folder / RUN_FILE, {"record": record.to_dict(), **details})
+
+
+def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
+    """Read `run.json`.
+
+    Raises
+    ------
+    DamagedError
+        When it is missing or not what `write_run` wrote.
+    """
+    path = folder / RUN_FILE
+    try:
+        data = read_json(path)
+        return RunRecord.from_dict(data.pop("record")), data
+    except FileNotFoundError as exc:
+        raise DamagedError(f"{path} is missing", hint=f"remove {folder} and run the experiment again") from exc
+    except (DamagedError, KeyError, AttributeError, TypeError) as exc:
+        raise DamagedError(f"{path} is damaged: {exc}", hint=f"remove {folder} and run the experiment again") from exc
+
+
+def check_files(folder: Path, record: RunRecord, details: dict[str, Any]) -> FinishedRun:
+    """Return a finished run after checking that its files are those that were written.
+
+    Raises
+    ------
+    NotFoundError
+        When the run is not finished.
+    DamagedError
+        When a file is missing or its bytes differ.
+    """
+    if record.status != "finished":
+        raise NotFoundError(f"run {record.run_id} is {record.status}", hint=f"`wb run --exp {record.exp}` finishes it")
+    for name, sha256 in details.get("files", {}).items():
+        path = folder / name
+        state = "missing" if not path.exists() else "not what was written" if file_sha256(path) != sha256 else ""
+        if state:
+            raise DamagedError(
+                f"run {record.run_id} is damaged: {path} is {state}",
+                hint=f"`wb run --exp {record.exp} --force` runs it again",
+            )
+    return FinishedRun(record, folder)
+
+
+def list_run_folders(runs: Path, exp: int | None = None) -> list[Path]:
+    """Return the run folders, oldest first; those of one experiment where `exp` is given."""
+    prefix = "" if exp is None else f"{exp:03d}-"
+    return sorted(p for p in runs.glob(f"{prefix}*") if p.is_dir() and not p.name.startswith("."))

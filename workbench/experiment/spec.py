@@ -1,0 +1,180 @@
+"""`experiments/012.toml`: what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from workbench.competition import Competition, StrictModel, read_toml, validate
+from workbench.errors import ConfigError, NotFoundError, near
+
+__all__ = ["ExperimentSpec", "parse_numbers", "read_spec"]
+
+KINDS = ("model",)
+
+
+class _File(StrictModel):
+    title: str = ""
+    base: int | None = Field(default=None, ge=0)
+    features: list[str] | None = None
+    drop: list[str] = Field(default_factory=list)
+    categorical: list[str] = Field(default_factory=list)
+    seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
+    model: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ExperimentSpec:
+    """An experiment, with everything that it takes from its base.
+
+    Attributes
+    ----------
+    changes : tuple of str
+        What differs from the base, one short text each: "+weather", "num_leaves 31 -> 63".
+    """
+
+    number: int
+    title: str
+    base: int | None
+    kind: str
+    features: tuple[str, ...]
+    drop: tuple[str, ...]
+    categorical: tuple[str, ...]
+    seeds: tuple[int, ...]
+    model: dict[str, Any]
+    changes: tuple[str, ...]
+    path: Path
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result; the title does not."""
+        return {
+            "kind": self.kind,
+            "features": list(self.features),
+            "drop": sorted(self.drop),
+            "categorical": sorted(self.categorical),
+            "seeds": list(self.seeds),
+            "model": self.model,
+        }
+
+
+def read_spec(competition: Competition, number: int) -> ExperimentSpec:
+    """Read an experiment's file and what it is based on.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such experiment, or its base is missing.
+    ConfigError
+        When a key or value is wrong, or the bases go round in a circle.
+    """
+    chain = _chain(competition, number)
+    resolved: dict[str, Any] = {}
+    before: dict[str, Any] = {}
+    for data in reversed(chain):
+        before, resolved = resolved, _merged(resolved, data)
+    path = competition.experiment_path(number)
+    file = validate(_File, resolved, path)
+    if file.model is None:
+        raise ConfigError(f"{path}: no table says what kind of experiment it is", hint="add [model] (LightGBM)")
+    if not file.features:
+        raise ConfigError(
+            f"{path}: features is missing or empty", hint='features = ["rows"] takes every column of the tables'
+        )
+    _refuse_repeats(file, path)
+    return ExperimentSpec(
+        number=number,
+        title=chain[0].get("title", ""),
+        base=chain[0].get("base"),
+        kind="model",
+        features=tuple(file.features),
+        drop=tuple(file.drop),
+        categorical=tuple(file.categorical),
+        seeds=tuple(file.seeds),
+        model=dict(file.model),
+        changes=_changes(before, resolved) if chain[0].get("base") is not None else (),
+        path=path,
+    )
+
+
+def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
+    """Return the raw files from the experiment down to its last base."""
+    chain: list[dict[str, Any]] = []
+    numbers = [number]
+    while True:
+        path = competition.experiment_path(numbers[-1])
+        if not path.exists():
+            known = [str(n) for n in competition.experiment_numbers()]
+            asked_by = f" (base of experiment {numbers[-2]})" if len(numbers) > 1 else ""
+            raise NotFoundError(
+                f"competition {competition.slug!r} has no experiment {numbers[-1]}{asked_by}: {path} is missing",
+                hint=near(str(numbers[-1]), known, what="experiment") + "; `wb new` writes the next one",
+            )
+        data = read_toml(path)
+        base = validate(_File, data, path).base
+        chain.append(data)
+        if base is None:
+            return chain
+        if base in numbers:
+            raise ConfigError(
+                f"{path}: experiments build on each other in a circle: {' -> '.join(map(str, [*numbers, base]))}"
+            )
+        numbers.append(base)
+
+
+def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """Merge tables key by key; anything else, lists too, is replaced."""
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _refuse_repeats(file: _File, path: Path) -> None:
+    for key in ("features", "drop", "categorical", "seeds"):
+        values = getattr(file, key)
+        repeated = [v for v in values if values.count(v) > 1]
+        if repeated:
+            raise ConfigError(f"{path}: {key} lists {repeated[0]!r} more than once", hint="once is enough")
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
+    changes: list[str] = []
+    for key in ("features", "drop", "categorical"):
+        old, new = before.get(key) or [], after.get(key) or []
+        sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
+        changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]
+    old_model, new_model = before.get("model") or {}, after.get("model") or {}
+    for key in sorted(old_model.keys() | new_model.keys()):
+        if old_model.get(key) != new_model.get(key):
+            changes.append(f"{key} {old_model.get(key, 'default')} -> {new_model.get(key, 'default')}")
+    if before.get("seeds", [1]) != after.get("seeds", [1]):
+        changes.append(f"seeds {before.get('seeds', [1])} -> {after.get('seeds', [1])}")
+    return tuple(changes)
+
+
+def parse_numbers(text: str) -> list[int]:
+    """Read experiment numbers as typed: "3", "3,5-7".
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_numbers("3,5-7")
+    [3, 5, 6, 7]
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise ConfigError(
+                f"--exp {text!r}: {part.strip()!r} is no experiment", hint="write numbers and ranges: 3,5-7"
+            )
+        numbers += [n for n in range(int(first), int(last or first) + 1) if n not in numbers]
+    return numbers

@@ -1,0 +1,166 @@
+"""What a feature is, and the key of its code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from workbench.cache import content_key
+from workbench.errors import FeatureError
+
+__all__ = ["Feature", "FoldFeature", "code_key", "feature", "features_of"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named function that gives columns for every row.
+
+    Attributes
+    ----------
+    name : str
+        The function's name: what an experiment's ``features`` lists.
+    function : callable
+        Takes the inputs by name; returns a LazyFrame with the row key and new columns, one line per row, or a list of
+        expressions over ``rows``.
+    inputs : tuple of str
+        The parameters' names: ``rows``, tables, or other features.
+    path, line : where it is defined, for messages.
+    """
+
+    name: str
+    function: Callable[..., pl.LazyFrame | list[pl.Expr]]
+    inputs: tuple[str, ...]
+    path: Path
+    line: int
+
+    def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame | list[pl.Expr]:
+        """Call the function, as in a notebook."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def where(self) -> str:
+        """The place of the definition: "features.py, line 12"."""
+        return f"{self.path.name}, line {self.line}"
+
+
+class FoldFeature:
+    """Columns that depend on the target and so on the fold: learned on what a fold may see, replayed on the rest.
+
+    A subclass names the columns it reads in `columns` ("dest" of rows, "calendar.hour" of a feature) and computes in
+    `encode`. Its own name is the one that `features.py` gives it.
+    """
+
+    name: str = ""
+    columns: tuple[str, ...] = ()
+
+    def encode(self, groups: Any, target: Any, split: Any, fold: int) -> Any:
+        """Return (n_rows, width) float32 values for one fold; see `workbench.features.encodings.target_mean`."""
+        raise NotImplementedError
+
+    @property
+    def key(self) -> str:
+        """The content key of the definition."""
+        raise NotImplementedError
+
+
+def feature(function: Callable[..., pl.LazyFrame | list[pl.Expr]]) -> Feature:
+    """Make a feature of a function; its parameters' names say what it reads.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from workbench.features import ROW, feature
+    >>> @feature
+    ... def ratio(rows):
+    ...     return rows.select(ROW, ratio=pl.col("a") / pl.col("b"))
+    >>> ratio.name, ratio.inputs
+    ('ratio', ('rows',))
+    """
+    parameters = inspect.signature(function).parameters.values()
+    path, line = Path(function.__code__.co_filename), function.__code__.co_firstlineno
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        raise FeatureError(
+            f"feature {function.__name__!r} ({path.name}, line {line}) takes *args or **kwargs",
+            hint="name what it reads: rows, tables, or other features",
+        )
+    return Feature(function.__name__, function, tuple(p.name for p in parameters), path, line)
+
+
+def features_of(namespace: dict[str, Any]) -> dict[str, Feature | FoldFeature]:
+    """Return the features of a module's namespace, by the names that the module gives them."""
+    found: dict[str, Feature | FoldFeature] = {}
+    for name, value in namespace.items():
+        if isinstance(value, Feature):
+            found[name] = value if value.name == name else replace(value, name=name)
+        elif isinstance(value, FoldFeature):
+            value.name = name
+            found[name] = value
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------ code keys
+
+
+def code_key(path: Path, name: str) -> str:
+    """Return a key of the code that the top-level name `name` of a file depends on.
+
+    The key covers the definition itself and, transitively, every top-level name of the file that it uses: helper
+    functions, constants, classes; and the whole text of files beside it that it imports. Comments, docstrings and
+    layout do not count, nor does anything else in the file.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    definitions = _top_level(tree)
+    seen: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current in seen or current not in definitions:
+            continue
+        nodes = definitions[current]
+        seen[current] = "\n".join(_text(node, path.parent) for node in nodes)
+        for node in nodes:
+            waiting += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return content_key("code", seen)
+
+
+def _top_level(tree: ast.Module) -> dict[str, list[ast.stmt]]:
+    found: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for bound in _bound_names(node):
+            found.setdefault(bound, []).append(node)
+    return found
+
+
+def _bound_names(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+    return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+
+
+def _text(node: ast.stmt, folder: Path) -> str:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+        files = [folder / f"{m.partition('.')[0]}.py" for m in modules]
+        texts = [ast.dump(_undocumented(ast.parse(f.read_text(encoding="utf-8")))) for f in files if f.is_file()]
+        return "\n".join([ast.dump(node), *texts])
+    return ast.dump(_undocumented(node))
+
+
+def _undocumented(node: Any) -> Any:
+    for inner in ast.walk(node):
+        body = getattr(inner, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+            inner.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    return node
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

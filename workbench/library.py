@@ -1,0 +1,379 @@
+"""What a notebook sees: every command of `wb` as a function, with the same words.
+
+Heavy modules are imported by the function that needs them: listing runs must not load LightGBM.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import ConfigError, NotFoundError
+from workbench.workspace import Workspace, create_workspace, find_workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from workbench.competition import Competition
+    from workbench.experiment import ExperimentSpec, FinishedRun, RunOutcome
+    from workbench.folds import Folds
+    from workbench.ingest import Fetched
+    from workbench.ledger import RunRecord, SubmissionRecord
+    from workbench.rehearsal import RehearsalSpec
+    from workbench.review import Row
+    from workbench.submission import Prepared
+
+__all__ = [
+    "OpenCompetition",
+    "competition",
+    "doctor",
+    "fetch",
+    "init",
+    "rebuild_ledger",
+    "rehearse",
+    "workspace",
+]
+
+Report = Callable[[str], None]
+
+
+def workspace(start: str | Path = ".") -> Workspace:
+    """Return the workspace that a folder is in; ``WB_WORKSPACE`` and ``WB_LEDGER_URL`` stand in and are read here.
+
+    Raises
+    ------
+    ConfigError
+        Where there is none.
+    """
+    environment = os.environ
+    return find_workspace(
+        Path(start), fallback=environment.get("WB_WORKSPACE"), ledger_url=environment.get("WB_LEDGER_URL") or None
+    )
+
+
+def init(folder: str | Path) -> Workspace:
+    """Make an empty workspace; what is already there stays. The same as ``wb init``."""
+    return create_workspace(Path(folder))
+
+
+def rehearse(slug: str, spec: RehearsalSpec, *, force: bool = False, where: Workspace | None = None) -> Path:
+    """Host a competition in the workspace, from data of one's own. The same as ``wb rehearse``.
+
+    Returns
+    -------
+    Path
+        The rehearsal's folder.
+    """
+    from workbench.rehearsal import create
+
+    return create((where or workspace()).root, slug, spec, force=force)
+
+
+def fetch(
+    slug: str,
+    *,
+    platform: str | None = None,
+    force: bool = False,
+    where: Workspace | None = None,
+    report: Report = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Fetched:
+    """Bring a competition's data, and a definition and a baseline where there are none. The same as ``wb fetch``.
+
+    Parameters
+    ----------
+    platform : str, optional
+        The platform's name; None for the one in the definition, or the rehearsal.
+    """
+    from workbench.ingest import fetch as bring
+    from workbench.platforms import connect
+
+    place = where or workspace()
+    return bring(
+        place,
+        slug,
+        connect(platform or _platform_of(place, slug), place.root),
+        force=force,
+        report=report,
+        progress=progress,
+    )
+
+
+def _platform_of(place: Workspace, slug: str) -> str:
+    from workbench.competition import load_competition
+
+    if (place.competitions / slug / "competition.toml").exists():
+        return load_competition(place, slug).definition.platform
+    return "rehearsal"
+
+
+def competition(slug: str | None = None, *, where: Workspace | None = None) -> OpenCompetition:
+    """Open a competition of the workspace.
+
+    Parameters
+    ----------
+    slug : str, optional
+        None for ``WB_COMPETITION``, the one whose folder one stands in, or the only one there is.
+
+    Raises
+    ------
+    NotFoundError, ConfigError
+        Where there is none of that name, or its definition is wrong.
+    """
+    place = where or workspace()
+    inside = Path.cwd().resolve()
+    name = slug or (None if _stands_in(place, inside) else os.environ.get("WB_COMPETITION"))
+    return OpenCompetition(place, place.choose(name, inside=inside))
+
+
+def _stands_in(place: Workspace, folder: Path) -> bool:
+    return folder != place.competitions and folder.is_relative_to(place.competitions)
+
+
+class OpenCompetition:
+    """A competition, opened: its tables, rows, folds, features, experiments and runs.
+
+    Made by `competition`. Nothing is read before it is asked for.
+    """
+
+    def __init__(self, place: Workspace, slug: str) -> None:
+        place.competition_folder(slug)
+        self.workspace = place
+        self.slug = slug
+        self._competition: Competition | None = None
+
+    def __repr__(self) -> str:
+        return f"competition({self.slug!r})"
+
+    @property
+    def definition(self) -> Competition:
+        """The frozen definition with its folder and paths."""
+        from workbench.competition import load_competition
+
+        if self._competition is None:
+            self._competition = load_competition(self.workspace, self.slug)
+        return self._competition
+
+    # ------------------------------------------------------------------------------------------------------- data
+
+    @property
+    def tables(self) -> dict[str, pl.LazyFrame]:
+        """The tables by name, lazily."""
+        return {name: self.definition.table(name) for name in self.definition.manifest.tables}
+
+    @property
+    def rows(self) -> pl.LazyFrame:
+        """Train and test stacked, with the row key, without the target."""
+        return self.definition.rows()
+
+    @property
+    def folds(self) -> Folds:
+        """The fixed split of the train rows."""
+        from workbench.folds import load_folds
+
+        return load_folds(self.definition)
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the features in the competition's `features.py`."""
+        from workbench.features import load_features
+
+        return list(load_features(self.definition))
+
+    def feature(self, name: str) -> pl.LazyFrame:
+        """Return a feature's block, built if it is not in the cache: the row key and its columns.
+
+        Raises
+        ------
+        NotFoundError, FeatureError
+            For an unknown feature, or one that breaks its contract.
+        """
+        import polars
+
+        from workbench.features import Blocks, load_features
+
+        return polars.scan_parquet(Blocks(self.definition, load_features(self.definition)).block(name).path)
+
+    # -------------------------------------------------------------------------------------------------------- runs
+
+    @property
+    def experiments(self) -> dict[int, ExperimentSpec]:
+        """The experiments that have a file, by number."""
+        from workbench.experiment import read_spec
+
+        return {n: read_spec(self.definition, n) for n in self.definition.experiment_numbers()}
+
+    def run(self, number: int, **options: Any) -> FinishedRun:
+        """Run an experiment as ``wb run --exp`` does, and return the finished run.
+
+        Parameters
+        ----------
+        number : int
+        **options
+            `sample`, `force`, `threads`, `report`, `done`: see `workbench.experiment.run`.
+        """
+        return self.run_outcome(number, **options).run
+
+    def run_outcome(self, number: int, **options: Any) -> RunOutcome:
+        """Run an experiment, and say also whether it was done already or went on from a killed run."""
+        from workbench.experiment import run
+
+        return run(self.workspace, self.definition, number, **options)
+
+    def result(self, number: int) -> FinishedRun:
+        """Return the newest finished run of an experiment, checked, without running anything.
+
+        Raises
+        ------
+        NotFoundError
+            When it was never run, or not to the end.
+        DamagedError
+            When its files are not those that were written.
+        """
+        from workbench.experiment import check_files, read_run
+
+        record = self._latest(number)
+        folder = self.workspace.root / record.folder
+        return check_files(folder, *read_run(folder))
+
+    def _latest(self, number: int) -> RunRecord:
+        from workbench.ledger import Ledger
+
+        with Ledger.open(self.workspace.ledger) as ledger:
+            runs = ledger.runs(self.slug, number)
+        if not runs:
+            raise NotFoundError(f"experiment {number} of {self.slug!r} was never run", hint=f"`wb run --exp {number}`")
+        whole = [r for r in runs if r.status == "finished" and r.sample is None]
+        return (whole or runs)[-1]
+
+    def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
+        """Return every run with its change against its base and its submissions; see `workbench.review`."""
+        from workbench.ledger import Ledger
+        from workbench.review import select, summarise
+
+        with Ledger.open(self.workspace.ledger) as ledger:
+            runs = ledger.runs(self.slug)
+            if any(r.status == "running" for r in runs):
+                from workbench.experiment import reconcile
+
+                reconcile(self.workspace, ledger, self.slug)
+                runs = ledger.runs(self.slug)
+            return select(summarise(runs, ledger.submissions(self.slug)), filters=filters, sort=sort)
+
+    def not_run(self) -> list[int]:
+        """Return the experiments that have a file and no run."""
+        from workbench.ledger import Ledger
+
+        folder = self.workspace.competition_folder(self.slug) / "experiments"
+        numbers = sorted(int(p.stem) for p in folder.glob("*.toml") if p.stem.isdigit())
+        with Ledger.open(self.workspace.ledger) as ledger:
+            have = {r.exp for r in ledger.runs(self.slug)}
+        return [n for n in numbers if n not in have]
+
+    def new(self, *, source: int | None = None, title: str = "") -> Path:
+        """Write the next experiment's file, based on `source` (None: the newest), and return its path."""
+        from workbench.cache import write_text
+        from workbench.experiment import read_spec
+
+        numbers = self.definition.experiment_numbers()
+        base = source if source is not None else (numbers[-1] if numbers else None)
+        path = self.definition.experiment_path(max(numbers, default=0) + 1)
+        if base is None:
+            text = f'title = "{title}"\nfeatures = ["rows"]\n\n[model]\nlearning_rate = 0.1\n'
+        else:
+            spec = read_spec(self.definition, base)
+            listed = ", ".join(f'"{f}"' for f in spec.features)
+            text = f'title = "{title}"\nbase = {base}\nfeatures = [{listed}]\n\n[model]\n'
+        write_text(path, text)
+        return path
+
+    # -------------------------------------------------------------------------------------------------- submissions
+
+    def prepare(self, number: int, *, run_id: str = "") -> Prepared:
+        """Return what would be sent, and everything that speaks against it; nothing is changed."""
+        from workbench.ledger import Ledger
+        from workbench.submission import prepare
+
+        with Ledger.open(self.workspace.ledger) as ledger:
+            return prepare(self.workspace, self.definition, number, self._platform(), ledger, run_id=run_id)
+
+    def send(self, prepared: Prepared, *, message: str = "") -> SubmissionRecord:
+        """Send what `prepare` returned, once; warnings count as answered.
+
+        Raises
+        ------
+        SubmissionError
+            When there are errors among the findings.
+        PlatformError
+            When the platform refuses.
+        """
+        from workbench.ledger import Ledger
+        from workbench.submission import send
+
+        with Ledger.open(self.workspace.ledger) as ledger:
+            return send(self.workspace, self.definition, prepared, self._platform(), ledger, message=message)
+
+    def sync(self) -> list[SubmissionRecord]:
+        """Ask the platform for scores that came later; return the submissions that changed."""
+        from workbench.ledger import Ledger
+        from workbench.submission import sync
+
+        with Ledger.open(self.workspace.ledger) as ledger:
+            return sync(self.workspace, self.definition, self._platform(), ledger)
+
+    def limits(self) -> Any:
+        """Return how many submissions are left today."""
+        return self._platform().limits(self.slug)
+
+    def leaderboard(self) -> Any:
+        """Return the platform's leaderboard and the standing on it."""
+        return self._platform().leaderboard(self.slug)
+
+    def _platform(self) -> Any:
+        from workbench.platforms import connect
+
+        return connect(self.definition.definition.platform, self.workspace.root)
+
+
+def rebuild_ledger(where: Workspace | None = None) -> dict[str, Any]:
+    """Build the ledger again from the run folders and from what lies beside the sent files.
+
+    Returns
+    -------
+    dict
+        "runs" and "submissions": how many were found; "problems": a line for each that could not be read.
+    """
+    from workbench.experiment import recover
+    from workbench.ledger import Ledger, rebuild
+    from workbench.submission import load_sidecars
+
+    place = where or workspace()
+    runs, problems = recover(place)
+    submissions, events, more = load_sidecars(place)
+    if isinstance(place.ledger, Path):
+        rebuild(place.ledger, runs, submissions, events)
+    else:
+        with Ledger.open(place.ledger) as ledger:
+            ledger.replace(runs, submissions, events)
+    return {"runs": len(runs), "submissions": len(submissions), "problems": [*problems, *more]}
+
+
+def doctor(where: Workspace | None = None) -> dict[str, Any]:
+    """Look at versions, disk, memory, ledger and data; nothing is changed.
+
+    Returns
+    -------
+    dict
+        "checks": a list of {"name", "ok", "detail"}.
+    """
+    from workbench.health import look
+
+    place = where
+    if place is None:
+        try:
+            place = workspace()
+        except ConfigError:
+            place = None
+    return {"checks": look(place)}

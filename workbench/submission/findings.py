@@ -1,0 +1,196 @@
+"""What speaks against sending a file: all of it at once, errors and warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from workbench.competition import Competition
+from workbench.errors import WorkbenchError
+from workbench.ledger import RunRecord, SubmissionRecord
+from workbench.platforms import CompetitionFacts, SubmissionLimits
+
+__all__ = ["Finding", "file_findings", "history_findings", "platform_findings", "run_findings"]
+
+SENT = ("sending", "pending", "complete", "unknown")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that speaks against sending: an "error" stops, a "warning" asks."""
+
+    level: str
+    code: str
+    message: str
+    details: dict[str, object] = field(default_factory=dict)
+
+
+def _error(code: str, message: str) -> Finding:
+    return Finding("error", code, message)
+
+
+def _warning(code: str, message: str) -> Finding:
+    return Finding("warning", code, message)
+
+
+def run_findings(record: RunRecord) -> list[Finding]:
+    """Findings about the run itself: sampled, not finished."""
+    found = []
+    if record.sample is not None:
+        found.append(_error("sampled", f"run {record.run_id} was a quick try on {record.sample:.0%} of the rows"))
+    if record.status != "finished":
+        found.append(
+            _error("unfinished", f"run {record.run_id} is {record.status}: `wb run --exp {record.exp}` finishes it")
+        )
+    return found
+
+
+def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRecord]) -> list[Finding]:
+    """Findings against what was sent before: the same bytes, a better CV."""
+    found = []
+    sent = [s for s in earlier if s.status in SENT]
+    same = [s for s in sent if s.sha256 == sha256]
+    if same:
+        score = "" if same[0].public_score is None else f", public score {same[0].public_score:.5f}"
+        found.append(_warning("same_bytes", f"the same bytes were sent before: experiment {same[0].exp}{score}"))
+    scored = [s for s in sent if s.cv_mean is not None and s.run_id != record.run_id]
+    if scored and record.cv_mean is not None:
+        sign = 1 if record.greater_is_better else -1
+        best = max(scored, key=lambda s: sign * float(s.cv_mean or 0))
+        if sign * float(best.cv_mean or 0) > sign * record.cv_mean:
+            found.append(
+                _warning(
+                    "lower_cv",
+                    f"CV {record.cv_mean:.5f} is worse than that of experiment {best.exp}, sent before: {best.cv_mean:.5f}",
+                )
+            )
+    return found
+
+
+def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits) -> list[Finding]:
+    """Findings about the platform: closed, limit used up."""
+    found = []
+    if not facts.accepts_submissions:
+        since = f" since {facts.deadline:%Y-%m-%d %H:%M} UTC" if facts.deadline else ""
+        found.append(_error("closed", f"the competition takes no submissions{since}"))
+    elif facts.deadline and facts.deadline < datetime.now(UTC):
+        found.append(
+            _warning("late", f"the deadline was {facts.deadline:%Y-%m-%d %H:%M} UTC: this is a late submission")
+        )
+    if limits.remaining_today is not None and limits.remaining_today <= 0:
+        found.append(_error("daily_limit", f"today's {limits.per_day} submissions are used up (days are UTC days)"))
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------- the file itself
+
+
+def file_findings(competition: Competition, path: Path) -> list[Finding]:
+    """Findings in the file, against the sample (or, without one, against the test ids)."""
+    expected, values = _expected(competition)
+    try:
+        sent = pl.read_csv(path, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as exc:
+        return [_error("unreadable", f"{path} can't be read as CSV: {(str(exc).splitlines() or [''])[0]}")]
+    found = _column_findings(sent.columns, expected.columns, values)
+    if any(f.level == "error" for f in found):
+        return found
+    ids = [c for c in expected.columns if c not in values]
+    found += _id_findings(sent, expected, ids)
+    for column in values:
+        found += _value_findings(sent[column], _numbers(expected[column]) if column in expected else None, competition)
+    return found
+
+
+def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
+    """Return the sample (or the test ids) and the names of the columns that hold predictions."""
+    d = competition.definition
+    if d.tables.sample_submission is None:
+        return competition.test_ids(), list(d.targets)
+    sample = competition.table(d.tables.sample_submission).collect()
+    return sample, [c for c in sample.columns if c not in d.id_columns]
+
+
+def _column_findings(have: list[str], expected: list[str], values: list[str]) -> list[Finding]:
+    wanted = expected + [v for v in values if v not in expected]
+    missing, extra = [c for c in wanted if c not in have], [c for c in have if c not in wanted]
+    found = [_error("columns", f"columns are missing: {', '.join(missing)}")] * bool(missing)
+    found += [_error("columns", f"columns that the sample does not have: {', '.join(extra)}")] * bool(extra)
+    if not found and have != wanted:
+        found.append(_warning("column_order", f"the columns are in another order than the sample's: {', '.join(have)}"))
+    return found
+
+
+def _id_findings(sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str]) -> list[Finding]:
+    found = []
+    if sent.height != expected.height:
+        found.append(_error("row_count", f"{sent.height:,} rows, expected {expected.height:,}"))
+    have, want = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
+    repeated = have.filter(have.is_duplicated())
+    if repeated.height:
+        found.append(_error("repeated_ids", f"{repeated.height:,} rows repeat an id: {_some(repeated.unique())}"))
+    missing = want.join(have, on=ids, how="anti", nulls_equal=True)
+    if missing.height:
+        found.append(_error("missing_ids", f"{missing.height:,} ids are missing: {_some(missing)}"))
+    extra = have.join(want, on=ids, how="anti", nulls_equal=True)
+    if extra.height:
+        found.append(_error("extra_ids", f"{extra.height:,} ids are not in the sample: {_some(extra)}"))
+    if not found and not have.equals(want):
+        found.append(_warning("row_order", "the rows are in another order than the sample's"))
+    return found
+
+
+def _some(frame: pl.DataFrame) -> str:
+    shown = ["/".join(map(str, row)) for row in frame.head(3).rows()]
+    return ", ".join(shown) + (", …" if frame.height > 3 else "")
+
+
+def _value_findings(text: pl.Series, sample: pl.Series | None, competition: Competition) -> list[Finding]:
+    name, found = text.name, []
+    if text.null_count():
+        found.append(_error("nulls", f"{name}: {text.null_count():,} values are empty"))
+    constant = _warning("constant", f"{name}: every prediction is {text.drop_nulls().first()!r}")
+    if text.drop_nulls().n_unique() == 1 and len(text) > 1:
+        found.append(constant)
+    if sample is None and competition.metric.needs in ("label", "ranked"):
+        return found
+    numbers = text.cast(pl.Float64, strict=False)
+    wrong = text.filter(numbers.is_null() & text.is_not_null())
+    if len(wrong):
+        found.append(_error("type", f"{name}: {len(wrong):,} values are not numbers, for example {wrong[0]!r}"))
+    odd = int((numbers.is_infinite() | numbers.is_nan()).sum() or 0)
+    if odd:
+        found.append(_error("infinite", f"{name}: {odd:,} values are infinite or NaN"))
+    return found + _range_findings(numbers.filter(numbers.is_finite()), name, competition)
+
+
+def _numbers(series: pl.Series) -> pl.Series | None:
+    return series if series.dtype.is_numeric() else None
+
+
+def _range_findings(numbers: pl.Series, name: str, competition: Competition) -> list[Finding]:
+    """Find values that no train row suggests: a probability above 1, an amount far beyond any that was seen."""
+    if not len(numbers):
+        return []
+    low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+    d = competition.definition
+    if d.task != "regression":
+        outside = competition.metric.needs == "proba" and (low < 0 or high > 1)
+        return [_warning("range", f"{name}: from {low:g} to {high:g}; expected probabilities from 0 to 1")] * outside
+    if name not in d.targets:
+        return []
+    seen = competition.train_columns(name)[name].cast(pl.Float64)
+    smallest, largest = float(seen.min()), float(seen.max())  # type: ignore[arg-type]
+    margin = largest - smallest
+    if low < smallest - margin or high > largest + margin:
+        text = f"{name}: from {low:g} to {high:g}; in train it goes from {smallest:g} to {largest:g}"
+        return [_warning("range", text)]
+    return []
+
+
+def describe(exc: WorkbenchError) -> Finding:
+    """Make a finding of a failure to look: what can't be checked is said, not passed over."""
+    return _error("unchecked", exc.message)

@@ -1,0 +1,132 @@
+"""LightGBM's parameters: checked names, defaults by task and metric, and what makes a run repeatable."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import ConfigError, near
+
+if TYPE_CHECKING:
+    from workbench.metrics import Metric
+
+__all__ = ["ModelSpec", "lightgbm_metric", "model_spec"]
+
+DEFAULT_ROUNDS = 1000
+DEFAULT_PATIENCE = 50
+
+# What the training itself decides; a value of the user's would contradict the competition or the folds.
+RESERVED = {
+    "metric": "the competition's metric is used",
+    "num_class": "the number of classes comes from the target",
+    "seed": "put the seeds into the experiment: seeds = [1, 2, 3]",
+    "data": "the data comes from features",
+    "valid": "the folds come from [cv] in competition.toml",
+    "label_column": "the target comes from competition.toml",
+    "categorical_feature": 'put the columns into the experiment: categorical = ["…"]',
+    "input_model": "every run starts afresh",
+    "output_model": "models go into the run folder",
+    "task": "the task comes from competition.toml",
+}
+
+# Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round.
+SAME_METRIC = {
+    "auc": "auc",
+    "rmse": "rmse",
+    "mae": "l1",
+    "mape": "mape",
+    "logloss": "binary_logloss",
+    "mlogloss": "multi_logloss",
+    "average_precision": "average_precision",
+}
+
+OBJECTIVE_OF = {"mae": "regression_l1", "medae": "regression_l1", "wmae": "regression_l1", "mape": "mape"}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A LightGBM model to train: all of its parameters, by their primary names.
+
+    `parameters` holds neither seeds nor the number of rounds. `patience` is the early stopping, 0 for none.
+    """
+
+    parameters: dict[str, Any]
+    rounds: int
+    patience: int
+
+
+def model_spec(given: dict[str, Any], *, where: str, threads: int | None = None) -> ModelSpec:
+    """Check the ``[model]`` table of an experiment and complete it.
+
+    Parameters
+    ----------
+    given : dict
+        LightGBM's parameters under any of the names that LightGBM has for them.
+    where : str
+        The file that they come from, for messages.
+    threads : int, optional
+        None for as many as the process may use.
+
+    Raises
+    ------
+    ConfigError
+        For a name that LightGBM does not know (it would ignore it), one given twice, or one that is not the user's.
+    """
+    named = _primary_names(given, where)
+    rounds = _positive(named.pop("num_iterations", DEFAULT_ROUNDS), "num_iterations", where, minimum=1)
+    patience = _positive(named.pop("early_stopping_round", DEFAULT_PATIENCE), "early_stopping_round", where, minimum=0)
+    cores = threads or len(os.sched_getaffinity(0))
+    # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them.
+    fixed: dict[str, Any] = {"verbosity": -1, "deterministic": True, "num_threads": cores}
+    if not named.get("force_row_wise"):
+        fixed["force_col_wise"] = True
+    return ModelSpec(fixed | named, rounds, patience)
+
+
+def _primary_names(given: dict[str, Any], where: str) -> dict[str, Any]:
+    from lightgbm.basic import _ConfigAliases
+
+    aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()
+    primary = {alias: name for name, others in aliases.items() for alias in (name, *others)}
+    named: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in primary:
+            raise ConfigError(f"{where}: [model] has an unknown key {key!r}", hint=near(key, primary, what="key"))
+        name = primary[key]
+        if name in RESERVED:
+            raise ConfigError(f"{where}: [model] can't set {key!r}: {RESERVED[name]}")
+        if name in named:
+            raise ConfigError(f"{where}: [model] sets {name!r} twice, also as {key!r}", hint="keep one of them")
+        named[name] = value
+    return named
+
+
+def _positive(value: Any, key: str, where: str, *, minimum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigError(f"{where}: [model] {key} = {value!r}: expected a whole number from {minimum} up")
+    return value
+
+
+def objective_for(task: str, metric: Metric) -> dict[str, Any]:
+    """Return the default objective of a task: the one that the metric rewards, where LightGBM has it."""
+    if task in ("binary", "multiclass"):
+        return {"objective": task}
+    name, _, level = metric.name.partition("@")
+    if name == "pinball":
+        return {"objective": "quantile", "alpha": float(level or 0.5)}
+    return {"objective": OBJECTIVE_OF.get(name, "regression")}
+
+
+def lightgbm_metric(metric: Metric, task: str) -> str | None:
+    """Return LightGBM's name of the metric to stop by, or None where ours is to be called.
+
+    Labels and rankings are steps, useless to stop by; there the log loss stands in.
+    """
+    if metric.needs in ("label", "ranked") and task != "regression":
+        return "multi_logloss" if task == "multiclass" else "binary_logloss"
+    if task == "multiclass" and metric.name in ("logloss", "mlogloss"):
+        return "multi_logloss"
+    if task == "multiclass":
+        return None
+    return SAME_METRIC.get(metric.name)

@@ -1,0 +1,91 @@
+"""From prediction arrays to the competition's metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import DataError, TrainingError
+from workbench.training.target import Target, TargetColumn
+
+if TYPE_CHECKING:
+    from workbench.folds import Folds
+    from workbench.metrics import Metric
+
+__all__ = ["as_metric_input", "fold_scores", "oof_score", "top_k"]
+
+Floats = npt.NDArray[np.float64]
+DEFAULT_K = 5
+
+
+def as_metric_input(predictions: Floats, column: TargetColumn, metric: Metric) -> npt.NDArray[Any]:
+    """Turn one target's predictions (n, width) into what the metric needs: values, probabilities, labels or ranks."""
+    if metric.needs == "ranked":
+        return top_k(predictions, metric)
+    if metric.needs == "label":
+        if column.task == "regression":
+            # Labels that are numbers (quadratic kappa on grades): the nearest one that occurs.
+            return np.clip(np.rint(predictions[:, 0]), column.values.min(), column.values.max()).astype(np.int64)
+        return predictions.argmax(axis=1) if column.width > 1 else (predictions[:, 0] >= 0.5).astype(np.int64)
+    return predictions if column.width > 1 else predictions[:, 0]
+
+
+def top_k(predictions: Floats, metric: Metric) -> npt.NDArray[np.int64]:
+    """Return the k best classes of each row, best first, (n, k); ties go to the first class."""
+    k = int(metric.name.partition("@")[2] or DEFAULT_K)
+    k = min(k, predictions.shape[1])
+    part = np.argpartition(-predictions, k - 1, axis=1)[:, :k] if k < predictions.shape[1] else None
+    if part is None:
+        return np.argsort(-predictions, axis=1, kind="stable").astype(np.int64)
+    part.sort(axis=1)
+    order = np.argsort(-np.take_along_axis(predictions, part, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(part, order, axis=1).astype(np.int64)
+
+
+def _truth(column: TargetColumn, rows: npt.NDArray[np.int64], metric: Metric) -> npt.NDArray[Any]:
+    values = column.values[rows]
+    is_code = column.task != "regression" or metric.needs in ("label", "ranked")
+    return values.astype(np.int64) if is_code else values
+
+
+def score(target: Target, rows: npt.NDArray[np.int64], predictions: Floats, metric: Metric) -> float:
+    """Score the predictions of some train rows; the mean over the targets where there are several.
+
+    Parameters
+    ----------
+    rows : int array (n,)
+    predictions : float array (n, width)
+    """
+    weight = None if target.weight is None else target.weight[rows]
+    scores = []
+    for column, where in zip(target.columns, target.slices, strict=True):
+        predicted = as_metric_input(predictions[:, where], column, metric)
+        scores.append(metric(_truth(column, rows, metric), predicted, weight))
+    return float(np.mean(scores))
+
+
+def fold_scores(target: Target, folds: Folds, oof: Floats, metric: Metric) -> tuple[float, ...]:
+    """Return the score of each fold, from OOF predictions (n_train, width).
+
+    Raises
+    ------
+    TrainingError
+        Names the fold that can't be scored: one class only, for example.
+    """
+    scores = []
+    for fold in range(folds.n_folds):
+        rows = folds.valid_rows(fold)
+        try:
+            scores.append(score(target, rows, oof[rows], metric))
+        except DataError as exc:
+            hint = exc.hint or 'fewer folds, or scheme = "stratified" under [cv] in competition.toml'
+            raise TrainingError(f"fold {fold} ({len(rows):,} rows) can't be scored: {exc.message}", hint=hint) from exc
+    return tuple(scores)
+
+
+def oof_score(target: Target, folds: Folds, oof: Floats, metric: Metric) -> float:
+    """Return the score of all OOF predictions taken together."""
+    rows = np.flatnonzero(folds.covered)
+    return score(target, rows, oof[rows], metric)

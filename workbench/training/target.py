@@ -1,0 +1,150 @@
+"""The target as numbers, and how its predictions are laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    from workbench.competition import Competition
+
+__all__ = ["Target", "TargetColumn", "read_target"]
+
+MAX_CLASSES = 10_000
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """One target column.
+
+    Attributes
+    ----------
+    name : str
+    classes : tuple, or None
+        The sorted values of a binary or multiclass target, as the table has them; None for a number.
+    values : float array (n_train,)
+        The number, or the index of the class.
+    task : str
+        "regression", "binary" or "multiclass".
+    """
+
+    name: str
+    task: str
+    values: npt.NDArray[np.float64]
+    classes: tuple[Any, ...] | None = None
+
+    @property
+    def width(self) -> int:
+        """How many prediction columns it has: one, or one per class for multiclass."""
+        return len(self.classes) if self.task == "multiclass" and self.classes else 1
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of its prediction columns."""
+        if self.width == 1:
+            return [self.name]
+        return [str(c) for c in self.classes or ()]
+
+    def one_hot(self) -> npt.NDArray[np.float64]:
+        """Return (n_train, width): the values, or for multiclass a column per class."""
+        if self.width == 1:
+            return self.values[:, None]
+        return (self.values[:, None] == np.arange(self.width)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Target:
+    """All target columns of a competition; predictions are (n, width) with their columns side by side."""
+
+    columns: tuple[TargetColumn, ...]
+    weight: npt.NDArray[np.float64] | None = None
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        """Where each target's columns are in a prediction array."""
+        ends = np.cumsum([c.width for c in self.columns]).tolist()
+        return tuple(slice(end - c.width, end) for end, c in zip(ends, self.columns, strict=True))
+
+    @property
+    def width(self) -> int:
+        """The number of prediction columns in all."""
+        return sum(c.width for c in self.columns)
+
+    @property
+    def n_rows(self) -> int:
+        """The number of train rows."""
+        return len(self.columns[0].values)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of all prediction columns, unique."""
+        if len(self.columns) == 1:
+            return self.columns[0].labels
+        return [name if c.width == 1 else f"{c.name}_{name}" for c in self.columns for name in c.labels]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Target:
+        """Return the target of a subset of the rows."""
+        columns = tuple(TargetColumn(c.name, c.task, c.values[rows], c.classes) for c in self.columns)
+        return Target(columns, None if self.weight is None else self.weight[rows])
+
+
+def read_target(competition: Competition) -> Target:
+    """Return the target of the train rows.
+
+    Raises
+    ------
+    DataError
+        When it is missing, has nulls, or does not fit the task.
+    """
+    d = competition.definition
+    columns = [*d.targets, *([d.weight] if d.weight else [])]
+    frame = competition.train_columns(*columns)
+    for name in columns:
+        _refuse_nulls(frame[name], d.tables.train)
+    if d.task not in ("binary", "multiclass", "regression"):
+        raise DataError(
+            f"{competition.folder / 'competition.toml'}: [model] experiments know the tasks binary, multiclass and "
+            f"regression, got task = {d.task!r}"
+        )
+    made = tuple(_column(frame[name], d.task, d.tables.train) for name in d.targets)
+    weight = frame[d.weight].cast(pl.Float64).to_numpy() if d.weight else None
+    if weight is not None and (not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0):
+        raise DataError(f"weight {d.weight!r} of table {d.tables.train!r}: expected numbers >= 0, not all of them 0")
+    return Target(made, weight)
+
+
+def _refuse_nulls(series: pl.Series, table: str) -> None:
+    missing = series.null_count() + (int(series.is_nan().sum()) if series.dtype.is_float() else 0)
+    if missing:
+        raise DataError(
+            f"{series.name!r} of table {table!r} has {missing:,} nulls among {len(series):,} rows, expected none",
+            hint="take those rows out of the train file and fetch again",
+        )
+
+
+def _column(series: pl.Series, task: str, table: str) -> TargetColumn:
+    where = f"target {series.name!r} of table {table!r}"
+    if task == "regression":
+        if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
+            raise DataError(f"{where} is a {series.dtype}; task regression needs a number")
+        values = series.cast(pl.Float64).to_numpy()
+        if not np.isfinite(values).all():
+            raise DataError(f"{where} has {int((~np.isfinite(values)).sum()):,} infinite values")
+        return TargetColumn(series.name, task, values)
+    levels = series.unique().sort()
+    if task == "binary" and len(levels) != 2:
+        shown = ", ".join(map(repr, levels.head(5).to_list()))
+        raise DataError(
+            f"{where} has {len(levels)} values ({shown}{', …' if len(levels) > 5 else ''}); task binary needs 2"
+        )
+    if not 2 <= len(levels) <= MAX_CLASSES:
+        raise DataError(f"{where} has {len(levels):,} values; task multiclass needs 2 to {MAX_CLASSES:,} classes")
+    codes = (series.rank("dense") - 1).cast(pl.Float64).to_numpy()
+    return TargetColumn(series.name, task, codes, tuple(levels.to_list()))

@@ -1,0 +1,156 @@
+"""The workspace: the folder that holds competitions, notebooks and submissions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.cache import write_text
+from workbench.errors import ConfigError, NotFoundError, near
+
+__all__ = ["Workspace", "create_workspace", "find_workspace"]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A workspace on disk and where its ledger is.
+
+    `ledger_url` is a SQLAlchemy URL, or None for ``submissions/ledger.db``.
+    """
+
+    root: Path
+    ledger_url: str | None = None
+
+    @property
+    def competitions(self) -> Path:
+        """The folder of the competitions."""
+        return self.root / "competitions"
+
+    @property
+    def submissions(self) -> Path:
+        """The folder of what was sent, and of the ledger."""
+        return self.root / "submissions"
+
+    @property
+    def ledger(self) -> str | Path:
+        """Where the ledger is: a URL, or a path."""
+        return self.ledger_url or self.submissions / "ledger.db"
+
+    def slugs(self) -> list[str]:
+        """Return the competitions that have a definition, or files to make one from."""
+        if not self.competitions.is_dir():
+            return []
+        folders = [p for p in self.competitions.iterdir() if p.is_dir()]
+        return sorted(p.name for p in folders if any((p / n).exists() for n in ("competition.toml", "rehearsal")))
+
+    def competition_folder(self, slug: str) -> Path:
+        """Return the folder of a competition that is there.
+
+        Raises
+        ------
+        NotFoundError
+            With the near names, where there is none of that name.
+        """
+        if slug not in self.slugs():
+            raise NotFoundError(
+                f"no competition {slug!r} in {self.competitions}", hint=near(slug, self.slugs(), what="competition")
+            )
+        return self.competitions / slug
+
+    def choose(self, slug: str | None, *, inside: Path | None = None) -> str:
+        """Return `slug`, else the competition that the folder `inside` belongs to, else the only one there is.
+
+        Raises
+        ------
+        ConfigError
+            Where none of the three names exactly one.
+        """
+        if slug:
+            return slug
+        if inside is not None and inside.is_relative_to(self.competitions) and inside != self.competitions:
+            return inside.relative_to(self.competitions).parts[0]
+        slugs = self.slugs()
+        if len(slugs) == 1:
+            return slugs[0]
+        have = "it has none yet: `wb fetch SLUG` brings one" if not slugs else "it has " + ", ".join(slugs)
+        raise ConfigError(
+            f"which competition of {self.root}? {have}",
+            hint="name it with --competition/-c, set WB_COMPETITION, or stand in its folder",
+        )
+
+
+def find_workspace(start: Path, *, fallback: str | None = None, ledger_url: str | None = None) -> Workspace:
+    """Return the workspace that `start` is in: the nearest folder upwards that has ``competitions/``.
+
+    Parameters
+    ----------
+    start : Path
+        Usually the current folder.
+    fallback : str, optional
+        A folder to take where none is found upwards (the value of ``WB_WORKSPACE``).
+    ledger_url : str, optional
+        Where the ledger is, if it is not in the workspace.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no workspace.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / "competitions").is_dir():
+            return Workspace(folder, ledger_url)
+    if fallback:
+        root = Path(fallback).expanduser().resolve()
+        if not (root / "competitions").is_dir():
+            raise ConfigError(
+                f"WB_WORKSPACE={fallback} has no folder competitions/", hint=f"`wb init {fallback}` makes it"
+            )
+        return Workspace(root, ledger_url)
+    raise ConfigError(
+        f"no workspace at {start} or above it (a folder that has competitions/)",
+        hint="`wb init DIR` makes one; or set WB_WORKSPACE",
+    )
+
+
+_README = """# A workspace
+
+    wb fetch SLUG        the data, as typed Parquet, with a definition and a baseline
+    wb run --exp 1       features, folds, LightGBM, OOF and test predictions, a record
+    wb table             every experiment, its CV and what it changed
+    wb submit --exp 1    checked, sent once, logged with its CV
+
+`competitions/<slug>/` holds the definition, the features and the experiments: keep them in git. Data, cache, runs and
+submissions are left out by `.gitignore`; `submissions/ledger.db` is the record of every run, and worth a backup.
+"""
+
+_GITIGNORE = """competitions/*/data/
+competitions/*/cache/
+competitions/*/runs/
+competitions/*/rehearsal/
+submissions/
+*.tmp
+"""
+
+
+def create_workspace(root: Path) -> Workspace:
+    """Make an empty workspace; what is already there stays as it is.
+
+    Raises
+    ------
+    ConfigError
+        When `root` is a file.
+    StorageError
+        When it can't be written.
+    """
+    root = root.expanduser().resolve()
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"{root} is a file; expected a folder, or nothing", hint="choose another name")
+    for name, text in (("README.md", _README), (".gitignore", _GITIGNORE)):
+        if not (root / name).exists():
+            write_text(root / name, text)
+    for folder in ("competitions", "notebooks", "submissions"):
+        if not (root / folder).is_dir():
+            # The empty file makes git keep the folder.
+            write_text(root / folder / ".gitkeep", "")
+    return Workspace(root)
