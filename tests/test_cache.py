@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.cache import (
+    Store,
+    atomic,
+    content_key,
+    is_locked,
+    lock,
+    read_json,
+    sweep,
+    write_json,
+    write_text,
+)
+from workbench.errors import BusyError, DamagedError, StorageError
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+values = st.recursive(scalars, lambda s: st.lists(s, max_size=4) | st.dictionaries(st.text(), s, max_size=4), max_leaves=8)
+
+
+def tagged(value: object) -> str:
+    """A text that is equal exactly for values that the key must hold equal."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{tagged(k)}:{tagged(value[k])}" for k in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(tagged, value)) + "]"
+    return f"{type(value).__name__}:{value!r}"
+
+
+@given(values, values)
+def test_keys_are_equal_exactly_where_the_values_are(a: object, b: object) -> None:
+    assert (content_key(a) == content_key(b)) == (tagged(a) == tagged(b))
+
+
+def test_pieces_do_not_run_together() -> None:
+    assert content_key("ab", "c") != content_key("a", "bc")
+    assert content_key(["a"], []) != content_key([], ["a"])
+
+
+def test_what_has_no_key_is_refused() -> None:
+    with pytest.raises(TypeError, match="has no content key"):
+        content_key({"a": object()})
+
+
+def test_atomic_leaves_the_old_file_when_the_block_fails(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"a.txt: no space left on the disk"), atomic(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.txt"))
+
+
+def test_a_folder_that_is_a_file_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises((StorageError, FileExistsError)):
+        write_text(tmp_path / "a" / "b" / "c.txt", "text")
+
+
+@pytest.mark.parametrize("text", ["", "{", "nonsense", "\x00\xff"])
+def test_damaged_json_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DamagedError, match=r"run.json is damaged"):
+        read_json(path)
+
+
+def test_json_refuses_what_json_has_no_word_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+
+
+WRITER = """
+import sys, pathlib
+from workbench.cache import write_text
+path = pathlib.Path(sys.argv[1])
+for i in range(10_000):
+    write_text(path, f"{i}:" + "x" * 20_000 + ":end")
+    if i == 0: print("go", flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for delay in (0.01, 0.05, 0.11):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(delay)
+            writer.send_signal(signal.SIGKILL)
+        assert path.read_text().endswith(":end")
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_sweep_spares_living_writers(tmp_path: Path) -> None:
+    living = tmp_path / f".a.txt.{os.getppid()}-12345678.tmp"
+    dead = tmp_path / ".a.txt.999999999-12345678.tmp"
+    for path in (living, dead):
+        path.write_text("")
+    sweep(tmp_path)
+    assert living.exists()
+    assert not dead.exists()
+
+
+def hold(path: Path, ready: object) -> None:
+    with lock(path, "experiment 12"):
+        ready.set()  # type: ignore[attr-defined]
+        time.sleep(60)
+
+
+def test_the_second_process_hears_who_has_it(tmp_path: Path) -> None:
+    path = tmp_path / ".012.lock"
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    holder = context.Process(target=hold, args=(path, ready))
+    holder.start()
+    assert ready.wait(30)
+    assert is_locked(path)
+    with pytest.raises(BusyError, match=rf"experiment 12 is in use by process {holder.pid} on "), lock(path, "experiment 12"):
+        pass
+    holder.kill()
+    holder.join()
+    assert not is_locked(path)
+    with lock(path, "experiment 12"):
+        assert is_locked(path)
+
+
+class TestStore:
+    def put(self, store: Store, key: str, rows: int = 10) -> Path:
+        with store.writing(key, {"rows": rows}) as path:
+            pl.DataFrame({"a": range(rows)}).write_parquet(path)
+        block = store.get(key)
+        assert block is not None
+        return block.path
+
+    def test_a_block_comes_back_with_its_note(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        assert store.get("k") is None
+        self.put(store, "k")
+        block = store.get("k")
+        assert block is not None
+        assert block.note["rows"] == 10
+        assert pl.read_parquet(block.path).height == 10
+
+    @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "note", "empty note"])
+    def test_a_damaged_block_is_missing(self, tmp_path: Path, damage: str) -> None:
+        store = Store(tmp_path)
+        path = self.put(store, "k")
+        data = bytearray(path.read_bytes())
+        note = path.with_suffix(".json")
+        if damage == "truncate":
+            path.write_bytes(data[:-7])
+        elif damage == "flip":
+            data[len(data) // 2] ^= 1
+            time.sleep(0.01)
+            path.write_bytes(data)
+        elif damage == "remove":
+            path.unlink()
+        elif damage == "note":
+            note.write_text(note.read_text()[:20])
+        else:
+            note.write_text(json.dumps({}))
+        assert store.get("k") is None
+
+    def test_a_failed_write_leaves_no_block(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        with pytest.raises(RuntimeError), store.writing("k", {}):
+            raise RuntimeError
+        assert store.get("k") is None
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_least_recently_used_goes_first(self, tmp_path: Path) -> None:
+        size = self.put(Store(tmp_path / "probe"), "k").stat().st_size
+        store = Store(tmp_path / "store", max_bytes=int(2.5 * size))
+        for age, key in enumerate(("a", "b")):
+            self.put(store, key)
+            os.utime(tmp_path / "store" / f"{key}.json", (age, age))
+        assert store.get("a") is not None  # used now: younger than b
+        self.put(store, "c")
+        assert [store.get(k) is not None for k in "abc"] == [True, False, True]

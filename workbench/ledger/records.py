@@ -1,0 +1,154 @@
+"""The ledger's records: frozen, and JSON on both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from workbench.errors import DamagedError
+
+__all__ = ["RunRecord", "SubmissionEvent", "SubmissionRecord"]
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, tuple):
+        return [_to_json(v) for v in value]
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+class _Record:
+    """What the records share: their JSON form."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values; times in ISO form, UTC."""
+        return {f.name: _to_json(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the record that `to_dict` gave; unknown keys, of a newer version, are ignored.
+
+        Raises
+        ------
+        DamagedError
+            Names the key that is missing or wrong.
+        """
+        if not isinstance(data, dict):
+            raise DamagedError(f"a {cls.__name__} must be an object, got {type(data).__name__}")
+        values: dict[str, Any] = {}
+        for field in fields(cls):  # type: ignore[arg-type]
+            if field.name not in data:
+                raise DamagedError(f"a {cls.__name__} lacks the key {field.name!r}")
+            values[field.name] = _read(cls.__name__, field.name, str(field.type), data[field.name])
+        return cls(**values)
+
+
+def _read(record: str, name: str, kind: str, value: Any) -> Any:
+    optional = kind.endswith("| None")
+    if value is None and optional:
+        return None
+    kind = kind.removesuffix(" | None")
+    wrong = DamagedError(f"a {record} has {name} = {value!r}, expected {kind}")
+    if kind == "datetime":
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except (TypeError, ValueError):
+            raise wrong from None
+    if kind.startswith("tuple"):
+        if not isinstance(value, list):
+            raise wrong
+        return _tuples(value)
+    accepted: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+    if not isinstance(value, accepted[kind]) or (kind in ("int", "float") and isinstance(value, bool)):
+        raise wrong
+    return float(value) if kind == "float" else value
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord(_Record):
+    """One execution of an experiment.
+
+    Attributes
+    ----------
+    status : "running", "finished", "interrupted" or "failed"
+    key : the content key of all that decides the result
+    fold_scores : per fold, of the predictions averaged over the seeds
+    seed_scores : per seed, per fold
+    sample : the share of the rows, where it was a quick try
+    changes : what changed against the base, one short text each
+    folder : relative to the workspace, with "/"
+    """
+
+    run_id: str
+    competition: str
+    exp: int
+    title: str
+    kind: str
+    base: int | None
+    status: str
+    key: str
+    metric: str
+    greater_is_better: bool
+    cv_mean: float | None
+    cv_std: float | None
+    cv_folds: int | None
+    oof_score: float | None
+    fold_scores: tuple[float, ...]
+    seed_scores: tuple[tuple[float, ...], ...]
+    seeds: tuple[int, ...]
+    folds_hash: str
+    n_features: int | None
+    seconds: float | None
+    peak_rss_mb: float | None
+    created_at: datetime
+    finished_at: datetime | None
+    git_commit: str | None
+    sample: float | None
+    changes: tuple[str, ...]
+    error: str | None
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRecord(_Record):
+    """A file that was, or was about to be, sent.
+
+    `status` is "prepared", "sending", "pending", "complete", "error" or "unknown"; `file` is relative to the workspace.
+    """
+
+    submission_id: str
+    competition: str
+    exp: int
+    run_id: str
+    platform: str
+    file: str
+    sha256: str
+    message: str
+    cv_mean: float | None
+    created_at: datetime
+    sent_at: datetime | None
+    ref: str | None
+    status: str
+    public_score: float | None
+    private_score: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionEvent(_Record):
+    """A change in a submission's state, as it was seen at a time."""
+
+    submission_id: str
+    at: datetime
+    status: str
+    public_score: float | None
+    private_score: float | None
+    detail: str

@@ -1,0 +1,78 @@
+"""The ledger's tables. Times are ISO text in UTC, which sorts; lists are JSON text."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
+
+__all__ = ["HEAD", "events", "metadata", "runs", "submissions"]
+
+HEAD = "0001"
+"""The schema's version that this program writes; the newest file in ``migrations/versions``."""
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("competition", String(200), nullable=False, index=True),
+    Column("exp", Integer, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("base", Integer),
+    Column("status", String(16), nullable=False),
+    Column("key", String(64), nullable=False),
+    Column("metric", String(100), nullable=False),
+    Column("greater_is_better", Boolean, nullable=False),
+    Column("cv_mean", Float),
+    Column("cv_std", Float),
+    Column("cv_folds", Integer),
+    Column("oof_score", Float),
+    Column("fold_scores", Text, nullable=False),
+    Column("seed_scores", Text, nullable=False),
+    Column("seeds", Text, nullable=False),
+    Column("folds_hash", String(64), nullable=False),
+    Column("n_features", Integer),
+    Column("seconds", Float),
+    Column("peak_rss_mb", Float),
+    Column("created_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+    Column("git_commit", String(64)),
+    Column("sample", Float),
+    Column("changes", Text, nullable=False),
+    Column("error", Text),
+    Column("folder", Text, nullable=False),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("submission_id", String(64), primary_key=True),
+    Column("competition", String(200), nullable=False, index=True),
+    Column("exp", Integer, nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("platform", String(64), nullable=False),
+    Column("file", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("cv_mean", Float),
+    Column("created_at", String(40), nullable=False),
+    Column("sent_at", String(40)),
+    Column("ref", String(200)),
+    Column("status", String(16), nullable=False),
+    Column("public_score", Float),
+    Column("private_score", Float),
+    Column("error", Text),
+)
+
+events = Table(
+    "submission_events",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("submission_id", String(64), nullable=False, index=True),
+    Column("at", String(40), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("public_score", Float),
+    Column("private_score", Float),
+    Column("detail", Text, nullable=False),
+)
