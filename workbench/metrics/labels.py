@@ -1,0 +1,112 @@
+"""Metrics of labels, all from one confusion matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import DataError
+
+__all__ = ["accuracy", "balanced_accuracy", "f1", "macro_f1", "mcc", "micro_f1", "qwk", "weighted_f1"]
+
+Floats = npt.NDArray[np.float64]
+MAX_DIRECT_SPAN = 4096
+
+
+def _confusion(y_true: Any, y_pred: Any, weight: Floats | None) -> Floats:
+    """Return the (weighted) counts, truth down and predictions across, over all labels that occur, sorted."""
+    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    if true.dtype.kind in "biu" and predicted.dtype.kind in "biu":
+        low = min(int(true.min()), int(predicted.min()))
+        span = max(int(true.max()), int(predicted.max())) - low + 1
+        if span <= MAX_DIRECT_SPAN:
+            # Small integers index the matrix themselves: no sorting of the labels.
+            cells = np.multiply(true, span, dtype=np.int64)
+            cells += predicted
+            cells -= low * (span + 1)
+            matrix = np.bincount(cells, weights=weight, minlength=span * span).reshape(span, span)
+            seen = np.bincount(cells, minlength=span * span).reshape(span, span) if weight is not None else matrix
+            kept = (seen.sum(axis=0) + seen.sum(axis=1)) > 0
+            return matrix[np.ix_(kept, kept)].astype(np.float64)
+    labels, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
+    n = len(labels)
+    cells = codes[: len(true)] * n + codes[len(true) :]
+    return np.bincount(cells, weights=weight, minlength=n * n).reshape(n, n).astype(np.float64)
+
+
+def accuracy(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Share of right labels."""
+    right = np.asarray(y_true) == np.asarray(y_pred)
+    if weight is None:
+        return float(np.count_nonzero(right) / len(right))
+    return float(np.dot(right, weight) / weight.sum())
+
+
+def balanced_accuracy(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Mean recall over the classes that occur in the truth."""
+    matrix = _confusion(y_true, y_pred, weight)
+    total = matrix.sum(axis=1)
+    return float((np.diag(matrix)[total > 0] / total[total > 0]).mean())
+
+
+def _f1_by_class(matrix: Floats) -> Floats:
+    hits, both = np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
+    return np.divide(2 * hits, both, out=np.zeros(len(hits)), where=both > 0)
+
+
+def f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """F1 of the class 1; 0 where it neither occurs nor is predicted."""
+    true, predicted = np.asarray(y_true) == 1, np.asarray(y_pred) == 1
+    if weight is None:
+        both = float(np.count_nonzero(true) + np.count_nonzero(predicted))
+        return 2.0 * float(np.count_nonzero(true & predicted)) / both if both else 0.0
+    both = float(weight[true].sum() + weight[predicted].sum())
+    return 2.0 * float(weight[true & predicted].sum()) / both if both else 0.0
+
+
+def macro_f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Mean of the classes' F1."""
+    return float(_f1_by_class(_confusion(y_true, y_pred, weight)).mean())
+
+
+def micro_f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """F1 over all classes together; for one label per row the accuracy."""
+    return accuracy(y_true, y_pred, weight)
+
+
+def weighted_f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Mean of the classes' F1, weighted by how often they occur in the truth."""
+    matrix = _confusion(y_true, y_pred, weight)
+    support = matrix.sum(axis=1)
+    return float(np.dot(_f1_by_class(matrix), support) / support.sum())
+
+
+def mcc(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Matthews' correlation, for any number of classes (Gorodkin 2004); 0 where one side is constant."""
+    matrix = _confusion(y_true, y_pred, weight)
+    true, predicted, total = matrix.sum(axis=1), matrix.sum(axis=0), matrix.sum()
+    covariance = np.trace(matrix) * total - np.dot(true, predicted)
+    scale = (total**2 - np.dot(predicted, predicted)) * (total**2 - np.dot(true, true))
+    return float(covariance / np.sqrt(scale)) if scale > 0 else 0.0
+
+
+def qwk(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Cohen's kappa with quadratic weights; the distance of two labels is that of their values.
+
+    Labels must be integers; every integer between the lowest and the highest counts as a grade.
+    """
+    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    if true.dtype.kind not in "biu" or predicted.dtype.kind not in "biu":
+        raise DataError(f"qwk needs integer labels, got {true.dtype} and {predicted.dtype}")
+    # With the squared distance the weighted sums are moments of the two variables: no matrix is needed.
+    a, b = true.astype(np.float64), predicted.astype(np.float64)
+    w = np.ones(len(a)) if weight is None else weight
+    total = w.sum()
+    observed = np.dot(w, (a - b) ** 2) / total
+    mean_a, mean_b = np.dot(w, a) / total, np.dot(w, b) / total
+    expected = np.dot(w, a * a) / total + np.dot(w, b * b) / total - 2 * mean_a * mean_b
+    if expected <= 0:
+        raise DataError("qwk is not defined: truth and predictions are all the same label")
+    return float(1 - observed / expected)

@@ -1,0 +1,116 @@
+"""What a metric is, and the checks that every one shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import DataError, WorkbenchError
+
+__all__ = ["Metric", "from_function"]
+
+NEEDS = ("value", "proba", "label", "ranked")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    Attributes
+    ----------
+    name : str
+        "auc", "map@3", "pinball@0.9".
+    greater_is_better : bool
+    needs : str
+        "value", "proba", "label" or "ranked"; see the package.
+    compute : callable
+        ``compute(y_true, y_pred, weight=None) -> float``, without checks.
+    """
+
+    name: str
+    greater_is_better: bool
+    needs: str
+    compute: Callable[..., float]
+
+    def __call__(self, y_true: Any, y_pred: Any, weight: Any = None) -> float:
+        """Check the arrays and compute the score.
+
+        Raises
+        ------
+        DataError
+            For lengths that differ, predictions that are not finite, or data that the metric is not defined for.
+
+        Examples
+        --------
+        >>> from workbench import metrics
+        >>> metrics.get("rmse")([0.0, 2.0], [0.0, 0.0])
+        1.4142135623730951
+        """
+        truth = y_true if hasattr(y_true, "offsets") else np.asarray(y_true)
+        predicted = np.asarray(y_pred)
+        weights = None if weight is None else np.asarray(weight, np.float64)
+        self._check(truth, predicted, weights)
+        if getattr(truth, "ndim", 1) == 2:
+            pairs = zip(truth.T, predicted.T, strict=True)
+            return float(
+                np.mean([self.compute(np.ascontiguousarray(t), np.ascontiguousarray(p), weights) for t, p in pairs])
+            )
+        return float(self.compute(truth, predicted, weights))
+
+    def _check(self, truth: Any, predicted: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> None:
+        if len(truth) != len(predicted) or (weight is not None and len(weight) != len(predicted)):
+            sizes = [len(truth), len(predicted)] + ([] if weight is None else [len(weight)])
+            raise DataError(f"{self.name}: truth, predictions and weights differ in length: {sizes}")
+        if not len(predicted):
+            raise DataError(f"{self.name}: there are no rows to score")
+        if getattr(truth, "ndim", 1) == 2 and truth.shape != predicted.shape:
+            raise DataError(f"{self.name}: truth is {truth.shape}, predictions are {predicted.shape}")
+        if predicted.dtype.kind == "f" and not _all_finite(predicted):
+            odd = int((~np.isfinite(predicted)).sum())
+            raise DataError(f"{self.name}: {odd:,} of {predicted.size:,} predictions are infinite or NaN")
+
+
+def _all_finite(values: npt.NDArray[Any]) -> bool:
+    # One pass without a temporary array: a sum is finite only if every term is, short of overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum(dtype=np.float64))) or bool(np.isfinite(values).all())
+
+
+def from_function(
+    function: Callable[..., float], name: str, *, greater_is_better: bool, needs: str = "value"
+) -> Metric:
+    """Make a metric of a function ``score(y_true, y_pred)`` or ``score(y_true, y_pred, weight)``.
+
+    The third argument is given only where the competition has weights.
+
+    Raises
+    ------
+    DataError
+        From the metric, when the function raises or does not return a finite number.
+
+    Examples
+    --------
+    >>> half = from_function(lambda t, p: 0.5, "half", greater_is_better=True)
+    >>> half([1.0], [1.0])
+    0.5
+    """
+    if needs not in NEEDS:
+        raise DataError(f"metric {name!r}: needs = {needs!r}, expected one of {', '.join(NEEDS)}")
+
+    def compute(y_true: Any, y_pred: Any, weight: Any = None) -> float:
+        try:
+            value = function(y_true, y_pred) if weight is None else function(y_true, y_pred, weight)
+            result = float(value)
+        except WorkbenchError:
+            raise
+        except Exception as exc:
+            raise DataError(f"metric {name!r} failed: {type(exc).__name__}: {exc}", hint="check its function") from exc
+        if not np.isfinite(result):
+            raise DataError(f"metric {name!r} returned {result}, expected a finite number")
+        return result
+
+    return Metric(name, greater_is_better, needs, compute)

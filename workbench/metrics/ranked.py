@@ -1,0 +1,123 @@
+"""Metrics of ranked lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import DataError
+
+__all__ = ["Relevant", "map_at", "ndcg_at", "recall_at"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Relevant:
+    """The relevant items of n lists, one after the other.
+
+    Attributes
+    ----------
+    values : int array (m,)
+        The items of list i are ``values[offsets[i]:offsets[i + 1]]``; repeated items count once.
+    offsets : int array (n + 1,)
+    """
+
+    values: Ints
+    offsets: Ints
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> Relevant:
+        """Make it of lists.
+
+        Examples
+        --------
+        >>> Relevant.of([[3, 4], [], [5]]).offsets.tolist()
+        [0, 2, 2, 3]
+        """
+        lengths = [len(items) for items in lists]
+        values = np.array([i for items in lists for i in items], np.int64)
+        return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    def __len__(self) -> int:
+        """Return the number of lists."""
+        return len(self.offsets) - 1
+
+
+def _hits(y_true: Any, y_pred: Any, k: int) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """Return which of the first k places hold a relevant item for the first time, (n, k), and the relevant counts."""
+    predicted = np.asarray(y_pred)
+    if predicted.ndim != 2 or predicted.dtype.kind not in "iu":
+        raise DataError(f"expected ranked items as an integer array (n, k), got {predicted.dtype} {predicted.shape}")
+    predicted = predicted[:, :k]
+    if not isinstance(y_true, Relevant):
+        found = predicted == np.asarray(y_true)[:, None]
+        first = found & (np.cumsum(found, axis=1) == 1)
+        return first, np.ones(len(predicted), np.int64)
+    rows = np.repeat(np.arange(len(y_true)), np.diff(y_true.offsets))
+    top = 1 + max(int(y_true.values.max(initial=0)), int(predicted.max(initial=0)))
+    wanted = np.unique(rows * top + y_true.values)
+    keys = np.arange(len(predicted))[:, None] * top + predicted
+    at = np.minimum(np.searchsorted(wanted, keys), max(len(wanted) - 1, 0))
+    found = (wanted[at] == keys) & (predicted >= 0) if len(wanted) else np.zeros(predicted.shape, np.bool_)
+    return found & ~_repeats(predicted), np.bincount(wanted // top, minlength=len(y_true))
+
+
+def _repeats(predicted: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    order = np.argsort(predicted, axis=1, kind="stable")
+    ordered = np.take_along_axis(predicted, order, axis=1)
+    same = np.zeros(predicted.shape, np.bool_)
+    same[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    result = np.zeros_like(same)
+    np.put_along_axis(result, order, same, axis=1)
+    return result
+
+
+def _mean_over_lists(scores: Floats, counts: Ints, weight: Floats | None) -> float:
+    # Lists without a relevant item can't be scored; Kaggle leaves them out.
+    kept = counts > 0
+    if not kept.any():
+        raise DataError(f"none of the {len(counts):,} lists has a relevant item")
+    return float(np.average(scores[kept], weights=None if weight is None else weight[kept]))
+
+
+def map_at(k: int) -> Callable[..., float]:
+    """Return MAP@k: the mean over lists of the sum of precision at each hit over ``min(k, relevant)`` (Kaggle)."""
+
+    def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        hits, counts = _hits(y_true, y_pred, k)
+        precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+        scores = (precision * hits).sum(axis=1) / np.maximum(np.minimum(counts, k), 1)
+        return _mean_over_lists(scores, counts, weight)
+
+    return compute
+
+
+def recall_at(k: int) -> Callable[..., float]:
+    """Return recall@k: the mean over lists of hits over ``min(k, relevant)``, as in Kaggle's OTTO competition."""
+
+    def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        hits, counts = _hits(y_true, y_pred, k)
+        return _mean_over_lists(hits.sum(axis=1) / np.maximum(np.minimum(counts, k), 1), counts, weight)
+
+    return compute
+
+
+def ndcg_at(k: int) -> Callable[..., float]:
+    """Return nDCG@k with relevance 0 or 1 and the discount ``1 / log2(place + 1)`` (Järvelin and Kekäläinen 2002)."""
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])
+
+    def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        hits, counts = _hits(y_true, y_pred, k)
+        gained = hits @ discount[: hits.shape[1]]
+        best = ideal[np.minimum(counts, k)]
+        scores = np.divide(gained, best, out=np.zeros(len(best)), where=best > 0)
+        return _mean_over_lists(scores, counts, weight)
+
+    return compute

@@ -1,0 +1,88 @@
+"""The built-in metrics by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from workbench.errors import NotFoundError, near
+from workbench.metrics import labels, probabilities, ranked, values
+from workbench.metrics.metric import Metric
+
+__all__ = ["get", "names"]
+
+_PLAIN = {
+    m.name: m
+    for m in (
+        Metric("rmse", False, "value", values.rmse),
+        Metric("rmsle", False, "value", values.rmsle),
+        Metric("mae", False, "value", values.mae),
+        Metric("wmae", False, "value", values.wmae),
+        Metric("mape", False, "value", values.mape),
+        Metric("smape", False, "value", values.smape),
+        Metric("medae", False, "value", values.medae),
+        Metric("r2", True, "value", values.r2),
+        Metric("rmspe", False, "value", values.rmspe),
+        Metric("gini", True, "proba", values.gini),
+        Metric("logloss", False, "proba", probabilities.logloss),
+        Metric("mlogloss", False, "proba", probabilities.mlogloss),
+        Metric("auc", True, "proba", probabilities.auc),
+        Metric("average_precision", True, "proba", probabilities.average_precision),
+        Metric("accuracy", True, "label", labels.accuracy),
+        Metric("balanced_accuracy", True, "label", labels.balanced_accuracy),
+        Metric("f1", True, "label", labels.f1),
+        Metric("macro_f1", True, "label", labels.macro_f1),
+        Metric("micro_f1", True, "label", labels.micro_f1),
+        Metric("weighted_f1", True, "label", labels.weighted_f1),
+        Metric("mcc", True, "label", labels.mcc),
+        Metric("qwk", True, "label", labels.qwk),
+    )
+}
+
+_AT: dict[str, Callable[[int], Callable[..., float]]] = {
+    "map": ranked.map_at,
+    "recall": ranked.recall_at,
+    "ndcg": ranked.ndcg_at,
+}
+
+
+def names() -> list[str]:
+    """Return the names that `get` takes; "map@K" stands for "map@3" and the like."""
+    return [*_PLAIN, "pinball@Q", *(f"{name}@K" for name in _AT)]
+
+
+def get(name: str) -> Metric:
+    """Return a built-in metric by name, upper or lower case.
+
+    Raises
+    ------
+    NotFoundError
+        With the near names; for a metric that needs a number ("map@3", "pinball@0.9"), what to write.
+
+    Examples
+    --------
+    >>> get("MAP@3").name, get("auc").greater_is_better
+    ('map@3', True)
+    """
+    key = name.strip().lower()
+    if key in _PLAIN:
+        return _PLAIN[key]
+    kind, at, number = key.partition("@")
+    if kind == "pinball":
+        return _pinball(number if at else "0.5", name)
+    if kind in _AT:
+        if not number.isdigit() or int(number) < 1:
+            raise NotFoundError(
+                f"metric {name!r} needs the length of the lists", hint=f"write {kind}@K, for example {kind}@10"
+            )
+        return Metric(f"{kind}@{int(number)}", True, "ranked", _AT[kind](int(number)))
+    raise NotFoundError(f"no metric is called {name!r}", hint=near(key, names(), what="metric"))
+
+
+def _pinball(text: str, name: str) -> Metric:
+    try:
+        level = float(text)
+    except ValueError:
+        level = -1.0
+    if not 0 < level < 1:
+        raise NotFoundError(f"metric {name!r} needs a quantile between 0 and 1", hint="for example pinball@0.9")
+    return Metric(f"pinball@{level:g}", False, "value", values.pinball(level))

@@ -1,0 +1,144 @@
+"""Metrics of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import DataError
+
+__all__ = ["gini", "mae", "mape", "medae", "pinball", "r2", "rmse", "rmsle", "rmspe", "smape", "wmae"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def _mean(values: Floats, weight: Floats | None) -> float:
+    if weight is None:
+        return float(values.mean())
+    return float(np.dot(values, weight) / weight.sum())
+
+
+def _difference(y_true: Any, y_pred: Any) -> Floats:
+    return np.subtract(y_true, y_pred, dtype=np.float64)
+
+
+def rmse(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Root mean squared error."""
+    difference = _difference(y_true, y_pred)
+    if weight is None:
+        return float(np.sqrt(np.dot(difference, difference) / len(difference)))
+    return float(np.sqrt(_mean(difference * difference, weight)))
+
+
+def mae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Mean absolute error."""
+    difference = _difference(y_true, y_pred)
+    return _mean(np.abs(difference, out=difference), weight)
+
+
+def wmae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Weighted mean absolute error; the weights are part of the data."""
+    if weight is None:
+        raise DataError("wmae needs weights", hint='add weight = "COLUMN" to competition.toml')
+    return mae(y_true, y_pred, weight)
+
+
+def rmsle(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Root mean squared error of ``log(1 + y)``."""
+    for name, values in (("y_true", np.asarray(y_true)), ("y_pred", np.asarray(y_pred))):
+        if values.min() <= -1:
+            count = int((values <= -1).sum())
+            raise DataError(
+                f"rmsle: {count:,} of {len(values):,} values of {name} are -1 or less, where the logarithm ends"
+            )
+    return rmse(np.log1p(y_true), np.log1p(y_pred), weight)
+
+
+def mape(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Mean of ``|t - p| / max(|t|, eps)`` with the machine's epsilon, as scikit-learn has it; not in percent."""
+    scale = np.maximum(np.abs(y_true), np.finfo(np.float64).eps)
+    return _mean(np.abs(_difference(y_true, y_pred)) / scale, weight)
+
+
+def smape(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Mean of ``200 |t - p| / (|t| + |p|)`` with 0/0 = 0, from 0 to 200: Kaggle's definition."""
+    scale = np.abs(y_true) + np.abs(y_pred)
+    error = np.abs(_difference(y_true, y_pred))
+    return 200.0 * _mean(np.divide(error, scale, out=np.zeros_like(error), where=scale > 0), weight)
+
+
+def medae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Median absolute error; with weights, the averaged weighted median, as scikit-learn's percentile has it."""
+    error = np.abs(_difference(y_true, y_pred))
+    if weight is not None:
+        return _weighted_median(error, weight)
+    middle = len(error) // 2
+    if len(error) % 2:
+        return float(np.partition(error, middle)[middle])
+    part = np.partition(error, middle)
+    # The lower of the two middle values is the largest left of the upper one: cheaper than a second pivot.
+    return float((part[:middle].max() + part[middle]) / 2)
+
+
+def _weighted_median(values: Floats, weight: Floats) -> float:
+    order = np.argsort(values, kind="stable")
+    kept = order[weight[order] > 0]
+    running = np.cumsum(weight[kept])
+    half = running[-1] / 2
+    first = int(np.searchsorted(running, half, side="left"))
+    if np.isclose(running[first], half, rtol=1e-12) and first + 1 < len(kept):
+        return float((values[kept[first]] + values[kept[first + 1]]) / 2)
+    return float(values[kept[first]])
+
+
+def r2(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Coefficient of determination; for a constant truth 1 if all is right, else 0, as scikit-learn has it."""
+    truth = np.asarray(y_true, np.float64)
+    difference = _difference(truth, y_pred)
+    centred = truth - _mean(truth, weight)
+    w: Any = 1.0 if weight is None else weight
+    residual, total = float(np.dot(difference * w, difference)), float(np.dot(centred * w, centred))
+    if total == 0:
+        return 1.0 if residual == 0 else 0.0
+    return 1.0 - residual / total
+
+
+def rmspe(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Root mean squared relative error; rows with a truth of 0 do not count, as in Kaggle's Rossmann competition."""
+    truth = np.asarray(y_true, np.float64)
+    kept = truth != 0
+    if not kept.any():
+        raise DataError(f"rmspe: all {len(truth):,} values of y_true are 0")
+    relative = _difference(truth, y_pred)[kept] / truth[kept]
+    return float(np.sqrt(_mean(relative * relative, None if weight is None else weight[kept])))
+
+
+def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+    """Normalised Gini: Gini of the predictions' order over that of the truth's own.
+
+    Kaggle's definition (Allstate, Porto Seguro): rows sorted by falling prediction, ties in file order. For a binary
+    truth without ties it is ``2 auc - 1``. Weights are not defined for it and ignored.
+    """
+    truth = np.asarray(y_true, np.float64)
+    if truth.min() == truth.max():
+        raise DataError(f"gini: all {len(truth):,} values of y_true are {truth[0]:g}")
+    return _gini(truth, np.asarray(y_pred)) / _gini(truth, truth)
+
+
+def _gini(truth: Floats, order_by: Floats) -> float:
+    order = np.argsort(-order_by, kind="stable")
+    lorenz = np.cumsum(truth[order])
+    return float((lorenz.sum() / lorenz[-1] - (len(truth) + 1) / 2) / len(truth))
+
+
+def pinball(level: float) -> Callable[..., float]:
+    """Return the pinball loss of a quantile from 0 to 1 (Koenker and Bassett 1978)."""
+
+    def compute(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+        difference = _difference(y_true, y_pred)
+        return _mean(np.maximum(level * difference, (level - 1) * difference), weight)
+
+    return compute
