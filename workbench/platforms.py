@@ -47,6 +47,7 @@ class CompetitionFacts:
     task: str | None = None
     id_columns: tuple[str, ...] = ()
     target_columns: tuple[str, ...] = ()
+    weight_column: str | None = None
     deadline: datetime | None = None
     daily_limit: int | None = None
     accepts_submissions: bool = True

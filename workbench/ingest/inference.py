@@ -32,6 +32,7 @@ class Inferred:
     train: str
     test: str
     sample: str
+    weight: str | None
     scheme: str
     time_column: str | None
     free_text: tuple[str, ...]
@@ -83,6 +84,7 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
         train=train,
         test=test,
         sample=sample,
+        weight=facts.weight_column,
         scheme=scheme,
         time_column=time_column,
         free_text=_free_text(manifest, tables, train, (*ids, *targets)),
@@ -196,6 +198,7 @@ def definition_text(inferred: Inferred) -> str:
     ]
     if inferred.greater_is_better is not None:
         lines.append(f"greater_is_better = {_toml(inferred.greater_is_better)}")
+    lines += [f"weight = {_toml(inferred.weight)}"] * bool(inferred.weight)
     lines += ["", "[tables]", f"train = {_toml(inferred.train)}", f"test = {_toml(inferred.test)}"]
     lines += [f"sample_submission = {_toml(inferred.sample)}", "", "[cv]"]
     lines.append(f"scheme = {_toml(inferred.scheme)}  # {reasons['scheme']}")

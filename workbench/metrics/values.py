@@ -116,7 +116,7 @@ def rmspe(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
     return float(np.sqrt(_mean(relative * relative, None if weight is None else weight[kept])))
 
 
-def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
+def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:  # noqa: ARG001
     """Normalised Gini: Gini of the predictions' order over that of the truth's own.
 
     Kaggle's definition (Allstate, Porto Seguro): rows sorted by falling prediction, ties in file order. For a binary

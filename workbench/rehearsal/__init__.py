@@ -1,0 +1,16 @@
+"""A competition hosted in a local folder: hidden solution, grading, public and private part, leaderboard rank.
+
+``competitions/<slug>/rehearsal/`` holds::
+
+    host.toml            what the competition is
+    files/               what is served: train, test, sample_submission, further tables
+    solution.parquet     hidden: ids, targets, usage
+    submissions/         what was received, each with its scores
+    leaderboard.csv      where one was given
+"""
+
+from workbench.rehearsal.create import RehearsalSpec, create
+from workbench.rehearsal.leaderboard import medal
+from workbench.rehearsal.platform import Rehearsal
+
+__all__ = ["Rehearsal", "RehearsalSpec", "create", "medal"]

@@ -1,0 +1,191 @@
+"""The platform: serves the files, receives and grades submissions, keeps the limit."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workbench.cache import atomic, file_sha256, lock, read_json, write_bytes, write_json
+from workbench.errors import DamagedError, NotFoundError, PlatformError, near
+from workbench.metrics import Metric
+from workbench.platforms import (
+    CompetitionFacts,
+    Leaderboard,
+    PlatformSubmission,
+    Progress,
+    RemoteFile,
+    SubmissionLimits,
+)
+from workbench.rehearsal.grade import Refused, grade, read_solution
+from workbench.rehearsal.host import Host, load_metric, read_host, rehearsal_folder
+from workbench.rehearsal.leaderboard import read_leaderboard, standing
+
+__all__ = ["Rehearsal"]
+
+CHUNK_BYTES = 1 << 20
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Rehearsal:
+    """Competitions hosted in a workspace; an implementation of `workbench.platforms.Platform`.
+
+    Parameters
+    ----------
+    workspace : Path
+    now : callable
+        Gives the time, aware UTC.
+    """
+
+    name = "rehearsal"
+
+    def __init__(self, workspace: Path, now: Callable[[], datetime] = _utc_now) -> None:
+        self._workspace = workspace
+        self._now = now
+
+    def _open(self, slug: str) -> tuple[Path, Host]:
+        folder = rehearsal_folder(self._workspace, slug)
+        return folder, read_host(folder)
+
+    def _metric(self, folder: Path, host: Host) -> Metric:
+        return load_metric(host.metric, folder, greater_is_better=host.greater_is_better)
+
+    def facts(self, slug: str) -> CompetitionFacts:
+        """Return what the host knows of the competition."""
+        _, host = self._open(slug)
+        return CompetitionFacts(
+            slug=slug,
+            title=host.title,
+            metric=host.metric,
+            greater_is_better=host.greater_is_better,
+            task=host.task,
+            id_columns=tuple(host.id),
+            target_columns=tuple(host.target),
+            weight_column=host.weight or None,
+            deadline=host.ends_at,
+            daily_limit=host.daily_limit,
+            accepts_submissions=self._is_open(host),
+        )
+
+    def _is_open(self, host: Host) -> bool:
+        return host.late_submissions or not self._is_over(host)
+
+    def _is_over(self, host: Host) -> bool:
+        return host.ends_at is None or self._now() > host.ends_at
+
+    # -------------------------------------------------------------------------------------------------------- files
+
+    def files(self, slug: str) -> list[RemoteFile]:
+        """Return the served files."""
+        folder, _ = self._open(slug)
+        served = folder / "files"
+        paths = sorted(p for p in served.rglob("*") if p.is_file())
+        return [
+            RemoteFile(
+                name=p.relative_to(served).as_posix(),
+                size_bytes=p.stat().st_size,
+                modified_at=datetime.fromtimestamp(p.stat().st_mtime, UTC),
+                sha256=file_sha256(p),
+            )
+            for p in paths
+        ]
+
+    def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
+        """Copy a served file, verified."""
+        folder, _ = self._open(slug)
+        known = {f.name: f for f in self.files(slug)}
+        if name not in known:
+            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file"))
+        with atomic(destination) as temporary:
+            with (folder / "files" / name).open("rb") as source, temporary.open("wb") as out:
+                while chunk := source.read(CHUNK_BYTES):
+                    out.write(chunk)
+                    if progress:
+                        progress(len(chunk))
+            if file_sha256(temporary) != known[name].sha256:
+                raise PlatformError(f"{name!r} of {slug!r} changed while it was copied", hint="fetch it again")
+
+    # -------------------------------------------------------------------------------------------------- submissions
+
+    def submit(self, slug: str, file: Path, message: str) -> str:
+        """Receive a file and grade it at once."""
+        folder, host = self._open(slug)
+        if not file.is_file():
+            raise NotFoundError(f"there is no file {file} to submit")
+        # Two processes that submit at once must not both get the last submission of the day.
+        with lock(folder / ".submit.lock", f"submitting to {slug!r}", wait=True):
+            self._refuse_when_closed(slug, host)
+            remaining = self.limits(slug).remaining_today
+            if remaining is not None and remaining <= 0:
+                raise PlatformError(
+                    f"today's {host.daily_limit} submissions to {slug!r} are used up",
+                    hint="days are UTC days: try tomorrow",
+                )
+            return self._receive(folder, host, file, message)
+
+    def _refuse_when_closed(self, slug: str, host: Host) -> None:
+        if not self._is_open(host):
+            raise PlatformError(f"{slug!r} closed on {host.ends_at:%Y-%m-%d %H:%M} UTC and takes no late submissions")
+
+    def _receive(self, folder: Path, host: Host, file: Path, message: str) -> str:
+        ref = uuid.uuid4().hex[:12]
+        received = folder / "submissions" / f"{ref}.csv"
+        write_bytes(received, file.read_bytes())
+        record: dict[str, Any] = {"ref": ref, "file_name": file.name, "message": message}
+        record |= {"submitted_at": self._now().isoformat(), "status": "complete", "error": None}
+        record |= {"public_score": None, "private_score": None}
+        try:
+            scores = grade(received, read_solution(folder), host, self._metric(folder, host))
+            record |= {"public_score": scores.public, "private_score": scores.private}
+        except Refused as exc:
+            record |= {"status": "error", "error": str(exc)}
+        write_json(received.with_suffix(".json"), record)
+        return ref
+
+    def submissions(self, slug: str) -> list[PlatformSubmission]:
+        """Return what was received, newest first; private scores only when the competition is over."""
+        folder, host = self._open(slug)
+        shown = self._is_over(host)
+        found = [_as_submission(p, shown=shown) for p in (folder / "submissions").glob("*.json")]
+        return sorted(found, key=lambda s: s.submitted_at, reverse=True)
+
+    def limits(self, slug: str) -> SubmissionLimits:
+        """Return what is left of the UTC day; files that could not be scored do not count."""
+        _, host = self._open(slug)
+        today = self._now().astimezone(UTC).date()
+        used = sum(s.status != "error" and s.submitted_at.date() == today for s in self.submissions(slug))
+        return SubmissionLimits(host.daily_limit, max(0, host.daily_limit - used))
+
+    def leaderboard(self, slug: str) -> Leaderboard:
+        """Return the given leaderboard and the standing of the best scores on it, or one's own submissions."""
+        folder, host = self._open(slug)
+        sign = 1 if host.greater_is_better else -1
+        mine = [s for s in self.submissions(slug) if s.public_score is not None]
+        path = folder / "leaderboard.csv"
+        if not path.exists():
+            own = [(s.message, float(s.public_score or 0)) for s in mine]
+            return Leaderboard(tuple(sorted(own, key=lambda e: -sign * e[1])))
+        entries = sorted(read_leaderboard(path), key=lambda e: -sign * e[1])
+        others = [score for _, score in entries]
+        standings = []
+        for scores in ([s.public_score for s in mine], [s.private_score for s in mine]):
+            known = [s for s in scores if s is not None]
+            best = max(known, key=lambda s: sign * s) if known else None
+            better = host.greater_is_better
+            standings.append(None if best is None else standing(best, others, greater_is_better=better))
+        return Leaderboard(tuple(entries), *standings)
+
+
+def _as_submission(path: Path, *, shown: bool) -> PlatformSubmission:
+    try:
+        data = read_json(path)
+        if not shown:
+            data["private_score"] = None
+        return PlatformSubmission(**(data | {"submitted_at": datetime.fromisoformat(data["submitted_at"])}))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise DamagedError(f"{path} is damaged: {exc}", hint="remove it; the sent file beside it is kept") from exc
