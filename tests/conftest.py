@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 
 from tests.small import Small, make_small
@@ -28,5 +26,3 @@ def small(tmp_path: Path) -> Callable[..., Small]:
         return make_small(tmp_path / "workspace", **options)
 
     return make
-
-

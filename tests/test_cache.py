@@ -29,7 +29,9 @@ from workbench.cache import (
 from workbench.errors import BusyError, DamagedError, StorageError
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-values = st.recursive(scalars, lambda s: st.lists(s, max_size=4) | st.dictionaries(st.text(), s, max_size=4), max_leaves=8)
+values = st.recursive(
+    scalars, lambda s: st.lists(s, max_size=4) | st.dictionaries(st.text(), s, max_size=4), max_leaves=8
+)
 
 
 def tagged(value: object) -> str:
@@ -138,7 +140,10 @@ def test_the_second_process_hears_who_has_it(tmp_path: Path) -> None:
     holder.start()
     assert ready.wait(30)
     assert is_locked(path)
-    with pytest.raises(BusyError, match=rf"experiment 12 is in use by process {holder.pid} on "), lock(path, "experiment 12"):
+    with (
+        pytest.raises(BusyError, match=rf"experiment 12 is in use by process {holder.pid} on "),
+        lock(path, "experiment 12"),
+    ):
         pass
     holder.kill()
     holder.join()

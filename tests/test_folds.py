@@ -91,7 +91,9 @@ def test_too_few_groups_are_refused() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 1000), min_size=60, max_size=300), st.integers(2, 5), st.integers(0, 50), st.integers(0, 50))
+@given(
+    st.lists(st.integers(0, 1000), min_size=60, max_size=300), st.integers(2, 5), st.integers(0, 50), st.integers(0, 50)
+)
 def test_time_folds_look_only_back(times: list[int], k: int, gap: int, purge: int) -> None:
     time = np.array(times)
     if len(set(times)) < 30:
@@ -187,7 +189,9 @@ class TestOfACompetition:
         self.use_custom(made, "def split(train):\n    return (train['id'] % 3).to_numpy()\n")
         split = load_folds(made.open.definition)
         assert split.n_folds == 3
-        self.use_custom(made, "def split(train):\n    return [(range(0, 200), range(200, 300)), (range(0, 300), range(300, 400))]")
+        self.use_custom(
+            made, "def split(train):\n    return [(range(0, 200), range(200, 300)), (range(0, 300), range(300, 400))]"
+        )
         split = load_folds(made.open.definition)
         assert split.valid_rows(1).tolist() == list(range(300, 400))
         assert split.covered.sum() == 200

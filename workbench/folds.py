@@ -18,7 +18,8 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import atomic, content_key
-from workbench.errors import ConfigError, DamagedError, DataError
+from workbench.competition import user_frame
+from workbench.errors import ConfigError, DamagedError, DataError, WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.competition import Competition, CvSpec
@@ -406,7 +407,7 @@ def _duration(value: str | float, unit: str, key: str) -> float:
 
 
 def _custom(competition: Competition, cv: CvSpec) -> Folds:
-    """Call the competition's own splitter: ``split(train: DataFrame) -> (n,) ints``, or pairs (train rows, valid rows)."""
+    """Call the competition's own ``split(train)``: it gives the fold of each row, or pairs (train rows, valid rows)."""
     function = competition.load_function(str(cv.function))
     d = competition.definition
     try:
@@ -421,9 +422,12 @@ def _custom(competition: Competition, cv: CvSpec) -> Folds:
                     f"cv.function {cv.function!r}: fold {k} validates rows that an earlier fold validates too"
                 )
             valid[valid_rows], train[k, train_rows] = k, True
-    except (IndexError, TypeError, KeyError) as exc:
+    except WorkbenchError:
+        raise
+    except Exception as exc:
+        path = competition.folder / str(cv.function).partition(":")[0]
         raise DataError(
-            f"cv.function {cv.function!r}: {type(exc).__name__}: {exc}",
+            f"cv.function {cv.function!r}: {user_frame(exc, path)}",
             hint="it takes the train table and returns the fold of each row, or a list of (train rows, valid rows)",
         ) from exc
     return Folds(valid, train)

@@ -190,11 +190,11 @@ class OpenCompetition:
         NotFoundError, FeatureError
             For an unknown feature, or one that breaks its contract.
         """
-        import polars
+        import polars as pl
 
         from workbench.features import Blocks, load_features
 
-        return polars.scan_parquet(Blocks(self.definition, load_features(self.definition)).block(name).path)
+        return pl.scan_parquet(Blocks(self.definition, load_features(self.definition)).block(name).path)
 
     # -------------------------------------------------------------------------------------------------------- runs
 

@@ -138,8 +138,8 @@ class Platform(Protocol):
     def submit(self, slug: str, file: Path, message: str) -> str:
         """Send a file and return its reference. Scoring may come later: see `submissions`.
 
-        Raises `PlatformError` when the competition is closed or the daily limit is used up. A file that can't be scored is
-        accepted and gets the status ``"error"``.
+        Raises `PlatformError` when the competition is closed or the daily limit is used up. A file that can't be
+        scored is accepted and gets the status ``"error"``.
         """
         ...
 

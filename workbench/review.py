@@ -16,7 +16,23 @@ from workbench.ledger import RunRecord, SubmissionRecord
 __all__ = ["Change", "Row", "as_csv", "as_dicts", "as_text", "change_against", "select", "summarise"]
 
 # Student's t, 97.5 % quantile for 1 to 30 degrees of freedom, then its limit with the first term of its expansion.
-_T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+_T975: tuple[float, ...] = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+)
 _T975 += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
 
 
@@ -40,7 +56,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a run, its change against its base, and its submissions. `latest`: it stands for its experiment."""
+    """One line of the table: a run, its change against its base, its submissions.
+
+    `latest` says that the run stands for its experiment.
+    """
 
     run: RunRecord
     change: Change | None

@@ -38,10 +38,10 @@ COMMANDS = {
 class _LazyGroup(click.Group):
     """A group that imports a command's module when the command is used, not when help is shown."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"workbench.cli.{COMMANDS[cmd_name][0]}")
@@ -57,7 +57,7 @@ class _LazyGroup(click.Group):
             raise click.UsageError(f"no command {args[0]!r}: {near(args[0], COMMANDS, what='command')}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -65,7 +65,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="workbench", prog_name="wb")
 def wb() -> None:
-    """The loop of a Kaggle competition: fetch, run, table, submit.
+    """Run the loop of a Kaggle competition: fetch, run, table, submit.
 
     The competition is -c/--competition, else the folder you stand in, else WB_COMPETITION, else the only one there is.
     Exit codes: 0 done, 1 a failure that is explained, 2 wrong usage, 130 interrupted.
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _guarded(arguments: list[str]) -> int:
+def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of ending
     as_json = "--json" in arguments
     try:
         result = wb.main(args=arguments, prog_name="wb", standalone_mode=False)

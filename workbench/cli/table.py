@@ -39,7 +39,7 @@ def table_command(
     slug: str | None,
     as_json: bool,
 ) -> None:
-    """Show every experiment: what changed, CV, the change against its base and whether it is beyond noise, cost, scores.
+    """Show every experiment: CV, its change against the base and whether that is beyond noise, cost, scores.
 
     "*" behind a change: its 95 % interval does not hold 0; "~": it may be noise.
     With --json and --csv there is one entry per run.

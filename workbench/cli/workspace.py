@@ -42,7 +42,7 @@ def doctor_command(as_json: bool) -> int:
 
 @click.group("ledger")
 def ledger_command() -> None:
-    """The record of runs and submissions."""
+    """Look after the record of runs and submissions."""
 
 
 @ledger_command.command("rebuild")

@@ -225,8 +225,8 @@ class Competition:
         if repeated.height:
             shown = ", ".join(map(str, repeated.unique(maintain_order=True).head(3).rows()))
             raise DataError(
-                f"id {name!r} of table {d.tables.test!r} is not unique: {repeated.height:,} of {ids.height:,} rows share "
-                f"theirs, for example {shown}",
+                f"id {name!r} of table {d.tables.test!r} is not unique: {repeated.height:,} of {ids.height:,} rows "
+                f"share theirs, for example {shown}",
                 hint=f'name all the id columns in {self.folder / "competition.toml"}: id = ["…", "…"]',
             )
         return ids

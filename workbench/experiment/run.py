@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from workbench.cache import atomic, content_key, file_sha256, is_locked, lock, sweep, write_text
+from workbench.cache import atomic, content_key, file_sha256, is_locked, lock, sweep, write_json, write_text
 from workbench.competition import ROW, Competition
 from workbench.errors import ConfigError, DamagedError, StorageError, WorkbenchError, storage_errors
 from workbench.experiment.measure import git_commit, peak_rss_mb, reset_peak_rss, versions
@@ -130,7 +130,7 @@ def run(
             how = "resumed" if any((folder / "parts").glob("*.npz")) else "new"
         else:
             folder, record, how = _new_run(workspace, plan)
-        notes = _execute(workspace, plan, folder, record, ledger, report, done)
+        notes = _execute(plan, folder, record, ledger, report=report, done=done)
         final, details = read_run(folder)
         return RunOutcome(check_files(folder, final, details), how, notes)
 
@@ -242,7 +242,7 @@ def _new_run(workspace: Workspace, plan: _Plan) -> tuple[Path, RunRecord, str]:
 
 
 def _execute(
-    workspace: Workspace, plan: _Plan, folder: Path, record: RunRecord, ledger: Ledger, report: Report, done: FoldDone
+    plan: _Plan, folder: Path, record: RunRecord, ledger: Ledger, *, report: Report, done: FoldDone
 ) -> tuple[str, ...]:
     started, before = time.perf_counter(), record.seconds or 0.0
     reset_peak_rss()
@@ -347,7 +347,7 @@ def _problem(plan: _Plan, matrix: FeatureMatrix) -> Problem:
 def _scored(record: RunRecord, problem: Problem, result: TrainResult, matrix: FeatureMatrix) -> RunRecord:
     target, folds, metric = problem.target, problem.folds, problem.metric
     scores = fold_scores(target, folds, result.oof, metric)
-    per_seed = (scores,)
+    per_seed: tuple[tuple[float, ...], ...] = (scores,)
     if len(result.seed_oof) > 1:
         per_seed = tuple(fold_scores(target, folds, oof, metric) for oof in result.seed_oof)
     return replace(
@@ -390,16 +390,10 @@ def _write_results(plan: _Plan, folder: Path, problem: Problem, result: TrainRes
     if plan.sample is None:
         write_submission(plan.competition, plan.form, plan.target, result.test, folder / "submission.csv")
         written.append("submission.csv")
-    _write_categories(folder, problem)
+    write_json(folder / "models" / "categories.json", problem.matrix.categories)
     written.append("models/categories.json")
     written += [f"models/{p.name}" for p in sorted((folder / "models").glob("*.txt"))]
     return {name: file_sha256(folder / name) for name in written}
-
-
-def _write_categories(folder: Path, problem: Problem) -> None:
-    from workbench.cache import write_json
-
-    write_json(folder / "models" / "categories.json", problem.matrix.categories)
 
 
 def _model_notes(result: TrainResult) -> list[dict[str, Any]]:

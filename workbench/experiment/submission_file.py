@@ -43,7 +43,7 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
     names = [c.name for c in target.columns]
     sample = d.tables.sample_submission
     if sample is None:
-        return SubmissionForm(d.id_columns, tuple(names), False, tuple(range(len(names))))
+        return SubmissionForm(d.id_columns, (*d.id_columns, *names), False, tuple(range(len(names))))
     have = list(competition.manifest.table(sample, slug=d.slug).dtypes)
     asked = [c for c in have if c not in d.id_columns]
     if sorted(asked) == sorted(names):
@@ -51,8 +51,8 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
     by_class = _match_classes(asked, target)
     if by_class is None or not set(d.id_columns) <= set(have):
         raise DataError(
-            f"table {sample!r} has the columns {have}; expected the id {list(d.id_columns)} and the target {names}, or one "
-            f"column per class",
+            f"table {sample!r} has the columns {have}; expected the id {list(d.id_columns)} and the target {names}, or "
+            f"one column per class",
             hint=f"check id and target in {competition.folder / 'competition.toml'}",
         )
     return SubmissionForm(d.id_columns, tuple(have), True, by_class)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from workbench.cache import Block, Store, content_key
@@ -161,7 +162,7 @@ class Blocks:
         started = time.perf_counter()
         try:
             frame = self._evaluated(made, inputs)
-            note = {"feature": made.name, "columns": self._new_columns(made, frame)}
+            note: dict[str, Any] = {"feature": made.name, "columns": self._new_columns(made, frame)}
             with self.store.writing(key, note) as path:
                 frame.sort(ROW).sink_parquet(path, row_group_size=ROWS_PER_GROUP)
                 self._check_rows(made, pl.scan_parquet(path))
@@ -218,11 +219,7 @@ class Blocks:
     def _check_rows(self, made: Feature, frame: pl.LazyFrame) -> None:
         expected = self.competition.n_train + self.competition.n_test
         key = frame.select(ROW).collect()[ROW]
-        if (
-            key.null_count() == 0
-            and len(key) == expected
-            and bool((key == pl.arange(expected, dtype=key.dtype, eager=True)).all())
-        ):
+        if key.null_count() == 0 and np.array_equal(key.to_numpy(), np.arange(expected)):
             return
         unique = key.drop_nulls().unique()
         repeated, missing = len(key) - len(unique) - key.null_count(), expected - len(unique)

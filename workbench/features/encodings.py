@@ -37,7 +37,8 @@ class Split:
 
     def seen(self, fold: int) -> npt.NDArray[np.bool_]:
         """Return which train rows the model of `fold` may learn from, (n_train,)."""
-        return self.valid != fold if self.train is None else self.train[fold]
+        seen: npt.NDArray[np.bool_] = self.valid != fold if self.train is None else self.train[fold]
+        return seen
 
 
 class TargetMean(FoldFeature):

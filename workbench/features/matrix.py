@@ -225,7 +225,7 @@ def _integer_categories(matrix: pl.DataFrame, categorical: Sequence[str]) -> dic
         column = matrix[name]
         if not column.dtype.is_integer() or (column.min() or 0) < 0:  # type: ignore[operator]
             raise FeatureError(
-                f"categorical: column {name!r} is a {column.dtype} from {column.min()}; expected integers from 0 up",
+                f"categorical: column {name!r} is a {column.dtype} from {column.min()!r}; expected integers from 0 up",
                 hint="text columns are categorical by themselves",
             )
     return {name: [] for name in categorical if matrix[name].dtype != pl.String}

@@ -89,7 +89,7 @@ def _download(
     platform.download(slug, file.name, target, progress=progress)
     if not _is_there(target, file):
         raise DamagedError(
-            f"{target} is not what the platform announced: {target.stat().st_size:,} bytes, expected {file.size_bytes:,}",
+            f"{target} has another size or hash than the {file.size_bytes:,} bytes that were announced",
             hint=f"`wb fetch {slug} --force` downloads it again",
         )
     if target.suffix == ".zip":

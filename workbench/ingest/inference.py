@@ -105,7 +105,7 @@ def _role(manifest: Manifest, role: str, slug: str) -> str:
 def _not_plain(slug: str, what: str) -> DataError:
     return DataError(
         f"can't infer the definition of {slug!r}: {what}",
-        hint=f"write competitions/{slug}/competition.toml by hand (slug, platform, task, id, target, metric, [tables]), "
+        hint=f"write competitions/{slug}/competition.toml by hand (slug, task, id, target, metric, [tables]), "
         f"then `wb fetch {slug}` again",
     )
 

@@ -42,10 +42,8 @@ class ColumnStats:
 
     def __add__(self, other: ColumnStats) -> ColumnStats:
         """Add the counts."""
-        pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return ColumnStats(
-            *(tuple(map(sum, zip(a, b, strict=True))) if isinstance(a, tuple) else a + b for a, b in pairs)
-        )
+        counts = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "times"}
+        return ColumnStats(**counts, times=tuple(a + b for a, b in zip(self.times, other.times, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,8 @@ def column_stats(frame: pl.LazyFrame, path: Path) -> dict[str, ColumnStats]:
     names = [f.name for f in fields(ColumnStats) if f.name != "times"]
     return {
         column: ColumnStats(
-            *(counts[f"{i}:{name}"] for name in names), tuple(counts[f"{i}:t{j}"] for j in range(len(TIME_FORMATS)))
+            **{name: counts[f"{i}:{name}"] for name in names},
+            times=tuple(counts[f"{i}:t{j}"] for j in range(len(TIME_FORMATS))),
         )
         for i, column in enumerate(columns)
     }

@@ -113,7 +113,7 @@ class Ledger:
             When the database finds itself damaged.
         """
         with self._connection() as connection:
-            found = {"where": self._where, "version": _version(connection) or ""}
+            found: dict[str, Any] = {"where": self._where, "version": _version(connection) or ""}
             for table in (runs, submissions, events):
                 found[table.name] = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
             if connection.dialect.name == "sqlite":

@@ -29,11 +29,13 @@ def _confusion(y_true: Any, y_pred: Any, weight: Floats | None) -> Floats:
             matrix = np.bincount(cells, weights=weight, minlength=span * span).reshape(span, span)
             seen = np.bincount(cells, minlength=span * span).reshape(span, span) if weight is not None else matrix
             kept = (seen.sum(axis=0) + seen.sum(axis=1)) > 0
-            return matrix[np.ix_(kept, kept)].astype(np.float64)
+            counts: Floats = matrix[np.ix_(kept, kept)].astype(np.float64)
+            return counts
     labels, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
     n = len(labels)
     cells = codes[: len(true)] * n + codes[len(true) :]
-    return np.bincount(cells, weights=weight, minlength=n * n).reshape(n, n).astype(np.float64)
+    counted: Floats = np.bincount(cells, weights=weight, minlength=n * n).reshape(n, n).astype(np.float64)
+    return counted
 
 
 def accuracy(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:

@@ -27,7 +27,7 @@ def logloss(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
 
 
 def mlogloss(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
-    """Multiclass log loss, y_pred (n, classes); rows that do not add up to 1 are divided by their sum, as Kaggle does."""
+    """Multiclass log loss, y_pred (n, classes); rows that do not add up to 1 are divided by their sum (Kaggle)."""
     codes = np.asarray(y_true).astype(np.int64, copy=False)
     if np.ndim(y_pred) != 2 or codes.min() < 0 or codes.max() >= y_pred.shape[1]:
         raise DataError(f"mlogloss: classes up to {codes.max()} need a column each; predictions are {np.shape(y_pred)}")

@@ -22,7 +22,8 @@ def _mean(values: Floats, weight: Floats | None) -> float:
 
 
 def _difference(y_true: Any, y_pred: Any) -> Floats:
-    return np.subtract(y_true, y_pred, dtype=np.float64)
+    difference: Floats = np.subtract(y_true, y_pred, dtype=np.float64)
+    return difference
 
 
 def rmse(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:

@@ -344,12 +344,12 @@ def _sample_values(
 def _constant(column: pl.Series, metric: Metric, task: str) -> Any:
     if task == "regression":
         numbers = column.cast(pl.Float64)
-        middle = numbers.median() if metric.needs != "label" else float(round(float(numbers.median() or 0)))  # type: ignore[arg-type]
-        return middle
+        middle = float(numbers.median() or 0.0)  # type: ignore[arg-type]
+        return float(round(middle)) if metric.needs == "label" else middle
     common = [v for v, _ in column.cast(pl.String).value_counts(sort=True).iter_rows()]
     if metric.needs == "ranked":
         return " ".join(common[: int(metric.name.partition("@")[2])])
     if metric.needs == "label":
         return int(common[0]) if column.cast(pl.Int64, strict=False).null_count() == 0 else common[0]
     positive = _sorted_classes(column)[-1]
-    return float((column.cast(pl.String) == positive).mean() or 0.0)
+    return float((column.cast(pl.String) == positive).sum() / len(column))

@@ -37,7 +37,7 @@ def _warning(code: str, message: str) -> Finding:
 
 
 def run_findings(record: RunRecord) -> list[Finding]:
-    """Findings about the run itself: sampled, not finished."""
+    """Find what speaks against the run itself: sampled, not finished."""
     found = []
     if record.sample is not None:
         found.append(_error("sampled", f"run {record.run_id} was a quick try on {record.sample:.0%} of the rows"))
@@ -49,7 +49,7 @@ def run_findings(record: RunRecord) -> list[Finding]:
 
 
 def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRecord]) -> list[Finding]:
-    """Findings against what was sent before: the same bytes, a better CV."""
+    """Compare with what was sent before: the same bytes, a better CV."""
     found = []
     sent = [s for s in earlier if s.status in SENT]
     same = [s for s in sent if s.sha256 == sha256]
@@ -64,14 +64,14 @@ def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRec
             found.append(
                 _warning(
                     "lower_cv",
-                    f"CV {record.cv_mean:.5f} is worse than that of experiment {best.exp}, sent before: {best.cv_mean:.5f}",
+                    f"CV {record.cv_mean:.5f} is worse than {best.cv_mean:.5f} of experiment {best.exp}, sent before",
                 )
             )
     return found
 
 
 def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits) -> list[Finding]:
-    """Findings about the platform: closed, limit used up."""
+    """Find what the platform has against it: closed, limit used up."""
     found = []
     if not facts.accepts_submissions:
         since = f" since {facts.deadline:%Y-%m-%d %H:%M} UTC" if facts.deadline else ""
@@ -89,7 +89,7 @@ def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits) -> list
 
 
 def file_findings(competition: Competition, path: Path) -> list[Finding]:
-    """Findings in the file, against the sample (or, without one, against the test ids)."""
+    """Compare the file with the sample (or, without one, against the test ids)."""
     expected, values = _expected(competition)
     try:
         sent = pl.read_csv(path, infer_schema=False)

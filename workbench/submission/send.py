@@ -161,7 +161,7 @@ def _refuse_unsettled(prepared: Prepared, earlier: list[SubmissionRecord]) -> No
     unsettled = [s for s in earlier if s.run_id == prepared.record.run_id and s.status == "sending"]
     if unsettled:
         raise SubmissionError(
-            f"an earlier submission of run {prepared.record.run_id} may have arrived; the platform does not list it yet",
+            f"an earlier submission of run {prepared.record.run_id} may have arrived, though it is not listed yet",
             hint="`wb sync` asks again",
         )
 

@@ -220,7 +220,7 @@ class _Trainer:
     def _own_metric(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
         metric = self.problem.metric
         shaped = predictions if self.column.width > 1 else predictions.reshape(-1, 1)
-        truth = data.get_label()
+        truth = np.asarray(data.get_label())
         if self.column.task != "regression" or metric.needs == "label":
             truth = truth.astype(np.int64)
         value = metric(truth, as_metric_input(shaped, self.column, metric), data.get_weight())

