@@ -55,7 +55,8 @@ def balanced_accuracy(y_true: Any, y_pred: Any, weight: Floats | None = None) ->
 
 def _f1_by_class(matrix: Floats) -> Floats:
     hits, both = np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
-    return np.divide(2 * hits, both, out=np.zeros(len(hits)), where=both > 0)
+    scores: Floats = np.divide(2 * hits, both, out=np.zeros(len(hits)), where=both > 0)
+    return scores
 
 
 def f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench import metrics
+from workbench.errors import DataError, NotFoundError
+from workbench.metrics import Relevant
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(2, 120)
+settings.register_profile("metrics", deadline=None, max_examples=60)
+settings.load_profile("metrics")
+
+
+def make(seed: int, n: int, *, classes: int = 2, ties: bool, weighted: bool) -> tuple[Any, Any, Any]:
+    """Return codes with at least two classes, scores with or without ties, and weights or None."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, n)
+    truth[:2] = [0, 1]
+    scores = rng.random(n)
+    if ties:
+        scores = scores.round(1)
+    return truth, scores, rng.integers(1, 5, n).astype(float) if weighted else None
+
+
+BINARY = {"auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}
+
+
+@pytest.mark.parametrize("name", BINARY)
+@given(seeds, sizes, st.booleans(), st.booleans())
+def test_scores_of_a_binary_target(name: str, seed: int, n: int, ties: bool, weighted: bool) -> None:
+    truth, scores, weight = make(seed, n, ties=ties, weighted=weighted)
+    expected = BINARY[name](truth, scores, sample_weight=weight)
+    assert metrics.get(name)(truth, scores, weight) == pytest.approx(expected, rel=1e-10)
+    assert metrics.get(name)(truth, scores.astype(np.float32), weight) == pytest.approx(
+        BINARY[name](truth, scores.astype(np.float32), sample_weight=weight), rel=1e-10
+    )
+
+
+@given(seeds, sizes, st.booleans())
+def test_log_loss(seed: int, n: int, weighted: bool) -> None:
+    truth, scores, weight = make(seed, n, ties=True, weighted=weighted)  # ties: 0.0 and 1.0 occur
+    expected = sk.log_loss(truth, scores, sample_weight=weight)
+    assert metrics.get("logloss")(truth, scores, weight) == pytest.approx(expected, rel=1e-9)
+
+
+@given(seeds, sizes, st.integers(3, 6), st.booleans())
+def test_multiclass_probabilities(seed: int, n: int, classes: int, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n += classes
+    truth = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
+    proba = rng.dirichlet(np.ones(classes), n)
+    weight = rng.random(n) + 0.1 if weighted else None
+    labels = list(range(classes))
+    expected = sk.log_loss(truth, proba, sample_weight=weight, labels=labels)
+    assert metrics.get("mlogloss")(truth, proba, weight) == pytest.approx(expected, rel=1e-9)
+    assert metrics.get("logloss")(truth, proba, weight) == pytest.approx(expected, rel=1e-9)
+    assert metrics.get("mlogloss")(truth, 7 * proba, weight) == pytest.approx(expected, rel=1e-9)
+    if weight is None:
+        ovr = sk.roc_auc_score(truth, proba, multi_class="ovr", labels=labels)
+        assert metrics.get("auc")(truth, proba) == pytest.approx(ovr, rel=1e-10)
+
+
+VALUES = {
+    "rmse": sk.root_mean_squared_error,
+    "rmsle": sk.root_mean_squared_log_error,
+    "mae": sk.mean_absolute_error,
+    "mape": sk.mean_absolute_percentage_error,
+    "medae": sk.median_absolute_error,
+    "r2": sk.r2_score,
+    "pinball": lambda t, p, sample_weight=None: sk.mean_pinball_loss(t, p, sample_weight=sample_weight, alpha=0.5),
+    "pinball@0.9": lambda t, p, sample_weight=None: sk.mean_pinball_loss(t, p, sample_weight=sample_weight, alpha=0.9),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@given(seeds, sizes, st.booleans(), st.booleans())
+def test_numbers(name: str, seed: int, n: int, ties: bool, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.gamma(2, 3, n), rng.gamma(2, 3, n)
+    if ties:
+        truth, predicted = truth.round(), predicted.round()
+    weight = rng.random(n) + 0.01 if weighted else None
+    expected = VALUES[name](truth, predicted, sample_weight=weight)
+    assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+@given(seeds, sizes)
+def test_several_targets_are_averaged(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.normal(size=(n, 3)), rng.normal(size=(n, 3))
+    by_column = [metrics.get("rmse")(truth[:, i], predicted[:, i]) for i in range(3)]
+    assert metrics.get("rmse")(truth, predicted) == pytest.approx(np.mean(by_column))
+    assert metrics.get("mae")(truth, predicted) == pytest.approx(sk.mean_absolute_error(truth, predicted))
+
+
+LABELS = {
+    "accuracy": sk.accuracy_score,
+    "balanced_accuracy": sk.balanced_accuracy_score,
+    "macro_f1": lambda t, p, sample_weight=None: sk.f1_score(
+        t, p, average="macro", sample_weight=sample_weight, zero_division=0
+    ),
+    "micro_f1": lambda t, p, sample_weight=None: sk.f1_score(t, p, average="micro", sample_weight=sample_weight),
+    "weighted_f1": lambda t, p, sample_weight=None: sk.f1_score(
+        t, p, average="weighted", sample_weight=sample_weight, zero_division=0
+    ),
+    "mcc": sk.matthews_corrcoef,
+    "qwk": lambda t, p, sample_weight=None: sk.cohen_kappa_score(
+        t, p, weights="quadratic", sample_weight=sample_weight, labels=list(range(int(max(t.max(), p.max())) + 1))
+    ),
+    "f1": lambda t, p, sample_weight=None: sk.f1_score(
+        t == 1, p == 1, sample_weight=sample_weight, zero_division=0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+@given(seeds, sizes, st.integers(2, 6), st.booleans())
+def test_labels(name: str, seed: int, n: int, classes: int, weighted: bool) -> None:
+    truth, scores, weight = make(seed, n, classes=classes, ties=False, weighted=weighted)
+    predicted = (scores * classes).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of classes that only one side has
+        expected = LABELS[name](truth, predicted, sample_weight=weight)
+    assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(LABELS) - {"qwk", "f1"}))
+def test_labels_may_be_text_or_far_apart(name: str) -> None:
+    truth, predicted = np.array([0, 1, 2, 2, 1]), np.array([0, 2, 2, 1, 1])
+    expected = metrics.get(name)(truth, predicted)
+    for names in (np.array(["low", "mid", "top"]), np.array([-5, 10**12, 2 * 10**12])):
+        assert metrics.get(name)(names[truth], names[predicted]) == pytest.approx(expected)
+
+
+def dense(lists: list[list[int]], items: int) -> np.ndarray:
+    result = np.zeros((len(lists), items))
+    for i, relevant in enumerate(lists):
+        result[i, relevant] = 1
+    return result
+
+
+@given(seeds, st.integers(1, 20), st.integers(1, 8))
+def test_ndcg_of_ranked_lists(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    items = 12
+    lists = [rng.choice(items, rng.integers(1, 6), replace=False).tolist() for _ in range(n)]
+    ranked = np.array([rng.permutation(items)[:k] for _ in range(n)])
+    scores = np.zeros((n, items))
+    np.put_along_axis(scores, ranked, np.arange(k, 0, -1) * np.ones((n, 1)), axis=1)
+    # scikit-learn shares the discount among tied scores; what is not ranked is beyond k and must not tie with it.
+    expected = sk.ndcg_score(dense(lists, items), scores + 1e-9 * rng.random((n, items)), k=k)
+    assert metrics.get(f"ndcg@{k}")(Relevant.of(lists), ranked) == pytest.approx(expected, rel=1e-6)
+
+
+@given(seeds, st.integers(1, 20), st.integers(1, 8))
+def test_ranked_lists_against_the_plain_definition(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    lists = [rng.integers(0, 10, rng.integers(0, 6)).tolist() for _ in range(n)]
+    lists[0] = [3, 3, 4]
+    ranked = rng.integers(-1, 10, (n, 8))
+    average, recall = [], []
+    for relevant, row in zip(lists, ranked.tolist(), strict=True):
+        if not relevant:
+            continue
+        hits, total, seen = 0, 0.0, set()
+        for place, item in enumerate(row[:k], start=1):
+            if item in set(relevant) and item not in seen:
+                seen.add(item)
+                hits += 1
+                total += hits / place
+        best = min(k, len(set(relevant)))
+        average.append(total / best)
+        recall.append(hits / best)
+    assert metrics.get(f"map@{k}")(Relevant.of(lists), ranked) == pytest.approx(np.mean(average))
+    assert metrics.get(f"recall@{k}")(Relevant.of(lists), ranked) == pytest.approx(np.mean(recall))
+
+
+def test_ranked_lists_with_one_relevant_item() -> None:
+    truth, ranked = np.array([1, 2, 3]), np.array([[1, 2], [1, 2], [1, 2]])
+    assert metrics.get("map@2")(truth, ranked) == pytest.approx((1 + 0.5 + 0) / 3)
+    assert metrics.get("map@2")(Relevant.of([[1], [2], [3]]), ranked) == pytest.approx((1 + 0.5 + 0) / 3)
+    assert metrics.get("recall@1")(truth, ranked) == pytest.approx(1 / 3)
+
+
+def test_kaggles_own_by_hand() -> None:
+    truth, predicted = np.array([1.0, 2.0, 0.0]), np.array([2.0, 2.0, 0.0])
+    assert metrics.get("smape")(truth, predicted) == pytest.approx(100 * (2 * 1 / 3 + 0 + 0) / 3)
+    assert metrics.get("rmspe")(truth, predicted) == pytest.approx(np.sqrt((1.0 + 0.0) / 2))
+    assert metrics.get("wmae")(truth, predicted, np.array([5.0, 1.0, 1.0])) == pytest.approx(5 / 7)
+
+
+@given(seeds, sizes)
+def test_gini_is_twice_auc_minus_one(seed: int, n: int) -> None:
+    truth, scores, _ = make(seed, n, ties=False, weighted=False)
+    assert metrics.get("gini")(truth, scores) == pytest.approx(2 * metrics.get("auc")(truth, scores) - 1, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "truth", "predicted", "message"),
+    [
+        ("auc", [0, 0, 0], [0.1, 0.2, 0.3], "auc needs both classes: all 3 rows of y_true are 0"),
+        ("auc", [1, 1], [0.1, 0.2], "all 2 rows of y_true are 1"),
+        ("average_precision", [0, 0], [0.1, 0.2], "needs positives"),
+        ("rmse", [1.0, 2.0], [1.0, np.nan], "rmse: 1 of 2 predictions are infinite or NaN"),
+        ("rmse", [1.0, 2.0], [1.0, np.inf], "1 of 2 predictions"),
+        ("rmse", [1.0, 2.0], [1.0], "differ in length"),
+        ("rmse", [], [], "no rows"),
+        ("rmsle", [1.0, 2.0], [1.0, -1.0], "rmsle: 1 of 2 values of y_pred are -1 or less"),
+        ("wmae", [1.0], [1.0], "wmae needs weights"),
+        ("rmspe", [0.0], [1.0], "all 1 values of y_true are 0"),
+        ("gini", [1.0, 1.0], [1.0, 2.0], "all 2 values of y_true are 1"),
+        ("qwk", [1.5, 2.5], [1.5, 2.5], "qwk needs integer labels"),
+        ("mlogloss", [0, 3], [[0.5, 0.5], [0.5, 0.5]], "classes up to 3 need a column each"),
+        ("map@3", [0, 1], [[0.5, 0.5], [0.5, 0.5]], "expected ranked items as an integer array"),
+    ],
+)
+def test_what_is_not_defined_is_explained(name: str, truth: Any, predicted: Any, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        metrics.get(name)(truth, predicted)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rmsee", "did you mean 'rmse'"),
+        ("map", "write map@K, for example map@10"),
+        ("map@x", "write map@K"),
+        ("map@0", "write map@K"),
+        ("pinball@2", "a quantile between 0 and 1"),
+    ],
+)
+def test_unknown_names(name: str, message: str) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        metrics.get(name)
+    assert message in str(caught.value)
+
+
+def test_every_name_is_a_metric_in_any_case() -> None:
+    for name in metrics.names():
+        found = metrics.get(name.replace("@K", "@5").replace("@Q", "@0.5").upper())
+        assert found.needs in ("value", "proba", "label", "ranked")
+
+
+class TestAFunctionOfOnesOwn:
+    def test_it_is_called_with_weights_where_there_are_some(self) -> None:
+        seen: list[int] = []
+
+        def score(*arguments: Any) -> float:
+            seen.append(len(arguments))
+            return 0.25
+
+        metric = metrics.from_function(score, "own", greater_is_better=False)
+        assert metric([1.0], [1.0]) == 0.25
+        assert metric([1.0], [1.0], [1.0]) == 0.25
+        assert seen == [2, 3]
+
+    @pytest.mark.parametrize(
+        ("function", "message"),
+        [
+            (lambda t, p: 1 / 0, "metric 'own' failed: ZeroDivisionError"),
+            (lambda t, p: float("nan"), "returned nan, expected a finite number"),
+            (lambda t, p: "x", "metric 'own' failed: ValueError"),
+        ],
+    )
+    def test_its_failures_are_explained(self, function: Any, message: str) -> None:
+        with pytest.raises(DataError) as caught:
+            metrics.from_function(function, "own", greater_is_better=True)([1.0], [1.0])
+        assert message in str(caught.value)
+
+    def test_needs_is_checked(self) -> None:
+        with pytest.raises(DataError, match="expected one of value, proba, label, ranked"):
+            metrics.from_function(lambda t, p: 0.0, "own", greater_is_better=True, needs="probs")
