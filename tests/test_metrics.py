@@ -115,9 +115,7 @@ LABELS = {
     "qwk": lambda t, p, sample_weight=None: sk.cohen_kappa_score(
         t, p, weights="quadratic", sample_weight=sample_weight, labels=list(range(int(max(t.max(), p.max())) + 1))
     ),
-    "f1": lambda t, p, sample_weight=None: sk.f1_score(
-        t == 1, p == 1, sample_weight=sample_weight, zero_division=0
-    ),
+    "f1": lambda t, p, sample_weight=None: sk.f1_score(t == 1, p == 1, sample_weight=sample_weight, zero_division=0),
 }
 
 

@@ -233,9 +233,7 @@ class TestScores:
         own = tmp_path / "mine.py"
         own.write_text("def worst(t, p):\n    return abs(t - p).max()\n")
         frame = make_frame(300, task="regression")
-        workspace, folder = make(
-            frame, metric=f"{own}:worst", greater_is_better=False, task="regression"
-        )
+        workspace, folder = make(frame, metric=f"{own}:worst", greater_is_better=False, task="regression")
         self.check(workspace, folder, self.noise(folder), lambda f: (f["y"].cast(float) - f["y_sent"]).abs().max())
 
     @pytest.mark.parametrize(
@@ -245,7 +243,10 @@ class TestScores:
             (lambda f: f.head(80), "10 ids are missing"),
             (lambda f: pl.concat([f, f.head(2)]), "4 lines repeat an id"),
             (lambda f: f.with_columns(id=pl.col("id") + 1_000_000), "90 ids are missing"),
-            (lambda f: pl.concat([f, f.head(1).with_columns(id=pl.lit(5, pl.Int64))]), "1 ids are unknown, for example 5"),
+            (
+                lambda f: pl.concat([f, f.head(1).with_columns(id=pl.lit(5, pl.Int64))]),
+                "1 ids are unknown, for example 5",
+            ),
             (lambda f: f.with_columns(y=pl.lit(None)), "90 empty values"),
             (lambda f: f.with_columns(y=pl.lit("x")), "are not finite numbers, for example 'x'"),
             (lambda f: f.with_columns(y=pl.lit(float("inf"))), "are not finite numbers"),

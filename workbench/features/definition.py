@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import symtable
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,7 +126,7 @@ def code_key(path: Path, name: str) -> str:
         nodes = definitions[current]
         seen[current] = "\n".join(_text(node, path.parent) for node in nodes)
         for node in nodes:
-            waiting += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+            waiting += _global_names(node)
     return content_key("code", seen)
 
 
@@ -143,6 +144,18 @@ def _bound_names(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
     return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+
+
+def _global_names(node: ast.stmt) -> set[str]:
+    """Return the module's names that a statement uses; a parameter or local of the same name is not one."""
+    names: set[str] = set()
+    tables = [symtable.symtable(ast.unparse(node), "features.py", "exec")]
+    while tables:
+        table = tables.pop()
+        top = table.get_type() == "module"
+        names |= {s.get_name() for s in table.get_symbols() if s.is_global() or (top and s.is_referenced())}
+        tables += table.get_children()
+    return names
 
 
 def _text(node: ast.stmt, folder: Path) -> str:

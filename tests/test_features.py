@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.errors import ConfigError, DataError, FeatureError, NotFoundError, WorkbenchError
+from workbench.features import ROW, Blocks, Split, build_matrix, code_key, load_features, target_mean
+from workbench.features.matrix import group_codes
+from workbench.folds import kfold, time_folds
+
+HEAD = "import polars as pl\nfrom workbench.features import ROW, feature, target_mean\n\n"
+
+
+def blocks(small: Any, code: str | None = None) -> Blocks:
+    if code is not None:
+        (small.folder / "features.py").write_text(HEAD + code)
+    competition = small.open.definition
+    return Blocks(competition, load_features(competition))
+
+
+class TestBuilding:
+    def test_a_block_has_one_line_per_row_in_order(self, small) -> None:
+        made = small()
+        code = "@feature\ndef shuffled(rows):\n    return rows.select(ROW, x2=pl.col('x') * 2).reverse()\n"
+        frame = pl.read_parquet(blocks(made, code).block("shuffled").path)
+        rows = made.open.rows.collect().sort(ROW)
+        assert frame[ROW].to_list() == list(range(500))
+        assert frame["x2"].to_list() == (rows["x"] * 2).to_list()
+
+    def test_every_form_of_result(self, small) -> None:
+        made = small()
+        matrix = build_matrix(blocks(made), ["ratio", "doubled", "town_size"])
+        assert matrix.frame.columns == ["ratio", "x2", "size"]
+        rows = made.open.rows.collect().sort(ROW)
+        assert matrix.frame["x2"].to_list() == pytest.approx((2 * rows["x"]).to_list(), rel=1e-6)
+        sizes = [int(t.removeprefix("town ")) for t in rows["town"]]
+        assert matrix.frame["size"].to_list() == sizes
+
+    def test_a_feature_may_read_a_feature_and_a_table_of_its_own_name(self, small) -> None:
+        code = (
+            "@feature\ndef towns(rows, towns):\n"
+            "    return rows.select(ROW, 'town').join(towns, on='town', how='left').drop('town')\n\n"
+            "@feature\ndef twice(rows, ratio):\n    return ratio.select(ROW, twice=pl.col('r') * 2)\n\n"
+            "@feature\ndef ratio(rows):\n    return rows.select(ROW, r=pl.col('x') + 1)\n"
+        )
+        matrix = build_matrix(blocks(small(), code), ["towns", "twice"])
+        assert matrix.frame.columns == ["size", "twice"]
+
+    def test_the_target_is_nowhere_to_be_seen(self, small) -> None:
+        made = small()
+        code = (
+            "@feature\ndef peek(train):\n    assert 'y' not in train.collect_schema()\n    return train.select(a='x')\n"
+        )
+        with pytest.raises(FeatureError, match="lost the row key"):
+            blocks(made, code).block("peek")
+        assert "y" not in made.open.rows.collect_schema()
+
+    @pytest.mark.parametrize(
+        ("code", "error", "message"),
+        [
+            (
+                "def f(rows):\n    return rows.filter(pl.col('x') > 0).select(ROW, a='x')",
+                FeatureError,
+                "rows are missing",
+            ),
+            (
+                "def f(rows):\n    r = rows.select(ROW, a='x')\n    return pl.concat([r, r.head(7)])",
+                FeatureError,
+                "gives 507 lines for 500 rows: 7 lines repeat a row",
+            ),
+            (
+                "def f(rows, towns):\n    t = pl.concat([towns, towns])\n"
+                "    return rows.select(ROW, 'town').join(t, on='town', how='left').drop('town')",
+                FeatureError,
+                "gives 1,000 lines for 500 rows: 500 lines repeat a row",
+            ),
+            ("def f(rows):\n    return rows.select(a='x')", FeatureError, "lost the row key"),
+            ("def f(rows):\n    return rows.select(ROW, y=pl.col('x') > 0)", FeatureError, "returns the target 'y'"),
+            ("def f(rows):\n    return rows.select(ROW)", FeatureError, "returns no column"),
+            ("def f(rows):\n    return 3", FeatureError, "returned a int"),
+            (
+                "def f(rows):\n    return 1 / 0",
+                FeatureError,
+                r"'f' \(features.py, line 5\) failed: ZeroDivisionError.*line 7",
+            ),
+            ("def f(rows):\n    return rows.select(ROW, a='nothing')", FeatureError, "ColumnNotFoundError"),
+            ("def f(rows, twns):\n    return rows", NotFoundError, "neither a table nor a feature"),
+            (
+                "def f(rows, g):\n    return rows\n\n@feature\ndef g(rows, f):\n    return rows",
+                FeatureError,
+                "f -> g -> f",
+            ),
+            ("def f(rows, te):\n    return rows\n\nte = target_mean('town')", FeatureError, "depends on the fold"),
+            ("def f(*rows):\n    return rows", ConfigError, r"takes \*args"),
+        ],
+    )
+    def test_a_broken_contract_is_explained(self, small, code: str, error: type[WorkbenchError], message: str) -> None:
+        made = small()
+        with pytest.raises(error, match=message):
+            blocks(made, "\n@feature\n" + code + "\n").block("f")
+        assert list(made.folder.glob("cache/*.parquet")) == []
+
+    @pytest.mark.parametrize(
+        ("code", "message"),
+        [
+            ("def f(:\n", "features.py, line 4"),
+            ("import nothing_of_this_name\n", "ModuleNotFoundError.*line 4"),
+            ("x = 1 / 0\n", "ZeroDivisionError"),
+        ],
+    )
+    def test_a_file_that_can_not_be_loaded_is_explained(self, small, code: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            blocks(small(), code)
+
+
+class TestCaching:
+    CODE = (
+        "SCALE = 2\n\n\ndef helper(c):\n    '''Help.'''\n    return pl.col(c) * SCALE\n\n\n"
+        "@feature\ndef a(rows):\n    return rows.select(ROW, a=helper('x'))\n\n\n"
+        "@feature\ndef b(rows, a):\n    return a.select(ROW, b=pl.col('a') + 1)\n\n\n"
+        "@feature\ndef c(rows):\n    return rows.select(ROW, c='z')\n"
+    )
+
+    def keys(self, made: Any, code: str) -> dict[str, str]:
+        found = blocks(made, code)
+        return {name: found.key(name) for name in "abc"}
+
+    @pytest.mark.parametrize(
+        ("old", "new", "changed"),
+        [
+            ("'''Help.'''", "'''Helps.'''  # a remark", ""),
+            ("SCALE = 2", "SCALE = 3", "ab"),
+            ("pl.col(c) * SCALE", "pl.col(c) + SCALE", "ab"),
+            ("pl.col('a') + 1", "pl.col('a') + 2", "b"),
+            ("c='z'", "c='x'", "c"),
+        ],
+    )
+    def test_exactly_what_depends_on_a_change_is_built_again(self, small, old: str, new: str, changed: str) -> None:
+        made = small()
+        before = self.keys(made, self.CODE)
+        assert old in self.CODE
+        after = self.keys(made, self.CODE.replace(old, new))
+        assert "".join(n for n in "abc" if before[n] != after[n]) == changed
+
+    def test_a_file_beside_it_counts(self, small) -> None:
+        made = small()
+        (made.folder / "text_tools.py").write_text("FACTOR = 1\n")
+        code = "from text_tools import FACTOR\n\n" + self.CODE.replace("SCALE = 2", "SCALE = FACTOR")
+        before = self.keys(made, code)
+        (made.folder / "text_tools.py").write_text("FACTOR = 2\n")
+        after = self.keys(made, code)
+        assert [before[n] != after[n] for n in "abc"] == [True, True, False]
+
+    def test_a_block_is_built_once(self, small) -> None:
+        made = small()
+        said: list[str] = []
+        for _ in range(2):
+            found = blocks(made)
+            found.report = said.append
+            found.block("ratio")
+        assert said == ["feature ratio"]
+
+    def test_a_damaged_block_is_built_again(self, small) -> None:
+        made = small()
+        path = blocks(made).block("ratio").path
+        good = pl.read_parquet(path)
+        path.write_bytes(path.read_bytes()[:-9])
+        assert pl.read_parquet(blocks(made).block("ratio").path).equals(good)
+
+    def test_code_keys_do_not_depend_on_the_rest_of_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "features.py"
+        path.write_text(self.CODE)
+        before = code_key(path, "a")
+        path.write_text("# a remark\n\nOTHER = 1\n" + self.CODE)
+        assert code_key(path, "a") == before
+
+
+class TestMatrix:
+    def test_text_becomes_codes_of_sorted_categories(self, small) -> None:
+        matrix = build_matrix(blocks(small()), ["rows.town"])
+        levels = matrix.categories["town"]
+        assert levels == sorted(levels)
+        rows = matrix.frame["town"]
+        assert rows.dtype == pl.Int32
+        assert matrix.n_train == 400
+        assert matrix.test.height == 100
+
+    def test_ids_are_no_features_and_times_are_numbers(self, small) -> None:
+        matrix = build_matrix(blocks(small()), ["rows"])
+        assert matrix.frame.columns == ["x", "z", "town", "household", "day"]
+        assert matrix.frame["day"].dtype.is_integer()
+        assert matrix.frame["x"].dtype == pl.Float32
+
+    def test_whole_numbers_beyond_float32_stay_exact(self, small) -> None:
+        code = "@feature\ndef f(rows):\n    return rows.select(ROW, big=pl.col('id').cast(pl.Float64) + 2**40)\n"
+        assert build_matrix(blocks(small(), code), ["f"]).frame["big"].dtype == pl.Float64
+
+    @pytest.mark.parametrize(
+        ("features", "drop", "error", "message"),
+        [
+            (["ratoi"], [], NotFoundError, "did you mean 'ratio'"),
+            (["rows.twn"], [], NotFoundError, "did you mean 'town'"),
+            (["ratio.rati"], [], NotFoundError, "did you mean 'ratio'"),
+            (["rows"], ["twn"], NotFoundError, "drop: no column 'twn'"),
+            (["doubled"], ["x2"], FeatureError, "no column is left"),
+            (["rows", "rows.town"], [], FeatureError, "both give a column 'town'"),
+        ],
+    )
+    def test_wrong_names_are_explained(
+        self, small, features: list[str], drop: list[str], error: type[WorkbenchError], message: str
+    ) -> None:
+        with pytest.raises(error, match=message):
+            build_matrix(blocks(small()), features, drop=drop)
+
+    @pytest.mark.parametrize(
+        ("expression", "dtype"),
+        [
+            ("pl.col('day')", "Date"),
+            ("pl.col('day').cast(pl.Datetime)", "Datetime"),
+            ("pl.col('day') - pl.date(2020, 1, 1)", "Duration"),
+            ("pl.concat_list('x', 'z')", "List"),
+            ("pl.struct('x', 'z')", "Struct"),
+            ("pl.lit(b'x')", "Binary"),
+            ("pl.col('x').cast(pl.Decimal(10, 2))", "Decimal"),
+            ("pl.lit(None)", "Null"),
+        ],
+    )
+    def test_what_lightgbm_can_not_take_is_refused_by_name(self, small, expression: str, dtype: str) -> None:
+        code = f"@feature\ndef f(rows):\n    return rows.select(ROW, odd={expression})\n"
+        with pytest.raises(FeatureError, match=f"column 'odd' is a {dtype}.*which LightGBM can't take"):
+            build_matrix(blocks(small(), code), ["f"])
+
+    def test_categories_may_be_named(self, small) -> None:
+        made = small()
+        assert "household" in build_matrix(blocks(made), ["rows"], categorical=["household"]).categories
+        with pytest.raises(FeatureError, match="expected integers from 0 up"):
+            build_matrix(blocks(made), ["rows"], categorical=["x"])
+
+
+# ------------------------------------------------------------------------------------------------- fold-safe encodings
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def mean_of(rows: np.ndarray, y: np.ndarray, groups: np.ndarray, group: int, smoothing: float) -> float:
+    """The plain definition: over `rows`."""
+    same = rows[groups[rows] == group]
+    prior = y[rows].mean() if len(rows) else 0.0
+    return (y[same].sum() + smoothing * prior) / max(len(same) + smoothing, 1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, st.integers(2, 4), st.sampled_from([0.0, 1.0, 20.0]))
+def test_target_mean_is_its_plain_definition(seed: int, k: int, smoothing: float) -> None:
+    rng = np.random.default_rng(seed)
+    n, extra = 40, 10
+    groups, y = rng.integers(0, 5, n + extra), rng.random(n)
+    folds = kfold(n, k, seed)
+    made = target_mean("g", smoothing=smoothing)
+    for fold in range(k):
+        got = made.encode(groups, y[:, None], Split(folds.valid), fold)[:, 0]
+        seen = folds.train_rows(fold)
+        for row in range(n + extra):
+            trained = row < n and folds.valid[row] != fold
+            rows = seen[folds.valid[seen] != folds.valid[row]] if trained else seen
+            assert got[row] == pytest.approx(mean_of(rows, y, groups, groups[row], smoothing), rel=1e-5, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, st.sampled_from([1.0, 20.0]))
+def test_target_mean_of_the_past_is_its_plain_definition(seed: int, smoothing: float) -> None:
+    rng = np.random.default_rng(seed)
+    n, extra = 60, 10
+    groups, y, time = rng.integers(0, 4, n + extra), rng.random(n), rng.permutation(n) // 2
+    folds = time_folds(time, 3)
+    made = target_mean("g", smoothing=smoothing)
+    for fold in range(3):
+        got = made.encode(groups, y[:, None], Split(folds.valid, folds.train, time), fold)[:, 0]
+        seen = folds.train_rows(fold)
+        for row in range(n + extra):
+            rows = seen[time[seen] < time[row]] if row in set(seen) else seen
+            assert got[row] == pytest.approx(mean_of(rows, y, groups, groups[row], smoothing), rel=1e-5, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, st.booleans())
+def test_no_row_learns_from_its_own_label(seed: int, in_time: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n = 60
+    groups, y, time = rng.integers(0, 6, n), rng.integers(0, 2, n).astype(float), np.arange(n)
+    folds = time_folds(time, 3) if in_time else kfold(n, 3, seed)
+    split = Split(folds.valid, folds.train, time if in_time else None)
+    made = target_mean("g", smoothing=3)
+    row = int(rng.integers(n))
+    flipped = y.copy()
+    flipped[row] = 1 - y[row]
+    for fold in range(3):
+        before, after = (made.encode(groups, t[:, None], split, fold)[:, 0] for t in (y, flipped))
+        assert before[row] == after[row]
+        # Nor may what the fold validates say anything to anyone.
+        if folds.valid[row] == fold:
+            assert (before == after).all()
+
+
+def test_a_planted_leak_is_not_picked_up() -> None:
+    """A group of one row each: its plain mean is the label itself. Fold-safe, it says nothing."""
+    n = 2000
+    y = np.random.default_rng(0).integers(0, 2, n).astype(float)
+    groups = np.arange(n)
+    folds = kfold(n, 5, 0)
+    for fold in range(5):
+        got = target_mean("g", smoothing=1).encode(groups, y[:, None], Split(folds.valid), fold)[:, 0]
+        seen = folds.train_rows(fold)
+        assert abs(np.corrcoef(got[seen] + 1e-9 * groups[seen], y[seen])[0, 1]) < 0.1
+
+
+def test_a_multiclass_target_gives_a_column_per_class(small) -> None:
+    made = small(task="multiclass", metric="mlogloss")
+    matrix = build_matrix(blocks(made), ["te_town"])
+    assert matrix.fold_columns[0].names(["high", "low", "mid"]) == ["te_town_high", "te_town_low", "te_town_mid"]
+
+
+@given(st.lists(st.tuples(st.none() | st.integers(0, 3), st.none() | st.sampled_from("ab")), min_size=1, max_size=30))
+def test_group_codes_number_distinct_lines(lines: list[tuple[int | None, str | None]]) -> None:
+    frame = pl.DataFrame(lines, schema={"a": pl.Int64, "b": pl.String}, orient="row")
+    codes = group_codes(frame)
+    assert sorted(set(codes)) == list(range(len(set(lines))))
+    for i, a in enumerate(lines):
+        for j, b in enumerate(lines):
+            assert (codes[i] == codes[j]) == (a == b)
+
+
+def test_wrong_arguments_are_explained() -> None:
+    with pytest.raises(FeatureError, match="at least one column"):
+        target_mean(smoothing=3)
+    with pytest.raises(FeatureError, match="smoothing >= 0"):
+        target_mean("a", smoothing=-1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('target = "y"', 'target = "yy"'), "target = 'yy', but table 'train' has no such column"),
+        (('id = "id"', 'id = "town"'), "id 'town' of table 'test' is not unique"),
+        (('id = "id"', 'id = "nr"'), "id = 'nr', but table 'test' has no such column"),
+    ],
+)
+def test_wrong_columns_of_the_definition_are_explained(small, change: tuple[str, str], message: str) -> None:
+    made = small()
+    made.definition(*change)
+    with pytest.raises(DataError, match=message):
+        _ = made.open.definition.shared_columns
+        made.open.definition.test_ids()
