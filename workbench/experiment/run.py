@@ -147,6 +147,7 @@ def _plan(competition: Competition, number: int, *, sample: float | None, thread
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
     folds = load_folds(competition)
+    competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
     d = competition.definition
     key = content_key(

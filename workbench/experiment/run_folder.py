@@ -89,7 +89,7 @@ class FoldParts:
         """Return a finished fold; None where there is none, or its files are not what was written."""
         model, part = self._paths(target, fold, seed)
         try:
-            with np.load(part) as arrays:
+            with part.open("rb") as file, np.load(file) as arrays:
                 note = json.loads(arrays["note"].tobytes())
                 oof, test = arrays["oof"], arrays["test"]
             if file_sha256(model) != note.pop("model_sha256"):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from workbench.competition import Competition, StrictModel, read_toml, validate
-from workbench.errors import ConfigError, NotFoundError, near
+from workbench.errors import ConfigError, NotFoundError
 
 __all__ = ["ExperimentSpec", "parse_numbers", "read_spec"]
 
@@ -106,11 +106,12 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
     while True:
         path = competition.experiment_path(numbers[-1])
         if not path.exists():
-            known = [str(n) for n in competition.experiment_numbers()]
+            known = sorted(competition.experiment_numbers(), key=lambda n: abs(n - numbers[-1]))[:5]
+            nearest = f"the nearest are {', '.join(map(str, sorted(known)))}; " if known else ""
             asked_by = f" (base of experiment {numbers[-2]})" if len(numbers) > 1 else ""
             raise NotFoundError(
                 f"competition {competition.slug!r} has no experiment {numbers[-1]}{asked_by}: {path} is missing",
-                hint=near(str(numbers[-1]), known, what="experiment") + "; `wb new` writes the next one",
+                hint=f"{nearest}`wb new` writes the next one",
             )
         data = read_toml(path)
         base = validate(_File, data, path).base

@@ -60,8 +60,11 @@ def rmsle(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
 
 def mape(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
     """Mean of ``|t - p| / max(|t|, eps)`` with the machine's epsilon, as scikit-learn has it; not in percent."""
-    scale = np.maximum(np.abs(y_true), np.finfo(np.float64).eps)
-    return _mean(np.abs(_difference(y_true, y_pred)) / scale, weight)
+    scale = np.abs(np.asarray(y_true, np.float64))
+    np.maximum(scale, np.finfo(np.float64).eps, out=scale)
+    error = _difference(y_true, y_pred)
+    np.divide(np.abs(error, out=error), scale, out=error)
+    return _mean(error, weight)
 
 
 def smape(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
@@ -99,9 +102,9 @@ def r2(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
     """Coefficient of determination; for a constant truth 1 if all is right, else 0, as scikit-learn has it."""
     truth = np.asarray(y_true, np.float64)
     difference = _difference(truth, y_pred)
-    centred = truth - _mean(truth, weight)
-    w: Any = 1.0 if weight is None else weight
-    residual, total = float(np.dot(difference * w, difference)), float(np.dot(centred * w, centred))
+    residual = float(np.dot(difference if weight is None else difference * weight, difference))
+    centred = np.subtract(truth, _mean(truth, weight), out=difference)
+    total = float(np.dot(centred if weight is None else centred * weight, centred))
     if total == 0:
         return 1.0 if residual == 0 else 0.0
     return 1.0 - residual / total

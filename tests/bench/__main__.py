@@ -1,0 +1,36 @@
+"""Run a comparison and print, per row, what was measured, ours, theirs, and the ratio (above 1 is better for us)."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from typing import Any
+
+NAMES = ("metrics", "overhead", "startup")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--scale", type=float, default=1.0, help="scale the sizes down, for a quick look")
+    parser.add_argument("--json", action="store_true", help="one JSON list on stdout")
+    arguments = parser.parse_args()
+    rows = importlib.import_module(f"tests.bench.{arguments.name}").cases(arguments.scale)
+    if arguments.json:
+        json.dump(rows, sys.stdout)
+        print()
+    else:
+        print_rows(rows)
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print(f"{row['case']:<28} {row['measure']:<18} ours {row['ours']:>10.4g} {row['unit']}")
+        for name, value in row["theirs"].items():
+            print(f"{'':<28} {name:<18}      {value:>10.4g} {row['unit']:<4} ratio {row['ratio'][name]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""The command as a person and a program see it: real processes, exit codes, JSON, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.small import Small
+from tests.test_run import ALL, QUICK
+from workbench.cli.app import COMMANDS
+
+
+def wb(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "workbench", *arguments],
+        cwd=cwd,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        input=text,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def made(small: Any) -> Small:
+    made: Small = small()
+    made.experiment(1, 'title = "first"\n' + ALL + QUICK)
+    return made
+
+
+def test_the_loop_from_nothing(tmp_path: Path) -> None:
+    from tests.small import make_frame
+
+    make_frame(300).write_csv(tmp_path / "mine.csv")
+    here = tmp_path / "bench"
+    assert wb("init", "bench", cwd=tmp_path).returncode == 0
+    for command in (
+        "rehearse mine --train ../mine.csv --target y --metric auc --holdout 0.2",
+        "fetch mine",
+        "run --exp 1",
+        "submit --exp 1",
+        "table",
+        "show 1",
+        "sync",
+        "doctor",
+    ):
+        done = wb(*command.split(), cwd=here)
+        assert done.returncode == 0, (command, done.stderr)
+        assert "Traceback" not in done.stderr
+    rows = json.loads(wb("table", "--json", cwd=here).stdout)
+    assert [r["exp"] for r in rows] == [1]
+    assert rows[0]["public_score"] is not None
+
+
+def test_json_is_all_there_is_on_stdout(made: Small) -> None:
+    here = made.workspace.root
+    run = json.loads(wb("run", "--exp", "1", "--json", cwd=here).stdout)
+    for key in (
+        "exp",
+        "run_id",
+        "status",
+        "metric",
+        "cv_mean",
+        "cv_std",
+        "cv_folds",
+        "oof",
+        "test",
+        "submission",
+        "seconds",
+    ):
+        assert key in run
+    assert Path(run["submission"]).exists()
+    sent = json.loads(wb("submit", "--exp", "1", "--json", cwd=here).stdout)
+    for (
+        key
+    ) in "submission_id exp run_id cv_mean file sha256 ref status public_score private_score remaining_today".split():
+        assert key in sent
+    assert sent["remaining_today"] == 4
+    assert isinstance(json.loads(wb("table", "--json", cwd=here).stdout), list)
+    for command in (["show", "1"], ["sync"], ["doctor"], ["fetch", "small"], ["new"], ["ledger", "rebuild"]):
+        json.loads(wb(*command, "--json", cwd=here).stdout)
+
+
+def test_a_batch_goes_on_after_a_failure(made: Small) -> None:
+    made.experiment(2, "features = ['nothing']\n" + QUICK)
+    made.experiment(3, ALL + QUICK)
+    done = wb("run", "--exp", "1-3", cwd=made.workspace.root)
+    assert done.returncode == 1
+    assert "error: experiment 2:" in done.stderr
+    assert done.stdout.count("auc 0.") == 2
+    results = json.loads(wb("run", "--exp", "1-3", "--json", cwd=made.workspace.root).stdout)
+    assert ["error" in r for r in results] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "--exp", "9"], 1, "has no experiment 9"),
+        (["run", "--exp", "x"], 1, "write numbers and ranges"),
+        (["run"], 2, "Missing option '--exp'"),
+        (["rnu", "--exp", "1"], 2, "did you mean 'run'"),
+        (["run", "--exp", "1", "-c", "smal"], 1, "did you mean 'small'"),
+        (["run", "--exp", "1", "--sample", "2"], 1, "between 0 and 1"),
+        (["show", "7"], 1, "was never run"),
+        (["submit", "--exp", "7"], 1, "was never run"),
+        (["fetch", "nothing"], 1, "no rehearsal is called 'nothing'"),
+        (["table", "--sort", "cvv"], 1, "did you mean 'cv'"),
+        (["rehearse", "x", "--train", "no.csv", "--target", "y", "--metric", "auc", "--holdout", "0.2"], 1, "no.csv"),
+        (
+            ["rehearse", "x", "--train", "n", "--target", "y", "--metric", "auc", "--after", "day"],
+            2,
+            "expected COL=VALUE",
+        ),
+    ],
+)
+def test_what_is_wrong_is_explained_without_a_traceback(
+    made: Small, arguments: list[str], code: int, message: str
+) -> None:
+    done = wb(*arguments, cwd=made.workspace.root)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    as_json = wb(*arguments, "--json", cwd=made.workspace.root)
+    assert as_json.returncode == code
+    error = json.loads(as_json.stdout)["error"]
+    assert set(error) == {"type", "message", "hint"}
+
+
+def test_outside_a_workspace(tmp_path: Path) -> None:
+    done = wb("table", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "wb init DIR" in done.stderr
+    assert wb("--help", cwd=tmp_path).returncode == 0
+    assert wb("doctor", cwd=tmp_path).returncode == 1
+
+
+def test_where_the_competition_comes_from(made: Small, tmp_path: Path) -> None:
+    here = made.workspace.root
+    (here / "competitions" / "other").mkdir()
+    (here / "competitions" / "other" / "competition.toml").write_text("")
+    done = wb("table", cwd=here)
+    assert done.returncode == 1
+    assert "it has other, small" in done.stderr
+    assert wb("table", "-c", "small", cwd=here).returncode == 0
+    assert wb("table", cwd=here, env={"WB_COMPETITION": "small"}).returncode == 0
+    inside = wb("table", cwd=made.folder, env={"WB_COMPETITION": "other"})
+    assert inside.returncode == 0, inside.stderr
+    away = wb("table", "-c", "small", cwd=tmp_path.parent, env={"WB_WORKSPACE": str(here)})
+    assert away.returncode == 0, away.stderr
+
+
+def test_another_ledger(made: Small, tmp_path: Path) -> None:
+    url = {"WB_LEDGER_URL": f"sqlite:///{tmp_path}/other.db"}
+    assert wb("run", "--exp", "1", cwd=made.workspace.root, env=url).returncode == 0
+    assert (tmp_path / "other.db").exists()
+    assert not made.workspace.ledger.exists()
+    assert json.loads(wb("table", "--json", cwd=made.workspace.root, env=url).stdout)
+
+
+def test_warnings_need_an_answer(made: Small) -> None:
+    here = made.workspace.root
+    wb("run", "--exp", "1", cwd=here)
+    assert wb("submit", "--exp", "1", cwd=here).returncode == 0
+    again = wb("submit", "--exp", "1", cwd=here)
+    assert again.returncode == 1
+    assert "the same bytes were sent before" in again.stdout
+    assert "--yes" in again.stderr
+    assert wb("submit", "--exp", "1", "--dry-run", cwd=here).returncode == 0
+    assert wb("submit", "--exp", "1", "--yes", cwd=here).returncode == 0
+
+
+def test_a_damaged_ledger_is_explained_and_mended(made: Small) -> None:
+    here = made.workspace.root
+    wb("run", "--exp", "1", cwd=here)
+    before = wb("table", "--json", cwd=here).stdout
+    made.workspace.ledger.write_bytes(b"damaged" * 1000)
+    broken = wb("table", cwd=here)
+    assert broken.returncode == 1
+    assert "wb ledger rebuild" in broken.stderr
+    assert wb("doctor", cwd=here).returncode == 1
+    assert wb("ledger", "rebuild", cwd=here).returncode == 0
+    assert wb("table", "--json", cwd=here).stdout == before
+
+
+def test_the_reader_may_go_away(made: Small) -> None:
+    command = f"{sys.executable} -m workbench run --exp 1 && {sys.executable} -m workbench table | head -0"
+    done = subprocess.run(["bash", "-c", command], cwd=made.workspace.root, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_a_person_sees_a_bar_and_colour(made: Small) -> None:
+    made.experiment(
+        1, ALL + "seeds = [1, 2, 3, 4, 5, 6]\n" + QUICK.replace("20", "400").replace("round = 5", "round = 0")
+    )
+    shown = bytearray()
+
+    def read(descriptor: int) -> bytes:
+        data = os.read(descriptor, 1024)
+        shown.extend(data)
+        return data
+
+    here = Path.cwd()
+    os.chdir(made.workspace.root)
+    try:
+        code = pty.spawn([sys.executable, "-m", "workbench", "run", "--exp", "1"], read)
+    finally:
+        os.chdir(here)
+    assert code == 0
+    assert b"auc 0." in shown
+
+
+def test_new_experiments_build_on_the_last(made: Small) -> None:
+    here = made.workspace.root
+    assert "wrote" in wb("new", "--title", "more", cwd=here).stdout
+    spec = made.open.experiments[2]
+    assert (spec.base, spec.title, spec.changes) == (1, "more", ())
+    wb("new", "--from", "1", cwd=here)
+    assert made.open.experiments[3].base == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command: str, tmp_path: Path) -> None:
+    done = wb(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage: wb " + command in done.stdout
+
+
+def test_help_and_table_load_nothing_heavy(made: Small) -> None:
+    wb("run", "--exp", "1", cwd=made.workspace.root)
+    code = (
+        "import sys\nfrom workbench.cli.app import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
+        "heavy = {'lightgbm', 'polars', 'numpy', 'pandas', 'scipy', 'alembic', 'pydantic', 'rich'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))"
+    )
+    for arguments in (["--help"], ["table"], ["table", "--json"]):
+        out = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=made.workspace.root,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert out.strip().endswith("LOADED []"), out[-200:]

@@ -1,0 +1,89 @@
+"""The documents say what the program does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+import workbench
+from workbench import metrics
+from workbench.cli.app import COMMANDS, wb
+from workbench.competition.definition import SCHEMES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    context = click.Context(wb)
+    return [(name, wb.get_command(context, name)) for name in wb.list_commands(context)]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented(name: str) -> None:
+    assert re.search(rf"^### `wb {name}", README, re.MULTILINE), f"README has no section on `wb {name}`"
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_every_option_is_documented(name: str, command: click.Command) -> None:
+    section = README.partition(f"### `wb {name}")[2].partition("\n### ")[0]
+    options = [o for p in command.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")]
+    missing = [o for o in options if o not in section and o not in ("--json", "--competition")]
+    assert missing == []
+    assert command.help
+
+
+def test_documented_commands_exist() -> None:
+    named = set(re.findall(r"`?wb ([a-z]+)", README))
+    assert named <= {*COMMANDS}
+
+
+def test_every_metric_and_scheme_is_documented() -> None:
+    for name in [*metrics.names(), *SCHEMES]:
+        assert f"`{name}`" in README, name
+
+
+def test_the_public_names_are_these() -> None:
+    assert workbench.__all__ == [
+        "ROW",
+        "OpenCompetition",
+        "WorkbenchError",
+        "competition",
+        "doctor",
+        "feature",
+        "fetch",
+        "init",
+        "rebuild_ledger",
+        "rehearse",
+        "target_mean",
+        "workspace",
+    ]
+    for name in workbench.__all__:
+        assert getattr(workbench, name) is not None
+    assert dir(workbench) == sorted(workbench.__all__)
+
+
+def test_the_error_tree_is_drawn_whole() -> None:
+    from workbench import errors
+
+    classes = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
+    for cls in classes:
+        assert cls.__name__ in (errors.__doc__ or "")
+        assert issubclass(cls, errors.WorkbenchError)
+
+
+def test_inference_needs_little() -> None:
+    """The modules that run inside a notebook without network import no database, no command line, no web library."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, workbench.features, workbench.training\n"
+        "heavy = {'sqlalchemy', 'alembic', 'click', 'rich', 'optuna', 'papermill', 'kaggle', 'requests'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
