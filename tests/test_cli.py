@@ -82,9 +82,19 @@ def test_json_is_all_there_is_on_stdout(made: Small) -> None:
         assert key in run
     assert Path(run["submission"]).exists()
     sent = json.loads(wb("submit", "--exp", "1", "--json", cwd=here).stdout)
-    for (
-        key
-    ) in "submission_id exp run_id cv_mean file sha256 ref status public_score private_score remaining_today".split():
+    for key in [
+        "submission_id",
+        "exp",
+        "run_id",
+        "cv_mean",
+        "file",
+        "sha256",
+        "ref",
+        "status",
+        "public_score",
+        "private_score",
+        "remaining_today",
+    ]:
         assert key in sent
     assert sent["remaining_today"] == 4
     assert isinstance(json.loads(wb("table", "--json", cwd=here).stdout), list)

@@ -39,13 +39,15 @@ def cases(scale: float) -> list[dict[str, Any]]:
         "mcc": (sk.matthews_corrcoef, grades, guessed),
         "qwk": (lambda t, p: sk.cohen_kappa_score(t, p, weights="quadratic"), grades, guessed),
     }
-    rows = []
-    for name, (theirs, t, p) in pairs.items():
-        metric = metrics.get(name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if not np.isclose(metric(t, p), theirs(t, p), rtol=1e-8):
-                raise SystemExit(f"{name}: {metric(t, p)} is not scikit-learn's {theirs(t, p)}")
-            ours_s, theirs_s = median_seconds(lambda: metric(t, p)), median_seconds(lambda: theirs(t, p))
-        rows.append(row(f"{name}, {len(t):,} rows", "time", "s", ours_s, {"scikit-learn": theirs_s}))
-    return rows
+    return [_compared(name, *pair) for name, pair in pairs.items()]
+
+
+def _compared(name: str, theirs: Any, truth: Any, predicted: Any) -> dict[str, Any]:
+    metric = metrics.get(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not np.isclose(metric(truth, predicted), theirs(truth, predicted), rtol=1e-8):
+            raise SystemExit(f"{name} is not scikit-learn's")
+        ours_s = median_seconds(lambda: metric(truth, predicted))
+        theirs_s = median_seconds(lambda: theirs(truth, predicted))
+    return row(f"{name}, {len(truth):,} rows", "time", "s", ours_s, {"scikit-learn": theirs_s})
