@@ -145,9 +145,15 @@ class TestSelect:
 
 
 class TestText:
-    def test_it_fits_the_terminal(self) -> None:
-        rows = summarise([run(1, [0.5, 0.6], title="a long title " * 5, changes=("+a" * 30,))], [])
-        assert max(map(len, as_text(rows, width=100).splitlines())) <= 100
+    @pytest.mark.parametrize("width", [80, 100, 120, 160, 10_000])
+    def test_it_fits_the_terminal(self, width: int) -> None:
+        base = run(1, [0.5, 0.6], title="base")
+        long = run(2, [0.6, 0.7], title="a long title " * 5, changes=("+a" * 30,), base=1)
+        sent = replace(SUBMISSION, run_id=long.run_id, public_score=0.71234, private_score=0.70123)
+        text = as_text(summarise([base, long], [sent]), width=width)
+        assert max(map(len, text.splitlines())) <= width
+        for score in ("0.65000", "+0.10000", "0.71234", "0.70123"):
+            assert score in text
 
     def test_a_quick_try_and_a_broken_run_say_so(self) -> None:
         rows = summarise([run(1, [0.5], sample=0.05), run(2, [], status="interrupted", cv_mean=None)], [])

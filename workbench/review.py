@@ -294,6 +294,8 @@ _HEAD = (
     "public",
     "private",
 )
+_LEAST_TEXT = 24
+_FIRST_TO_GO = (2, 9, 7, 4, 6, 8, 10)
 _RIGHT = {0, 3, 4, 5, 7, 8, 9, 10, 11, 12}
 
 
@@ -308,20 +310,32 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
         Takes a text and what it is ("better", "worse", "quiet", "head") and returns it coloured.
     """
     cells = [_cells(row) for row in rows]
-    columns = [i for i in range(len(_HEAD)) if i in (0, 1, 3) or any(c[i] for c in cells)]
-    widths = {i: max(len(_HEAD[i]), *(len(c[i]) for c in cells)) if cells else len(_HEAD[i]) for i in columns}
-    spare = width - sum(widths.values()) - 2 * (len(columns) - 1)
-    for i in (2, 1):  # the changes give way first, then the titles
-        if i in widths and spare < 0:
-            shrunk = max(12, widths[i] + spare)
-            spare += widths[i] - shrunk
-            widths[i] = min(widths[i], shrunk)
+    widths = _widths(cells, width)
+    columns = list(widths)
     head = "  ".join(_fit(_HEAD[i], widths[i], i in _RIGHT) for i in columns).rstrip()
     lines = [paint(head, "head")]
     for row, line in zip(rows, cells, strict=True):
         parts = [_fit(line[i], widths[i], i in _RIGHT) for i in columns]
         lines.append(paint("  ".join(parts).rstrip(), _tone(row)))
     return "\n".join(lines)
+
+
+def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
+    """Return the width of each column that is shown: titles and changes give way first, then whole columns do."""
+    columns = [i for i in range(len(_HEAD)) if i in (0, 1, 3) or any(c[i] for c in cells)]
+    natural = {i: max([len(_HEAD[i]), *(len(c[i]) for c in cells)]) for i in columns}
+    leaving = [i for i in _FIRST_TO_GO if i in natural]
+    while True:
+        widths = dict(natural)
+        spare = width - sum(widths.values()) - 2 * (len(widths) - 1)
+        for i in (2, 1):
+            if i in widths and spare < 0:
+                shrunk = min(widths[i], max(_LEAST_TEXT, widths[i] + spare))
+                spare += widths[i] - shrunk
+                widths[i] = shrunk
+        if spare >= 0 or not leaving:
+            return widths
+        del natural[leaving.pop(0)]
 
 
 def _tone(row: Row) -> str:

@@ -35,11 +35,8 @@ def usual() -> None:
     """The loop of most public notebooks: pandas, an `LGBMClassifier` per fold."""
     import lightgbm as lgb
     import pandas as pd
-    import polars as pl
 
-    train = pl.read_parquet(TABLES / "train.parquet").to_dict(as_series=False)
-    test = pl.read_parquet(TABLES / "test.parquet").to_dict(as_series=False)
-    train, test = pd.DataFrame(train), pd.DataFrame(test)
+    train, test = pd.read_parquet(TABLES / "train.parquet"), pd.read_parquet(TABLES / "test.parquet")
     folds = np.load("folds.npy")
     columns = [c for c in train.columns if c not in ("id", "y")]
     oof, predicted = np.zeros(len(train)), np.zeros(len(test))
