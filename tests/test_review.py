@@ -103,6 +103,13 @@ class TestSummary:
         (row,) = summarise([one], [*sent, replace(SUBMISSION, run_id=one.run_id)])
         assert (row.public_score, len(row.submissions)) == (0.6, 3)
 
+    def test_a_repeated_run_shows_what_was_sent_of_the_first(self) -> None:
+        first, again = run(1, [0.6, 0.6]), run(1, [0.6, 0.6], run_id="again")
+        changed = run(1, [0.7, 0.7], run_id="changed", key="other")
+        sent = [replace(SUBMISSION, run_id=first.run_id)]
+        assert [len(r.submissions) for r in summarise([first, again], sent)] == [1, 1]
+        assert [len(r.submissions) for r in summarise([first, changed], sent)] == [1, 0]
+
 
 class TestSelect:
     rows = summarise([run(i, [0.5 + i / 100, 0.5], title=f"t{i}", seconds=float(i)) for i in range(5)], [])

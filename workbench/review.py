@@ -135,14 +135,19 @@ def summarise(runs: Sequence[RunRecord], submissions: Sequence[SubmissionRecord]
         old = standing.get(run.exp)
         if old is None or _weight(run) >= _weight(old):
             standing[run.exp] = run
-    sent: dict[str, list[SubmissionRecord]] = {}
+    keys = {run.run_id: (run.exp, run.key) for run in runs}
+    sent: dict[Any, list[SubmissionRecord]] = {}
     for submission in submissions:
         sent.setdefault(submission.run_id, []).append(submission)
+        sent.setdefault(keys.get(submission.run_id), []).append(submission)
     rows = []
     for run in runs:
         base = None if run.base is None else tries.get((run.base, run.sample))
         change = None if base is None else change_against(run, base)
-        rows.append(Row(run, change, tuple(sent.get(run.run_id, ())), standing[run.exp] is run))
+        latest = standing[run.exp] is run
+        # A run that was repeated unchanged has the same predictions: what was sent of the first is sent of it.
+        of_run = sent.get((run.exp, run.key) if latest else run.run_id, ())
+        rows.append(Row(run, change, tuple(of_run), latest))
     return rows
 
 
