@@ -209,8 +209,9 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat("T", "seconds"),
         }
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        with storage_errors(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
         os.close(descriptor)

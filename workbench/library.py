@@ -262,14 +262,11 @@ class OpenCompetition:
                 runs = ledger.runs(self.slug)
             return select(summarise(runs, ledger.submissions(self.slug)), filters=filters, sort=sort)
 
-    def not_run(self) -> list[int]:
-        """Return the experiments that have a file and no run."""
-        from workbench.ledger import Ledger
-
+    def not_run(self, rows: Sequence[Row]) -> list[int]:
+        """Return the experiments that have a file and none of the runs in `rows`, which `table` gave."""
         folder = self.workspace.competition_folder(self.slug) / "experiments"
         numbers = sorted(int(p.stem) for p in folder.glob("*.toml") if p.stem.isdigit())
-        with Ledger.open(self.workspace.ledger) as ledger:
-            have = {r.exp for r in ledger.runs(self.slug)}
+        have = {row.run.exp for row in rows}
         return [n for n in numbers if n not in have]
 
     def new(self, *, source: int | None = None, title: str = "") -> Path:

@@ -56,15 +56,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a run, its change against its base, its submissions.
+    """One line of the table: a run, the run that it is compared with, its submissions.
 
     `latest` says that the run stands for its experiment.
     """
 
     run: RunRecord
-    change: Change | None
+    base: RunRecord | None
     submissions: tuple[SubmissionRecord, ...]
     latest: bool
+
+    @property
+    def change(self) -> Change | None:
+        """The change against the base; computed when asked for, as a long table is seldom shown whole."""
+        return None if self.base is None else change_against(self.run, self.base)
 
     @property
     def public_score(self) -> float | None:
@@ -93,18 +98,20 @@ def change_against(run: RunRecord, base: RunRecord) -> Change | None:
     -------
     Change, or None where the two can't be compared: other folds, another metric, a quick try, not finished.
     """
-    same = (run.folds_hash, run.metric) == (base.folds_hash, base.metric)
-    if not same or run.sample != base.sample or "finished" not in (run.status,) or base.status != "finished":
+    finished = run.status == base.status == "finished"
+    same = run.folds_hash == base.folds_hash and run.metric == base.metric and run.sample == base.sample
+    if not (finished and same):
         return None
     sign = 1.0 if run.greater_is_better else -1.0
     ours, theirs = _paired(run, base)
     if len(ours) != len(theirs) or not ours:
         return None
     differences = [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
-    k, mean = len(differences), math.fsum(differences) / len(differences)
+    k = len(differences)
+    mean = sum(differences) / k
     if k < 2:
         return Change(mean, None, None)
-    variance = math.fsum((d - mean) ** 2 for d in differences) / (k - 1)
+    variance = sum([(d - mean) ** 2 for d in differences]) / (k - 1)
     half = _t975(k - 1) * math.sqrt(variance * (1 / k + 1 / (k - 1)))
     return Change(mean, mean - half, mean + half)
 
@@ -143,11 +150,10 @@ def summarise(runs: Sequence[RunRecord], submissions: Sequence[SubmissionRecord]
     rows = []
     for run in runs:
         base = None if run.base is None else tries.get((run.base, run.sample))
-        change = None if base is None else change_against(run, base)
         latest = standing[run.exp] is run
         # A run that was repeated unchanged has the same predictions: what was sent of the first is sent of it.
         of_run = sent.get((run.exp, run.key) if latest else run.run_id, ())
-        rows.append(Row(run, change, tuple(of_run), latest))
+        rows.append(Row(run, base, tuple(of_run), latest))
     return rows
 
 
@@ -163,7 +169,7 @@ SORTS: dict[str, Callable[[Row], Any]] = {
     "status": lambda r: r.run.status,
     "cv": lambda r: r.run.cv_mean,
     "std": lambda r: r.run.cv_std,
-    "change": lambda r: None if r.change is None else r.change.mean,
+    "change": lambda r: getattr(r.change, "mean", None),
     "features": lambda r: r.run.n_features,
     "seconds": lambda r: r.run.seconds,
     "memory": lambda r: r.run.peak_rss_mb,
@@ -319,8 +325,9 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
     columns = list(widths)
     head = "  ".join(_fit(_HEAD[i], widths[i], i in _RIGHT) for i in columns).rstrip()
     lines = [paint(head, "head")]
+    shown = [(i, widths[i], i in _RIGHT) for i in columns]
     for row, line in zip(rows, cells, strict=True):
-        parts = [_fit(line[i], widths[i], i in _RIGHT) for i in columns]
+        parts = [_fit(line[i], size, right) for i, size, right in shown]
         lines.append(paint("  ".join(parts).rstrip(), _tone(row)))
     return "\n".join(lines)
 
@@ -346,9 +353,10 @@ def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
 def _tone(row: Row) -> str:
     if row.run.status != "finished" or row.run.sample is not None:
         return "quiet"
-    if row.change is None or not row.change.clear:
+    change = row.change
+    if change is None or not change.clear:
         return ""
-    return "better" if row.change.mean > 0 else "worse"
+    return "better" if change.mean > 0 else "worse"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def note(text: str) -> None:
 
 def echo_json(value: Any) -> None:
     """Print the one JSON document of a command."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+    click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -56,6 +56,7 @@ def fold_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[Fold
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task(label, total=None)
+    total = 0
     timer = threading.Timer(PATIENCE_S, bar.start)
     timer.daemon = True
     timer.start()
@@ -64,9 +65,10 @@ def fold_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[Fold
         bar.update(task, description=f"{label}: {text}")
 
     def done(result: FoldResult, left: int) -> None:
-        completed = (bar.tasks[0].completed or 0) + 1
+        nonlocal total
+        total = total or left + 1
         text = f"{label}: fold {result.fold}, seed {result.seed}: {_score(result)}"
-        bar.update(task, completed=completed, total=completed + left, description=text)
+        bar.update(task, completed=total - left, total=total, description=text)
 
     try:
         yield report, done

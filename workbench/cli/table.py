@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ from workbench.cli.app import competition_option, echo_json, note, shared_option
 from workbench.errors import NotFoundError
 from workbench.review import Row, as_csv, as_dicts, as_text
 
+TERMINAL_LINES = 200
 COLOURS = {"better": {"fg": "green"}, "worse": {"fg": "red"}, "quiet": {"dim": True}, "head": {"bold": True}}
 
 
@@ -26,7 +28,9 @@ def _paint(text: str, tone: str) -> str:
 )
 @click.option("--filter", "filters", multiple=True, metavar="TEXT", help='A word, or "cv>0.78"; may be repeated.')
 @click.option("--all", "everything", is_flag=True, help="Every run, not only the one that stands for its experiment.")
-@click.option("--limit", default=0, metavar="N", help="Show the first N lines only.")
+@click.option(
+    "--limit", default=-1, metavar="N", help="Show N lines; 0 for all. [default: 200, all with --json, --csv]"
+)
 @click.option("--csv", "as_comma", is_flag=True, help="Every run as CSV.")
 @competition_option
 @shared_options
@@ -48,36 +52,48 @@ def table_command(
     wb table --sort cv
     wb table --filter weather --filter "seconds<60"
     """
+    # A process that builds a list and ends: looking for garbage in ten thousand runs would take a tenth of its time.
+    gc.disable()
     competition = library.competition(slug)
     rows = competition.table(filters=filters, sort=sort)
+    waiting = [] if filters or as_json or as_comma else competition.not_run(rows)
     if not (everything or as_json or as_comma):
         older = sum(not r.latest for r in rows)
         rows = [r for r in rows if r.latest]
     else:
         older = 0
-    shown = rows[:limit] if limit else rows
+    shown = _limited(rows, limit if limit >= 0 or as_json or as_comma else TERMINAL_LINES, newest=sort == "exp")
     if as_json:
         echo_json(as_dicts(shown))
     elif as_comma:
         click.echo(as_csv(shown), nl=False)
     else:
-        _print(competition, shown, older, len(rows) - len(shown), filtered=bool(filters))
+        _print(competition.slug, shown, filtered=bool(filters))
+        _print_rest(older, len(rows) - len(shown), waiting)
 
 
-def _print(competition: library.OpenCompetition, rows: list[Row], older: int, cut: int, *, filtered: bool) -> None:
-    if rows:
-        metric = rows[0].run.metric
-        direction = "greater is better" if rows[0].run.greater_is_better else "less is better"
-        note(f"{competition.slug}: {metric}, {direction}")
-        width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
-        click.echo(as_text(rows, width=width, paint=_paint))
-    else:
-        click.echo(f"no run of {competition.slug!r} {'matches' if filtered else 'yet: wb run --exp 1'}")
+def _limited(rows: list[Row], limit: int, *, newest: bool) -> list[Row]:
+    """Return at most `limit` rows (all for 0 and less): in the order of the experiments the newest, else the first."""
+    if limit <= 0 or limit >= len(rows):
+        return rows
+    return rows[-limit:] if newest else rows[:limit]
+
+
+def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
+    if not rows:
+        click.echo(f"no run of {slug!r} {'matches' if filtered else 'yet: wb run --exp 1'}")
+        return
+    direction = "greater is better" if rows[0].run.greater_is_better else "less is better"
+    note(f"{slug}: {rows[0].run.metric}, {direction}")
+    width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
+    click.echo(as_text(rows, width=width, paint=_paint))
+
+
+def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
     if older:
         note(f"{older} older runs: --all")
     if cut > 0:
         note(f"{cut} more lines: --limit 0")
-    waiting = [] if filtered else competition.not_run()
     if waiting:
         note("not run yet: " + ", ".join(map(str, waiting[:20])) + (", …" if len(waiting) > 20 else ""))
 
@@ -135,10 +151,11 @@ def _lines(row: Row) -> list[tuple[str, str]]:
                 (f"seed {s}", " ".join(f"{v:.6f}" for v in v_))
                 for s, v_ in zip(run.seeds, run.seed_scores, strict=True)
             ]
-    if row.change is not None and row.change.low is not None:
-        verdict = "beyond noise" if row.change.clear else "may be noise"
-        interval = f"95 % interval {row.change.low:+.6f} to {row.change.high:+.6f}"
-        lines.append(("change", f"{row.change.mean:+.6f} ({interval}): {verdict}"))
+    change = row.change
+    if change is not None and change.low is not None:
+        verdict = "beyond noise" if change.clear else "may be noise"
+        interval = f"95 % interval {change.low:+.6f} to {change.high:+.6f}"
+        lines.append(("change", f"{change.mean:+.6f} ({interval}): {verdict}"))
     if run.seconds is not None:
         memory = "" if run.peak_rss_mb is None else f", {run.peak_rss_mb:.0f} MB"
         lines.append(("cost", f"{run.seconds:.1f} s{memory}"))

@@ -270,7 +270,10 @@ def _execute(
         write_run(folder, final, details)
         ledger.put_run(final)
         FoldParts(folder).discard()
-    return tuple(f"left out: {c}" for c in matrix.left_out)
+    notes = [f"left out, not a number or a text: {c}" for c in matrix.left_out]
+    if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1:
+        notes.append("the seeds make no difference: set bagging_fraction and bagging_freq, or feature_fraction")
+    return tuple(notes)
 
 
 @contextmanager

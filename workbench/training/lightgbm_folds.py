@@ -49,7 +49,7 @@ def train(
     parts : Parts, optional
         Finished folds are taken from there and kept there.
     done : callable, optional
-        Called after each model with it and the number of models still to come.
+        Called after each model that is trained, with it and the number of models still to come.
 
     Raises
     ------
@@ -69,8 +69,10 @@ def train(
                         result = trainer.fit(fold, seed)
                     if parts:
                         parts.save(result)
-                results.append(result)
-                done(result, total - len(results))
+                    results.append(result)
+                    done(result, total - len(results))
+                else:
+                    results.append(result)
     return _assembled(problem, seeds, tuple(results))
 
 
