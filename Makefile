@@ -12,10 +12,10 @@ demo: $(VENV)/.demo
 	$(BIN)/wb demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -203,6 +203,28 @@ def test_a_damaged_ledger_is_explained_and_mended(made: Small) -> None:
     assert wb("table", "--json", cwd=here).stdout == before
 
 
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+from workbench.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("limit_bytes", [500, 5_000, 20_000])
+def test_a_write_that_the_system_refuses_is_explained(made: Small, limit_bytes: int) -> None:
+    """The system's own refusal (a file size limit; a full disk takes the same way), at three points of a run."""
+    here = made.workspace.root
+    command = [sys.executable, "-c", LIMITED, str(limit_bytes), "run", "--exp", "1"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "can't write" in done.stderr
+    assert not list(made.folder.rglob("*.tmp"))
+    after = wb("run", "--exp", "1", cwd=here)
+    assert after.returncode == 0, after.stderr
+
+
 def test_the_reader_may_go_away(made: Small) -> None:
     command = f"{sys.executable} -m workbench run --exp 1 && {sys.executable} -m workbench table | head -0"
     done = subprocess.run(["bash", "-c", command], cwd=made.workspace.root, capture_output=True, text=True, check=False)

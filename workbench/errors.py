@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +147,7 @@ _STORAGE_ERRNOS = {
     errno.EPERM: ("operation not permitted", "make the folder writable for this user, or choose another workspace"),
     errno.EROFS: ("the file system is read-only", "choose a workspace on a disk that can be written"),
     errno.EFBIG: ("the file is too large for this file system or limit", "raise the limit, or choose another disk"),
+    errno.EEXIST: ("a file is where a folder must be", "move that file out of the way"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "move that file out of the way"),
 }
 
@@ -168,21 +170,20 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except WorkbenchError:
         raise
-    except OSError as exc:
-        raise _as_storage_error(exc, path) or exc from exc
     except Exception as exc:
-        # polars reports some write errors as its own exceptions, with the system's words inside.
-        if type(exc).__module__.startswith("polars") and "No space left" in str(exc):
-            message, hint = _STORAGE_ERRNOS[errno.ENOSPC]
-            raise StorageError(f"can't write {path}: {message}", hint=hint) from exc
-        raise
+        translated = _as_storage_error(exc, path)
+        if translated is None:
+            raise
+        raise translated from exc
 
 
-def _as_storage_error(exc: OSError, path: Path) -> StorageError | None:
-    code = exc.errno
-    if code is None and ("No space left" in str(exc) or "os error 28" in str(exc)):
-        code = errno.ENOSPC
+def _as_storage_error(exc: Exception, path: Path) -> StorageError | None:
+    code, name = getattr(exc, "errno", None), getattr(exc, "filename", None)
+    if code is None and (isinstance(exc, OSError) or type(exc).__module__.startswith("polars")):
+        # polars reports the system's errors as exceptions of its own or as bare OSErrors, with the number in the text.
+        numbered = re.search(r"os error (\d+)", str(exc))
+        code = int(numbered[1]) if numbered else errno.ENOSPC if "No space left" in str(exc) else None
     if code not in _STORAGE_ERRNOS:
         return None
     message, hint = _STORAGE_ERRNOS[code]
-    return StorageError(f"can't write {exc.filename or path}: {message}", hint=hint)
+    return StorageError(f"can't write {name or path}: {message}", hint=hint)
