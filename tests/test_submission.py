@@ -58,6 +58,24 @@ class TestFindings:
         spoil(pl.read_csv(run.submission)).write_csv(path)
         assert codes(file_findings(made.open.definition, path)) == expected
 
+    @pytest.mark.parametrize(
+        ("metric", "value", "expected"),
+        [
+            ("accuracy", "middle", True),
+            ("accuracy", "mid", False),
+            ("map@2", "mid lwo", True),
+            ("map@2", "mid low", False),
+        ],
+    )
+    def test_labels_that_train_does_not_have_stop(
+        self, small, tmp_path: Path, metric: str, value: str, expected: bool
+    ) -> None:
+        made = small(task="multiclass", metric=metric)
+        frame = pl.read_csv(quick(made).submission)
+        path = tmp_path / "sent.csv"
+        frame.with_columns(y=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(value)).otherwise("y")).write_csv(path)
+        assert (("error", "labels") in codes(file_findings(made.open.definition, path))) == expected
+
     def test_all_are_shown_at_once(self, small, tmp_path: Path) -> None:
         made = small()
         frame = pl.read_csv(quick(made).submission)

@@ -9,6 +9,7 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.cli.table import print_rows
 from workbench.errors import SubmissionError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def submit_command(
     competition = library.competition(slug)
     prepared = competition.prepare(number, run_id=run_id)
     if not as_json:
-        _print_findings(prepared)
+        _print_findings(competition, prepared)
     if prepared.errors:
         raise SubmissionError(
             f"experiment {number} is not sent: " + "; ".join(f.message for f in prepared.errors),
@@ -65,10 +66,8 @@ def _ask(prepared: Prepared, *, yes: bool, as_json: bool) -> None:
     click.confirm("send it all the same?", abort=True, err=True)
 
 
-def _print_findings(prepared: Prepared) -> None:
-    run = prepared.record
-    cv = "no CV" if run.cv_mean is None else f"{run.metric} {run.cv_mean:.5f} ± {run.cv_std or 0:.5f}"
-    click.echo(f"exp {run.exp}  {run.title}  {cv}  run {run.run_id}")
+def _print_findings(competition: library.OpenCompetition, prepared: Prepared) -> None:
+    print_rows([row for row in competition.table() if row.run.run_id == prepared.record.run_id])
     for finding in prepared.findings:
         colour = "red" if finding.level == "error" else "yellow"
         click.echo(click.style(f"  {finding.level}: ", fg=colour) + finding.message)

@@ -85,6 +85,11 @@ def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
         return
     direction = "greater is better" if rows[0].run.greater_is_better else "less is better"
     note(f"{slug}: {rows[0].run.metric}, {direction}")
+    print_rows(rows)
+
+
+def print_rows(rows: list[Row]) -> None:
+    """Print lines of the table, as wide as the terminal is."""
     width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
     click.echo(as_text(rows, width=width, paint=_paint))
 

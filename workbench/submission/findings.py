@@ -101,7 +101,7 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
     ids = [c for c in expected.columns if c not in values]
     found += _id_findings(sent, expected, ids)
     for column in values:
-        found += _value_findings(sent[column], _numbers(expected[column]) if column in expected else None, competition)
+        found += _value_findings(sent[column], competition)
     return found
 
 
@@ -148,15 +148,15 @@ def _some(frame: pl.DataFrame) -> str:
     return ", ".join(shown) + (", …" if frame.height > 3 else "")
 
 
-def _value_findings(text: pl.Series, sample: pl.Series | None, competition: Competition) -> list[Finding]:
+def _value_findings(text: pl.Series, competition: Competition) -> list[Finding]:
     name, found = text.name, []
     if text.null_count():
         found.append(_error("nulls", f"{name}: {text.null_count():,} values are empty"))
     constant = _warning("constant", f"{name}: every prediction is {text.drop_nulls().first()!r}")
     if text.drop_nulls().n_unique() == 1 and len(text) > 1:
         found.append(constant)
-    if sample is None and competition.metric.needs in ("label", "ranked"):
-        return found
+    if competition.definition.task != "regression" and competition.metric.needs in ("label", "ranked"):
+        return found + _label_findings(text, competition)
     numbers = text.cast(pl.Float64, strict=False)
     wrong = text.filter(numbers.is_null() & text.is_not_null())
     if len(wrong):
@@ -167,8 +167,18 @@ def _value_findings(text: pl.Series, sample: pl.Series | None, competition: Comp
     return found + _range_findings(numbers.filter(numbers.is_finite()), name, competition)
 
 
-def _numbers(series: pl.Series) -> pl.Series | None:
-    return series if series.dtype.is_numeric() else None
+def _label_findings(text: pl.Series, competition: Competition) -> list[Finding]:
+    """Find labels that train does not have; a ranked column holds several, separated by spaces."""
+    name = text.name
+    if name not in competition.definition.targets:
+        return []
+    known = competition.train_columns(name)[name].cast(pl.String).unique()
+    sent = text.drop_nulls()
+    words = sent.str.split(" ").explode() if competition.metric.needs == "ranked" else sent
+    unknown = words.filter(~words.is_in(known.implode()))
+    if not len(unknown):
+        return []
+    return [_error("labels", f"{name}: {len(unknown):,} labels are not in train, for example {unknown[0]!r}")]
 
 
 def _range_findings(numbers: pl.Series, name: str, competition: Competition) -> list[Finding]:
