@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import gc
+import json
+import math
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -111,8 +115,18 @@ def test_records_come_back_as_they_went_in(tmp_path_factory: Any, run: RunRecord
         assert ledger.run(run.run_id) == run
         ledger.put_submission(submission)
         assert ledger.submissions() == [submission]
-    assert RunRecord.from_dict(run.to_dict()) == run
-    assert SubmissionRecord.from_dict(submission.to_dict()) == submission
+    assert RunRecord.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+    assert SubmissionRecord.from_dict(json.loads(json.dumps(submission.to_dict()))) == submission
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(records(SubmissionEvent), max_size=4))
+def test_events_come_back_as_they_went_in(tmp_path_factory: Any, events: list[SubmissionEvent]) -> None:
+    events = [replace(e, submission_id="s") for e in events]
+    with Ledger.open(tmp_path_factory.mktemp("ledger") / "ledger.db") as ledger:
+        ledger.replace([], [], events)
+        assert ledger.events("s") == events
+    assert [SubmissionEvent.from_dict(e.to_dict()) for e in events] == events
 
 
 def test_runs_are_selected_and_ordered(path: Path) -> None:
@@ -137,6 +151,40 @@ def test_scores_that_no_number_can_hold_become_none(path: Path) -> None:
     assert (found.cv_mean, found.cv_std) == (None, None)
 
 
+def test_a_fold_without_a_score_keeps_its_place(path: Path) -> None:
+    run = replace(RUN, fold_scores=(float("nan"), 0.5), seed_scores=((0.5, float("inf")), (0.5, 0.6)))
+    with Ledger.open(path) as ledger:
+        ledger.put_run(run)
+        stored = ledger.run(RUN.run_id)
+    told = json.dumps(run.to_dict(), allow_nan=False)
+    for found in (stored, RunRecord.from_dict(json.loads(told))):
+        assert found is not None
+        assert math.isnan(found.fold_scores[0])
+        assert found.fold_scores[1] == 0.5
+        assert math.isnan(found.seed_scores[0][1])
+        assert found.seed_scores[1] == (0.5, 0.6)
+
+
+def test_text_that_no_database_takes_is_written_out(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.put_run(replace(RUN, error="can't read caf\udce9.csv\0", changes=("caf\udce9",)))
+        found = ledger.run(RUN.run_id)
+    assert found is not None
+    assert (found.error, found.changes) == (r"can't read caf\udce9.csv\x00", ("caf\udce9",))
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.runs()
+        assert gc.isenabled()
+        gc.disable()
+        try:
+            ledger.runs()
+            assert not gc.isenabled()
+        finally:
+            gc.enable()
+
+
 def test_every_change_of_a_submission_is_an_event(path: Path) -> None:
     with Ledger.open(path) as ledger:
         ledger.put_submission(SUBMISSION, "about to send")
@@ -159,7 +207,16 @@ def test_every_change_of_a_submission_is_an_event(path: Path) -> None:
         ({"exp": "1"}, "exp = '1', expected int"),
         ({"exp": True}, "exp = True, expected int"),
         ({"created_at": "yesterday"}, "created_at = 'yesterday', expected datetime"),
+        ({"created_at": "2026-11-23T20:00:00"}, "expected datetime"),
+        ({"created_at": 5}, "created_at = 5, expected datetime"),
+        ({"created_at": "0001-01-01T00:00:00+14:00"}, "expected datetime"),
+        ({"cv_mean": 10**400}, "expected float"),
+        ({"cv_mean": "0.7"}, "cv_mean = '0.7', expected float"),
         ({"seeds": 1}, "seeds = 1, expected tuple"),
+        ({"seeds": [1, None]}, "seeds = [1, None], expected tuple"),
+        ({"fold_scores": [0.5, "a"]}, "fold_scores = [0.5, 'a'], expected tuple"),
+        ({"seed_scores": [0.5]}, "seed_scores = [0.5], expected tuple"),
+        ({"changes": [["a"]]}, "changes = [['a']], expected tuple"),
     ],
 )
 def test_a_wrong_record_is_explained(change: dict[str, Any], message: str) -> None:
@@ -172,6 +229,17 @@ def test_a_record_of_a_newer_version_can_be_read() -> None:
     assert RunRecord.from_dict(RUN.to_dict() | {"colour": "green"}) == RUN
     with pytest.raises(DamagedError, match="lacks the key 'key'"):
         RunRecord.from_dict({k: v for k, v in RUN.to_dict().items() if k != "key"})
+    with pytest.raises(DamagedError, match="a RunRecord must be an object, got list"):
+        RunRecord.from_dict([])  # type: ignore[arg-type]
+
+
+def test_times_are_utc_wherever_they_were_taken() -> None:
+    data = RUN.to_dict() | {
+        "created_at": "2026-11-23T21:00:00.123456+01:00",
+        "finished_at": "2026-11-23T20:00:00.123456Z",
+    }
+    assert RunRecord.from_dict(data) == RUN
+    assert RunRecord.from_dict(data).created_at.tzinfo is UTC
 
 
 # ------------------------------------------------------------------------------------------------------ what is broken
@@ -199,6 +267,61 @@ def test_a_damaged_file_is_explained(path: Path, damage: str) -> None:
     assert "wb ledger rebuild" in caught.value.hint
 
 
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.99])
+def test_a_truncated_file_never_passes_for_a_shorter_ledger(path: Path, share: float) -> None:
+    filled(path)
+    size = path.stat().st_size
+    os.truncate(path, int(size * share))
+    with pytest.raises(LedgerError, match=r"the ledger .* is damaged"), Ledger.open(path) as ledger:
+        ledger.runs()
+
+
+def test_damage_is_told_of_a_relative_path_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ledger.db").write_bytes(b"damaged" * 1000)
+    for where in (Path("ledger.db"), "sqlite:///ledger.db"):
+        with pytest.raises(LedgerError, match="is damaged: file is not a database") as caught:
+            Ledger.open(where)
+        assert "wb ledger rebuild" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "fold_scores = '[0.1,'",
+        "fold_scores = '[1], [2]'",
+        "created_at = 'yesterday'",
+        "seed_scores = '[1]'",
+        "title = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_record_that_nobody_wrote_is_damage(path: Path, change: str) -> None:
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE runs SET {change} WHERE run_id = 'r7'")
+    connection.close()
+    with Ledger.open(path) as ledger:
+        with pytest.raises(LedgerError, match=r"the ledger .* is damaged"):
+            ledger.runs()
+        with pytest.raises(LedgerError, match=r"the ledger .* is damaged"):
+            ledger.check()
+
+
+def test_a_missing_table_is_damage(path: Path) -> None:
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE runs")
+    connection.close()
+    with Ledger.open(path) as ledger, pytest.raises(LedgerError, match="is damaged: no such table: runs"):
+        ledger.runs()
+
+
+def test_a_record_that_breaks_the_schema_is_not_called_damage(path: Path) -> None:
+    with Ledger.open(path) as ledger, pytest.raises(LedgerError, match="can't be used: NOT NULL") as caught:
+        ledger.put_run(replace(RUN, title=None))  # type: ignore[arg-type]
+    assert "rebuild" not in str(caught.value)
+
+
 def test_a_newer_ledger_is_left_alone(path: Path) -> None:
     filled(path)
     with sqlite3.connect(path) as connection:
@@ -212,7 +335,7 @@ def test_a_newer_ledger_is_left_alone(path: Path) -> None:
 
 def test_a_locked_ledger_is_explained(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path)
-    monkeypatch.setattr("workbench.ledger.store.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("workbench.ledger.database.BUSY_TIMEOUT_S", 0.1)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(BusyError, match="is locked by another process"), Ledger.open(path) as ledger:
@@ -222,21 +345,82 @@ def test_a_locked_ledger_is_explained(path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_folder_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "submissions").write_text("")
-    with pytest.raises(StorageError, match="move that file out of the way"):
+    with pytest.raises(StorageError, match="there is a file of that name"):
         Ledger.open(tmp_path / "submissions" / "ledger.db")
+    with pytest.raises(StorageError, match="a part of the path is a file"):
+        Ledger.open(tmp_path / "submissions" / "deeper" / "ledger.db")
+
+
+def test_a_folder_in_the_ledgers_place_is_explained(path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(StorageError, match="can't write the ledger .*: unable to open database file"):
+        Ledger.open(path)
+
+
+FULL = """
+import pathlib, resource, sys
+from dataclasses import replace
+from tests.test_ledger import RUN
+from workbench.errors import StorageError
+from workbench.ledger import Ledger
+with Ledger.open(pathlib.Path(sys.argv[1])) as ledger:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    try:
+        for i in range(100):
+            ledger.put_run(replace(RUN, run_id=str(i), title="x" * 10_000))
+            print(i, flush=True)
+    except StorageError as exc:
+        print(exc.message, file=sys.stderr)
+"""
+
+
+def test_a_full_disk_is_explained_and_loses_nothing(path: Path) -> None:
+    here = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, cwd=here, check=True, timeout=60
+    )
+    assert "can't write the ledger" in done.stderr
+    with Ledger.open(path) as ledger:
+        assert {r.run_id for r in ledger.runs()} == set(done.stdout.split())
+        assert ledger.check()["integrity"] == "ok"
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
         ("nonsense", "not a database URL"),
-        ("postgresql://me:secret@127.0.0.1:1/wb", "no driver for postgresql://me:\\*\\*\\*@"),
+        ("postgresql://me@server:1secret/wb", "not a database URL"),
+        ("sqlite://", "would be in memory"),
+        ("mssql+nodriver://me:secret@127.0.0.1:1/wb", "no driver for mssql\\+nodriver://me:\\*\\*\\*@"),
+        ("postgresql+nodriver:///wb?user=me&password=secret", "no driver for .*password=hidden"),
     ],
 )
 def test_a_wrong_url_is_explained_without_its_password(url: str, message: str) -> None:
     with pytest.raises(LedgerError, match=message) as caught:
         Ledger.open(url)
     assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None or "secret" not in str(caught.value.__cause__)
+
+
+def test_a_server_out_of_reach_is_explained_without_its_password() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(LedgerError, match=r"me:\*\*\*@127.0.0.1:1/wb can't be used: .*refused") as caught:
+        Ledger.open("postgresql+psycopg://me:secret@127.0.0.1:1/wb")
+    assert "secret" not in str(caught.value)
+    assert "WB_LEDGER_URL" in caught.value.hint
+
+
+def test_a_ledger_by_url_gets_its_folder(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path}/new/ledger.db") as ledger:
+        ledger.put_run(RUN)
+        assert ledger.check() == {
+            "where": f"sqlite:///{tmp_path}/new/ledger.db",
+            "version": "0001",
+            "runs": 1,
+            "submissions": 0,
+            "submission_events": 0,
+            "integrity": "ok",
+        }
 
 
 # ----------------------------------------------------------------------------------------------------------- versions
@@ -265,6 +449,65 @@ def test_old_schemas_can_be_opened(path: Path, dump: Path) -> None:
         assert ledger.runs("flights") == [RUN]
         assert ledger.submissions("flights") == [SUBMISSION]
         assert len(ledger.events("s1")) == 1
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+def upgrade():
+    op.add_column("runs", sa.Column("colour", sa.Text))
+    op.execute("UPDATE runs SET colour = 'green'")
+"""
+
+
+def with_a_next_version(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str = NEXT) -> None:
+    """Pretend that the program has a version 0002; its folder has a per cent sign, which ini files interpolate."""
+    from workbench.ledger import versions
+
+    migrations = folder / "100% migrations"
+    shutil.copytree(versions.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
+    (migrations / "versions" / "v0002_next.py").write_text(body)
+    monkeypatch.setattr(versions, "MIGRATIONS", migrations)
+    monkeypatch.setattr(versions, "HEAD", "0002")
+
+
+def columns_of(path: Path) -> tuple[str, set[str]]:
+    connection = sqlite3.connect(path)
+    version = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
+    connection.close()
+    return version, columns
+
+
+@pytest.mark.parametrize("as_url", [False, True])
+def test_an_older_ledger_is_copied_and_brought_up(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_url: bool
+) -> None:
+    filled(path)
+    with_a_next_version(tmp_path, monkeypatch)
+    with Ledger.open(f"sqlite:///{path}" if as_url else path) as ledger:
+        assert len(ledger.runs()) == 200
+    version, columns = columns_of(path)
+    assert (version, "colour" in columns) == ("0002", True)
+    copy = path.with_name("ledger.db.bak-0001")
+    assert columns_of(copy) == ("0001", columns - {"colour"})
+    monkeypatch.undo()
+    with Ledger.open(copy) as ledger:
+        assert len(ledger.runs()) == 200
+    assert sorted(p.name for p in path.parent.iterdir()) == ["ledger.db", "ledger.db.bak-0001"]
+
+
+def test_a_migration_that_fails_leaves_the_old_schema(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(path)
+    before = columns_of(path)
+    with_a_next_version(tmp_path, monkeypatch, NEXT + "    raise RuntimeError('half way')\n")
+    with pytest.raises(RuntimeError, match="half way"):
+        Ledger.open(path)
+    assert columns_of(path) == before
 
 
 def test_listing_runs_does_not_load_alembic(path: Path) -> None:
@@ -340,21 +583,110 @@ def test_rebuild_keeps_the_old_file(path: Path) -> None:
         assert ledger.runs() == [RUN]
         assert ledger.submissions() == [SUBMISSION]
         assert ledger.events("s1") == [event]
-    (old,) = path.parent.glob("ledger.db.old-*")
+    (old,) = path.parent.glob("ledger.db.damaged-*")
     assert old.read_bytes().startswith(b"damaged")
-    assert not list(path.parent.glob("*.tmp"))
+    assert len(list(path.parent.iterdir())) == 2
 
 
-def test_on_postgresql(path: Path) -> None:
+def test_rebuild_makes_the_first_ledger_too(path: Path) -> None:
+    rebuild(path, [RUN], [], [])
+    with Ledger.open(path) as ledger:
+        assert ledger.runs() == [RUN]
+    assert [p.name for p in path.parent.iterdir()] == ["ledger.db"]
+
+
+def test_rebuild_gives_the_old_file_its_journal(path: Path) -> None:
+    filled(path)
+    path.with_name("ledger.db-journal").write_bytes(b"of a killed writer")
+    rebuild(path, [RUN], [], [])
+    with Ledger.open(path) as ledger:
+        assert ledger.runs() == [RUN]
+    (journal,) = path.parent.glob("ledger.db.damaged-*-journal")
+    assert journal.read_bytes() == b"of a killed writer"
+
+
+def test_a_rebuild_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path)
+    before = path.read_bytes()
+
+    def no_replace(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", no_replace)
+    with pytest.raises(StorageError, match="no space left"):
+        rebuild(path, [RUN], [], [])
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob(".*.tmp"))
+
+
+def test_rebuild_on_a_file_system_without_second_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path)
+
+    def no_link(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", no_link)
+    rebuild(path, [RUN], [], [])
+    (old,) = path.parent.glob("ledger.db.damaged-*")
+    for file, count in ((path, 1), (old, 200)):
+        with Ledger.open(file) as ledger:
+            assert len(ledger.runs()) == count
+
+
+# --------------------------------------------------------------------------------------------------------- PostgreSQL
+
+
+@pytest.fixture
+def server() -> str:
+    """The URL of an empty database; whatever ledger it holds is dropped."""
     url = os.environ.get("WB_TEST_POSTGRES_URL")
     if not url:
         pytest.skip("set WB_TEST_POSTGRES_URL to try a server")
-    with Ledger.open(url) as ledger:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS runs, submissions, submission_events, alembic_version")
+    engine.dispose()
+    return url
+
+
+def test_on_postgresql(server: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from workbench.ledger.schema import metadata
+
+    with Ledger.open(server) as ledger:
         ledger.replace([RUN], [SUBMISSION], [])
+        ledger.put_run(replace(RUN, error="\0\udce9"))
         ledger.put_run(RUN)
         ledger.put_submission(replace(SUBMISSION, status="pending"), "accepted")
         assert ledger.runs("flights") == [RUN]
+        assert ledger.submissions() == [replace(SUBMISSION, status="pending")]
         assert [e.status for e in ledger.events("s1")] == ["pending"]
         assert ledger.check()["runs"] == 1
-    with Ledger.open(url) as ledger:
-        ledger.replace([], [], [])
+        with pytest.raises(LedgerError, match="can't be used"):
+            ledger.put_run(replace(RUN, title=None))  # type: ignore[arg-type]
+    engine = sa.create_engine(server, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_two_processes_write_and_create_at_once_on_postgresql(server: str) -> None:
+    code = WRITER.replace("pathlib.Path(sys.argv[1])", "sys.argv[1]")
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, server, "same", "25"], cwd=Path(__file__).parents[1])
+        for _ in range(3)
+    ]
+    assert [w.wait(timeout=60) for w in writers] == [0, 0, 0]
+    with Ledger.open(server) as ledger:
+        assert len(ledger.runs()) == 25
+
+
+def test_a_locked_server_is_explained(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench.ledger import database
+
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.1)
+    at = database.address(server)
+    locked = pytest.raises(BusyError, match="is locked by another process")
+    with Ledger.open(server) as ledger, database.transaction(database.engine_for(at), at, write=True), locked:
+        ledger.put_run(RUN)

@@ -269,7 +269,7 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "change_low": None if change is None else change.low,
         "change_high": None if change is None else change.high,
         "beyond_noise": None if change is None or change.low is None else change.clear,
-        "fold_scores": list(run.fold_scores),
+        "fold_scores": [None if math.isnan(s) else s for s in run.fold_scores],
         "oof_score": run.oof_score,
         "sample": run.sample,
         "submissions": len(row.submissions),

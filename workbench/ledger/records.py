@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -16,11 +17,8 @@ def _to_json(value: Any) -> Any:
         return value.astimezone(UTC).isoformat()
     if isinstance(value, tuple):
         return [_to_json(v) for v in value]
-    return value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+    # JSON has no word for infinite and undefined numbers.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Record:
@@ -29,7 +27,7 @@ class _Record:
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON-ready values; times in ISO form, UTC."""
+        """Return the record as JSON-ready values: times in ISO form, UTC; infinite and undefined numbers as None."""
         return {f.name: _to_json(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
 
     @classmethod
@@ -52,24 +50,35 @@ class _Record:
 
 
 def _read(record: str, name: str, kind: str, value: Any) -> Any:
-    optional = kind.endswith("| None")
-    if value is None and optional:
+    if value is None and kind.endswith("| None"):
         return None
     kind = kind.removesuffix(" | None")
-    wrong = DamagedError(f"a {record} has {name} = {value!r}, expected {kind}")
+    try:
+        return _value(kind, value)
+    except (TypeError, ValueError, OverflowError):
+        raise DamagedError(f"a {record} has {name} = {value!r}, expected {kind}") from None
+
+
+def _value(kind: str, value: Any) -> Any:
     if kind == "datetime":
-        try:
-            return datetime.fromisoformat(value).astimezone(UTC)
-        except (TypeError, ValueError):
-            raise wrong from None
-    if kind.startswith("tuple"):
+        return _time(value)
+    if kind.startswith("tuple["):
         if not isinstance(value, list):
-            raise wrong
-        return _tuples(value)
+            raise TypeError
+        inner = kind.removeprefix("tuple[").removesuffix(", ...]")
+        # A score that was no number went out as null.
+        return tuple(math.nan if v is None and inner == "float" else _value(inner, v) for v in value)
     accepted: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
     if not isinstance(value, accepted[kind]) or (kind in ("int", "float") and isinstance(value, bool)):
-        raise wrong
+        raise TypeError
     return float(value) if kind == "float" else value
+
+
+def _time(value: str) -> datetime:
+    time = datetime.fromisoformat(value)
+    if time.tzinfo is None:
+        raise ValueError
+    return time.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)

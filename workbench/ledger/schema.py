@@ -1,4 +1,7 @@
-"""The ledger's tables. Times are ISO text in UTC, which sorts; lists are JSON text."""
+"""The ledger's tables. Times are ISO text in UTC, which sorts; lists are JSON text.
+
+Float(53) is what MySQL needs to keep double precision; elsewhere it is plain Float.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +27,21 @@ runs = Table(
     Column("key", String(64), nullable=False),
     Column("metric", String(100), nullable=False),
     Column("greater_is_better", Boolean, nullable=False),
-    Column("cv_mean", Float),
-    Column("cv_std", Float),
+    Column("cv_mean", Float(53)),
+    Column("cv_std", Float(53)),
     Column("cv_folds", Integer),
-    Column("oof_score", Float),
+    Column("oof_score", Float(53)),
     Column("fold_scores", Text, nullable=False),
     Column("seed_scores", Text, nullable=False),
     Column("seeds", Text, nullable=False),
     Column("folds_hash", String(64), nullable=False),
     Column("n_features", Integer),
-    Column("seconds", Float),
-    Column("peak_rss_mb", Float),
+    Column("seconds", Float(53)),
+    Column("peak_rss_mb", Float(53)),
     Column("created_at", String(40), nullable=False),
     Column("finished_at", String(40)),
     Column("git_commit", String(64)),
-    Column("sample", Float),
+    Column("sample", Float(53)),
     Column("changes", Text, nullable=False),
     Column("error", Text),
     Column("folder", Text, nullable=False),
@@ -55,13 +58,13 @@ submissions = Table(
     Column("file", Text, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("message", Text, nullable=False),
-    Column("cv_mean", Float),
+    Column("cv_mean", Float(53)),
     Column("created_at", String(40), nullable=False),
     Column("sent_at", String(40)),
     Column("ref", String(200)),
     Column("status", String(16), nullable=False),
-    Column("public_score", Float),
-    Column("private_score", Float),
+    Column("public_score", Float(53)),
+    Column("private_score", Float(53)),
     Column("error", Text),
 )
 
@@ -72,7 +75,7 @@ events = Table(
     Column("submission_id", String(64), nullable=False, index=True),
     Column("at", String(40), nullable=False),
     Column("status", String(16), nullable=False),
-    Column("public_score", Float),
-    Column("private_score", Float),
+    Column("public_score", Float(53)),
+    Column("private_score", Float(53)),
     Column("detail", Text, nullable=False),
 )

@@ -1,30 +1,30 @@
-"""The database of runs and submissions: open, read, write, migrate, rebuild."""
+"""The database of runs and submissions: open, read, write, rebuild."""
 
 from __future__ import annotations
 
-import json
-import math
+import gc
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import astuple, fields
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, DBAPIError, SQLAlchemyError
 
-from workbench.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
+from workbench.errors import storage_errors
+from workbench.ledger.database import Address, address, damaged, engine_for, transaction
 from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
-from workbench.ledger.schema import HEAD, events, runs, submissions
+from workbench.ledger.rows import records_from, row_from
+from workbench.ledger.schema import events, runs, submissions
+from workbench.ledger.versions import bring_to_head, version_of
 
 __all__ = ["Ledger", "rebuild"]
 
-BUSY_TIMEOUT_S = 30.0
-REBUILD = "`wb ledger rebuild` builds it again from the run folders"
+R = TypeVar("R", RunRecord, SubmissionRecord, SubmissionEvent)
 
 
 class Ledger:
@@ -40,18 +40,20 @@ class Ledger:
     []
     """
 
-    def __init__(self, engine: sa.Engine, where: str) -> None:
+    def __init__(self, engine: sa.Engine, at: Address) -> None:
         self._engine = engine
-        self._where = where
+        self._at = at
 
     @classmethod
     def open(cls, where: str | Path) -> Self:
         """Open the ledger, make it where there is none, and bring an older schema up to this version's.
 
+        Before an older schema is changed, an SQLite file is copied to ``ledger.db.bak-<version>``.
+
         Parameters
         ----------
         where : Path or str
-            The path of an SQLite file, or a SQLAlchemy URL.
+            The path of an SQLite file as a `Path`, or a SQLAlchemy URL as text.
 
         Raises
         ------
@@ -62,14 +64,10 @@ class Ledger:
         StorageError
             When its folder can't be written.
         """
-        path = where if isinstance(where, Path) else None
-        if path is not None:
-            with storage_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-        engine, shown = _engine(where)
-        ledger = cls(engine, shown)
+        at = address(where)
+        ledger = cls(engine_for(at), at)
         try:
-            ledger._bring_to_head(path)
+            bring_to_head(ledger._engine, at)
         except BaseException:
             ledger.close()
             raise
@@ -85,101 +83,97 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---------------------------------------------------------------------------------------------------- the schema
+    def _transaction(self, *, write: bool = False) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, self._at, write=write)
 
-    def _bring_to_head(self, path: Path | None) -> None:
-        with self._connection() as connection:
-            version = _version(connection)
-        if version == HEAD:
-            return
-        if version is not None and version > HEAD:
-            raise LedgerError(
-                f"the ledger {self._where} has version {version}; this workbench knows versions up to {HEAD}",
-                hint="a newer workbench wrote it: upgrade this one, or set WB_LEDGER_URL to another ledger",
-            )
-        if version is not None and path is not None:
-            shutil.copy2(path, path.with_name(f"{path.name}.bak-{version}"))
-        with self._connection(write=True) as connection:
-            # Another process may have migrated between the two looks.
-            if _version(connection) != HEAD:
-                _migrate(connection)
+    def _read(self, cls: type[R], query: sa.Select[Any]) -> list[R]:
+        try:
+            with _no_collection(), self._transaction() as connection:
+                return records_from(cls, connection.execute(query).fetchall())
+        except (ValueError, TypeError) as exc:
+            raise damaged(self._at, f"a {cls.__name__} holds what was never written ({exc})") from exc
+
+    # ------------------------------------------------------------------------------------------------------ soundness
 
     def check(self) -> dict[str, Any]:
         """Return the version, the number of records and, for SQLite, whether the file is sound; for ``wb doctor``.
 
+        Returns
+        -------
+        dict
+            "where", "version", the number of "runs", "submissions" and "submission_events", and "integrity": "ok", or
+            "not checked" where that is the database server's business.
+
         Raises
         ------
         LedgerError
-            When the database finds itself damaged.
+            When the database finds itself damaged, or a record can't be read.
         """
-        with self._connection() as connection:
-            found: dict[str, Any] = {"where": self._where, "version": _version(connection) or ""}
+        with self._transaction() as connection:
+            found: dict[str, Any] = {"where": self._at.shown, "version": version_of(connection) or ""}
             for table in (runs, submissions, events):
                 found[table.name] = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+            verdict = "not checked"
             if connection.dialect.name == "sqlite":
-                verdict = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
+                verdict = str(connection.exec_driver_sql("PRAGMA integrity_check").scalar())
                 if verdict != "ok":
-                    raise LedgerError(f"the ledger {self._where} is damaged: {verdict}", hint=REBUILD)
-        return found
+                    raise damaged(self._at, verdict)
+        self.runs()
+        self.submissions()
+        return found | {"integrity": verdict}
 
     # ---------------------------------------------------------------------------------------------------------- runs
 
     def put_run(self, record: RunRecord) -> None:
         """Enter a run, or replace what is there under its `run_id`. Infinite and undefined scores become None."""
-        with self._connection(write=True) as connection:
+        with self._transaction(write=True) as connection:
             connection.execute(sa.delete(runs).where(runs.c.run_id == record.run_id))
-            connection.execute(sa.insert(runs), _row(record))
+            connection.execute(sa.insert(runs), row_from(record))
 
     def run(self, run_id: str) -> RunRecord | None:
         """Return a run, or None."""
-        found = self._runs(sa.select(*_RUN_COLUMNS).where(runs.c.run_id == run_id))
+        found = self._read(RunRecord, sa.select(*_RUN).where(runs.c.run_id == run_id))
         return found[0] if found else None
 
     def runs(self, competition: str | None = None, exp: int | None = None) -> list[RunRecord]:
         """Return runs, oldest first; of one competition or experiment where given."""
-        query = sa.select(*_RUN_COLUMNS).order_by(runs.c.created_at, runs.c.run_id)
+        query = sa.select(*_RUN)
         if competition is not None:
             query = query.where(runs.c.competition == competition)
         if exp is not None:
             query = query.where(runs.c.exp == exp)
-        return self._runs(query)
-
-    def _runs(self, query: sa.Select[Any]) -> list[RunRecord]:
-        with self._connection() as connection:
-            rows = connection.execute(query).fetchall()
-        return _run_records(rows)
+        # Sorted here: as fast, and without the database's own ideas of the order of letters.
+        return sorted(self._read(RunRecord, query), key=attrgetter("created_at", "run_id"))
 
     # --------------------------------------------------------------------------------------------------- submissions
 
     def put_submission(self, record: SubmissionRecord, detail: str = "") -> None:
-        """Enter or replace a submission; where its state changed, an event is added in the same transaction."""
-        with self._connection(write=True) as connection:
+        """Enter or replace a submission; where its state changed, an event is added in the same transaction.
+
+        Its state is its `status` and its two scores.
+        """
+        row = row_from(record)
+        with self._transaction(write=True) as connection:
             same = submissions.c.submission_id == record.submission_id
-            state = sa.select(submissions.c.status, submissions.c.public_score, submissions.c.private_score).where(same)
-            before = connection.execute(state).fetchone()
+            before = connection.execute(sa.select(*(submissions.c[k] for k in _STATE)).where(same)).fetchone()
             connection.execute(sa.delete(submissions).where(same))
-            connection.execute(sa.insert(submissions), _row(record))
-            after = (record.status, record.public_score, record.private_score)
-            if before is None or tuple(before) != after:
-                event = SubmissionEvent(record.submission_id, datetime.now(UTC), *after, detail=detail)
-                connection.execute(sa.insert(events), _row(event))
+            connection.execute(sa.insert(submissions), row)
+            state = {k: row[k] for k in _STATE}
+            if before is None or tuple(before) != tuple(state.values()):
+                event = SubmissionEvent(record.submission_id, datetime.now(UTC), **state, detail=detail)
+                connection.execute(sa.insert(events), row_from(event))
 
     def submissions(self, competition: str | None = None) -> list[SubmissionRecord]:
         """Return submissions, oldest first."""
-        query = sa.select(*(submissions.c[f.name] for f in fields(SubmissionRecord)))
+        query = sa.select(*_SUBMISSION)
         if competition is not None:
             query = query.where(submissions.c.competition == competition)
-        with self._connection() as connection:
-            rows = connection.execute(query.order_by(submissions.c.created_at)).fetchall()
-        return [SubmissionRecord(*row[:9], *map(_time, row[9:11]), *row[11:]) for row in rows]
+        return sorted(self._read(SubmissionRecord, query), key=attrgetter("created_at", "submission_id"))
 
     def events(self, submission_id: str) -> list[SubmissionEvent]:
         """Return what happened to a submission, oldest first."""
-        columns = [events.c[f.name] for f in fields(SubmissionEvent)]
-        query = sa.select(*columns).where(events.c.submission_id == submission_id).order_by(events.c.number)
-        with self._connection() as connection:
-            rows = connection.execute(query).fetchall()
-        return [SubmissionEvent(row[0], datetime.fromisoformat(row[1]), *row[2:]) for row in rows]
+        query = sa.select(*_EVENT).where(events.c.submission_id == submission_id)
+        return self._read(SubmissionEvent, query.order_by(events.c.number))
 
     def replace(
         self,
@@ -188,150 +182,30 @@ class Ledger:
         all_events: Iterable[SubmissionEvent],
     ) -> None:
         """Replace everything, in one transaction."""
-        with self._connection(write=True) as connection:
+        with self._transaction(write=True) as connection:
             for table, records in ((runs, all_runs), (submissions, all_submissions), (events, all_events)):
                 connection.execute(sa.delete(table))
-                rows = [_row(r) for r in records]
+                rows = [row_from(r) for r in records]
                 if rows:
                     connection.execute(sa.insert(table), rows)
 
-    @contextmanager
-    def _connection(self, *, write: bool = False) -> Iterator[sa.Connection]:
-        """One transaction: commit, roll back, translate what goes wrong."""
-        try:
-            with self._engine.connect() as connection, connection.begin():
-                if write and connection.dialect.name == "sqlite":
-                    # Taking the write lock at once makes two writers wait for each other instead of failing when
-                    # both have read.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                elif connection.dialect.name == "sqlite":
-                    connection.exec_driver_sql("BEGIN")
-                yield connection
-        except (SQLAlchemyError, UnicodeDecodeError, json.JSONDecodeError) as exc:
-            raise _explained(exc, self._where) from exc
 
-
-def _engine(where: str | Path) -> tuple[sa.Engine, str]:
-    if isinstance(where, Path):
-        url = sa.URL.create("sqlite", database=str(where))
-    else:
-        try:
-            url = sa.engine.make_url(where)
-        except SQLAlchemyError as exc:
-            raise LedgerError(
-                "WB_LEDGER_URL is not a database URL", hint="for example sqlite:////home/me/ledger.db"
-            ) from exc
-    shown = str(where) if isinstance(where, Path) else url.render_as_string(hide_password=True)
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    # Ten thousand runs are a million objects, none of them garbage: looking for some took 40% of the time.
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        if url.get_backend_name() != "sqlite":
-            return sa.create_engine(url), shown
-        engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=sa.NullPool)
-    except (ImportError, SQLAlchemyError) as exc:
-        raise LedgerError(f"no driver for {shown}: {exc}", hint="install it, for example pip install psycopg") from exc
-    sa.event.listen(engine, "connect", _set_up)
-    return engine, shown
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
-def _set_up(connection: Any, _: Any) -> None:
-    # The driver's own transactions are switched off: it would not begin one before reading, and commits schema
-    # changes one by one. See SQLAlchemy's page on SQLite, "Transactions with SQLite and the sqlite3 driver".
-    connection.isolation_level = None
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _version(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return None if found is None else str(found)
-
-
-def _migrate(connection: sa.Connection) -> None:
-    # Imported here: it takes longer than reading ten thousand runs.
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    command.upgrade(config, "head")
-
-
-def _explained(exc: Exception, where: str) -> WorkbenchError:
-    text = str(exc.orig if isinstance(exc, DBAPIError) else exc).splitlines()[0]
-    if "locked" in text or "busy" in text:
-        return BusyError(f"the ledger {where} is locked by another process", hint="try again when it is done")
-    if "full" in text or "readonly" in text or "unable to open" in text or "disk I/O" in text:
-        return StorageError(f"can't write the ledger {where}: {text}", hint="see `wb doctor`: disk, memory, rights")
-    if where.startswith(("sqlite", "/")) or not isinstance(exc, DatabaseError):
-        return LedgerError(f"the ledger {where} is damaged: {text}", hint=REBUILD)
-    return LedgerError(f"the ledger {where} can't be used: {text}", hint="check WB_LEDGER_URL and the server")
-
-
-# -------------------------------------------------------------------------------------------------- rows and records
-
-ONE_SEED = "1"
-"""Stands in the column `seed_scores` for "those of `fold_scores`, once"."""
-
-# Read as an integer: SQLAlchemy's Boolean converts cell by cell.
-_RUN_COLUMNS = [
-    sa.type_coerce(runs.c[f.name], sa.Integer) if f.name == "greater_is_better" else runs.c[f.name]
-    for f in fields(RunRecord)
-]
-
-
-def _row(record: RunRecord | SubmissionRecord | SubmissionEvent) -> dict[str, Any]:
-    row = {f.name: _cell(v) for f, v in zip(fields(record), astuple(record), strict=True)}
-    if isinstance(record, RunRecord) and record.seed_scores == (record.fold_scores,):
-        # With one seed the two are the same numbers; parsing them is what listing runs spends most of its time on.
-        row["seed_scores"] = ONE_SEED
-    return row
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat("T", "microseconds")
-    if isinstance(value, tuple):
-        return json.dumps(_finite(value))
-    return value
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-_JSON_COLUMNS = [i for i, f in enumerate(fields(RunRecord)) if str(f.type).startswith("tuple")]
-_PLACE = {f.name: i for i, f in enumerate(fields(RunRecord))}
-_TIME_COLUMNS = [i for i, f in enumerate(fields(RunRecord)) if str(f.type).startswith("datetime")]
-
-
-def _run_records(rows: Any) -> list[RunRecord]:
-    """Make records of rows whose columns are in the order of the record's fields.
-
-    Column by column, because ten thousand runs are read at a time: one JSON document per column is parsed five times
-    as fast as one per cell.
-    """
-    if not rows:
-        return []
-    columns: list[Any] = list(zip(*rows, strict=True))
-    for i in _JSON_COLUMNS:
-        columns[i] = json.loads(f"[{','.join(columns[i])}]")
-    for name in ("fold_scores", "seeds", "changes"):
-        columns[_PLACE[name]] = list(map(tuple, columns[_PLACE[name]]))
-    places = _PLACE["seed_scores"], _PLACE["fold_scores"]
-    per_seed = zip(columns[places[0]], columns[places[1]], strict=True)
-    columns[places[0]] = [(folds,) if cell == 1 else tuple(map(tuple, cell)) for cell, folds in per_seed]
-    columns[_PLACE["greater_is_better"]] = list(map(bool, columns[_PLACE["greater_is_better"]]))
-    for i in _TIME_COLUMNS:
-        columns[i] = list(map(_time, columns[i]))
-    return list(map(RunRecord, *columns))
+_STATE = ("status", "public_score", "private_score")
+_RUN = [runs.c[f.name] for f in fields(RunRecord)]
+_SUBMISSION = [submissions.c[f.name] for f in fields(SubmissionRecord)]
+_EVENT = [events.c[f.name] for f in fields(SubmissionEvent)]
 
 
 # ----------------------------------------------------------------------------------------------------------- rebuild
@@ -345,7 +219,7 @@ def rebuild(
 ) -> None:
     """Write an SQLite ledger anew beside the old one and put it in its place; the old one is kept.
 
-    The old file becomes ``ledger.db.old-<time>``.
+    The old file stays as ``ledger.db.damaged-<utc>``. Killed at any moment, there is the old ledger or the new one.
 
     Raises
     ------
@@ -357,11 +231,32 @@ def rebuild(
         try:
             with Ledger.open(temporary) as ledger:
                 ledger.replace(all_runs, all_submissions, all_events)
-            if path.exists():
-                stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-                path.replace(path.with_name(f"{path.name}.old-{stamp}"))
-            # A journal that a killed writer left belongs to the old file; the new one must not be rolled back by it.
-            path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+            _sync(temporary)
+            _keep_old(path)
             temporary.replace(path)
+            _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _keep_old(path: Path) -> None:
+    kept = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    if path.exists():
+        try:
+            # A second name, so that there is no moment without a ledger: one would be made empty then.
+            kept.hardlink_to(path)
+        except OSError:
+            # Some file systems (exFAT, some network drives) have no second names.
+            path.replace(kept)
+    # A journal that a killed writer left belongs to the old file; the new one must not be rolled back by it.
+    journal = path.with_name(f"{path.name}-journal")
+    if journal.exists():
+        journal.replace(kept.with_name(f"{kept.name}-journal"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

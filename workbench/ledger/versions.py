@@ -1,0 +1,84 @@
+"""The schema's version: looked at by a plain select, and brought to this program's by Alembic where it is older."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from workbench.errors import LedgerError
+from workbench.ledger.database import BUSY_TIMEOUT_S, Address, transaction
+from workbench.ledger.schema import HEAD
+
+__all__ = ["bring_to_head", "version_of"]
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def version_of(connection: sa.Connection) -> str | None:
+    """Return the version of the schema, or None where there is none yet."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return None if found is None else str(found)
+
+
+def bring_to_head(engine: sa.Engine, at: Address) -> None:
+    """Make the schema where there is none; migrate an older one in one transaction, an SQLite file copied first.
+
+    The copy is ``ledger.db.bak-<version>``, beside the file.
+
+    Raises
+    ------
+    LedgerError
+        When the schema is newer than this program.
+    """
+    with transaction(engine, at) as connection:
+        if _is_head(version_of(connection), at):
+            return
+    with transaction(engine, at, write=True) as connection:
+        # Another process may have migrated between the two looks.
+        found = version_of(connection)
+        if _is_head(found, at):
+            return
+        if found is not None and at.path is not None:
+            _keep_copy(at.path, at.path.with_name(f"{at.path.name}.bak-{found}"))
+        _migrate(connection)
+
+
+def _is_head(found: str | None, at: Address) -> bool:
+    if found is not None and found > HEAD:
+        raise LedgerError(
+            f"the ledger {at.shown} has version {found}; this workbench knows versions up to {HEAD}",
+            hint="a newer workbench wrote it: upgrade this one, or set WB_LEDGER_URL to another ledger",
+        )
+    return found == HEAD
+
+
+def _keep_copy(path: Path, copy: Path) -> None:
+    # By SQLite itself, not as bytes: closing a file that this process has open as a database drops its locks.
+    # https://www.sqlite.org/howtocorrupt.html, 2.2
+    temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
+    try:
+        with (
+            closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as source,
+            closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)
+        temporary.replace(copy)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _migrate(connection: sa.Connection) -> None:
+    # Imported here: it takes longer than reading ten thousand runs.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    # The option is interpolated as in an ini file.
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    command.upgrade(config, "head")
