@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,11 @@ from workbench.platforms import Platform
 
 @dataclass(frozen=True)
 class Hosted:
-    """A platform with one competition that takes three submissions a day, and two files to send."""
+    """A platform with one competition that takes `daily_limit` submissions a day, and two files to send.
+
+    `near_slug` is no competition, but is spelled like one; `facts` are fields of `CompetitionFacts` and what they must
+    be; `good` can be scored and `bad` can't.
+    """
 
     platform: Platform
     slug: str
@@ -23,6 +29,28 @@ class Hosted:
     good: Path
     bad: Path
     daily_limit: int = 3
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def every_call(hosted: Hosted, slug: str, folder: Path) -> dict[str, Callable[[], Any]]:
+    """Return each method of the protocol, ready to be called for `slug`."""
+    platform = hosted.platform
+    return {
+        "facts": lambda: platform.facts(slug),
+        "files": lambda: platform.files(slug),
+        "download": lambda: platform.download(slug, hosted.platform.files(hosted.slug)[0].name, folder / "file"),
+        "submit": lambda: platform.submit(slug, hosted.good, "m"),
+        "submissions": lambda: platform.submissions(slug),
+        "limits": lambda: platform.limits(slug),
+        "leaderboard": lambda: platform.leaderboard(slug),
+    }
+
+
+CALLS = ("facts", "files", "download", "submit", "submissions", "limits", "leaderboard")
+
+
+def is_utc(moment: datetime | None) -> bool:
+    return moment is not None and moment.utcoffset() == timedelta(0)
 
 
 class PlatformContract:
@@ -33,25 +61,24 @@ class PlatformContract:
         assert facts.slug == hosted.slug
         assert facts.title
         assert facts.accepts_submissions
-        assert facts.deadline is None or facts.deadline.utcoffset() == timedelta(0)
+        assert facts.deadline is None or is_utc(facts.deadline)
+        assert {name: getattr(facts, name) for name in hosted.facts} == dict(hosted.facts)
 
-    def test_an_unknown_competition_is_not_found(self, hosted: Hosted) -> None:
-        for call in (
-            hosted.platform.facts,
-            hosted.platform.files,
-            hosted.platform.submissions,
-            hosted.platform.limits,
-            hosted.platform.leaderboard,
-        ):
-            with pytest.raises(NotFoundError) as caught:
-                call(hosted.near_slug)  # type: ignore[operator]
-            assert hosted.near_slug in caught.value.message
-        with pytest.raises(NotFoundError):
-            hosted.platform.submit(hosted.near_slug, hosted.good, "m")
+    def test_it_has_a_name(self, hosted: Hosted) -> None:
+        assert hosted.platform.name
+
+    @pytest.mark.parametrize("call", CALLS)
+    def test_an_unknown_competition_is_not_found(self, hosted: Hosted, tmp_path: Path, call: str) -> None:
+        with pytest.raises(NotFoundError, match=repr(hosted.near_slug)) as caught:
+            every_call(hosted, hosted.near_slug, tmp_path)[call]()
+        assert repr(hosted.slug) in caught.value.hint
+        assert not (tmp_path / "file").exists()
 
     def test_files_are_listed_by_name_with_their_sizes(self, hosted: Hosted, tmp_path: Path) -> None:
         files = hosted.platform.files(hosted.slug)
+        assert files
         assert [f.name for f in files] == sorted(f.name for f in files)
+        assert all(f.modified_at is None or is_utc(f.modified_at) for f in files)
         for file in files:
             target = tmp_path / "deep" / file.name
             arrived: list[int] = []
@@ -59,19 +86,33 @@ class PlatformContract:
             assert target.stat().st_size == file.size_bytes == sum(arrived)
             if file.sha256:
                 assert hashlib.sha256(target.read_bytes()).hexdigest() == file.sha256
+            if file.md5:
+                assert hashlib.md5(target.read_bytes()).hexdigest() == file.md5
+            assert [p.name for p in target.parent.iterdir() if p.name.startswith(".")] == []
 
-    def test_a_download_is_whole_or_not_there(self, hosted: Hosted, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("before", [None, "old"])
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+    def test_a_download_is_whole_or_not_there(
+        self, hosted: Hosted, tmp_path: Path, error: type[BaseException], before: str | None
+    ) -> None:
         name = hosted.platform.files(hosted.slug)[0].name
-        target = tmp_path / "data.csv"
-        target.write_text("old")
+        folder = tmp_path / "fresh"
+        folder.mkdir()
+        if before:
+            (folder / "data.csv").write_text(before)
 
         def fail(_: int) -> None:
-            raise KeyboardInterrupt
+            raise error
 
-        with pytest.raises(KeyboardInterrupt):
-            hosted.platform.download(hosted.slug, name, target, progress=fail)
-        assert target.read_text() == "old"
-        assert [p.name for p in tmp_path.iterdir() if p.suffix == ".tmp"] == []
+        with pytest.raises(error):
+            hosted.platform.download(hosted.slug, name, folder / "data.csv", progress=fail)
+        assert {p.name: p.read_text() for p in folder.iterdir()} == ({"data.csv": before} if before else {})
+
+    def test_a_download_replaces_what_was_there(self, hosted: Hosted, tmp_path: Path) -> None:
+        file = hosted.platform.files(hosted.slug)[0]
+        (tmp_path / "data.csv").write_text("old")
+        hosted.platform.download(hosted.slug, file.name, tmp_path / "data.csv")
+        assert (tmp_path / "data.csv").stat().st_size == file.size_bytes
 
     def test_an_unknown_file_is_not_found(self, hosted: Hosted, tmp_path: Path) -> None:
         with pytest.raises(NotFoundError, match="trian.csv"):
@@ -85,14 +126,23 @@ class PlatformContract:
         assert [s.ref for s in found] == [second, first]
         assert [s.message for s in found] == ["second", "first"]
         assert all(s.status == "complete" and s.public_score is not None for s in found)
-        assert all(s.submitted_at.utcoffset() == timedelta(0) for s in found)
+        assert all(is_utc(s.submitted_at) for s in found)
+        assert found[0].submitted_at >= found[1].submitted_at
         assert found[0].file_name == hosted.good.name
+
+    def test_before_the_first_submission(self, hosted: Hosted) -> None:
+        assert hosted.platform.submissions(hosted.slug) == []
+        limits = hosted.platform.limits(hosted.slug)
+        assert (limits.per_day, limits.remaining_today) == (hosted.daily_limit, hosted.daily_limit)
+        assert hosted.platform.leaderboard(hosted.slug).public is None
 
     def test_a_bad_file_gets_an_error(self, hosted: Hosted) -> None:
         ref = hosted.platform.submit(hosted.slug, hosted.bad, "bad")
         (found,) = hosted.platform.submissions(hosted.slug)
         assert (found.ref, found.status, found.public_score) == (ref, "error", None)
         assert found.error
+        assert found.private_score is None
+        assert is_utc(found.submitted_at)
 
     def test_the_daily_limit_holds(self, hosted: Hosted) -> None:
         assert hosted.platform.limits(hosted.slug).per_day == hosted.daily_limit
@@ -110,8 +160,11 @@ class PlatformContract:
         better = hosted.platform.facts(hosted.slug).greater_is_better
         assert scores == sorted(scores, reverse=bool(better))
 
-    def test_nothing_is_printed(self, hosted: Hosted, capfd: pytest.CaptureFixture[str]) -> None:
-        hosted.platform.submit(hosted.slug, hosted.good, "m")
-        hosted.platform.submissions(hosted.slug)
+    @pytest.mark.parametrize("call", CALLS)
+    def test_nothing_is_printed(
+        self, hosted: Hosted, tmp_path: Path, capfd: pytest.CaptureFixture[str], call: str
+    ) -> None:
+        every_call(hosted, hosted.slug, tmp_path)[call]()
+        hosted.platform.submit(hosted.slug, hosted.bad, "m")
         captured = capfd.readouterr()
         assert (captured.out, captured.err) == ("", "")

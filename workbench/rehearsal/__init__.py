@@ -9,8 +9,9 @@
     leaderboard.csv      where one was given
 """
 
-from workbench.rehearsal.create import RehearsalSpec, create
+from workbench.rehearsal.create import create
 from workbench.rehearsal.leaderboard import medal
 from workbench.rehearsal.platform import Rehearsal
+from workbench.rehearsal.spec import RehearsalSpec
 
 __all__ = ["Rehearsal", "RehearsalSpec", "create", "medal"]

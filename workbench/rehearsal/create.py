@@ -6,66 +6,56 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from workbench.errors import ConfigError, DataError, NotFoundError, near, storage_errors
 from workbench.metrics import Metric
+from workbench.rehearsal.grade import Refused, grade, read_solution
 from workbench.rehearsal.host import Host, host_text, load_metric
+from workbench.rehearsal.labels import classes_of, infer_task, numbers, sample_values
+from workbench.rehearsal.spec import USAGE, RehearsalSpec, check_options
+from workbench.rehearsal.split import public_part, served_order, test_side
 
-__all__ = ["RehearsalSpec", "create"]
+__all__ = ["create"]
 
-ROW = "__line__"
+TEST = "__test__"
 DEFAULT_IDS = ("id", "Id", "ID", "row_id")
-MAX_CLASSES = 20
 
 
 @dataclass(frozen=True)
-class RehearsalSpec:
-    """What `create` is to do.
+class _Plan:
+    """All that is decided before anything is written.
 
-    Attributes
-    ----------
-    train : a CSV or Parquet file with the targets
-    targets : their columns
-    metric : a built-in name, or ``path/file.py:function``
-    holdout : the share of rows that becomes the test side, at random; or
-    after : (column, value): rows with ``column >= value`` become the test side
-    ids : the id columns; empty for ``id`` or ``row_id`` where that is unique, else a new ``row_id``
-    drop : columns that are known only afterwards
-    tables : further files, served as they are
-    public : the share of the test rows that the public score is computed on
-    deadline : until then private scores are hidden; None: they are shown at once, as in a finished competition
-    weight : the column of weights for a weighted metric; it stays in train and is hidden from test
+    `keys` has the ids, targets and weight of every row; `order` is the served order of the test rows, None for the
+    file's; `is_public` follows the served order.
     """
 
-    train: Path
-    targets: tuple[str, ...]
-    metric: str
-    holdout: float | None = None
-    after: tuple[str, str] | None = None
-    ids: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    tables: tuple[Path, ...] = ()
-    task: str | None = None
-    public: float = 0.3
-    daily_limit: int = 5
-    deadline: datetime | None = None
-    leaderboard: Path | None = None
-    greater_is_better: bool | None = None
-    weight: str | None = None
-    title: str = ""
-    seed: int = 42
+    spec: RehearsalSpec
+    metric: Metric
+    keys: pl.DataFrame
+    columns: tuple[str, ...]
+    ids: tuple[str, ...]
+    is_test: npt.NDArray[np.bool_]
+    order: npt.NDArray[np.int64] | None
+    is_public: npt.NDArray[np.bool_]
+    task: str
+    classes: list[list[str]]
 
 
 def create(workspace: Path, slug: str, spec: RehearsalSpec, *, force: bool = False) -> Path:
     """Host a competition in ``competitions/<slug>/rehearsal`` and return that folder.
+
+    The folder is built beside its place and renamed: it is never half there. Of the file, the columns that decide
+    (ids, targets, weight, the one of `after`) are read into memory; the rest streams, but for the test side of
+    a holdout, whose rows are shuffled in memory.
 
     Parameters
     ----------
@@ -73,7 +63,8 @@ def create(workspace: Path, slug: str, spec: RehearsalSpec, *, force: bool = Fal
     slug : str
     spec : RehearsalSpec
     force : bool
-        Replace a rehearsal that is there; what was submitted to it is kept beside it.
+        Replace a rehearsal that is there; the submissions it received are kept beside it, in
+        ``rehearsal-submissions-<time>``.
 
     Raises
     ------
@@ -82,274 +73,285 @@ def create(workspace: Path, slug: str, spec: RehearsalSpec, *, force: bool = Fal
     ConfigError
         When the options contradict each other, or a rehearsal of that name is there.
     DataError
-        When the target has nulls, an id is not unique, or a side of the split is empty.
+        When the target has empty values, an id is empty or not unique, a side of the split is empty, or the metric
+        can't score the rehearsal's own sample.
+    StorageError
+        When the folder can't be written.
     """
-    _check_options(slug, spec)
+    check_options(slug, spec)
     final = workspace / "competitions" / slug / "rehearsal"
     if final.exists() and not force:
-        raise ConfigError(f"there is a rehearsal {slug!r} already: {final}", hint="--force replaces it")
-    with _built_beside(final) as folder:
-        metric = _metric(spec, folder)
-        frame = _read(spec)
-        ids, frame = _ids(frame, spec)
-        is_test = _split(frame, spec)
-        task, classes = _task(frame, spec, metric)
-        _write_files(folder, frame, is_test, ids, spec)
-        train, test = frame.filter(~is_test), frame.filter(is_test)
-        if spec.holdout is not None:  # the order of the file must not tell
-            test = test.sample(fraction=1, shuffle=True, seed=spec.seed)
-        _write_test(folder, test, ids, spec, metric, train, task, classes)
-        host = Host(
-            title=spec.title or slug,
-            task=task,
-            metric=spec.metric if ".py:" not in spec.metric else f"metric.py:{metric.name}",
-            greater_is_better=metric.greater_is_better,
-            id=list(ids),
-            target=list(spec.targets),
-            classes=classes,
-            weight=spec.weight or "",
-            daily_limit=spec.daily_limit,
-            deadline=spec.deadline.isoformat() if spec.deadline else "",
-            late_submissions=True,
-            created_at=datetime.now(UTC).isoformat(),
-        )
-        (folder / "host.toml").write_text(host_text(host), encoding="utf-8")
+        raise ConfigError(f"there is a rehearsal {slug!r} already: {final}", hint=_force_hint(final))
+    with _readable(spec.train):
+        plan = _decide(spec, _load_own(spec))
+        with _built_beside(final) as folder:
+            _write_tables(folder, plan)
+            _write_test(folder, plan)
+            host = _host(slug, plan)
+            (folder / "host.toml").write_text(host_text(host), encoding="utf-8")
+            _check_sample(folder, host, plan.metric)
     return final
 
 
-# ----------------------------------------------------------------------------------------------------------- checking
+def _force_hint(final: Path) -> str:
+    received = len(list((final / "submissions").glob("*.json")))
+    kept = f", and keeps the {received:,} submissions it received in a folder beside it" if received else ""
+    return f"--force replaces it{kept}"
 
 
-def _check_options(slug: str, spec: RehearsalSpec) -> None:
-    if not slug or not all(c.isalnum() or c in "-_" for c in slug):
-        raise ConfigError(f"{slug!r} is no name for a competition", hint="letters, digits, - and _")
-    if (spec.holdout is None) == (spec.after is None):
-        raise ConfigError("the test side is given by --holdout SHARE or by --after COL=VALUE; give one of them")
-    for name, value in (("holdout", spec.holdout), ("public", spec.public)):
-        if value is not None and not 0 < value < 1:
-            raise ConfigError(f"--{name} {value}: expected a share between 0 and 1")
-    for path in (spec.train, *spec.tables, *([spec.leaderboard] if spec.leaderboard else [])):
-        if not path.is_file():
-            beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise NotFoundError(f"there is no file {path}", hint=near(path.name, beside, what="file"))
+# ----------------------------------------------------------------------------------------------------------- deciding
 
 
-def _metric(spec: RehearsalSpec, folder: Path) -> Metric:
+def _load_own(spec: RehearsalSpec) -> Metric:
     if ".py:" not in spec.metric:
-        metric = load_metric(spec.metric, folder, greater_is_better=False)
+        metric = load_metric(spec.metric, Path(), greater_is_better=False)
         if metric.name == "wmae" and not spec.weight:
             raise ConfigError("the metric wmae needs --weight COLUMN")
         return metric
     if spec.greater_is_better is None:
         raise ConfigError("a metric of your own needs --greater-is-better or --less-is-better")
-    file, _, function = spec.metric.rpartition(":")
-    if not Path(file).is_file():
+    file, function = _own_metric(spec)
+    if not file.is_file():
         raise NotFoundError(f"there is no file {file}")
-    shutil.copyfile(file, folder / "metric.py")
-    return load_metric(f"metric.py:{function}", folder, greater_is_better=spec.greater_is_better)
+    return load_metric(f"{file.name}:{function}", file.parent, greater_is_better=spec.greater_is_better)
 
 
-def _read(spec: RehearsalSpec) -> pl.DataFrame:
-    """Read the file; of CSV, every column as text, so that nothing is lost in rewriting it."""
-    try:
-        if spec.train.suffix == ".parquet":
-            frame = pl.read_parquet(spec.train)
-        else:
-            frame = pl.read_csv(
-                spec.train, infer_schema=False, separator="\t" if ".tsv" in spec.train.suffixes else ","
-            )
-    except pl.exceptions.PolarsError as exc:
-        raise DataError(f"{spec.train} can't be read: {(str(exc).splitlines() or [''])[0]}") from exc
-    for column in (*spec.targets, *spec.ids, *spec.drop, *((spec.weight,) if spec.weight else ())):
-        if column not in frame.columns:
-            raise NotFoundError(
-                f"{spec.train} has no column {column!r}", hint=near(column, frame.columns, what="column")
-            )
+def _own_metric(spec: RehearsalSpec) -> tuple[Path, str]:
+    file, _, function = spec.metric.rpartition(":")
+    return Path(file), function
+
+
+def _source(spec: RehearsalSpec) -> pl.LazyFrame:
+    """Return the file; of CSV, every column as text, so that nothing is lost in rewriting it."""
+    if spec.train.suffix == ".parquet":
+        return pl.scan_parquet(spec.train)
+    return pl.scan_csv(spec.train, infer_schema=False, separator="\t" if ".tsv" in spec.train.suffixes else ",")
+
+
+def _decide(spec: RehearsalSpec, metric: Metric) -> _Plan:
+    source = _source(spec)
+    columns = source.collect_schema().names()
+    _check_names(columns, spec)
+    after = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
+    candidates = spec.ids or tuple(c for c in DEFAULT_IDS if c in columns and c not in (*spec.drop, *spec.hidden))
+    keys = source.select(list(dict.fromkeys((*candidates, *spec.hidden, *after)))).collect()
+    _check_values(keys, spec)
+    ids = _ids(keys, candidates, columns, spec)
+    if ids[0] not in columns:
+        keys = keys.with_columns(pl.Series(ids[0], np.arange(keys.height)))
+    if spec.after and not after:  # the error names the near ones among all columns
+        raise NotFoundError(f"--after: no column {spec.after[0]!r}", hint=near(spec.after[0], columns, what="column"))
+    is_test = test_side(keys, spec)
+    n_test = int(is_test.sum())
+    targets = [keys[t] for t in spec.targets]
+    task = infer_task(targets, metric, spec.task)
+    classes = [] if task == "regression" else [classes_of(t) for t in targets]
+    kept = tuple(c for c in columns if c not in spec.drop and c not in ids)
+    plan = _Plan(
+        spec=spec,
+        metric=metric,
+        keys=keys,
+        columns=kept,
+        ids=ids,
+        is_test=is_test,
+        order=served_order(n_test, spec),
+        is_public=public_part(n_test, spec),
+        task=task,
+        classes=classes,
+    )
+    _check_class_names(plan)
+    return plan
+
+
+def _check_names(columns: list[str], spec: RehearsalSpec) -> None:
+    for column in (*spec.hidden, *spec.ids, *spec.drop):
+        if column not in columns:
+            raise NotFoundError(f"{spec.train} has no column {column!r}", hint=near(column, columns, what="column"))
+
+
+def _check_values(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
     for target in spec.targets:
-        missing = frame[target].null_count()
+        missing = int((keys[target].is_null() | (keys[target].cast(pl.String) == "").fill_null(value=False)).sum())
         if missing:
             raise DataError(
-                f"target {target!r} of {spec.train} has {missing:,} empty values among {frame.height:,} rows",
+                f"target {target!r} of {spec.train} has {missing:,} empty values among {keys.height:,} rows",
                 hint="take those rows out of the file first",
             )
-    return frame.drop(spec.drop)
-
-
-def _ids(frame: pl.DataFrame, spec: RehearsalSpec) -> tuple[tuple[str, ...], pl.DataFrame]:
-    if spec.ids:
-        repeated = int(frame.select(spec.ids).is_duplicated().sum())
-        if repeated:
+    if spec.weight:
+        weights = numbers(keys[spec.weight])
+        wrong = int((~(weights.is_finite() & (weights >= 0)).fill_null(value=False)).sum())
+        if wrong:
             raise DataError(
-                f"id {' + '.join(spec.ids)} of {spec.train} is not unique: {repeated:,} rows share theirs",
-                hint="name further id columns, or none: then a column row_id is added",
+                f"weight {spec.weight!r} of {spec.train} has {wrong:,} values that are not numbers from 0 up among "
+                f"{keys.height:,} rows",
+                hint="take those rows out of the file first",
             )
-        return spec.ids, frame
-    for name in DEFAULT_IDS:
-        if name in frame.columns and not frame[name].is_duplicated().any():
-            return (name,), frame
+
+
+def _ids(keys: pl.DataFrame, candidates: tuple[str, ...], columns: list[str], spec: RehearsalSpec) -> tuple[str, ...]:
+    """Return the id columns; one that is not in the file is a row number to be added."""
+    if spec.ids:
+        _check_ids(keys, spec)
+        return spec.ids
+    for name in candidates:
+        if not keys[name].null_count() and not keys[name].is_duplicated().any():
+            return (name,)
     name = "row_id"
-    while name in frame.columns:
+    while name in columns:
         name += "_"
-    return (name,), frame.with_row_index(name)
+    return (name,)
 
 
-def _split(frame: pl.DataFrame, spec: RehearsalSpec) -> pl.Series:
-    if spec.holdout is not None:
-        size = max(1, round(frame.height * spec.holdout))
-        mask = np.zeros(frame.height, np.bool_)
-        mask[np.random.default_rng(spec.seed).permutation(frame.height)[:size]] = True
-        is_test = pl.Series(mask)
-    else:
-        is_test = _after(frame, *(spec.after or ("", "")))
-    share = int(is_test.sum())
-    if share < 2 or share > frame.height - 2:
-        raise DataError(
-            f"{share:,} of {frame.height:,} rows of {spec.train} fall on the test side; both sides need at least 2",
-            hint="choose another --holdout or --after",
-        )
-    return is_test
+def _check_ids(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
+    named = f"id {' + '.join(spec.ids)} of {spec.train}"
+    hint = "name further id columns, or none: then a column row_id is added"
+    empty = keys.select(pl.any_horizontal(pl.col(spec.ids).is_null())).to_series().sum()
+    if empty:
+        raise DataError(f"{named} is empty in {empty:,} of {keys.height:,} rows", hint=hint)
+    repeated = int(keys.select(spec.ids).is_duplicated().sum())
+    if repeated:
+        raise DataError(f"{named} is not unique: {repeated:,} rows share theirs", hint=hint)
 
 
-def _after(frame: pl.DataFrame, column: str, value: str) -> pl.Series:
-    if column not in frame.columns:
-        raise NotFoundError(f"--after: no column {column!r}", hint=near(column, frame.columns, what="column"))
-    series = frame[column]
-    if series.null_count():
-        raise DataError(f"--after: {column!r} has {series.null_count():,} empty values")
-    try:
-        if series.dtype.is_temporal():
-            return series.cast(pl.Datetime("us")) >= datetime.fromisoformat(value)
-        if series.dtype.is_numeric():
-            return series.cast(pl.Float64) >= float(value)
-        numbers = series.cast(pl.Float64, strict=False)
-        # Numbers in a text file are compared as numbers; dates in ISO form sort as text.
-        return numbers >= float(value) if not numbers.null_count() else series >= value
-    except ValueError:
-        raise ConfigError(f"--after {column}={value}: {value!r} can't be compared with {series[0]!r}") from None
-
-
-def _task(frame: pl.DataFrame, spec: RehearsalSpec, metric: Metric) -> tuple[str, list[str]]:
-    columns = [frame[t] for t in spec.targets]
-    numbers = [c.cast(pl.Float64, strict=False) for c in columns]
-    if spec.task == "regression" or (spec.task is None and metric.needs == "value"):
-        for column, number in zip(columns, numbers, strict=True):
-            if number.null_count():
-                raise DataError(f"target {column.name!r} is not a number everywhere, which regression needs")
-        return "regression", []
-    widest = max(c.n_unique() for c in columns)
-    fractions = any(n.null_count() == 0 and bool((n != n.floor()).any()) for n in numbers)
-    if spec.task is None and (
-        fractions or (metric.needs != "ranked" and widest > MAX_CLASSES and not numbers[0].null_count())
-    ):
-        return "regression", []
-    task = spec.task or ("binary" if widest == 2 else "multiclass")
-    if task == "binary" and any(c.n_unique() != 2 for c in columns):
-        raise DataError(f"task binary needs targets of 2 values; {columns[0].name!r} has {columns[0].n_unique()}")
-    if task == "multiclass" and len(columns) > 1:
-        return task, []
-    return task, _sorted_classes(columns[0])
-
-
-def _sorted_classes(column: pl.Series) -> list[str]:
-    numbers = column.cast(pl.Int64, strict=False)
-    if not numbers.null_count():
-        return [str(v) for v in numbers.unique().sort().to_list()]
-    return [str(v) for v in column.cast(pl.String).unique().sort().to_list()]
+def _check_class_names(plan: _Plan) -> None:
+    """Refuse a class that is called as an id: in the submission each is a column."""
+    if plan.task != "multiclass" or plan.metric.needs != "proba":
+        return
+    for name in plan.classes[0]:
+        if name in plan.ids:
+            raise ConfigError(
+                f"target {plan.spec.targets[0]!r} has a class called {name!r}, as an id column is; in the submission "
+                "both are columns",
+                hint="rename the id column in the file",
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
 @contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say of which file it is that polars can't read it; what it reports of a full disk passes."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as exc:
+        if "No space left" in str(exc):
+            raise
+        raise DataError(f"{path} can't be read: {(str(exc).splitlines() or [''])[0]}") from exc
+
+
+@contextmanager
 def _built_beside(final: Path) -> Iterator[Path]:
     """Give a folder to build in; put it in its place at the end, keeping what an older one had received."""
     temporary = final.with_name(f".rehearsal-{os.getpid()}-{uuid.uuid4().hex[:6]}.tmp")
+    is_new = not final.parent.exists()
     with storage_errors(final):
         try:
             for name in ("files", "submissions"):
                 (temporary / name).mkdir(parents=True)
             yield temporary
-            if final.exists():
-                received = final / "submissions"
-                if received.is_dir() and any(received.iterdir()):
-                    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-                    received.rename(final.with_name(f"rehearsal-submissions-{stamp}"))
-                shutil.rmtree(final)
-            temporary.rename(final)
+            _put_in_place(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            if is_new:
+                with suppress(OSError):  # it is not empty: all went well
+                    final.parent.rmdir()
 
 
-def _write(frame: pl.DataFrame, path: Path) -> None:
+def _put_in_place(temporary: Path, final: Path) -> None:
+    if not final.exists():
+        temporary.rename(final)
+        return
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    # Renamed first, emptied last: a kill in between leaves the old one whole under a name that can be seen.
+    replaced = final.with_name(f"rehearsal-replaced-{stamp}")
+    final.rename(replaced)
+    temporary.rename(final)
+    received = replaced / "submissions"
+    if received.is_dir() and any(received.iterdir()):
+        received.rename(final.with_name(f"rehearsal-submissions-{stamp}"))
+    shutil.rmtree(replaced)
+
+
+def _side(plan: _Plan, *, test: bool) -> pl.LazyFrame:
+    """Return the rows of one side in file order, ids first, streaming."""
+    marks: dict[str, Any] = {TEST: plan.is_test}
+    source = _source(plan.spec)
+    if plan.ids[0] not in source.collect_schema().names():
+        marks[plan.ids[0]] = plan.keys[plan.ids[0]]
+    hidden = plan.spec.hidden if test else ()
+    wanted = [*plan.ids, *(c for c in plan.columns if c not in hidden)]
+    marked = pl.concat([source, pl.LazyFrame(marks)], how="horizontal")
+    return marked.filter(pl.col(TEST) if test else ~pl.col(TEST)).select(wanted)
+
+
+def _sink(frame: pl.LazyFrame, path: Path) -> None:
     if path.suffix == ".parquet":
-        frame.write_parquet(path)
+        frame.sink_parquet(path)
     else:
-        frame.write_csv(path)
+        # polars notices a line with too many cells only where it reads every column: so it does, also with --drop.
+        frame.sink_csv(path, optimizations=pl.QueryOptFlags(projection_pushdown=False))
 
 
-def _suffix(spec: RehearsalSpec) -> str:
-    return ".parquet" if spec.train.suffix == ".parquet" else ".csv"
-
-
-def _write_files(
-    folder: Path, frame: pl.DataFrame, is_test: pl.Series, ids: tuple[str, ...], spec: RehearsalSpec
-) -> None:
-    first = [*ids, *(c for c in frame.columns if c not in ids)]
-    _write(frame.filter(~is_test).select(first), folder / "files" / f"train{_suffix(spec)}")
+def _write_tables(folder: Path, plan: _Plan) -> None:
+    spec, served = plan.spec, folder / "files"
+    suffix = ".parquet" if spec.train.suffix == ".parquet" else ".csv"
+    _sink(_side(plan, test=False), served / f"train{suffix}")
+    test = _side(plan, test=True)
+    _sink(test if plan.order is None else test.collect()[plan.order].lazy(), served / f"test{suffix}")
     for table in spec.tables:
-        target = folder / "files" / table.name
-        if target.exists() or table.name.startswith(("train.", "test.", "sample_submission.")):
-            raise ConfigError(f"--table {table}: its name is taken; rename the file")
-        shutil.copyfile(table, target)
+        shutil.copyfile(table, served / table.name)
     if spec.leaderboard:
         shutil.copyfile(spec.leaderboard, folder / "leaderboard.csv")
+    if ".py:" in spec.metric:
+        shutil.copyfile(_own_metric(spec)[0], folder / "metric.py")
 
 
-def _write_test(
-    folder: Path,
-    test: pl.DataFrame,
-    ids: tuple[str, ...],
-    spec: RehearsalSpec,
-    metric: Metric,
-    train: pl.DataFrame,
-    task: str,
-    classes: list[str],
-) -> None:
-    hidden = [*spec.targets, *((spec.weight,) if spec.weight else ())]
-    visible = [*ids, *(c for c in test.columns if c not in ids and c not in hidden)]
-    _write(test.select(visible), folder / "files" / f"test{_suffix(spec)}")
-    n_public = min(max(1, round(test.height * spec.public)), test.height - 1)
-    usage = np.full(test.height, "private", dtype=object)
-    usage[np.random.default_rng(spec.seed + 1).permutation(test.height)[:n_public]] = "public"
-    solution = test.select(*(pl.col(c).cast(pl.String) for c in (*ids, *hidden))).with_columns(
-        usage=pl.Series(usage.tolist())
-    )
-    solution.write_parquet(folder / "solution.parquet")
-    values = _sample_values(train, spec.targets, metric, task, classes)
-    sample = test.select(ids).with_columns(pl.lit(v).alias(n) for n, v in values.items())
+def _write_test(folder: Path, plan: _Plan) -> None:
+    """Write the hidden solution and the sample, both in the served order."""
+    spec = plan.spec
+    test = plan.keys.filter(plan.is_test)
+    test = test if plan.order is None else test[plan.order]
+    # Ids go into both as the same texts: a time, for one, has other texts in a CSV file than by itself.
+    texts = test.select(pl.col(c).cast(pl.String) for c in (*plan.ids, *spec.hidden))
+    usage = pl.Series(USAGE, np.where(plan.is_public, "public", "private"))
+    texts.with_columns(usage).write_parquet(folder / "solution.parquet")
+    values = sample_values(plan.keys.filter(~plan.is_test), spec.targets, plan.metric, plan.task, plan.classes)
+    sample = texts.select(plan.ids).with_columns(pl.lit(v).alias(n) for n, v in values.items())
     sample.write_csv(folder / "files" / "sample_submission.csv")
 
 
-def _sample_values(
-    train: pl.DataFrame, targets: tuple[str, ...], metric: Metric, task: str, classes: list[str]
-) -> dict[str, Any]:
-    """Return the constant that the sample holds in each column: the best that can be said without a model."""
-    if task == "multiclass" and metric.needs == "proba" and len(targets) == 1:
-        shares = train[targets[0]].cast(pl.String).value_counts(normalize=True)
-        known = dict(shares.iter_rows())
-        return {c: float(known.get(c, 0.0)) for c in classes}
-    return {t: _constant(train[t], metric, task) for t in targets}
+def _host(slug: str, plan: _Plan) -> Host:
+    spec = plan.spec
+    n_test = len(plan.is_public)
+    return Host(
+        title=spec.title or slug,
+        task=plan.task,
+        metric=spec.metric if ".py:" not in spec.metric else f"metric.py:{plan.metric.name}",
+        greater_is_better=plan.metric.greater_is_better,
+        id=list(plan.ids),
+        target=list(spec.targets),
+        classes=plan.classes,
+        weight=spec.weight or "",
+        daily_limit=spec.daily_limit,
+        deadline=spec.deadline.isoformat() if spec.deadline else "",
+        late_submissions=True,
+        created_at=datetime.now(UTC).isoformat(),
+        rows_train=plan.keys.height - n_test,
+        rows_test=n_test,
+        rows_public=int(plan.is_public.sum()),
+    )
 
 
-def _constant(column: pl.Series, metric: Metric, task: str) -> Any:
-    if task == "regression":
-        numbers = column.cast(pl.Float64)
-        middle = float(numbers.median() or 0.0)  # type: ignore[arg-type]
-        return float(round(middle)) if metric.needs == "label" else middle
-    common = [v for v, _ in column.cast(pl.String).value_counts(sort=True).iter_rows()]
-    if metric.needs == "ranked":
-        return " ".join(common[: int(metric.name.partition("@")[2])])
-    if metric.needs == "label":
-        return int(common[0]) if column.cast(pl.Int64, strict=False).null_count() == 0 else common[0]
-    positive = _sorted_classes(column)[-1]
-    return float((column.cast(pl.String) == positive).sum() / len(column))
+def _check_sample(folder: Path, host: Host, metric: Metric) -> None:
+    """Refuse to host what can't be scored; a metric of one's own may be undefined for the sample's constants."""
+    if ".py:" in host.metric:
+        return
+    try:
+        grade(folder / "files" / "sample_submission.csv", read_solution(folder, host), host, metric)
+    except Refused as exc:
+        raise DataError(
+            f"the metric {host.metric!r} can't score this rehearsal's own sample (task {host.task}, "
+            f"{host.rows_public:,} public and {host.rows_test - host.rows_public:,} private rows): {exc}",
+            hint="choose another --metric, --task or --public, or a larger test side",
+        ) from exc

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from workbench.errors import DamagedError, WorkbenchError
 from workbench.metrics import Metric
-from workbench.rehearsal.host import Host
+from workbench.rehearsal.host import REMAKE, Host
+from workbench.rehearsal.labels import codes, list_length, numbers
+from workbench.rehearsal.spec import USAGE
 
 __all__ = ["Refused", "Scores", "grade", "read_solution"]
 
@@ -28,18 +32,29 @@ class Scores:
     private: float
 
 
-def read_solution(folder: Path) -> pl.DataFrame:
-    """Read the hidden solution.
+def read_solution(folder: Path, host: Host) -> pl.DataFrame:
+    """Read the hidden solution: texts, with `usage` "public" or "private".
 
     Raises
     ------
     DamagedError
+        When it is missing, no Parquet file, or not the one that `host` describes.
     """
     path = folder / "solution.parquet"
     try:
-        return pl.read_parquet(path)
+        solution = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as exc:
-        raise DamagedError(f"{path} is missing or damaged", hint="`wb rehearse SLUG --force …` makes it again") from exc
+        raise DamagedError(f"{path} is missing or damaged", hint=REMAKE) from exc
+    expected = [*host.id, *host.target, *([host.weight] if host.weight else []), USAGE]
+    missing = [c for c in expected if c not in solution.columns]
+    if missing:
+        raise DamagedError(f"{path} lacks the columns {missing}, which host.toml names", hint=REMAKE)
+    if host.rows_test and solution.height != host.rows_test:
+        raise DamagedError(
+            f"{path} has {solution.height:,} rows; host.toml says {host.rows_test:,}",
+            hint=REMAKE,
+        )
+    return solution
 
 
 def grade(file: Path, solution: pl.DataFrame, host: Host, metric: Metric) -> Scores:
@@ -48,24 +63,34 @@ def grade(file: Path, solution: pl.DataFrame, host: Host, metric: Metric) -> Sco
     Raises
     ------
     Refused
-        When its columns, ids or values are not as the sample has them.
+        When its columns, ids or values are not as the sample has them, or the metric is not defined for them.
     """
     columns = _prediction_columns(host, metric)
     sent = _read(file, [*host.id, *columns])
     aligned = _aligned(sent, solution, host.id)
-    scores = []
+    parts = []
     for usage in ("public", "private"):
-        mask = solution["usage"] == usage
-        try:
-            scores.append(_score(aligned.filter(mask), solution.filter(mask), columns, host, metric))
-        except WorkbenchError as exc:
-            raise Refused(exc.message) from exc
-    return Scores(*scores)
+        mask = solution[USAGE] == usage
+        parts.append(_part(aligned.filter(mask), solution.filter(mask), columns, host, metric))
+    return Scores(*parts)
+
+
+def _part(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Host, metric: Metric) -> float:
+    try:
+        score = _score(sent, truth, columns, host, metric)
+    except WorkbenchError as exc:
+        raise Refused(exc.message) from exc
+    if not math.isfinite(score):
+        raise Refused(f"{metric.name} gives {score} for these predictions, expected a finite number")
+    return score
+
+
+def _by_class(host: Host, metric: Metric) -> bool:
+    return host.task == "multiclass" and metric.needs == "proba"
 
 
 def _prediction_columns(host: Host, metric: Metric) -> list[str]:
-    by_class = host.task == "multiclass" and metric.needs == "proba" and len(host.target) == 1
-    return host.classes if by_class else host.target
+    return host.classes[0] if _by_class(host, metric) else host.target
 
 
 def _read(file: Path, wanted: list[str]) -> pl.DataFrame:
@@ -102,59 +127,56 @@ def _some(frame: pl.DataFrame) -> str:
 
 def _score(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Host, metric: Metric) -> float:
     weight = truth[host.weight].cast(pl.Float64).to_numpy() if host.weight else None
-    if columns == host.classes and host.classes and columns != host.target:
-        codes = _codes(truth[host.target[0]], host.classes)
-        return metric(codes, np.column_stack([_numbers(sent[c]) for c in columns]), weight)
-    scores = [_score_one(sent[t], truth[t], host, metric, weight) for t in host.target]
-    return float(np.mean(scores))
+    if _by_class(host, metric):
+        odds = np.column_stack([_numbers(sent[c]) for c in columns])
+        return metric(codes(truth[host.target[0]], columns), odds, weight)
+    if metric.needs in ("label", "ranked") and host.classes:
+        pairs = zip(host.target, host.classes, strict=True)
+        scores = [metric(codes(truth[t], of), _answers(sent[t], of, metric), weight) for t, of in pairs]
+        return float(np.mean(scores))
+    return metric(*_values(sent, truth, host, metric), weight)
 
 
-def _score_one(sent: pl.Series, truth: pl.Series, host: Host, metric: Metric, weight: Any) -> float:
-    if metric.needs == "ranked":
-        width = int(metric.name.partition("@")[2])
-        return metric(_codes(truth, host.classes), _ranked(sent, host.classes, width), weight)
-    if host.task == "regression":
-        wanted, given = truth.cast(pl.Float64).to_numpy(), _numbers(sent)
-        if metric.needs == "label":
-            return metric(wanted.astype(np.int64), np.rint(given).astype(np.int64), weight)
-        return metric(wanted, given, weight)
-    if metric.needs == "label":
-        classes = host.classes or sorted(set(truth.unique()) | set(sent.unique()))
-        return metric(_codes(truth, classes), _codes(sent, classes), weight)
-    classes = host.classes if len(host.target) == 1 else sorted(truth.unique().to_list(), key=_as_number)
-    return metric(_codes(truth, classes), _numbers(sent), weight)
+def _answers(sent: pl.Series, classes: list[str], metric: Metric) -> npt.NDArray[np.int64]:
+    return _labels(sent, classes) if metric.needs == "label" else _ranked(sent, classes, list_length(metric))
 
 
-def _as_number(text: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(text), text
-    except ValueError:
-        return 1, 0.0, text
+def _values(sent: pl.DataFrame, truth: pl.DataFrame, host: Host, metric: Metric) -> tuple[Any, Any]:
+    """Return truth and predictions as numbers: (n,) for one target, (n, t) for several."""
+    given = np.column_stack([_numbers(sent[t]) for t in host.target])
+    if host.classes:
+        wanted = np.column_stack([codes(truth[t], of) for t, of in zip(host.target, host.classes, strict=True)])
+    else:
+        wanted = np.column_stack([numbers(truth[t]).to_numpy() for t in host.target])
+    if metric.needs == "label":  # regression scored on whole numbers, as qwk often is
+        wanted, given = np.rint(wanted).astype(np.int64), np.rint(given).astype(np.int64)
+    return (wanted[:, 0], given[:, 0]) if len(host.target) == 1 else (wanted, given)
 
 
-def _codes(series: pl.Series, classes: list[str]) -> Any:
-    # "1.0" for "1": a label that went through floats is still that label.
-    plain = series.str.replace(r"^(-?\d+)\.0+$", "$1")
-    codes = plain.replace_strict(classes, list(range(len(classes))), default=-1, return_dtype=pl.Int64)
-    unknown = series.filter(codes < 0)
+def _labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
+    found = codes(series, classes)
+    unknown = series.filter(found < 0)
     if len(unknown):
         raise Refused(f"{len(unknown):,} values of {series.name} are no label, for example {unknown[0]!r}")
-    return codes.to_numpy()
+    return found
 
 
-def _numbers(series: pl.Series) -> Any:
-    numbers = series.cast(pl.Float64, strict=False)
-    wrong = series.filter(~numbers.is_finite().fill_null(value=False))
+def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
+    found = numbers(series)
+    wrong = series.filter(~found.is_finite().fill_null(value=False))
     if len(wrong):
         raise Refused(f"{len(wrong):,} values of {series.name} are not finite numbers, for example {wrong[0]!r}")
-    return numbers.to_numpy()
+    return found.to_numpy()
 
 
-def _ranked(series: pl.Series, classes: list[str], width: int) -> Any:
-    places = {c: i for i, c in enumerate(classes)}
-    result = np.full((len(series), width), -1, np.int64)
-    for i, text in enumerate(series.to_list()):
-        # An unknown word is a wrong answer, not a broken file: Kaggle's map@k takes it too.
-        found = [places.get(word, -1) for word in text.split()[:width]]
-        result[i, : len(found)] = found
+def _ranked(series: pl.Series, classes: list[str], length: int) -> npt.NDArray[np.int64]:
+    # An unknown word is a wrong answer, not a broken file: Kaggle's map@k takes it too. One that is sent again
+    # keeps its place and counts once; the metric sees to that.
+    words = series.str.split(" ").list.eval(pl.element().filter(pl.element() != "")).list.head(length)
+    sizes = words.list.len().cast(pl.Int64).to_numpy()
+    rows = np.repeat(np.arange(len(series)), sizes)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    result = np.full((len(series), length), -1, np.int64)
+    found = words.explode(keep_nulls=False, empty_as_null=False)
+    result[rows, places] = codes(found, classes)
     return result

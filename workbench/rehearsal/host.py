@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from workbench import metrics
 from workbench.errors import DamagedError, NotFoundError, near
 
-__all__ = ["Host", "host_text", "hosted", "load_metric", "read_host"]
+__all__ = ["Host", "host_text", "hosted", "load_metric", "read_host", "rehearsal_folder"]
+
+REMAKE = "`wb rehearse SLUG --force …` makes the rehearsal again"
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,15 @@ class Host:
 
     Attributes
     ----------
-    classes : the sorted values of a binary or multiclass target, as texts; empty for a number
-    deadline : ISO time, or empty for none: then it counts as finished, and private scores are shown
+    metric : a built-in name, or ``metric.py:function`` of the rehearsal's folder
+    classes : for each target its values as texts, in order; empty for regression
+    weight : the solution's column of weights; empty for none
+    daily_limit : submissions a day (UTC)
+    deadline : ISO time, UTC where it names no zone; empty for none: then it counts as finished, and private scores
+        are shown
     late_submissions : whether it takes submissions after the deadline
+    closed : takes none at all
+    rows_train, rows_test, rows_public : how many rows there are; 0 where that was not noted
     """
 
     title: str
@@ -32,22 +40,39 @@ class Host:
     greater_is_better: bool
     id: list[str]
     target: list[str]
-    classes: list[str]
+    classes: list[list[str]]
     weight: str
     daily_limit: int
     deadline: str
     late_submissions: bool
     created_at: str
+    closed: bool = False
+    rows_train: int = 0
+    rows_test: int = 0
+    rows_public: int = 0
 
     @property
     def ends_at(self) -> datetime | None:
         """The deadline, aware UTC."""
-        return datetime.fromisoformat(self.deadline).astimezone(UTC) if self.deadline else None
+        if not self.deadline:
+            return None
+        moment = datetime.fromisoformat(self.deadline)
+        # Never the machine's own zone: the same folder must close at the same moment everywhere.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    def is_over(self, now: datetime) -> bool:
+        """Say whether private scores are shown."""
+        return self.ends_at is None or now > self.ends_at
+
+    def is_open(self, now: datetime) -> bool:
+        """Say whether it takes submissions."""
+        ended = self.ends_at is not None and now > self.ends_at
+        return not self.closed and (self.late_submissions or not ended)
 
 
 def host_text(host: Host) -> str:
     """Return the text of `host.toml`."""
-    # JSON's texts, numbers, booleans and lists of texts are TOML's too.
+    # JSON's texts, numbers, booleans and lists are TOML's too.
     return "".join(f"{f.name} = {json.dumps(getattr(host, f.name), ensure_ascii=False)}\n" for f in fields(host))
 
 
@@ -57,17 +82,42 @@ def read_host(folder: Path) -> Host:
     Raises
     ------
     DamagedError
-        When it is missing, not TOML, or lacks a key.
+        When it is missing, not TOML, lacks a key, has one too many, or holds a value of the wrong type.
     """
     path = folder / "host.toml"
-    hint = "`wb rehearse SLUG --force …` makes the rehearsal again"
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        host = Host(**data)
-        _ = host.ends_at
-    except (OSError, ValueError, TypeError) as exc:
-        raise DamagedError(f"{path} is damaged: {exc}", hint=hint) from exc
+        return _host(data)
+    except (OSError, ValueError) as exc:
+        raise DamagedError(f"{path} is damaged: {exc}", hint=REMAKE) from exc
+
+
+def _host(data: dict[str, Any]) -> Host:
+    """Check the keys and the types; ValueError says what is wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    known = [f.name for f in fields(Host)]
+    for key in data:
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}; {near(key, known, what='key')}")
+    try:
+        # Through JSON, because strict mode takes a table for a dataclass only from there.
+        host = TypeAdapter(Host).validate_json(json.dumps(_as_written_by_hand(data), default=str), strict=True)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
+    _ = host.ends_at
     return host
+
+
+def _as_written_by_hand(data: dict[str, Any]) -> dict[str, Any]:
+    """Take TOML's own dates, and one target's classes as a plain list, as the first version wrote them."""
+    deadline, classes = data.get("deadline"), data.get("classes")
+    if isinstance(deadline, date):
+        data = data | {"deadline": deadline.isoformat()}
+    if isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes):
+        data = data | {"classes": [classes]}
+    return data
 
 
 def hosted(workspace: Path) -> list[str]:

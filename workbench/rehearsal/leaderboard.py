@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import polars as pl
@@ -61,7 +62,8 @@ def read_leaderboard(path: Path) -> list[tuple[str, float]]:
         raise DamagedError(f"{path} has the columns {frame.columns}; expected a team (or TeamName) and a score")
     scores = frame[score].cast(pl.Float64, strict=False)
     names = frame[team].fill_null("").to_list()
-    return [(n, s) for n, s in zip(names, scores.to_list(), strict=True) if s is not None]
+    # Teams without a score, and scores such as NaN, have no place in an order.
+    return [(n, s) for n, s in zip(names, scores.to_list(), strict=True) if s is not None and math.isfinite(s)]
 
 
 def standing(score: float, others: list[float], *, greater_is_better: bool) -> Standing:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbench.cache import atomic, file_sha256, lock, read_json, write_bytes, write_json
+from workbench.cache import atomic, file_sha256, lock, read_json, write_json
 from workbench.errors import DamagedError, NotFoundError, PlatformError, near
 from workbench.metrics import Metric
 from workbench.platforms import (
@@ -46,7 +46,11 @@ class Rehearsal:
 
     def __init__(self, workspace: Path, now: Callable[[], datetime] = _utc_now) -> None:
         self._workspace = workspace
-        self._now = now
+        self._clock = now
+        self._digests: dict[tuple[Path, int, int], str] = {}
+
+    def _now(self) -> datetime:
+        return self._clock().astimezone(UTC)
 
     def _open(self, slug: str) -> tuple[Path, Host]:
         folder = rehearsal_folder(self._workspace, slug)
@@ -69,45 +73,40 @@ class Rehearsal:
             weight_column=host.weight or None,
             deadline=host.ends_at,
             daily_limit=host.daily_limit,
-            accepts_submissions=self._is_open(host),
+            accepts_submissions=host.is_open(self._now()),
         )
-
-    def _is_open(self, host: Host) -> bool:
-        return host.late_submissions or not self._is_over(host)
-
-    def _is_over(self, host: Host) -> bool:
-        return host.ends_at is None or self._now() > host.ends_at
 
     # -------------------------------------------------------------------------------------------------------- files
 
     def files(self, slug: str) -> list[RemoteFile]:
         """Return the served files."""
         folder, _ = self._open(slug)
-        served = folder / "files"
-        paths = sorted(p for p in served.rglob("*") if p.is_file())
-        return [
-            RemoteFile(
-                name=p.relative_to(served).as_posix(),
-                size_bytes=p.stat().st_size,
-                modified_at=datetime.fromtimestamp(p.stat().st_mtime, UTC),
-                sha256=file_sha256(p),
-            )
-            for p in paths
-        ]
+        return [self._file(folder / "files", name) for name in _names(folder)]
+
+    def _file(self, served: Path, name: str) -> RemoteFile:
+        path = served / name
+        stat = path.stat()
+        # Gigabytes are hashed once, not at every question: again only when size or time say that it was touched.
+        key = (path, stat.st_size, stat.st_mtime_ns)
+        if key not in self._digests:
+            self._digests[key] = file_sha256(path)
+        return RemoteFile(
+            name=name,
+            size_bytes=stat.st_size,
+            modified_at=datetime.fromtimestamp(stat.st_mtime, UTC),
+            sha256=self._digests[key],
+        )
 
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Copy a served file, verified."""
         folder, _ = self._open(slug)
-        known = {f.name: f for f in self.files(slug)}
+        known = _names(folder)
         if name not in known:
             raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file"))
+        announced = self._file(folder / "files", name)
         with atomic(destination) as temporary:
-            with (folder / "files" / name).open("rb") as source, temporary.open("wb") as out:
-                while chunk := source.read(CHUNK_BYTES):
-                    out.write(chunk)
-                    if progress:
-                        progress(len(chunk))
-            if file_sha256(temporary) != known[name].sha256:
+            _copy(folder / "files" / name, temporary, progress)
+            if file_sha256(temporary) != announced.sha256:
                 raise PlatformError(f"{name!r} of {slug!r} changed while it was copied", hint="fetch it again")
 
     # -------------------------------------------------------------------------------------------------- submissions
@@ -129,35 +128,43 @@ class Rehearsal:
             return self._receive(folder, host, file, message)
 
     def _refuse_when_closed(self, slug: str, host: Host) -> None:
-        if not self._is_open(host):
+        if host.closed:
+            raise PlatformError(f"{slug!r} is closed and takes no submissions")
+        if not host.is_open(self._now()):
             raise PlatformError(f"{slug!r} closed on {host.ends_at:%Y-%m-%d %H:%M} UTC and takes no late submissions")
 
     def _receive(self, folder: Path, host: Host, file: Path, message: str) -> str:
+        # Read before anything is kept: a damaged rehearsal leaves no submission without a record.
+        solution, metric = read_solution(folder, host), self._metric(folder, host)
         ref = uuid.uuid4().hex[:12]
         received = folder / "submissions" / f"{ref}.csv"
-        write_bytes(received, file.read_bytes())
         record: dict[str, Any] = {"ref": ref, "file_name": file.name, "message": message}
         record |= {"submitted_at": self._now().isoformat(), "status": "complete", "error": None}
         record |= {"public_score": None, "private_score": None}
-        try:
-            scores = grade(received, read_solution(folder), host, self._metric(folder, host))
-            record |= {"public_score": scores.public, "private_score": scores.private}
-        except Refused as exc:
-            record |= {"status": "error", "error": str(exc)}
+        with atomic(received) as temporary:
+            _copy(file, temporary, None)
+            try:
+                scores = grade(temporary, solution, host, metric)
+                record |= {"public_score": scores.public, "private_score": scores.private}
+            except Refused as exc:
+                record |= {"status": "error", "error": str(exc)}
         write_json(received.with_suffix(".json"), record)
         return ref
 
     def submissions(self, slug: str) -> list[PlatformSubmission]:
         """Return what was received, newest first; private scores only when the competition is over."""
         folder, host = self._open(slug)
-        shown = self._is_over(host)
-        found = [_as_submission(p, shown=shown) for p in (folder / "submissions").glob("*.json")]
-        return sorted(found, key=lambda s: s.submitted_at, reverse=True)
+        shown = host.is_over(self._now())
+        found = [
+            (_as_submission(p, shown=shown), p.stat().st_mtime_ns) for p in (folder / "submissions").glob("*.json")
+        ]
+        # Of two at the same moment, the one whose record was written later is the newer.
+        return [s for s, _ in sorted(found, key=lambda f: (f[0].submitted_at, f[1]), reverse=True)]
 
     def limits(self, slug: str) -> SubmissionLimits:
         """Return what is left of the UTC day; files that could not be scored do not count."""
         _, host = self._open(slug)
-        today = self._now().astimezone(UTC).date()
+        today = self._now().date()
         used = sum(s.status != "error" and s.submitted_at.date() == today for s in self.submissions(slug))
         return SubmissionLimits(host.daily_limit, max(0, host.daily_limit - used))
 
@@ -179,6 +186,19 @@ class Rehearsal:
             better = host.greater_is_better
             standings.append(None if best is None else standing(best, others, greater_is_better=better))
         return Leaderboard(tuple(entries), *standings)
+
+
+def _names(folder: Path) -> list[str]:
+    served = folder / "files"
+    return sorted(p.relative_to(served).as_posix() for p in served.rglob("*") if p.is_file())
+
+
+def _copy(source: Path, target: Path, progress: Progress | None) -> None:
+    with source.open("rb") as file, target.open("wb") as out:
+        while chunk := file.read(CHUNK_BYTES):
+            out.write(chunk)
+            if progress:
+                progress(len(chunk))
 
 
 def _as_submission(path: Path, *, shown: bool) -> PlatformSubmission:

@@ -1,0 +1,127 @@
+"""What a rehearsal is made from, and the checks that need no data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from workbench.errors import ConfigError, NotFoundError, near
+from workbench.rehearsal.leaderboard import read_leaderboard
+
+__all__ = ["RehearsalSpec", "check_options"]
+
+TASKS = ("binary", "multiclass", "regression")
+SERVED = ("train.", "test.", "sample_submission.")
+USAGE = "usage"
+
+
+@dataclass(frozen=True)
+class RehearsalSpec:
+    """What `create` is to do.
+
+    Attributes
+    ----------
+    train : a CSV or Parquet file with the targets
+    targets : their columns
+    metric : a built-in name, or ``path/file.py:function``
+    holdout : the share of rows that becomes the test side, at random; or
+    after : (column, value): rows with ``column >= value`` become the test side
+    ids : the id columns; empty for ``id`` or ``row_id`` where that is unique, else a new ``row_id``
+    drop : columns that are known only afterwards: in neither train nor test; `after` may still name one
+    tables : further files, served as they are
+    task : "binary", "multiclass" or "regression"; None: from the target and the metric
+    public : the share of the test rows that the public score is computed on
+    daily_limit : submissions a day (UTC)
+    deadline : until then private scores are hidden; None: they are shown at once, as in a finished competition
+    leaderboard : a CSV with a team and a score column; Kaggle's own download is one
+    greater_is_better : the direction of a metric of one's own; None for a built-in one
+    weight : the column of weights for a weighted metric; it stays in train and is hidden from test
+    title : "" for the slug
+    seed : of the split, of the order of the test rows, and of the public part
+    """
+
+    train: Path
+    targets: tuple[str, ...]
+    metric: str
+    holdout: float | None = None
+    after: tuple[str, str] | None = None
+    ids: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    tables: tuple[Path, ...] = ()
+    task: str | None = None
+    public: float = 0.3
+    daily_limit: int = 5
+    deadline: datetime | None = None
+    leaderboard: Path | None = None
+    greater_is_better: bool | None = None
+    weight: str | None = None
+    title: str = ""
+    seed: int = 42
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The columns that test does not have: the targets, and the weight."""
+        return (*self.targets, *((self.weight,) if self.weight else ()))
+
+
+def check_options(slug: str, spec: RehearsalSpec) -> None:
+    """Check what can be checked without reading the data.
+
+    Raises
+    ------
+    ConfigError
+        For options that contradict each other or are out of range.
+    NotFoundError
+        For files that are not there.
+    DamagedError
+        For a leaderboard that has no team and score.
+    """
+    if not slug or not all(c.isalnum() or c in "-_" for c in slug):
+        raise ConfigError(f"{slug!r} is no name for a competition", hint="letters, digits, - and _")
+    _check_numbers(spec)
+    _check_columns(spec)
+    for path in (spec.train, *spec.tables, *([spec.leaderboard] if spec.leaderboard else [])):
+        if not path.is_file():
+            beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise NotFoundError(f"there is no file {path}", hint=near(path.name, beside, what="file"))
+    _check_tables(spec.tables)
+    if spec.leaderboard:
+        read_leaderboard(spec.leaderboard)
+
+
+def _check_numbers(spec: RehearsalSpec) -> None:
+    if (spec.holdout is None) == (spec.after is None):
+        raise ConfigError("the test side is given by --holdout SHARE or by --after COL=VALUE; give one of them")
+    for name, value in (("holdout", spec.holdout), ("public", spec.public)):
+        if value is not None and not 0 < value < 1:
+            raise ConfigError(f"--{name} {value}: expected a share between 0 and 1")
+    if spec.daily_limit < 1:
+        raise ConfigError(f"--daily-limit {spec.daily_limit}: expected at least 1 submission a day")
+    if spec.task is not None and spec.task not in TASKS:
+        raise ConfigError(f"--task {spec.task!r}", hint=near(spec.task, TASKS, what="task"))
+    if spec.deadline is not None and spec.deadline.tzinfo is None:
+        raise ConfigError(f"the deadline {spec.deadline} has no time zone", hint="give it as UTC")
+
+
+def _check_columns(spec: RehearsalSpec) -> None:
+    if not spec.targets:
+        raise ConfigError("a rehearsal needs a target", hint="--target COL")
+    named = [*spec.ids, *spec.hidden]
+    for column in named:
+        if named.count(column) > 1:
+            raise ConfigError(f"column {column!r} is named twice among the ids, the targets and the weight")
+        if column in spec.drop:
+            raise ConfigError(f"--drop {column}: it is an id, a target or the weight, which the rehearsal needs")
+        if column == USAGE:
+            raise ConfigError(
+                f"a column called {USAGE!r} can't be an id, a target or the weight: the solution has one of its own",
+                hint="rename it in the file",
+            )
+
+
+def _check_tables(tables: tuple[Path, ...]) -> None:
+    names = [t.name for t in tables]
+    for table in tables:
+        if names.count(table.name) > 1 or table.name.startswith(SERVED):
+            raise ConfigError(f"--table {table}: its name is taken; rename the file")
