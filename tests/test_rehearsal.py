@@ -120,8 +120,10 @@ class TestCreate:
         seen = []
         for seed in (1, 1, 2):
             _, folder = make(force=True, seed=seed)
-            seen.append((folder / "files" / "test.csv").read_text() + str(solution(folder)["usage"].to_list()))
-        assert seen[0] == seen[1] != seen[2]
+            seen.append(((folder / "files" / "test.csv").read_text(), solution(folder)["usage"].to_list()))
+        assert seen[0] == seen[1]
+        assert seen[0][0] != seen[2][0]
+        assert seen[0][1] != seen[2][1]
 
     def test_parquet_stays_parquet(self, make: Any) -> None:
         frame = make_frame(300)

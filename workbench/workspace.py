@@ -127,7 +127,7 @@ submissions are left out by `.gitignore`; `submissions/ledger.db` is the record 
 _GITIGNORE = """competitions/*/data/
 competitions/*/cache/
 competitions/*/runs/
-competitions/*/rehearsal/
+competitions/*/rehearsal*/
 submissions/
 *.tmp
 """
