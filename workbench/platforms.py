@@ -93,7 +93,7 @@ class SubmissionLimits:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a score stands on a leaderboard: rank from 1, percentile (100 rank / teams: "top 3 %"), medal by Kaggle's rules."""
+    """Where a score stands: rank from 1, percentile (100 rank / teams: "top 3 %"), medal by Kaggle's rules."""
 
     rank: int
     teams: int
