@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ConfigError, NotFoundError
+from workbench.errors import ConfigError
 from workbench.workspace import Workspace, create_workspace, find_workspace
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbench.experiment import ExperimentSpec, FinishedRun, RunOutcome
     from workbench.folds import Folds
     from workbench.ingest import Fetched
-    from workbench.ledger import RunRecord, SubmissionRecord
+    from workbench.ledger import SubmissionRecord
     from workbench.rehearsal import RehearsalSpec
     from workbench.review import Row
     from workbench.submission import Prepared
@@ -233,20 +233,13 @@ class OpenCompetition:
             When its files are not those that were written.
         """
         from workbench.experiment import check_files, read_run
-
-        record = self._latest(number)
-        folder = self.workspace.root / record.folder
-        return check_files(folder, *read_run(folder))
-
-    def _latest(self, number: int) -> RunRecord:
         from workbench.ledger import Ledger
+        from workbench.submission import latest_run
 
         with Ledger.open(self.workspace.ledger) as ledger:
-            runs = ledger.runs(self.slug, number)
-        if not runs:
-            raise NotFoundError(f"experiment {number} of {self.slug!r} was never run", hint=f"`wb run --exp {number}`")
-        whole = [r for r in runs if r.status == "finished" and r.sample is None]
-        return (whole or runs)[-1]
+            record = latest_run(ledger, self.slug, number)
+        folder = self.workspace.root / record.folder
+        return check_files(folder, *read_run(folder))
 
     def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
         """Return every run with its change against its base and its submissions; see `workbench.review`."""

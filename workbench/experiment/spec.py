@@ -13,8 +13,6 @@ from workbench.errors import ConfigError, NotFoundError
 
 __all__ = ["ExperimentSpec", "parse_numbers", "read_spec"]
 
-KINDS = ("model",)
-
 
 class _File(StrictModel):
     title: str = ""

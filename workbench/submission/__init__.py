@@ -1,6 +1,6 @@
 """A submission: findings, sent once, logged before and after, followed up."""
 
 from workbench.submission.findings import Finding
-from workbench.submission.send import Prepared, load_sidecars, prepare, send, sync
+from workbench.submission.send import Prepared, latest_run, load_sidecars, prepare, send, sync
 
-__all__ = ["Finding", "Prepared", "load_sidecars", "prepare", "send", "sync"]
+__all__ = ["Finding", "Prepared", "latest_run", "load_sidecars", "prepare", "send", "sync"]

@@ -25,7 +25,7 @@ from workbench.submission.findings import (
 )
 from workbench.workspace import Workspace
 
-__all__ = ["Prepared", "load_sidecars", "prepare", "send", "sync"]
+__all__ = ["Prepared", "latest_run", "load_sidecars", "prepare", "send", "sync"]
 
 OPEN = ("sending", "pending", "unknown")
 """The states in which the platform may have news."""
