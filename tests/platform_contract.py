@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -38,6 +39,7 @@ def every_call(hosted: Hosted, slug: str, folder: Path) -> dict[str, Callable[[]
     return {
         "facts": lambda: platform.facts(slug),
         "files": lambda: platform.files(slug),
+        "archive": lambda: platform.archive(slug),
         "download": lambda: platform.download(slug, hosted.platform.files(hosted.slug)[0].name, folder / "file"),
         "submit": lambda: platform.submit(slug, hosted.good, "m"),
         "submissions": lambda: platform.submissions(slug),
@@ -46,7 +48,7 @@ def every_call(hosted: Hosted, slug: str, folder: Path) -> dict[str, Callable[[]
     }
 
 
-CALLS = ("facts", "files", "download", "submit", "submissions", "limits", "leaderboard")
+CALLS = ("facts", "files", "archive", "download", "submit", "submissions", "limits", "leaderboard")
 
 
 def is_utc(moment: datetime | None) -> bool:
@@ -106,13 +108,25 @@ class PlatformContract:
 
         with pytest.raises(error):
             hosted.platform.download(hosted.slug, name, folder / "data.csv", progress=fail)
-        assert {p.name: p.read_text() for p in folder.iterdir()} == ({"data.csv": before} if before else {})
+        visible = {p.name: p.read_text() for p in folder.iterdir() if not p.name.startswith(".")}
+        assert visible == ({"data.csv": before} if before else {})
+        hosted.platform.download(hosted.slug, name, folder / "data.csv")
+        assert [p.name for p in folder.iterdir()] == ["data.csv"]
+        assert (folder / "data.csv").stat().st_size == hosted.platform.files(hosted.slug)[0].size_bytes
 
     def test_a_download_replaces_what_was_there(self, hosted: Hosted, tmp_path: Path) -> None:
         file = hosted.platform.files(hosted.slug)[0]
         (tmp_path / "data.csv").write_text("old")
         hosted.platform.download(hosted.slug, file.name, tmp_path / "data.csv")
         assert (tmp_path / "data.csv").stat().st_size == file.size_bytes
+
+    def test_the_archive_holds_every_file(self, hosted: Hosted, tmp_path: Path) -> None:
+        archive = hosted.platform.archive(hosted.slug)
+        if archive is None:
+            return
+        hosted.platform.download(hosted.slug, archive.name, tmp_path / "all.zip")
+        with zipfile.ZipFile(tmp_path / "all.zip") as opened:
+            assert sorted(opened.namelist()) == [f.name for f in hosted.platform.files(hosted.slug)]
 
     def test_an_unknown_file_is_not_found(self, hosted: Hosted, tmp_path: Path) -> None:
         with pytest.raises(NotFoundError, match="trian.csv"):

@@ -19,7 +19,8 @@ import sklearn.metrics as sk
 from tests.platform_contract import Hosted, PlatformContract
 from tests.small import make_frame
 from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError, PlatformError, WorkbenchError
-from workbench.rehearsal import Rehearsal, RehearsalSpec, create, medal
+from workbench.platforms import medal
+from workbench.rehearsal import Rehearsal, RehearsalSpec, create
 from workbench.rehearsal.leaderboard import standing
 from workbench.rehearsal.split import rows_after
 

@@ -14,6 +14,7 @@ would look for::
     ├── BusyError (RuntimeError)       another process has what is asked for
     ├── LedgerError (RuntimeError)     the ledger is damaged, newer than this program, or out of reach
     ├── PlatformError (RuntimeError)   the platform refused, or can't be reached
+    │   └── UnansweredError               it is not known whether the platform did what was asked
     └── SubmissionError (ValueError)   findings that stop a submission
 """
 
@@ -38,6 +39,7 @@ __all__ = [
     "StorageError",
     "SubmissionError",
     "TrainingError",
+    "UnansweredError",
     "WorkbenchError",
     "near",
     "storage_errors",
@@ -108,6 +110,10 @@ class LedgerError(WorkbenchError, RuntimeError):
 
 class PlatformError(WorkbenchError, RuntimeError):
     """The platform refused, or can't be reached."""
+
+
+class UnansweredError(PlatformError):
+    """The answer was lost: it is not known whether the platform did what was asked."""
 
 
 class SubmissionError(WorkbenchError, ValueError):

@@ -24,12 +24,13 @@ __all__ = [
     "Standing",
     "SubmissionLimits",
     "connect",
+    "medal",
 ]
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes that arrived since the last call."""
+"""Called with the number of bytes that arrived since the last call; negative where some had to be thrown away."""
 
-IMPLEMENTATIONS = {"rehearsal": "workbench.rehearsal:Rehearsal"}
+IMPLEMENTATIONS = {"kaggle": "workbench.kaggle_platform:Kaggle", "rehearsal": "workbench.rehearsal:Rehearsal"}
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class CompetitionFacts:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file that the platform offers. `sha256` and `md5` are hex digests, None where the platform sends none."""
+    """One file that the platform offers. None where the platform does not say; `sha256` and `md5` are hex digests."""
 
     name: str
-    size_bytes: int
+    size_bytes: int | None
     modified_at: datetime | None = None
     sha256: str | None = None
     md5: str | None = None
@@ -81,6 +82,7 @@ class PlatformSubmission:
     public_score: float | None = None
     private_score: float | None = None
     error: str | None = None
+    submitted_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ class Standing:
     percentile: float
     medal: str | None
 
+    @classmethod
+    def at(cls, rank: int, teams: int) -> Standing:
+        """Return the standing of a rank among so many teams."""
+        return cls(rank, teams, 100 * rank / teams, medal(rank, teams))
+
 
 @dataclass(frozen=True)
 class Leaderboard:
@@ -118,6 +125,8 @@ class Platform(Protocol):
     """
 
     name: str
+    listing_delay_s: float
+    """How long the platform may take to list a submission that it took; after that, one not listed did not arrive."""
 
     def facts(self, slug: str) -> CompetitionFacts:
         """Return what the platform says of the competition."""
@@ -127,19 +136,27 @@ class Platform(Protocol):
         """Return the competition's data files, sorted by name. Names may contain ``/``."""
         ...
 
+    def archive(self, slug: str) -> RemoteFile | None:
+        """Return the zip archive of all the files, for `download`; None where the platform has none."""
+        ...
+
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
-        """Download one file to the path `destination`, replacing what is there only once the file is whole.
+        """Download one file, or the archive, to `destination`, replacing what is there only once the file is whole.
+
+        What has arrived when a download breaks off may be kept beside it, under a name that begins with a dot, for the
+        next call to go on from.
 
         Raises `NotFoundError` for a name that `files` does not list and `PlatformError` when what arrived is not what
-        `files` announced (size, digest).
+        was announced (size, digest).
         """
         ...
 
     def submit(self, slug: str, file: Path, message: str) -> str:
         """Send a file and return its reference. Scoring may come later: see `submissions`.
 
-        Raises `PlatformError` when the competition is closed or the daily limit is used up. A file that can't be
-        scored is accepted and gets the status ``"error"``.
+        Raises `PlatformError` when the competition is closed or the daily limit is used up: nothing was sent then.
+        `UnansweredError` when it is not known whether the file was taken. A file that can't be scored is accepted and
+        gets the status ``"error"``.
         """
         ...
 
@@ -156,6 +173,36 @@ class Platform(Protocol):
         ...
 
 
+def medal(rank: int, teams: int) -> str | None:
+    """Return the medal of a rank by Kaggle's rules (kaggle.com/progression), or None.
+
+    ============  =============  =============  ==================
+    teams         bronze         silver         gold
+    ============  =============  =============  ==================
+    0 to 99       top 40 %       top 20 %       top 10 %
+    100 to 249    top 40 %       top 20 %       top 10
+    250 to 999    top 100        top 50         top 10 + 0.2 %
+    1000 and up   top 10 %       top 5 %        top 10 + 0.2 %
+    ============  =============  =============  ==================
+
+    0.2 % is one more gold for every 500 teams.
+
+    Examples
+    --------
+    >>> medal(10, 1200), medal(13, 1200), medal(61, 1200), medal(121, 1200)
+    ('gold', 'silver', 'bronze', None)
+    """
+    if teams < 250:
+        gold, silver, bronze = (teams * 0.1 if teams < 100 else 10), teams * 0.2, teams * 0.4
+    else:
+        gold = 10 + teams // 500
+        silver, bronze = (50, 100) if teams < 1000 else (teams * 0.05, teams * 0.1)
+    for name, places in (("gold", gold), ("silver", silver), ("bronze", bronze)):
+        if rank <= places:
+            return name
+    return None
+
+
 def connect(name: str, workspace: Path) -> Platform:
     """Return the platform called `name`.
 
@@ -164,7 +211,7 @@ def connect(name: str, workspace: Path) -> Platform:
     Parameters
     ----------
     name : str
-        ``"rehearsal"``.
+        ``"kaggle"`` or ``"rehearsal"``.
     workspace : Path
         The workspace's folder; a platform that lives on disk keeps its competitions there.
 

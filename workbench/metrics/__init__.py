@@ -22,5 +22,6 @@ from __future__ import annotations
 from workbench.metrics.metric import Metric, from_function
 from workbench.metrics.ranked import Relevant
 from workbench.metrics.registry import get, names
+from workbench.metrics.words import find
 
-__all__ = ["Metric", "Relevant", "from_function", "get", "names"]
+__all__ = ["Metric", "Relevant", "find", "from_function", "get", "names"]

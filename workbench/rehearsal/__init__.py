@@ -10,8 +10,7 @@
 """
 
 from workbench.rehearsal.create import create
-from workbench.rehearsal.leaderboard import medal
 from workbench.rehearsal.platform import Rehearsal
 from workbench.rehearsal.spec import RehearsalSpec
 
-__all__ = ["Rehearsal", "RehearsalSpec", "create", "medal"]
+__all__ = ["Rehearsal", "RehearsalSpec", "create"]

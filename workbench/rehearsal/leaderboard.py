@@ -1,4 +1,4 @@
-"""Rank, percentile and medal."""
+"""Reading a leaderboard, and where a score stands on it."""
 
 from __future__ import annotations
 
@@ -10,37 +10,7 @@ import polars as pl
 from workbench.errors import DamagedError
 from workbench.platforms import Standing
 
-__all__ = ["medal", "read_leaderboard", "standing"]
-
-
-def medal(rank: int, teams: int) -> str | None:
-    """Return the medal of a rank by Kaggle's rules (kaggle.com/progression), or None.
-
-    ============  =============  =============  ==================
-    teams         bronze         silver         gold
-    ============  =============  =============  ==================
-    0 to 99       top 40 %       top 20 %       top 10 %
-    100 to 249    top 40 %       top 20 %       top 10
-    250 to 999    top 100        top 50         top 10 + 0.2 %
-    1000 and up   top 10 %       top 5 %        top 10 + 0.2 %
-    ============  =============  =============  ==================
-
-    0.2 % is one more gold for every 500 teams.
-
-    Examples
-    --------
-    >>> medal(10, 1200), medal(13, 1200), medal(61, 1200), medal(121, 1200)
-    ('gold', 'silver', 'bronze', None)
-    """
-    if teams < 250:
-        gold, silver, bronze = (teams * 0.1 if teams < 100 else 10), teams * 0.2, teams * 0.4
-    else:
-        gold = 10 + teams // 500
-        silver, bronze = (50, 100) if teams < 1000 else (teams * 0.05, teams * 0.1)
-    for name, places in (("gold", gold), ("silver", silver), ("bronze", bronze)):
-        if rank <= places:
-            return name
-    return None
+__all__ = ["read_leaderboard", "standing"]
 
 
 def read_leaderboard(path: Path) -> list[tuple[str, float]]:
@@ -70,5 +40,4 @@ def standing(score: float, others: list[float], *, greater_is_better: bool) -> S
     """Return where a score would stand among others: behind the strictly better ones, before the equal ones."""
     sign = 1 if greater_is_better else -1
     rank = 1 + sum(sign * o > sign * score for o in others)
-    teams = len(others) + 1
-    return Standing(rank, teams, 100 * rank / teams, medal(rank, teams))
+    return Standing.at(rank, len(others) + 1)

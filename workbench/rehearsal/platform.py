@@ -43,6 +43,7 @@ class Rehearsal:
     """
 
     name = "rehearsal"
+    listing_delay_s = 0.0
 
     def __init__(self, workspace: Path, now: Callable[[], datetime] = _utc_now) -> None:
         self._workspace = workspace
@@ -96,6 +97,11 @@ class Rehearsal:
             modified_at=datetime.fromtimestamp(stat.st_mtime, UTC),
             sha256=self._digests[key],
         )
+
+    def archive(self, slug: str) -> RemoteFile | None:
+        """Return None: the files are served one by one."""
+        self._open(slug)
+        return None
 
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Copy a served file, verified."""

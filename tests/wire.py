@@ -1,0 +1,539 @@
+"""A stand-in for Kaggle on the wire: the API, the storage, and their faults, behind a proxy of its own.
+
+The real client runs against it unchanged: it is pointed here by ``HTTPS_PROXY`` and ``REQUESTS_CA_BUNDLE`` alone. What it
+knows of the wire was read off the client; guesses about the real service are marked (?).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import trustme
+
+API, STORAGE = "api.kaggle.com", "storage.example"
+USER, KEY, TOKEN = "someone", "secret-key-of-someone", "KGAT_secret_token_of_someone"
+SIGNATURE = "secret-signature"
+PAGE_LIMIT = 200
+
+Score = Callable[[bytes], "tuple[float, float] | str"]
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the calls named `on` (an API method, "storage" or "upload"), `times` times after `skip`."""
+
+    on: str
+    status: int | None = None
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    cut_after: int | None = None
+    hang_s: float = 0.0
+    lose_answer: bool = False
+    trickle_s: float = 0.0
+    change: Callable[[bytes], bytes] | None = None
+    before: Callable[[], None] | None = None
+    times: int = 1
+    skip: int = 0
+    seen: int = 0
+
+    def strikes(self) -> bool:
+        self.seen += 1
+        return self.skip < self.seen <= self.skip + self.times
+
+
+@dataclass
+class Hosted:
+    """One competition on the server."""
+
+    slug: str
+    files: dict[str, bytes]
+    title: str = "A competition"
+    metric: str = "Area Under Receiver Operating Characteristic Curve"
+    daily_limit: int = 5
+    score: Score = lambda _: (0.5, 0.4)
+    scored_after: int = 0
+    private_shown: bool = False
+    rules_accepted: bool = True
+    entered: bool = True
+    disabled: bool = False
+    kernels_only: bool = False
+    deadline: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(days=30))
+    created: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    leaderboard: list[tuple[str, float]] = field(default_factory=list)
+    packed: tuple[str, ...] = ()
+    compresslevel: int = 1
+    submissions: list[dict[str, Any]] = field(default_factory=list)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    archive_bytes: bytes | None = None
+
+    @property
+    def archive(self) -> bytes:
+        if self.archive_bytes is None:
+            out = io.BytesIO()
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=self.compresslevel) as archive:
+                for name, data in self.files.items():
+                    archive.writestr(zipfile.ZipInfo(name, self.created.timetuple()[:6]), data, zipfile.ZIP_DEFLATED)
+            self.archive_bytes = out.getvalue()
+        return self.archive_bytes
+
+    def replace_files(self, **files: bytes) -> None:
+        self.files |= {name.replace("__", "."): data for name, data in files.items()}
+        self.archive_bytes = None
+        self.created += timedelta(days=1)
+
+    def used_today(self) -> int:
+        return sum(s["status"] != "ERROR" for s in self.submissions)
+
+
+class Server:
+    """The server; `calls` lists what was asked, in order."""
+
+    def __init__(self) -> None:
+        self.hosted: dict[str, Hosted] = {}
+        self.faults: list[Fault] = []
+        self.calls: list[str] = []
+        self.bodies: list[str] = []
+        self.bytes_sent = 0
+        self.refuse_proxy = False
+        self.login_ok = True
+        self.send_md5 = True
+        self.logins_left: int | None = None
+        self.ranges: list[str] = []
+        self._lock = threading.Lock()
+        self._ca = trustme.CA()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(API, STORAGE, "www.kaggle.com").configure_cert(self._context)
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = True
+        self._closing = threading.Event()
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def proxy(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def close(self) -> None:
+        self._closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+    def write_ca(self, path: Path) -> Path:
+        self._ca.cert_pem.write_to_path(str(path))
+        return path
+
+    def host(self, slug: str, files: dict[str, bytes] | Path, **options: Any) -> Hosted:
+        if isinstance(files, Path):
+            files = {p.relative_to(files).as_posix(): p.read_bytes() for p in sorted(files.rglob("*")) if p.is_file()}
+        self.hosted[slug] = Hosted(slug, files, **options)
+        return self.hosted[slug]
+
+    def fault(self, on: str, **options: Any) -> Fault:
+        made = Fault(on, **options)
+        self.faults.append(made)
+        return made
+
+    def fault_for(self, call: str) -> Fault | None:
+        with self._lock:
+            return next((f for f in self.faults if f.on == call and f.strikes()), None)
+
+    def wait(self, seconds: float) -> None:
+        self._closing.wait(seconds)
+
+    def environment(self, home: Path, *, login: bool = True) -> dict[str, str]:
+        """Return the variables that point the client here, with an empty home and a key in it."""
+        home.mkdir(parents=True, exist_ok=True)
+        (home / ".kaggle").mkdir(exist_ok=True)
+        if login:
+            key = home / ".kaggle" / "kaggle.json"
+            key.write_text(json.dumps({"username": USER, "key": KEY}))
+            key.chmod(0o600)
+        certificate = str(self.write_ca(home / "ca.pem"))
+        return {
+            "HOME": str(home),
+            "HTTPS_PROXY": self.proxy,
+            "https_proxy": self.proxy,
+            "NO_PROXY": "",
+            "no_proxy": "",
+            "REQUESTS_CA_BUNDLE": certificate,
+        }
+
+
+@contextmanager
+def served() -> Iterator[Server]:
+    server = Server()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        self.status, self.message = status, message
+
+
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = 0
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except (OSError, ValueError):
+                self.close_connection = True
+
+        def finish(self) -> None:
+            # The TLS socket took the plain one's place; the server would only close that one.
+            for opened in (self.rfile, self.wfile, self.connection):
+                with suppress(OSError):
+                    opened.close()
+
+        def do_CONNECT(self) -> None:
+            host = self.path.partition(":")[0]
+            if server.refuse_proxy or host not in (API, STORAGE):
+                server.calls.append(f"CONNECT {host}")
+                self.send_response(403)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.connection = server._context.wrap_socket(self.connection, server_side=True)
+            self.request = self.connection
+            self.rfile = self.connection.makefile("rb", -1)
+            self.wfile = self.connection.makefile("wb", 0)
+            self.close_connection = False
+
+        # -------------------------------------------------------------------------------------------------- API
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            method = self.path.rpartition("/")[2]
+            server.calls.append(method)
+            fault = server.fault_for(method)
+            if fault and fault.before:
+                fault.before()
+            if fault and fault.hang_s:
+                server.wait(fault.hang_s)
+                return self._drop()
+            if fault and fault.cut_after is not None:
+                return self._drop()
+            if fault and fault.status:
+                return self._answer(fault.status, fault.body, fault.headers)
+            try:
+                self._authorised(method)
+                answer = getattr(self, f"api_{method}")(json.loads(body or b"{}"))
+            except _Refused as exc:
+                error = {"error": {"code": exc.status, "message": exc.message, "status": "ERROR"}}
+                return self._answer(exc.status, json.dumps(error).encode())
+            if fault and fault.lose_answer:
+                return self._drop()
+            if isinstance(answer, str):
+                return self._answer(302, b"", {"Location": answer, "Content-Type": "text/html"})
+            return self._answer(200, json.dumps(answer).encode())
+
+        def _authorised(self, method: str) -> None:
+            given = self.headers.get("Authorization", "")
+            good = ("Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode(), f"Bearer {TOKEN}")
+            if method == "IntrospectToken":
+                return
+            if server.logins_left is not None:
+                server.logins_left -= 1
+                if server.logins_left < 0:
+                    raise _Refused(401, "Unauthenticated")
+            if not server.login_ok or given not in good:
+                raise _Refused(401, "Unauthenticated")
+
+        def _of(self, request: dict[str, Any]) -> Hosted:
+            name = request["competitionName"]
+            if name not in server.hosted:
+                raise _Refused(404, "Competition not found")
+            return server.hosted[name]
+
+        def _page(self, items: list[Any], request: dict[str, Any]) -> tuple[list[Any], str]:
+            size = min(request.get("pageSize") or 20, PAGE_LIMIT)
+            start = int(request.get("pageToken") or 0)
+            more = start + size < len(items)
+            return items[start : start + size], str(start + size) if more else ""
+
+        def api_IntrospectToken(self, request: dict[str, Any]) -> Any:
+            ok = request["token"] == TOKEN and server.login_ok
+            return {"active": ok, "username": USER if ok else ""}
+
+        def api_ListCompetitions(self, request: dict[str, Any]) -> Any:
+            words = request.get("search") or ""
+            found = [h for h in server.hosted.values() if words in h.slug or words in h.title]
+            return {"competitions": [self._competition(h) for h in found], "nextPageToken": ""}
+
+        def api_GetCompetition(self, request: dict[str, Any]) -> Any:
+            return self._competition(self._of(request))
+
+        def _competition(self, h: Hosted) -> dict[str, Any]:
+            known = {
+                "id": 1,
+                "ref": f"https://www.kaggle.com/competitions/{h.slug}",
+                "title": h.title,
+                "deadline": _time(h.deadline),
+                "maxDailySubmissions": h.daily_limit,
+                "evaluationMetric": h.metric,
+                "isKernelsSubmissionsOnly": h.kernels_only,
+                "submissionsDisabled": h.disabled,
+                "userHasEntered": h.entered,
+                "teamCount": len(h.leaderboard),
+            }
+            scored = [float(s["publicScore"]) for s in h.submissions if s["publicScore"]]
+            if scored and h.leaderboard:
+                known["userRank"] = 1 + sum(s > max(scored) for _, s in h.leaderboard)
+            return known
+
+        def api_ListDataFiles(self, request: dict[str, Any]) -> Any:
+            h = self._of(request)
+            files, token = self._page(sorted(h.files.items()), request)
+            listed = [{"name": n, "totalBytes": len(d), "creationDate": _time(h.created)} for n, d in files]
+            return {"files": listed, "nextPageToken": token}
+
+        def _allowed_to_download(self, h: Hosted) -> None:
+            if not h.rules_accepted:
+                raise _Refused(403, "You must accept this competition's rules before you'll be able to download files.")
+
+        def api_DownloadDataFiles(self, request: dict[str, Any]) -> Any:
+            h = self._of(request)
+            self._allowed_to_download(h)
+            return f"https://{STORAGE}/{h.slug}/archive.zip?X-Goog-Signature={SIGNATURE}"
+
+        def api_DownloadDataFile(self, request: dict[str, Any]) -> Any:
+            h = self._of(request)
+            self._allowed_to_download(h)
+            name = request["fileName"]
+            if name not in h.files:
+                raise _Refused(404, "File not found")
+            ending = ".zip" if name in h.packed else ""
+            return f"https://{STORAGE}/{h.slug}/file/{quote(name)}{ending}?X-Goog-Signature={SIGNATURE}"
+
+        def _joined(self, request: dict[str, Any]) -> Hosted:
+            h = self._of(request)
+            if not h.entered:
+                raise _Refused(403, "Permission 'competitions.participate' was denied")
+            return h
+
+        def api_StartSubmissionUpload(self, request: dict[str, Any]) -> Any:
+            h = self._joined(request)
+            token = f"blob-{len(h.names)}"
+            h.names[token] = request["fileName"]
+            return {
+                "token": token,
+                "createUrl": f"https://{STORAGE}/{h.slug}/upload/{token}?X-Goog-Signature={SIGNATURE}",
+            }
+
+        def api_CreateSubmission(self, request: dict[str, Any]) -> Any:
+            h = self._joined(request)
+            with server._lock:
+                if h.disabled:
+                    raise _Refused(400, "Submission not allowed:  This competition is closed.")
+                if h.kernels_only:
+                    raise _Refused(
+                        400, "Submission not allowed:  This competition accepts only Submissions from Notebooks."
+                    )
+                if h.used_today() >= h.daily_limit:
+                    raise _Refused(400, "Submission not allowed:  Your team has used its daily Submission allowance.")
+                data = h.uploads[request["blobFileTokens"]]
+                ref = 1000 + len(h.submissions)
+                h.submissions.append(
+                    {
+                        "ref": ref,
+                        "date": _time(datetime.now(UTC)),
+                        "description": request.get("submissionDescription") or "",
+                        "fileName": h.names[request["blobFileTokens"]],
+                        "status": "PENDING",
+                        "publicScore": "",
+                        "privateScore": "",
+                        "submittedBy": USER,
+                        "_left": h.scored_after,
+                        "_data": data,
+                    }
+                )
+            self._scored(h)
+            return {"message": "Successfully submitted", "ref": ref}
+
+        def _scored(self, h: Hosted) -> None:
+            for s in h.submissions:
+                if s["status"] != "PENDING":
+                    continue
+                if s["_left"] > 0:
+                    s["_left"] -= 1
+                    continue
+                result = h.score(s["_data"])
+                if isinstance(result, str):
+                    s |= {"status": "ERROR", "errorDescription": result}
+                else:
+                    s |= {"status": "COMPLETE", "publicScore": f"{result[0]:.5f}", "_private": f"{result[1]:.5f}"}
+
+        def api_ListSubmissions(self, request: dict[str, Any]) -> Any:
+            h = self._joined(request)
+            self._scored(h)
+            page, token = self._page(h.submissions[::-1], request)
+            shown = [{k: v for k, v in s.items() if not k.startswith("_")} for s in page]
+            if h.private_shown:
+                shown = [s | {"privateScore": o.get("_private", "")} for s, o in zip(shown, page, strict=True)]
+            return {"submissions": shown, "nextPageToken": token}
+
+        def api_GetSubmissionLimits(self, request: dict[str, Any]) -> Any:
+            h = self._of(request)
+            if not h.entered:
+                return {"numToday": 0, "numTotal": 0, "numAllowedNow": 0}
+            used = h.used_today()
+            return {"numToday": used, "numTotal": len(h.submissions), "numAllowedNow": max(0, h.daily_limit - used)}
+
+        def api_GetLeaderboard(self, request: dict[str, Any]) -> Any:
+            page, token = self._page(self._of(request).leaderboard, request)
+            rows = [
+                {"teamId": i, "teamName": t, "score": f"{s}", "submissionDate": _time(datetime.now(UTC))}
+                for i, (t, s) in enumerate(page)
+            ]
+            return {"submissions": rows, "nextPageToken": token}
+
+        # ---------------------------------------------------------------------------------------------- storage
+
+        def do_GET(self) -> None:
+            server.calls.append("storage")
+            server.ranges.append(self.headers.get("Range", ""))
+            if self.headers.get("Authorization"):
+                return self._answer(400, b"the storage must not see the login")
+            slug, _, rest = unquote(self.path.partition("?")[0]).lstrip("/").partition("/")
+            fault = server.fault_for("storage")
+            if fault and fault.before:
+                fault.before()
+            h = server.hosted[slug]
+            data = (
+                h.archive
+                if rest == "archive.zip"
+                else h.files.get(rest.removeprefix("file/").removesuffix(".zip"), b"")
+            )
+            if rest != "archive.zip" and rest.endswith(".zip"):
+                name = rest.removeprefix("file/").removesuffix(".zip")
+                out = io.BytesIO()
+                with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+                    archive.writestr(Path(name).name, data)
+                data = out.getvalue()
+            if fault and fault.hang_s:
+                server.wait(fault.hang_s)
+                return self._drop()
+            if fault and fault.status:
+                return self._answer(fault.status, fault.body, fault.headers)
+            digest = hashlib.md5(data).digest()
+            etag = f'"{digest.hex()}"'
+            headers = {
+                "ETag": etag,
+                "Accept-Ranges": "bytes",
+                "Content-Type": "application/json" if rest.endswith("json") else "application/octet-stream",
+            }
+            if server.send_md5:
+                headers["x-goog-hash"] = f"crc32c=AAAAAA==,md5={base64.b64encode(digest).decode()}"
+            status, start = 200, 0
+            asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            if asked and self.headers.get("If-Range", etag) == etag:
+                status, start = 206, int(asked[1])
+                headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            sent = data[start:]
+            if fault and fault.change:
+                sent = fault.change(sent)
+            return self._answer(status, sent, headers, fault)
+
+        def do_PUT(self) -> None:
+            server.calls.append("upload")
+            slug, _, rest = self.path.partition("?")[0].lstrip("/").partition("/")
+            token = rest.removeprefix("upload/")
+            fault = server.fault_for("upload")
+            h = server.hosted[slug]
+            have = h.uploads.get(token, b"")
+            span = self.headers.get("Content-Range", "")
+            length = int(self.headers.get("Content-Length", 0))
+            if fault and fault.cut_after is not None:
+                h.uploads[token] = have + self.rfile.read(min(length, fault.cut_after))
+                return self._drop()
+            if fault and fault.hang_s:
+                server.wait(fault.hang_s)
+                return self._drop()
+            body = self.rfile.read(length)
+            if fault and fault.status:
+                return self._answer(fault.status, fault.body, fault.headers)
+            if span.startswith("bytes */"):
+                total = int(span.rpartition("/")[2])
+                if len(have) < total:
+                    return self._answer(308, b"", {"Range": f"bytes=0-{len(have) - 1}"} if have else {})
+                return self._answer(200, b"")
+            start = int(span.split()[1].partition("-")[0]) if span else 0
+            h.uploads[token] = have[:start] + body
+            if fault and fault.lose_answer:
+                return self._drop()
+            return self._answer(200, b"")
+
+        # ---------------------------------------------------------------------------------------------- answers
+
+        def _drop(self) -> None:
+            self.close_connection = True
+            try:
+                self.connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+        def _answer(
+            self, status: int, body: bytes, headers: dict[str, str] | None = None, fault: Fault | None = None
+        ) -> None:
+            self.send_response(status)
+            given = headers or {}
+            for key, value in ({"Content-Type": "application/json"} | given).items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            cut = fault.cut_after if fault else None
+            piece = 2_000 if fault and fault.trickle_s else 1 << 16
+            left = memoryview(body if cut is None else body[:cut])
+            while left:
+                self.wfile.write(left[:piece])
+                server.bytes_sent += min(piece, len(left)) if self.command == "GET" else 0
+                left = left[piece:]
+                if fault and fault.trickle_s:
+                    server.wait(fault.trickle_s)
+            if cut is not None:
+                self._drop()
+
+    return Handler
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+if __name__ == "__main__":  # pragma: no cover - to try the program by hand
+    import sys
+
+    with served() as running:
+        home = Path(sys.argv[1])
+        for folder in sys.argv[2:]:
+            name, _, words = Path(folder).name.partition("=")
+            running.host(name, Path(folder), metric=words or "Accuracy")
+        print("\n".join(f"export {k}={v}" for k, v in running.environment(home).items()), flush=True)
+        time.sleep(10**6)

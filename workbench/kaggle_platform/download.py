@@ -1,0 +1,274 @@
+"""Downloads that go on where they broke off, and are checked against what the storage says of the object."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from workbench.cache import atomic, read_json, write_json
+from workbench.errors import DamagedError, PlatformError, WorkbenchError, storage_errors
+from workbench.kaggle_platform.connection import Connection, explain
+from workbench.platforms import Progress
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["Arrived", "download"]
+
+PIECE_BYTES = 1 << 17
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What the storage sent: the name in its address, and the size."""
+
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class _Object:
+    """The identity of the object that is being fetched; a part of one must never be joined to a part of another."""
+
+    validator: str | None
+    size_bytes: int | None
+    md5: str | None
+
+    @classmethod
+    def of(cls, response: requests.Response) -> _Object:
+        headers = response.headers
+        total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+        return cls(
+            headers.get("ETag") or headers.get("Last-Modified"), int(total) if total.isdigit() else None, _md5(headers)
+        )
+
+
+def _md5(headers: Any) -> str | None:
+    for part in headers.get("x-goog-hash", "").split(","):
+        kind, _, value = part.strip().partition("=")
+        if kind == "md5":
+            with suppress(ValueError):
+                return base64.b64decode(value).hex()
+    return None
+
+
+def download(
+    connection: Connection,
+    ask: Callable[[], requests.Response],
+    destination: Path,
+    *,
+    what: str,
+    progress: Progress | None = None,
+) -> Arrived:
+    """Fetch an object to `destination`, going on from what an earlier call left in ``.NAME.partial`` beside it.
+
+    Every piece that arrives counts: a connection that is cut again and again still gets there, as long as something
+    arrives each time. When nothing does, it gives up after as many tries as the patience has.
+
+    Parameters
+    ----------
+    connection : Connection
+    ask : callable
+        Asks Kaggle for the object: the answer is a redirect to the storage, or the object itself. Called again when a
+        connection broke off, since the address may have expired.
+    destination : Path
+    what : str
+        For messages: "downloading train.csv of 'titanic'".
+    progress : callable, optional
+
+    Raises
+    ------
+    PlatformError
+        When the storage can't be reached, or sends something else.
+    DamagedError
+        When what arrived has another digest than announced, twice.
+    """
+    with storage_errors(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        transfer = _Transfer(connection, ask, destination, what, progress or (lambda _: None))
+        with transfer.session:
+            for _ in range(2):
+                transfer.complete()
+                if transfer.is_sound():
+                    return transfer.finish()
+                transfer.discard()
+        raise DamagedError(
+            f"what arrived while {what} is not what the storage announced (md5), twice",
+            hint="a proxy or a bad cable may change it; try from another network",
+        )
+
+
+class _Transfer:
+    """One object on its way into a partial file."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        ask: Callable[[], requests.Response],
+        destination: Path,
+        what: str,
+        progress: Progress,
+    ) -> None:
+        self.connection, self.ask, self.what, self.progress = connection, ask, what, progress
+        self.destination = destination
+        self.partial = destination.with_name(f".{destination.name}.partial")
+        self.marker = destination.with_name(f".{destination.name}.partial.json")
+        self.object = self._left_behind()
+        self.name, self.sent = "", "nothing"
+        self.session = connection.storage()
+        if self.have:
+            progress(self.have)
+
+    @property
+    def have(self) -> int:
+        return self.partial.stat().st_size if self.partial.exists() else 0
+
+    def _left_behind(self) -> _Object | None:
+        try:
+            found = _Object(**read_json(self.marker))
+        except (DamagedError, OSError, TypeError):
+            found = None
+        if found is None or found.validator is None:
+            self.partial.unlink(missing_ok=True)
+            return None
+        return found
+
+    def discard(self) -> None:
+        self.progress(-self.have)
+        self.partial.unlink(missing_ok=True)
+        self.marker.unlink(missing_ok=True)
+        self.object = None
+
+    def complete(self) -> None:
+        """Fetch until all of it is there."""
+        patience, stalled = self.connection.patience, 0
+        while True:
+            before = self.have
+            try:
+                if self._fetch():
+                    return
+                failure: WorkbenchError = PlatformError(f"the storage of Kaggle sends {self.sent} while {self.what}")
+            except Exception as exc:
+                failure = self._expected(exc)
+            stalled = 0 if self.have > before else stalled + 1
+            if stalled >= patience.tries:
+                kept = f"; {self.have / 2**20:,.1f} MB are kept" if self.have else ""
+                raise PlatformError(f"{failure.message}{kept}", hint="the same command goes on from there")
+            if stalled:
+                time.sleep(min(patience.backoff_s * 2**stalled, patience.backoff_max_s))
+
+    def _expected(self, exc: Exception) -> WorkbenchError:
+        import requests
+        import urllib3
+
+        if isinstance(exc, requests.exceptions.RequestException | urllib3.exceptions.HTTPError):
+            return explain(exc, self.what)
+        raise exc
+
+    def _fetch(self) -> bool:
+        """Make one request and take in what it brings; True when the object is complete."""
+        if self.object is not None and self.have == self.object.size_bytes:
+            return True
+        response = self.ask()
+        if response.is_redirect or "Location" in response.headers:
+            address = response.headers["Location"]
+            response.close()
+            headers = {"Accept-Encoding": "identity"}
+            if self.object is not None and self.have:
+                headers |= {"Range": f"bytes={self.have}-", "If-Range": str(self.object.validator)}
+            response = self.session.get(address, headers=headers, stream=True)
+        with response:
+            self.name = unquote(PurePosixPath(urlsplit(response.url).path).name)
+            return self._take_in(response) and self._is_complete()
+
+    def _take_in(self, response: requests.Response) -> bool:
+        if response.status_code not in (200, 206) or _is_error_page(response, self.destination):
+            is_page = response.status_code in (200, 206)
+            self.sent = "a web page in place of the file" if is_page else f"status {response.status_code}"
+            if response.status_code == 416:
+                self.discard()
+            return False
+        arriving = _Object.of(response)
+        if response.status_code == 206 and not self._continues(response, arriving):
+            self.sent = "a part of another file"
+            self.discard()
+            return False
+        if response.status_code == 200:
+            # The first time, or the object changed meanwhile: it comes whole, from its beginning.
+            self.discard()
+        if self.object is None:
+            self.object = arriving
+            write_json(self.marker, vars(arriving))
+        with self.partial.open("ab") as out:
+            # read1 gives what there is: a read that waits for a full piece would lose it when the connection breaks.
+            while piece := response.raw.read1(PIECE_BYTES, decode_content=False):
+                out.write(piece)
+                out.flush()
+                self.progress(len(piece))
+        return True
+
+    def _continues(self, response: requests.Response, arriving: _Object) -> bool:
+        starts = response.headers.get("Content-Range", "").partition(" ")[2].partition("-")[0]
+        known = self.object
+        if known is None or starts != str(self.have) or arriving.size_bytes != known.size_bytes:
+            return False
+        return arriving.validator in (None, known.validator) and arriving.md5 in (None, known.md5)
+
+    def _is_complete(self) -> bool:
+        expected = self.object.size_bytes if self.object else None
+        if expected is not None and self.have != expected:
+            self.sent = f"{self.have:,} bytes where {expected:,} were announced"
+        if expected is not None and self.have > expected:
+            self.discard()
+        return self.object is not None and expected in (None, self.have)
+
+    def is_sound(self) -> bool:
+        """Whether the digest is the announced one; True where none is announced."""
+        if self.object is None or self.object.md5 is None:
+            return True
+        with self.partial.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest() == self.object.md5
+
+    def finish(self) -> Arrived:
+        """Give the file its name."""
+        with self.partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        arrived = Arrived(self.name, self.have)
+        self.partial.replace(self.destination)
+        self.marker.unlink(missing_ok=True)
+        return arrived
+
+
+def _is_error_page(response: requests.Response, destination: Path) -> bool:
+    is_page = "text/html" in response.headers.get("Content-Type", "")
+    return is_page and destination.suffix.lower() not in (".html", ".htm")
+
+
+def unwrap(path: Path, name: str) -> None:
+    """Replace a zip archive that stands for a single file by that file, checked by its CRC.
+
+    Kaggle sends large single files so, whatever they are called.
+
+    Raises
+    ------
+    DamagedError
+        When the archive is not whole, or holds something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (member,) = [m for m in archive.infolist() if not m.is_dir()]
+            with archive.open(member) as source, atomic(path) as temporary, temporary.open("wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+    except (zipfile.BadZipFile, ValueError, EOFError) as exc:
+        path.unlink(missing_ok=True)
+        raise DamagedError(f"the archive that came for {name!r} is not whole: {exc}", hint="fetch it again") from exc

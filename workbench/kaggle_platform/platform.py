@@ -1,0 +1,358 @@
+"""Kaggle as a platform."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workbench import metrics
+from workbench.errors import DamagedError, NotFoundError, PlatformError, UnansweredError, near
+from workbench.kaggle_platform.connection import WEB, Connection, Patience, explain
+from workbench.kaggle_platform.download import download, unwrap
+from workbench.kaggle_platform.login import LoginState, login_state, within
+from workbench.platforms import (
+    CompetitionFacts,
+    Leaderboard,
+    PlatformSubmission,
+    Progress,
+    RemoteFile,
+    Standing,
+    SubmissionLimits,
+)
+
+__all__ = ["Kaggle"]
+
+PAGE = 200
+LEADERBOARD_PAGES = 50
+USUAL = Patience()
+UPLOAD_BYTES_PER_S = 20_000
+"""A slower upload than this is taken for one that hangs."""
+
+
+class Kaggle:
+    """Competitions on Kaggle; an implementation of `workbench.platforms.Platform`.
+
+    Parameters
+    ----------
+    workspace : Path
+        Not used: everything lives on Kaggle.
+    patience : Patience
+    """
+
+    name = "kaggle"
+
+    def __init__(
+        self, workspace: Path | None = None, patience: Patience = USUAL, *, listing_delay_s: float = 60.0
+    ) -> None:
+        del workspace
+        self.listing_delay_s = listing_delay_s
+        self._connection = Connection(patience)
+        self._found: dict[str, Any] = {}
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self._connection.close()
+
+    def login(self) -> LoginState:
+        """Return which credential is in use and whether Kaggle accepts it."""
+
+        def ask() -> None:
+            self._connection.ask("asking for one's competitions", "list_competitions", _entered)
+
+        return login_state(ask)
+
+    # -------------------------------------------------------------------------------------------------------- facts
+
+    def facts(self, slug: str) -> CompetitionFacts:
+        """Return what Kaggle says of the competition; its metric in Kaggle's words."""
+        found = self._competition(slug)
+        name = metrics.find(found.evaluation_metric or "")
+        known = metrics.get(f"{name}1" if name and name.endswith("@") else name) if name else None
+        deadline = _utc(found.deadline)
+        over = deadline is not None and deadline < datetime.now(UTC)
+        return CompetitionFacts(
+            slug=slug,
+            title=found.title or slug,
+            metric=found.evaluation_metric or None,
+            greater_is_better=known.greater_is_better if known else None,
+            deadline=deadline,
+            daily_limit=found.max_daily_submissions or None,
+            accepts_submissions=not found.submissions_disabled and not found.is_kernels_submissions_only,
+            kind="notebook" if found.is_kernels_submissions_only else "over" if over else "tabular",
+            url=f"{WEB}/{slug}",
+        )
+
+    def _competition(self, slug: str, *, fresh: bool = False) -> Any:
+        if fresh or slug not in self._found:
+            found = self._ask(slug, "looking it up", "get_competition", "ApiGetCompetitionRequest")
+            if not found.ref and not found.title:
+                raise PlatformError(f"Kaggle sent something else than a competition while looking it up for {slug!r}")
+            self._found[slug] = found
+        return self._found[slug]
+
+    def _ask(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Any:
+        """Ask something about a competition; an unknown one is told apart from whatever else Kaggle refuses."""
+
+        def make(types: Any) -> Any:
+            made = getattr(types, request)()
+            made.competition_name = slug
+            for key, value in fields.items():
+                setattr(made, key, value)
+            return made
+
+        try:
+            return self._connection.ask(f"{what} for {slug!r}", method, make, slug=slug)
+        except (NotFoundError, PlatformError) as exc:
+            self._raise_if_unknown(slug, exc)
+            raise
+
+    def _raise_if_unknown(self, slug: str, exc: Exception) -> None:
+        status = getattr(getattr(exc.__cause__, "response", None), "status_code", None)
+        if status not in (403, 404) or "rules" in str(exc):
+            return
+        known = self._search(slug)
+        if slug not in known and (status == 404 or known):
+            raise NotFoundError(
+                f"Kaggle has no competition {slug!r}", hint=near(slug, known, what="competition")
+            ) from exc
+
+    def _search(self, slug: str) -> list[str]:
+        """Return the slugs that Kaggle's search finds for a slug or its beginning, and those of one's own."""
+
+        def searching(words: str) -> Any:
+            def make(types: Any) -> Any:
+                request = types.ApiListCompetitionsRequest()
+                request.search = words
+                return request
+
+            return make
+
+        found: list[str] = []
+        for make in (searching(slug), searching(slug.partition("-")[0][:4]), _entered):
+            answer = self._connection.ask("searching competitions", "list_competitions", make)
+            found += [c.ref.rstrip("/").rpartition("/")[2] for c in answer.competitions]
+        return found
+
+    # -------------------------------------------------------------------------------------------------------- files
+
+    def files(self, slug: str) -> list[RemoteFile]:
+        """Return the data files, every page of them."""
+        pages = self._pages(slug, "listing the files", "list_data_files", "ApiListDataFilesRequest")
+        found = [
+            RemoteFile(name=f.name or f.ref, size_bytes=f.total_bytes, modified_at=_utc(f.creation_date))
+            for page in pages
+            for f in page.files
+        ]
+        return sorted(found, key=lambda f: f.name)
+
+    def _pages(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Iterator[Any]:
+        token = ""
+        while True:
+            page = self._ask(slug, what, method, request, page_size=PAGE, page_token=token, **fields)
+            yield page
+            if not page.next_page_token or page.next_page_token == token:
+                return
+            token = page.next_page_token
+
+    def archive(self, slug: str) -> RemoteFile | None:
+        """Return the archive of all files; its size is known only when it comes."""
+        self._competition(slug)
+        return RemoteFile(name=f"{slug}.zip", size_bytes=None)
+
+    def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
+        """Download the archive or one file; one that comes packed is unpacked."""
+        what = f"downloading {name} of {slug!r}"
+        listed = None if name == f"{slug}.zip" else self._listed(slug, name)
+
+        def ask() -> Any:
+            def make(types: Any) -> Any:
+                request = types.ApiDownloadDataFileRequest() if listed else types.ApiDownloadDataFilesRequest()
+                request.competition_name = slug
+                if listed:
+                    request.file_name = name
+                return request
+
+            method = "download_data_file" if listed else "download_data_files"
+            try:
+                return self._connection.address(what, method, make, slug=slug)
+            except (NotFoundError, PlatformError) as exc:
+                self._raise_if_unknown(slug, exc)
+                raise
+
+        arrived = download(self._connection, ask, destination, what=what, progress=progress)
+        if listed is None:
+            _check_archive(destination, what)
+        elif arrived.size_bytes != listed.size_bytes:
+            self._accept_packed(destination, listed, what)
+
+    def _listed(self, slug: str, name: str) -> RemoteFile:
+        known = {f.name: f for f in self.files(slug)}
+        if name not in known:
+            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file"))
+        return known[name]
+
+    def _accept_packed(self, path: Path, listed: RemoteFile, what: str) -> None:
+        if zipfile.is_zipfile(path) and not listed.name.endswith(".zip"):
+            unwrap(path, listed.name)
+        size = path.stat().st_size
+        # Kaggle's list gives the size on its disk; for files that it packs that may be the packed one.
+        if size != listed.size_bytes and not zipfile.is_zipfile(path):
+            path.unlink()
+            raise PlatformError(
+                f"what arrived while {what} has {size:,} bytes, announced were {listed.size_bytes:,}",
+                hint="fetch it again",
+            )
+
+    # -------------------------------------------------------------------------------------------------- submissions
+
+    def submit(self, slug: str, file: Path, message: str) -> str:
+        """Upload a file, then create the submission; if the answer to that is lost, look for it in the list."""
+        if not file.is_file():
+            raise NotFoundError(f"there is no file {file} to submit")
+        self._competition(slug)
+        token = self._upload(slug, file)
+
+        def make(types: Any) -> Any:
+            request = types.ApiCreateSubmissionRequest()
+            request.competition_name = slug
+            request.blob_file_tokens = token
+            request.submission_description = message
+            return request
+
+        try:
+            answer = self._connection.tell(f"submitting to {slug!r}", "create_submission", make, slug=slug)
+        except UnansweredError as exc:
+            return self._settled(slug, message, exc)
+        if not answer.ref:
+            # A plain return without a number is how the client says that nothing was submitted.
+            return self._settled(slug, message, UnansweredError(f"Kaggle gave no number: {answer.message}"))
+        return str(answer.ref)
+
+    def _upload(self, slug: str, file: Path) -> str:
+        from kaggle.api.kaggle_api_extended import ResumableUploadResult
+
+        api, patience = self._connection.api, self._connection.patience
+        stat, deadline = file.stat(), patience.answer_s + file.stat().st_size / UPLOAD_BYTES_PER_S
+        result = None
+        for attempt in range(patience.tries):
+            if result != ResumableUploadResult.INCOMPLETE:
+                started = self._ask(
+                    slug,
+                    "starting the upload",
+                    "start_submission_upload",
+                    "ApiStartSubmissionUploadRequest",
+                    content_length=stat.st_size,
+                    last_modified_epoch_seconds=int(stat.st_mtime),
+                    file_name=file.name,
+                )
+            resume = result == ResumableUploadResult.INCOMPLETE
+            result = self._upload_once(api, file, started.create_url, deadline, resume=resume)
+            if result == ResumableUploadResult.COMPLETE:
+                return str(started.token)
+            time.sleep(min(patience.backoff_s * 2**attempt, patience.backoff_max_s))
+        raise PlatformError(
+            f"{file.name} could not be uploaded in {patience.tries} tries; nothing was submitted",
+            hint="look at the network, then `wb submit` again",
+        )
+
+    def _upload_once(self, api: Any, file: Path, url: str, deadline_s: float, *, resume: bool) -> Any:
+        try:
+            return within(deadline_s, lambda: api.upload_complete(str(file), url, True, resume), what="uploading")
+        except PlatformError:
+            raise
+        except Exception as exc:
+            raise explain(exc, f"uploading {file.name}") from exc
+
+    def _settled(self, slug: str, message: str, lost: UnansweredError) -> str:
+        until = time.monotonic() + self.listing_delay_s
+        while True:
+            try:
+                mine = [s for s in self.submissions(slug) if s.message == message]
+            except PlatformError as exc:
+                raise UnansweredError(
+                    f"{lost.message}; the list of submissions can't be read either: {exc.message}",
+                    hint="`wb sync` finds out whether it arrived; it is not sent again before that",
+                ) from exc
+            if mine:
+                return mine[0].ref
+            if time.monotonic() >= until:
+                raise UnansweredError(
+                    f"{lost.message}; it is not in the list of submissions",
+                    hint="`wb sync` looks again; it is not sent again before that",
+                )
+            time.sleep(min(5.0, self.listing_delay_s / 4))
+
+    def submissions(self, slug: str) -> list[PlatformSubmission]:
+        """Return all submissions of one's team, every page of them, newest first."""
+        pages = self._pages(slug, "listing the submissions", "list_submissions", "ApiListSubmissionsRequest")
+        found = [_as_submission(s) for page in pages for s in page.submissions]
+        order = sorted(enumerate(found), key=lambda f: (f[1].submitted_at, -f[0]), reverse=True)
+        return [s for _, s in order]
+
+    def limits(self, slug: str) -> SubmissionLimits:
+        """Return what is left of the UTC day, as Kaggle counts it."""
+        found = self._competition(slug)
+        limits = self._ask(slug, "asking for the limits", "get_submission_limits", "ApiGetSubmissionLimitsRequest")
+        # All zero also means that one has not joined yet: then nothing is known.
+        joined = found.user_has_entered or limits.num_total or limits.num_allowed_now
+        return SubmissionLimits(found.max_daily_submissions or None, limits.num_allowed_now if joined else None)
+
+    def leaderboard(self, slug: str) -> Leaderboard:
+        """Return the public leaderboard and one's own rank."""
+        found = self._competition(slug, fresh=True)
+        entries: list[tuple[str, float]] = []
+        pages = self._pages(slug, "reading the leaderboard", "get_leaderboard", "ApiGetLeaderboardRequest")
+        for number, page in enumerate(pages, 1):
+            scored = [(s.team_name or "", _score(s.score)) for s in page.submissions]
+            entries += [(team, score) for team, score in scored if score is not None]
+            if number == LEADERBOARD_PAGES:
+                break
+        teams = max(found.team_count, len(entries), found.user_rank or 0)
+        rank = found.user_rank
+        return Leaderboard(tuple(entries), Standing.at(rank, teams) if rank else None)
+
+
+def _entered(types: Any) -> Any:
+    from kagglesdk.competitions.types.competition_enums import CompetitionListTab
+
+    request = types.ApiListCompetitionsRequest()
+    request.group = CompetitionListTab.COMPETITION_LIST_TAB_ENTERED
+    request.page_size = PAGE
+    return request
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    # The wire has naive times, which are UTC.
+    return None if moment is None else moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def _score(text: str | None) -> float | None:
+    try:
+        return float(text) if text not in (None, "") else None
+    except ValueError:
+        return None
+
+
+def _as_submission(s: Any) -> PlatformSubmission:
+    made = PlatformSubmission(
+        ref=str(s.ref),
+        file_name=s.file_name or "",
+        message=s.description or "",
+        submitted_at=_utc(s.date) or datetime.fromtimestamp(0, UTC),
+        status=s.status.name.lower(),
+        submitted_by=s.submitted_by or s.team_name or None,
+    )
+    if made.status == "error":
+        return replace(made, error=s.error_description or "Kaggle gives no reason")
+    return replace(made, public_score=_score(s.public_score), private_score=_score(s.private_score))
+
+
+def _check_archive(path: Path, what: str) -> None:
+    if not zipfile.is_zipfile(path):
+        path.unlink()
+        raise DamagedError(f"what arrived while {what} is not a whole zip archive", hint="fetch it again")
