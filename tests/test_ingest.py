@@ -11,7 +11,8 @@ import pytest
 from workbench import library
 from workbench.competition import check_table, read_manifest
 from workbench.errors import BusyError, DamagedError, DataError, NotFoundError
-from workbench.ingest.convert import convert, unpack
+from workbench.ingest.archives import unpack
+from workbench.ingest.convert import convert
 from workbench.platforms import connect
 
 
@@ -119,7 +120,7 @@ class TestConvert:
         ("files", "message"),
         [
             ({"train.csv": b"a,b\n1,2\n1,2,3,4\n"}, "train.csv can't be"),
-            ({"train.csv": b""}, "train.csv can't be read"),
+            ({"train.csv": b""}, "train.csv has no header"),
             ({"train.parquet": b"PAR1 damaged PAR1"}, "train.parquet can't be converted"),
             ({"a/b.csv": b"x\n1\n", "a_b.csv": b"x\n1\n"}, "would all become table 'a_b'"),
             ({"readme.txt": b"x"}, "no file that can become a table"),
@@ -223,7 +224,7 @@ class TestFetch:
     def test_an_unknown_competition_is_explained(self, small) -> None:
         made = small()
         with pytest.raises(NotFoundError, match="no rehearsal is called 'smal'") as caught:
-            library.fetch("smal", where=made.workspace)
+            library.fetch("smal", platform="rehearsal", where=made.workspace)
         assert "did you mean 'small'" in caught.value.hint
 
     def test_an_unknown_platform_is_explained(self, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def fetch(
     slug: str,
     *,
     platform: str | None = None,
+    only: Sequence[str] = (),
     force: bool = False,
     where: Workspace | None = None,
     report: Report = lambda _: None,
@@ -85,7 +86,9 @@ def fetch(
     Parameters
     ----------
     platform : str, optional
-        The platform's name; None for the one in the definition, or the rehearsal.
+        The platform's name; None for the one in the definition, else the rehearsal of that name, else Kaggle.
+    only : sequence of str
+        Only these files.
     """
     from workbench.ingest import fetch as bring
     from workbench.platforms import connect
@@ -95,6 +98,7 @@ def fetch(
         place,
         slug,
         connect(platform or _platform_of(place, slug), place.root),
+        only=only,
         force=force,
         report=report,
         progress=progress,
@@ -106,7 +110,7 @@ def _platform_of(place: Workspace, slug: str) -> str:
 
     if (place.competitions / slug / "competition.toml").exists():
         return load_competition(place, slug).definition.platform
-    return "rehearsal"
+    return "rehearsal" if (place.competitions / slug / "rehearsal").exists() else "kaggle"
 
 
 def competition(slug: str | None = None, *, where: Workspace | None = None) -> OpenCompetition:

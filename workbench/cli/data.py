@@ -16,10 +16,11 @@ from workbench.errors import ConfigError
 
 @click.command("fetch")
 @click.argument("slug")
-@click.option("--platform", help="The platform; by default the definition's, or the rehearsal.")
+@click.option("--platform", help="kaggle or rehearsal; by default the definition's, else what there is.")
+@click.option("--only", multiple=True, metavar="FILE", help="Only this file; may be repeated.")
 @click.option("--force", is_flag=True, help="Download and convert everything again.")
 @shared_options
-def fetch_command(slug: str, platform: str | None, force: bool, as_json: bool) -> None:
+def fetch_command(slug: str, platform: str | None, only: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Bring a competition's data: download, verify, unpack, convert to typed Parquet.
 
     Where there are none, write competition.toml (inferred, with the reasons in comments) and a baseline.
@@ -28,16 +29,20 @@ def fetch_command(slug: str, platform: str | None, force: bool, as_json: bool) -
     wb fetch flights && wb run --exp 1
     """
     with byte_bar() as progress:
-        fetched = library.fetch(slug, platform=platform, force=force, report=note, progress=progress)
+        fetched = library.fetch(slug, platform=platform, only=only, force=force, report=note, progress=progress)
     tables = [_table_line(info) for info in fetched.manifest.tables.values()]
     if as_json:
         written = [str(p) for p in fetched.written]
-        echo_json({"slug": slug, "tables": tables, "downloaded": list(fetched.downloaded), "written": written})
+        earlier = str(fetched.earlier) if fetched.earlier else None
+        brought = {"downloaded": list(fetched.downloaded), "written": written, "earlier": earlier}
+        echo_json({"slug": slug, "tables": tables} | brought)
         return
     click.echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source MB':>11}{'Parquet MB':>12}")
     for t in tables:
         sizes = f"{t['source_bytes'] / 2**20:>11,.1f}{t['parquet_bytes'] / 2**20:>12,.1f}"
         click.echo(f"{t['name']:<24}{t['rows']:>14,}{t['columns']:>9}{sizes}")
+    if fetched.earlier:
+        click.echo(f"the data before is in {_short(fetched.earlier)}")
     for path in fetched.written:
         click.echo(f"wrote {_short(path)}")
     click.echo(f"next: wb run --exp 1 -c {slug}")

@@ -15,7 +15,7 @@ import polars as pl
 
 from workbench import metrics
 from workbench.cache import content_key
-from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition
+from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition, read_options
 from workbench.competition.files import StrictModel, read_toml, validate
 from workbench.competition.tables import (
     Manifest,
@@ -41,6 +41,7 @@ __all__ = [
     "load_code",
     "load_competition",
     "read_manifest",
+    "read_options",
     "read_toml",
     "user_frame",
     "validate",

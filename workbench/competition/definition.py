@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -12,7 +12,7 @@ from workbench import metrics
 from workbench.competition.files import StrictModel, read_toml, validate
 from workbench.errors import ConfigError, NotFoundError, near
 
-__all__ = ["CvSpec", "Definition", "TableNames", "read_definition"]
+__all__ = ["CvSpec", "Definition", "TableNames", "read_definition", "read_options"]
 
 TASKS = ("binary", "multiclass", "regression", "ranking", "recommend")
 SCHEMES = ("kfold", "stratified", "group", "stratified_group", "time", "custom")
@@ -42,6 +42,13 @@ class _Cv(StrictModel):
         return value
 
 
+class _Read(StrictModel):
+    encoding: str | None = None
+    separator: str | None = None
+    decimal: Literal[".", ","] | None = None
+    missing: list[str] = Field(default_factory=list)
+
+
 class _File(StrictModel):
     slug: str
     title: str = ""
@@ -55,6 +62,8 @@ class _File(StrictModel):
     weight: str | None = None
     tables: _Tables = _Tables()
     cv: _Cv = _Cv()
+    read: dict[str, _Read] = Field(default_factory=dict)
+    types: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("task")
     @classmethod
@@ -141,6 +150,18 @@ def read_definition(path: Path, slug: str) -> Definition:
         tables=TableNames(**file.tables.model_dump()),
         cv=CvSpec(**file.cv.model_dump()),
     )
+
+
+def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return what a `competition.toml` says of the reading of its files: ``[read.TABLE]`` by table, and ``[types]``.
+
+    Raises
+    ------
+    ConfigError
+        When a key or a value of the file is wrong.
+    """
+    file = validate(_File, read_toml(path), path)
+    return {name: r.model_dump(exclude_defaults=True) for name, r in file.read.items()}, file.types
 
 
 def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:

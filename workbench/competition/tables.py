@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ class TableInfo:
 
     `source_sha256` is the hash of the downloaded file, `dtypes` maps columns to polars' type names; together they
     are the table's content. `sha256`, `size_bytes` and `mtime_ns` belong to the Parquet file.
+
+    `stamp` tells without reading whether the source is still the same; `options` are those of competition.toml that it
+    was read with. `read` is what was guessed of how the text is written, as lines of TOML; `spelled` is how the source
+    writes its dates (a format) and booleans ("False/True").
     """
 
     name: str
@@ -33,6 +37,10 @@ class TableInfo:
     sha256: str
     size_bytes: int
     mtime_ns: int
+    stamp: str = ""
+    options: str = ""
+    read: list[str] = field(default_factory=list)
+    spelled: dict[str, str] = field(default_factory=dict)
 
     @property
     def content(self) -> str:

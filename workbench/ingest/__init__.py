@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from workbench.cache import file_sha256, lock, sweep, write_text
-from workbench.competition import Manifest
-from workbench.errors import DamagedError, storage_errors
-from workbench.ingest.convert import convert, unpack
+from workbench.cache import file_sha256, lock, read_json, sweep, write_json, write_text
+from workbench.competition import Manifest, read_manifest, read_options
+from workbench.errors import DamagedError, NotFoundError, near, storage_errors
+from workbench.ingest.archives import unpack, unpack_tar
+from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.inference import baseline_text, definition_text, infer
-from workbench.platforms import Platform, RemoteFile
+from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 
 __all__ = ["Fetched", "fetch"]
@@ -19,15 +22,23 @@ __all__ = ["Fetched", "fetch"]
 Report = Callable[[str], None]
 Progress = Callable[[int], None]
 
+LISTING = ".listing.json"
+ONE_BY_ONE = 20
+"""So many missing files are fetched singly when others are there already; more come in the archive of all."""
+
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `fetch` brought: the tables, and the files that it wrote because they were not there."""
+    """What `fetch` brought: the tables, and the files that it wrote because they were not there.
+
+    `earlier` is the folder where the data that it replaced went, None where nothing was replaced.
+    """
 
     slug: str
     manifest: Manifest
     downloaded: tuple[str, ...]
     written: tuple[Path, ...]
+    earlier: Path | None = None
 
 
 def fetch(
@@ -35,6 +46,7 @@ def fetch(
     slug: str,
     platform: Platform,
     *,
+    only: Sequence[str] = (),
     force: bool = False,
     report: Report = lambda _: None,
     progress: Progress = lambda _: None,
@@ -42,13 +54,16 @@ def fetch(
     """Bring a competition's data: download, verify, unpack, convert, and write what is not there yet.
 
     A definition and experiments that are there stay as they are. What was downloaded and converted before, and is
-    whole, is not done again.
+    whole, is not done again. Data that changed on the platform is fetched beside the old, which goes to
+    ``data/earlier/`` once the new is ready.
 
     Parameters
     ----------
     workspace : Workspace
     slug : str
     platform : Platform
+    only : sequence of str
+        Only these files, by the platform's names; no definition is written.
     force : bool
         Download and convert everything again.
     report : callable
@@ -67,49 +82,202 @@ def fetch(
     """
     folder = workspace.competitions / slug
     facts = platform.facts(slug)
-    raw, tables = folder / "data" / "raw", folder / "data" / "tables"
-    with storage_errors(folder), lock(folder / "data" / ".fetch.lock", f"the data of {slug!r}"):
-        sweep(raw)
-        sweep(tables)
-        downloaded = [
-            f.name for f in platform.files(slug) if _download(platform, slug, f, raw, force, report, progress)
-        ]
-        manifest = convert(raw, tables, slug, force=force, report=lambda name: report(f"converting {name}"))
-        written = _write_missing(folder, manifest, tables, platform, slug)
-    return Fetched(facts.slug, manifest, tuple(downloaded), tuple(written))
+    files = platform.files(slug)
+    wanted = _wanted(files, only, slug)
+    options = _options(folder)
+    data = folder / "data"
+    with storage_errors(folder), lock(data / ".fetch.lock", f"the data of {slug!r}"):
+        _finish_swap(data)
+        changed = _changes(data / "raw", files)
+        place = data / "incoming" if changed else data
+        if changed:
+            report(f"the data of {slug!r} changed on {platform.name}: {_named(changed)}; fetching it beside the old")
+        raw, tables = place / "raw", place / "tables"
+        for swept in (raw, tables):
+            sweep(swept)
+        fetcher = _Fetcher(platform, slug, raw, report, progress)
+        for attempt in (1, 2):
+            downloaded = fetcher.bring(wanted, files, everything=not only, force=force or attempt == 2)
+            try:
+                _unpack_all(raw, report)
+                manifest = convert(
+                    raw, tables, slug, force=force, options=options, report=lambda name: report(f"converting {name}")
+                )
+                break
+            except DamagedError:
+                # A download without a digest shows only now that it is damaged: once more, then it is told.
+                if attempt == 2 or not downloaded:
+                    raise
+                report("what arrived is damaged; downloading it again")
+        earlier = _swap(data) if changed else None
+        manifest = read_manifest(data / "tables", slug=slug)
+        written = [] if only else _write_missing(folder, manifest, data / "tables", facts, platform.name)
+    return Fetched(facts.slug, manifest, tuple(downloaded), tuple(written), earlier)
 
 
-def _download(
-    platform: Platform, slug: str, file: RemoteFile, raw: Path, force: bool, report: Report, progress: Progress
-) -> bool:
-    target = raw / file.name
-    if not force and _is_there(target, file):
-        return False
-    report(f"downloading {file.name} ({file.size_bytes / 2**20:,.1f} MB)")
-    platform.download(slug, file.name, target, progress=progress)
-    if not _is_there(target, file):
-        raise DamagedError(
-            f"{target} has another size or hash than the {file.size_bytes:,} bytes that were announced",
-            hint=f"`wb fetch {slug} --force` downloads it again",
-        )
-    if target.suffix == ".zip":
-        report(f"unpacking {file.name}")
-        unpack(target, raw)
-    return True
+def _options(folder: Path) -> Options:
+    path = folder / "competition.toml"
+    return Options(*read_options(path)) if path.exists() else NO_OPTIONS
 
 
-def _is_there(target: Path, file: RemoteFile) -> bool:
-    if not target.is_file() or target.stat().st_size != file.size_bytes:
-        return False
-    return file.sha256 is None or file_sha256(target) == file.sha256
+def _wanted(files: list[RemoteFile], only: Sequence[str], slug: str) -> list[RemoteFile]:
+    if not only:
+        return files
+    known = {f.name: f for f in files}
+    for name in only:
+        if name not in known:
+            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file"))
+    return [known[name] for name in only]
 
 
-def _write_missing(folder: Path, manifest: Manifest, tables: Path, platform: Platform, slug: str) -> list[Path]:
+# ---------------------------------------------------------------------------------------------------- what is there
+
+
+def _listed(file: RemoteFile) -> dict[str, Any]:
+    return asdict(file) | {"modified_at": file.modified_at.isoformat() if file.modified_at else None}
+
+
+def _state(raw: Path) -> dict[str, Any]:
+    """Return what was listed when the files of `raw` were fetched, and what arrived: {"listed", "arrived"}."""
+    try:
+        found = read_json(raw / LISTING)
+        return {"listed": dict(found["listed"]), "arrived": dict(found["arrived"])}
+    except (DamagedError, OSError, KeyError, TypeError, ValueError):
+        return {"listed": {}, "arrived": {}}
+
+
+def _changes(raw: Path, files: list[RemoteFile]) -> list[str]:
+    """Return the names of files that are other than when they were fetched, new ones and those that are gone too."""
+    before = _state(raw)["listed"]
+    if not before:
+        return []
+    now = {f.name: _listed(f) for f in files}
+    return sorted(n for n in before.keys() | now.keys() if _content(before.get(n)) != _content(now.get(n)))
+
+
+def _content(listed: dict[str, Any] | None) -> Any:
+    # Where there is a digest, it decides: a file that was only touched is the same.
+    if listed is None:
+        return None
+    digest = listed["sha256"] or listed["md5"]
+    return digest or (listed["size_bytes"], listed["modified_at"])
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+# ------------------------------------------------------------------------------------------------------ downloading
+
+
+class _Fetcher:
+    """Brings files to a folder, and remembers there what came."""
+
+    def __init__(self, platform: Platform, slug: str, raw: Path, report: Report, progress: Progress) -> None:
+        self.platform, self.slug, self.raw, self.report, self.progress = platform, slug, raw, report, progress
+
+    def bring(self, wanted: list[RemoteFile], files: list[RemoteFile], *, everything: bool, force: bool) -> list[str]:
+        """Download what is missing and return the names."""
+        state = _state(self.raw)
+        archive = self.platform.archive(self.slug) if everything else None
+        if archive is not None and not force and self._is_whole(archive.name, state):
+            missing: list[RemoteFile] = []
+        else:
+            missing = [f for f in wanted if force or not self._is_there(f, state)]
+            several = len(missing) == len(wanted) or len(missing) > ONE_BY_ONE
+            if archive is not None and missing and several:
+                missing = [archive]
+        for file in missing:
+            self._download(file, state)
+        listed = {f.name: _listed(f) for f in files}
+        if missing or state["listed"] != listed:
+            write_json(self.raw / LISTING, state | {"listed": listed})
+        return [f.name for f in missing]
+
+    def _is_whole(self, name: str, state: dict[str, Any]) -> bool:
+        path, arrived = self.raw / name, state["arrived"].get(name)
+        if arrived is None or not path.is_file() or path.stat().st_size != arrived["size_bytes"]:
+            return False
+        return bool(path.stat().st_mtime_ns == arrived["mtime_ns"]) or file_sha256(path) == arrived["sha256"]
+
+    def _is_there(self, file: RemoteFile, state: dict[str, Any]) -> bool:
+        if file.sha256 is None:
+            return self._is_whole(file.name, state)
+        path = self.raw / file.name
+        return path.is_file() and path.stat().st_size == file.size_bytes and file_sha256(path) == file.sha256
+
+    def _download(self, file: RemoteFile, state: dict[str, Any]) -> None:
+        size = "" if file.size_bytes is None else f" ({file.size_bytes / 2**20:,.1f} MB)"
+        self.report(f"downloading {file.name}{size}")
+        target = self.raw / file.name
+        self.platform.download(self.slug, file.name, target, progress=self.progress)
+        if file.sha256 is not None and not self._is_there(file, state):
+            raise DamagedError(
+                f"{target} has another size or hash than the {file.size_bytes or 0:,} bytes that were announced",
+                hint=f"`wb fetch {self.slug} --force` downloads it again",
+            )
+        stat = target.stat()
+        state["arrived"][file.name] = {
+            "size_bytes": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "sha256": file_sha256(target),
+        }
+        write_json(self.raw / LISTING, state)
+
+
+def _unpack_all(raw: Path, report: Report) -> None:
+    """Unpack what does not become a table; a table stays packed, its Parquet file is what is used."""
+    # Twice: an archive inside the archive is there only after the first time.
+    for _ in range(2):
+        for archive in sorted(p for p in raw.rglob("*.zip") if not p.name.startswith(".")):
+            # "train.csv.zip" is a packed table, whatever the file in it is called.
+            if not is_table(archive.stem):
+                unpack(archive, archive.parent, wanted=lambda name: not is_table(name))
+    for pattern in ("*.tar", "*.tar.gz", "*.tgz", "*.tar.xz", "*.tar.bz2"):
+        for archive in sorted(raw.rglob(pattern)):
+            done = archive.with_name(f".{archive.name}.unpacked")
+            if not done.exists():
+                report(f"unpacking {archive.name}")
+                unpack_tar(archive, archive.parent)
+                done.touch()
+
+
+# ------------------------------------------------------------------------------------------ beside the old, and swap
+
+
+def _swap(data: Path) -> Path:
+    """Put the finished new data in the place of the old, which is kept; the plan is written first."""
+    old = read_manifest(data / "tables", slug=data.parent.name).content[:12] if (data / "tables").exists() else "unused"
+    write_json(data / "incoming" / "swap.json", {"earlier": old})
+    return _finish_swap(data) or data / "earlier" / old
+
+
+def _finish_swap(data: Path) -> Path | None:
+    """Carry out a swap that is planned; does nothing where there is none, and goes on where it was cut off."""
+    plan = data / "incoming" / "swap.json"
+    if not plan.exists():
+        return None
+    earlier = data / "earlier" / str(read_json(plan)["earlier"])
+    earlier.mkdir(parents=True, exist_ok=True)
+    for part in ("raw", "tables"):
+        if (data / "incoming" / part).exists():
+            if (data / part).exists():
+                if (earlier / part).exists():
+                    shutil.rmtree(earlier / part)
+                (data / part).rename(earlier / part)
+            (data / "incoming" / part).rename(data / part)
+    plan.unlink()
+    return earlier
+
+
+def _write_missing(
+    folder: Path, manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str
+) -> list[Path]:
     definition, first = folder / "competition.toml", folder / "experiments" / "001.toml"
     experiments = list((folder / "experiments").glob("[0-9]*.toml"))
     if definition.exists() and experiments:
         return []
-    inferred = infer(manifest, tables, platform.facts(slug), platform.name)
+    inferred = infer(manifest, tables, facts, platform)
     written = []
     if not definition.exists():
         write_text(definition, definition_text(inferred))

@@ -1,46 +1,108 @@
-"""Downloaded files -> typed Parquet tables with bounded row groups, and the manifest."""
+"""Data files -> typed Parquet tables with bounded row groups, and the manifest.
+
+The types of delimited text are decided over whole files, and yet each is read only once as a rule: a guess from its
+first four megabytes is used to convert it, and every value is held against the guess while it passes. Only where one
+fails are the files counted through and converted again. The result is the same either way.
+"""
 
 from __future__ import annotations
 
-import shutil
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from workbench.cache import atomic, file_sha256
 from workbench.competition import Manifest, TableInfo, check_table, read_manifest, write_manifest
-from workbench.errors import DamagedError, DataError, NotFoundError
-from workbench.ingest.types import ColumnStats, ColumnType, column_stats, decide, scan_text
+from workbench.errors import DamagedError, DataError, NotFoundError, WorkbenchError, storage_errors
+from workbench.ingest.archives import check_members
+from workbench.ingest.text import (
+    HEAD_BYTES,
+    Source,
+    TextForm,
+    blocks,
+    form_of,
+    full_encoding,
+    head_of,
+    header_of,
+    sha256_of,
+    text_of,
+)
+from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stats, decide, from_name
 
-__all__ = ["convert", "table_name", "unpack"]
+__all__ = ["FORMATS", "Options", "convert", "is_table", "table_name"]
 
 ROWS_PER_GROUP = 128 * 1024
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-FORMATS = (*SEPARATORS, ".parquet", ".jsonl", ".ndjson")
+TEXT = (".csv", ".tsv", ".psv")
+MAYBE_TEXT = (".txt", ".dat", ".data")
+LINES = (".jsonl", ".ndjson")
+FORMATS = (*TEXT, ".json", *LINES, ".parquet")
+PACKED = (".gz", ".xz", ".bz2")
+COMPRESSION: Any = "lz4"
+"""zstd is a fifth smaller and takes a third longer to write; reading is what happens again and again."""
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class _Source:
-    """One file that becomes one table."""
+class Options:
+    """What competition.toml says of the reading: by table, and types by column or "table.column"."""
+
+    read: dict[str, dict[str, Any]]
+    types: dict[str, str]
+
+
+NO_OPTIONS = Options({}, {})
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One table to be: its parts, in order, and how they are written."""
 
     name: str
-    path: Path
+    parts: tuple[Source, ...]
+    kind: str
 
     @property
-    def suffix(self) -> str:
-        return _format(self.path.name)
+    def where(self) -> str:
+        return ", ".join(str(p.path if p.member is None else f"{p.path}: {p.member}") for p in self.parts)
 
 
-def _format(name: str) -> str:
+class _MismatchError(Exception):
+    """A value does not fit the guessed type."""
+
+
+class _EncodingError(Exception):
+    """A byte does not fit the guessed encoding."""
+
+
+# ------------------------------------------------------------------------------------------------------------ tables
+
+
+def _ending(name: str) -> str:
     suffixes = [s.lower() for s in PurePosixPath(name).suffixes]
-    if suffixes and suffixes[-1] == ".gz":
+    while suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
+
+
+def is_table(name: str) -> bool:
+    """Whether a file of this name becomes a table.
+
+    Examples
+    --------
+    >>> [is_table(n) for n in ("a/train.csv.gz", "images/1.png", "README.txt")]
+    [True, False, False]
+    """
+    return _ending(name) in FORMATS and not PurePosixPath(name).name.startswith((".", "__MACOSX"))
 
 
 def table_name(file: str) -> str:
@@ -52,43 +114,104 @@ def table_name(file: str) -> str:
     ('train', 'extra_holidays_2013')
     """
     path = PurePosixPath(file)
-    stem = path.name[: -len("".join(path.suffixes))] if path.suffixes else path.name
+    stem = path.name
+    for ending in (*PACKED, *FORMATS, *MAYBE_TEXT):
+        if stem.lower().endswith(ending) and len(stem) > len(ending):
+            stem = stem[: -len(ending)]
     parts = [*path.parent.parts, stem]
-    return "_".join(
-        "".join(c if c.isalnum() or c == "_" else "_" for c in part) for part in parts if part not in (".", "/")
+    return "_".join(re.sub(r"\W", "_", part) for part in parts if part not in (".", "/"))
+
+
+def _tables(raw: Path) -> list[_Table]:
+    found = _sources(raw)
+    # One folder that holds everything is packaging, not a name.
+    tops = {PurePosixPath(s.name).parts[0] for s in found if len(PurePosixPath(s.name).parts) > 1}
+    shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in s.name for s in found) else ""
+    named: dict[str, list[Source]] = {}
+    for source in found:
+        named.setdefault(table_name(source.name.removeprefix(shared)), []).append(source)
+    for name, sources in named.items():
+        if len(sources) > 1:
+            same = ", ".join(str(s.path if s.member is None else f"{s.path}: {s.member}") for s in sources)
+            raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
+    tables = [_Table(name, tuple(sources), _kind(sources[0].name)) for name, sources in named.items()]
+    return _with_parts(tables)
+
+
+def _kind(name: str) -> str:
+    ending = _ending(name)
+    return {".json": "json", ".parquet": "parquet"}.get(ending, "lines" if ending in LINES else "text")
+
+
+def _sources(raw: Path) -> list[Source]:
+    """Return the files that become tables, on disk and in the zip archives on disk; a file on disk goes before."""
+    on_disk: dict[str, Source] = {}
+    in_archives: dict[str, Source] = {}
+    for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        name = path.relative_to(raw).as_posix()
+        if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(path)):
+            on_disk[name] = Source(name, path, size_bytes=path.stat().st_size)
+        elif path.suffix.lower() == ".zip":
+            for source in _members(path, raw):
+                in_archives[source.name] = source
+    return sorted((in_archives | on_disk).values(), key=lambda s: s.name)
+
+
+def _members(archive: Path, raw: Path) -> list[Source]:
+    members = [m for m in check_members(archive, raw) if is_table(m.filename)]
+    folder = archive.parent.relative_to(raw)
+    # "train.csv.zip" with one file in it stands for train.csv, whatever the file in it is called.
+    alone = len(members) == 1 and is_table(archive.stem)
+    return [
+        Source((folder / (archive.stem if alone else m.filename)).as_posix(), archive, m.filename, m.file_size)
+        for m in members
+        if "__MACOSX" not in m.filename
+    ]
+
+
+def _looks_like_a_table(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(64 << 10)
+    lines = [line for line in re.split(rb"\r\n|\r|\n", head)[:-1][:20] if line]
+    return len(lines) > 2 and any(
+        lines[0].count(s) > 0 and len({line.count(s) for line in lines}) == 1 for s in (b",", b"\t", b";", b"|")
     )
 
 
-def unpack(archive: Path, folder: Path) -> list[Path]:
-    """Unpack a zip archive into `folder`, checking every member's CRC, and return the files.
-
-    Raises
-    ------
-    DataError
-        When a member's name would leave the folder.
-    DamagedError
-        When the archive is not whole.
-    """
-    unpacked = []
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            for member in opened.infolist():
-                if member.is_dir():
-                    continue
-                target = (folder / member.filename).resolve()
-                if not target.is_relative_to(folder.resolve()):
-                    raise DataError(
-                        f"{archive}: member {member.filename!r} would be written outside {folder}; not unpacked"
-                    )
-                with opened.open(member) as source, atomic(target) as temporary, temporary.open("wb") as out:
-                    shutil.copyfileobj(source, out, 1 << 20)
-                unpacked.append(target)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as exc:
-        raise DamagedError(f"{archive} is not a whole zip archive: {exc}", hint="remove it and fetch again") from exc
-    return unpacked
+def _with_parts(tables: list[_Table]) -> list[_Table]:
+    """Join tables that are numbered parts of one: "train_1", "train_2", with the same columns."""
+    groups: dict[str, list[_Table]] = {}
+    for table in tables:
+        stem = re.sub(r"[_\W]*(part)?[_\W]*\d+$", "", table.name) if table.kind == "text" else table.name
+        groups.setdefault(stem or table.name, []).append(table)
+    joined = []
+    taken = {t.name for t in tables}
+    for stem, group in groups.items():
+        if len(group) > 1 and stem not in taken and _same_columns(group):
+            order = sorted(group, key=lambda t: int(re.search(r"\d+$", t.name)[0]))  # type: ignore[index]
+            joined.append(_Table(stem, tuple(p for t in order for p in t.parts), "text"))
+        else:
+            joined += group
+    return sorted(joined, key=lambda t: t.name)
 
 
-def convert(raw: Path, tables: Path, slug: str, *, force: bool = False, report: Report = lambda _: None) -> Manifest:
+def _same_columns(group: list[_Table]) -> bool:
+    headers = {tuple(header_of(t.parts[0], form_of(t.parts[0], {}))) for t in group}
+    return len(headers) == 1
+
+
+# ----------------------------------------------------------------------------------------------------------- convert
+
+
+def convert(
+    raw: Path,
+    tables: Path,
+    slug: str,
+    *,
+    force: bool = False,
+    options: Options = NO_OPTIONS,
+    report: Report = lambda _: None,
+) -> Manifest:
     """Convert every data file under `raw` to a Parquet table; what is already converted and whole stays.
 
     Parameters
@@ -98,6 +221,8 @@ def convert(raw: Path, tables: Path, slug: str, *, force: bool = False, report: 
     slug : str
     force : bool
         Convert everything again.
+    options : Options
+        What competition.toml says; it goes before what the files suggest.
     report : callable
         Called with the name of each table before it is converted.
 
@@ -111,102 +236,387 @@ def convert(raw: Path, tables: Path, slug: str, *, force: bool = False, report: 
     DataError
         When a file can't be read as a table, or two files would become the same table.
     """
-    sources = _sources(raw)
-    if not sources:
+    found = _tables(raw)
+    if not found:
         raise DataError(f"{raw} has no file that can become a table (expected {', '.join(FORMATS)})")
-    hashes = {s.name: file_sha256(s.path) for s in sources}
-    done = {} if force else _still_good(tables, slug, hashes)
-    types = _types([s for s in sources if s.suffix in SEPARATORS], done)
-    infos: dict[str, TableInfo] = {}
-    for source in sources:
-        if source.name in done and not _changed(done[source.name], types.get(source.name)):
-            infos[source.name] = done[source.name]
+    done = {} if force else _still_good(tables, slug, found, options)
+    infos = {t.name: done[t.name] for t in found if t.name in done}
+    for group in _sharing(found):
+        if all(t.name in done for t in group):
             continue
-        report(source.name)
-        infos[source.name] = _converted(source, types.get(source.name, {}), tables, hashes[source.name])
-    manifest = Manifest(infos)
+        if group[0].kind == "text":
+            infos |= _text_tables(group, tables, options, report)
+        else:
+            for table in group:
+                report(table.name)
+                infos[table.name] = _other_table(table, tables, options)
+    manifest = Manifest({t.name: infos[t.name] for t in found})
     write_manifest(tables, manifest)
+    for stale in tables.glob("*.parquet"):
+        if stale.stem not in manifest.tables:
+            stale.unlink()
     return manifest
 
 
-def _sources(raw: Path) -> list[_Source]:
-    files = sorted(
-        p for p in raw.rglob("*") if p.is_file() and _format(p.name) in FORMATS and not p.name.startswith(".")
-    )
-    sources = [_Source(table_name(p.relative_to(raw).as_posix()), p) for p in files]
-    names = [s.name for s in sources]
-    for source in sources:
-        if names.count(source.name) > 1:
-            same = [str(s.path) for s in sources if s.name == source.name]
-            raise DataError(f"these files would all become table {source.name!r}: {', '.join(same)}")
-    return sources
+def _sharing(found: list[_Table]) -> list[list[_Table]]:
+    """Return the tables in groups that share their types: those of train and test together, each other one alone."""
+    together = [t for t in found if t.kind == "text" and re.search(r"(^|_)(train|test)(_|$|ing)", t.name.lower())]
+    alone = [[t] for t in found if t not in together]
+    return ([together] if together else []) + alone
 
 
-def _still_good(tables: Path, slug: str, hashes: dict[str, str]) -> dict[str, TableInfo]:
+def _options_key(table: _Table, options: Options) -> str:
+    chosen = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
+    return json.dumps([options.read.get(table.name, {}), chosen], sort_keys=True) if options != NO_OPTIONS else ""
+
+
+def _still_good(tables: Path, slug: str, found: list[_Table], options: Options) -> dict[str, TableInfo]:
     try:
         manifest = read_manifest(tables, slug=slug)
     except (NotFoundError, DamagedError):
         return {}
     good = {}
-    for name, info in manifest.tables.items():
-        if hashes.get(name) == info.source_sha256:
-            try:
-                check_table(tables, info, slug=slug)
-            except DamagedError:
-                continue
-            good[name] = info
+    for table in found:
+        info = manifest.tables.get(table.name)
+        if info is None or info.options != _options_key(table, options) or not _same_source(table, info):
+            continue
+        try:
+            check_table(tables, info, slug=slug)
+        except DamagedError:
+            continue
+        good[table.name] = info
     return good
 
 
-def _types(sources: list[_Source], done: dict[str, TableInfo]) -> dict[str, dict[str, ColumnType]]:
-    """Decide the types of the delimited files; train and test share theirs, column by column."""
-    together = [s for s in sources if s.name.lower() in ("train", "test")]
-    if all(s.name in done for s in together):
-        together = []
-    waiting = {s.name for s in sources if s.name not in done} | {s.name for s in together}
-    stats = {
-        s.name: column_stats(scan_text(s.path, SEPARATORS[s.suffix]), s.path) for s in sources if s.name in waiting
-    }
-    shared = [stats[s.name] for s in together]
-    return {
-        name: {c: decide(_all_of(c, own, shared if own in shared else [])) for c in own} for name, own in stats.items()
-    }
+def _same_source(table: _Table, info: TableInfo) -> bool:
+    if info.stamp == _stamp(table):
+        return True
+    # Touched, or copied: only the bytes can tell.
+    return _joined_sha([sha256_of(p) for p in table.parts]) == info.source_sha256
 
 
-def _all_of(column: str, own: dict[str, ColumnStats], shared: list[dict[str, ColumnStats]]) -> list[ColumnStats]:
-    return [s[column] for s in shared if column in s] or [own[column]]
+def _stamp(table: _Table) -> str:
+    return " ".join(f"{p.name}={p.stamp}" for p in table.parts)
 
 
-def _changed(info: TableInfo, types: dict[str, ColumnType] | None) -> bool:
-    return types is not None and {c: str(t.dtype) for c, t in types.items()} != info.dtypes
+def _joined_sha(digests: list[str]) -> str:
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _converted(source: _Source, types: dict[str, ColumnType], tables: Path, sha256: str) -> TableInfo:
-    path = tables / f"{source.name}.parquet"
+# --------------------------------------------------------------------------------------------------------- from text
+
+
+def _text_tables(group: list[_Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
+    forms = {t.name: form_of(t.parts[0], options.read.get(t.name, {})) for t in group}
+    headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
+    plans: dict[str, dict[str, ColumnType]] | None = None
+    for _ in range(3):
+        if plans is None:
+            heads = {t.name: _head_stats(t, forms[t.name], headers[t.name]) for t in group}
+            plans = _plans(heads, forms, options)
+        try:
+            infos = {}
+            for table in group:
+                report(table.name)
+                infos[table.name] = _text_table(
+                    table, forms[table.name], headers[table.name], plans[table.name], tables, options
+                )
+            return infos
+        except _EncodingError:
+            for table in group:
+                forms[table.name] = _with_encoding(table, forms[table.name])
+            headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
+            plans = None
+        except _MismatchError:
+            report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
+            plans = _plans({t.name: _full_stats(t, forms[t.name], headers[t.name]) for t in group}, forms, options)
+    raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
+
+
+def _with_encoding(table: _Table, form: TextForm) -> TextForm:
+    encoding = full_encoding(table.parts)
+    if encoding == form.encoding:
+        raise DataError(
+            f"{table.where} is not written in {encoding}",
+            hint=f'name its encoding in competition.toml: [read.{table.name}] encoding = "…"',
+        )
+    return replace(form, encoding=encoding, guessed=(*form.guessed, f'encoding = "{encoding}"'))
+
+
+def _plans(
+    stats: dict[str, dict[str, ColumnStats]], forms: dict[str, TextForm], options: Options
+) -> dict[str, dict[str, ColumnType]]:
+    """Decide the types, column by column over all the tables of a group."""
+    plans: dict[str, dict[str, ColumnType]] = {}
+    for name, own in stats.items():
+        form = forms[name]
+        plans[name] = {}
+        for column in own:
+            asked = options.types.get(f"{name}.{column}") or options.types.get(column)
+            if asked:
+                plans[name][column] = from_name(asked, column)
+                continue
+            everywhere = [s[column] for s in stats.values() if column in s]
+            decided = decide(everywhere, decimal=form.decimal, separator=form.separator)
+            direct = decided.direct and not form.missing
+            plans[name][column] = replace(decided, direct=direct)
+    return plans
+
+
+def _as_text(block: bytes, form: TextForm, header: list[str], **more: Any) -> pl.DataFrame:
+    schema = dict.fromkeys(header, pl.String())
+    return pl.read_csv(block, has_header=False, schema=schema, separator=form.separator, **more)
+
+
+def _explained(exc: pl.exceptions.PolarsError, table: _Table, block: bytes, form: TextForm) -> Exception:
+    if form.encoding == "utf-8":
+        try:
+            block.decode()
+        except UnicodeDecodeError:
+            return _EncodingError()
+    first = (str(exc).strip().splitlines() or ["unreadable"])[0]
+    return DataError(
+        f"{table.where} can't be converted to a table: {first}",
+        hint="look at its separator and quotes; [read.TABLE] in competition.toml can name the separator",
+    )
+
+
+def _head_stats(table: _Table, form: TextForm, header: list[str]) -> dict[str, ColumnStats]:
+    whole = [column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))]
+    for part in table.parts:
+        for block in blocks(part, form, size=HEAD_BYTES):
+            try:
+                whole.append(column_stats(_as_text(block, form, header), missing=form.missing))
+            except pl.exceptions.PolarsError as exc:
+                raise _explained(exc, table, block, form) from exc
+            break
+    return _summed(whole)
+
+
+def _full_stats(table: _Table, form: TextForm, header: list[str]) -> dict[str, ColumnStats]:
+    """Count through the whole table; a time format that failed once is not tried again."""
+    total: dict[str, ColumnStats] | None = None
+    for part in table.parts:
+        for block in blocks(part, form):
+            formats = None if total is None else {c: _open_formats(s) for c, s in total.items()}
+            try:
+                piece = column_stats(_as_text(block, form, header), formats, form.missing)
+            except pl.exceptions.PolarsError as exc:
+                raise _explained(exc, table, block, form) from exc
+            total = piece if total is None else _summed([total, piece])
+    return total or column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))
+
+
+def _open_formats(stats: ColumnStats) -> Any:
+    return None if not stats.present else stats.times or ()
+
+
+def _summed(pieces: list[dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
+    return {c: reduce(lambda a, b: a + b, (p[c] for p in pieces)) for c in pieces[0]}
+
+
+def _text_table(
+    table: _Table,
+    form: TextForm,
+    header: list[str],
+    plan: dict[str, ColumnType],
+    tables: Path,
+    options: Options,
+) -> TableInfo:
+    digests: list[Any] = []
+    failure: list[BaseException] = []
+    reader = _Reader(table, form, header, plan)
+
+    def frames(
+        with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        del with_columns, predicate, n_rows, batch_size
+        try:
+            for part in table.parts:
+                digests.append(hashlib.sha256())
+                for block in blocks(part, form, digest=digests[-1]):
+                    yield reader.frame(block)
+        except BaseException as exc:
+            failure.append(exc)
+            raise
+
+    schema = {c: t.dtype for c, t in plan.items()}
+    path = tables / f"{table.name}.parquet"
     try:
-        if source.suffix in SEPARATORS:
-            frame = scan_text(source.path, SEPARATORS[source.suffix]).select(t.read(c) for c, t in types.items())
-        elif source.suffix == ".parquet":
-            frame = pl.scan_parquet(source.path)
-        else:
-            frame = pl.scan_ndjson(source.path, infer_schema_length=None)
         with atomic(path) as temporary:
-            frame.sink_parquet(temporary, row_group_size=ROWS_PER_GROUP)
-        written = pl.scan_parquet(path)
-        dtypes = {c: str(t) for c, t in written.collect_schema().items()}
-        rows = int(written.select(pl.len()).collect().item())
-    except pl.exceptions.PolarsError as exc:
+            scanned = register_io_source(frames, schema=schema)
+            scanned.sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
+    except Exception as exc:
+        if failure:
+            # What was raised while reading comes back wrapped by polars.
+            with storage_errors(path):
+                raise failure[0] from None
+        if isinstance(exc, pl.exceptions.PolarsError):
+            raise DataError(f"{table.where} can't be converted to a table: {exc}") from exc
+        raise
+    if reader.unseen:
+        path.unlink()
+        raise _MismatchError
+    return _info(table, path, _joined_sha([d.hexdigest() for d in digests]), options, form, plan)
+
+
+class _Reader:
+    """Blocks of text -> frames of the planned types; a value that does not fit raises."""
+
+    def __init__(self, table: _Table, form: TextForm, header: list[str], plan: dict[str, ColumnType]) -> None:
+        self.table, self.form, self.header, self.plan = table, form, header, plan
+        self.direct = {c: t.dtype if t.direct else pl.String() for c, t in plan.items()}
+        self.whole = [i for i, c in enumerate(header) if plan[c].direct and plan[c].dtype == pl.Int64]
+        self.parsed = [c for c, t in plan.items() if not t.direct and t.dtype != pl.String]
+        self.unknown = [c for c, t in plan.items() if not t.certain]
+        self.unseen = False
+        self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
+
+    def frame(self, block: bytes) -> pl.DataFrame:
+        if self.whole and _may_have_codes(block, self.form.separator):
+            self._refuse_codes(block)
+        try:
+            text = pl.read_csv(block, has_header=False, schema=self.direct, separator=self.form.separator)
+        except pl.exceptions.PolarsError as exc:
+            error = _explained(exc, self.table, block, self.form)
+            if isinstance(error, DataError) and self._is_a_table(block):
+                raise _MismatchError from exc
+            raise error from exc
+        typed = text.select(self.expressions)
+        for column in self.parsed:
+            lost = typed[column].null_count() - text[column].null_count()
+            if lost and lost > int(text[column].str.strip_chars().is_in([*MISSING, *self.form.missing]).sum() or 0):
+                raise _MismatchError(column)
+        if self.unknown and any(text[c].null_count() < text.height for c in self.unknown):
+            self.unseen = True
+        return typed
+
+    def _is_a_table(self, block: bytes) -> bool:
+        try:
+            _as_text(block, self.form, self.header)
+        except pl.exceptions.PolarsError:
+            return False
+        return True
+
+    def _refuse_codes(self, block: bytes) -> None:
+        text = _as_text(block, self.form, self.header, columns=self.whole)
+        if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in text.columns):
+            raise _MismatchError
+
+
+def _may_have_codes(block: bytes, separator: str) -> bool:
+    """Whether a field may begin with a zero and another digit: as a number the zero would be lost.
+
+    Looks at the bytes only, so that the reader may take whole numbers directly; says yes too often for dates.
+    """
+    data = np.frombuffer(block, np.uint8)
+    if len(data) > 2 and data[0] == 48 and 48 <= data[1] <= 57:
+        return True
+    before = np.zeros(256, bool)
+    before[[ord(separator), 10, 13, 34]] = True
+    sign = np.zeros(256, bool)
+    sign[[32, 43, 45]] = True
+    for start in range(0, len(data), 1 << 20):
+        piece = data[start : start + (1 << 20) + 3]
+        zeros = np.flatnonzero(piece[1:-1] == 48) + 1
+        after = piece[zeros + 1]
+        zeros = zeros[(after >= 48) & (after <= 57)]
+        if before[piece[zeros - 1]].any():
+            return True
+        signed = zeros[sign[piece[zeros - 1]]]
+        if before[piece[np.maximum(signed - 2, 0)]].any():
+            return True
+    return False
+
+
+# ------------------------------------------------------------------------------------------------------ other formats
+
+
+def _other_table(table: _Table, tables: Path, options: Options) -> TableInfo:
+    path = tables / f"{table.name}.parquet"
+    (source,) = table.parts
+    unpacked = None
+    try:
+        if table.kind == "json" and _first_byte(source) in (b"[", b"{") and not _is_lines(source):
+            frame = _json_frame(source).lazy()
+        else:
+            unpacked = _plain_file(source, tables)
+            scan = pl.scan_parquet if table.kind == "parquet" else _scan_lines
+            frame = scan(unpacked or source.path)
+        with atomic(path) as temporary:
+            frame.sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
+    except WorkbenchError:
+        raise
+    except (pl.exceptions.PolarsError, ValueError) as exc:
         first = (str(exc).strip().splitlines() or ["unreadable"])[0]
-        raise DataError(f"{source.path} can't be converted to a table: {first}") from exc
+        raise DataError(f"{table.where} can't be converted to a table: {first}") from exc
+    finally:
+        if unpacked is not None:
+            unpacked.unlink(missing_ok=True)
+    return _info(table, path, sha256_of(source), options, None, {})
+
+
+def _scan_lines(path: Path) -> pl.LazyFrame:
+    return pl.scan_ndjson(path, infer_schema_length=None)
+
+
+def _plain_file(source: Source, folder: Path) -> Path | None:
+    """Write the content of a packed source to a file, since polars reads only those in bounded memory."""
+    if source.member is None and PurePosixPath(source.name).suffix.lower() not in PACKED:
+        return None
+    import shutil
+
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f".{table_name(source.name)}.unpacked.tmp"
+    with storage_errors(target), source.opened() as file, target.open("wb") as out:
+        shutil.copyfileobj(file, out, 1 << 20)
+    return target
+
+
+def _first_byte(source: Source) -> bytes:
+    return head_of(source, 4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+
+
+def _is_lines(source: Source) -> bool:
+    """Whether a .json file is one document per line."""
+    first, _, rest = head_of(source).strip().partition(b"\n")
+    try:
+        return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
+    except ValueError:
+        return False
+
+
+def _json_frame(source: Source) -> pl.DataFrame:
+    if _first_byte(source) == b"[":
+        return pl.read_json(text_of(source), infer_schema_length=None)
+    # One object of columns, each an object of rows by index, as pandas writes by default; or one of lists.
+    data = json.load(text_of(source))
+    columns = {
+        name: [values[k] for k in values] if isinstance(values, dict) else values for name, values in data.items()
+    }
+    if not columns or not all(isinstance(v, list) for v in columns.values()):
+        raise DataError(f"{source.path}: {source.name} is JSON, but neither records nor columns")
+    return pl.DataFrame(columns, infer_schema_length=None)
+
+
+def _info(
+    table: _Table, path: Path, sha256: str, options: Options, form: TextForm | None, plan: dict[str, ColumnType]
+) -> TableInfo:
+    written = pl.scan_parquet(path)
     stat = path.stat()
+    spelled = {c: t.time_format or "/".join(t.words or ()) for c, t in plan.items() if t.time_format or t.words}
     return TableInfo(
-        name=source.name,
-        source=source.path.name,
+        name=table.name,
+        source=", ".join(p.name for p in table.parts),
         source_sha256=sha256,
-        source_bytes=source.path.stat().st_size,
-        rows=rows,
-        dtypes=dtypes,
+        source_bytes=sum(p.size_bytes for p in table.parts),
+        rows=int(written.select(pl.len()).collect().item()),
+        dtypes={c: str(t) for c, t in written.collect_schema().items()},
         sha256=file_sha256(path),
         size_bytes=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
+        stamp=_stamp(table),
+        options=_options_key(table, options),
+        read=list(form.guessed) if form else [],
+        spelled=spelled,
     )

@@ -1,146 +1,309 @@
-"""The types of text columns, decided over the whole file and the same for train and test."""
+"""The types of text columns: counted over whole files, decided for all the files that share a column."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
 
 import polars as pl
 
-from workbench.errors import DataError
+from workbench.errors import DataError, near
 
-__all__ = ["ColumnStats", "ColumnType", "column_stats", "decide", "scan_text"]
+__all__ = ["MISSING", "ColumnStats", "ColumnType", "column_stats", "decide", "from_name"]
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
-"""What a number's or a date's place holds when there is none. In a text column only the empty text is missing."""
+MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "none", "NaT", "?", "-")
+"""What stands in a number's or a date's place when there is none. In a text column only the empty text is missing."""
 
-TIME_FORMATS = (
+DAYS = (
     "%Y-%m-%d",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M",
     "%Y/%m/%d",
-    "%Y/%m/%d %H:%M:%S",
-    "%Y-%m-%dT%H:%M:%SZ",
+    "%Y.%m.%d",
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%d.%m.%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d-%b-%Y",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%m/%d/%y",
+    "%d/%m/%y",
+    "%d.%m.%y",
+    "%d-%b-%y",
 )
+CLOCKS = (
+    "",
+    " %H:%M:%S",
+    " %H:%M",
+    "T%H:%M:%S",
+    "T%H:%M:%SZ",
+    " %H:%M:%S%.f",
+    "T%H:%M:%S%.f",
+    "T%H:%M:%S%.fZ",
+    " %H:%M:%S UTC",
+    " %I:%M:%S %p",
+    " %I:%M %p",
+    "T%H:%M",
+)
+TIME_FORMATS = (*(f"{day}{clock}" for clock in CLOCKS for day in DAYS), "%Y%m%d")
+"""In the order in which they are tried: where days and months can't be told apart, the month comes first."""
+
+WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+FEW = 8
 
 
 @dataclass(frozen=True)
 class ColumnStats:
-    """How many of a column's values could be read as what; sums over several files are taken with ``+``."""
+    """How many of a column's values could be read as what; statistics of several pieces are joined with ``+``.
 
-    present: int
-    integers: int
-    digits: int
-    floats: int
-    booleans: int
-    padded: int
-    times: tuple[int, ...]
+    `times` counts by format; a format that failed in one piece is missing. `few` are the values where there are few,
+    else None. `plain` is whether every value is a number as it stands, so that the CSV reader may read it directly.
+    """
+
+    present: int = 0
+    integers: int = 0
+    digits: int = 0
+    floats: int = 0
+    decimals: int = 0
+    padded: int = 0
+    plain: bool = True
+    times: dict[str, int] | None = None
+    few: frozenset[str] | None = frozenset()
 
     def __add__(self, other: ColumnStats) -> ColumnStats:
-        """Add the counts."""
-        counts = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "times"}
-        return ColumnStats(**counts, times=tuple(a + b for a, b in zip(self.times, other.times, strict=True)))
+        """Join the statistics of two pieces of a column."""
+        few = None if self.few is None or other.few is None else self.few | other.few
+        return ColumnStats(
+            present=self.present + other.present,
+            integers=self.integers + other.integers,
+            digits=self.digits + other.digits,
+            floats=self.floats + other.floats,
+            decimals=self.decimals + other.decimals,
+            padded=self.padded + other.padded,
+            plain=self.plain and other.plain,
+            times=_joined(self, other),
+            few=few if few is not None and len(few) <= FEW else None,
+        )
+
+
+def _joined(a: ColumnStats, b: ColumnStats) -> dict[str, int] | None:
+    if not a.present or a.times is None:
+        return b.times if not a.present else None
+    if not b.present or b.times is None:
+        return a.times if not b.present else None
+    return {f: a.times[f] + b.times[f] for f in a.times if f in b.times}
 
 
 @dataclass(frozen=True)
 class ColumnType:
-    """A decided type: a polars type, and the format where it is a date or time."""
+    """A decided type, and how its text is read.
+
+    `time_format` is that of a date or time, `words` the texts of a boolean (false, true), `decimal` the mark in a
+    number; `direct` says that the CSV reader may read it as it stands, `any_case`
+    that the words come in several spellings; `certain` is False where no value was seen.
+    """
 
     dtype: pl.DataType
     time_format: str | None = None
+    words: tuple[str, str] | None = None
+    decimal: str = "."
+    direct: bool = False
+    any_case: bool = True
+    certain: bool = field(default=True, compare=False)
 
-    def read(self, name: str) -> pl.Expr:
-        """Return the expression that turns the text column `name` into this type."""
+    def read(self, name: str, missing: Sequence[str] = ()) -> pl.Expr:
+        """Return the expression that turns the text column `name` into this type; what can't be read becomes null."""
         text = pl.col(name)
         if self.dtype == pl.String:
-            return text
-        present = pl.when(~text.is_in(MISSING)).then(text)
-        if self.dtype == pl.Boolean:
-            return (present.str.to_lowercase() == "true").alias(name)
+            return pl.when(~text.is_in(list(missing))).then(text).alias(name) if missing else text
+        if self.direct:
+            return text.fill_nan(None) if self.dtype == pl.Float64 else text
+        # What stands for a missing value can't be read as any of these, so that it needs no look of its own; only
+        # further tokens of one's own may be such: "-999".
+        present = pl.when(~text.is_in(list(missing))).then(text) if missing else text
+        if self.words:
+            false, true = self.words
+            if self.any_case:
+                present, false, true = present.str.strip_chars().str.to_lowercase(), false.lower(), true.lower()
+            return pl.when(present == true).then(True).when(present == false).then(False).alias(name)
         if self.time_format:
             dtype = pl.Date() if self.dtype == pl.Date else pl.Datetime("us")
-            return present.str.strptime(dtype, self.time_format).alias(name)
-        return present.cast(self.dtype).alias(name)
+            # With a cache, polars is four times slower where most values differ.
+            return present.str.strptime(dtype, self.time_format, strict=False, cache=False).alias(name)
+        number = present.str.strip_chars()
+        if self.decimal == ",":
+            number = number.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+        elif self.decimal == "1,000":
+            number = number.str.replace_all(",", "", literal=True)
+        found = number.cast(self.dtype, strict=False)
+        return (found.fill_nan(None) if self.dtype == pl.Float64 else found).alias(name)
 
 
-def scan_text(path: Path, separator: str) -> pl.LazyFrame:
-    """Scan a delimited file with every column as text."""
-    return pl.scan_csv(path, separator=separator, infer_schema=False)
-
-
-def column_stats(frame: pl.LazyFrame, path: Path) -> dict[str, ColumnStats]:
-    """Count, in one pass over the file, what each column's values could be read as.
+def from_name(text: str, column: str) -> ColumnType:
+    """Return the type that an entry under ``[types]`` of competition.toml names.
 
     Raises
     ------
     DataError
-        When the file can't be read as a table.
-    """
-    try:
-        columns = frame.collect_schema().names()
-        counts = frame.select(e for i, c in enumerate(columns) for e in _counts(c, str(i))).collect().row(0, named=True)
-    except pl.exceptions.PolarsError as exc:
-        first = (str(exc).strip().splitlines() or ["unreadable"])[0]
-        raise DataError(f"{path} can't be read as a table: {first}", hint="look at the line that it names") from exc
-    names = [f.name for f in fields(ColumnStats) if f.name != "times"]
-    return {
-        column: ColumnStats(
-            **{name: counts[f"{i}:{name}"] for name in names},
-            times=tuple(counts[f"{i}:t{j}"] for j in range(len(TIME_FORMATS))),
-        )
-        for i, column in enumerate(columns)
-    }
-
-
-def _counts(column: str, prefix: str) -> list[pl.Expr]:
-    text = pl.col(column)
-    text = pl.when(~text.is_in(MISSING)).then(text)
-    found = {
-        "present": text.is_not_null(),
-        "integers": text.cast(pl.Int64, strict=False).is_not_null(),
-        "digits": text.str.contains(r"^[+-]?\d+$"),
-        "floats": text.cast(pl.Float64, strict=False).is_not_null(),
-        "booleans": text.str.to_lowercase().is_in(["true", "false"]),
-        # A leading zero is part of a code ("007"): as a number it would be lost.
-        "padded": text.str.contains(r"^[+-]?0\d"),
-    }
-    # Only what begins like a date is parsed as one: parsing every text by nine formats would cost more than the rest.
-    dated = pl.when(text.str.contains(r"^\d{4}[-/]\d\d?[-/]\d\d?")).then(text)
-    found |= {
-        f"t{i}": dated.str.strptime(pl.Datetime("us"), f, strict=False).is_not_null()
-        for i, f in enumerate(TIME_FORMATS)
-    }
-    return [e.sum().alias(f"{prefix}:{name}") for name, e in found.items()]
-
-
-def decide(stats: Sequence[ColumnStats]) -> ColumnType:
-    """Decide a column's type from its counts in all the files that share it.
+        For an unknown one.
 
     Examples
     --------
-    >>> numbers = ColumnStats(3, 3, 3, 3, 0, 0, (0,) * 9)
+    >>> from_name("Date %d.%m.%Y", "day").dtype
+    Date
+    """
+    name, _, rest = text.partition(" ")
+    if name in ("Date", "Datetime"):
+        usual = "%Y-%m-%d" if name == "Date" else "%Y-%m-%d %H:%M:%S"
+        return ColumnType(pl.Date() if name == "Date" else pl.Datetime("us"), rest or usual)
+    if name == "Boolean":
+        false, _, true = rest.partition("/")
+        return ColumnType(pl.Boolean(), words=(false, true) if true else ("False", "True"))
+    plain = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
+    if name not in plain or rest not in ("", ","):
+        known = [*plain, "Boolean", "Date", "Datetime", "Float64 ,", "Date %d.%m.%Y", "Boolean no/yes"]
+        raise DataError(f"[types]: {column} = {text!r} is no type", hint=near(text, known, what="type"))
+    return ColumnType(plain[name], decimal="," if rest else ".")
+
+
+# ---------------------------------------------------------------------------------------------------------- counting
+
+
+def column_stats(
+    frame: pl.DataFrame, formats: dict[str, Iterable[str]] | None = None, missing: Sequence[str] = ()
+) -> dict[str, ColumnStats]:
+    """Count what the values of text columns could be read as.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A piece of a table, every column text.
+    formats : dict, optional
+        For each column the time formats that are still possible; None: all.
+    missing : sequence of str
+        Further texts that stand for a missing value.
+    """
+    tokens = [*MISSING, *missing]
+    return {c: _column(frame[c], c, None if formats is None else formats.get(c, ()), tokens) for c in frame.columns}
+
+
+def _column(values: pl.Series, name: str, formats: Iterable[str] | None, tokens: list[str]) -> ColumnStats:
+    whole = values.drop_nulls()
+    text = whole.filter(~whole.str.strip_chars().is_in(tokens))
+    present = text.len()
+    if not present:
+        return ColumnStats(plain=not whole.len(), times=None)
+    text = text.str.strip_chars()
+    unique = text.head(2000).n_unique() <= FEW and text.unique()
+    few = frozenset(unique.to_list()) if isinstance(unique, pl.Series) and unique.len() <= FEW else None
+    floats = text.cast(pl.Float64, strict=False)
+    n_floats = present - floats.null_count()
+    integers = text.cast(pl.Int64, strict=False) if n_floats == present else None
+    digits = text.str.contains(r"^[+-]?\d+$")
+    n_digits = int(digits.sum())
+    padded = int(text.str.contains(r"^[+-]?0\d+$").sum()) if n_digits else 0
+    decimals = int(text.str.contains(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),?\d*$").sum()) if n_floats < present else present
+    return ColumnStats(
+        present=present,
+        integers=0 if integers is None else present - integers.null_count(),
+        digits=n_digits,
+        floats=n_floats,
+        decimals=decimals,
+        padded=padded,
+        plain=n_floats == present == whole.len(),
+        times=_times(text, name, formats) if n_floats < present or n_digits == present else {},
+        few=few,
+    )
+
+
+def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> dict[str, int]:
+    """Return the formats that all values have. Most formats fail on a handful of values: those are tried first."""
+    first = str(text[0])
+    if not (re.search(r"\d", first) and 6 <= len(first) <= 32):
+        return {}
+    possible = [f for f in (TIME_FORMATS if formats is None else formats) if f != "%Y%m%d" or _is_compact(text, name)]
+    for piece in (text.head(5), text.sample(min(200, text.len()), seed=0), text):
+        possible = [f for f in possible if _parses(piece, f)]
+        if not possible:
+            break
+    return dict.fromkeys(possible, text.len())
+
+
+def _is_compact(text: pl.Series, name: str) -> bool:
+    """Whether eight digits are dates: only where the name says so, and the years are of our time."""
+    named = re.search(r"date|(^|_)day$|(^|_)dt$", name.lower())
+    return bool(named) and bool(text.str.contains(r"^(19|20)\d\d[01]\d[0-3]\d$").all())
+
+
+def _parses(values: pl.Series, time_format: str) -> bool:
+    return values.str.strptime(pl.Datetime("us"), time_format, strict=False, cache=False).null_count() == 0 or (
+        "%H" not in time_format
+        and "%I" not in time_format
+        and values.str.strptime(pl.Date, time_format, strict=False, cache=False).null_count() == 0
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- deciding
+
+
+def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = ",") -> ColumnType:  # noqa: PLR0911
+    """Decide a column's type from its statistics in all the files that share it.
+
+    Parameters
+    ----------
+    stats : sequence of ColumnStats
+    decimal : str
+        The mark in numbers, "." or ","; "" to decide it here.
+    separator : str
+        Of the file: beside a comma that separates, a comma in a number is rather one of thousands.
+
+    Examples
+    --------
+    >>> numbers = ColumnStats(present=3, integers=3, digits=3, floats=3)
     >>> decide([numbers]).dtype
     Int64
-    >>> decide([numbers, ColumnStats(1, 0, 0, 0, 0, 0, (0,) * 9)]).dtype
+    >>> decide([numbers, ColumnStats(present=1)]).dtype
     String
     """
-    total = stats[0]
-    for more in stats[1:]:
-        total = total + more
-    if not total.present or total.padded:
+    total = reduce(lambda a, b: a + b, stats)
+    if not total.present:
+        return ColumnType(pl.String(), certain=False)
+    if total.times and "%Y%m%d" in total.times:
+        return ColumnType(pl.Date(), "%Y%m%d")
+    if total.padded:
+        # A leading zero is part of a code ("007"): as a number it would be lost.
         return ColumnType(pl.String())
     if total.integers == total.present:
-        return ColumnType(pl.Int64())
+        return ColumnType(pl.Int64(), direct=total.plain)
     # Whole numbers too large for 64 bits are ids: as floats they would no longer be unique.
     if total.floats == total.present and total.digits < total.present:
-        return ColumnType(pl.Float64())
-    if total.booleans == total.present:
-        return ColumnType(pl.Boolean())
-    for count, time_format in zip(total.times, TIME_FORMATS, strict=True):
-        if count == total.present:
-            return ColumnType(pl.Datetime("us") if "%H" in time_format else pl.Date(), time_format)
+        return ColumnType(pl.Float64(), direct=total.plain)
+    if total.decimals == total.present and total.digits < total.present and total.floats < total.present:
+        mark = decimal or ("1,000" if separator == "," else ",")
+        return ColumnType(pl.Float64(), decimal=mark)
+    words = _words(total.few)
+    if words:
+        return ColumnType(pl.Boolean(), words=words, any_case=len(total.few or ()) > 2)
+    for time_format in TIME_FORMATS:
+        if time_format in (total.times or {}):
+            is_time = "%H" in time_format or "%I" in time_format
+            return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format)
     return ColumnType(pl.String())
+
+
+def _words(few: frozenset[str] | None) -> tuple[str, str] | None:
+    if not few:
+        return None
+    lower = {v.lower() for v in few}
+    for false, true in WORDS:
+        # One letter alone is a code as well as a word: both must be there, in one spelling.
+        if lower <= {false, true} and (false == "false" or len(few) == len(lower) == 2):
+            spelled = {v.lower(): v for v in sorted(few, reverse=True)}
+            style = next(iter(spelled.values()))
+            cased = str.title if style.istitle() else str.upper if style.isupper() else str.lower
+            return spelled.get(false, cased(false)), spelled.get(true, cased(true))
+    return None

@@ -158,7 +158,7 @@ class _Transfer:
                 if self._fetch():
                     return
                 failure: WorkbenchError = PlatformError(f"the storage of Kaggle sends {self.sent} while {self.what}")
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 raised again unless it is the network's
                 failure = self._expected(exc)
             stalled = 0 if self.have > before else stalled + 1
             if stalled >= patience.tries:

@@ -1,0 +1,407 @@
+"""Delimited text as blocks of whole records in UTF-8, whatever it is packed in, encoded in, or ends its lines with."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import hashlib
+import io
+import lzma
+import queue
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import polars as pl
+
+from workbench.errors import DamagedError, DataError
+
+__all__ = ["Source", "TextForm", "blocks", "form_of", "full_encoding", "head_of", "header_of", "sha256_of", "text_of"]
+
+BLOCK_BYTES = 16 << 20
+HEAD_BYTES = 4 << 20
+LONGEST_RECORD_BYTES = 256 << 20
+COMPRESSIONS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+SEPARATORS = (",", "\t", ";", "|")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file that becomes a table, or a part of one: on disk, or a member of a zip archive on disk.
+
+    `name` is its path below ``data/raw``, or in the archive; `size_bytes` what it takes there, unpacked where the
+    archive tells.
+    """
+
+    name: str
+    path: Path
+    member: str | None = None
+    size_bytes: int = 0
+
+    @property
+    def stamp(self) -> str:
+        """What changes when the content does, without reading it: size and time, or the archive's own checksum."""
+        stat = self.path.stat()
+        if self.member is None:
+            return f"{stat.st_size}-{stat.st_mtime_ns}"
+        with zipfile.ZipFile(self.path) as archive:
+            info = archive.getinfo(self.member)
+        return f"{info.file_size}-{info.CRC:08x}"
+
+    @contextmanager
+    def packed(self) -> Iterator[IO[bytes]]:
+        """Open the bytes as they are stored.
+
+        Raises
+        ------
+        DamagedError
+            When the archive is not whole; its checksum is looked at when the end is reached.
+        """
+        if self.member is None:
+            with self.path.open("rb") as file:
+                yield file
+            return
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
+                yield file
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError) as exc:
+            if isinstance(exc, OSError) and exc.errno is not None:
+                raise
+            raise DamagedError(f"{self.path}: {self.member} is not whole: {exc}", hint="fetch it again") from exc
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """Open the content, decompressed.
+
+        Raises
+        ------
+        DamagedError
+            When it is cut or changed.
+        """
+        suffix = PurePosixPath(self.name).suffix.lower()
+        with self.packed() as file:
+            if suffix not in COMPRESSIONS:
+                yield file
+                return
+            try:
+                with COMPRESSIONS[suffix](file) as unpacked:
+                    yield unpacked
+            except (EOFError, gzip.BadGzipFile, lzma.LZMAError, OSError) as exc:
+                if isinstance(exc, OSError) and exc.errno is not None:
+                    raise
+                raise DamagedError(f"{self.path} is not a whole {suffix} file: {exc}", hint="fetch it again") from exc
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How a text is written. `lines` is what ends a line; `decimal` the mark in numbers."""
+
+    encoding: str = "utf-8"
+    separator: str = ","
+    lines: str = "\n"
+    decimal: str = "."
+    missing: tuple[str, ...] = ()
+    guessed: tuple[str, ...] = field(default=(), compare=False)
+
+
+# ----------------------------------------------------------------------------------------------------------- the form
+
+
+def head_of(source: Source, size: int = HEAD_BYTES) -> bytes:
+    """Return the first bytes of a source's content, decompressed."""
+    with source.opened() as file:
+        return file.read(size)
+
+
+def form_of(source: Source, options: dict[str, Any]) -> TextForm:
+    """Guess how a text is written; what `options` says goes before the guess.
+
+    Raises
+    ------
+    DataError
+        For an encoding that Python does not know.
+    """
+    head = head_of(source)
+    encoding, guessed = str(options.get("encoding") or ""), []
+    if not encoding:
+        encoding = _encoding(head)
+        if encoding not in ("utf-8", "utf-8-sig"):
+            guessed.append(f'encoding = "{encoding}"')
+    try:
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    except LookupError:
+        raise DataError(
+            f"{source.name}: Python knows no encoding {encoding!r}", hint="for example utf-8, cp1252"
+        ) from None
+    lines = "\r" if "\n" not in text and "\r" in text else "\n"
+    separator = str(options.get("separator") or "")
+    if not separator:
+        separator = _separator(text.replace("\r", "\n"), source.name)
+        if separator != ("\t" if ".tsv" in source.name.lower() else ","):
+            guessed.append(f"separator = {separator!r}".replace("'", '"'))
+    return TextForm(
+        encoding=encoding,
+        separator=separator,
+        lines=lines,
+        decimal=str(options.get("decimal") or ""),
+        missing=tuple(options.get("missing") or ()),
+        guessed=tuple(guessed),
+    )
+
+
+def _encoding(head: bytes) -> str:
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return _legacy(_beyond_ascii(head))
+    return "utf-8"
+
+
+def _beyond_ascii(data: bytes) -> bytes:
+    return b"\n".join(line for line in re.split(rb"[\r\n]", data) if not line.isascii())[: 1 << 20]
+
+
+def full_encoding(parts: Iterable[Source]) -> str:
+    """Return the encoding of a text after looking at all of it, for where its beginning said too little."""
+    for source in parts:
+        sample = _not_utf8(source)
+        if sample is not None:
+            return _legacy(sample)
+    return "utf-8"
+
+
+def _not_utf8(source: Source) -> bytes | None:
+    with source.opened() as file:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        while block := file.read(BLOCK_BYTES):
+            if block.isascii():
+                continue
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return _beyond_ascii(block)
+    return None
+
+
+def _legacy(sample: bytes) -> str:
+    """Return the encoding under which a text that is not UTF-8 reads as what people write.
+
+    In Latin text single accented letters stand among ASCII ones; the two-byte encodings give runs of letters of one
+    script instead, and nearly never anything else.
+    """
+    scripts = {
+        "cp949": "[가-힣]",
+        "shift_jis": "[ぁ-んァ-ヶ]",
+        "gb18030": "[一-鿿]",
+        "cp1251": "[а-яА-Я]",
+    }
+    for encoding, letters in scripts.items():
+        try:
+            text = sample.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        beyond = [c for c in text if ord(c) > 127]
+        in_runs = sum(len(run) for run in re.findall(f"{letters}{{2,}}", text))
+        if in_runs > (0.8 if encoding != "shift_jis" else 0.5) * len(beyond):
+            return encoding
+    try:
+        sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252" if re.search(rb"[\x80-\x9f]", sample) else "latin-1"
+
+
+def _separator(text: str, name: str) -> str:
+    """Return the separator that splits the first lines into the same number of fields, at least two."""
+    lines = [line for line in text.split("\n")[:-1][:50] if line.strip()] or text.split("\n")[:1]
+    usual = "\t" if ".tsv" in name.lower() else ","
+    best, most = usual, 0
+    for separator in (usual, *(s for s in SEPARATORS if s != usual)):
+        counts = [_fields(line, separator) for line in lines]
+        if counts[0] > 1 and counts[0] > most and sum(c == counts[0] for c in counts) > 0.9 * len(counts):
+            # A comma that is a decimal mark splits numbers, not names: the header has fewer fields than the rows.
+            best, most = separator, counts[0]
+            if separator == usual:
+                return best
+    return best
+
+
+def _fields(line: str, separator: str) -> int:
+    if '"' not in line:
+        return line.count(separator) + 1
+    return re.sub(r'"(?:[^"]|"")*"', "", line).count(separator) + 1
+
+
+# ----------------------------------------------------------------------------------------------------------- blocks
+
+
+def header_of(source: Source, form: TextForm) -> list[str]:
+    """Return the names in the first record, in order; a name that repeats gets a suffix.
+
+    Raises
+    ------
+    DataError
+        When there is none.
+    """
+    first = next(_records(source, form, 1 << 20, None), b"")
+    try:
+        frame = pl.read_csv(first, separator=form.separator, infer_schema=False, n_rows=1, truncate_ragged_lines=True)
+    except pl.exceptions.PolarsError as exc:
+        raise DataError(f"{source.path}: {source.name} has no header that can be read", hint="is it a table?") from exc
+    return frame.columns
+
+
+def blocks(source: Source, form: TextForm, *, digest: Any = None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """Yield the records after the header, in blocks of about `size` bytes, each of whole records, in UTF-8.
+
+    Reading and decompressing go on in a thread of their own while a block is being used.
+
+    Parameters
+    ----------
+    digest : hash object, optional
+        Updated with the source's content, decompressed.
+
+    Raises
+    ------
+    DataError
+        When the text is not in the form's encoding, or a record is longer than 256 MB: a quote that is never closed.
+    DamagedError
+        When the source is cut or changed.
+    """
+    records = _records(source, form, size, digest)
+    with _ahead(records) as ready:
+        first = True
+        for block in ready:
+            data = block
+            if first:
+                data, first = data[_end_of_record(data) :], False
+            if data:
+                yield data
+
+
+def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator[bytes]:
+    rest = b""
+    with source.opened() as file:
+        for raw in _utf8(file, form, size, digest, source):
+            data = rest + raw if rest else raw
+            cut = _last_record_end(data)
+            if cut == 0 and len(data) > LONGEST_RECORD_BYTES:
+                raise DataError(
+                    f"{source.path}: {source.name} has a record of more than {LONGEST_RECORD_BYTES >> 20} MB",
+                    hint="a quote is opened and never closed; mend the file, or leave it out",
+                )
+            rest = data[cut:]
+            if cut:
+                yield data[:cut]
+    if rest.strip():
+        yield rest + b"\n"
+
+
+def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Source) -> Iterator[bytes]:
+    plain = form.encoding in ("utf-8", "ascii")
+    decoder = None if plain else codecs.getincrementaldecoder(form.encoding)("strict")
+    try:
+        while raw := file.read(size):
+            if digest is not None:
+                digest.update(raw)
+            data = raw if decoder is None else decoder.decode(raw).encode()
+            yield data if form.lines == "\n" else data.replace(b"\r", b"\n")
+        if decoder is not None:
+            decoder.decode(b"", True)
+    except UnicodeDecodeError as exc:
+        raise DataError(
+            f"{source.path}: {source.name} is not written in {form.encoding}: {exc.reason}",
+            hint=f'name its encoding in competition.toml: [read.{PurePosixPath(source.name).stem}] encoding = "…"',
+        ) from exc
+
+
+def _last_record_end(data: bytes) -> int:
+    """Return where the last whole record ends: behind the last line end that is not inside quotes."""
+    cut = data.rfind(b"\n") + 1
+    if b'"' not in data:
+        return cut
+    quotes = data.count(b'"', 0, cut)
+    while cut and quotes % 2:
+        before = data.rfind(b"\n", 0, cut - 1) + 1
+        quotes -= data.count(b'"', before, cut)
+        cut = before
+    return cut
+
+
+def _end_of_record(data: bytes) -> int:
+    end = 0
+    while True:
+        found = data.find(b"\n", end)
+        if found < 0:
+            return len(data)
+        end = found + 1
+        if data.count(b'"', 0, end) % 2 == 0:
+            return end
+
+
+@contextmanager
+def _ahead(items: Iterator[bytes], depth: int = 2) -> Iterator[Iterator[bytes]]:
+    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here."""
+    ready: queue.Queue[tuple[bytes | None, BaseException | None]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def offer(item: tuple[bytes | None, BaseException | None]) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for item in items:
+                offer((item, None))
+                if stop.is_set():
+                    return
+            offer((None, None))
+        except BaseException as exc:  # noqa: BLE001 raised in the thread that reads
+            offer((None, exc))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def read() -> Iterator[bytes]:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+
+    try:
+        yield read()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def sha256_of(source: Source) -> str:
+    """Return the SHA-256 of a source's content, decompressed, as 64 hex digits."""
+    digest = hashlib.sha256()
+    with source.opened() as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def text_of(source: Source) -> io.BytesIO:
+    """Return a source's whole content in memory."""
+    with source.opened() as file:
+        return io.BytesIO(file.read())
