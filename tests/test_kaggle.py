@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -457,8 +458,8 @@ def test_secrets_appear_nowhere(
         made = Kaggle(patience=QUICK)
         (tmp_path / "a.csv").write_text("id\n")
         for call in (
-            lambda: made.download("flights", "train.csv", tmp_path / "t"),
-            lambda: made.submit("flights", tmp_path / "a.csv", "m"),
+            partial(made.download, "flights", "train.csv", tmp_path / "t"),
+            partial(made.submit, "flights", tmp_path / "a.csv", "m"),
         ):
             try:
                 call()

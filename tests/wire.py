@@ -185,12 +185,12 @@ def served() -> Iterator[Server]:
         server.close()
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, status: int, message: str) -> None:
         self.status, self.message = status, message
 
 
-def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one class, closed over its server
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = 0
@@ -245,7 +245,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             try:
                 self._authorised(method)
                 answer = getattr(self, f"api_{method}")(json.loads(body or b"{}"))
-            except _Refused as exc:
+            except _RefusedError as exc:
                 error = {"error": {"code": exc.status, "message": exc.message, "status": "ERROR"}}
                 return self._answer(exc.status, json.dumps(error).encode())
             if fault and fault.lose_answer:
@@ -262,14 +262,14 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if server.logins_left is not None:
                 server.logins_left -= 1
                 if server.logins_left < 0:
-                    raise _Refused(401, "Unauthenticated")
+                    raise _RefusedError(401, "Unauthenticated")
             if not server.login_ok or given not in good:
-                raise _Refused(401, "Unauthenticated")
+                raise _RefusedError(401, "Unauthenticated")
 
         def _of(self, request: dict[str, Any]) -> Hosted:
             name = request["competitionName"]
             if name not in server.hosted:
-                raise _Refused(404, "Competition not found")
+                raise _RefusedError(404, "Competition not found")
             return server.hosted[name]
 
         def _page(self, items: list[Any], request: dict[str, Any]) -> tuple[list[Any], str]:
@@ -316,7 +316,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def _allowed_to_download(self, h: Hosted) -> None:
             if not h.rules_accepted:
-                raise _Refused(403, "You must accept this competition's rules before you'll be able to download files.")
+                raise _RefusedError(
+                    403, "You must accept this competition's rules before you'll be able to download files."
+                )
 
         def api_DownloadDataFiles(self, request: dict[str, Any]) -> Any:
             h = self._of(request)
@@ -328,14 +330,14 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self._allowed_to_download(h)
             name = request["fileName"]
             if name not in h.files:
-                raise _Refused(404, "File not found")
+                raise _RefusedError(404, "File not found")
             ending = ".zip" if name in h.packed else ""
             return f"https://{STORAGE}/{h.slug}/file/{quote(name)}{ending}?X-Goog-Signature={SIGNATURE}"
 
         def _joined(self, request: dict[str, Any]) -> Hosted:
             h = self._of(request)
             if not h.entered:
-                raise _Refused(403, "Permission 'competitions.participate' was denied")
+                raise _RefusedError(403, "Permission 'competitions.participate' was denied")
             return h
 
         def api_StartSubmissionUpload(self, request: dict[str, Any]) -> Any:
@@ -351,13 +353,15 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             h = self._joined(request)
             with server._lock:
                 if h.disabled:
-                    raise _Refused(400, "Submission not allowed:  This competition is closed.")
+                    raise _RefusedError(400, "Submission not allowed:  This competition is closed.")
                 if h.kernels_only:
-                    raise _Refused(
+                    raise _RefusedError(
                         400, "Submission not allowed:  This competition accepts only Submissions from Notebooks."
                     )
                 if h.used_today() >= h.daily_limit:
-                    raise _Refused(400, "Submission not allowed:  Your team has used its daily Submission allowance.")
+                    raise _RefusedError(
+                        400, "Submission not allowed:  Your team has used its daily Submission allowance."
+                    )
                 data = h.uploads[request["blobFileTokens"]]
                 ref = 1000 + len(h.submissions)
                 h.submissions.append(
@@ -494,10 +498,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def _drop(self) -> None:
             self.close_connection = True
-            try:
+            with suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
         def _answer(
             self, status: int, body: bytes, headers: dict[str, str] | None = None, fault: Fault | None = None

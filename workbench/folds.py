@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.cache import atomic, content_key
+from workbench.cache import atomic, content_key, sweep
 from workbench.competition import user_frame
 from workbench.errors import ConfigError, DamagedError, DataError, WorkbenchError
 
@@ -277,6 +277,7 @@ def load_folds(competition: Competition) -> Folds:
         When the saved file is not a split of these rows.
     """
     path = competition.folds_folder / f"{_folds_key(competition)}.parquet"
+    sweep(path.parent)
     if path.exists():
         return _read(path, competition.n_train, slug=competition.slug)
     folds = make_folds(competition)
