@@ -15,6 +15,7 @@ import polars as pl
 
 from workbench import metrics
 from workbench.cache import content_key
+from workbench.competition.answer import IdTemplate, as_written, match_classes, match_targets
 from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition, read_options
 from workbench.competition.files import StrictModel, read_toml, validate
 from workbench.competition.tables import (
@@ -33,13 +34,17 @@ __all__ = [
     "Competition",
     "CvSpec",
     "Definition",
+    "IdTemplate",
     "Manifest",
     "StrictModel",
     "TableInfo",
     "TableNames",
+    "as_written",
     "check_table",
     "load_code",
     "load_competition",
+    "match_classes",
+    "match_targets",
     "read_manifest",
     "read_options",
     "read_toml",
@@ -157,7 +162,8 @@ class Competition:
         train = self.manifest.table(d.tables.train, slug=self.slug).dtypes
         test = self.manifest.table(d.tables.test, slug=self.slug).dtypes
         self._need_columns(d.targets, train, d.tables.train, "target")
-        self._need_columns(d.id_columns, test, d.tables.test, "id")
+        if self.id_template is None:
+            self._need_columns(d.id_columns, test, d.tables.test, "id")
         if d.weight:
             self._need_columns((d.weight,), train, d.tables.train, "weight")
         return tuple(c for c in train if c in test and c not in d.targets)
@@ -169,6 +175,36 @@ class Competition:
                     f"{self.folder / 'competition.toml'}: {key} = {column!r}, but table {table!r} has no such column",
                     hint=near(column, have, what="column"),
                 )
+
+    @cached_property
+    def id_template(self) -> IdTemplate | None:
+        """How the ids are made from the test table; None where it has them under their names.
+
+        Raises
+        ------
+        DataError
+            When `id_in_test` names a column that test does not have.
+        """
+        d = self.definition
+        if d.id_in_test is None:
+            return None
+        columns = list(self.manifest.table(d.tables.test, slug=self.slug).dtypes)
+        template = IdTemplate.parse(d.id_in_test, columns)
+        if template is None:
+            raise DataError(
+                f"{self.folder / 'competition.toml'}: id_in_test = {d.id_in_test!r} names no columns of table "
+                f"{d.tables.test!r}, which has {', '.join(columns[:10])}",
+                hint='write a column\'s name, "{Store}_{Date}", or "{row+1}" for the number of the row',
+            )
+        return template
+
+    @cached_property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that only tell rows apart and say nothing of them: the id, where it is one column and no date."""
+        template = self.id_template
+        ids = self.definition.id_columns if template is None else template.columns * template.is_column
+        types = self.manifest.table(self.definition.tables.test, slug=self.slug).dtypes
+        return ids if len(ids) == 1 and not types[ids[0]].startswith(("Date", "Datetime")) else ()
 
     def rows(self) -> pl.LazyFrame:
         """Return train and test stacked, in file order, with the row key `ROW`: what features attach to.
@@ -209,15 +245,22 @@ class Competition:
         return scan(path, ROW).select(ROW, *columns).sort(ROW).drop(ROW).collect()
 
     def test_ids(self) -> pl.DataFrame:
-        """Return the id columns of the test rows, in file order.
+        """Return the ids of the test rows, in file order, under the sample's names.
 
         Raises
         ------
         DataError
             When they are not unique, or null.
         """
-        d = self.definition
-        ids = scan(self._table_path(d.tables.test), ROW).select(ROW, *d.id_columns).sort(ROW).drop(ROW).collect()
+        d, template = self.definition, self.id_template
+        columns = d.id_columns if template is None else template.columns
+        ids = scan(self._table_path(d.tables.test), ROW).select(ROW, *columns).sort(ROW).drop(ROW).collect()
+        if template is not None:
+            if template.first_row is not None:
+                ids = pl.DataFrame({ROW: range(self.n_test)})
+            elif not template.is_column:
+                ids = as_written(ids, self.manifest.table(d.tables.test, slug=self.slug).spelled)
+            ids = template.make(ids, d.id_columns[0]).to_frame()
         name = " + ".join(d.id_columns)
         nulls = int(ids.null_count().sum_horizontal()[0])
         if nulls:

@@ -21,7 +21,7 @@ SCHEMES = ("kfold", "stratified", "group", "stratified_group", "time", "custom")
 class _Tables(StrictModel):
     train: str = "train"
     test: str = "test"
-    sample_submission: str | None = "sample_submission"
+    sample_submission: str | Literal[False] = "sample_submission"
 
 
 class _Cv(StrictModel):
@@ -55,8 +55,10 @@ class _File(StrictModel):
     platform: str = "rehearsal"
     task: str
     id: str | list[str]
+    id_in_test: str | None = None
     target: str | list[str]
     metric: str
+    metric_of_platform: str | None = None
     greater_is_better: bool | None = None
     metric_needs: Literal["value", "proba", "label", "ranked"] | None = None
     weight: str | None = None
@@ -103,7 +105,12 @@ class TableNames:
 
 @dataclass(frozen=True)
 class Definition:
-    """A competition's definition, checked."""
+    """A competition's definition, checked.
+
+    `id_columns` are those of the sample submission. `id_in_test` says where test has them under another name or in
+    pieces: a column, ``"{Store}_{Date}"``, or ``"{row+1}"`` for the rows' numbers; None: under the same names.
+    `metric_of_platform` is what the platform scores by where `metric` only stands in for it.
+    """
 
     slug: str
     title: str
@@ -117,6 +124,8 @@ class Definition:
     weight: str | None
     tables: TableNames
     cv: CvSpec
+    id_in_test: str | None = None
+    metric_of_platform: str | None = None
 
 
 def read_definition(path: Path, slug: str) -> Definition:
@@ -136,6 +145,8 @@ def read_definition(path: Path, slug: str) -> Definition:
         raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
     _check_metric(file, path)
     _check_cv(file.cv, path)
+    if file.id_in_test is not None and len(_as_tuple(file.id, "id", path)) > 1:
+        raise ConfigError(f"{path}: id_in_test is for one id, got id = {file.id!r}", hint="take id_in_test out")
     return Definition(
         slug=slug,
         title=file.title or slug,
@@ -147,8 +158,10 @@ def read_definition(path: Path, slug: str) -> Definition:
         greater_is_better=file.greater_is_better,
         metric_needs=file.metric_needs,
         weight=file.weight,
-        tables=TableNames(**file.tables.model_dump()),
+        tables=TableNames(file.tables.train, file.tables.test, file.tables.sample_submission or None),
         cv=CvSpec(**file.cv.model_dump()),
+        id_in_test=file.id_in_test,
+        metric_of_platform=file.metric_of_platform,
     )
 
 

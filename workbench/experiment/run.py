@@ -157,7 +157,7 @@ def _plan(competition: Competition, number: int, *, sample: float | None, thread
         features,
         competition.rows_content,
         folds.content,
-        [list(d.targets), d.task, d.metric, d.weight, list(d.id_columns)],
+        [list(d.targets), d.task, d.metric, d.weight, [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])]],
         _metric_code(competition),
         sample,
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,32 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import atomic
-from workbench.competition import Competition
+from workbench.competition import Competition, as_written, match_classes, match_targets
 from workbench.errors import DataError
-from workbench.training import Target, TargetColumn, as_metric_input
+from workbench.training import Target, as_metric_input
 
-__all__ = ["SubmissionForm", "submission_form", "write_submission"]
+__all__ = ["SubmissionForm", "class_texts", "submission_form", "write_submission"]
 
 
 @dataclass(frozen=True)
 class SubmissionForm:
-    """How predictions become columns: `columns` in the file's order, `sources` the prediction column of each.
+    """How predictions become columns.
 
-    `by_class` is True where the file has one probability column per class; otherwise there is one column per target.
+    Attributes
+    ----------
+    ids : tuple of str
+    columns : tuple of str
+        All columns in the file's order.
+    sources : dict
+        For each column beside the ids the number of the target, or with `by_class` of the class.
+    by_class : bool
+        True where the file has one probability column per class; otherwise there is one column per target.
     """
 
     ids: tuple[str, ...]
     columns: tuple[str, ...]
+    sources: dict[str, int]
     by_class: bool
-    sources: tuple[int, ...]
 
 
 def submission_form(competition: Competition, target: Target) -> SubmissionForm:
@@ -43,69 +52,77 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
     names = [c.name for c in target.columns]
     sample = d.tables.sample_submission
     if sample is None:
-        return SubmissionForm(d.id_columns, (*d.id_columns, *names), False, tuple(range(len(names))))
+        return SubmissionForm(d.id_columns, (*d.id_columns, *names), {n: i for i, n in enumerate(names)}, False)
     have = list(competition.manifest.table(sample, slug=d.slug).dtypes)
     asked = [c for c in have if c not in d.id_columns]
-    if sorted(asked) == sorted(names):
-        return SubmissionForm(d.id_columns, tuple(have), False, tuple(names.index(c) for c in asked))
-    by_class = _match_classes(asked, target)
-    if by_class is None or not set(d.id_columns) <= set(have):
+    # Columns named for the classes come first: two of them would also match two targets in no other way.
+    classes = match_classes(asked, target.columns[0].labels) if len(names) == 1 < len(asked) else None
+    matched = match_targets(asked, names)
+    if (matched is None and classes is None) or not set(d.id_columns) <= set(have):
         raise DataError(
             f"table {sample!r} has the columns {have}; expected the id {list(d.id_columns)} and the target {names}, or "
             f"one column per class",
             hint=f"check id and target in {competition.folder / 'competition.toml'}",
         )
-    return SubmissionForm(d.id_columns, tuple(have), True, by_class)
-
-
-def _match_classes(asked: list[str], target: Target) -> tuple[int, ...] | None:
-    """Match the sample's columns to classes: by equal names, else by the one class that each name ends in."""
-    if len(target.columns) != 1 or len(asked) != target.columns[0].width:
-        return None
-    labels = target.columns[0].labels
-    if sorted(labels) == sorted(asked):
-        return tuple(labels.index(c) for c in asked)
-    found = [[i for i, label in enumerate(labels) if c.endswith(label)] for c in asked]
-    best = [max(f, key=lambda i: len(labels[i]), default=-1) for f in found]
-    return tuple(best) if -1 not in best and len(set(best)) == len(best) else None
+    if matched is None:
+        return SubmissionForm(d.id_columns, tuple(have), dict(zip(asked, classes or (), strict=True)), True)
+    return SubmissionForm(d.id_columns, tuple(have), {c: names.index(t) for c, t in matched.items()}, False)
 
 
 def write_submission(competition: Competition, form: SubmissionForm, target: Target, test: Any, path: Path) -> None:
     """Write the submission file; rows in the sample's order where it has the same ids, else in the test file's.
 
+    Dates in the id and words for yes and no are written as the sample writes them.
+
     Parameters
     ----------
     test : float array (n_test, width)
     """
-    values = _values(competition, form, target, test)
-    frame = competition.test_ids().hstack([pl.Series(c, v) for c, v in values.items()])
-    frame = _in_sample_order(competition, form, frame)
+    values = [_column(competition, form, target, test, name).alias(name) for name in form.sources]
+    frame = _in_sample_order(competition, form, competition.test_ids().hstack(values))
     with atomic(path) as temporary:
-        frame.select(
-            form.columns if form.by_class or competition.definition.tables.sample_submission else pl.all()
-        ).write_csv(temporary)
+        as_written(frame, _id_spelling(competition, form)).select(form.columns).write_csv(temporary)
 
 
-def _values(
-    competition: Competition, form: SubmissionForm, target: Target, test: npt.NDArray[np.float64]
-) -> dict[str, Any]:
+def _id_spelling(competition: Competition, form: SubmissionForm) -> dict[str, str]:
+    tables = competition.definition.tables
+    info = competition.manifest.table(tables.sample_submission or tables.test, slug=competition.slug)
+    return {c: how for c, how in info.spelled.items() if c in form.ids}
+
+
+def _column(
+    competition: Competition, form: SubmissionForm, target: Target, test: npt.NDArray[np.float64], name: str
+) -> pl.Series:
     if form.by_class:
-        asked = [c for c in form.columns if c not in form.ids]
-        return {name: test[:, source] for name, source in zip(asked, form.sources, strict=True)}
-    columns = zip(target.columns, target.slices, strict=True)
-    return {c.name: _one_column(test[:, where], c, competition) for c, where in columns}
-
-
-def _one_column(predictions: npt.NDArray[np.float64], column: TargetColumn, competition: Competition) -> pl.Series:
+        return pl.Series(test[:, form.sources[name]])
+    column = target.columns[form.sources[name]]
+    predictions = test[:, target.slices[form.sources[name]]]
     metric = competition.metric
     predicted = as_metric_input(predictions, column, metric)
     if metric.needs == "ranked":
-        classes = np.array([str(c) for c in column.classes or ()], dtype=object)
+        classes = np.array(class_texts(competition, name, column.name, column.classes or ()), dtype=object)
         return pl.Series([" ".join(row) for row in classes[predicted]])
     if column.classes is not None and (metric.needs == "label" or column.width > 1):
         codes = predicted if metric.needs == "label" else predictions.argmax(axis=1)
-        return pl.Series(column.classes).gather(codes)
+        return pl.Series(class_texts(competition, name, column.name, column.classes)).gather(codes)
     return pl.Series(predicted)
+
+
+def class_texts(competition: Competition, column: str, target: str, classes: Sequence[Any]) -> list[str]:
+    """Return what a submission writes for each class of a target, in the column of that name.
+
+    A yes or no is written as the sample does: in its words, or as 0 and 1; without a sample as train does.
+    """
+    d, manifest = competition.definition, competition.manifest
+    train = manifest.table(d.tables.train, slug=d.slug)
+    sample = manifest.table(d.tables.sample_submission, slug=d.slug) if d.tables.sample_submission else None
+    asked = "" if sample is None else sample.dtypes.get(column, "")
+    if train.dtypes[target] != "Boolean":
+        return [str(c) for c in classes]
+    if asked.startswith(("Int", "Float")):
+        return [str(int(c)) for c in classes]
+    words = (sample.spelled.get(column) if sample and asked == "Boolean" else "") or train.spelled.get(target)
+    return [(words or "False/True").split("/")[int(c)] for c in classes]
 
 
 def _in_sample_order(competition: Competition, form: SubmissionForm, frame: pl.DataFrame) -> pl.DataFrame:
@@ -113,8 +130,8 @@ def _in_sample_order(competition: Competition, form: SubmissionForm, frame: pl.D
     if sample is None:
         return frame
     order = competition.table(sample).select(form.ids).collect()
-    keys = [pl.col(c).cast(pl.String).alias(f"__key_{c}__") for c in form.ids]
     names = [f"__key_{c}__" for c in form.ids]
+    keys = [_key(order.schema[c], frame.schema[c], c).alias(n) for c, n in zip(form.ids, names, strict=True)]
     ordered = (
         order.select(keys)
         .with_row_index("__order__")
@@ -123,3 +140,10 @@ def _in_sample_order(competition: Competition, form: SubmissionForm, frame: pl.D
     )
     # A sample with other ids (a few lines only, to show the form) does not say the order.
     return ordered.drop(["__order__", *names]) if ordered.height == frame.height else frame
+
+
+def _key(a: pl.DataType, b: pl.DataType, column: str) -> pl.Expr:
+    """Return an expression that makes ids of two tables comparable, whatever types they were read as."""
+    if a.is_temporal() or b.is_temporal():
+        return pl.col(column).cast(pl.Datetime("us"), strict=False)
+    return pl.col(column).cast(pl.String)

@@ -158,7 +158,7 @@ def _feature_block(blocks: Blocks, name: str) -> pl.DataFrame:
 
 def _rows_block(blocks: Blocks, name: str) -> tuple[pl.DataFrame, list[str]]:
     competition = blocks.competition
-    ids = () if name.partition(".")[2] else competition.definition.id_columns
+    ids = () if name.partition(".")[2] else competition.key_columns
     wanted = [c for c in competition.shared_columns if c not in ids]
     if column := name.partition(".")[2]:
         if column not in wanted:

@@ -13,7 +13,7 @@ from workbench.competition import Manifest, read_manifest, read_options
 from workbench.errors import DamagedError, NotFoundError, near, storage_errors
 from workbench.ingest.archives import unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
-from workbench.ingest.inference import baseline_text, definition_text, infer
+from workbench.inference import baseline_text, definition_text, infer
 from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 

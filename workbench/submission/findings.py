@@ -8,8 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.competition import Competition
+from workbench.competition import Competition, as_written, match_targets
 from workbench.errors import WorkbenchError
+from workbench.experiment import class_texts
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.platforms import CompetitionFacts, SubmissionLimits
 
@@ -100,18 +101,21 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
         return found
     ids = [c for c in expected.columns if c not in values]
     found += _id_findings(sent, expected, ids)
+    targets = match_targets(values, competition.definition.targets) or {}
     for column in values:
-        found += _value_findings(sent[column], competition)
+        found += _value_findings(sent[column], competition, targets.get(column))
     return found
 
 
 def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
     """Return the sample (or the test ids) and the names of the columns that hold predictions."""
     d = competition.definition
-    if d.tables.sample_submission is None:
-        return competition.test_ids(), list(d.targets)
-    sample = competition.table(d.tables.sample_submission).collect()
-    return sample, [c for c in sample.columns if c not in d.id_columns]
+    name = d.tables.sample_submission
+    spelled = competition.manifest.table(name or d.tables.test, slug=d.slug).spelled
+    if name is None:
+        return as_written(competition.test_ids(), spelled), list(d.targets)
+    sample = competition.table(name).collect()
+    return as_written(sample, spelled), [c for c in sample.columns if c not in d.id_columns]
 
 
 def _column_findings(have: list[str], expected: list[str], values: list[str]) -> list[Finding]:
@@ -148,7 +152,7 @@ def _some(frame: pl.DataFrame) -> str:
     return ", ".join(shown) + (", …" if frame.height > 3 else "")
 
 
-def _value_findings(text: pl.Series, competition: Competition) -> list[Finding]:
+def _value_findings(text: pl.Series, competition: Competition, target: str | None) -> list[Finding]:
     name, found = text.name, []
     if text.null_count():
         found.append(_error("nulls", f"{name}: {text.null_count():,} values are empty"))
@@ -156,7 +160,7 @@ def _value_findings(text: pl.Series, competition: Competition) -> list[Finding]:
     if text.drop_nulls().n_unique() == 1 and len(text) > 1:
         found.append(constant)
     if competition.definition.task != "regression" and competition.metric.needs in ("label", "ranked"):
-        return found + _label_findings(text, competition)
+        return found + _label_findings(text, competition, target)
     numbers = text.cast(pl.Float64, strict=False)
     wrong = text.filter(numbers.is_null() & text.is_not_null())
     if len(wrong):
@@ -164,15 +168,16 @@ def _value_findings(text: pl.Series, competition: Competition) -> list[Finding]:
     odd = int((numbers.is_infinite() | numbers.is_nan()).sum() or 0)
     if odd:
         found.append(_error("infinite", f"{name}: {odd:,} values are infinite or NaN"))
-    return found + _range_findings(numbers.filter(numbers.is_finite()), name, competition)
+    return found + _range_findings(numbers.filter(numbers.is_finite()), name, competition, target)
 
 
-def _label_findings(text: pl.Series, competition: Competition) -> list[Finding]:
+def _label_findings(text: pl.Series, competition: Competition, target: str | None) -> list[Finding]:
     """Find labels that train does not have; a ranked column holds several, separated by spaces."""
     name = text.name
-    if name not in competition.definition.targets:
+    if target is None:
         return []
-    known = competition.train_columns(name)[name].cast(pl.String).unique()
+    classes = competition.train_columns(target)[target].drop_nulls().unique().sort().to_list()
+    known = pl.Series(class_texts(competition, name, target, classes))
     sent = text.drop_nulls()
     words = sent.str.split(" ").explode() if competition.metric.needs == "ranked" else sent
     unknown = words.filter(~words.is_in(known.implode()))
@@ -181,7 +186,7 @@ def _label_findings(text: pl.Series, competition: Competition) -> list[Finding]:
     return [_error("labels", f"{name}: {len(unknown):,} labels are not in train, for example {unknown[0]!r}")]
 
 
-def _range_findings(numbers: pl.Series, name: str, competition: Competition) -> list[Finding]:
+def _range_findings(numbers: pl.Series, name: str, competition: Competition, target: str | None) -> list[Finding]:
     """Find values that no train row suggests: a probability above 1, an amount far beyond any that was seen."""
     if not len(numbers):
         return []
@@ -190,9 +195,9 @@ def _range_findings(numbers: pl.Series, name: str, competition: Competition) -> 
     if d.task != "regression":
         outside = competition.metric.needs == "proba" and (low < 0 or high > 1)
         return [_warning("range", f"{name}: from {low:g} to {high:g}; expected probabilities from 0 to 1")] * outside
-    if name not in d.targets:
+    if target is None:
         return []
-    seen = competition.train_columns(name)[name].cast(pl.Float64)
+    seen = competition.train_columns(target)[target].cast(pl.Float64)
     smallest, largest = float(seen.min()), float(seen.max())  # type: ignore[arg-type]
     margin = largest - smallest
     if low < smallest - margin or high > largest + margin:

@@ -1,0 +1,92 @@
+"""The definition of a competition from its tables and from what the platform says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.competition import Manifest
+from workbench.errors import DataError
+from workbench.inference.answer import Answer, find_answer
+from workbench.inference.baseline import Baseline, find_baseline
+from workbench.inference.scheme import Scheme, find_scheme
+from workbench.inference.tables import NotPlainError, Roles, Table, find_roles
+from workbench.inference.task import Task, find_task
+from workbench.platforms import CompetitionFacts
+
+__all__ = ["Inferred", "infer"]
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What a definition and a first experiment need; each part brings its reasons."""
+
+    slug: str
+    title: str
+    platform: str
+    train: str
+    test: str
+    sample: str | None
+    answer: Answer
+    task: Task
+    scheme: Scheme
+    greater_is_better: bool | None
+    weight: str | None
+    baseline: Baseline
+    read: dict[str, list[str]]
+    types: dict[str, str]
+
+
+def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str) -> Inferred:
+    """Infer a definition: which table is which, what is asked for, how it is scored, how to fold.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    tables : Path
+        The folder of the Parquet files.
+    facts : CompetitionFacts
+        What the platform says; it goes before what the files suggest.
+    platform : str
+
+    Raises
+    ------
+    DataError
+        When the files do not say; the message has what is missing and how to write the file by hand.
+    """
+    try:
+        roles = find_roles(manifest, tables)
+        answer = find_answer(roles, facts.id_columns, facts.target_columns)
+    except NotPlainError as exc:
+        raise DataError(
+            f"can't infer the definition of {facts.slug!r}: {exc.message}",
+            hint=f"write competitions/{facts.slug}/competition.toml by hand (slug, task, id, target, metric, "
+            f"[tables]), then `wb fetch {facts.slug}` again",
+        ) from exc
+    task = find_task(roles, answer, facts)
+    return Inferred(
+        slug=facts.slug,
+        title=facts.title,
+        platform=platform,
+        train=roles.train.name,
+        test=roles.test.name,
+        sample=roles.sample.name if roles.sample else None,
+        answer=answer,
+        task=task,
+        scheme=find_scheme(roles, answer, task.task),
+        greater_is_better=facts.greater_is_better if ".py:" in task.metric else None,
+        weight=facts.weight_column,
+        baseline=find_baseline(roles.train.rows),
+        read={name: list(info.read) for name, info in manifest.tables.items() if info.read},
+        types=_types(roles),
+    )
+
+
+def _types(roles: Roles) -> dict[str, str]:
+    """Return the types that were guessed from spellings, as ``[types]`` takes them."""
+    types: dict[str, str] = {}
+    tables: list[Table] = [roles.train, roles.test]
+    for table in tables:
+        for column, how in table.info.spelled.items():
+            types.setdefault(column, f"{table.dtype(column).partition('(')[0]} {how}")
+    return types

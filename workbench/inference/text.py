@@ -1,0 +1,85 @@
+"""The inferred definition and the first experiment, as the TOML files that the user goes on from."""
+
+from __future__ import annotations
+
+from workbench.inference.infer import Inferred
+
+__all__ = ["baseline_text", "definition_text"]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+    return str(value)
+
+
+def _comment(text: str) -> str:
+    return "  # " + " ".join(text.split())
+
+
+def definition_text(inferred: Inferred) -> str:
+    """Return the text of `competition.toml`, with a comment behind every guess."""
+    answer, task, scheme = inferred.answer, inferred.task, inferred.scheme
+
+    def one_or_list(values: tuple[str, ...]) -> str:
+        return _toml(values[0] if len(values) == 1 else values)
+
+    lines = [
+        f"slug = {_toml(inferred.slug)}",
+        f"title = {_toml(inferred.title)}",
+        f"platform = {_toml(inferred.platform)}",
+        f"task = {_toml(task.task)}{_comment(task.why_task)}",
+        f"id = {one_or_list(answer.ids)}" + _comment(answer.why_id) * (answer.id_in_test is None),
+    ]
+    if answer.id_in_test is not None:
+        lines.append(f"id_in_test = {_toml(answer.id_in_test)}{_comment(answer.why_id)}")
+    lines.append(f"target = {one_or_list(answer.targets)}{_comment(answer.why_target)}")
+    lines.append(f"metric = {_toml(task.metric)}{_comment(task.why_metric)}")
+    if task.stands_for is not None:
+        lines.append(f"metric_of_platform = {_toml(task.stands_for)}  # said at every run, until you take this line out")
+    if inferred.greater_is_better is not None:
+        lines.append(f"greater_is_better = {_toml(inferred.greater_is_better)}")
+    lines += [f"weight = {_toml(inferred.weight)}"] * bool(inferred.weight)
+    lines += ["", "[tables]", f"train = {_toml(inferred.train)}", f"test = {_toml(inferred.test)}"]
+    none = "false  # there is none: the ids of test and the target's name make the file"
+    lines.append(f"sample_submission = {none if inferred.sample is None else _toml(inferred.sample)}")
+    lines += ["", "[cv]", f"scheme = {_toml(scheme.scheme)}{_comment(scheme.why)}"]
+    lines += [f"column = {_toml(scheme.column)}"] * (scheme.column is not None)
+    lines += [f"group = {_toml(scheme.group)}"] * (scheme.group is not None)
+    lines += ["folds = 5", "seed = 42"]
+    return "\n".join([*lines, *_reading(inferred), ""])
+
+
+def _reading(inferred: Inferred) -> list[str]:
+    """Return what was guessed of the files' writing, as comments: to override a guess, take away the mark."""
+    lines: list[str] = []
+    for name, read in inferred.read.items():
+        lines += [f"# [read.{_key(name)}]", *(f"# {line}" for line in read)]
+    if inferred.types:
+        lines += ["# [types]", *(f"# {_toml(column)} = {_toml(how)}" for column, how in inferred.types.items())]
+    return ["", "# How the files were read. To read one otherwise, take the mark away and fetch again.", *lines] * bool(
+        lines
+    )
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "a").replace("-", "a").isalnum() and name.isascii() else _toml(name)
+
+
+def baseline_text(inferred: Inferred) -> str:
+    """Return the text of the first experiment: the features that need no thought, and settings that suit the size."""
+    baseline = inferred.baseline
+    model = "".join(f"{name} = {_toml(value)}\n" for name, value in baseline.model.items())
+    return (
+        'title = "baseline: what needs no thought"\n'
+        'features = ["auto"]  # dates taken apart, categories coded, counts, lengths of text\n'
+        f"seeds = {_toml(baseline.seeds)}\n"
+        "\n"
+        f"[model]  # LightGBM's own parameter names{baseline.why}\n"
+        f"{model}"
+    )
