@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import polars as pl
@@ -64,7 +63,7 @@ def test_definition(name: str, read) -> None:
         assert competition.manifest.table(sample, slug="shape").rows == competition.n_test
 
 
-QUICK = 'features = ["rows"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.3\nearly_stopping_round = 0\n'
+QUICK = 'features = ["auto"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.3\nearly_stopping_round = 0\n'
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ from workbench.training import (
     oof_score,
     read_target,
     train,
+    transform_for,
 )
 from workbench.workspace import Workspace
 
@@ -124,7 +125,7 @@ def run(
         if found and found[1].status == "finished" and not force:
             finished = check_files(*found)
             ledger.put_run(found[1])
-            return RunOutcome(finished, "unchanged")
+            return RunOutcome(finished, "unchanged", _standing_notes(competition))
         if found and found[1].status in ("interrupted", "running", "failed") and not force:
             folder, record = found[0], replace(found[1], status="running", error=None)
             how = "resumed" if any((folder / "parts").glob("*.npz")) else "new"
@@ -132,7 +133,15 @@ def run(
             folder, record, how = _new_run(workspace, plan)
         notes = _execute(plan, folder, record, ledger, report=report, done=done)
         final, details = read_run(folder)
-        return RunOutcome(check_files(folder, final, details), how, notes)
+        return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *notes))
+
+
+def _standing_notes(competition: Competition) -> tuple[str, ...]:
+    """Return what is to be said of every run, new or not."""
+    d = competition.definition
+    if d.metric_of_platform is None:
+        return ()
+    return (f"the platform scores by {d.metric_of_platform!r}; CV is {d.metric}, which stands in for it",)
 
 
 # --------------------------------------------------------------------------------------------------------- deciding
@@ -142,10 +151,11 @@ def _plan(competition: Competition, number: int, *, sample: float | None, thread
     if sample is not None and not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
     spec = read_spec(competition, number)
-    model = model_spec(spec.model, where=str(spec.path), threads=threads)
     blocks = Blocks(competition, load_features(competition), report)
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
+    transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
+    model = model_spec(spec.model, where=str(spec.path), threads=threads, transform=transform)
     folds = load_folds(competition)
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
@@ -164,7 +174,7 @@ def _plan(competition: Competition, number: int, *, sample: float | None, thread
             "lightgbm": versions()["lightgbm"],
             "model": {k: v for k, v in model.parameters.items() if k != "num_threads"},
         },
-        [model.rounds, model.patience],
+        [model.rounds, model.patience, *([transform] if transform != "none" else [])],
     )
     return _Plan(competition, spec, model, blocks, folds, target, form, sample, key)
 
@@ -267,6 +277,8 @@ def _execute(
             final, status="finished", finished_at=datetime.now(UTC), seconds=seconds(), peak_rss_mb=peak_rss_mb()
         )
         details = {"spec": plan.spec.content(), "versions": versions(), "files": files, "models": _model_notes(result)}
+        if plan.model.transform != "none":
+            details["target_transform"] = plan.model.transform
         write_run(folder, final, details)
         ledger.put_run(final)
         FoldParts(folder).discard()

@@ -21,6 +21,7 @@ class _File(StrictModel):
     drop: list[str] = Field(default_factory=list)
     categorical: list[str] = Field(default_factory=list)
     seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
+    target_transform: str | None = None
     model: dict[str, Any] | None = None
 
 
@@ -45,6 +46,7 @@ class ExperimentSpec:
     model: dict[str, Any]
     changes: tuple[str, ...]
     path: Path
+    target_transform: str | None = None
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the title does not."""
@@ -55,6 +57,7 @@ class ExperimentSpec:
             "categorical": sorted(self.categorical),
             "seeds": list(self.seeds),
             "model": self.model,
+            **({"target_transform": self.target_transform} if self.target_transform else {}),
         }
 
 
@@ -94,6 +97,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         model=dict(file.model),
         changes=_changes(before, resolved) if chain[0].get("base") is not None else (),
         path=path,
+        target_transform=file.target_transform,
     )
 
 
@@ -146,6 +150,9 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
         old, new = before.get(key) or [], after.get(key) or []
         sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
         changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]
+    old_transform, new_transform = (d.get("target_transform", "default") for d in (before, after))
+    if old_transform != new_transform:
+        changes.append(f"target_transform {old_transform} -> {new_transform}")
     old_model, new_model = before.get("model") or {}, after.get("model") or {}
     for key in sorted(old_model.keys() | new_model.keys()):
         if old_model.get(key) != new_model.get(key):

@@ -5,17 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from workbench.cache import Block, Store, content_key
+from workbench.cache import Block, Store, content_key, file_sha256
 from workbench.competition import ROW, Competition, load_code, user_frame
 from workbench.errors import FeatureError, NotFoundError, WorkbenchError, near
+from workbench.features import auto
+from workbench.features.auto import auto_features
 from workbench.features.definition import Feature, FoldFeature, code_key, features_of
 
-__all__ = ["Blocks", "load_features"]
+__all__ = ["AUTO", "Blocks", "load_features"]
+
+AUTO = "auto"
+"""The built-in feature; a feature of that name in `features.py` takes its place."""
 
 ROWS_PER_GROUP = 256 * 1024
 """Row groups of this many rows keep reading and writing in small memory: polars streams by the group."""
@@ -56,6 +62,15 @@ class Blocks:
 
     def __post_init__(self) -> None:
         self.store = Store(self.competition.cache_folder)
+        self.features = {AUTO: self._auto(), **self.features}
+
+    def _auto(self) -> Feature:
+        c = self.competition
+
+        def made(rows: pl.LazyFrame) -> pl.LazyFrame:
+            return auto_features(rows, leave_out=c.key_columns, n_train=c.n_train)
+
+        return Feature(AUTO, made, ("rows",), Path(auto.__file__), 1)
 
     def get(self, name: str) -> Feature | FoldFeature:
         """Return a feature by name.
@@ -85,7 +100,11 @@ class Blocks:
         """
         if name not in self._keys:
             made = self.get(name)
-            if isinstance(made, FoldFeature):
+            if isinstance(made, Feature) and made.path == Path(auto.__file__):
+                code = file_sha256(made.path)
+                kept = [list(self.competition.key_columns), self.competition.n_train]
+                self._keys[name] = content_key("auto-v1", code, self.competition.rows_content, kept, pl.__version__)
+            elif isinstance(made, FoldFeature):
                 self._keys[name] = content_key(made.key, [self._column_key(c) for c in made.columns])
             else:
                 inputs = [(i, self._input_key(made, i, (*chain, name))) for i in made.inputs]

@@ -92,9 +92,7 @@ def _ids(sample: Table, test: Table) -> tuple[tuple[str, ...], str | None, str]:
 def _texts(test: Table) -> dict[str, pl.Series]:
     """Return the columns that can be part of an id, as their file writes them."""
     plain = [
-        c
-        for c in test.columns
-        if test.dtype(c).startswith(("Int", "UInt", "String", "Date")) and test.nulls[c] == 0
+        c for c in test.columns if test.dtype(c).startswith(("Int", "UInt", "String", "Date")) and test.nulls[c] == 0
     ]
     frame = as_written(test.select(plain), test.info.spelled) if plain else pl.DataFrame()
     return {c: frame[c].cast(pl.String) for c in frame.columns}

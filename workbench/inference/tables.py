@@ -107,7 +107,7 @@ def find_roles(manifest: Manifest, folder: Path) -> Roles:
         When there is no train or no test table.
     """
     tables = {name: Table(info, folder) for name, info in manifest.tables.items() if info.rows}
-    sample = _best(tables.values(), _sample_score)
+    sample = _best_sample(tables.values())
     rest = [t for t in tables.values() if t is not sample]
     pairs = [
         (_named(a, "train") + _named(b, "test") + _overlap(a, b), a, b)
@@ -157,7 +157,7 @@ def _sample_score(table: Table) -> float:
     return 0
 
 
-def _best(tables: Iterable[Table], score: object) -> Table | None:
+def _best_sample(tables: Iterable[Table]) -> Table | None:
     scored = [(_sample_score(t), -len(t.columns), t.rows, -len(t.name), t) for t in tables]
     found = max(scored, key=lambda s: s[:4], default=None)
     return found[4] if found and found[0] > 0 else None

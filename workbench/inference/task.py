@@ -44,7 +44,7 @@ def find_task(roles: Roles, answer: Answer, facts: CompetitionFacts) -> Task:
     return Task(task, metric, stands_for, why_task, why_metric)
 
 
-def _task(train: Table, answer: Answer, metric: str | None, words: str) -> tuple[str, str]:
+def _task(train: Table, answer: Answer, metric: str | None, words: str) -> tuple[str, str]:  # noqa: PLR0911
     name = answer.targets[0]
     if answer.by_class:
         return "multiclass", f"{answer.asked[0]}, {answer.asked[1]} and so on are the values of {name}"
@@ -56,8 +56,8 @@ def _task(train: Table, answer: Answer, metric: str | None, words: str) -> tuple
         return "binary", f"{name} has two values"
     if not is_number:
         return "multiclass", f"{name} is text with {n:,} values"
-    is_whole = not dtype.startswith("Float") or _is_whole(train, name)
-    if is_whole and (metric in OF_CLASSES or (metric or "").endswith("@")) and n <= FEW_VALUES * 50:
+    scores_classes = metric in OF_CLASSES or (metric or "").endswith("@")
+    if scores_classes and n <= FEW_VALUES * 50 and _is_whole(train, name):
         return "multiclass", f"{name} has {n:,} values and {words} scores classes"
     if not dtype.startswith("Float") and n <= FEW_VALUES:
         return "multiclass", f"{name} is a whole number with {n} values; if they are an amount, write regression"

@@ -41,7 +41,9 @@ def definition_text(inferred: Inferred) -> str:
     lines.append(f"target = {one_or_list(answer.targets)}{_comment(answer.why_target)}")
     lines.append(f"metric = {_toml(task.metric)}{_comment(task.why_metric)}")
     if task.stands_for is not None:
-        lines.append(f"metric_of_platform = {_toml(task.stands_for)}  # said at every run, until you take this line out")
+        lines.append(
+            f"metric_of_platform = {_toml(task.stands_for)}  # said at every run, until you take this line out"
+        )
     if inferred.greater_is_better is not None:
         lines.append(f"greater_is_better = {_toml(inferred.greater_is_better)}")
     lines += [f"weight = {_toml(inferred.weight)}"] * bool(inferred.weight)

@@ -11,9 +11,9 @@ from typing import Any
 from workbench.cache import file_sha256, lock, read_json, sweep, write_json, write_text
 from workbench.competition import Manifest, read_manifest, read_options
 from workbench.errors import DamagedError, NotFoundError, near, storage_errors
+from workbench.inference import baseline_text, definition_text, infer
 from workbench.ingest.archives import unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
-from workbench.inference import baseline_text, definition_text, infer
 from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 

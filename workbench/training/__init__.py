@@ -1,7 +1,7 @@
 """LightGBM over folds and seeds: from columns, a target and folds to OOF and test predictions."""
 
 from workbench.training.lightgbm_folds import train
-from workbench.training.parameters import ModelSpec, model_spec
+from workbench.training.parameters import ModelSpec, model_spec, transform_for
 from workbench.training.records import FoldResult, Problem, TrainResult
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score
 from workbench.training.target import Target, TargetColumn, read_target
@@ -19,4 +19,5 @@ __all__ = [
     "oof_score",
     "read_target",
     "train",
+    "transform_for",
 ]

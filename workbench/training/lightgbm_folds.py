@@ -104,7 +104,7 @@ class _Trainer:
         self.index = index
         self.column: TargetColumn = problem.target.columns[index]
         self.spec = spec
-        self.metric_name = lightgbm_metric(problem.metric, self.column.task)
+        self.metric_name = lightgbm_metric(problem.metric, self.column.task, spec.transform)
         self.parameters = self._parameters()
         self._shared: lgb.Dataset | None = None
         self._encoded: dict[int, pl.DataFrame] = {}
@@ -118,7 +118,12 @@ class _Trainer:
 
     @property
     def label(self) -> Floats:
-        return self.column.values
+        """What is fitted: the target, transformed."""
+        return np.log1p(self.column.values) if self.spec.transform == "log1p" else self.column.values
+
+    def _back(self, fitted: Floats) -> Floats:
+        """Undo the transform."""
+        return np.expm1(fitted) if self.spec.transform == "log1p" else fitted
 
     def shared(self) -> lgb.Dataset:
         """Return the binned columns that do not depend on the fold, for all train rows."""
@@ -217,12 +222,12 @@ class _Trainer:
             np.asarray(booster.predict(chunk, num_iteration=rounds, **threads)).reshape(-1, self.column.width)
             for chunk in frame.iter_slices(PREDICT_ROWS)
         ]
-        return np.concatenate(chunks) if chunks else np.empty((0, self.column.width))
+        return self._back(np.concatenate(chunks)) if chunks else np.empty((0, self.column.width))
 
     def _own_metric(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
         metric = self.problem.metric
-        shaped = predictions if self.column.width > 1 else predictions.reshape(-1, 1)
-        truth = np.asarray(data.get_label())
+        shaped = self._back(predictions if self.column.width > 1 else predictions.reshape(-1, 1))
+        truth = self._back(np.asarray(data.get_label()))
         if self.column.task != "regression" or metric.needs == "label":
             truth = truth.astype(np.int64)
         value = metric(truth, as_metric_input(shaped, self.column, metric), data.get_weight())

@@ -10,8 +10,9 @@ from workbench.errors import ConfigError, near
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
+    from workbench.training.target import Target
 
-__all__ = ["ModelSpec", "lightgbm_metric", "model_spec"]
+__all__ = ["ModelSpec", "lightgbm_metric", "model_spec", "transform_for"]
 
 DEFAULT_ROUNDS = 1000
 DEFAULT_PATIENCE = 50
@@ -41,6 +42,10 @@ SAME_METRIC = {
     "average_precision": "average_precision",
 }
 
+TRANSFORMS = ("none", "log1p")
+# A model of the logarithm fits what these metrics measure: ratios.
+TRANSFORM_OF = {"rmsle": "log1p", "rmspe": "log1p"}
+
 OBJECTIVE_OF = {"mae": "regression_l1", "medae": "regression_l1", "wmae": "regression_l1", "mape": "mape"}
 
 
@@ -49,14 +54,16 @@ class ModelSpec:
     """A LightGBM model to train: all of its parameters, by their primary names.
 
     `parameters` holds neither seeds nor the number of rounds. `patience` is the early stopping, 0 for none.
+    `transform` is what the target goes through before training; predictions come back through its inverse.
     """
 
     parameters: dict[str, Any]
     rounds: int
     patience: int
+    transform: str = "none"
 
 
-def model_spec(given: dict[str, Any], *, where: str, threads: int | None = None) -> ModelSpec:
+def model_spec(given: dict[str, Any], *, where: str, threads: int | None = None, transform: str = "none") -> ModelSpec:
     """Check the ``[model]`` table of an experiment and complete it.
 
     Parameters
@@ -67,6 +74,8 @@ def model_spec(given: dict[str, Any], *, where: str, threads: int | None = None)
         The file that they come from, for messages.
     threads : int, optional
         None for as many as the process may use.
+    transform : str
+        As `transform_for` gives it.
 
     Raises
     ------
@@ -81,7 +90,7 @@ def model_spec(given: dict[str, Any], *, where: str, threads: int | None = None)
     fixed: dict[str, Any] = {"verbosity": -1, "deterministic": True, "num_threads": cores}
     if not named.get("force_row_wise"):
         fixed["force_col_wise"] = True
-    return ModelSpec(fixed | named, rounds, patience)
+    return ModelSpec(fixed | named, rounds, patience, transform)
 
 
 def _primary_names(given: dict[str, Any], where: str) -> dict[str, Any]:
@@ -118,11 +127,36 @@ def objective_for(task: str, metric: Metric) -> dict[str, Any]:
     return {"objective": OBJECTIVE_OF.get(name, "regression")}
 
 
-def lightgbm_metric(metric: Metric, task: str) -> str | None:
+def transform_for(asked: str | None, target: Target, metric: Metric, *, where: str) -> str:
+    """Return the target's transform: the one asked for, else the one that the metric rewards and the values allow.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown one, or one that the target's values do not allow.
+    """
+    regression = all(c.task == "regression" for c in target.columns)
+    lowest = min(float(c.values.min()) for c in target.columns)
+    if asked is None:
+        usual = TRANSFORM_OF.get(metric.name, "none")
+        return usual if regression and lowest > -1 else "none"
+    if asked not in TRANSFORMS:
+        raise ConfigError(
+            f"{where}: target_transform = {asked!r} is unknown", hint=near(asked, TRANSFORMS, what="transform")
+        )
+    if asked == "log1p" and not (regression and lowest > -1):
+        what = f"its lowest value is {lowest:g}" if regression else "it is a class"
+        raise ConfigError(f"{where}: target_transform = 'log1p' needs a target above -1, but {what}")
+    return asked
+
+
+def lightgbm_metric(metric: Metric, task: str, transform: str = "none") -> str | None:
     """Return LightGBM's name of the metric to stop by, or None where ours is to be called.
 
     Labels and rankings are steps, useless to stop by; there the log loss stands in.
     """
+    if transform == "log1p":
+        return "rmse" if metric.name == "rmsle" else None
     if metric.needs in ("label", "ranked") and task != "regression":
         return "multi_logloss" if task == "multiclass" else "binary_logloss"
     if task == "multiclass" and metric.name in ("logloss", "mlogloss"):
