@@ -194,7 +194,7 @@ class TestFetch:
         definition = made.open.definition.definition
         assert (definition.task, definition.metric, definition.id_columns) == ("binary", "auc", ("id",))
         assert (definition.cv.scheme, definition.cv.column) == ("time", "day")
-        assert made.open.experiments[1].features == ("rows",)
+        assert made.open.experiments[1].features == ("auto",)
 
     def test_what_is_there_stays(self, small) -> None:
         made = small()
@@ -219,7 +219,10 @@ class TestFetch:
         source = tmp_path / "named.csv"
         make_frame(400).with_columns(name=pl.format("person {}", "id")).write_csv(source)
         made = small(train=source)
-        assert made.open.experiments[1].drop == ("name",)
+        made.open.run(1)
+        columns = set(made.open.result(1).importance["column"])
+        assert "name" not in columns
+        assert {"name_part2"} <= columns  # the number in it
 
     def test_an_unknown_competition_is_explained(self, small) -> None:
         made = small()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,13 @@ import polars as pl
 import pytest
 
 from tests.test_run import ALL, QUICK, quick
-from workbench.errors import NotFoundError, PlatformError, SubmissionError
+from workbench import library
+from workbench.errors import NotFoundError, PlatformError, SubmissionError, UnansweredError
 from workbench.ledger import Ledger
 from workbench.platforms import PlatformSubmission
 from workbench.rehearsal import Rehearsal
-from workbench.submission import prepare, send, sync
+from workbench.review import as_text
+from workbench.submission import prepare, send, sync, wait_for_score
 from workbench.submission.findings import file_findings
 
 
@@ -146,16 +149,19 @@ class Broken:
 
     name = "rehearsal"
 
-    def __init__(self, real: Rehearsal, *, arrives: bool, listed: bool = True) -> None:
-        self.real, self.arrives, self.listed = real, arrives, listed
+    def __init__(
+        self, real: Rehearsal, *, arrives: bool, listed_after_s: float = 0, listing_delay_s: float = 0
+    ) -> None:
+        self.real, self.arrives, self.listing_delay_s = real, arrives, listing_delay_s
+        self.listed_at = time.monotonic() + listed_after_s
 
     def submit(self, slug: str, file: Path, message: str) -> str:
         if self.arrives:
             self.real.submit(slug, file, message)
-        raise ConnectionResetError("the line was cut")
+        raise UnansweredError("the line was cut")
 
     def submissions(self, slug: str) -> list[PlatformSubmission]:
-        return self.real.submissions(slug) if self.listed else []
+        return self.real.submissions(slug) if time.monotonic() > self.listed_at else []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
@@ -196,26 +202,121 @@ class TestSending:
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.definition
             prepared = prepare(made.workspace, competition, 1, real, ledger)
-            with pytest.raises(ConnectionResetError):
+            with pytest.raises(UnansweredError):
                 send(made.workspace, competition, prepared, Broken(real, arrives=arrives), ledger)
             assert [s.status for s in ledger.submissions("small")] == ["sending"]
-            changed = sync(made.workspace, competition, real, ledger)
-        assert [s.status for s in changed] == (["complete"] if arrives else [])
-        assert len(real.submissions("small")) == arrives
+            (changed,) = sync(made.workspace, competition, real, ledger)
+            assert changed.status == ("complete" if arrives else "error")
+            assert ("did not arrive" in (changed.error or "")) != arrives
+            assert len(real.submissions("small")) == arrives
+            # What did not arrive may be sent; what did is not, until somebody asks for it again.
+            prepared = prepare(made.workspace, competition, 1, real, ledger)
+            assert codes(prepared.findings) == ({("warning", "same_bytes")} if arrives else set())
+            assert send(made.workspace, competition, prepared, real, ledger).status == "complete"
 
-    def test_what_may_have_arrived_is_not_sent_again(self, small) -> None:
+    @pytest.mark.parametrize("arrives", [True, False])
+    def test_the_next_call_settles_first(self, small, arrives: bool) -> None:
+        """The list is behind: the next call waits for it, and sends only what did not arrive."""
+        made = small()
+        quick(made)
+        real = Rehearsal(made.workspace.root)
+        said: list[str] = []
+        with Ledger.open(made.workspace.ledger) as ledger:
+            competition = made.open.definition
+            prepared = prepare(made.workspace, competition, 1, real, ledger)
+            with pytest.raises(UnansweredError):
+                send(made.workspace, competition, prepared, Broken(real, arrives=arrives), ledger)
+            late = Broken(real, arrives=True, listed_after_s=0.6, listing_delay_s=1.5)
+            late.submit = real.submit  # type: ignore[method-assign]
+            started = time.monotonic()
+            sent = send(made.workspace, competition, prepared, late, ledger, report=said.append)
+            took = time.monotonic() - started
+            assert sent.status == "complete"
+            assert len(real.submissions("small")) == 1
+            assert len(ledger.submissions("small")) == 1 + (not arrives)
+            assert took >= (0.5 if arrives else 1.0)
+            assert "cut off" in said[0]
+
+    def test_a_list_that_fails_after_the_sending_is_no_failure_of_it(self, small) -> None:
         made = small()
         quick(made)
         real = Rehearsal(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.definition
             prepared = prepare(made.workspace, competition, 1, real, ledger)
-            with pytest.raises(ConnectionResetError):
-                send(made.workspace, competition, prepared, Broken(real, arrives=True), ledger)
-            late = Broken(real, arrives=True, listed=False)
-            with pytest.raises(SubmissionError, match="may have arrived"):
-                send(made.workspace, competition, prepared, late, ledger)
-        assert len(real.submissions("small")) == 1
+            mute = Broken(real, arrives=True)
+            mute.submit = real.submit  # type: ignore[method-assign]
+            answers = iter([real.submissions("small")])
+
+            def once(_slug: str) -> list[PlatformSubmission]:
+                for answer in answers:
+                    return answer
+                raise PlatformError("no answer")
+
+            mute.submissions = once  # type: ignore[method-assign]
+            sent = send(made.workspace, competition, prepared, mute, ledger)
+            assert (sent.status, sent.public_score) == ("pending", None)
+            (synced,) = sync(made.workspace, competition, real, ledger)
+            assert (synced.submission_id, synced.status) == (sent.submission_id, "complete")
+
+    def test_the_score_is_waited_for(self, small, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = small()
+        quick(made)
+        monkeypatch.setattr("workbench.submission.follow.FIRST_LOOK_S", 0.01)
+        real = Rehearsal(made.workspace.root)
+        with Ledger.open(made.workspace.ledger) as ledger:
+            competition = made.open.definition
+            sent = send(
+                made.workspace, competition, prepare(made.workspace, competition, 1, real, ledger), real, ledger
+            )
+            pending = replace(sent, status="pending", public_score=None, private_score=None)
+            queue = Broken(real, arrives=True)
+            answers: list[Any] = ["pending", PlatformError("busy"), "pending", "complete"]
+
+            def next_answer(slug: str) -> list[PlatformSubmission]:
+                answer = answers.pop(0)
+                if isinstance(answer, Exception):
+                    raise answer
+                scores = {} if answer == "complete" else {"public_score": None, "private_score": None}
+                return [replace(s, status=answer, **scores) for s in real.submissions(slug)]
+
+            queue.submissions = next_answer  # type: ignore[method-assign]
+            said: list[str] = []
+            found = wait_for_score(made.workspace, competition, pending, queue, ledger, report=said.append)
+            assert (found.status, found.public_score) == ("complete", sent.public_score)
+            assert (answers, len(said)) == ([], 3)
+            answers += ["pending"] * 1000
+            still = wait_for_score(made.workspace, competition, pending, queue, ledger, limit_s=0.2)
+            assert still.status == "pending"
+
+    def test_what_was_sent_elsewhere_is_shown_as_that(self, small, tmp_path: Path) -> None:
+        made = small()
+        run = quick(made)
+        real = Rehearsal(made.workspace.root)
+        real.submit("small", run.submission, "by hand, through the page")
+        mine = made.open.send(made.open.prepare(1))
+        other = tmp_path / "blend.csv"
+        other.write_bytes(run.submission.read_bytes())
+        real.submit("small", other, "7 a team mate's | CV 0.81 | wb:0123456789")
+        made.open.sync()
+        assert made.open.sync() == []
+        submissions = {s.ref: s for s in made.open.submissions()}
+        assert len(submissions) == len(real.submissions("small")) == 3
+        elsewhere = [s for s in submissions.values() if s.ref != mine.ref]
+        assert [s.run_id for s in elsewhere] == ["", ""]
+        assert {s.cv_mean for s in elsewhere} == {None, 0.81}
+        assert all(s.public_score == mine.public_score for s in elsewhere)
+        rows = made.open.table()
+        assert [(r.run.kind, r.public_score) for r in rows if r.run.kind == "elsewhere"] == [
+            ("elsewhere", mine.public_score)
+        ] * 2
+        assert "by hand, through the page" in as_text(rows)
+        with pytest.raises(NotFoundError):
+            made.open.result(0)
+        before = made.open.submissions()
+        made.workspace.ledger.unlink()
+        library.rebuild_ledger(made.workspace)
+        assert made.open.submissions() == before
 
     def test_scores_that_came_later_are_brought(self, small) -> None:
         deadline = datetime(2099, 1, 1, tzinfo=UTC)

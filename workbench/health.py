@@ -24,6 +24,7 @@ def look(workspace: Workspace | None) -> list[dict[str, Any]]:
         _memory(),
         _check("cores", True, f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
     ]
+    checks.append(_login())
     if workspace is None:
         return [*checks, _check("workspace", False, "none here or above: `wb init DIR` makes one, or set WB_WORKSPACE")]
     checks += [_check("workspace", True, str(workspace.root)), _disk(workspace.root), _writable(workspace.root)]
@@ -40,6 +41,13 @@ def _versions() -> dict[str, Any]:
 
     found = versions() | {"system": f"{platform.system()} {platform.machine()}"}
     return _check("versions", "unknown" not in found.values(), ", ".join(f"{k} {v}" for k, v in found.items()))
+
+
+def _login() -> dict[str, Any]:
+    from workbench.kaggle_platform import Kaggle
+
+    state = Kaggle().login()
+    return _check("kaggle login", state.ok, state.detail)
 
 
 def _memory() -> dict[str, Any]:

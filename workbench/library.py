@@ -248,7 +248,7 @@ class OpenCompetition:
     def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
         """Return every run with its change against its base and its submissions; see `workbench.review`."""
         from workbench.ledger import Ledger
-        from workbench.review import select, summarise
+        from workbench.review import from_elsewhere, select, summarise
 
         with Ledger.open(self.workspace.ledger) as ledger:
             runs = ledger.runs(self.slug)
@@ -257,7 +257,15 @@ class OpenCompetition:
 
                 reconcile(self.workspace, ledger, self.slug)
                 runs = ledger.runs(self.slug)
-            return select(summarise(runs, ledger.submissions(self.slug)), filters=filters, sort=sort)
+            submissions = ledger.submissions(self.slug)
+        rows = summarise(runs, submissions)
+        # Only where there are any: the metric's direction needs the definition, which most calls don't read.
+        elsewhere = [s for s in submissions if not s.run_id]
+        if elsewhere:
+            metric = self.definition.metric
+            better = metric.greater_is_better
+            rows += [from_elsewhere(s, metric.name, greater_is_better=better) for s in elsewhere]
+        return select(rows, filters=filters, sort=sort)
 
     def not_run(self, rows: Sequence[Row]) -> list[int]:
         """Return the experiments that have a file and none of the runs in `rows`, which `table` gave."""
@@ -293,7 +301,9 @@ class OpenCompetition:
         with Ledger.open(self.workspace.ledger) as ledger:
             return prepare(self.workspace, self.definition, number, self._platform(), ledger, run_id=run_id)
 
-    def send(self, prepared: Prepared, *, message: str = "") -> SubmissionRecord:
+    def send(
+        self, prepared: Prepared, *, message: str = "", report: Callable[[str], None] = lambda _: None
+    ) -> SubmissionRecord:
         """Send what `prepare` returned, once; warnings count as answered.
 
         Raises
@@ -307,10 +317,31 @@ class OpenCompetition:
         from workbench.submission import send
 
         with Ledger.open(self.workspace.ledger) as ledger:
-            return send(self.workspace, self.definition, prepared, self._platform(), ledger, message=message)
+            return send(
+                self.workspace, self.definition, prepared, self._platform(), ledger, message=message, report=report
+            )
+
+    def wait_for_score(
+        self, record: SubmissionRecord, *, limit_s: float = 3600.0, report: Callable[[str], None] = lambda _: None
+    ) -> SubmissionRecord:
+        """Ask for the score of what `send` returned until it comes, or the time is over."""
+        from workbench.ledger import Ledger
+        from workbench.submission import wait_for_score
+
+        with Ledger.open(self.workspace.ledger) as ledger:
+            return wait_for_score(
+                self.workspace, self.definition, record, self._platform(), ledger, limit_s=limit_s, report=report
+            )
+
+    def submissions(self) -> list[SubmissionRecord]:
+        """Return all submissions that the log has, oldest first; `sync` brings news and what was sent elsewhere."""
+        from workbench.ledger import Ledger
+
+        with Ledger.open(self.workspace.ledger) as ledger:
+            return ledger.submissions(self.slug)
 
     def sync(self) -> list[SubmissionRecord]:
-        """Ask the platform for scores that came later; return the submissions that changed."""
+        """Ask the platform for scores that came later and for what was sent elsewhere; return what changed."""
         from workbench.ledger import Ledger
         from workbench.submission import sync
 

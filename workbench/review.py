@@ -13,7 +13,7 @@ from typing import Any
 from workbench.errors import ConfigError, near
 from workbench.ledger import RunRecord, SubmissionRecord
 
-__all__ = ["Change", "Row", "as_csv", "as_dicts", "as_text", "change_against", "select", "summarise"]
+__all__ = ["Change", "Row", "as_csv", "as_dicts", "as_text", "change_against", "from_elsewhere", "select", "summarise"]
 
 # Student's t, 97.5 % quantile for 1 to 30 degrees of freedom, then its limit with the first term of its expansion.
 _T975: tuple[float, ...] = (
@@ -126,6 +126,44 @@ def _paired(run: RunRecord, base: RunRecord) -> tuple[Sequence[float], Sequence[
 def _seed_means(run: RunRecord, seeds: Sequence[int]) -> list[float]:
     rows = [run.seed_scores[run.seeds.index(s)] for s in seeds]
     return [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
+
+
+ELSEWHERE = "elsewhere"
+
+
+def from_elsewhere(submission: SubmissionRecord, metric: str, *, greater_is_better: bool) -> Row:
+    """Return the line of a submission that no run here made: sent through the web page, or by a team mate."""
+    run = RunRecord(
+        run_id=submission.submission_id,
+        competition=submission.competition,
+        exp=0,
+        title=submission.message,
+        kind=ELSEWHERE,
+        base=None,
+        status=ELSEWHERE,
+        key="",
+        metric=metric,
+        greater_is_better=greater_is_better,
+        cv_mean=submission.cv_mean,
+        cv_std=None,
+        cv_folds=None,
+        oof_score=None,
+        fold_scores=(),
+        seed_scores=(),
+        seeds=(),
+        folds_hash="",
+        n_features=None,
+        seconds=None,
+        peak_rss_mb=None,
+        created_at=submission.created_at,
+        finished_at=None,
+        git_commit=None,
+        sample=None,
+        changes=(),
+        error=submission.error,
+        folder="",
+    )
+    return Row(run, None, (submission,), latest=True)
 
 
 def summarise(runs: Sequence[RunRecord], submissions: Sequence[SubmissionRecord]) -> list[Row]:
@@ -246,7 +284,7 @@ def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def _as_dict(row: Row) -> dict[str, Any]:
     run, change = row.run, row.change
     return {
-        "exp": run.exp,
+        "exp": None if run.kind == ELSEWHERE else run.exp,
         "run_id": run.run_id,
         "title": run.title,
         "kind": run.kind,
@@ -369,7 +407,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     interval = "" if change is None or change.low is None else f"{change.low:+.5f} {change.high:+.5f}"
     mark = "" if change is None or change.low is None else (" *" if change.clear else " ~")
     return (
-        str(run.exp),
+        "" if run.kind == ELSEWHERE else str(run.exp),
         title,
         ", ".join(run.changes),
         _number(run.cv_mean),

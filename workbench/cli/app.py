@@ -27,6 +27,7 @@ COMMANDS = {
     "table": ("table", "Show every experiment: CV, change, cost, scores."),
     "show": ("table", "Show one experiment's run in full."),
     "submit": ("submissions", "Check a run, send it once, log it."),
+    "submissions": ("submissions", "List all submissions: CV, public and private score."),
     "sync": ("submissions", "Bring in scores that came later."),
     "rehearse": ("data", "Host a competition of your own, to practise on."),
     "ledger": ("workspace", "Rebuild the ledger from the run folders."),

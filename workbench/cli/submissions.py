@@ -1,4 +1,4 @@
-"""`wb submit` and `wb sync`."""
+"""`wb submit`, `wb submissions` and `wb sync`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.table import print_rows
-from workbench.errors import SubmissionError
+from workbench.errors import PlatformError, SubmissionError
 
 if TYPE_CHECKING:
     from workbench.ledger import SubmissionRecord
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 @click.option("--message", "-m", default="", help="By default number, title and CV.")
 @click.option("--yes", "-y", is_flag=True, help="Answer the warnings with yes.")
 @click.option("--dry-run", is_flag=True, help="Show the findings and send nothing.")
+@click.option("--wait", is_flag=True, help="Wait for the score, for an hour at most.")
 @competition_option
 @shared_options
 def submit_command(
-    number: int, run_id: str, message: str, yes: bool, dry_run: bool, slug: str | None, as_json: bool
+    number: int, run_id: str, message: str, yes: bool, dry_run: bool, wait: bool, slug: str | None, as_json: bool
 ) -> int:
     """Show a run and all that speaks against sending it; then send it once, and log it before and after.
 
@@ -48,13 +49,23 @@ def submit_command(
             echo_json(_findings_json(prepared))
         return 0
     _ask(prepared, yes=yes, as_json=as_json)
-    record = competition.send(prepared, message=message)
-    remaining = competition.limits().remaining_today
+    record = competition.send(prepared, message=message, report=note)
+    if wait:
+        record = competition.wait_for_score(record, report=note)
+    remaining = _remaining(competition)
     if as_json:
         echo_json(_json(record, remaining))
     else:
         _print_sent(competition, record, remaining)
     return 0 if record.status != "error" else 1
+
+
+def _remaining(competition: library.OpenCompetition) -> int | None:
+    try:
+        remaining: int | None = competition.limits().remaining_today
+    except PlatformError:
+        return None  # it is sent: that the limits can't be read now is no failure of that
+    return remaining
 
 
 def _ask(prepared: Prepared, *, yes: bool, as_json: bool) -> None:
@@ -98,25 +109,60 @@ def _print_sent(competition: library.OpenCompetition, record: SubmissionRecord, 
     private = "" if record.private_score is None else f", private {record.private_score:.5f}"
     cv = "" if record.cv_mean is None else f" (CV {record.cv_mean:.5f})"
     click.echo(f"sent as {record.ref}: public {record.public_score:.5f}{private}{cv}{left}")
-    board = competition.leaderboard()
+    try:
+        board = competition.leaderboard()
+    except PlatformError as exc:
+        note(f"the leaderboard can't be read: {exc.message}")
+        return
     for name, standing in (("public", board.public), ("private", board.private)):
         if standing is not None:
             medal = f", {standing.medal} medal" if standing.medal else ""
             click.echo(f"{name} rank {standing.rank} of {standing.teams} (top {standing.percentile:.1f} %){medal}")
 
 
+@click.command("submissions")
+@click.option("--offline", is_flag=True, help="What the log has, without asking the platform.")
+@competition_option
+@shared_options
+def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
+    """List all submissions, oldest first: CV beside public and private score; those sent elsewhere too."""
+    competition = library.competition(slug)
+    if not offline:
+        try:
+            competition.sync()
+        except PlatformError as exc:
+            note(f"not asked for news: {exc.message}")
+    found = competition.submissions()
+    if as_json:
+        echo_json([_json(s, None) | {"sent_at": _when(s), "message": s.message} for s in found])
+        return
+    if not found:
+        click.echo(f"no submission to {competition.slug!r} yet: wb submit --exp N")
+        return
+    click.echo(f"{'sent (UTC)':<18}{'exp':>4}  {'status':<10}{'CV':>11}{'public':>11}{'private':>11}  what")
+    for s in found:
+        scores = "".join(f"{'' if v is None else f'{v:.5f}':>11}" for v in (s.cv_mean, s.public_score, s.private_score))
+        what = s.message.partition(" | CV ")[0].partition(" | wb:")[0] if s.run_id else f"[elsewhere] {s.message}"
+        error = f"  {s.error}" if s.error else ""
+        when, exp = _when(s)[:16].replace("T", " "), s.exp if s.run_id else ""
+        click.echo(f"{when:<18}{exp:>4}  {s.status:<10}{scores}  {what}{error}")
+
+
+def _when(s: SubmissionRecord) -> str:
+    return (s.sent_at or s.created_at).isoformat()
+
+
 @click.command("sync")
 @competition_option
 @shared_options
 def sync_command(slug: str | None, as_json: bool) -> None:
-    """Ask the platform for scores that came later, and log them."""
+    """Ask the platform for scores that came later, and for what was sent elsewhere; log them."""
     changed = library.competition(slug).sync()
     if as_json:
         echo_json([_json(s, None) for s in changed])
         return
     for s in changed:
-        click.echo(
-            f"exp {s.exp}  {s.status}  public {s.public_score}  private {s.private_score}  {s.error or ''}".rstrip()
-        )
+        what = f"exp {s.exp}" if s.run_id else f"[elsewhere] {s.message}"
+        click.echo(f"{what}  {s.status}  public {s.public_score}  private {s.private_score}  {s.error or ''}".rstrip())
     if not changed:
         click.echo("nothing new")

@@ -110,7 +110,7 @@ def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
 def show_command(number: int, slug: str | None, as_json: bool) -> None:
     """Show one experiment's run in full: folds, seeds, change, importances, files, submissions."""
     competition = library.competition(slug)
-    rows = [r for r in competition.table() if r.run.exp == number and r.latest]
+    rows = [r for r in competition.table() if r.run.exp == number and r.latest and r.run.folder]
     if not rows:
         raise NotFoundError(
             f"experiment {number} of {competition.slug!r} was never run", hint=f"`wb run --exp {number}` runs it"

@@ -26,6 +26,9 @@ __all__ = ["auto_features"]
 MANY = 10
 """With up to so many values, how often one occurs says no more than the value itself."""
 
+MANY_NUMBERS = 50
+"""The same for whole numbers, whose order already tells the frequent from the rare where they are few."""
+
 MAX_CATEGORIES = 1000
 RARE = "(rare)"
 SEPARATORS = ("/", "-", "_", "|", ":", ".", " ")
@@ -134,7 +137,7 @@ def _add(plan: _Plan, rows: pl.LazyFrame, column: str, dtype: pl.DataType, n_tra
 
 def _add_number_counts(plan: _Plan, rows: pl.LazyFrame, column: str) -> None:
     n_rows, n_values = rows.select(pl.len(), pl.col(column).n_unique().alias("n")).collect(engine="streaming").row(0)
-    if MANY < n_values <= n_rows / 2:
+    if MANY_NUMBERS < n_values <= n_rows / 2:
         plan.counts[column] = _counts(rows, column)
 
 

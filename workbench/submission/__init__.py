@@ -1,6 +1,8 @@
 """A submission: findings, sent once, logged before and after, followed up."""
 
 from workbench.submission.findings import Finding
-from workbench.submission.send import Prepared, latest_run, load_sidecars, prepare, send, sync
+from workbench.submission.follow import sync, wait_for_score
+from workbench.submission.log import load_sidecars
+from workbench.submission.send import Prepared, latest_run, prepare, send
 
-__all__ = ["Finding", "Prepared", "latest_run", "load_sidecars", "prepare", "send", "sync"]
+__all__ = ["Finding", "Prepared", "latest_run", "load_sidecars", "prepare", "send", "sync", "wait_for_score"]

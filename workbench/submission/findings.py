@@ -74,7 +74,10 @@ def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRec
 def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits) -> list[Finding]:
     """Find what the platform has against it: closed, limit used up."""
     found = []
-    if not facts.accepts_submissions:
+    if facts.kind == "notebook":
+        where = f": {facts.url}" if facts.url else ""
+        found.append(_error("notebook_only", f"the competition takes notebooks only, submitted on its page{where}"))
+    elif not facts.accepts_submissions:
         since = f" since {facts.deadline:%Y-%m-%d %H:%M} UTC" if facts.deadline else ""
         found.append(_error("closed", f"the competition takes no submissions{since}"))
     elif facts.deadline and facts.deadline < datetime.now(UTC):

@@ -1,20 +1,27 @@
-"""Prepare, send once, log before and after, follow up."""
+"""Prepare, send once, log before and after."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from workbench.cache import atomic, file_sha256, lock, read_json, write_json
+from workbench.cache import atomic, file_sha256, lock
 from workbench.competition import Competition
-from workbench.errors import DamagedError, NotFoundError, PlatformError, SubmissionError, WorkbenchError
+from workbench.errors import (
+    DamagedError,
+    NotFoundError,
+    PlatformError,
+    SubmissionError,
+    UnansweredError,
+    WorkbenchError,
+)
 from workbench.experiment import check_files, read_run
-from workbench.ledger import Ledger, RunRecord, SubmissionEvent, SubmissionRecord
-from workbench.platforms import Platform, PlatformSubmission
+from workbench.ledger import Ledger, RunRecord, SubmissionRecord
+from workbench.platforms import Platform
 from workbench.submission.findings import (
     Finding,
     describe,
@@ -23,12 +30,11 @@ from workbench.submission.findings import (
     platform_findings,
     run_findings,
 )
+from workbench.submission.follow import Report, followed_up, settle, sync
+from workbench.submission.log import Log
 from workbench.workspace import Workspace
 
-__all__ = ["Prepared", "latest_run", "load_sidecars", "prepare", "send", "sync"]
-
-OPEN = ("sending", "pending", "unknown")
-"""The states in which the platform may have news."""
+__all__ = ["Prepared", "latest_run", "prepare", "send"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def latest_run(ledger: Ledger, slug: str, exp: int) -> RunRecord:
 def prepare(
     workspace: Workspace, competition: Competition, exp: int, platform: Platform, ledger: Ledger, *, run_id: str = ""
 ) -> Prepared:
-    """Look at a run with a view to sending it; nothing is changed.
+    """Look at a run with a view to sending it; nothing is changed but what an earlier call left open.
 
     Parameters
     ----------
@@ -89,6 +95,7 @@ def prepare(
     record = ledger.run(run_id) if run_id else latest_run(ledger, competition.slug, exp)
     if record is None:
         raise NotFoundError(f"no run {run_id!r}", hint="`wb table --all` lists them")
+    _look_at_unsettled(workspace, competition, platform, ledger)
     findings = run_findings(record)
     file, sha256 = workspace.root / record.folder / "submission.csv", ""
     if not findings:
@@ -107,6 +114,13 @@ def prepare(
     return Prepared(record, file, sha256, tuple(findings), remaining)
 
 
+def _look_at_unsettled(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger) -> None:
+    if any(s.status == "sending" for s in ledger.submissions(competition.slug)):
+        # What can't be found out now is found out before anything is sent.
+        with contextlib.suppress(PlatformError, NotFoundError):
+            sync(workspace, competition, platform, ledger)
+
+
 def send(
     workspace: Workspace,
     competition: Competition,
@@ -115,16 +129,22 @@ def send(
     ledger: Ledger,
     *,
     message: str = "",
+    report: Report = lambda _: None,
 ) -> SubmissionRecord:
     """Send a prepared submission, once, and log it before and after.
 
     The file is copied to ``submissions/<slug>/`` first: the copy is what is sent. If the process dies while sending,
-    the log has the state "sending"; `sync` finds out from the platform whether it arrived.
+    or the answer is lost, the log has the state "sending"; the next call, or `sync`, finds out from the platform
+    whether it arrived. Where it did, the next call returns that and sends nothing.
 
     Raises
     ------
     SubmissionError
-        When there are errors among the findings, or an earlier submission of the run may still be under way.
+        When there are errors among the findings.
+    BusyError
+        When another process is sending to the competition.
+    UnansweredError
+        When it is not known whether it arrived.
     PlatformError
         When the platform refuses; that is logged too.
     """
@@ -134,8 +154,11 @@ def send(
         )
     slug = competition.slug
     with lock(workspace.submissions / slug / ".send.lock", f"submitting to {slug!r}"):
-        sync(workspace, competition, platform, ledger)
-        _refuse_unsettled(prepared, ledger.submissions(slug))
+        before = _sent(ledger, prepared)
+        settle(workspace, competition, platform, ledger, prepared.record.run_id, report)
+        arrived = _arrived(before, _sent(ledger, prepared))
+        if arrived is not None:
+            return arrived
         record = _prepared_record(workspace, competition, prepared, message)
         copy = workspace.root / record.file
         if not copy.exists() or file_sha256(copy) != prepared.sha256:
@@ -143,27 +166,37 @@ def send(
                 shutil.copyfile(prepared.file, temporary)
         if file_sha256(copy) != prepared.sha256:
             raise DamagedError(f"{prepared.file} changed while it was being copied", hint="run `wb submit` again")
-        log = _Log(workspace, ledger)
+        log = Log(workspace, ledger)
         log.put(record, "about to send")
         record = replace(record, status="sending", sent_at=datetime.now(UTC))
         log.put(record, "sending")
         try:
             ref = platform.submit(slug, copy, record.message)
+        except UnansweredError as exc:
+            log.put(record, exc.message)  # still "sending": only the platform's list can tell
+            raise
         except WorkbenchError as exc:
             log.put(replace(record, status="error", error=exc.message), exc.message)
             raise
         record = replace(record, status="pending", ref=ref)
         log.put(record, "accepted")
-        return _followed_up(record, platform.submissions(slug), log)
+        try:
+            return followed_up(record, platform.submissions(slug), log)
+        except PlatformError:
+            return record  # it was taken; its score can come later
 
 
-def _refuse_unsettled(prepared: Prepared, earlier: list[SubmissionRecord]) -> None:
-    unsettled = [s for s in earlier if s.run_id == prepared.record.run_id and s.status == "sending"]
-    if unsettled:
-        raise SubmissionError(
-            f"an earlier submission of run {prepared.record.run_id} may have arrived, though it is not listed yet",
-            hint="`wb sync` asks again",
-        )
+def _sent(ledger: Ledger, prepared: Prepared) -> dict[str, SubmissionRecord]:
+    earlier = ledger.submissions(prepared.record.competition)
+    return {s.submission_id: s for s in earlier if s.run_id == prepared.record.run_id}
+
+
+def _arrived(before: dict[str, SubmissionRecord], now: dict[str, SubmissionRecord]) -> SubmissionRecord | None:
+    """Return the submission of a call that was cut off, where it turns out to have arrived."""
+    for key, record in now.items():
+        if key in before and before[key].status == "sending" and record.status in ("pending", "complete"):
+            return record
+    return None
 
 
 def _prepared_record(
@@ -192,87 +225,3 @@ def _prepared_record(
         private_score=None,
         error=None,
     )
-
-
-def sync(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger) -> list[SubmissionRecord]:
-    """Ask the platform for news of all submissions that it may have some of; log and return what changed.
-
-    Raises
-    ------
-    PlatformError
-        When it can't be reached.
-    """
-    slug = competition.slug
-    known = ledger.submissions(slug)
-    waiting = [s for s in known if s.status in OPEN or (s.status == "complete" and s.private_score is None)]
-    if not waiting:
-        return []
-    theirs = platform.submissions(slug)
-    log = _Log(workspace, ledger)
-    updated = [_followed_up(record, theirs, log) for record in waiting]
-    return [new for old, new in zip(waiting, updated, strict=True) if new != old]
-
-
-def _followed_up(record: SubmissionRecord, theirs: list[PlatformSubmission], log: _Log) -> SubmissionRecord:
-    mine = [t for t in theirs if t.ref == record.ref or f"wb:{record.submission_id}" in t.message]
-    if not mine:
-        return record
-    found = mine[0]
-    updated = replace(
-        record,
-        ref=found.ref,
-        status=found.status,
-        public_score=found.public_score,
-        private_score=found.private_score,
-        error=found.error,
-    )
-    if updated != record:
-        log.put(updated, found.error or "the platform's word")
-    return updated
-
-
-class _Log:
-    """Writes a submission to the file beside what was sent, then to the ledger: either can be rebuilt or read alone."""
-
-    def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
-        self.workspace = workspace
-        self.ledger = ledger
-
-    def put(self, record: SubmissionRecord, detail: str) -> None:
-        path = _sidecar(self.workspace, record)
-        events = read_json(path)["events"] if path.exists() else []
-        event = SubmissionEvent(
-            submission_id=record.submission_id,
-            at=datetime.now(UTC),
-            status=record.status,
-            public_score=record.public_score,
-            private_score=record.private_score,
-            detail=detail,
-        )
-        write_json(path, {"record": record.to_dict(), "events": [*events, event.to_dict()]})
-        self.ledger.put_submission(record, detail)
-
-
-def _sidecar(workspace: Workspace, record: SubmissionRecord) -> Path:
-    return (workspace.root / record.file).with_suffix(f".{record.submission_id}.json")
-
-
-def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[SubmissionEvent], list[str]]:
-    """Read the records of all submissions from the files beside what was sent, for `wb ledger rebuild`.
-
-    Returns
-    -------
-    records, events, problems
-        `problems` has a line per file that could not be read.
-    """
-    records: list[SubmissionRecord] = []
-    events: list[SubmissionEvent] = []
-    problems: list[str] = []
-    for path in sorted(workspace.submissions.glob("*/*.json")):
-        try:
-            data: dict[str, Any] = read_json(path)
-            records.append(SubmissionRecord.from_dict(data["record"]))
-            events += [SubmissionEvent.from_dict(e) for e in data["events"]]
-        except (DamagedError, KeyError, TypeError) as exc:
-            problems.append(f"{path}: {exc}")
-    return records, events, problems

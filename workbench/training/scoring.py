@@ -28,6 +28,9 @@ def as_metric_input(predictions: Floats, column: TargetColumn, metric: Metric) -
         if column.task == "regression":
             # Labels that are numbers (quadratic kappa on grades): the nearest one that occurs.
             return np.clip(np.rint(predictions[:, 0]), column.values.min(), column.values.max()).astype(np.int64)
+        if metric.name == "qwk" and column.width > 1:
+            # The cost is the squared distance of the grades, which the mean grade makes least, not the likeliest.
+            return np.rint(predictions @ np.arange(column.width)).astype(np.int64)
         return predictions.argmax(axis=1) if column.width > 1 else (predictions[:, 0] >= 0.5).astype(np.int64)
     return predictions if column.width > 1 else predictions[:, 0]
 
