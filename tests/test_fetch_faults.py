@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
+import multiprocessing.context
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,42 +44,9 @@ QUICK = {
     "backoff_max_s": 0.05,
     "retry_after_max_s": 2,
 }
-# The command itself, with less patience than it has for people, and where a test asks for it: another address of the
-# API, a limit on the size of files, or a death before the n-th change to a path that matches.
-COMMAND = """
-import json, os, re, resource, signal, sys
+PRELOADED = ["kagglesdk.kaggle_client", "bleach", "tqdm", "google.protobuf.field_mask_pb2", "numpy", "workbench.ingest"]
 
-from workbench.kaggle_platform import Kaggle, Patience
 
-given = json.loads(os.environ["FAULTS"])
-Kaggle.__init__.__defaults__ = (None, Patience(**given["patience"]))
-if given["endpoint"]:
-    from kagglesdk import kaggle_env
-    kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = given["endpoint"]
-if given["file_limit"]:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (given["file_limit"], given["file_limit"]))
-if given["die"]:
-    left = given["die"][1]
-
-    def watch(event, arguments):
-        global left
-        writes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate") or (
-            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        )
-        if writes and any(re.search(given["die"][0], f"{event} {a}") for a in map(path, arguments[:2])):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def path(argument):
-        return os.fspath(argument) if isinstance(argument, os.PathLike) else argument
-
-    sys.addaudithook(watch)
-
-from workbench.cli import main
-
-main()
-"""
 BASIC = base64.b64encode(f"{USER}:{KEY}".encode()).decode()
 
 
@@ -101,6 +70,103 @@ FILES = {
 NEW_TRAIN = table(range(9000), target=True, shift=1)
 
 
+# --------------------------------------------------------------------------------------------------------- the command
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How the command is run: with less patience than it has for people, and where a test asks for it with another
+    address of the API, a limit on the size of files, or a death before the n-th change to a path that matches.
+    """
+
+    patience: dict[str, Any]
+    endpoint: str = ""
+    file_limit: int = 0
+    die: tuple[str, int] | None = None
+
+
+def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: Path, err: Path, c: Conditions) -> None:
+    """Run `wb` in this process, which must be a fresh one."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    from workbench.cli import main
+    from workbench.kaggle_platform import Kaggle, Patience
+
+    Kaggle.__init__.__defaults__ = (None, Patience(**c.patience))  # type: ignore[attr-defined]
+    if c.endpoint:
+        from kagglesdk import kaggle_env
+
+        kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = c.endpoint
+    if c.file_limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (c.file_limit, c.file_limit))
+    if c.die:
+        die_at(*c.die)
+    main(arguments)
+
+
+def die_at(pattern: str, number: int) -> None:
+    left = number
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        writes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate") or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if writes and any(re.search(pattern, f"{event} {path}") for path in arguments[:2]):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+@cache
+def forkserver() -> multiprocessing.context.ForkServerContext:
+    # A fresh interpreter takes most of a second to import everything: here one does it, and forks for each command.
+    # What logs in is not among it, it must see the environment of the command.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED, __name__])
+    return context
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that runs."""
+
+    process: subprocess.Popen[bytes] | multiprocessing.context.ForkServerProcess
+    out: Path
+    err: Path
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid
+        return self.process.pid
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def ended(self) -> Ended:
+        if isinstance(self.process, subprocess.Popen):
+            code = self.process.wait(60)
+        else:
+            self.process.join(60)
+            assert self.process.exitcode is not None
+            code = self.process.exitcode
+        return Ended(code, self.out.read_text(), self.err.read_text())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @dataclass
 class Place:
     """A workspace, the server, and the command between them."""
@@ -109,6 +175,7 @@ class Place:
     root: Path
     environment: dict[str, str]
     seen: list[str] = field(default_factory=list)
+    number: int = 0
 
     @property
     def folder(self) -> Path:
@@ -123,30 +190,38 @@ class Place:
         *arguments: str,
         plain: bool = False,
         env: dict[str, str | None] | None = None,
-        endpoint: str = "",
-        file_limit: int = 0,
-        die: tuple[str, int] | None = None,
         patience: dict[str, Any] | None = None,
-    ) -> subprocess.Popen[str]:
-        """Start `wb fetch`; `plain` without anything that is not there for people."""
-        faults = {"patience": QUICK | (patience or {}), "endpoint": endpoint, "file_limit": file_limit, "die": die}
-        environment = os.environ | self.environment | {"FAULTS": json.dumps(faults)} | (env or {})
-        how = ["-m", "workbench"] if plain else ["-c", COMMAND]
-        return subprocess.Popen(
-            [sys.executable, *how, "fetch", *(arguments or ("flights",))],
-            cwd=self.root,
-            env={k: v for k, v in environment.items() if v is not None},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        **conditions: Any,
+    ) -> Started:
+        """Start `wb fetch`; `plain` as people start it."""
+        given = os.environ | self.environment | (env or {})
+        environment = {k: v for k, v in given.items() if v is not None}
+        line = ["fetch", *(arguments or ("flights",))]
+        self.number += 1
+        out, err = (self.root.parent / f"{self.number}.{name}" for name in ("out", "err"))
+        process: Any
+        if plain:
+            with out.open("wb") as stdout, err.open("wb") as stderr:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "workbench", *line],
+                    cwd=self.root,
+                    env=environment,
+                    stdout=stdout,
+                    stderr=stderr,
+                )
+        else:
+            err.touch()
+            how = Conditions(QUICK | (patience or {}), **conditions)
+            process = forkserver().Process(target=command, args=(line, self.root, environment, out, err, how))
+            process.start()
+        return Started(process, out, err)
 
-    def ended(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-        out, err = process.communicate(timeout=60)
-        self.seen += [out, err]
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    def ended(self, started: Started) -> Ended:
+        done = started.ended()
+        self.seen += [done.stdout, done.stderr]
+        return done
 
-    def fetch(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def fetch(self, *arguments: str, **options: Any) -> Ended:
         return self.ended(self.start(*arguments, **options))
 
     def fails(self, *arguments: str, says: str, do: str, **options: Any) -> str:
@@ -156,7 +231,7 @@ class Place:
         self.is_sound()
         return done.stderr
 
-    def explained(self, done: subprocess.CompletedProcess[str], *, says: str, do: str) -> None:
+    def explained(self, done: Ended, *, says: str, do: str) -> None:
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
         told = [line for line in done.stderr.splitlines() if not re.match(r"(downloading|converting|unpacking) ", line)]
         told = [line for line in told if not re.match(r"the data of .* changed|what arrived is damaged", line)]
@@ -319,8 +394,8 @@ def test_a_trickle_arrives(place: Place) -> None:
 
 @pytest.mark.parametrize("on", ["ListDataFiles", "DownloadDataFiles", "storage"])
 def test_too_many_calls_are_waited_for(place: Place, on: str) -> None:
-    place.server.fault(on, status=429, times=2)
     place.server.fault(on, status=429, headers={"Retry-After": "1"})
+    place.server.fault(on, status=429, times=2)
     started = time.monotonic()
     place.succeeds()
     assert time.monotonic() - started > 1.0
@@ -865,9 +940,8 @@ def test_killed_while_converting(place: Place, hosted: Hosted) -> None:
     rng = random.Random(2)
     for _ in range(3):
         process = place.start()
-        assert process.stderr is not None
-        while "converting train" not in process.stderr.readline():
-            pass
+        while "converting train" not in process.err.read_text():
+            time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
         place.ended(process)
