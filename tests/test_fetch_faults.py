@@ -342,7 +342,7 @@ def test_no_network(place: Place, proxy: str | None, endpoint: str, says: str, d
 
 def test_a_proxy_that_refuses(place: Place) -> None:
     place.server.refuse_proxy = True
-    place.fails(says="the proxy refuses", do="HTTPS_PROXY and NO_PROXY", plain=True)
+    place.fails(says="the proxy refuses", do="HTTPS_PROXY and NO_PROXY")
     assert set(place.server.calls) == {f"CONNECT {API}"}
     nothing_was_made(place)
     place.server.refuse_proxy = False
