@@ -93,8 +93,10 @@ def fetch(
         if changed:
             report(f"the data of {slug!r} changed on {platform.name}: {_named(changed)}; fetching it beside the old")
         raw, tables = place / "raw", place / "tables"
-        for swept in (raw, tables):
-            sweep(swept)
+        if changed and _changes(raw, files):
+            # It changed again since an earlier try to take the change in.
+            shutil.rmtree(raw)
+        _sweep_below(folder)
         fetcher = _Fetcher(platform, slug, raw, report, progress)
         for attempt in (1, 2):
             downloaded = fetcher.bring(wanted, files, everything=not only, force=force or attempt == 2)
@@ -105,8 +107,9 @@ def fetch(
                 )
                 break
             except DamagedError:
-                # A download without a digest shows only now that it is damaged: once more, then it is told.
-                if attempt == 2 or not downloaded:
+                # A download without a digest shows only now that it is damaged, or an earlier one was kept although
+                # it is: once more, then it is told.
+                if attempt == 2:
                     raise
                 report("what arrived is damaged; downloading it again")
         earlier = _swap(data) if changed else None
@@ -118,6 +121,15 @@ def fetch(
 def _options(folder: Path) -> Options:
     path = folder / "competition.toml"
     return Options(*read_options(path)) if path.exists() else NO_OPTIONS
+
+
+def _sweep_below(folder: Path) -> None:
+    """Remove what killed writers left of the definition and of the data, but for the data of earlier."""
+    data = folder / "data"
+    parts = (p / part for p in (data, data / "incoming") for part in ("raw", "tables"))
+    below = {p.parent for part in parts for p in part.rglob(".*.tmp")}
+    for swept in (folder, folder / "experiments", data / "incoming", *below):
+        sweep(swept)
 
 
 def _wanted(files: list[RemoteFile], only: Sequence[str], slug: str) -> list[RemoteFile]:
@@ -187,9 +199,11 @@ class _Fetcher:
             several = len(missing) == len(wanted) or len(missing) > ONE_BY_ONE
             if archive is not None and missing and several:
                 missing = [archive]
+        listed = {f.name: _listed(f) for f in files}
+        # Noted with the first that arrives: when the rest does not, and it changes meanwhile, the next fetch sees it.
+        state["listed"] = state["listed"] or listed
         for file in missing:
             self._download(file, state)
-        listed = {f.name: _listed(f) for f in files}
         if missing or state["listed"] != listed:
             write_json(self.raw / LISTING, state | {"listed": listed})
         return [f.name for f in missing]
@@ -247,7 +261,11 @@ def _unpack_all(raw: Path, report: Report) -> None:
 
 def _swap(data: Path) -> Path:
     """Put the finished new data in the place of the old, which is kept; the plan is written first."""
-    old = read_manifest(data / "tables", slug=data.parent.name).content[:12] if (data / "tables").exists() else "unused"
+    try:
+        old = read_manifest(data / "tables", slug=data.parent.name).content[:12]
+    except (NotFoundError, DamagedError):
+        # What is there was never converted to the end.
+        old = "unused"
     write_json(data / "incoming" / "swap.json", {"earlier": old})
     return _finish_swap(data) or data / "earlier" / old
 

@@ -18,6 +18,7 @@ __all__ = ["check_members", "unpack", "unpack_tar"]
 BOMB_RATIO = 400
 """More than this is not data: deflate reaches 1,032 on zeros, and a table of mostly zeros stays below 200."""
 HARMLESS_BYTES = 64 << 20
+UNTRUSTED = "do not trust this archive; `wb fetch SLUG --force` downloads it again"
 
 
 def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
@@ -38,7 +39,7 @@ def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
     for member in members:
         _check_name(archive, member.filename, folder)
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"{archive}: member {member.filename!r} is a link; nothing is unpacked")
+            raise DataError(f"{archive}: member {member.filename!r} is a link; nothing is unpacked", hint=UNTRUSTED)
         if member.file_size > HARMLESS_BYTES and member.file_size > BOMB_RATIO * max(member.compress_size, 1):
             raise DataError(
                 f"{archive}: member {member.filename!r} would inflate from {member.compress_size:,} to "
@@ -54,7 +55,7 @@ def _check_name(archive: Path, name: str, folder: Path) -> None:
     if outside or not (folder / path).resolve().is_relative_to(folder.resolve()):
         raise DataError(
             f"{archive}: member {name!r} would be written outside {folder}; nothing is unpacked",
-            hint="do not trust this archive",
+            hint=UNTRUSTED,
         )
 
 
@@ -112,6 +113,8 @@ def _is_there(target: Path, member: zipfile.ZipInfo, archive: Path) -> bool:
 def unpack_tar(archive: Path, folder: Path) -> None:
     """Unpack a tar archive, compressed or not; Python's "data" filter refuses what would leave the folder.
 
+    It is unpacked beside and then moved to its place: where that fails half-way, no half file is left.
+
     Raises
     ------
     DataError
@@ -119,10 +122,20 @@ def unpack_tar(archive: Path, folder: Path) -> None:
     DamagedError
         When the archive is not whole.
     """
+    beside = folder / f".{archive.name}.unpacking"
     try:
         with storage_errors(folder), tarfile.open(archive) as opened:
-            opened.extractall(folder, filter="data")
+            shutil.rmtree(beside, ignore_errors=True)
+            opened.extractall(beside, filter="data")
+            for path in sorted(beside.rglob("*")):
+                target = folder / path.relative_to(beside)
+                if path.is_dir() and not path.is_symlink():
+                    target.mkdir(parents=True, exist_ok=True)
+                else:
+                    path.replace(target)
     except tarfile.FilterError as exc:
-        raise DataError(f"{archive}: {exc}; not unpacked", hint="do not trust this archive") from exc
+        raise DataError(f"{archive}: {exc}; not unpacked", hint=UNTRUSTED) from exc
     except (tarfile.TarError, EOFError) as exc:
         raise DamagedError(f"{archive} is not a whole tar archive: {exc}", hint="remove it and fetch again") from exc
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,12 +113,13 @@ class Connection:
             client = self.api.build_kaggle_client()
             client.__enter__()
             session = client.http_client()._session
-            adapter = _adapter(self.patience, repeat=kind != "once")
+            adapter = _adapter(
+                self.patience, repeat=kind != "once", correct=partial(_correct_type, hide=kind == "address")
+            )
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             if kind == "address":
                 session.get_redirect_target = lambda _: None
-                session.hooks["response"].append(_hide_type)
             self._clients[kind] = client
         return self._clients[kind]
 
@@ -141,7 +143,9 @@ class Connection:
         return session
 
 
-def _adapter(patience: Patience, *, repeat: bool) -> requests.adapters.HTTPAdapter:
+def _adapter(
+    patience: Patience, *, repeat: bool, correct: Callable[[requests.Response], None] = lambda _: None
+) -> requests.adapters.HTTPAdapter:
     from requests.adapters import HTTPAdapter
     from urllib3.util.retry import Retry
 
@@ -150,7 +154,10 @@ def _adapter(patience: Patience, *, repeat: bool) -> requests.adapters.HTTPAdapt
 
         def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
             kwargs["timeout"] = kwargs.get("timeout") or (patience.connect_s, patience.answer_s)
-            return super().send(request, *args, **kwargs)
+            # Here and not in a hook of the session: the client prepares its requests past those.
+            response = super().send(request, *args, **kwargs)
+            correct(response)
+            return response
 
     retry = Retry(
         total=patience.tries if repeat else 0,
@@ -169,9 +176,17 @@ def _adapter(patience: Patience, *, repeat: bool) -> requests.adapters.HTTPAdapt
     return WithDeadline(max_retries=retry)
 
 
-def _hide_type(response: requests.Response, **_: Any) -> None:
-    # The client parses whatever calls itself JSON, a data file too.
+def _correct_type(response: requests.Response, *, hide: bool) -> None:
+    # The client parses whatever calls itself JSON: a data file too (`hide`), and an error that is none, over which it
+    # would fail before it looks at the status.
     if response.status_code < 400:
+        wrong = hide
+    else:
+        try:
+            wrong = not isinstance(response.json(), dict)
+        except ValueError:
+            wrong = True
+    if wrong:
         response.headers.pop("Content-Type", None)
 
 
