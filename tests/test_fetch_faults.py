@@ -710,6 +710,14 @@ def test_data_that_changed(place: Place, hosted: Hosted) -> None:
     place.downloads_nothing(files=new)
 
 
+def test_one_file_of_data_that_changed_brings_all_that_was_there(place: Place, hosted: Hosted) -> None:
+    place.succeeds()
+    hosted.replace_files(train__csv=NEW_TRAIN)
+    new = FILES | {"train.csv": NEW_TRAIN}
+    place.succeeds("flights", "--only", "train.csv", files=new)
+    place.downloads_nothing(files=new)
+
+
 def test_new_data_that_do_not_arrive_leave_the_old(place: Place, hosted: Hosted) -> None:
     place.succeeds()
     old_bytes = place.server.bytes_sent

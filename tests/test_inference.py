@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from tests.shapes import SHAPES, Expected, Shape
-from workbench.competition import Competition, load_competition
+from workbench.competition import Competition, load_competition, read_options
 from workbench.inference import baseline_text, definition_text, infer
 from workbench.ingest.archives import unpack
-from workbench.ingest.convert import convert, is_table
+from workbench.ingest.convert import Options, convert, is_table
 from workbench.platforms import CompetitionFacts
 from workbench.submission.findings import file_findings
 from workbench.workspace import Workspace
@@ -61,6 +63,68 @@ def test_definition(name: str, read) -> None:
     assert competition.test_ids().height == competition.n_test
     if sample:
         assert competition.manifest.table(sample, slug="shape").rows == competition.n_test
+
+
+def _facts(words: str | None, **more) -> CompetitionFacts:
+    return CompetitionFacts("shape", "A shape", metric=words, **more)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words", "metric", "said"),
+    [
+        ("plain", "Weird Loss 3", "auc", "Weird Loss 3"),
+        ("plain", "Root Mean Squared Error", "rmse", None),
+        ("plain", None, "auc", None),
+        ("long_tail", "Weighted Mean Absolute Error", "mae", "Weighted Mean Absolute Error"),
+        ("sample_entry", "Some Score", "mlogloss", "Some Score"),
+    ],
+)
+def test_a_metric_that_is_not_ours_has_one_that_stands_in(
+    read, shape: str, words: str | None, metric: str, said: str | None
+) -> None:
+    from workbench.experiment import run
+
+    workspace, competition, _ = read(replace(BY_NAME[shape], platform_metric=words or ""))
+    d = competition.definition
+    assert (d.metric, d.metric_of_platform) == (metric, said)
+    text = (competition.folder / "competition.toml").read_text(encoding="utf-8")
+    assert (f"metric_of_platform = {json.dumps(said)}" in text) == (said is not None)
+    (competition.folder / "experiments" / "001.toml").write_text(QUICK, encoding="utf-8")
+    for _ in ("new", "unchanged"):
+        notes = run(workspace, competition, 1).notes
+        assert any(said in note and metric in note for note in notes) if said else not notes
+
+
+def test_what_was_guessed_of_the_reading_can_be_overridden(tmp_path: Path) -> None:
+    """Each guess is a comment in competition.toml; with its mark taken away, it is an instruction."""
+    folder = tmp_path / "competitions" / "c"
+    raw, tables = folder / "data" / "raw", folder / "data" / "tables"
+    raw.mkdir(parents=True)
+    lines = [f"{i};{1 + i % 28:02}.01.2024;{'No' if i % 3 else 'Yes'};0{i}" for i in range(60)]
+    answers = [f"{line};{i % 7},5" for i, line in enumerate(lines)]
+    (raw / "train.csv").write_text("\n".join(["id;day;ok;zip;y", *answers]), encoding="latin-1")
+    (raw / "test.csv").write_text("\n".join(["id;day;ok;zip", *lines]), encoding="latin-1")
+    inferred = infer(convert(raw, tables, "c"), tables, _facts("rmse"), "kaggle")
+    text = definition_text(inferred)
+    path = folder / "competition.toml"
+    path.write_text(text, encoding="utf-8")
+    read_definition, types = read_options(path)
+    assert (read_definition, types) == ({}, {})
+    assert '# separator = ";"' in text
+    assert '# "day" = "Date %d.%m.%Y"' in text
+    assert '# "ok" = "Boolean No/Yes"' in text
+    taken = [line.removeprefix("# ") if "=" in line or "[" in line else line for line in text.splitlines()]
+    path.write_text("\n".join(taken), encoding="utf-8")
+    read_definition, types = read_options(path)
+    assert types == {"day": "Date %d.%m.%Y", "ok": "Boolean No/Yes"}
+    again = convert(raw, tables, "c", options=Options(read_definition, types))
+    assert again.tables["train"].dtypes == {
+        "id": "Int64",
+        "day": "Date",
+        "ok": "Boolean",
+        "zip": "String",
+        "y": "Float64",
+    }
 
 
 QUICK = 'features = ["auto"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.3\nearly_stopping_round = 0\n'

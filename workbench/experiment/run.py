@@ -277,6 +277,7 @@ def _execute(
             final, status="finished", finished_at=datetime.now(UTC), seconds=seconds(), peak_rss_mb=peak_rss_mb()
         )
         details = {"spec": plan.spec.content(), "versions": versions(), "files": files, "models": _model_notes(result)}
+        details["data"] = plan.competition.manifest.content
         if plan.model.transform != "none":
             details["target_transform"] = plan.model.transform
         write_run(folder, final, details)

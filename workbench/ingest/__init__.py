@@ -92,6 +92,8 @@ def fetch(
         place = data / "incoming" if changed else data
         if changed:
             report(f"the data of {slug!r} changed on {platform.name}: {_named(changed)}; fetching it beside the old")
+        if changed and only:
+            wanted = _with_what_was_there(wanted, files, data / "raw")
         raw, tables = place / "raw", place / "tables"
         if changed and _changes(raw, files):
             # It changed again since an earlier try to take the change in.
@@ -99,7 +101,7 @@ def fetch(
         _sweep_below(folder)
         fetcher = _Fetcher(platform, slug, raw, report, progress)
         for attempt in (1, 2):
-            downloaded = fetcher.bring(wanted, files, everything=not only, force=force or attempt == 2)
+            downloaded = fetcher.bring(wanted, files, everything=len(wanted) == len(files), force=force or attempt == 2)
             try:
                 _unpack_all(raw, report)
                 manifest = convert(
@@ -140,6 +142,14 @@ def _wanted(files: list[RemoteFile], only: Sequence[str], slug: str) -> list[Rem
         if name not in known:
             raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file"))
     return [known[name] for name in only]
+
+
+def _with_what_was_there(wanted: list[RemoteFile], files: list[RemoteFile], raw: Path) -> list[RemoteFile]:
+    """Return the files that are wanted and those that were fetched before: the new data hold no less than the old."""
+    arrived = set(_state(raw)["arrived"])
+    if arrived - {f.name for f in files}:  # the archive of all came, or a file that is no longer offered
+        return files
+    return [f for f in files if f in wanted or f.name in arrived]
 
 
 # ---------------------------------------------------------------------------------------------------- what is there
