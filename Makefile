@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 
 .PHONY: install demo test quick check format bench clean
 
-install: $(VENV)/.demo
+install: $(VENV)/.demo $(VENV)/.kaggle
 
 demo: $(VENV)/.demo
 	$(BIN)/wb demo

@@ -283,7 +283,7 @@ class OpenCompetition:
         base = source if source is not None else (numbers[-1] if numbers else None)
         path = self.definition.experiment_path(max(numbers, default=0) + 1)
         if base is None:
-            text = f'title = "{title}"\nfeatures = ["rows"]\n\n[model]\nlearning_rate = 0.1\n'
+            text = f'title = "{title}"\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
         else:
             spec = read_spec(self.definition, base)
             listed = ", ".join(f'"{f}"' for f in spec.features)
