@@ -4,7 +4,8 @@ Decided once per competition from all rows, train and test, and never from the t
 
 - numbers stay; whole numbers that repeat also get how often they occur;
 - dates and times are taken apart: year, month, day, weekday, day of the year, hour, minute, and the days since 1970;
-- texts with few values are categories, the ones that are rare in train grouped; also how often each occurs;
+- texts with few values are categories, with more they are numbered in the order of the alphabet; what is rare in train
+  is grouped; also how often each occurs;
 - texts made of parts ("B/12/P", "N512MQ") are taken apart; long ones give their length and number of words;
 - how many values of a row are missing.
 
@@ -29,7 +30,10 @@ MANY = 10
 MANY_NUMBERS = 50
 """The same for whole numbers, whose order already tells the frequent from the rare where they are few."""
 
-MAX_CATEGORIES = 1000
+MAX_CATEGORIES = 12
+"""With more values, LightGBM's splits by sets of categories fit the noise of the small ones: numbers, whose splits keep
+neighbours together, did better by 0.02 of AUC on 30,000 flights with 16 carriers, 100 places and 4,000 planes."""
+
 RARE = "(rare)"
 SEPARATORS = ("/", "-", "_", "|", ":", ".", " ")
 LETTERS_NUMBER = r"^([A-Za-z]*)[ ._-]?(\d{1,15})([A-Za-z]*)$"
@@ -198,18 +202,20 @@ def _add_text(plan: _Plan, rows: pl.LazyFrame, column: str, n_train: int) -> Non
 
 
 def _grouped(value: pl.Expr, counts: pl.DataFrame, n_train: int) -> pl.Expr | None:
-    """Return the values as categories: those that train has often enough, at most `MAX_CATEGORIES`; the rest as one.
+    """Return the values that train has often enough, the rest as one: as categories, or numbered where there are many.
 
     None where nothing would be left to tell apart.
     """
     enough = max(3, min(20, n_train // 1000))
-    kept = counts.filter(pl.col("train") >= enough).sort("train", "value", descending=[True, False])
-    kept = kept.head(MAX_CATEGORIES)
-    if kept.height + (kept.height < counts.height) < 2:
+    kept = counts.filter(pl.col("train") >= enough)["value"].sort()
+    if len(kept) + (len(kept) < counts.height) < 2:
         return None
-    if kept.height == counts.height:
+    if len(kept) > MAX_CATEGORIES:
+        numbers = pl.int_range(len(kept), dtype=pl.Int32, eager=True)
+        return pl.when(value.is_not_null()).then(value.replace_strict(kept, numbers, default=-1))
+    if len(kept) == counts.height:
         return value
-    return pl.when(value.is_in(kept["value"].implode())).then(value).when(value.is_not_null()).then(pl.lit(RARE))
+    return pl.when(value.is_in(kept.implode())).then(value).when(value.is_not_null()).then(pl.lit(RARE))
 
 
 def _add_forms(plan: _Plan, rows: pl.LazyFrame, column: str, n_train: int) -> None:
