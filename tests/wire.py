@@ -117,6 +117,7 @@ class Server:
         self.send_md5 = True
         self.logins_left: int | None = None
         self.ranges: list[str] = []
+        self._digest: tuple[bytes, bytes] = (b"", b"")
         self._lock = threading.Lock()
         self._ca = trustme.CA()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -153,6 +154,14 @@ class Server:
     def fault_for(self, call: str) -> Fault | None:
         with self._lock:
             return next((f for f in self.faults if f.on == call and f.strikes()), None)
+
+    def digest(self, data: bytes) -> bytes:
+        """Return the MD5 of hosted bytes; of large ones computed once, as a storage has it at hand."""
+        if len(data) < 1 << 20:
+            return hashlib.md5(data).digest()
+        if self._digest[0] is not data:
+            self._digest = (data, hashlib.md5(data).digest())
+        return self._digest[1]
 
     def wait(self, seconds: float) -> None:
         self._closing.wait(seconds)
@@ -446,7 +455,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 return self._drop()
             if fault and fault.status:
                 return self._answer(fault.status, fault.body, fault.headers)
-            digest = hashlib.md5(data).digest()
+            digest = server.digest(data)
             etag = f'"{digest.hex()}"'
             headers = {
                 "ETag": etag,

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-NAMES = ("metrics", "overhead", "startup")
+NAMES = ("baseline", "fetch", "ingest", "metrics", "overhead", "startup")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from workbench import library
 from workbench.cli.app import echo_json, note, shared_options
 from workbench.cli.progress import byte_bar
 from workbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from workbench.platforms import CompetitionFacts
 
 
 @click.command("fetch")
@@ -37,6 +40,7 @@ def fetch_command(slug: str, platform: str | None, only: tuple[str, ...], force:
         brought = {"downloaded": list(fetched.downloaded), "written": written, "earlier": earlier}
         echo_json({"slug": slug, "tables": tables} | brought)
         return
+    note(_facts_line(fetched.facts))
     click.echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source MB':>11}{'Parquet MB':>12}")
     for t in tables:
         sizes = f"{t['source_bytes'] / 2**20:>11,.1f}{t['parquet_bytes'] / 2**20:>12,.1f}"
@@ -46,6 +50,21 @@ def fetch_command(slug: str, platform: str | None, only: tuple[str, ...], force:
     for path in fetched.written:
         click.echo(f"wrote {_short(path)}")
     click.echo(f"next: wb run --exp 1 -c {slug}")
+
+
+def _facts_line(facts: CompetitionFacts) -> str:
+    """Return the platform's word on the competition in a line."""
+    said = [facts.title, *([facts.metric] if facts.metric else [])]
+    if facts.deadline is not None:
+        over = "was over" if facts.deadline < datetime.now(UTC) else "ends"
+        said.append(f"{over} {facts.deadline:%Y-%m-%d %H:%M} UTC")
+    if facts.daily_limit is not None:
+        said.append(f"{facts.daily_limit} submissions a day")
+    if facts.kind == "notebook":
+        said.append("takes notebooks only, no files")
+    elif not facts.accepts_submissions:
+        said.append("takes no submissions")
+    return " · ".join(said)
 
 
 def _table_line(info: Any) -> dict[str, Any]:

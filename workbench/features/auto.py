@@ -105,14 +105,13 @@ def _informative(rows: pl.LazyFrame, columns: list[str], n_train: int) -> list[s
     )
     there = [c for c in columns if filled[c].all()]
     nested = [c for c in there if schema[c].is_nested()]
-    plain = [c for c in there if c not in nested]
-    varied = (
-        rows.select(pl.col(plain).drop_nulls().n_unique()).collect(engine="streaming").row(0, named=True)
-        if plain
-        else {}
-    )
-    some_missing = set(_with_holes(rows, plain))
-    return [c for c in there if c in nested or varied[c] + (c in some_missing) > 1]
+    plain = [pl.col(c).cast(pl.String) if schema[c] in (pl.Categorical, pl.Enum) else pl.col(c) for c in there]
+    plain = [e for e in plain if e.meta.output_name() not in nested]
+    # Least and greatest tell a constant in little memory, which counting the values would not.
+    varies = rows.select((e.min() != e.max()).alias(e.meta.output_name()) for e in plain)
+    varied = varies.collect(engine="streaming").row(0, named=True) if plain else {}
+    some_missing = set(_with_holes(rows, list(varied)))
+    return [c for c in there if c in nested or varied[c] or c in some_missing]
 
 
 def _with_holes(rows: pl.LazyFrame, columns: list[str]) -> list[str]:

@@ -13,6 +13,9 @@ from workbench.inference.tables import Roles
 __all__ = ["Scheme", "find_scheme"]
 
 MIN_GROUPS = 5
+MIN_TIMES = 10
+"""Folds that go forward in time need some moments to be cut at."""
+
 FIRST_LOOK = 10_000
 SURE_CROSSINGS = 20
 """A random cut would let so many rows of test meet their group in train; where none does, it was cut by groups."""
@@ -69,7 +72,7 @@ def _time_column(roles: Roles, answer: Answer) -> str | None:
     first = test.scan.select(pl.col(columns).min()).collect(engine="streaming").row(0, named=True)
     lowest = train.scan.select(pl.col(columns).min()).collect(engine="streaming").row(0, named=True)
     for column in columns:
-        if first[column] > last[column] > lowest[column]:
+        if first[column] > last[column] > lowest[column] and train.unique(column) >= MIN_TIMES:
             return column
     return None
 

@@ -31,10 +31,12 @@ ONE_BY_ONE = 20
 class Fetched:
     """What `fetch` brought: the tables, and the files that it wrote because they were not there.
 
-    `earlier` is the folder where the data that it replaced went, None where nothing was replaced.
+    `facts` is what the platform says of the competition; `earlier` is the folder where the data that it replaced went,
+    None where nothing was replaced.
     """
 
     slug: str
+    facts: CompetitionFacts
     manifest: Manifest
     downloaded: tuple[str, ...]
     written: tuple[Path, ...]
@@ -117,7 +119,7 @@ def fetch(
         earlier = _swap(data) if changed else None
         manifest = read_manifest(data / "tables", slug=slug)
         written = [] if only else _write_missing(folder, manifest, data / "tables", facts, platform.name)
-    return Fetched(facts.slug, manifest, tuple(downloaded), tuple(written), earlier)
+    return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
 
 
 def _options(folder: Path) -> Options:
