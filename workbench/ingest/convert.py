@@ -29,6 +29,7 @@ from workbench.ingest.text import (
     Source,
     TextForm,
     blocks,
+    blocks_looked_at,
     form_of,
     full_encoding,
     head_of,
@@ -41,6 +42,9 @@ from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stat
 __all__ = ["FORMATS", "Options", "convert", "is_table", "table_name"]
 
 ROWS_PER_GROUP = 128 * 1024
+CODES_BYTES = 256 * 1024
+"""Looked through at a time: what fits the processor's cache."""
+
 TEXT = (".csv", ".tsv", ".psv")
 MAYBE_TEXT = (".txt", ".dat", ".data")
 LINES = (".jsonl", ".ndjson")
@@ -434,8 +438,8 @@ def _text_table(
         try:
             for part in table.parts:
                 digests.append(hashlib.sha256())
-                for block in blocks(part, form, digest=digests[-1]):
-                    yield reader.frame(block)
+                for block, codes in blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1]):
+                    yield reader.frame(block, codes=codes)
         except BaseException as exc:
             failure.append(exc)
             raise
@@ -472,8 +476,12 @@ class _Reader:
         self.unseen = False
         self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
 
-    def frame(self, block: bytes) -> pl.DataFrame:
-        if self.whole and _may_have_codes(block, self.form.separator):
+    def may_have_codes(self, block: bytes) -> bool:
+        """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
+        return bool(self.whole) and _may_have_codes(block, self.form.separator)
+
+    def frame(self, block: bytes, *, codes: bool) -> pl.DataFrame:
+        if codes:
             self._refuse_codes(block)
         try:
             text = pl.read_csv(block, has_header=False, schema=self.direct, separator=self.form.separator)
@@ -509,22 +517,16 @@ def _may_have_codes(block: bytes, separator: str) -> bool:
 
     Looks at the bytes only, so that the reader may take whole numbers directly; says yes too often for dates.
     """
-    data = np.frombuffer(block, np.uint8)
-    if len(data) > 2 and data[0] == 48 and 48 <= data[1] <= 57:
-        return True
-    before = np.zeros(256, bool)
-    before[[ord(separator), 10, 13, 34]] = True
-    sign = np.zeros(256, bool)
-    sign[[32, 43, 45]] = True
-    for start in range(0, len(data), 1 << 20):
-        piece = data[start : start + (1 << 20) + 3]
-        zeros = np.flatnonzero(piece[1:-1] == 48) + 1
-        after = piece[zeros + 1]
-        zeros = zeros[(after >= 48) & (after <= 57)]
-        if before[piece[zeros - 1]].any():
-            return True
-        signed = zeros[sign[piece[zeros - 1]]]
-        if before[piece[np.maximum(signed - 2, 0)]].any():
+    # A line end in front, so that the first field begins like any other.
+    data = np.frombuffer(b"\n" + block, np.uint8)
+    mark = ord(separator)
+    for start in range(0, len(data), CODES_BYTES):
+        piece = data[start : start + CODES_BYTES + 3]
+        begins = (piece == mark) | (piece == 10) | (piece == 34)
+        sign = (piece == 43) | (piece == 45) | (piece == 32)
+        begins[1:] |= sign[1:] & begins[:-1]
+        # Below 48, bytes wrap round to large numbers.
+        if (begins[:-2] & (piece[1:-1] == 48) & (piece[2:] - np.uint8(48) < 10)).any():
             return True
     return False
 

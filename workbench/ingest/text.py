@@ -16,13 +16,26 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import polars as pl
 
 from workbench.errors import DamagedError, DataError
 
-__all__ = ["Source", "TextForm", "blocks", "form_of", "full_encoding", "head_of", "header_of", "sha256_of", "text_of"]
+__all__ = [
+    "Source",
+    "TextForm",
+    "blocks",
+    "blocks_looked_at",
+    "form_of",
+    "full_encoding",
+    "head_of",
+    "header_of",
+    "sha256_of",
+    "text_of",
+]
+
+T = TypeVar("T")
 
 BLOCK_BYTES = 16 << 20
 HEAD_BYTES = 4 << 20
@@ -278,15 +291,23 @@ def blocks(source: Source, form: TextForm, *, digest: Any = None, size: int = BL
     DamagedError
         When the source is cut or changed.
     """
-    records = _records(source, form, size, digest)
+    for block, _ in blocks_looked_at(source, form, lambda _: None, digest=digest, size=size):
+        yield block
+
+
+def blocks_looked_at(
+    source: Source, form: TextForm, look: Callable[[bytes], T], *, digest: Any = None, size: int = BLOCK_BYTES
+) -> Iterator[tuple[bytes, T]]:
+    """Yield `blocks`, each with what `look` says of it, called in the thread that reads; the first with the header."""
+    records = ((data, look(data)) for data in _records(source, form, size, digest))
     with _ahead(records) as ready:
         first = True
-        for block in ready:
+        for block, said in ready:
             data = block
             if first:
                 data, first = data[_end_of_record(data) :], False
             if data:
-                yield data
+                yield data, said
 
 
 def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator[bytes]:
@@ -350,12 +371,12 @@ def _end_of_record(data: bytes) -> int:
 
 
 @contextmanager
-def _ahead(items: Iterator[bytes], depth: int = 2) -> Iterator[Iterator[bytes]]:
+def _ahead(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
     """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here."""
-    ready: queue.Queue[tuple[bytes | None, BaseException | None]] = queue.Queue(depth)
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
     stop = threading.Event()
 
-    def offer(item: tuple[bytes | None, BaseException | None]) -> None:
+    def offer(item: tuple[T | None, BaseException | None]) -> None:
         while not stop.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -376,7 +397,7 @@ def _ahead(items: Iterator[bytes], depth: int = 2) -> Iterator[Iterator[bytes]]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
 
-    def read() -> Iterator[bytes]:
+    def read() -> Iterator[T]:
         while True:
             item, error = ready.get()
             if error is not None:
