@@ -438,8 +438,8 @@ def _text_table(
         try:
             for part in table.parts:
                 digests.append(hashlib.sha256())
-                for block, codes in blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1]):
-                    yield reader.frame(block, codes=codes)
+                for block, (codes, blank) in blocks_looked_at(part, form, reader.look, digest=digests[-1]):
+                    yield reader.frame(block, codes=codes, blank=blank)
         except BaseException as exc:
             failure.append(exc)
             raise
@@ -476,11 +476,19 @@ class _Reader:
         self.unseen = False
         self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
 
-    def may_have_codes(self, block: bytes) -> bool:
-        """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
-        return bool(self.whole) and _may_have_codes(block, self.form.separator)
+    def look(self, block: bytes) -> tuple[bool, bool]:
+        """Whether a number of the block may be a code, and whether there are empty lines, for `frame`.
 
-    def frame(self, block: bytes, *, codes: bool) -> pl.DataFrame:
+        It runs in the thread that reads.
+        """
+        codes = bool(self.whole) and _may_have_codes(block, self.form.separator)
+        # In a table of one column an empty line is a missing value.
+        blank = len(self.header) > 1 and (block[:1] == b"\n" or b"\n\n" in block)
+        return codes, blank
+
+    def frame(self, block: bytes, *, codes: bool, blank: bool) -> pl.DataFrame:
+        if blank:
+            block = _without_blank_lines(block)
         if codes:
             self._refuse_codes(block)
         try:
@@ -510,6 +518,13 @@ class _Reader:
         text = _as_text(block, self.form, self.header, columns=self.whole)
         if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in text.columns):
             raise _MismatchError
+
+
+def _without_blank_lines(block: bytes) -> bytes:
+    """Return the records without the empty lines between them; those inside quotes belong to a value."""
+    parts = block.split(b'"')
+    parts[::2] = [re.sub(rb"\n{2,}", b"\n", part) for part in parts[::2]]
+    return b'"'.join(parts).lstrip(b"\n")
 
 
 def _may_have_codes(block: bytes, separator: str) -> bool:
@@ -606,7 +621,7 @@ def _info(
 ) -> TableInfo:
     written = pl.scan_parquet(path)
     stat = path.stat()
-    spelled = {c: t.time_format or "/".join(t.words or ()) for c, t in plan.items() if t.time_format or t.words}
+    spelled = {c: t.spelled for c, t in plan.items() if t.spelled}
     return TableInfo(
         name=table.name,
         source=", ".join(p.name for p in table.parts),

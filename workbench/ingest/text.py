@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import csv
 import gzip
 import hashlib
 import io
@@ -17,8 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
-
-import polars as pl
 
 from workbench.errors import DamagedError, DataError
 
@@ -267,11 +266,19 @@ def header_of(source: Source, form: TextForm) -> list[str]:
         When there is none.
     """
     first = next(_records(source, form, 1 << 20, None), b"")
+    record = first[: _end_of_record(first)].decode("utf-8", "replace").removeprefix("\ufeff")
     try:
-        frame = pl.read_csv(first, separator=form.separator, infer_schema=False, n_rows=1, truncate_ragged_lines=True)
-    except pl.exceptions.PolarsError as exc:
-        raise DataError(f"{source.path}: {source.name} has no header that can be read", hint="is it a table?") from exc
-    return frame.columns
+        names = next(csv.reader(io.StringIO(record, newline=""), delimiter=form.separator), [])
+    except csv.Error as exc:
+        raise DataError(f"{source.path}: {source.name} has no header that can be read: {exc}") from exc
+    if not any(names):
+        raise DataError(f"{source.path}: {source.name} has no header", hint="is it a table?")
+    seen: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if name in seen:
+            names[i] = f"{name}_duplicated_{seen[name]}"
+        seen[name] = seen.get(name, -1) + 1
+    return names
 
 
 def blocks(source: Source, form: TextForm, *, digest: Any = None, size: int = BLOCK_BYTES) -> Iterator[bytes]:

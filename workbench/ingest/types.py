@@ -54,6 +54,7 @@ TIME_FORMATS = (*(f"{day}{clock}" for clock in CLOCKS for day in DAYS), "%Y%m%d"
 
 WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 FEW = 8
+LOOSE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class ColumnStats:
 
     `times` counts by format; a format that failed in one piece is missing. `few` are the values where there are few,
     else None. `plain` is whether every value is a number as it stands, so that the CSV reader may read it directly.
+    `decimals` may have a decimal comma, `grouped` commas between the thousands. `loose` names what dates are written
+    without a leading zero: "d" days and months, "h" hours.
     """
 
     present: int = 0
@@ -69,10 +72,12 @@ class ColumnStats:
     digits: int = 0
     floats: int = 0
     decimals: int = 0
+    grouped: int = 0
     padded: int = 0
     plain: bool = True
     times: dict[str, int] | None = None
     few: frozenset[str] | None = frozenset()
+    loose: str = ""
 
     def __add__(self, other: ColumnStats) -> ColumnStats:
         """Join the statistics of two pieces of a column."""
@@ -83,10 +88,12 @@ class ColumnStats:
             digits=self.digits + other.digits,
             floats=self.floats + other.floats,
             decimals=self.decimals + other.decimals,
+            grouped=self.grouped + other.grouped,
             padded=self.padded + other.padded,
             plain=self.plain and other.plain,
             times=_joined(self, other),
             few=few if few is not None and len(few) <= FEW else None,
+            loose="".join(sorted({*self.loose, *other.loose})),
         )
 
 
@@ -114,6 +121,15 @@ class ColumnType:
     direct: bool = False
     any_case: bool = True
     certain: bool = field(default=True, compare=False)
+    loose: str = field(default="", compare=False)
+
+    @property
+    def spelled(self) -> str:
+        """How the file writes a date or time (its format, "%-d" where no zero leads) or a boolean ("False/True")."""
+        found = self.time_format or "/".join(self.words or ())
+        for letter in (self.time_format and {"d": "dm", "h": "HI"}.get(self.loose, "dmHI" if self.loose else "")) or "":
+            found = found.replace(f"%{letter}", f"%-{letter}")
+        return found
 
     def read(self, name: str, missing: Sequence[str] = ()) -> pl.Expr:
         """Return the expression that turns the text column `name` into this type; what can't be read becomes null."""
@@ -206,18 +222,32 @@ def _column(values: pl.Series, name: str, formats: Iterable[str] | None, tokens:
     digits = text.str.contains(r"^[+-]?\d+$")
     n_digits = int(digits.sum())
     padded = int(text.str.contains(r"^[+-]?0\d+$").sum()) if n_digits else 0
-    decimals = int(text.str.contains(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),?\d*$").sum()) if n_floats < present else present
+    decimals = grouped = present
+    if n_floats < present:
+        decimals = int(text.str.contains(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),?\d*$").sum())
+        grouped = int(text.str.contains(r"^[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?$").sum())
+    times = _times(text, name, formats) if n_floats < present or n_digits == present else {}
     return ColumnStats(
         present=present,
         integers=0 if integers is None else present - integers.null_count(),
         digits=n_digits,
         floats=n_floats,
         decimals=decimals,
+        grouped=grouped,
         padded=padded,
         plain=n_floats == present == whole.len(),
-        times=_times(text, name, formats) if n_floats < present or n_digits == present else {},
+        times=times,
         few=few,
+        loose=_loose(text) if times else "",
     )
+
+
+def _loose(text: pl.Series) -> str:
+    """Return what dates are written in without a leading zero: "d" for days and months, "h" for hours."""
+    some = text.head(LOOSE_ROWS)
+    days = some.str.slice(0, 10).str.contains(r"(^|[/.\-])\d([/.\- ]|$)").any()
+    hours = some.str.contains(r"[ T]\d:").any()
+    return "d" * days + "h" * hours
 
 
 def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> dict[str, int]:
@@ -240,6 +270,9 @@ def _is_compact(text: pl.Series, name: str) -> bool:
 
 
 def _parses(values: pl.Series, time_format: str) -> bool:
+    # polars takes the 24 of 1/2/24 for the year 24.
+    if "%Y" in time_format and time_format != "%Y%m%d" and not values.str.contains(r"(^|\D)\d{4}(\D|$)").all():
+        return False
     return values.str.strptime(pl.Datetime("us"), time_format, strict=False, cache=False).null_count() == 0 or (
         "%H" not in time_format
         and "%I" not in time_format
@@ -282,16 +315,18 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
     # Whole numbers too large for 64 bits are ids: as floats they would no longer be unique.
     if total.floats == total.present and total.digits < total.present:
         return ColumnType(pl.Float64(), direct=total.plain)
-    if total.decimals == total.present and total.digits < total.present and total.floats < total.present:
-        mark = decimal or ("1,000" if separator == "," else ",")
-        return ColumnType(pl.Float64(), decimal=mark)
+    if total.present in (total.decimals, total.grouped) and max(total.digits, total.floats) < total.present:
+        # "1,234" alone is both: beside a comma that separates, a comma in a number is rather one of thousands.
+        either = "1,000" if separator == "," else ","
+        mark = "," if total.grouped < total.present else "1,000" if total.decimals < total.present else either
+        return ColumnType(pl.Float64(), decimal=decimal or mark)
     words = _words(total.few)
     if words:
         return ColumnType(pl.Boolean(), words=words, any_case=len(total.few or ()) > 2)
     for time_format in TIME_FORMATS:
         if time_format in (total.times or {}):
             is_time = "%H" in time_format or "%I" in time_format
-            return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format)
+            return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format, loose=total.loose)
     return ColumnType(pl.String())
 
 
