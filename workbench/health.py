@@ -44,9 +44,9 @@ def _versions() -> dict[str, Any]:
 
 
 def _login() -> dict[str, Any]:
-    from workbench.kaggle_platform import Kaggle
+    from workbench.kaggle_platform import Kaggle, Patience
 
-    state = Kaggle().login()
+    state = Kaggle(patience=Patience(connect_s=5, answer_s=15, tries=2)).login()
     return _check("kaggle login", state.ok, state.detail)
 
 

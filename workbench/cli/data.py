@@ -41,9 +41,9 @@ def fetch_command(slug: str, platform: str | None, only: tuple[str, ...], force:
         echo_json({"slug": slug, "tables": tables} | brought)
         return
     note(_facts_line(fetched.facts))
-    click.echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source MB':>11}{'Parquet MB':>12}")
+    click.echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source':>11}{'Parquet':>11}")
     for t in tables:
-        sizes = f"{t['source_bytes'] / 2**20:>11,.1f}{t['parquet_bytes'] / 2**20:>12,.1f}"
+        sizes = f"{_size(t['source_bytes']):>11}{_size(t['parquet_bytes']):>11}"
         click.echo(f"{t['name']:<24}{t['rows']:>14,}{t['columns']:>9}{sizes}")
     if fetched.earlier:
         click.echo(f"the data before is in {_short(fetched.earlier)}")
@@ -75,6 +75,13 @@ def _table_line(info: Any) -> dict[str, Any]:
         "source_bytes": info.source_bytes,
         "parquet_bytes": info.size_bytes,
     }
+
+
+def _size(n_bytes: int) -> str:
+    for unit, size in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes} B"
 
 
 def _short(path: Path) -> str:

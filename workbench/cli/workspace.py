@@ -22,7 +22,7 @@ def init_command(folder: str, as_json: bool) -> None:
         echo_json({"workspace": str(made.root)})
         return
     click.echo(f"workspace {made.root}")
-    click.echo("next: wb rehearse SLUG --train FILE --target COLUMN --metric NAME   (a competition of your own)")
+    click.echo("next: wb fetch SLUG   (from Kaggle; a competition of your own: wb rehearse --help)")
 
 
 @click.command("doctor")
