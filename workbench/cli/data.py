@@ -40,7 +40,7 @@ def fetch_command(slug: str, platform: str | None, only: tuple[str, ...], force:
         brought = {"downloaded": list(fetched.downloaded), "written": written, "earlier": earlier}
         echo_json({"slug": slug, "tables": tables} | brought)
         return
-    note(_facts_line(fetched.facts))
+    click.echo(_facts_line(fetched.facts))
     click.echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source':>11}{'Parquet':>11}")
     for t in tables:
         sizes = f"{_size(t['source_bytes']):>11}{_size(t['parquet_bytes']):>11}"
