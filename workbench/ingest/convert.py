@@ -29,14 +29,17 @@ from workbench.ingest.text import (
     Source,
     TextForm,
     blocks,
+    first_fault,
     form_of,
     full_encoding,
+    has_short_record,
     head_of,
     header_of,
     sha256_of,
     text_of,
+    without_blank_lines,
 )
-from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stats, decide, from_name
+from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stats, decide, from_name, has_short_years
 
 __all__ = ["FORMATS", "Options", "convert", "is_table", "table_name"]
 
@@ -73,7 +76,11 @@ class _Table:
 
     @property
     def where(self) -> str:
-        return ", ".join(str(p.path if p.member is None else f"{p.path}: {p.member}") for p in self.parts)
+        return ", ".join(_place(p) for p in self.parts)
+
+
+def _place(source: Source) -> str:
+    return str(source.path) if source.member is None else f"{source.path}: {source.member}"
 
 
 class _MismatchError(Exception):
@@ -82,6 +89,10 @@ class _MismatchError(Exception):
 
 class _EncodingError(Exception):
     """A byte does not fit the guessed encoding."""
+
+
+class _RaggedError(pl.exceptions.PolarsError):
+    """A record has too few fields, which polars would fill with nulls."""
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -132,7 +143,7 @@ def _tables(raw: Path) -> list[_Table]:
         named.setdefault(table_name(source.name.removeprefix(shared)), []).append(source)
     for name, sources in named.items():
         if len(sources) > 1:
-            same = ", ".join(str(s.path if s.member is None else f"{s.path}: {s.member}") for s in sources)
+            same = ", ".join(_place(s) for s in sources)
             raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
     tables = [_Table(name, tuple(sources), _kind(sources[0].name)) for name, sources in named.items()]
     return _with_parts(tables)
@@ -311,10 +322,11 @@ def _text_tables(group: list[_Table], tables: Path, options: Options, report: Re
     headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
     plans: dict[str, dict[str, ColumnType]] | None = None
     for _ in range(3):
-        if plans is None:
-            heads = {t.name: _head_stats(t, forms[t.name], headers[t.name]) for t in group}
-            plans = _plans(heads, forms, options)
         try:
+            if plans is None:
+                # The head of a second part may be the first to show that the encoding is another.
+                heads = {t.name: _head_stats(t, forms[t.name], headers[t.name]) for t in group}
+                plans = _plans(heads, forms, options)
             infos = {}
             for table in group:
                 report(table.name)
@@ -323,23 +335,34 @@ def _text_tables(group: list[_Table], tables: Path, options: Options, report: Re
                 )
             return infos
         except _EncodingError:
+            named = {t.name for t in group if options.read.get(t.name, {}).get("encoding")}
+            before = dict(forms)
             for table in group:
-                forms[table.name] = _with_encoding(table, forms[table.name])
+                if table.name not in named and forms[table.name].encoding == "utf-8":
+                    forms[table.name] = _with_encoding(table, forms[table.name])
+            if forms == before:
+                at_fault = [t.where for t in group if t.name in named] or [t.where for t in group]
+                raise DataError(
+                    f"{', '.join(at_fault)}: not all of it is written in the encoding that competition.toml names",
+                    hint='name the encoding in competition.toml: [read.TABLE] encoding = "…"',
+                ) from None
             headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
             plans = None
         except _MismatchError:
             report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
-            plans = _plans({t.name: _full_stats(t, forms[t.name], headers[t.name]) for t in group}, forms, options)
+            counted = {t.name: _full_stats(t, forms[t.name], headers[t.name]) for t in group}
+            # What has no value in the whole of the files has none.
+            plans = {
+                name: {c: replace(decided, certain=True) for c, decided in plan.items()}
+                for name, plan in _plans(counted, forms, options).items()
+            }
     raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
 
 
 def _with_encoding(table: _Table, form: TextForm) -> TextForm:
     encoding = full_encoding(table.parts)
     if encoding == form.encoding:
-        raise DataError(
-            f"{table.where} is not written in {encoding}",
-            hint=f'name its encoding in competition.toml: [read.{table.name}] encoding = "…"',
-        )
+        return form
     return replace(form, encoding=encoding, guessed=(*form.guessed, f'encoding = "{encoding}"'))
 
 
@@ -363,17 +386,57 @@ def _plans(
     return plans
 
 
-def _as_text(block: bytes, form: TextForm, header: list[str], **more: Any) -> pl.DataFrame:
-    schema = dict.fromkeys(header, pl.String())
-    return pl.read_csv(block, has_header=False, schema=schema, separator=form.separator, **more)
+def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame:
+    """Read a block with the CSV reader; blank lines are no records, and a short record raises."""
+
+    def read(data: bytes) -> pl.DataFrame:
+        return pl.read_csv(data, has_header=False, schema=schema, separator=form.separator)
+
+    # In a table of one column a blank line is a missing value.
+    if len(schema) == 1:
+        return read(block)
+    try:
+        frame = read(block)
+    except pl.exceptions.PolarsError:
+        # A blank line at a block's beginning misleads polars as to how many columns there are.
+        tidy = without_blank_lines(block)
+        if tidy == block:
+            raise
+        return read(tidy) if tidy else pl.DataFrame(schema=schema)
+    nulls = frame.to_series(-1).null_count()
+    separator = form.separator.encode()
+    if not nulls or nulls <= block.count(separator + b"\n") + block.count(separator + b"\r\n"):
+        return frame
+    # More records lack the last field than end in a separator.
+    if has_short_record(block, form, len(schema)):
+        raise _RaggedError("a record has too few fields")
+    tidy = without_blank_lines(block)
+    return frame if tidy == block else read(tidy) if tidy else frame.clear()
 
 
-def _explained(exc: pl.exceptions.PolarsError, table: _Table, block: bytes, form: TextForm) -> Exception:
-    if form.encoding == "utf-8":
+def _as_text(block: bytes, form: TextForm, header: list[str]) -> pl.DataFrame:
+    return _frame(block, form, dict.fromkeys(header, pl.String()))
+
+
+def _is_misread(block: bytes, form: TextForm) -> bool:
+    if form.encoding in ("utf-8", "ascii"):
         try:
             block.decode()
         except UnicodeDecodeError:
-            return _EncodingError()
+            return True
+    return False
+
+
+def _explained(exc: pl.exceptions.PolarsError, table: _Table, block: bytes, form: TextForm, width: int) -> Exception:
+    if _is_misread(block, form):
+        return _EncodingError()
+    for part in table.parts:
+        fault = first_fault(part, form, width)
+        if fault:
+            return DataError(
+                f"{_place(part)} can't be converted to a table: {fault}",
+                hint="mend that line; or name another separator in competition.toml under [read.TABLE]",
+            )
     first = (str(exc).strip().splitlines() or ["unreadable"])[0]
     return DataError(
         f"{table.where} can't be converted to a table: {first}",
@@ -388,7 +451,7 @@ def _head_stats(table: _Table, form: TextForm, header: list[str]) -> dict[str, C
             try:
                 whole.append(column_stats(_as_text(block, form, header), missing=form.missing))
             except pl.exceptions.PolarsError as exc:
-                raise _explained(exc, table, block, form) from exc
+                raise _explained(exc, table, block, form, len(header)) from exc
             break
     return _summed(whole)
 
@@ -402,7 +465,7 @@ def _full_stats(table: _Table, form: TextForm, header: list[str]) -> dict[str, C
             try:
                 piece = column_stats(_as_text(block, form, header), formats, form.missing)
             except pl.exceptions.PolarsError as exc:
-                raise _explained(exc, table, block, form) from exc
+                raise _explained(exc, table, block, form, len(header)) from exc
             total = piece if total is None else _summed([total, piece])
     return total or column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))
 
@@ -466,30 +529,52 @@ class _Reader:
     def __init__(self, table: _Table, form: TextForm, header: list[str], plan: dict[str, ColumnType]) -> None:
         self.table, self.form, self.header, self.plan = table, form, header, plan
         self.direct = {c: t.dtype if t.direct else pl.String() for c, t in plan.items()}
-        self.whole = [i for i, c in enumerate(header) if plan[c].direct and plan[c].dtype == pl.Int64]
+        self.numbers = [c for c in header if plan[c].dtype in (pl.Int64, pl.Float64) and not plan[c].asked]
         self.parsed = [c for c, t in plan.items() if not t.direct and t.dtype != pl.String]
+        self.times = [c for c, t in plan.items() if t.time_format]
         self.unknown = [c for c, t in plan.items() if not t.certain]
         self.unseen = False
         self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
 
     def frame(self, block: bytes) -> pl.DataFrame:
-        if self.whole and _may_have_codes(block, self.form.separator):
+        if self.numbers and _may_have_codes(block, self.form.separator):
             self._refuse_codes(block)
         try:
-            text = pl.read_csv(block, has_header=False, schema=self.direct, separator=self.form.separator)
+            text = _frame(block, self.form, self.direct)
         except pl.exceptions.PolarsError as exc:
-            error = _explained(exc, self.table, block, self.form)
-            if isinstance(error, DataError) and self._is_a_table(block):
+            if not _is_misread(block, self.form) and self._is_a_table(block):
                 raise _MismatchError from exc
-            raise error from exc
+            raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
         typed = text.select(self.expressions)
+        self._refuse_short_years(text, typed)
         for column in self.parsed:
             lost = typed[column].null_count() - text[column].null_count()
             if lost and lost > int(text[column].str.strip_chars().is_in([*MISSING, *self.form.missing]).sum() or 0):
-                raise _MismatchError(column)
+                raise self._mismatch(column, text[column].filter(typed[column].is_null()))
         if self.unknown and any(text[c].null_count() < text.height for c in self.unknown):
             self.unseen = True
         return typed
+
+    def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
+        for column in self.times:
+            is_early = typed[column].dt.year() < 1000
+            if is_early.any():
+                early = text[column].filter(is_early)
+                if has_short_years(early, self.plan[column].time_format or ""):
+                    raise self._mismatch(column, early)
+
+    def _mismatch(self, column: str, values: pl.Series) -> Exception:
+        """Return what to raise: a type that was guessed is guessed again, one that was asked for is not."""
+        planned = self.plan[column]
+        if not planned.asked:
+            return _MismatchError(column)
+        tokens = [*MISSING, *self.form.missing]
+        bad = values.drop_nulls().filter(~values.drop_nulls().str.strip_chars().is_in(tokens)).first()
+        written = f" {planned.time_format!r}" if planned.time_format else ""
+        return DataError(
+            f"{self.table.where}: column {column!r} has {bad!r}, which is no {planned.dtype.base_type()}{written}",
+            hint=f"[types] of competition.toml asks for that; mend {column!r} there",
+        )
 
     def _is_a_table(self, block: bytes) -> bool:
         try:
@@ -499,8 +584,11 @@ class _Reader:
         return True
 
     def _refuse_codes(self, block: bytes) -> None:
-        text = _as_text(block, self.form, self.header, columns=self.whole)
-        if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in text.columns):
+        try:
+            text = _as_text(block, self.form, self.header)
+        except pl.exceptions.PolarsError as exc:
+            raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
+        if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in self.numbers):
             raise _MismatchError
 
 
