@@ -7,7 +7,9 @@ fails are the files counted through and converted again. The result is the same 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -89,6 +91,10 @@ class _MismatchError(Exception):
 
 class _EncodingError(Exception):
     """A byte does not fit the guessed encoding."""
+
+
+class _NoTableError(Exception):
+    """A file holds something else than a table, and nothing is wrong with it."""
 
 
 class _RaggedError(pl.exceptions.PolarsError):
@@ -260,8 +266,18 @@ def convert(
         else:
             for table in group:
                 report(table.name)
-                infos[table.name] = _other_table(table, tables, options)
-    manifest = Manifest({t.name: infos[t.name] for t in found})
+                try:
+                    infos[table.name] = _other_table(table, tables, options)
+                except _NoTableError:
+                    # A map of labels, annotations of images: as little reason to stop as an image is.
+                    report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
+    if not infos:
+        said = ", ".join(t.where for t in found)
+        raise DataError(
+            f"{raw} has no file that can become a table: {said} is JSON, but neither records nor columns",
+            hint="write it as a list of objects, one for each row",
+        )
+    manifest = Manifest({t.name: infos[t.name] for t in found if t.name in infos})
     write_manifest(tables, manifest)
     for stale in tables.glob("*.parquet"):
         if stale.stem not in manifest.tables:
@@ -626,7 +642,10 @@ def _other_table(table: _Table, tables: Path, options: Options) -> TableInfo:
     unpacked = None
     try:
         if table.kind == "json" and _first_byte(source) in (b"[", b"{") and not _is_lines(source):
-            frame = _json_frame(source).lazy()
+            records = _json_frame(source)
+            if not records.columns:
+                raise _NoTableError
+            frame = records.lazy()
         else:
             unpacked = _plain_file(source, tables)
             scan = pl.scan_parquet if table.kind == "parquet" else _scan_lines
@@ -637,7 +656,10 @@ def _other_table(table: _Table, tables: Path, options: Options) -> TableInfo:
         raise
     except (pl.exceptions.PolarsError, ValueError) as exc:
         first = (str(exc).strip().splitlines() or ["unreadable"])[0]
-        raise DataError(f"{table.where} can't be converted to a table: {first}") from exc
+        fault = first if table.kind == "parquet" else _json_fault(source) or first
+        raise DataError(
+            f"{table.where} can't be converted to a table: {fault}", hint="if the file is cut, fetch it again"
+        ) from exc
     finally:
         if unpacked is not None:
             unpacked.unlink(missing_ok=True)
@@ -650,13 +672,16 @@ def _scan_lines(path: Path) -> pl.LazyFrame:
 
 def _plain_file(source: Source, folder: Path) -> Path | None:
     """Write the content of a packed source to a file, since polars reads only those in bounded memory."""
-    if source.member is None and PurePosixPath(source.name).suffix.lower() not in PACKED:
+    has_mark = head_of(source, 3) == codecs.BOM_UTF8
+    if source.member is None and PurePosixPath(source.name).suffix.lower() not in PACKED and not has_mark:
         return None
     import shutil
 
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f".{table_name(source.name)}.unpacked.tmp"
     with storage_errors(target), source.opened() as file, target.open("wb") as out:
+        if has_mark:
+            file.read(3)
         shutil.copyfileobj(file, out, 1 << 20)
     return target
 
@@ -667,24 +692,61 @@ def _first_byte(source: Source) -> bytes:
 
 def _is_lines(source: Source) -> bool:
     """Whether a .json file is one document per line."""
-    first, _, rest = head_of(source).strip().partition(b"\n")
+    first, _, rest = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
     try:
         return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
     except ValueError:
         return False
 
 
+def _json_fault(source: Source) -> str | None:
+    """Say where a JSON file, or the first line of JSON lines, is no JSON."""
+    content = text_of(source).getvalue().removeprefix(codecs.BOM_UTF8)
+    if not content.strip():
+        return "it is empty"
+    whole = _first_byte(source) == b"[" or (_kind(source.name) == "json" and not _is_lines(source))
+    for number, line in enumerate([content] if whole else content.split(b"\n"), 1):
+        try:
+            document = json.loads(line, parse_constant=_refuse_constant) if line.strip() else {}
+        except UnicodeDecodeError as exc:
+            return f"line {number + line[: exc.start].count(10):,} is not written in UTF-8"
+        except json.JSONDecodeError as exc:
+            return f"line {number + exc.lineno - 1:,}, column {exc.colno:,}: {exc.msg}"
+        except ValueError as exc:
+            return str(exc) if whole else f"line {number:,}: {exc}"
+        if not isinstance(document, (dict, list) if whole else dict):
+            return f"line {number:,} is no JSON object"
+    return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON; a missing value is null")
+
+
 def _json_frame(source: Source) -> pl.DataFrame:
     if _first_byte(source) == b"[":
-        return pl.read_json(text_of(source), infer_schema_length=None)
+        try:
+            return pl.read_json(text_of(source), infer_schema_length=None)
+        except pl.exceptions.PolarsError as exc:
+            records = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8))
+            if records and all(isinstance(r, dict) for r in records):
+                raise
+            raise _NoTableError from exc
     # One object of columns, each an object of rows by index, as pandas writes by default; or one of lists.
-    data = json.load(text_of(source))
-    columns = {
-        name: [values[k] for k in values] if isinstance(values, dict) else values for name, values in data.items()
-    }
-    if not columns or not all(isinstance(v, list) for v in columns.values()):
-        raise DataError(f"{source.path}: {source.name} is JSON, but neither records nor columns")
-    return pl.DataFrame(columns, infer_schema_length=None)
+    data = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8))
+    if set(data) == {"columns", "index", "data"}:
+        data = {name: [row[i] for row in data["data"]] for i, name in enumerate(data["columns"])}
+    elif data and all(isinstance(v, dict) for v in data.values()):
+        # By index: the columns need not have their rows in the same order.
+        rows = dict.fromkeys(k for values in data.values() for k in values)
+        data = {name: [values.get(k) for k in rows] for name, values in data.items()}
+    if not data or not all(isinstance(v, list) for v in data.values()) or len({len(v) for v in data.values()}) > 1:
+        raise _NoTableError
+    # As records, so that both spellings of one table get the same types.
+    records = [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
+    if not records:
+        return pl.DataFrame(schema=dict.fromkeys(data, pl.String()))
+    return pl.read_json(io.BytesIO(json.dumps(records).encode()), infer_schema_length=None)
 
 
 def _info(
