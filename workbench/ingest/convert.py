@@ -406,7 +406,10 @@ def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame
     """Read a block with the CSV reader; blank lines are no records, and a short record raises."""
 
     def read(data: bytes) -> pl.DataFrame:
-        return pl.read_csv(data, has_header=False, schema=schema, separator=form.separator)
+        try:
+            return pl.read_csv(_not_packed(data, form), has_header=False, schema=schema, separator=form.separator)
+        except OSError as exc:
+            raise pl.exceptions.ComputeError("it begins like a compressed file") from exc
 
     # In a table of one column a blank line is a missing value.
     if len(schema) == 1:
@@ -428,6 +431,15 @@ def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame
         raise _RaggedError("a record has too few fields")
     tidy = without_blank_lines(block)
     return frame if tidy == block else read(tidy) if tidy else frame.clear()
+
+
+def _not_packed(block: bytes, form: TextForm) -> bytes:
+    """Return the block with its first field in quotes where polars would take the text "x^" for compressed data."""
+    if not block.startswith((b"x^", b"x\x01")):
+        return block
+    end = min(i for i in (block.find(form.separator.encode()), block.find(b"\n"), len(block)) if i >= 0)
+    field = block[:end].rstrip(b"\r")
+    return b'"' + field.replace(b'"', b'""') + b'"' + block[len(field) :]
 
 
 def _as_text(block: bytes, form: TextForm, header: list[str]) -> pl.DataFrame:

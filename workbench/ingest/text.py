@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -243,7 +244,9 @@ def _legacy(sample: bytes) -> str:
 
 def _separator(text: str, name: str) -> str:
     """Return the separator that splits the first lines into the same number of fields, at least two."""
-    lines = [line for line in text.split("\n")[:-1][:50] if line.strip()] or text.split("\n")[:1]
+    # Records, not lines: a text with line ends in quotes has as many fields as any other.
+    records = (r.decode() for r in _split(text[: text.rfind("\n") + 1].encode(errors="replace")))
+    lines = [r for r in islice(records, 50) if r.strip()] or text.split("\n")[:1]
     usual = "\t" if ".tsv" in name.lower() else ","
     best, most = usual, 0
     for separator in (usual, *(s for s in SEPARATORS if s != usual)):
