@@ -1,344 +1,271 @@
-"""Files as competitions have them: packings, encodings, line ends, spellings; values and types as they were meant."""
+"""Files as real competitions have them: what becomes of them is held against what they say, values and types."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import csv
 import io
 import json
-import lzma
-import tarfile
+import sys
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from workbench.competition import Manifest, as_written
-from workbench.errors import DataError, WorkbenchError
-from workbench.ingest import text as text_module
-from workbench.ingest.archives import unpack_tar
+from workbench.competition import TableInfo
+from workbench.errors import WorkbenchError
 from workbench.ingest.convert import Options, convert
+from workbench.ingest.text import blocks
 
-CSV = "id,name,x\n1,a,0.5\n2,b,1.5\n3,,2.5\n"
-PLAIN = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None], "x": [0.5, 1.5, 2.5]})
+SMALL = "a,b\n1,x\n2,y\n"
+SMALL_FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+DATETIME = pl.Datetime("us")
+
+moment = datetime  # without a zone, as in the files
+examples = settings(max_examples=12, deadline=None)
 
 
-@pytest.fixture
-def converted(tmp_path: Path) -> Callable[..., dict[str, pl.DataFrame]]:
-    """Return a function that writes files, converts them and returns the tables; `.manifest` has the last manifest."""
+@dataclass
+class Made:
+    """The tables that files became, and what is noted of them."""
 
-    def made(files: dict[str, bytes | str], options: Options | None = None) -> dict[str, pl.DataFrame]:
-        raw, tables = tmp_path / "raw", tmp_path / "tables"
+    frames: dict[str, pl.DataFrame]
+    infos: dict[str, TableInfo]
+    said: list[str]
+
+    @property
+    def train(self) -> pl.DataFrame:
+        return self.frames["train"]
+
+
+def made(files: dict[str, str | bytes], *, read: dict[str, Any] | None = None, types: dict[str, str] | None = None):
+    """Convert files; `read` are the options of table train."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw, tables = Path(folder) / "raw", Path(folder) / "tables"
         for name, content in files.items():
             path = raw / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        manifest = convert(raw, tables, "c", **({} if options is None else {"options": options}))
-        made.manifest = manifest  # type: ignore[attr-defined]
-        return {name: pl.read_parquet(tables / f"{name}.parquet") for name in manifest.tables}
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        said: list[str] = []
+        options = Options({"train": read} if read else {}, types or {})
+        manifest = convert(raw, tables, "x", options=options, report=said.append)
+        frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in manifest.tables}
+        for name, frame in frames.items():
+            assert manifest.tables[name].rows == frame.height
+            assert manifest.tables[name].dtypes == {c: str(t) for c, t in frame.schema.items()}
+        return Made(frames, manifest.tables, said)
 
-    return made
+
+def train(text: str | bytes, **options: Any) -> pl.DataFrame:
+    return made({"train.csv": text}, **options).train
 
 
-def _manifest(converted: Callable[..., dict[str, pl.DataFrame]]) -> Manifest:
-    return converted.manifest  # type: ignore[attr-defined, no-any-return]
+def column(*values: str, separator: str = ",", **options: Any) -> pl.Series:
+    """Convert a table of a number and these texts, quoted where they must be, and return the texts' column."""
+    return made({"train.csv": written(values, separator)}, **options).train["v"]
 
 
-def _zipped(**members: str | bytes) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name.replace("__", "/").replace("_csv", ".csv"), content)
+def written(values: tuple[str, ...], separator: str = ",") -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=separator, lineterminator="\n")
+    writer.writerows([("k", "v"), *enumerate(values)])
     return out.getvalue()
 
 
-# --------------------------------------------------------------------------------------------------------- packings
+def zipped(**members: str | bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("train.csv", CSV.encode()),
-        ("train.csv.gz", gzip.compress(CSV.encode())),
-        ("train.csv.xz", lzma.compress(CSV.encode())),
-        ("train.csv.bz2", bz2.compress(CSV.encode())),
-        ("train.csv.zip", _zipped(train_csv=CSV)),
-        ("all.zip", _zipped(train_csv=CSV)),
-        ("all.zip", _zipped(data__train_csv=CSV)),
-        ("train.tsv", CSV.replace(",", "\t").encode()),
-        ("train.txt", CSV.replace(",", "|").encode()),
-        ("train.csv", CSV.replace(",", ";").encode()),
-        ("train.csv", CSV.replace(",", "|").encode()),
-        ("train.csv", b"\xef\xbb\xbf" + CSV.encode()),
-        ("train.csv", CSV.encode("utf-16")),
-        ("train.csv", CSV.replace("\n", "\r\n").encode()),
-        ("train.csv", CSV.replace("\n", "\r").encode()),
-        ("train.csv", CSV.rstrip("\n").encode()),
-        ("train.csv", (CSV + "\n\n").encode()),
-        ("train.json", json.dumps(PLAIN.to_dicts()).encode()),
-        ("train.json", json.dumps(PLAIN.to_dict(as_series=False)).encode()),
-        ("train.json", json.dumps({c: dict(enumerate(PLAIN[c])) for c in PLAIN.columns}).encode()),
-        ("train.jsonl", "\n".join(map(json.dumps, PLAIN.to_dicts())).encode()),
-        ("train.jsonl.gz", gzip.compress("\n".join(map(json.dumps, PLAIN.to_dicts())).encode())),
-    ],
-)
-def test_one_table_however_it_is_packed_and_written(converted, name: str, content: bytes) -> None:
-    assert_frame_equal(converted({name: content})["train"], PLAIN)
-
-
-def test_parquet_is_taken_as_it_is(converted, tmp_path: Path) -> None:
-    frame = PLAIN.with_columns(when=pl.lit(datetime(2024, 1, 2)), items=pl.lit([1, 2]))
-    frame.write_parquet(tmp_path / "a.parquet")
-    assert_frame_equal(converted({"train.parquet": (tmp_path / "a.parquet").read_bytes()})["train"], frame)
-
-
-def test_lines_of_json_keep_what_is_nested(converted) -> None:
-    lines = [{"session": i, "events": [{"aid": k, "ts": 10 * k} for k in range(i % 3)]} for i in range(20)]
-    frame = converted({"train.jsonl": "\n".join(map(json.dumps, lines))})["train"]
-    assert frame.to_dicts() == lines
-
-
-def test_folders_parts_and_what_is_no_table(converted, tmp_path: Path) -> None:
-    rows = CSV.splitlines(keepends=True)
-    parts = {f"train/train_{i}.csv": rows[0] + f"{i},p,{i}.5\n" for i in range(1, 12)}
-    tables = converted(parts | {"extra/holidays 2013.csv": CSV, "images/1.png": b"\x89PNG", "README.txt": "no table"})
-    (train,) = (frame for name, frame in tables.items() if name.startswith("train"))
-    assert train["id"].to_list() == list(range(1, 12))  # by number: the tenth part comes after the ninth
-    assert "extra_holidays_2013" in tables
-    assert len(tables) == 2
-    assert (tmp_path / "raw" / "images" / "1.png").read_bytes() == b"\x89PNG"
-
-
-def test_a_tar_is_unpacked(converted, tmp_path: Path) -> None:
-    out = tmp_path / "all.tar.gz"
-    with tarfile.open(out, "w:gz") as archive:
-        info = tarfile.TarInfo("data/train.csv")
-        info.size = len(CSV)
-        archive.addfile(info, io.BytesIO(CSV.encode()))
-    (tmp_path / "raw").mkdir()
-    unpack_tar(out, tmp_path / "raw")
-    assert_frame_equal(converted({})["train"], PLAIN)
-
-
-# -------------------------------------------------------------------------------------------------------- encodings
-
-
-@pytest.mark.parametrize(
-    ("encoding", "words"),
-    [
-        ("utf-8", ["é", "日本", "ok"]),
-        ("cp949", ["서울특별시", "부산광역시", "대구광역시"]),
-        ("latin-1", ["déjà vu", "café", "naïve"]),
-        ("cp1252", ["“quoted”", "café – bar", "naïve"]),
-    ],
-)
-def test_the_encoding_is_found(converted, encoding: str, words: list[str]) -> None:
-    text = "id,place\n" + "".join(f"{i},{words[i % len(words)]}\n" for i in range(300))
-    frame = converted({"train.csv": text.encode(encoding)})["train"]
-    assert frame["place"].to_list() == [words[i % len(words)] for i in range(300)]
-    said = _manifest(converted).tables["train"].read
-    assert any("encoding" in line for line in said) == (encoding != "utf-8")
-
-
-def test_a_foreign_byte_near_the_end_of_a_large_file_counts(converted) -> None:
-    text = "id,place\n" + "".join(f"{i},somewhere plain\n" for i in range(300_000)) + "300000,café\n"
-    frame = converted({"train.csv": text.encode("latin-1")})["train"]
-    assert frame["place"][-1] == "café"
-    assert frame.height == 300_001
-
-
-def test_an_encoding_that_is_named_is_taken(converted) -> None:
-    text = "id,place\n1,Łódź\n2,Kraków\n"
-    options = Options({"train": {"encoding": "iso8859-2"}}, {})
-    assert converted({"train.csv": text.encode("iso8859-2")}, options)["train"]["place"].to_list() == ["Łódź", "Kraków"]
-
-
-# ---------------------------------------------------------------------------------------------------------- records
-
-
-def test_names_that_lightgbm_would_refuse_stay(converted) -> None:
-    names = ["a b", "[x]", "{y}", 'say "so"', "k:v", "a,b", ""]
-    header = ",".join('"' + n.replace('"', '""') + '"' for n in names)
-    frame = converted({"train.csv": header + "\n" + ",".join("1" * len(names)) + "\n"})["train"]
-    assert frame.columns == names
-
-
-@pytest.mark.parametrize("size", [16, 64, 1 << 20])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    rows=st.lists(
-        st.tuples(
-            st.integers(-(2**62), 2**62),
-            st.text(st.characters(codec="utf-8", exclude_characters="\r\x00", exclude_categories=("Cs",)), max_size=12),
-            st.floats(allow_nan=False, allow_infinity=False, width=32),
-        ),
-        min_size=1,
-        max_size=30,
-    )
-)
-def test_any_text_comes_back_whatever_the_blocks(
-    size: int, rows: list[tuple[int, str, float]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Quoted separators, quotes and line ends, at every border between two blocks."""
-    folder = tmp_path_factory.mktemp("any")
-    frame = pl.DataFrame([(i, f"t{s}", x) for i, s, x in rows], schema=["i", "s", "x"], orient="row")
-    (folder / "raw").mkdir()
-    frame.write_csv(folder / "raw" / "train.csv", quote_style="non_numeric")
+@contextmanager
+def windows(size: int) -> Iterator[None]:
+    """Guess from so few bytes, and read so many at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module.blocks_looked_at, "__kwdefaults__", {"digest": None, "size": size})
-        convert(folder / "raw", folder / "tables", "c", options=Options({}, {"x": "Float64", "s": "String"}))
-    assert_frame_equal(pl.read_parquet(folder / "tables" / "train.parquet"), frame)
+        module = sys.modules["workbench.ingest.convert"]
+        patch.setattr(module, "HEAD_BYTES", size)
+        patch.setattr(module, "blocks", lambda source, form, **more: blocks(source, form, **{"size": size} | more))
+        patch.setattr(sys.modules["workbench.ingest.text"], "BLOCK_BYTES", size)
+        yield
 
 
-# ------------------------------------------------------------------------------------------------------------ types
+# ----------------------------------------------------------------------------------------------------- random tables
+
+characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00\ufeff")
+anything = st.text(characters | st.sampled_from('",;|\t\n\r '), max_size=12)
+on_a_line = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]) | st.sampled_from('",; '), max_size=12)
+KINDS: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
+    "whole": (st.integers(-(2**63), 2**63 - 1), pl.Int64()),
+    "number": (st.floats(allow_nan=False, allow_infinity=False), pl.Float64()),
+    "day": (st.dates(date(1000, 1, 1)), pl.Date()),
+    "time": (st.datetimes(moment(1000, 1, 1)).map(lambda t: t.replace(microsecond=0)), DATETIME),
+    "flag": (st.booleans(), pl.Boolean()),
+}
 
 
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        (["2024-03-05", "2024-12-31"], [date(2024, 3, 5), date(2024, 12, 31)]),
-        (["2024/03/05", "2024/12/31"], [date(2024, 3, 5), date(2024, 12, 31)]),
-        (["5/3/2024", "31/12/2024"], [date(2024, 3, 5), date(2024, 12, 31)]),
-        (["05.03.2024", "31.12.2024"], [date(2024, 3, 5), date(2024, 12, 31)]),
-        (["03/05/2024", "12/31/2024"], [date(2024, 3, 5), date(2024, 12, 31)]),
-        (["05/03/2024", "31/12/2024"], [date(2024, 3, 5), date(2024, 12, 31)]),
-        (["5-Mar-2024", "31-Dec-2024"], [date(2024, 3, 5), date(2024, 12, 31)]),
-        (["March 5, 2024", "December 31, 2024"], [date(2024, 3, 5), date(2024, 12, 31)]),
-        (
-            ["2024-03-05 06:07:08", "2024-12-31 23:59:59"],
-            [datetime(2024, 3, 5, 6, 7, 8), datetime(2024, 12, 31, 23, 59, 59)],
-        ),
-        (
-            ["2024-03-05T06:07:08Z", "2024-12-31T23:59:59Z"],
-            [datetime(2024, 3, 5, 6, 7, 8), datetime(2024, 12, 31, 23, 59, 59)],
-        ),
-        (
-            ["2024-03-05 06:07:08.5", "2024-12-31 23:59:59.25"],
-            [datetime(2024, 3, 5, 6, 7, 8, 500000), datetime(2024, 12, 31, 23, 59, 59, 250000)],
-        ),
-        (
-            ["03/05/2024 06:07:08 PM", "12/31/2024 01:00:00 AM"],
-            [datetime(2024, 3, 5, 18, 7, 8), datetime(2024, 12, 31, 1)],
-        ),
-        (["True", "False"], [True, False]),
-        (["yes", "no"], [True, False]),
-        (["Y", "N"], [True, False]),
-        (["t", "f"], [True, False]),
-        (["4294967296", "-9007199254740993"], [4294967296, -9007199254740993]),
-        (["18446744073709551615", "10000000000000000001"], ["18446744073709551615", "10000000000000000001"]),
-        (["007", "012"], ["007", "012"]),
-        (["-5", "+7"], [-5, 7]),
-        (["-05", "07"], ["-05", "07"]),
-        (["1e-3", "2.5"], [0.001, 2.5]),
-        (["0", "0.5"], [0.0, 0.5]),
-    ],
-)
-def test_spellings(converted, written: list[str], expected: list[object]) -> None:
-    text = "id;v\n" + "".join(f"{i};{written[i % 2]}\n" for i in range(60))
-    frame = converted({"train.csv": text})["train"]
-    assert frame["v"].to_list() == [expected[i % 2] for i in range(60)]
+@st.composite
+def tables(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> pl.DataFrame:
+    """Draw a table of each kind of column, with holes; its texts are read as nothing but texts."""
+    rows = draw(st.integers(1, 8))
+    kinds = KINDS | {"text": (texts.map(lambda t: f"x{t}"), pl.String())}
+    columns = {}
+    for kind, (values, dtype) in kinds.items():
+        drawn = draw(st.lists(st.none() | values, min_size=rows, max_size=rows))
+        # Where nothing is seen, there is no type to tell.
+        columns[kind] = pl.Series(drawn, dtype=dtype if any(v is not None for v in drawn) else pl.String())
+    return pl.DataFrame(columns)
 
 
-def test_eight_digits_are_dates_where_the_name_says_so(converted) -> None:
-    frame = converted({"train.csv": "id,date,code\n1,20240305,20240305\n2,20241231,20241231\n"})["train"]
-    assert frame["date"].to_list() == [date(2024, 3, 5), date(2024, 12, 31)]
-    assert frame["code"].to_list() == [20240305, 20241231]
+def as_text(frame: pl.DataFrame, *, separator: str = ",", ending: str = "\n", quote_all: bool = False) -> str:
+    """Write a table; Python's own writer leaves a bare return without quotes."""
+
+    def field(value: Any) -> str:
+        text = "" if value is None else str(value)
+        needed = quote_all or any(c in text for c in (separator, '"', "\r", "\n"))
+        return '"' + text.replace('"', '""') + '"' if needed else text
+
+    return "".join(separator.join(map(field, row)) + ending for row in [frame.columns, *frame.iter_rows()])
 
 
-@pytest.mark.parametrize(
-    ("separator", "written"), [(";", "1.234,5"), ("\t", "1234,5"), (",", '"1,234.5"'), (",", '"1234,5"')]
-)
-def test_marks_in_numbers(converted, separator: str, written: str) -> None:
-    text = "".join(f"{separator.join(row)}\n" for row in [("id", "v"), *((str(i), written) for i in range(30))])
-    assert converted({"train.csv": text})["train"]["v"].to_list() == [1234.5] * 30
+class TestRandomTables:
+    @pytest.mark.parametrize("ending", ["\n", "\r\n"])
+    @given(frame=tables(anything), separator=st.sampled_from(",;|\t"), size=st.sampled_from([64, 1 << 20]))
+    @examples
+    def test_text_reads_back(self, ending: str, frame: pl.DataFrame, separator: str, size: int) -> None:
+        text = as_text(frame, separator=separator, ending=ending)
+        with windows(size):
+            result = made({"train.csv": text})
+        assert_frame_equal(result.train, frame)
+        assert result.infos["train"].read == (
+            [] if separator == "," else [f'separator = "{separator}"'.replace("\t", "\\t")]
+        )
 
+    @given(frame=tables(on_a_line), separator=st.sampled_from(",;"), size=st.sampled_from([64, 1 << 20]))
+    @examples
+    def test_text_with_bare_returns_reads_back(self, frame: pl.DataFrame, separator: str, size: int) -> None:
+        with windows(size):
+            assert_frame_equal(train(as_text(frame, separator=separator, ending="\r")), frame)
 
-def test_na_is_missing_among_numbers_and_a_value_among_words(converted) -> None:
-    text = "id,quality,area\n1,NA,NA\n2,Good,10\n3,Fair,20\n"
-    frame = converted({"train.csv": text})["train"]
-    assert frame["quality"].to_list() == ["NA", "Good", "Fair"]
-    assert frame["area"].to_list() == [None, 10, 20]
-    taken = converted({"train.csv": text}, Options({"train": {"missing": ["NA"]}}, {}))["train"]
-    assert taken["quality"].to_list() == [None, "Good", "Fair"]
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+    @given(frame=tables(anything))
+    @examples
+    def test_text_in_wide_encodings_reads_back(self, encoding: str, frame: pl.DataFrame) -> None:
+        mark = "\ufeff" if encoding == "utf-16-be" else ""
+        assert_frame_equal(train((mark + as_text(frame)).encode(encoding)), frame)
 
-
-@pytest.mark.parametrize("token", ["NA", "N/A", "nan", "NaN", "NULL", "null", "None", "?", "-", ""])
-def test_what_stands_for_a_missing_number(converted, token: str) -> None:
-    text = "id,v\n" + "".join(f"{i},{token if i % 3 == 0 else i / 4}\n" for i in range(30))
-    assert converted({"train.csv": text})["train"]["v"].to_list() == [None if i % 3 == 0 else i / 4 for i in range(30)]
-
-
-@pytest.mark.parametrize(
-    ("last", "dtype"), [("x", pl.String), ("0.5", pl.Float64), ("007", pl.String), ("NA", pl.Int64)]
-)
-def test_the_last_line_of_a_large_file_counts(converted, monkeypatch, last: str, dtype: pl.DataType) -> None:
-    monkeypatch.setattr(import_module("workbench.ingest.convert"), "HEAD_BYTES", 2_000)
-    text = "id,v\n" + "".join(f"{i},{i % 50}\n" for i in range(5_000)) + f"5000,{last}\n"
-    frame = converted({"train.csv": text, "test.csv": "id,v\n1,2\n"})
-    assert frame["train"].schema["v"] == frame["test"].schema["v"] == dtype
-    assert frame["train"].height == 5_001
-
-
-def test_types_are_those_that_are_named(converted) -> None:
-    text = "id,zip,day\n1,80331,1.2.2024\n2,10115,3.4.2024\n"
-    frame = converted({"train.csv": text}, Options({}, {"zip": "String", "train.day": "Date %d.%m.%Y"}))["train"]
-    assert frame["zip"].to_list() == ["80331", "10115"]
-    assert frame["day"].to_list() == [date(2024, 2, 1), date(2024, 4, 3)]
-
-
-def test_how_the_file_spells_is_kept(converted) -> None:
-    text = "id,day,ok\n" + "".join(f"{i},{1 + i % 28:02}/03/2024,{'Yes' if i % 2 else 'No'}\n" for i in range(60))
-    converted({"train.csv": text})
-    assert _manifest(converted).tables["train"].spelled == {"day": "%d/%m/%Y", "ok": "No/Yes"}
-
-
-# -------------------------------------------------------------------------------------------------------- bad files
-
-
-@pytest.mark.parametrize(
-    ("files", "said"),
-    [
-        ({"train.csv": b""}, "train.csv"),
-        ({"train.csv": b"id,v\n1,2\n1,2,3,4\n"}, "train.csv"),
-        ({"train.csv": b'id,v\n1,"never closed\n'}, "train.csv"),
-        ({"train.csv.gz": gzip.compress(CSV.encode() * 500)[:-20]}, "train.csv"),
-        ({"train.csv.xz": lzma.compress(CSV.encode() * 500)[:-20]}, "train.csv"),
-        ({"train.json": b'{"a": [1, 2'}, "train.json"),
-        ({"train.json": b'"only a text"'}, "train.json"),
-        ({"train.jsonl": b'{"a": 1}\n{"a": \n'}, "train.jsonl"),
-        ({"train.parquet": b"PAR1 is not enough"}, "train.parquet"),
-        ({"train.csv": CSV.encode(), "train.tsv": CSV.encode()}, "train"),
-    ],
-)
-def test_a_bad_file_is_named_in_a_sentence(converted, files: dict[str, bytes], said: str) -> None:
-    with pytest.raises(WorkbenchError) as caught:
-        converted(files)
-    assert said in caught.value.message
-    assert "\n" not in caught.value.message
-
-
-def test_a_header_alone_is_an_empty_table(converted) -> None:
-    frame = converted({"train.csv": "id,v\n"})["train"]
-    assert (frame.height, frame.columns) == (0, ["id", "v"])
-
-
-def test_dates_without_leading_zeros_are_written_so_again(converted) -> None:
-    text = "id,day,at\n" + "".join(
-        f"{i},{1 + i % 12}/{1 + i % 28}/2024,{1 + i % 12}/{1 + i % 28}/24 {i % 24}:05\n" for i in range(60)
+    @pytest.mark.parametrize(
+        ("encoding", "letters"), [("cp949", "가나다힣abc,"), ("latin-1", "éüñß\xa0abc,"), ("cp1252", "é€–“”abc,")]
     )
-    tables = converted({"sample_submission.csv": text})
-    spelled = _manifest(converted).tables["sample_submission"].spelled
-    again = as_written(tables["sample_submission"], spelled)
-    assert again.write_csv() == text
+    @given(data=st.data())
+    @examples
+    def test_text_in_a_named_encoding_reads_back(self, encoding: str, letters: str, data: st.DataObject) -> None:
+        frame = data.draw(tables(st.text(letters, max_size=8)))
+        text = as_text(frame).encode(encoding)
+        assert_frame_equal(train(text, read={"encoding": encoding}), frame)
 
+    @given(
+        rows=st.lists(st.tuples(anything, anything), min_size=1, max_size=6),
+        quote_all=st.booleans(),
+        size=st.integers(1, 40),
+    )
+    @examples
+    def test_a_quote_may_cross_the_border_of_blocks(self, rows, quote_all: bool, size: int) -> None:
+        frame = pl.DataFrame([(f"x{a}", f"y{b}") for a, b in rows], schema=["a", "b"], orient="row")
+        with windows(size):
+            assert_frame_equal(train(as_text(frame, quote_all=quote_all)), frame)
 
-def test_an_unknown_type_is_explained(converted) -> None:
-    with pytest.raises(DataError, match=r"\[types\]: zip = 'Strin' is no type"):
-        converted({"train.csv": "id,zip\n1,2\n"}, Options({}, {"zip": "Strin"}))
+    @given(
+        values=st.lists(
+            st.sampled_from(
+                [
+                    "1",
+                    "-2",
+                    "1.5",
+                    "007",
+                    "NA",
+                    "",
+                    "-",
+                    "True",
+                    "false",
+                    "yes",
+                    "No",
+                    "x",
+                    " 3",
+                    "1,5",
+                    "1,234",
+                    "1.234,5",
+                ]
+                + ["2013-01-31", "31/01/2013", "01/02/2013", "01/02/13", "2013-01-31 05:06:07", "99999999999999999999"]
+            ),
+            min_size=1,
+            max_size=6,
+        ),
+        more=st.lists(st.sampled_from(["1", "2.5", "x", "007", "01/31/2013", "yes", "1,5"]), max_size=2),
+        separator=st.sampled_from(",;"),
+        size=st.integers(8, 30),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_types_are_those_of_the_whole_however_little_the_guess_saw(self, values, more, separator, size) -> None:
+        files = {
+            "train.csv": written((*values, *more), separator),
+            "test.csv": written((*more, *values[:1]) if more else ("2",), separator),
+        }
+        large = made(files)
+        with windows(size):
+            small = made(files)
+        for name in ("train", "test"):
+            assert_frame_equal(small.frames[name], large.frames[name])
+            assert small.frames[name].schema == large.frames["train"].schema
+            assert small.infos[name].spelled == large.infos[name].spelled
+
+    @given(frame=tables(anything))
+    @examples
+    def test_parquet_and_json_read_back(self, frame: pl.DataFrame) -> None:
+        parquet = io.BytesIO()
+        frame.write_parquet(parquet)
+        plain = frame.select("whole", "flag", "text")
+        records = plain.to_dicts()
+        index = {c: {str(i): r[c] for i, r in enumerate(records)} for c in plain.columns}
+        result = made(
+            {
+                "a.parquet": parquet.getvalue(),
+                "b.jsonl": "".join(json.dumps(r) + "\n" for r in records),
+                "c.json": json.dumps(records),
+                "d.json": json.dumps(records, indent=1),
+                "e.json": json.dumps(index),
+                "f.json": json.dumps({c: list(v.values()) for c, v in index.items()}),
+            }
+        )
+        assert_frame_equal(result.frames["a"], frame)
+        for name in "bcdef":
+            got = result.frames[name]
+            # A column of nothing but null has no type to tell in JSON.
+            seen = [c for c in plain.columns if plain[c].null_count() < plain.height]
+            assert_frame_equal(got.select(seen), plain.select(seen))
+            assert got.columns == plain.columns
+
+    @given(
+        name=st.sampled_from(["train.csv", "train.json", "train.jsonl", "train.parquet", "train.csv.gz", "train.zip"]),
+        content=st.binary(max_size=200) | st.text(st.sampled_from('a1,;"\n\r\t \x00é{}[]:'), max_size=60),
+    )
+    @settings(max_examples=100, deadline=None)
+    def test_whatever_comes_is_a_table_or_explained(self, name: str, content: str | bytes) -> None:
+        try:
+            made({name: content})
+        except WorkbenchError as exc:
+            said = exc.message
+        else:
+            return
+        assert "/raw" in said
+        assert name in said or "no file that can become a table" in said

@@ -7,7 +7,9 @@ fails are the files counted through and converted again. The result is the same 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -30,14 +32,17 @@ from workbench.ingest.text import (
     TextForm,
     blocks,
     blocks_looked_at,
+    first_fault,
     form_of,
     full_encoding,
+    has_short_record,
     head_of,
     header_of,
     sha256_of,
     text_of,
+    without_blank_lines,
 )
-from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stats, decide, from_name
+from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stats, decide, from_name, has_short_years
 
 __all__ = ["FORMATS", "Options", "convert", "is_table", "table_name"]
 
@@ -77,7 +82,11 @@ class _Table:
 
     @property
     def where(self) -> str:
-        return ", ".join(str(p.path if p.member is None else f"{p.path}: {p.member}") for p in self.parts)
+        return ", ".join(_place(p) for p in self.parts)
+
+
+def _place(source: Source) -> str:
+    return str(source.path) if source.member is None else f"{source.path}: {source.member}"
 
 
 class _MismatchError(Exception):
@@ -86,6 +95,14 @@ class _MismatchError(Exception):
 
 class _EncodingError(Exception):
     """A byte does not fit the guessed encoding."""
+
+
+class _NoTableError(Exception):
+    """A file holds something else than a table, and nothing is wrong with it."""
+
+
+class _RaggedError(pl.exceptions.PolarsError):
+    """A record has too few fields, which polars would fill with nulls."""
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -136,7 +153,7 @@ def _tables(raw: Path) -> list[_Table]:
         named.setdefault(table_name(source.name.removeprefix(shared)), []).append(source)
     for name, sources in named.items():
         if len(sources) > 1:
-            same = ", ".join(str(s.path if s.member is None else f"{s.path}: {s.member}") for s in sources)
+            same = ", ".join(_place(s) for s in sources)
             raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
     tables = [_Table(name, tuple(sources), _kind(sources[0].name)) for name, sources in named.items()]
     return _with_parts(tables)
@@ -253,8 +270,18 @@ def convert(
         else:
             for table in group:
                 report(table.name)
-                infos[table.name] = _other_table(table, tables, options)
-    manifest = Manifest({t.name: infos[t.name] for t in found})
+                try:
+                    infos[table.name] = _other_table(table, tables, options)
+                except _NoTableError:
+                    # A map of labels, annotations of images: as little reason to stop as an image is.
+                    report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
+    if not infos:
+        said = ", ".join(t.where for t in found)
+        raise DataError(
+            f"{raw} has no file that can become a table: {said} is JSON, but neither records nor columns",
+            hint="write it as a list of objects, one for each row",
+        )
+    manifest = Manifest({t.name: infos[t.name] for t in found if t.name in infos})
     write_manifest(tables, manifest)
     for stale in tables.glob("*.parquet"):
         if stale.stem not in manifest.tables:
@@ -315,10 +342,11 @@ def _text_tables(group: list[_Table], tables: Path, options: Options, report: Re
     headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
     plans: dict[str, dict[str, ColumnType]] | None = None
     for _ in range(3):
-        if plans is None:
-            heads = {t.name: _head_stats(t, forms[t.name], headers[t.name]) for t in group}
-            plans = _plans(heads, forms, options)
         try:
+            if plans is None:
+                # The head of a second part may be the first to show that the encoding is another.
+                heads = {t.name: _head_stats(t, forms[t.name], headers[t.name]) for t in group}
+                plans = _plans(heads, forms, options)
             infos = {}
             for table in group:
                 report(table.name)
@@ -327,23 +355,34 @@ def _text_tables(group: list[_Table], tables: Path, options: Options, report: Re
                 )
             return infos
         except _EncodingError:
+            named = {t.name for t in group if options.read.get(t.name, {}).get("encoding")}
+            before = dict(forms)
             for table in group:
-                forms[table.name] = _with_encoding(table, forms[table.name])
+                if table.name not in named and forms[table.name].encoding == "utf-8":
+                    forms[table.name] = _with_encoding(table, forms[table.name])
+            if forms == before:
+                at_fault = [t.where for t in group if t.name in named] or [t.where for t in group]
+                raise DataError(
+                    f"{', '.join(at_fault)}: not all of it is written in the encoding that competition.toml names",
+                    hint='name the encoding in competition.toml: [read.TABLE] encoding = "…"',
+                ) from None
             headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
             plans = None
         except _MismatchError:
             report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
-            plans = _plans({t.name: _full_stats(t, forms[t.name], headers[t.name]) for t in group}, forms, options)
+            counted = {t.name: _full_stats(t, forms[t.name], headers[t.name]) for t in group}
+            # What has no value in the whole of the files has none.
+            plans = {
+                name: {c: replace(decided, certain=True) for c, decided in plan.items()}
+                for name, plan in _plans(counted, forms, options).items()
+            }
     raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
 
 
 def _with_encoding(table: _Table, form: TextForm) -> TextForm:
     encoding = full_encoding(table.parts)
     if encoding == form.encoding:
-        raise DataError(
-            f"{table.where} is not written in {encoding}",
-            hint=f'name its encoding in competition.toml: [read.{table.name}] encoding = "…"',
-        )
+        return form
     return replace(form, encoding=encoding, guessed=(*form.guessed, f'encoding = "{encoding}"'))
 
 
@@ -367,17 +406,69 @@ def _plans(
     return plans
 
 
-def _as_text(block: bytes, form: TextForm, header: list[str], **more: Any) -> pl.DataFrame:
-    schema = dict.fromkeys(header, pl.String())
-    return pl.read_csv(block, has_header=False, schema=schema, separator=form.separator, **more)
+def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame:
+    """Read a block with the CSV reader; blank lines are no records, and a short record raises."""
+
+    def read(data: bytes) -> pl.DataFrame:
+        try:
+            return pl.read_csv(_not_packed(data, form), has_header=False, schema=schema, separator=form.separator)
+        except OSError as exc:
+            raise pl.exceptions.ComputeError("it begins like a compressed file") from exc
+
+    # In a table of one column a blank line is a missing value.
+    if len(schema) == 1:
+        return read(block)
+    try:
+        frame = read(block)
+    except pl.exceptions.PolarsError:
+        # A blank line at a block's beginning misleads polars as to how many columns there are.
+        tidy = without_blank_lines(block)
+        if tidy == block:
+            raise
+        return read(tidy) if tidy else pl.DataFrame(schema=schema)
+    nulls = frame.to_series(-1).null_count()
+    separator = form.separator.encode()
+    if not nulls or nulls <= block.count(separator + b"\n") + block.count(separator + b"\r\n"):
+        return frame
+    # More records lack the last field than end in a separator.
+    if has_short_record(block, form, len(schema)):
+        raise _RaggedError("a record has too few fields")
+    tidy = without_blank_lines(block)
+    return frame if tidy == block else read(tidy) if tidy else frame.clear()
 
 
-def _explained(exc: pl.exceptions.PolarsError, table: _Table, block: bytes, form: TextForm) -> Exception:
-    if form.encoding == "utf-8":
+def _not_packed(block: bytes, form: TextForm) -> bytes:
+    """Return the block with its first field in quotes where polars would take the text "x^" for compressed data."""
+    if not block.startswith((b"x^", b"x\x01")):
+        return block
+    end = min(i for i in (block.find(form.separator.encode()), block.find(b"\n"), len(block)) if i >= 0)
+    field = block[:end].rstrip(b"\r")
+    return b'"' + field.replace(b'"', b'""') + b'"' + block[len(field) :]
+
+
+def _as_text(block: bytes, form: TextForm, header: list[str]) -> pl.DataFrame:
+    return _frame(block, form, dict.fromkeys(header, pl.String()))
+
+
+def _is_misread(block: bytes, form: TextForm) -> bool:
+    if form.encoding in ("utf-8", "ascii"):
         try:
             block.decode()
         except UnicodeDecodeError:
-            return _EncodingError()
+            return True
+    return False
+
+
+def _explained(exc: pl.exceptions.PolarsError, table: _Table, block: bytes, form: TextForm, width: int) -> Exception:
+    if _is_misread(block, form):
+        return _EncodingError()
+    for part in table.parts:
+        fault = first_fault(part, form, width)
+        if fault:
+            return DataError(
+                f"{_place(part)} can't be converted to a table: {fault}",
+                hint="mend that line; or name another separator in competition.toml under [read.TABLE]",
+            )
     first = (str(exc).strip().splitlines() or ["unreadable"])[0]
     return DataError(
         f"{table.where} can't be converted to a table: {first}",
@@ -392,7 +483,7 @@ def _head_stats(table: _Table, form: TextForm, header: list[str]) -> dict[str, C
             try:
                 whole.append(column_stats(_as_text(block, form, header), missing=form.missing))
             except pl.exceptions.PolarsError as exc:
-                raise _explained(exc, table, block, form) from exc
+                raise _explained(exc, table, block, form, len(header)) from exc
             break
     return _summed(whole)
 
@@ -406,7 +497,7 @@ def _full_stats(table: _Table, form: TextForm, header: list[str]) -> dict[str, C
             try:
                 piece = column_stats(_as_text(block, form, header), formats, form.missing)
             except pl.exceptions.PolarsError as exc:
-                raise _explained(exc, table, block, form) from exc
+                raise _explained(exc, table, block, form, len(header)) from exc
             total = piece if total is None else _summed([total, piece])
     return total or column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))
 
@@ -438,8 +529,8 @@ def _text_table(
         try:
             for part in table.parts:
                 digests.append(hashlib.sha256())
-                for block, (codes, blank) in blocks_looked_at(part, form, reader.look, digest=digests[-1]):
-                    yield reader.frame(block, codes=codes, blank=blank)
+                for block, codes in blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1]):
+                    yield reader.frame(block, codes=codes)
         except BaseException as exc:
             failure.append(exc)
             raise
@@ -470,42 +561,56 @@ class _Reader:
     def __init__(self, table: _Table, form: TextForm, header: list[str], plan: dict[str, ColumnType]) -> None:
         self.table, self.form, self.header, self.plan = table, form, header, plan
         self.direct = {c: t.dtype if t.direct else pl.String() for c, t in plan.items()}
-        self.whole = [i for i, c in enumerate(header) if plan[c].direct and plan[c].dtype == pl.Int64]
+        self.numbers = [c for c in header if plan[c].dtype in (pl.Int64, pl.Float64) and not plan[c].asked]
         self.parsed = [c for c, t in plan.items() if not t.direct and t.dtype != pl.String]
+        self.times = [c for c, t in plan.items() if t.time_format]
         self.unknown = [c for c, t in plan.items() if not t.certain]
         self.unseen = False
         self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
 
-    def look(self, block: bytes) -> tuple[bool, bool]:
-        """Whether a number of the block may be a code, and whether there are empty lines, for `frame`.
+    def may_have_codes(self, block: bytes) -> bool:
+        """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
+        return bool(self.numbers) and _may_have_codes(block, self.form.separator)
 
-        It runs in the thread that reads.
-        """
-        codes = bool(self.whole) and _may_have_codes(block, self.form.separator)
-        # In a table of one column an empty line is a missing value.
-        blank = len(self.header) > 1 and (block[:1] == b"\n" or b"\n\n" in block)
-        return codes, blank
-
-    def frame(self, block: bytes, *, codes: bool, blank: bool) -> pl.DataFrame:
-        if blank:
-            block = _without_blank_lines(block)
+    def frame(self, block: bytes, *, codes: bool) -> pl.DataFrame:
         if codes:
             self._refuse_codes(block)
         try:
-            text = pl.read_csv(block, has_header=False, schema=self.direct, separator=self.form.separator)
+            text = _frame(block, self.form, self.direct)
         except pl.exceptions.PolarsError as exc:
-            error = _explained(exc, self.table, block, self.form)
-            if isinstance(error, DataError) and self._is_a_table(block):
+            if not _is_misread(block, self.form) and self._is_a_table(block):
                 raise _MismatchError from exc
-            raise error from exc
+            raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
         typed = text.select(self.expressions)
+        self._refuse_short_years(text, typed)
         for column in self.parsed:
             lost = typed[column].null_count() - text[column].null_count()
             if lost and lost > int(text[column].str.strip_chars().is_in([*MISSING, *self.form.missing]).sum() or 0):
-                raise _MismatchError(column)
+                raise self._mismatch(column, text[column].filter(typed[column].is_null()))
         if self.unknown and any(text[c].null_count() < text.height for c in self.unknown):
             self.unseen = True
         return typed
+
+    def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
+        for column in self.times:
+            is_early = typed[column].dt.year() < 1000
+            if is_early.any():
+                early = text[column].filter(is_early)
+                if has_short_years(early, self.plan[column].time_format or ""):
+                    raise self._mismatch(column, early)
+
+    def _mismatch(self, column: str, values: pl.Series) -> Exception:
+        """Return what to raise: a type that was guessed is guessed again, one that was asked for is not."""
+        planned = self.plan[column]
+        if not planned.asked:
+            return _MismatchError(column)
+        tokens = [*MISSING, *self.form.missing]
+        bad = values.drop_nulls().filter(~values.drop_nulls().str.strip_chars().is_in(tokens)).first()
+        written = f" {planned.time_format!r}" if planned.time_format else ""
+        return DataError(
+            f"{self.table.where}: column {column!r} has {bad!r}, which is no {planned.dtype.base_type()}{written}",
+            hint=f"[types] of competition.toml asks for that; mend {column!r} there",
+        )
 
     def _is_a_table(self, block: bytes) -> bool:
         try:
@@ -515,16 +620,12 @@ class _Reader:
         return True
 
     def _refuse_codes(self, block: bytes) -> None:
-        text = _as_text(block, self.form, self.header, columns=self.whole)
-        if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in text.columns):
+        try:
+            text = _as_text(block, self.form, self.header)
+        except pl.exceptions.PolarsError as exc:
+            raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
+        if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in self.numbers):
             raise _MismatchError
-
-
-def _without_blank_lines(block: bytes) -> bytes:
-    """Return the records without the empty lines between them; those inside quotes belong to a value."""
-    parts = block.split(b'"')
-    parts[::2] = [re.sub(rb"\n{2,}", b"\n", part) for part in parts[::2]]
-    return b'"'.join(parts).lstrip(b"\n")
 
 
 def _may_have_codes(block: bytes, separator: str) -> bool:
@@ -555,7 +656,10 @@ def _other_table(table: _Table, tables: Path, options: Options) -> TableInfo:
     unpacked = None
     try:
         if table.kind == "json" and _first_byte(source) in (b"[", b"{") and not _is_lines(source):
-            frame = _json_frame(source).lazy()
+            records = _json_frame(source)
+            if not records.columns:
+                raise _NoTableError
+            frame = records.lazy()
         else:
             unpacked = _plain_file(source, tables)
             scan = pl.scan_parquet if table.kind == "parquet" else _scan_lines
@@ -566,7 +670,10 @@ def _other_table(table: _Table, tables: Path, options: Options) -> TableInfo:
         raise
     except (pl.exceptions.PolarsError, ValueError) as exc:
         first = (str(exc).strip().splitlines() or ["unreadable"])[0]
-        raise DataError(f"{table.where} can't be converted to a table: {first}") from exc
+        fault = first if table.kind == "parquet" else _json_fault(source) or first
+        raise DataError(
+            f"{table.where} can't be converted to a table: {fault}", hint="if the file is cut, fetch it again"
+        ) from exc
     finally:
         if unpacked is not None:
             unpacked.unlink(missing_ok=True)
@@ -579,13 +686,16 @@ def _scan_lines(path: Path) -> pl.LazyFrame:
 
 def _plain_file(source: Source, folder: Path) -> Path | None:
     """Write the content of a packed source to a file, since polars reads only those in bounded memory."""
-    if source.member is None and PurePosixPath(source.name).suffix.lower() not in PACKED:
+    has_mark = head_of(source, 3) == codecs.BOM_UTF8
+    if source.member is None and PurePosixPath(source.name).suffix.lower() not in PACKED and not has_mark:
         return None
     import shutil
 
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f".{table_name(source.name)}.unpacked.tmp"
     with storage_errors(target), source.opened() as file, target.open("wb") as out:
+        if has_mark:
+            file.read(3)
         shutil.copyfileobj(file, out, 1 << 20)
     return target
 
@@ -596,24 +706,61 @@ def _first_byte(source: Source) -> bytes:
 
 def _is_lines(source: Source) -> bool:
     """Whether a .json file is one document per line."""
-    first, _, rest = head_of(source).strip().partition(b"\n")
+    first, _, rest = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
     try:
         return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
     except ValueError:
         return False
 
 
+def _json_fault(source: Source) -> str | None:
+    """Say where a JSON file, or the first line of JSON lines, is no JSON."""
+    content = text_of(source).getvalue().removeprefix(codecs.BOM_UTF8)
+    if not content.strip():
+        return "it is empty"
+    whole = _first_byte(source) == b"[" or (_kind(source.name) == "json" and not _is_lines(source))
+    for number, line in enumerate([content] if whole else content.split(b"\n"), 1):
+        try:
+            document = json.loads(line, parse_constant=_refuse_constant) if line.strip() else {}
+        except UnicodeDecodeError as exc:
+            return f"line {number + line[: exc.start].count(10):,} is not written in UTF-8"
+        except json.JSONDecodeError as exc:
+            return f"line {number + exc.lineno - 1:,}, column {exc.colno:,}: {exc.msg}"
+        except ValueError as exc:
+            return str(exc) if whole else f"line {number:,}: {exc}"
+        if not isinstance(document, (dict, list) if whole else dict):
+            return f"line {number:,} is no JSON object"
+    return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON; a missing value is null")
+
+
 def _json_frame(source: Source) -> pl.DataFrame:
     if _first_byte(source) == b"[":
-        return pl.read_json(text_of(source), infer_schema_length=None)
+        try:
+            return pl.read_json(text_of(source), infer_schema_length=None)
+        except pl.exceptions.PolarsError as exc:
+            records = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8))
+            if records and all(isinstance(r, dict) for r in records):
+                raise
+            raise _NoTableError from exc
     # One object of columns, each an object of rows by index, as pandas writes by default; or one of lists.
-    data = json.load(text_of(source))
-    columns = {
-        name: [values[k] for k in values] if isinstance(values, dict) else values for name, values in data.items()
-    }
-    if not columns or not all(isinstance(v, list) for v in columns.values()):
-        raise DataError(f"{source.path}: {source.name} is JSON, but neither records nor columns")
-    return pl.DataFrame(columns, infer_schema_length=None)
+    data = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8))
+    if set(data) == {"columns", "index", "data"}:
+        data = {name: [row[i] for row in data["data"]] for i, name in enumerate(data["columns"])}
+    elif data and all(isinstance(v, dict) for v in data.values()):
+        # By index: the columns need not have their rows in the same order.
+        rows = dict.fromkeys(k for values in data.values() for k in values)
+        data = {name: [values.get(k) for k in rows] for name, values in data.items()}
+    if not data or not all(isinstance(v, list) for v in data.values()) or len({len(v) for v in data.values()}) > 1:
+        raise _NoTableError
+    # As records, so that both spellings of one table get the same types.
+    records = [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
+    if not records:
+        return pl.DataFrame(schema=dict.fromkeys(data, pl.String()))
+    return pl.read_json(io.BytesIO(json.dumps(records).encode()), infer_schema_length=None)
 
 
 def _info(

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
@@ -26,12 +27,15 @@ __all__ = [
     "TextForm",
     "blocks",
     "blocks_looked_at",
+    "first_fault",
     "form_of",
     "full_encoding",
+    "has_short_record",
     "head_of",
     "header_of",
     "sha256_of",
     "text_of",
+    "without_blank_lines",
 ]
 
 T = TypeVar("T")
@@ -146,13 +150,20 @@ def form_of(source: Source, options: dict[str, Any]) -> TextForm:
         if encoding not in ("utf-8", "utf-8-sig"):
             guessed.append(f'encoding = "{encoding}"')
     try:
-        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+        # Some of Python's codecs are none of text: "base64". This refuses those too.
+        head[:2].decode(encoding, "replace")
     except LookupError:
         raise DataError(
-            f"{source.name}: Python knows no encoding {encoding!r}", hint="for example utf-8, cp1252"
+            f"{source.path}: {source.name}: Python knows no encoding {encoding!r}", hint="for example utf-8, cp1252"
         ) from None
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
     lines = "\r" if "\n" not in text and "\r" in text else "\n"
     separator = str(options.get("separator") or "")
+    if separator and (len(separator) > 1 or not separator.isascii() or separator in '"\r\n'):
+        raise DataError(
+            f"{source.path}: {source.name} can't be split at {separator!r}: a separator is one ASCII character",
+            hint="rewrite the file with one that is, and mend [read.TABLE] separator in competition.toml",
+        )
     if not separator:
         separator = _separator(text.replace("\r", "\n"), source.name)
         if separator != ("\t" if ".tsv" in source.name.lower() else ","):
@@ -212,8 +223,9 @@ def _legacy(sample: bytes) -> str:
     script instead, and nearly never anything else.
     """
     scripts = {
-        "cp949": "[가-힣]",
+        # Before cp949, in which Japanese text reads as rare syllables; Korean text never reads as kana.
         "shift_jis": "[ぁ-んァ-ヶ]",
+        "cp949": "[가-힣]",
         "gb18030": "[一-鿿]",
         "cp1251": "[а-яА-Я]",
     }
@@ -235,7 +247,9 @@ def _legacy(sample: bytes) -> str:
 
 def _separator(text: str, name: str) -> str:
     """Return the separator that splits the first lines into the same number of fields, at least two."""
-    lines = [line for line in text.split("\n")[:-1][:50] if line.strip()] or text.split("\n")[:1]
+    # Records, not lines: a text with line ends in quotes has as many fields as any other.
+    records = (r.decode() for r in _split(text[: text.rfind("\n") + 1].encode(errors="replace")))
+    lines = [r for r in islice(records, 50) if r.strip()] or text.split("\n")[:1]
     usual = "\t" if ".tsv" in name.lower() else ","
     best, most = usual, 0
     for separator in (usual, *(s for s in SEPARATORS if s != usual)):
@@ -265,20 +279,27 @@ def header_of(source: Source, form: TextForm) -> list[str]:
     DataError
         When there is none.
     """
-    first = next(_records(source, form, 1 << 20, None), b"")
-    record = first[: _end_of_record(first)].decode("utf-8", "replace").removeprefix("\ufeff")
+    first = next(_records(source, form, 1 << 20, None), b"").removeprefix(codecs.BOM_UTF8)
+    record = first[_blank_lines(first) : _end_of_record(first)].rstrip(b"\r\n")
     try:
-        names = next(csv.reader(io.StringIO(record, newline=""), delimiter=form.separator), [])
-    except csv.Error as exc:
-        raise DataError(f"{source.path}: {source.name} has no header that can be read: {exc}") from exc
-    if not any(names):
-        raise DataError(f"{source.path}: {source.name} has no header", hint="is it a table?")
-    seen: dict[str, int] = {}
+        # Not polars, which leaves doubled quotes doubled in a header.
+        names = next(csv.reader(io.StringIO(record.decode(), newline=""), delimiter=form.separator), [])
+    except (csv.Error, UnicodeDecodeError):
+        names = []
+    if not names:
+        raise DataError(f"{source.path}: {source.name} has no header that can be read", hint="is it a table?")
+    return _unique(names)
+
+
+def _unique(names: list[str]) -> list[str]:
+    taken, unique = set(names), []
     for i, name in enumerate(names):
-        if name in seen:
-            names[i] = f"{name}_duplicated_{seen[name]}"
-        seen[name] = seen.get(name, -1) + 1
-    return names
+        new, n = name, 0
+        while new in names[:i] if new == name else new in taken:
+            new, n = f"{name}_duplicated_{n}", n + 1
+        taken.add(new)
+        unique.append(new)
+    return unique
 
 
 def blocks(source: Source, form: TextForm, *, digest: Any = None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
@@ -312,6 +333,7 @@ def blocks_looked_at(
         for block, said in ready:
             data = block
             if first:
+                # The header, and what is blank before it.
                 data, first = data[_end_of_record(data) :], False
             if data:
                 yield data, said
@@ -349,7 +371,7 @@ def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Sourc
     except UnicodeDecodeError as exc:
         raise DataError(
             f"{source.path}: {source.name} is not written in {form.encoding}: {exc.reason}",
-            hint=f'name its encoding in competition.toml: [read.{PurePosixPath(source.name).stem}] encoding = "…"',
+            hint='name its encoding in competition.toml: [read.TABLE] encoding = "…"',
         ) from exc
 
 
@@ -366,8 +388,13 @@ def _last_record_end(data: bytes) -> int:
     return cut
 
 
+def _blank_lines(data: bytes) -> int:
+    """Return where the first line begins that is not blank."""
+    return len(data) - len(data.lstrip(b"\r\n"))
+
+
 def _end_of_record(data: bytes) -> int:
-    end = 0
+    end = _blank_lines(data)
     while True:
         found = data.find(b"\n", end)
         if found < 0:
@@ -375,6 +402,62 @@ def _end_of_record(data: bytes) -> int:
         end = found + 1
         if data.count(b'"', 0, end) % 2 == 0:
             return end
+
+
+# ----------------------------------------------------------------------------------------------------- what is wrong
+
+
+def _split(data: bytes) -> Iterator[bytes]:
+    """Yield the records one by one, without their line ends; the last one may end inside quotes."""
+    pending: list[bytes] = []
+    quotes = 0
+    for line in data.removesuffix(b"\n").split(b"\n"):
+        pending.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            yield b"\n".join(pending)
+            pending, quotes = [], 0
+    if pending:
+        yield b"\n".join(pending)
+
+
+def _is_blank(record: bytes) -> bool:
+    return not record.strip(b" \r\n")
+
+
+def without_blank_lines(block: bytes) -> bytes:
+    """Return a block without the lines between records that have nothing in them."""
+    return b"".join(record + b"\n" for record in _split(block) if not _is_blank(record))
+
+
+def has_short_record(block: bytes, form: TextForm, width: int) -> bool:
+    """Whether a record has fewer than `width` fields."""
+    return any(_fields(r.decode(errors="replace"), form.separator) < width for r in _split(block) if not _is_blank(r))
+
+
+def first_fault(source: Source, form: TextForm, width: int) -> str | None:
+    """Say what is wrong with the first record that is not one of `width` fields, with its line; None: nothing is."""
+    line, is_header = 1, True
+    for piece in _records(source, form, BLOCK_BYTES, None):
+        for record in _split(piece):
+            if not _is_blank(record):
+                fault = None if is_header else _fault(record.decode(errors="replace").rstrip("\r"), form, width)
+                if fault:
+                    return f"line {line:,} {fault}"
+                is_header = False
+            line += record.count(b"\n") + 1
+    return None
+
+
+def _fault(record: str, form: TextForm, width: int) -> str | None:
+    if record.count('"') % 2:
+        return "opens a quote that is never closed"
+    separator = re.escape(form.separator)
+    bare = re.sub(rf'(^|{separator})"(?:[^"]|"")*"(?={separator}|$)', r"\1", record)
+    if '"' in bare:
+        return "has a quote inside a field that is not quoted, or text behind a closing quote"
+    found = bare.count(form.separator) + 1
+    return None if found == width else f"has {found} field{'s' * (found > 1)}, the header has {width}"
 
 
 @contextmanager

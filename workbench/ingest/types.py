@@ -11,7 +11,7 @@ import polars as pl
 
 from workbench.errors import DataError, near
 
-__all__ = ["MISSING", "ColumnStats", "ColumnType", "column_stats", "decide", "from_name"]
+__all__ = ["MISSING", "ColumnStats", "ColumnType", "column_stats", "decide", "from_name", "has_short_years"]
 
 MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "none", "NaT", "?", "-")
 """What stands in a number's or a date's place when there is none. In a text column only the empty text is missing."""
@@ -55,6 +55,8 @@ TIME_FORMATS = (*(f"{day}{clock}" for clock in CLOCKS for day in DAYS), "%Y%m%d"
 WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 FEW = 8
 LOOSE_ROWS = 10_000
+DECIMAL_COMMA = r"^[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?$"
+THOUSANDS_COMMA = r"^[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?$"
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ class ColumnStats:
     """How many of a column's values could be read as what; statistics of several pieces are joined with ``+``.
 
     `times` counts by format; a format that failed in one piece is missing. `few` are the values where there are few,
-    else None. `plain` is whether every value is a number as it stands, so that the CSV reader may read it directly.
-    `decimals` may have a decimal comma, `grouped` commas between the thousands. `loose` names what dates are written
-    without a leading zero: "d" days and months, "h" hours.
+    else None. `decimals` could be read with a comma as the decimal mark, `thousands` with one between the thousands.
+    `plain` is whether every value is a number as it stands, so that the CSV reader may read it directly. `loose` names
+    what dates are written in without a leading zero: "d" days and months, "h" hours.
     """
 
     present: int = 0
@@ -72,7 +74,7 @@ class ColumnStats:
     digits: int = 0
     floats: int = 0
     decimals: int = 0
-    grouped: int = 0
+    thousands: int = 0
     padded: int = 0
     plain: bool = True
     times: dict[str, int] | None = None
@@ -88,7 +90,7 @@ class ColumnStats:
             digits=self.digits + other.digits,
             floats=self.floats + other.floats,
             decimals=self.decimals + other.decimals,
-            grouped=self.grouped + other.grouped,
+            thousands=self.thousands + other.thousands,
             padded=self.padded + other.padded,
             plain=self.plain and other.plain,
             times=_joined(self, other),
@@ -111,7 +113,8 @@ class ColumnType:
 
     `time_format` is that of a date or time, `words` the texts of a boolean (false, true), `decimal` the mark in a
     number; `direct` says that the CSV reader may read it as it stands, `any_case`
-    that the words come in several spellings; `certain` is False where no value was seen.
+    that the words come in several spellings; `certain` is False where no value was seen, `asked` True where
+    competition.toml names the type.
     """
 
     dtype: pl.DataType
@@ -121,13 +124,15 @@ class ColumnType:
     direct: bool = False
     any_case: bool = True
     certain: bool = field(default=True, compare=False)
+    asked: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
 
     @property
     def spelled(self) -> str:
         """How the file writes a date or time (its format, "%-d" where no zero leads) or a boolean ("False/True")."""
         found = self.time_format or "/".join(self.words or ())
-        for letter in (self.time_format and {"d": "dm", "h": "HI"}.get(self.loose, "dmHI" if self.loose else "")) or "":
+        letters = "dm" * ("d" in self.loose) + "HI" * ("h" in self.loose)
+        for letter in letters if self.time_format else "":
             found = found.replace(f"%{letter}", f"%-{letter}")
         return found
 
@@ -140,21 +145,25 @@ class ColumnType:
             return text.fill_nan(None) if self.dtype == pl.Float64 else text
         # What stands for a missing value can't be read as any of these, so that it needs no look of its own; only
         # further tokens of one's own may be such: "-999".
+        text = text.str.strip_chars()
         present = pl.when(~text.is_in(list(missing))).then(text) if missing else text
         if self.words:
             false, true = self.words
             if self.any_case:
-                present, false, true = present.str.strip_chars().str.to_lowercase(), false.lower(), true.lower()
+                present, false, true = present.str.to_lowercase(), false.lower(), true.lower()
             return pl.when(present == true).then(True).when(present == false).then(False).alias(name)
         if self.time_format:
             dtype = pl.Date() if self.dtype == pl.Date else pl.Datetime("us")
             # With a cache, polars is four times slower where most values differ.
             return present.str.strptime(dtype, self.time_format, strict=False, cache=False).alias(name)
-        number = present.str.strip_chars()
+        number = present
         if self.decimal == ",":
-            number = number.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+            # "1.5" beside "1,5" is no 15: only what is written so throughout is taken apart.
+            number = pl.when(number.str.contains(DECIMAL_COMMA)).then(
+                number.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+            )
         elif self.decimal == "1,000":
-            number = number.str.replace_all(",", "", literal=True)
+            number = pl.when(number.str.contains(THOUSANDS_COMMA)).then(number.str.replace_all(",", "", literal=True))
         found = number.cast(self.dtype, strict=False)
         return (found.fill_nan(None) if self.dtype == pl.Float64 else found).alias(name)
 
@@ -175,15 +184,15 @@ def from_name(text: str, column: str) -> ColumnType:
     name, _, rest = text.partition(" ")
     if name in ("Date", "Datetime"):
         usual = "%Y-%m-%d" if name == "Date" else "%Y-%m-%d %H:%M:%S"
-        return ColumnType(pl.Date() if name == "Date" else pl.Datetime("us"), rest or usual)
+        return ColumnType(pl.Date() if name == "Date" else pl.Datetime("us"), rest or usual, asked=True)
     if name == "Boolean":
         false, _, true = rest.partition("/")
-        return ColumnType(pl.Boolean(), words=(false, true) if true else ("False", "True"))
+        return ColumnType(pl.Boolean(), words=(false, true) if true else ("False", "True"), asked=True)
     plain = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
     if name not in plain or rest not in ("", ","):
         known = [*plain, "Boolean", "Date", "Datetime", "Float64 ,", "Date %d.%m.%Y", "Boolean no/yes"]
         raise DataError(f"[types]: {column} = {text!r} is no type", hint=near(text, known, what="type"))
-    return ColumnType(plain[name], decimal="," if rest else ".")
+    return ColumnType(plain[name], decimal="," if rest else ".", asked=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- counting
@@ -222,20 +231,17 @@ def _column(values: pl.Series, name: str, formats: Iterable[str] | None, tokens:
     digits = text.str.contains(r"^[+-]?\d+$")
     n_digits = int(digits.sum())
     padded = int(text.str.contains(r"^[+-]?0\d+$").sum()) if n_digits else 0
-    decimals = grouped = present
-    if n_floats < present:
-        decimals = int(text.str.contains(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),?\d*$").sum())
-        grouped = int(text.str.contains(r"^[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?$").sum())
     times = _times(text, name, formats) if n_floats < present or n_digits == present else {}
     return ColumnStats(
         present=present,
         integers=0 if integers is None else present - integers.null_count(),
         digits=n_digits,
         floats=n_floats,
-        decimals=decimals,
-        grouped=grouped,
+        decimals=int(text.str.contains(DECIMAL_COMMA).sum()) if n_digits < present else present,
+        thousands=int(text.str.contains(THOUSANDS_COMMA).sum()) if n_digits < present else present,
         padded=padded,
-        plain=n_floats == present == whole.len(),
+        # With a space around it a number is none for the CSV reader.
+        plain=n_floats == present == whole.len() and text.str.len_bytes().sum() == whole.str.len_bytes().sum(),
         times=times,
         few=few,
         loose=_loose(text) if times else "",
@@ -269,10 +275,21 @@ def _is_compact(text: pl.Series, name: str) -> bool:
     return bool(named) and bool(text.str.contains(r"^(19|20)\d\d[01]\d[0-3]\d$").all())
 
 
-def _parses(values: pl.Series, time_format: str) -> bool:
-    # polars takes the 24 of 1/2/24 for the year 24.
-    if "%Y" in time_format and time_format != "%Y%m%d" and not values.str.contains(r"(^|\D)\d{4}(\D|$)").all():
+def has_short_years(text: pl.Series, time_format: str) -> bool:
+    """Whether a year that must have four digits has fewer, which polars takes for one of the first century."""
+    if "%Y" not in time_format:
         return False
+    pieces = re.split(r"(%-?\w)", time_format.partition("%Y")[0])
+    before = "".join(r"\s*\w+" if p.startswith("%") else re.escape(p) for p in pieces)
+    year = rf"^{before}\d{{4}}(\D|$)" if before else r"^\d{4}"
+    return not text.str.strip_chars().str.contains(year).all()
+
+
+def _parses(values: pl.Series, time_format: str) -> bool:
+    return not has_short_years(values, time_format) and _is_read(values, time_format)
+
+
+def _is_read(values: pl.Series, time_format: str) -> bool:
     return values.str.strptime(pl.Datetime("us"), time_format, strict=False, cache=False).null_count() == 0 or (
         "%H" not in time_format
         and "%I" not in time_format
@@ -310,24 +327,39 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
     if total.padded:
         # A leading zero is part of a code ("007"): as a number it would be lost.
         return ColumnType(pl.String())
-    if total.integers == total.present:
-        return ColumnType(pl.Int64(), direct=total.plain)
-    # Whole numbers too large for 64 bits are ids: as floats they would no longer be unique.
-    if total.floats == total.present and total.digits < total.present:
-        return ColumnType(pl.Float64(), direct=total.plain)
-    if total.present in (total.decimals, total.grouped) and max(total.digits, total.floats) < total.present:
-        # "1,234" alone is both: beside a comma that separates, a comma in a number is rather one of thousands.
-        either = "1,000" if separator == "," else ","
-        mark = "," if total.grouped < total.present else "1,000" if total.decimals < total.present else either
-        return ColumnType(pl.Float64(), decimal=decimal or mark)
+    number = _number(total, decimal, separator)
+    if number:
+        return number
     words = _words(total.few)
     if words:
-        return ColumnType(pl.Boolean(), words=words, any_case=len(total.few or ()) > 2)
+        return ColumnType(pl.Boolean(), words=words, any_case=not (total.few or frozenset()) <= set(words))
     for time_format in TIME_FORMATS:
         if time_format in (total.times or {}):
             is_time = "%H" in time_format or "%I" in time_format
             return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format, loose=total.loose)
     return ColumnType(pl.String())
+
+
+def _number(total: ColumnStats, decimal: str, separator: str) -> ColumnType | None:
+    if total.integers == total.present:
+        return ColumnType(pl.Int64(), direct=total.plain)
+    # Whole numbers too large for 64 bits are ids: as floats they would no longer be unique.
+    if total.digits < total.present:
+        if decimal == "," and total.decimals == total.present:
+            return ColumnType(pl.Float64(), decimal=",")
+        if total.floats == total.present:
+            return ColumnType(pl.Float64(), direct=total.plain)
+        for mark in _marks(decimal, separator):
+            if total.present == (total.decimals if mark == "," else total.thousands):
+                return ColumnType(pl.Float64(), decimal=mark)
+    return None
+
+
+def _marks(decimal: str, separator: str) -> tuple[str, ...]:
+    """Return what a comma in a number may be, the likelier first."""
+    if decimal:
+        return (",",) if decimal == "," else ("1,000",)
+    return ("1,000", ",") if separator == "," else (",", "1,000")
 
 
 def _words(few: frozenset[str] | None) -> tuple[str, str] | None:
