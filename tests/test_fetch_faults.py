@@ -6,25 +6,19 @@ anywhere; and a fetch without the fault that ends with the right tables.
 
 from __future__ import annotations
 
-import base64
 import io
-import multiprocessing.context
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import threading
 import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +26,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tests.wire import API, KEY, SIGNATURE, TOKEN, USER, Hosted, Server, served
+from tests.commands import Commands, Ended, Started
+from tests.wire import API, TOKEN, USER, Hosted, Server, served
 from workbench.competition import check_table, read_manifest
-
-QUICK = {
-    "login_s": 10,
-    "connect_s": 2,
-    "answer_s": 1.0,
-    "tries": 4,
-    "backoff_s": 0.01,
-    "backoff_max_s": 0.05,
-    "retry_after_max_s": 2,
-}
-PRELOADED = ["kagglesdk.kaggle_client", "bleach", "tqdm", "google.protobuf.field_mask_pb2", "numpy", "workbench.ingest"]
-
-
-BASIC = base64.b64encode(f"{USER}:{KEY}".encode()).decode()
 
 
 def table(rows: range, *, target: bool, shift: int = 0) -> bytes:
@@ -70,112 +51,8 @@ FILES = {
 NEW_TRAIN = table(range(9000), target=True, shift=1)
 
 
-# --------------------------------------------------------------------------------------------------------- the command
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How the command is run: with less patience than it has for people, and where a test asks for it with another
-    address of the API, a limit on the size of files, or a death before the n-th change to a path that matches.
-    """
-
-    patience: dict[str, Any]
-    endpoint: str = ""
-    file_limit: int = 0
-    die: tuple[str, int] | None = None
-
-
-def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: Path, err: Path, c: Conditions) -> None:
-    """Run `wb` in this process, which must be a fresh one."""
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(environment)
-    for number, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    from workbench.cli import main
-    from workbench.kaggle_platform import Kaggle, Patience
-
-    Kaggle.__init__.__defaults__ = (None, Patience(**c.patience))  # type: ignore[attr-defined]
-    if c.endpoint:
-        from kagglesdk import kaggle_env
-
-        kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = c.endpoint
-    if c.file_limit:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (c.file_limit, c.file_limit))
-    if c.die:
-        die_at(*c.die)
-    main(arguments)
-
-
-def die_at(pattern: str, number: int) -> None:
-    left = number
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal left
-        writes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate") or (
-            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        )
-        if writes and any(re.search(pattern, f"{event} {path}") for path in arguments[:2]):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-
-
-@cache
-def forkserver() -> multiprocessing.context.ForkServerContext:
-    # A fresh interpreter takes most of a second to import everything: here one does it, and forks for each command.
-    # What logs in is not among it, it must see the environment of the command.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED, __name__])
-    return context
-
-
-@dataclass(frozen=True)
-class Started:
-    """A command that runs."""
-
-    process: subprocess.Popen[bytes] | multiprocessing.context.ForkServerProcess
-    out: Path
-    err: Path
-
-    @property
-    def pid(self) -> int:
-        assert self.process.pid
-        return self.process.pid
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def ended(self) -> Ended:
-        if isinstance(self.process, subprocess.Popen):
-            code = self.process.wait(60)
-        else:
-            self.process.join(60)
-            assert self.process.exitcode is not None
-            code = self.process.exitcode
-        return Ended(code, self.out.read_text(), self.err.read_text())
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that has ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@dataclass
-class Place:
-    """A workspace, the server, and the command between them."""
-
-    server: Server
-    root: Path
-    environment: dict[str, str]
-    seen: list[str] = field(default_factory=list)
-    number: int = 0
+class Place(Commands):
+    """A workspace into which flights are fetched."""
 
     @property
     def folder(self) -> Path:
@@ -185,44 +62,11 @@ class Place:
     def raw(self) -> Path:
         return self.folder / "data" / "raw"
 
-    def start(
-        self,
-        *arguments: str,
-        plain: bool = False,
-        env: dict[str, str | None] | None = None,
-        patience: dict[str, Any] | None = None,
-        **conditions: Any,
-    ) -> Started:
-        """Start `wb fetch`; `plain` as people start it."""
-        given = os.environ | self.environment | (env or {})
-        environment = {k: v for k, v in given.items() if v is not None}
-        line = ["fetch", *(arguments or ("flights",))]
-        self.number += 1
-        out, err = (self.root.parent / f"{self.number}.{name}" for name in ("out", "err"))
-        process: Any
-        if plain:
-            with out.open("wb") as stdout, err.open("wb") as stderr:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "workbench", *line],
-                    cwd=self.root,
-                    env=environment,
-                    stdout=stdout,
-                    stderr=stderr,
-                )
-        else:
-            err.touch()
-            how = Conditions(QUICK | (patience or {}), **conditions)
-            process = forkserver().Process(target=command, args=(line, self.root, environment, out, err, how))
-            process.start()
-        return Started(process, out, err)
-
-    def ended(self, started: Started) -> Ended:
-        done = started.ended()
-        self.seen += [done.stdout, done.stderr]
-        return done
+    def start_fetch(self, *arguments: str, **options: Any) -> Started:
+        return self.start("fetch", *(arguments or ("flights",)), **options)
 
     def fetch(self, *arguments: str, **options: Any) -> Ended:
-        return self.ended(self.start(*arguments, **options))
+        return self.ended(self.start_fetch(*arguments, **options))
 
     def fails(self, *arguments: str, says: str, do: str, **options: Any) -> str:
         """Fetch; it must fail in one sentence, with what to do, and leave nothing half done."""
@@ -277,11 +121,6 @@ class Place:
         before = self.server.bytes_sent
         assert self.succeeds(**options) == ""
         assert self.server.bytes_sent == before
-
-    def no_secret_is_told(self) -> None:
-        texts = [*self.seen, *(p.read_bytes().decode("latin-1") for p in self.root.rglob("*") if p.is_file())]
-        for secret in (KEY, TOKEN, SIGNATURE, BASIC):
-            assert not any(secret in text for text in texts)
 
 
 @pytest.fixture
@@ -680,7 +519,7 @@ def test_two_at_once(place: Place) -> None:
         go_on.wait(30)
 
     place.server.fault("storage", before=hold)
-    first = place.start(patience={"answer_s": 30})
+    first = place.start_fetch(patience={"answer_s": 30})
     try:
         assert arrived.wait(30)
         second = place.fetch()
@@ -916,7 +755,7 @@ def test_killed_while_downloading(place: Place, hosted: Hosted) -> None:
     rng = random.Random(1)
     for _ in range(4):
         until = place.server.bytes_sent + rng.randrange(1, 40_000)
-        process = place.start()
+        process = place.start_fetch()
         while place.server.bytes_sent < until:
             time.sleep(0.002)
         process.kill()
@@ -959,7 +798,7 @@ def test_killed_while_converting(place: Place, hosted: Hosted) -> None:
     hosted.replace_files(train__csv=text)
     rng = random.Random(2)
     for _ in range(3):
-        process = place.start()
+        process = place.start_fetch()
         while "converting train" not in process.err.read_text():
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.1))

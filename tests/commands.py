@@ -1,0 +1,185 @@
+"""`wb` as a command in a process of its own, through the real client against the stand-in, with little patience."""
+
+from __future__ import annotations
+
+import base64
+import multiprocessing.context
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.wire import KEY, SIGNATURE, TOKEN, USER, Server
+
+QUICK = {
+    "login_s": 10,
+    "connect_s": 2,
+    "answer_s": 1.0,
+    "tries": 4,
+    "backoff_s": 0.01,
+    "backoff_max_s": 0.05,
+    "retry_after_max_s": 2,
+}
+PRELOADED = ["kagglesdk.kaggle_client", "bleach", "tqdm", "google.protobuf.field_mask_pb2", "numpy", "workbench.ingest"]
+
+
+BASIC = base64.b64encode(f"{USER}:{KEY}".encode()).decode()
+
+
+# --------------------------------------------------------------------------------------------------------- the command
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How the command is run: with less patience than it has for people, and where a test asks for it with another
+    address of the API, a limit on the size of files, or a death before the n-th change to a path that matches.
+    """
+
+    patience: dict[str, Any]
+    endpoint: str = ""
+    file_limit: int = 0
+    die: tuple[str, int] | None = None
+
+
+def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: Path, err: Path, c: Conditions) -> None:
+    """Run `wb` in this process, which must be a fresh one."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    from workbench.cli import main
+    from workbench.kaggle_platform import Kaggle, Patience
+
+    Kaggle.__init__.__defaults__ = (None, Patience(**c.patience))  # type: ignore[attr-defined]
+    if c.endpoint:
+        from kagglesdk import kaggle_env
+
+        kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = c.endpoint
+    if c.file_limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (c.file_limit, c.file_limit))
+    if c.die:
+        die_at(*c.die)
+    main(arguments)
+
+
+def die_at(pattern: str, number: int) -> None:
+    left = number
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        writes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate") or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if writes and any(re.search(pattern, f"{event} {path}") for path in arguments[:2]):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+@cache
+def forkserver() -> multiprocessing.context.ForkServerContext:
+    # A fresh interpreter takes most of a second to import everything: here one does it, and forks for each command.
+    # What logs in is not among it, it must see the environment of the command.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED, __name__])
+    return context
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that runs."""
+
+    process: subprocess.Popen[bytes] | multiprocessing.context.ForkServerProcess
+    out: Path
+    err: Path
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid
+        return self.process.pid
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def ended(self) -> Ended:
+        if isinstance(self.process, subprocess.Popen):
+            code = self.process.wait(60)
+        else:
+            self.process.join(60)
+            assert self.process.exitcode is not None
+            code = self.process.exitcode
+        return Ended(code, self.out.read_text(), self.err.read_text())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Commands:
+    """A workspace, the server, and the commands between them."""
+
+    server: Server
+    root: Path
+    environment: dict[str, str]
+    seen: list[str] = field(default_factory=list)
+    number: int = 0
+
+    def start(
+        self,
+        *arguments: str,
+        plain: bool = False,
+        env: dict[str, str | None] | None = None,
+        patience: dict[str, Any] | None = None,
+        **conditions: Any,
+    ) -> Started:
+        """Start `wb`; `plain` as people start it."""
+        given = os.environ | self.environment | (env or {})
+        environment = {k: v for k, v in given.items() if v is not None}
+        line = list(arguments)
+        self.number += 1
+        out, err = (self.root.parent / f"{self.number}.{name}" for name in ("out", "err"))
+        process: Any
+        if plain:
+            with out.open("wb") as stdout, err.open("wb") as stderr:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "workbench", *line],
+                    cwd=self.root,
+                    env=environment,
+                    stdout=stdout,
+                    stderr=stderr,
+                )
+        else:
+            err.touch()
+            how = Conditions(QUICK | (patience or {}), **conditions)
+            process = forkserver().Process(target=command, args=(line, self.root, environment, out, err, how))
+            process.start()
+        return Started(process, out, err)
+
+    def ended(self, started: Started) -> Ended:
+        done = started.ended()
+        self.seen += [done.stdout, done.stderr]
+        return done
+
+    def run(self, *arguments: str, **options: Any) -> Ended:
+        """Run `wb` to its end."""
+        return self.ended(self.start(*arguments, **options))
+
+    def no_secret_is_told(self) -> None:
+        texts = [*self.seen, *(p.read_bytes().decode("latin-1") for p in self.root.rglob("*") if p.is_file())]
+        for secret in (KEY, TOKEN, SIGNATURE, BASIC):
+            assert not any(secret in text for text in texts)
