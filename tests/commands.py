@@ -45,6 +45,8 @@ class Conditions:
     endpoint: str = ""
     file_limit: int = 0
     die: tuple[str, int] | None = None
+    listing_delay_s: float = 60.0
+    first_look_s: float = 2.0
 
 
 def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: Path, err: Path, c: Conditions) -> None:
@@ -56,8 +58,11 @@ def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: P
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     from workbench.cli import main
     from workbench.kaggle_platform import Kaggle, Patience
+    from workbench.submission import follow
 
     Kaggle.__init__.__defaults__ = (None, Patience(**c.patience))  # type: ignore[attr-defined]
+    Kaggle.__init__.__kwdefaults__ = {"listing_delay_s": c.listing_delay_s}  # type: ignore[attr-defined]
+    follow.FIRST_LOOK_S = c.first_look_s
     if c.endpoint:
         from kagglesdk import kaggle_env
 
@@ -138,6 +143,7 @@ class Commands:
     environment: dict[str, str]
     seen: list[str] = field(default_factory=list)
     number: int = 0
+    listing_delay_s: float = 60.0
 
     def start(
         self,
@@ -165,7 +171,7 @@ class Commands:
                 )
         else:
             err.touch()
-            how = Conditions(QUICK | (patience or {}), **conditions)
+            how = Conditions(QUICK | (patience or {}), listing_delay_s=self.listing_delay_s, **conditions)
             process = forkserver().Process(target=command, args=(line, self.root, environment, out, err, how))
             process.start()
         return Started(process, out, err)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import uuid
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from workbench.submission.findings import (
     platform_findings,
     run_findings,
 )
-from workbench.submission.follow import Report, followed_up, settle, sync
+from workbench.submission.follow import Report, followed_up, settle
 from workbench.submission.log import Log
 from workbench.workspace import Workspace
 
@@ -76,7 +75,7 @@ def latest_run(ledger: Ledger, slug: str, exp: int) -> RunRecord:
 def prepare(
     workspace: Workspace, competition: Competition, exp: int, platform: Platform, ledger: Ledger, *, run_id: str = ""
 ) -> Prepared:
-    """Look at a run with a view to sending it; nothing is changed but what an earlier call left open.
+    """Look at a run with a view to sending it; nothing is changed.
 
     Parameters
     ----------
@@ -95,7 +94,6 @@ def prepare(
     record = ledger.run(run_id) if run_id else latest_run(ledger, competition.slug, exp)
     if record is None:
         raise NotFoundError(f"no run {run_id!r}", hint="`wb table --all` lists them")
-    _look_at_unsettled(workspace, competition, platform, ledger)
     findings = run_findings(record)
     file, sha256 = workspace.root / record.folder / "submission.csv", ""
     if not findings:
@@ -103,7 +101,11 @@ def prepare(
         check_files(workspace.root / record.folder, on_disk, details)
         sha256 = file_sha256(file)
         findings += file_findings(competition, file)
-        findings += history_findings(record, sha256, ledger.submissions(competition.slug))
+        # What an earlier call left open is settled by `send`, which does not send it twice: no reason to ask.
+        earlier = [
+            s for s in ledger.submissions(competition.slug) if (s.run_id, s.status) != (record.run_id, "sending")
+        ]
+        findings += history_findings(record, sha256, earlier)
     remaining = None
     try:
         limits = platform.limits(competition.slug)
@@ -112,13 +114,6 @@ def prepare(
     except (PlatformError, NotFoundError) as exc:
         findings.append(describe(exc))
     return Prepared(record, file, sha256, tuple(findings), remaining)
-
-
-def _look_at_unsettled(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger) -> None:
-    if any(s.status == "sending" for s in ledger.submissions(competition.slug)):
-        # What can't be found out now is found out before anything is sent.
-        with contextlib.suppress(PlatformError, NotFoundError):
-            sync(workspace, competition, platform, ledger)
 
 
 def send(
