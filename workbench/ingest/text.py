@@ -279,7 +279,7 @@ def header_of(source: Source, form: TextForm) -> list[str]:
     DataError
         When there is none.
     """
-    first = next(_records(source, form, 1 << 20, None), b"").removeprefix(codecs.BOM_UTF8)
+    first = next((r for r in _records(source, form, 1 << 20, None) if r.strip()), b"").removeprefix(codecs.BOM_UTF8)
     record = first[_blank_lines(first) : _end_of_record(first)].rstrip(b"\r\n")
     try:
         # Not polars, which leaves doubled quotes doubled in a header.
@@ -332,10 +332,10 @@ def blocks_looked_at(
         first = True
         for block, said in ready:
             data = block
-            if first:
+            if first and data.strip():
                 # The header, and what is blank before it.
                 data, first = data[_end_of_record(data) :], False
-            if data:
+            if data and not first:
                 yield data, said
 
 
