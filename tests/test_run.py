@@ -309,12 +309,15 @@ class TestKilled:
             p.name: p.stat().st_mtime_ns for p in (made.workspace.root / row.run.folder / "models").glob("*.txt")
         }
         assert len(started) >= 7
+        left_by_a_kill = made.workspace.root / row.run.folder / "models" / f".t0-f4-s2.txt.{runner.pid}-0.tmp"
+        left_by_a_kill.write_text("half")
         outcome = made.open.run_outcome(1, done=lambda r, left: trained.append(left))
         assert outcome.how == "resumed"
         after = {p.name: p.stat().st_mtime_ns for p in (outcome.run.folder / "models").glob("*.txt")}
         assert sum(after[n] == t for n, t in started.items()) >= 7
         assert len(after) == 15
         assert not (outcome.run.folder / "parts").exists()
+        assert not left_by_a_kill.exists()
         (row,) = made.open.table()
         assert row.run.status == "finished"
         fresh = made.open.run(1, force=True)

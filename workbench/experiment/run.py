@@ -258,7 +258,8 @@ def _execute(
     started, before = time.perf_counter(), record.seconds or 0.0
     reset_peak_rss()
     with storage_errors(folder):
-        sweep(folder)
+        for swept in (folder, *(folder / part for part in ("models", "parts", "source"))):
+            sweep(swept)
         _keep_source(plan, folder)
     write_run(folder, record, {"spec": plan.spec.content(), "versions": versions()})
     ledger.put_run(record)
