@@ -18,7 +18,7 @@ import polars as pl
 from workbench.cache import atomic, content_key, file_sha256, is_locked, lock, sweep, write_json, write_text
 from workbench.competition import ROW, Competition
 from workbench.errors import ConfigError, DamagedError, StorageError, WorkbenchError, storage_errors
-from workbench.experiment.measure import git_commit, peak_rss_mb, reset_peak_rss, versions
+from workbench.experiment.measure import git_commit, versions
 from workbench.experiment.run_folder import (
     FinishedRun,
     FoldParts,
@@ -32,6 +32,7 @@ from workbench.experiment.submission_file import SubmissionForm, submission_form
 from workbench.features import Blocks, FeatureMatrix, FoldFeature, Split, build_matrix, load_features
 from workbench.folds import Folds, load_folds, time_column
 from workbench.ledger import Ledger, RunRecord
+from workbench.memory import measured_peak
 from workbench.training import (
     FoldResult,
     ModelSpec,
@@ -256,7 +257,6 @@ def _execute(
     plan: _Plan, folder: Path, record: RunRecord, ledger: Ledger, *, report: Report, done: FoldDone
 ) -> tuple[str, ...]:
     started, before = time.perf_counter(), record.seconds or 0.0
-    reset_peak_rss()
     with storage_errors(folder):
         for swept in (folder, *(folder / part for part in ("models", "parts", "source"))):
             sweep(swept)
@@ -267,16 +267,14 @@ def _execute(
     def seconds() -> float:
         return round(before + time.perf_counter() - started, 2)
 
-    with _log_file(folder), _outcome(folder, record, ledger, seconds):
+    with measured_peak() as peak, _log_file(folder), _outcome(folder, record, ledger, seconds):
         matrix = _matrix(plan)
         problem = _problem(plan, matrix)
         result = train(problem, plan.model, plan.spec.seeds, parts=FoldParts(folder), done=done)
         report("writing")
         final = _scored(record, problem, result, matrix)
         files = _write_results(plan, folder, problem, result)
-        final = replace(
-            final, status="finished", finished_at=datetime.now(UTC), seconds=seconds(), peak_rss_mb=peak_rss_mb()
-        )
+        final = replace(final, status="finished", finished_at=datetime.now(UTC), seconds=seconds(), peak_rss_mb=peak.mb)
         details = {"spec": plan.spec.content(), "versions": versions(), "files": files, "models": _model_notes(result)}
         details["data"] = plan.competition.manifest.content
         if plan.model.transform != "none":

@@ -1,0 +1,146 @@
+"""How much memory there is, how much may be used, and how much was."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workbench.errors import ConfigError
+
+__all__ = ["PeakMemory", "default_limit", "machine_bytes", "measured_peak", "parse_bytes", "shown_bytes"]
+
+SHARE = 0.6
+"""Of the machine's memory: the rest is for the system, its cache of files, and what else runs."""
+
+_UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_bytes(text: str, *, where: str) -> int:
+    """Return the bytes that "8 GB", "500M" or "60%" (of the machine's memory) mean; units are powers of 1,024.
+
+    Raises
+    ------
+    ConfigError
+        For anything else; `where` names the place it was written.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]?)i?B?|(%))\s*", text, re.IGNORECASE)
+    value = 0.0
+    if found:
+        number, unit, percent = found.groups()
+        value = float(number) * (machine_bytes() / 100 if percent else _UNITS[(unit or "").upper()])
+    if value < 1:
+        raise ConfigError(f"{where}: {text!r} is no amount of memory", hint='write it as "8GB", "500MB" or "60%"')
+    return int(value)
+
+
+def shown_bytes(size_bytes: float) -> str:
+    """Return a size for people: "3.2 GB".
+
+    Examples
+    --------
+    >>> shown_bytes(3_435_973_837), shown_bytes(52_428_800), shown_bytes(900)
+    ('3.2 GB', '50.0 MB', '900 B')
+    """
+    for unit in ("B", "KB", "MB", "GB"):
+        if size_bytes < 1024 or unit == "GB":
+            break
+        size_bytes /= 1024
+    return f"{size_bytes:,.0f} B" if unit == "B" else f"{size_bytes:,.1f} {unit}"
+
+
+def machine_bytes() -> int:
+    """Return the memory that this process can have: the machine's, or its control group's limit where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [total]
+    for path in _group_limits():
+        try:
+            text = path.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def _group_limits() -> list[Path]:
+    root = Path("/sys/fs/cgroup")
+    try:
+        own = Path("/proc/self/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
+    except (OSError, IndexError):
+        own = "/"
+    folder = root / own.lstrip("/")
+    inside = [p for p in (folder, *folder.parents) if p.is_relative_to(root)]
+    return [*(p / "memory.max" for p in inside), root / "memory/memory.limit_in_bytes"]
+
+
+def default_limit() -> int:
+    """Return the memory to stay within where nothing else is said: 60% of `machine_bytes`."""
+    return int(SHARE * machine_bytes())
+
+
+# ---------------------------------------------------------------------------------------------------- what was used
+
+
+class PeakMemory:
+    """The peak resident memory of this process since a `measured_peak` block began, to its end or to now."""
+
+    def __init__(self) -> None:
+        self._seen = 0.0
+        self._open = True
+
+    @property
+    def mb(self) -> float:
+        """The peak in MB (2**20 bytes)."""
+        if self._open:
+            self._look()
+        return self._seen
+
+    def _look(self) -> None:
+        self._seen = max(self._seen, _peak_mb())
+
+    def _close(self) -> None:
+        self._look()
+        self._open = False
+
+
+_open: list[PeakMemory] = []
+
+
+@contextmanager
+def measured_peak() -> Iterator[PeakMemory]:
+    """Measure the peak resident memory of a block; blocks may lie within each other.
+
+    The system keeps one peak per process, which on Linux can be set back: the blocks that are open look at it first.
+    """
+    for outer in _open:
+        outer._look()
+    _set_back()
+    meter = PeakMemory()
+    _open.append(meter)
+    try:
+        yield meter
+    finally:
+        meter._close()
+        _open.remove(meter)
+
+
+def _set_back() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_mb() -> float:
+    try:
+        status = Path("/proc/self/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 1024, 1)
+    except (OSError, StopIteration):
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
