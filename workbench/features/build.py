@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from workbench.cache import Block, Store, content_key, file_sha256
@@ -17,14 +16,17 @@ from workbench.errors import FeatureError, NotFoundError, WorkbenchError, near
 from workbench.features import auto
 from workbench.features.auto import auto_features
 from workbench.features.definition import Feature, FoldFeature, code_key, features_of
+from workbench.features.evaluate import Evaluation
+from workbench.features.partition import PART, HashParts, Part, Parts, plan_parts, write_clustered
+from workbench.memory import default_limit, measured_peak, shown_bytes
 
 __all__ = ["AUTO", "Blocks", "load_features"]
 
 AUTO = "auto"
 """The built-in feature; a feature of that name in `features.py` takes its place."""
 
-ROWS_PER_GROUP = 256 * 1024
-"""Row groups of this many rows keep reading and writing in small memory: polars streams by the group."""
+WAITING_SHARE = 16
+"""Lines that wait for their place take up to a sixteenth of the memory limit before they go to disk."""
 
 Report = Callable[[str], None]
 
@@ -53,12 +55,16 @@ class Blocks:
         As `load_features` gives it.
     report : callable, optional
         Called with a line of text when a block is being built.
+    memory_limit : int, optional
+        The bytes of memory to stay within; 60% of the machine's by default.
     """
 
     competition: Competition
     features: dict[str, Feature | FoldFeature]
     report: Report = field(default=lambda _: None)
+    memory_limit: int = field(default_factory=default_limit)
     _keys: dict[str, str] = field(default_factory=dict)
+    _planned: dict[tuple[str, int], Parts | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = Store(self.competition.cache_folder)
@@ -176,16 +182,18 @@ class Blocks:
         return found
 
     def _build(self, made: Feature, key: str) -> Block:
-        inputs = {name: self._input(made, name) for name in made.inputs}
+        for name in made.inputs:
+            if self._kind(made, name) == "feature":
+                self.block(name)
         self.report(f"feature {made.name}")
         started = time.perf_counter()
+        note: dict[str, Any] = {"feature": made.name, "reads": list(made.inputs)}
         try:
-            frame = self._evaluated(made, inputs)
-            note: dict[str, Any] = {"feature": made.name, "columns": self._new_columns(made, frame)}
-            with self.store.writing(key, note) as path:
-                frame.sort(ROW).sink_parquet(path, row_group_size=ROWS_PER_GROUP)
-                self._check_rows(made, pl.scan_parquet(path))
-                note["seconds"] = round(time.perf_counter() - started, 3)
+            with measured_peak() as peak, self.store.writing(key, note) as path:
+                evaluation, n_parts = self.evaluation(made)
+                note["columns"] = evaluation.write(path, self.store.folder, self.memory_limit // WAITING_SHARE)
+                note |= {"seconds": round(time.perf_counter() - started, 3), "parts": n_parts}
+                note["peak_rss_mb"] = peak.mb
         except (WorkbenchError, KeyboardInterrupt, MemoryError):
             raise
         except Exception as exc:
@@ -194,7 +202,42 @@ class Blocks:
         block = self.store.get(key)
         if block is None:
             raise FeatureError(f"feature {made.name!r}: its block in {self.store.folder} vanished while it was written")
+        if note["peak_rss_mb"] * 2**20 > self.memory_limit:
+            advice = "" if made.partition_by else ', @feature(partition_by="…") takes the rows in parts'
+            self.report(
+                f"feature {made.name} took {shown_bytes(note['peak_rss_mb'] * 2**20)}, more than the memory limit of "
+                f"{shown_bytes(self.memory_limit)}{advice}"
+            )
         return block
+
+    def evaluation(self, made: Feature) -> tuple[Evaluation, int]:
+        """Return what computes a feature, and in how many parts of the rows it will.
+
+        Raises
+        ------
+        FeatureError
+            Where it is to be partitioned by a column that the rows do not have.
+        """
+        c = self.competition
+        n_rows = c.n_train + c.n_test
+        parts = self._parts(made, n_rows) if made.partition_by else None
+
+        def frame_of(name: str, part: Part | None) -> pl.LazyFrame:
+            return self._input(made, name) if part is None or parts is None else self._part(made, name, part, parts)
+
+        return Evaluation(made, frame_of, parts, c.definition.targets, n_rows, c.n_train), len(list(parts or "1"))
+
+    def _parts(self, made: Feature, n_rows: int) -> Parts | None:
+        column, known = str(made.partition_by), self.competition.shared_columns
+        if column not in known:
+            raise FeatureError(
+                f"feature {made.name!r} ({made.where}): partition_by={column!r} is no column of rows",
+                hint=near(column, known, what="column"),
+            )
+        planned = (column, self.memory_limit)
+        if planned not in self._planned:
+            self._planned[planned] = plan_parts(self.competition.rows(), column, n_rows, self.memory_limit)
+        return self._planned[planned]
 
     def _input(self, reader: Feature, name: str) -> pl.LazyFrame:
         kind = self._kind(reader, name)
@@ -204,55 +247,40 @@ class Blocks:
             return self.competition.feature_table(name)
         return pl.scan_parquet(self.block(name).path)
 
-    def _evaluated(self, made: Feature, inputs: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
-        result: Any = made.function(**inputs)
-        if isinstance(result, list | tuple) and all(isinstance(e, pl.Expr) for e in result):
-            return self.competition.rows().select(ROW, *result)
-        if isinstance(result, pl.DataFrame):
-            result = result.lazy()
-        if not isinstance(result, pl.LazyFrame):
-            raise FeatureError(
-                f"feature {made.name!r} ({made.where}) returned a {type(result).__name__}",
-                hint="return a LazyFrame with ROW and the new columns, or a list of expressions over rows",
-            )
-        return result
+    def _part(self, reader: Feature, name: str, part: Part, parts: Parts) -> pl.LazyFrame:
+        """Return the lines of an input that belong to a part; a table without the key is given whole."""
+        kind = self._kind(reader, name)
+        if kind == "feature":
+            own = self._part(reader, "rows", part, parts).select(ROW)
+            lines = pl.scan_parquet(self.block(name).path)
+            if part.last_row is not None:
+                lines = lines.filter(pl.col(ROW).is_between(part.first_row, part.last_row))
+            return lines.join(own, on=ROW, how="semi")
+        frame = self._input(reader, name)
+        if parts.column not in frame.collect_schema():
+            return frame
+        if isinstance(parts, HashParts):
+            frame = self._clustered(reader, name, frame, parts)
+            return frame.filter(part.lines).drop(PART)
+        if kind == "rows" and part.last_row is not None:
+            frame = frame.filter(pl.col(ROW).is_between(part.first_row, part.last_row))
+        return frame.filter(part.lines)
 
-    def _new_columns(self, made: Feature, frame: pl.LazyFrame) -> dict[str, str]:
-        schema = frame.collect_schema()
-        if ROW not in schema:
-            raise FeatureError(
-                f"feature {made.name!r} ({made.where}) lost the row key {ROW!r}; it has {', '.join(list(schema)[:10])}",
-                hint="keep it: rows.select(ROW, …), and group or join so that it stays",
-            )
-        leaked = [t for t in self.competition.definition.targets if t in schema]
-        if leaked:
-            raise FeatureError(
-                f"feature {made.name!r} ({made.where}) returns the target {leaked[0]!r}",
-                hint="leave it out; statistics of the target come from target_mean and its kin",
-            )
-        columns = {name: str(dtype) for name, dtype in schema.items() if name != ROW}
-        if not columns:
-            raise FeatureError(f"feature {made.name!r} ({made.where}) returns no column beside the row key")
-        return columns
-
-    def _check_rows(self, made: Feature, frame: pl.LazyFrame) -> None:
-        expected = self.competition.n_train + self.competition.n_test
-        key = frame.select(ROW).collect()[ROW]
-        if key.null_count() == 0 and np.array_equal(key.to_numpy(), np.arange(expected)):
-            return
-        unique = key.drop_nulls().unique()
-        repeated, missing = len(key) - len(unique) - key.null_count(), expected - len(unique)
-        what = [f"{repeated:,} lines repeat a row"] * bool(repeated) + [f"{missing:,} rows are missing"] * bool(
-            missing > 0
-        )
-        what += [f"{key.null_count():,} lines have no row key"] * bool(key.null_count()) or (
-            [] if what else ["unknown rows"]
-        )
-        raise FeatureError(
-            f"feature {made.name!r} ({made.where}) gives {len(key):,} lines for {expected:,} rows: {', '.join(what)}",
-            hint="repeats come from a join on a key that is not unique, losses from an inner join or a filter: "
-            'join with how="left" on a unique key, or group by ROW',
-        )
+    def _clustered(self, reader: Feature, name: str, frame: pl.LazyFrame, parts: HashParts) -> pl.LazyFrame:
+        """Return an input with the part of each line, from a copy in the cache that lies part by part."""
+        of_input = self._input_key(reader, name, ())
+        key = content_key("parts-v1", of_input, parts.column, parts.n_parts, pl.__version__)
+        found = self.store.get(key)
+        if found is None:
+            with self.store.lock(key):
+                found = self.store.get(key)
+                if found is None:
+                    self.report(f"{name} by {parts.column}")
+                    write_clustered(self.store, key, name, frame, parts, self.memory_limit // WAITING_SHARE)
+                    found = self.store.get(key)
+        if found is None:
+            raise FeatureError(f"the copy of {name!r} by {parts.column!r} vanished from {self.store.folder}")
+        return pl.scan_parquet(found.path)
 
     # ------------------------------------------------------------------------------------------------------ reading
 

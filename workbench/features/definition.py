@@ -8,7 +8,7 @@ import symtable
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import polars as pl
 
@@ -32,6 +32,8 @@ class Feature:
     inputs : tuple of str
         The parameters' names: ``rows``, tables, or other features.
     path, line : where it is defined, for messages.
+    partition_by : str, or None
+        The column of ``rows`` whose values are kept together where the rows are taken in parts.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Feature:
     inputs: tuple[str, ...]
     path: Path
     line: int
+    partition_by: str | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame | list[pl.Expr]:
         """Call the function, as in a notebook."""
@@ -70,8 +73,30 @@ class FoldFeature:
         raise NotImplementedError
 
 
-def feature(function: Callable[..., pl.LazyFrame | list[pl.Expr]]) -> Feature:
+Columns = Callable[..., "pl.LazyFrame | list[pl.Expr]"]
+
+
+@overload
+def feature(function: Columns) -> Feature: ...
+
+
+@overload
+def feature(*, partition_by: str) -> Callable[[Columns], Feature]: ...
+
+
+def feature(
+    function: Columns | None = None, *, partition_by: str | None = None
+) -> Feature | Callable[[Columns], Feature]:
     """Make a feature of a function; its parameters' names say what it reads.
+
+    Parameters
+    ----------
+    function : callable
+    partition_by : str, optional
+        A column of ``rows``. Where the data is big, the function is called once per part of the rows, with all rows of
+        some values of that column, and all lines of other tables that have the column for these values; so that what
+        has to hold its input in memory, like a window function over sessions, holds one part of it. The result must
+        not depend on rows with other values.
 
     Examples
     --------
@@ -82,7 +107,18 @@ def feature(function: Callable[..., pl.LazyFrame | list[pl.Expr]]) -> Feature:
     ...     return rows.select(ROW, ratio=pl.col("a") / pl.col("b"))
     >>> ratio.name, ratio.inputs
     ('ratio', ('rows',))
+    >>> @feature(partition_by="session")
+    ... def position(rows):
+    ...     return [pl.col("ts").rank("ordinal").over("session").alias("position")]
+    >>> position.partition_by
+    'session'
     """
+    if function is None:
+        return lambda inner: replace(feature(inner), partition_by=partition_by)
+    if not callable(function):
+        raise FeatureError(
+            f"@feature({function!r}): expected a function", hint='write @feature, or @feature(partition_by="session")'
+        )
     parameters = inspect.signature(function).parameters.values()
     path, line = Path(function.__code__.co_filename), function.__code__.co_firstlineno
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):

@@ -1,0 +1,241 @@
+"""How blocks are built: in row order, in parts, within the memory limit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from workbench import memory
+from workbench.errors import ConfigError, FeatureError
+from workbench.features import ROW, Blocks, load_features, ordering, partition
+from workbench.features.ordering import Buckets, RowOrderError, in_row_order, row_problem
+
+HEAD = "import polars as pl\nfrom workbench.features import ROW, feature\n\n"
+
+
+@pytest.fixture
+def small_buckets(monkeypatch):
+    monkeypatch.setattr(ordering, "ROWS_PER_BUCKET", 7)
+    monkeypatch.setattr(partition, "ROWS_PER_BUCKET", 7)
+
+
+@st.composite
+def pieces(draw: Any) -> tuple[list[np.ndarray], int]:
+    n = draw(st.integers(1, 60))
+    kind = draw(st.sampled_from(["sorted", "shuffled", "nearly"]))
+    keys = np.arange(n)
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    if kind == "shuffled":
+        keys = rng.permutation(n)
+    if kind == "nearly":
+        keys = np.argsort(keys + rng.uniform(0, 5, n))
+    cuts = sorted(draw(st.lists(st.integers(0, n), max_size=8)))
+    return np.split(keys, cuts), n
+
+
+class TestRowOrder:
+    @given(case=pieces(), budget=st.sampled_from([1, 200, 10**9]))
+    @settings(deadline=None, max_examples=80)
+    def test_every_order_comes_out_in_row_order(self, tmp_path_factory, case, budget: int) -> None:
+        folder = tmp_path_factory.mktemp("runs")
+        frames = [pl.DataFrame({ROW: p.astype(np.uint32), "x": p * 3, "s": [f"v{i}" for i in p]}) for p in case[0]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ordering, "ROWS_PER_BUCKET", 7)
+            buckets = Buckets(folder, budget)
+            out = pl.concat(list(in_row_order(frames, case[1], buckets)))
+            buckets.close()
+        assert out[ROW].to_list() == list(range(case[1]))
+        assert out["x"].to_list() == [3 * i for i in range(case[1])]
+        assert out["s"].to_list() == [f"v{i}" for i in range(case[1])]
+        assert list(folder.iterdir()) == []
+
+    @given(case=pieces(), at=st.integers(0, 59), how=st.sampled_from(["drop", "repeat", "beyond", "null"]))
+    @settings(deadline=None, max_examples=80)
+    def test_no_wrong_line_gets_through(self, tmp_path_factory, case, at: int, how: str) -> None:
+        keys = np.concatenate(case[0])
+        n, at = case[1], at % case[1]
+        wrong = {
+            "drop": np.delete(keys, at),
+            "repeat": np.insert(keys, at, keys[n // 2]),
+            "beyond": np.append(keys, n),
+            "null": keys,
+        }[how]
+        series = pl.Series(ROW, wrong.astype(np.uint32))
+        if how == "null":
+            series = series.scatter(at, None)
+        frames = list(series.to_frame().with_columns(x=1).iter_slices(5))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ordering, "ROWS_PER_BUCKET", 7)
+            with pytest.raises(RowOrderError):
+                list(in_row_order(frames, n, Buckets(tmp_path_factory.mktemp("runs"), 100)))
+        said = row_problem([f[ROW] for f in frames], n, n_train=n // 2)
+        words = {
+            "drop": "1 rows are missing",
+            "repeat": "1 lines repeat",
+            "beyond": "there is not",
+            "null": "no row key",
+        }
+        assert words[how] in said
+        if how == "drop":
+            row = int(keys[at])
+            assert (f"train {row}" if row < n // 2 else f"test {row - n // 2}") in said
+
+
+CODE = """
+@feature(partition_by=KEY)
+def per_key(rows, towns, ratio):
+    joined = rows.join(towns, on="town", how="left").join(ratio, on=ROW, how="left")
+    return joined.select(
+        ROW,
+        total=pl.col("x").sum().over(KEY),
+        number=pl.len().over(KEY),
+        rank=pl.col("x").rank("ordinal").over(KEY),
+        size=pl.col("size").max().over(KEY),
+        mean_ratio=pl.col("ratio").mean().over(KEY),
+    )
+
+
+@feature
+def ratio(rows):
+    return rows.select(ROW, ratio=pl.col("x") / (pl.col("z").abs() + 1))
+"""
+
+
+def opened(made: Any, code: str, limit: int | None = None) -> Blocks:
+    (made.folder / "features.py").write_text(HEAD + code)
+    competition = made.open.definition
+    limits = {} if limit is None else {"memory_limit": limit}
+    return Blocks(competition, load_features(competition), **limits)
+
+
+class TestParts:
+    @pytest.mark.parametrize("key", ["household", "town", "day", "x"])
+    @pytest.mark.parametrize("limit", [400_000, 100_000, 5_000])
+    def test_parts_give_what_the_whole_gives(self, small, small_buckets, key: str, limit: int) -> None:
+        made, code = small(), CODE.replace("KEY", repr(key))
+        whole = pl.read_parquet(opened(made, code).block("per_key").path)
+        cut = opened(made, code, limit)
+        cut.store.clear()
+        block = cut.block("per_key")
+        assert block.note["parts"] > 1
+        assert_frame_equal(pl.read_parquet(block.path), whole, rel_tol=1e-12)
+        assert not list(made.folder.rglob("*.tmp"))
+
+    def test_rows_that_lie_by_key_are_read_by_ranges_and_others_from_a_copy(self, small, small_buckets) -> None:
+        made = small()
+        rows = made.open.rows
+        by_day = partition.plan_parts(rows, "day", 500, 200_000)
+        assert isinstance(by_day, partition.RangeParts)
+        assert len(list(by_day)) > 3
+        assert isinstance(partition.plan_parts(rows, "household", 500, 200_000), partition.HashParts)
+        assert isinstance(partition.plan_parts(rows, "town", 500, 200_000), partition.HashParts)
+        assert partition.plan_parts(rows, "town", 500, 10**9) is None
+
+    @given(
+        keys=st.lists(st.one_of(st.none(), st.integers(-3, 40)), min_size=1, max_size=80),
+        ordered=st.booleans(),
+        limit=st.integers(100, 20_000),
+    )
+    @settings(deadline=None, max_examples=60)
+    def test_each_line_is_in_one_part_with_all_of_its_key(self, keys: list, ordered: bool, limit: int) -> None:
+        keys = sorted(keys, key=lambda k: (k is None, k or 0)) if ordered else keys
+        frame = pl.DataFrame({"k": keys}, schema={"k": pl.Int32}).with_row_index(ROW)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(partition, "ROWS_PER_BUCKET", 7)
+            parts = partition.plan_parts(frame.lazy(), "k", len(keys), limit)
+        if parts is None:
+            return
+        if isinstance(parts, partition.HashParts):
+            frame = frame.with_columns(parts.of_line.alias(partition.PART))
+        found = [frame.filter(part.lines) for part in parts]
+        assert sorted(pl.concat(found)[ROW]) == list(range(len(keys)))
+        groups = [set(f["k"]) for f in found]
+        assert sum(map(len, groups)) == len(set(keys))
+        for part, lines in zip(parts, found, strict=True):
+            if part.last_row is not None and lines.height:
+                assert lines[ROW].min() >= part.first_row
+                assert lines[ROW].max() <= part.last_row
+
+    @pytest.mark.parametrize(
+        ("code", "message"),
+        [
+            ("@feature(partition_by='househould')\ndef f(rows):\n    return [pl.col('x')]\n", "no column of rows"),
+            (
+                "@feature(partition_by='household')\ndef f(rows):\n    return rows.select(ROW, a='x').head(3)\n",
+                r"rows are missing \(train",
+            ),
+            (
+                "@feature(partition_by='household')\ndef f(rows, g):\n    return g.select(ROW, b='a')\n\n"
+                "@feature\ndef g(rows):\n    return rows.select(ROW, a='x')\n",
+                None,
+            ),
+            (
+                "@feature(partition_by='day')\ndef f(rows):\n"
+                "    seen = rows.select('day').unique().sort('day').collect()['day']\n"
+                "    return rows.select(ROW, *[(pl.col('day') == t).alias(f'on {t}') for t in seen])\n",
+                "other columns in part",
+            ),
+            (
+                "CALLS = []\n@feature(partition_by='day')\ndef f(rows):\n    CALLS.append(1)\n"
+                "    return rows.select(ROW, a=pl.lit(1).cast(pl.Int8 if len(CALLS) > 1 else pl.Int64))\n",
+                "'a' is Int64 in the first part of the rows and Int8 in part 2",
+            ),
+        ],
+        ids=["no_such_column", "loses_rows", "reads_a_feature", "pivot", "type"],
+    )
+    def test_what_goes_wrong_in_a_part_is_explained(self, small, small_buckets, code: str, message: str | None) -> None:
+        made = small()
+        blocks = opened(made, code, 100_000)
+        if message is None:
+            assert blocks.block("f").note["parts"] > 1
+            return
+        with pytest.raises(FeatureError, match=message):
+            blocks.block("f")
+        notes = [json.loads(p.read_text()) for p in (made.folder / "cache").glob("*.json")]
+        assert not any(n.get("feature") == "f" for n in notes)
+        assert not list(made.folder.rglob("*.tmp"))
+
+    def test_feature_without_a_function_is_explained(self, small) -> None:
+        with pytest.raises(ConfigError, match="expected a function"):
+            opened(small(), "@feature('town')\ndef f(rows):\n    return [pl.col('x')]\n")
+
+
+class TestMemory:
+    def test_sizes_are_read_in_every_spelling(self) -> None:
+        assert memory.parse_bytes("8 GB", where="x") == 8 * 2**30
+        assert memory.parse_bytes("500m", where="x") == 500 * 2**20
+        assert memory.parse_bytes("1.5GiB", where="x") == int(1.5 * 2**30)
+        assert memory.parse_bytes("50%", where="x") == pytest.approx(memory.machine_bytes() / 2, rel=1e-6)
+        for text in ("", "much", "-1GB", "0", "8 GHz"):
+            with pytest.raises(ConfigError, match="no amount of memory"):
+                memory.parse_bytes(text, where="--memory-limit")
+
+    def test_the_peak_of_a_block_within_a_block_counts_for_both(self) -> None:
+        with memory.measured_peak() as outer:
+            with memory.measured_peak() as inner:
+                held = np.ones(30_000_000)
+                del held
+            with memory.measured_peak() as later:
+                pass
+        assert inner.mb > later.mb + 100
+        assert outer.mb >= inner.mb
+
+    def test_a_block_says_what_it_took(self, small) -> None:
+        note = opened(small(), CODE.replace("KEY", "'town'")).block("per_key").note
+        assert note["peak_rss_mb"] > 10
+        assert note["reads"] == ["rows", "towns", "ratio"]
+
+    def test_more_than_the_limit_is_said(self, small) -> None:
+        said: list[str] = []
+        code = "@feature\ndef f(rows):\n    return [pl.col('x').alias('a')]\n"
+        blocks = opened(small(), code, 10 * 2**20)
+        blocks.report = said.append
+        blocks.block("f")
+        assert any("more than the memory limit of 10.0 MB, @feature(partition_by" in line for line in said)
