@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from workbench import memory
+from workbench.cli.app import wb
 from workbench.errors import ConfigError, FeatureError
 from workbench.features import ROW, Blocks, load_features, ordering, partition
 from workbench.features.ordering import Buckets, RowOrderError, in_row_order, row_problem
@@ -239,3 +241,40 @@ class TestMemory:
         blocks.report = said.append
         blocks.block("f")
         assert any("more than the memory limit of 10.0 MB, @feature(partition_by" in line for line in said)
+
+
+class TestLimit:
+    CODE = "@feature(partition_by='household')\ndef f(rows):\n    return [pl.len().over('household').alias('n')]\n"
+
+    @pytest.mark.parametrize("how", ["option", "environment"])
+    def test_wb_run_builds_features_within_the_limit(self, small, small_buckets, monkeypatch, how: str) -> None:
+        made = small()
+        (made.folder / "features.py").write_text(HEAD + self.CODE)
+        (made.folder / "experiments" / "001.toml").write_text('features = ["f"]\n[model]\nnum_iterations = 3\n')
+        monkeypatch.chdir(made.folder)
+        monkeypatch.setenv(memory.POLARS_BUDGET, "1000")
+        if how == "environment":
+            monkeypatch.setenv("WB_MEMORY_LIMIT", "100KB")
+        given = ["--memory-limit", "100KB"] if how == "option" else []
+        assert wb.main(["run", "--exp", "1", *given], standalone_mode=False) == 0
+        assert made.open.definition.cache_folder.is_dir()
+        notes = [json.loads(p.read_text()) for p in made.open.definition.cache_folder.glob("*.json")]
+        assert next(n["parts"] for n in notes if n.get("feature") == "f") > 1
+
+    def test_polars_is_told_half_of_it_unless_it_was_told_before(self, monkeypatch) -> None:
+        monkeypatch.setenv(memory.POLARS_BUDGET, "7")
+        memory.bound_polars(2**33)
+        assert os.environ[memory.POLARS_BUDGET] == "7"
+        monkeypatch.delenv(memory.POLARS_BUDGET)
+        memory.bound_polars(2**33)
+        assert os.environ[memory.POLARS_BUDGET] == "4096"
+        monkeypatch.delenv(memory.POLARS_BUDGET)
+
+    @pytest.mark.parametrize("how", ["--memory-limit", "WB_MEMORY_LIMIT"])
+    def test_no_amount_is_explained(self, small, monkeypatch, how: str) -> None:
+        monkeypatch.chdir(small().folder)
+        given = ["--memory-limit", "plenty"] if how == "--memory-limit" else []
+        if not given:
+            monkeypatch.setenv(how, "plenty")
+        with pytest.raises(ConfigError, match=f"{how}: 'plenty' is no amount"):
+            wb.main(["run", "--exp", "1", *given], standalone_mode=False)

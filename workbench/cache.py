@@ -26,6 +26,7 @@ from workbench.errors import BusyError, DamagedError, storage_errors
 __all__ = [
     "Block",
     "Store",
+    "Stored",
     "atomic",
     "content_key",
     "file_sha256",
@@ -243,12 +244,25 @@ def is_locked(path: Path) -> bool:
 # ------------------------------------------------------------------------------------------------------------- store
 
 
+MAX_BYTES = 50 * 2**30
+
+
 @dataclass(frozen=True)
 class Block:
     """A stored Parquet file and what was noted beside it: `note` holds what the writer gave."""
 
     path: Path
     note: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the store says of a block without reading it; `used_at` is in seconds since the epoch."""
+
+    key: str
+    note: dict[str, Any]
+    size_bytes: int
+    used_at: float
 
 
 class Store:
@@ -261,16 +275,23 @@ class Store:
     ----------
     folder : Path
         Made at the first write.
-    max_bytes : int
-        What the store may hold after a write; the block just written always stays.
+    max_bytes : int, optional
+        What the store may hold after a write, 50 GB by default; the block just written always stays.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = 50 * 2**30) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int | None = None) -> None:
         self.folder = folder
-        self.max_bytes = max_bytes
+        self.max_bytes = MAX_BYTES if max_bytes is None else max_bytes
 
     def get(self, key: str) -> Block | None:
         """Return the block, or None where there is none or its bytes are not what was written."""
+        block = self.look(key)
+        if block is not None:
+            os.utime(block.path.with_suffix(".json"))  # the time of last use, for `prune`
+        return block
+
+    def look(self, key: str) -> Block | None:
+        """Return the block like `get`, without counting it as used."""
         path, note_path = self._paths(key)
         try:
             note = read_json(note_path)
@@ -280,7 +301,6 @@ class Store:
             fresh = stat.st_size == note["size_bytes"] and (
                 stat.st_mtime_ns == note["mtime_ns"] or file_sha256(path) == note["sha256"]
             )
-            os.utime(note_path)  # the time of last use, for `prune`
         except (OSError, KeyError, TypeError, DamagedError):
             return None
         return Block(path, note) if fresh else None
@@ -307,15 +327,34 @@ class Store:
     def prune(self, *, keep: str = "") -> None:
         """Remove the least recently used blocks until the store fits into `max_bytes`."""
         sweep(self.folder)
-        notes = sorted(self.folder.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
         total = 0
-        for note_path in notes:
+        for stored in self.stored():
+            total += stored.size_bytes
+            if total > self.max_bytes and stored.key != keep:
+                self.remove(stored.key)
+
+    def stored(self) -> list[Stored]:
+        """Return what the store holds, the most recently used first; a damaged note counts with an empty one."""
+        found = []
+        for note_path in self.folder.glob("*.json"):
             path = note_path.with_suffix(".parquet")
-            total += path.stat().st_size if path.exists() else 0
-            if total > self.max_bytes and note_path.stem != keep:
-                note_path.unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
-                (self.folder / f".{note_path.stem}.lock").unlink(missing_ok=True)
+            try:
+                used_at = note_path.stat().st_mtime
+                size_bytes = path.stat().st_size if path.exists() else 0
+                note = read_json(note_path)
+            except FileNotFoundError:  # another process has removed it
+                continue
+            except DamagedError:
+                note = {}
+            found.append(Stored(note_path.stem, note if isinstance(note, dict) else {}, size_bytes, used_at))
+        return sorted(found, key=lambda s: s.used_at, reverse=True)
+
+    def remove(self, key: str) -> None:
+        """Remove a block; a process that is reading it keeps what it has opened."""
+        path, note_path = self._paths(key)
+        note_path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        (self.folder / f".{key}.lock").unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove every block."""

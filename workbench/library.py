@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError
+from workbench.memory import parse_bytes
 from workbench.workspace import Workspace, create_workspace, find_workspace
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from workbench.competition import Competition
     from workbench.experiment import ExperimentSpec, FinishedRun, RunOutcome
+    from workbench.features import Blocks
     from workbench.folds import Folds
     from workbench.ingest import Fetched
     from workbench.ledger import SubmissionRecord
@@ -40,7 +43,7 @@ Report = Callable[[str], None]
 
 
 def workspace(start: str | Path = ".") -> Workspace:
-    """Return the workspace that a folder is in; ``WB_WORKSPACE`` and ``WB_LEDGER_URL`` stand in and are read here.
+    """Return the workspace that a folder is in; WB_WORKSPACE, WB_LEDGER_URL and WB_CACHE_LIMIT are read here.
 
     Raises
     ------
@@ -48,8 +51,12 @@ def workspace(start: str | Path = ".") -> Workspace:
         Where there is none.
     """
     environment = os.environ
+    cache = environment.get("WB_CACHE_LIMIT")
     return find_workspace(
-        Path(start), fallback=environment.get("WB_WORKSPACE"), ledger_url=environment.get("WB_LEDGER_URL") or None
+        Path(start),
+        fallback=environment.get("WB_WORKSPACE"),
+        ledger_url=environment.get("WB_LEDGER_URL") or None,
+        cache_limit=parse_bytes(cache, where="WB_CACHE_LIMIT") if cache else None,
     )
 
 
@@ -113,13 +120,17 @@ def _platform_of(place: Workspace, slug: str) -> str:
     return "rehearsal" if (place.competitions / slug / "rehearsal").exists() else "kaggle"
 
 
-def competition(slug: str | None = None, *, where: Workspace | None = None) -> OpenCompetition:
+def competition(
+    slug: str | None = None, *, where: Workspace | None = None, memory_limit: int | None = None
+) -> OpenCompetition:
     """Open a competition of the workspace.
 
     Parameters
     ----------
     slug : str, optional
         None for ``WB_COMPETITION``, the one whose folder one stands in, or the only one there is.
+    memory_limit : int, optional
+        The bytes of memory that building features may use; 60% of the machine's by default.
 
     Raises
     ------
@@ -129,7 +140,8 @@ def competition(slug: str | None = None, *, where: Workspace | None = None) -> O
     place = where or workspace()
     inside = Path.cwd().resolve()
     name = slug or (None if _stands_in(place, inside) else os.environ.get("WB_COMPETITION"))
-    return OpenCompetition(place, place.choose(name, inside=inside))
+    bounded = replace(place, memory_limit=memory_limit) if memory_limit else place
+    return OpenCompetition(bounded, place.choose(name, inside=inside))
 
 
 def _stands_in(place: Workspace, folder: Path) -> bool:
@@ -196,9 +208,12 @@ class OpenCompetition:
         """
         import polars as pl
 
+        return pl.scan_parquet(self._blocks().block(name).path)
+
+    def _blocks(self, report: Report = lambda _: None) -> Blocks:
         from workbench.features import Blocks, load_features
 
-        return pl.scan_parquet(Blocks(self.definition, load_features(self.definition)).block(name).path)
+        return Blocks(self.definition, load_features(self.definition), report, self.workspace.memory_limit)
 
     # -------------------------------------------------------------------------------------------------------- runs
 

@@ -12,10 +12,20 @@ from pathlib import Path
 
 from workbench.errors import ConfigError
 
-__all__ = ["PeakMemory", "default_limit", "machine_bytes", "measured_peak", "parse_bytes", "shown_bytes"]
+__all__ = [
+    "PeakMemory",
+    "bound_polars",
+    "default_limit",
+    "machine_bytes",
+    "measured_peak",
+    "parse_bytes",
+    "shown_bytes",
+]
 
 SHARE = 0.6
 """Of the machine's memory: the rest is for the system, its cache of files, and what else runs."""
+
+POLARS_BUDGET = "POLARS_OOC_MEMORY_BUDGET_MB"
 
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -81,6 +91,14 @@ def _group_limits() -> list[Path]:
 def default_limit() -> int:
     """Return the memory to stay within where nothing else is said: 60% of `machine_bytes`."""
     return int(SHARE * machine_bytes())
+
+
+def bound_polars(limit_bytes: int) -> None:
+    """Let polars' own operators write to disk what goes beyond half of the limit; before polars is first imported.
+
+    A budget that the environment already has stays. polars reads it once, when it starts.
+    """
+    os.environ.setdefault(POLARS_BUDGET, str(max(64, limit_bytes // 2**21)))
 
 
 # ---------------------------------------------------------------------------------------------------- what was used

@@ -13,13 +13,16 @@ __all__ = ["Workspace", "create_workspace", "find_workspace"]
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace on disk and where its ledger is.
+    """A workspace on disk, where its ledger is, and what may be used for it.
 
-    `ledger_url` is a SQLAlchemy URL, or None for ``submissions/ledger.db``.
+    `ledger_url` is a SQLAlchemy URL, or None for ``submissions/ledger.db``. `memory_limit` is what building features
+    may use of the memory, `cache_limit` what each competition's cache may hold, in bytes; None for the usual.
     """
 
     root: Path
     ledger_url: str | None = None
+    memory_limit: int | None = None
+    cache_limit: int | None = None
 
     @property
     def competitions(self) -> Path:
@@ -79,7 +82,9 @@ class Workspace:
         )
 
 
-def find_workspace(start: Path, *, fallback: str | None = None, ledger_url: str | None = None) -> Workspace:
+def find_workspace(
+    start: Path, *, fallback: str | None = None, ledger_url: str | None = None, cache_limit: int | None = None
+) -> Workspace:
     """Return the workspace that `start` is in: the nearest folder upwards that has ``competitions/``.
 
     Parameters
@@ -90,6 +95,8 @@ def find_workspace(start: Path, *, fallback: str | None = None, ledger_url: str 
         A folder to take where none is found upwards (the value of ``WB_WORKSPACE``).
     ledger_url : str, optional
         Where the ledger is, if it is not in the workspace.
+    cache_limit : int, optional
+        The bytes that each competition's cache may hold.
 
     Raises
     ------
@@ -99,14 +106,14 @@ def find_workspace(start: Path, *, fallback: str | None = None, ledger_url: str 
     start = start.resolve()
     for folder in (start, *start.parents):
         if (folder / "competitions").is_dir():
-            return Workspace(folder, ledger_url)
+            return Workspace(folder, ledger_url, cache_limit=cache_limit)
     if fallback:
         root = Path(fallback).expanduser().resolve()
         if not (root / "competitions").is_dir():
             raise ConfigError(
                 f"WB_WORKSPACE={fallback} has no folder competitions/", hint=f"`wb init {fallback}` makes it"
             )
-        return Workspace(root, ledger_url)
+        return Workspace(root, ledger_url, cache_limit=cache_limit)
     raise ConfigError(
         f"no workspace at {start} or above it (a folder that has competitions/)",
         hint="`wb init DIR` makes one; or set WB_WORKSPACE",

@@ -14,7 +14,7 @@ import click
 
 from workbench.errors import StorageError, WorkbenchError, storage_errors
 
-__all__ = ["echo_json", "main", "note", "shared_options", "wb"]
+__all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "wb"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,6 +82,28 @@ def shared_options(function: F) -> F:
 def competition_option(function: F) -> F:
     """Add ``-c/--competition``."""
     return click.option("-c", "--competition", "slug", metavar="SLUG", help="The competition.")(function)
+
+
+def memory_option(function: F) -> F:
+    """Add ``--memory-limit``, as a number of bytes or None."""
+    return click.option(
+        "--memory-limit",
+        "memory_limit",
+        metavar="SIZE",
+        envvar="WB_MEMORY_LIMIT",
+        callback=_memory_limit,
+        help='What building features may use: "8GB", "50%". [default: 60% of the machine\'s]',
+    )(function)
+
+
+def _memory_limit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    from workbench.memory import bound_polars, default_limit, parse_bytes
+
+    source = ctx.get_parameter_source(str(parameter.name))
+    where = "WB_MEMORY_LIMIT" if source is click.core.ParameterSource.ENVIRONMENT else "--memory-limit"
+    limit = None if value is None else parse_bytes(value, where=where)
+    bound_polars(limit or default_limit())
+    return limit
 
 
 def note(text: str) -> None:

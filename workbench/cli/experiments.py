@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench import library
-from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.progress import fold_bar
 from workbench.errors import WorkbenchError
 
@@ -25,10 +25,17 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
 )
+@memory_option
 @competition_option
 @shared_options
 def run_command(
-    numbers: str, sample: float | None, force: bool, threads: int | None, slug: str | None, as_json: bool
+    numbers: str,
+    sample: float | None,
+    force: bool,
+    threads: int | None,
+    memory_limit: int | None,
+    slug: str | None,
+    as_json: bool,
 ) -> int:
     """Run experiments: features, folds, LightGBM, OOF and test predictions, CV, submission file, record.
 
@@ -42,7 +49,7 @@ def run_command(
     from workbench.experiment import parse_numbers
 
     chosen = parse_numbers(numbers)
-    competition = library.competition(slug)
+    competition = library.competition(slug, memory_limit=memory_limit)
     results: list[dict[str, Any]] = []
     failed: WorkbenchError | None = None
     for number in chosen:

@@ -66,6 +66,7 @@ class Competition:
 
     definition: Definition
     folder: Path
+    cache_limit: int | None = None
 
     @property
     def slug(self) -> str:
@@ -307,7 +308,7 @@ def load_competition(workspace: Workspace, slug: str) -> Competition:
         When its definition is wrong.
     """
     folder = workspace.competition_folder(slug)
-    return Competition(read_definition(folder / "competition.toml", slug), folder)
+    return Competition(read_definition(folder / "competition.toml", slug), folder, workspace.cache_limit)
 
 
 def load_code(path: Path) -> ModuleType:

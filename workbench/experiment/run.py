@@ -94,7 +94,7 @@ def run(
     Parameters
     ----------
     workspace : Workspace
-        Its ledger gets the record.
+        Its ledger gets the record; its memory limit bounds the building of features.
     competition : Competition
     number : int
         The experiment.
@@ -116,7 +116,8 @@ def run(
     BusyError
         When another process runs the same experiment.
     """
-    plan = _plan(competition, number, sample=sample, threads=threads, report=report)
+    blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
+    plan = _plan(competition, number, blocks, sample=sample, threads=threads)
     with (
         lock(_lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
@@ -148,11 +149,10 @@ def _standing_notes(competition: Competition) -> tuple[str, ...]:
 # --------------------------------------------------------------------------------------------------------- deciding
 
 
-def _plan(competition: Competition, number: int, *, sample: float | None, threads: int | None, report: Report) -> _Plan:
+def _plan(competition: Competition, number: int, blocks: Blocks, *, sample: float | None, threads: int | None) -> _Plan:
     if sample is not None and not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
     spec = read_spec(competition, number)
-    blocks = Blocks(competition, load_features(competition), report)
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
     transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))

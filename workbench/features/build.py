@@ -62,12 +62,13 @@ class Blocks:
     competition: Competition
     features: dict[str, Feature | FoldFeature]
     report: Report = field(default=lambda _: None)
-    memory_limit: int = field(default_factory=default_limit)
+    memory_limit: int | None = None
     _keys: dict[str, str] = field(default_factory=dict)
     _planned: dict[tuple[str, int], Parts | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.store = Store(self.competition.cache_folder)
+        self.limit_bytes = self.memory_limit or default_limit()
+        self.store = Store(self.competition.cache_folder, max_bytes=self.competition.cache_limit)
         self.features = {AUTO: self._auto(), **self.features}
 
     def _auto(self) -> Feature:
@@ -191,7 +192,7 @@ class Blocks:
         try:
             with measured_peak() as peak, self.store.writing(key, note) as path:
                 evaluation, n_parts = self.evaluation(made)
-                note["columns"] = evaluation.write(path, self.store.folder, self.memory_limit // WAITING_SHARE)
+                note["columns"] = evaluation.write(path, self.store.folder, self.limit_bytes // WAITING_SHARE)
                 note |= {"seconds": round(time.perf_counter() - started, 3), "parts": n_parts}
                 note["peak_rss_mb"] = peak.mb
         except (WorkbenchError, KeyboardInterrupt, MemoryError):
@@ -202,11 +203,11 @@ class Blocks:
         block = self.store.get(key)
         if block is None:
             raise FeatureError(f"feature {made.name!r}: its block in {self.store.folder} vanished while it was written")
-        if note["peak_rss_mb"] * 2**20 > self.memory_limit:
+        if note["peak_rss_mb"] * 2**20 > self.limit_bytes:
             advice = "" if made.partition_by else ', @feature(partition_by="…") takes the rows in parts'
             self.report(
                 f"feature {made.name} took {shown_bytes(note['peak_rss_mb'] * 2**20)}, more than the memory limit of "
-                f"{shown_bytes(self.memory_limit)}{advice}"
+                f"{shown_bytes(self.limit_bytes)}{advice}"
             )
         return block
 
@@ -234,9 +235,9 @@ class Blocks:
                 f"feature {made.name!r} ({made.where}): partition_by={column!r} is no column of rows",
                 hint=near(column, known, what="column"),
             )
-        planned = (column, self.memory_limit)
+        planned = (column, self.limit_bytes)
         if planned not in self._planned:
-            self._planned[planned] = plan_parts(self.competition.rows(), column, n_rows, self.memory_limit)
+            self._planned[planned] = plan_parts(self.competition.rows(), column, n_rows, self.limit_bytes)
         return self._planned[planned]
 
     def _input(self, reader: Feature, name: str) -> pl.LazyFrame:
@@ -276,7 +277,7 @@ class Blocks:
                 found = self.store.get(key)
                 if found is None:
                     self.report(f"{name} by {parts.column}")
-                    write_clustered(self.store, key, name, frame, parts, self.memory_limit // WAITING_SHARE)
+                    write_clustered(self.store, key, name, frame, parts, self.limit_bytes // WAITING_SHARE)
                     found = self.store.get(key)
         if found is None:
             raise FeatureError(f"the copy of {name!r} by {parts.column!r} vanished from {self.store.folder}")
