@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from workbench.competition import Competition
     from workbench.experiment import ExperimentSpec, FinishedRun, RunOutcome
-    from workbench.features import Blocks
+    from workbench.features import Blocks, CachedBlock, FeatureSummary
     from workbench.folds import Folds
     from workbench.ingest import Fetched
     from workbench.ledger import SubmissionRecord
@@ -209,6 +209,73 @@ class OpenCompetition:
         import polars as pl
 
         return pl.scan_parquet(self._blocks().block(name).path)
+
+    def feature_list(
+        self, names: Sequence[str] = (), *, build: bool = False, report: Report = lambda _: None
+    ) -> list[FeatureSummary]:
+        """Return what each feature reads and gives, what it cost, whether it is cached; with `build`, build it first.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Only these; all by default. What is built in is built only where it is named.
+
+        Raises
+        ------
+        NotFoundError, FeatureError
+            For an unknown name or input, features that read each other in a circle, one that breaks its contract.
+        """
+        from workbench.features import summarise_features
+
+        blocks = self._blocks(report)
+        summaries = summarise_features(blocks, names)
+        if build:
+            for summary in summaries:
+                if summary.kind == "feature" and (names or summary.where):
+                    blocks.block(summary.name)
+            summaries = summarise_features(blocks, names)
+        return summaries
+
+    def feature_graph(self) -> tuple[str, Path]:
+        """Return what reads what as mermaid's text, and draw it in ``features.svg`` of the competition's folder."""
+        from workbench.cache import write_text
+        from workbench.features import as_mermaid, as_svg
+
+        own = [s for s in self.feature_list() if s.where]
+        path = self.definition.folder / "features.svg"
+        write_text(path, as_svg(own))
+        return as_mermaid(own), path
+
+    def cache(self) -> list[CachedBlock]:
+        """Return the feature blocks on disk, the most recently used first."""
+        from workbench.features import cached_blocks
+
+        return cached_blocks(self._blocks())
+
+    @property
+    def cache_limit(self) -> int:
+        """The bytes that the cache may hold."""
+        return self._blocks().store.max_bytes
+
+    def prune_cache(self, limit: int | None = None) -> list[CachedBlock]:
+        """Remove blocks that no feature uses as it now stands, then the least recently used until `limit` holds.
+
+        Returns
+        -------
+        list of CachedBlock
+            What was removed.
+        """
+        from workbench.features import cached_blocks
+
+        blocks = self._blocks()
+        removed, total = [], 0
+        for block in cached_blocks(blocks):
+            total += block.size_bytes
+            if not block.current or (limit is not None and total > limit):
+                blocks.store.remove(block.key)
+                total -= block.size_bytes
+                removed.append(block)
+        return removed
 
     def _blocks(self, report: Report = lambda _: None) -> Blocks:
         from workbench.features import Blocks, load_features

@@ -24,6 +24,8 @@ COMMANDS = {
     "fetch": ("data", "Bring a competition's data, a definition and a baseline."),
     "new": ("experiments", "Write the next experiment's file."),
     "run": ("experiments", "Run experiments: features, folds, LightGBM, OOF, record."),
+    "features": ("features", "List the features: inputs, columns, cost, cached or not."),
+    "cache": ("features", "Show and prune the feature blocks on disk."),
     "table": ("table", "Show every experiment: CV, change, cost, scores."),
     "show": ("table", "Show one experiment's run in full."),
     "submit": ("submissions", "Check a run, send it once, log it."),

@@ -15,7 +15,7 @@ from workbench.competition import ROW, Competition, load_code, user_frame
 from workbench.errors import FeatureError, NotFoundError, WorkbenchError, near
 from workbench.features import auto
 from workbench.features.auto import auto_features
-from workbench.features.definition import Feature, FoldFeature, code_key, features_of
+from workbench.features.definition import Feature, FoldFeature, code_key, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation
 from workbench.features.partition import PART, HashParts, Part, Parts, plan_parts, write_clustered
 from workbench.memory import default_limit, measured_peak, shown_bytes
@@ -38,10 +38,24 @@ def load_features(competition: Competition) -> dict[str, Feature | FoldFeature]:
     ------
     ConfigError
         When the file can't be loaded.
+    FeatureError
+        When it gives a name twice, or to a feature the name of the rows.
     """
-    if not competition.features_path.exists():
+    path = competition.features_path
+    if not path.exists():
         return {}
-    return features_of(vars(load_code(competition.features_path)))
+    found = features_of(vars(load_code(path)))
+    repeated = repeated_definitions(path)
+    for name, lines in repeated.items():
+        if name in found:
+            places = ", ".join(map(str, lines))
+            raise FeatureError(
+                f"{path.name} defines {name!r} more than once, in lines {places}: only the last would count",
+                hint="rename the others",
+            )
+    if "rows" in found:
+        raise FeatureError(f"{path.name}: a feature can't be called 'rows', which are the rows", hint="rename it")
+    return found
 
 
 @dataclass
@@ -107,8 +121,8 @@ class Blocks:
         """
         if name not in self._keys:
             made = self.get(name)
-            if isinstance(made, Feature) and made.path == Path(auto.__file__):
-                code = file_sha256(made.path)
+            if self.built_in(made):
+                code = file_sha256(Path(auto.__file__))
                 kept = [list(self.competition.key_columns), self.competition.n_train]
                 self._keys[name] = content_key("auto-v1", code, self.competition.rows_content, kept, pl.__version__)
             elif isinstance(made, FoldFeature):
@@ -119,12 +133,17 @@ class Blocks:
                 self._keys[name] = content_key("block-v1", code, inputs, pl.__version__)
         return self._keys[name]
 
+    @staticmethod
+    def built_in(made: Feature | FoldFeature) -> bool:
+        """Say whether a feature comes with the workbench and not from `features.py`."""
+        return isinstance(made, Feature) and made.path == Path(auto.__file__)
+
     def _column_key(self, column: str) -> str:
         block, _, rest = column.partition(".")
         return self.key(block) if rest and block in self.features else self.competition.rows_content
 
     def _input_key(self, reader: Feature, name: str, chain: tuple[str, ...]) -> str:
-        kind = self._kind(reader, name)
+        kind = self._kind(reader, name, chain)
         if kind == "rows":
             return self.competition.rows_content
         if kind == "table":
@@ -136,7 +155,7 @@ class Blocks:
             )
         return self.key(name, chain)
 
-    def _kind(self, reader: Feature, name: str) -> str:
+    def _kind(self, reader: Feature, name: str, chain: tuple[str, ...] = ()) -> str:
         if name == "rows":
             return "rows"
         is_table = name in self.competition.manifest.tables
@@ -157,8 +176,10 @@ class Blocks:
                 )
             return "feature"
         known = ["rows", *self.competition.manifest.tables, *self.features]
+        asked_by = f"; it is read by {' -> '.join((*chain, name))}" if len(chain) > 1 else ""
         raise NotFoundError(
-            f"feature {reader.name!r} ({reader.where}) reads {name!r}, which is neither a table nor a feature",
+            f"feature {reader.name!r} ({reader.where}) reads {name!r}, which is neither a table nor a feature"
+            f"{asked_by}",
             hint=near(name, known, what="input"),
         )
 

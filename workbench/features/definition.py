@@ -15,7 +15,7 @@ import polars as pl
 from workbench.cache import content_key
 from workbench.errors import FeatureError
 
-__all__ = ["Feature", "FoldFeature", "code_key", "feature", "features_of"]
+__all__ = ["Feature", "FoldFeature", "code_key", "feature", "features_of", "repeated_definitions"]
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,19 @@ def features_of(namespace: dict[str, Any]) -> dict[str, Feature | FoldFeature]:
             value.name = name
             found[name] = value
     return found
+
+
+def repeated_definitions(path: Path) -> dict[str, list[int]]:
+    """Return the lines of the functions and assignments of a file that give the same top-level name again."""
+    lines: dict[str, list[int]] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            lines.setdefault(node.name, []).append(node.lineno)
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    lines.setdefault(target.id, []).append(node.lineno)
+    return {name: at for name, at in lines.items() if len(at) > 1}
 
 
 # ------------------------------------------------------------------------------------------------------ code keys

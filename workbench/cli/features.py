@@ -1,0 +1,128 @@
+"""`wb features` and `wb cache`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench import library
+from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.memory import parse_bytes, shown_bytes
+
+if TYPE_CHECKING:
+    from workbench.features import CachedBlock, FeatureSummary
+
+SHOWN_COLUMNS = 4
+
+
+@click.command("features")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--build", is_flag=True, help="Build what is not in the cache.")
+@click.option("--graph", is_flag=True, help="Print what reads what as mermaid, and draw it as features.svg.")
+@memory_option
+@competition_option
+@shared_options
+def features_command(
+    names: tuple[str, ...], build: bool, graph: bool, memory_limit: int | None, slug: str | None, as_json: bool
+) -> None:
+    """List the features: what each reads and gives, size, time and memory to build, whether it is cached.
+
+    \b
+    wb features
+    wb features weather_before --build
+    wb features --graph
+    """
+    competition = library.competition(slug, memory_limit=memory_limit)
+    summaries = competition.feature_list(names, build=build, report=note)
+    if graph:
+        mermaid, svg = competition.feature_graph()
+        note(f"drawn in {svg}")
+    if as_json:
+        listed = [asdict(s) for s in summaries]
+        echo_json({"features": listed, "mermaid": mermaid, "svg": str(svg)} if graph else listed)
+    elif graph:
+        click.echo(mermaid)
+    else:
+        _print_table([("feature", "reads", "columns", "size", "seconds", "peak", "")], [_line(s) for s in summaries])
+
+
+def _line(s: FeatureSummary) -> tuple[str, ...]:
+    reads = ", ".join(s.reads) + (f"  by {s.partition_by}" if s.partition_by else "")
+    if s.kind == "fold":
+        return s.name, reads, "", "", "", "", "per fold"
+    if not s.cached:
+        return s.name, reads, "", "", "", "", "not built"
+    return (
+        s.name,
+        reads,
+        _columns(s.columns or {}),
+        shown_bytes(s.size_bytes or 0),
+        "" if s.seconds is None else f"{s.seconds:.1f}",
+        "" if s.peak_rss_mb is None else shown_bytes(s.peak_rss_mb * 2**20),
+        "cached",
+    )
+
+
+def _columns(columns: dict[str, str]) -> str:
+    more = len(columns) - SHOWN_COLUMNS
+    return ", ".join([*list(columns)[:SHOWN_COLUMNS], *([f"and {more} more"] if more > 0 else [])])
+
+
+@click.command("cache")
+@click.option("--prune", is_flag=True, help="Remove what no feature uses as it now stands.")
+@click.option("--limit", metavar="SIZE", help='With --prune: also the least recently used, down to this: "5GB".')
+@competition_option
+@shared_options
+def cache_command(prune: bool, limit: str | None, slug: str | None, as_json: bool) -> None:
+    """Show the feature blocks on disk, and remove those that are of no use any more.
+
+    The cache keeps itself under WB_CACHE_LIMIT (50 GB) by removing the least recently used.
+
+    \b
+    wb cache
+    wb cache --prune --limit 5GB
+    """
+    if limit is not None and not prune:
+        raise click.UsageError("--limit goes with --prune; the standing limit is WB_CACHE_LIMIT")
+    competition = library.competition(slug)
+    removed = None
+    if prune:
+        removed = competition.prune_cache(None if limit is None else parse_bytes(limit, where="--limit"))
+    held = competition.cache()
+    total = sum(b.size_bytes for b in held)
+    if as_json:
+        gone: dict[str, Any] = {} if removed is None else {"removed": [asdict(b) for b in removed]}
+        echo_json(
+            {"blocks": [asdict(b) for b in held], "size_bytes": total, "limit_bytes": competition.cache_limit, **gone}
+        )
+        return
+    if removed is not None:
+        note(f"removed {len(removed)} blocks, {shown_bytes(sum(b.size_bytes for b in removed))}")
+    _print_table([("block", "columns", "size", "seconds", "last used", "")], [_block_line(b) for b in held])
+    click.echo(f"{len(held)} blocks, {shown_bytes(total)} of at most {shown_bytes(competition.cache_limit)}")
+
+
+def _block_line(b: CachedBlock) -> tuple[str, ...]:
+    seconds = "" if b.seconds is None else f"{b.seconds:.1f}"
+    columns = str(b.columns or "")
+    return b.what, columns, shown_bytes(b.size_bytes), seconds, _ago(b.used_at), "" if b.current else "of older code"
+
+
+def _ago(when: float) -> str:
+    minutes = max(0, int(time.time() - when)) // 60
+    for size, unit in ((60 * 24, "days"), (60, "hours"), (1, "minutes")):
+        if minutes >= size:
+            return f"{minutes // size} {unit} ago"
+    return "just now"
+
+
+def _print_table(head: list[tuple[str, ...]], lines: list[tuple[str, ...]]) -> None:
+    """Print lines in columns, numbers to the right."""
+    numbers = {i for i, title in enumerate(head[0]) if title in ("size", "seconds", "peak")}
+    widths = [max(len(line[i]) for line in [*head, *lines]) for i in range(len(head[0]))]
+    for at, line in enumerate([*head, *lines]):
+        cells = [c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        click.echo(click.style("  ".join(cells).rstrip(), bold=at == 0))
