@@ -28,10 +28,10 @@ task = "binary"
 id = "event"
 target = "y"
 metric = "auc"
-sample_submission = false
 [tables]
 train = "train"
 test = "test"
+sample_submission = false
 [cv]
 scheme = "kfold"
 folds = 5
