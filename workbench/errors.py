@@ -10,6 +10,7 @@ would look for::
     │   └── DamagedError                  a file is not what was written: truncated, changed, half there
     ├── FeatureError (ValueError)      a feature breaks its contract or raises
     ├── TrainingError (RuntimeError)   folds or model parameters that can't be trained
+    │   └── MemoryLimitError (MemoryError)   what is to be done would take more memory than it may
     ├── StorageError (OSError)         the disk is full, or the folder can't be written
     ├── BusyError (RuntimeError)       another process has what is asked for
     ├── LedgerError (RuntimeError)     the ledger is damaged, newer than this program, or out of reach
@@ -34,6 +35,7 @@ __all__ = [
     "DataError",
     "FeatureError",
     "LedgerError",
+    "MemoryLimitError",
     "NotFoundError",
     "PlatformError",
     "StorageError",
@@ -94,6 +96,10 @@ class FeatureError(WorkbenchError, ValueError):
 
 class TrainingError(WorkbenchError, RuntimeError):
     """Folds or model parameters that can't be trained."""
+
+
+class MemoryLimitError(TrainingError, MemoryError):
+    """What is to be done would take more memory than it may; said before it is begun."""
 
 
 class StorageError(WorkbenchError, OSError):

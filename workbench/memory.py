@@ -20,6 +20,7 @@ __all__ = [
     "measured_peak",
     "parse_bytes",
     "shown_bytes",
+    "used_bytes",
 ]
 
 SHARE = 0.6
@@ -91,6 +92,14 @@ def _group_limits() -> list[Path]:
 def default_limit() -> int:
     """Return the memory to stay within where nothing else is said: 60% of `machine_bytes`."""
     return int(SHARE * machine_bytes())
+
+
+def used_bytes() -> int:
+    """Return the resident memory of this process, now; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def bound_polars(limit_bytes: int) -> None:

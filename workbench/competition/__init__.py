@@ -218,6 +218,17 @@ class Competition:
         test = scan(self._table_path(names.test), ROW, self.n_train).select(ROW, *columns)
         return pl.concat([train, test], how="vertical_relaxed")
 
+    def rows_between(self, start: int, stop: int) -> pl.LazyFrame:
+        """Return the lines of `rows` from row `start` to row `stop` (not included), without reading what is before."""
+        names, n_train = self.definition.tables, self.n_train
+        types = self.rows().collect_schema()
+        pieces = []
+        for name, first, end in ((names.train, 0, n_train), (names.test, n_train, n_train + self.n_test)):
+            low, high = max(start, first), min(stop, end)
+            if low < high:
+                pieces.append(scan(self._table_path(name), ROW, first).slice(low - first, high - low))
+        return pl.concat([piece.select(pl.col(c).cast(t) for c, t in types.items()) for piece in pieces])
+
     @property
     def rows_content(self) -> str:
         """The content key of `rows`."""

@@ -32,14 +32,16 @@ from workbench.experiment.submission_file import SubmissionForm, submission_form
 from workbench.features import Blocks, FeatureMatrix, FoldFeature, Split, build_matrix, load_features
 from workbench.folds import Folds, load_folds, time_column
 from workbench.ledger import Ledger, RunRecord
-from workbench.memory import measured_peak
+from workbench.memory import measured_peak, used_bytes
 from workbench.training import (
     FoldResult,
     ModelSpec,
     Problem,
     Target,
     TrainResult,
+    check_memory,
     fold_scores,
+    memory_needs,
     model_spec,
     oof_score,
     read_target,
@@ -270,6 +272,9 @@ def _execute(
     with measured_peak() as peak, _log_file(folder), _outcome(folder, record, ledger, seconds):
         matrix = _matrix(plan)
         problem = _problem(plan, matrix)
+        forecast, limit = memory_needs(problem, plan.model, plan.spec.seeds), plan.blocks.limit_bytes
+        before_training = used_bytes()
+        report(check_memory(forecast, before_training, limit))
         result = train(problem, plan.model, plan.spec.seeds, parts=FoldParts(folder), done=done)
         report("writing")
         final = _scored(record, problem, result, matrix)
@@ -277,12 +282,20 @@ def _execute(
         final = replace(final, status="finished", finished_at=datetime.now(UTC), seconds=seconds(), peak_rss_mb=peak.mb)
         details = {"spec": plan.spec.content(), "versions": versions(), "files": files, "models": _model_notes(result)}
         details["data"] = plan.competition.manifest.content
+        foreseen = (before_training + forecast.total) / 2**20
+        details["memory"] = {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)}
+        details["unseen_categories"] = {u.column: {"values": u.values, "rows": u.rows} for u in matrix.unseen}
         if plan.model.transform != "none":
             details["target_transform"] = plan.model.transform
         write_run(folder, final, details)
         ledger.put_run(final)
         FoldParts(folder).discard()
     notes = [f"left out, not a number or a text: {c}" for c in matrix.left_out]
+    notes += [
+        f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "
+        "predicted as none of the categories"
+        for u in (matrix.unseen if plan.sample is None else ())
+    ]
     if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1:
         notes.append("the seeds make no difference: set bagging_fraction and bagging_freq, or feature_fraction")
     return tuple(notes)
@@ -374,8 +387,7 @@ def _scored(record: RunRecord, problem: Problem, result: TrainResult, matrix: Fe
         oof_score=oof_score(target, folds, result.oof, metric),
         fold_scores=scores,
         seed_scores=per_seed,
-        n_features=matrix.frame.width
-        + sum(len(c.names(problem.target.columns[0].labels)) for c in matrix.fold_columns),
+        n_features=matrix.width + sum(len(c.names(problem.target.columns[0].labels)) for c in matrix.fold_columns),
     )
 
 

@@ -3,8 +3,9 @@
 from workbench.competition import ROW
 from workbench.features.build import Blocks, load_features
 from workbench.features.definition import Feature, FoldFeature, code_key, feature
+from workbench.features.encoded import EncodedColumn
 from workbench.features.encodings import Split, TargetMean, target_mean
-from workbench.features.matrix import FeatureMatrix, FoldColumns, build_matrix
+from workbench.features.matrix import CHUNK_ROWS, FeatureMatrix, FoldColumns, MatrixSource, Unseen, build_matrix
 from workbench.features.overview import (
     CachedBlock,
     FeatureSummary,
@@ -15,16 +16,20 @@ from workbench.features.overview import (
 )
 
 __all__ = [
+    "CHUNK_ROWS",
     "ROW",
     "Blocks",
     "CachedBlock",
+    "EncodedColumn",
     "Feature",
     "FeatureMatrix",
     "FeatureSummary",
     "FoldColumns",
     "FoldFeature",
+    "MatrixSource",
     "Split",
     "TargetMean",
+    "Unseen",
     "as_mermaid",
     "as_svg",
     "build_matrix",

@@ -1,23 +1,32 @@
-"""From blocks to what LightGBM takes: numbers, and codes with their categories."""
+"""From blocks to what LightGBM takes: numbers, and codes with their categories, a stretch of rows at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from workbench.competition import ROW
-from workbench.errors import FeatureError, NotFoundError, near
+from workbench.errors import DamagedError, FeatureError, NotFoundError, near
 from workbench.features.build import Blocks
 from workbench.features.definition import FoldFeature
+from workbench.features.encoded import EncodedColumn, as_number, encode_columns, is_no_number
 from workbench.features.encodings import Split
+from workbench.features.ordering import ROWS_PER_BUCKET
 
-__all__ = ["FeatureMatrix", "FoldColumns", "build_matrix", "group_codes"]
+__all__ = ["CHUNK_ROWS", "FeatureMatrix", "FoldColumns", "MatrixSource", "Unseen", "build_matrix", "group_codes"]
 
-MAX_EXACT_FLOAT32 = 2**24
+CHUNK_ROWS = ROWS_PER_BUCKET
+"""Rows read at a time: a row group of a block."""
+
+HELD_SHARE = 8
+"""A matrix of up to an eighth of the memory limit is held in memory; a larger one is read again each time."""
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,50 +42,190 @@ class FoldColumns:
 
 
 @dataclass(frozen=True)
-class FeatureMatrix:
-    """The columns of an experiment for all rows, train first, in row order.
+class Unseen:
+    """Categories of a column that test has and train lacks: how many, and in how many test rows."""
+
+    column: str
+    values: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class MatrixSource:
+    """Some columns of the matrix, from one block or from the rows themselves.
 
     Attributes
     ----------
-    frame : DataFrame (n_rows, n_columns)
-        Numbers only: Float32, or Float64 where 32 bits would lose whole numbers; integers; codes of categories.
+    name : str
+        The feature, as the experiment lists it.
+    between : callable
+        Gives the lines from one row to another (not included), lazily, with the row key.
+    columns : tuple of EncodedColumn
+    """
+
+    name: str
+    between: Callable[[int, int], pl.LazyFrame]
+    columns: tuple[EncodedColumn, ...]
+
+    def read(self, start: int, stop: int) -> pl.DataFrame:
+        """Return the encoded columns of the rows from `start` to `stop`, in their order, checked by the row key.
+
+        Raises
+        ------
+        DamagedError
+            When the source does not give one line for each of these rows.
+        """
+        stored = [c.expression for c in self.columns if c.codes is None]
+        frame = self.between(start, stop).select(ROW, *stored).collect()
+        keys = frame[ROW].to_numpy()
+        if not _in_order(keys, start, stop):
+            frame = frame.sort(ROW)
+            if not _in_order(frame[ROW].to_numpy(), start, stop):
+                raise DamagedError(
+                    f"feature {self.name!r}: its block lacks or repeats some of the rows {start:,} to {stop:,}",
+                    hint="remove the competition's cache folder: it is built again",
+                )
+        ready = [c.codes.slice(start, stop - start) for c in self.columns if c.codes is not None]
+        return frame.with_columns(ready).select(c.name for c in self.columns)
+
+
+def _in_order(keys: npt.NDArray[np.uint32], start: int, stop: int) -> bool:
+    return np.array_equal(keys, np.arange(start, stop))
+
+
+@dataclass(frozen=True)
+class FeatureMatrix:
+    """The columns of an experiment for all rows, train first, in row order.
+
+    Small ones are held in memory, others are read from their blocks a stretch of rows at a time: use `chunks` and all
+    is the same. Columns are numbers only: Float32, or Float64 where 32 bits would lose whole numbers; integers; codes
+    of categories.
+
+    Attributes
+    ----------
+    sources : tuple of MatrixSource
+    n_rows : int
     n_train : int
         The first `n_train` rows are the train rows.
     categories : dict
-        For each column of codes, its categories in the order of the codes. Null has no code.
+        For each column of codes, the categories that train has, in the order of the codes; empty for whole numbers that
+        are their own codes. Null, and what train lacks, have no code.
     fold_columns : tuple of FoldColumns
         What depends on the fold.
     left_out : tuple of str
         Columns of ``rows`` that can't be numbers, with the reason.
+    held : DataFrame, or None
+        All of it, where it is small.
+    taken : int array (n_rows,), or None
+        The sources' rows that are the rows of this matrix, ascending; None for all.
     """
 
-    frame: pl.DataFrame
+    sources: tuple[MatrixSource, ...]
+    n_rows: int
     n_train: int
-    categories: dict[str, list[str]] = field(default_factory=dict)
+    categories: dict[str, list[str]]
     fold_columns: tuple[FoldColumns, ...] = ()
     left_out: tuple[str, ...] = ()
+    held: pl.DataFrame | None = None
+    taken: Ints | None = None
+
+    @cached_property
+    def encoded(self) -> tuple[EncodedColumn, ...]:
+        """The columns that do not depend on the fold."""
+        return tuple(c for source in self.sources for c in source.columns)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns that do not depend on the fold."""
+        return [c.name for c in self.encoded]
+
+    @property
+    def width(self) -> int:
+        """The number of columns that do not depend on the fold."""
+        return len(self.encoded)
 
     @property
     def n_test(self) -> int:
         """The number of test rows."""
-        rows = self.frame.height if self.frame.width else len(self.fold_columns[0].groups)
-        return rows - self.n_train
+        return self.n_rows - self.n_train
+
+    @property
+    def size_bytes(self) -> int:
+        """What the columns that do not depend on the fold would take in memory."""
+        return self.n_rows * sum(c.row_bytes for c in self.encoded)
+
+    @property
+    def unseen(self) -> tuple[Unseen, ...]:
+        """Which columns have categories in test that train lacks."""
+        return tuple(Unseen(c.name, c.unseen_values, c.unseen_rows) for c in self.encoded if c.unseen_rows)
+
+    @property
+    def number_type(self) -> type[np.float32] | type[np.float64]:
+        """What holds every value of every column exactly as its type does: float32 if that suffices."""
+        return np.float32 if all(c.exact_in_float32 for c in self.encoded) else np.float64
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """All rows at once, in memory."""
+        if self.held is not None:
+            return self.held
+        pieces = [frame for _, frame in self.chunks(range(self.n_rows))]
+        return pl.concat(pieces) if pieces else pl.DataFrame(schema={c.name: c.dtype for c in self.encoded})
 
     @property
     def train(self) -> pl.DataFrame:
-        """The train rows."""
+        """The train rows, in memory."""
         return self.frame.head(self.n_train)
 
     @property
     def test(self) -> pl.DataFrame:
-        """The test rows."""
+        """The test rows, in memory."""
         return self.frame.slice(self.n_train)
 
-    def only_train(self, rows: npt.NDArray[np.int64]) -> FeatureMatrix:
-        """Return the matrix of some train rows, without the test rows: for a quick try."""
+    def chunks(self, rows: range | Ints, size: int = CHUNK_ROWS) -> Iterator[tuple[slice, pl.DataFrame]]:
+        """Give the columns of some rows, piece by piece.
+
+        Parameters
+        ----------
+        rows : range or int array
+            Rows of the matrix, ascending.
+        size : int
+            Of how many rows at most are read at a time.
+
+        Yields
+        ------
+        where : slice
+            The place of the piece's rows in `rows`.
+        frame : DataFrame (at most `size`, width)
+        """
+        if self.held is not None:
+            for start in range(0, len(rows), size):
+                piece = rows[start : start + size]
+                there = self.held.slice(piece.start, len(piece)) if isinstance(piece, range) else self.held[piece]
+                yield slice(start, start + len(piece)), there
+            return
+        wanted = rows if self.taken is None else self.taken[np.asarray(rows)]
+        if isinstance(wanted, range):
+            for start in range(wanted.start, wanted.stop, size):
+                stop = min(start + size, wanted.stop)
+                yield slice(start - wanted.start, stop - wanted.start), self._read(start, stop)
+            return
+        # Stretches end where row groups do: each group is read once.
+        edges = np.flatnonzero(np.diff(wanted // size, prepend=-1))
+        for begin, end in zip(edges, [*edges[1:], len(wanted)], strict=True):
+            inside = wanted[begin:end]
+            first = int(inside[0])
+            yield slice(int(begin), int(end)), self._read(first, int(inside[-1]) + 1)[inside - first]
+
+    def _read(self, start: int, stop: int) -> pl.DataFrame:
+        return pl.concat([source.read(start, stop) for source in self.sources], how="horizontal")
+
+    def only_train(self, rows: Ints) -> FeatureMatrix:
+        """Return the matrix of some train rows (ascending), without the test rows: for a quick try."""
         columns = tuple(FoldColumns(c.feature, c.groups[rows]) for c in self.fold_columns)
-        frame = self.frame[rows] if self.frame.width else self.frame
-        return FeatureMatrix(frame, len(rows), self.categories, columns, self.left_out)
+        held = None if self.held is None else self.held[rows]
+        taken = rows if self.taken is None else self.taken[rows]
+        return replace(self, n_rows=len(rows), n_train=len(rows), fold_columns=columns, held=held, taken=taken)
 
     def for_fold(self, fold: int, target: npt.NDArray[np.float64], labels: Sequence[str], split: Split) -> pl.DataFrame:
         """Return the fold-dependent columns of all rows for one fold; without columns where there are none.
@@ -102,6 +251,7 @@ def build_matrix(
     Parameters
     ----------
     blocks : Blocks
+        Its memory limit decides whether the matrix is held in memory.
     features : sequence of str
         Features by name; ``"rows"`` for the columns of the tables themselves; ``"feature.column"`` or
         ``"rows.column"`` for a single column.
@@ -118,117 +268,77 @@ def build_matrix(
         When two features give the same column, when a column is of a type that LightGBM can't take (it would end the
         process), or when nothing is left.
     """
-    parts, fold_columns, left_out = [], [], []
+    competition = blocks.competition
+    sources, fold_columns, left_out = [], [], []
     for name in features:
         made = blocks.features.get(name)
         if isinstance(made, FoldFeature):
             fold_columns.append(FoldColumns(made, group_codes(blocks.columns(made.columns))))
         elif name.partition(".")[0] == "rows":
-            frame, dropped = _rows_block(blocks, name)
-            parts.append((name, frame))
+            source, dropped = _rows_source(blocks, name, drop)
+            sources.append(source)
             left_out += dropped
         else:
-            parts.append((name, _feature_block(blocks, name)))
-    parts = [(name, frame.drop([c for c in drop if c in frame.columns])) for name, frame in parts if frame.width]
+            sources.append(_feature_source(blocks, name, drop))
     _check_drop(drop, blocks, features)
-    _check_clashes([*((n, f.columns) for n, f in parts), *((c.feature.name, [c.feature.name]) for c in fold_columns)])
-    if not any(frame.width for _, frame in parts) and not fold_columns:
+    named = [(s.name, [c.name for c in s.columns]) for s in sources]
+    _check_clashes([*named, *((c.feature.name, [c.feature.name]) for c in fold_columns)])
+    kept = tuple(s for s in sources if s.columns)
+    if not kept and not fold_columns:
         raise FeatureError(f"no column is left to train on: features = {list(features)}, drop = {list(drop)}")
-    series: list[pl.Series] = []
-    categories: dict[str, list[str]] = {}
-    for name, frame in parts:
-        for column in frame.get_columns():
-            encoded, levels = _encoded(column, name)
-            series.append(encoded)
-            if levels is not None:
-                categories[column.name] = levels
-    matrix = pl.DataFrame(series)
-    categories |= _integer_categories(matrix, categorical)
-    return FeatureMatrix(matrix, blocks.competition.n_train, categories, tuple(fold_columns), tuple(left_out))
+    n_rows = competition.n_train + competition.n_test
+    matrix = FeatureMatrix(kept, n_rows, competition.n_train, {}, tuple(fold_columns), tuple(left_out))
+    levels = {c.name: list(c.levels) for c in matrix.encoded if c.levels is not None}
+    matrix = replace(matrix, categories=levels | _integer_categories(matrix, categorical))
+    small = matrix.size_bytes <= blocks.limit_bytes // HELD_SHARE
+    return replace(matrix, held=matrix.frame) if small and matrix.width else matrix
 
 
-def _feature_block(blocks: Blocks, name: str) -> pl.DataFrame:
+def _feature_source(blocks: Blocks, name: str, drop: Sequence[str]) -> MatrixSource:
     feature, _, column = name.partition(".")
     block = blocks.block(feature)
     known = block.note["columns"]
     if column and column not in known:
         raise NotFoundError(f"feature {feature!r} has no column {column!r}", hint=near(column, known, what="column"))
-    return pl.read_parquet(block.path, columns=[column] if column else list(known))
+    lines = pl.scan_parquet(block.path)
+    wanted = [c for c in ([column] if column else known) if c not in drop]
+    encoded = encode_columns(lines, wanted, blocks.competition.n_train, origin=name)
+    return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded))
 
 
-def _rows_block(blocks: Blocks, name: str) -> tuple[pl.DataFrame, list[str]]:
-    competition = blocks.competition
-    ids = () if name.partition(".")[2] else competition.key_columns
-    wanted = [c for c in competition.shared_columns if c not in ids]
-    if column := name.partition(".")[2]:
+def _rows_source(blocks: Blocks, name: str, drop: Sequence[str]) -> tuple[MatrixSource, list[str]]:
+    competition, column = blocks.competition, name.partition(".")[2]
+    wanted = [c for c in competition.shared_columns if column or c not in competition.key_columns]
+    if column:
         if column not in wanted:
             raise NotFoundError(f"rows have no column {column!r}", hint=near(column, wanted, what="column"))
         wanted = [column]
     rows = competition.rows()
     schema = rows.collect_schema()
-    usable = [c for c in wanted if not _unusable(schema[c])]
-    frame = rows.select(ROW, *[_as_number(c, schema[c]) for c in usable]).collect().sort(ROW).drop(ROW)
-    return frame, [f"{c} ({schema[c]})" for c in wanted if c not in usable]
-
-
-def _unusable(dtype: pl.DataType) -> bool:
-    return dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Null)
-
-
-def _as_number(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Give the columns of the tables themselves a first shape: times as seconds, decimals as floats."""
-    column = pl.col(name)
-    if dtype in (pl.Date, pl.Datetime):
-        return column.dt.epoch("s")
-    if dtype == pl.Duration:
-        return column.dt.total_seconds()
-    if dtype == pl.Time:
-        return column.cast(pl.Duration("us")).dt.total_seconds()
-    return column.cast(pl.Float64) if dtype.is_decimal() else column
-
-
-def _encoded(column: pl.Series, origin: str) -> tuple[pl.Series, list[str] | None]:
-    dtype = column.dtype
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
-        return _codes(column.cast(pl.String))
-    if dtype == pl.Boolean:
-        return column.cast(pl.Int8), None
-    if dtype == pl.Float64 and not _needs_float64(column):
-        return column.cast(pl.Float32), None
-    if dtype.is_float() or dtype.is_integer():
-        return column.cast(pl.Int64) if dtype in (pl.Int128, pl.UInt128) else column, None
-    fix = {"Date": ".dt.epoch()", "Datetime": '.dt.epoch("s")', "Duration": ".dt.total_seconds()"}
-    how = fix.get(str(dtype.base_type()), "")
-    raise FeatureError(
-        f"feature {origin!r}: column {column.name!r} is a {dtype}, which LightGBM can't take",
-        hint=f"make it a number: pl.col({column.name!r}){how}" if how else "make it a number or a text",
+    usable = [c for c in wanted if not is_no_number(schema[c])]
+    numbers = [as_number(c, schema[c]) for c in usable]
+    encoded = encode_columns(
+        rows.select(ROW, *numbers), [c for c in usable if c not in drop], competition.n_train, origin=name
     )
 
+    def between(start: int, stop: int) -> pl.LazyFrame:
+        return competition.rows_between(start, stop).select(ROW, *numbers)
 
-def _codes(column: pl.Series) -> tuple[pl.Series, list[str]]:
-    # Codes follow the sorted categories, so that they do not depend on the order of the rows.
-    levels = column.drop_nulls().unique().sort()
-    codes = column.replace_strict(levels, pl.arange(len(levels), dtype=pl.Int32, eager=True), default=None)
-    return codes.cast(pl.Int32).alias(column.name), levels.to_list()
+    return MatrixSource(name, between, tuple(encoded)), [f"{c} ({schema[c]})" for c in wanted if c not in usable]
 
 
-def _needs_float64(column: pl.Series) -> bool:
-    finite = column.drop_nulls().drop_nans()
-    largest = finite.abs().max()
-    return largest is not None and bool(float(largest) >= MAX_EXACT_FLOAT32) and bool((finite == finite.floor()).all())  # type: ignore[arg-type]
-
-
-def _integer_categories(matrix: pl.DataFrame, categorical: Sequence[str]) -> dict[str, list[str]]:
+def _integer_categories(matrix: FeatureMatrix, categorical: Sequence[str]) -> dict[str, list[str]]:
+    known = {c.name: c for c in matrix.encoded}
     for name in categorical:
-        if name not in matrix.columns:
-            raise NotFoundError(f"categorical: no column {name!r}", hint=near(name, matrix.columns, what="column"))
-        column = matrix[name]
-        if not column.dtype.is_integer() or (column.min() or 0) < 0:  # type: ignore[operator]
+        if name not in known:
+            raise NotFoundError(f"categorical: no column {name!r}", hint=near(name, known, what="column"))
+        column = known[name]
+        if not column.dtype.is_integer() or (column.lowest or 0) < 0:
             raise FeatureError(
-                f"categorical: column {name!r} is a {column.dtype} from {column.min()!r}; expected integers from 0 up",
+                f"categorical: column {name!r} is a {column.dtype} from {column.lowest!r}; expected integers from 0 up",
                 hint="text columns are categorical by themselves",
             )
-    return {name: [] for name in categorical if matrix[name].dtype != pl.String}
+    return {name: [] for name in categorical if known[name].levels is None}
 
 
 def _check_drop(drop: Sequence[str], blocks: Blocks, features: Sequence[str]) -> None:

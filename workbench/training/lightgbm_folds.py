@@ -14,6 +14,8 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.errors import TrainingError
+from workbench.features import CHUNK_ROWS
+from workbench.training.datasets import add_columns, bin_frame, bin_train_rows
 from workbench.training.parameters import ModelSpec, lightgbm_metric, objective_for
 from workbench.training.records import FoldResult, Parts, Problem, TrainResult
 from workbench.training.scoring import as_metric_input
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 Floats = npt.NDArray[np.float64]
-PREDICT_ROWS = 500_000
-"""Rows predicted at a time: bounds what LightGBM copies."""
-
 log = logging.getLogger("workbench.training")
 
 
@@ -128,22 +127,9 @@ class _Trainer:
     def shared(self) -> lgb.Dataset:
         """Return the binned columns that do not depend on the fold, for all train rows."""
         if self._shared is None:
-            self._shared = self._dataset(self.problem.matrix.train, label=self.label, weight=self.problem.target.weight)
+            more = {"label": self.label, "weight": self.problem.target.weight}
+            self._shared = bin_train_rows(self.problem.matrix, self.parameters, **more)
         return self._shared
-
-    def _dataset(self, frame: pl.DataFrame, **more: Any) -> lgb.Dataset:
-        import lightgbm as lgb
-
-        categories = [i for i, c in enumerate(frame.columns) if c in self.problem.matrix.categories]
-        made = lgb.Dataset(
-            frame,
-            feature_name=[f"c{i}" for i in range(frame.width)],
-            categorical_feature=categories,
-            params=self.parameters,
-            free_raw_data=True,
-            **more,
-        )
-        return made.construct()
 
     def fold_frame(self, fold: int) -> pl.DataFrame:
         """Return the fold-dependent columns of the train and test rows of one fold; kept for the next seed."""
@@ -160,14 +146,13 @@ class _Trainer:
         """Return the train and the validation dataset of a fold."""
         folds, extra = self.problem.folds, self.fold_frame(fold)
         sides = (folds.train_rows(fold), folds.valid_rows(fold))
-        if not self.problem.matrix.frame.width:
-            train = self._dataset(extra[sides[0]], label=self.label[sides[0]], **self._weights(sides[0]))
-            return train, self._dataset(
-                extra[sides[1]], label=self.label[sides[1]], reference=train, **self._weights(sides[1])
-            )
+        if not self.problem.matrix.width:
+            train = bin_frame(extra[sides[0]], self.parameters, label=self.label[sides[0]], **self._weights(sides[0]))
+            more = {"label": self.label[sides[1]], "reference": train, **self._weights(sides[1])}
+            return train, bin_frame(extra[sides[1]], self.parameters, **more)
         both = [self.shared().subset(rows.tolist()).construct() for rows in sides]
         if extra.width:
-            _add_columns(both, [extra[rows] for rows in sides], self.parameters)
+            add_columns(both, [extra[rows] for rows in sides], self.parameters)
         return both[0], both[1]
 
     def _weights(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -177,7 +162,7 @@ class _Trainer:
     @property
     def names(self) -> list[str]:
         matrix = self.problem.matrix
-        return [*matrix.frame.columns, *(n for c in matrix.fold_columns for n in c.names(self.column.labels))]
+        return [*matrix.columns, *(n for c in matrix.fold_columns for n in c.names(self.column.labels))]
 
     # ---------------------------------------------------------------------------------------------------- one model
 
@@ -207,8 +192,8 @@ class _Trainer:
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=self._predict(booster, rounds, _beside(matrix.train[valid], extra[valid] if extra.width else extra)),
-            test=self._predict(booster, rounds, _beside(matrix.test, extra.slice(matrix.n_train))),
+            oof=self._predict(booster, rounds, valid, extra),
+            test=self._predict(booster, rounds, range(matrix.n_train, matrix.n_rows), extra),
             model=_renamed(booster.model_to_string(num_iteration=rounds), self.names),
             rounds=rounds,
             seconds=time.perf_counter() - started,
@@ -216,13 +201,23 @@ class _Trainer:
             curve={"valid": next(iter(curve.get("valid", {}).values()), [])},
         )
 
-    def _predict(self, booster: lgb.Booster, rounds: int, frame: pl.DataFrame) -> Floats:
+    def _predict(
+        self, booster: lgb.Booster, rounds: int, rows: range | npt.NDArray[np.int64], extra: pl.DataFrame
+    ) -> Floats:
+        """Return the predictions of some rows, (n, width); `extra` has the fold-dependent columns of all rows."""
         threads = {"num_threads": self.parameters["num_threads"]}
-        chunks = [
-            np.asarray(booster.predict(chunk, num_iteration=rounds, **threads)).reshape(-1, self.column.width)
-            for chunk in frame.iter_slices(PREDICT_ROWS)
-        ]
-        return self._back(np.concatenate(chunks)) if chunks else np.empty((0, self.column.width))
+        predicted = np.empty((len(rows), self.column.width))
+        for where, frame in self._pieces(rows):
+            beside = _beside(frame, extra[np.asarray(rows[where])] if extra.width else extra)
+            made = np.asarray(booster.predict(beside, num_iteration=rounds, **threads))
+            predicted[where] = made.reshape(-1, self.column.width)
+        return self._back(predicted)
+
+    def _pieces(self, rows: range | npt.NDArray[np.int64]) -> Iterator[tuple[slice, pl.DataFrame]]:
+        if self.problem.matrix.width:
+            yield from self.problem.matrix.chunks(rows)
+        else:
+            yield from ((slice(at, at + CHUNK_ROWS), pl.DataFrame()) for at in range(0, len(rows), CHUNK_ROWS))
 
     def _own_metric(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
         metric = self.problem.metric
@@ -243,26 +238,6 @@ def _beside(frame: pl.DataFrame, extra: pl.DataFrame) -> pl.DataFrame:
     if not extra.width:
         return frame
     return frame.hstack(extra) if frame.width else extra
-
-
-def _add_columns(datasets: list[lgb.Dataset], frames: list[pl.DataFrame], parameters: dict[str, Any]) -> None:
-    """Append the fold's own columns, binned on its train rows, to the subsets of the shared dataset."""
-    import warnings
-
-    import lightgbm as lgb
-
-    first: lgb.Dataset | None = None
-    for dataset, frame in zip(datasets, frames, strict=True):
-        names = [f"e{i}" for i in range(frame.width)]
-        extra = lgb.Dataset(
-            frame, feature_name=names, categorical_feature=[], params=parameters, reference=first
-        ).construct()
-        first = first or extra
-        with warnings.catch_warnings():
-            # It warns that the raw data, which nothing needs any more, is not joined, and that the subset's list of
-            # categorical columns, which the binned data keeps, is.
-            warnings.simplefilter("ignore", UserWarning)
-            dataset.add_features_from(extra)
 
 
 def _renamed(model: str, names: list[str]) -> str:

@@ -1,0 +1,127 @@
+"""The matrix in pieces: what is read a stretch of rows at a time is what would lie in memory, and trains the same model."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.competition import ROW
+from workbench.errors import DamagedError
+from workbench.experiment import run
+from workbench.features import Blocks, FeatureMatrix, MatrixSource, build_matrix, load_features, matrix
+from workbench.features.encoded import encode_columns
+
+EXPERIMENT = 'features = ["rows", "ratio", "town_size", "te_town"]\n[model]\nnum_iterations = 20\nbin_construct_sample_cnt = 150\n'
+
+
+def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[FeatureMatrix, FeatureMatrix]:
+    """The same matrix held in memory and read in pieces."""
+    blocks = Blocks(made.open.definition, load_features(made.open.definition))
+    held = build_matrix(blocks, features)
+    monkeypatch.setattr(matrix, "HELD_SHARE", 2**60)
+    streamed = build_matrix(blocks, features)
+    assert held.held is not None
+    assert streamed.held is None
+    return held, streamed
+
+
+def test_pieces_are_what_would_be_held(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, streamed = matrices(small(), ["rows", "ratio", "town_size"], monkeypatch)
+    assert streamed.frame.equals(held.frame)
+    rng = np.random.default_rng(0)
+    for rows in (range(500), range(390, 410), range(0), np.sort(rng.choice(500, 60, replace=False)), np.array([499])):
+        for size in (1, 7, 64, 1000):
+            for made in (held, streamed):
+                pieces = list(made.chunks(rows, size))
+                assert [i for where, _ in pieces for i in range(where.start, where.stop)] == list(range(len(rows)))
+                assert all(f.height == where.stop - where.start for where, f in pieces)
+                if pieces:
+                    assert pl.concat([f for _, f in pieces]).equals(held.frame[np.asarray(rows)])
+
+
+def test_a_sample_of_the_rows_is_the_same_in_pieces(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, streamed = matrices(small(), ["rows", "ratio", "te_town"], monkeypatch)
+    rows = np.sort(np.random.default_rng(1).choice(400, 90, replace=False))
+    assert streamed.only_train(rows).frame.equals(held.only_train(rows).frame)
+    again = np.arange(0, 90, 3)
+    assert streamed.only_train(rows).only_train(again).frame.equals(held.frame[rows[again]])
+
+
+def test_a_run_is_the_same_in_pieces(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = small()
+    made.experiment(1, EXPERIMENT)
+    definition = made.open.definition
+    first = run(made.workspace, definition, 1).run
+    monkeypatch.setattr(matrix, "HELD_SHARE", 2**60)
+    for module in ("workbench.features.matrix", "workbench.features", "workbench.training.lightgbm_folds"):
+        monkeypatch.setattr(f"{module}.CHUNK_ROWS", 64)
+    second = run(made.workspace, definition, 1, force=True).run
+    assert second.folder != first.folder
+    for name in ("oof.parquet", "test.parquet"):
+        assert pl.read_parquet(second.folder / name).equals(pl.read_parquet(first.folder / name))
+    for model in sorted((first.folder / "models").glob("*.txt")):
+        assert (second.folder / "models" / model.name).read_text() == model.read_text()
+
+
+def encoded(frame: pl.DataFrame, n_train: int) -> FeatureMatrix:
+    lines = frame.with_row_index(ROW).lazy()
+    columns = encode_columns(lines, frame.columns, n_train, origin="f")
+    source = MatrixSource("f", lambda a, b: lines.slice(a, b - a), tuple(columns))
+    return FeatureMatrix((source,), frame.height, n_train, {})
+
+
+words = st.lists(st.none() | st.sampled_from(["a", "b", "c", "", "Z"]), min_size=1, max_size=30)
+
+
+@settings(deadline=None, max_examples=40)
+@given(words, st.integers(0, 30), st.sampled_from([pl.String, pl.Categorical]), st.booleans())
+def test_codes_are_places_in_the_categories_of_train(values, at: int, dtype: pl.DataType, many: bool) -> None:
+    n_train = min(at, len(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.features.encoded.MANY_LEVELS", 0 if many else 10)
+        made = encoded(pl.DataFrame({"x": pl.Series(values, dtype=dtype)}), n_train)
+    levels = sorted({v for v in values[:n_train] if v is not None})
+    assert list(made.encoded[0].levels) == levels
+    assert made.frame["x"].dtype == pl.Int32
+    assert made.frame["x"].to_list() == [levels.index(v) if v in levels else None for v in values]
+    unseen = [v for v in values[n_train:] if v is not None and v not in levels]
+    assert [(u.values, u.rows) for u in made.unseen] == ([(len(set(unseen)), len(unseen))] if unseen else [])
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "kept", "exact"),
+    [
+        ([0.1, 1e30, None], pl.Float64, pl.Float32, True),
+        ([float(2**24), None], pl.Float64, pl.Float64, False),
+        ([float(2**24) + 0.5, 1.0], pl.Float64, pl.Float32, True),
+        ([-(2**24) - 1, 5], pl.Int64, pl.Int64, False),
+        ([2**24, 5], pl.Int32, pl.Int32, True),
+        ([2**24 + 1, 5], pl.UInt32, pl.UInt32, False),
+        ([True, None], pl.Boolean, pl.Int8, True),
+        ([1, 100], pl.Int8, pl.Int8, True),
+        ([1, 2**40], pl.Int128, pl.Int64, False),
+        ([float("nan"), float("inf"), None], pl.Float64, pl.Float64, False),
+        ([None, None], pl.Float64, pl.Float32, True),
+    ],
+)
+def test_32_bits_where_they_hold_the_values(values, dtype, kept, exact: bool) -> None:
+    made = encoded(pl.DataFrame({"x": pl.Series(values, dtype=dtype)}), 1)
+    assert made.encoded[0].dtype == kept
+    assert made.frame["x"].dtype == kept
+    assert made.encoded[0].exact_in_float32 == exact
+    assert made.number_type == (np.float32 if exact else np.float64)
+    width = {pl.Float32: 4, pl.Float64: 8, pl.Int64: 8, pl.Int32: 4, pl.UInt32: 4, pl.Int8: 1}[kept]
+    assert made.size_bytes == len(values) * width
+
+
+def test_lines_out_of_order_are_put_right_and_missing_ones_are_told() -> None:
+    frame = pl.DataFrame({ROW: [3, 1, 0, 2], "x": [3.0, 1.0, 0.0, 2.0]}, schema_overrides={ROW: pl.UInt32})
+    columns = tuple(encode_columns(frame.lazy(), ["x"], 2, origin="f"))
+    shuffled = MatrixSource("f", lambda a, b: frame.lazy().filter(pl.col(ROW).is_between(a, b - 1)), columns)
+    assert shuffled.read(1, 4)["x"].to_list() == [1.0, 2.0, 3.0]
+    lacking = MatrixSource("f", lambda a, b: frame.lazy().filter(pl.col(ROW) != 2), columns)
+    with pytest.raises(DamagedError, match="'f'.*lacks or repeats some of the rows 0 to 4"):
+        lacking.read(0, 4)

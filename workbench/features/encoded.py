@@ -1,0 +1,188 @@
+"""From a column of any type to numbers: float32 where that loses nothing, codes with their categories, or a refusal.
+
+What a column becomes is decided once, from its type and, where that is not enough, from one streamed look at its
+values; then it is an expression, so that a stretch of rows can be read and encoded without the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from workbench.competition import ROW
+from workbench.errors import FeatureError
+
+__all__ = ["EncodedColumn", "as_number", "encode_columns", "is_no_number"]
+
+MAX_EXACT_FLOAT32 = 2**24
+"""Whole numbers up to here are exact in 32 bits."""
+
+TEXTS = (pl.String, pl.Categorical, pl.Enum)
+MANY_LEVELS = 10_000
+"""With more categories, codes are looked up once for all rows: the look-up table costs more than a stretch of rows."""
+
+
+@dataclass(frozen=True)
+class EncodedColumn:
+    """A column as LightGBM takes it.
+
+    Attributes
+    ----------
+    name : str
+    expression : Expr
+        Gives the column, under its name, from its source.
+    dtype : DataType
+        Float32 or Float64, an integer, or Int32 for codes.
+    exact_in_float32 : bool
+        Whether 32 bits hold every value as well as `dtype` does.
+    levels : tuple of str, or None
+        The categories that train has, sorted: a code is a place in them. Null and what train lacks have no code, which
+        LightGBM takes as "none of the categories". None for what is no text.
+    unseen_values, unseen_rows : int
+        How many categories only test has, and how many test rows have one.
+    lowest : float, or None
+        The least value, where it was looked at.
+    codes : Series (n_rows,), or None
+        The codes of all rows in their order, where they were looked up in advance; the expression is not used then.
+    """
+
+    name: str
+    expression: pl.Expr
+    dtype: pl.DataType
+    exact_in_float32: bool = True
+    levels: tuple[str, ...] | None = None
+    unseen_values: int = 0
+    unseen_rows: int = 0
+    lowest: float | None = None
+    codes: pl.Series | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of one value."""
+        return int(pl.Series([0], dtype=self.dtype).estimated_size())
+
+
+def is_no_number(dtype: pl.DataType) -> bool:
+    """Say whether a column of the tables can't become a number by itself."""
+    return dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Null)
+
+
+def as_number(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Give a column of the tables themselves a first shape: times as seconds, decimals as floats."""
+    column = pl.col(name)
+    if dtype in (pl.Date, pl.Datetime):
+        return column.dt.epoch("s")
+    if dtype == pl.Duration:
+        return column.dt.total_seconds()
+    if dtype == pl.Time:
+        return column.cast(pl.Duration("us")).dt.total_seconds()
+    return column.cast(pl.Float64) if dtype.is_decimal() else column
+
+
+def encode_columns(frame: pl.LazyFrame, columns: Sequence[str], n_train: int, *, origin: str) -> list[EncodedColumn]:
+    """Decide what the columns of a frame become.
+
+    Parameters
+    ----------
+    frame : LazyFrame
+        With the row key; the lines in any order.
+    columns : sequence of str
+    n_train : int
+        The rows before it are the train rows.
+    origin : str
+        The feature that the columns come from, for messages.
+
+    Raises
+    ------
+    FeatureError
+        For a type that LightGBM can't take: it would end the process.
+    """
+    schema = frame.collect_schema()
+    for name in columns:
+        _refuse(name, schema[name], origin)
+    looked_at = [c for c in columns if _needs_a_look(schema[c])]
+    seen = _seen(frame, looked_at, schema)
+    return [
+        _text(frame, c, n_train) if schema[c] in TEXTS else _number(c, schema[c], seen.get(c, (None, None, True)))
+        for c in columns
+    ]
+
+
+def _refuse(name: str, dtype: pl.DataType, origin: str) -> None:
+    if dtype in TEXTS or dtype == pl.Boolean or dtype.is_float() or dtype.is_integer():
+        return
+    fix = {"Date": ".dt.epoch()", "Datetime": '.dt.epoch("s")', "Duration": ".dt.total_seconds()"}
+    how = fix.get(str(dtype.base_type()), "")
+    raise FeatureError(
+        f"feature {origin!r}: column {name!r} is a {dtype}, which LightGBM can't take",
+        hint=f"make it a number: pl.col({name!r}){how}" if how else "make it a number or a text",
+    )
+
+
+def _needs_a_look(dtype: pl.DataType) -> bool:
+    return dtype == pl.Float64 or dtype.is_integer()
+
+
+Seen = tuple[float | None, float | None, bool]  # least, greatest, all whole
+
+
+def _seen(frame: pl.LazyFrame, columns: Sequence[str], schema: pl.Schema) -> dict[str, Seen]:
+    """Look at the values once, streamed."""
+    if not columns:
+        return {}
+    asked: list[pl.Expr] = []
+    for i, name in enumerate(columns):
+        values = pl.col(name).fill_nan(None) if schema[name].is_float() else pl.col(name)
+        whole = (values == values.floor()).all() if schema[name].is_float() else pl.lit(value=True)
+        asked += [values.min().alias(f"{i}<"), values.max().alias(f"{i}>"), whole.alias(f"{i}=")]
+    found = frame.select(asked).collect(engine="streaming").row(0, named=True)
+    return {name: (found[f"{i}<"], found[f"{i}>"], bool(found[f"{i}="])) for i, name in enumerate(columns)}
+
+
+def _number(name: str, dtype: pl.DataType, seen: Seen) -> EncodedColumn:
+    lowest, highest, whole = seen
+    column = pl.col(name)
+    greatest = max(abs(lowest or 0), abs(highest or 0))
+    low = None if lowest is None else float(lowest)
+    if dtype == pl.Boolean:
+        return EncodedColumn(name, column.cast(pl.Int8), pl.Int8())
+    if dtype == pl.Float64:
+        if whole and greatest >= MAX_EXACT_FLOAT32:
+            return EncodedColumn(name, column, pl.Float64(), exact_in_float32=False, lowest=low)
+        return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
+    if dtype.is_float():
+        return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
+    kept = pl.Int64() if dtype in (pl.Int128, pl.UInt128) else dtype
+    return EncodedColumn(name, column.cast(kept), kept, exact_in_float32=greatest <= MAX_EXACT_FLOAT32, lowest=low)
+
+
+def _text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:
+    counts = (
+        frame.select(ROW, pl.col(name).cast(pl.String).alias("value"))
+        .drop_nulls("value")
+        .group_by("value")
+        .agg(pl.len().alias("all"), (pl.col(ROW) < n_train).sum().alias("train"))
+        .collect(engine="streaming")
+    )
+    # Codes follow the sorted categories, so that they do not depend on the order of the rows.
+    levels = counts.filter(pl.col("train") > 0)["value"].sort()
+    unseen = counts.filter(pl.col("train") == 0)
+    codes = pl.col(name).cast(pl.String).cast(pl.Enum(levels if len(levels) <= MANY_LEVELS else []), strict=False)
+    return EncodedColumn(
+        name,
+        codes.to_physical().cast(pl.Int32).alias(name),
+        pl.Int32(),
+        exact_in_float32=len(levels) <= MAX_EXACT_FLOAT32,
+        levels=tuple(levels.to_list()),
+        unseen_values=unseen.height,
+        unseen_rows=int(unseen["all"].sum()),
+        codes=_looked_up(frame, name, levels) if len(levels) > MANY_LEVELS else None,
+    )
+
+
+def _looked_up(frame: pl.LazyFrame, name: str, levels: pl.Series) -> pl.Series:
+    table = pl.LazyFrame({"value": levels, "code": pl.arange(len(levels), dtype=pl.Int32, eager=True)})
+    lines = frame.select(ROW, pl.col(name).cast(pl.String).alias("value")).join(table, on="value", how="left")
+    return lines.select(ROW, "code").collect(engine="streaming").sort(ROW)["code"].alias(name)
