@@ -182,14 +182,13 @@ def _matrix(placed: pl.DataFrame, weight: str) -> csr_array:
 
 def _svd(call: Call, matrix: Any, n: int, seed: int) -> npt.NDArray[np.float32]:
     try:
-        from sklearn.decomposition import TruncatedSVD
+        from sklearn.utils.extmath import randomized_svd
     except ImportError as exc:
         raise FeatureError(
             f"{call.recipe} needs scikit-learn, which is not installed", hint="pip install 'workbench[features]'"
         ) from exc
-    made = TruncatedSVD(min(n, *matrix.shape), algorithm="randomized", n_iter=7, random_state=seed)
-    vectors = made.fit_transform(matrix)
-    strongest = np.abs(made.components_).argmax(axis=1)
-    signs = np.sign(made.components_[np.arange(len(strongest)), strongest])
-    found: npt.NDArray[np.float32] = (vectors * np.where(signs == 0, 1, signs)).astype(np.float32)
+    # As TruncatedSVD does it, which refuses a matrix of a single column.
+    left, sizes, right = randomized_svd(matrix, min(n, *matrix.shape), n_iter=7, random_state=seed)
+    strongest = right[np.arange(len(right)), np.abs(right).argmax(axis=1)]
+    found: npt.NDArray[np.float32] = (left * sizes * np.where(strongest < 0, -1, 1)).astype(np.float32)
     return found

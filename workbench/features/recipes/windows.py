@@ -304,7 +304,8 @@ def until_next(
     Parameters
     ----------
     rows, by, order_by, where, **naming
-        As for `since_last`; of rows of equal time those with the greater row key are later.
+        As for `since_last`; of rows of equal time those with the greater row key are later. Null where no such row
+        comes.
 
     Examples
     --------
