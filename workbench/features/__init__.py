@@ -2,7 +2,8 @@
 
 from workbench.competition import ROW
 from workbench.features.build import Blocks, load_features
-from workbench.features.definition import Feature, FoldFeature, code_key, feature
+from workbench.features.code_keys import code_key
+from workbench.features.definition import Feature, FoldFeature, feature
 from workbench.features.encodings import Split, TargetMean, target_mean
 from workbench.features.matrix import FeatureMatrix, FoldColumns, build_matrix
 from workbench.features.overview import (
