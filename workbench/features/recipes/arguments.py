@@ -13,6 +13,7 @@ from workbench.competition import ROW
 from workbench.errors import FeatureError, near
 
 __all__ = [
+    "GROUP",
     "TIMES",
     "Call",
     "Columns",
@@ -29,6 +30,9 @@ Columns = str | Sequence[str]
 """One name, or several."""
 
 Schema = dict[str, pl.DataType]
+
+GROUP = "__group__"
+"""The number of the group, from 1 up."""
 
 TIMES = (pl.Date, pl.Datetime)
 SMALL = (pl.Float32, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Boolean)
@@ -65,26 +69,58 @@ def widened(column: str, dtype: pl.DataType) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Ordered:
-    """Rows with the keys of their group and their place in time, under names that no column has.
+    """Rows group by group and in the order of time, the row key deciding between equals.
+
+    One sort serves all columns. What can be said by shifting, filling and running sums over the whole frame is, since
+    window expressions cost several times as much.
 
     Attributes
     ----------
     frame : LazyFrame
-        The rows whose order is known: the row key, the keys, the order and what was asked for.
+        The rows whose order is known, in it: the row key, the order, what was asked for and the group's number.
     rest : LazyFrame
         The row keys of the others.
-    keys : list of str, or None
-        None where all rows are one group.
+    order : list of str
+        What the columns of the order are called.
     """
 
     frame: pl.LazyFrame
     rest: pl.LazyFrame
-    keys: list[str] | None
     order: list[str]
 
-    def over(self, value: pl.Expr) -> pl.Expr:
-        """Evaluate an expression within each group, in the order of time; the row key decides between equals."""
-        return value.over(self.keys, order_by=[*self.order, ROW])
+    @staticmethod
+    def over(value: pl.Expr) -> pl.Expr:
+        """Evaluate any expression within each group."""
+        return value.over(GROUP)
+
+    @staticmethod
+    def shifted(value: pl.Expr, n: int) -> pl.Expr:
+        """Return the value n rows before within the group, after where n is negative; null where there is none."""
+        return pl.when(pl.col(GROUP) == pl.col(GROUP).shift(n)).then(value.shift(n))
+
+    @staticmethod
+    def filled(value: pl.Expr, *, forward: bool = True) -> pl.Expr:
+        """Return the nearest value up to the row within the group, or from it on."""
+        home = pl.when(value.is_not_null()).then(pl.col(GROUP))
+        near_home, near_value = (e.forward_fill() if forward else e.backward_fill() for e in (home, value))
+        return pl.when(near_home == pl.col(GROUP)).then(near_value)
+
+    @staticmethod
+    def first(value: pl.Expr) -> pl.Expr:
+        """Return the value of the group's first row, which must not be null."""
+        return pl.when(pl.col(GROUP) != pl.col(GROUP).shift(1, fill_value=0)).then(value).forward_fill()
+
+    @staticmethod
+    def last(value: pl.Expr) -> pl.Expr:
+        """Return the value of the group's last row, which must not be null."""
+        return pl.when(pl.col(GROUP) != pl.col(GROUP).shift(-1, fill_value=0)).then(value).backward_fill()
+
+    @classmethod
+    def running(cls, number: pl.Expr) -> pl.Expr:
+        """Return the sum of whole numbers, none of them null, up to and with the row."""
+        whole = number.cast(pl.Int64)
+        total = whole.cum_sum()
+        return total - cls.first(total - whole)
 
     def result(self, columns: Iterable[pl.Expr]) -> pl.LazyFrame:
         """Return the row key and the columns for all rows; null for those without an order."""
@@ -248,7 +284,10 @@ class Call:
         ]
         frame, keys = self.keyed(groups, *placed, *values)
         known = pl.all_horizontal(pl.col(o).is_not_null() for o in order)
-        return Ordered(frame.filter(known), frame.filter(~known).select(ROW), keys or None, order)
+        new = pl.any_horizontal(pl.int_range(pl.len()) == 0, *[pl.col(k).ne_missing(pl.col(k).shift(1)) for k in keys])
+        sorted_frame = frame.filter(known).sort(*keys, *order, ROW)
+        numbered = sorted_frame.with_columns(new.cast(pl.UInt32).cum_sum().alias(GROUP)).drop(keys)
+        return Ordered(numbered, frame.filter(~known).select(ROW), order)
 
 
 def attached(frame: pl.LazyFrame, keys: list[str], table: pl.LazyFrame) -> pl.LazyFrame:

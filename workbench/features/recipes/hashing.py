@@ -30,7 +30,7 @@ def hashed(texts: pl.Series) -> Hashes:
     """
     filled = texts.fill_null("")
     lengths = filled.str.len_bytes().to_numpy().astype(np.int64)
-    data = np.frombuffer("".join(filled.to_list()).encode(), np.uint8)
+    data = np.frombuffer(filled.str.join("").item().encode() if len(filled) else b"", np.uint8)
     ends = np.concatenate([[0], np.cumsum(lengths)])
     with np.errstate(over="ignore"):
         powers = np.cumprod(np.full(len(data), PRIME, np.uint64)) if len(data) else np.zeros(0, np.uint64)

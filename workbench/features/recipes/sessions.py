@@ -9,7 +9,7 @@ from typing import Unpack
 import polars as pl
 
 from workbench.competition import ROW
-from workbench.features.recipes.arguments import TIMES, Call, Columns, Naming, Ordered, duration_units, widened
+from workbench.features.recipes.arguments import GROUP, TIMES, Call, Columns, Naming, Ordered, duration_units, widened
 
 __all__ = ["distinct_so_far", "session_position", "sessions"]
 
@@ -57,18 +57,16 @@ def sessions(
     """
     call = Call.of("sessions", rows, naming)
     groups = [] if by is None else call.columns(by, name="by")
-    number = pl.col("__session__").alias(call.name("session", by=groups))
-    return _numbered(call, by, order_by, gap).select(ROW, number)
-
-
-def _numbered(call: Call, by: Columns | None, order_by: str, gap: Gap) -> pl.LazyFrame:
     time = call.time(order_by)
-    limit = _gap(call, gap, time)
+    paused = _paused(call, time, gap)
     ordered = call.ordered(by, time, widened(time, call.schema[time]).alias("__time__"))
+    return ordered.result([ordered.running(paused).cast(pl.UInt32).alias(call.name("session", by=groups))])
+
+
+def _paused(call: Call, order_by: str, gap: Gap) -> pl.Expr:
+    """Return whether a row comes after too long a pause in its group."""
     here = pl.col("__time__")
-    ends = ((here - here.shift(1)) > limit).fill_null(value=False)
-    number = ordered.over(ends.cast(pl.UInt32).cum_sum()).cast(pl.UInt32)
-    return ordered.result([number.alias("__session__")])
+    return ((here - Ordered.shifted(here, 1)) > _gap(call, gap, order_by)).fill_null(value=False)
 
 
 def _gap(call: Call, gap: Gap, order_by: str) -> pl.Expr:
@@ -139,20 +137,18 @@ def session_position(
     call = Call.of("session_position", rows, naming)
     groups, time = call.columns(by, name="by"), call.time(order_by)
     wanted = call.chosen(kinds, POSITIONS, name="kinds")
-    if gap is not None:
-        numbers = _numbered(call, by, order_by, gap)
-        numbered, known = rows.join(numbers, on=ROW, how="left"), call.schema | {"__session__": pl.UInt32()}
-        call = replace(call, rows=numbered, schema=known)
-        by = [*groups, "__session__"]
     ordered = call.ordered(by, time, widened(time, call.schema[time]).alias("__time__"))
-    shown = [*groups, "session"] if gap is not None else groups
-    made = [_position(ordered, kind, call.schema[time]).alias(call.name(kind, by=shown)) for kind in wanted]
+    if gap is not None:
+        begins = _paused(call, time, gap) | (pl.col(GROUP) != pl.col(GROUP).shift(1, fill_value=0))
+        cut = ordered.frame.with_columns(begins.cast(pl.UInt32).cum_sum().alias(GROUP))
+        ordered, groups = replace(ordered, frame=cut), [*groups, "session"]
+    made = [_position(ordered, kind, call.schema[time]).alias(call.name(kind, by=groups)) for kind in wanted]
     return ordered.result(made)
 
 
 def _position(ordered: Ordered, kind: str, dtype: pl.DataType) -> pl.Expr:
-    number = ordered.over(pl.int_range(pl.len(), dtype=pl.UInt32))
-    length = pl.len().over(ordered.keys).cast(pl.UInt32)
+    number = (ordered.running(pl.col(ROW).is_not_null()) - 1).cast(pl.UInt32)
+    length = ordered.last(number) + 1
     here = pl.col("__time__")
     made = {
         "position": number,
@@ -163,8 +159,7 @@ def _position(ordered: Ordered, kind: str, dtype: pl.DataType) -> pl.Expr:
     }
     if kind in made:
         return made[kind]
-    first = here.min().over(ordered.keys)
-    passed = (here.max().over(ordered.keys) if kind == "duration" else here) - first
+    passed = (ordered.last(here) if kind == "duration" else here) - ordered.first(here)
     return passed.dt.total_microseconds() / 1e6 if isinstance(dtype, TIMES) else passed
 
 
@@ -206,6 +201,6 @@ def distinct_so_far(
     made = []
     for column in named:
         value = pl.col(f"__value_{column}__")
-        new = (value.is_first_distinct() & value.is_not_null()).cast(pl.UInt32).cum_sum()
-        made.append(ordered.over(new).cast(pl.UInt32).alias(call.name(column, "distinct", by=groups)))
+        new = pl.struct(GROUP, value).is_first_distinct() & value.is_not_null()
+        made.append(ordered.running(new).cast(pl.UInt32).alias(call.name(column, "distinct", by=groups)))
     return ordered.result(made)

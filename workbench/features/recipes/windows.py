@@ -73,9 +73,7 @@ def lags(
     for column in named:
         for step in _steps(call, n):
             word = f"lag{step}" if step > 0 else f"lead{-step}"
-            made.append(
-                ordered.over(pl.col(f"__value_{column}__").shift(step)).alias(call.name(column, word, by=groups))
-            )
+            made.append(ordered.shifted(pl.col(f"__value_{column}__"), step).alias(call.name(column, word, by=groups)))
     return ordered.result(made)
 
 
@@ -123,7 +121,7 @@ def differences(
         for step in _steps(call, n):
             value = pl.col(f"__value_{column}__")
             word = f"diff{step}" if step > 0 else f"diff_next{-step}"
-            apart = _apart(value, ordered.over(value.shift(step)), call.schema[column])
+            apart = _apart(value, ordered.shifted(value, step), call.schema[column])
             made.append(apart.alias(call.name(column, word, by=groups)))
     return ordered.result(made)
 
@@ -347,12 +345,12 @@ def _event(call: Call, by: Columns | None, order_by: str, where: pl.Expr | None,
     ordered = call.ordered(by, time, widened(time, dtype).alias("__time__"), happened.alias("__event__"))
     if ordered.frame.collect_schema()["__event__"] != pl.Boolean:
         raise call.error("where must be true or false for every row", 'write where=pl.col("type") == "order"')
-    at = pl.when("__event__").then("__time__").shift(step)
+    at = ordered.filled(ordered.shifted(pl.when("__event__").then("__time__"), step), forward=step > 0)
     here = pl.col("__time__")
     if step > 0:
-        passed, word = _apart(here, ordered.over(at.forward_fill()), dtype), "since_last"
+        passed, word = _apart(here, at, dtype), "since_last"
     else:
-        passed, word = _apart(ordered.over(at.backward_fill()), here, dtype), "until_next"
+        passed, word = _apart(at, here, dtype), "until_next"
     return ordered.result([passed.alias(call.name(word, by=groups))])
 
 
@@ -384,7 +382,7 @@ def _as_index(ordered: Ordered, dtype: pl.DataType) -> Ordered:
         index = index.cast(pl.Int64)
     elif dtype == pl.Date:
         index = index.cast(pl.Datetime("us"))
-    return Ordered(ordered.frame.with_columns(index), ordered.rest, ordered.keys, ordered.order)
+    return Ordered(ordered.frame.with_columns(index), ordered.rest, ordered.order)
 
 
 def _rolled(
@@ -425,11 +423,16 @@ def _expanded(ordered: Ordered, value: pl.Expr, dtype: pl.DataType, stat: str) -
     if stat in ("min", "max"):
         running = value.cum_max() if stat == "max" else value.cum_min()
         return ordered.over(running.forward_fill().shift(1))
-    number = value.is_not_null().cast(pl.UInt32).cum_sum().shift(1, fill_value=0)
+    there = value.is_not_null().cast(pl.Int64)
+    number = ordered.running(there) - there
     if stat == "count":
-        return ordered.over(number).cast(pl.UInt32)
-    total = _prepared(value, dtype, "sum")[0].fill_null(0).cum_sum().shift(1, fill_value=0)
+        return number.cast(pl.UInt32)
+    added = _prepared(value, dtype, "sum")[0].fill_null(0)
+    if dtype.is_integer() or dtype == pl.Boolean:
+        total = ordered.running(added) - added
+    else:
+        # Not by running sums over all groups: a float would keep traces of the others.
+        total = ordered.over(added.cum_sum().shift(1, fill_value=0))
     if stat == "sum":
-        return _finished(ordered.over(total), dtype, "sum")
-    mean = pl.when(number > 0).then(total / number)
-    return ordered.over(mean).cast(narrow(dtype))
+        return _finished(total, dtype, "sum")
+    return pl.when(number > 0).then(total / number).cast(narrow(dtype))
