@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench import features
     from workbench.errors import WorkbenchError
     from workbench.features import ROW, feature, target_mean
     from workbench.library import (
@@ -35,6 +36,7 @@ __all__ = [
     "competition",
     "doctor",
     "feature",
+    "features",
     "fetch",
     "init",
     "rebuild_ledger",
@@ -54,6 +56,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    if name == "features":
+        return importlib.import_module("workbench.features")
     return getattr(importlib.import_module(_HOMES.get(name, "workbench.library")), name)
 
 

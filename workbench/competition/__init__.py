@@ -325,7 +325,7 @@ def load_competition(workspace: Workspace, slug: str) -> Competition:
 def load_code(path: Path) -> ModuleType:
     """Import a Python file of a competition afresh, under a name of its own.
 
-    Files beside it can be imported by their names.
+    Files beside it can be imported by their names; they are imported afresh, too, so that what runs is what is written.
 
     Raises
     ------
@@ -338,7 +338,9 @@ def load_code(path: Path) -> ModuleType:
         raise ConfigError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _forget_beside(path.parent)
     sys.path.insert(0, str(path.parent))
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         # The source is compiled here, never taken from __pycache__: its time stamps are too coarse for a file that
         # was edited and run twice within a second.
@@ -348,8 +350,27 @@ def load_code(path: Path) -> ModuleType:
     except Exception as exc:
         raise ConfigError(f"{path} can't be loaded: {user_frame(exc, path)}") from exc
     finally:
+        sys.dont_write_bytecode = writes
         sys.path.remove(str(path.parent))
     return module
+
+
+def _forget_beside(folder: Path) -> None:
+    """Forget modules of the folder, and those of the same name that came from another competition's."""
+    importlib.invalidate_caches()
+    names = {p.stem for p in folder.glob("*.py")} | {p.parent.name for p in folder.glob("*/__init__.py")}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file is None or name.startswith("_competition_") or name == "__main__":
+            continue
+        inside = Path(file).is_relative_to(folder)
+        shadowed = name.partition(".")[0] in names and _is_competition(Path(file).parent)
+        if inside or shadowed:
+            del sys.modules[name]
+
+
+def _is_competition(folder: Path) -> bool:
+    return any((f / "competition.toml").exists() for f in (folder, folder.parent))
 
 
 def user_frame(exc: BaseException, path: Path) -> str:

@@ -2,7 +2,8 @@
 
 from workbench.competition import ROW
 from workbench.features.build import Blocks, load_features
-from workbench.features.definition import Feature, FoldFeature, code_key, feature
+from workbench.features.code_keys import code_key
+from workbench.features.definition import Feature, FoldFeature, feature
 from workbench.features.encoded import EncodedColumn
 from workbench.features.encodings import Split, TargetMean, target_mean
 from workbench.features.matrix import CHUNK_ROWS, FeatureMatrix, FoldColumns, MatrixSource, Unseen, build_matrix
@@ -13,6 +14,34 @@ from workbench.features.overview import (
     as_svg,
     cached_blocks,
     summarise_features,
+)
+from workbench.features.recipes import (
+    counts,
+    crosses,
+    cyclic_dates,
+    date_parts,
+    differences,
+    distinct_so_far,
+    expanding,
+    frequencies,
+    group_position,
+    group_stats,
+    hashed_ngrams,
+    holiday_distances,
+    lags,
+    null_counts,
+    ordinal_codes,
+    rare_grouped,
+    rolling,
+    session_position,
+    sessions,
+    since_last,
+    svd_embeddings,
+    text_embeddings,
+    text_forms,
+    together,
+    top_pivot,
+    until_next,
 )
 
 __all__ = [
@@ -35,8 +64,34 @@ __all__ = [
     "build_matrix",
     "cached_blocks",
     "code_key",
+    "counts",
+    "crosses",
+    "cyclic_dates",
+    "date_parts",
+    "differences",
+    "distinct_so_far",
+    "expanding",
     "feature",
+    "frequencies",
+    "group_position",
+    "group_stats",
+    "hashed_ngrams",
+    "holiday_distances",
+    "lags",
     "load_features",
+    "null_counts",
+    "ordinal_codes",
+    "rare_grouped",
+    "rolling",
+    "session_position",
+    "sessions",
+    "since_last",
     "summarise_features",
+    "svd_embeddings",
     "target_mean",
+    "text_embeddings",
+    "text_forms",
+    "together",
+    "top_pivot",
+    "until_next",
 ]

@@ -15,7 +15,8 @@ from workbench.competition import ROW, Competition, load_code, user_frame
 from workbench.errors import FeatureError, NotFoundError, WorkbenchError, near
 from workbench.features import auto
 from workbench.features.auto import auto_features
-from workbench.features.definition import Feature, FoldFeature, code_key, features_of, repeated_definitions
+from workbench.features.code_keys import code_key
+from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation
 from workbench.features.partition import PART, HashParts, Part, Parts, plan_parts, write_clustered
 from workbench.memory import default_limit, measured_peak, shown_bytes
@@ -110,12 +111,12 @@ class Blocks:
     # ------------------------------------------------------------------------------------------------------- keys
 
     def key(self, name: str, chain: tuple[str, ...] = ()) -> str:
-        """Return the key of a feature's block: its code, its inputs' content, and polars' version.
+        """Return the key of a feature's block: its code, its inputs' and files' content, and polars' version.
 
         Raises
         ------
         FeatureError
-            For a cycle; the message shows the chain.
+            For a cycle, whose chain the message shows, or a file that is not there.
         NotFoundError
             For an input that is neither a table nor a feature.
         """
@@ -129,9 +130,21 @@ class Blocks:
                 self._keys[name] = content_key(made.key, [self._column_key(c) for c in made.columns])
             else:
                 inputs = [(i, self._input_key(made, i, (*chain, name))) for i in made.inputs]
-                code = code_key(made.path, made.function.__name__)
-                self._keys[name] = content_key("block-v1", code, inputs, pl.__version__)
+                path = self.competition.features_path
+                # The name in features.py, not the function's: one function may make several features.
+                code = code_key(path if path.exists() else made.path, made.name)
+                files = [(file, self._file_key(made, file)) for file in made.files]
+                self._keys[name] = content_key("block-v1", code, inputs, files, pl.__version__)
         return self._keys[name]
+
+    def _file_key(self, made: Feature, file: str) -> str:
+        path = self.competition.features_path.parent / file
+        if not path.is_file():
+            raise FeatureError(
+                f"feature {made.name!r} ({made.where}) lists the file {file!r}, which is not there: {path}",
+                hint="files are named by their path from the folder of features.py",
+            )
+        return file_sha256(path)
 
     @staticmethod
     def built_in(made: Feature | FoldFeature) -> bool:

@@ -1,21 +1,19 @@
-"""What a feature is, and the key of its code."""
+"""What a feature is."""
 
 from __future__ import annotations
 
 import ast
 import inspect
-import symtable
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
 import polars as pl
 
-from workbench.cache import content_key
 from workbench.errors import FeatureError
 
-__all__ = ["Feature", "FoldFeature", "code_key", "feature", "features_of", "repeated_definitions"]
+__all__ = ["Feature", "FoldFeature", "feature", "features_of", "repeated_definitions"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,8 @@ class Feature:
     path, line : where it is defined, for messages.
     partition_by : str, or None
         The column of ``rows`` whose values are kept together where the rows are taken in parts.
+    files : tuple of str
+        Files beside the definition that the function reads by itself; their content counts.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Feature:
     path: Path
     line: int
     partition_by: str | None = None
+    files: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame | list[pl.Expr]:
         """Call the function, as in a notebook."""
@@ -81,11 +82,11 @@ def feature(function: Columns) -> Feature: ...
 
 
 @overload
-def feature(*, partition_by: str) -> Callable[[Columns], Feature]: ...
+def feature(*, partition_by: str | None = None, files: Sequence[str] = ()) -> Callable[[Columns], Feature]: ...
 
 
 def feature(
-    function: Columns | None = None, *, partition_by: str | None = None
+    function: Columns | None = None, *, partition_by: str | None = None, files: Sequence[str] = ()
 ) -> Feature | Callable[[Columns], Feature]:
     """Make a feature of a function; its parameters' names say what it reads.
 
@@ -97,6 +98,9 @@ def feature(
         some values of that column, and all lines of other tables that have the column for these values; so that what
         has to hold its input in memory, like a window function over sessions, holds one part of it. The result must
         not depend on rows with other values.
+    files : list of str, optional
+        Files that the function, or what it calls, reads by itself, as from ``Path(__file__).parent``: paths from the
+        folder of ``features.py``. The block is built again when one of them changes. (Tables need no mention.)
 
     Examples
     --------
@@ -114,7 +118,11 @@ def feature(
     'session'
     """
     if function is None:
-        return lambda inner: replace(feature(inner), partition_by=partition_by)
+        if isinstance(files, str) or not all(isinstance(f, str) for f in files):
+            raise FeatureError(
+                f"@feature(files={files!r}): expected a list of paths", hint='write files=["holidays.csv"]'
+            )
+        return lambda inner: replace(feature(inner), partition_by=partition_by, files=tuple(files))
     if not callable(function):
         raise FeatureError(
             f"@feature({function!r}): expected a function", hint='write @feature, or @feature(partition_by="session")'
@@ -152,77 +160,3 @@ def repeated_definitions(path: Path) -> dict[str, list[int]]:
                 if isinstance(target, ast.Name):
                     lines.setdefault(target.id, []).append(node.lineno)
     return {name: at for name, at in lines.items() if len(at) > 1}
-
-
-# ------------------------------------------------------------------------------------------------------ code keys
-
-
-def code_key(path: Path, name: str) -> str:
-    """Return a key of the code that the top-level name `name` of a file depends on.
-
-    The key covers the definition itself and, transitively, every top-level name of the file that it uses: helper
-    functions, constants, classes; and the whole text of files beside it that it imports. Comments, docstrings and
-    layout do not count, nor does anything else in the file.
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    definitions = _top_level(tree)
-    seen: dict[str, str] = {}
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        if current in seen or current not in definitions:
-            continue
-        nodes = definitions[current]
-        seen[current] = "\n".join(_text(node, path.parent) for node in nodes)
-        for node in nodes:
-            waiting += _global_names(node)
-    return content_key("code", seen)
-
-
-def _top_level(tree: ast.Module) -> dict[str, list[ast.stmt]]:
-    found: dict[str, list[ast.stmt]] = {}
-    for node in tree.body:
-        for bound in _bound_names(node):
-            found.setdefault(bound, []).append(node)
-    return found
-
-
-def _bound_names(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
-    return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-
-
-def _global_names(node: ast.stmt) -> set[str]:
-    """Return the module's names that a statement uses; a parameter or local of the same name is not one."""
-    names: set[str] = set()
-    tables = [symtable.symtable(ast.unparse(node), "features.py", "exec")]
-    while tables:
-        table = tables.pop()
-        top = table.get_type() == "module"
-        names |= {s.get_name() for s in table.get_symbols() if s.is_global() or (top and s.is_referenced())}
-        tables += table.get_children()
-    return names
-
-
-def _text(node: ast.stmt, folder: Path) -> str:
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-        files = [folder / f"{m.partition('.')[0]}.py" for m in modules]
-        texts = [ast.dump(_undocumented(ast.parse(f.read_text(encoding="utf-8")))) for f in files if f.is_file()]
-        return "\n".join([ast.dump(node), *texts])
-    return ast.dump(_undocumented(node))
-
-
-def _undocumented(node: Any) -> Any:
-    for inner in ast.walk(node):
-        body = getattr(inner, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-            inner.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-    return node
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -1,0 +1,414 @@
+"""The key of a feature's code: what its definition says, and everything that it uses, wherever that is written.
+
+A key covers definitions, not files: a name leads to the statements that give it its value, these to the names that they
+use, through imports into the files beside and into the recipes. So a comment, a docstring or another feature changes no
+key, and a helper's helper in another file does.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import pkgutil
+import symtable
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from workbench.cache import content_key
+
+__all__ = ["code_key"]
+
+RECIPES = "workbench.features.recipes"
+"""Of the workbench's own code only this gives columns their values."""
+
+WITHOUT_VERSION = {"polars", "numpy", "workbench", "__future__"}
+"""polars' version is in every key already; numpy's arithmetic does not change with its version."""
+
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "PyYAML"}
+
+Chain = tuple[str, ...]
+"""The attributes that are taken of a name: `tools.text.clean` takes ("text", "clean") of `tools`; () is itself."""
+
+
+def code_key(path: Path, name: str) -> str:
+    """Return a key of the code that the top-level name `name` of a file depends on.
+
+    The key covers, transitively, every statement that gives a used name its value or changes it: functions with their
+    decorators and defaults, classes, constants, conditional and repeated definitions, ``TABLE["x"] = 1``; in the file,
+    in the files beside it that are imported, there again only what is used, and in the recipes of the workbench; and
+    the versions of other packages that are used (not of polars, which every block's key has, nor of numpy). Comments,
+    docstrings and layout do not count, nor does anything else in the files.
+
+    What can't be followed counts whole: a module that is passed around, a name that the file makes while it runs. What
+    is read from files while a feature is computed is not seen: ``@feature(files=…)`` names it.
+
+    Raises
+    ------
+    OSError, SyntaxError
+        When a file can't be read.
+    """
+    walk = _Walk()
+    start = _Module(path.stem, path, path.parent)
+    if not walk.follow(start, name, {()}):
+        walk.whole(start)
+    return content_key("code-v2", name, walk.seen)
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+@dataclass(frozen=True)
+class _Module:
+    """A file of code. `root` is the folder from which it imports the files beside; None for the workbench's own."""
+
+    name: str
+    path: Path
+    root: Path | None
+
+    @property
+    def package(self) -> list[str]:
+        """What relative imports start from."""
+        parts = self.name.split(".")
+        return parts if self.path.name == "__init__.py" else parts[:-1]
+
+
+@dataclass(frozen=True)
+class _Import:
+    """One name that an import statement binds: a module, or what `attribute` is called in it ("*" for all)."""
+
+    bound: str
+    module: str
+    attribute: str | None = None
+    level: int = 0
+
+    @property
+    def text(self) -> str:
+        return f"import {'.' * self.level}{self.module} {self.attribute or ''}"
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A top-level statement: what it says, the names it uses and how, what it imports."""
+
+    node: ast.stmt
+
+    @cached_property
+    def text(self) -> str:
+        # What an import statement imports beside the name that is used does not matter.
+        return "" if isinstance(self.node, ast.Import | ast.ImportFrom) else ast.dump(self.node)
+
+    @cached_property
+    def names(self) -> dict[str, set[Chain]]:
+        used = _global_names(self.node)
+        return {name: chains for name, chains in self.chains.items() if name in used}
+
+    @cached_property
+    def chains(self) -> dict[str, set[Chain]]:
+        found: dict[str, set[Chain]] = {}
+        for name, chain in _chains(self.node):
+            found.setdefault(name, set()).add(chain)
+        return found
+
+    @cached_property
+    def imports(self) -> list[_Import]:
+        return [i for node in ast.walk(self.node) for i in _imports_of(node)]
+
+
+class _Parsed:
+    """The statements of a file by the names that they bind or change."""
+
+    def __init__(self, text: str, filename: str = "") -> None:
+        self.tree = _undocumented(ast.parse(text, filename=filename))
+        statements = [_Statement(node) for node in self.tree.body]
+        self.definitions: dict[str, list[_Statement]] = {}
+        bound = {name for s in statements for name in _bound_names(s.node)}
+        for statement in statements:
+            for name in dict.fromkeys([*_bound_names(statement.node), *(_changed_names(statement.node) & bound)]):
+                self.definitions.setdefault(name, []).append(statement)
+        self.stars = [i for s in statements for i in s.imports if i.attribute == "*"]
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, filename: str) -> _Parsed:
+    return _Parsed(text, filename)
+
+
+# -------------------------------------------------------------------------------------------------------------- walk
+
+
+@dataclass
+class _Walk:
+    """Follows names from one definition to the next; `seen` is what was found: the text of each."""
+
+    seen: dict[str, str] = field(default_factory=dict)
+    _files: dict[Path, _Parsed] = field(default_factory=dict)
+    _done: set[tuple[Path, str, Chain]] = field(default_factory=set)
+
+    def parsed(self, module: _Module) -> _Parsed:
+        """Return the statements of a module; none for a folder of code without an ``__init__.py``."""
+        path = module.path
+        if path not in self._files:
+            self._files[path] = _parsed(path.read_text(encoding="utf-8") if path.is_file() else "", str(path))
+        return self._files[path]
+
+    def follow(self, module: _Module, name: str, chains: Iterable[Chain]) -> bool:
+        """Take in what a name of a module is, of which the chains are used; say whether the module has it."""
+        parsed = self.parsed(module)
+        statements = parsed.definitions.get(name)
+        if statements is None:
+            return any(self._follow_star(module, star, name, chains) for star in reversed(parsed.stars))
+        new = [c for c in chains if (module.path, name, c) not in self._done]
+        self._done |= {(module.path, name, c) for c in new}
+        if not new:
+            return True
+        self.seen[f"{module.name}:{name}"] = "\n".join(s.text for s in statements)
+        for statement in statements:
+            self._follow_statement(module, statement, name, new)
+        return True
+
+    def _follow_statement(self, module: _Module, statement: _Statement, name: str, chains: list[Chain]) -> None:
+        for imported in statement.imports:
+            if imported.bound == name:
+                self._follow_import(module, imported, chains)
+            elif statement.text:
+                self._follow_import(module, imported, statement.chains.get(imported.bound, set()))
+        if not statement.text:
+            return
+        used = dict(statement.names)
+        if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef) and name != statement.node.name:
+            # A function that sets `name` by `global`: who calls it matters.
+            used.setdefault(statement.node.name, {()})
+        for other, taken in used.items():
+            if other != name:
+                self.follow(module, other, taken)
+
+    def _follow_star(self, module: _Module, star: _Import, name: str, chains: Iterable[Chain]) -> bool:
+        found = _located(module, star)
+        if isinstance(found, ModuleType):
+            return self._follow_library(found, [(name, *c) for c in chains])
+        return found is not None and self.follow(found, name, chains)
+
+    def _follow_import(self, module: _Module, imported: _Import, chains: Iterable[Chain]) -> None:
+        found = _located(module, imported)
+        self.seen[f"{module.name}:{imported.bound} = {imported.text}"] = ""
+        taken = [c if imported.attribute is None else (imported.attribute, *c) for c in chains]
+        if imported.attribute == "*":
+            return
+        if found is None:
+            self._count_version(imported)
+        elif isinstance(found, ModuleType):
+            self._follow_library(found, taken)
+        else:
+            for chain in taken:
+                self._follow_attribute(found, chain)
+
+    def _follow_attribute(self, module: _Module, chain: Chain) -> None:
+        if not chain:
+            self.whole(module)
+            return
+        inner = _beside(module.root, f"{module.name}.{chain[0]}") if module.path.name == "__init__.py" else None
+        if not self.follow(module, chain[0], [chain[1:]]) and inner is not None:
+            self._follow_attribute(inner, chain[1:])
+
+    def whole(self, module: _Module) -> None:
+        """Take in everything that a module says and uses."""
+        label = f"{module.name}:"
+        if label not in self.seen:
+            parsed = self.parsed(module)
+            self.seen[label] = ast.dump(parsed.tree)
+            for star in parsed.stars:
+                found = _located(module, star)
+                if isinstance(found, _Module):
+                    self.whole(found)
+            for name in parsed.definitions:
+                self.follow(module, name, [()])
+
+    def _follow_library(self, module: ModuleType, chains: Iterable[Chain]) -> bool:
+        """Take in what is used of the workbench's own code, where it is a recipe; say whether there is such a thing."""
+        found = [self._follow_own(module, chain) for chain in chains]
+        return any(found)
+
+    def _follow_own(self, module: ModuleType, chain: Chain) -> bool:
+        if not chain:
+            for name in _recipe_modules(module.__name__):
+                self.whole(_own(name))
+            return True
+        found = _attribute(module, chain[0])
+        if isinstance(found, ModuleType):
+            return self._follow_own(found, chain[1:])
+        home = getattr(found, "__module__", None)
+        if module.__name__.startswith(RECIPES) and module.__name__ != RECIPES:
+            self.follow(_own(module.__name__), chain[0], [chain[1:]])
+        elif isinstance(home, str) and home.startswith(f"{RECIPES}."):
+            self.follow(_own(home), getattr(found, "__name__", chain[0]), [chain[1:]])
+        return found is not None
+
+    def _count_version(self, imported: _Import) -> None:
+        top = imported.module.partition(".")[0]
+        if top and top not in WITHOUT_VERSION and top not in sys.stdlib_module_names:
+            self.seen[f"version:{top}"] = _version(top)
+
+
+# ----------------------------------------------------------------------------------------------------------- modules
+
+
+def _located(module: _Module, imported: _Import) -> _Module | ModuleType | None:
+    """Return what an import statement imports from: a file beside, a module of the workbench, or None for others."""
+    name = imported.module
+    if imported.level:
+        package = module.package
+        package = package[: len(package) - imported.level + 1]
+        name = ".".join([*package, name] if name else package)
+    found = _beside(module.root, name)
+    if found is not None:
+        return found
+    if name.partition(".")[0] == "workbench":
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            return None
+    return None
+
+
+def _beside(root: Path | None, name: str) -> _Module | None:
+    if root is None or not name:
+        return None
+    path = root.joinpath(*name.split("."))
+    if (path / "__init__.py").is_file() or (path.is_dir() and any(path.glob("*.py"))):
+        return _Module(name, path / "__init__.py", root)
+    file = path.with_name(f"{path.name}.py")
+    return _Module(name, file, root) if file.is_file() else None
+
+
+def _own(name: str) -> _Module:
+    return _Module(name, Path(str(sys.modules[name].__file__)), None)
+
+
+def _recipe_modules(name: str) -> list[str]:
+    """Return the modules of recipes that a module of the workbench leads to, as a whole."""
+    if name.startswith(f"{RECIPES}."):
+        return [name]
+    if not RECIPES.startswith(name):
+        return []
+    package = importlib.import_module(RECIPES)
+    names = [f"{RECIPES}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
+    for found in names:
+        importlib.import_module(found)
+    return names
+
+
+def _attribute(module: ModuleType, name: str) -> Any:
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        pass
+    try:
+        return importlib.import_module(f"{module.__name__}.{name}")
+    except ImportError:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _version(module: str) -> str:
+    try:
+        return importlib.metadata.version(DISTRIBUTIONS.get(module, module))
+    except importlib.metadata.PackageNotFoundError:
+        homes = importlib.metadata.packages_distributions().get(module, [])
+        return ", ".join(sorted(f"{h} {importlib.metadata.version(h)}" for h in set(homes)))
+
+
+# ------------------------------------------------------------------------------------------------------------ syntax
+
+
+def _imports_of(node: ast.AST) -> list[_Import]:
+    if isinstance(node, ast.Import):
+        # `import a.b` binds `a`, of which b is then taken like any other of its names.
+        pairs = [(a.asname, a.name) if a.asname else (a.name.partition(".")[0],) * 2 for a in node.names]
+        return [_Import(bound, module) for bound, module in pairs]
+    if isinstance(node, ast.ImportFrom):
+        return [_Import(a.asname or a.name, node.module or "", a.name, node.level) for a in node.names]
+    return []
+
+
+def _at_top(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a statement without what runs later: the insides of functions, classes and lambdas."""
+    yield node
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _at_top(child)
+
+
+def _bound_names(node: ast.stmt) -> list[str]:
+    """Return the names of the module that a statement gives a value."""
+    names: list[str] = []
+    for inner in _at_top(node):
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(inner.name)
+        elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            names.append(inner.id)
+        elif isinstance(inner, ast.MatchAs | ast.MatchStar) and inner.name:
+            names.append(inner.name)
+        else:
+            names += [i.bound for i in _imports_of(inner) if i.attribute != "*"]
+    return names + [name for inner in ast.walk(node) if isinstance(inner, ast.Global) for name in inner.names]
+
+
+def _changed_names(node: ast.stmt) -> set[str]:
+    """Return the names whose value a statement changes, or may: ``TABLE["x"] = 1``, ``NAMES.append(x)``, ``del X``."""
+    names: set[str] = set()
+    for inner in _at_top(node):
+        if isinstance(inner, ast.Attribute | ast.Subscript | ast.Name) and not isinstance(inner.ctx, ast.Load):
+            names.add(_root(inner))
+        if isinstance(inner, ast.Expr):
+            names |= {n.id for n in ast.walk(inner) if isinstance(n, ast.Name)}
+    return names
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _chains(node: ast.AST) -> Iterator[tuple[str, Chain]]:
+    attributes: list[str] = []
+    inner = node
+    while isinstance(inner, ast.Attribute):
+        attributes.append(inner.attr)
+        inner = inner.value
+    if isinstance(inner, ast.Name):
+        yield inner.id, tuple(reversed(attributes))
+        return
+    for child in ast.iter_child_nodes(inner):
+        yield from _chains(child)
+
+
+def _global_names(node: ast.stmt) -> set[str]:
+    """Return the module's names that a statement uses; a parameter or local of the same name is not one."""
+    names: set[str] = set()
+    tables = [symtable.symtable(ast.unparse(node), "features.py", "exec")]
+    while tables:
+        table = tables.pop()
+        top = table.get_type() == "module"
+        names |= {s.get_name() for s in table.get_symbols() if s.is_global() or (top and s.is_referenced())}
+        tables += table.get_children()
+    return names
+
+
+def _undocumented(node: Any) -> Any:
+    for inner in ast.walk(node):
+        body = getattr(inner, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+            inner.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    return node
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

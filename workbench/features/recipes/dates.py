@@ -1,0 +1,212 @@
+"""What a date or time says of itself, and how far it is from given days."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable
+from typing import Unpack
+
+import polars as pl
+
+from workbench.features.recipes.arguments import TIMES, Call, Columns, Naming
+
+__all__ = ["cyclic_dates", "date_parts", "holiday_distances"]
+
+PARTS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+    "year": lambda at: at.dt.year(),
+    "quarter": lambda at: at.dt.quarter(),
+    "month": lambda at: at.dt.month(),
+    "week": lambda at: at.dt.week(),
+    "day": lambda at: at.dt.day(),
+    "day_of_year": lambda at: at.dt.ordinal_day(),
+    "weekday": lambda at: at.dt.weekday(),
+    "is_weekend": lambda at: at.dt.weekday() >= 6,
+    "is_month_start": lambda at: at.dt.day() == 1,
+    "is_month_end": lambda at: at.dt.date().dt.month_end() == at.dt.date(),
+    "days": lambda at: at.dt.date().cast(pl.Int32),
+    "hour": lambda at: at.dt.hour(),
+    "minute": lambda at: at.dt.minute(),
+    "second": lambda at: at.dt.second(),
+    "minute_of_day": lambda at: at.dt.hour().cast(pl.Int16) * 60 + at.dt.minute(),
+}
+OF_TIME = ("hour", "minute", "second", "minute_of_day")
+
+CYCLES: dict[str, tuple[Callable[[pl.Expr], pl.Expr], int]] = {
+    "minute_of_day": (PARTS["minute_of_day"], 1440),
+    "hour": (PARTS["hour"], 24),
+    "weekday": (lambda at: at.dt.weekday() - 1, 7),
+    "day": (lambda at: at.dt.day() - 1, 31),
+    "month": (lambda at: at.dt.month() - 1, 12),
+    "day_of_year": (lambda at: at.dt.ordinal_day() - 1, 366),
+}
+
+DISTANCES = ("nearest", "since", "until")
+
+
+def date_parts(rows: pl.LazyFrame, columns: Columns, *, parts: Columns = (), **naming: Unpack[Naming]) -> list[pl.Expr]:
+    """Return the parts of dates and times, as expressions over the rows: ``departs_hour``, ``departs_weekday``.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+    columns : str or list of str
+        Dates or times; of a time with a zone, the parts are those that a clock there shows.
+    parts : str or list of str
+        Of "year", "quarter", "month", "week" (ISO), "day", "day_of_year", "weekday" (1 for Monday), "is_weekend",
+        "is_month_start", "is_month_end", "days" (since 1970), and, of times, "hour", "minute", "second",
+        "minute_of_day". By default year, month, day, weekday, and of times the hour.
+    **naming
+        `prefix`, `suffix`.
+
+    Returns
+    -------
+    list of Expr
+        Small whole numbers and Booleans; null for null.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> import polars as pl
+    >>> from workbench.features import ROW, date_parts
+    >>> rows = pl.LazyFrame({ROW: [0], "at": [dt.datetime(2024, 2, 29, 18, 5)]})
+    >>> rows.select(date_parts(rows, "at", parts=["weekday", "is_month_end", "minute_of_day"])).collect().rows()
+    [(4, True, 1085)]
+    """
+    call = Call.of("date_parts", rows, naming)
+    made = []
+    for column in call.columns(columns):
+        has_time = _check_date(call, column)
+        known = [p for p in PARTS if has_time or p not in OF_TIME]
+        usual = ["year", "month", "day", "weekday", *(["hour"] if has_time else [])]
+        for part in call.chosen(parts or usual, known, name="parts"):
+            made.append(PARTS[part](pl.col(column)).alias(call.name(column, part)))
+    return made
+
+
+def _check_date(call: Call, column: str) -> bool:
+    """Refuse what is no date; say whether it has a time of the day."""
+    dtype = call.schema[column]
+    if not isinstance(dtype, TIMES):
+        raise call.error(
+            f"{column!r} is a {dtype}, expected a Date or Datetime",
+            "convert it first: .str.to_date(), .str.to_datetime(), pl.from_epoch(…)",
+        )
+    return isinstance(dtype, pl.Datetime)
+
+
+def cyclic_dates(
+    rows: pl.LazyFrame, columns: Columns, *, parts: Columns = (), **naming: Unpack[Naming]
+) -> list[pl.Expr]:
+    """Return parts of dates as sine and cosine, so that 23 h is next to 0 h: ``departs_hour_sin``, ``…_cos``.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+    columns : str or list of str
+        Dates or times.
+    parts : str or list of str
+        Of "weekday", "day" (a circle of 31), "month", "day_of_year" (366), and, of times, "hour", "minute_of_day". By
+        default weekday, month, day of the year, and of times the hour. Each starts at angle 0.
+    **naming
+        `prefix`, `suffix`.
+
+    Returns
+    -------
+    list of Expr
+        Float32; null for null.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> import polars as pl
+    >>> from workbench.features import ROW, cyclic_dates
+    >>> rows = pl.LazyFrame({ROW: [0], "at": [dt.datetime(2024, 1, 1, 6)]})
+    >>> rows.select(cyclic_dates(rows, "at", parts="hour")).collect().select(pl.all().round(6)).to_dicts()
+    [{'at_hour_sin': 1.0, 'at_hour_cos': 0.0}]
+    """
+    call = Call.of("cyclic_dates", rows, naming)
+    made = []
+    for column in call.columns(columns):
+        has_time = _check_date(call, column)
+        known = [p for p in CYCLES if has_time or p not in OF_TIME]
+        usual = ["weekday", "month", "day_of_year", *(["hour"] if has_time else [])]
+        for part in call.chosen(parts or usual, known, name="parts"):
+            value, period = CYCLES[part]
+            angle = value(pl.col(column)).cast(pl.Float64) * (2 * math.pi / period)
+            made.append(angle.sin().cast(pl.Float32).alias(call.name(column, part, "sin")))
+            made.append(angle.cos().cast(pl.Float32).alias(call.name(column, part, "cos")))
+    return made
+
+
+def holiday_distances(
+    rows: pl.LazyFrame,
+    column: str,
+    *,
+    dates: Iterable[dt.date],
+    kinds: Columns = ("nearest", "since", "until"),
+    **naming: Unpack[Naming],
+) -> list[pl.Expr]:
+    """Return how many days a date is from given ones: ``departs_nearest_holiday``, ``departs_since_holiday``.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+    column : str
+        A date or a time, of which the day counts.
+    dates : dates
+        In any order. The `holidays` package has those of countries:
+        ``dates=holidays.country_holidays("US", years=range(2013, 2015))``.
+    kinds : str or list of str
+        "nearest" (before or after), "since" (the last one; 0 on the day itself), "until" (the next one; 0 on the day).
+    **naming
+        `prefix`, `suffix`.
+
+    Returns
+    -------
+    list of Expr
+        Int32; null for null, and where no date lies on that side.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> import polars as pl
+    >>> from workbench.features import ROW, holiday_distances
+    >>> rows = pl.LazyFrame({ROW: [0, 1], "day": [dt.date(2024, 12, 23), dt.date(2024, 12, 30)]})
+    >>> feasts = [dt.date(2024, 12, 25), dt.date(2025, 1, 1)]
+    >>> rows.select(holiday_distances(rows, "day", dates=feasts)).collect().rows()
+    [(2, None, 2), (2, 5, 2)]
+    """
+    call = Call.of("holiday_distances", rows, naming)
+    if not isinstance(column, str):
+        raise call.error(f"column={column!r} must be one column's name", "call it once for each column")
+    _check_date(call, call.columns(column, name="column")[0])
+    listed = list(dates)
+    wrong = [d for d in listed if not isinstance(d, dt.date)]
+    if wrong or not listed:
+        got = repr(wrong[0]) if wrong else "none"
+        raise call.error(f"dates: expected dates, got {got}", "write dates=[dt.date(2024, 12, 25), …]")
+    days = [d.date() if isinstance(d, dt.datetime) else d for d in listed]
+    known = pl.Series(days, dtype=pl.Date).cast(pl.Int32).unique().sort()
+    day = pl.col(column).dt.date().cast(pl.Int32)
+    return [
+        day.map_batches(_distance(known, kind), return_dtype=pl.Int32, is_elementwise=True).alias(
+            call.name(column, kind, "holiday")
+        )
+        for kind in call.chosen(kinds, DISTANCES, name="kinds")
+    ]
+
+
+def _distance(known: pl.Series, kind: str) -> Callable[[pl.Series], pl.Series]:
+    def of(days: pl.Series) -> pl.Series:
+        place = days.fill_null(0)
+        before = known.search_sorted(place, side="right").cast(pl.Int64) - 1
+        after = known.search_sorted(place, side="left").cast(pl.Int64)
+        since = days - known.gather(before.clip(0)).set(before < 0, None)
+        until = known.gather(after.clip(0, len(known) - 1)).set(after >= len(known), None) - days
+        if kind == "nearest":
+            both = pl.select(pl.min_horizontal(since, until)).to_series()
+            return both.cast(pl.Int32)
+        return (since if kind == "since" else until).cast(pl.Int32)
+
+    return of

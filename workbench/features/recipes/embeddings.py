@@ -1,0 +1,194 @@
+"""Embeddings by truncated SVD: what users, items or texts have in common, as a few numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.competition import ROW
+from workbench.errors import FeatureError
+from workbench.features.recipes.arguments import Call, Columns, Naming, attached, plain
+from workbench.features.recipes.texts import WORD
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["svd_embeddings", "text_embeddings"]
+
+WEIGHTS = ("count", "binary", "log", "tfidf")
+
+
+def svd_embeddings(
+    rows: pl.LazyFrame,
+    by: Columns,
+    *,
+    items: str,
+    n: int = 8,
+    weight: str = "tfidf",
+    max_items: int = 100_000,
+    seed: int = 0,
+    **naming: Unpack[Naming],
+) -> pl.LazyFrame:
+    """Return the truncated SVD of a group's items, as of a user's articles: ``item_svd0_by_user`` and on.
+
+    Groups with like items come to lie near each other. It needs scikit-learn (``pip install 'workbench[features]'``)
+    and is computed when it is called; the matrix is sparse, so that memory holds one number for each pair of group and
+    item that occurs, and n for each group. Not for ``@feature(partition_by=…)``: each part would have axes of its own.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+    by : str or list of str
+        The keys of the group. A null key is a group like any other.
+    items : str
+        Null and NaN are no items.
+    n : int
+        The number of columns. Where groups or items are fewer, the rest is 0.
+    weight : str
+        "count" (how often), "binary" (whether), "log" (1 + log count), or "tfidf" (count times
+        log((1 + groups) / (1 + groups with it)) + 1), each group scaled to length 1, as scikit-learn has it).
+    max_items : int
+        Only so many of the most frequent items count (of equally frequent ones the smaller).
+    seed : int
+        Of the randomised SVD (Halko, Martinsson and Tropp 2011). The sign of each column is such that the item with the
+        greatest weight has a positive one.
+    **naming
+        `prefix`, `suffix`.
+
+    Returns
+    -------
+    LazyFrame
+        One line per row, Float32; null for a group without an item. The order of the rows does not matter.
+
+    Raises
+    ------
+    FeatureError
+        Where scikit-learn is missing, too.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from workbench.features import ROW, svd_embeddings
+    >>> rows = pl.LazyFrame({ROW: [0, 1, 2, 3], "user": ["a", "a", "b", "c"], "item": [1, 2, 2, 3]})
+    >>> made = svd_embeddings(rows, "user", items="item", n=2, weight="count").sort(ROW).collect()
+    >>> made.select(pl.exclude(ROW).cast(pl.Float64).round(2).abs()).rows()
+    [(1.38, 0.0), (1.38, 0.0), (0.85, 0.0), (0.0, 1.0)]
+    """
+    call = Call.of("svd_embeddings", rows, naming)
+    keys = call.columns(by, name="by")
+    item = call.columns(items, name="items")[0]
+    frame, group = call.keyed(keys, plain(item, call.schema[item]).alias("__item__"))
+    names = [call.name(item, f"svd{i}", by=keys) for i in range(call.at_least(n, 1, name="n"))]
+    pairs = _pairs(frame, group, call.at_least(max_items, 1, name="max_items"))
+    call.chosen(weight, WEIGHTS, name="weight")
+    return attached(frame, group, _embedded(call, pairs, group, names, weight, seed))
+
+
+def text_embeddings(
+    rows: pl.LazyFrame,
+    column: str,
+    *,
+    n: int = 8,
+    weight: str = "tfidf",
+    max_words: int = 50_000,
+    seed: int = 0,
+    **naming: Unpack[Naming],
+) -> pl.LazyFrame:
+    """Return the truncated SVD of a text's words, latent semantic analysis: ``title_svd0`` to ``title_svd7``.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+    column : str
+        Texts, whose words (runs of letters, digits and _) are taken in lower case. Equal texts count once.
+    n, weight, max_words, seed
+        As for `svd_embeddings`, of which texts are the groups and words the items.
+    **naming
+        `prefix`, `suffix`.
+
+    Returns
+    -------
+    LazyFrame
+        One line per row, Float32; null for null and for a text without a word.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from workbench.features import ROW, text_embeddings
+    >>> rows = pl.LazyFrame({ROW: [0, 1, 2], "title": ["red shoe", "Red shoe!", "hat"]})
+    >>> made = text_embeddings(rows, "title", n=2).sort(ROW).collect()
+    >>> made.select(pl.exclude(ROW).round(2).abs()).rows()
+    [(1.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+    """
+    call = Call.of("text_embeddings", rows, naming)
+    if not isinstance(column, str):
+        raise call.error(f"column={column!r} must be one column's name", "call it once for each column")
+    text = pl.col(call.texts(column)[0]).cast(pl.String).str.to_lowercase().alias("__text__")
+    frame = rows.select(ROW, text)
+    words = (
+        frame.select("__text__", ROW)
+        .unique("__text__")
+        .select("__text__", __item__=pl.col("__text__").str.extract_all(WORD))
+    )
+    names = [call.name(column, f"svd{i}") for i in range(call.at_least(n, 1, name="n"))]
+    pairs = _pairs(words.explode("__item__"), ["__text__"], call.at_least(max_words, 1, name="max_words"))
+    call.chosen(weight, WEIGHTS, name="weight")
+    return attached(frame, ["__text__"], _embedded(call, pairs, ["__text__"], names, weight, seed))
+
+
+def _pairs(frame: pl.LazyFrame, group: list[str], max_items: int) -> pl.DataFrame:
+    """Return how often each group has each of the most frequent items."""
+    there = frame.drop_nulls("__item__")
+    sizes = there.group_by("__item__").agg(n=pl.len()).sort(["n", "__item__"], descending=[True, False])
+    kept = sizes.head(max_items).sort("__item__").select("__item__", __column__=pl.int_range(pl.len(), dtype=pl.Int32))
+    counted = there.group_by(*group, "__item__").agg(__count__=pl.len())
+    return counted.join(kept, on="__item__").drop("__item__").collect()
+
+
+def _embedded(
+    call: Call, pairs: pl.DataFrame, group: list[str], names: list[str], weight: str, seed: int
+) -> pl.LazyFrame:
+    """Return the table of the groups' vectors."""
+    # In the order of their keys, so that the result does not depend on the order of the rows.
+    groups = pairs.select(group).unique().sort(group)
+    numbered = groups.with_columns(__line__=pl.int_range(pl.len(), dtype=pl.Int32))
+    placed = pairs.join(numbered, on=group, nulls_equal=True).sort("__line__", "__column__")
+    vectors = np.zeros((groups.height, len(names)), np.float32)
+    if groups.height:
+        found = _svd(call, _matrix(placed, weight), len(names), seed)
+        vectors[:, : found.shape[1]] = found
+    columns = [pl.Series(name, vectors[:, i]) for i, name in enumerate(names)]
+    return groups.with_columns(columns).lazy()
+
+
+def _matrix(placed: pl.DataFrame, weight: str) -> csr_array:
+    from scipy.sparse import csr_array
+
+    lines, columns = placed["__line__"].to_numpy(), placed["__column__"].to_numpy()
+    values = placed["__count__"].to_numpy().astype(np.float64)
+    shape = (int(lines.max()) + 1, int(columns.max()) + 1)
+    if weight == "binary":
+        values = np.ones_like(values)
+    elif weight == "log":
+        values = 1 + np.log(values)
+    elif weight == "tfidf":
+        values = values * (np.log((1 + shape[0]) / (1 + np.bincount(columns))) + 1)[columns]
+        values /= np.sqrt(np.bincount(lines, weights=values**2))[lines]
+    return csr_array((values, (lines, columns)), shape=shape)
+
+
+def _svd(call: Call, matrix: Any, n: int, seed: int) -> npt.NDArray[np.float32]:
+    try:
+        from sklearn.utils.extmath import randomized_svd
+    except ImportError as exc:
+        raise FeatureError(
+            f"{call.recipe} needs scikit-learn, which is not installed", hint="pip install 'workbench[features]'"
+        ) from exc
+    # As TruncatedSVD does it, which refuses a matrix of a single column.
+    left, sizes, right = randomized_svd(matrix, min(n, *matrix.shape), n_iter=7, random_state=seed)
+    strongest = right[np.arange(len(right)), np.abs(right).argmax(axis=1)]
+    found: npt.NDArray[np.float32] = (left * sizes * np.where(strongest < 0, -1, 1)).astype(np.float32)
+    return found

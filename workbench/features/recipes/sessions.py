@@ -1,0 +1,206 @@
+"""Sessions: runs of a user's events without a long pause, and where an event stands in its session."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Unpack
+
+import polars as pl
+
+from workbench.competition import ROW
+from workbench.features.recipes.arguments import GROUP, TIMES, Call, Columns, Naming, Ordered, duration_units, widened
+
+__all__ = ["distinct_so_far", "session_position", "sessions"]
+
+POSITIONS = ("position", "from_end", "length", "duration", "since_start", "is_first", "is_last")
+"""What `session_position` knows; "from_end", "length", "duration" and "is_last" look ahead."""
+
+SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+Gap = str | int | float | dt.timedelta
+
+
+def sessions(
+    rows: pl.LazyFrame, by: Columns | None, *, order_by: str, gap: Gap = "30m", **naming: Unpack[Naming]
+) -> pl.LazyFrame:
+    """Return the number of the session of each row within its group, from 0 up: ``session_by_user``.
+
+    A session ends where more than `gap` passes until the next row of the group.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+    by : str, list of str, or None
+        Whose sessions; a null key is a group like any other. None: all rows are one group.
+    order_by : str
+        The time: a time, a date or a number. Rows of equal time are ordered by their row key.
+    gap : str, timedelta or number
+        The longest pause within a session: a length of time ("30m", "1h30m"), or, where `order_by` is a number, a
+        number in its unit.
+    **naming
+        `prefix`, `suffix`.
+
+    Returns
+    -------
+    LazyFrame
+        One line per row, 32 bits; null for a row without a time (null or NaN). With `by`, the number is the key of the
+        session.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from workbench.features import ROW, sessions
+    >>> rows = pl.LazyFrame({ROW: [0, 1, 2, 3], "user": ["a", "a", "b", "a"], "ts": [0, 20, 25, 90]})
+    >>> sessions(rows, "user", order_by="ts", gap=30).sort(ROW).collect().rows()
+    [(0, 0), (1, 0), (2, 0), (3, 1)]
+    """
+    call = Call.of("sessions", rows, naming)
+    groups = [] if by is None else call.columns(by, name="by")
+    time = call.time(order_by)
+    paused = _paused(call, time, gap)
+    ordered = call.ordered(by, time, widened(time, call.schema[time]).alias("__time__"))
+    return ordered.result([ordered.running(paused).cast(pl.UInt32).alias(call.name("session", by=groups))])
+
+
+def _paused(call: Call, order_by: str, gap: Gap) -> pl.Expr:
+    """Return whether a row comes after too long a pause in its group."""
+    here = pl.col("__time__")
+    return ((here - Ordered.shifted(here, 1)) > _gap(call, gap, order_by)).fill_null(value=False)
+
+
+def _gap(call: Call, gap: Gap, order_by: str) -> pl.Expr:
+    dtype = call.schema[order_by]
+    if isinstance(dtype, TIMES):
+        seconds = gap.total_seconds() if isinstance(gap, dt.timedelta) else _seconds(gap)
+        if seconds is None or seconds <= 0:
+            raise call.error(f"gap={gap!r} is no length of time", f'{order_by!r} is a {dtype}: write gap="30m"')
+        return pl.lit(dt.timedelta(seconds=seconds))
+    if isinstance(gap, bool) or not isinstance(gap, int | float) or gap <= 0:
+        raise call.error(
+            f"gap={gap!r}, but {order_by!r} is a {dtype}", f"give a number in the unit of {order_by!r}: gap=1800"
+        )
+    return pl.lit(gap)
+
+
+def _seconds(gap: object) -> float | None:
+    units = duration_units(gap) if isinstance(gap, str) else []
+    if not units or any(unit not in SECONDS for _, unit in units):
+        return None
+    return sum(number * SECONDS[unit] for number, unit in units)
+
+
+def session_position(
+    rows: pl.LazyFrame,
+    by: Columns,
+    *,
+    order_by: str,
+    kinds: Columns = ("position", "since_start", "is_first"),
+    gap: Gap | None = None,
+    **naming: Unpack[Naming],
+) -> pl.LazyFrame:
+    """Return where a row stands in its session: ``position_by_session``, ``since_start_by_session``.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+    by : str or list of str
+        The key of the session; or, with a `gap`, of the user, whose rows are first cut into sessions (names then end in
+        ``_by_user_session``). A null key is a session like any other.
+    order_by : str
+        The time: a time or a date, then lengths of time are in seconds; or a number, then in its unit. Rows of equal
+        time are ordered by their row key.
+    kinds : str or list of str
+        "position" (from 0), "since_start", "is_first"; and, which look ahead: "from_end" (0 for the last row),
+        "length" (in rows), "duration" (first to last row), "is_last".
+    gap : str, timedelta or number, optional
+        As for `sessions`.
+    **naming
+        `prefix`, `suffix`.
+
+    Returns
+    -------
+    LazyFrame
+        One line per row, whole numbers in 32 bits; null for a row without a time, which is in no session. Under
+        ``@feature(partition_by=…)`` with a key of `by`, memory holds a part.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from workbench.features import ROW, session_position
+    >>> rows = pl.LazyFrame({ROW: [0, 1, 2], "session": [5, 5, 6], "ts": [10, 40, 50]})
+    >>> session_position(rows, "session", order_by="ts", kinds=["position", "length", "since_start"]).sort(
+    ...     ROW
+    ... ).collect().rows()
+    [(0, 0, 2, 0), (1, 1, 2, 30), (2, 0, 1, 0)]
+    """
+    call = Call.of("session_position", rows, naming)
+    groups, time = call.columns(by, name="by"), call.time(order_by)
+    wanted = call.chosen(kinds, POSITIONS, name="kinds")
+    ordered = call.ordered(by, time, widened(time, call.schema[time]).alias("__time__"))
+    if gap is not None:
+        begins = _paused(call, time, gap) | (pl.col(GROUP) != pl.col(GROUP).shift(1, fill_value=0))
+        cut = ordered.frame.with_columns(begins.cast(pl.UInt32).cum_sum().alias(GROUP))
+        ordered, groups = replace(ordered, frame=cut), [*groups, "session"]
+    made = [_position(ordered, kind, call.schema[time]).alias(call.name(kind, by=groups)) for kind in wanted]
+    return ordered.result(made)
+
+
+def _position(ordered: Ordered, kind: str, dtype: pl.DataType) -> pl.Expr:
+    number = (ordered.running(pl.col(ROW).is_not_null()) - 1).cast(pl.UInt32)
+    length = ordered.last(number) + 1
+    here = pl.col("__time__")
+    made = {
+        "position": number,
+        "is_first": number == 0,
+        "from_end": length - 1 - number,
+        "is_last": number == length - 1,
+        "length": length,
+    }
+    if kind in made:
+        return made[kind]
+    passed = (ordered.last(here) if kind == "duration" else here) - ordered.first(here)
+    return passed.dt.total_microseconds() / 1e6 if isinstance(dtype, TIMES) else passed
+
+
+def distinct_so_far(
+    rows: pl.LazyFrame, by: Columns | None, *, columns: Columns, order_by: Columns, **naming: Unpack[Naming]
+) -> pl.LazyFrame:
+    """Return how many different values the group has had up to and with this row: ``item_distinct_by_session``.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+    by : str, list of str, or None
+        The keys of the group; a null key is a group like any other. None: all rows are one group.
+    columns : str or list of str
+    order_by : str or list of str
+        The time. Rows of equal time are ordered by their row key.
+    **naming
+        `prefix`, `suffix`.
+
+    Returns
+    -------
+    LazyFrame
+        One line per row, 32 bits. Null and NaN are no values; null for a row without a time.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from workbench.features import ROW, distinct_so_far
+    >>> rows = pl.LazyFrame({ROW: [0, 1, 2], "session": [5, 5, 5], "ts": [1, 2, 3], "item": ["x", "x", "y"]})
+    >>> distinct_so_far(rows, "session", columns="item", order_by="ts").sort(ROW).collect().rows()
+    [(0, 1), (1, 1), (2, 2)]
+    """
+    call = Call.of("distinct_so_far", rows, naming)
+    named, groups = call.columns(columns), [] if by is None else call.columns(by, name="by")
+    values = [
+        (pl.col(c).fill_nan(None) if call.schema[c].is_float() else pl.col(c)).alias(f"__value_{c}__") for c in named
+    ]
+    ordered = call.ordered(by, order_by, *values)
+    made = []
+    for column in named:
+        value = pl.col(f"__value_{column}__")
+        new = pl.struct(GROUP, value).is_first_distinct() & value.is_not_null()
+        made.append(ordered.running(new).cast(pl.UInt32).alias(call.name(column, "distinct", by=groups)))
+    return ordered.result(made)
