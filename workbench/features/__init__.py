@@ -4,7 +4,7 @@ from workbench.competition import ROW
 from workbench.features.build import Blocks, load_features
 from workbench.features.definition import Feature, FoldFeature, code_key, feature
 from workbench.features.encodings import Split, TargetMean, target_mean
-from workbench.features.matrix import FeatureMatrix, FoldColumns, build_matrix
+from workbench.features.matrix import FeatureMatrix, FoldColumns, build_matrix, columns_of
 from workbench.features.overview import (
     CachedBlock,
     FeatureSummary,
@@ -30,6 +30,7 @@ __all__ = [
     "build_matrix",
     "cached_blocks",
     "code_key",
+    "columns_of",
     "feature",
     "load_features",
     "summarise_features",

@@ -15,7 +15,7 @@ from workbench.features.build import Blocks
 from workbench.features.definition import FoldFeature
 from workbench.features.encodings import Split
 
-__all__ = ["FeatureMatrix", "FoldColumns", "build_matrix", "group_codes"]
+__all__ = ["FeatureMatrix", "FoldColumns", "build_matrix", "columns_of", "group_codes"]
 
 MAX_EXACT_FLOAT32 = 2**24
 
@@ -145,6 +145,27 @@ def build_matrix(
     matrix = pl.DataFrame(series)
     categories |= _integer_categories(matrix, categorical)
     return FeatureMatrix(matrix, blocks.competition.n_train, categories, tuple(fold_columns), tuple(left_out))
+
+
+def columns_of(blocks: Blocks, name: str) -> list[str]:
+    """Return the columns that an entry of an experiment's ``features`` gives, before `drop`; a fold feature gives none.
+
+    Parameters
+    ----------
+    name : str
+        An entry that `build_matrix` took: "rows", "rows.x", "weather", "weather.wind".
+    """
+    feature, _, column = name.partition(".")
+    if isinstance(blocks.features.get(name), FoldFeature):
+        return []
+    if column:
+        return [column]
+    if feature != "rows":
+        return list(blocks.block(feature).note["columns"])
+    competition = blocks.competition
+    schema = competition.rows().collect_schema()
+    wanted = [c for c in competition.shared_columns if c not in competition.key_columns]
+    return [c for c in wanted if not _unusable(schema[c])]
 
 
 def _feature_block(blocks: Blocks, name: str) -> pl.DataFrame:
