@@ -42,7 +42,7 @@ class FeatureList:
     scores : dict
         The metric, before and after.
     kept, dropped : dict
-        Column -> its importance and what else the method says of it.
+        Column -> its importance and what else the method says of it; ``of`` is the feature that gives it.
     best : dict
         Where the best-scoring list is a larger one: its features and score.
     """
@@ -57,8 +57,13 @@ class FeatureList:
 
     @property
     def gone(self) -> set[str]:
-        """The columns that the list dropped or found dropped; to drop them again or to call them codes is no error."""
-        return {*self.dropped, *self.made.get("drop", [])}
+        """The columns that the list dropped, or found dropped: to drop them again or to call them codes is no error.
+
+        Not those that an edited list has again, by themselves or with their whole feature.
+        """
+        dropped = {c: of.get("of", "") if isinstance(of, dict) else "" for c, of in self.dropped.items()}
+        gone = {c for c, of in dropped.items() if not {of, f"{of}.{c}"} & set(self.features)}
+        return gone | set(self.made.get("drop", []) if self.as_made else [])
 
     @property
     def as_made(self) -> bool:

@@ -241,8 +241,13 @@ def next_groups(steps: Sequence[Step], share: float, *, better: bool) -> tuple[s
     # After a list that was worse, fewer than it dropped; else also whatever has no gain at all.
     n = max(1, min(n, dropped // 2)) if dropped else max(n, sum(from_.gains[g] <= 0 for g in from_.groups))
     n = min(n, len(from_.groups) - 1)
-    least = sorted(from_.groups, key=lambda g: from_.gains[g])[:n]
-    return tuple(g for g in from_.groups if g not in least)
+    least, known = sorted(from_.groups, key=lambda g: from_.gains[g]), {s.groups for s in steps}
+    while n:
+        names = tuple(g for g in from_.groups if g not in least[:n])
+        if names not in known:
+            return names
+        n //= 2  # it was tried from another list, and was worse
+    return None
 
 
 def _best(steps: Sequence[Step], better: bool) -> Step:

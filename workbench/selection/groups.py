@@ -13,7 +13,7 @@ from workbench.experiment import ReadyExperiment
 from workbench.features import FeatureMatrix, FoldFeature, columns_of
 from workbench.training import Problem
 
-__all__ = ["BY", "Group", "groups_of", "list_of", "only"]
+__all__ = ["BY", "Group", "groups_of", "list_of", "only", "origins"]
 
 BY = ("column", "feature", "correlated")
 CORRELATED = 0.95
@@ -67,6 +67,12 @@ def _owned(experiment: ReadyExperiment) -> list[tuple[str, list[str]]]:
     """Return each entry of the experiment's features with the columns of the matrix that it gave."""
     have = set(experiment.problem.matrix.frame.columns)
     return [(e, [c for c in columns_of(experiment.blocks, e) if c in have]) for e in experiment.spec.features]
+
+
+def origins(experiment: ReadyExperiment) -> dict[str, str]:
+    """Return, for each column, the feature that gives it: "rows" for the tables' own."""
+    found = {c: entry.partition(".")[0] for entry, columns in _owned(experiment) for c in columns}
+    return found | {c: g.name for g in _fold_groups(experiment.problem) for c in g.columns}
 
 
 def _correlated(matrix: FeatureMatrix) -> list[Group]:

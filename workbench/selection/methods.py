@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -116,7 +115,7 @@ def _p_above_zero(losses: Floats) -> float:
 
     values = losses.mean(axis=1) if len(losses) > 1 else losses[0]
     n, mean = len(values), float(values.mean())
-    error = difference(values, np.zeros(n))[1]
+    error = difference(values.tolist(), [0.0] * n)[1]
     if error == 0:
         return 0.0 if mean > 0 else 1.0
     return float(1.0 - stdtr(n - 1, mean / error))

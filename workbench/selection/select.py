@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from workbench.experiment import FeatureList, ReadyExperiment, check_list_name, 
 from workbench.features import Split
 from workbench.folds import make_folds
 from workbench.selection.elimination import Clock, Eliminated, TimeIsUpError, eliminate
-from workbench.selection.groups import Group, groups_of, list_of, only
+from workbench.selection.groups import Group, groups_of, list_of, only, origins
 from workbench.selection.judged import Judged, Progress, Scored, models_of, scored
 from workbench.selection.methods import by_chance, judge_by_gain, judge_by_permutation, judge_by_shuffled_target
 from workbench.selection.options import Options
@@ -345,14 +345,14 @@ def _listed(
     scores |= {"before": found.before.as_dict(), "after": found.after.as_dict()}
     if second is not None:
         scores |= {"second_before": second[0].as_dict(), "second_after": second[1].as_dict()}
-    ordered = sorted(found.judged, key=lambda j: -j.importance)
+    ordered, of = sorted(found.judged, key=lambda j: -j.importance), origins(experiment)
     return FeatureList(
         features,
         title=f"{experiment.spec.number:03d} by {options.method}: {kept} of {len(found.judged)}",
         made=_made(experiment, options, key),
         scores=scores,
-        kept=_table(j for j in ordered if j.keep),
-        dropped=_table(j for j in ordered if not j.keep),
+        kept=_table((j for j in ordered if j.keep), of),
+        dropped=_table((j for j in ordered if not j.keep), of),
         best=_best(experiment, found, ordered),
     )
 
@@ -372,14 +372,14 @@ def _made(experiment: ReadyExperiment, options: Options, key: str) -> dict[str, 
     }
 
 
-def _table(judged: Any) -> dict[str, Any]:
+def _table(judged: Iterable[Judged], of: dict[str, str]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for j in judged:
         said = {"importance": j.importance, "spread": j.spread, **j.more}
         short: dict[str, Any] = {name: float(f"{value:.6g}") for name, value in said.items()}
         if len(j.group.columns) > 1:
             short["with"] = j.group.name
-        table |= dict.fromkeys(j.group.columns, short)
+        table |= {c: short | {"of": of[c]} for c in j.group.columns}
     return table
 
 

@@ -232,11 +232,12 @@ class _Trainer:
         rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
         matrix, extra = self.problem.matrix, self.fold_frame(fold)
         valid = self.problem.folds.valid_rows(fold)
+        own = matrix.train[valid] if matrix.frame.width else matrix.train
         return FoldResult(
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=self._predict(booster, rounds, _beside(matrix.train[valid], extra[valid] if extra.width else extra)),
+            oof=self._predict(booster, rounds, _beside(own, extra[valid] if extra.width else extra)),
             test=self._predict(booster, rounds, _beside(matrix.test, extra.slice(matrix.n_train))),
             model=_renamed(booster.model_to_string(num_iteration=rounds), self.names),
             rounds=rounds,
