@@ -416,7 +416,11 @@ class TestBadInput:
             ('features = ["rows"]\n', ConfigError, "no table says what kind"),
             ("[model]\n", ConfigError, "features is missing or empty"),
             ('features = ["rows", "rows"]\n[model]\n', ConfigError, "lists 'rows' more than once"),
-            ('features = "rows"\n[model]\n', ConfigError, "features: Input should be a valid list, got 'rows'"),
+            (
+                'features = "rows"\n[model]\n',
+                NotFoundError,
+                "features = 'rows' names a feature list, and .*rows.toml is missing",
+            ),
             ('features = ["rows"]\nseeds = []\n[model]\n', ConfigError, "seeds"),
             (
                 'features = ["ratoi"]\n[model]\n',

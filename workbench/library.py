@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workbench.ledger import SubmissionRecord
     from workbench.rehearsal import RehearsalSpec
     from workbench.review import Row
+    from workbench.selection import Selection
     from workbench.submission import Prepared
 
 __all__ = [
@@ -308,6 +309,40 @@ class OpenCompetition:
 
         return run(self.workspace, self.definition, number, **options)
 
+    def select(
+        self,
+        number: int,
+        method: str = "permutation",
+        *,
+        report: Report = lambda _: None,
+        progress: Callable[[int, int, str], None] = lambda _done, _total, _text: None,
+        **options: Any,
+    ) -> Selection:
+        """Find the columns of an experiment that are worth keeping, as ``wb select --exp`` does, and write their list.
+
+        Parameters
+        ----------
+        number : int
+        method : str
+            "gain", "permutation", "null" or "rfe".
+        **options
+            `name`, `force`, `sample`, `threads`: see `workbench.selection.Request`; the method's own: see
+            `workbench.selection.Options`.
+
+        Raises
+        ------
+        ConfigError, FeatureError
+            For an unknown method or option, another list of that name, or where no column is left.
+        """
+        from workbench.selection import Request, options_of, select
+
+        names = ("name", "force", "sample", "threads")
+        request = Request(**{n: options.pop(n) for n in names if n in options})
+        chosen = options_of(method, options)
+        return select(
+            self.workspace, self.definition, number, chosen, request=request, report=report, progress=progress
+        )
+
     def result(self, number: int) -> FinishedRun:
         """Return the newest finished run of an experiment, checked, without running anything.
 
@@ -368,8 +403,9 @@ class OpenCompetition:
             text = f'title = "{title}"\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
         else:
             spec = read_spec(self.definition, base)
-            listed = ", ".join(f'"{f}"' for f in spec.features)
-            text = f'title = "{title}"\nbase = {base}\nfeatures = [{listed}]\n\n[model]\n'
+            listed = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
+            features = f'"{spec.selection}"' if spec.selection else listed
+            text = f'title = "{title}"\nbase = {base}\nfeatures = {features}\n\n[model]\n'
         write_text(path, text)
         return path
 

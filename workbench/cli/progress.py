@@ -14,7 +14,7 @@ from workbench.cli.app import note
 if TYPE_CHECKING:
     from workbench.training import FoldResult
 
-__all__ = ["byte_bar", "fold_bar"]
+__all__ = ["byte_bar", "fold_bar", "step_bar"]
 
 PATIENCE_S = 2.0
 
@@ -87,3 +87,43 @@ def _fold_line(result: FoldResult, left: int) -> None:
 def _score(result: FoldResult) -> str:
     curve = result.curve.get("valid", [])
     return f"{curve[result.rounds - 1]:.5f}" if len(curve) >= result.rounds > 0 else "trained"
+
+
+@contextmanager
+def step_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int, str], None]]]:
+    """Give two callbacks: for a line of text, and for how much is done, of how much, and what."""
+    if not sys.stderr.isatty():
+        yield note, _SlowLines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(label, total=None)
+    timer = threading.Timer(PATIENCE_S, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield (
+            lambda text: bar.update(task, description=f"{label}: {text}"),
+            lambda done, total, text: bar.update(task, completed=done, total=total, description=f"{label}: {text}"),
+        )
+    finally:
+        timer.cancel()
+        bar.stop()
+
+
+class _SlowLines:
+    """Lines of progress for a log file: one every few seconds, and none for what is done at once."""
+
+    EVERY_S = 10.0
+
+    def __init__(self) -> None:
+        self.last = time.monotonic() - self.EVERY_S + PATIENCE_S
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        if now - self.last >= self.EVERY_S:
+            self.last = now
+            note(f"  {done} of {total}: {text}")

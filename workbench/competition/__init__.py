@@ -126,6 +126,14 @@ class Competition:
         paths = (self.folder / "experiments").glob("*.toml")
         return sorted(int(p.stem) for p in paths if p.stem.isdigit())
 
+    def selection_path(self, name: str) -> Path:
+        """Return the path of a feature list, which need not exist."""
+        return self.folder / "selections" / f"{name}.toml"
+
+    def selection_names(self) -> list[str]:
+        """Return the names of the feature lists that have a file."""
+        return sorted(p.stem for p in (self.folder / "selections").glob("*.toml"))
+
     # ------------------------------------------------------------------------------------------------------- data
 
     def table(self, name: str) -> pl.LazyFrame:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import atomic, content_key, file_sha256, is_locked, lock, sweep, write_json, write_text
@@ -50,7 +51,7 @@ from workbench.training import (
 )
 from workbench.workspace import Workspace
 
-__all__ = ["RunOutcome", "reconcile", "recover", "run"]
+__all__ = ["ReadyExperiment", "RunOutcome", "ready", "reconcile", "recover", "run"]
 
 Report = Callable[[str], None]
 FoldDone = Callable[[FoldResult, int], None]
@@ -138,6 +139,52 @@ def run(
         notes = _execute(plan, folder, record, ledger, report=report, done=done)
         final, details = read_run(folder)
         return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *notes))
+
+
+@dataclass(frozen=True)
+class ReadyExperiment:
+    """What a run of an experiment would train, without running it.
+
+    Attributes
+    ----------
+    rows : int array, or None
+        The train rows of a quick try; None for all of them.
+    key : str
+        The run's key: the same code, data, parameters and seeds give the same.
+    finished : FinishedRun, or None
+        The newest finished run with this key.
+    """
+
+    competition: Competition
+    spec: ExperimentSpec
+    blocks: Blocks
+    model: ModelSpec
+    problem: Problem
+    rows: npt.NDArray[np.int64] | None
+    key: str
+    finished: FinishedRun | None
+
+
+def ready(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None = None,
+    threads: int | None = None,
+    report: Report = lambda _: None,
+) -> ReadyExperiment:
+    """Read and build all that a run of an experiment would train on: its matrix, target, folds, metric, parameters.
+
+    The parameters, and what is raised, are those of `run`. Nothing is written but feature blocks and folds.
+    """
+    blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
+    plan = _plan(competition, number, blocks, sample=sample, threads=threads)
+    found = _find(competition, number, plan.key)
+    finished = check_files(*found) if found and found[1].status == "finished" else None
+    rows = None if sample is None else _sampled_rows(plan)
+    problem = _problem(plan, _matrix(plan))
+    return ReadyExperiment(competition, plan.spec, blocks, plan.model, problem, rows, plan.key, finished)
 
 
 def _standing_notes(competition: Competition) -> tuple[str, ...]:
@@ -290,7 +337,7 @@ def _execute(
         write_run(folder, final, details)
         ledger.put_run(final)
         FoldParts(folder).discard()
-    notes = [f"left out, not a number or a text: {c}" for c in matrix.left_out]
+    notes = [*plan.spec.ignored, *(f"left out, not a number or a text: {c}" for c in matrix.left_out)]
     notes += [
         f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "
         "predicted as none of the categories"
@@ -343,6 +390,8 @@ def _keep_source(plan: _Plan, folder: Path) -> None:
     """Keep a copy of the code and the definitions that the run was made with."""
     c = plan.competition
     sources = [c.folder / "competition.toml", plan.spec.path, *c.folder.glob("*.py")]
+    if plan.spec.selection is not None:
+        sources.append(c.selection_path(plan.spec.selection))
     for path in sources:
         write_text(folder / "source" / path.name, path.read_text(encoding="utf-8"))
 

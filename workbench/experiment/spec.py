@@ -10,6 +10,7 @@ from pydantic import Field
 
 from workbench.competition import Competition, StrictModel, read_toml, validate
 from workbench.errors import ConfigError, NotFoundError
+from workbench.experiment.feature_list import FeatureList, read_list
 
 __all__ = ["ExperimentSpec", "parse_numbers", "read_spec"]
 
@@ -17,7 +18,7 @@ __all__ = ["ExperimentSpec", "parse_numbers", "read_spec"]
 class _File(StrictModel):
     title: str = ""
     base: int | None = Field(default=None, ge=0)
-    features: list[str] | None = None
+    features: list[str] | str | None = None
     drop: list[str] = Field(default_factory=list)
     categorical: list[str] = Field(default_factory=list)
     seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
@@ -33,6 +34,10 @@ class ExperimentSpec:
     ----------
     changes : tuple of str
         What differs from the base, one short text each: "+weather", "num_leaves 31 -> 63".
+    selection : str, or None
+        The feature list that `features` comes from, where the file names one.
+    ignored : tuple of str
+        What the file says of columns that the feature list dropped, one line each.
     """
 
     number: int
@@ -47,6 +52,8 @@ class ExperimentSpec:
     changes: tuple[str, ...]
     path: Path
     target_transform: str | None = None
+    selection: str | None = None
+    ignored: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the title does not."""
@@ -78,6 +85,10 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         before, resolved = resolved, _merged(resolved, data)
     path = competition.experiment_path(number)
     file = validate(_File, resolved, path)
+    listed = read_list(competition, file.features, where=str(path)) if isinstance(file.features, str) else None
+    ignored: tuple[str, ...] = ()
+    if listed is not None:
+        file, ignored = _with_list(file, listed, str(file.features))
     if file.model is None:
         raise ConfigError(f"{path}: no table says what kind of experiment it is", hint="add [model] (LightGBM)")
     if not file.features:
@@ -98,7 +109,26 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         changes=_changes(before, resolved) if chain[0].get("base") is not None else (),
         path=path,
         target_transform=file.target_transform,
+        selection=resolved["features"] if listed is not None else None,
+        ignored=ignored,
     )
+
+
+def _with_list(file: _File, listed: FeatureList, name: str) -> tuple[_File, tuple[str, ...]]:
+    """Put a list's features in, and take out of `drop` and `categorical` what the list dropped already.
+
+    A name that the list knows nothing of stays in: it may be misspelt, and the matrix says so.
+    """
+    changed: dict[str, Any] = {"features": list(listed.features)}
+    ignored = []
+    for key in ("drop", "categorical"):
+        values = getattr(file, key)
+        changed[key] = [v for v in values if v not in listed.gone]
+        if key == "categorical":
+            ignored += [
+                f"categorical: {v!r} is not in the list {name!r}, which dropped it" for v in values if v in listed.gone
+            ]
+    return file.model_copy(update=changed), tuple(ignored)
 
 
 def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
@@ -146,7 +176,12 @@ def _refuse_repeats(file: _File, path: Path) -> None:
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     changes: list[str] = []
-    for key in ("features", "drop", "categorical"):
+    lists = [d.get("features") or [] for d in (before, after)]
+    by_name = any(isinstance(v, str) for v in lists)
+    if by_name and lists[0] != lists[1]:
+        old_list, new_list = (v if isinstance(v, str) else f"{len(v)} listed" for v in lists)
+        changes.append(f"features {old_list} -> {new_list}")
+    for key in ("drop", "categorical") if by_name else ("features", "drop", "categorical"):
         old, new = before.get(key) or [], after.get(key) or []
         sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
         changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]

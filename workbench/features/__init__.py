@@ -6,7 +6,15 @@ from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, feature
 from workbench.features.encoded import EncodedColumn
 from workbench.features.encodings import Split, TargetMean, target_mean
-from workbench.features.matrix import CHUNK_ROWS, FeatureMatrix, FoldColumns, MatrixSource, Unseen, build_matrix
+from workbench.features.matrix import (
+    CHUNK_ROWS,
+    FeatureMatrix,
+    FoldColumns,
+    MatrixSource,
+    Unseen,
+    build_matrix,
+    columns_of,
+)
 from workbench.features.overview import (
     CachedBlock,
     FeatureSummary,
@@ -64,6 +72,7 @@ __all__ = [
     "build_matrix",
     "cached_blocks",
     "code_key",
+    "columns_of",
     "counts",
     "crosses",
     "cyclic_dates",

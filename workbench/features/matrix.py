@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +18,16 @@ from workbench.features.encoded import EncodedColumn, as_number, encode_columns,
 from workbench.features.encodings import Split
 from workbench.features.ordering import ROWS_PER_BUCKET
 
-__all__ = ["CHUNK_ROWS", "FeatureMatrix", "FoldColumns", "MatrixSource", "Unseen", "build_matrix", "group_codes"]
+__all__ = [
+    "CHUNK_ROWS",
+    "FeatureMatrix",
+    "FoldColumns",
+    "MatrixSource",
+    "Unseen",
+    "build_matrix",
+    "columns_of",
+    "group_codes",
+]
 
 CHUNK_ROWS = ROWS_PER_BUCKET
 """Rows read at a time: a row group of a block."""
@@ -227,6 +236,19 @@ class FeatureMatrix:
         taken = rows if self.taken is None else self.taken[rows]
         return replace(self, n_rows=len(rows), n_train=len(rows), fold_columns=columns, held=held, taken=taken)
 
+    def only_columns(self, columns: Collection[str]) -> FeatureMatrix:
+        """Return the matrix with only those of its columns, in its own order; what depends on the fold stays."""
+        sources = (replace(s, columns=tuple(c for c in s.columns if c.name in columns)) for s in self.sources)
+        categories = {c: levels for c, levels in self.categories.items() if c in columns}
+        held = None if self.held is None else self.held.select(c for c in self.columns if c in columns)
+        return replace(self, sources=tuple(s for s in sources if s.columns), categories=categories, held=held)
+
+    def without_test(self) -> FeatureMatrix:
+        """Return the matrix of the train rows alone, where nobody asks for predictions of the others."""
+        held = None if self.held is None else self.held.head(self.n_train)
+        columns = tuple(FoldColumns(c.feature, c.groups[: self.n_train]) for c in self.fold_columns)
+        return replace(self, n_rows=self.n_train, held=held, fold_columns=columns)
+
     def for_fold(self, fold: int, target: npt.NDArray[np.float64], labels: Sequence[str], split: Split) -> pl.DataFrame:
         """Return the fold-dependent columns of all rows for one fold; without columns where there are none.
 
@@ -292,6 +314,27 @@ def build_matrix(
     matrix = replace(matrix, categories=levels | _integer_categories(matrix, categorical))
     small = matrix.size_bytes <= blocks.limit_bytes // HELD_SHARE
     return replace(matrix, held=matrix.frame) if small and matrix.width else matrix
+
+
+def columns_of(blocks: Blocks, name: str) -> list[str]:
+    """Return the columns that an entry of an experiment's ``features`` gives, before `drop`; a fold feature gives none.
+
+    Parameters
+    ----------
+    name : str
+        An entry that `build_matrix` took: "rows", "rows.x", "weather", "weather.wind".
+    """
+    feature, _, column = name.partition(".")
+    if isinstance(blocks.features.get(name), FoldFeature):
+        return []
+    if column:
+        return [column]
+    if feature != "rows":
+        return list(blocks.block(feature).note["columns"])
+    competition = blocks.competition
+    schema = competition.rows().collect_schema()
+    wanted = [c for c in competition.shared_columns if c not in competition.key_columns]
+    return [c for c in wanted if not is_no_number(schema[c])]
 
 
 def _feature_source(blocks: Blocks, name: str, drop: Sequence[str]) -> MatrixSource:

@@ -24,7 +24,7 @@ from workbench.training.target import TargetColumn
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-__all__ = ["train"]
+__all__ = ["lightgbm_errors", "model_trainer", "train"]
 
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger("workbench.training")
@@ -37,6 +37,7 @@ def train(
     *,
     parts: Parts | None = None,
     done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    each_round: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Train one model per target, fold and seed.
 
@@ -49,6 +50,8 @@ def train(
         Finished folds are taken from there and kept there.
     done : callable, optional
         Called after each model that is trained, with it and the number of models still to come.
+    each_round : callable, optional
+        Called after each boosting round; what it raises ends the training.
 
     Raises
     ------
@@ -60,6 +63,7 @@ def train(
     total = len(problem.target.columns) * len(seeds) * problem.folds.n_folds
     for index in range(len(problem.target.columns)):
         trainer = _Trainer(problem, spec, index)
+        trainer.each_round = each_round
         for seed in seeds:
             for fold in range(problem.folds.n_folds):
                 result = parts.load(index, fold, seed) if parts else None
@@ -73,6 +77,11 @@ def train(
                 else:
                     results.append(result)
     return _assembled(problem, seeds, tuple(results))
+
+
+def model_trainer(problem: Problem, spec: ModelSpec, index: int) -> _Trainer:
+    """Return what trains the models of target number `index`; for the modules of this package."""
+    return _Trainer(problem, spec, index)
 
 
 def _check_classes(problem: Problem) -> None:
@@ -105,6 +114,7 @@ class _Trainer:
         self.spec = spec
         self.metric_name = lightgbm_metric(problem.metric, self.column.task, spec.transform)
         self.parameters = self._parameters()
+        self.each_round: Callable[[], None] = lambda: None
         self._shared: lgb.Dataset | None = None
         self._encoded: dict[int, pl.DataFrame] = {}
 
@@ -155,6 +165,25 @@ class _Trainer:
             add_columns(both, [extra[rows] for rows in sides], self.parameters)
         return both[0], both[1]
 
+    def train_set(self, fold: int, order: npt.NDArray[np.int64]) -> lgb.Dataset:
+        """Return the train dataset of a fold whose row i has the target of row ``order[i]``, without its label."""
+        matrix, rows = self.problem.matrix, self.problem.folds.train_rows(fold)
+        extra = pl.DataFrame()
+        if matrix.fold_columns:
+            extra = matrix.for_fold(fold, self.column.one_hot()[order], self.column.labels, self.problem.split)
+        if not matrix.width:
+            return bin_frame(extra[rows], self.parameters, label=self.label[order[rows]], **self._weights(rows))
+        made = self.shared().subset(rows.tolist()).construct()
+        if extra.width:
+            add_columns([made], [extra[rows]], self.parameters)
+        return made
+
+    def boosted(self, train_set: lgb.Dataset, seed: int, rounds: int) -> lgb.Booster:
+        """Train so many rounds, without validation."""
+        import lightgbm as lgb
+
+        return lgb.train(self.parameters | {"seed": seed}, train_set, num_boost_round=rounds)
+
     def _weights(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
         weight = self.problem.target.weight
         return {} if weight is None else {"weight": weight[rows]}
@@ -173,7 +202,7 @@ class _Trainer:
         started = time.perf_counter()
         train_set, valid_set = self.datasets(fold)
         curve: dict[str, Any] = {}
-        callbacks = [lgb.record_evaluation(curve)]
+        callbacks: list[Any] = [lgb.record_evaluation(curve), lambda _: self.each_round()]
         if self.spec.patience:
             callbacks.append(lgb.early_stopping(self.spec.patience, first_metric_only=True, verbose=False))
         booster = lgb.train(

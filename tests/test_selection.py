@@ -1,0 +1,581 @@
+"""Choosing columns: what is kept, what is dropped, and that a list gives exactly its columns."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.small import Small
+from workbench import library
+from workbench.cache import lock
+from workbench.cli import main
+from workbench.errors import BusyError, ConfigError, FeatureError, NotFoundError, WorkbenchError
+from workbench.experiment import FeatureList, ReadyExperiment, read_list, read_spec, ready, write_list
+from workbench.features import build_matrix
+from workbench.ledger import Ledger
+from workbench.rehearsal import RehearsalSpec, create
+from workbench.selection import Options, Step, groups_of, judge_by_permutation, list_of, only
+from workbench.selection.elimination import next_groups, smallest_good
+from workbench.selection.judged import models_of, scored
+from workbench.selection.methods import shuffled_order
+from workbench.training import FoldModels, Target, score, shuffled_gains, train
+from workbench.workspace import create_workspace
+
+CODE = """
+import polars as pl
+from workbench.features import ROW, feature, target_mean
+
+
+@feature
+def pair(rows):
+    return rows.select(ROW, sum=pl.col("a") + pl.col("b"), noise=pl.col("n0") * pl.col("n1"))
+
+
+te_town = target_mean("town", smoothing=5)
+te_noise = target_mean("noise_code", smoothing=5)
+"""
+MODEL = "[model]\nlearning_rate = 0.15\nnum_leaves = 7\nnum_iterations = 30\nnum_threads = 1\nmin_data_in_leaf = 10\nbagging_fraction = 0.8\nbagging_freq = 1\nfeature_fraction = 0.7\n"
+ALL = 'seeds = [1, 2]\nfeatures = ["rows", "pair", "te_town", "te_noise"]\ndrop = ["noise_code", "household"]\n'
+NOISE = {"small", "n0", "n1", "n2", "n3", "n4", "noise", "te_noise"}
+
+
+def host(root: Path, task: str = "binary", metric: str = "auc", n_rows: int = 700) -> Small:
+    """A competition of which it is known what matters: b, a + b and the town; a copy of b; the rest is noise."""
+    rng = np.random.default_rng(5)
+    a, b, town = rng.normal(size=n_rows), rng.normal(size=n_rows), rng.integers(0, 20, n_rows)
+    signal = a + 2.0 * b + 2.0 * rng.normal(size=20)[town] + rng.normal(scale=0.5, size=n_rows)
+    y: Any = {
+        "binary": (signal > 0).astype(np.int64),
+        "regression": signal,
+        "multiclass": np.array(["low", "mid", "high"])[np.digitize(signal, [-1.5, 1.5])],
+        "noise": rng.integers(0, 2, n_rows),
+    }[task]
+    frame = pl.DataFrame(
+        {
+            "id": np.arange(n_rows),
+            "a": a.round(6),
+            "b": b.round(6),
+            "b_copy": (2 * b).round(6),
+            "small": rng.integers(0, 4, n_rows),
+            "town": [f"town {t}" for t in town],
+            "noise_code": [f"code {c}" for c in rng.integers(0, 20, n_rows)],
+            "household": rng.integers(0, n_rows // 5, n_rows),
+            **{f"n{i}": rng.normal(size=n_rows).round(6) for i in range(5)},
+            "y": y,
+        }
+    )
+    workspace = create_workspace(root)
+    (root / "source").mkdir()
+    frame.write_csv(root / "source" / "all.csv")
+    create(
+        root,
+        "case",
+        RehearsalSpec(train=root / "source" / "all.csv", targets=("y",), metric=metric, holdout=0.1, after=None),
+    )
+    library.fetch("case", where=workspace)
+    made = Small(workspace, "case")
+    made.definition("folds = 5", "folds = 3")
+    (made.folder / "features.py").write_text(CODE)
+    made.experiment(1, ALL + MODEL)
+    return made
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """A binary competition that tests read and don't change, except for lists of their own name."""
+    made = host(tmp_path_factory.mktemp("case"))
+    made.open.run(1)
+    return made
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., Small]:
+    return lambda **options: host(tmp_path / "own", **options)
+
+
+def kept(selection: Any) -> set[str]:
+    return {j.group.name for j in selection.judged if j.keep}
+
+
+def experiment_of(made: Small, number: int = 1) -> Any:
+    return ready(made.workspace, made.open.definition, number)
+
+
+class TestMethods:
+    @pytest.mark.parametrize("method", ["permutation", "null"])
+    @pytest.mark.parametrize(
+        ("task", "metric"), [("binary", "auc"), ("regression", "rmse"), ("multiclass", "mlogloss")]
+    )
+    def test_signal_is_kept_and_noise_is_dropped(self, tmp_path: Path, method: str, task: str, metric: str) -> None:
+        made = host(tmp_path, task, metric)
+        found = made.open.select(1, method, second=False, **{"shuffles": 9} if method == "null" else {"repeats": 3})
+        assert kept(found) >= {"sum", "te_town"}
+        assert len(kept(found) & NOISE) <= 1  # a noise column passes now and then
+        assert "te_noise" not in found.features
+        sign = 1 if found.greater_is_better else -1
+        assert sign * (found.after.mean - found.before.mean) > -0.05 * abs(found.before.mean)
+        assert found.notes == ()
+
+    def test_a_copy_shares_its_importance_and_judged_as_one_it_has_all(self, case) -> None:
+        made = experiment_of(case)
+        together = next(g for g in groups_of(made, "correlated") if "b" in g.columns)
+        assert set(together.columns) >= {"b", "b_copy"}
+        assert all(len(set(g.columns) & NOISE) <= 1 for g in groups_of(made, "correlated"))
+        single = {g.name: g for g in groups_of(made)}
+        models = models_of(made)
+        judged, _ = judge_by_permutation(
+            made, models, [single["b"], single["b_copy"], together], Options("permutation"), silent
+        )
+        assert judged[2].importance > 1.5 * max(judged[0].importance, judged[1].importance)
+
+    @pytest.mark.parametrize("by", ["column", "feature"])
+    def test_permutation_is_its_plain_definition(self, case, by: str) -> None:
+        """Each model predicts a copy of its fold's rows in which some columns are shuffled."""
+        made = experiment_of(case)
+        options = Options("permutation", repeats=2, by=by, seed=3)
+        groups = groups_of(made, by)
+        assert ("pair" in {g.name for g in groups}) == (by == "feature")
+        judged, _ = judge_by_permutation(made, models_of(made), groups, options, silent)
+        problem, run = made.problem, made.finished
+        column = problem.target.columns[0]
+        losses = np.zeros((problem.folds.n_folds, 2, len(groups)))
+        for fold in range(problem.folds.n_folds):
+            rows = problem.folds.valid_rows(fold)
+            extra = problem.matrix.for_fold(fold, column.one_hot(), column.labels, problem.split)
+            frame = problem.matrix.train[rows].hstack(extra[rows])
+            boosters = [lgb.Booster(model_str=run.models[f"t0-f{fold}-s{seed}"]) for seed in (1, 2)]
+
+            def plain(frame: pl.DataFrame, rows: Any = rows, boosters: Any = boosters) -> float:
+                predicted = np.mean([b.predict(frame, num_threads=1) for b in boosters], axis=0)
+                return score(problem.target, rows, predicted[:, None], problem.metric)
+
+            whole = plain(frame)
+            assert whole == run.record.fold_scores[fold]
+            for repeat in range(2):
+                order = np.random.default_rng([3, fold, repeat]).permutation(len(rows))
+                for i, group in enumerate(groups):
+                    shuffled = frame.with_columns(frame.select(group.columns)[order])
+                    losses[fold, repeat, i] = whole - plain(shuffled)
+        assert [j.importance for j in judged] == losses.mean(axis=(0, 1)).tolist()
+        assert [j.spread for j in judged] == pytest.approx(losses.std(axis=(0, 1)).tolist())
+        assert np.count_nonzero(losses.mean(axis=(0, 1))) > len(groups) / 2
+
+    def test_pieces_give_what_the_whole_gives(self, case) -> None:
+        made = experiment_of(case)
+        texts = {(0, s): made.finished.models[f"t0-f1-s{s}"] for s in (1, 2)}
+        whole = FoldModels(made.problem, made.model, 1, texts)
+        pieces = FoldModels(made.problem, made.model, 1, texts, chunk_bytes=5000)
+        order = np.random.default_rng(0).permutation(len(whole.rows))
+        for columns in (["sum"], ["te_town", "b"], []):
+            assert np.array_equal(whole.predict(columns, order), pieces.predict(columns, order))
+        # What was shuffled is put back.
+        assert np.array_equal(whole.predict(), pieces.predict())
+        mask = made.finished.oof["fold"].to_numpy() == 1
+        assert whole.predict() == pytest.approx(made.finished.oof_array[mask], abs=1e-12)
+
+    def test_shuffled_gains_are_those_of_a_training_with_that_target(self, case) -> None:
+        made = experiment_of(case)
+        order_of = shuffled_order(made, 0)
+        problem, order = made.problem, order_of(4)
+        gains = shuffled_gains(problem, made.model, [(4, 0, 1), (4, 2, 1)], order_of, rounds=lambda _target, _fold: 30)
+        (column,) = problem.target.columns
+        shuffled = replace(problem, target=Target((replace(column, values=column.values[order]),)))
+        plain = train(shuffled, replace(made.model, patience=0), (1,))
+        for at, fold in enumerate((0, 2)):
+            expected = {name: gain for name, (gain, _) in plain.parts[fold].importance.items()}
+            assert gains[at] == pytest.approx(expected, rel=1e-6)
+        assert gains[0]["te_town"] > 0
+
+    def test_a_target_of_noise_is_said_to_be_one(self, tmp_path: Path) -> None:
+        made = host(tmp_path, "noise", n_rows=400)
+        for method, options in (("null", {"shuffles": 9}), ("permutation", {"repeats": 2})):
+            said = []
+            try:
+                said += made.open.select(1, method, second=False, **options).notes
+            except FeatureError as exc:
+                said.append(exc.message)
+            assert "look like noise" in said[0] or "do not trust this list" in said[0]
+
+    def test_gain_keeps_its_share(self, case) -> None:
+        found = case.open.select(1, "gain", share=0.8, second=False, name="gain-share")
+        gains = np.array([j.importance for j in found.judged])
+        cut = int((np.cumsum(gains) < 0.8 * gains.sum()).sum()) + 1
+        assert [j.keep for j in found.judged] == [i < cut for i in range(len(gains))]
+        importance = case.open.result(1).importance
+        assert found.judged[0].importance == pytest.approx(importance["gain"].max(), rel=1e-5)
+
+    def test_the_top_columns(self, case) -> None:
+        found = case.open.select(1, "gain", top=3, second=False, name="gain-top")
+        assert [j.keep for j in found.judged] == [True] * 3 + [False] * (len(found.judged) - 3)
+
+    def test_with_and_without_a_finished_run_it_is_the_same(self, case) -> None:
+        made = experiment_of(case)
+        read, trained = models_of(made), models_of(replace(made, finished=None))
+        assert read.importance == trained.importance
+        assert read.scored.folds == trained.scored.folds
+        assert read.rounds == trained.rounds
+
+
+class TestShuffles:
+    def test_targets_stay_in_their_fold(self, case) -> None:
+        made = experiment_of(case)
+        valid = made.problem.folds.valid
+        order = shuffled_order(made, 0)(1)
+        assert sorted(order) == list(range(len(valid)))
+        assert (valid[order] == valid).all()
+        assert (order != np.arange(len(valid))).mean() > 0.9
+        assert not np.array_equal(order, shuffled_order(made, 0)(2))
+
+    def test_groups_stay_together(self, tmp_path: Path) -> None:
+        made = host(tmp_path, n_rows=500)
+        made.definition('scheme = "stratified"', 'scheme = "group"\ngroup = "household"')
+        found = experiment_of(made)
+        household = made.open.tables["train"].collect()["household"].to_numpy()
+        order = shuffled_order(found, 0)(0)
+        valid = found.problem.folds.valid
+        assert sorted(order) == list(range(len(valid)))
+        assert (valid[order] == valid).all()
+        # Of two rows of one household, mostly both get the targets of one household.
+        by_household = np.argsort(household, kind="stable")
+        same = household[by_household][1:] == household[by_household][:-1]
+        together = household[order[by_household]][1:] == household[order[by_household]][:-1]
+        assert (together & same).sum() > 0.5 * same.sum()
+
+
+class TestElimination:
+    def test_the_search_keeps_the_signal(self, case) -> None:
+        found = case.open.select(1, "rfe", step=0.3, trials=6, name="rfe-signal")
+        assert {"sum", "te_town"} <= kept(found)
+        assert len(kept(found)) < len(found.judged) - 3
+        assert found.second is not None
+        steps = json.loads((case.folder / "selections" / "rfe-signal.steps.json").read_text())["steps"]
+        assert 2 <= len(steps) <= 7
+        problem = only(experiment_of(case).problem, [c for j in found.judged if j.keep for c in j.group.columns])
+        made = experiment_of(case)
+        assert scored(problem, made.model, made.spec.seeds)[1].folds == found.after.folds
+
+    def test_it_goes_on_where_it_was_killed(self, case) -> None:
+        whole = case.open.select(1, "rfe", trials=6, step=0.3, name="rfe-whole", second=False)
+        code = (
+            "from workbench import library\n"
+            f"c = library.competition('case', where=library.workspace({str(case.workspace.root)!r}))\n"
+            "c.select(1, 'rfe', trials=6, step=0.3, name='rfe-killed', second=False)\n"
+        )
+        runner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+        path = case.folder / "selections" / "rfe-killed.steps.json"
+        until = time.monotonic() + 60
+        while time.monotonic() < until and runner.poll() is None:
+            if path.exists() and len(json.loads(path.read_text())["steps"]) >= 3:
+                break
+            time.sleep(0.005)
+        runner.send_signal(signal.SIGKILL)
+        runner.communicate(timeout=60)
+        finished = json.loads(path.read_text())["steps"]
+        assert not (case.folder / "selections" / "rfe-killed.toml").exists()
+        found = case.open.select(1, "rfe", trials=6, step=0.3, name="rfe-killed", second=False)
+        assert f"went on from {len(finished)} finished steps" in found.notes[0]
+        assert json.loads(path.read_text())["steps"][: len(finished)] == finished
+        assert (found.features, found.after.folds) == (whole.features, whole.after.folds)
+        assert [j.importance for j in found.judged] == [j.importance for j in whole.judged]
+
+    def test_it_keeps_its_time(self, own) -> None:
+        made = own(n_rows=600)
+        made.experiment(1, ALL + MODEL.replace("= 30", "= 3000") + "early_stopping_round = 0\n")
+        started = time.monotonic()
+        with pytest.raises(ConfigError, match="before the first score of all columns"):
+            made.open.select(1, "rfe", minutes=0.5 / 60)
+        assert time.monotonic() - started < 10  # all of it would take much longer, also on a fast machine
+        made.experiment(1, ALL + MODEL)
+        made.open.run(1)
+        started = time.monotonic()
+        found = made.open.select(1, "rfe", minutes=2 / 60, step=0.05)
+        assert time.monotonic() - started < 2 * 1.05 + 0.2
+        assert found.features
+
+    @given(st.data())
+    @settings(max_examples=60, deadline=None)
+    def test_the_search_ends_and_is_never_empty(self, data) -> None:
+        names = tuple(f"g{i}" for i in range(data.draw(st.integers(2, 12))))
+        share = data.draw(st.floats(0.05, 0.95))
+        numbers = st.floats(0, 1)
+
+        def step(groups: tuple[str, ...]) -> Step:
+            gains = {g: data.draw(numbers) for g in groups}
+            return Step(groups, tuple(data.draw(st.tuples(numbers, numbers, numbers))), gains, gains)
+
+        steps = [step(names)]
+        better = data.draw(st.booleans())
+        while (groups := next_groups(steps, share, better=better)) is not None:
+            assert 1 <= len(groups) < len(names)
+            assert set(groups) < set(names)
+            steps.append(step(groups))
+            assert len(steps) < 60
+        chosen, best = smallest_good(steps, better=better)
+        assert 1 <= len(chosen.groups) <= len(best.groups)
+
+    def test_what_is_worse_is_left(self) -> None:
+        def step(groups: str, score: float) -> Step:
+            gains = {g: float(i + 1) for i, g in enumerate(groups)}
+            return Step(tuple(groups), (score, score + 0.1, score + 0.2), gains, gains)
+
+        steps = [step("abcdefgh", 0.7)]
+        tried = []
+        for mean in (0.71, 0.5, 0.72):
+            groups = next_groups(steps, 0.5, better=True)
+            assert groups is not None
+            tried.append("".join(groups))
+            steps.append(step(tried[-1], mean))
+        # A half of the eight; of these again a half, which is worse, so one less; then the list of two is known.
+        assert tried == ["efgh", "gh", "fgh"]
+        assert next_groups(steps, 0.5, better=True) is None
+        chosen, best = smallest_good(steps, better=True)
+        assert chosen == best == steps[3]
+
+
+class TestLists:
+    @given(st.data())
+    @settings(max_examples=25, deadline=None)
+    def test_a_list_gives_exactly_its_columns(self, case, data) -> None:
+        made = whole_of(case)
+        groups = groups_of(made)
+        chosen = data.draw(st.sets(st.sampled_from(groups), min_size=1))
+        columns = [c for g in groups if g in chosen for c in g.columns]
+        features = list_of(made, columns)
+        matrix = build_matrix(made.blocks, features)
+        assert [*matrix.frame.columns, *(c.feature.name for c in matrix.fold_columns)] == columns
+
+    def test_whole_features_are_named_whole(self, case) -> None:
+        made = whole_of(case)
+        assert list_of(made, ["sum", "noise"]) == ("pair",)
+        assert list_of(made, ["sum", "a"]) == ("rows.a", "pair.sum")
+        everything = [c for g in groups_of(made) for c in g.columns]
+        assert list_of(made, everything) == made.spec.features[:-1] or made.spec.drop
+        assert "rows" not in list_of(made, everything)  # the experiment drops some of its columns
+
+    def test_an_experiment_takes_a_list(self, own) -> None:
+        made = own(n_rows=400)
+        made.experiment(1, ALL.replace("drop", 'categorical = ["small"]\ndrop') + MODEL)
+        made.open.run(1)
+        found = made.open.select(1, "gain", top=5, second=False)
+        assert found.name == "001-gain"
+        assert "rows.small" not in found.features
+        made.experiment(2, 'base = 1\nfeatures = "001-gain"\n')
+        outcome = made.open.run_outcome(2)
+        columns = [c for j in found.judged if j.keep for c in j.group.columns]
+        assert sorted(outcome.run.importance["column"]) == sorted(columns)
+        assert outcome.run.record.fold_scores == pytest.approx(found.after.folds)
+        assert outcome.run.record.changes[0] == "features 4 listed -> 001-gain"
+        assert "categorical: 'small' is not in the list '001-gain', which dropped it" in outcome.notes
+        source = outcome.run.folder / "source" / "001-gain.toml"
+        assert source.read_bytes() == found.path.read_bytes()
+        assert made.open.run_outcome(2).how == "unchanged"
+        # The list's content is what counts: a title does not, a column does.
+        text = found.path.read_text()
+        found.path.write_text(text.replace("title = ", 'title = "mine" # '))
+        assert made.open.run_outcome(2).how == "unchanged"
+        found.path.write_text(
+            text.replace('    "te_town",\n', "").replace("features = [\n", 'features = [\n    "rows.n4",\n')
+        )
+        assert made.open.run_outcome(2).how == "new"
+        # Two that build on it.
+        assert 'features = "001-gain"' in made.open.new(source=2).read_text()
+        made.experiment(4, 'base = 2\ndrop = ["n4"]\n')
+        assert read_spec(made.open.definition, 4).selection == "001-gain"
+        assert "n4" not in made.open.run(4).importance["column"]
+        made.experiment(5, 'base = 2\nfeatures = ["pair"]\n')
+        assert read_spec(made.open.definition, 5).changes == ("features 001-gain -> 1 listed",)
+
+    def test_fold_features_alone_are_enough(self, case) -> None:
+        write_list(case.folder / "selections" / "towns.toml", FeatureList(("te_town",)))
+        case.experiment(22, 'features = "towns"\n' + MODEL)
+        assert case.open.run(22).importance["column"].to_list() == ["te_town"]
+        case.open.definition.experiment_path(22).unlink()
+
+    def test_what_the_list_does_not_know_is_still_an_error(self, case) -> None:
+        path = case.folder / "selections" / "byhand.toml"
+        write_list(path, FeatureList(("rows.a", "rows.b")))
+        case.experiment(20, 'features = "byhand"\ncategorical = ["smal"]\n' + MODEL)
+        with pytest.raises(NotFoundError, match="categorical: no column 'smal'"):
+            case.open.run(20)
+        case.experiment(21, 'features = "byhnd"\n' + MODEL)
+        with pytest.raises(NotFoundError, match=r"021.toml: features = 'byhnd' names a feature list") as caught:
+            case.open.run(21)
+        assert "did you mean 'byhand'?" in caught.value.hint
+        for text, message in (
+            ("features = []\n", "features"),
+            ('features = ["rows", "rows"]\n', "lists 'rows' more than once"),
+            ('features = ["rows"]\nfeature = 1\n', "unknown key 'feature'"),
+        ):
+            path.write_text(text)
+            case.experiment(20, 'features = "byhand"\n' + MODEL)
+            with pytest.raises(ConfigError, match=message):
+                read_spec(case.open.definition, 20)
+        for number in (20, 21):
+            case.open.definition.experiment_path(number).unlink()
+        path.unlink()
+
+    words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+    @given(words, st.lists(words, min_size=1, unique=True), st.dictionaries(words, st.floats(allow_nan=False)))
+    @settings(max_examples=60, deadline=None)
+    def test_a_list_is_read_as_it_was_written(
+        self, tmp_path_factory, title: str, features: list[str], table: Any
+    ) -> None:
+        path = tmp_path_factory.mktemp("lists") / "x.toml"
+        kept_table = {name: {"gain": value, "with": title} for name, value in table.items()}
+        write_list(path, FeatureList(tuple(features), title, {"experiment": 1, "top": True}, {}, kept_table, {}, {}))
+        read = tomllib.loads(path.read_text(encoding="utf-8"))
+        assert read["features"] == features
+        assert read["title"] == title
+        assert read.get("kept", {}) == kept_table
+
+    def test_another_list_is_not_replaced(self, case) -> None:
+        found = case.open.select(1, "gain", second=False, name="mine")
+        again = case.open.select(1, "gain", second=False, name="mine")  # the same again
+        assert again.features == found.features
+        with pytest.raises(ConfigError, match="is there already, and was made from something else"):
+            case.open.select(1, "gain", second=False, name="mine", top=2)
+        found.path.write_text(found.path.read_text().replace('    "te_town",\n', ""))
+        with pytest.raises(ConfigError, match="was written or edited by hand"):
+            case.open.select(1, "gain", second=False, name="mine")
+        assert case.open.select(1, "gain", second=False, name="mine", top=2, force=True).features
+        read = read_list(case.open.definition, "mine")
+        assert read.made["parameters"]["top"] == 2
+        assert read.made["run"] == case.open.result(1).record.run_id
+        assert len(read.kept) == 2
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("method", "options", "error", "message"),
+        [
+            ("permutaton", {}, ConfigError, "did you mean 'permutation'"),
+            ("gain", {"shuffles": 3}, ConfigError, "--shuffles goes with --method null, got --method gain"),
+            ("null", {"minutes": 3}, ConfigError, "--minutes goes with --method rfe"),
+            ("null", {"percentile": 101}, ConfigError, "--percentile 101: expected a number from 0 to 100"),
+            ("rfe", {"step": 1.0}, ConfigError, "--step 1.0: expected a share"),
+            ("gain", {"by": "colum"}, ConfigError, "did you mean 'column'"),
+            ("gain", {"shufles": 3}, ConfigError, "did you mean 'shuffles'"),
+            ("gain", {"name": "a/b"}, ConfigError, "can't name a feature list"),
+            ("gain", {"sample": 2.0}, ConfigError, "--sample 2.0"),
+            ("null", {"percentile": 100.0, "shuffles": 1, "seed": -1}, ConfigError, "--seed -1"),
+        ],
+    )
+    def test_what_is_wrong_is_explained(
+        self, case, method: str, options: dict[str, Any], error: type[WorkbenchError], message: str
+    ) -> None:
+        with pytest.raises(error) as caught:
+            case.open.select(1, method, **options)
+        assert message in str(caught.value)
+
+    def test_experiments_that_have_no_choice(self, case) -> None:
+        case.experiment(30, 'features = ["rows.a"]\n' + MODEL)
+        with pytest.raises(ConfigError, match=r"has 1 column to choose from \(a\)"):
+            case.open.select(30, "gain")
+        case.experiment(30, 'features = ["rows.a"]\n')
+        with pytest.raises(ConfigError, match="no table says what kind"):
+            case.open.select(30, "gain")
+        case.open.definition.experiment_path(30).unlink()
+        with pytest.raises(NotFoundError, match="has no experiment 99"):
+            case.open.select(99, "gain")
+
+    def test_two_at_once(self, case) -> None:
+        with (
+            lock(case.open.definition.runs_folder / ".select-busy.lock", "a list"),
+            pytest.raises(BusyError, match="the feature list 'busy' is in use"),
+        ):
+            case.open.select(1, "gain", name="busy")
+
+
+class TestScores:
+    def test_a_list_is_scored_on_second_folds(self, case) -> None:
+        found = case.open.select(1, "gain", top=4, name="second")
+        assert found.second is not None
+        other = case.open.select(1, "gain", top=4, name="second", second_seed=7)
+        assert found.second[1].folds != found.after.folds
+        assert other.second is not None
+        assert other.second[1].folds != found.second[1].folds
+        assert (other.before.folds, other.after.folds) == (found.before.folds, found.after.folds)
+        stored = read_list(case.open.definition, "second").scores
+        assert stored["second_after"]["folds"] == list(other.second[1].folds)
+
+    def test_a_time_scheme_has_no_other_folds(self, own) -> None:
+        made = own(n_rows=400)
+        made.definition('scheme = "stratified"', 'scheme = "time"\ncolumn = "household"')
+        made.experiment(1, 'features = ["rows.a", "pair", "te_town", "te_noise"]\n' + MODEL)
+        found = made.open.select(1, "null", shuffles=6)
+        assert found.second is None
+        assert "optimistic" in found.notes[-1]
+        assert 'scheme = "time" has no other folds' in found.notes[-1]
+
+    def test_a_quick_try(self, case) -> None:
+        found = case.open.select(1, "permutation", sample=0.5, repeats=1, name="sampled", by="feature")
+        assert read_list(case.open.definition, "sampled").made["rows"] == experiment_of(case).problem.target.n_rows // 2
+        assert found.run_id is None
+        assert found.second is not None
+
+    def test_no_run_comes_of_it(self, case) -> None:
+        case.open.select(1, "gain", sample=0.3, name="quiet", second=False)
+        with Ledger.open(case.workspace.ledger) as ledger:
+            assert all(r.sample is None for r in ledger.runs("case"))
+
+
+class TestCommand:
+    def wb(self, case: Small, monkeypatch: Any, capsys: Any, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(case.folder)
+        with pytest.raises(SystemExit) as ended:
+            main(["select", *arguments])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    def test_one_document(self, case, monkeypatch, capsys) -> None:
+        arguments = ("--exp", "1", "--method", "gain", "--top", "4", "--name", "json", "--json")
+        code, out, _ = self.wb(case, monkeypatch, capsys, *arguments)
+        document = json.loads(out)
+        assert code == 0
+        assert document["features"] == list(read_list(case.open.definition, "json").features)
+        assert [c["keep"] for c in document["columns"]][:5] == [True] * 4 + [False]
+        assert document["before"]["mean"] == case.open.result(1).score
+        assert document["second"]["after"]["folds"]
+        code, out, _ = self.wb(case, monkeypatch, capsys, "--exp", "1", "--method", "gian", "--json")
+        assert code == 1
+        assert json.loads(out)["error"]["hint"] == "did you mean 'gain'?"
+
+    def test_a_table(self, case, monkeypatch, capsys) -> None:
+        arguments = ("--exp", "1", "--repeats", "1", "--by", "feature", "--name", "shown", "--threads", "1")
+        code, out, err = self.wb(case, monkeypatch, capsys, *arguments)
+        assert code == 0, err
+        lines = out.splitlines()
+        assert lines[0].split() == ["column", "loss", "spread", "p"]
+        assert {"keep", "drop"} == {line.split()[-1] for line in lines[1 : lines.index("")]}
+        assert "on second folds" in out
+        assert 'features = "shown"' in out
+
+
+def silent(_done: int, _total: int, _text: str) -> None:
+    return
+
+
+_WHOLE: dict[Path, ReadyExperiment] = {}
+
+
+def whole_of(made: Small) -> ReadyExperiment:
+    """Read once for all examples of a property."""
+    if made.folder not in _WHOLE:
+        _WHOLE[made.folder] = experiment_of(made)
+    return _WHOLE[made.folder]

@@ -1,0 +1,125 @@
+"""`wb select`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench import library
+from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.progress import step_bar
+
+if TYPE_CHECKING:
+    from workbench.selection import Judged, Scored, Selection
+
+TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
+
+
+@click.command("select")
+@click.option("--exp", "number", type=int, required=True, metavar="N", help="The experiment.")
+@click.option(
+    "--method", default="permutation", show_default=True, metavar="NAME", help="gain, permutation, null or rfe."
+)
+@click.option("--name", metavar="NAME", help="The list's name. [default: 012-null]")
+@click.option("--force", is_flag=True, help="Replace a list of that name.")
+@click.option("--top", type=int, metavar="N", help="Keep the N most important, whatever the verdict.")
+@click.option("--by", metavar="WHAT", help="Judge as one: column, feature or correlated. [default: column]")
+@click.option("--share", type=float, help="gain: keep what has this share of it. [default: 0.99]")
+@click.option("--repeats", type=int, metavar="N", help="permutation: shuffles of a column in each fold. [default: 5]")
+@click.option("--alpha", type=float, help="permutation: the p-value up to which a loss counts. [default: 0.05]")
+@click.option("--shuffles", type=int, metavar="N", help="null: shuffles of the target. [default: 20]")
+@click.option("--percentile", type=float, help="null: of the shuffled gains, the one to beat. [default: 75]")
+@click.option("--minutes", type=float, metavar="M", help="rfe: end after so much time.")
+@click.option("--trials", type=int, metavar="K", help="rfe: end after K smaller lists. [default: 20, or --minutes]")
+@click.option("--step", type=float, help="rfe: the share of the columns to drop at once. [default: 0.2]")
+@click.option("--seed", type=int, metavar="N", help="Of the shuffles. [default: 0]")
+@click.option("--second-seed", type=int, metavar="N", help="Of the second folds. [default: the folds' seed + 1]")
+@click.option("--second/--no-second", default=True, help="Score the list on second folds too.")
+@click.option("--sample", type=float, metavar="SHARE", help="A quick try on a share of the train rows.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
+)
+@memory_option
+@competition_option
+@shared_options
+def select_command(
+    number: int, method: str, memory_limit: int | None, slug: str | None, as_json: bool, **options: Any
+) -> None:
+    """Find the columns of an experiment that are worth keeping, and write them as a list that experiments can name.
+
+    \b
+    wb select --exp 12
+    wb select --exp 12 --method null --shuffles 40
+    wb select --exp 12 --method rfe --minutes 20
+    """
+    competition = library.competition(slug, memory_limit=memory_limit)
+    with step_bar(f"select {number}") as (report, progress):
+        found = competition.select(number, method, report=report, progress=progress, **options)
+    if as_json:
+        echo_json(_document(found))
+    else:
+        _print(found)
+
+
+def _document(found: Selection) -> dict[str, Any]:
+    second = found.second
+    return {
+        "name": found.name,
+        "path": str(found.path),
+        "exp": found.exp,
+        "run_id": found.run_id,
+        "method": found.method,
+        "metric": found.metric,
+        "greater_is_better": found.greater_is_better,
+        "features": list(found.features),
+        "before": found.before.as_dict(),
+        "after": found.after.as_dict(),
+        "second": None if second is None else {"before": second[0].as_dict(), "after": second[1].as_dict()},
+        "columns": [
+            {
+                "name": j.group.name,
+                "columns": list(j.group.columns),
+                "importance": j.importance,
+                "spread": j.spread,
+                "keep": j.keep,
+                **j.more,
+            }
+            for j in found.judged
+        ],
+        "seconds": found.seconds,
+        "notes": list(found.notes),
+    }
+
+
+def _print(found: Selection) -> None:
+    more = list(found.judged[0].more)
+    head = ("column", TITLES[found.method], "spread", *more, "")
+    lines = [head, *(_line(j, more) for j in found.judged)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for at, line in enumerate(lines):
+        cells = [
+            c.ljust(w) if i in (0, len(head) - 1) else c.rjust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        text = "  ".join(cells).rstrip()
+        click.echo(click.style(text, bold=at == 0, dim=at > 0 and not found.judged[at - 1].keep))
+    click.echo("")
+    kept = [j for j in found.judged if j.keep]
+    click.echo(f"{found.metric} of all {len(found.judged)}      {_score(found.before)}")
+    click.echo(f"{found.metric} of the {len(kept)} kept  {_score(found.after)}")
+    if found.second is not None:
+        click.echo(f"on second folds: all {_score(found.second[0])}, kept {_score(found.second[1])}")
+    for said in found.notes:
+        note(said)
+    click.echo(f"wrote {found.path}")
+    click.echo(f'next: features = "{found.name}" in an experiment\'s file')
+
+
+def _line(j: Judged, more: list[str]) -> tuple[str, ...]:
+    extra = [f"{j.more[name]:.4g}" for name in more]
+    return j.group.name, f"{j.importance:.5g}", f"{j.spread:.3g}", *extra, "keep" if j.keep else "drop"
+
+
+def _score(score: Scored) -> str:
+    return f"{score.mean:.5f} ± {score.std:.5f}"

@@ -1,0 +1,28 @@
+"""Which columns of an experiment are worth keeping, as a list that experiments can name."""
+
+from workbench.selection.elimination import Step, eliminate
+from workbench.selection.groups import Group, groups_of, list_of, only
+from workbench.selection.judged import Judged, Scored
+from workbench.selection.methods import judge_by_gain, judge_by_permutation, judge_by_shuffled_target
+from workbench.selection.options import METHODS, Options, options_of
+from workbench.selection.select import Request, Selection, select
+
+__all__ = [
+    "METHODS",
+    "Group",
+    "Judged",
+    "Options",
+    "Request",
+    "Scored",
+    "Selection",
+    "Step",
+    "eliminate",
+    "groups_of",
+    "judge_by_gain",
+    "judge_by_permutation",
+    "judge_by_shuffled_target",
+    "list_of",
+    "only",
+    "options_of",
+    "select",
+]

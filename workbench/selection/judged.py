@@ -1,0 +1,170 @@
+"""What the methods have in common: the models of the whole experiment, verdicts, scores and the noise of both."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from workbench.experiment import ReadyExperiment
+from workbench.selection.groups import Group
+from workbench.training import FoldResult, ModelSpec, Problem, TrainResult, fold_scores, train
+
+__all__ = ["Judged", "Models", "Progress", "Scored", "by_group", "difference", "models_of", "scored"]
+
+Progress = Callable[[int, int, str], None]
+"""Called with how much is done, of how much, and what."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The CV of some columns.
+
+    Attributes
+    ----------
+    folds : tuple of float
+        The score of each fold.
+    seconds : float
+        What training took; 0 where it was there already.
+    """
+
+    folds: tuple[float, ...]
+    seconds: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The mean over the folds."""
+        return float(np.mean(self.folds))
+
+    @property
+    def std(self) -> float:
+        """The spread over the folds."""
+        return float(np.std(self.folds))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON and TOML."""
+        return {"mean": self.mean, "std": self.std, "folds": list(self.folds)}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A group of columns and what a method makes of it.
+
+    Attributes
+    ----------
+    importance, spread : float
+        In the method's unit, and its standard deviation over folds (and repeats).
+    keep : bool
+    more : dict
+        What else the method says: "splits", "p", "shuffled".
+    """
+
+    group: Group
+    importance: float
+    spread: float
+    keep: bool
+    more: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of the whole experiment, and their score: of its finished run, or trained now.
+
+    Attributes
+    ----------
+    texts : dict
+        (target, fold, seed) -> LightGBM's text.
+    rounds : dict
+        (target, fold) -> how many rounds, the mean over the seeds.
+    importance : dict
+        (fold, seed) -> column -> (gain, splits), summed over the targets.
+    """
+
+    texts: dict[tuple[int, int, int], str]
+    rounds: dict[tuple[int, int], int]
+    importance: dict[tuple[int, int], dict[str, tuple[float, float]]]
+    scored: Scored
+
+
+def models_of(
+    experiment: ReadyExperiment,
+    *,
+    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    each_round: Callable[[], None] = lambda: None,
+) -> Models:
+    """Return the experiment's models: from its finished run, where nothing changed since, else trained now."""
+    if experiment.finished is not None:
+        names = {re.sub(r"[tfs]", "", name): text for name, text in experiment.finished.models.items()}
+        texts = {_numbers(name): text for name, text in names.items()}
+        return _read(experiment, texts, Scored(tuple(experiment.finished.record.fold_scores)))
+    result, score = scored(
+        experiment.problem, experiment.model, experiment.spec.seeds, done=done, each_round=each_round
+    )
+    return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
+
+
+def _numbers(name: str) -> tuple[int, int, int]:
+    target, fold, seed = name.split("-", 2)
+    return int(target), int(fold), int(seed)
+
+
+def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], score: Scored) -> Models:
+    import lightgbm as lgb
+
+    problem = experiment.problem
+    rounds: dict[tuple[int, int], list[int]] = {}
+    importance: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
+    for (target, fold, seed), text in texts.items():
+        # Read back from the text in every case: it holds gains with fewer digits, and both ways are to agree.
+        booster = lgb.Booster(model_str=text)
+        labels = problem.target.columns[target].labels
+        matrix = problem.matrix
+        names = [*matrix.columns, *(n for c in matrix.fold_columns for n in c.names(labels))]
+        gains, splits = booster.feature_importance("gain"), booster.feature_importance("split")
+        of_model = importance.setdefault((fold, seed), {})
+        for name, gain, n in zip(names, gains, splits, strict=True):
+            before = of_model.get(name, (0.0, 0.0))
+            of_model[name] = (before[0] + float(gain), before[1] + float(n))
+        rounds.setdefault((target, fold), []).append(booster.current_iteration())
+    means = {at: max(1, round(sum(n) / len(n))) for at, n in rounds.items()}
+    return Models(texts, means, importance, score)
+
+
+def scored(
+    problem: Problem,
+    model: ModelSpec,
+    seeds: tuple[int, ...],
+    *,
+    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    each_round: Callable[[], None] = lambda: None,
+) -> tuple[TrainResult, Scored]:
+    """Train over the problem's folds and score as a run does."""
+    result = train(problem, model, seeds, done=done, each_round=each_round)
+    folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
+    return result, Scored(folds, sum(p.seconds for p in result.parts))
+
+
+def by_group(groups: Iterable[Group], of_columns: dict[str, float]) -> dict[str, float]:
+    """Return the sum over each group's columns."""
+    return {g.name: math.fsum(of_columns.get(c, 0.0) for c in g.columns) for g in groups}
+
+
+def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of ``a - b``, paired by fold, and its standard error.
+
+    The variance is multiplied by ``1/k + 1/(k - 1)`` instead of ``1/k``, because the folds' train sets overlap (Nadeau
+    and Bengio 2003). With one fold the standard error is 0.
+
+    Examples
+    --------
+    >>> difference([0.8, 0.7, 0.9], [0.7, 0.6, 0.8])
+    (0.1, 0.0)
+    """
+    d = np.asarray(a) - np.asarray(b)
+    k = len(d)
+    error = math.sqrt(float(d.var(ddof=1)) * (1 / k + 1 / (k - 1))) if k > 1 else 0.0
+    return round(float(d.mean()), 15), round(error, 15)

@@ -1,0 +1,133 @@
+"""What `wb select` can be told, and which of it goes with which method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from workbench.errors import ConfigError, near
+from workbench.selection.groups import BY
+
+__all__ = ["METHODS", "Options", "options_of"]
+
+METHODS = ("gain", "permutation", "null", "rfe")
+
+_BELONGS = {
+    "share": ("gain",),
+    "repeats": ("permutation",),
+    "alpha": ("permutation",),
+    "by": ("gain", "permutation", "null"),
+    "shuffles": ("null",),
+    "percentile": ("null",),
+    "top": ("gain", "permutation", "null"),
+    "minutes": ("rfe",),
+    "trials": ("rfe",),
+    "step": ("rfe",),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to select.
+
+    Attributes
+    ----------
+    method : str
+        "gain", "permutation", "null" or "rfe".
+    share : float
+        gain: the share of the whole gain that is kept.
+    repeats : int
+        permutation: how often each column is shuffled in each fold.
+    alpha : float
+        permutation: the p-value up to which a loss counts.
+    by : str
+        What is judged as one: "column", "feature" or "correlated".
+    shuffles : int
+        null: how often the target is shuffled.
+    percentile : float
+        null: of the shuffled gains, which the column's own has to be above.
+    top : int, or None
+        Keep so many of the most important instead of the method's own verdict.
+    minutes, trials : float, int, or None
+        rfe: stop after so much time, or so many smaller lists. Without either, 20 trials.
+    step : float
+        rfe: the share of the columns to drop at once.
+    seed : int
+        Of all shuffles.
+    second_seed : int, or None
+        The seed of the second folds; by default the competition's and 1.
+    second : bool
+        Whether to score the list on second folds.
+    """
+
+    method: str = "permutation"
+    share: float = 0.99
+    repeats: int = 5
+    alpha: float = 0.05
+    by: str = "column"
+    shuffles: int = 20
+    percentile: float = 75.0
+    top: int | None = None
+    minutes: float | None = None
+    trials: int | None = None
+    step: float = 0.2
+    seed: int = 0
+    second_seed: int | None = None
+    second: bool = True
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what decides the result of the method."""
+        own = {name: getattr(self, name) for name, methods in _BELONGS.items() if self.method in methods}
+        return {"seed": self.seed, **{name: value for name, value in own.items() if value is not None}}
+
+
+def options_of(method: str, given: dict[str, Any]) -> Options:
+    """Check what was asked for.
+
+    Parameters
+    ----------
+    given : dict
+        By `Options`' names; None counts as not given.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown method or option, an option of another method, or a value out of its range.
+
+    Examples
+    --------
+    >>> options_of("null", {"shuffles": 40, "top": None}).parameters()
+    {'seed': 0, 'by': 'column', 'shuffles': 40, 'percentile': 75.0}
+    """
+    if method not in METHODS:
+        raise ConfigError(f"--method {method!r} is unknown", hint=near(method, METHODS, what="method"))
+    given = {name: value for name, value in given.items() if value is not None}
+    known = [f.name for f in fields(Options)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"unknown option {name!r}", hint=near(name, known, what="option"))
+        if name in _BELONGS and method not in _BELONGS[name]:
+            raise ConfigError(f"--{name} goes with --method {' or '.join(_BELONGS[name])}, got --method {method}")
+    made = replace(Options(method), **given)
+    _check(made)
+    return made
+
+
+def _check(made: Options) -> None:
+    if made.by not in BY:
+        raise ConfigError(f"--by {made.by!r} is unknown", hint=near(made.by, BY, what="way"))
+    ranges = {
+        "share": (0 < made.share <= 1, "a share above 0, at most 1"),
+        "repeats": (made.repeats >= 1, "a whole number from 1 up"),
+        "alpha": (0 < made.alpha < 1, "a number between 0 and 1"),
+        "shuffles": (made.shuffles >= 1, "a whole number from 1 up"),
+        "percentile": (0 <= made.percentile <= 100, "a number from 0 to 100"),
+        "top": (made.top is None or made.top >= 1, "a whole number from 1 up"),
+        "minutes": (made.minutes is None or made.minutes > 0, "a number above 0"),
+        "trials": (made.trials is None or made.trials >= 1, "a whole number from 1 up"),
+        "step": (0 < made.step < 1, "a share between 0 and 1"),
+        "seed": (made.seed >= 0, "a whole number from 0 up"),
+    }
+    for name, (holds, expected) in ranges.items():
+        if not holds:
+            raise ConfigError(f"--{name} {getattr(made, name)}: expected {expected}")
