@@ -176,7 +176,7 @@ class _Clock:
     def cuts(self, shares: Sequence[float]) -> list[Any]:
         """Return the times below which about these shares of the rows lie, ascending; the first time is no cut."""
         rows = self.competition.rows().select(pl.col(self.column).drop_nulls())
-        at = [pl.col(self.column).quantile(s, interpolation="lower").alias(str(s)) for s in shares]
+        at = [pl.col(self.column).quantile(s, interpolation="lower").cast(self.dtype).alias(str(s)) for s in shares]
         found = rows.select(pl.col(self.column).min().alias("first"), *at).collect(engine="streaming").row(0)
         return sorted({cut for cut in found[1:] if cut is not None and cut > found[0]})
 

@@ -67,6 +67,8 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     svg = out.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # Groups are numbered alike in every picture, and nothing refers to them.
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2).replace("<svg", '<svg role="img"', 1)
 
 
