@@ -6,9 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 
 .PHONY: install demo test quick check format bench clean
 
-install: $(VENV)/.demo $(VENV)/.kaggle
+install: $(VENV)/.demo $(VENV)/.kaggle $(VENV)/.plots
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo $(VENV)/.plots
 	$(BIN)/wb demo
 
 test: $(VENV)/.test

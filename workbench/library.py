@@ -18,6 +18,8 @@ from workbench.workspace import Workspace, create_workspace, find_workspace
 if TYPE_CHECKING:
     import polars as pl
 
+    from workbench.checks import Report as CheckReport
+    from workbench.checks import TimeCheck
     from workbench.competition import Competition
     from workbench.experiment import ExperimentSpec, FinishedRun, RunOutcome
     from workbench.features import Blocks, CachedBlock, FeatureSummary
@@ -277,6 +279,76 @@ class OpenCompetition:
                 total -= block.size_bytes
                 removed.append(block)
         return removed
+
+    # ------------------------------------------------------------------------------------------------------- checks
+
+    def check(
+        self,
+        names: Sequence[str] = (),
+        *,
+        exp: int | None = None,
+        sample: int | None = None,
+        time: str | None = None,
+        report: Report = lambda _: None,
+    ) -> CheckReport:
+        """Look at the data for what costs weeks when it is found late. The same as ``wb check``.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Features whose columns are looked at; by default the columns that train and test share.
+        exp : int, optional
+            Also those of an experiment.
+        sample : int, optional
+            Distributions and models are of at most so many rows of train and of test.
+        time : str, optional
+            The column that tells the time; by default that of a "time" scheme, else the first date.
+        """
+        from workbench.checks import check_data
+
+        return check_data(
+            self._blocks(report), self._of_experiment(names, exp), sample=sample, time=time, report=report
+        )
+
+    def check_page(self, report: CheckReport) -> Path:
+        """Write the page of what `check` found, ``check.html`` in the competition's folder, and return its path."""
+        from workbench.cache import write_text
+        from workbench.checks.page import as_page
+
+        path = self.definition.folder / "check.html"
+        write_text(path, as_page(report))
+        return path
+
+    def check_time(
+        self,
+        names: Sequence[str] = (),
+        *,
+        exp: int | None = None,
+        columns: Sequence[str] = (),
+        allow: Sequence[str] = (),
+        report: Report = lambda _: None,
+    ) -> list[TimeCheck]:
+        """Find features that read the future; see `workbench.checks.check_time`. The same as ``wb check --time``.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Features; by default all of `features.py`.
+        exp : int, optional
+            Also those of an experiment.
+        columns : sequence of str
+            The time column of rows, and "table.column" of tables that call it otherwise.
+        allow : sequence of str
+            What may read the future, as it is known in advance: features, or "feature.column".
+        """
+        from workbench.checks import check_time
+
+        return check_time(self._blocks(report), self._of_experiment(names, exp), columns=columns, allow=allow)
+
+    def _of_experiment(self, names: Sequence[str], exp: int | None) -> list[str]:
+        from workbench.experiment import read_spec
+
+        return [*names, *(read_spec(self.definition, exp).features if exp is not None else ())]
 
     def _blocks(self, report: Report = lambda _: None) -> Blocks:
         from workbench.features import Blocks, load_features

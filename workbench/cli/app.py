@@ -26,6 +26,7 @@ COMMANDS = {
     "run": ("experiments", "Run experiments: features, folds, LightGBM, OOF, record."),
     "features": ("features", "List the features: inputs, columns, cost, cached or not."),
     "cache": ("features", "Show and prune the feature blocks on disk."),
+    "check": ("checks", "Look for drift, leaks, repeats, features that read the future."),
     "select": ("selection", "Find the columns worth keeping, as a list for experiments."),
     "table": ("table", "Show every experiment: CV, change, cost, scores."),
     "show": ("table", "Show one experiment's run in full."),

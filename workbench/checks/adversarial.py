@@ -1,0 +1,125 @@
+"""Adversarial validation: whether a model can tell a test row from a train row, and by which columns."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.checks.data import SEED, CheckedData, Floats, Ints, as_codes, as_number
+from workbench.checks.finding import Adversarial, Finding
+from workbench.folds import stratified_folds
+from workbench.metrics import get
+
+__all__ = ["adversarial", "adversarial_findings", "model_columns"]
+
+ROWS, FOLDS, ROUNDS = 20_000, 3, 40
+SERIOUS, NOTABLE = 0.8, 0.65
+ONE_THREAD = 300_000
+"""Up to so many values, threads wait for each other longer than they work."""
+
+TOP = 120
+"""LightGBM's categories: the most frequent; the rest is one."""
+
+
+def adversarial(data: CheckedData, *, by_time: bool) -> Adversarial | None:
+    """Train LightGBM, out of fold, to tell train from test, on at most 20,000 rows of each; None where it can't be.
+
+    Ids are left out, and where test lies after train in time, dates and times, which would tell everything.
+    """
+    left_out = [c for c in data.columns if c in data.ids or (by_time and (data.kind(c) == "time" or c == data.time))]
+    columns = [c for c in data.columns if c not in left_out]
+    if not columns or min(data.train.height, data.test.height) < 10 * FOLDS:
+        return None
+    rng = np.random.default_rng(SEED)
+    frames = [_some(f, rng) for f in (data.train, data.test)]
+    matrix, categorical = model_columns(pl.concat([f.select(columns) for f in frames]))
+    is_test = np.repeat([0.0, 1.0], [f.height for f in frames])
+    scores, gains = _out_of_fold(matrix, is_test, categorical)
+    auc = float(get("auc").compute(is_test, scores, None))
+    share = gains / max(1e-12, gains.sum())
+    order = np.argsort(-share, kind="stable")
+    ranked = tuple((columns[i], float(share[i])) for i in order if share[i] > 0)
+    return Adversarial(auc, _roc(is_test, scores), ranked, tuple(left_out), len(is_test))
+
+
+def _some(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    if frame.height <= ROWS:
+        return frame
+    return frame[np.sort(rng.choice(frame.height, ROWS, replace=False))]
+
+
+def model_columns(frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], list[int]]:
+    """Return a matrix of numbers, and which of its columns are codes of categories; the rest of the rare is one."""
+    columns, categorical = [], []
+    for i, column in enumerate(frame.get_columns()):
+        if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+            columns.append(_by_frequency(as_codes(column)[0]))
+            categorical.append(i)
+        else:
+            columns.append(as_number(column))
+    return np.column_stack(columns).astype(np.float32), categorical
+
+
+def _by_frequency(codes: Ints) -> Floats:
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    place = np.empty(len(counts), np.int64)
+    place[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.where(codes >= 0, np.minimum(place[codes], TOP), np.nan)
+
+
+def _out_of_fold(matrix: npt.NDArray[np.float32], label: Floats, categorical: list[int]) -> tuple[Floats, Floats]:
+    import lightgbm as lgb
+
+    parameters: dict[str, Any] = {
+        "objective": "binary",
+        "num_leaves": 15,
+        "learning_rate": 0.15,
+        "min_data_in_leaf": max(5, min(100, len(label) // 200)),
+        "max_bin": 127,
+        "seed": SEED,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbosity": -1,
+        "num_threads": len(os.sched_getaffinity(0)) if matrix.size > ONE_THREAD else 1,
+    }
+    folds = stratified_folds(label, FOLDS, SEED)
+    scores, gains = np.zeros(len(label)), np.zeros(matrix.shape[1])
+    whole = lgb.Dataset(matrix, label, categorical_feature=categorical, params=parameters, free_raw_data=False)
+    whole.construct()
+    for fold in range(FOLDS):
+        model = lgb.train(parameters, whole.subset(folds.train_rows(fold).tolist()), ROUNDS)
+        valid = folds.valid_rows(fold)
+        scores[valid] = model.predict(matrix[valid])
+        gains += model.feature_importance("gain")
+    return scores, gains
+
+
+def _roc(label: Floats, scores: Floats) -> tuple[tuple[float, float], ...]:
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(label[order]) / max(1.0, label.sum())
+    false = np.cumsum(1 - label[order]) / max(1.0, (1 - label).sum())
+    at = np.unique(np.linspace(0, len(label) - 1, 60).astype(np.int64))
+    return ((0.0, 0.0), *((round(float(false[i]), 4), round(float(hits[i]), 4)) for i in at))
+
+
+def adversarial_findings(result: Adversarial | None, *, by_time: bool) -> list[Finding]:
+    """Return the finding where train and test can be told apart."""
+    if result is None:
+        return []
+    noise = 4 * np.sqrt(1 / (3 * max(1, result.n_rows)))
+    if result.auc < NOTABLE or result.auc - 0.5 < noise:
+        return []
+    top = ", ".join(f"{c} ({g:.0%})" for c, g in result.gains[:3])
+    why = "; test lies after train in time, so some of this is to be expected" if by_time else ""
+    todo = (
+        'validate forward in time, as the split goes ([cv] scheme = "time")'
+        if by_time
+        else "validate on the train rows that look most like test, or leave these columns out"
+    )
+    severity = "serious" if result.auc >= SERIOUS and not by_time else "notable"
+    text = f"a model tells train from test with AUC {result.auc:.3f}, by {top}{why}"
+    return [Finding(severity, "adversarial", "", text, todo, 2 * result.auc - 1, {"auc": result.auc})]

@@ -1,0 +1,232 @@
+"""What is checked: the columns that train and test share, or those of features, and a seeded sample of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.competition import ROW, Competition
+from workbench.errors import NotFoundError, near
+from workbench.features import Blocks, Feature
+
+__all__ = ["CheckedData", "as_codes", "as_number", "kind_of", "read_data"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SAMPLE_ROWS = 100_000
+"""By default so many rows of train and of test: a share is then known to 0.2 points, and a check takes seconds."""
+
+BYTES_PER_VALUE = 64
+"""What a value of the sample takes: itself, its copies as number and code, and what is computed of them."""
+
+SEED = 42
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """The columns under check.
+
+    Attributes
+    ----------
+    competition : Competition
+    train, test : DataFrame
+        The sampled rows, in row order, with the row key.
+    target : DataFrame
+        The targets of the sampled train rows.
+    extra : DataFrame
+        Of the same rows, the columns that only train has.
+    columns : tuple of str
+        What is checked: columns of rows, "feature.column" of features.
+    ids : tuple of str
+        Columns of rows that only tell rows apart.
+    time : str or None
+        The column of rows that tells the time.
+    times : tuple of Series, or None
+        The times of the sampled rows of train and of test.
+    frames : list of (LazyFrame, names by column)
+        Where the columns are, for what is counted over all rows.
+    not_checked : tuple of str
+        What was asked for and can't be checked, with the reason.
+    limit_bytes : int
+        The memory limit.
+    """
+
+    competition: Competition
+    train: pl.DataFrame
+    test: pl.DataFrame
+    target: pl.DataFrame
+    extra: pl.DataFrame
+    columns: tuple[str, ...]
+    ids: tuple[str, ...]
+    time: str | None
+    times: tuple[pl.Series, pl.Series] | None
+    frames: tuple[tuple[pl.LazyFrame, dict[str, str]], ...]
+    not_checked: tuple[str, ...]
+    limit_bytes: int
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether not all rows were taken."""
+        return self.train.height < self.competition.n_train or self.test.height < self.competition.n_test
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """The columns that say something of a row: all but ids."""
+        return tuple(c for c in self.columns if c not in self.ids)
+
+    def kind(self, column: str) -> str:
+        """Return "number", "time" or "category"."""
+        return kind_of(self.train[column].dtype)
+
+    def scan(self, column: str) -> pl.LazyFrame:
+        """Return a column for all rows, lazily, with the row key."""
+        for frame, names in self.frames:
+            if column in names:
+                return frame.select(ROW, pl.col(names[column]).alias(column))
+        raise NotFoundError(f"no column {column!r} is under check", hint=near(column, self.columns, what="column"))
+
+
+def kind_of(dtype: pl.DataType) -> str:
+    """Return "number", "time", "category", or "other" for what has no order and no few values, like lists."""
+    if dtype.is_numeric() or dtype == pl.Boolean:
+        return "number"
+    if dtype.is_temporal():
+        return "time"
+    return "category" if dtype in (pl.String, pl.Categorical, pl.Enum) else "other"
+
+
+def as_number(column: pl.Series) -> Floats:
+    """Return a number or a time as floats, (n,); null is NaN, a time is in seconds."""
+    if column.dtype in (pl.Date, pl.Datetime):
+        column = column.dt.epoch("s")
+    elif column.dtype.is_temporal():
+        column = column.to_physical()
+    return column.cast(pl.Float64).to_numpy().astype(np.float64)
+
+
+def as_codes(*columns: pl.Series) -> list[Ints]:
+    """Return one number per distinct value, from 0 up in the order of the values, alike over all columns; null: -1."""
+    joined = pl.concat([c.cast(pl.String) if kind_of(c.dtype) == "category" else c for c in columns])
+    ranks = (joined.rank("dense").cast(pl.Int64) - 1).fill_null(-1).to_numpy()
+    return list(np.split(ranks, np.cumsum([len(c) for c in columns])[:-1]))
+
+
+def read_data(
+    blocks: Blocks,
+    names: Sequence[str] = (),
+    *,
+    sample: int | None = None,
+    time: str | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> CheckedData:
+    """Read what is to be checked.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    names : sequence of str
+        Features, as an experiment names them ("calendar", "calendar.hour", "rows", "rows.dest"); none for ``rows``.
+    sample : int, optional
+        At most so many rows of train and of test; fewer where the memory limit asks for it.
+    time : str, optional
+        The column that tells the time; by default that of a "time" scheme, else the first date or time stamp.
+    """
+    c = blocks.competition
+    frames, not_checked = _frames(blocks, names or ("rows",))
+    columns = tuple(name for _, found in frames for name in found)
+    n_columns = len(columns) + len(c.definition.targets)
+    within = max(1_000, blocks.limit_bytes // (4 * BYTES_PER_VALUE * max(1, n_columns)))
+    size = min(sample or SAMPLE_ROWS, within)
+    train_rows, test_rows = _sampled(c.n_train, size), _sampled(c.n_test, size) + c.n_train
+    report("reading a sample of the rows" if len(train_rows) < c.n_train else "reading the rows")
+    ids, told_by = c.key_columns, time or _time_of(c)
+    extra = [n for n in _train_columns(c) if n not in c.shared_columns and n not in c.definition.targets]
+    return CheckedData(
+        c,
+        _taken(frames, train_rows),
+        _taken(frames, test_rows),
+        _of_train(c, c.definition.targets, train_rows),
+        _of_train(c, [n for n in extra if n != c.definition.weight], train_rows),
+        columns,
+        ids,
+        told_by,
+        None if told_by is None else tuple(_times(c, told_by, rows) for rows in (train_rows, test_rows)),  # type: ignore[arg-type]
+        tuple(frames),
+        tuple(not_checked),
+        blocks.limit_bytes,
+    )
+
+
+def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFrame, dict[str, str]]], list[str]]:
+    """Return the frames, each with the columns that are wanted of it under the names that they get here."""
+    frames: list[tuple[pl.LazyFrame, dict[str, str]]] = []
+    not_checked: list[str] = []
+    for reference in dict.fromkeys(names):
+        name, _, column = reference.partition(".")
+        if name == "rows":
+            frame, prefix = blocks.competition.rows(), ""
+        elif not isinstance(blocks.get(name), Feature):
+            not_checked.append(f"{name}: it depends on the fold")
+            continue
+        else:
+            frame, prefix = pl.scan_parquet(blocks.block(name).path), f"{name}."
+        schema = frame.collect_schema()
+        known = [n for n in schema if n != ROW]
+        if column and column not in known:
+            raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, known, what="column"))
+        wanted = [column] if column else known
+        usable = [n for n in wanted if kind_of(schema[n]) != "other"]
+        not_checked += [f"{prefix}{n}: a {schema[n]}" for n in wanted if n not in usable]
+        if usable:
+            frames.append((frame, {f"{prefix}{n}": n for n in usable}))
+    return frames, not_checked
+
+
+def _train_columns(c: Competition) -> list[str]:
+    return list(c.manifest.table(c.definition.tables.train, slug=c.slug).dtypes)
+
+
+def _time_of(c: Competition) -> str | None:
+    if c.definition.cv.scheme == "time":
+        return c.definition.cv.column
+    dtypes = c.manifest.table(c.definition.tables.train, slug=c.slug).dtypes
+    times = [n for n in c.shared_columns if dtypes[n].startswith(("Date", "Datetime"))]
+    return times[0] if times else None
+
+
+def _times(c: Competition, column: str, rows: Ints) -> pl.Series:
+    if column not in c.shared_columns:
+        raise NotFoundError(f"rows have no column {column!r} to tell the time by", hint=near(column, c.shared_columns))
+    return _taken([(c.rows(), {column: column})], rows)[column]
+
+
+def _sampled(n_rows: int, size: int) -> Ints:
+    if size >= n_rows:
+        return np.arange(n_rows, dtype=np.int64)
+    chosen = np.random.default_rng(SEED).choice(n_rows, size, replace=False, shuffle=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def _taken(frames: Sequence[tuple[pl.LazyFrame, dict[str, str]]], rows: Ints) -> pl.DataFrame:
+    keys = pl.LazyFrame({ROW: rows})
+    found = [pl.DataFrame({ROW: rows})]
+    for frame, names in frames:
+        first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
+        lines = frame.filter(pl.col(ROW).is_between(first, last))
+        lines = lines.select(pl.col(ROW).cast(pl.Int64), *[pl.col(n).alias(shown) for shown, n in names.items()])
+        found.append(lines.join(keys, on=ROW, how="semi").collect(engine="streaming").sort(ROW).drop(ROW))
+    return pl.concat(found, how="horizontal")
+
+
+def _of_train(c: Competition, columns: Sequence[str], rows: Ints) -> pl.DataFrame:
+    if not columns:
+        return pl.DataFrame()
+    frame = c.table(c.definition.tables.train).select(columns).with_row_index(ROW)
+    keys = pl.LazyFrame({ROW: rows})
+    lines = frame.with_columns(pl.col(ROW).cast(pl.Int64)).join(keys, on=ROW, how="semi")
+    return lines.collect(engine="streaming").sort(ROW).drop(ROW)
