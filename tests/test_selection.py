@@ -32,7 +32,7 @@ from workbench.rehearsal import RehearsalSpec, create
 from workbench.selection import Options, Step, groups_of, judge_by_permutation, list_of, only
 from workbench.selection.elimination import next_groups, smallest_good
 from workbench.selection.judged import models_of, scored
-from workbench.selection.methods import shuffled_order
+from workbench.selection.methods import _p_above_zero, shuffled_order
 from workbench.training import FoldModels, Target, score, shuffled_gains, train
 from workbench.workspace import create_workspace
 
@@ -51,6 +51,7 @@ te_noise = target_mean("noise_code", smoothing=5)
 """
 MODEL = "[model]\nlearning_rate = 0.15\nnum_leaves = 7\nnum_iterations = 30\nnum_threads = 1\nmin_data_in_leaf = 10\nbagging_fraction = 0.8\nbagging_freq = 1\nfeature_fraction = 0.7\n"
 ALL = 'seeds = [1, 2]\nfeatures = ["rows", "pair", "te_town", "te_noise"]\ndrop = ["noise_code", "household"]\n'
+ONE_SEED = ALL.replace("seeds = [1, 2]\n", "")
 NOISE = {"small", "n0", "n1", "n2", "n3", "n4", "noise", "te_noise"}
 
 
@@ -123,6 +124,7 @@ class TestMethods:
     )
     def test_signal_is_kept_and_noise_is_dropped(self, tmp_path: Path, method: str, task: str, metric: str) -> None:
         made = host(tmp_path, task, metric)
+        made.experiment(1, ONE_SEED + MODEL)
         found = made.open.select(1, method, second=False, **{"shuffles": 9} if method == "null" else {"repeats": 3})
         assert kept(found) >= {"sum", "te_town"}
         assert len(kept(found) & NOISE) <= 1  # a noise column passes now and then
@@ -175,6 +177,16 @@ class TestMethods:
         assert [j.spread for j in judged] == pytest.approx(losses.std(axis=(0, 1)).tolist())
         assert np.count_nonzero(losses.mean(axis=(0, 1))) > len(groups) / 2
 
+    def test_noise_passes_as_often_as_the_p_value_says(self) -> None:
+        """Where a score and its shuffled ones are alike, p is uniform, whatever the folds' own spread is."""
+        rng = np.random.default_rng(0)
+        scores = rng.normal(size=(2000, 3, 6)) * rng.uniform(0.5, 2, size=(2000, 1, 1))
+        p = np.array([_p_above_zero(own[:, :1] - own[:, 1:]) for own in scores])
+        assert (p <= 0.05).mean() == pytest.approx(0.05, abs=0.015)
+        assert (p <= 0.5).mean() == pytest.approx(0.5, abs=0.04)
+        assert _p_above_zero(np.array([[0.1, 0.11], [0.5, 0.51], [0.02, 0.03]])) < 0.001
+        assert _p_above_zero(np.zeros((3, 5))) == 1.0
+
     def test_pieces_give_what_the_whole_gives(self, case) -> None:
         made = experiment_of(case)
         texts = {(0, s): made.finished.models[f"t0-f1-s{s}"] for s in (1, 2)}
@@ -203,6 +215,7 @@ class TestMethods:
 
     def test_a_target_of_noise_is_said_to_be_one(self, tmp_path: Path) -> None:
         made = host(tmp_path, "noise", n_rows=400)
+        made.experiment(1, ONE_SEED + MODEL)
         for method, options in (("null", {"shuffles": 9}), ("permutation", {"repeats": 2})):
             said = []
             try:
@@ -270,24 +283,26 @@ class TestElimination:
         assert scored(problem, made.model, made.spec.seeds)[1].folds == found.after.folds
 
     def test_it_goes_on_where_it_was_killed(self, case) -> None:
-        whole = case.open.select(1, "rfe", trials=6, step=0.3, name="rfe-whole", second=False)
+        case.experiment(23, 'features = ["rows.a", "rows.n0", "rows.n1", "rows.n2", "pair", "te_town"]\n' + MODEL)
+        whole = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-whole", second=False)
         code = (
             "from workbench import library\n"
             f"c = library.competition('case', where=library.workspace({str(case.workspace.root)!r}))\n"
-            "c.select(1, 'rfe', trials=6, step=0.3, name='rfe-killed', second=False)\n"
+            "c.select(23, 'rfe', trials=5, step=0.3, name='rfe-killed', second=False)\n"
         )
         runner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
         path = case.folder / "selections" / "rfe-killed.steps.json"
         until = time.monotonic() + 60
         while time.monotonic() < until and runner.poll() is None:
-            if path.exists() and len(json.loads(path.read_text())["steps"]) >= 3:
+            if path.exists() and len(json.loads(path.read_text())["steps"]) >= 2:
                 break
             time.sleep(0.005)
         runner.send_signal(signal.SIGKILL)
         runner.communicate(timeout=60)
         finished = json.loads(path.read_text())["steps"]
         assert not (case.folder / "selections" / "rfe-killed.toml").exists()
-        found = case.open.select(1, "rfe", trials=6, step=0.3, name="rfe-killed", second=False)
+        found = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-killed", second=False)
+        case.open.definition.experiment_path(23).unlink()
         assert f"went on from {len(finished)} finished steps" in found.notes[0]
         assert json.loads(path.read_text())["steps"][: len(finished)] == finished
         assert (found.features, found.after.folds) == (whole.features, whole.after.folds)

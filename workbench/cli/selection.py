@@ -27,7 +27,7 @@ TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 @click.option("--by", metavar="WHAT", help="Judge as one: column, feature or correlated. [default: column]")
 @click.option("--share", type=float, help="gain: keep what has this share of it. [default: 0.99]")
 @click.option("--repeats", type=int, metavar="N", help="permutation: shuffles of a column in each fold. [default: 5]")
-@click.option("--alpha", type=float, help="permutation: the p-value up to which a loss counts. [default: 0.05]")
+@click.option("--alpha", type=float, help="permutation: the p-value up to which a loss counts. [default: 0.01]")
 @click.option("--shuffles", type=int, metavar="N", help="null: shuffles of the target. [default: 20]")
 @click.option("--percentile", type=float, help="null: of the shuffled gains, the one to beat. [default: 75]")
 @click.option("--minutes", type=float, metavar="M", help="rfe: end after so much time.")

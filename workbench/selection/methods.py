@@ -64,7 +64,7 @@ def judge_by_permutation(
     """Judge by how much worse the fold's models predict its validated rows when a column's values are shuffled.
 
     Breiman 2001, section 10, on the competition's own metric and folds. The importance is the mean loss over folds
-    and repeats; a column is kept where the folds' mean losses are above 0 with a one-sided t test at `options.alpha`.
+    and repeats; a column is kept where its loss is above what shuffling alone does, one-sided, at `options.alpha`.
 
     Returns
     -------
@@ -106,19 +106,24 @@ def _losses(
 
 
 def _p_above_zero(losses: Floats) -> float:
-    """Return the p-value of a one-sided t test that the mean of (folds, repeats) is above 0; 1 where all are 0.
+    """Return the p-value of losses (folds, repeats) where the column is noise to the target and the other columns.
 
-    The folds' means are what counts, with the variance corrected for their shared train rows as in `difference`;
-    with one fold there are only its repeats.
+    Then the order that the column has is one like those that it was shuffled into, so that a fold's score differs from
+    the mean of its r shuffled ones by no more than these differ among each other: the variance of the difference is
+    theirs times 1 + 1/r. It is pooled over the folds; their rows are disjoint, and nothing is asked of their models.
+    With one repeat there are only the folds' losses: a t test, corrected as in `difference`.
     """
     from scipy.special import stdtr
 
-    values = losses.mean(axis=1) if len(losses) > 1 else losses[0]
-    n, mean = len(values), float(values.mean())
-    error = difference(values.tolist(), [0.0] * n)[1]
+    k, r = losses.shape
+    mean = float(losses.mean())
+    if r > 1:
+        degrees, error = k * (r - 1), float(np.sqrt(losses.var(axis=1, ddof=1).mean() * (1 + 1 / r) / k))
+    else:
+        degrees, error = k - 1, difference(losses[:, 0].tolist(), [0.0] * k)[1]
     if error == 0:
         return 0.0 if mean > 0 else 1.0
-    return float(1.0 - stdtr(n - 1, mean / error))
+    return float(stdtr(degrees, -mean / error))
 
 
 # ------------------------------------------------------------------------------------------------- shuffled targets

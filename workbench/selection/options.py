@@ -63,7 +63,7 @@ class Options:
     method: str = "permutation"
     share: float = 0.99
     repeats: int = 5
-    alpha: float = 0.05
+    alpha: float = 0.01
     by: str = "column"
     shuffles: int = 20
     percentile: float = 75.0

@@ -141,7 +141,7 @@ def select(
         _check_name(competition, name, key, force=request.force)
         groups = groups_of(experiment, options.by)
         _check_groups(experiment, groups)
-        clock = Clock(None if options.minutes is None else started + 60 * options.minutes)
+        clock = Clock(None if options.minutes is None else started + _until_written(60 * options.minutes))
         work = _Work(experiment, groups, options, report, progress, clock)
         found = work.eliminated(competition.selection_path(name)) if options.method == "rfe" else work.judged()
         second, why = work.second(found)
@@ -169,6 +169,11 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _until_written(seconds: float) -> float:
+    """Return how much of the time that was given may pass before what was found is written."""
+    return seconds - min(1.0, 0.1 * seconds)
 
 
 def _check_name(competition: Competition, name: str, key: str, *, force: bool) -> None:
