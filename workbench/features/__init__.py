@@ -3,8 +3,16 @@
 from workbench.competition import ROW
 from workbench.features.build import Blocks, load_features
 from workbench.features.definition import Feature, FoldFeature, code_key, feature
-from workbench.features.encodings import Split, TargetMean, target_mean
-from workbench.features.matrix import FeatureMatrix, FoldColumns, build_matrix
+from workbench.features.encodings import (
+    Split,
+    TargetEncoding,
+    target_count,
+    target_mean,
+    target_stats,
+    weight_of_evidence,
+)
+from workbench.features.groupcodes import group_codes
+from workbench.features.matrix import FeatureMatrix, FoldColumns, FoldFrames, build_matrix
 from workbench.features.overview import (
     CachedBlock,
     FeatureSummary,
@@ -23,15 +31,20 @@ __all__ = [
     "FeatureSummary",
     "FoldColumns",
     "FoldFeature",
+    "FoldFrames",
     "Split",
-    "TargetMean",
+    "TargetEncoding",
     "as_mermaid",
     "as_svg",
     "build_matrix",
     "cached_blocks",
     "code_key",
     "feature",
+    "group_codes",
     "load_features",
     "summarise_features",
+    "target_count",
     "target_mean",
+    "target_stats",
+    "weight_of_evidence",
 ]

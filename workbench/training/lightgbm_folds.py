@@ -22,6 +22,8 @@ from workbench.training.target import TargetColumn
 if TYPE_CHECKING:
     import lightgbm as lgb
 
+    from workbench.features import FoldFrames
+
 __all__ = ["train"]
 
 Floats = npt.NDArray[np.float64]
@@ -107,6 +109,7 @@ class _Trainer:
         self.metric_name = lightgbm_metric(problem.metric, self.column.task, spec.transform)
         self.parameters = self._parameters()
         self._shared: lgb.Dataset | None = None
+        self._learned: FoldFrames | None = None
         self._encoded: dict[int, pl.DataFrame] = {}
 
     def _parameters(self) -> dict[str, Any]:
@@ -147,13 +150,11 @@ class _Trainer:
 
     def fold_frame(self, fold: int) -> pl.DataFrame:
         """Return the fold-dependent columns of the train and test rows of one fold; kept for the next seed."""
+        if self._learned is None:
+            self._learned = self.problem.matrix.learned(self.problem.target.columns, self.index, self.problem.split)
         if fold not in self._encoded:
-            matrix = self.problem.matrix
-            self._encoded = {
-                fold: matrix.for_fold(fold, self.column.one_hot(), self.column.labels, self.problem.split)
-                if matrix.fold_columns
-                else pl.DataFrame()
-            }
+            self._encoded.clear()  # the fold before goes first: two of them may not fit
+            self._encoded[fold] = self._learned.frame(fold)
         return self._encoded[fold]
 
     def datasets(self, fold: int) -> tuple[lgb.Dataset, lgb.Dataset]:
@@ -176,8 +177,8 @@ class _Trainer:
 
     @property
     def names(self) -> list[str]:
-        matrix = self.problem.matrix
-        return [*matrix.frame.columns, *(n for c in matrix.fold_columns for n in c.names(self.column.labels))]
+        matrix, columns = self.problem.matrix, self.problem.target.columns
+        return [*matrix.frame.columns, *(n for c in matrix.fold_columns for n in c.names(columns, self.index))]
 
     # ---------------------------------------------------------------------------------------------------- one model
 
