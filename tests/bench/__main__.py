@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-NAMES = ("baseline", "features", "fetch", "ingest", "metrics", "overhead", "startup")
+NAMES = ("baseline", "encode", "features", "fetch", "ingest", "metrics", "overhead", "startup")
 
 
 def main() -> None:
