@@ -21,7 +21,7 @@ from workbench import library
 from workbench.checks import Report, leak_error, plots
 from workbench.checks.drift import ks_statistic, total_variation
 from workbench.checks.page import as_page
-from workbench.cli.app import main, wb
+from workbench.cli.app import main
 from workbench.competition import write_manifest
 from workbench.errors import ConfigError, FeatureError, NotFoundError
 from workbench.rehearsal import RehearsalSpec, create

@@ -3,16 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from workbench.errors import ConfigError, DataError, FeatureError, NotFoundError, WorkbenchError
-from workbench.features import ROW, Blocks, Split, build_matrix, code_key, load_features, target_mean
-from workbench.features.matrix import group_codes
-from workbench.folds import kfold, time_folds
+from workbench.features import ROW, Blocks, build_matrix, code_key, load_features
 
 HEAD = "import polars as pl\nfrom workbench.features import ROW, feature, target_mean\n\n"
 
@@ -241,106 +236,6 @@ class TestMatrix:
         assert "household" in build_matrix(blocks(made), ["rows"], categorical=["household"]).categories
         with pytest.raises(FeatureError, match="expected integers from 0 up"):
             build_matrix(blocks(made), ["rows"], categorical=["x"])
-
-
-# ------------------------------------------------------------------------------------------------- fold-safe encodings
-
-seeds = st.integers(0, 2**32 - 1)
-
-
-def mean_of(rows: np.ndarray, y: np.ndarray, groups: np.ndarray, group: int, smoothing: float) -> float:
-    """The plain definition: over `rows`."""
-    same = rows[groups[rows] == group]
-    prior = y[rows].mean() if len(rows) else 0.0
-    return (y[same].sum() + smoothing * prior) / max(len(same) + smoothing, 1e-12)
-
-
-@settings(deadline=None, max_examples=40)
-@given(seeds, st.integers(2, 4), st.sampled_from([0.0, 1.0, 20.0]))
-def test_target_mean_is_its_plain_definition(seed: int, k: int, smoothing: float) -> None:
-    rng = np.random.default_rng(seed)
-    n, extra = 40, 10
-    groups, y = rng.integers(0, 5, n + extra), rng.random(n)
-    folds = kfold(n, k, seed)
-    made = target_mean("g", smoothing=smoothing)
-    for fold in range(k):
-        got = made.encode(groups, y[:, None], Split(folds.valid), fold)[:, 0]
-        seen = folds.train_rows(fold)
-        for row in range(n + extra):
-            trained = row < n and folds.valid[row] != fold
-            rows = seen[folds.valid[seen] != folds.valid[row]] if trained else seen
-            assert got[row] == pytest.approx(mean_of(rows, y, groups, groups[row], smoothing), rel=1e-5, abs=1e-6)
-
-
-@settings(deadline=None, max_examples=40)
-@given(seeds, st.sampled_from([1.0, 20.0]))
-def test_target_mean_of_the_past_is_its_plain_definition(seed: int, smoothing: float) -> None:
-    rng = np.random.default_rng(seed)
-    n, extra = 60, 10
-    groups, y, time = rng.integers(0, 4, n + extra), rng.random(n), rng.permutation(n) // 2
-    folds = time_folds(time, 3)
-    made = target_mean("g", smoothing=smoothing)
-    for fold in range(3):
-        got = made.encode(groups, y[:, None], Split(folds.valid, folds.train, time), fold)[:, 0]
-        seen = folds.train_rows(fold)
-        for row in range(n + extra):
-            rows = seen[time[seen] < time[row]] if row in set(seen) else seen
-            assert got[row] == pytest.approx(mean_of(rows, y, groups, groups[row], smoothing), rel=1e-5, abs=1e-6)
-
-
-@settings(deadline=None, max_examples=30)
-@given(seeds, st.booleans())
-def test_no_row_learns_from_its_own_label(seed: int, in_time: bool) -> None:
-    rng = np.random.default_rng(seed)
-    n = 60
-    groups, y, time = rng.integers(0, 6, n), rng.integers(0, 2, n).astype(float), np.arange(n)
-    folds = time_folds(time, 3) if in_time else kfold(n, 3, seed)
-    split = Split(folds.valid, folds.train, time if in_time else None)
-    made = target_mean("g", smoothing=3)
-    row = int(rng.integers(n))
-    flipped = y.copy()
-    flipped[row] = 1 - y[row]
-    for fold in range(3):
-        before, after = (made.encode(groups, t[:, None], split, fold)[:, 0] for t in (y, flipped))
-        assert before[row] == after[row]
-        # Nor may what the fold validates say anything to anyone.
-        if folds.valid[row] == fold:
-            assert (before == after).all()
-
-
-def test_a_planted_leak_is_not_picked_up() -> None:
-    """A group of one row each: its plain mean is the label itself. Fold-safe, it says nothing."""
-    n = 2000
-    y = np.random.default_rng(0).integers(0, 2, n).astype(float)
-    groups = np.arange(n)
-    folds = kfold(n, 5, 0)
-    for fold in range(5):
-        got = target_mean("g", smoothing=1).encode(groups, y[:, None], Split(folds.valid), fold)[:, 0]
-        seen = folds.train_rows(fold)
-        assert abs(np.corrcoef(got[seen] + 1e-9 * groups[seen], y[seen])[0, 1]) < 0.1
-
-
-def test_a_multiclass_target_gives_a_column_per_class(small) -> None:
-    made = small(task="multiclass", metric="mlogloss")
-    matrix = build_matrix(blocks(made), ["te_town"])
-    assert matrix.fold_columns[0].names(["high", "low", "mid"]) == ["te_town_high", "te_town_low", "te_town_mid"]
-
-
-@given(st.lists(st.tuples(st.none() | st.integers(0, 3), st.none() | st.sampled_from("ab")), min_size=1, max_size=30))
-def test_group_codes_number_distinct_lines(lines: list[tuple[int | None, str | None]]) -> None:
-    frame = pl.DataFrame(lines, schema={"a": pl.Int64, "b": pl.String}, orient="row")
-    codes = group_codes(frame)
-    assert sorted(set(codes)) == list(range(len(set(lines))))
-    for i, a in enumerate(lines):
-        for j, b in enumerate(lines):
-            assert (codes[i] == codes[j]) == (a == b)
-
-
-def test_wrong_arguments_are_explained() -> None:
-    with pytest.raises(FeatureError, match="at least one column"):
-        target_mean(smoothing=3)
-    with pytest.raises(FeatureError, match="smoothing >= 0"):
-        target_mean("a", smoothing=-1)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Folds",
+    "group_column",
     "group_folds",
     "kfold",
     "load_folds",
@@ -33,6 +34,7 @@ __all__ = [
     "stratified_folds",
     "stratified_group_folds",
     "time_folds",
+    "time_horizon",
 ]
 
 Ints = npt.NDArray[np.int64]
@@ -347,7 +349,7 @@ def _split(competition: Competition, cv: CvSpec) -> Folds:
         return stratified_group_folds(_strata(competition), _groups(competition, cv), cv.folds, cv.seed)
     if cv.scheme == "time":
         times, unit = time_column(competition)
-        gap, purge = (_duration(v, unit, name) for v, name in ((cv.gap, "gap"), (cv.purge, "purge")))
+        gap, purge = _gap_and_purge(cv, unit)
         return time_folds(times, cv.folds, gap=gap, purge=purge)
     return _custom(competition, cv)
 
@@ -361,6 +363,12 @@ def _strata(competition: Competition) -> Ints:
         ranks = series.rank("dense").fill_null(0).to_numpy().astype(np.int64)
         codes = codes * (int(ranks.max()) + 1) + ranks
     return codes
+
+
+def group_column(competition: Competition) -> npt.NDArray[np.uint32] | None:
+    """Return the group of each train row (n_train,) as a number; None where the scheme knows no groups."""
+    cv = competition.definition.cv
+    return _groups(competition, cv) if cv.scheme in ("group", "stratified_group") else None
 
 
 def _groups(competition: Competition, cv: CvSpec) -> npt.NDArray[np.uint32]:
@@ -379,6 +387,15 @@ def time_column(competition: Competition) -> tuple[npt.NDArray[Any], str]:
     if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
         return series.cast(pl.Datetime("us")).to_physical().to_numpy(), "us"
     raise DataError(f"cv.column {name!r} is a {series.dtype}; expected a date, a time stamp or a number")
+
+
+def time_horizon(competition: Competition) -> float:
+    """Return the gap and the purge of a "time" scheme together, in the unit of `time_column`."""
+    return sum(_gap_and_purge(competition.definition.cv, time_column(competition)[1]))
+
+
+def _gap_and_purge(cv: CvSpec, unit: str) -> tuple[float, float]:
+    return _duration(cv.gap, unit, "gap"), _duration(cv.purge, unit, "purge")
 
 
 def _refuse_nulls(series: pl.Series, key: str) -> None:

@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-NAMES = ("baseline", "features", "fetch", "ingest", "matrix", "metrics", "overhead", "select", "startup")
+NAMES = ("baseline", "encode", "features", "fetch", "ingest", "matrix", "metrics", "overhead", "select", "startup")
 
 
 def main() -> None:

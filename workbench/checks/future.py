@@ -11,11 +11,12 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import Store
@@ -25,9 +26,9 @@ from workbench.features import Blocks, Feature
 from workbench.features.definition import FoldFeature
 from workbench.features.encodings import Split
 from workbench.features.evaluate import Evaluation
-from workbench.features.matrix import group_codes
-from workbench.folds import load_folds
-from workbench.training.target import read_target
+from workbench.features.groupcodes import group_codes
+from workbench.folds import load_folds, time_horizon
+from workbench.training.target import TargetColumn, read_target
 
 __all__ = ["Difference", "TimeCheck", "check_time", "leak_error"]
 
@@ -460,18 +461,24 @@ def _fold_feature(blocks: Blocks, made: FoldFeature, clock: _Clock) -> TimeCheck
         note = f"it learns from the rows that a fold trains on, and the folds do not go by {clock.column}"
         return TimeCheck(made.name, "not checked", note)
     try:
-        target = read_target(c).columns[0].one_hot()
+        target = read_target(c).columns
     except WorkbenchError as exc:
         return TimeCheck(made.name, "not checked", exc.message)
     folds, time = load_folds(c), c.train_columns(clock.column)[clock.column].to_physical().to_numpy()
     fold = folds.n_folds - 1
-    split = Split(folds.valid, folds.train, time)
+    split = Split(folds.valid, folds.train, time, horizon=time_horizon(c))
     seen = split.seen(fold)
     cut = np.quantile(time[seen], 0.5, method="lower")
-    flipped = np.where((time >= cut)[:, None], target.max() + 1.0 - target, target)
-    groups = group_codes(blocks.columns(made.columns))
+    later = time >= cut
+    flipped = [replace(t, values=np.where(later, t.values.max() - t.values, t.values)) for t in target]
     before = np.flatnonzero(time < cut)
-    whole, other = (np.asarray(made.encode(groups, y, split, fold))[before] for y in (target, flipped))
+    groups = [(one, group_codes(blocks.columns(one.columns))) for one in made.each()]
+
+    def encoded(targets: Sequence[TargetColumn]) -> npt.NDArray[np.float64]:
+        learned = (one.learn(codes, targets, 0, split).columns(fold) for one, codes in groups)
+        return np.column_stack([column[before] for columns in learned for column in columns])
+
+    whole, other = encoded(target), encoded(flipped)
     moved = ~np.isclose(whole, other, rtol=1e-4, atol=1e-6, equal_nan=True).reshape(len(before), -1).all(axis=1)
     note = "labels from some time on were changed, and earlier rows encoded again"
     if not moved.any():

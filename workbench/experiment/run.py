@@ -31,7 +31,7 @@ from workbench.experiment.run_folder import (
 from workbench.experiment.spec import ExperimentSpec, read_spec
 from workbench.experiment.submission_file import SubmissionForm, submission_form, write_submission
 from workbench.features import Blocks, FeatureMatrix, FoldFeature, Split, build_matrix, load_features
-from workbench.folds import Folds, load_folds, time_column
+from workbench.folds import Folds, group_column, load_folds, time_column, time_horizon
 from workbench.ledger import Ledger, RunRecord
 from workbench.memory import measured_peak, used_bytes
 from workbench.training import (
@@ -204,6 +204,7 @@ def _plan(competition: Competition, number: int, blocks: Blocks, *, sample: floa
     spec = read_spec(competition, number)
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
+    _check_encodings(blocks, spec, competition)
     transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
     model = model_spec(spec.model, where=str(spec.path), threads=threads, transform=transform)
     folds = load_folds(competition)
@@ -239,7 +240,20 @@ def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
         raise type(exc)(f"{spec.path}: {exc.message}", hint=exc.hint) from exc
     if isinstance(made, FoldFeature) and feature != name:
         raise ConfigError(f"{spec.path}: {name!r}: {feature!r} depends on the fold and is taken whole")
-    return f"{name}:{blocks.key(feature)}"
+    key = blocks.key(feature)
+    if isinstance(made, FoldFeature):
+        # What it may learn from depends on more of [cv] than the folds tell.
+        cv = blocks.competition.definition.cv
+        key = content_key(key, cv.scheme, str(cv.gap), str(cv.purge), cv.column, cv.group)
+    return f"{name}:{key}"
+
+
+def _check_encodings(blocks: Blocks, spec: ExperimentSpec, competition: Competition) -> None:
+    d = competition.definition
+    for name in spec.features:
+        made = blocks.features.get(name)
+        if isinstance(made, FoldFeature):
+            made.check(d.task, d.targets)
 
 
 def _metric_code(competition: Competition) -> str:
@@ -411,15 +425,19 @@ def _sampled_rows(plan: _Plan) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _problem(plan: _Plan, matrix: FeatureMatrix) -> Problem:
-    target, folds, time_values = plan.target, plan.folds, None
-    if plan.competition.definition.cv.scheme == "time":
-        time_values, _ = time_column(plan.competition)
+    target, folds, split = plan.target, plan.folds, _split(plan)
     if plan.sample is not None:
         rows = _sampled_rows(plan)
-        target, folds = target.take(rows), folds.take(rows)
-        time_values = None if time_values is None else time_values[rows]
-    split = Split(folds.valid, folds.train, time_values)
+        target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
     return Problem(matrix, target, folds, split, plan.competition.metric)
+
+
+def _split(plan: _Plan) -> Split:
+    """Return what encodings need to know of the folds."""
+    c, folds = plan.competition, plan.folds
+    if c.definition.cv.scheme == "time":
+        return Split(folds.valid, folds.train, time_column(c)[0], horizon=time_horizon(c))
+    return Split(folds.valid, folds.train, groups=group_column(c))
 
 
 def _scored(record: RunRecord, problem: Problem, result: TrainResult, matrix: FeatureMatrix) -> RunRecord:
@@ -436,7 +454,7 @@ def _scored(record: RunRecord, problem: Problem, result: TrainResult, matrix: Fe
         oof_score=oof_score(target, folds, result.oof, metric),
         fold_scores=scores,
         seed_scores=per_seed,
-        n_features=matrix.width + sum(len(c.names(problem.target.columns[0].labels)) for c in matrix.fold_columns),
+        n_features=matrix.width + sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns),
     )
 
 

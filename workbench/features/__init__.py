@@ -5,11 +5,20 @@ from workbench.features.build import Blocks, load_features
 from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, feature
 from workbench.features.encoded import EncodedColumn
-from workbench.features.encodings import Split, TargetMean, target_mean
+from workbench.features.encodings import (
+    Split,
+    TargetEncoding,
+    target_count,
+    target_mean,
+    target_stats,
+    weight_of_evidence,
+)
+from workbench.features.groupcodes import group_codes
 from workbench.features.matrix import (
     CHUNK_ROWS,
     FeatureMatrix,
     FoldColumns,
+    FoldFrames,
     MatrixSource,
     Unseen,
     build_matrix,
@@ -63,9 +72,10 @@ __all__ = [
     "FeatureSummary",
     "FoldColumns",
     "FoldFeature",
+    "FoldFrames",
     "MatrixSource",
     "Split",
-    "TargetMean",
+    "TargetEncoding",
     "Unseen",
     "as_mermaid",
     "as_svg",
@@ -82,6 +92,7 @@ __all__ = [
     "expanding",
     "feature",
     "frequencies",
+    "group_codes",
     "group_position",
     "group_stats",
     "hashed_ngrams",
@@ -97,10 +108,13 @@ __all__ = [
     "since_last",
     "summarise_features",
     "svd_embeddings",
+    "target_count",
     "target_mean",
+    "target_stats",
     "text_embeddings",
     "text_forms",
     "together",
     "top_pivot",
     "until_next",
+    "weight_of_evidence",
 ]

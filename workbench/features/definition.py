@@ -57,15 +57,26 @@ class Feature:
 class FoldFeature:
     """Columns that depend on the target and so on the fold: learned on what a fold may see, replayed on the rest.
 
-    A subclass names the columns it reads in `columns` ("dest" of rows, "calendar.hour" of a feature) and computes in
-    `encode`. Its own name is the one that `features.py` gives it.
+    A subclass names the columns it reads in `columns` ("dest" of rows, "calendar.hour" of a feature) and learns in
+    `learn`. Its own name is the one that `features.py` gives it. See `workbench.features.encodings.TargetEncoding`.
     """
 
     name: str = ""
     columns: tuple[str, ...] = ()
 
-    def encode(self, groups: Any, target: Any, split: Any, fold: int) -> Any:
-        """Return (n_rows, width) float32 values for one fold; see `workbench.features.encodings.target_mean`."""
+    def each(self) -> Sequence[FoldFeature]:
+        """Return it as features of one group of columns each."""
+        return [self]
+
+    def check(self, task: str, targets: Sequence[str]) -> None:
+        """Raise a FeatureError for a task, or a NotFoundError for target columns, that it does not fit."""
+
+    def names(self, targets: Sequence[Any], own: int) -> list[str]:
+        """Return the names of its columns where the model is trained for ``targets[own]``."""
+        raise NotImplementedError
+
+    def learn(self, groups: Any, targets: Sequence[Any], own: int, split: Any) -> Any:
+        """Return an object whose ``columns(fold)`` are the columns of one fold, float32 arrays (n_rows,)."""
         raise NotImplementedError
 
     @property

@@ -15,18 +15,19 @@ from workbench.errors import DamagedError, FeatureError, NotFoundError, near
 from workbench.features.build import Blocks
 from workbench.features.definition import FoldFeature
 from workbench.features.encoded import EncodedColumn, as_number, encode_columns, is_no_number
-from workbench.features.encodings import Split
+from workbench.features.encodings import Learned, Split, TargetLike
+from workbench.features.groupcodes import group_codes
 from workbench.features.ordering import ROWS_PER_BUCKET
 
 __all__ = [
     "CHUNK_ROWS",
     "FeatureMatrix",
     "FoldColumns",
+    "FoldFrames",
     "MatrixSource",
     "Unseen",
     "build_matrix",
     "columns_of",
-    "group_codes",
 ]
 
 CHUNK_ROWS = ROWS_PER_BUCKET
@@ -40,14 +41,31 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class FoldColumns:
-    """A fold feature with its groups looked up: gives its columns for any fold."""
+    """A fold feature with its groups looked up: gives its columns for any fold.
+
+    `of` is the feature's name in `features.py`, which may give several of these, a group of columns each.
+    """
 
     feature: FoldFeature
-    groups: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int32]
+    of: str
 
-    def names(self, labels: Sequence[str]) -> list[str]:
-        """Return the columns' names: the feature's own, with the class where there are several."""
-        return [self.feature.name] if len(labels) == 1 else [f"{self.feature.name}_{label}" for label in labels]
+    def names(self, targets: Sequence[TargetLike], own: int) -> list[str]:
+        """Return the columns' names where the model is trained for ``targets[own]``."""
+        return self.feature.names(targets, own)
+
+
+@dataclass(frozen=True)
+class FoldFrames:
+    """The fold-dependent columns of a matrix for one target: learned once, given fold by fold."""
+
+    names: tuple[str, ...]
+    learned: tuple[Learned, ...]
+
+    def frame(self, fold: int) -> pl.DataFrame:
+        """Return the columns of all rows for one fold, Float32; without columns where there are none."""
+        arrays = (array for learned in self.learned for array in learned.columns(fold))
+        return pl.DataFrame([pl.Series(name, array) for name, array in zip(self.names, arrays, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -231,7 +249,7 @@ class FeatureMatrix:
 
     def only_train(self, rows: Ints) -> FeatureMatrix:
         """Return the matrix of some train rows (ascending), without the test rows: for a quick try."""
-        columns = tuple(FoldColumns(c.feature, c.groups[rows]) for c in self.fold_columns)
+        columns = tuple(replace(c, groups=c.groups[rows]) for c in self.fold_columns)
         held = None if self.held is None else self.held[rows]
         taken = rows if self.taken is None else self.taken[rows]
         return replace(self, n_rows=len(rows), n_train=len(rows), fold_columns=columns, held=held, taken=taken)
@@ -246,23 +264,29 @@ class FeatureMatrix:
     def without_test(self) -> FeatureMatrix:
         """Return the matrix of the train rows alone, where nobody asks for predictions of the others."""
         held = None if self.held is None else self.held.head(self.n_train)
-        columns = tuple(FoldColumns(c.feature, c.groups[: self.n_train]) for c in self.fold_columns)
+        columns = tuple(replace(c, groups=c.groups[: self.n_train]) for c in self.fold_columns)
         return replace(self, n_rows=self.n_train, held=held, fold_columns=columns)
 
-    def for_fold(self, fold: int, target: npt.NDArray[np.float64], labels: Sequence[str], split: Split) -> pl.DataFrame:
-        """Return the fold-dependent columns of all rows for one fold; without columns where there are none.
+    def learned(self, targets: Sequence[TargetLike], own: int, split: Split) -> FoldFrames:
+        """Return what gives the fold-dependent columns of any fold.
 
         Parameters
         ----------
-        target : float array (n_train, width)
-        labels : sequence of str
-            The names of the target's `width` columns.
+        targets : sequence of TargetLike
+            All target columns, of n_train values each.
+        own : int
+            Which of them the model is trained for.
+        split : Split
+
+        Raises
+        ------
+        FeatureError
+            When two columns have one name, or an encoding does not fit the target.
         """
-        columns: dict[str, npt.NDArray[np.float32]] = {}
-        for fold_columns in self.fold_columns:
-            values = fold_columns.feature.encode(fold_columns.groups, target, split, fold)
-            columns |= {name: values[:, i] for i, name in enumerate(fold_columns.names(labels))}
-        return pl.DataFrame(columns)
+        names = [name for c in self.fold_columns for name in c.names(targets, own)]
+        _check_clashes([("the columns", self.columns), *((name, [name]) for name in names)])
+        learned = (c.feature.learn(c.groups, targets, own, split) for c in self.fold_columns)
+        return FoldFrames(tuple(names), tuple(learned))
 
 
 def build_matrix(
@@ -295,7 +319,7 @@ def build_matrix(
     for name in features:
         made = blocks.features.get(name)
         if isinstance(made, FoldFeature):
-            fold_columns.append(FoldColumns(made, group_codes(blocks.columns(made.columns))))
+            fold_columns += [FoldColumns(one, group_codes(blocks.columns(one.columns)), name) for one in made.each()]
         elif name.partition(".")[0] == "rows":
             source, dropped = _rows_source(blocks, name, drop)
             sources.append(source)
@@ -404,12 +428,3 @@ def _check_clashes(parts: Sequence[tuple[str, Sequence[str]]]) -> None:
                     hint=f"rename one, or leave one out with drop = [{column!r}]",
                 )
             owner[column] = name
-
-
-def group_codes(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """Return one number per distinct line of `frame`, from 0 up, (n_rows,); null equals null."""
-    codes = np.zeros(frame.height, np.int64)
-    for column in frame.get_columns():
-        ranks = column.rank("dense").fill_null(0).to_numpy().astype(np.int64)
-        codes = np.unique(codes * (int(ranks.max(initial=0)) + 1) + ranks, return_inverse=True)[1]
-    return codes.astype(np.int64)

@@ -56,11 +56,12 @@ def groups_of(experiment: ReadyExperiment, by: str = "column") -> tuple[Group, .
 
 
 def _fold_groups(problem: Problem) -> list[Group]:
-    groups = []
+    names: dict[str, list[str]] = {}
+    targets = problem.target.columns
     for fold_columns in problem.matrix.fold_columns:
-        names = [n for column in problem.target.columns for n in fold_columns.names(column.labels)]
-        groups.append(Group(fold_columns.feature.name, tuple(dict.fromkeys(names))))
-    return groups
+        found = (n for own in range(len(targets)) for n in fold_columns.names(targets, own))
+        names.setdefault(fold_columns.of, []).extend(found)
+    return [Group(of, tuple(dict.fromkeys(columns))) for of, columns in names.items()]
 
 
 def _owned(experiment: ReadyExperiment) -> list[tuple[str, list[str]]]:
@@ -131,6 +132,6 @@ def only(problem: Problem, columns: Iterable[str]) -> Problem:
     """
     wanted, matrix = set(columns), problem.matrix
     names = {g.name for g in _fold_groups(problem) if wanted & set(g.columns)}
-    folds = tuple(c for c in matrix.fold_columns if c.feature.name in names)
+    folds = tuple(c for c in matrix.fold_columns if c.of in names)
     kept = replace(matrix.only_columns(wanted), fold_columns=folds)
     return replace(problem, matrix=kept if folds else kept.without_test())

@@ -121,9 +121,9 @@ def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], s
     for (target, fold, seed), text in texts.items():
         # Read back from the text in every case: it holds gains with fewer digits, and both ways are to agree.
         booster = lgb.Booster(model_str=text)
-        labels = problem.target.columns[target].labels
         matrix = problem.matrix
-        names = [*matrix.columns, *(n for c in matrix.fold_columns for n in c.names(labels))]
+        of_folds = (n for c in matrix.fold_columns for n in c.names(problem.target.columns, target))
+        names = [*matrix.columns, *of_folds]
         gains, splits = booster.feature_importance("gain"), booster.feature_importance("split")
         of_model = importance.setdefault((fold, seed), {})
         for name, gain, n in zip(names, gains, splits, strict=True):

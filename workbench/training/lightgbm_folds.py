@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from workbench.training.target import TargetColumn
 
 if TYPE_CHECKING:
     import lightgbm as lgb
+
+    from workbench.features import FoldFrames
 
 __all__ = ["lightgbm_errors", "model_trainer", "train"]
 
@@ -116,6 +119,7 @@ class _Trainer:
         self.parameters = self._parameters()
         self.each_round: Callable[[], None] = lambda: None
         self._shared: lgb.Dataset | None = None
+        self._learned: FoldFrames | None = None
         self._encoded: dict[int, pl.DataFrame] = {}
 
     def _parameters(self) -> dict[str, Any]:
@@ -143,13 +147,11 @@ class _Trainer:
 
     def fold_frame(self, fold: int) -> pl.DataFrame:
         """Return the fold-dependent columns of the train and test rows of one fold; kept for the next seed."""
+        if self._learned is None:
+            self._learned = self.problem.matrix.learned(self.problem.target.columns, self.index, self.problem.split)
         if fold not in self._encoded:
-            matrix = self.problem.matrix
-            self._encoded = {
-                fold: matrix.for_fold(fold, self.column.one_hot(), self.column.labels, self.problem.split)
-                if matrix.fold_columns
-                else pl.DataFrame()
-            }
+            self._encoded.clear()  # the fold before goes first: two of them may not fit
+            self._encoded[fold] = self._learned.frame(fold)
         return self._encoded[fold]
 
     def datasets(self, fold: int) -> tuple[lgb.Dataset, lgb.Dataset]:
@@ -170,7 +172,8 @@ class _Trainer:
         matrix, rows = self.problem.matrix, self.problem.folds.train_rows(fold)
         extra = pl.DataFrame()
         if matrix.fold_columns:
-            extra = matrix.for_fold(fold, self.column.one_hot()[order], self.column.labels, self.problem.split)
+            targets = [replace(t, values=t.values[order]) for t in self.problem.target.columns]
+            extra = matrix.learned(targets, self.index, self.problem.split).frame(fold)
         if not matrix.width:
             return bin_frame(extra[rows], self.parameters, label=self.label[order[rows]], **self._weights(rows))
         made = self.shared().subset(rows.tolist()).construct()
@@ -190,8 +193,8 @@ class _Trainer:
 
     @property
     def names(self) -> list[str]:
-        matrix = self.problem.matrix
-        return [*matrix.columns, *(n for c in matrix.fold_columns for n in c.names(self.column.labels))]
+        matrix, columns = self.problem.matrix, self.problem.target.columns
+        return [*matrix.columns, *(n for c in matrix.fold_columns for n in c.names(columns, self.index))]
 
     # ---------------------------------------------------------------------------------------------------- one model
 

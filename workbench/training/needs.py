@@ -11,6 +11,7 @@ from workbench.features import CHUNK_ROWS
 from workbench.memory import shown_bytes
 
 if TYPE_CHECKING:
+    from workbench.features import FoldColumns
     from workbench.training.parameters import ModelSpec
     from workbench.training.records import Problem
 
@@ -97,8 +98,9 @@ def memory_needs(problem: Problem, spec: ModelSpec, seeds: Sequence[int]) -> Mem
     )
 
 
-def _names(problem: Problem, fold_column: Any) -> list[str]:
-    return max((fold_column.names(c.labels) for c in problem.target.columns), key=len)
+def _names(problem: Problem, fold_column: FoldColumns) -> list[str]:
+    targets = problem.target.columns
+    return max((fold_column.names(targets, own) for own in range(len(targets))), key=len)
 
 
 def _bin_bytes(parameters: dict[str, Any], n_levels: int) -> float:

@@ -1,0 +1,108 @@
+"""What is kept of the target's values in a cell, and how two cells become one: never by taking anything away.
+
+A difference of sums carries the rounding of what was taken away, and so a trace of a label that must not be seen. Here
+the rows that may be learned from are added up afresh, from few cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Summary", "joined", "leave_one_out", "nothing", "summarise"]
+
+Floats = npt.NDArray[np.float64]
+Summary = dict[str, npt.NDArray[Any]]
+"""Of "n", "sum", "mean", "m2", "m3", "min", "max" those that are needed; arrays of one shape, an element per cell.
+
+m2 and m3 are the sums of the second and third powers of the distance from the mean."""
+
+
+def summarise(cells: npt.NDArray[np.int64], values: Floats, n_cells: int, needs: frozenset[str]) -> Summary:
+    """Summarise the values of each cell.
+
+    Parameters
+    ----------
+    cells : int array (n,)
+        The cell of each value.
+    values : float array (n,)
+    n_cells : int
+    needs : set of str
+
+    Returns
+    -------
+    dict of arrays (n_cells,)
+    """
+    counts = np.bincount(cells, minlength=n_cells)
+    made: Summary = {"n": counts.astype(np.int32)}
+    if needs & {"sum", "mean"}:
+        sums = _sums(cells, values, n_cells)
+        if "sum" in needs:
+            made["sum"] = sums
+        if "mean" in needs:
+            made["mean"] = sums / np.maximum(counts, 1)
+            away = values - made["mean"][cells]
+            made["m2"] = np.bincount(cells, away * away, n_cells)
+            if "m3" in needs:
+                made["m3"] = np.bincount(cells, away * away * away, n_cells)
+    for name, ufunc, start in (("min", np.minimum, np.inf), ("max", np.maximum, -np.inf)):
+        if name in needs:
+            made[name] = np.full(n_cells, start)
+            ufunc.at(made[name], cells, values)
+    return made
+
+
+def _sums(cells: npt.NDArray[np.int64], values: Floats, n_cells: int) -> npt.NDArray[Any]:
+    ones = values == 1
+    if np.count_nonzero(ones) + np.count_nonzero(values == 0) == len(values):
+        return np.bincount(cells[ones], minlength=n_cells).astype(np.int32)
+    return np.bincount(cells, values, n_cells)
+
+
+def nothing(like: Summary) -> Summary:
+    """Return the summary of no value at all, in the shape of another."""
+    start = {"min": np.inf, "max": -np.inf}
+    return {name: np.full_like(array, start.get(name, 0)) for name, array in like.items()}
+
+
+def joined(a: Summary, b: Summary) -> Summary:
+    """Return the summary of the values of both.
+
+    Means and moments by the pairwise formulas of Chan, Golub and LeVeque (1979) and, for the third, Pébay (2008).
+    """
+    made: Summary = {name: a[name] + b[name] for name in ("n", "sum") if name in a}
+    if "min" in a:
+        made["min"] = np.minimum(a["min"], b["min"])
+    if "max" in a:
+        made["max"] = np.maximum(a["max"], b["max"])
+    if "mean" in a:
+        n_a, n_b = a["n"].astype(np.float64), b["n"].astype(np.float64)
+        n = np.maximum(n_a + n_b, 1.0)
+        delta = np.where((n_a > 0) & (n_b > 0), b["mean"] - a["mean"], 0.0)
+        made["mean"] = np.where(n_a > 0, a["mean"] + delta * n_b / n, b["mean"])
+        made["m2"] = a["m2"] + b["m2"] + delta**2 * n_a * n_b / n
+        if "m3" in a:
+            made["m3"] = (
+                a["m3"]
+                + b["m3"]
+                + delta**3 * n_a * n_b * (n_a - n_b) / n**2
+                + 3 * delta * (n_a * b["m2"] - n_b * a["m2"]) / n
+            )
+    return made
+
+
+def leave_one_out(parts: Sequence[Summary], like: Summary) -> list[Summary]:
+    """Return the summary of all parts, then those of all but the first, all but the second, and so on.
+
+    Built from both ends, so that each takes one more step: what comes before the part, and what comes after.
+    """
+    before, after = [nothing(like)], [nothing(like)]
+    for part in parts:
+        before.append(joined(before[-1], part))
+    for part in reversed(parts):
+        after.append(joined(part, after[-1]))
+    after.reverse()
+    return [before[-1], *(joined(before[i], after[i + 1]) for i in range(len(parts)))]
