@@ -483,6 +483,7 @@ class TestErrors:
             ("gain", {"shuffles": 3}, ConfigError, "--shuffles goes with --method null, got --method gain"),
             ("null", {"minutes": 3}, ConfigError, "--minutes goes with --method rfe"),
             ("null", {"percentile": 101}, ConfigError, "--percentile 101: expected a number from 0 to 100"),
+            ("permutation", {"repeats": 1}, ConfigError, "--repeats 1: expected a whole number from 2 up"),
             ("rfe", {"step": 1.0}, ConfigError, "--step 1.0: expected a share"),
             ("gain", {"by": "colum"}, ConfigError, "did you mean 'column'"),
             ("gain", {"shufles": 3}, ConfigError, "did you mean 'shuffles'"),
@@ -539,7 +540,7 @@ class TestScores:
         assert 'scheme = "time" has no other folds' in found.notes[-1]
 
     def test_a_quick_try(self, case) -> None:
-        found = case.open.select(1, "permutation", sample=0.5, repeats=1, name="sampled", by="feature")
+        found = case.open.select(1, "permutation", sample=0.5, repeats=2, name="sampled", by="feature")
         assert read_list(case.open.definition, "sampled").made["rows"] == experiment_of(case).problem.target.n_rows // 2
         assert found.run_id is None
         assert found.second is not None
@@ -572,7 +573,7 @@ class TestCommand:
         assert json.loads(out)["error"]["hint"] == "did you mean 'gain'?"
 
     def test_a_table(self, case, monkeypatch, capsys) -> None:
-        arguments = ("--exp", "1", "--repeats", "1", "--by", "feature", "--name", "shown", "--threads", "1")
+        arguments = ("--exp", "1", "--repeats", "2", "--by", "feature", "--name", "shown", "--threads", "1")
         code, out, err = self.wb(case, monkeypatch, capsys, *arguments)
         assert code == 0, err
         lines = out.splitlines()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from workbench.experiment import ReadyExperiment
 from workbench.selection.groups import Group
-from workbench.selection.judged import Judged, Models, Progress, by_group, difference
+from workbench.selection.judged import Judged, Models, Progress, by_group
 from workbench.selection.options import Options
 from workbench.training import FoldModels, score, shuffled_gains
 
@@ -111,19 +111,14 @@ def _p_above_zero(losses: Floats) -> float:
     Then the order that the column has is one like those that it was shuffled into, so that a fold's score differs from
     the mean of its r shuffled ones by no more than these differ among each other: the variance of the difference is
     theirs times 1 + 1/r. It is pooled over the folds; their rows are disjoint, and nothing is asked of their models.
-    With one repeat there are only the folds' losses: a t test, corrected as in `difference`.
     """
     from scipy.special import stdtr
 
     k, r = losses.shape
-    mean = float(losses.mean())
-    if r > 1:
-        degrees, error = k * (r - 1), float(np.sqrt(losses.var(axis=1, ddof=1).mean() * (1 + 1 / r) / k))
-    else:
-        degrees, error = k - 1, difference(losses[:, 0].tolist(), [0.0] * k)[1]
+    mean, error = float(losses.mean()), float(np.sqrt(losses.var(axis=1, ddof=1).mean() * (1 + 1 / r) / k))
     if error == 0:
         return 0.0 if mean > 0 else 1.0
-    return float(stdtr(degrees, -mean / error))
+    return float(stdtr(k * (r - 1), -mean / error))
 
 
 # ------------------------------------------------------------------------------------------------- shuffled targets

@@ -37,7 +37,7 @@ class Options:
     share : float
         gain: the share of the whole gain that is kept.
     repeats : int
-        permutation: how often each column is shuffled in each fold.
+        permutation: how often each column is shuffled in each fold; two or more.
     alpha : float
         permutation: the p-value up to which a loss counts.
     by : str
@@ -118,7 +118,7 @@ def _check(made: Options) -> None:
         raise ConfigError(f"--by {made.by!r} is unknown", hint=near(made.by, BY, what="way"))
     ranges = {
         "share": (0 < made.share <= 1, "a share above 0, at most 1"),
-        "repeats": (made.repeats >= 1, "a whole number from 1 up"),
+        "repeats": (made.repeats >= 2, "a whole number from 2 up: what shuffling alone does shows in the repeats"),
         "alpha": (0 < made.alpha < 1, "a number between 0 and 1"),
         "shuffles": (made.shuffles >= 1, "a whole number from 1 up"),
         "percentile": (0 <= made.percentile <= 100, "a number from 0 to 100"),
