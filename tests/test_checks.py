@@ -21,7 +21,7 @@ from workbench import library
 from workbench.checks import Report, leak_error, plots
 from workbench.checks.drift import ks_statistic, total_variation
 from workbench.checks.page import as_page
-from workbench.cli.app import main, wb
+from workbench.cli.app import main
 from workbench.competition import write_manifest
 from workbench.errors import ConfigError, FeatureError, NotFoundError
 from workbench.rehearsal import RehearsalSpec, create
@@ -179,7 +179,7 @@ class TestDefects:
 
     def test_columns_that_are_one_another(self, check) -> None:
         data = clean()
-        towns = {t: f"place {i}" for i, t in enumerate(reversed(sorted(set(data["town"]))))}
+        towns = {t: f"place {i}" for i, t in enumerate(sorted(set(data["town"]), reverse=True))}
         data |= {
             "again": data["x"],
             "scaled": 3 - 2 * data["z"],
@@ -284,7 +284,7 @@ class TestSample:
         data = clean()
         reports = [check(data, change=shifted, options={"sample": 500}) for _ in range(2)]
         assert reports[0].sampled == (500, 500)
-        assert [replace(r, seconds=0) for r in reports][0] == replace(reports[1], seconds=0)
+        assert replace(reports[0], seconds=0) == replace(reports[1], seconds=0)
         assert ("drift", "x") in told(reports[0])
         assert "sample, chosen by a fixed seed: 500 of 2,100 train" in as_page(reports[0])
 
