@@ -99,6 +99,29 @@ class TestClean:
         assert report.findings == ()
         assert [c for c, _, _ in report.power[:1]] == ["x"]
 
+    def test_no_name_of_a_column_is_in_the_way(self, check) -> None:
+        rng = np.random.default_rng(5)
+        names = [
+            "n",
+            "v",
+            "len",
+            "h",
+            "p",
+            "rows",
+            "train",
+            "test",
+            "first",
+            "literal",
+            "count",
+            "row number",
+            "x less",
+        ]
+        columns = {name: np.where(rng.random(N) < 0.1, np.nan, rng.normal(size=N)) for name in names}
+        report = check(clean() | columns | {"value": [f"v{i}" for i in rng.integers(0, 9, N)]})
+        assert report.findings == ()
+        assert set(names) <= set(report.columns)
+        assert "<section" in as_page(report)
+
     @settings(max_examples=30, deadline=None)
     @given(st.integers(0, 2**32 - 1), st.integers(1, 400))
     def test_alike_counts_have_no_total_variation(self, seed: int, n_values: int) -> None:
