@@ -102,7 +102,7 @@ def _constant(column: str, train: Counted, test: Counted) -> Finding:
 def _top_share(column: pl.Series) -> float:
     if not len(column):
         return 0.0
-    return int(column.value_counts(name="n")["n"].max()) / len(column)  # type: ignore[arg-type]
+    return int(column.alias("v").value_counts(name="n")["n"].max()) / len(column)  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------------------- nulls
@@ -120,8 +120,10 @@ def null_patterns(data: CheckedData, counted: dict[str, tuple[Counted, Counted]]
     for c in holes:
         together.setdefault(np.packbits(masks[c].to_numpy()).tobytes(), []).append(c)
     groups = tuple(tuple(g) for g in together.values() if len(g) > 1 and masks[g[0]].sum() >= 10)
-    patterns = masks.group_by(holes).len().sort("len", *holes, descending=[True, *[False] * len(holes)]).head(12)
-    named = tuple((tuple(c for c in holes if line[c]), line["len"] / both.height) for line in patterns.to_dicts())
+    # ROW names the count here: it is the one name that no column has.
+    patterns = masks.group_by(holes).agg(pl.len().alias(ROW))
+    patterns = patterns.sort(ROW, *holes, descending=[True, *[False] * len(holes)]).head(12)
+    named = tuple((tuple(c for c in holes if line[c]), line[ROW] / both.height) for line in patterns.to_dicts())
     return Nulls(shares, groups, named)
 
 

@@ -13,7 +13,7 @@ from workbench.competition import ROW, Competition
 from workbench.errors import NotFoundError, near
 from workbench.features import Blocks, Feature
 
-__all__ = ["CheckedData", "as_codes", "as_number", "kind_of", "read_data"]
+__all__ = ["CheckedData", "as_codes", "as_number", "brief", "kind_of", "read_data"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -107,6 +107,20 @@ def as_number(column: pl.Series) -> Floats:
     elif column.dtype.is_temporal():
         column = column.to_physical()
     return column.cast(pl.Float64).to_numpy().astype(np.float64)
+
+
+def brief(value: float) -> str:
+    """Return a number for an axis.
+
+    Examples
+    --------
+    >>> brief(147_700.0), brief(2.5e6), brief(0.123456), brief(2013)
+    ('148k', '2.5M', '0.1235', '2013')
+    """
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size <= abs(value) < 1e13:
+            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
+    return f"{value:.4g}"
 
 
 def as_codes(*columns: pl.Series) -> list[Ints]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from workbench.checks.data import CheckedData, Floats, Ints, as_codes, as_number
+from workbench.checks.data import CheckedData, Floats, Ints, as_codes, as_number, brief
 from workbench.checks.finding import ColumnDrift, Finding
 from workbench.competition import ROW
 
@@ -118,11 +118,11 @@ def _histogram(data: CheckedData, column: str, train: Floats, test: Floats) -> t
     values = np.unique(both[:100_000])
     if len(values) <= BINS and (data.kind(column) != "time"):
         edges = np.append((values[1:] + values[:-1]) / 2, np.inf)
-        labels = [f"{v:g}" for v in values]
+        labels = [brief(v) for v in values]
     else:
         edges = np.append(np.linspace(low, high, BINS + 1)[1:-1], np.inf)
         starts = np.linspace(low, high, BINS + 1)[:-1]
-        labels = _times(starts) if data.train[column].dtype in (pl.Date, pl.Datetime) else [f"{v:.4g}" for v in starts]
+        labels = _times(starts) if data.train[column].dtype in (pl.Date, pl.Datetime) else [brief(v) for v in starts]
     shares = [_shares(v, edges[:-1]) for v in (train, test)]
     return tuple(zip(labels, *[s.tolist() for s in shares], strict=True))
 

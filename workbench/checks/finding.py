@@ -102,7 +102,7 @@ class Adversarial:
 
 @dataclass(frozen=True)
 class Periods:
-    """The target by time: for each period its name, the number of train rows, and the mean of the target."""
+    """The target by time: for each period its name, its train rows, and the target's median or a class's share."""
 
     column: str
     target: str

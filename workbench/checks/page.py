@@ -31,14 +31,15 @@ th { text-align: left; color: var(--quiet); font-weight: 600; border-bottom: 1px
   padding: 5px 12px 5px 0; }
 td { border-bottom: 1px solid var(--line); padding: 6px 12px 6px 0; vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: break-word; }
 .serious { color: var(--serious); font-weight: 600; } .notable { color: var(--notable); font-weight: 600; }
 .minor { color: var(--minor); }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(310px, 1fr)); gap: 12px; align-items: start; }
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 12px; align-items: start; }
 figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 8px; }
 figure svg { display: block; width: 100%; height: auto; }
-.two figure { max-width: 520px; } figure.wide { max-width: 860px; }
+.two figure { max-width: 520px; } figure.wide { max-width: 960px; }
+.two + figure.wide { margin-top: 12px; }
 @media print { body { max-width: none; padding: 0; font-size: 12px; } h2 { break-after: avoid; }
   figure, tr { break-inside: avoid; } }
 """
@@ -195,7 +196,7 @@ def _target(report: Report) -> str:
     pictures = [plots.target_plot(name, bars) for name, bars in report.target if bars]
     over = f'<figure class="wide">{plots.periods_plot(periods)}</figure>' if periods else ""
     none = "" if periods else '<p class="quiet">There is no column that tells the time.</p>'
-    return _section("target", "Target", _figures("two", pictures), "<p></p>", over, none)
+    return _section("target", "Target", _figures("two", pictures), over, none)
 
 
 def _order(report: Report) -> str:

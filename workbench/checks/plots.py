@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from workbench.checks.data import brief
 from workbench.checks.finding import Adversarial, ColumnDrift, Nulls, OrderPlot, Periods
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         # A column's name may have letters that the measuring font lacks; the browser has them.
         warnings.simplefilter("ignore")
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout="tight")
         draw(figure.subplots())
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
@@ -69,7 +70,9 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     # Groups are numbered alike in every picture, and nothing refers to them.
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2).replace("<svg", '<svg role="img"', 1)
+    return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2).replace(
+        "<svg", f'<svg role="img" style="max-width: {1.3 * size[0]:.2f}in"', 1
+    )
 
 
 def _short(text: str, longest: int = LONGEST) -> str:
@@ -79,8 +82,9 @@ def _short(text: str, longest: int = LONGEST) -> str:
 
 
 def _percent(axis: Any) -> None:
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+    axis.set_major_locator(MaxNLocator(4))
     axis.set_major_formatter(PercentFormatter(1.0))
 
 
@@ -91,8 +95,9 @@ def drift_plot(drift: ColumnDrift) -> str:
 
     def numbers(ax: Axes) -> None:
         at = range(len(labels))
-        ax.bar(at, train, width=1.0, color=TRAIN, alpha=0.55, label="train")
-        ax.step([-0.5, *[i + 0.5 for i in at]], [test[0], *test], where="pre", color=TEST, linewidth=1.6, label="test")
+        edges = [i - 0.5 for i in range(len(labels) + 1)]
+        ax.stairs(train, edges, fill=True, color=TRAIN, alpha=0.55, label="train")
+        ax.stairs(test, edges, color=TEST, linewidth=1.6, label="test")
         ticks = 2 if drift.kind == "time" else 4
         shown = [round(i * (len(labels) - 1) / ticks) for i in range(ticks + 1)] if len(labels) > 6 else list(at)
         ax.set_xticks(shown, [_short(labels[i], 11) for i in shown])
@@ -138,7 +143,7 @@ def _ranked(name: str, title: str, lines: Sequence[tuple[str, float]], label: st
         ax.set_yticks(range(len(lines)), [_short(c) for c, _ in lines])
         ax.invert_yaxis()
         for i, (_, value) in enumerate(lines):
-            ax.text(max(value, low), i, f" {value:.2f}", va="center", fontsize=7.5, color="#444")
+            ax.text(max(value, low), i, f" {max(value, low):.2f}", va="center", fontsize=7.5, color="#444")
         ax.set(xlabel=label)
         ax.margins(x=0.14)
         ax.set_xlim(left=low)
@@ -165,10 +170,11 @@ def target_plot(name: str, bars: Sequence[tuple[str, int]]) -> str:
 
     def draw(ax: Axes) -> None:
         ax.bar(range(len(bars)), [n for _, n in bars], width=0.9, color=TRAIN, alpha=0.85)
-        step = max(1, -(-len(bars) // 7))
+        step = max(1, -(-len(bars) // 6))
         shown = list(range(0, len(bars), step))
         ax.set_xticks(shown, [_short(bars[i][0], 10) for i in shown])
-        ax.set(ylabel="rows")
+        ax.yaxis.set_major_formatter(lambda v, _: brief(v))
+        ax.set(ylabel="train rows looked at")
         ax.set_title(_short(name, 30))
 
     return _drawn(f"target {name}", (3.9, 2.4), draw)
@@ -185,6 +191,7 @@ def periods_plot(periods: Periods) -> str:
         behind.set_ylabel("train rows", color=QUIET)
         behind.spines["right"].set_visible(True)
         ax.plot(at, [m for _, _, m in periods.lines], color=TRAIN, linewidth=1.6, marker="o", markersize=2.5)
+        ax.yaxis.set_major_formatter(lambda v, _: brief(v))
         ax.set_zorder(behind.get_zorder() + 1)
         ax.patch.set_visible(False)
         step = max(1, -(-len(labels) // 8))
@@ -206,7 +213,10 @@ def order_plot(order: OrderPlot, target: str) -> str:
         if spread < 0.05:
             middle = sum(order.means) / len(order.means)
             ax.set_ylim(middle - 0.05, middle + 0.05)
-        ax.set(xlabel=f"percent of the train rows, by {_short(order.column)}", ylabel=_short(target, 26))
+        ax.set(
+            xlabel=f"percent of the train rows, by {_short(order.column)}",
+            ylabel=_short(f"mean rank of {target}" if order.measure == "R2" else target, 26),
+        )
         ax.set_title(f"by {_short(order.column)}: {order.measure} {order.score:.3f}")
 
     return _drawn(f"order {order.column}", (3.9, 2.3), draw)
@@ -233,5 +243,5 @@ def nulls_plot(nulls: Nulls) -> str:
             side.set_visible(False)
         ax.set_title("patterns of missing values (orange: missing)")
 
-    width = min(8.5, 2.0 + 0.42 * len(columns))
+    width = min(7.4, max(3.9, 2.0 + 0.42 * len(columns)))
     return _drawn("nulls", (width, 1.3 + 0.22 * len(lines)), draw)

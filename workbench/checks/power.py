@@ -207,7 +207,7 @@ def alike_findings(data: CheckedData) -> list[Finding]:
 
 def _varies(column: pl.Series) -> bool:
     """Say whether enough rows differ from the most frequent value: two columns with a single 1 are soon alike."""
-    counts = column.value_counts(name="n")["n"].to_list()
+    counts = column.alias("v").value_counts(name="n")["n"].to_list()
     return len(column) - max(counts, default=0) >= 10
 
 

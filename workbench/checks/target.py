@@ -7,7 +7,7 @@ import math
 import numpy as np
 import polars as pl
 
-from workbench.checks.data import CheckedData, Floats, as_number, kind_of
+from workbench.checks.data import CheckedData, Floats, as_number, brief, kind_of
 from workbench.checks.finding import Finding, Periods
 
 __all__ = ["by_period", "distribution", "target_findings", "trend_findings"]
@@ -32,7 +32,7 @@ def distribution(data: CheckedData, name: str) -> tuple[tuple[str, int], ...]:
     if low == high:
         low, high = values.min(), values.max()
     heights, edges = np.histogram(np.clip(values, low, high), BARS)
-    return tuple((f"{e:.4g}", int(n)) for e, n in zip(edges, heights, strict=False))
+    return tuple((brief(e), int(n)) for e, n in zip(edges, heights, strict=False))
 
 
 def target_findings(data: CheckedData, name: str) -> list[Finding]:
@@ -95,7 +95,10 @@ def _skewness(values: Floats) -> float:
 
 
 def by_period(data: CheckedData, name: str) -> Periods | None:
-    """Return the mean of the target, or the rate of a class, by period, over all train rows; None without a time."""
+    """Return the median of the target, or the share of a class, by period, over all train rows; None without a time.
+
+    The median, as a single error among the targets would move a period's mean more than years do.
+    """
     c = data.competition
     if data.time is None or data.time not in c.shared_columns:
         return None
@@ -109,7 +112,7 @@ def by_period(data: CheckedData, name: str) -> Periods | None:
         train.select(period.alias("p"), value.alias("y"))
         .drop_nulls()
         .group_by("p")
-        .agg(pl.len(), pl.col("y").mean())
+        .agg(pl.len(), pl.col("y").mean() if what.startswith("share") else pl.col("y").median())
         .collect(engine="streaming")
         .sort("p")
     )
@@ -127,7 +130,7 @@ def _measured(data: CheckedData, name: str) -> tuple[pl.Expr, str]:
         levels = series.drop_nulls().unique().sort()
         chosen = levels[-1] if len(levels) <= 2 else series.drop_nulls().mode().sort()[0]
         return (pl.col(name) == pl.lit(chosen, series.dtype)).cast(pl.Float64), f"share of {name} = {chosen}"
-    return pl.col(name).cast(pl.Float64), f"mean of {name}"
+    return pl.col(name).cast(pl.Float64), f"median of {name}"
 
 
 def _period(train: pl.LazyFrame, time: str, dtype: pl.DataType) -> tuple[pl.Expr, str]:
@@ -180,7 +183,10 @@ def _spread(data: CheckedData, periods: Periods, mean: float) -> float:
     if periods.what.startswith("share"):
         return max(1e-9, math.sqrt(mean * (1 - mean)))
     values = as_number(data.target[periods.target])
-    return max(1e-12, float(np.nanstd(values[np.isfinite(values)])))
+    values = values[np.isfinite(values)]
+    # That of a normal distribution with these quartiles; the plain one where half the values are the same.
+    quartiles = np.quantile(values, [0.25, 0.75])
+    return max(1e-12, float(quartiles[1] - quartiles[0]) / 1.349 or float(values.std()))
 
 
 def _weighted_correlation(x: Floats, y: Floats, weights: Floats) -> float:
