@@ -512,16 +512,17 @@ class TestTime:
             HEAD
             + """
 class Leaky(type(target_mean("town"))):
-    def encode(self, groups, target, split, fold):
+    def learn(self, groups, targets, own, split):
         from dataclasses import replace
-        return super().encode(groups, target, replace(split, time=None), fold)
+        return super().learn(groups, targets, own, replace(split, time=None, horizon=0.0))
 
 @feature
 def size(rows):
     return [pl.len().over("town").alias("n")]
 
 good = target_mean("town", "size.n")
-bad = Leaky(("town",), 1.0)
+bad = target_mean("town", smoothing=1)
+bad.__class__ = Leaky
 """
         )
         checks = {c.feature: c.verdict for c in timed.open.check_time(["good", "bad"])}

@@ -154,11 +154,10 @@ class TestMethods:
         assert ("pair" in {g.name for g in groups}) == (by == "feature")
         judged, _ = judge_by_permutation(made, models_of(made), groups, options, silent)
         problem, run = made.problem, made.finished
-        column = problem.target.columns[0]
         losses = np.zeros((problem.folds.n_folds, 2, len(groups)))
         for fold in range(problem.folds.n_folds):
             rows = problem.folds.valid_rows(fold)
-            extra = problem.matrix.for_fold(fold, column.one_hot(), column.labels, problem.split)
+            extra = problem.matrix.learned(problem.target.columns, 0, problem.split).frame(fold)
             frame = problem.matrix.train[rows].hstack(extra[rows])
             boosters = [lgb.Booster(model_str=run.models[f"t0-f{fold}-s{seed}"]) for seed in (1, 2)]
 

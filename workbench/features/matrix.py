@@ -196,7 +196,7 @@ class FeatureMatrix:
         """All rows at once, in memory."""
         if self.held is not None:
             return self.held
-        pieces = [frame for _, frame in self.chunks(range(self.n_rows))]
+        pieces = [frame for _, frame in self.chunks(range(self.n_rows))] if self.sources else []
         return pl.concat(pieces) if pieces else pl.DataFrame(schema={c.name: c.dtype for c in self.encoded})
 
     @property
