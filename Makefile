@@ -12,10 +12,10 @@ demo: $(VENV)/.demo $(VENV)/.plots
 	$(BIN)/wb demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
