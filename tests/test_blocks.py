@@ -209,6 +209,97 @@ class TestParts:
             opened(small(), "@feature('town')\ndef f(rows):\n    return [pl.col('x')]\n")
 
 
+TOGETHER = """
+@feature(partition_by=KEY)
+def size(rows):
+    return [pl.len().over(KEY).alias("size")]
+
+
+@feature(partition_by=KEY)
+def total(rows):
+    return [pl.col("x").sum().over(KEY).alias("total"), pl.col("z").max().over(KEY).alias("most")]
+
+
+@feature(partition_by=KEY)
+def framed(rows):
+    return rows.select(ROW, framed=pl.col("x").min().over(KEY))
+
+
+@feature(partition_by=KEY)
+def of_ratio(rows, ratio):
+    return rows.join(ratio, on=ROW, how="left").select(ROW, mean_ratio=pl.col("ratio").mean().over(KEY))
+
+
+@feature
+def ratio(rows):
+    return [(pl.col("x") / (pl.col("z").abs() + 1)).alias("ratio")]
+"""
+NAMES = ["size", "total", "framed", "of_ratio", "ratio"]
+
+
+class TestTogether:
+    """Features of one partition column that are lists of expressions are computed in one pass."""
+
+    @pytest.mark.parametrize("key", ["household", "day"])
+    @pytest.mark.parametrize("limit", [None, 50_000])
+    def test_it_gives_what_each_gives_alone(self, small, small_buckets, key: str, limit: int | None) -> None:
+        made, code = small(), TOGETHER.replace("KEY", repr(key))
+        alone = opened(made, code)
+        frames = {n: alone.lines(n).collect() for n in NAMES}
+        alone.store.clear()
+        at_once = opened(made, code, limit)
+        said: list[str] = []
+        at_once.report = said.append
+        at_once.build(NAMES)
+        assert "features size, total" in said
+        for name in NAMES:
+            assert_frame_equal(at_once.lines(name).collect(), frames[name], rel_tol=1e-12)
+        notes = {name: at_once.block(name).note for name in NAMES}
+        assert [n for n in NAMES if "together" in notes[n]] == ["size", "total"]
+        assert list(notes["total"]["columns"]) == ["total", "most"]
+        assert (notes["size"]["parts"] > 1) == (limit is not None)
+        assert not list(made.folder.rglob("*.tmp"))
+
+    def test_what_is_there_is_not_built_again(self, small) -> None:
+        made, code = small(), TOGETHER.replace("KEY", "'town'")
+        opened(made, code).block("size")
+        said: list[str] = []
+        blocks = opened(made, code)
+        blocks.report = said.append
+        blocks.build(NAMES)
+        assert not any("size" in line for line in said)
+        said.clear()
+        blocks.build(NAMES)
+        assert said == []
+
+    def test_one_that_fails_is_named_and_keeps_none_from_being_built(self, small) -> None:
+        code = TOGETHER + (
+            "\n\n@feature(partition_by=KEY)\ndef wrong(rows):\n"
+            "    return [pl.col('town').str.to_integer().over(KEY).alias('wrong')]\n"
+        )
+        blocks = opened(small(), code.replace("KEY", "'town'"))
+        with pytest.raises(FeatureError, match="feature 'wrong' .* failed"):
+            blocks.build(["size", "wrong", "total"])
+        assert blocks.store.look(blocks.key("size")) is not None
+        blocks.build(["size", "total"])
+
+    def test_one_that_returns_the_target_is_refused(self, small) -> None:
+        code = TOGETHER + "\n\n@feature(partition_by=KEY)\ndef leak(rows):\n    return [pl.lit(1).alias('y')]\n"
+        blocks = opened(small(), code.replace("KEY", "'town'"))
+        with pytest.raises(FeatureError, match="feature 'leak' .* returns the target 'y'"):
+            blocks.build(["size", "leak"])
+
+    def test_columns_of_one_name_stay_apart(self, small) -> None:
+        code = (
+            "@feature(partition_by='town')\ndef f(rows):\n    return [pl.len().over('town').alias('n')]\n\n"
+            "@feature(partition_by='town')\ndef g(rows):\n    return [pl.col('x').sum().over('town').alias('n')]\n"
+        )
+        blocks = opened(small(), code)
+        blocks.build(["f", "g"])
+        f, g = (blocks.lines(name).collect()["n"] for name in "fg")
+        assert f.dtype != g.dtype or f.to_list() != g.to_list()
+
+
 class TestMemory:
     def test_sizes_are_read_in_every_spelling(self) -> None:
         assert memory.parse_bytes("8 GB", where="x") == 8 * 2**30

@@ -116,6 +116,17 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_sweep_spares_what_this_process_is_writing(tmp_path: Path) -> None:
+    with atomic(tmp_path / "a") as first, atomic(tmp_path / "b") as second:
+        first.write_text("1")
+        second.write_text("2")
+        left = second.with_name(second.name.replace(".b.", ".c."))
+        left.write_text("of a process of the same number, which was killed")
+        sweep(tmp_path)
+        assert not left.exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b"}
+
+
 def test_sweep_spares_living_writers(tmp_path: Path) -> None:
     living = tmp_path / f".a.txt.{os.getppid()}-12345678.tmp"
     dead = tmp_path / ".a.txt.999999999-12345678.tmp"

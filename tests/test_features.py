@@ -23,7 +23,7 @@ class TestBuilding:
     def test_a_block_has_one_line_per_row_in_order(self, small) -> None:
         made = small()
         code = "@feature\ndef shuffled(rows):\n    return rows.select(ROW, x2=pl.col('x') * 2).reverse()\n"
-        frame = pl.read_parquet(blocks(made, code).block("shuffled").path)
+        frame = blocks(made, code).lines("shuffled").collect()
         rows = made.open.rows.collect().sort(ROW)
         assert frame[ROW].to_list() == list(range(500))
         assert frame["x2"].to_list() == (rows["x"] * 2).to_list()

@@ -34,6 +34,7 @@ __all__ = [
     "lock",
     "read_json",
     "sweep",
+    "temporary_file",
     "write_bytes",
     "write_json",
     "write_text",
@@ -112,17 +113,29 @@ def atomic(path: Path) -> Iterator[Path]:
     StorageError
         When the disk is full or the folder can't be written; `path` is then as it was.
     """
+    with storage_errors(path), temporary_file(path) as temporary:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _fsync_folder(path.parent)
+
+
+_in_use: set[Path] = set()
+"""The temporary files that this process has open, for `sweep`."""
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` for the length of the block; what a killed process leaves there, `sweep` removes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    with storage_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _fsync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _in_use.add(temporary)
+    try:
+        yield temporary
+    finally:
+        _in_use.discard(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -169,7 +182,10 @@ def read_json(path: Path) -> Any:
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in `folder`: ``*.tmp`` files whose process is gone."""
     for path in folder.glob(".*.tmp"):
+        if path in _in_use:
+            continue
         pid = path.name.rsplit(".", 2)[-2].partition("-")[0]
+        # A file of this process's number that it does not use is that of another, which was killed.
         if not (pid.isdigit() and Path(f"/proc/{pid}").exists() and int(pid) != os.getpid()):
             path.unlink(missing_ok=True)
 

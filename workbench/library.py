@@ -209,9 +209,7 @@ class OpenCompetition:
         NotFoundError, FeatureError
             For an unknown feature, or one that breaks its contract.
         """
-        import polars as pl
-
-        return pl.scan_parquet(self._blocks().block(name).path)
+        return self._blocks().lines(name)
 
     def feature_list(
         self, names: Sequence[str] = (), *, build: bool = False, report: Report = lambda _: None
@@ -233,9 +231,7 @@ class OpenCompetition:
         blocks = self._blocks(report)
         summaries = summarise_features(blocks, names)
         if build:
-            for summary in summaries:
-                if summary.kind == "feature" and (names or summary.where):
-                    blocks.block(summary.name)
+            blocks.build(s.name for s in summaries if s.kind == "feature" and (names or s.where))
             summaries = summarise_features(blocks, names)
         return summaries
 

@@ -188,7 +188,7 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
             not_checked.append(f"{name}: it depends on the fold")
             continue
         else:
-            frame, prefix = pl.scan_parquet(blocks.block(name).path), f"{name}."
+            frame, prefix = blocks.lines(name), f"{name}."
         schema = frame.collect_schema()
         known = [n for n in schema if n != ROW]
         if column and column not in known:

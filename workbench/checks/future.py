@@ -292,7 +292,7 @@ class _Truncated:
 
     def differences(self, made: Feature) -> list[Difference]:
         store = self.blocks.store
-        full = pl.scan_parquet(self.blocks.block(made.name).path)
+        full = self.blocks.lines(made.name)
         with _scratch(store) as fresh:
             try:
                 less = self._computed(made, fresh)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from workbench.features import auto
 from workbench.features.auto import auto_features
 from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
-from workbench.features.evaluate import Evaluation
+from workbench.features.evaluate import Evaluation, write_blocks
 from workbench.features.partition import PART, HashParts, Part, Parts, plan_parts, write_clustered
 from workbench.memory import default_limit, measured_peak, shown_bytes
 
@@ -28,6 +29,9 @@ AUTO = "auto"
 
 WAITING_SHARE = 16
 """Lines that wait for their place take up to a sixteenth of the memory limit before they go to disk."""
+
+TOGETHER = 8
+"""So many features at most are computed in one pass: each holds its groups and its result beside the others'."""
 
 Report = Callable[[str], None]
 
@@ -125,7 +129,7 @@ class Blocks:
             if self.built_in(made):
                 code = file_sha256(Path(auto.__file__))
                 kept = [list(self.competition.key_columns), self.competition.n_train]
-                self._keys[name] = content_key("auto-v1", code, self.competition.rows_content, kept, pl.__version__)
+                self._keys[name] = content_key("auto-v2", code, self.competition.rows_content, kept, pl.__version__)
             elif isinstance(made, FoldFeature):
                 self._keys[name] = content_key(made.key, [self._column_key(c) for c in made.columns])
             else:
@@ -134,7 +138,7 @@ class Blocks:
                 # The name in features.py, not the function's: one function may make several features.
                 code = code_key(path if path.exists() else made.path, made.name)
                 files = [(file, self._file_key(made, file)) for file in made.files]
-                self._keys[name] = content_key("block-v1", code, inputs, files, pl.__version__)
+                self._keys[name] = content_key("block-v2", code, inputs, files, pl.__version__)
         return self._keys[name]
 
     def _file_key(self, made: Feature, file: str) -> str:
@@ -216,19 +220,77 @@ class Blocks:
                 found = self.store.get(key) or self._build(made, key)
         return found
 
+    def lines(self, name: str) -> pl.LazyFrame:
+        """Return the lines of a feature's block with their row keys, in row order; it is built where it is missing."""
+        return pl.scan_parquet(self.block(name).path, row_index_name=ROW)
+
+    def build(self, names: Iterable[str]) -> None:
+        """Build what is missing of these features, those that are partitioned by one column together.
+
+        Raises
+        ------
+        FeatureError
+            When a function raises, or its result breaks the contract.
+        """
+        wanted = [n for n in dict.fromkeys(names) if isinstance(self.get(n), Feature)]
+        missing = [n for n in wanted if self.store.look(self.key(n)) is None]
+        groups: dict[tuple[str, int], list[Feature]] = {}
+        for made in (self.features[n] for n in missing):
+            if isinstance(made, Feature) and made.partition_by:
+                groups.setdefault((made.partition_by, self._depth(made)), []).append(made)
+        for (_, _), group in sorted(groups.items(), key=lambda item: item[0][1]):
+            for start in range(0, len(group), TOGETHER):
+                self._build_together(group[start : start + TOGETHER])
+        for name in wanted:
+            self.block(name)
+
+    def _depth(self, made: Feature) -> int:
+        below = [self.features[i] for i in made.inputs if self._kind(made, i) == "feature"]
+        return 1 + max((self._depth(b) for b in below if isinstance(b, Feature)), default=0)
+
+    def _build_together(self, group: list[Feature]) -> None:
+        """Build features of one partition column in one pass where that can be; leave the others."""
+        for made in group:
+            for name in made.inputs:
+                if self._kind(made, name) == "feature":
+                    self.block(name)
+        with ExitStack() as locks:
+            # In one order everywhere: two processes never wait for each other.
+            for key in sorted(self.key(m.name) for m in group):
+                locks.enter_context(self.store.lock(key))
+            group = [m for m in group if self.store.look(self.key(m.name)) is None]
+            group = self._with_expressions(group)
+            if len(group) > 1:
+                try:
+                    self._write(group)
+                except (KeyboardInterrupt, MemoryError):
+                    raise
+                except Exception:  # noqa: BLE001 one by one, it is said which of them it is and where
+                    self.report(f"features {', '.join(m.name for m in group)} one by one")
+
+    def _with_expressions(self, group: list[Feature]) -> list[Feature]:
+        chosen, taken = [], set[str]()
+        for made in group:
+            try:
+                evaluation, _ = self.evaluation(made)
+                part = next(iter(evaluation.parts or (None,)))
+                expressions = evaluation.expressions(part)
+                if expressions is None:
+                    continue
+                columns = set(evaluation.inputs("rows", part).select(expressions).collect_schema())
+            except Exception:  # noqa: BLE001, S112 said when it is built by itself
+                continue
+            if not columns & taken:
+                chosen.append(made)
+                taken |= columns
+        return chosen
+
     def _build(self, made: Feature, key: str) -> Block:
         for name in made.inputs:
             if self._kind(made, name) == "feature":
                 self.block(name)
-        self.report(f"feature {made.name}")
-        started = time.perf_counter()
-        note: dict[str, Any] = {"feature": made.name, "reads": list(made.inputs)}
         try:
-            with measured_peak() as peak, self.store.writing(key, note) as path:
-                evaluation, n_parts = self.evaluation(made)
-                note["columns"] = evaluation.write(path, self.store.folder, self.limit_bytes // WAITING_SHARE)
-                note |= {"seconds": round(time.perf_counter() - started, 3), "parts": n_parts}
-                note["peak_rss_mb"] = peak.mb
+            self._write([made])
         except (WorkbenchError, KeyboardInterrupt, MemoryError):
             raise
         except Exception as exc:
@@ -237,13 +299,34 @@ class Blocks:
         block = self.store.get(key)
         if block is None:
             raise FeatureError(f"feature {made.name!r}: its block in {self.store.folder} vanished while it was written")
-        if note["peak_rss_mb"] * 2**20 > self.limit_bytes:
-            advice = "" if made.partition_by else ', @feature(partition_by="…") takes the rows in parts'
+        return block
+
+    def _write(self, group: list[Feature]) -> None:
+        """Write the blocks of features that are computed in one pass; the time is noted in equal shares."""
+        names = [made.name for made in group]
+        self.report(f"feature{'s' * (len(group) > 1)} {', '.join(names)}")
+        started = time.perf_counter()
+        notes: list[dict[str, Any]] = [{"feature": m.name, "reads": list(m.inputs)} for m in group]
+        with measured_peak() as peak, ExitStack() as open_blocks:
+            evaluations = [self.evaluation(made) for made in group]
+            paths = [
+                open_blocks.enter_context(self.store.writing(self.key(made.name), note))
+                for made, note in zip(group, notes, strict=True)
+            ]
+            budget = self.limit_bytes // WAITING_SHARE
+            columns = write_blocks([e for e, _ in evaluations], paths, self.store.folder, budget)
+            seconds = (time.perf_counter() - started) / len(group)
+            for note, own in zip(notes, columns, strict=True):
+                note.update(columns=own, seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
+                if len(names) > 1:
+                    note["together"] = names
+        taken = peak.mb * 2**20
+        if taken > self.limit_bytes:
+            advice = "" if group[0].partition_by else ', @feature(partition_by="…") takes the rows in parts'
             self.report(
-                f"feature {made.name} took {shown_bytes(note['peak_rss_mb'] * 2**20)}, more than the memory limit of "
+                f"feature {', '.join(names)} took {shown_bytes(taken)}, more than the memory limit of "
                 f"{shown_bytes(self.limit_bytes)}{advice}"
             )
-        return block
 
     def evaluation(self, made: Feature) -> tuple[Evaluation, int]:
         """Return what computes a feature, and in how many parts of the rows it will.
@@ -280,16 +363,16 @@ class Blocks:
             return self.competition.rows()
         if kind == "table":
             return self.competition.feature_table(name)
-        return pl.scan_parquet(self.block(name).path)
+        return self.lines(name)
 
     def _part(self, reader: Feature, name: str, part: Part, parts: Parts) -> pl.LazyFrame:
         """Return the lines of an input that belong to a part; a table without the key is given whole."""
         kind = self._kind(reader, name)
         if kind == "feature":
             own = self._part(reader, "rows", part, parts).select(ROW)
-            lines = pl.scan_parquet(self.block(name).path)
+            lines = self.lines(name)
             if part.last_row is not None:
-                lines = lines.filter(pl.col(ROW).is_between(part.first_row, part.last_row))
+                lines = lines.slice(part.first_row, part.last_row + 1 - part.first_row)
             return lines.join(own, on=ROW, how="semi")
         frame = self._input(reader, name)
         if parts.column not in frame.collect_schema():

@@ -1,8 +1,12 @@
-"""From a feature's function and its inputs to a Parquet file: called whole or part by part, checked, in row order."""
+"""From features' functions and their inputs to Parquet files: called whole or part by part, checked, in row order.
+
+A block's lines are those of the rows, in their order. That is checked while it is written, so that a line's number is
+its row key, which need not be stored: it would be half of a typical block.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +20,7 @@ from workbench.features.definition import Feature
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets, RowOrderError, in_row_order, row_problem
 from workbench.features.partition import Part, Parts
 
-__all__ = ["COMPRESSION", "Evaluation"]
+__all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "write_blocks"]
 
 COMPRESSION: Literal["lz4"] = "lz4"
 """Blocks are read far more often than they are written: lz4 reads three times as fast as zstd at 1.3 times the size."""
@@ -45,54 +49,17 @@ class Evaluation:
     n_rows: int
     n_train: int
 
-    def write(self, path: Path, folder: Path, budget_bytes: int) -> dict[str, str]:
-        """Compute the feature and write it in row order; return its columns and their types.
-
-        Parameters
-        ----------
-        path : Path
-        folder : Path
-            Where lines wait that come too early, beyond `budget_bytes`.
-
-        Raises
-        ------
-        FeatureError
-            When the result breaks the contract.
-        """
-        results = self._results()
-        first = next(results)
-        schema = self._schema(first)
-        failure: list[BaseException] = []
-        buckets = Buckets(folder, budget_bytes)
-
-        def batches(
-            with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
-        ) -> Iterator[pl.DataFrame]:
-            del with_columns, predicate, n_rows, batch_size
-            try:
-                yield from in_row_order(self._batches(first, results, schema), self.n_rows, buckets)
-            except BaseException as exc:
-                failure.append(exc)
-                raise
-
-        try:
-            register_io_source(batches, schema=schema).sink_parquet(
-                path, row_group_size=ROWS_PER_BUCKET, compression=COMPRESSION
-            )
-        except Exception:
-            if not failure:
-                raise
-            # What was raised while computing comes back wrapped by polars.
-            if isinstance(failure[0], RowOrderError):
-                raise self._misaligned() from None
-            raise failure[0] from None
-        finally:
-            buckets.close()
-        return {name: str(dtype) for name, dtype in schema.items() if name != ROW}
-
-    def _results(self) -> Iterator[pl.LazyFrame]:
+    def results(self) -> Iterator[pl.LazyFrame]:
+        """Give what the function returns, part by part, with the row key."""
         for part in self.parts or (None,):
             yield self.result({name: self.inputs(name, part) for name in self.made.inputs}, self.inputs("rows", part))
+
+    def expressions(self, part: Part | None) -> list[pl.Expr] | None:
+        """Return the expressions over ``rows`` that the function returns for a part; None where it returns a frame."""
+        result: Any = self.made.function(**{name: self.inputs(name, part) for name in self.made.inputs})
+        result = [result] if isinstance(result, pl.Expr) else result
+        is_list = isinstance(result, list | tuple) and all(isinstance(e, pl.Expr) for e in result)
+        return list(result) if is_list else None
 
     def result(self, inputs: dict[str, pl.LazyFrame], rows: pl.LazyFrame) -> pl.LazyFrame:
         """Call the function with these inputs; expressions that it returns are taken over `rows`.
@@ -116,30 +83,16 @@ class Evaluation:
             )
         return result
 
-    def _batches(
-        self, first: pl.LazyFrame, results: Iterable[pl.LazyFrame], schema: dict[str, pl.DataType]
-    ) -> Iterator[pl.DataFrame]:
-        yield from first.select(list(schema)).collect_batches(chunk_size=ROWS_PER_BUCKET)
-        for part, result in enumerate(results, start=1):
-            found = result.collect_schema()
-            if dict(found) != schema and set(found) == set(schema):
-                column = next(c for c in schema if found[c] != schema[c])
-                raise FeatureError(
-                    f"feature {self.made.name!r} ({self.made.where}): column {column!r} is {schema[column]} in the "
-                    f"first part of the rows and {found[column]} in part {part + 1}",
-                    hint=f"give it one type: .cast(pl.{schema[column]})",
-                )
-            if set(found) != set(schema):
-                raise FeatureError(
-                    f"feature {self.made.name!r} ({self.made.where}) gives other columns in part {part + 1} of the "
-                    f"rows: {', '.join(sorted(set(found) ^ set(schema))[:5])}",
-                    hint=f"columns must not depend on the values of {self.made.partition_by!r}",
-                )
-            yield from result.select(list(schema)).collect_batches(chunk_size=ROWS_PER_BUCKET)
+    def schema(self, frame: pl.LazyFrame) -> pl.Schema:
+        """Return the columns of a result, the row key first.
 
-    def _schema(self, frame: pl.LazyFrame) -> dict[str, pl.DataType]:
+        Raises
+        ------
+        FeatureError
+            When the row key is not there, or a column that must not be.
+        """
         name, where = self.made.name, self.made.where
-        schema = dict(frame.collect_schema())
+        schema = frame.collect_schema()
         if ROW not in schema:
             raise FeatureError(
                 f"feature {name!r} ({where}) lost the row key {ROW!r}; it has {', '.join(list(schema)[:10])}",
@@ -159,12 +112,29 @@ class Evaluation:
                     f"feature {name!r} ({where}): column {column!r} is a {dtype}: values of mixed types",
                     hint="give every value one type, for example with return_dtype= in map_elements",
                 )
-        return {ROW: schema.pop(ROW), **schema}
+        return pl.Schema({ROW: schema[ROW], **schema})
 
-    def _misaligned(self) -> FeatureError:
+    def other_schema(self, part: int, first: pl.Schema, found: pl.Schema) -> FeatureError:
+        """Return what to raise where the result for a part (from 0) has another schema than that for the first."""
+        name, where = self.made.name, self.made.where
+        if set(found) == set(first):
+            column = next(c for c in first if found[c] != first[c])
+            return FeatureError(
+                f"feature {name!r} ({where}): column {column!r} is {first[column]} in the first part of the rows and "
+                f"{found[column]} in part {part + 1}",
+                hint=f"give it one type: .cast(pl.{first[column]})",
+            )
+        return FeatureError(
+            f"feature {name!r} ({where}) gives other columns in part {part + 1} of the rows: "
+            f"{', '.join(sorted(set(found) ^ set(first))[:5])}",
+            hint=f"columns must not depend on the values of {self.made.partition_by!r}",
+        )
+
+    def misaligned(self) -> FeatureError:
+        """Return what to raise where the lines are not one per row."""
         keys = (
             batch[ROW]
-            for result in self._results()
+            for result in self.results()
             for batch in result.select(ROW).collect_batches(chunk_size=ROWS_PER_BUCKET)
         )
         problem = row_problem(keys, self.n_rows, self.n_train) or "gives other lines when it is computed again"
@@ -173,3 +143,94 @@ class Evaluation:
             hint="repeats come from a join on a key that is not unique, losses from an inner join or a filter: "
             'join with how="left" on a unique key, or group by ROW',
         )
+
+
+class NotTogetherError(Exception):
+    """Features can't be computed in one pass."""
+
+
+def write_blocks(
+    evaluations: Sequence[Evaluation], paths: Sequence[Path], folder: Path, budget_bytes: int
+) -> list[dict[str, str]]:
+    """Compute features and write a block for each, in row order; return their columns with their types.
+
+    Parameters
+    ----------
+    evaluations : sequence of Evaluation
+        Where there are several, they have the same parts and return expressions: each part is read once for all.
+    paths : sequence of Path
+    folder : Path
+        Where lines wait that come too early, beyond `budget_bytes`.
+
+    Raises
+    ------
+    FeatureError
+        When a single feature's result breaks the contract.
+    NotTogetherError
+        When several features can't be computed in one pass; one by one they can, or say what is wrong.
+    """
+    alone = evaluations[0] if len(evaluations) == 1 else None
+    results = alone.results() if alone else _together(evaluations)
+    first = next(results)
+    schemas = [alone.schema(first)] if alone else _schemas(evaluations)
+    whole = pl.Schema({name: dtype for schema in schemas for name, dtype in schema.items()})
+    if len(whole) != 1 + sum(len(s) - 1 for s in schemas):
+        raise NotTogetherError
+    failure: list[BaseException] = []
+    buckets = Buckets(folder, budget_bytes)
+
+    def parts() -> Iterator[pl.DataFrame]:
+        yield from first.select(list(whole)).collect_batches(chunk_size=ROWS_PER_BUCKET)
+        for part, result in enumerate(results, start=1):
+            found = result.collect_schema()
+            if dict(found) != dict(whole):
+                raise alone.other_schema(part, whole, found) if alone else NotTogetherError
+            yield from result.select(list(whole)).collect_batches(chunk_size=ROWS_PER_BUCKET)
+
+    def batches(
+        with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        del predicate, n_rows, batch_size
+        try:
+            for frame in in_row_order(parts(), evaluations[0].n_rows, buckets):
+                yield frame.select(with_columns) if with_columns is not None else frame.drop(ROW)
+        except BaseException as exc:
+            failure.append(exc)
+            raise
+
+    source = register_io_source(batches, schema={c: t for c, t in whole.items() if c != ROW})
+    try:
+        _sink(source if alone else source.cache(), [[c for c in s if c != ROW] for s in schemas], paths)
+    except Exception:
+        if not failure:
+            raise
+        # What was raised while computing comes back wrapped by polars.
+        if isinstance(failure[0], RowOrderError):
+            raise alone.misaligned() if alone else NotTogetherError from None
+        raise failure[0] from None
+    finally:
+        buckets.close()
+    return [{name: str(dtype) for name, dtype in schema.items() if name != ROW} for schema in schemas]
+
+
+def _sink(source: pl.LazyFrame, columns: Sequence[list[str]], paths: Sequence[Path]) -> None:
+    pl.collect_all(
+        [
+            source.select(own).sink_parquet(path, row_group_size=ROWS_PER_BUCKET, compression=COMPRESSION, lazy=True)
+            for own, path in zip(columns, paths, strict=True)
+        ]
+    )
+
+
+def _together(evaluations: Sequence[Evaluation]) -> Iterator[pl.LazyFrame]:
+    for part in evaluations[0].parts or (None,):
+        found = [e.expressions(part) for e in evaluations]
+        if any(f is None for f in found):
+            raise NotTogetherError
+        yield evaluations[0].inputs("rows", part).select(ROW, *(e for own in found for e in own or ()))
+
+
+def _schemas(evaluations: Sequence[Evaluation]) -> list[pl.Schema]:
+    part = next(iter(evaluations[0].parts or (None,)))
+    rows = evaluations[0].inputs("rows", part)
+    return [e.schema(rows.select(ROW, *(e.expressions(part) or ()))) for e in evaluations]

@@ -316,6 +316,7 @@ def build_matrix(
     """
     competition = blocks.competition
     sources, fold_columns, left_out = [], [], []
+    blocks.build(name.partition(".")[0] for name in features if name.partition(".")[0] != "rows")
     for name in features:
         made = blocks.features.get(name)
         if isinstance(made, FoldFeature):
@@ -367,7 +368,7 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str]) -> MatrixSou
     known = block.note["columns"]
     if column and column not in known:
         raise NotFoundError(f"feature {feature!r} has no column {column!r}", hint=near(column, known, what="column"))
-    lines = pl.scan_parquet(block.path)
+    lines = blocks.lines(feature)
     wanted = [c for c in ([column] if column else known) if c not in drop]
     encoded = encode_columns(lines, wanted, blocks.competition.n_train, origin=name)
     return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded))

@@ -1,15 +1,14 @@
 """Lines that come in any order, put into row order in bounded memory, and checked: every row once.
 
 polars' joins and group-bys do not keep the order of rows, and a sort holds the whole result. Here each line goes into
-the bucket of its row number; a bucket that is full is sorted and passed on. Input that is nearly in order, as after a
-join, passes through; what has to wait beyond a budget is written to disk in runs and read back bucket by bucket.
+the bucket of its row number; a bucket that is full is put in order and passed on. Input that is in order passes
+through; what has to wait beyond a budget is written to disk in runs and read back bucket by bucket.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from workbench.cache import temporary_file
 from workbench.competition import ROW
 
 __all__ = ["ROWS_PER_BUCKET", "Buckets", "RowOrderError", "in_row_order", "row_problem"]
@@ -24,7 +24,11 @@ __all__ = ["ROWS_PER_BUCKET", "Buckets", "RowOrderError", "in_row_order", "row_p
 ROWS_PER_BUCKET = 256 * 1024
 """Also the rows of a row group: polars streams by the group, so groups of this size keep memory small."""
 
+FEW_BUCKETS = 8
+MISSING = np.uint32(2**32 - 1)
+
 Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint32]
 
 
 class RowOrderError(Exception):
@@ -53,10 +57,10 @@ class Buckets:
 
     folder: Path
     budget_bytes: int
-    filled: dict[int, int] = field(default_factory=dict)
     _held: dict[int, list[pl.DataFrame]] = field(default_factory=dict)
     _held_bytes: int = 0
     _runs: list[_Run] = field(default_factory=list)
+    _files: ExitStack = field(default_factory=ExitStack)
 
     def add(self, frame: pl.DataFrame, buckets: Ints) -> None:
         """Put each line into its bucket; lines of one bucket keep their order."""
@@ -68,14 +72,12 @@ class Buckets:
         for start, end in zip(edges, [*edges[1:], len(order)], strict=True):
             bucket = int(sorted_buckets[start])
             self._held.setdefault(bucket, []).append(moved.slice(int(start), int(end - start)))
-            self.filled[bucket] = self.filled.get(bucket, 0) + int(end - start)
         self._held_bytes += int(moved.estimated_size())
         if self._held_bytes > self.budget_bytes:
             self._spill()
 
     def _spill(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f".run.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+        path = self._files.enter_context(temporary_file(self.folder / "run"))
         starts, counts, frames, at = {}, {}, [], 0
         for bucket in sorted(self._held):
             starts[bucket], counts[bucket] = at, sum(f.height for f in self._held[bucket])
@@ -87,7 +89,6 @@ class Buckets:
 
     def take(self, bucket: int) -> pl.DataFrame | None:
         """Return the lines of a bucket, and forget them; None where it has none."""
-        self.filled.pop(bucket, None)
         pieces = [
             pl.scan_ipc(run.path).slice(run.starts[bucket], run.counts[bucket]).collect()
             for run in self._runs
@@ -99,8 +100,7 @@ class Buckets:
 
     def close(self) -> None:
         """Remove what was written."""
-        for run in self._runs:
-            run.path.unlink(missing_ok=True)
+        self._files.close()
 
 
 def in_row_order(frames: Iterable[pl.DataFrame], n_rows: int, buckets: Buckets) -> Iterator[pl.DataFrame]:
@@ -111,49 +111,120 @@ def in_row_order(frames: Iterable[pl.DataFrame], n_rows: int, buckets: Buckets) 
     RowOrderError
         As soon as a row is seen to be missing, repeated or unknown; `row_problem` says which.
     """
-    done = 0
+    waiting = _Waiting(n_rows, buckets)
     for frame in frames:
         if not frame.height:
             continue
         keys = _keys(frame, n_rows)
-        if not buckets.filled and keys[0] == done and bool((np.diff(keys) == 1).all()):
-            done += len(keys)
+        if waiting.is_next(keys):
+            waiting.done += len(keys)
             yield frame
             continue
-        if int(keys.min()) < done:
-            raise RowOrderError
-        buckets.add(frame, keys // ROWS_PER_BUCKET)
-        while buckets.filled and buckets.filled.get(done // ROWS_PER_BUCKET, 0) >= _end(done, n_rows) - done:
-            yield _emptied(buckets, done, n_rows)
-            done = _end(done, n_rows)
-            if done == n_rows:
-                break
-    if done < n_rows or buckets.filled:
+        waiting.add(frame, keys)
+        while waiting.has_next:
+            yield waiting.next()
+    if waiting.done < n_rows or waiting.lines:
         raise RowOrderError
 
 
-def _keys(frame: pl.DataFrame, n_rows: int) -> Ints:
+def _keys(frame: pl.DataFrame, n_rows: int) -> Keys:
     column = frame[ROW]
     if column.null_count() or not column.dtype.is_integer():
         raise RowOrderError
-    keys = column.to_numpy().astype(np.int64)
-    if int(keys.min()) < 0 or int(keys.max()) >= n_rows:
+    if int(column.min()) < 0 or int(column.max()) >= n_rows:  # type: ignore[arg-type]
         raise RowOrderError
-    return keys
+    return column.cast(pl.UInt32).to_numpy()
 
 
-def _end(done: int, n_rows: int) -> int:
-    return min((done // ROWS_PER_BUCKET + 1) * ROWS_PER_BUCKET, n_rows)
+@dataclass(frozen=True)
+class _Held:
+    frame: pl.DataFrame
+    keys: Keys
+    low: int
+    high: int
+    size_bytes: int
 
 
-def _emptied(buckets: Buckets, done: int, n_rows: int) -> pl.DataFrame:
-    frame = buckets.take(done // ROWS_PER_BUCKET)
-    if frame is None:
-        raise RowOrderError
-    frame = frame.sort(ROW)
-    if not np.array_equal(frame[ROW].to_numpy(), np.arange(done, _end(done, n_rows))):
-        raise RowOrderError
-    return frame
+class _Waiting:
+    """Lines that came before their turn; rows 0 to `done` - 1 have been given.
+
+    A frame of few buckets, as a join gives it, stays as it is until its last bucket goes, and each line is moved once;
+    a frame of many buckets, as a group-by gives it, is taken apart at once.
+    """
+
+    def __init__(self, n_rows: int, buckets: Buckets) -> None:
+        self.n_rows, self.buckets = n_rows, buckets
+        self.done = 0
+        self.lines = 0
+        self._frames: list[_Held] = []
+        self._frames_bytes = 0
+        self._counts = np.zeros(n_rows // ROWS_PER_BUCKET + 1, np.int64)
+
+    def is_next(self, keys: Keys) -> bool:
+        start, stop = self.done, self.done + len(keys)
+        in_place = not self.lines and keys[0] == start and keys[-1] == stop - 1
+        return bool(in_place and np.array_equal(keys, np.arange(start, stop, dtype=np.uint32)))
+
+    def add(self, frame: pl.DataFrame, keys: Keys) -> None:
+        low, high = int(keys.min()), int(keys.max())
+        if low < self.done:
+            raise RowOrderError
+        first, last = low // ROWS_PER_BUCKET, high // ROWS_PER_BUCKET
+        self.lines += len(keys)
+        if last - first < FEW_BUCKETS:
+            counts = np.bincount(keys // np.uint32(ROWS_PER_BUCKET) - np.uint32(first))
+            self._counts[first : first + len(counts)] += counts
+            held = _Held(frame, keys, low, high, int(frame.estimated_size()))
+            self._frames.append(held)
+            self._frames_bytes += held.size_bytes
+            if self._frames_bytes > self.buckets.budget_bytes:
+                for held in self._frames:
+                    self._take_apart(held.frame, held.keys)
+                self._frames, self._frames_bytes = [], 0
+        else:
+            self._counts += np.bincount(keys // np.uint32(ROWS_PER_BUCKET), minlength=len(self._counts))
+            self._take_apart(frame, keys)
+
+    def _take_apart(self, frame: pl.DataFrame, keys: Keys) -> None:
+        due = keys >= self.done
+        if not due.all():
+            frame, keys = frame.filter(pl.Series(due)), keys[due]
+        self.buckets.add(frame, (keys // np.uint32(ROWS_PER_BUCKET)).astype(np.int64))
+
+    @property
+    def _end(self) -> int:
+        return min((self.done // ROWS_PER_BUCKET + 1) * ROWS_PER_BUCKET, self.n_rows)
+
+    @property
+    def has_next(self) -> bool:
+        return self.done < self.n_rows and int(self._counts[self.done // ROWS_PER_BUCKET]) >= self._end - self.done
+
+    def next(self) -> pl.DataFrame:
+        """Return the lines up to the end of the bucket, of which there are enough."""
+        start, n = self.done, self._end - self.done
+        bucket = start // ROWS_PER_BUCKET
+        if self._counts[bucket] > n:
+            raise RowOrderError
+        apart = self.buckets.take(bucket)
+        pieces = [] if apart is None else [(apart, _keys(apart, self.n_rows))]
+        pieces += [(held.frame, held.keys) for held in self._frames if held.low < start + n]
+        places = np.full(n, MISSING, np.uint32)
+        used, height = [], 0
+        for frame, keys in pieces:
+            # Below zero, keys wrap round to large numbers.
+            at = keys - np.uint32(start)
+            mine = np.flatnonzero(at < n).astype(np.uint32)
+            if len(mine):
+                places[at[mine]] = mine + np.uint32(height)
+                used.append(frame)
+                height += frame.height
+        if (places == MISSING).any():
+            raise RowOrderError
+        self.done += n
+        self.lines -= n
+        self._frames = [held for held in self._frames if held.high >= self.done]
+        self._frames_bytes = sum(held.size_bytes for held in self._frames)
+        return pl.concat(used, rechunk=True)[pl.Series(places)]
 
 
 def row_problem(keys: Iterable[pl.Series], n_rows: int, n_train: int) -> str:
