@@ -280,7 +280,7 @@ def test_what_stands_for_a_missing_number(converted, token: str) -> None:
     ("last", "dtype"), [("x", pl.String), ("0.5", pl.Float64), ("007", pl.String), ("NA", pl.Int64)]
 )
 def test_the_last_line_of_a_large_file_counts(converted, monkeypatch, last: str, dtype: pl.DataType) -> None:
-    monkeypatch.setattr(import_module("workbench.ingest.convert"), "HEAD_BYTES", 2_000)
+    monkeypatch.setattr(import_module("workbench.ingest.delimited"), "HEAD_BYTES", 2_000)
     text = "id,v\n" + "".join(f"{i},{i % 50}\n" for i in range(5_000)) + f"5000,{last}\n"
     frame = converted({"train.csv": text, "test.csv": "id,v\n1,2\n"})
     assert frame["train"].schema["v"] == frame["test"].schema["v"] == dtype

@@ -98,7 +98,7 @@ def zipped(**members: str | bytes) -> bytes:
 def windows(size: int) -> Iterator[None]:
     """Guess from so few bytes, and read so many at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        module = sys.modules["workbench.ingest.convert"]
+        module = sys.modules["workbench.ingest.delimited"]
         patch.setattr(module, "HEAD_BYTES", size)
         patch.setattr(module, "blocks", lambda source, form, **more: blocks(source, form, **{"size": size} | more))
         patch.setattr(sys.modules["workbench.ingest.text"], "BLOCK_BYTES", size)

@@ -1,0 +1,233 @@
+"""Which files become which tables, and how it is told that a file is still the same."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from workbench.competition import TableInfo
+from workbench.errors import DataError
+from workbench.ingest.archives import check_members
+from workbench.ingest.text import Source, form_of, head_of, header_of, sha256_of
+
+__all__ = [
+    "FORMATS",
+    "NO_OPTIONS",
+    "PACKED",
+    "Options",
+    "Table",
+    "first_byte",
+    "is_lines",
+    "is_table",
+    "joined_sha",
+    "kind_of",
+    "options_key",
+    "place_of",
+    "same_source",
+    "stamp_of",
+    "table_name",
+    "tables_in",
+]
+
+TEXT = (".csv", ".tsv", ".psv")
+MAYBE_TEXT = (".txt", ".dat", ".data")
+LINES = (".jsonl", ".ndjson")
+FORMATS = (*TEXT, ".json", *LINES, ".parquet")
+PACKED = (".gz", ".xz", ".bz2")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What competition.toml says of the reading: by table, and types by column or "table.column"."""
+
+    read: dict[str, dict[str, Any]]
+    types: dict[str, str]
+
+
+NO_OPTIONS = Options({}, {})
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table to be: its parts, in order, and how they are written."""
+
+    name: str
+    parts: tuple[Source, ...]
+    kind: str
+
+    @property
+    def where(self) -> str:
+        """Its files, as a message names them."""
+        return ", ".join(place_of(p) for p in self.parts)
+
+
+def place_of(source: Source) -> str:
+    """Return a file as a message names it."""
+    return str(source.path) if source.member is None else f"{source.path}: {source.member}"
+
+
+def ending_of(name: str) -> str:
+    suffixes = [s.lower() for s in PurePosixPath(name).suffixes]
+    while suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def is_table(name: str) -> bool:
+    """Whether a file of this name becomes a table.
+
+    Examples
+    --------
+    >>> [is_table(n) for n in ("a/train.csv.gz", "images/1.png", "README.txt")]
+    [True, False, False]
+    """
+    return ending_of(name) in FORMATS and not PurePosixPath(name).name.startswith((".", "__MACOSX"))
+
+
+def table_name(file: str) -> str:
+    """Return the table's name for a file's: the path without endings, parts joined by an underscore.
+
+    Examples
+    --------
+    >>> table_name("train.csv"), table_name("extra/holidays 2013.csv.gz")
+    ('train', 'extra_holidays_2013')
+    """
+    path = PurePosixPath(file)
+    stem = path.name
+    for ending in (*PACKED, *FORMATS, *MAYBE_TEXT):
+        if stem.lower().endswith(ending) and len(stem) > len(ending):
+            stem = stem[: -len(ending)]
+    parts = [*path.parent.parts, stem]
+    return "_".join(re.sub(r"\W", "_", part) for part in parts if part not in (".", "/"))
+
+
+def tables_in(raw: Path) -> list[Table]:
+    """Return the tables that the files below `raw` become, by name.
+
+    Raises
+    ------
+    DataError
+        When two files would become the same table.
+    """
+    found = _sources(raw)
+    # One folder that holds everything is packaging, not a name.
+    tops = {PurePosixPath(s.name).parts[0] for s in found if len(PurePosixPath(s.name).parts) > 1}
+    shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in s.name for s in found) else ""
+    named: dict[str, list[Source]] = {}
+    for source in found:
+        named.setdefault(table_name(source.name.removeprefix(shared)), []).append(source)
+    for name, sources in named.items():
+        if len(sources) > 1:
+            same = ", ".join(place_of(s) for s in sources)
+            raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
+    tables = [Table(name, tuple(sources), kind_of(sources[0].name)) for name, sources in named.items()]
+    return _with_parts(tables)
+
+
+def kind_of(name: str) -> str:
+    """Return how a file of this name is read: "text", "lines", "json" or "parquet"."""
+    ending = ending_of(name)
+    return {".json": "json", ".parquet": "parquet"}.get(ending, "lines" if ending in LINES else "text")
+
+
+def _sources(raw: Path) -> list[Source]:
+    """Return the files that become tables, on disk and in the zip archives on disk; a file on disk goes before."""
+    on_disk: dict[str, Source] = {}
+    in_archives: dict[str, Source] = {}
+    for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        name = path.relative_to(raw).as_posix()
+        if is_table(name) or (ending_of(name) in MAYBE_TEXT and _looks_like_a_table(path)):
+            on_disk[name] = Source(name, path, size_bytes=path.stat().st_size)
+        elif path.suffix.lower() == ".zip":
+            for source in _members(path, raw):
+                in_archives[source.name] = source
+    return sorted((in_archives | on_disk).values(), key=lambda s: s.name)
+
+
+def _members(archive: Path, raw: Path) -> list[Source]:
+    members = [m for m in check_members(archive, raw) if is_table(m.filename)]
+    folder = archive.parent.relative_to(raw)
+    # "train.csv.zip" with one file in it stands for train.csv, whatever the file in it is called.
+    alone = len(members) == 1 and is_table(archive.stem)
+    return [
+        Source((folder / (archive.stem if alone else m.filename)).as_posix(), archive, m.filename, m.file_size)
+        for m in members
+        if "__MACOSX" not in m.filename
+    ]
+
+
+def _looks_like_a_table(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(64 << 10)
+    lines = [line for line in re.split(rb"\r\n|\r|\n", head)[:-1][:20] if line]
+    return len(lines) > 2 and any(
+        lines[0].count(s) > 0 and len({line.count(s) for line in lines}) == 1 for s in (b",", b"\t", b";", b"|")
+    )
+
+
+def _with_parts(tables: list[Table]) -> list[Table]:
+    """Join tables that are numbered parts of one: "train_1", "train_2", with the same columns."""
+    groups: dict[str, list[Table]] = {}
+    for table in tables:
+        stem = re.sub(r"[_\W]*(part)?[_\W]*\d+$", "", table.name) if table.kind == "text" else table.name
+        groups.setdefault(stem or table.name, []).append(table)
+    joined = []
+    taken = {t.name for t in tables}
+    for stem, group in groups.items():
+        if len(group) > 1 and stem not in taken and _same_columns(group):
+            order = sorted(group, key=lambda t: int(re.search(r"\d+$", t.name)[0]))  # type: ignore[index]
+            joined.append(Table(stem, tuple(p for t in order for p in t.parts), "text"))
+        else:
+            joined += group
+    return sorted(joined, key=lambda t: t.name)
+
+
+def _same_columns(group: list[Table]) -> bool:
+    headers = {tuple(header_of(t.parts[0], form_of(t.parts[0], {}))) for t in group}
+    return len(headers) == 1
+
+
+def first_byte(source: Source) -> bytes:
+    """Return the first byte of a text that is no space."""
+    return head_of(source, 4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+
+
+def is_lines(source: Source) -> bool:
+    """Whether a .json file is one document per line."""
+    first, _, rest = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
+    try:
+        return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
+    except ValueError:
+        return False
+
+
+# ---------------------------------------------------------------------------------------------------- still the same
+
+
+def options_key(table: Table, options: Options) -> str:
+    """Return what competition.toml says of a table, as the manifest keeps it."""
+    chosen = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
+    return json.dumps([options.read.get(table.name, {}), chosen], sort_keys=True) if options != NO_OPTIONS else ""
+
+
+def same_source(table: Table, info: TableInfo) -> bool:
+    """Whether the files of a table are those that its manifest entry was made from."""
+    if info.stamp == stamp_of(table):
+        return True
+    # Touched, or copied: only the bytes can tell.
+    return joined_sha([sha256_of(p) for p in table.parts]) == info.source_sha256
+
+
+def stamp_of(table: Table) -> str:
+    """Return what changes when one of the files does, without reading them."""
+    return " ".join(f"{p.name}={p.stamp}" for p in table.parts)
+
+
+def joined_sha(digests: list[str]) -> str:
+    """Return one SHA-256 for several files, in order; that of the file itself where there is one."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
