@@ -22,7 +22,6 @@ from polars.testing import assert_frame_equal
 
 from workbench.competition import Manifest, as_written
 from workbench.errors import DataError, WorkbenchError
-from workbench.ingest import text as text_module
 from workbench.ingest.archives import unpack_tar
 from workbench.ingest.convert import Options, convert
 
@@ -192,9 +191,8 @@ def test_any_text_comes_back_whatever_the_blocks(
     frame = pl.DataFrame([(i, f"t{s}", x) for i, s, x in rows], schema=["i", "s", "x"], orient="row")
     (folder / "raw").mkdir()
     frame.write_csv(folder / "raw" / "train.csv", quote_style="non_numeric")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module.blocks_looked_at, "__kwdefaults__", {"digest": None, "size": size})
-        convert(folder / "raw", folder / "tables", "c", options=Options({}, {"x": "Float64", "s": "String"}))
+    options = Options({}, {"x": "Float64", "s": "String"}, block_bytes=size)
+    convert(folder / "raw", folder / "tables", "c", options=options)
     assert_frame_equal(pl.read_parquet(folder / "tables" / "train.parquet"), frame)
 
 

@@ -78,7 +78,7 @@ def convert(
             for table in group:
                 report(table.name)
                 try:
-                    infos[table.name] = _other_table(table, tables, options)
+                    infos[table.name] = _other_table(table, tables, options, report)
                 except NoTableError:
                     # A map of labels, annotations of images: as little reason to stop as an image is.
                     report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
@@ -121,10 +121,10 @@ def _still_good(tables: Path, slug: str, found: list[Table], options: Options) -
     return good
 
 
-def _other_table(table: Table, tables: Path, options: Options) -> TableInfo:
+def _other_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:
     if table.kind == "parquet":
         return parquet_table(table, tables, options)
     (source,) = table.parts
     if table.kind == "json" and first_byte(source) in (b"[", b"{") and not is_lines(source):
         return document_table(table, tables, options)
-    return lines_table(table, tables, options)
+    return lines_table(table, tables, options, report)

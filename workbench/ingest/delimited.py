@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from polars.io.plugins import register_io_source
 
-from workbench.cache import atomic
 from workbench.competition import TableInfo
-from workbench.errors import DataError, storage_errors
+from workbench.errors import DataError
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
 from workbench.ingest.text import (
     HEAD_BYTES,
@@ -34,7 +32,7 @@ from workbench.ingest.text import (
     without_blank_lines,
 )
 from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stats, decide, from_name, has_short_years
-from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of
+from workbench.ingest.writing import info_of, write_frames
 
 __all__ = ["text_tables"]
 
@@ -123,7 +121,7 @@ def _plans(
         form = forms[name]
         plans[name] = {}
         for column in own:
-            asked = options.types.get(f"{name}.{column}") or options.types.get(column)
+            asked = options.asked(name, column)
             if asked:
                 plans[name][column] = from_name(asked, column)
                 continue
@@ -247,39 +245,19 @@ def _text_table(
     options: Options,
 ) -> TableInfo:
     digests: list[Any] = []
-    failure: list[BaseException] = []
     reader = _Reader(table, form, header, plan)
 
-    def frames(
-        with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
-    ) -> Iterator[pl.DataFrame]:
-        del with_columns, predicate, n_rows, batch_size
-        try:
-            for part in table.parts:
-                digests.append(hashlib.sha256())
-                for block, codes in blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1]):
-                    yield reader.frame(block, codes=codes)
-        except BaseException as exc:
-            failure.append(exc)
-            raise
+    def frames() -> Iterator[pl.DataFrame]:
+        for part in table.parts:
+            digests.append(hashlib.sha256())
+            looked = blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1], size=options.block_bytes)
+            for block, codes in looked:
+                yield reader.frame(block, codes=codes)
+        if reader.unseen:
+            raise _MismatchError
 
-    schema = {c: t.dtype for c, t in plan.items()}
     path = tables / f"{table.name}.parquet"
-    try:
-        with atomic(path) as temporary:
-            scanned = register_io_source(frames, schema=schema)
-            scanned.sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
-    except Exception as exc:
-        if failure:
-            # What was raised while reading comes back wrapped by polars.
-            with storage_errors(path):
-                raise failure[0] from None
-        if isinstance(exc, pl.exceptions.PolarsError):
-            raise DataError(f"{table.where} can't be converted to a table: {exc}") from exc
-        raise
-    if reader.unseen:
-        path.unlink()
-        raise _MismatchError
+    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()})
     return info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, form, plan)
 
 

@@ -48,7 +48,7 @@ def document_table(table: Table, tables: Path, options: Options) -> TableInfo:
         raise DataError(
             f"{table.where} can't be converted to a table: {fault}", hint="if the file is cut, fetch it again"
         ) from exc
-    return info_of(table, path, sha256_of(source), options, None, {})
+    return info_of(table, path, sha256_of(source), options)
 
 
 def json_fault(source: Source) -> str | None:

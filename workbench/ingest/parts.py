@@ -37,7 +37,7 @@ def parquet_table(table: Table, tables: Path, options: Options) -> TableInfo:
     finally:
         if unpacked is not None:
             unpacked.unlink(missing_ok=True)
-    return info_of(table, path, sha256_of(source), options, None, {})
+    return info_of(table, path, sha256_of(source), options)
 
 
 def plain_file(source: Source, folder: Path) -> Path | None:

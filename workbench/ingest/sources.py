@@ -6,14 +6,14 @@ import codecs
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.competition import TableInfo
 from workbench.errors import DataError
 from workbench.ingest.archives import check_members
-from workbench.ingest.text import Source, form_of, head_of, header_of, sha256_of
+from workbench.ingest.text import BLOCK_BYTES, Source, form_of, head_of, header_of, sha256_of
 
 __all__ = [
     "FORMATS",
@@ -43,10 +43,18 @@ PACKED = (".gz", ".xz", ".bz2")
 
 @dataclass(frozen=True)
 class Options:
-    """What competition.toml says of the reading: by table, and types by column or "table.column"."""
+    """What competition.toml says of the reading: by table, and types by column or "table.column".
+
+    `block_bytes` is how much of a file is read at a time, which bounds memory and changes nothing else.
+    """
 
     read: dict[str, dict[str, Any]]
     types: dict[str, str]
+    block_bytes: int = field(default=BLOCK_BYTES, compare=False)
+
+    def asked(self, table: str, column: str) -> str | None:
+        """Return the type that is asked for a column, as it is written there."""
+        return self.types.get(f"{table}.{column}") or self.types.get(column)
 
 
 NO_OPTIONS = Options({}, {})
