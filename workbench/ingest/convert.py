@@ -10,8 +10,9 @@ from workbench.competition import Manifest, TableInfo, check_table, read_manifes
 from workbench.errors import DamagedError, DataError, NotFoundError
 from workbench.ingest.delimited import text_tables
 from workbench.ingest.documents import NoTableError, document_table
+from workbench.ingest.grouping import tables_in
 from workbench.ingest.lines import lines_table
-from workbench.ingest.parts import parquet_table
+from workbench.ingest.parts import parquet_tables
 from workbench.ingest.sources import (
     FORMATS,
     NO_OPTIONS,
@@ -23,7 +24,6 @@ from workbench.ingest.sources import (
     options_key,
     same_source,
     table_name,
-    tables_in,
 )
 
 __all__ = ["FORMATS", "NO_OPTIONS", "Options", "convert", "is_table", "table_name"]
@@ -74,6 +74,8 @@ def convert(
             continue
         if group[0].kind == "text":
             infos |= text_tables(group, tables, options, report)
+        elif group[0].kind == "parquet":
+            infos |= parquet_tables(group, tables, options, report)
         else:
             for table in group:
                 report(table.name)
@@ -98,9 +100,10 @@ def convert(
 
 def _sharing(found: list[Table]) -> list[list[Table]]:
     """Return the tables in groups that share their types: those of train and test together, each other one alone."""
-    together = [t for t in found if t.kind == "text" and re.search(r"(^|_)(train|test)(_|$|ing)", t.name.lower())]
-    alone = [[t] for t in found if t not in together]
-    return ([together] if together else []) + alone
+    sharing = [t for t in found if re.search(r"(^|_)(train|test)(_|$|ing)", t.name.lower())]
+    groups = [[t for t in sharing if t.kind == kind] for kind in ("text", "parquet")]
+    together = [group for group in groups if group]
+    return together + [[t] for t in found if not any(t in group for group in together)]
 
 
 def _still_good(tables: Path, slug: str, found: list[Table], options: Options) -> dict[str, TableInfo]:
@@ -122,9 +125,7 @@ def _still_good(tables: Path, slug: str, found: list[Table], options: Options) -
 
 
 def _other_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:
-    if table.kind == "parquet":
-        return parquet_table(table, tables, options)
-    (source,) = table.parts
+    source = table.parts[0]
     if table.kind == "json" and first_byte(source) in (b"[", b"{") and not is_lines(source):
         return document_table(table, tables, options)
     return lines_table(table, tables, options, report)

@@ -18,6 +18,7 @@ import polars as pl
 
 from workbench.competition import TableInfo
 from workbench.errors import DataError
+from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
 from workbench.ingest.text import (
     HEAD_BYTES,
@@ -246,18 +247,19 @@ def _text_table(
 ) -> TableInfo:
     digests: list[Any] = []
     reader = _Reader(table, form, header, plan)
+    keys = key_columns(table, header)
 
     def frames() -> Iterator[pl.DataFrame]:
-        for part in table.parts:
+        for number, part in enumerate(table.parts):
             digests.append(hashlib.sha256())
             looked = blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1], size=options.block_bytes)
             for block, codes in looked:
-                yield reader.frame(block, codes=codes)
+                yield with_keys(reader.frame(block, codes=codes), keys, number)
         if reader.unseen:
             raise _MismatchError
 
     path = tables / f"{table.name}.parquet"
-    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()})
+    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(keys.schema))
     return info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, form, plan)
 
 

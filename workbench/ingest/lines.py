@@ -17,6 +17,7 @@ import polars as pl
 
 from workbench.competition import TableInfo
 from workbench.errors import DataError
+from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.nested import exploded_schema
 from workbench.ingest.shaped import MisfitError, ShapedReader
 from workbench.ingest.shapes import FaultError, Place, Shape, look_at_lines, schema_of
@@ -82,7 +83,7 @@ class _Lines:
         """
         reader = self._reader()
         digests: list[Any] = []
-        frames = (self._typed(f) for f in self._frames(reader, digests))
+        frames = self._frames(reader, digests)
         first = next(frames, None)
         row_bytes = 1.0 if first is None else first.estimated_size() / max(1, first.height)
         group_rows = self.group_rows or rows_per_group(row_bytes)
@@ -118,7 +119,8 @@ class _Lines:
         as_text = {paths[c] for c in asked}
         schema = schema_of(self.shape, as_text, self.table.name, self.places)
         out = dict(schema) if self.explode is None else exploded_schema(schema, self.explode, self.table.name)
-        self._out = out | {c: t.dtype for c, t in self.asked.items()}
+        self.keys = key_columns(self.table, out)
+        self._out = out | {c: t.dtype for c, t in self.asked.items()} | dict(self.keys.schema)
         return ShapedReader(self.shape, schema, as_text, self.explode)
 
     def _paths(self) -> dict[str, str]:
@@ -161,7 +163,7 @@ class _Lines:
                         known = self._reader()
                     frame = self._surely(known, block, number)
                 if known is reader:
-                    yield frame
+                    yield with_keys(self._typed(frame), self.keys, number)
                 line += block.count(b"\n")
         if known is not reader:
             raise _AgainError("lines further down have other types, or fields of their own")

@@ -1,4 +1,4 @@
-"""Which files become which tables, and how it is told that a file is still the same."""
+"""The files that become tables, by their names, and how it is told that one is still the same."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.competition import TableInfo
-from workbench.errors import DataError
 from workbench.ingest.archives import check_members
-from workbench.ingest.text import BLOCK_BYTES, Source, form_of, head_of, header_of, sha256_of
+from workbench.ingest.text import BLOCK_BYTES, Source, head_of, sha256_of
 
 __all__ = [
     "FORMATS",
@@ -29,15 +28,17 @@ __all__ = [
     "options_key",
     "place_of",
     "same_source",
+    "sources_in",
     "stamp_of",
     "table_name",
-    "tables_in",
+    "without_endings",
 ]
 
 TEXT = (".csv", ".tsv", ".psv")
 MAYBE_TEXT = (".txt", ".dat", ".data")
 LINES = (".jsonl", ".ndjson")
 FORMATS = (*TEXT, ".json", *LINES, ".parquet")
+SHOWN_PARTS = 3
 PACKED = (".gz", ".xz", ".bz2")
 
 
@@ -71,7 +72,8 @@ class Table:
     @property
     def where(self) -> str:
         """Its files, as a message names them."""
-        return ", ".join(place_of(p) for p in self.parts)
+        more = f" and {len(self.parts) - SHOWN_PARTS} more" if len(self.parts) > SHOWN_PARTS else ""
+        return ", ".join(place_of(p) for p in self.parts[:SHOWN_PARTS]) + more
 
 
 def place_of(source: Source) -> str:
@@ -79,7 +81,7 @@ def place_of(source: Source) -> str:
     return str(source.path) if source.member is None else f"{source.path}: {source.member}"
 
 
-def ending_of(name: str) -> str:
+def _ending(name: str) -> str:
     suffixes = [s.lower() for s in PurePosixPath(name).suffixes]
     while suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
@@ -94,7 +96,7 @@ def is_table(name: str) -> bool:
     >>> [is_table(n) for n in ("a/train.csv.gz", "images/1.png", "README.txt")]
     [True, False, False]
     """
-    return ending_of(name) in FORMATS and not PurePosixPath(name).name.startswith((".", "__MACOSX"))
+    return _ending(name) in FORMATS and not PurePosixPath(name).name.startswith((".", "__MACOSX"))
 
 
 def table_name(file: str) -> str:
@@ -102,54 +104,34 @@ def table_name(file: str) -> str:
 
     Examples
     --------
-    >>> table_name("train.csv"), table_name("extra/holidays 2013.csv.gz")
-    ('train', 'extra_holidays_2013')
+    >>> table_name("train.csv"), table_name("extra/holidays 2013.csv.gz"), table_name("train.parquet/0.parquet")
+    ('train', 'extra_holidays_2013', 'train_0')
     """
-    path = PurePosixPath(file)
-    stem = path.name
+    parts = [without_endings(part) for part in PurePosixPath(file).parts if part not in (".", "/")]
+    return "_".join(re.sub(r"\W", "_", part) for part in parts)
+
+
+def without_endings(name: str) -> str:
+    """Return a file's name without what says how it is packed and written."""
     for ending in (*PACKED, *FORMATS, *MAYBE_TEXT):
-        if stem.lower().endswith(ending) and len(stem) > len(ending):
-            stem = stem[: -len(ending)]
-    parts = [*path.parent.parts, stem]
-    return "_".join(re.sub(r"\W", "_", part) for part in parts if part not in (".", "/"))
-
-
-def tables_in(raw: Path) -> list[Table]:
-    """Return the tables that the files below `raw` become, by name.
-
-    Raises
-    ------
-    DataError
-        When two files would become the same table.
-    """
-    found = _sources(raw)
-    # One folder that holds everything is packaging, not a name.
-    tops = {PurePosixPath(s.name).parts[0] for s in found if len(PurePosixPath(s.name).parts) > 1}
-    shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in s.name for s in found) else ""
-    named: dict[str, list[Source]] = {}
-    for source in found:
-        named.setdefault(table_name(source.name.removeprefix(shared)), []).append(source)
-    for name, sources in named.items():
-        if len(sources) > 1:
-            same = ", ".join(place_of(s) for s in sources)
-            raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
-    tables = [Table(name, tuple(sources), kind_of(sources[0].name)) for name, sources in named.items()]
-    return _with_parts(tables)
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return name
 
 
 def kind_of(name: str) -> str:
     """Return how a file of this name is read: "text", "lines", "json" or "parquet"."""
-    ending = ending_of(name)
+    ending = _ending(name)
     return {".json": "json", ".parquet": "parquet"}.get(ending, "lines" if ending in LINES else "text")
 
 
-def _sources(raw: Path) -> list[Source]:
+def sources_in(raw: Path) -> list[Source]:
     """Return the files that become tables, on disk and in the zip archives on disk; a file on disk goes before."""
     on_disk: dict[str, Source] = {}
     in_archives: dict[str, Source] = {}
     for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
         name = path.relative_to(raw).as_posix()
-        if is_table(name) or (ending_of(name) in MAYBE_TEXT and _looks_like_a_table(path)):
+        if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(path)):
             on_disk[name] = Source(name, path, size_bytes=path.stat().st_size)
         elif path.suffix.lower() == ".zip":
             for source in _members(path, raw):
@@ -176,28 +158,6 @@ def _looks_like_a_table(path: Path) -> bool:
     return len(lines) > 2 and any(
         lines[0].count(s) > 0 and len({line.count(s) for line in lines}) == 1 for s in (b",", b"\t", b";", b"|")
     )
-
-
-def _with_parts(tables: list[Table]) -> list[Table]:
-    """Join tables that are numbered parts of one: "train_1", "train_2", with the same columns."""
-    groups: dict[str, list[Table]] = {}
-    for table in tables:
-        stem = re.sub(r"[_\W]*(part)?[_\W]*\d+$", "", table.name) if table.kind == "text" else table.name
-        groups.setdefault(stem or table.name, []).append(table)
-    joined = []
-    taken = {t.name for t in tables}
-    for stem, group in groups.items():
-        if len(group) > 1 and stem not in taken and _same_columns(group):
-            order = sorted(group, key=lambda t: int(re.search(r"\d+$", t.name)[0]))  # type: ignore[index]
-            joined.append(Table(stem, tuple(p for t in order for p in t.parts), "text"))
-        else:
-            joined += group
-    return sorted(joined, key=lambda t: t.name)
-
-
-def _same_columns(group: list[Table]) -> bool:
-    headers = {tuple(header_of(t.parts[0], form_of(t.parts[0], {}))) for t in group}
-    return len(headers) == 1
 
 
 def first_byte(source: Source) -> bytes:

@@ -56,13 +56,14 @@ class Source:
     """One file that becomes a table, or a part of one: on disk, or a member of a zip archive on disk.
 
     `name` is its path below ``data/raw``, or in the archive; `size_bytes` what it takes there, unpacked where the
-    archive tells.
+    archive tells. `keys` are the names and values of the Hive folders (``date=2022-08-01``) that it lies in.
     """
 
     name: str
     path: Path
     member: str | None = None
     size_bytes: int = 0
+    keys: tuple[tuple[str, str], ...] = ()
 
     @property
     def stamp(self) -> str:
