@@ -311,8 +311,7 @@ def test_the_row_groups_of_long_lines_are_small(
 
     sizes: list[int] = []
     written_frames = writing.write_frames
-    monkeypatch.setattr(writing, "GROUP_BYTES", 5_000)
-    monkeypatch.setattr(lines_module, "GROUP_BYTES", 5_000)
+    monkeypatch.setattr(writing, "GROUP_BLOCKS", 5_000 / (16 << 20))
     monkeypatch.setattr(
         lines_module, "write_frames", lambda t, p, f, s, rows: (sizes.append(rows), written_frames(t, p, f, s, rows))
     )

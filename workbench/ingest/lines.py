@@ -24,7 +24,7 @@ from workbench.ingest.shapes import FaultError, Place, Shape, look_at_lines, sch
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
 from workbench.ingest.text import HEAD_BYTES, LONGEST_RECORD_BYTES, Source, ahead
 from workbench.ingest.types import MISSING, ColumnType, from_name
-from workbench.ingest.writing import GROUP_BYTES, info_of, rows_per_group, write_frames
+from workbench.ingest.writing import info_of, rows_per_group, write_frames
 
 __all__ = ["lines_table"]
 
@@ -86,7 +86,7 @@ class _Lines:
         frames = self._frames(reader, digests)
         first = next(frames, None)
         row_bytes = 1.0 if first is None else first.estimated_size() / max(1, first.height)
-        group_rows = self.group_rows or rows_per_group(row_bytes)
+        group_rows = self.group_rows or rows_per_group(row_bytes, self.options)
         bounded = self._bounded(first, frames, group_rows, is_last=is_last)
         path = tables / f"{self.table.name}.parquet"
         write_frames(self.table, path, bounded, self._out, group_rows)
@@ -197,8 +197,8 @@ class _Lines:
             yield first
         for frame in frames:
             row_bytes = frame.estimated_size() / max(1, frame.height)
-            if group_rows * row_bytes > 4 * GROUP_BYTES and not is_last:
-                self.group_rows = rows_per_group(row_bytes)
+            if group_rows > 4 * rows_per_group(row_bytes, self.options) and not is_last:
+                self.group_rows = rows_per_group(row_bytes, self.options)
                 raise _AgainError("its lines get longer further down, and the row groups with them")
             yield frame
 

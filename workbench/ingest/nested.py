@@ -1,4 +1,4 @@
-"""Columns of lists: what they are called in messages, and how one becomes a row for each of its items."""
+"""Columns of lists, and how one becomes a row for each of its items."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import polars as pl
 
 from workbench.errors import DataError, near
 
-__all__ = ["explode_hints", "exploded", "exploded_schema"]
+__all__ = ["exploded", "exploded_schema"]
 
 
 def exploded(frame: pl.DataFrame, column: str) -> tuple[pl.DataFrame, int]:
@@ -59,8 +59,3 @@ def _items(lists: pl.List, name: str) -> dict[str, pl.DataType]:
     if isinstance(lists.inner, pl.Struct):
         return dict(pl.Schema(lists.inner.to_schema()))
     return dict(pl.Schema({name: lists.inner}))
-
-
-def explode_hints(schema: Mapping[str, pl.DataType]) -> list[str]:
-    """Return the columns that hold lists of structs, as a session holds its events: what ``explode`` is for."""
-    return [n for n, t in schema.items() if isinstance(t, pl.List) and isinstance(t.inner, pl.Struct)]

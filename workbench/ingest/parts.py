@@ -127,11 +127,12 @@ def _share(plans: dict[str, _Plan], report: Report) -> None:
         for other in having[1:]:
             shared = None if shared is None else common_type(shared, types[other])
         said = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
+        both = " and ".join(having)
         is_lossless = shared is not None and (not shared.is_float() or all(t.is_float() for t in types.values()))
         if shared is None or not is_lossless:
-            report(f"column {column!r} is {said}; both stay as they are")
+            report(f"{both}: column {column!r} is {said}; left so")
             continue
-        report(f"column {column!r} is {said}; taken as {_without_categories(shared)} in all")
+        report(f"{both}: column {column!r} is {said}; taken as {_without_categories(shared)} in all")
         for name in having:
             plans[name].common[column] = shared
 
@@ -159,7 +160,7 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
     path = tables / f"{table.name}.parquet"
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256_of, table.parts)
-        write_frames(table, path, frames(), out | dict(keys.schema), rows_per_group(row_bytes_out))
+        write_frames(table, path, frames(), out | dict(keys.schema), rows_per_group(row_bytes_out, options))
         sha256 = joined_sha(list(digests))
     if without:
         report(f"{table.name}: {without:,} rows have nothing in {explode!r}; each stays, as one row with nulls there")

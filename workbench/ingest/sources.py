@@ -20,6 +20,7 @@ __all__ = [
     "PACKED",
     "Options",
     "Table",
+    "block_bytes",
     "first_byte",
     "is_lines",
     "is_table",
@@ -56,6 +57,19 @@ class Options:
     def asked(self, table: str, column: str) -> str | None:
         """Return the type that is asked for a column, as it is written there."""
         return self.types.get(f"{table}.{column}") or self.types.get(column)
+
+
+def block_bytes(memory_limit: int) -> int:
+    """Return how much of a file to read at a time within so many bytes of memory.
+
+    From a block come its text taken apart, a frame, and row groups that wait to be written: some forty times of it.
+
+    Examples
+    --------
+    >>> block_bytes(512 << 20) >> 20, block_bytes(16 << 30) >> 20
+    (8, 16)
+    """
+    return max(1 << 20, min(BLOCK_BYTES, memory_limit // 64))
 
 
 NO_OPTIONS = Options({}, {})

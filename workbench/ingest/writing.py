@@ -19,16 +19,16 @@ from workbench.ingest.types import ColumnType
 __all__ = ["COMPRESSION", "ROWS_PER_GROUP", "info_of", "rows_per_group", "write_frames"]
 
 ROWS_PER_GROUP = 128 * 1024
-GROUP_BYTES = 64 << 20
-"""Rows that are long, as sessions are with all their events, make smaller groups: about so many bytes in memory."""
+GROUP_BLOCKS = 4
+"""Rows that are long, as sessions are with all their events, make smaller groups: of so many blocks, 64 MB."""
 
 COMPRESSION: Any = "lz4"
 """zstd is a fifth smaller and takes a third longer to write; reading is what happens again and again."""
 
 
-def rows_per_group(row_bytes: float) -> int:
+def rows_per_group(row_bytes: float, options: Options) -> int:
     """Return how many rows of so many bytes make a row group."""
-    return max(1, min(ROWS_PER_GROUP, int(GROUP_BYTES / max(1.0, row_bytes))))
+    return max(1, min(ROWS_PER_GROUP, int(GROUP_BLOCKS * options.block_bytes / max(1.0, row_bytes))))
 
 
 def write_frames(
