@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,12 @@ Report = Callable[[str], None]
 
 PASSES = 4
 """The second has the types of all lines; more are for rows that get longer further down."""
+
+
+WORKERS = 2
+"""More gain nothing: polars uses all cores by itself, the rest holds Python's lock."""
+
+_Taken = tuple[pl.DataFrame, int]
 
 
 class _AgainError(Exception):
@@ -82,6 +90,7 @@ class _Lines:
             When a guess did not hold.
         """
         reader = self._reader()
+        self.without = 0
         digests: list[Any] = []
         frames = self._frames(reader, digests)
         first = next(frames, None)
@@ -90,9 +99,9 @@ class _Lines:
         bounded = self._bounded(first, frames, group_rows, is_last=is_last)
         path = tables / f"{self.table.name}.parquet"
         write_frames(self.table, path, bounded, self._out, group_rows)
-        if reader.without:
+        if self.without:
             report(
-                f"{self.table.name}: {reader.without:,} lines have nothing in {self.explode!r}; "
+                f"{self.table.name}: {self.without:,} lines have nothing in {self.explode!r}; "
                 "each stays, as one row with nulls there"
             )
         return info_of(self.table, path, joined_sha([d.hexdigest() for d in digests]), self.options)
@@ -152,21 +161,38 @@ class _Lines:
     def _frames(self, reader: ShapedReader, digests: list[Any]) -> Iterator[pl.DataFrame]:
         """Yield the lines block by block; from the first that does not fit, read on for what else does not."""
         known = reader
-        for number, part in enumerate(self.table.parts):
-            digests.append(hashlib.sha256())
-            line = 1
-            for block in _blocks(part, self.options.block_bytes, digests[-1]):
-                try:
-                    frame = known.frame(block)
-                except MisfitError:
-                    if self._look(block, (number, line)):
-                        known = self._reader()
-                    frame = self._surely(known, block, number)
-                if known is reader:
-                    yield with_keys(self._typed(frame), self.keys, number)
-                line += block.count(b"\n")
+        for place, block, tried in self._tried(reader, digests):
+            taken = tried if known is reader else _try(known, block)
+            if taken is None:
+                if self._look(block, place):
+                    known = self._reader()
+                taken = self._surely(known, block, place[0])
+            if known is reader:
+                frame, without = taken
+                self.without += without
+                yield with_keys(self._typed(frame), self.keys, place[0])
         if known is not reader:
             raise _AgainError("lines further down have other types, or fields of their own")
+
+    def _tried(self, reader: ShapedReader, digests: list[Any]) -> Iterator[tuple[Place, bytes, _Taken | None]]:
+        """Yield the blocks of all parts in order, with what the reader made of them, two at a time."""
+        waiting: deque[tuple[Place, bytes, Future[_Taken | None]]] = deque()
+
+        def next_one() -> tuple[Place, bytes, _Taken | None]:
+            place, block, future = waiting.popleft()
+            return place, block, future.result()
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for number, part in enumerate(self.table.parts):
+                digests.append(hashlib.sha256())
+                line = 1
+                for block in _blocks(part, self.options.block_bytes, digests[-1]):
+                    waiting.append(((number, line), block, pool.submit(_try, reader, block)))
+                    line += block.count(b"\n")
+                    if len(waiting) > WORKERS:
+                        yield next_one()
+            while waiting:
+                yield next_one()
 
     def _look(self, block: bytes, place: Place) -> bool:
         """Look at the lines of a block one by one; return whether something is new."""
@@ -177,7 +203,7 @@ class _Lines:
             raise self._fault(str(exc), place[0]) from None
         return bool(self.shape.summary != before)
 
-    def _surely(self, reader: ShapedReader, block: bytes, part: int) -> pl.DataFrame:
+    def _surely(self, reader: ShapedReader, block: bytes, part: int) -> _Taken:
         try:
             return reader.frame(block, sure=True)
         except pl.exceptions.PolarsError as exc:
@@ -201,6 +227,13 @@ class _Lines:
                 self.group_rows = rows_per_group(row_bytes, self.options)
                 raise _AgainError("its lines get longer further down, and the row groups with them")
             yield frame
+
+
+def _try(reader: ShapedReader, block: bytes) -> _Taken | None:
+    try:
+        return reader.frame(block)
+    except MisfitError:
+        return None
 
 
 def _blocks(source: Source, size: int, digest: Any) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ too often that a block does not fit, never that it does where it does not.
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -58,18 +59,21 @@ class ShapedReader:
     as_text : collection of str
         Places that are read as text, whatever they hold.
     explode : str, optional
-        The column of lists of which each item becomes a row. `without` counts the lines that had none.
+        The column of lists of which each item becomes a row.
     """
 
     def __init__(
         self, shape: Shape, schema: Mapping[str, pl.DataType], as_text: Collection[str], explode: str | None
     ) -> None:
-        self.fields, self.schema, self.as_text, self.explode = shape.fields, dict(schema), as_text, explode
-        self.without = 0
+        # A copy: while one thread reads, another may find what the shape lacks.
+        self.fields = copy.deepcopy(shape.fields)
+        self.schema, self.as_text, self.explode = dict(schema), as_text, explode
         self.flat = self._flat_list()
 
-    def frame(self, block: bytes, *, sure: bool = False) -> pl.DataFrame:
-        """Return a block's rows; `sure` says that its lines were looked at one by one.
+    def frame(self, block: bytes, *, sure: bool = False) -> tuple[pl.DataFrame, int]:
+        """Return a block's rows, and how many of its lines had nothing to explode; threads may call it side by side.
+
+        `sure` says that its lines were looked at one by one.
 
         Raises
         ------
@@ -79,11 +83,7 @@ class ShapedReader:
             Where polars can't read what is sure to fit.
         """
         taken = None if self.flat is None else self._taken_apart(block, self.flat, sure)
-        if taken is None:
-            taken = self._whole(block, sure)
-        frame, without = taken
-        self.without += without
-        return frame
+        return self._whole(block, sure) if taken is None else taken
 
     def _whole(self, block: bytes, sure: bool) -> tuple[pl.DataFrame, int]:
         try:
@@ -209,6 +209,10 @@ class ShapedReader:
     def _has_all_keys(self, spots: list[_Spot], text: bytes) -> bool:
         """Whether every key of the text is a field at one of the places."""
         named = [s for s in spots if s.name is not None]
+        is_full = all(s.present == s.holders for s in named)
+        # Where every field has a value, one more key would be one more colon.
+        if is_full and text.count(b":") == sum(s.holders for s in named):
+            return True
         # MongoDB's export writes a space in front of the colon.
         is_spaced = b'" :' in text or b'"\t:' in text
 
@@ -216,7 +220,7 @@ class ShapedReader:
             return len(re.findall(re.escape(key) + rb"\s*:", text)) if is_spaced else text.count(key + b":")
 
         total = count(b'"')
-        if all(s.present == s.holders for s in named) and total == sum(s.holders for s in named):
+        if is_full and total == sum(s.holders for s in named):
             return True
         names = [s.name or "" for s in named]
         if len(set(names)) < len(names) or not all(PLAIN.fullmatch(n) for n in names):
