@@ -7,6 +7,9 @@ import gzip
 import io
 import json
 import lzma
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +22,11 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.test_formats import Made, made
+from workbench.cache import sweep
+from workbench.competition import read_manifest
 from workbench.errors import DataError
 from workbench.ingest import lines as lines_module
+from workbench.ingest.convert import convert
 from workbench.ingest.shaped import ShapedReader
 from workbench.ingest.shapes import Shape, look_at_lines, schema_of
 
@@ -397,3 +403,62 @@ def test_types_of_the_events_can_be_asked_for() -> None:
     frame = lines(SESSIONS[1:4], read={"explode": "events"}, types={"type": "String", "train.aid": "String"}).train
     assert frame.schema["aid"] == pl.String
     assert frame["aid"].to_list() == [str(e["aid"]) for e in events(SESSIONS[1:4])]
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+
+CONVERT = """
+import sys
+from pathlib import Path
+from workbench.ingest.convert import Options, convert
+options = Options({"train": {"explode": "events"}} if sys.argv[3] == "explode" else {}, {}, block_bytes=2 << 20)
+convert(Path(sys.argv[1]), Path(sys.argv[2]), "x", options=options)
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(int(peak.split()[1]) >> 10)
+"""
+
+
+def peak_mb(raw: Path, tables: Path, how: str = "") -> int:
+    """Convert in a process of its own, with blocks as for a memory limit of 128 MB; return its peak resident memory."""
+    done = subprocess.run(
+        [sys.executable, "-c", CONVERT, str(raw), str(tables), how], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["", "explode"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, how: str) -> None:
+    for name, copies in (("small", 4), ("large", 24)):
+        piece = written([session(i, i % 30) for i in range(7_000)])
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "train.jsonl").open("w") as file:
+            for _ in range(copies):
+                file.write(piece)
+    size_mb = (tmp_path / "large" / "train.jsonl").stat().st_size >> 20
+    assert size_mb > 100
+    small, large = (peak_mb(tmp_path / name, tmp_path / f"{name} tables", how) for name in ("small", "large"))
+    assert large < small + 80, f"{small} MB for a sixth of {size_mb} MB, {large} MB for all of it"
+
+
+def test_a_death_in_the_middle_leaves_the_table_that_was_there(tmp_path: Path) -> None:
+    raw, tables = tmp_path / "raw", tmp_path / "tables"
+    raw.mkdir()
+    (raw / "train.jsonl").write_text(written(SESSIONS))
+    before = convert(raw, tables, "x")
+    content = (tables / "train.parquet").read_bytes()
+    (raw / "train.jsonl").write_text(written(SESSIONS) * 20_000)
+    process = subprocess.Popen([sys.executable, "-c", CONVERT, str(raw), str(tables), ""])
+    deadline = time.monotonic() + 30
+    while not any(p.stat().st_size for p in tables.glob(".train.parquet.*.tmp")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert list(tables.glob("*.tmp")) or list(tables.glob(".*.tmp"))
+    assert (tables / "train.parquet").read_bytes() == content
+    assert read_manifest(tables, slug="x") == before
+    sweep(tables)
+    (raw / "train.jsonl").write_text(written(SESSIONS * 2))
+    after = convert(raw, tables, "x")
+    assert after.tables["train"].rows == 2 * len(SESSIONS)
+    assert sorted(p.name for p in tables.iterdir()) == ["manifest.json", "train.parquet"]

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -299,3 +300,24 @@ def test_numbered_csv_in_a_folder_keeps_the_order() -> None:
 def test_one_line_of_json_is_a_part_too(tmp_path: Path) -> None:
     files = {f"train/part-{i}.jsonl": json.dumps({"a": i}) for i in range(11)}
     assert made(files | {"s.csv": "a\n1\n"}).train["a"].to_list() == list(range(11))
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+
+
+@pytest.mark.slow
+def test_one_huge_row_group_is_held_a_column_at_a_time(tmp_path: Path) -> None:
+    """What is held beyond a small file's conversion is one packed column and a slice, not the file."""
+    from tests.test_lines import peak_mb
+
+    rng = np.random.default_rng(1)
+    peaks = []
+    for rows in (50_000, 3_000_000):
+        raw = tmp_path / str(rows)
+        raw.mkdir()
+        frame = pl.DataFrame({f"x{i}": rng.random(rows) for i in range(12)})
+        frame.write_parquet(raw / "train.parquet", row_group_size=rows, compression="lz4")
+        peaks.append(peak_mb(raw, tmp_path / f"{rows} tables"))
+    file_mb = (tmp_path / "3000000" / "train.parquet").stat().st_size >> 20
+    assert file_mb > 250
+    assert peaks[1] < peaks[0] + 0.5 * file_mb, f"{peaks} MB for a file of {file_mb} MB"
