@@ -145,7 +145,7 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
     out = dict(plan.common) if explode is None else exploded_schema(plan.common, explode, table.name)
     keys = key_columns(table, out)
     without = 0
-    row_bytes, row_bytes_out = _row_bytes(table, paths, explode)
+    row_bytes, row_bytes_out = _row_bytes(table, paths, explode, options.block_bytes)
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal without
@@ -167,11 +167,11 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
     return info_of(table, path, sha256, options)
 
 
-def _row_bytes(table: Table, paths: list[Path], explode: str | None) -> tuple[float, float]:
+def _row_bytes(table: Table, paths: list[Path], explode: str | None, block_bytes: int) -> tuple[float, float]:
     """Return what a row takes in memory as it is and exploded, from the first ones of a few parts."""
     most = most_out = 1.0
     for part, path in list(zip(table.parts, paths, strict=True))[:3]:
-        head = _read(part, path, 0, FIRST_ROWS)
+        head = _read(part, path, (0, FIRST_ROWS), block_bytes)
         most = max(most, head.estimated_size() / max(1, head.height))
         if explode is not None and explode in head.columns:
             head, _ = exploded(head, explode)
@@ -185,24 +185,24 @@ def _slices(part: Source, path: Path, block_bytes: int, row_bytes: float) -> Ite
         rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError) as exc:
         raise _unreadable(part, exc) from exc
-    by_column = path.stat().st_size > LARGE_BLOCKS * block_bytes
     start = 0
     while start < rows:
         size = max(1, int(SLICE_BLOCKS * block_bytes / row_bytes))
-        frame = _read(part, path, start, size, by_column=by_column)
+        frame = _read(part, path, (start, size), block_bytes)
         yield frame
         start += frame.height
         # Rows may get longer, or shorter.
         row_bytes = max(1.0, frame.estimated_size() / max(1, frame.height))
 
 
-def _read(part: Source, path: Path, start: int, size: int, *, by_column: bool = False) -> pl.DataFrame:
+def _read(part: Source, path: Path, rows: tuple[int, int], block_bytes: int) -> pl.DataFrame:
+    """Read so many rows from a first one on."""
     try:
         scan = pl.scan_parquet(path, hive_partitioning=False)
-        if not by_column:
-            return scan.slice(start, size).collect()
+        if path.stat().st_size <= LARGE_BLOCKS * block_bytes:
+            return scan.slice(*rows).collect()
         names = list(pl.read_parquet_schema(path))
-        return pl.DataFrame([scan.select(c).slice(start, size).collect().to_series() for c in names])
+        return pl.DataFrame([scan.select(c).slice(*rows).collect().to_series() for c in names])
     except (pl.exceptions.PolarsError, OSError) as exc:
         raise _unreadable(part, exc) from exc
 
