@@ -21,7 +21,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from tests.small import make_frame
 from tests.test_formats import Made, made
+from workbench import library
 from workbench.cache import sweep
 from workbench.competition import read_manifest
 from workbench.errors import DataError
@@ -29,6 +31,7 @@ from workbench.ingest import lines as lines_module
 from workbench.ingest.convert import convert
 from workbench.ingest.shaped import ShapedReader
 from workbench.ingest.shapes import Shape, look_at_lines, schema_of
+from workbench.rehearsal import RehearsalSpec
 
 EVENT = {"aid": 1, "ts": 10, "type": "clicks"}
 
@@ -403,6 +406,40 @@ def test_types_of_the_events_can_be_asked_for() -> None:
     frame = lines(SESSIONS[1:4], read={"explode": "events"}, types={"type": "String", "train.aid": "String"}).train
     assert frame.schema["aid"] == pl.String
     assert frame["aid"].to_list() == [str(e["aid"]) for e in events(SESSIONS[1:4])]
+
+
+# -------------------------------------------------------------------------------------------------------------- fetch
+
+
+def test_fetch_says_how_to_explode_and_does_no_other_table_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_frame(60).write_csv(tmp_path / "all.csv")
+    (tmp_path / "sessions.jsonl").write_text(written(SESSIONS))
+    place = library.init(tmp_path / "ws")
+    spec = RehearsalSpec(
+        train=tmp_path / "all.csv", targets=("y",), metric="auc", holdout=0.3, tables=(tmp_path / "sessions.jsonl",)
+    )
+    library.rehearse("shop", spec, where=place)
+    said: list[str] = []
+    library.fetch("shop", where=place, report=said.append)
+    assert any("sessions: a row has a list of records in 'events'" in line and "explode" in line for line in said)
+    definition = place.competitions / "shop" / "competition.toml"
+    text = definition.read_text()
+    assert '# [read.sessions]\n# explode = "events"  # a row for each record in these lists\n' in text
+    definition.write_text(text.replace("# [read.sessions]\n# explode", "[read.sessions]\nexplode"))
+    said.clear()
+    sizes: list[int] = []
+    monkeypatch.setattr(
+        sys.modules["workbench.ingest.convert"],
+        "lines_table",
+        lambda t, p, options, r: sizes.append(options.block_bytes) or lines_module.lines_table(t, p, options, r),
+    )
+    fetched = library.fetch("shop", where=place, report=said.append, memory_limit=128 << 20)
+    assert list(fetched.manifest.tables["sessions"].dtypes) == ["session", "aid", "ts", "type"]
+    assert next(line for line in said if line.startswith("converting")) == "converting sessions"
+    assert not any("train" in line for line in said)
+    assert sizes == [2 << 20]
 
 
 # -------------------------------------------------------------------------------------------------------------- memory

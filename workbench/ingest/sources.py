@@ -192,9 +192,10 @@ def is_lines(source: Source) -> bool:
 
 
 def options_key(table: Table, options: Options) -> str:
-    """Return what competition.toml says of a table, as the manifest keeps it."""
+    """Return what competition.toml says of a table, as the manifest keeps it; nothing where it says nothing of it."""
     chosen = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
-    return json.dumps([options.read.get(table.name, {}), chosen], sort_keys=True) if options != NO_OPTIONS else ""
+    read = options.read.get(table.name, {})
+    return json.dumps([read, chosen], sort_keys=True) if read or chosen else ""
 
 
 def same_source(table: Table, info: TableInfo) -> bool:
