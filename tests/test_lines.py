@@ -359,7 +359,7 @@ def test_sessions_without_events_stay_as_one_row_and_are_counted() -> None:
     rows = [*SESSIONS, {"session": 99, "events": None}]
     result = lines(rows, read={"explode": "events"})
     assert result.train.to_dicts() == events(rows)
-    assert "train: 14 lines have nothing in 'events'; each stays, as one row with nulls there" in result.said
+    assert "train: 14 rows have nothing in 'events'; each stays, as one row with nulls there" in result.said
 
 
 def test_items_that_are_no_records_are_exploded_too() -> None:
@@ -400,6 +400,14 @@ def test_what_can_not_be_exploded_is_told(rows: list[Any], column: str, said: st
     with pytest.raises(DataError, match=said) as caught:
         lines(rows, read={"explode": column})
     assert hint in caught.value.hint
+
+
+def test_a_json_document_is_exploded_and_delimited_text_is_not() -> None:
+    result = made({"train.json": json.dumps(SESSIONS)}, read={"explode": "events"})
+    assert result.train.to_dicts() == events(SESSIONS)
+    assert any("train: 13 rows have nothing in 'events'" in line for line in result.said)
+    with pytest.raises(DataError, match=r"\[read.train\] explode .*train.csv is delimited text, which has no lists"):
+        made({"train.csv": "a,b\n1,2\n"}, read={"explode": "a"})
 
 
 def test_types_of_the_events_can_be_asked_for() -> None:

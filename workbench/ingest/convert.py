@@ -127,5 +127,5 @@ def _still_good(tables: Path, slug: str, found: list[Table], options: Options) -
 def _other_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:
     source = table.parts[0]
     if table.kind == "json" and first_byte(source) in (b"[", b"{") and not is_lines(source):
-        return document_table(table, tables, options)
+        return document_table(table, tables, options, report)
     return lines_table(table, tables, options, report)

@@ -65,6 +65,12 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
     DamagedError
         When a file is cut or changed.
     """
+    for table in group:
+        if options.read.get(table.name, {}).get("explode"):
+            raise DataError(
+                f"[read.{table.name}] explode in competition.toml: {table.where} is delimited text, which has no lists",
+                hint="take explode out; a list written as a text is taken apart in features.py",
+            )
     forms = {t.name: form_of(t.parts[0], options.read.get(t.name, {})) for t in group}
     headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
     plans: dict[str, dict[str, ColumnType]] | None = None

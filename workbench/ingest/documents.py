@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ import polars as pl
 from workbench.cache import atomic
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError
+from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.sources import Options, Table, first_byte, is_lines, kind_of
 from workbench.ingest.text import Source, sha256_of, text_of
 from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of
@@ -19,11 +21,14 @@ from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of
 __all__ = ["NoTableError", "document_table", "json_fault"]
 
 
+Report = Callable[[str], None]
+
+
 class NoTableError(Exception):
     """A file holds something else than a table, and nothing is wrong with it."""
 
 
-def document_table(table: Table, tables: Path, options: Options) -> TableInfo:
+def document_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:
     """Convert one JSON document; it is read as a whole.
 
     Raises
@@ -39,6 +44,11 @@ def document_table(table: Table, tables: Path, options: Options) -> TableInfo:
         frame = _json_frame(source)
         if not frame.columns:
             raise NoTableError
+        explode = options.read.get(table.name, {}).get("explode")
+        if explode is not None:
+            exploded_schema(frame.schema, explode, table.name)
+            frame, without = exploded(frame, explode)
+            say_without(report, table.name, explode, without)
         with atomic(path) as temporary:
             frame.lazy().sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
     except WorkbenchError:

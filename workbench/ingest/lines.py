@@ -20,7 +20,7 @@ import polars as pl
 from workbench.competition import TableInfo
 from workbench.errors import DataError
 from workbench.ingest.grouping import key_columns, with_keys
-from workbench.ingest.nested import exploded_schema
+from workbench.ingest.nested import exploded_schema, say_without
 from workbench.ingest.shaped import MisfitError, ShapedReader
 from workbench.ingest.shapes import FaultError, Place, Shape, look_at_lines, schema_of
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
@@ -99,11 +99,7 @@ class _Lines:
         bounded = self._bounded(first, frames, group_rows, is_last=is_last)
         path = tables / f"{self.table.name}.parquet"
         write_frames(self.table, path, bounded, self._out, group_rows)
-        if self.without:
-            report(
-                f"{self.table.name}: {self.without:,} lines have nothing in {self.explode!r}; "
-                "each stays, as one row with nulls there"
-            )
+        say_without(report, self.table.name, self.explode or "", self.without)
         return info_of(self.table, path, joined_sha([d.hexdigest() for d in digests]), self.options)
 
     def _look_for_a_field(self) -> None:

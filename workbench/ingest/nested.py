@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
 from workbench.errors import DataError, near
 
-__all__ = ["exploded", "exploded_schema"]
+__all__ = ["exploded", "exploded_schema", "say_without"]
 
 
 def exploded(frame: pl.DataFrame, column: str) -> tuple[pl.DataFrame, int]:
@@ -21,6 +21,12 @@ def exploded(frame: pl.DataFrame, column: str) -> tuple[pl.DataFrame, int]:
     without = int((items.is_null() | (items.list.len() == 0)).sum())
     long = frame.explode(column, empty_as_null=True, keep_nulls=True)
     return (long.unnest(column) if isinstance(long.schema[column], pl.Struct) else long), without
+
+
+def say_without(report: Callable[[str], None], table: str, column: str, without: int) -> None:
+    """Report how many rows had no items, where some had none."""
+    if without:
+        report(f"{table}: {without:,} rows have nothing in {column!r}; each stays, as one row with nulls there")
 
 
 def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) -> dict[str, pl.DataType]:

@@ -18,7 +18,7 @@ import polars as pl
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError, storage_errors
 from workbench.ingest.grouping import key_columns, with_keys
-from workbench.ingest.nested import exploded, exploded_schema
+from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
@@ -162,8 +162,7 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
         digests = pool.map(sha256_of, table.parts)
         write_frames(table, path, frames(), out | dict(keys.schema), rows_per_group(row_bytes_out, options))
         sha256 = joined_sha(list(digests))
-    if without:
-        report(f"{table.name}: {without:,} rows have nothing in {explode!r}; each stays, as one row with nulls there")
+    say_without(report, table.name, explode or "", without)
     return info_of(table, path, sha256, options)
 
 
