@@ -14,12 +14,11 @@ from workbench.cache import atomic
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError
 from workbench.ingest.nested import exploded, exploded_schema, say_without
-from workbench.ingest.sources import Options, Table, first_byte, is_lines, kind_of
+from workbench.ingest.sources import Options, Table, first_byte
 from workbench.ingest.text import Source, sha256_of, text_of
 from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of
 
-__all__ = ["NoTableError", "document_table", "json_fault"]
-
+__all__ = ["NoTableError", "document_table"]
 
 Report = Callable[[str], None]
 
@@ -54,30 +53,24 @@ def document_table(table: Table, tables: Path, options: Options, report: Report)
     except WorkbenchError:
         raise
     except (pl.exceptions.PolarsError, ValueError) as exc:
-        fault = json_fault(source) or (str(exc).strip().splitlines() or ["unreadable"])[0]
+        fault = _fault(source) or (str(exc).strip().splitlines() or ["unreadable"])[0]
         raise DataError(
             f"{table.where} can't be converted to a table: {fault}", hint="if the file is cut, fetch it again"
         ) from exc
     return info_of(table, path, sha256_of(source), options)
 
 
-def json_fault(source: Source) -> str | None:
-    """Say where a JSON file, or the first line of JSON lines, is no JSON."""
+def _fault(source: Source) -> str | None:
+    """Say where a file is no JSON."""
     content = text_of(source).getvalue().removeprefix(codecs.BOM_UTF8)
-    if not content.strip():
-        return "it is empty"
-    whole = first_byte(source) == b"[" or (kind_of(source.name) == "json" and not is_lines(source))
-    for number, line in enumerate([content] if whole else content.split(b"\n"), 1):
-        try:
-            document = json.loads(line, parse_constant=_refuse_constant) if line.strip() else {}
-        except UnicodeDecodeError as exc:
-            return f"line {number + line[: exc.start].count(10):,} is not written in UTF-8"
-        except json.JSONDecodeError as exc:
-            return f"line {number + exc.lineno - 1:,}, column {exc.colno:,}: {exc.msg}"
-        except ValueError as exc:
-            return str(exc) if whole else f"line {number:,}: {exc}"
-        if not isinstance(document, (dict, list) if whole else dict):
-            return f"line {number:,} is no JSON object"
+    try:
+        json.loads(content, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as exc:
+        return f"line {1 + content[: exc.start].count(10):,} is not written in UTF-8"
+    except json.JSONDecodeError as exc:
+        return f"line {exc.lineno:,}, column {exc.colno:,}: {exc.msg}"
+    except ValueError as exc:
+        return str(exc)
     return None
 
 
