@@ -22,7 +22,6 @@ from polars.testing import assert_frame_equal
 
 from workbench.competition import Manifest, as_written
 from workbench.errors import DataError, WorkbenchError
-from workbench.ingest import text as text_module
 from workbench.ingest.archives import unpack_tar
 from workbench.ingest.convert import Options, convert
 
@@ -192,9 +191,8 @@ def test_any_text_comes_back_whatever_the_blocks(
     frame = pl.DataFrame([(i, f"t{s}", x) for i, s, x in rows], schema=["i", "s", "x"], orient="row")
     (folder / "raw").mkdir()
     frame.write_csv(folder / "raw" / "train.csv", quote_style="non_numeric")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module.blocks_looked_at, "__kwdefaults__", {"digest": None, "size": size})
-        convert(folder / "raw", folder / "tables", "c", options=Options({}, {"x": "Float64", "s": "String"}))
+    options = Options({}, {"x": "Float64", "s": "String"}, block_bytes=size)
+    convert(folder / "raw", folder / "tables", "c", options=options)
     assert_frame_equal(pl.read_parquet(folder / "tables" / "train.parquet"), frame)
 
 
@@ -280,7 +278,7 @@ def test_what_stands_for_a_missing_number(converted, token: str) -> None:
     ("last", "dtype"), [("x", pl.String), ("0.5", pl.Float64), ("007", pl.String), ("NA", pl.Int64)]
 )
 def test_the_last_line_of_a_large_file_counts(converted, monkeypatch, last: str, dtype: pl.DataType) -> None:
-    monkeypatch.setattr(import_module("workbench.ingest.convert"), "HEAD_BYTES", 2_000)
+    monkeypatch.setattr(import_module("workbench.ingest.delimited"), "HEAD_BYTES", 2_000)
     text = "id,v\n" + "".join(f"{i},{i % 50}\n" for i in range(5_000)) + f"5000,{last}\n"
     frame = converted({"train.csv": text, "test.csv": "id,v\n1,2\n"})
     assert frame["train"].schema["v"] == frame["test"].schema["v"] == dtype

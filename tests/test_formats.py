@@ -98,7 +98,7 @@ def zipped(**members: str | bytes) -> bytes:
 def windows(size: int) -> Iterator[None]:
     """Guess from so few bytes, and read so many at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        module = sys.modules["workbench.ingest.convert"]
+        module = sys.modules["workbench.ingest.delimited"]
         patch.setattr(module, "HEAD_BYTES", size)
         patch.setattr(module, "blocks", lambda source, form, **more: blocks(source, form, **{"size": size} | more))
         patch.setattr(sys.modules["workbench.ingest.text"], "BLOCK_BYTES", size)
@@ -322,9 +322,7 @@ class TestFiles:
             ("train.CSV", SMALL),
             ("train.txt", SMALL),
         ],
-        ids=lambda value: (
-            value if isinstance(value, str) and "\n" not in value else ""
-        ),  # bytes hold the time of packing
+        ids=lambda value: value if isinstance(value, str) else "",  # packed bytes hold the time of packing
     )
     def test_packed_files(self, name: str, content: str | bytes) -> None:
         assert_frame_equal(made({name: content}).train, SMALL_FRAME)

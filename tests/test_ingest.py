@@ -76,7 +76,7 @@ class TestConvert:
         text = "v\n" + "".join(f"{i}\n" for i in range(10_000))
         table(tmp_path, text)
         one_group = (tmp_path / "tables" / "train.parquet").stat().st_size
-        monkeypatch.setattr(sys.modules["workbench.ingest.convert"], "ROWS_PER_GROUP", 100)
+        monkeypatch.setattr(sys.modules["workbench.ingest.writing"], "ROWS_PER_GROUP", 100)
         convert(tmp_path / "raw", tmp_path / "tables", "x", force=True)
         # A hundred groups leave a hundred entries in the footer.
         assert (tmp_path / "tables" / "train.parquet").stat().st_size > 1.5 * one_group

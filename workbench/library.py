@@ -87,6 +87,7 @@ def fetch(
     platform: str | None = None,
     only: Sequence[str] = (),
     force: bool = False,
+    memory_limit: int | None = None,
     where: Workspace | None = None,
     report: Report = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
@@ -99,13 +100,15 @@ def fetch(
         The platform's name; None for the one in the definition, else the rehearsal of that name, else Kaggle.
     only : sequence of str
         Only these files.
+    memory_limit : int, optional
+        The bytes of memory that converting may take: with less than 1 GB, less of a file is read at a time.
     """
     from workbench.ingest import fetch as bring
     from workbench.platforms import connect
 
     place = where or workspace()
     return bring(
-        place,
+        replace(place, memory_limit=memory_limit) if memory_limit else place,
         slug,
         connect(platform or _platform_of(place, slug), place.root),
         only=only,

@@ -1,4 +1,4 @@
-"""Large CSV files from a seed: ids, numbers, codes, places, times, words and holes, as event tables have them."""
+"""Large files from a seed: CSV and Parquet as event tables have them, JSON lines as a log of sessions has them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-__all__ = ["ROWS_PER_GB", "write_csv"]
+__all__ = ["PART_ROWS", "ROWS_PER_GB", "SESSIONS_PER_GB", "write_csv", "write_parts", "write_sessions"]
 
 ROWS_PER_GB = 8_800_000
+SESSIONS_PER_GB = 1_250_000
+PART_ROWS = 300_000
 CHUNK_ROWS = 500_000
 
 
@@ -33,3 +35,31 @@ def write_csv(path: Path, rows: int, *, first_id: int = 0, target: bool = True) 
                 columns["target"] = pl.Series(rng.integers(0, 2, n))
             frame = pl.DataFrame(columns)
             frame.write_csv(file, include_header=start == 0, datetime_format="%Y-%m-%d %H:%M:%S")
+
+
+def write_sessions(path: Path, sessions: int) -> None:
+    """Write JSON lines of OTTO's shape: a session and its list of events, 17 on average, 500 at most; 860 bytes each."""
+    rng = np.random.default_rng(20221)
+    kinds = np.array(["clicks", "carts", "orders"])
+    with path.open("w") as file:
+        for start in range(0, sessions, 20_000):
+            lengths = np.minimum(np.ceil(rng.pareto(1.1, min(20_000, sessions - start)) * 4 + 1), 500).astype(int)
+            n = int(lengths.sum())
+            aids = (1_000_000 * rng.random(n) ** 3).astype(int).tolist()
+            times = (1_659_304_800_000 + rng.integers(0, 2_419_200_000, n)).tolist()
+            types = kinds[np.searchsorted([0.9, 0.975], rng.random(n))].tolist()
+            events = [f'{{"aid":{a},"ts":{t},"type":"{k}"}}' for a, t, k in zip(aids, times, types, strict=True)]
+            ends = np.cumsum(lengths).tolist()
+            for number, (first, last) in enumerate(zip([0, *ends], ends, strict=False), start):
+                file.write(f'{{"session":{number},"events":[{",".join(events[first:last])}]}}\n')
+
+
+def write_parts(folder: Path, parts: int) -> None:
+    """Write Parquet parts of one table, about 20 MB each, every one a single row group."""
+    rng = np.random.default_rng(20222)
+    for part in range(parts):
+        columns = {"id": np.arange(part * PART_ROWS, (part + 1) * PART_ROWS)}
+        columns |= {f"x{i}": rng.normal(size=PART_ROWS) for i in range(6)}
+        columns |= {f"k{i}": rng.integers(0, 10 ** (i + 1), PART_ROWS).astype(np.int32) for i in range(4)}
+        frame = pl.DataFrame(columns).with_columns(city=pl.format("city {}", pl.col("k2") % 500))
+        frame.write_parquet(folder / f"part-{part}.parquet", compression="lz4", row_group_size=PART_ROWS)

@@ -1,18 +1,22 @@
-"""A 1 GB CSV to Parquet, and one of 5 GB: ours, with types decided over the whole file, against polars and DuckDB.
+"""CSV of 1, 5 and 20 GB, 1 GB of JSON lines, and a hundred Parquet parts to one Parquet file: against polars and DuckDB.
 
 Ours also hashes source and result, checks every value against its type and writes the manifest. Polars guesses types
-from the first rows (`infer_schema_length`), DuckDB from a sample. Each is a process of its own; all write lz4.
+from the first rows (`infer_schema_length`), DuckDB from a sample. Each is a process of its own; all write lz4. The 20 GB
+are left out where the disk has less than 60 GB free, and the time is that of one run; so it is for the lines and parts.
 """
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench.generated import ROWS_PER_GB, write_csv
+from tests.bench.generated import ROWS_PER_GB, SESSIONS_PER_GB, write_csv, write_parts, write_sessions
 from tests.bench.measured import process, row
 
 REPEATS = 5
@@ -34,29 +38,117 @@ import sys
 import duckdb
 duckdb.sql(f"COPY (SELECT * FROM read_csv('{sys.argv[1]}')) TO '{sys.argv[2]}/duckdb.parquet' (FORMAT parquet, COMPRESSION lz4)")
 """
-WAYS = {"ours": OURS, "polars": POLARS, "duckdb": DUCKDB}
+CSV = {"ours": OURS, "polars": POLARS, "duckdb": DUCKDB}
+
+OURS_EXPLODED = """
+import sys
+from pathlib import Path
+from workbench.ingest.convert import Options, convert
+options = Options({"train": {"explode": "events"}}, {})
+convert(Path(sys.argv[1]).parent, Path(sys.argv[2]), "bench", force=True, options=options)
+"""
+POLARS_LINES = """
+import sys
+import polars as pl
+pl.scan_ndjson(sys.argv[1]).sink_parquet(sys.argv[2] + "/polars.parquet", compression="lz4")
+"""
+POLARS_EXPLODED = """
+import sys
+import polars as pl
+events = pl.scan_ndjson(sys.argv[1]).explode("events").unnest("events")
+events.sink_parquet(sys.argv[2] + "/polars.parquet", compression="lz4")
+"""
+DUCKDB_LINES = """
+import sys
+import duckdb
+lines = f"read_json('{sys.argv[1]}', format='newline_delimited')"
+duckdb.sql(f"COPY (SELECT * FROM {lines}) TO '{sys.argv[2]}/duckdb.parquet' (FORMAT parquet, COMPRESSION lz4)")
+"""
+DUCKDB_EXPLODED = """
+import sys
+import duckdb
+lines = f"read_json('{sys.argv[1]}', format='newline_delimited')"
+events = f"SELECT session, e.aid, e.ts, e.type FROM (SELECT session, unnest(events) AS e FROM {lines})"
+duckdb.sql(f"COPY ({events}) TO '{sys.argv[2]}/duckdb.parquet' (FORMAT parquet, COMPRESSION lz4)")
+"""
+POLARS_PARTS = """
+import sys
+import polars as pl
+pl.scan_parquet(sys.argv[1] + "/*.parquet").sink_parquet(sys.argv[2] + "/polars.parquet", compression="lz4")
+"""
+DUCKDB_PARTS = """
+import sys
+import duckdb
+parts = f"read_parquet('{sys.argv[1]}/*.parquet')"
+duckdb.sql(f"COPY (SELECT * FROM {parts}) TO '{sys.argv[2]}/duckdb.parquet' (FORMAT parquet, COMPRESSION lz4)")
+"""
+LINES = {"ours": OURS, "polars": POLARS_LINES, "duckdb": DUCKDB_LINES}
+EXPLODED = {"ours": OURS_EXPLODED, "polars": POLARS_EXPLODED, "duckdb": DUCKDB_EXPLODED}
+PARTS = {"ours": OURS, "polars": POLARS_PARTS, "duckdb": DUCKDB_PARTS}
+FREE_GB = 60
 
 
 def cases(scale: float) -> list[dict[str, Any]]:
-    return [*_case("1 GB", int(ROWS_PER_GB * scale), REPEATS), *_case("5 GB", int(5 * ROWS_PER_GB * scale), 1)]
+    return [
+        *csv_case("1 GB of CSV", int(ROWS_PER_GB * scale), REPEATS),
+        *csv_case("5 GB of CSV", int(5 * ROWS_PER_GB * scale), 1),
+        *lines_cases(scale),
+        *parts_case(scale),
+        *largest_case(scale),
+    ]
 
 
-def _case(name: str, rows: int, repeats: int) -> list[dict[str, Any]]:
-    measured: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+def csv_case(name: str, rows: int, repeats: int) -> list[dict[str, Any]]:
+    with _folders() as (raw, out):
+        write_csv(raw / "train.csv", rows)
+        return _measured(name, CSV, raw / "train.csv", out, repeats)
+
+
+def lines_cases(scale: float) -> list[dict[str, Any]]:
+    with _folders() as (raw, out):
+        write_sessions(raw / "train.jsonl", int(SESSIONS_PER_GB * scale))
+        return [
+            *_measured("1 GB of JSON lines", LINES, raw / "train.jsonl", out, 1),
+            *_measured("1 GB of lines, exploded", EXPLODED, raw / "train.jsonl", out, 1),
+        ]
+
+
+def parts_case(scale: float) -> list[dict[str, Any]]:
+    with _folders() as (raw, out):
+        (raw / "train").mkdir()
+        write_parts(raw / "train", max(2, int(100 * scale)))
+        return _measured("100 Parquet parts", PARTS, raw / "train", out, 1)
+
+
+def largest_case(scale: float) -> list[dict[str, Any]]:
+    free_gb = shutil.disk_usage(tempfile.gettempdir()).free / 2**30
+    if free_gb < FREE_GB * scale:
+        sys.stderr.write(f"20 GB of CSV: left out, the disk has {free_gb:.0f} GB free and {FREE_GB} are needed\n")
+        return []
+    return csv_case("20 GB of CSV", int(20 * ROWS_PER_GB * scale), 1)
+
+
+@contextmanager
+def _folders() -> Iterator[tuple[Path, Path]]:
     with tempfile.TemporaryDirectory() as folder:
         raw, out = Path(folder, "raw"), Path(folder, "out")
         raw.mkdir()
         out.mkdir()
-        write_csv(raw / "train.csv", rows)
-        # One after the other in every round, so that a slow minute of the machine hits all three.
-        for _ in range(repeats):
-            for way, code in WAYS.items():
-                command = [sys.executable, "-c", code, str(raw / "train.csv"), str(out)]
-                measured[way].append(process(command, ROOT))
+        yield raw, out
+
+
+def _measured(name: str, ways: dict[str, str], source: Path, out: Path, repeats: int) -> list[dict[str, Any]]:
+    measured: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    # One after the other in every round, so that a slow minute of the machine hits all three.
+    for _ in range(repeats):
+        for way, code in ways.items():
+            measured[way].append(process([sys.executable, "-c", code, str(source), str(out)], ROOT))
+            for path in out.iterdir():
+                path.unlink()
     seconds, megabytes = (
         {way: statistics.median(m[i] for m in found) for way, found in measured.items()} for i in (0, 1)
     )
     return [
-        row(f"{name} of CSV", measure, unit, values.pop("ours"), values)
+        row(name, measure, unit, values.pop("ours"), values)
         for measure, unit, values in (("time", "s", seconds), ("peak memory", "MB", megabytes))
     ]

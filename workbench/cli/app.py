@@ -96,7 +96,7 @@ def memory_option(function: F) -> F:
         metavar="SIZE",
         envvar="WB_MEMORY_LIMIT",
         callback=_memory_limit,
-        help='What building features may use: "8GB", "50%". [default: 60% of the machine\'s]',
+        help='What reading data and building features may use: "8GB", "50%". [default: 60% of the machine\'s]',
     )(function)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench import library
-from workbench.cli.app import echo_json, note, shared_options
+from workbench.cli.app import echo_json, memory_option, note, shared_options
 from workbench.cli.progress import byte_bar
 from workbench.errors import ConfigError
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 @click.option("--platform", help="kaggle or rehearsal; by default the definition's, else what there is.")
 @click.option("--only", multiple=True, metavar="FILE", help="Only this file; may be repeated.")
 @click.option("--force", is_flag=True, help="Download and convert everything again.")
+@memory_option
 @shared_options
-def fetch_command(slug: str, platform: str | None, only: tuple[str, ...], force: bool, as_json: bool) -> None:
+def fetch_command(
+    slug: str, platform: str | None, only: tuple[str, ...], force: bool, memory_limit: int | None, as_json: bool
+) -> None:
     """Bring a competition's data: download, verify, unpack, convert to typed Parquet.
 
     Where there are none, write competition.toml (inferred, with the reasons in comments) and a baseline.
@@ -32,7 +35,15 @@ def fetch_command(slug: str, platform: str | None, only: tuple[str, ...], force:
     wb fetch flights && wb run --exp 1
     """
     with byte_bar() as progress:
-        fetched = library.fetch(slug, platform=platform, only=only, force=force, report=note, progress=progress)
+        fetched = library.fetch(
+            slug,
+            platform=platform,
+            only=only,
+            force=force,
+            memory_limit=memory_limit,
+            report=note,
+            progress=progress,
+        )
     tables = [_table_line(info) for info in fetched.manifest.tables.values()]
     if as_json:
         written = [str(p) for p in fetched.written]

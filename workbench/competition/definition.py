@@ -47,6 +47,7 @@ class _Read(StrictModel):
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
     missing: list[str] = Field(default_factory=list)
+    explode: str | None = None
 
 
 class _File(StrictModel):

@@ -43,6 +43,11 @@ class TableInfo:
     spelled: dict[str, str] = field(default_factory=dict)
 
     @property
+    def lists_of_records(self) -> list[str]:
+        """The columns that hold lists of structs, as a session holds its events."""
+        return [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
+
+    @property
     def content(self) -> str:
         """The key of the table's content; equal for equal source and types, on every machine."""
         return content_key("table", self.source_sha256, list(self.dtypes.items()))

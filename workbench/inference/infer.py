@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.competition import Manifest
+from workbench.competition import Manifest, TableInfo
 from workbench.errors import DataError
 from workbench.inference.answer import Answer, find_answer
 from workbench.inference.baseline import Baseline, find_baseline
@@ -77,9 +77,15 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
         greater_is_better=facts.greater_is_better if ".py:" in task.metric else None,
         weight=facts.weight_column,
         baseline=find_baseline(roles.train.rows),
-        read={name: list(info.read) for name, info in manifest.tables.items() if info.read},
+        read={name: lines for name, info in manifest.tables.items() if (lines := _reading(info))},
         types=_types(roles),
     )
+
+
+def _reading(info: TableInfo) -> list[str]:
+    """Return what was guessed of a file's writing, and how lists of records become rows, as lines of TOML."""
+    offered = [f'explode = "{c}"  # a row for each record in these lists' for c in info.lists_of_records[:1]]
+    return [*info.read, *offered]
 
 
 def _types(roles: Roles) -> dict[str, str]:

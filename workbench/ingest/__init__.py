@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from workbench.errors import DamagedError, NotFoundError, near, storage_errors
 from workbench.inference import baseline_text, definition_text, infer
 from workbench.ingest.archives import unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
+from workbench.ingest.sources import block_bytes
 from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 
@@ -62,6 +63,7 @@ def fetch(
     Parameters
     ----------
     workspace : Workspace
+        Its memory limit, where it has one, makes less of a file be read at a time.
     slug : str
     platform : Platform
     only : sequence of str
@@ -86,7 +88,7 @@ def fetch(
     facts = platform.facts(slug)
     files = platform.files(slug)
     wanted = _wanted(files, only, slug)
-    options = _options(folder)
+    options = _options(folder, workspace.memory_limit)
     data = folder / "data"
     with storage_errors(folder), lock(data / ".fetch.lock", f"the data of {slug!r}"):
         _finish_swap(data)
@@ -118,13 +120,24 @@ def fetch(
                 report("what arrived is damaged; downloading it again")
         earlier = _swap(data) if changed else None
         manifest = read_manifest(data / "tables", slug=slug)
+        _say_how_to_explode(manifest, slug, report)
         written = [] if only else _write_missing(folder, manifest, data / "tables", facts, platform.name)
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
 
 
-def _options(folder: Path) -> Options:
+def _options(folder: Path, memory_limit: int | None) -> Options:
     path = folder / "competition.toml"
-    return Options(*read_options(path)) if path.exists() else NO_OPTIONS
+    options = Options(*read_options(path)) if path.exists() else NO_OPTIONS
+    return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))
+
+
+def _say_how_to_explode(manifest: Manifest, slug: str, report: Report) -> None:
+    for name, info in manifest.tables.items():
+        for column in info.lists_of_records:
+            report(
+                f"{name}: a row has a list of records in {column!r}; for a row each, put [read.{name}] "
+                f'explode = "{column}" into competition.toml and `wb fetch {slug}` again'
+            )
 
 
 def _sweep_below(folder: Path) -> None:

@@ -23,8 +23,12 @@ from typing import IO, Any, TypeVar
 from workbench.errors import DamagedError, DataError
 
 __all__ = [
+    "BLOCK_BYTES",
+    "HEAD_BYTES",
+    "LONGEST_RECORD_BYTES",
     "Source",
     "TextForm",
+    "ahead",
     "blocks",
     "blocks_looked_at",
     "first_fault",
@@ -52,13 +56,14 @@ class Source:
     """One file that becomes a table, or a part of one: on disk, or a member of a zip archive on disk.
 
     `name` is its path below ``data/raw``, or in the archive; `size_bytes` what it takes there, unpacked where the
-    archive tells.
+    archive tells. `keys` are the names and values of the Hive folders (``date=2022-08-01``) that it lies in.
     """
 
     name: str
     path: Path
     member: str | None = None
     size_bytes: int = 0
+    keys: tuple[tuple[str, str], ...] = ()
 
     @property
     def stamp(self) -> str:
@@ -328,7 +333,7 @@ def blocks_looked_at(
 ) -> Iterator[tuple[bytes, T]]:
     """Yield `blocks`, each with what `look` says of it, called in the thread that reads; the first with the header."""
     records = ((data, look(data)) for data in _records(source, form, size, digest))
-    with _ahead(records) as ready:
+    with ahead(records) as ready:
         first = True
         for block, said in ready:
             data = block
@@ -461,7 +466,7 @@ def _fault(record: str, form: TextForm, width: int) -> str | None:
 
 
 @contextmanager
-def _ahead(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
+def ahead(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
     """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here."""
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
     stop = threading.Event()

@@ -1,0 +1,361 @@
+"""Delimited text -> tables: the types are decided over whole files, and yet each is read only once as a rule.
+
+A guess from the first four megabytes is used to convert, and every value is held against the guess while it passes.
+Only where one fails are the files counted through and converted again. The result is the same either way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from workbench.competition import TableInfo
+from workbench.errors import DataError
+from workbench.ingest.grouping import key_columns, with_keys
+from workbench.ingest.sources import Options, Table, joined_sha, place_of
+from workbench.ingest.text import (
+    HEAD_BYTES,
+    TextForm,
+    blocks,
+    blocks_looked_at,
+    first_fault,
+    form_of,
+    full_encoding,
+    has_short_record,
+    header_of,
+    without_blank_lines,
+)
+from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stats, decide, from_name, has_short_years
+from workbench.ingest.writing import info_of, write_frames
+
+__all__ = ["text_tables"]
+
+CODES_BYTES = 256 * 1024
+"""Looked through at a time: what fits the processor's cache."""
+
+Report = Callable[[str], None]
+
+
+class _MismatchError(Exception):
+    """A value does not fit the guessed type."""
+
+
+class _EncodingError(Exception):
+    """A byte does not fit the guessed encoding."""
+
+
+class _RaggedError(pl.exceptions.PolarsError):
+    """A record has too few fields, which polars would fill with nulls."""
+
+
+def text_tables(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
+    """Convert tables that share the types of their columns.
+
+    Raises
+    ------
+    DataError
+        When one is no table, names another encoding, or a value does not fit the type that competition.toml asks for.
+    DamagedError
+        When a file is cut or changed.
+    """
+    for table in group:
+        if options.read.get(table.name, {}).get("explode"):
+            raise DataError(
+                f"[read.{table.name}] explode in competition.toml: {table.where} is delimited text, which has no lists",
+                hint="take explode out; a list written as a text is taken apart in features.py",
+            )
+    forms = {t.name: form_of(t.parts[0], options.read.get(t.name, {})) for t in group}
+    headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
+    plans: dict[str, dict[str, ColumnType]] | None = None
+    for _ in range(3):
+        try:
+            if plans is None:
+                # The head of a second part may be the first to show that the encoding is another.
+                heads = {t.name: _head_stats(t, forms[t.name], headers[t.name]) for t in group}
+                plans = _plans(heads, forms, options)
+            infos = {}
+            for table in group:
+                report(table.name)
+                infos[table.name] = _text_table(
+                    table, forms[table.name], headers[table.name], plans[table.name], tables, options
+                )
+            return infos
+        except _EncodingError:
+            named = {t.name for t in group if options.read.get(t.name, {}).get("encoding")}
+            before = dict(forms)
+            for table in group:
+                if table.name not in named and forms[table.name].encoding == "utf-8":
+                    forms[table.name] = _with_encoding(table, forms[table.name])
+            if forms == before:
+                at_fault = [t.where for t in group if t.name in named] or [t.where for t in group]
+                raise DataError(
+                    f"{', '.join(at_fault)}: not all of it is written in the encoding that competition.toml names",
+                    hint='name the encoding in competition.toml: [read.TABLE] encoding = "…"',
+                ) from None
+            headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
+            plans = None
+        except _MismatchError:
+            report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
+            counted = {t.name: _full_stats(t, forms[t.name], headers[t.name]) for t in group}
+            # What has no value in the whole of the files has none.
+            plans = {
+                name: {c: replace(decided, certain=True) for c, decided in plan.items()}
+                for name, plan in _plans(counted, forms, options).items()
+            }
+    raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
+
+
+def _with_encoding(table: Table, form: TextForm) -> TextForm:
+    encoding = full_encoding(table.parts)
+    if encoding == form.encoding:
+        return form
+    return replace(form, encoding=encoding, guessed=(*form.guessed, f'encoding = "{encoding}"'))
+
+
+def _plans(
+    stats: dict[str, dict[str, ColumnStats]], forms: dict[str, TextForm], options: Options
+) -> dict[str, dict[str, ColumnType]]:
+    """Decide the types, column by column over all the tables of a group."""
+    plans: dict[str, dict[str, ColumnType]] = {}
+    for name, own in stats.items():
+        form = forms[name]
+        plans[name] = {}
+        for column in own:
+            asked = options.asked(name, column)
+            if asked:
+                plans[name][column] = from_name(asked, column)
+                continue
+            everywhere = [s[column] for s in stats.values() if column in s]
+            decided = decide(everywhere, decimal=form.decimal, separator=form.separator)
+            direct = decided.direct and not form.missing
+            plans[name][column] = replace(decided, direct=direct)
+    return plans
+
+
+def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame:
+    """Read a block with the CSV reader; blank lines are no records, and a short record raises."""
+
+    def read(data: bytes) -> pl.DataFrame:
+        try:
+            return pl.read_csv(_not_packed(data, form), has_header=False, schema=schema, separator=form.separator)
+        except OSError as exc:
+            raise pl.exceptions.ComputeError("it begins like a compressed file") from exc
+
+    # In a table of one column a blank line is a missing value.
+    if len(schema) == 1:
+        return read(block)
+    try:
+        frame = read(block)
+    except pl.exceptions.PolarsError:
+        # A blank line at a block's beginning misleads polars as to how many columns there are.
+        tidy = without_blank_lines(block)
+        if tidy == block:
+            raise
+        return read(tidy) if tidy else pl.DataFrame(schema=schema)
+    nulls = frame.to_series(-1).null_count()
+    separator = form.separator.encode()
+    if not nulls or nulls <= block.count(separator + b"\n") + block.count(separator + b"\r\n"):
+        return frame
+    # More records lack the last field than end in a separator.
+    if has_short_record(block, form, len(schema)):
+        raise _RaggedError("a record has too few fields")
+    tidy = without_blank_lines(block)
+    return frame if tidy == block else read(tidy) if tidy else frame.clear()
+
+
+def _not_packed(block: bytes, form: TextForm) -> bytes:
+    """Return the block with its first field in quotes where polars would take the text "x^" for compressed data."""
+    if not block.startswith((b"x^", b"x\x01")):
+        return block
+    end = min(i for i in (block.find(form.separator.encode()), block.find(b"\n"), len(block)) if i >= 0)
+    field = block[:end].rstrip(b"\r")
+    return b'"' + field.replace(b'"', b'""') + b'"' + block[len(field) :]
+
+
+def _as_text(block: bytes, form: TextForm, header: list[str]) -> pl.DataFrame:
+    return _frame(block, form, dict.fromkeys(header, pl.String()))
+
+
+def _is_misread(block: bytes, form: TextForm) -> bool:
+    if form.encoding in ("utf-8", "ascii"):
+        try:
+            block.decode()
+        except UnicodeDecodeError:
+            return True
+    return False
+
+
+def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, form: TextForm, width: int) -> Exception:
+    if _is_misread(block, form):
+        return _EncodingError()
+    for part in table.parts:
+        fault = first_fault(part, form, width)
+        if fault:
+            return DataError(
+                f"{place_of(part)} can't be converted to a table: {fault}",
+                hint="mend that line; or name another separator in competition.toml under [read.TABLE]",
+            )
+    first = (str(exc).strip().splitlines() or ["unreadable"])[0]
+    return DataError(
+        f"{table.where} can't be converted to a table: {first}",
+        hint="look at its separator and quotes; [read.TABLE] in competition.toml can name the separator",
+    )
+
+
+def _head_stats(table: Table, form: TextForm, header: list[str]) -> dict[str, ColumnStats]:
+    whole = [column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))]
+    for part in table.parts:
+        for block in blocks(part, form, size=HEAD_BYTES):
+            try:
+                whole.append(column_stats(_as_text(block, form, header), missing=form.missing))
+            except pl.exceptions.PolarsError as exc:
+                raise _explained(exc, table, block, form, len(header)) from exc
+            break
+    return _summed(whole)
+
+
+def _full_stats(table: Table, form: TextForm, header: list[str]) -> dict[str, ColumnStats]:
+    """Count through the whole table; a time format that failed once is not tried again."""
+    total: dict[str, ColumnStats] | None = None
+    for part in table.parts:
+        for block in blocks(part, form):
+            formats = None if total is None else {c: _open_formats(s) for c, s in total.items()}
+            try:
+                piece = column_stats(_as_text(block, form, header), formats, form.missing)
+            except pl.exceptions.PolarsError as exc:
+                raise _explained(exc, table, block, form, len(header)) from exc
+            total = piece if total is None else _summed([total, piece])
+    return total or column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))
+
+
+def _open_formats(stats: ColumnStats) -> Any:
+    return None if not stats.present else stats.times or ()
+
+
+def _summed(pieces: list[dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
+    return {c: reduce(lambda a, b: a + b, (p[c] for p in pieces)) for c in pieces[0]}
+
+
+def _text_table(
+    table: Table,
+    form: TextForm,
+    header: list[str],
+    plan: dict[str, ColumnType],
+    tables: Path,
+    options: Options,
+) -> TableInfo:
+    digests: list[Any] = []
+    reader = _Reader(table, form, header, plan)
+    keys = key_columns(table, header)
+
+    def frames() -> Iterator[pl.DataFrame]:
+        for number, part in enumerate(table.parts):
+            digests.append(hashlib.sha256())
+            looked = blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1], size=options.block_bytes)
+            for block, codes in looked:
+                yield with_keys(reader.frame(block, codes=codes), keys, number)
+        if reader.unseen:
+            raise _MismatchError
+
+    path = tables / f"{table.name}.parquet"
+    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(keys.schema))
+    return info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, form, plan)
+
+
+class _Reader:
+    """Blocks of text -> frames of the planned types; a value that does not fit raises."""
+
+    def __init__(self, table: Table, form: TextForm, header: list[str], plan: dict[str, ColumnType]) -> None:
+        self.table, self.form, self.header, self.plan = table, form, header, plan
+        self.direct = {c: t.dtype if t.direct else pl.String() for c, t in plan.items()}
+        self.numbers = [c for c in header if plan[c].dtype in (pl.Int64, pl.Float64) and not plan[c].asked]
+        self.parsed = [c for c, t in plan.items() if not t.direct and t.dtype != pl.String]
+        self.times = [c for c, t in plan.items() if t.time_format]
+        self.unknown = [c for c, t in plan.items() if not t.certain]
+        self.unseen = False
+        self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
+
+    def may_have_codes(self, block: bytes) -> bool:
+        """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
+        return bool(self.numbers) and _may_have_codes(block, self.form.separator)
+
+    def frame(self, block: bytes, *, codes: bool) -> pl.DataFrame:
+        if codes:
+            self._refuse_codes(block)
+        try:
+            text = _frame(block, self.form, self.direct)
+        except pl.exceptions.PolarsError as exc:
+            if not _is_misread(block, self.form) and self._is_a_table(block):
+                raise _MismatchError from exc
+            raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
+        typed = text.select(self.expressions)
+        self._refuse_short_years(text, typed)
+        for column in self.parsed:
+            lost = typed[column].null_count() - text[column].null_count()
+            if lost and lost > int(text[column].str.strip_chars().is_in([*MISSING, *self.form.missing]).sum() or 0):
+                raise self._mismatch(column, text[column].filter(typed[column].is_null()))
+        if self.unknown and any(text[c].null_count() < text.height for c in self.unknown):
+            self.unseen = True
+        return typed
+
+    def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
+        for column in self.times:
+            is_early = typed[column].dt.year() < 1000
+            if is_early.any():
+                early = text[column].filter(is_early)
+                if has_short_years(early, self.plan[column].time_format or ""):
+                    raise self._mismatch(column, early)
+
+    def _mismatch(self, column: str, values: pl.Series) -> Exception:
+        """Return what to raise: a type that was guessed is guessed again, one that was asked for is not."""
+        planned = self.plan[column]
+        if not planned.asked:
+            return _MismatchError(column)
+        tokens = [*MISSING, *self.form.missing]
+        bad = values.drop_nulls().filter(~values.drop_nulls().str.strip_chars().is_in(tokens)).first()
+        written = f" {planned.time_format!r}" if planned.time_format else ""
+        return DataError(
+            f"{self.table.where}: column {column!r} has {bad!r}, which is no {planned.dtype.base_type()}{written}",
+            hint=f"[types] of competition.toml asks for that; mend {column!r} there",
+        )
+
+    def _is_a_table(self, block: bytes) -> bool:
+        try:
+            _as_text(block, self.form, self.header)
+        except pl.exceptions.PolarsError:
+            return False
+        return True
+
+    def _refuse_codes(self, block: bytes) -> None:
+        try:
+            text = _as_text(block, self.form, self.header)
+        except pl.exceptions.PolarsError as exc:
+            raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
+        if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in self.numbers):
+            raise _MismatchError
+
+
+def _may_have_codes(block: bytes, separator: str) -> bool:
+    """Whether a field may begin with a zero and another digit: as a number the zero would be lost.
+
+    Looks at the bytes only, so that the reader may take whole numbers directly; says yes too often for dates.
+    """
+    # A line end in front, so that the first field begins like any other.
+    data = np.frombuffer(b"\n" + block, np.uint8)
+    mark = ord(separator)
+    for start in range(0, len(data), CODES_BYTES):
+        piece = data[start : start + CODES_BYTES + 3]
+        begins = (piece == mark) | (piece == 10) | (piece == 34)
+        sign = (piece == 43) | (piece == 45) | (piece == 32)
+        begins[1:] |= sign[1:] & begins[:-1]
+        # Below 48, bytes wrap round to large numbers.
+        if (begins[:-2] & (piece[1:-1] == 48) & (piece[2:] - np.uint8(48) < 10)).any():
+            return True
+    return False

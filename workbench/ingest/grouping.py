@@ -1,0 +1,165 @@
+"""Which files are one table: numbered parts, a folder of parts, Hive folders with the columns that their names give."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+
+from workbench.errors import DataError
+from workbench.ingest.sources import Table, kind_of, place_of, sources_in, table_name, without_endings
+from workbench.ingest.text import Source, form_of, head_of, header_of
+
+__all__ = ["key_columns", "tables_in", "with_keys"]
+
+KEY = re.compile(r"([^=]+)=(.*)")
+OF_SO_MANY = re.compile(r"[-_.]?\d+-of-\d+$")
+SPARK = re.compile(r"part-\d+-(tid-\d+|[0-9a-f]{8}-)[\w.-]*")
+NUMBERED = re.compile(r"[_\W]*(part)?[_\W]*\d+$", re.IGNORECASE)
+GENERAL = ("data", "chunk", "shard", "file")
+"""What parts are called in a folder that has the table's name."""
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A file as a part of a table `base`; `is_said` where its name says that it is one, not only a number."""
+
+    source: Source
+    own: str
+    base: str
+    is_said: bool
+
+
+def tables_in(raw: Path) -> list[Table]:
+    """Return the tables that the files below `raw` become, by name; parts of one in natural order, 2 before 10.
+
+    Raises
+    ------
+    DataError
+        When two files would become the same table.
+    """
+    found = sources_in(raw)
+    # One folder that holds everything is packaging, not a name.
+    tops = {PurePosixPath(s.name).parts[0] for s in found if len(PurePosixPath(s.name).parts) > 1}
+    shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in s.name for s in found) else ""
+    parts = [_part(source, source.name.removeprefix(shared), shared) for source in found]
+    _refuse_same(parts)
+    groups: dict[tuple[str, str], list[_Part]] = {}
+    for part in parts:
+        groups.setdefault((part.base, kind_of(part.source.name)), []).append(part)
+    bases = [base for base, _ in groups]
+    tables = []
+    for (base, kind), group in groups.items():
+        others = {p.own for p in parts if p.base != base or kind_of(p.source.name) != kind}
+        is_free = base not in others and base not in {p.own for p in group} and bases.count(base) == 1
+        if is_free and _are_one(group, kind):
+            ordered = sorted(group, key=lambda p: _natural(p.source.name))
+            tables.append(Table(base, tuple(p.source for p in ordered), kind))
+        else:
+            tables += [Table(p.own, (p.source,), kind) for p in group]
+    return sorted(tables, key=lambda t: t.name)
+
+
+def _part(source: Source, name: str, shared: str) -> _Part:
+    path = PurePosixPath(name)
+    keys = tuple((m[1], unquote(m[2])) for folder in path.parent.parts if (m := KEY.fullmatch(folder)))
+    folders = [without_endings(f) for f in path.parent.parts if not KEY.fullmatch(f)]
+    stem = without_endings(path.name)
+    is_said = bool(keys)
+    if SPARK.fullmatch(stem) or OF_SO_MANY.search(stem):
+        stem, is_said = ("" if SPARK.fullmatch(stem) else OF_SO_MANY.sub("", stem)), True
+    elif numbered := NUMBERED.search(stem):
+        stem, is_said = stem[: numbered.start()], is_said or bool(numbered[1])
+    if (keys and (folders or shared)) or (folders and stem.lower() in (*GENERAL, folders[-1].lower())):
+        stem = ""  # train/date=2024-01-01/any.parquet, train/data_1.parquet, train/train_1.csv
+    base = table_name("/".join([*folders, stem] if stem else folders))
+    if not base:
+        # part-1.parquet alone in its folder, or in an archive: those have the name.
+        holder = PurePosixPath(source.path.stem if source.member else shared)
+        base = table_name(holder.name) if is_said and holder.name else table_name(name)
+    return _Part(replace(source, keys=keys), table_name(name), base, is_said)
+
+
+def _refuse_same(parts: list[_Part]) -> None:
+    named: dict[str, list[Source]] = {}
+    for part in parts:
+        named.setdefault(part.own, []).append(part.source)
+    for name, sources in named.items():
+        if len(sources) > 1:
+            same = ", ".join(place_of(s) for s in sources)
+            raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
+
+
+def _natural(name: str) -> list[Any]:
+    return [(1, int(piece), "") if piece.isdigit() else (0, 0, piece) for piece in re.split(r"(\d+)", name)]
+
+
+def _are_one(group: list[_Part], kind: str) -> bool:
+    if len(group) == 1:
+        return bool(group[0].source.keys)
+    is_said = all(p.is_said for p in group)
+    if kind == "text":
+        return len({tuple(header_of(p.source, form_of(p.source, {}))) for p in group}) == 1
+    if kind == "json":
+        return False
+    columns = [_columns(p.source, kind) for p in group]
+    known = [c for c in columns if c is not None]
+    if kind == "lines":
+        return is_said or all(c & known[0] for c in known)
+    return is_said or all(c == known[0] for c in known)
+
+
+def _columns(source: Source, kind: str) -> set[str] | None:
+    """Return the columns of a part; None where only reading it would tell."""
+    try:
+        if kind == "lines":
+            return set(json.loads(head_of(source).lstrip(b"\xef\xbb\xbf\r\n\t ").partition(b"\n")[0]))
+        if source.member is None and source.name.lower().endswith(".parquet"):
+            return set(pl.read_parquet_schema(source.path))
+    except (ValueError, TypeError, pl.exceptions.PolarsError):
+        return None
+    return None
+
+
+# --------------------------------------------------------------------------------------------------------------- keys
+
+
+def key_columns(table: Table, present: Collection[str]) -> pl.DataFrame:
+    """Return the columns that Hive folders give, one row for each part; without those that are in the files too.
+
+    Whole numbers and dates (``date=2022-08-01``) are read as such where all values are; all else is text.
+    """
+    names = dict.fromkeys(name for part in table.parts for name, _ in part.keys if name not in present)
+    columns = []
+    for name in names:
+        texts = [dict(part.keys).get(name) for part in table.parts]
+        columns.append(_key_column(name, [None if t in (HIVE_NULL, "") else t for t in texts]))
+    return pl.DataFrame(columns)
+
+
+def _key_column(name: str, texts: list[str | None]) -> pl.Series:
+    seen = [t for t in texts if t is not None]
+    if seen and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", t) for t in seen):
+        return pl.Series(name, [None if t is None else int(t) for t in texts], dtype=pl.Int64)
+    try:
+        days = [None if t is None else date.fromisoformat(t) for t in texts]
+    except ValueError:
+        days = []
+    if seen and days and all(len(t) == 10 for t in seen):
+        return pl.Series(name, days, dtype=pl.Date)
+    return pl.Series(name, texts, dtype=pl.String)
+
+
+def with_keys(frame: pl.DataFrame, keys: pl.DataFrame, part: int) -> pl.DataFrame:
+    """Return the rows of a part with the columns that its folders give."""
+    if not keys.width:
+        return frame
+    return frame.with_columns(pl.lit(k[part], dtype=k.dtype).alias(k.name) for k in keys)

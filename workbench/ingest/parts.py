@@ -1,0 +1,260 @@
+"""Parquet files -> tables: read in slices, of one type over all parts, with a column of lists exploded where asked.
+
+polars loads the columns of a whole row group for any slice of it, and files often have one row group. So large files
+are read a column at a time: what is in memory is then one column of one row group, packed, and a slice of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import polars as pl
+
+from workbench.competition import TableInfo
+from workbench.errors import DataError, WorkbenchError, storage_errors
+from workbench.ingest.grouping import key_columns, with_keys
+from workbench.ingest.nested import exploded, exploded_schema, say_without
+from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted
+from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
+from workbench.ingest.text import Source, sha256_of
+from workbench.ingest.types import MISSING, ColumnType, from_name
+from workbench.ingest.writing import info_of, rows_per_group, write_frames
+
+__all__ = ["parquet_tables"]
+
+Report = Callable[[str], None]
+Schema = dict[str, pl.DataType]
+
+FIRST_ROWS = 2_000
+SLICE_BLOCKS = 4
+"""A slice takes so many blocks of `Options.block_bytes` in memory: 64 MB."""
+LARGE_BLOCKS = 16
+"""A file of more than so many blocks is read a column at a time."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a table's parts will be: their schemas as they are, the common one, and the types asked for."""
+
+    schemas: list[Schema]
+    common: Schema
+    asked: dict[str, ColumnType]
+
+
+def parquet_tables(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
+    """Convert tables of Parquet parts; where train and test have a column in two widths or spellings, they share one.
+
+    Raises
+    ------
+    DataError
+        When a file is no Parquet, or the parts of a table have a column in types that no type holds.
+    """
+    with ExitStack() as stack:
+        readable = {t.name: [stack.enter_context(_plain(p, tables)) for p in t.parts] for t in group}
+        plans = {t.name: _plan(t, readable[t.name], options) for t in group}
+        for table in group:
+            _say_what_differs(table, plans[table.name], report)
+        _share(plans, report)
+        infos = {}
+        for table in group:
+            report(table.name)
+            infos[table.name] = _written(table, readable[table.name], plans[table.name], tables, options, report)
+    return infos
+
+
+# -------------------------------------------------------------------------------------------------------------- types
+
+
+def _plan(table: Table, paths: list[Path], options: Options) -> _Plan:
+    schemas = []
+    for part, path in zip(table.parts, paths, strict=True):
+        try:
+            schemas.append(dict(pl.read_parquet_schema(path)))
+        except (pl.exceptions.PolarsError, OSError) as exc:
+            raise _unreadable(part, exc) from exc
+    asked = {c: from_name(a, c) for s in schemas for c in s if (a := options.asked(table.name, c))}
+    try:
+        common = common_schema([{c: t for c, t in s.items() if c not in asked} for s in schemas])
+    except IrreconcilableError as exc:
+        raise _two_types(table, paths, schemas, exc) from None
+    ordered = {c: asked[c].dtype if c in asked else common[c] for s in schemas for c in s}
+    return _Plan(schemas, ordered, asked)
+
+
+def _two_types(table: Table, paths: list[Path], schemas: list[Schema], exc: IrreconcilableError) -> DataError:
+    said = []
+    for i in (exc.first, exc.second):
+        values = pl.scan_parquet(paths[i]).select(pl.col(exc.column).drop_nulls().head(1)).collect().to_series()
+        example = f", such as {values[0]!r}" if values.len() else ""
+        said.append(f"{schemas[i][exc.column]} in {place_of(table.parts[i])}{example}")
+    return DataError(
+        f"table {table.name!r}: column {exc.column!r} is {said[0]}, and {said[1]}; no type holds both",
+        hint=f'name one in competition.toml: [types] "{table.name}.{exc.column}" = "String"',
+    )
+
+
+def _say_what_differs(table: Table, plan: _Plan, report: Report) -> None:
+    """Report the parts that lack a column, and the columns whose parts have different types."""
+    for column, dtype in plan.common.items():
+        lacking = [p for p, s in zip(table.parts, plan.schemas, strict=True) if column not in s]
+        if lacking:
+            more = f" and {len(lacking) - 1} more of {len(table.parts)} parts" if len(lacking) > 1 else ""
+            report(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")
+        seen = dict.fromkeys(str(_without_categories(s[column])) for s in plan.schemas if column in s)
+        if any(s[column] != dtype for s in plan.schemas if column in s) and column not in plan.asked:
+            how = " and ".join(seen) if len(seen) > 1 else f"{next(iter(seen))} of different categories"
+            report(f"{table.name}: column {column!r} is {how} in its parts; taken as {_without_categories(dtype)}")
+
+
+def _without_categories(dtype: pl.DataType) -> Any:
+    return "Enum" if isinstance(dtype, pl.Enum) else dtype
+
+
+def _share(plans: dict[str, _Plan], report: Report) -> None:
+    """Give columns of train and test one type where they differ in width, or in how they keep a text."""
+    names = list(plans)
+    for column in dict.fromkeys(c for p in plans.values() for c in p.common):
+        having = [n for n in names if column in plans[n].common and column not in plans[n].asked]
+        types = {n: plans[n].common[column] for n in having}
+        if len(having) < 2 or all(t == types[having[0]] for t in types.values()):
+            continue
+        shared: pl.DataType | None = types[having[0]]
+        for other in having[1:]:
+            shared = None if shared is None else common_type(shared, types[other])
+        said = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
+        both = " and ".join(having)
+        is_lossless = shared is not None and (not shared.is_float() or all(t.is_float() for t in types.values()))
+        if shared is None or not is_lossless:
+            report(f"{both}: column {column!r} is {said}; left so")
+            continue
+        report(f"{both}: column {column!r} is {said}; taken as {_without_categories(shared)} in all")
+        for name in having:
+            plans[name].common[column] = shared
+
+
+# ------------------------------------------------------------------------------------------------------------- frames
+
+
+def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options: Options, report: Report) -> TableInfo:
+    explode = options.read.get(table.name, {}).get("explode")
+    out = dict(plan.common) if explode is None else exploded_schema(plan.common, explode, table.name)
+    keys = key_columns(table, out)
+    without = 0
+    row_bytes, row_bytes_out = _row_bytes(table, paths, explode, options.block_bytes)
+
+    def frames() -> Iterator[pl.DataFrame]:
+        nonlocal without
+        for number, (part, path) in enumerate(zip(table.parts, paths, strict=True)):
+            for piece in _slices(part, path, options.block_bytes, row_bytes):
+                frame = _fitted(piece, plan, part, table.name)
+                if explode is not None:
+                    frame, none = exploded(frame, explode)
+                    without += none
+                yield with_keys(frame, keys, number)
+
+    path = tables / f"{table.name}.parquet"
+    with ThreadPoolExecutor(1) as pool:
+        digests = pool.map(sha256_of, table.parts)
+        write_frames(table, path, frames(), out | dict(keys.schema), rows_per_group(row_bytes_out, options))
+        sha256 = joined_sha(list(digests))
+    say_without(report, table.name, explode or "", without)
+    return info_of(table, path, sha256, options)
+
+
+def _row_bytes(table: Table, paths: list[Path], explode: str | None, block_bytes: int) -> tuple[float, float]:
+    """Return what a row takes in memory as it is and exploded, from the first ones of a few parts."""
+    most = most_out = 1.0
+    for part, path in list(zip(table.parts, paths, strict=True))[:3]:
+        head = _read(part, path, (0, FIRST_ROWS), block_bytes)
+        most = max(most, head.estimated_size() / max(1, head.height))
+        if explode is not None and explode in head.columns:
+            head, _ = exploded(head, explode)
+        most_out = max(most_out, head.estimated_size() / max(1, head.height))
+    return most, most_out
+
+
+def _slices(part: Source, path: Path, block_bytes: int, row_bytes: float) -> Iterator[pl.DataFrame]:
+    """Yield a file's rows in order, in slices of about the same bytes."""
+    try:
+        rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, OSError) as exc:
+        raise _unreadable(part, exc) from exc
+    start = 0
+    while start < rows:
+        size = max(1, int(SLICE_BLOCKS * block_bytes / row_bytes))
+        frame = _read(part, path, (start, size), block_bytes)
+        yield frame
+        start += frame.height
+        # Rows may get longer, or shorter.
+        row_bytes = max(1.0, frame.estimated_size() / max(1, frame.height))
+
+
+def _read(part: Source, path: Path, rows: tuple[int, int], block_bytes: int) -> pl.DataFrame:
+    """Read so many rows from a first one on."""
+    try:
+        scan = pl.scan_parquet(path, hive_partitioning=False)
+        if path.stat().st_size <= LARGE_BLOCKS * block_bytes:
+            return scan.slice(*rows).collect()
+        names = list(pl.read_parquet_schema(path))
+        return pl.DataFrame([scan.select(c).slice(*rows).collect().to_series() for c in names])
+    except (pl.exceptions.PolarsError, OSError) as exc:
+        raise _unreadable(part, exc) from exc
+
+
+def _fitted(frame: pl.DataFrame, plan: _Plan, part: Source, table: str) -> pl.DataFrame:
+    try:
+        as_asked = frame.with_columns(_asked(frame[c], t) for c, t in plan.asked.items() if c in frame.columns)
+        return fitted(as_asked, plan.common)
+    except pl.exceptions.PolarsError as exc:
+        first = str(exc).strip().splitlines()[0]
+        raise DataError(
+            f"table {table!r}: a value in {place_of(part)} does not fit the type that its column has in all: {first}",
+            hint=f'name a type that fits in competition.toml: [types] "{table}.COLUMN" = "String"',
+        ) from exc
+
+
+def _asked(values: pl.Series, asked: ColumnType) -> pl.Series:
+    if values.dtype != pl.String:
+        return values.cast(asked.dtype)
+    typed = pl.DataFrame(values).select(asked.read(values.name)).to_series()
+    lost = values.filter(typed.is_null() & values.is_not_null())
+    bad = lost.filter(~lost.str.strip_chars().is_in(list(MISSING)))
+    if bad.len():
+        raise pl.exceptions.InvalidOperationError(f"{values.name!r} has {bad[0]!r}, no {asked.dtype.base_type()}")
+    return typed.alias(values.name)
+
+
+# ------------------------------------------------------------------------------------------------------------- packed
+
+
+@contextmanager
+def _plain(source: Source, folder: Path) -> Iterator[Path]:
+    """Give a file that polars can read in pieces; what is packed is unpacked beside the tables meanwhile."""
+    if source.member is None and PurePosixPath(source.name).suffix.lower() not in PACKED:
+        yield source.path
+        return
+    import shutil
+    import uuid
+
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f".{uuid.uuid4().hex}.unpacked.tmp"
+    try:
+        with storage_errors(target), source.opened() as file, target.open("wb") as out:
+            shutil.copyfileobj(file, out, 1 << 20)
+        yield target
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def _unreadable(part: Source, exc: Exception) -> WorkbenchError:
+    if isinstance(exc, WorkbenchError):
+        return exc
+    first = (str(exc).strip().splitlines() or ["unreadable"])[0]
+    return DataError(
+        f"{place_of(part)} can't be converted to a table: {first}", hint="if the file is cut, fetch it again"
+    )

@@ -1,0 +1,162 @@
+"""One schema for Parquet files that are one table, and for those that share columns: what holds the values of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+__all__ = ["IrreconcilableError", "common_schema", "common_type", "fitted"]
+
+INTEGERS: tuple[type[pl.DataType], ...] = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
+UNSIGNED: tuple[type[pl.DataType], ...] = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+EXACT = 2**53
+"""Whole numbers beyond this are not all fractions."""
+
+
+class IrreconcilableError(Exception):
+    """No type holds a column of two files."""
+
+    def __init__(self, column: str, first: int, second: int) -> None:
+        super().__init__(column)
+        self.column, self.first, self.second = column, first, second
+
+
+def common_schema(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.DataType]:
+    """Return the columns of all schemas, in the order in which they are first seen, each of a type that holds them all.
+
+    Raises
+    ------
+    IrreconcilableError
+        With the column and the places of two schemas that no type reconciles.
+    """
+    common: dict[str, pl.DataType] = {}
+    first: dict[str, int] = {}
+    for number, schema in enumerate(schemas):
+        for column, dtype in schema.items():
+            if column not in common:
+                common[column], first[column] = dtype, number
+                continue
+            both = common_type(common[column], dtype)
+            if both is None:
+                raise IrreconcilableError(column, first[column], number)
+            common[column] = both
+    return common
+
+
+def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:  # noqa: PLR0911 one per family
+    """Return the narrowest type that holds the values of both, or None.
+
+    Null gives way to anything. Whole numbers widen to the wider, with fractions to Float64. An Enum or a Categorical
+    that is not the same in both is text: the order of its categories has no meaning across files. Times take the finer
+    unit, a date among times becomes midnight; lists and structs go by what they hold, and a struct has the fields of
+    both. Numbers, booleans, texts and times do not go together.
+
+    Examples
+    --------
+    >>> common_type(pl.Int32(), pl.Int64()), common_type(pl.Int64(), pl.Float32()), common_type(pl.Int8(), pl.String())
+    (Int64, Float64, None)
+    """
+    if other in (one, pl.Null):
+        return one
+    if one == pl.Null:
+        return other
+    texts = (pl.String, pl.Categorical, pl.Enum)
+    if isinstance(one, texts) and isinstance(other, texts):
+        return pl.String()
+    if one.is_numeric() and other.is_numeric():
+        return _common_number(one, other)
+    if isinstance(one, pl.List) and isinstance(other, pl.List):
+        both = common_type(inner_type(one), inner_type(other))
+        return None if both is None else pl.List(both)
+    if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
+        return _common_struct(one, other)
+    return _common_time(one, other)
+
+
+def inner_type(lists: pl.List) -> pl.DataType:
+    """Return the type of the items of lists."""
+    (inner,) = pl.Schema({"": lists.inner}).values()
+    return inner
+
+
+def _common_struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
+    try:
+        return pl.Struct(common_schema([pl.Schema(one.to_schema()), pl.Schema(other.to_schema())]))
+    except IrreconcilableError:
+        return None
+
+
+def _common_number(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    if isinstance(one, pl.Decimal) or isinstance(other, pl.Decimal):
+        return pl.Float64() if one.is_float() or other.is_float() else _common_decimal(one, other)
+    if one.is_float() or other.is_float():
+        return pl.Float64()
+    for family in (INTEGERS, UNSIGNED):
+        if isinstance(one, family) and isinstance(other, family):
+            return max(one, other, key=lambda t: family.index(type(t)))
+    # The values of an unsigned type may be beyond the signed one of 64 bits: looked at while they are read.
+    return pl.Int64()
+
+
+def _common_decimal(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    if not isinstance(one, pl.Decimal) or not isinstance(other, pl.Decimal):
+        return None
+    return pl.Decimal(38, max(one.scale, other.scale))
+
+
+def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    days = [t for t in (one, other) if t == pl.Date]
+    times = [t for t in (one, other) if isinstance(t, pl.Datetime)]
+    spans = [t for t in (one, other) if isinstance(t, pl.Duration)]
+    units = ("ms", "us", "ns")
+    if len(days) + len(times) == 2 and times and len({t.time_zone for t in times}) == 1:
+        return max(times, key=lambda t: units.index(t.time_unit))
+    return max(spans, key=lambda t: units.index(t.time_unit)) if len(spans) == 2 else None
+
+
+def fitted(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return a frame with the columns and types of `schema`; a column that it lacks is null.
+
+    Raises
+    ------
+    polars.exceptions.PolarsError
+        Where a value does not fit: a whole number beyond 64 bits, or one beyond 2**53 among fractions.
+    """
+    here = [_fitted(frame[name], dtype).alias(name) for name, dtype in schema.items() if name in frame.columns]
+    gone = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
+    return frame.with_columns(*here, *gone).select(list(schema))
+
+
+def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if values.dtype == dtype:
+        return values
+    if values.dtype.is_integer() and dtype.is_float() and values.len():
+        low, high = values.min(), values.max()
+        beyond = next((v for v in (low, high) if isinstance(v, int) and abs(v) > EXACT), None)
+        if beyond is not None:
+            raise pl.exceptions.InvalidOperationError(f"{beyond} is no Float64 without a loss")
+    if isinstance(dtype, pl.Struct) and isinstance(values.dtype, pl.Struct):
+        inside = fitted(values.struct.unnest(), pl.Schema(dtype.to_schema())).to_struct(values.name)
+        return pl.select(pl.when(values.is_not_null()).then(inside)).to_series()
+    if isinstance(dtype, pl.List) and isinstance(values.dtype, pl.List) and _holds_structs(dtype):
+        # polars casts structs by the number of their fields.
+        return _fitted_lists(values, dtype)
+    return values.cast(dtype)
+
+
+def _holds_structs(dtype: pl.DataType) -> bool:
+    while isinstance(dtype, pl.List):
+        dtype = inner_type(dtype)
+    return isinstance(dtype, pl.Struct)
+
+
+def _fitted_lists(values: pl.Series, dtype: pl.List) -> pl.Series:
+    numbered = pl.DataFrame({"row": range(values.len()), "items": values})
+    long = numbered.filter(pl.col("items").list.len() > 0).explode("items")
+    items = _fitted(long["items"], inner_type(dtype))
+    grouped = long.select("row").with_columns(items.alias("items")).group_by("row", maintain_order=True).agg("items")
+    joined = numbered.join(grouped, on="row", how="left", maintain_order="left", suffix="_new")
+    nothing = pl.lit(pl.Series([[]], dtype=dtype)).first()
+    is_empty = pl.col("items").is_not_null() & pl.col("items_new").is_null()
+    return joined.select(pl.when(is_empty).then(nothing).otherwise(pl.col("items_new"))).to_series()

@@ -1,0 +1,243 @@
+"""Blocks of JSON lines -> frames of the shape that is expected, or the word that a block does not fit.
+
+polars leaves out fields that a schema does not name and writes numbers as text where it names text. What could have
+been lost so is counted in the bytes: keys, and values without quotes where there should be text. The counts may say
+too often that a block does not fit, never that it does where it does not.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from workbench.ingest.nested import exploded
+from workbench.ingest.shapes import Shape
+
+__all__ = ["MisfitError", "ShapedReader"]
+
+UNLIKE_TEXT = r"^(?:-?[0-9][0-9.eE+-]*$|true$|false$|\[|\{)"
+"""How polars writes what was no text."""
+PLAIN = re.compile(r"[A-Za-z0-9_ .:/-]+")
+"""A name that JSON writes in one way only."""
+
+
+class MisfitError(Exception):
+    """A block may hold something that the shape does not."""
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """The values at one place of the records; `name` is None for items of a list, `holders` are the objects there."""
+
+    name: str | None
+    path: str
+    shape: Shape
+    values: pl.Series
+    holders: int
+
+    @property
+    def present(self) -> int:
+        return self.values.len() - self.values.null_count()
+
+
+class ShapedReader:
+    """Reads blocks of lines of one shape.
+
+    Parameters
+    ----------
+    shape : Shape
+        Of the records.
+    schema : mapping
+        The types of their columns.
+    as_text : collection of str
+        Places that are read as text, whatever they hold.
+    explode : str, optional
+        The column of lists of which each item becomes a row.
+    """
+
+    def __init__(
+        self, shape: Shape, schema: Mapping[str, pl.DataType], as_text: Collection[str], explode: str | None
+    ) -> None:
+        # A copy: while one thread reads, another may find what the shape lacks.
+        self.fields = copy.deepcopy(shape.fields)
+        self.schema, self.as_text, self.explode = dict(schema), as_text, explode
+        self.flat = self._flat_list()
+
+    def frame(self, block: bytes, *, sure: bool = False) -> tuple[pl.DataFrame, int]:
+        """Return a block's rows, and how many of its lines had nothing to explode; threads may call it side by side.
+
+        `sure` says that its lines were looked at one by one.
+
+        Raises
+        ------
+        MisfitError
+            Where a line may hold what the shape does not.
+        polars.exceptions.PolarsError
+            Where polars can't read what is sure to fit.
+        """
+        taken = None if self.flat is None else self._taken_apart(block, self.flat, sure)
+        return self._whole(block, sure) if taken is None else taken
+
+    def _whole(self, block: bytes, sure: bool) -> tuple[pl.DataFrame, int]:
+        try:
+            frame = _read(block, self.schema)
+        except pl.exceptions.PolarsError:
+            if sure:
+                raise
+            raise MisfitError from None
+        if not sure and not self._fits(self.fields, frame, block):
+            raise MisfitError
+        return (frame, 0) if self.explode is None else exploded(frame, self.explode)
+
+    # ------------------------------------------------------------------------------------------------- taken apart
+
+    def _flat_list(self) -> str | None:
+        """Return the one column of lists of plain records, where all else is plain: a session and its events."""
+        nested = [n for n, t in self.schema.items() if t.is_nested()]
+        if len(nested) != 1:
+            return None
+        lists = self.schema[nested[0]]
+        if not isinstance(lists, pl.List) or not isinstance(lists.inner, pl.Struct):
+            return None
+        return None if any(f.dtype.is_nested() for f in lists.inner.fields) else nested[0]
+
+    def _taken_apart(self, block: bytes, column: str, sure: bool) -> tuple[pl.DataFrame, int] | None:
+        """Read the lists apart from their lines, five times as fast as polars reads nested records; None: it can't be.
+
+        The text is cut at its brackets. In the lines, the number of the line stands in the list's place, so that it
+        shows where brackets are something else than that list.
+        """
+        pieces = block.replace(b"]", b"[").split(b"[")
+        if len(pieces) % 2 == 0:
+            return None
+        lists = pieces[1::2]
+        pieces[1::2] = [b"%d" % i for i in range(len(lists))]
+        lines_text = b"".join(pieces)
+        items_text = b"\n".join(lists).replace(b"},{", b"}\n{").replace(b"}, {", b"}\n{")
+        counts = np.array([piece.count(b"{") for piece in lists], np.int64)
+        struct: Any = self.schema[column].inner  # type: ignore[attr-defined]
+        try:
+            lines = _read(lines_text, self.schema | {column: pl.Int64()})
+            items = _read(items_text, {f.name: f.dtype for f in struct.fields})
+        except pl.exceptions.PolarsError:
+            return None
+        numbers = lines[column]
+        if lines.height != len(lists) or numbers.null_count() or items.height != counts.sum():
+            return None
+        if not (numbers.to_numpy() == np.arange(len(lists))).all():
+            return None
+        if not sure and not self._both_fit(column, lines, lines_text, items, items_text):
+            raise MisfitError
+        return self._joined(column, lines, items, counts)
+
+    def _both_fit(
+        self, column: str, lines: pl.DataFrame, lines_text: bytes, items: pl.DataFrame, items_text: bytes
+    ) -> bool:
+        element = self.fields[column].element or Shape()
+        of_lines = self.fields | {column: Shape({"whole": ((0, 0), 0)})}
+        return self._fits(of_lines, lines, lines_text) and self._fits(element.fields, items, items_text, f"{column}[].")
+
+    def _joined(
+        self, column: str, lines: pl.DataFrame, items: pl.DataFrame, counts: np.ndarray[Any, Any]
+    ) -> tuple[pl.DataFrame, int]:
+        without = int((counts == 0).sum())
+        of_item = np.repeat(np.arange(len(counts)), counts)
+        if self.explode is not None and not without:
+            repeated = lines[of_item]
+            columns = [s for c in lines.columns for s in (items if c == column else [repeated[c]])]
+            return pl.DataFrame(columns), 0
+        grouped = (
+            items.select(pl.struct(pl.all()).alias(column))
+            .with_columns(pl.Series(".line", of_item))
+            .group_by(".line", maintain_order=True)
+            .agg(column)
+        )
+        filled = np.full(len(counts), -1, np.int64)
+        filled[counts > 0] = np.arange(grouped.height)
+        places = pl.Series(filled, dtype=pl.Int64)
+        nothing = pl.Series(column, [[]], dtype=self.schema[column])
+        # Behind the lists stands the empty one, for the lines that have none.
+        every = pl.concat([grouped[column], nothing])
+        whole = lines.with_columns(every.gather(places.replace(-1, grouped.height)).alias(column))
+        return exploded(whole, self.explode) if self.explode is not None else (whole, 0)
+
+    # ---------------------------------------------------------------------------------------------------- does it fit
+
+    def _fits(self, fields: Mapping[str, Shape], frame: pl.DataFrame, text: bytes, prefix: str = "") -> bool:
+        spots = list(self._spots(fields, frame, prefix))
+        return all(self._is_text(s, text) for s in spots if s.shape.is_text) and self._has_all_keys(spots, text)
+
+    def _spots(self, fields: Mapping[str, Shape], frame: pl.DataFrame, prefix: str) -> Iterator[_Spot]:
+        for name, shape in fields.items():
+            path = f"{prefix}{name}"
+            yield _Spot(name, path, shape, frame[name], frame.height)
+            if path not in self.as_text:
+                yield from self._below(shape, frame[name], path)
+
+    def _below(self, shape: Shape, values: pl.Series, path: str) -> Iterator[_Spot]:
+        present = values.drop_nulls()
+        if isinstance(values.dtype, pl.Struct):
+            yield from self._spots(shape.fields, present.struct.unnest(), f"{path}.")
+        elif isinstance(values.dtype, pl.List) and shape.element is not None:
+            items = present.list.explode(empty_as_null=False, keep_nulls=False)
+            if not isinstance(items.dtype, pl.Struct | pl.List):
+                yield _Spot(None, f"{path}[]", shape.element, items, 0)
+            yield from self._below(shape.element, items, f"{path}[]")
+
+    def _is_text(self, spot: _Spot, text: bytes) -> bool:
+        """Whether what is read as text is text, or a whole number, which stays as it is written."""
+        if spot.path in self.as_text or not spot.present:
+            return True
+        if not spot.shape.kinds:
+            return False
+        if spot.shape.is_hollow:
+            return bool((spot.values.drop_nulls() == "{}").all())
+        if not spot.values.str.contains(UNLIKE_TEXT).any():
+            return True
+        if spot.name is None or not PLAIN.fullmatch(spot.name):
+            return False
+        key = re.escape(f'"{spot.name}"'.encode())
+        return re.search(key + rb'\s*:\s*(?!"|null|-?\d+\s*[,}\r\n])\S', text) is None
+
+    def _has_all_keys(self, spots: list[_Spot], text: bytes) -> bool:
+        """Whether every key of the text is a field at one of the places."""
+        named = [s for s in spots if s.name is not None]
+        is_full = all(s.present == s.holders for s in named)
+        # Where every field has a value, one more key would be one more colon.
+        if is_full and text.count(b":") == sum(s.holders for s in named):
+            return True
+        # MongoDB's export writes a space in front of the colon.
+        is_spaced = b'" :' in text or b'"\t:' in text
+
+        def count(key: bytes) -> int:
+            return len(re.findall(re.escape(key) + rb"\s*:", text)) if is_spaced else text.count(key + b":")
+
+        total = count(b'"')
+        if is_full and total == sum(s.holders for s in named):
+            return True
+        names = [s.name or "" for s in named]
+        if len(set(names)) < len(names) or not all(PLAIN.fullmatch(n) for n in names):
+            return False
+        for spot in named:
+            key = f'"{spot.name}"'.encode()
+            found = count(key)
+            total -= found
+            if found != spot.present:
+                nulls = len(re.findall(re.escape(key) + rb"\s*:\s*null", text))
+                if found - nulls != spot.present:
+                    return False
+        return total == 0
+
+
+def _read(text: bytes, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Read lines of records; fields that are not in the schema are left out, and those that a line lacks are null."""
+    if not text or text.isspace():
+        return pl.DataFrame(schema=dict(schema))
+    return pl.read_ndjson(io.BytesIO(text), schema=dict(schema))

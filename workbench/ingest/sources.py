@@ -1,0 +1,216 @@
+"""The files that become tables, by their names, and how it is told that one is still the same."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from workbench.competition import TableInfo
+from workbench.ingest.archives import check_members
+from workbench.ingest.text import BLOCK_BYTES, Source, head_of, sha256_of
+
+__all__ = [
+    "FORMATS",
+    "NO_OPTIONS",
+    "PACKED",
+    "Options",
+    "Table",
+    "block_bytes",
+    "first_byte",
+    "is_lines",
+    "is_table",
+    "joined_sha",
+    "kind_of",
+    "options_key",
+    "place_of",
+    "same_source",
+    "sources_in",
+    "stamp_of",
+    "table_name",
+    "without_endings",
+]
+
+TEXT = (".csv", ".tsv", ".psv")
+MAYBE_TEXT = (".txt", ".dat", ".data")
+LINES = (".jsonl", ".ndjson")
+FORMATS = (*TEXT, ".json", *LINES, ".parquet")
+SHOWN_PARTS = 3
+PACKED = (".gz", ".xz", ".bz2")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What competition.toml says of the reading: by table, and types by column or "table.column".
+
+    `block_bytes` is how much of a file is read at a time, which bounds memory and changes nothing else.
+    """
+
+    read: dict[str, dict[str, Any]]
+    types: dict[str, str]
+    block_bytes: int = field(default=BLOCK_BYTES, compare=False)
+
+    def asked(self, table: str, column: str) -> str | None:
+        """Return the type that is asked for a column, as it is written there."""
+        return self.types.get(f"{table}.{column}") or self.types.get(column)
+
+
+def block_bytes(memory_limit: int) -> int:
+    """Return how much of a file to read at a time within so many bytes of memory.
+
+    From a block come its text taken apart, a frame, and row groups that wait to be written: some forty times of it.
+
+    Examples
+    --------
+    >>> block_bytes(512 << 20) >> 20, block_bytes(16 << 30) >> 20
+    (8, 16)
+    """
+    return max(1 << 20, min(BLOCK_BYTES, memory_limit // 64))
+
+
+NO_OPTIONS = Options({}, {})
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table to be: its parts, in order, and how they are written."""
+
+    name: str
+    parts: tuple[Source, ...]
+    kind: str
+
+    @property
+    def where(self) -> str:
+        """Its files, as a message names them."""
+        more = f" and {len(self.parts) - SHOWN_PARTS} more" if len(self.parts) > SHOWN_PARTS else ""
+        return ", ".join(place_of(p) for p in self.parts[:SHOWN_PARTS]) + more
+
+
+def place_of(source: Source) -> str:
+    """Return a file as a message names it."""
+    return str(source.path) if source.member is None else f"{source.path}: {source.member}"
+
+
+def _ending(name: str) -> str:
+    suffixes = [s.lower() for s in PurePosixPath(name).suffixes]
+    while suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def is_table(name: str) -> bool:
+    """Whether a file of this name becomes a table.
+
+    Examples
+    --------
+    >>> [is_table(n) for n in ("a/train.csv.gz", "images/1.png", "README.txt")]
+    [True, False, False]
+    """
+    return _ending(name) in FORMATS and not PurePosixPath(name).name.startswith((".", "__MACOSX"))
+
+
+def table_name(file: str) -> str:
+    """Return the table's name for a file's: the path without endings, parts joined by an underscore.
+
+    Examples
+    --------
+    >>> table_name("train.csv"), table_name("extra/holidays 2013.csv.gz"), table_name("train.parquet/0.parquet")
+    ('train', 'extra_holidays_2013', 'train_0')
+    """
+    parts = [without_endings(part) for part in PurePosixPath(file).parts if part not in (".", "/")]
+    return "_".join(re.sub(r"\W", "_", part) for part in parts)
+
+
+def without_endings(name: str) -> str:
+    """Return a file's name without what says how it is packed and written."""
+    for ending in (*PACKED, *FORMATS, *MAYBE_TEXT):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return name
+
+
+def kind_of(name: str) -> str:
+    """Return how a file of this name is read: "text", "lines", "json" or "parquet"."""
+    ending = _ending(name)
+    return {".json": "json", ".parquet": "parquet"}.get(ending, "lines" if ending in LINES else "text")
+
+
+def sources_in(raw: Path) -> list[Source]:
+    """Return the files that become tables, on disk and in the zip archives on disk; a file on disk goes before."""
+    on_disk: dict[str, Source] = {}
+    in_archives: dict[str, Source] = {}
+    for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        name = path.relative_to(raw).as_posix()
+        if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(path)):
+            on_disk[name] = Source(name, path, size_bytes=path.stat().st_size)
+        elif path.suffix.lower() == ".zip":
+            for source in _members(path, raw):
+                in_archives[source.name] = source
+    return sorted((in_archives | on_disk).values(), key=lambda s: s.name)
+
+
+def _members(archive: Path, raw: Path) -> list[Source]:
+    members = [m for m in check_members(archive, raw) if is_table(m.filename)]
+    folder = archive.parent.relative_to(raw)
+    # "train.csv.zip" with one file in it stands for train.csv, whatever the file in it is called.
+    alone = len(members) == 1 and is_table(archive.stem)
+    return [
+        Source((folder / (archive.stem if alone else m.filename)).as_posix(), archive, m.filename, m.file_size)
+        for m in members
+        if "__MACOSX" not in m.filename
+    ]
+
+
+def _looks_like_a_table(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(64 << 10)
+    lines = [line for line in re.split(rb"\r\n|\r|\n", head)[:-1][:20] if line]
+    return len(lines) > 2 and any(
+        lines[0].count(s) > 0 and len({line.count(s) for line in lines}) == 1 for s in (b",", b"\t", b";", b"|")
+    )
+
+
+def first_byte(source: Source) -> bytes:
+    """Return the first byte of a text that is no space."""
+    return head_of(source, 4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+
+
+def is_lines(source: Source) -> bool:
+    """Whether a .json file is one document per line."""
+    first, _, rest = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
+    try:
+        return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
+    except ValueError:
+        return False
+
+
+# ---------------------------------------------------------------------------------------------------- still the same
+
+
+def options_key(table: Table, options: Options) -> str:
+    """Return what competition.toml says of a table, as the manifest keeps it; nothing where it says nothing of it."""
+    chosen = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
+    read = options.read.get(table.name, {})
+    return json.dumps([read, chosen], sort_keys=True) if read or chosen else ""
+
+
+def same_source(table: Table, info: TableInfo) -> bool:
+    """Whether the files of a table are those that its manifest entry was made from."""
+    if info.stamp == stamp_of(table):
+        return True
+    # Touched, or copied: only the bytes can tell.
+    return joined_sha([sha256_of(p) for p in table.parts]) == info.source_sha256
+
+
+def stamp_of(table: Table) -> str:
+    """Return what changes when one of the files does, without reading them."""
+    return " ".join(f"{p.name}={p.stamp}" for p in table.parts)
+
+
+def joined_sha(digests: list[str]) -> str:
+    """Return one SHA-256 for several files, in order; that of the file itself where there is one."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -1,0 +1,101 @@
+"""How every table is written: frame by frame, in bounded row groups, whole or not at all; and its manifest entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from workbench.cache import atomic, file_sha256
+from workbench.competition import TableInfo
+from workbench.errors import DataError, storage_errors
+from workbench.ingest.sources import Options, Table, options_key, stamp_of
+from workbench.ingest.text import TextForm
+from workbench.ingest.types import ColumnType
+
+__all__ = ["COMPRESSION", "ROWS_PER_GROUP", "info_of", "rows_per_group", "write_frames"]
+
+ROWS_PER_GROUP = 128 * 1024
+GROUP_BLOCKS = 4
+"""Rows that are long, as sessions are with all their events, make smaller groups: of so many blocks, 64 MB."""
+
+COMPRESSION: Any = "lz4"
+"""zstd is a fifth smaller and takes a third longer to write; reading is what happens again and again."""
+
+
+def rows_per_group(row_bytes: float, options: Options) -> int:
+    """Return how many rows of so many bytes make a row group."""
+    return max(1, min(ROWS_PER_GROUP, int(GROUP_BLOCKS * options.block_bytes / max(1.0, row_bytes))))
+
+
+def write_frames(
+    table: Table,
+    path: Path,
+    frames: Iterable[pl.DataFrame],
+    schema: Mapping[str, pl.DataType],
+    group_rows: int | None = None,
+) -> None:
+    """Write frames of one schema to a table's file, in order, while they come.
+
+    Raises
+    ------
+    DataError
+        When polars can't write them.
+    StorageError
+        When the disk is full.
+    """
+    failure: list[BaseException] = []
+
+    def source(
+        with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        del with_columns, predicate, n_rows, batch_size
+        try:
+            yield from frames
+        except BaseException as exc:
+            failure.append(exc)
+            raise
+
+    try:
+        with atomic(path) as temporary:
+            scanned = register_io_source(source, schema=dict(schema))
+            scanned.sink_parquet(temporary, row_group_size=group_rows or ROWS_PER_GROUP, compression=COMPRESSION)
+    except Exception as exc:
+        if failure:
+            # What was raised while reading comes back wrapped by polars.
+            with storage_errors(path):
+                raise failure[0] from None
+        if isinstance(exc, pl.exceptions.PolarsError):
+            raise DataError(f"{table.where} can't be converted to a table: {exc}") from exc
+        raise
+
+
+def info_of(
+    table: Table,
+    path: Path,
+    sha256: str,
+    options: Options,
+    form: TextForm | None = None,
+    plan: Mapping[str, ColumnType] | None = None,
+) -> TableInfo:
+    """Return the manifest's entry of a table that was written to `path`."""
+    written = pl.scan_parquet(path)
+    stat = path.stat()
+    return TableInfo(
+        name=table.name,
+        source=", ".join(p.name for p in table.parts),
+        source_sha256=sha256,
+        source_bytes=sum(p.size_bytes for p in table.parts),
+        rows=int(written.select(pl.len()).collect().item()),
+        dtypes={c: str(t) for c, t in written.collect_schema().items()},
+        sha256=file_sha256(path),
+        size_bytes=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        stamp=stamp_of(table),
+        options=options_key(table, options),
+        read=list(form.guessed) if form else [],
+        spelled={c: t.spelled for c, t in (plan or {}).items() if t.spelled},
+    )
