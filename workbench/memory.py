@@ -16,6 +16,7 @@ __all__ = [
     "PeakMemory",
     "bound_polars",
     "default_limit",
+    "group_limits",
     "machine_bytes",
     "measured_peak",
     "parse_bytes",
@@ -68,7 +69,7 @@ def machine_bytes() -> int:
     """Return the memory that this process can have: the machine's, or its control group's limit where that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [total]
-    for path in _group_limits():
+    for path in group_limits(_group_text()):
         try:
             text = path.read_text().strip()
         except OSError:
@@ -78,15 +79,37 @@ def machine_bytes() -> int:
     return min(limits)
 
 
-def _group_limits() -> list[Path]:
-    root = Path("/sys/fs/cgroup")
+def _group_text() -> str:
     try:
-        own = Path("/proc/self/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
-    except (OSError, IndexError):
-        own = "/"
-    folder = root / own.lstrip("/")
-    inside = [p for p in (folder, *folder.parents) if p.is_relative_to(root)]
-    return [*(p / "memory.max" for p in inside), root / "memory/memory.limit_in_bytes"]
+        return Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return ""
+
+
+def group_limits(text: str) -> list[Path]:
+    """Return the files that may hold a limit of a control group, or of one that it lies in; for either version.
+
+    Parameters
+    ----------
+    text : str
+        What ``/proc/self/cgroup`` says.
+
+    Examples
+    --------
+    >>> [str(p) for p in group_limits("4:memory:/a/b")][2:]  # after the two of a container's own root
+    ['/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes', '/sys/fs/cgroup/memory/a/memory.limit_in_bytes']
+    """
+    root = Path("/sys/fs/cgroup")
+    # In a container the path may be the host's: then the root is the container's own group.
+    found = [root / "memory.max", root / "memory/memory.limit_in_bytes"]
+    for line in text.splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        of_memory = "memory" in controllers.split(",")
+        if of_memory or not controllers:
+            top, name = (root / "memory", "memory.limit_in_bytes") if of_memory else (root, "memory.max")
+            own = top / path.lstrip("/")
+            found += [p / name for p in (own, *own.parents) if p != top and p.is_relative_to(top)]
+    return found
 
 
 def default_limit() -> int:

@@ -8,7 +8,19 @@ import json
 import sys
 from typing import Any
 
-NAMES = ("baseline", "encode", "features", "fetch", "ingest", "matrix", "metrics", "overhead", "select", "startup")
+NAMES = (
+    "baseline",
+    "bigger",
+    "encode",
+    "features",
+    "fetch",
+    "ingest",
+    "matrix",
+    "metrics",
+    "overhead",
+    "select",
+    "startup",
+)
 
 
 def main() -> None:
@@ -29,7 +41,9 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         print(f"{row['case']:<28} {row['measure']:<18} ours {row['ours']:>10.4g} {row['unit']}")
         for name, value in row["theirs"].items():
-            print(f"{'':<28} {name:<18}      {value:>10.4g} {row['unit']:<4} ratio {row['ratio'][name]:.2f}")
+            ratio = row["ratio"][name]
+            shown = "-" if ratio is None else f"{ratio:.2f}"
+            print(f"{'':<28} {name:<18}      {value:>10.4g} {row['unit']:<4} ratio {shown}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from tests.bench.measured import process, row
-from workbench.competition import ROW
 
 ROWS, COLUMNS = 10_000_000, 50
 CHUNK_ROWS = 256 * 1024
@@ -31,7 +30,7 @@ from workbench.features import FeatureMatrix, MatrixSource
 from workbench.features.encoded import encode_columns
 from workbench.training.datasets import bin_train_rows
 {parameters}
-lines = pl.scan_parquet(sys.argv[1])
+lines = pl.scan_parquet(sys.argv[1], row_index_name="__row__")
 n = lines.select(pl.len()).collect().item()
 columns = encode_columns(lines, [c for c in lines.collect_schema() if c != "__row__"], n, origin="f")
 source = MatrixSource("f", lambda a, b: lines.slice(a, b - a), tuple(columns))
@@ -43,21 +42,21 @@ THEIRS = {
     "polars frame": """
 import sys, numpy as np, polars as pl, lightgbm as lgb
 {parameters}
-frame = pl.read_parquet(sys.argv[1]).drop("__row__")
+frame = pl.read_parquet(sys.argv[1])
 frame = frame.with_columns(pl.col(pl.String).cast(pl.Categorical).to_physical(), pl.col(pl.Float64).cast(pl.Float32))
 lgb.Dataset(frame, label=np.zeros(len(frame)), params=parameters, categorical_feature=["c49"]).construct()
 """,
     "numpy array": """
 import sys, numpy as np, polars as pl, lightgbm as lgb
 {parameters}
-frame = pl.read_parquet(sys.argv[1]).drop("__row__")
+frame = pl.read_parquet(sys.argv[1])
 frame = frame.with_columns(pl.col(pl.String).cast(pl.Categorical).to_physical()).cast(pl.Float32).to_numpy()
 lgb.Dataset(frame, label=np.zeros(len(frame)), params=parameters, categorical_feature=[49]).construct()
 """,
     "pandas frame": """
 import sys, numpy as np, pandas as pd, lightgbm as lgb
 {parameters}
-frame = pd.read_parquet(sys.argv[1]).drop(columns="__row__")
+frame = pd.read_parquet(sys.argv[1])
 frame["c49"] = frame["c49"].astype("category")
 lgb.Dataset(frame, label=np.zeros(len(frame)), params=parameters).construct()
 """,
@@ -69,10 +68,10 @@ def write_block(path: Path, rows: int) -> None:
     rng = np.random.default_rng(0)
     names = [f"c{i}" for i in range(COLUMNS)]
     kinds = [pl.Float32] * 30 + [pl.Float64] * 10 + [pl.Int16] * 9 + [pl.String]
-    schema = {ROW: pl.UInt32, **dict(zip(names, kinds, strict=True))}
+    schema = dict(zip(names, kinds, strict=True))
 
-    def chunk(start: int, n: int) -> pl.DataFrame:
-        columns: dict[str, Any] = {ROW: np.arange(start, start + n, dtype=np.uint32)}
+    def chunk(n: int) -> pl.DataFrame:
+        columns: dict[str, Any] = {}
         for name, kind in zip(names, kinds, strict=True):
             if kind == pl.Int16:
                 columns[name] = rng.integers(0, 100, n)
@@ -84,7 +83,7 @@ def write_block(path: Path, rows: int) -> None:
 
     def chunks(with_columns, predicate, n_rows, batch_size):
         for start in range(0, rows, CHUNK_ROWS):
-            yield chunk(start, min(CHUNK_ROWS, rows - start))
+            yield chunk(min(CHUNK_ROWS, rows - start))
 
     register_io_source(chunks, schema=schema).sink_parquet(path, row_group_size=CHUNK_ROWS, compression="lz4")
 
