@@ -300,6 +300,27 @@ class TestTogether:
         assert f.dtype != g.dtype or f.to_list() != g.to_list()
 
 
+class TestMixedTypes:
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (
+                "pl.Object",
+                r"column 'a' is a Object: values of mixed types \((int|str) .* in train 0, (int|str) .* in train",
+            ),
+            ("pl.Int64", r"column 'a' has values of mixed types: .* found value of type String: \"big\""),
+        ],
+    )
+    def test_the_column_and_values_are_shown(self, small, given: str, said: str) -> None:
+        code = (
+            "@feature\ndef f(rows):\n    mixed = pl.col('x').map_elements(lambda v: 'big' if v > 0.5 else 1, "
+            f"return_dtype={given})\n    return [pl.col('x').alias('fine'), mixed.alias('a')]\n"
+        )
+        with pytest.raises(FeatureError, match=f"feature 'f' .*{said}") as caught:
+            opened(small(), code).block("f")
+        assert "one type" in str(caught.value.hint)
+
+
 class TestMemory:
     def test_sizes_are_read_in_every_spelling(self) -> None:
         assert memory.parse_bytes("8 GB", where="x") == 8 * 2**30

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from workbench.cache import Block, Store, content_key, file_sha256
-from workbench.competition import ROW, Competition, load_code, user_frame
+from workbench.competition import ROW, Competition, load_code
 from workbench.errors import FeatureError, NotFoundError, WorkbenchError, near
 from workbench.features import auto
 from workbench.features.auto import auto_features
@@ -294,8 +294,7 @@ class Blocks:
         except (WorkbenchError, KeyboardInterrupt, MemoryError):
             raise
         except Exception as exc:
-            where = user_frame(exc, made.path)
-            raise FeatureError(f"feature {made.name!r} ({made.where}) failed: {where}") from exc
+            raise self.evaluation(made)[0].failure(exc) from exc
         block = self.store.get(key)
         if block is None:
             raise FeatureError(f"feature {made.name!r}: its block in {self.store.folder} vanished while it was written")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from workbench.competition import ROW
+from workbench.competition import ROW, user_frame
 from workbench.errors import FeatureError
 from workbench.features.definition import Feature
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets, RowOrderError, in_row_order, row_problem
@@ -24,6 +24,8 @@ __all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "write_blocks"]
 
 COMPRESSION: Literal["lz4"] = "lz4"
 """Blocks are read far more often than they are written: lz4 reads three times as fast as zstd at 1.3 times the size."""
+
+ONE_TYPE = "give every value one type, for example with return_dtype= in map_elements"
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,34 @@ class Evaluation:
         for column, dtype in schema.items():
             if dtype in (pl.Object, pl.Unknown):
                 raise FeatureError(
-                    f"feature {name!r} ({where}): column {column!r} is a {dtype}: values of mixed types",
-                    hint="give every value one type, for example with return_dtype= in map_elements",
+                    f"feature {name!r} ({where}): column {column!r} is a {dtype}: values of mixed types"
+                    f"{_kinds_of_values(frame, column, self.n_train)}",
+                    hint=ONE_TYPE,
                 )
         return pl.Schema({ROW: schema[ROW], **schema})
+
+    def failure(self, exc: Exception) -> FeatureError:
+        """Return what to raise where the function or polars raised `exc`: place and, as far as known, column."""
+        name, where, said = self.made.name, self.made.where, user_frame(exc, self.made.path)
+        if "while building Series" not in str(exc):
+            return FeatureError(f"feature {name!r} ({where}) failed: {said}")
+        column = self._column_of_mixed_values()
+        named = f"column {column!r} has values of mixed types" if column else "a column has values of mixed types"
+        return FeatureError(f"feature {name!r} ({where}): {named}: {said}", hint=ONE_TYPE)
+
+    def _column_of_mixed_values(self) -> str | None:
+        try:
+            result = next(self.results())
+            columns = [c for c in result.collect_schema() if c != ROW]
+        except Exception:  # noqa: BLE001 the function itself raises: the line of it is said
+            return None
+        for column in columns:
+            try:
+                for _ in result.select(column).collect_batches(chunk_size=ROWS_PER_BUCKET):
+                    pass
+            except pl.exceptions.PolarsError:
+                return column
+        return None
 
     def other_schema(self, part: int, first: pl.Schema, found: pl.Schema) -> FeatureError:
         """Return what to raise where the result for a part (from 0) has another schema than that for the first."""
@@ -143,6 +169,15 @@ class Evaluation:
             hint="repeats come from a join on a key that is not unique, losses from an inner join or a filter: "
             'join with how="left" on a unique key, or group by ROW',
         )
+
+
+def _kinds_of_values(frame: pl.LazyFrame, column: str, n_train: int) -> str:
+    """Say which types the values of a column of objects have, with a row for each."""
+    found: dict[str, str] = {}
+    for row, value in frame.select(ROW, column).collect().rows():
+        name = f"train {row}" if row < n_train else f"test {row - n_train}"
+        found.setdefault(type(value).__name__, f"{type(value).__name__} {value!r:.40} in {name}")
+    return f" ({', '.join(list(found.values())[:4])})" if found else ""
 
 
 class NotTogetherError(Exception):
