@@ -43,11 +43,23 @@ def pieces(draw: Any) -> tuple[list[np.ndarray], int]:
 
 
 class TestRowOrder:
-    @given(case=pieces(), budget=st.sampled_from([1, 200, 10**9]))
-    @settings(deadline=None, max_examples=80)
-    def test_every_order_comes_out_in_row_order(self, tmp_path_factory, case, budget: int) -> None:
+    @given(case=pieces(), budget=st.sampled_from([1, 200, 10**9]), chunked=st.booleans(), text=st.booleans())
+    @settings(deadline=None, max_examples=120)
+    def test_every_order_comes_out_in_row_order(
+        self, tmp_path_factory, case, budget: int, chunked: bool, text: bool
+    ) -> None:
+        """Numbers without gaps go another way than text and nulls."""
         folder = tmp_path_factory.mktemp("runs")
-        frames = [pl.DataFrame({ROW: p.astype(np.uint32), "x": p * 3, "s": [f"v{i}" for i in p]}) for p in case[0]]
+        frames = [
+            pl.DataFrame({ROW: p.astype(np.uint32), "x": p * 3, "h": (p / 2).astype(np.float32)}).with_columns(
+                pl.Series("s", [f"v{i}" if i % 3 else None for i in p], dtype=pl.String)
+                if text
+                else pl.lit(7).alias("s")
+            )
+            for p in case[0]
+        ]
+        if chunked:
+            frames = [pl.concat(frames[i : i + 3], rechunk=False) for i in range(0, len(frames), 3)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ordering, "ROWS_PER_BUCKET", 7)
             buckets = Buckets(folder, budget)
@@ -55,7 +67,9 @@ class TestRowOrder:
             buckets.close()
         assert out[ROW].to_list() == list(range(case[1]))
         assert out["x"].to_list() == [3 * i for i in range(case[1])]
-        assert out["s"].to_list() == [f"v{i}" for i in range(case[1])]
+        assert out["h"].to_list() == [i / 2 for i in range(case[1])]
+        assert out["s"].to_list() == [(f"v{i}" if i % 3 else None) if text else 7 for i in range(case[1])]
+        assert out.schema == frames[0].schema
         assert list(folder.iterdir()) == []
 
     @given(case=pieces(), at=st.integers(0, 59), how=st.sampled_from(["drop", "repeat", "beyond", "null"]))

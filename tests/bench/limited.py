@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench.measured import seen_peak
+
 __all__ = ["limit_name", "limited"]
 
 ROOT = Path("/sys/fs/cgroup")
@@ -33,12 +35,13 @@ def limited(command: Sequence[str], cwd: Path, limit_bytes: int) -> tuple[float,
         child = subprocess.Popen(
             list(command), cwd=cwd, preexec_fn=enter, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        errors = child.stderr.read().decode() if child.stderr else ""
-        _, status, usage = os.wait4(child.pid, 0)
+        with seen_peak(child.pid) as seen:
+            errors = child.stderr.read().decode() if child.stderr else ""
+            _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - started
     reason = "" if child.returncode == 0 else (errors.strip().splitlines() or ["killed"])[-1]
-    return seconds, usage.ru_maxrss / 1024, f"exit {child.returncode}: {reason}" if reason else ""
+    return seconds, max(usage.ru_maxrss / 1024, seen[0]), f"exit {child.returncode}: {reason}" if reason else ""
 
 
 def limit_name() -> str:

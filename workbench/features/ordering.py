@@ -7,7 +7,7 @@ through; what has to wait beyond a budget is written to disk in runs and read ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,9 +174,9 @@ class _Waiting:
         if last - first < FEW_BUCKETS:
             counts = np.bincount(keys // np.uint32(ROWS_PER_BUCKET) - np.uint32(first))
             self._counts[first : first + len(counts)] += counts
-            held = _Held(frame, keys, low, high, int(frame.estimated_size()))
-            self._frames.append(held)
-            self._frames_bytes += held.size_bytes
+            for held in _pieces(frame, keys):
+                self._frames.append(held)
+                self._frames_bytes += held.size_bytes
             if self._frames_bytes > self.buckets.budget_bytes:
                 for held in self._frames:
                     self._take_apart(held.frame, held.keys)
@@ -206,25 +206,79 @@ class _Waiting:
         if self._counts[bucket] > n:
             raise RowOrderError
         apart = self.buckets.take(bucket)
-        pieces = [] if apart is None else [(apart, _keys(apart, self.n_rows))]
-        pieces += [(held.frame, held.keys) for held in self._frames if held.low < start + n]
-        places = np.full(n, MISSING, np.uint32)
-        used, height = [], 0
-        for frame, keys in pieces:
-            # Below zero, keys wrap round to large numbers.
-            at = keys - np.uint32(start)
-            mine = np.flatnonzero(at < n).astype(np.uint32)
-            if len(mine):
-                places[at[mine]] = mine + np.uint32(height)
-                used.append(frame)
-                height += frame.height
-        if (places == MISSING).any():
-            raise RowOrderError
+        pieces = [] if apart is None else [_Piece(apart, _keys(apart, self.n_rows) - np.uint32(start), None)]
+        for held in self._frames:
+            if held.low < start + n:
+                # Below zero, keys wrap round to large numbers.
+                at = held.keys - np.uint32(start)
+                inside = held.low >= start and held.high < start + n
+                pieces.append(_Piece(held.frame, at, None) if inside else _Piece.within(held.frame, at, n))
+        frame = _scattered(pieces, n) if _are_plain(pieces) else _gathered(pieces, n)
         self.done += n
         self.lines -= n
         self._frames = [held for held in self._frames if held.high >= self.done]
         self._frames_bytes = sum(held.size_bytes for held in self._frames)
-        return pl.concat(used, rechunk=True)[pl.Series(places)]
+        return frame
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Lines for a bucket: which of a frame (None for all), and the place of each in the bucket."""
+
+    frame: pl.DataFrame
+    at: Keys
+    lines: Keys | None
+
+    @classmethod
+    def within(cls, frame: pl.DataFrame, at: Keys, n: int) -> _Piece:
+        """Return those lines of a frame whose place lies within a bucket of `n`."""
+        lines = np.flatnonzero(at < n).astype(np.uint32)
+        return cls(frame, at[lines], lines)
+
+
+def _pieces(frame: pl.DataFrame, keys: Keys) -> Iterator[_Held]:
+    """Give a frame chunk by chunk: the arrays of a chunk can be read where they lie."""
+    start = 0
+    for length in frame[ROW].chunk_lengths():
+        piece, own = frame.slice(start, length), keys[start : start + length]
+        start += length
+        if length:
+            yield _Held(piece, own, int(own.min()), int(own.max()), int(piece.estimated_size()))
+
+
+def _are_plain(pieces: Sequence[_Piece]) -> bool:
+    """Say whether all columns are arrays of numbers without gaps."""
+    dtypes = pieces[0].frame.dtypes if pieces else []
+    plain = all(t.is_integer() or t.is_float() for t in dtypes) and not {pl.Int128, pl.UInt128} & set(dtypes)
+    return plain and not any(column.has_nulls() for piece in pieces for column in piece.frame.iter_columns())
+
+
+def _scattered(pieces: Sequence[_Piece], n: int) -> pl.DataFrame:
+    """Return the lines in order, each number written to its place: half the time of gathering."""
+    seen = np.zeros(n, np.bool_)
+    columns = {c: np.empty(n, s.to_numpy().dtype) for c, s in pieces[0].frame.clear().to_dict().items()}
+    for piece in pieces:
+        at = piece.at.astype(np.intp)
+        seen[at] = True
+        for name, column in columns.items():
+            values = piece.frame[name].to_numpy()
+            column[at] = values if piece.lines is None else values[piece.lines]
+    if not seen.all():
+        raise RowOrderError
+    return pl.DataFrame(columns, schema=pieces[0].frame.schema)
+
+
+def _gathered(pieces: Sequence[_Piece], n: int) -> pl.DataFrame:
+    """Return the lines in order, for columns of any type."""
+    places = np.full(n, MISSING, np.uint32)
+    height = 0
+    for piece in pieces:
+        lines = np.arange(piece.frame.height, dtype=np.uint32) if piece.lines is None else piece.lines
+        places[piece.at] = lines + np.uint32(height)
+        height += piece.frame.height
+    if (places == MISSING).any():
+        raise RowOrderError
+    return pl.concat([piece.frame for piece in pieces], rechunk=True)[pl.Series(places)]
 
 
 def row_problem(keys: Iterable[pl.Series], n_rows: int, n_train: int) -> str:
