@@ -15,8 +15,8 @@ from polars.testing import assert_frame_equal
 
 from workbench import memory
 from workbench.cli.app import wb
-from workbench.errors import ConfigError, FeatureError, MemoryLimitError
-from workbench.features import ROW, Blocks, load_features, ordering, partition
+from workbench.errors import ConfigError, FeatureError, MemoryLimitError, NotFoundError
+from workbench.features import ROW, Blocks, build_matrix, load_features, ordering, partition
 from workbench.features.ordering import Buckets, RowOrderError, in_row_order, row_problem
 
 HEAD = "import polars as pl\nfrom workbench.features import ROW, feature\n\n"
@@ -308,10 +308,27 @@ class TestTogether:
             "@feature(partition_by='town')\ndef f(rows):\n    return [pl.len().over('town').alias('n')]\n\n"
             "@feature(partition_by='town')\ndef g(rows):\n    return [pl.col('x').sum().over('town').alias('n')]\n"
         )
-        blocks = opened(small(), code)
+        made = small()
+        blocks = opened(made, code)
         blocks.build(["f", "g"])
-        f, g = (blocks.lines(name).collect()["n"] for name in "fg")
-        assert f.dtype != g.dtype or f.to_list() != g.to_list()
+        rows = made.open.rows.sort(ROW)
+        expected = rows.select(f=pl.len().over("town"), g=pl.col("x").sum().over("town")).collect()
+        for name in "fg":
+            found = blocks.lines(name).collect()["n"]
+            assert found.to_list() == pytest.approx(expected[name].to_list())
+
+    def test_a_cache_that_can_not_hold_the_blocks_of_an_experiment_is_explained(self, small) -> None:
+        blocks = opened(small(), TOGETHER.replace("KEY", "'town'"))
+        blocks.store.max_bytes = 1
+        with pytest.raises(FeatureError, match="may hold 1 B, less than the 5 blocks that are read together take: .* made room") as caught:
+            build_matrix(blocks, NAMES)
+        assert "WB_CACHE_LIMIT" in str(caught.value.hint)
+
+    def test_a_column_that_rows_lack_is_said_before_anything_is_built(self, small) -> None:
+        blocks = opened(small(), TOGETHER.replace("KEY", "'town'"))
+        with pytest.raises(NotFoundError, match="rows have no column 'towm'"):
+            build_matrix(blocks, ["size", "rows.towm"])
+        assert blocks.store.stored() == []
 
 
 class TestMixedTypes:

@@ -323,8 +323,12 @@ class Store:
     def get(self, key: str) -> Block | None:
         """Return the block, or None where there is none or its bytes are not what was written."""
         block = self.look(key)
-        if block is not None:
+        if block is None:
+            return None
+        try:
             os.utime(block.path.with_suffix(".json"))  # the time of last use, for `prune`
+        except FileNotFoundError:  # another process has removed it
+            return None
         return block
 
     def look(self, key: str) -> Block | None:

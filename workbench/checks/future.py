@@ -11,15 +11,17 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.cache import Store
+from workbench.cache import Store, temporary_file
 from workbench.competition import ROW, Competition, user_frame
 from workbench.errors import ConfigError, FeatureError, NotFoundError, WorkbenchError, near
 from workbench.features import Blocks, Feature
@@ -306,7 +308,7 @@ class _Truncated:
                     hint="a feature must work on any first part of the data: nothing else shows that it reads no more",
                 ) from exc
 
-    def _computed(self, made: Feature, fresh: Callable[[], Any]) -> pl.LazyFrame:
+    def _computed(self, made: Feature, fresh: Callable[[], Path]) -> pl.LazyFrame:
         """Return a feature on the data up to the cut, written to a file that lasts as long as the comparison."""
         if made.name in self._made:
             return self._made[made.name]
@@ -327,7 +329,7 @@ class _Truncated:
     def _rows(self) -> pl.LazyFrame:
         return self.clock.before(self.blocks.competition.rows(), self.clock.column, self.cut)
 
-    def _input(self, reader: Feature, name: str, fresh: Callable[[], Any]) -> pl.LazyFrame:
+    def _input(self, reader: Feature, name: str, fresh: Callable[[], Path]) -> pl.LazyFrame:
         kind = self.blocks._kind(reader, name)
         if kind == "rows":
             return self._rows()
@@ -430,24 +432,11 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-class _scratch:  # noqa: N801 a context manager, written like a function
+@contextmanager
+def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
     """Give paths of temporary files in the cache's folder, which are removed at the end."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __enter__(self) -> Callable[[], Any]:
-        import tempfile
-
-        self._store.folder.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(prefix=".check-", suffix=".tmp", dir=self._store.folder)
-        numbers: Iterator[int] = iter(range(10**9))
-        from pathlib import Path
-
-        return lambda: Path(self._folder.name) / f"{next(numbers)}.parquet"
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+    with ExitStack() as files:
+        yield lambda: files.enter_context(temporary_file(store.folder / "check"))
 
 
 # ------------------------------------------------------------------------------------------------------ fold features

@@ -13,7 +13,7 @@ import polars as pl
 
 from workbench.cache import Block, Store, content_key, file_sha256
 from workbench.competition import ROW, Competition, load_code
-from workbench.errors import FeatureError, NotFoundError, WorkbenchError, near
+from workbench.errors import FeatureError, NotFoundError, StorageError, WorkbenchError, near
 from workbench.features import auto
 from workbench.features.auto import auto_features
 from workbench.features.code_keys import code_key
@@ -244,6 +244,23 @@ class Blocks:
         for name in wanted:
             self.block(name)
 
+    def check_all_there(self, names: Iterable[str]) -> None:
+        """See that the cache holds the blocks of all these features at once.
+
+        Raises
+        ------
+        FeatureError
+            When some had to make room for others.
+        """
+        known = [n for n in names if isinstance(self.features[n], Feature)]
+        gone = [n for n in known if self.store.look(self.key(n)) is None]
+        if gone:
+            raise FeatureError(
+                f"the cache may hold {shown_bytes(self.store.max_bytes)}, less than the {len(known)} blocks that are read "
+                f"together take: {', '.join(gone[:5])} made room for the others",
+                hint="raise WB_CACHE_LIMIT, or list fewer features",
+            )
+
     def _depth(self, made: Feature) -> int:
         below = [self.features[i] for i in made.inputs if self._kind(made, i) == "feature"]
         return 1 + max((self._depth(b) for b in below if isinstance(b, Feature)), default=0)
@@ -263,10 +280,11 @@ class Blocks:
             if len(group) > 1:
                 try:
                     self._write(group)
-                except (KeyboardInterrupt, MemoryError):
+                except (StorageError, KeyboardInterrupt, MemoryError):
                     raise
-                except Exception:  # noqa: BLE001 one by one, it is said which of them it is and where
-                    self.report(f"features {', '.join(m.name for m in group)} one by one")
+                except Exception as exc:  # noqa: BLE001 one by one, it is said which of them it is and where
+                    why = (str(exc).strip().splitlines() or ["not together"])[0]
+                    self.report(f"features {', '.join(m.name for m in group)} one by one: {why}")
 
     def _with_expressions(self, group: list[Feature]) -> list[Feature]:
         chosen, taken = [], set[str]()
@@ -277,7 +295,7 @@ class Blocks:
                 expressions = evaluation.expressions(part)
                 if expressions is None:
                     continue
-                columns = set(evaluation.inputs("rows", part).select(expressions).collect_schema())
+                columns = set(evaluation.schema(evaluation.inputs("rows", part).select(ROW, *expressions))) - {ROW}
             except Exception:  # noqa: BLE001, S112 said when it is built by itself
                 continue
             if not columns & taken:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.competition import ROW
+from workbench.competition import ROW, Competition
 from workbench.errors import DamagedError, FeatureError, NotFoundError, near
 from workbench.features.build import Blocks
 from workbench.features.definition import FoldFeature
@@ -316,7 +316,12 @@ def build_matrix(
     """
     competition = blocks.competition
     sources, fold_columns, left_out = [], [], []
-    blocks.build(name.partition(".")[0] for name in features if name.partition(".")[0] != "rows")
+    of_rows = [name for name in features if name.partition(".")[0] == "rows"]
+    for name in of_rows:
+        _rows_columns(competition, name)
+    needed = dict.fromkeys(name.partition(".")[0] for name in features if name not in of_rows)
+    blocks.build(needed)
+    blocks.check_all_there(needed)
     for name in features:
         made = blocks.features.get(name)
         if isinstance(made, FoldFeature):
@@ -374,14 +379,19 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str]) -> MatrixSou
     return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded))
 
 
+def _rows_columns(competition: Competition, name: str) -> list[str]:
+    """Return the columns that "rows" or "rows.x" asks for."""
+    column, known = name.partition(".")[2], competition.shared_columns
+    if not column:
+        return [c for c in known if c not in competition.key_columns]
+    if column not in known:
+        raise NotFoundError(f"rows have no column {column!r}", hint=near(column, known, what="column"))
+    return [column]
+
+
 def _rows_source(blocks: Blocks, name: str, drop: Sequence[str]) -> tuple[MatrixSource, list[str]]:
-    competition, column = blocks.competition, name.partition(".")[2]
-    wanted = [c for c in competition.shared_columns if column or c not in competition.key_columns]
-    if column:
-        if column not in wanted:
-            raise NotFoundError(f"rows have no column {column!r}", hint=near(column, wanted, what="column"))
-        wanted = [column]
-    rows = competition.rows()
+    competition = blocks.competition
+    wanted, rows = _rows_columns(competition, name), competition.rows()
     schema = rows.collect_schema()
     usable = [c for c in wanted if not is_no_number(schema[c])]
     numbers = [as_number(c, schema[c]) for c in usable]
