@@ -256,8 +256,8 @@ class Blocks:
         gone = [n for n in known if self.store.look(self.key(n)) is None]
         if gone:
             raise FeatureError(
-                f"the cache may hold {shown_bytes(self.store.max_bytes)}, less than the {len(known)} blocks that are read "
-                f"together take: {', '.join(gone[:5])} made room for the others",
+                f"the cache may hold {shown_bytes(self.store.max_bytes)}, less than the {len(known)} blocks that are "
+                f"read together take: {', '.join(gone[:5])} made room for the others",
                 hint="raise WB_CACHE_LIMIT, or list fewer features",
             )
 
