@@ -188,6 +188,23 @@ def test_a_whole_number_that_would_lose_digits_is_refused(value: int) -> None:
         parts({"v": [0.5]}, {"v": [value]})
 
 
+@pytest.mark.parametrize(
+    ("whole", "fraction"),
+    [
+        ([2**53 + 1], [0.5]),
+        ([[2**53 + 1]], [[0.5]]),
+        ({"x": [2**53 + 1]}, {"x": [0.5]}),
+        ([{"x": 2**53 + 1}], [{"x": 0.5}]),
+    ],
+)
+def test_digits_are_not_lost_inside_lists_and_structs_either(whole: Any, fraction: Any) -> None:
+    with pytest.raises(DataError, match=rf"a value in .*part-1.parquet.*{2**53 + 1} is no Float64"):
+        parts({"v": [fraction]}, {"v": [whole]})
+    result = made({"train.parquet": parquet({"v": [whole]}), "test.parquet": parquet({"v": [fraction]})})
+    assert result.train["v"].to_list() == [whole]
+    assert any("left so" in line for line in result.said)
+
+
 def test_an_unsigned_number_beyond_64_bits_is_refused() -> None:
     with pytest.raises(DataError, match=r"a value in .*part-1.parquet"):
         parts({"v": [1]}, pl.DataFrame({"v": pl.Series([2**63], dtype=pl.UInt64)}))

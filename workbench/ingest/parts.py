@@ -19,7 +19,7 @@ from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError, storage_errors
 from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.nested import exploded, exploded_schema, say_without
-from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted
+from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
 from workbench.ingest.types import MISSING, ColumnType, from_name
@@ -128,8 +128,7 @@ def _share(plans: dict[str, _Plan], report: Report) -> None:
             shared = None if shared is None else common_type(shared, types[other])
         said = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
         both = " and ".join(having)
-        is_lossless = shared is not None and (not shared.is_float() or all(t.is_float() for t in types.values()))
-        if shared is None or not is_lossless:
+        if shared is None or not all(is_lossless(t, shared) for t in types.values()):
             report(f"{both}: column {column!r} is {said}; left so")
             continue
         report(f"{both}: column {column!r} is {said}; taken as {_without_categories(shared)} in all")
