@@ -98,6 +98,35 @@ def test_hive_folders_give_columns() -> None:
     }
 
 
+@pytest.mark.parametrize("others", [{}, {"sample.csv": "id\n1\n"}])
+def test_hive_folders_of_two_tables_are_two_tables(others: dict[str, str]) -> None:
+    files = {f"data/fold={k}/{n}_{k}.parquet": parquet({n: [k]}) for k in (0, 1) for n in ("train", "test")}
+    frames = made(files | others).frames
+    tables = {n.removeprefix("data_"): f.to_dict(as_series=False) for n, f in frames.items() if n != "sample"}
+    assert tables == {n: {n: [0, 1], "fold": [0, 1]} for n in ("train", "test")}
+
+
+def test_names_that_writers_give_do_not_make_tables() -> None:
+    names = ["000000_0", "000001_0", "part-0", "3f9c1a52-7d1e-4b6a-9a61-0c8d2f4e5b7a-0", "0d8e61fcb2a94c07"]
+    files = {f"train/k={k}/{n}.parquet": parquet({"a": [1]}) for k in (0, 1) for n in names}
+    assert made(files | {"sample.csv": "id\n1\n"}).train.height == 10
+
+
+def test_hive_folders_that_differ_in_a_sign_are_one_table() -> None:
+    files = {f"train/offset={k}/a.parquet": parquet({"a": [k]}) for k in ("-1", "+1")}
+    frame = made(files | {"sample.csv": "id\n1\n"}).train
+    assert sorted(frame.rows()) == [("+1", "+1"), ("-1", "-1")]
+    with pytest.raises(DataError, match="would all become table 'train_a_1'"):
+        made({f"train/a{sign}1.parquet": parquet({"a": [1]}) for sign in "+-"} | {"sample.csv": "id\n1\n"})
+
+
+@pytest.mark.parametrize(("fields", "is_one"), [(("id", "b"), False), (("id",), False), (("id", "a", "c"), True)])
+def test_numbered_lines_are_one_table_where_most_fields_agree(fields: tuple[str, ...], is_one: bool) -> None:
+    first, second = ({"id": 1, "a": 2, "c": 3} if is_one else {"id": 1, "a": 2}), dict.fromkeys(fields, 1)
+    frames = made({"t_1.jsonl": json.dumps(first), "t_2.jsonl": json.dumps(second), "s.csv": "id\n1\n"}).frames
+    assert ("t" in frames) == is_one
+
+
 @pytest.mark.parametrize(("ending", "content"), [("csv", "i\n{}\n"), ("jsonl", '{{"i": {}}}\n')])
 def test_hive_folders_of_text(ending: str, content: str) -> None:
     files = {f"train/day={d}/part-0.{ending}": content.format(d) for d in range(1, 12)}
