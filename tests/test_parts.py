@@ -234,6 +234,30 @@ def test_digits_are_not_lost_inside_lists_and_structs_either(whole: Any, fractio
     assert any("left so" in line for line in result.said)
 
 
+@pytest.mark.parametrize(
+    ("values", "asked", "said"),
+    [
+        ([1.0, 2.7], "Int64", "'v' has 2.7, no Int64"),
+        ([0, 2], "Boolean", "'v' has 2, no Boolean"),
+        ([datetime(2024, 1, 2, 3)], "Date", "'v' has datetime.*, no Date"),
+        ([[1]], "String", "'v' holds List.Int64., which .types. can't make String"),
+    ],
+)
+def test_a_type_that_is_asked_for_changes_no_value(values: list[Any], asked: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        parts({"v": values}, {"v": values}, types={"v": asked})
+    assert parts({"v": [1.0]}, {"v": [None]}, types={"v": "Int64"}).train["v"].to_list() == [1, None]
+
+
+def test_lists_that_do_not_go_together_are_told_in_one_line_without_a_dead_end() -> None:
+    with pytest.raises(
+        DataError, match=r"List\(Int64\) in .*, such as \[1\], and List\(String\).*, such as \['x'\]"
+    ) as e:
+        parts({"v": [[1]]}, {"v": [["x"]]})
+    assert "\n" not in e.value.message
+    assert "String" not in e.value.hint
+
+
 def test_an_unsigned_number_beyond_64_bits_is_refused() -> None:
     with pytest.raises(DataError, match=r"a value in .*part-1.parquet"):
         parts({"v": [1]}, pl.DataFrame({"v": pl.Series([2**63], dtype=pl.UInt64)}))
@@ -325,6 +349,13 @@ def test_a_list_of_structs_is_exploded(ending: str) -> None:
     )
     assert result.train.to_dict(as_series=False) == {"s": [1, 1, 2, 3], "a": [1, 2, None, 3]}
     assert "train: 1 rows have nothing in 'events'; each stays, as one row with nulls there" in result.said
+
+
+def test_types_of_what_is_exploded_can_be_asked_for() -> None:
+    content = parquet({"s": [1, 2], "events": [[{"ts": 1}, {"ts": 2}], [{"ts": 3}]], "x": [0.0, 1.0]})
+    types = {"train.ts": "String", "x": "Int64"}
+    frame = made({"train.parquet": content}, read={"explode": "events"}, types=types).train
+    assert frame.to_dict(as_series=False) == {"s": [1, 1, 2], "ts": ["1", "2", "3"], "x": [0, 0, 1]}
 
 
 def test_a_part_that_is_no_parquet_is_named() -> None:
