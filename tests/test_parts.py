@@ -98,6 +98,35 @@ def test_hive_folders_give_columns() -> None:
     }
 
 
+@pytest.mark.parametrize("others", [{}, {"sample.csv": "id\n1\n"}])
+def test_hive_folders_of_two_tables_are_two_tables(others: dict[str, str]) -> None:
+    files = {f"data/fold={k}/{n}_{k}.parquet": parquet({n: [k]}) for k in (0, 1) for n in ("train", "test")}
+    frames = made(files | others).frames
+    tables = {n.removeprefix("data_"): f.to_dict(as_series=False) for n, f in frames.items() if n != "sample"}
+    assert tables == {n: {n: [0, 1], "fold": [0, 1]} for n in ("train", "test")}
+
+
+def test_names_that_writers_give_do_not_make_tables() -> None:
+    names = ["000000_0", "000001_0", "part-0", "3f9c1a52-7d1e-4b6a-9a61-0c8d2f4e5b7a-0", "0d8e61fcb2a94c07"]
+    files = {f"train/k={k}/{n}.parquet": parquet({"a": [1]}) for k in (0, 1) for n in names}
+    assert made(files | {"sample.csv": "id\n1\n"}).train.height == 10
+
+
+def test_hive_folders_that_differ_in_a_sign_are_one_table() -> None:
+    files = {f"train/offset={k}/a.parquet": parquet({"a": [k]}) for k in ("-1", "+1")}
+    frame = made(files | {"sample.csv": "id\n1\n"}).train
+    assert sorted(frame.rows()) == [("+1", "+1"), ("-1", "-1")]
+    with pytest.raises(DataError, match="would all become table 'train_a_1'"):
+        made({f"train/a{sign}1.parquet": parquet({"a": [1]}) for sign in "+-"} | {"sample.csv": "id\n1\n"})
+
+
+@pytest.mark.parametrize(("fields", "is_one"), [(("id", "b"), False), (("id",), False), (("id", "a", "c"), True)])
+def test_numbered_lines_are_one_table_where_most_fields_agree(fields: tuple[str, ...], is_one: bool) -> None:
+    first, second = ({"id": 1, "a": 2, "c": 3} if is_one else {"id": 1, "a": 2}), dict.fromkeys(fields, 1)
+    frames = made({"t_1.jsonl": json.dumps(first), "t_2.jsonl": json.dumps(second), "s.csv": "id\n1\n"}).frames
+    assert ("t" in frames) == is_one
+
+
 @pytest.mark.parametrize(("ending", "content"), [("csv", "i\n{}\n"), ("jsonl", '{{"i": {}}}\n')])
 def test_hive_folders_of_text(ending: str, content: str) -> None:
     files = {f"train/day={d}/part-0.{ending}": content.format(d) for d in range(1, 12)}
@@ -186,6 +215,47 @@ def test_types_that_do_not_go_together_are_told_with_files_and_values(
 def test_a_whole_number_that_would_lose_digits_is_refused(value: int) -> None:
     with pytest.raises(DataError, match=rf"table 'train': a value in .*part-1.parquet.*{value} is no Float64"):
         parts({"v": [0.5]}, {"v": [value]})
+
+
+@pytest.mark.parametrize(
+    ("whole", "fraction"),
+    [
+        ([2**53 + 1], [0.5]),
+        ([[2**53 + 1]], [[0.5]]),
+        ({"x": [2**53 + 1]}, {"x": [0.5]}),
+        ([{"x": 2**53 + 1}], [{"x": 0.5}]),
+    ],
+)
+def test_digits_are_not_lost_inside_lists_and_structs_either(whole: Any, fraction: Any) -> None:
+    with pytest.raises(DataError, match=rf"a value in .*part-1.parquet.*{2**53 + 1} is no Float64"):
+        parts({"v": [fraction]}, {"v": [whole]})
+    result = made({"train.parquet": parquet({"v": [whole]}), "test.parquet": parquet({"v": [fraction]})})
+    assert result.train["v"].to_list() == [whole]
+    assert any("left so" in line for line in result.said)
+
+
+@pytest.mark.parametrize(
+    ("values", "asked", "said"),
+    [
+        ([1.0, 2.7], "Int64", "'v' has 2.7, no Int64"),
+        ([0, 2], "Boolean", "'v' has 2, no Boolean"),
+        ([datetime(2024, 1, 2, 3)], "Date", "'v' has datetime.*, no Date"),
+        ([[1]], "String", "'v' holds List.Int64., which .types. can't make String"),
+    ],
+)
+def test_a_type_that_is_asked_for_changes_no_value(values: list[Any], asked: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        parts({"v": values}, {"v": values}, types={"v": asked})
+    assert parts({"v": [1.0]}, {"v": [None]}, types={"v": "Int64"}).train["v"].to_list() == [1, None]
+
+
+def test_lists_that_do_not_go_together_are_told_in_one_line_without_a_dead_end() -> None:
+    with pytest.raises(
+        DataError, match=r"List\(Int64\) in .*, such as \[1\], and List\(String\).*, such as \['x'\]"
+    ) as e:
+        parts({"v": [[1]]}, {"v": [["x"]]})
+    assert "\n" not in e.value.message
+    assert "String" not in e.value.hint
 
 
 def test_an_unsigned_number_beyond_64_bits_is_refused() -> None:
@@ -279,6 +349,13 @@ def test_a_list_of_structs_is_exploded(ending: str) -> None:
     )
     assert result.train.to_dict(as_series=False) == {"s": [1, 1, 2, 3], "a": [1, 2, None, 3]}
     assert "train: 1 rows have nothing in 'events'; each stays, as one row with nulls there" in result.said
+
+
+def test_types_of_what_is_exploded_can_be_asked_for() -> None:
+    content = parquet({"s": [1, 2], "events": [[{"ts": 1}, {"ts": 2}], [{"ts": 3}]], "x": [0.0, 1.0]})
+    types = {"train.ts": "String", "x": "Int64"}
+    frame = made({"train.parquet": content}, read={"explode": "events"}, types=types).train
+    assert frame.to_dict(as_series=False) == {"s": [1, 1, 2], "ts": ["1", "2", "3"], "x": [0, 0, 1]}
 
 
 def test_a_part_that_is_no_parquet_is_named() -> None:

@@ -25,6 +25,8 @@ SPARK = re.compile(r"part-\d+-(tid-\d+|[0-9a-f]{8}-)[\w.-]*")
 NUMBERED = re.compile(r"[_\W]*(part)?[_\W]*\d+$", re.IGNORECASE)
 GENERAL = ("data", "chunk", "shard", "file")
 """What parts are called in a folder that has the table's name."""
+RANDOM = re.compile(r"[_\W]*([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,})$", re.IGNORECASE)
+"""What writers call files that need no name: a UUID, or digits of one."""
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -50,8 +52,14 @@ def tables_in(raw: Path) -> list[Table]:
     # One folder that holds everything is packaging, not a name.
     tops = {PurePosixPath(s.name).parts[0] for s in found if len(PurePosixPath(s.name).parts) > 1}
     shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in s.name for s in found) else ""
-    parts = [_part(source, source.name.removeprefix(shared), shared) for source in found]
-    _refuse_same(parts)
+    names = [source.name.removeprefix(shared) for source in found]
+    several = _leaves_of_several(names)
+    parts = [
+        _part(source, name, shared, keeps_stem=_below(name) in several)
+        for source, name in zip(found, names, strict=True)
+    ]
+    # Hive folders of one table may differ only in signs that names do not have: offset=-1, offset=+1.
+    _refuse_same([((p.own, p.source.keys), p.source) for p in parts])
     groups: dict[tuple[str, str], list[_Part]] = {}
     for part in parts:
         groups.setdefault((part.base, kind_of(part.source.name)), []).append(part)
@@ -65,10 +73,38 @@ def tables_in(raw: Path) -> list[Table]:
             tables.append(Table(base, tuple(p.source for p in ordered), kind))
         else:
             tables += [Table(p.own, (p.source,), kind) for p in group]
+    _refuse_same([((t.name, ()), p) for t in tables for p in t.parts[:1]])
     return sorted(tables, key=lambda t: t.name)
 
 
-def _part(source: Source, name: str, shared: str) -> _Part:
+def _below(name: str) -> tuple[str, ...]:
+    """Return the plain folders of a file and its kind: what files of one table in Hive folders have in common."""
+    path = PurePosixPath(name)
+    return (*(f for f in path.parent.parts if not KEY.fullmatch(f)), kind_of(name))
+
+
+def _leaves_of_several(names: Collection[str]) -> set[tuple[str, ...]]:
+    """Return where one Hive folder holds files of two names that are no numbers: two tables, such as train and test."""
+    stems: dict[tuple[str, str], set[str]] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        if any(KEY.fullmatch(f) for f in path.parent.parts):
+            stems.setdefault((str(path.parent), kind_of(name)), set()).add(_bare(without_endings(path.name)))
+    several = {leaf for leaf, found in stems.items() if len(found) > 1}
+    return {_below(n) for n in names if (str(PurePosixPath(n).parent), kind_of(n)) in several}
+
+
+def _bare(stem: str) -> str:
+    """Return a file's name without numbers, UUIDs and the words that only say that it is a part."""
+    stem = "" if SPARK.fullmatch(stem) else OF_SO_MANY.sub("", stem)
+    before = None
+    while stem != before:
+        before, stem = stem, RANDOM.sub("", stem)
+        stem = NUMBERED.sub("", stem) if stem == before else stem
+    return "" if stem.lower() in (*GENERAL, "part") else stem
+
+
+def _part(source: Source, name: str, shared: str, *, keeps_stem: bool) -> _Part:
     path = PurePosixPath(name)
     keys = tuple((m[1], unquote(m[2])) for folder in path.parent.parts if (m := KEY.fullmatch(folder)))
     folders = [without_endings(f) for f in path.parent.parts if not KEY.fullmatch(f)]
@@ -78,7 +114,9 @@ def _part(source: Source, name: str, shared: str) -> _Part:
         stem, is_said = ("" if SPARK.fullmatch(stem) else OF_SO_MANY.sub("", stem)), True
     elif numbered := NUMBERED.search(stem):
         stem, is_said = stem[: numbered.start()], is_said or bool(numbered[1])
-    if (keys and (folders or shared)) or (folders and stem.lower() in (*GENERAL, folders[-1].lower())):
+    if keeps_stem:
+        stem = _bare(without_endings(path.name))
+    elif (keys and (folders or shared)) or (folders and stem.lower() in (*GENERAL, folders[-1].lower())):
         stem = ""  # train/date=2024-01-01/any.parquet, train/data_1.parquet, train/train_1.csv
     base = table_name("/".join([*folders, stem] if stem else folders))
     if not base:
@@ -88,11 +126,11 @@ def _part(source: Source, name: str, shared: str) -> _Part:
     return _Part(replace(source, keys=keys), table_name(name), base, is_said)
 
 
-def _refuse_same(parts: list[_Part]) -> None:
-    named: dict[str, list[Source]] = {}
-    for part in parts:
-        named.setdefault(part.own, []).append(part.source)
-    for name, sources in named.items():
+def _refuse_same(found: list[tuple[tuple[str, Any], Source]]) -> None:
+    named: dict[tuple[str, Any], list[Source]] = {}
+    for known, source in found:
+        named.setdefault(known, []).append(source)
+    for (name, _), sources in named.items():
         if len(sources) > 1:
             same = ", ".join(place_of(s) for s in sources)
             raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
@@ -113,7 +151,8 @@ def _are_one(group: list[_Part], kind: str) -> bool:
     columns = [_columns(p.source, kind) for p in group]
     known = [c for c in columns if c is not None]
     if kind == "lines":
-        return is_said or all(c & known[0] for c in known)
+        # A record may lack a field, but most of them are in both.
+        return is_said or all(c == known[0] or 2 * len(c & known[0]) > len(c | known[0]) for c in known)
     return is_said or all(c == known[0] for c in known)
 
 

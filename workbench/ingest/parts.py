@@ -19,7 +19,7 @@ from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError, storage_errors
 from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.nested import exploded, exploded_schema, say_without
-from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted
+from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
 from workbench.ingest.types import MISSING, ColumnType, from_name
@@ -31,6 +31,8 @@ Report = Callable[[str], None]
 Schema = dict[str, pl.DataType]
 
 FIRST_ROWS = 2_000
+SHOWN = 60
+"""Characters of a value in a message."""
 SLICE_BLOCKS = 4
 """A slice takes so many blocks of `Options.block_bytes` in memory: 64 MB."""
 LARGE_BLOCKS = 16
@@ -77,7 +79,8 @@ def _plan(table: Table, paths: list[Path], options: Options) -> _Plan:
             schemas.append(dict(pl.read_parquet_schema(path)))
         except (pl.exceptions.PolarsError, OSError) as exc:
             raise _unreadable(part, exc) from exc
-    asked = {c: from_name(a, c) for s in schemas for c in s if (a := options.asked(table.name, c))}
+    explode = options.read.get(table.name, {}).get("explode")
+    asked = {c: from_name(a, c) for s in schemas for c in s if c != explode and (a := options.asked(table.name, c))}
     try:
         common = common_schema([{c: t for c, t in s.items() if c not in asked} for s in schemas])
     except IrreconcilableError as exc:
@@ -90,12 +93,19 @@ def _two_types(table: Table, paths: list[Path], schemas: list[Schema], exc: Irre
     said = []
     for i in (exc.first, exc.second):
         values = pl.scan_parquet(paths[i]).select(pl.col(exc.column).drop_nulls().head(1)).collect().to_series()
-        example = f", such as {values[0]!r}" if values.len() else ""
+        example = f", such as {_shown(values.to_list()[0])}" if values.len() else ""
         said.append(f"{schemas[i][exc.column]} in {place_of(table.parts[i])}{example}")
     return DataError(
         f"table {table.name!r}: column {exc.column!r} is {said[0]}, and {said[1]}; no type holds both",
-        hint=f'name one in competition.toml: [types] "{table.name}.{exc.column}" = "String"',
+        hint="write one of the files anew, with the other's type: [types] holds for no lists and no structs"
+        if any(schemas[i][exc.column].is_nested() for i in (exc.first, exc.second))
+        else f'name one in competition.toml: [types] "{table.name}.{exc.column}" = "String"',
     )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _say_what_differs(table: Table, plan: _Plan, report: Report) -> None:
@@ -128,8 +138,7 @@ def _share(plans: dict[str, _Plan], report: Report) -> None:
             shared = None if shared is None else common_type(shared, types[other])
         said = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
         both = " and ".join(having)
-        is_lossless = shared is not None and (not shared.is_float() or all(t.is_float() for t in types.values()))
-        if shared is None or not is_lossless:
+        if shared is None or not all(is_lossless(t, shared) for t in types.values()):
             report(f"{both}: column {column!r} is {said}; left so")
             continue
         report(f"{both}: column {column!r} is {said}; taken as {_without_categories(shared)} in all")
@@ -143,6 +152,9 @@ def _share(plans: dict[str, _Plan], report: Report) -> None:
 def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options: Options, report: Report) -> TableInfo:
     explode = options.read.get(table.name, {}).get("explode")
     out = dict(plan.common) if explode is None else exploded_schema(plan.common, explode, table.name)
+    # Those of the items, which are columns only now.
+    inside = {c: from_name(a, c) for c in out if c not in plan.asked and (a := options.asked(table.name, c))}
+    out |= {c: t.dtype for c, t in inside.items()}
     keys = key_columns(table, out)
     without = 0
     row_bytes, row_bytes_out = _row_bytes(table, paths, explode, options.block_bytes)
@@ -155,6 +167,7 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
                 if explode is not None:
                     frame, none = exploded(frame, explode)
                     without += none
+                    frame = _as_asked(frame, inside, part, table.name)
                 yield with_keys(frame, keys, number)
 
     path = tables / f"{table.name}.parquet"
@@ -207,20 +220,46 @@ def _read(part: Source, path: Path, rows: tuple[int, int], block_bytes: int) -> 
 
 
 def _fitted(frame: pl.DataFrame, plan: _Plan, part: Source, table: str) -> pl.DataFrame:
+    as_asked = _as_asked(frame, plan.asked, part, table)
     try:
-        as_asked = frame.with_columns(_asked(frame[c], t) for c, t in plan.asked.items() if c in frame.columns)
         return fitted(as_asked, plan.common)
     except pl.exceptions.PolarsError as exc:
-        first = str(exc).strip().splitlines()[0]
-        raise DataError(
-            f"table {table!r}: a value in {place_of(part)} does not fit the type that its column has in all: {first}",
-            hint=f'name a type that fits in competition.toml: [types] "{table}.COLUMN" = "String"',
-        ) from exc
+        raise _misfit(part, table, exc, nested=any(t.is_nested() for t in plan.common.values())) from exc
+
+
+def _as_asked(frame: pl.DataFrame, asked: dict[str, ColumnType], part: Source, table: str) -> pl.DataFrame:
+    """Return a frame with the columns that it has of those asked for, as they are asked for."""
+    present = [c for c in asked if c in frame.columns]
+    try:
+        return frame.with_columns(_asked(frame[c], asked[c]).alias(c) for c in present)
+    except pl.exceptions.PolarsError as exc:
+        raise _misfit(part, table, exc, nested=any(frame.schema[c].is_nested() for c in present)) from exc
+
+
+def _misfit(part: Source, table: str, exc: Exception, *, nested: bool) -> DataError:
+    first = str(exc).strip().splitlines()[0]
+    fits = f'name a type that fits in competition.toml: [types] "{table}.COLUMN" = "String"'
+    return DataError(
+        f"table {table!r}: a value in {place_of(part)} does not fit the type that its column has in all: {first}",
+        hint=f"{fits}; lists and structs can't be named one: write the file anew" if nested else fits,
+    )
 
 
 def _asked(values: pl.Series, asked: ColumnType) -> pl.Series:
+    if values.dtype.is_nested():
+        raise pl.exceptions.InvalidOperationError(
+            f"{values.name!r} holds {values.dtype}, which [types] can't make {asked.dtype.base_type()}"
+        )
     if values.dtype != pl.String:
-        return values.cast(asked.dtype)
+        typed = values.cast(asked.dtype)
+        if not asked.dtype.is_float() and asked.dtype != pl.String:
+            # A cast cuts fractions, and the time from a day.
+            changed = values.filter(typed.cast(values.dtype, strict=False).ne_missing(values))
+            if changed.len():
+                raise pl.exceptions.InvalidOperationError(
+                    f"{values.name!r} has {changed[0]!r}, no {asked.dtype.base_type()}"
+                )
+        return typed
     typed = pl.DataFrame(values).select(asked.read(values.name)).to_series()
     lost = values.filter(typed.is_null() & values.is_not_null())
     bad = lost.filter(~lost.str.strip_chars().is_in(list(MISSING)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-__all__ = ["IrreconcilableError", "common_schema", "common_type", "fitted"]
+__all__ = ["IrreconcilableError", "common_schema", "common_type", "fitted", "is_lossless"]
 
 INTEGERS: tuple[type[pl.DataType], ...] = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
 UNSIGNED: tuple[type[pl.DataType], ...] = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
@@ -74,6 +74,22 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:  # 
     return _common_time(one, other)
 
 
+def is_lossless(one: pl.DataType, shared: pl.DataType) -> bool:
+    """Whether no value of a type can lose digits in the one that it shares, in lists and structs too.
+
+    Examples
+    --------
+    >>> is_lossless(pl.List(pl.Int64()), pl.List(pl.Float64())), is_lossless(pl.Float32(), pl.Float64())
+    (False, True)
+    """
+    if isinstance(one, pl.List) and isinstance(shared, pl.List):
+        return is_lossless(inner_type(one), inner_type(shared))
+    if isinstance(one, pl.Struct) and isinstance(shared, pl.Struct):
+        fields = pl.Schema(shared.to_schema())
+        return all(is_lossless(dtype, fields[name]) for name, dtype in pl.Schema(one.to_schema()).items())
+    return not shared.is_float() or one.is_float() or one == pl.Null
+
+
 def inner_type(lists: pl.List) -> pl.DataType:
     """Return the type of the items of lists."""
     (inner,) = pl.Schema({"": lists.inner}).values()
@@ -139,16 +155,10 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     if isinstance(dtype, pl.Struct) and isinstance(values.dtype, pl.Struct):
         inside = fitted(values.struct.unnest(), pl.Schema(dtype.to_schema())).to_struct(values.name)
         return pl.select(pl.when(values.is_not_null()).then(inside)).to_series()
-    if isinstance(dtype, pl.List) and isinstance(values.dtype, pl.List) and _holds_structs(dtype):
-        # polars casts structs by the number of their fields.
+    if isinstance(dtype, pl.List) and isinstance(values.dtype, pl.List):
+        # polars casts structs by the number of their fields, and whole numbers to fractions whatever is lost.
         return _fitted_lists(values, dtype)
     return values.cast(dtype)
-
-
-def _holds_structs(dtype: pl.DataType) -> bool:
-    while isinstance(dtype, pl.List):
-        dtype = inner_type(dtype)
-    return isinstance(dtype, pl.Struct)
 
 
 def _fitted_lists(values: pl.Series, dtype: pl.List) -> pl.Series:

@@ -114,13 +114,16 @@ class ShapedReader:
         The text is cut at its brackets. In the lines, the number of the line stands in the list's place, so that it
         shows where brackets are something else than that list.
         """
-        pieces = block.replace(b"]", b"[").split(b"[")
-        if len(pieces) % 2 == 0:
+        before, *opened = block.split(b"[")
+        if b"]" in before or any(piece.count(b"]") != 1 for piece in opened):
             return None
-        lists = pieces[1::2]
-        pieces[1::2] = [b"%d" % i for i in range(len(lists))]
-        lines_text = b"".join(pieces)
-        items_text = b"\n".join(lists).replace(b"},{", b"}\n{").replace(b"}, {", b"}\n{")
+        cut = [piece.partition(b"]") for piece in opened]
+        lists = [inside for inside, _, _ in cut]
+        lines_text = before + b"".join(b"%d%b" % (i, after) for i, (_, _, after) in enumerate(cut))
+        items_text = b"\n".join(lists)
+        if items_text.count(b"\n") > max(0, len(lists) - 1):
+            return None  # a line that is broken inside a list
+        items_text = items_text.replace(b"},{", b"}\n{").replace(b"}, {", b"}\n{")
         counts = np.array([piece.count(b"{") for piece in lists], np.int64)
         struct: Any = self.schema[column].inner  # type: ignore[attr-defined]
         try:
@@ -214,7 +217,7 @@ class ShapedReader:
         if is_full and text.count(b":") == sum(s.holders for s in named):
             return True
         # MongoDB's export writes a space in front of the colon.
-        is_spaced = b'" :' in text or b'"\t:' in text
+        is_spaced = re.search(rb'"\s+:', text) is not None
 
         def count(key: bytes) -> int:
             return len(re.findall(re.escape(key) + rb"\s*:", text)) if is_spaced else text.count(key + b":")
