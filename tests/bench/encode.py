@@ -109,8 +109,8 @@ made = []
 for name in frame.columns:
     feature = target_mean(name, smoothing=20)
     feature.name = f"te_{name}"
-    made.append(FoldColumns(feature, group_codes(frame.select(name))))
-matrix = FeatureMatrix(pl.DataFrame(), len(y), fold_columns=tuple(made))
+    made.append(FoldColumns(feature, group_codes(frame.select(name)), feature.name))
+matrix = FeatureMatrix((), len(y), len(y), {}, fold_columns=tuple(made))
 learned = matrix.learned([TargetColumn("y", "binary", y, (0, 1))], 0, Split(fold))
 for k in range(5):
     whole = learned.frame(k)
