@@ -320,7 +320,9 @@ class TestTogether:
     def test_a_cache_that_can_not_hold_the_blocks_of_an_experiment_is_explained(self, small) -> None:
         blocks = opened(small(), TOGETHER.replace("KEY", "'town'"))
         blocks.store.max_bytes = 1
-        with pytest.raises(FeatureError, match="may hold 1 B, less than the 5 blocks that are read together take: .* made room") as caught:
+        with pytest.raises(
+            FeatureError, match="may hold 1 B, less than the 5 blocks that are read together take: .* made room"
+        ) as caught:
             build_matrix(blocks, NAMES)
         assert "WB_CACHE_LIMIT" in str(caught.value.hint)
 
