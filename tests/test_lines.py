@@ -358,7 +358,42 @@ def test_the_row_groups_of_long_lines_are_small(
     assert any("get longer" in line for line in result.said)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": 1}\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n", r"line 2: lists or objects lie too deep"),
+        ('{"a": 1, "\\ud800": 2}\n', r"field called '\\ud800'"),
+        ('{"a": [{"\\ud800": 2}]}\n', r"field called '\\ud800'"),
+    ],
+)
+def test_what_python_can_not_hold_is_told(text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        lines(text)
+
+
+def test_the_parts_share_what_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    look = look_at_lines
+    monkeypatch.setattr(
+        lines_module,
+        "look_at_lines",
+        lambda shape, block, place: (looked.append(len(block)), look(shape, block, place)),
+    )
+    monkeypatch.setattr(lines_module, "HEAD_BYTES", 40_000)
+    monkeypatch.setattr(lines_module, "LEAST_HEAD_BYTES", 1_000)
+    records = written([{"a": i} for i in range(10_000)])
+    result = made({f"train/part-{i}.jsonl": records for i in range(8)} | {"sample.csv": "id\n1\n"})
+    assert result.train.height == 80_000
+    assert len(looked) == 8
+    assert sum(looked) < 50_000
+
+
 # ------------------------------------------------------------------------------------------------------------ explode
+
+
+def test_explode_is_offered_only_where_it_can_be() -> None:
+    rows = [{"id": 1, "events": [{"aid": 1}], "copies": [{"id": 2}]}]
+    assert lines(rows).infos["train"].lists_of_records == ["events"]
 
 
 def events(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -398,3 +398,16 @@ def test_one_huge_row_group_is_held_a_column_at_a_time(tmp_path: Path) -> None:
     file_mb = (tmp_path / "3000000" / "train.parquet").stat().st_size >> 20
     assert file_mb > 250
     assert peaks[1] < peaks[0] + 0.5 * file_mb, f"{peaks} MB for a file of {file_mb} MB"
+
+
+def test_a_column_that_only_some_hive_parts_hold_is_filled_from_the_folder() -> None:
+    files = {
+        "t/d=1/a.parquet": parquet({"d": [1], "v": [1]}),
+        "t/d=2/a.parquet": parquet({"v": [2]}),
+        "sample.csv": "id\n1\n",
+    }
+    result = made(files)
+    assert result.frames["t"].select("d", "v").rows() == [(1, 1), (2, 2)]
+    assert not any("null there" in line for line in result.said)
+    with pytest.raises(DataError, match=r"t/d=x/a.parquet: the folder says d = 'x', which is no Int64"):
+        made(files | {"t/d=x/a.parquet": parquet({"v": [3]})})

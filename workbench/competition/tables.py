@@ -44,8 +44,9 @@ class TableInfo:
 
     @property
     def lists_of_records(self) -> list[str]:
-        """The columns that hold lists of structs, as a session holds its events."""
-        return [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
+        """The columns that hold lists of structs, as a session holds its events, with no field of a column's name."""
+        found = [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
+        return [c for c in found if not any(f"{o!r}: " in self.dtypes[c] for o in self.dtypes if o != c)]
 
     @property
     def content(self) -> str:

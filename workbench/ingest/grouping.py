@@ -17,7 +17,7 @@ from workbench.errors import DataError
 from workbench.ingest.sources import Table, kind_of, place_of, sources_in, table_name, without_endings
 from workbench.ingest.text import Source, form_of, head_of, header_of
 
-__all__ = ["key_columns", "tables_in", "with_keys"]
+__all__ = ["HIVE_NULL", "key_columns", "tables_in", "with_keys"]
 
 KEY = re.compile(r"([^=]+)=(.*)")
 OF_SO_MANY = re.compile(r"[-_.]?\d+-of-\d+$")

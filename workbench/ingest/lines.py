@@ -35,6 +35,8 @@ Report = Callable[[str], None]
 PASSES = 4
 """The second has the types of all lines; more are for rows that get longer further down."""
 
+LEAST_HEAD_BYTES = 64 * 1024
+"""Of each part, where they are many: they share what is looked at line by line."""
 
 WORKERS = 2
 """More gain nothing: polars uses all cores by itself, the rest holds Python's lock."""
@@ -77,7 +79,8 @@ class _Lines:
         self.shape = Shape()
         self.group_rows: int | None = None
         for number, part in enumerate(table.parts):
-            self._look(next(_blocks(part, HEAD_BYTES, None), b""), (number, 1))
+            size = max(HEAD_BYTES // len(table.parts), LEAST_HEAD_BYTES)
+            self._look(next(_blocks(part, size, None), b""), (number, 1))
         if not self.shape.fields:
             self._look_for_a_field()
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError, storage_errors
-from workbench.ingest.grouping import key_columns, with_keys
+from workbench.ingest.grouping import HIVE_NULL, key_columns, with_keys
 from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
@@ -111,7 +111,9 @@ def _shown(value: Any) -> str:
 def _say_what_differs(table: Table, plan: _Plan, report: Report) -> None:
     """Report the parts that lack a column, and the columns whose parts have different types."""
     for column, dtype in plan.common.items():
-        lacking = [p for p, s in zip(table.parts, plan.schemas, strict=True) if column not in s]
+        lacking = [
+            p for p, s in zip(table.parts, plan.schemas, strict=True) if column not in s and column not in dict(p.keys)
+        ]
         if lacking:
             more = f" and {len(lacking) - 1} more of {len(table.parts)} parts" if len(lacking) > 1 else ""
             report(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")
@@ -163,7 +165,7 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
         nonlocal without
         for number, (part, path) in enumerate(zip(table.parts, paths, strict=True)):
             for piece in _slices(part, path, options.block_bytes, row_bytes):
-                frame = _fitted(piece, plan, part, table.name)
+                frame = _from_folders(_fitted(piece, plan, part, table.name), part, plan.schemas[number])
                 if explode is not None:
                     frame, none = exploded(frame, explode)
                     without += none
@@ -177,6 +179,23 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
         sha256 = joined_sha(list(digests))
     say_without(report, table.name, explode or "", without)
     return info_of(table, path, sha256, options)
+
+
+def _from_folders(frame: pl.DataFrame, part: Source, own: Schema) -> pl.DataFrame:
+    """Fill the columns that a part lacks and that other parts have, where the name of its Hive folder tells them."""
+    for name, text in part.keys:
+        if name in own or name not in frame.columns or text == HIVE_NULL:
+            continue
+        dtype = frame.schema[name]
+        value = pl.Series(name, [text]).cast(dtype, strict=False)
+        if value.has_nulls():
+            raise DataError(
+                f"{place_of(part)}: the folder says {name} = {text!r}, which is no {dtype}, as it is in the other "
+                "parts",
+                hint="name the folder as the values are written",
+            )
+        frame = frame.with_columns(pl.lit(value[0], dtype=dtype).alias(name))
+    return frame
 
 
 def _row_bytes(table: Table, paths: list[Path], explode: str | None, block_bytes: int) -> tuple[float, float]:

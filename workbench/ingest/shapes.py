@@ -157,10 +157,25 @@ def schema_of(shape: Shape, as_text: Collection[str], table: str, parts: Sequenc
     DataError
         For a column of no one type.
     """
+    _check_names(shape, table)
     try:
         return {n: s.dtype(n, as_text) for n, s in shape.fields.items()}
     except _MixedError as exc:
         raise exc.explained(table, parts) from None
+
+
+def _check_names(shape: Shape, table: str) -> None:
+    for name, inner in shape.fields.items():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"table {table!r} has a field called {name!r}, which holds half of a character",
+                hint="name it otherwise: it can't be written in UTF-8",
+            ) from None
+        _check_names(inner, table)
+    if shape.element is not None:
+        _check_names(shape.element, table)
 
 
 # ----------------------------------------------------------------------------------------------------------- looking
@@ -203,6 +218,8 @@ def _record(line: bytes, number: int) -> dict[str, Any]:
         raise FaultError(f"line {number:,}, column {exc.colno:,}: {exc.msg}{_around(exc)}") from None
     except ValueError as exc:
         raise FaultError(f"line {number:,}: {exc}") from None
+    except RecursionError:
+        raise FaultError(f"line {number:,}: lists or objects lie too deep within each other to be read") from None
     if not isinstance(record, dict):
         raise FaultError(f"line {number:,} is no JSON object: {_shown(record)}")
     return record
