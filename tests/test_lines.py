@@ -124,6 +124,9 @@ def has_hollow(shape: Shape) -> bool:
 @example(rows=[{"a": [{"b": 1}]}, {"a": [], "b": 2}, {"a": [{"b": None}]}], size=1)
 @example(rows=[{"a": "x"}, {"a": "[1]"}, {"a": "5"}, {"a": None}], size=1)
 @example(rows=[{"a": [{"b": "},{"}]}, {"a": [{"b": "]"}]}], size=1)
+@example(rows=[{"id": {"ts": None}}, {"ts": None}], size=1)
+@example(rows=[{"id": {"ts": 1}}, {"id": {}, "ts": None}], size=1)
+@example(rows=[{"id": {"a": {"b": 1}}}, {"id": {"a": None, "b": None}}], size=1)
 def test_any_records_are_the_frame_that_polars_makes_of_all_of_them(rows: list[dict[str, Any]], size: int) -> None:
     shape = shape_of(rows)
     assume(shape.fields and not has_hollow(shape))

@@ -24,6 +24,8 @@ __all__ = ["MisfitError", "ShapedReader"]
 
 UNLIKE_TEXT = r"^(?:-?[0-9][0-9.eE+-]*$|true$|false$|\[|\{)"
 """How polars writes what was no text."""
+NULL = rb"\s*:\s*null"
+FILLERS = ((pl.String, b'""'), (pl.Boolean, b"false"), (pl.List, b"[]"), (pl.Struct, b"{}"))
 PLAIN = re.compile(r"[A-Za-z0-9_ .:/-]+")
 """A name that JSON writes in one way only."""
 
@@ -175,7 +177,18 @@ class ShapedReader:
 
     def _fits(self, fields: Mapping[str, Shape], frame: pl.DataFrame, text: bytes, prefix: str = "") -> bool:
         spots = list(self._spots(fields, frame, prefix))
-        return all(self._is_text(s, text) for s in spots if s.shape.is_text) and self._has_all_keys(spots, text)
+        if not all(self._is_text(s, text) for s in spots if s.shape.is_text):
+            return False
+        nulls = self._nulls(spots, text)
+        if nulls is None:
+            return False
+        if not nulls or not any(t.is_nested() for t in frame.schema.values()):
+            return True
+        # A null is not counted among the values, so it may stand where no field of its name is known. As something
+        # else it is counted.
+        filled = _filled(text, nulls)
+        values = list(self._spots(fields, _read(filled, frame.schema), prefix))
+        return self._nulls(values, filled) == []
 
     def _spots(self, fields: Mapping[str, Shape], frame: pl.DataFrame, prefix: str) -> Iterator[_Spot]:
         for name, shape in fields.items():
@@ -209,13 +222,13 @@ class ShapedReader:
         key = re.escape(f'"{spot.name}"'.encode())
         return re.search(key + rb'\s*:\s*(?!"|null|-?\d+\s*[,}\r\n])\S', text) is None
 
-    def _has_all_keys(self, spots: list[_Spot], text: bytes) -> bool:
-        """Whether every key of the text is a field at one of the places."""
+    def _nulls(self, spots: list[_Spot], text: bytes) -> list[_Spot] | None:
+        """Return the fields that are null somewhere; None where a key of the text may be no field at these places."""
         named = [s for s in spots if s.name is not None]
         is_full = all(s.present == s.holders for s in named)
         # Where every field has a value, one more key would be one more colon.
         if is_full and text.count(b":") == sum(s.holders for s in named):
-            return True
+            return []
         # MongoDB's export writes a space in front of the colon.
         is_spaced = re.search(rb'"\s+:', text) is not None
 
@@ -224,19 +237,29 @@ class ShapedReader:
 
         total = count(b'"')
         if is_full and total == sum(s.holders for s in named):
-            return True
+            return []
         names = [s.name or "" for s in named]
         if len(set(names)) < len(names) or not all(PLAIN.fullmatch(n) for n in names):
-            return False
+            return None
+        nulls = []
         for spot in named:
             key = f'"{spot.name}"'.encode()
             found = count(key)
             total -= found
             if found != spot.present:
-                nulls = len(re.findall(re.escape(key) + rb"\s*:\s*null", text))
-                if found - nulls != spot.present:
-                    return False
-        return total == 0
+                if found - len(re.findall(re.escape(key) + NULL, text)) != spot.present:
+                    return None
+                nulls.append(spot)
+        return nulls if total == 0 else None
+
+
+def _filled(text: bytes, spots: list[_Spot]) -> bytes:
+    """Return the text with something in place of the nulls of these fields."""
+    for spot in spots:
+        key, dtype = f'"{spot.name}"'.encode(), spot.values.dtype
+        filler = next((f for types, f in FILLERS if isinstance(dtype, types)), b"0")
+        text = re.sub(re.escape(key) + NULL, key + b":" + filler, text)
+    return text
 
 
 def _read(text: bytes, schema: Mapping[str, Any]) -> pl.DataFrame:
