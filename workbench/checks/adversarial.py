@@ -106,7 +106,7 @@ def _roc(label: Floats, scores: Floats) -> tuple[tuple[float, float], ...]:
     return ((0.0, 0.0), *((round(float(false[i]), 4), round(float(hits[i]), 4)) for i in at))
 
 
-def adversarial_findings(result: Adversarial | None, *, by_time: bool) -> list[Finding]:
+def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forward: bool) -> list[Finding]:
     """Return the finding where train and test can be told apart."""
     if result is None:
         return []
@@ -115,11 +115,11 @@ def adversarial_findings(result: Adversarial | None, *, by_time: bool) -> list[F
         return []
     top = ", ".join(f"{c} ({g:.0%})" for c, g in result.gains[:3])
     why = "; test lies after train in time, so some of this is to be expected" if by_time else ""
-    todo = (
-        'validate forward in time, as the split goes ([cv] scheme = "time")'
-        if by_time
-        else "validate on the train rows that look most like test, or leave these columns out"
-    )
+    todo = "validate on the train rows that look most like test, or leave these columns out"
+    if by_time:
+        todo = 'validate forward in time, as the split goes ([cv] scheme = "time")'
+        if goes_forward:
+            todo = "the folds go forward in time too; a column that only tells when it was has nothing to teach test"
     severity = "serious" if result.auc >= SERIOUS and not by_time else "notable"
     text = f"a model tells train from test with AUC {result.auc:.3f}, by {top}{why}"
     return [Finding(severity, "adversarial", "", text, todo, 2 * result.auc - 1, {"auc": result.auc})]

@@ -51,7 +51,7 @@ def check_data(
     findings = [*value_findings(data, counted), *alike_findings(data), *drift_findings(data, drifts, by_time=by_time)]
     report("adversarial validation")
     told_apart = adversarial(data, by_time=by_time)
-    findings += adversarial_findings(told_apart, by_time=by_time)
+    findings += adversarial_findings(told_apart, by_time=by_time, goes_forward=data.goes_forward)
     nulls = null_patterns(data, counted)
     findings += null_findings(nulls)
     report("looking for repeated rows")
@@ -111,7 +111,7 @@ def _time_facts(data: CheckedData, *, by_time: bool) -> list[tuple[str, str]]:
     lies = "after train" if by_time else "in the same time as train"
     ends = [f"{t.min()!s} to {t.max()!s}" for t in data.times if len(t)]
     scheme = data.competition.definition.cv.scheme
-    note = "" if by_time == (scheme == "time") else f"; but the folds are {scheme!r}"
+    note = "" if by_time == data.goes_forward else f"; but the folds are {scheme!r}"
     return [("time", f"by {data.time}, test lies {lies}: {', then '.join(ends)}{note}")]
 
 

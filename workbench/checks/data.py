@@ -70,6 +70,11 @@ class CheckedData:
     limit_bytes: int
 
     @property
+    def goes_forward(self) -> bool:
+        """Whether the competition's folds go forward in time."""
+        return self.competition.definition.cv.scheme == "time"
+
+    @property
     def is_sampled(self) -> bool:
         """Whether not all rows were taken."""
         return self.train.height < self.competition.n_train or self.test.height < self.competition.n_test

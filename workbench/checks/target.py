@@ -174,7 +174,8 @@ def trend_findings(data: CheckedData, periods: Periods | None) -> list[Finding]:
         return []
     thirds = f"first to last third, by {periods.every} of {periods.column}"
     text = f"the {periods.what} goes from {first:.4g} to {last:.4g} ({thirds})"
-    todo = "validate forward in time; predict a ratio to, or a difference from, the recent level"
+    todo = "predict a ratio to, or a difference from, the recent level"
+    todo = todo if data.goes_forward else f"validate forward in time; {todo}"
     figures = {"first": float(first), "last": float(last), "correlation": r}
     return [Finding("notable", "time", periods.target, text, todo, min(1.0, change / spread), figures)]
 
