@@ -42,8 +42,7 @@ from workbench.training import (
     TrainResult,
     check_memory,
     fold_scores,
-    memory_needs,
-    model_spec,
+    lightgbm_spec,
     oof_score,
     read_target,
     train,
@@ -206,13 +205,13 @@ def _plan(competition: Competition, number: int, blocks: Blocks, *, sample: floa
     target = read_target(competition)
     _check_encodings(blocks, spec, competition)
     transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
-    model = model_spec(spec.model, where=str(spec.path), threads=threads, transform=transform)
+    model = lightgbm_spec(spec.model, where=str(spec.path), threads=threads, transform=transform)
     folds = load_folds(competition)
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
     d = competition.definition
     key = content_key(
-        "run-v1",
+        "run-v2",
         d.slug,
         spec.content(),
         features,
@@ -221,11 +220,7 @@ def _plan(competition: Competition, number: int, blocks: Blocks, *, sample: floa
         [list(d.targets), d.task, d.metric, d.weight, [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])]],
         _metric_code(competition),
         sample,
-        {
-            "lightgbm": versions()["lightgbm"],
-            "model": {k: v for k, v in model.parameters.items() if k != "num_threads"},
-        },
-        [model.rounds, model.patience, *([transform] if transform != "none" else [])],
+        model.content(),
     )
     return _Plan(competition, spec, model, blocks, folds, target, form, sample, key)
 
@@ -333,7 +328,7 @@ def _execute(
     with measured_peak() as peak, _log_file(folder), _outcome(folder, record, ledger, seconds):
         matrix = _matrix(plan)
         problem = _problem(plan, matrix)
-        forecast, limit = memory_needs(problem, plan.model, plan.spec.seeds), plan.blocks.limit_bytes
+        forecast, limit = plan.model.needs(problem, plan.spec.seeds), plan.blocks.limit_bytes
         before_training = used_bytes()
         report(check_memory(forecast, before_training, limit))
         result = train(problem, plan.model, plan.spec.seeds, parts=FoldParts(folder), done=done)
@@ -487,7 +482,7 @@ def _write_results(plan: _Plan, folder: Path, problem: Problem, result: TrainRes
         written.append("submission.csv")
     write_json(folder / "models" / "categories.json", problem.matrix.categories)
     written.append("models/categories.json")
-    written += [f"models/{p.name}" for p in sorted((folder / "models").glob("*.txt"))]
+    written += [f"models/{p.name}" for p in sorted((folder / "models").glob("t*-f*-s*.*"))]
     return {name: file_sha256(folder / name) for name in written}
 
 

@@ -21,6 +21,7 @@ from workbench.training import FoldResult
 __all__ = ["FinishedRun", "FoldParts", "check_files", "list_run_folders", "read_run", "write_run"]
 
 RUN_FILE = "run.json"
+NOTED = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class FinishedRun:
 
     @property
     def models(self) -> dict[str, str]:
-        """LightGBM's text of each model, by "t<target>-f<fold>-s<seed>"."""
-        return {p.stem: p.read_text() for p in sorted((self.folder / "models").glob("*.txt"))}
+        """Each model as text, in its library's format, by "t<target>-f<fold>-s<seed>"."""
+        return {p.stem: p.read_text() for p in sorted((self.folder / "models").glob("t*-f*-s*.*"))}
 
     @property
     def score(self) -> float | None:
@@ -81,17 +82,20 @@ class FoldParts:
 
     folder: Path
 
-    def _paths(self, target: int, fold: int, seed: int) -> tuple[Path, Path]:
-        name = f"t{target}-f{fold}-s{seed}"
-        return self.folder / "models" / f"{name}.txt", self.folder / "parts" / f"{name}.npz"
+    def _model(self, name: str, suffix: str) -> Path:
+        return self.folder / "models" / f"{name}.{suffix}"
+
+    def _part(self, name: str) -> Path:
+        return self.folder / "parts" / f"{name}.npz"
 
     def load(self, target: int, fold: int, seed: int) -> FoldResult | None:
         """Return a finished fold; None where there is none, or its files are not what was written."""
-        model, part = self._paths(target, fold, seed)
+        name = f"t{target}-f{fold}-s{seed}"
         try:
-            with part.open("rb") as file, np.load(file) as arrays:
+            with self._part(name).open("rb") as file, np.load(file) as arrays:
                 note = json.loads(arrays["note"].tobytes())
                 oof, test = arrays["oof"], arrays["test"]
+            model = self._model(name, note["suffix"])
             if file_sha256(model) != note.pop("model_sha256"):
                 return None
             note["importance"] = {name: (pair[0], pair[1]) for name, pair in note["importance"].items()}
@@ -101,11 +105,12 @@ class FoldParts:
 
     def save(self, result: FoldResult) -> None:
         """Keep a finished fold: the model first, then the part that vouches for it."""
-        model, part = self._paths(result.target, result.fold, result.seed)
+        name = f"t{result.target}-f{result.fold}-s{result.seed}"
+        model = self._model(name, result.suffix)
         write_text(model, result.model)
-        note = {n: getattr(result, n) for n in ("target", "fold", "seed", "rounds", "seconds", "importance", "curve")}
+        note = {n: getattr(result, n) for n in NOTED}
         note["model_sha256"] = file_sha256(model)
-        with atomic(part) as temporary, temporary.open("wb") as file:
+        with atomic(self._part(name)) as temporary, temporary.open("wb") as file:
             encoded = np.frombuffer(json.dumps(note).encode(), np.uint8)
             np.savez(file, oof=result.oof, test=result.test, note=encoded)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from workbench.errors import ConfigError
 from workbench.experiment import ReadyExperiment
 from workbench.selection.groups import Group
-from workbench.training import FoldResult, ModelSpec, Problem, TrainResult, fold_scores, train
+from workbench.training import FoldResult, LightGBMSpec, ModelSpec, Problem, TrainResult, fold_scores, train
 
-__all__ = ["Judged", "Models", "Progress", "Scored", "by_group", "difference", "models_of", "scored"]
+__all__ = ["Judged", "Models", "Progress", "Scored", "by_group", "difference", "lightgbm_of", "models_of", "scored"]
 
 Progress = Callable[[int, int, str], None]
 """Called with how much is done, of how much, and what."""
@@ -105,6 +106,23 @@ def models_of(
         experiment.problem, experiment.model, experiment.spec.seeds, done=done, each_round=each_round
     )
     return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
+
+
+def lightgbm_of(experiment: ReadyExperiment) -> LightGBMSpec:
+    """Return the model of an experiment, whose trees are looked into.
+
+    Raises
+    ------
+    ConfigError
+        When it is not LightGBM's.
+    """
+    if not isinstance(experiment.model, LightGBMSpec):
+        raise ConfigError(
+            f"{experiment.spec.path}: columns are judged by LightGBM's trees, and this is a [{experiment.spec.kind}] "
+            "experiment",
+            hint="select with an experiment that has [model], and name its list in this one",
+        )
+    return experiment.model
 
 
 def _numbers(name: str) -> tuple[int, int, int]:

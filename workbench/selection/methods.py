@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from workbench.experiment import ReadyExperiment
 from workbench.selection.groups import Group
-from workbench.selection.judged import Judged, Models, Progress, by_group
+from workbench.selection.judged import Judged, Models, Progress, by_group, lightgbm_of
 from workbench.selection.options import Options
 from workbench.training import FoldModels, score, shuffled_gains
 
@@ -72,11 +72,11 @@ def judge_by_permutation(
     certain : bool
         Whether at least one column is more than noise, all tests taken together (Bonferroni).
     """
-    problem = experiment.problem
+    problem, model = experiment.problem, lightgbm_of(experiment)
     losses = np.zeros((problem.folds.n_folds, options.repeats, len(groups)))
     for fold in range(problem.folds.n_folds):
         texts = {(t, s): text for (t, k, s), text in models.texts.items() if k == fold}
-        losses[fold] = _losses(FoldModels(problem, experiment.model, fold, texts), fold, groups, options, progress)
+        losses[fold] = _losses(FoldModels(problem, model, fold, texts), fold, groups, options, progress)
     judged = []
     for i, group in enumerate(groups):
         values = losses[:, :, i]
@@ -146,7 +146,7 @@ def judge_by_shuffled_target(
     order_of = shuffled_order(experiment, options.seed)
     gains = shuffled_gains(
         problem,
-        experiment.model,
+        lightgbm_of(experiment),
         jobs,
         order_of,
         rounds=lambda target, fold: models.rounds[target, fold],

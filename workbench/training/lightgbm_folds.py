@@ -1,4 +1,4 @@
-"""The training itself: one binned dataset for all folds and seeds, one model at a time."""
+"""LightGBM behind the contract of a learner: one binned dataset for all folds and seeds, one model at a time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import polars as pl
 from workbench.errors import TrainingError
 from workbench.features import CHUNK_ROWS
 from workbench.training.datasets import add_columns, bin_frame, bin_train_rows
-from workbench.training.parameters import ModelSpec, lightgbm_metric, objective_for
-from workbench.training.records import FoldResult, Parts, Problem, TrainResult
+from workbench.training.parameters import LightGBMSpec, lightgbm_metric, objective_for
+from workbench.training.records import FoldResult, Problem
 from workbench.training.scoring import as_metric_input
 from workbench.training.target import TargetColumn
 
@@ -27,90 +27,16 @@ if TYPE_CHECKING:
 
     from workbench.features import FoldFrames
 
-__all__ = ["lightgbm_errors", "model_trainer", "train"]
+__all__ = ["LightGBMLearner", "lightgbm_errors"]
 
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger("workbench.training")
 
 
-def train(
-    problem: Problem,
-    spec: ModelSpec,
-    seeds: tuple[int, ...],
-    *,
-    parts: Parts | None = None,
-    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
-    each_round: Callable[[], None] = lambda: None,
-) -> TrainResult:
-    """Train one model per target, fold and seed.
-
-    Parameters
-    ----------
-    problem : Problem
-    spec : ModelSpec
-    seeds : tuple of int
-    parts : Parts, optional
-        Finished folds are taken from there and kept there.
-    done : callable, optional
-        Called after each model that is trained, with it and the number of models still to come.
-    each_round : callable, optional
-        Called after each boosting round; what it raises ends the training.
-
-    Raises
-    ------
-    TrainingError
-        When a fold can't be trained (one class only), or LightGBM refuses the parameters.
-    """
-    _check_classes(problem)
-    results: list[FoldResult] = []
-    total = len(problem.target.columns) * len(seeds) * problem.folds.n_folds
-    for index in range(len(problem.target.columns)):
-        trainer = _Trainer(problem, spec, index)
-        trainer.each_round = each_round
-        for seed in seeds:
-            for fold in range(problem.folds.n_folds):
-                result = parts.load(index, fold, seed) if parts else None
-                if result is None:
-                    with lightgbm_errors(f"fold {fold}, seed {seed}"):
-                        result = trainer.fit(fold, seed)
-                    if parts:
-                        parts.save(result)
-                    results.append(result)
-                    done(result, total - len(results))
-                else:
-                    results.append(result)
-    return _assembled(problem, seeds, tuple(results))
-
-
-def model_trainer(problem: Problem, spec: ModelSpec, index: int) -> _Trainer:
-    """Return what trains the models of target number `index`; for the modules of this package."""
-    return _Trainer(problem, spec, index)
-
-
-def _check_classes(problem: Problem) -> None:
-    """Refuse folds that lack a class, before the first minute is spent."""
-    for column in problem.target.columns:
-        if column.classes is None:
-            continue
-        for fold in range(problem.folds.n_folds):
-            for side, rows in (
-                ("trains", problem.folds.train_rows(fold)),
-                ("validates", problem.folds.valid_rows(fold)),
-            ):
-                present = np.unique(column.values[rows])
-                # A multiclass fold may lack a rare class; a binary one without positives can't be scored.
-                if len(present) < 2:
-                    only = column.classes[int(present[0])] if len(present) else "nothing"
-                    raise TrainingError(
-                        f"fold {fold} {side} on {len(rows):,} rows that all have {column.name} = {only!r}",
-                        hint='fewer folds, or scheme = "stratified" under [cv] in competition.toml',
-                    )
-
-
-class _Trainer:
+class LightGBMLearner:
     """Trains one target's models. The shared columns are binned once, when the first model needs them."""
 
-    def __init__(self, problem: Problem, spec: ModelSpec, index: int) -> None:
+    def __init__(self, problem: Problem, spec: LightGBMSpec, index: int) -> None:
         self.problem = problem
         self.index = index
         self.column: TargetColumn = problem.target.columns[index]
@@ -193,6 +119,7 @@ class _Trainer:
 
     @property
     def names(self) -> list[str]:
+        """The columns in the order of the datasets: the shared ones, then the fold's own."""
         matrix, columns = self.problem.matrix, self.problem.target.columns
         return [*matrix.columns, *(n for c in matrix.fold_columns for n in c.names(columns, self.index))]
 
@@ -200,6 +127,10 @@ class _Trainer:
 
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Train and predict one fold with one seed."""
+        with lightgbm_errors(f"fold {fold}, seed {seed}"):
+            return self._fit(fold, seed)
+
+    def _fit(self, fold: int, seed: int) -> FoldResult:
         import lightgbm as lgb
 
         started = time.perf_counter()
@@ -281,18 +212,6 @@ def _renamed(model: str, names: list[str]) -> str:
     if len(set(safe)) < len(safe):
         safe = [f"{name}_{i}" for i, name in enumerate(safe)]
     return re.sub(r"(?m)^feature_names=.*$", lambda _: "feature_names=" + " ".join(safe), model, count=1)
-
-
-def _assembled(problem: Problem, seeds: tuple[int, ...], results: tuple[FoldResult, ...]) -> TrainResult:
-    n_rows, width = problem.target.n_rows, problem.target.width
-    n_test = problem.matrix.n_test
-    seed_oof = np.full((len(seeds), n_rows, width), np.nan)
-    test = np.zeros((n_test, width))
-    for result in results:
-        where = problem.target.slices[result.target]
-        seed_oof[seeds.index(result.seed), problem.folds.valid_rows(result.fold), where] = result.oof
-        test[:, where] += result.test
-    return TrainResult(seed_oof.mean(axis=0), test / (len(seeds) * problem.folds.n_folds), seed_oof, results)
 
 
 @contextmanager

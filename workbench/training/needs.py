@@ -12,10 +12,9 @@ from workbench.memory import shown_bytes
 
 if TYPE_CHECKING:
     from workbench.features import FoldColumns
-    from workbench.training.parameters import ModelSpec
     from workbench.training.records import Problem
 
-__all__ = ["MemoryNeeds", "check_memory", "memory_needs"]
+__all__ = ["MemoryNeeds", "check_memory", "lightgbm_needs"]
 
 ROW_BYTES = 40
 """Per row that is trained on, whatever the columns: LightGBM's label, weight, partition of rows and their gradients in
@@ -70,13 +69,13 @@ class MemoryNeeds:
         return replace(self, binned=self.binned // 2, of_fold=self.of_fold // 2)
 
 
-def memory_needs(problem: Problem, spec: ModelSpec, seeds: Sequence[int]) -> MemoryNeeds:
-    """Foresee what `train` will take at its peak.
+def lightgbm_needs(problem: Problem, parameters: dict[str, Any], seeds: Sequence[int]) -> MemoryNeeds:
+    """Foresee what training with LightGBM will take at its peak.
 
     Counted is what LightGBM is known to keep: a byte per value and bin index (half of one with at most 15 bins, two
     with more than 256), a copy of the rows of the fold that is trained, and what there is per row.
     """
-    matrix, folds, p = problem.matrix, problem.folds, spec.parameters
+    matrix, folds, p = problem.matrix, problem.folds, parameters
     width = max(c.width for c in problem.target.columns)
     n_train, n_fold_columns = matrix.n_train, sum(len(_names(problem, c)) for c in matrix.fold_columns)
     per_value = [_bin_bytes(p, len(c.levels or ())) for c in matrix.encoded]

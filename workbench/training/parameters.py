@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, near
+from workbench.training.needs import MemoryNeeds, lightgbm_needs
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
+    from workbench.training.lightgbm_folds import LightGBMLearner
+    from workbench.training.records import Problem
     from workbench.training.target import Target
 
-__all__ = ["ModelSpec", "lightgbm_metric", "model_spec", "transform_for"]
+__all__ = ["LightGBMSpec", "lightgbm_metric", "lightgbm_spec", "transform_for"]
 
 DEFAULT_ROUNDS = 1000
 DEFAULT_PATIENCE = 50
@@ -50,7 +55,7 @@ OBJECTIVE_OF = {"mae": "regression_l1", "medae": "regression_l1", "wmae": "regre
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class LightGBMSpec:
     """A LightGBM model to train: all of its parameters, by their primary names.
 
     `parameters` holds neither seeds nor the number of rounds. `patience` is the early stopping, 0 for none.
@@ -62,8 +67,30 @@ class ModelSpec:
     patience: int
     transform: str = "none"
 
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result: the number of threads does not."""
+        return {
+            "lightgbm": importlib.metadata.version("lightgbm"),
+            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"},
+            "rounds": self.rounds,
+            "patience": self.patience,
+            "transform": self.transform,
+        }
 
-def model_spec(given: dict[str, Any], *, where: str, threads: int | None = None, transform: str = "none") -> ModelSpec:
+    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
+        """Foresee what the training takes at its peak."""
+        return lightgbm_needs(problem, self.parameters, seeds)
+
+    def learner(self, problem: Problem, index: int) -> LightGBMLearner:
+        """Return what trains the models of target number `index`."""
+        from workbench.training.lightgbm_folds import LightGBMLearner
+
+        return LightGBMLearner(problem, self, index)
+
+
+def lightgbm_spec(
+    given: dict[str, Any], *, where: str, threads: int | None = None, transform: str = "none"
+) -> LightGBMSpec:
     """Check the ``[model]`` table of an experiment and complete it.
 
     Parameters
@@ -90,7 +117,7 @@ def model_spec(given: dict[str, Any], *, where: str, threads: int | None = None,
     fixed: dict[str, Any] = {"verbosity": -1, "deterministic": True, "num_threads": cores}
     if not named.get("force_row_wise"):
         fixed["force_col_wise"] = True
-    return ModelSpec(fixed | named, rounds, patience, transform)
+    return LightGBMSpec(fixed | named, rounds, patience, transform)
 
 
 def _primary_names(given: dict[str, Any], where: str) -> dict[str, Any]:

@@ -43,13 +43,15 @@ class FoldResult:
     test : float array (n_test, width)
         Predictions of the test rows.
     model : str
-        LightGBM's text.
+        The model as text, in the library's own format; empty where the library has none.
     rounds : int
-        How many rounds the predictions use.
+        How many rounds the predictions use; 0 where the library has none.
     importance : dict
         Column -> (gain, splits).
     curve : dict
         "train" and "valid": the stopping metric at every round; empty lists where it was not watched.
+    suffix : str
+        Of the file that the model is kept in.
     """
 
     target: int
@@ -62,6 +64,7 @@ class FoldResult:
     seconds: float
     importance: dict[str, tuple[float, float]]
     curve: dict[str, list[float]] = field(default_factory=dict)
+    suffix: str = "txt"
 
 
 class Parts(Protocol):

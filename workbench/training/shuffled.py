@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.training.lightgbm_folds import lightgbm_errors, model_trainer
-from workbench.training.parameters import ModelSpec
+from workbench.training.lightgbm_folds import LightGBMLearner, lightgbm_errors
+from workbench.training.parameters import LightGBMSpec
 from workbench.training.records import Problem
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class FoldModels:
     Parameters
     ----------
     problem : Problem
-    spec : ModelSpec
+    spec : LightGBMSpec
     fold : int
     models : dict
         (target, seed) -> LightGBM's text, as `FoldResult.model` has it.
@@ -43,7 +43,7 @@ class FoldModels:
     def __init__(
         self,
         problem: Problem,
-        spec: ModelSpec,
+        spec: LightGBMSpec,
         fold: int,
         models: dict[tuple[int, int], str],
         *,
@@ -54,7 +54,7 @@ class FoldModels:
         self.problem = problem
         self.rows = problem.folds.valid_rows(fold)
         self.chunk_bytes = chunk_bytes
-        self._trainers = [model_trainer(problem, spec, i) for i in range(len(problem.target.columns))]
+        self._trainers = [LightGBMLearner(problem, spec, i) for i in range(len(problem.target.columns))]
         with lightgbm_errors(f"fold {fold}"):
             self._boosters = {at: lgb.Booster(model_str=text) for at, text in models.items()}
         # All columns, but only for the rows that the fold validates: they are shuffled among each other.
@@ -144,7 +144,7 @@ class FoldModels:
 
 def shuffled_gains(
     problem: Problem,
-    spec: ModelSpec,
+    spec: LightGBMSpec,
     jobs: Sequence[tuple[int, int, int]],
     order_of: Callable[[int], Ints],
     *,
@@ -176,7 +176,7 @@ def shuffled_gains(
     n_targets = len(problem.target.columns)
     finished = 0
     for index in range(n_targets):
-        trainer = model_trainer(problem, spec, index)
+        trainer = LightGBMLearner(problem, spec, index)
         held: tuple[int, lgb.Dataset] | None = None
         for at in sorted(range(len(jobs)), key=lambda i: jobs[i][1]):  # fold by fold: one subset is held at a time
             shuffle, fold, seed = jobs[at]

@@ -1,0 +1,93 @@
+"""Models over targets, folds and seeds, whatever library makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from workbench.errors import TrainingError
+from workbench.training.learner import ModelSpec
+from workbench.training.records import FoldResult, Parts, Problem, TrainResult
+
+__all__ = ["train"]
+
+
+def train(
+    problem: Problem,
+    spec: ModelSpec,
+    seeds: tuple[int, ...],
+    *,
+    parts: Parts | None = None,
+    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    each_round: Callable[[], None] = lambda: None,
+) -> TrainResult:
+    """Train one model per target, fold and seed.
+
+    Parameters
+    ----------
+    problem : Problem
+    spec : ModelSpec
+    seeds : tuple of int
+    parts : Parts, optional
+        Finished folds are taken from there and kept there.
+    done : callable, optional
+        Called after each model that is trained, with it and the number of models still to come.
+    each_round : callable, optional
+        Called after each boosting round, where the library has rounds; what it raises ends the training.
+
+    Raises
+    ------
+    TrainingError
+        When a fold can't be trained (one class only), or the library refuses the parameters.
+    """
+    _check_classes(problem)
+    results: list[FoldResult] = []
+    total = len(problem.target.columns) * len(seeds) * problem.folds.n_folds
+    for index in range(len(problem.target.columns)):
+        learner = spec.learner(problem, index)
+        learner.each_round = each_round
+        for seed in seeds:
+            for fold in range(problem.folds.n_folds):
+                result = parts.load(index, fold, seed) if parts else None
+                if result is None:
+                    result = learner.fit(fold, seed)
+                    if parts:
+                        parts.save(result)
+                    results.append(result)
+                    done(result, total - len(results))
+                else:
+                    results.append(result)
+    return _assembled(problem, seeds, tuple(results))
+
+
+def _check_classes(problem: Problem) -> None:
+    """Refuse folds that lack a class, before the first minute is spent."""
+    for column in problem.target.columns:
+        if column.classes is None:
+            continue
+        for fold in range(problem.folds.n_folds):
+            for side, rows in (
+                ("trains", problem.folds.train_rows(fold)),
+                ("validates", problem.folds.valid_rows(fold)),
+            ):
+                present = np.unique(column.values[rows])
+                # A multiclass fold may lack a rare class; a binary one without positives can't be scored.
+                if len(present) < 2:
+                    only = column.classes[int(present[0])] if len(present) else "nothing"
+                    raise TrainingError(
+                        f"fold {fold} {side} on {len(rows):,} rows that all have {column.name} = {only!r}",
+                        hint='fewer folds, or scheme = "stratified" under [cv] in competition.toml',
+                    )
+
+
+def _assembled(problem: Problem, seeds: tuple[int, ...], results: tuple[FoldResult, ...]) -> TrainResult:
+    n_rows, width = problem.target.n_rows, problem.target.width
+    n_test = problem.matrix.n_test
+    seed_oof = np.full((len(seeds), n_rows, width), np.nan)
+    test = np.zeros((n_test, width))
+    for result in results:
+        where = problem.target.slices[result.target]
+        seed_oof[seeds.index(result.seed), problem.folds.valid_rows(result.fold), where] = result.oof
+        test[:, where] += result.test
+    return TrainResult(seed_oof.mean(axis=0), test / (len(seeds) * problem.folds.n_folds), seed_oof, results)
