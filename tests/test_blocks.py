@@ -370,6 +370,19 @@ class TestTogether:
             build_matrix(blocks, NAMES)
         assert "WB_CACHE_LIMIT" in str(caught.value.hint)
 
+    def test_what_a_matrix_reads_makes_room_for_nobody(self, small) -> None:
+        made, code = small(), TOGETHER.replace("KEY", "'town'")
+        blocks = opened(made, code, 1_000)
+        matrix = build_matrix(blocks, ["size"])
+        assert matrix.held is None
+        other = opened(made, code)
+        other.store.max_bytes = 1
+        other.block("total")
+        assert [f.height for _, f in matrix.chunks(range(matrix.n_rows))] == [500]
+        del matrix
+        other.store.prune()
+        assert other.store.stored() == []
+
     def test_a_column_that_rows_lack_is_said_before_anything_is_built(self, small) -> None:
         blocks = opened(small(), TOGETHER.replace("KEY", "'town'"))
         with pytest.raises(NotFoundError, match="rows have no column 'towm'"):

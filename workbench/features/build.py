@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from workbench.cache import Block, Store, content_key, file_sha256
+from workbench.cache import Block, Hold, Store, content_key, file_sha256
 from workbench.competition import ROW, Competition, load_code
 from workbench.errors import FeatureError, NotFoundError, StorageError, WorkbenchError, near
 from workbench.features import auto
@@ -243,6 +243,22 @@ class Blocks:
                 self._build_together(group[start : start + TOGETHER])
         for name in wanted:
             self.block(name)
+
+    def hold(self, name: str) -> Hold:
+        """Return what keeps a feature's block in the cache, whoever needs room there, for as long as it lives.
+
+        Raises
+        ------
+        FeatureError
+            When another process has removed it just now.
+        """
+        hold = self.store.hold(self.key(name))
+        if hold is None:
+            raise FeatureError(
+                f"feature {name!r}: its block made room for those of another process in {self.store.folder}",
+                hint="raise WB_CACHE_LIMIT: the cache can't hold what both read",
+            )
+        return hold
 
     def check_all_there(self, names: Iterable[str]) -> None:
         """See that the cache holds the blocks of all these features at once.
