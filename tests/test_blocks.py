@@ -251,6 +251,50 @@ def ratio(rows):
 NAMES = ["size", "total", "framed", "of_ratio", "ratio"]
 
 
+class TestKeyTypes:
+    """The table's key is of another type than the rows': the values depend neither on that nor on the limit."""
+
+    @pytest.mark.parametrize(
+        ("key", "dtype", "limit"),
+        [
+            ("town", pl.Categorical(), 40_000),
+            ("town", pl.Enum([f"town {t}" for t in range(12)]), 40_000),
+            ("household", pl.Float64(), 40_000),
+            ("household", pl.UInt8(), 40_000),
+            ("x", pl.Float32(), 40_000),
+        ],
+    )
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_a_part_has_the_lines_of_its_rows(self, small, monkeypatch, key: str, dtype, limit: int, ordered) -> None:
+        made = small()
+        keys = made.open.definition.rows().select(key).unique().collect()[key].cast(dtype)
+        table = pl.DataFrame({key: keys}).with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias("size"))
+        monkeypatch.setattr(type(made.open.definition), "feature_table", lambda _self, _name: table.lazy())
+        if not ordered:
+            monkeypatch.setattr(partition, "_ranges", lambda *_: None)
+        code = (
+            f"@feature(partition_by='{key}')\ndef f(rows, towns):\n    to = rows.collect_schema()['{key}']\n"
+            f"    sizes = towns.with_columns(pl.col('{key}').cast(to))\n"
+            f"    return rows.select(ROW, '{key}').join(sizes, on='{key}', how='left').drop('{key}')\n"
+        )
+        whole = pl.read_parquet(opened(made, code).block("f").path)
+        parted = opened(made, code, limit)
+        parted.store.clear()
+        assert len(list(parted.evaluation(parted.get("f"))[0].parts)) > 1
+        assert_frame_equal(pl.read_parquet(parted.block("f").path), whole)
+        if dtype != pl.Float32():
+            assert whole["size"].null_count() == 0
+
+    def test_a_key_of_another_kind_is_refused(self, small, monkeypatch) -> None:
+        made = small()
+        table = pl.LazyFrame({"household": ["1", "2"], "size": [1, 2]})
+        monkeypatch.setattr(type(made.open.definition), "feature_table", lambda _self, _name: table)
+        code = "@feature(partition_by='household')\ndef f(rows, towns):\n    return rows.select(ROW, a='x')\n"
+        with pytest.raises(FeatureError, match="is a Int64 in rows and a String in table 'towns'") as caught:
+            opened(made, code).block("f")
+        assert "[types]" in str(caught.value.hint)
+
+
 class TestTogether:
     """Features of one partition column that are lists of expressions are computed in one pass."""
 
@@ -325,6 +369,19 @@ class TestTogether:
         ) as caught:
             build_matrix(blocks, NAMES)
         assert "WB_CACHE_LIMIT" in str(caught.value.hint)
+
+    def test_what_a_matrix_reads_makes_room_for_nobody(self, small) -> None:
+        made, code = small(), TOGETHER.replace("KEY", "'town'")
+        blocks = opened(made, code, 1_000)
+        matrix = build_matrix(blocks, ["size"])
+        assert matrix.held is None
+        other = opened(made, code)
+        other.store.max_bytes = 1
+        other.block("total")
+        assert [f.height for _, f in matrix.chunks(range(matrix.n_rows))] == [500]
+        del matrix
+        other.store.prune()
+        assert other.store.stored() == []
 
     def test_a_column_that_rows_lack_is_said_before_anything_is_built(self, small) -> None:
         blocks = opened(small(), TOGETHER.replace("KEY", "'town'"))

@@ -216,3 +216,30 @@ class TestStore:
         assert store.get("a") is not None  # used now: younger than b
         self.put(store, "c")
         assert [store.get(k) is not None for k in "abc"] == [True, False, True]
+
+    def test_what_is_held_stays_until_it_is_let_go(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        path = self.put(store, "a")
+        holds = [store.hold("a"), Store(tmp_path).hold("a")]
+        assert store.hold("b") is None
+        small = Store(tmp_path, max_bytes=1)
+        small.prune()
+        assert path.exists()
+        assert not small.remove("a")
+        del holds[0]
+        small.prune()
+        assert path.exists()
+        holds.clear()
+        small.prune()
+        assert not path.exists()
+
+    def test_a_held_block_is_no_reason_to_remove_others(self, tmp_path: Path) -> None:
+        """What has to stay counts; the least recently used of the rest goes."""
+        size = self.put(Store(tmp_path / "probe"), "k").stat().st_size
+        store = Store(tmp_path / "store", max_bytes=int(2.5 * size))
+        for age, key in enumerate("ab"):
+            self.put(store, key)
+            os.utime(tmp_path / "store" / f"{key}.json", (age, age))
+        hold = store.hold("a")
+        self.put(store, "c")
+        assert [store.look(k) is not None for k in "abc"] == [True, False, True], hold

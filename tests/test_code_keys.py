@@ -219,6 +219,76 @@ def test_a_module_that_is_passed_around_counts_whole(tmp_path: Path, code: str) 
     assert len({before, middle, code_key(path, "a")}) == 3
 
 
+BY_CALL = {
+    "call": ("COLS = {'s': 1}\n\n\ndef configure():\n    COLS['s'] = 2\n\n\nconfigure()\n", "= 2", "= 5"),
+    "two calls": (
+        "COLS = {'s': 1}\n\n\ndef put(n):\n    COLS.update(s=n)\n\n\ndef configure():\n    put(2)\n\n\nconfigure()\n",
+        "put(2)",
+        "put(5)",
+    ),
+    "decorator": (
+        "COLS = {}\n\n\ndef entered(f):\n    COLS[f.__name__] = f\n    return f\n\n\n"
+        "@entered\ndef one():\n    return 2\n",
+        "return 2",
+        "return 5",
+    ),
+    "subclass": (
+        "COLS = []\n\n\nclass Base:\n    def __init_subclass__(cls):\n        COLS.append(cls)\n\n\n"
+        "class One(Base):\n    n = 2\n",
+        "n = 2",
+        "n = 5",
+    ),
+    "result kept": ("COLS = {'s': 1}\n_ = COLS.update(a=2)\n", "a=2", "a=5"),
+    "other name": ("COLS = {'s': 1}\nT2 = COLS\nT3 = T2\nT3['a'] = 2\n", "= 2", "= 5"),
+    "globals": ("COLS = 1\nglobals()['COLS'] = 2\n", "= 2", "= 5"),
+    "in globals": ("OTHER = 2\nCOLS = globals()['OTHER']\n", "= 2", "= 5"),
+    "beside": (
+        "from listed import COLS, entered\n\n\n@entered\ndef one():\n    return 2\n",
+        "return 2",
+        "return 5",
+    ),
+    "beside as module": (
+        "import listed\n\nCOLS = listed.COLS\n\n\n@listed.entered\ndef one():\n    return 2\n",
+        "return 2",
+        "return 5",
+    ),
+}
+LISTED = "COLS = []\n\n\ndef entered(f):\n    COLS.append(f)\n    return f\n"
+
+
+@pytest.mark.parametrize("how", BY_CALL)
+def test_what_changes_a_name_through_a_call_counts(tmp_path: Path, how: str) -> None:
+    """And what does not use the name has the same key as before, unless any name may have been changed."""
+    code, old, new = BY_CALL[how]
+    code += "\n\ndef a(rows):\n    return COLS\n\n\ndef b(rows):\n    return 1\n"
+    path = written(tmp_path, {"features.py": code, "listed.py": LISTED})
+    before = code_key(path, "a"), code_key(path, "b")
+    path.write_text(code.replace(old, new))
+    assert code.count(old) == 1
+    assert code_key(path, "a") != before[0]
+    assert (code_key(path, "b") == before[1]) == (how != "globals")
+
+
+def test_what_only_reads_a_name_does_not_count(tmp_path: Path) -> None:
+    code = (
+        "COLS = {'s': 1}\n\n\ndef read(n):\n    return COLS.get(n)\n\n\nOTHER = read(2)\n\n\n"
+        "def a(rows):\n    return COLS\n"
+    )
+    path = written(tmp_path, {"features.py": code})
+    before = code_key(path, "a")
+    path.write_text(code.replace("read(2)", "read(5)"))
+    assert code_key(path, "a") == before
+
+
+@pytest.mark.parametrize("name", ["'tools'", "'to' + 'ols'"])
+def test_a_module_imported_by_the_text_of_its_name_counts_whole(tmp_path: Path, name: str) -> None:
+    code = f"import importlib\n\n\ndef a(rows):\n    return importlib.import_module({name}).second\n"
+    path = written(tmp_path, {"features.py": code, "tools.py": "def second(c):\n    return 1\n"})
+    before = code_key(path, "a")
+    path.with_name("tools.py").write_text("def second(c):\n    return 2\n")
+    assert code_key(path, "a") != before
+
+
 def test_a_name_that_the_file_makes_while_it_runs_counts_whole(tmp_path: Path) -> None:
     code = "for n in 'xy':\n    globals()[n] = make(n)\n\n\ndef make(n):\n    return 1\n"
     path = written(tmp_path, {"features.py": code})

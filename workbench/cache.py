@@ -14,6 +14,7 @@ import shutil
 import socket
 import struct
 import uuid
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from workbench.errors import BusyError, DamagedError, storage_errors
 
 __all__ = [
     "Block",
+    "Hold",
     "Store",
     "Stored",
     "atomic",
@@ -302,6 +304,15 @@ class Stored:
     used_at: float
 
 
+class Hold:
+    """Keeps a block from being removed, by any process, as long as the object lives: a shared lock on the note."""
+
+    def __init__(self, note_path: Path) -> None:
+        self._descriptor = os.open(note_path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+
 class Store:
     """Parquet blocks by content key, in one folder, kept under a size; the least recently used go first.
 
@@ -361,17 +372,31 @@ class Store:
         write_json(note_path, note)
         self.prune(keep=key)
 
+    def hold(self, key: str) -> Hold | None:
+        """Return what keeps the block `key` from being removed for as long as it lives; None where there is none."""
+        try:
+            hold = Hold(self._paths(key)[1])
+        except FileNotFoundError:
+            return None
+        # It may have been removed between opening and locking.
+        return hold if self.look(key) is not None else None
+
     def lock(self, key: str) -> Any:
         """Return a context manager that lets one process at a time build the block; the others wait."""
         return lock(self.folder / f".{key}.lock", f"cache block {key}", wait=True)
 
     def prune(self, *, keep: str = "") -> None:
-        """Remove the least recently used blocks until the store fits into `max_bytes`."""
+        """Remove the least recently used blocks until the store fits into `max_bytes`; those that are held stay."""
         sweep(self.folder)
-        total = 0
+        total, others = 0, []
         for stored in self.stored():
+            if stored.key == keep or is_locked(self._paths(stored.key)[1]):
+                total += stored.size_bytes
+            else:
+                others.append(stored)
+        for stored in others:
             total += stored.size_bytes
-            if total > self.max_bytes and stored.key != keep:
+            if total > self.max_bytes:
                 self.remove(stored.key)
 
     def stored(self) -> list[Stored]:
@@ -390,12 +415,15 @@ class Store:
             found.append(Stored(note_path.stem, note if isinstance(note, dict) else {}, size_bytes, used_at))
         return sorted(found, key=lambda s: s.used_at, reverse=True)
 
-    def remove(self, key: str) -> None:
-        """Remove a block; a process that is reading it keeps what it has opened."""
+    def remove(self, key: str) -> bool:
+        """Remove a block; say whether it is gone, which it is not where someone holds it."""
         path, note_path = self._paths(key)
+        if is_locked(note_path):
+            return False
         note_path.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         (self.folder / f".{key}.lock").unlink(missing_ok=True)
+        return True
 
     def clear(self) -> None:
         """Remove every block."""

@@ -262,6 +262,8 @@ class OpenCompetition:
     def prune_cache(self, limit: int | None = None) -> list[CachedBlock]:
         """Remove blocks that no feature uses as it now stands, then the least recently used until `limit` holds.
 
+        A block that a training is reading stays.
+
         Returns
         -------
         list of CachedBlock
@@ -273,8 +275,8 @@ class OpenCompetition:
         removed, total = [], 0
         for block in cached_blocks(blocks):
             total += block.size_bytes
-            if not block.current or (limit is not None and total > limit):
-                blocks.store.remove(block.key)
+            unwanted = not block.current or (limit is not None and total > limit)
+            if unwanted and blocks.store.remove(block.key):
                 total -= block.size_bytes
                 removed.append(block)
         return removed

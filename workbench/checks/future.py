@@ -29,6 +29,7 @@ from workbench.features.definition import FoldFeature
 from workbench.features.encodings import Split
 from workbench.features.evaluate import Evaluation
 from workbench.features.groupcodes import group_codes
+from workbench.features.partition import key_hash
 from workbench.folds import load_folds, time_horizon
 from workbench.training.target import TargetColumn, read_target
 
@@ -350,7 +351,7 @@ class _Truncated:
         stored = sum(c.manifest.table(n, slug=c.slug).size_bytes for n in (names.train, names.test))
         # Parquet takes about a quarter of what memory does.
         n_parts = math.ceil(4 * stored * PART_SHARE / self.blocks.limit_bytes)
-        key = pl.col(made.partition_by).hash(seed=1) % n_parts
+        key = key_hash(made.partition_by, c.rows().collect_schema()[made.partition_by]) % n_parts
         return [key == i for i in range(n_parts)] if n_parts > 1 else [None]
 
     @staticmethod

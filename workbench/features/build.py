@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from workbench.cache import Block, Store, content_key, file_sha256
+from workbench.cache import Block, Hold, Store, content_key, file_sha256
 from workbench.competition import ROW, Competition, load_code
 from workbench.errors import FeatureError, NotFoundError, StorageError, WorkbenchError, near
 from workbench.features import auto
@@ -19,7 +19,7 @@ from workbench.features.auto import auto_features
 from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation, write_blocks
-from workbench.features.partition import PART, HashParts, Part, Parts, plan_parts, write_clustered
+from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
 from workbench.memory import default_limit, measured_peak, shown_bytes
 
 __all__ = ["AUTO", "Blocks", "load_features"]
@@ -138,7 +138,7 @@ class Blocks:
                 # The name in features.py, not the function's: one function may make several features.
                 code = code_key(path if path.exists() else made.path, made.name)
                 files = [(file, self._file_key(made, file)) for file in made.files]
-                self._keys[name] = content_key("block-v2", code, inputs, files, pl.__version__)
+                self._keys[name] = content_key("block-v3", code, inputs, files, pl.__version__)
         return self._keys[name]
 
     def _file_key(self, made: Feature, file: str) -> str:
@@ -243,6 +243,22 @@ class Blocks:
                 self._build_together(group[start : start + TOGETHER])
         for name in wanted:
             self.block(name)
+
+    def hold(self, name: str) -> Hold:
+        """Return what keeps a feature's block in the cache, whoever needs room there, for as long as it lives.
+
+        Raises
+        ------
+        FeatureError
+            When another process has removed it just now.
+        """
+        hold = self.store.hold(self.key(name))
+        if hold is None:
+            raise FeatureError(
+                f"feature {name!r}: its block made room for those of another process in {self.store.folder}",
+                hint="raise WB_CACHE_LIMIT: the cache can't hold what both read",
+            )
+        return hold
 
     def check_all_there(self, names: Iterable[str]) -> None:
         """See that the cache holds the blocks of all these features at once.
@@ -351,7 +367,7 @@ class Blocks:
         Raises
         ------
         FeatureError
-            Where it is to be partitioned by a column that the rows do not have.
+            Where it is to be partitioned by a column that the rows do not have, or a table has as something else.
         """
         c = self.competition
         n_rows = c.n_train + c.n_test
@@ -369,10 +385,24 @@ class Blocks:
                 f"feature {made.name!r} ({made.where}): partition_by={column!r} is no column of rows",
                 hint=near(column, known, what="column"),
             )
+        self._check_kinds(made, column)
         planned = (column, self.limit_bytes)
         if planned not in self._planned:
             self._planned[planned] = plan_parts(self.competition.rows(), column, n_rows, self.limit_bytes)
         return self._planned[planned]
+
+    def _check_kinds(self, made: Feature, column: str) -> None:
+        """Refuse a table whose lines could not be kept together with the rows that they belong to."""
+        dtype = self.competition.rows().collect_schema()[column]
+        for name in made.inputs:
+            schema = self._input(made, name).collect_schema() if self._kind(made, name) == "table" else {}
+            if column in schema and not is_like(dtype, schema[column]):
+                raise FeatureError(
+                    f"feature {made.name!r} ({made.where}): partition_by={column!r} is a {dtype} in rows and a "
+                    f"{schema[column]} in table {name!r}: a part can't hold the lines of both",
+                    hint=f"give both one type under [types] in competition.toml, or rename the table's {column!r}: a "
+                    "table without it is given whole to every part",
+                )
 
     def _input(self, reader: Feature, name: str) -> pl.LazyFrame:
         kind = self._kind(reader, name)
@@ -404,7 +434,7 @@ class Blocks:
     def _clustered(self, reader: Feature, name: str, frame: pl.LazyFrame, parts: HashParts) -> pl.LazyFrame:
         """Return an input with the part of each line, from a copy in the cache that lies part by part."""
         of_input = self._input_key(reader, name, ())
-        key = content_key("parts-v1", of_input, parts.column, parts.n_parts, pl.__version__)
+        key = content_key("parts-v2", of_input, parts.column, parts.n_parts, str(parts.dtype), pl.__version__)
         found = self.store.get(key)
         if found is None:
             with self.store.lock(key):

@@ -32,6 +32,15 @@ WITHOUT_VERSION = {"polars", "numpy", "workbench", "__future__"}
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "PyYAML"}
 
+UNFOLLOWED = ("globals", "vars", "exec", "eval")
+"""With these a definition reaches any name."""
+
+READING = {
+    *("copy", "count", "get", "index", "items", "keys", "values"),
+    *("endswith", "format", "join", "lower", "replace", "split", "startswith", "strip", "upper"),
+}
+"""Methods of Python's own types that change nothing."""
+
 Chain = tuple[str, ...]
 """The attributes that are taken of a name: `tools.text.clean` takes ("text", "clean") of `tools`; () is itself."""
 
@@ -45,8 +54,13 @@ def code_key(path: Path, name: str) -> str:
     the versions of other packages that are used (not of polars, which every block's key has, nor of numpy). Comments,
     docstrings and layout do not count, nor does anything else in the files.
 
-    What can't be followed counts whole: a module that is passed around, a name that the file makes while it runs. What
-    is read from files while a feature is computed is not seen: ``@feature(files=…)`` names it.
+    What changes a name through a call counts too: functions that a decorator enters into a list, a function that sets
+    ``TABLE["x"]`` and whoever calls it while the file is loaded, the same through another name for TABLE.
+
+    What can't be followed counts whole: a module that is passed around or imported by its name's text, a name that the
+    file makes while it runs, ``globals()`` and the like. Not seen are what is read from files while a feature is
+    computed (``@feature(files=…)`` names it) and a function that changes its argument where its result is kept:
+    ``total = drain(TABLE)``.
 
     Raises
     ------
@@ -128,8 +142,20 @@ class _Parsed:
         statements = [_Statement(node) for node in self.tree.body]
         self.definitions: dict[str, list[_Statement]] = {}
         bound = {name for s in statements for name in _bound_names(s.node)}
+        made = bound - {i.bound for s in statements for i in s.imports}
+        aliases = dict(_alias(s.node) for s in statements)
+        self.changed_by_call = _changed_by_call(statements, made)
+        self.calls: list[tuple[_Statement, str, Chain]] = []
         for statement in statements:
-            for name in dict.fromkeys([*_bound_names(statement.node), *(_changed_names(statement.node) & bound)]):
+            calls = list(_calls_at_load(statement.node))
+            self.calls += [(statement, *call) for call in calls]
+            changed = (_changed_names(statement.node) & bound) | (_called_upon(_at_top(statement.node)) & made)
+            changed = changed.union(*(self.changed_by_call.get(name, ()) for name, _ in calls))
+            changed |= bound if _changes_any(statement.node) else set()
+            for name in tuple(changed):
+                while (name := aliases.get(name, "")) and name not in changed:
+                    changed.add(name)
+            for name in dict.fromkeys([*_bound_names(statement.node), *sorted(changed)]):
                 self.definitions.setdefault(name, []).append(statement)
         self.stars = [i for s in statements for i in s.imports if i.attribute == "*"]
 
@@ -181,6 +207,10 @@ class _Walk:
         if not statement.text:
             return
         used = dict(statement.names)
+        if any(builtin in used and builtin not in self.parsed(module).definitions for builtin in UNFOLLOWED):
+            self.whole(module)
+        for imported_name in _imported_by_text(statement.node):
+            self._follow_text(module, imported_name)
         if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef) and name != statement.node.name:
             # A function that sets `name` by `global`: who calls it matters.
             used.setdefault(statement.node.name, {()})
@@ -207,6 +237,37 @@ class _Walk:
         else:
             for chain in taken:
                 self._follow_attribute(found, chain)
+                self._follow_callers(module, found, chain)
+
+    def _follow_text(self, module: _Module, name: str | None) -> None:
+        """Take in a module beside that is imported by the text of its name; all of them where that is not known."""
+        if module.root is None:
+            return
+        names = [path.stem for path in sorted(module.root.glob("*.py"))] if name is None else [name]
+        for found in (_beside(module.root, name) for name in names):
+            if found is not None:
+                self.whole(found)
+
+    def _follow_callers(self, module: _Module, other: _Module, chain: Chain) -> None:
+        """Take in the statements of a module that, by a call into another, change what it uses of that one."""
+        if not chain:
+            return
+        changers = {name for name, changed in self.parsed(other).changed_by_call.items() if chain[0] in changed}
+        if not changers:
+            return
+        parsed = self.parsed(module)
+        for statement, name, attributes in parsed.calls:
+            for imported in (i for s in parsed.definitions.get(name, ()) for i in s.imports if i.bound == name):
+                called = imported.attribute or next(iter(attributes), "")
+                found = _located(module, imported) if called in changers else None
+                if isinstance(found, _Module) and found.path == other.path:
+                    self._take_statement(module, statement)
+
+    def _take_statement(self, module: _Module, statement: _Statement) -> None:
+        label = f"{module.name}: {statement.text}"
+        if label not in self.seen:
+            self.seen[label] = ""
+            self._follow_statement(module, statement, "", [()])
 
     def _follow_attribute(self, module: _Module, chain: Chain) -> None:
         if not chain:
@@ -369,6 +430,84 @@ def _changed_names(node: ast.stmt) -> set[str]:
         if isinstance(inner, ast.Expr):
             names |= {n.id for n in ast.walk(inner) if isinstance(n, ast.Name)}
     return names
+
+
+def _called_upon(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return the names that a method is called upon, unless it is known to change nothing: ``_ = TABLE.pop("x")``."""
+    return {
+        _root(node.func)
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr not in READING
+    }
+
+
+def _changes_any(node: ast.stmt) -> bool:
+    """Say whether a statement may give any name a value while the module is loaded: ``globals()["X"] = 1``."""
+    for inner in _at_top(node):
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id in ("exec", "eval"):
+            return True
+        if isinstance(inner, ast.Subscript) and not isinstance(inner.ctx, ast.Load):
+            of = inner.value
+            if isinstance(of, ast.Call) and isinstance(of.func, ast.Name) and of.func.id in UNFOLLOWED:
+                return True
+    return False
+
+
+def _calls_at_load(node: ast.AST) -> Iterator[tuple[str, Chain]]:
+    """Yield what a statement calls while the module is loaded: by calls, as a decorator, as a class that is derived."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        called = [*node.decorator_list, *(node.bases if isinstance(node, ast.ClassDef) else ())]
+        yield from (c for part in called for c in _chains(part))
+        inner = node.body if isinstance(node, ast.ClassDef) else [*node.args.defaults, *node.args.kw_defaults]
+        yield from (c for part in inner if part is not None for c in _calls_at_load(part))
+        return
+    if isinstance(node, ast.Lambda):
+        return
+    if isinstance(node, ast.Call):
+        yield from _chains(node.func)
+    for child in ast.iter_child_nodes(node):
+        yield from _calls_at_load(child)
+
+
+def _changed_by_call(statements: list[_Statement], made: set[str]) -> dict[str, set[str]]:
+    """Return, for each function and class of a file, the file's names whose value a call of it changes, or may."""
+    changed: dict[str, set[str]] = {}
+    calls: dict[str, set[str]] = {}
+    for statement in statements:
+        for node in _at_top(statement.node):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                inner = list(ast.walk(node))
+                stored = {
+                    _root(n)
+                    for n in inner
+                    if isinstance(n, ast.Attribute | ast.Subscript) and not isinstance(n.ctx, ast.Load)
+                }
+                used = set(statement.names) & made - {node.name}
+                changed.setdefault(node.name, set()).update((stored | _called_upon(inner)) & used)
+                calls.setdefault(node.name, set()).update(used)
+    while True:
+        size = sum(map(len, changed.values()))
+        for name, used in calls.items():
+            changed[name] = changed[name].union(*(changed.get(other, ()) for other in used))
+        if sum(map(len, changed.values())) == size:
+            return {name: names for name, names in changed.items() if names}
+
+
+def _alias(node: ast.stmt) -> tuple[str, str]:
+    """Return the two names where a statement gives one thing another name; else nothing twice."""
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id, node.value.id
+    return "", ""
+
+
+def _imported_by_text(node: ast.stmt) -> Iterator[str | None]:
+    """Yield the modules that a statement imports by the text of their name; None where that is not written there."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Call):
+            name = inner.func.attr if isinstance(inner.func, ast.Attribute) else getattr(inner.func, "id", "")
+            if name in ("import_module", "__import__"):
+                text = inner.args[0].value if inner.args and isinstance(inner.args[0], ast.Constant) else None
+                yield text if isinstance(text, str) else None
 
 
 def _root(node: ast.expr) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from workbench.cache import Hold
 from workbench.competition import ROW, Competition
 from workbench.errors import DamagedError, FeatureError, NotFoundError, near
 from workbench.features.build import Blocks
@@ -88,11 +89,14 @@ class MatrixSource:
     between : callable
         Gives the lines from one row to another (not included), lazily, with the row key.
     columns : tuple of EncodedColumn
+    hold : Hold, or None
+        What keeps the block from making room for others meanwhile.
     """
 
     name: str
     between: Callable[[int, int], pl.LazyFrame]
     columns: tuple[EncodedColumn, ...]
+    hold: Hold | None = None
 
     def read(self, start: int, stop: int) -> pl.DataFrame:
         """Return the encoded columns of the rows from `start` to `stop`, in their order, checked by the row key.
@@ -373,10 +377,11 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str]) -> MatrixSou
     known = block.note["columns"]
     if column and column not in known:
         raise NotFoundError(f"feature {feature!r} has no column {column!r}", hint=near(column, known, what="column"))
+    hold = blocks.hold(feature)
     lines = blocks.lines(feature)
     wanted = [c for c in ([column] if column else known) if c not in drop]
     encoded = encode_columns(lines, wanted, blocks.competition.n_train, origin=name)
-    return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded))
+    return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded), hold)
 
 
 def _rows_columns(competition: Competition, name: str) -> list[str]:

@@ -14,7 +14,18 @@ from workbench.cache import Store
 from workbench.competition import ROW
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets
 
-__all__ = ["PART", "HashParts", "Part", "Parts", "RangeParts", "bytes_per_line", "plan_parts", "write_clustered"]
+__all__ = [
+    "PART",
+    "HashParts",
+    "Part",
+    "Parts",
+    "RangeParts",
+    "bytes_per_line",
+    "is_like",
+    "key_hash",
+    "plan_parts",
+    "write_clustered",
+]
 
 PART = "__part__"
 HOLDS = 40
@@ -57,17 +68,43 @@ class RangeParts:
             yield Part(i, (low & high) if i else (high | key.is_null()), first, last)
 
 
+TEXTS = (pl.String, pl.Categorical, pl.Enum)
+
+
+def key_hash(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return the hash of a key that is equal in every table, whatever type each has it in.
+
+    polars hashes "a" as text and "a" as a category, 1 and 1.0, to different numbers.
+
+    Parameters
+    ----------
+    column : str
+    dtype : DataType
+        Of the key in the rows. What another table has that this type can't hold is no row's key.
+    """
+    canonical = pl.String() if isinstance(dtype, TEXTS) else dtype
+    return pl.col(column).cast(canonical, strict=False).hash(seed=20131)
+
+
+def is_like(dtype: pl.DataType, other: pl.DataType) -> bool:
+    """Say whether keys of two types are of one kind: texts, numbers, or the same kind of time."""
+    if isinstance(dtype, TEXTS) or isinstance(other, TEXTS):
+        return isinstance(dtype, TEXTS) and isinstance(other, TEXTS)
+    return (dtype.is_numeric() and other.is_numeric()) or dtype.base_type() is other.base_type()
+
+
 @dataclass(frozen=True)
 class HashParts:
     """Parts by the key's hash, for rows in any order; big frames are read from a copy that `clustered` writes."""
 
     column: str
     n_parts: int
+    dtype: pl.DataType
 
     @property
     def of_line(self) -> pl.Expr:
         """The part of each line."""
-        return (pl.col(self.column).hash(seed=20131) % self.n_parts).cast(pl.UInt16)
+        return (key_hash(self.column, self.dtype) % self.n_parts).cast(pl.UInt16)
 
     def __iter__(self) -> Iterator[Part]:
         for i in range(self.n_parts):
@@ -101,7 +138,7 @@ def plan_parts(rows: pl.LazyFrame, column: str, n_rows: int, limit_bytes: int) -
         return None
     dtype = rows.collect_schema()[column]
     ordered = dtype.is_integer() or dtype in (pl.Date, pl.Datetime)
-    return (_ranges(rows, column, n_rows, n_parts) if ordered else None) or HashParts(column, n_parts)
+    return (_ranges(rows, column, n_rows, n_parts) if ordered else None) or HashParts(column, n_parts, dtype)
 
 
 def _ranges(rows: pl.LazyFrame, column: str, n_rows: int, n_parts: int) -> RangeParts | None:
