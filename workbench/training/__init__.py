@@ -1,8 +1,9 @@
 """Models over folds and seeds: from columns, a target and folds to OOF and test predictions."""
 
+from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError
 from workbench.training.learner import Learner, ModelSpec
 from workbench.training.needs import MemoryNeeds, check_memory
-from workbench.training.parameters import LightGBMSpec, lightgbm_spec, transform_for
+from workbench.training.parameters import LightGBMSpec, lightgbm_spec, primary_name, transform_for
 from workbench.training.records import FoldResult, Problem, TrainResult
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
 from workbench.training.shuffled import FoldModels, shuffled_gains
@@ -10,12 +11,16 @@ from workbench.training.target import Target, TargetColumn, read_target
 from workbench.training.train import train
 
 __all__ = [
+    "Fidelity",
     "FoldModels",
     "FoldResult",
+    "FoldScore",
+    "FoldScorer",
     "Learner",
     "LightGBMSpec",
     "MemoryNeeds",
     "ModelSpec",
+    "NoUseError",
     "Problem",
     "Target",
     "TargetColumn",
@@ -25,6 +30,7 @@ __all__ = [
     "fold_scores",
     "lightgbm_spec",
     "oof_score",
+    "primary_name",
     "read_target",
     "score",
     "shuffled_gains",

@@ -60,7 +60,7 @@ class LightGBMLearner:
         """What is fitted: the target, transformed."""
         return np.log1p(self.column.values) if self.spec.transform == "log1p" else self.column.values
 
-    def _back(self, fitted: Floats) -> Floats:
+    def back(self, fitted: Floats) -> Floats:
         """Undo the transform."""
         return np.expm1(fitted) if self.spec.transform == "log1p" else fitted
 
@@ -80,10 +80,10 @@ class LightGBMLearner:
             self._encoded[fold] = self._learned.frame(fold)
         return self._encoded[fold]
 
-    def datasets(self, fold: int) -> tuple[lgb.Dataset, lgb.Dataset]:
-        """Return the train and the validation dataset of a fold."""
+    def datasets(self, fold: int, train_rows: npt.NDArray[np.int64] | None = None) -> tuple[lgb.Dataset, lgb.Dataset]:
+        """Return the train and the validation dataset of a fold; of some of its train rows only, where they are given."""
         folds, extra = self.problem.folds, self.fold_frame(fold)
-        sides = (folds.train_rows(fold), folds.valid_rows(fold))
+        sides = (folds.train_rows(fold) if train_rows is None else train_rows, folds.valid_rows(fold))
         if not self.problem.matrix.width:
             train = bin_frame(extra[sides[0]], self.parameters, label=self.label[sides[0]], **self._weights(sides[0]))
             more = {"label": self.label[sides[1]], "reference": train, **self._weights(sides[1])}
@@ -145,7 +145,7 @@ class LightGBMLearner:
             num_boost_round=self.spec.rounds,
             valid_sets=[valid_set],
             valid_names=["valid"],
-            feval=None if self.metric_name else self._own_metric,
+            feval=None if self.metric_name else self.own_metric,
             callbacks=callbacks,
         )
         rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
@@ -174,7 +174,7 @@ class LightGBMLearner:
             beside = _beside(frame, extra[np.asarray(rows[where])] if extra.width else extra)
             made = np.asarray(booster.predict(beside, num_iteration=rounds, **threads))
             predicted[where] = made.reshape(-1, self.column.width)
-        return self._back(predicted)
+        return self.back(predicted)
 
     def _pieces(self, rows: range | npt.NDArray[np.int64]) -> Iterator[tuple[slice, pl.DataFrame]]:
         if self.problem.matrix.width:
@@ -182,10 +182,10 @@ class LightGBMLearner:
         else:
             yield from ((slice(at, at + CHUNK_ROWS), pl.DataFrame()) for at in range(0, len(rows), CHUNK_ROWS))
 
-    def _own_metric(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
+    def own_metric(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
         metric = self.problem.metric
-        shaped = self._back(predictions if self.column.width > 1 else predictions.reshape(-1, 1))
-        truth = self._back(np.asarray(data.get_label()))
+        shaped = self.back(predictions if self.column.width > 1 else predictions.reshape(-1, 1))
+        truth = self.back(np.asarray(data.get_label()))
         if self.column.task != "regression" or metric.needs == "label":
             truth = truth.astype(np.int64)
         value = metric(truth, as_metric_input(shaped, self.column, metric), data.get_weight())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.training.records import Problem
     from workbench.training.target import Target
 
-__all__ = ["LightGBMSpec", "lightgbm_metric", "lightgbm_spec", "transform_for"]
+__all__ = ["LightGBMSpec", "lightgbm_metric", "is_stand_in", "lightgbm_spec", "primary_name", "transform_for"]
 
 DEFAULT_ROUNDS = 1000
 DEFAULT_PATIENCE = 50
@@ -120,18 +120,30 @@ def lightgbm_spec(
     return LightGBMSpec(fixed | named, rounds, patience, transform)
 
 
-def _primary_names(given: dict[str, Any], where: str) -> dict[str, Any]:
+def primary_name(key: str, *, where: str) -> str:
+    """Return the primary name of one of LightGBM's parameters.
+
+    Raises
+    ------
+    ConfigError
+        For a name that LightGBM does not know, or one that is not the user's to set.
+    """
     from lightgbm.basic import _ConfigAliases
 
     aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()
     primary = {alias: name for name, others in aliases.items() for alias in (name, *others)}
+    if key not in primary:
+        raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, primary, what="key"))
+    name = primary[key]
+    if name in RESERVED:
+        raise ConfigError(f"{where} can't set {key!r}: {RESERVED[name]}")
+    return name
+
+
+def _primary_names(given: dict[str, Any], where: str) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for key, value in given.items():
-        if key not in primary:
-            raise ConfigError(f"{where}: [model] has an unknown key {key!r}", hint=near(key, primary, what="key"))
-        name = primary[key]
-        if name in RESERVED:
-            raise ConfigError(f"{where}: [model] can't set {key!r}: {RESERVED[name]}")
+        name = primary_name(key, where=f"{where}: [model]")
         if name in named:
             raise ConfigError(f"{where}: [model] sets {name!r} twice, also as {key!r}", hint="keep one of them")
         named[name] = value
@@ -177,6 +189,11 @@ def transform_for(asked: str | None, target: Target, metric: Metric, *, where: s
     return asked
 
 
+def is_stand_in(metric: Metric, task: str) -> bool:
+    """Say whether what is watched while training is not the competition's metric."""
+    return metric.needs in ("label", "ranked") and task != "regression"
+
+
 def lightgbm_metric(metric: Metric, task: str, transform: str = "none") -> str | None:
     """Return LightGBM's name of the metric to stop by, or None where ours is to be called.
 
@@ -184,7 +201,7 @@ def lightgbm_metric(metric: Metric, task: str, transform: str = "none") -> str |
     """
     if transform == "log1p":
         return "rmse" if metric.name == "rmsle" else None
-    if metric.needs in ("label", "ranked") and task != "regression":
+    if is_stand_in(metric, task):
         return "multi_logloss" if task == "multiclass" else "binary_logloss"
     if task == "multiclass" and metric.name in ("logloss", "mlogloss"):
         return "multi_logloss"

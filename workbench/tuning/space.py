@@ -1,0 +1,325 @@
+"""What is searched: LightGBM's parameters with their ranges, given in ``[tune.space]`` or by default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import ConfigError, near
+from workbench.training import primary_name
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+__all__ = ["Dimension", "Space", "default_space", "known_good", "parse_space"]
+
+KEYS = ("low", "high", "log", "step", "choices")
+
+WHOLE = {
+    "num_leaves",
+    "min_data_in_leaf",
+    "max_depth",
+    "bagging_freq",
+    "max_bin",
+    "min_data_per_group",
+    "max_cat_to_onehot",
+}
+"""Parameters of LightGBM that are whole numbers, whatever the bounds look like."""
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "learning_rate": (1e-6, 10.0),
+    "num_leaves": (2, 131_072),
+    "min_data_in_leaf": (0, 2**31 - 1),
+    "feature_fraction": (1e-6, 1.0),
+    "feature_fraction_bynode": (1e-6, 1.0),
+    "bagging_fraction": (1e-6, 1.0),
+    "pos_bagging_fraction": (1e-6, 1.0),
+    "neg_bagging_fraction": (1e-6, 1.0),
+    "lambda_l1": (0.0, math.inf),
+    "lambda_l2": (0.0, math.inf),
+    "min_gain_to_split": (0.0, math.inf),
+    "min_sum_hessian_in_leaf": (0.0, math.inf),
+    "path_smooth": (0.0, math.inf),
+    "cat_smooth": (0.0, math.inf),
+    "cat_l2": (0.0, math.inf),
+    "max_bin": (2, 65_535),
+    "drop_rate": (0.0, 1.0),
+    "top_rate": (0.0, 1.0),
+    "other_rate": (0.0, 1.0),
+}
+"""Where LightGBM takes a value; https://lightgbm.readthedocs.io/en/stable/Parameters.html"""
+
+NOT_SEARCHED = {
+    "num_iterations": "early stopping finds the number of rounds",
+    "early_stopping_round": "it decides how the rounds are counted",
+    "num_threads": "it does not change the model",
+    "verbosity": "it does not change the model",
+    "objective": 'compare objectives by experiments, or by choices = ["…"]',
+}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One parameter and its range: numbers from `low` to `high`, or one of `choices`."""
+
+    name: str
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    step: float | None = None
+    whole: bool = False
+    choices: tuple[Any, ...] | None = None
+
+    def distribution(self) -> BaseDistribution:
+        """Return the range in Optuna's terms."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.choices is not None:
+            return CategoricalDistribution(self.choices)
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def holds(self, value: Any) -> bool:
+        """Say whether a value is in the range."""
+        if self.choices is not None:
+            return value in self.choices
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high
+
+    def content(self) -> dict[str, Any]:
+        """Return what the range is, as JSON has it."""
+        if self.choices is not None:
+            return {"choices": list(self.choices)}
+        bounds = (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+        more = ({"log": True} if self.log else {}) | ({"step": self.step} if self.step else {})
+        return {"low": bounds[0], "high": bounds[1], **more}
+
+
+@dataclass(frozen=True)
+class Space:
+    """The parameters that are searched, by LightGBM's primary names; the others stay as the experiment has them."""
+
+    dimensions: tuple[Dimension, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters' names."""
+        return [d.name for d in self.dimensions]
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return the ranges in Optuna's terms."""
+        return {d.name: d.distribution() for d in self.dimensions}
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides a study, as JSON has it."""
+        return {d.name: d.content() for d in self.dimensions}
+
+    def inside(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return a point of the space: of each dimension the value given, else LightGBM's own; None if one is outside."""
+        point = {}
+        for d in self.dimensions:
+            value = parameters.get(d.name, LIGHTGBM_DEFAULTS.get(d.name))
+            if value is None:
+                value = d.choices[0] if d.choices else d.low
+            if d.choices is None and not d.whole and isinstance(value, int):
+                value = float(value)
+            if d.name in ZERO_IS_LEAST and value == 0 and d.low > 0:
+                value = d.low
+            if not d.holds(value):
+                return None
+            point[d.name] = value
+        return point
+
+
+LIGHTGBM_DEFAULTS: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "num_leaves": 31,
+    "max_depth": -1,
+    "min_data_in_leaf": 20,
+    "min_sum_hessian_in_leaf": 1e-3,
+    "feature_fraction": 1.0,
+    "feature_fraction_bynode": 1.0,
+    "bagging_fraction": 1.0,
+    "bagging_freq": 0,
+    "lambda_l1": 0.0,
+    "lambda_l2": 0.0,
+    "min_gain_to_split": 0.0,
+    "path_smooth": 0.0,
+    "extra_trees": False,
+    "max_bin": 255,
+    "cat_smooth": 10.0,
+    "cat_l2": 10.0,
+    "min_data_per_group": 100,
+    "max_cat_to_onehot": 4,
+}
+
+ZERO_IS_LEAST = {"lambda_l1", "lambda_l2", "min_gain_to_split", "path_smooth"}
+"""Searched on a logarithmic scale that can't hold 0; its lower end is as good as 0."""
+
+
+def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: bool) -> Space:
+    """Return the ranges that suit a table of this size.
+
+    Small tables get small trees and strong regularisation, large ones large trees; the learning rate is not searched:
+    the search runs at a high one, and what is promoted is trained at a low one.
+
+    Parameters
+    ----------
+    task : str
+    n_rows : int
+        The train rows of a fold.
+    n_columns : int
+    has_categories : bool
+        Whether columns are codes of categories.
+    """
+    leaves = min(512, max(8, n_rows // 40))
+    rows = min(2_000, max(20, n_rows // 50))
+    fraction = 0.2 if n_columns >= 20 else 0.4
+    dimensions = [
+        Dimension("num_leaves", 4, leaves, log=True, whole=True),
+        Dimension("min_data_in_leaf", 2 if n_rows < 20_000 else 5, rows, log=True, whole=True),
+        Dimension("feature_fraction", fraction, 1.0),
+        Dimension("bagging_fraction", 0.4, 1.0),
+        Dimension("lambda_l1", 1e-3, 10.0, log=True),
+        Dimension("lambda_l2", 1e-3, 100.0, log=True),
+        Dimension("extra_trees", choices=(False, True)),
+        Dimension("path_smooth", 1e-2, 100.0, log=True),
+    ]
+    if task == "regression":
+        dimensions.append(Dimension("min_gain_to_split", 1e-6, 1.0, log=True))
+    if has_categories:
+        dimensions.append(Dimension("cat_smooth", 1.0, 200.0, log=True))
+        dimensions.append(Dimension("cat_l2", 0.1, 100.0, log=True))
+    return Space(tuple(dimensions))
+
+
+# Points that do well on many tables: few leaves with few columns each, many leaves held back by their rows, and between.
+KNOWN_GOOD: tuple[dict[str, Any], ...] = (
+    {"num_leaves": 31, "min_data_in_leaf": 20, "feature_fraction": 0.7, "bagging_fraction": 0.8, "lambda_l2": 1.0},
+    {"num_leaves": 8, "min_data_in_leaf": 20, "feature_fraction": 0.5, "bagging_fraction": 0.8, "lambda_l2": 10.0},
+    {"num_leaves": 127, "min_data_in_leaf": 100, "feature_fraction": 0.5, "bagging_fraction": 0.9, "lambda_l2": 10.0},
+    {"num_leaves": 63, "min_data_in_leaf": 50, "feature_fraction": 0.4, "bagging_fraction": 0.7, "extra_trees": True},
+)
+
+
+def known_good(space: Space) -> list[dict[str, Any]]:
+    """Return the points that do well on many tables, as far as the space has them."""
+    return [point for good in KNOWN_GOOD if (point := space.inside(_clipped(space, good))) is not None]
+
+
+def _clipped(space: Space, good: Mapping[str, Any]) -> dict[str, Any]:
+    clipped = {}
+    for d in space.dimensions:
+        value = good.get(d.name, LIGHTGBM_DEFAULTS.get(d.name))
+        if d.choices is None and isinstance(value, int | float):
+            value = min(max(value, d.low), d.high)
+            value = round(value) if d.whole else float(value)
+        clipped[d.name] = value
+    return clipped
+
+
+def parse_space(given: Mapping[str, Any], *, where: str) -> Space:
+    """Read ``[tune.space]``.
+
+    Parameters
+    ----------
+    given : mapping
+        Parameter -> ``{ low = 15, high = 511, log = true }``, ``{ low = 0.2, high = 1.0, step = 0.1 }``, a list of
+        choices, or ``{ choices = […] }``.
+    where : str
+        The file, for messages.
+
+    Raises
+    ------
+    ConfigError
+        For a parameter that LightGBM does not know or that is not searched, one given twice, and a range that
+        contradicts itself.
+
+    Examples
+    --------
+    >>> space = parse_space({"num_leaves": {"low": 15, "high": 255, "log": True}, "extra_trees": [True, False]}, where="")
+    >>> space.names
+    ['num_leaves', 'extra_trees']
+    """
+    dimensions: dict[str, Dimension] = {}
+    for key, value in given.items():
+        name = primary_name(key, where=f"{where}: [tune.space]")
+        if name in dimensions:
+            raise ConfigError(f"{where}: [tune.space] has {name!r} twice, also as {key!r}", hint="keep one of them")
+        if name in NOT_SEARCHED and not (name == "objective" and not isinstance(value, Mapping)):
+            raise ConfigError(f"{where}: [tune.space] {key!r} is not searched: {NOT_SEARCHED[name]}")
+        dimensions[name] = _dimension(name, value, f"{where}: [tune.space] {key}")
+    if not dimensions:
+        raise ConfigError(f"{where}: [tune.space] is empty", hint="leave it out for the default space")
+    return Space(tuple(dimensions.values()))
+
+
+def _dimension(name: str, value: Any, where: str) -> Dimension:
+    if isinstance(value, list):
+        value = {"choices": value}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} = {value!r}: expected a range", hint="{ low = 15, high = 255, log = true } or […]")
+    for key in value:
+        if key not in KEYS:
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, KEYS, what="key"))
+    if "choices" in value:
+        return _choices(name, value, where)
+    missing = [k for k in ("low", "high") if k not in value]
+    if missing:
+        raise ConfigError(f"{where} lacks {' and '.join(missing)}", hint="{ low = 15, high = 255, log = true }")
+    return _range(name, value, where)
+
+
+def _choices(name: str, value: Mapping[str, Any], where: str) -> Dimension:
+    choices = value["choices"]
+    if set(value) != {"choices"}:
+        raise ConfigError(f"{where} has choices and a range", hint="keep one of them")
+    if not isinstance(choices, list) or not choices:
+        raise ConfigError(f"{where}: choices = {choices!r}: expected a list of at least one value")
+    if any(isinstance(c, list | dict) for c in choices):
+        raise ConfigError(f"{where}: choices = {choices!r}: expected numbers, texts, true or false")
+    if len({repr(c) for c in choices}) < len(choices):
+        raise ConfigError(f"{where}: choices = {choices!r} has a value twice", hint="once is enough")
+    for choice in choices:
+        if isinstance(choice, int | float) and not isinstance(choice, bool):
+            _check_limits(name, choice, where)
+    return Dimension(name, choices=tuple(choices))
+
+
+def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
+    low, high = (_number(value[k], k, where) for k in ("low", "high"))
+    log, step = value.get("log", False), value.get("step")
+    if not isinstance(log, bool):
+        raise ConfigError(f"{where}: log = {log!r}: expected true or false")
+    whole = name in WHOLE or (isinstance(value["low"], int) and isinstance(value["high"], int) and name not in LIMITS)
+    if whole and (low % 1 or high % 1 or (step or 0) % 1):
+        raise ConfigError(f"{where}: {name} is a whole number, got a range from {low:g} to {high:g}")
+    if low >= high:
+        raise ConfigError(
+            f"{where}: low = {low:g} is not below high = {high:g}",
+            hint=f"a fixed value goes into [model]: {name} = {low:g}",
+        )
+    if log and low <= 0:
+        raise ConfigError(f"{where}: log = true needs low above 0, got {low:g}")
+    if step is not None and (log or _number(step, "step", where) <= 0 or step > high - low):
+        reason = "goes with no log scale" if log else f"must be above 0 and at most {high - low:g}"
+        raise ConfigError(f"{where}: step = {step!r} {reason}")
+    for bound in (low, high):
+        _check_limits(name, bound, where)
+    return Dimension(name, low, high, log, step, whole)
+
+
+def _number(value: Any, key: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{where}: {key} = {value!r}: expected a number")
+    return value
+
+
+def _check_limits(name: str, value: float, where: str) -> None:
+    low, high = LIMITS.get(name, (-math.inf, math.inf))
+    if not low <= value <= high:
+        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"from {low:g} up"
+        raise ConfigError(f"{where}: LightGBM takes {name} {bounds}, got {value:g}")
