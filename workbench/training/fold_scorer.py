@@ -1,7 +1,7 @@
-"""Parameter sets scored fold by fold over datasets that are binned once: what a search trains, without its predictions.
+"""Parameter sets scored fold by fold over datasets that are binned once: what a search trains.
 
-A fold's datasets are kept and shared by all parameter sets; no predictions of test rows are made, and the validated rows
-are predicted by LightGBM itself while it trains.
+A fold's datasets are kept and shared by all parameter sets; no test rows are predicted, and the validated rows are
+predicted by LightGBM itself while it trains.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ class _Run:
                 continue
             results = booster.eval_valid(asks)
             # Where LightGBM's own metric is watched it comes first; ours is the only one where it is not.
-            _, _, value, greater = results[0]
+            value, greater = results[0][2:4]
             if not np.isfinite(value):
                 raise TrainingError(
                     f"metric {self.learner.problem.metric.name!r} gives {value} after {done} rounds",

@@ -81,7 +81,7 @@ class LightGBMLearner:
         return self._encoded[fold]
 
     def datasets(self, fold: int, train_rows: npt.NDArray[np.int64] | None = None) -> tuple[lgb.Dataset, lgb.Dataset]:
-        """Return the train and the validation dataset of a fold; of some of its train rows only, where they are given."""
+        """Return the train and the validation dataset of a fold, or of some of its train rows."""
         folds, extra = self.problem.folds, self.fold_frame(fold)
         sides = (folds.train_rows(fold) if train_rows is None else train_rows, folds.valid_rows(fold))
         if not self.problem.matrix.width:
@@ -183,6 +183,7 @@ class LightGBMLearner:
             yield from ((slice(at, at + CHUNK_ROWS), pl.DataFrame()) for at in range(0, len(rows), CHUNK_ROWS))
 
     def own_metric(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
+        """Compute the competition's metric the way LightGBM asks for it: its name, the value, its direction."""
         metric = self.problem.metric
         shaped = self.back(predictions if self.column.width > 1 else predictions.reshape(-1, 1))
         truth = self.back(np.asarray(data.get_label()))

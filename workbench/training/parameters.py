@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.training.records import Problem
     from workbench.training.target import Target
 
-__all__ = ["LightGBMSpec", "lightgbm_metric", "is_stand_in", "lightgbm_spec", "primary_name", "transform_for"]
+__all__ = ["LightGBMSpec", "is_stand_in", "lightgbm_metric", "lightgbm_spec", "primary_name", "transform_for"]
 
 DEFAULT_ROUNDS = 1000
 DEFAULT_PATIENCE = 50

@@ -106,7 +106,7 @@ class FoldModels:
         trainer = self._trainers[index]
         threads = {"num_threads": trainer.parameters["num_threads"]}
         predicted = np.asarray(booster.predict(values, **threads)).reshape(-1, trainer.column.width)
-        return trainer._back(predicted)
+        return trainer.back(predicted)
 
     def _chunks(self, index: int, columns: Sequence[str], order: Ints | None) -> Any:
         """Give the values piece by piece, with the columns shuffled; they are put back after each piece."""

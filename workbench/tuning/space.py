@@ -118,7 +118,7 @@ class Space:
         return {d.name: d.content() for d in self.dimensions}
 
     def inside(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return a point of the space: of each dimension the value given, else LightGBM's own; None if one is outside."""
+        """Return a point of the space: the values given, else LightGBM's own; None if one is outside."""
         point = {}
         for d in self.dimensions:
             value = parameters.get(d.name, LIGHTGBM_DEFAULTS.get(d.name))
@@ -196,7 +196,7 @@ def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: boo
     return Space(tuple(dimensions))
 
 
-# Points that do well on many tables: few leaves with few columns each, many leaves held back by their rows, and between.
+# They do well on many tables: few leaves with few columns each, many leaves held back by their rows, and between.
 KNOWN_GOOD: tuple[dict[str, Any], ...] = (
     {"num_leaves": 31, "min_data_in_leaf": 20, "feature_fraction": 0.7, "bagging_fraction": 0.8, "lambda_l2": 1.0},
     {"num_leaves": 8, "min_data_in_leaf": 20, "feature_fraction": 0.5, "bagging_fraction": 0.8, "lambda_l2": 10.0},
@@ -240,8 +240,8 @@ def parse_space(given: Mapping[str, Any], *, where: str) -> Space:
 
     Examples
     --------
-    >>> space = parse_space({"num_leaves": {"low": 15, "high": 255, "log": True}, "extra_trees": [True, False]}, where="")
-    >>> space.names
+    >>> leaves = {"low": 15, "high": 255, "log": True}
+    >>> parse_space({"num_leaves": leaves, "extra_trees": [True, False]}, where="").names
     ['num_leaves', 'extra_trees']
     """
     dimensions: dict[str, Dimension] = {}

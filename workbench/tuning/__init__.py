@@ -1,0 +1,21 @@
+"""Tuning: search spaces, and a search that spends a given time on finding LightGBM's parameters."""
+
+from workbench.tuning.search import Budget, Progress, Scored, Search, Tuned, scored_trials
+from workbench.tuning.space import Space, default_space, parse_space
+from workbench.tuning.study import OpenStudy, StudyKey, open_study, read_study
+
+__all__ = [
+    "Budget",
+    "OpenStudy",
+    "Progress",
+    "Scored",
+    "Search",
+    "Space",
+    "StudyKey",
+    "Tuned",
+    "default_space",
+    "open_study",
+    "parse_space",
+    "read_study",
+    "scored_trials",
+]

@@ -1,0 +1,26 @@
+"""Optuna, which is an extra: `wb table` and inference do without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.errors import ConfigError
+
+__all__ = ["optuna"]
+
+
+def optuna() -> Any:
+    """Return the package, with its log turned to Python's.
+
+    Raises
+    ------
+    ConfigError
+        When it is not installed.
+    """
+    try:
+        import optuna as package
+    except ImportError as exc:
+        raise ConfigError("tuning needs Optuna, which is not installed", hint="pip install 'workbench[tune]'") from exc
+    package.logging.disable_default_handler()
+    package.logging.set_verbosity(package.logging.ERROR)
+    return package

@@ -1,0 +1,546 @@
+"""The search itself: many parameter sets scored quickly, the best of them thoroughly, the best of those on other folds.
+
+1. Quick scores. The experiment's own parameters come first, then points that are known to do well, then Optuna's. A trial
+   trains fold by fold at a high learning rate, on a share of the rows where there are many; a fold is given up when its
+   curve lies behind most others, a trial when its folds are worse than the best trial's (Wilcoxon).
+2. Full scores. The best trials are scored at the low learning rate on all rows, the experiment's own parameters first.
+3. Second scores. The best of those are scored on folds that the search has not seen. What is best by both is the result.
+
+What is left of the time goes into more quick scores, which the next search of the study begins with.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.cache import atomic
+from workbench.errors import TrainingError
+from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError
+from workbench.tuning.extra import optuna
+from workbench.tuning.space import Space, known_good
+from workbench.tuning.study import OpenStudy, retry
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+__all__ = ["Budget", "Progress", "Scored", "Search", "Tuned"]
+
+Floats = npt.NDArray[np.float64]
+
+QUICK_RATE = 0.1
+FULL_RATES = (0.02, 0.03, 0.05, 0.1)
+"""The learning rates that what is promoted may be trained at; the lowest that the time allows."""
+
+WANTED_TRIALS = 60
+"""So many quick trials should fit into their time; where they would not, they train on a share of the rows."""
+
+LEAST_ROWS = 20_000
+"""A share of the rows is never fewer train rows of a fold than this."""
+
+QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.50, 0.80, 0.97
+"""Of the time: when quick, full and second scores end."""
+
+PROMOTED, SECOND = 12, 3
+"""At most so many are scored thoroughly in a search, and so many of those on other folds."""
+
+BEHIND = 0.6
+"""A fold is given up where so large a share of the finished curves was ahead at the same round."""
+
+ENOUGH_CURVES = 5
+
+
+class _TimeIsUpError(Exception):
+    """A stage's time is over."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: at `ends_at` (of time.perf_counter) or after `trials` quick trials, whatever comes first.
+
+    `started_at` is when the clock of the promise began to run.
+    """
+
+    started_at: float
+    ends_at: float | None = None
+    trials: int | None = None
+
+    def at(self, share: float) -> float | None:
+        """Return when a share of the time is over."""
+        return None if self.ends_at is None else self.started_at + share * (self.ends_at - self.started_at)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search is; `left` is in seconds, None without a promise of time."""
+
+    stage: str
+    complete: int
+    pruned: int
+    failed: int
+    best: float | None
+    left: float | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A parameter set with its scores.
+
+    Attributes
+    ----------
+    number : int
+        The trial.
+    parameters : dict
+        What the study searched, by LightGBM's names.
+    quick : float
+    full, second : tuple of float, or None
+        Fold scores at the low learning rate, on the competition's folds and on others.
+    rounds : tuple of int
+        The best rounds of each fold (the mean over targets) of the full score.
+    rate : float, or None
+        The learning rate of the full score, where the study chose it.
+    """
+
+    number: int
+    parameters: dict[str, Any]
+    quick: float
+    full: tuple[float, ...] | None = None
+    second: tuple[float, ...] | None = None
+    rounds: tuple[int, ...] = ()
+    rate: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The mean of the full score; NaN without one."""
+        return float(np.mean(self.full)) if self.full else math.nan
+
+    @property
+    def judged(self) -> float:
+        """What the best is chosen by: the mean of both scores, or of the one that there is."""
+        return float(np.mean([self.value, np.mean(self.second)])) if self.second else self.value
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes
+    ----------
+    best : Scored, or None
+        None where no trial finished within the time.
+    start : Scored, or None
+        The experiment's own parameters.
+    ranked : tuple of Scored
+        Those with a full score, the best first.
+    """
+
+    best: Scored | None
+    start: Scored | None
+    ranked: tuple[Scored, ...]
+    complete: int
+    pruned: int
+    failed: int
+    trials_now: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Curves:
+    """The finished curves of each fold: the best value so far at some rounds."""
+
+    greater: bool
+    of_fold: dict[int, list[dict[int, float]]] = field(default_factory=dict)
+
+    def is_behind(self, fold: int, done: int, best: float) -> bool:
+        """Say whether most finished curves of the fold were ahead at this round."""
+        curves = self.of_fold.get(fold, [])
+        if len(curves) < ENOUGH_CURVES:
+            return False
+        sign = 1.0 if self.greater else -1.0
+        then = [sign * c[max(r for r in c if r <= done)] for c in curves if min(c) <= done]
+        return len(then) >= ENOUGH_CURVES and float(np.mean([t > sign * best for t in then])) > BEHIND
+
+
+class Search:
+    """One search of a study.
+
+    Parameters
+    ----------
+    study : OpenStudy
+    scorer : FoldScorer
+        On the competition's folds.
+    other : callable
+        Makes the scorer on other folds; None where the scheme has no others, and then another seed stands in.
+    space : Space
+    own : dict, or None
+        The experiment's own parameters as a point of the space; None where they lie outside.
+    budget : Budget
+    seeds : tuple of int
+        Of the models: the first for the folds, the second where there are no other folds.
+    keep : int
+        How many trials' OOF are kept.
+    progress : callable
+    """
+
+    def __init__(
+        self,
+        study: OpenStudy,
+        scorer: FoldScorer,
+        other: Callable[[], FoldScorer | None],
+        space: Space,
+        own: dict[str, Any] | None,
+        *,
+        budget: Budget,
+        seeds: tuple[int, int],
+        keep: int = 0,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.opened, self.study = study, study.study
+        self.scorer, self.other, self.space, self.own = scorer, other, space, own
+        self.budget, self.seeds, self.keep, self.progress = budget, seeds, keep, progress
+        self.state = optuna().trial.TrialState
+        metric = scorer.problem.metric
+        self.greater = metric.greater_is_better
+        self.n_folds = scorer.problem.folds.n_folds
+        self.curves = _Curves(self.greater)
+        self.notes: list[str] = []
+        self.trials_now = 0
+        self._stage, self._stop_at, self._told = "", math.inf, 0.0
+        scorer.each_round = self._check
+
+    # ------------------------------------------------------------------------------------------------------- stages
+
+    def run(self) -> Tuned:
+        """Search until the budget is spent."""
+        with suppress(_TimeIsUpError):
+            self._begin()
+            self._in_time("quick", QUICK_UNTIL, self._quick_scores)
+            self._in_time("full", FULL_UNTIL, self._full_scores)
+            self._in_time("other folds", SECOND_UNTIL, self._second_scores)
+            if self.budget.ends_at is not None and self.budget.trials is None:
+                self._in_time("quick", 1.0, self._quick_scores)
+        return self.result()
+
+    def _in_time(self, stage: str, until: float, work: Callable[[], None]) -> None:
+        at = self.budget.at(until)
+        # The last writes take a moment, too.
+        self._stage, self._stop_at = stage, math.inf if at is None else at - (0.3 if until == 1.0 else 0.0)
+        with suppress(_TimeIsUpError):
+            work()
+
+    def _check(self) -> None:
+        now = time.perf_counter()
+        if now > self._stop_at:
+            raise _TimeIsUpError
+        if now > self._told + 0.5:
+            self._told = now
+            self.progress(self._progress())
+
+    def _progress(self) -> Progress:
+        n = self._counts()
+        left = None if self.budget.ends_at is None else max(0.0, self.budget.ends_at - time.perf_counter())
+        best = self._best_known()
+        return Progress(self._stage, n["complete"], n["pruned"], n["failed"], best, left)
+
+    # -------------------------------------------------------------------------------------------------- quick scores
+
+    def _begin(self) -> None:
+        """Queue the first points of a new study, and settle how quick a quick score is."""
+        if not self.study.get_trials(deepcopy=False):
+            points = [*([self.own] if self.own is not None else []), *known_good(self.space)]
+            for point in points:
+                self.study.enqueue_trial(point, skip_if_exists=True)
+        self._stage, self._stop_at = "quick", self.budget.at(SECOND_UNTIL) or math.inf
+        known = self.study.user_attrs.get("quick")
+        if known is None:
+            known = self._settled()
+            self.study.set_user_attr("quick", known)
+        self.quick = Fidelity(**known)
+
+    def _settled(self) -> dict[str, Any]:
+        """Time one fold and decide the share of the rows."""
+        searched = "learning_rate" in self.space.names
+        folds = self.scorer.problem.folds
+        n_rows = int(np.mean([len(folds.train_rows(k)) for k in range(self.n_folds)]))
+        every = 1 if n_rows < 20_000 else 5
+        fidelity = Fidelity(None if searched else QUICK_RATE, 1000, 30, every)
+        at = self.budget.at(QUICK_UNTIL)
+        if at is None:
+            share = min(1.0, max(LEAST_ROWS, 150_000) / n_rows)
+        else:
+            point = self.own or self.space.inside({}) or known_good(self.space)[0]
+            first = self.scorer.score(point, 0, self.seeds[0], replace(fidelity, rounds=60, patience=0))
+            # The first fold has binned the data, which is done once, and trained 60 rounds; a trial takes about 150.
+            seconds = first.seconds * 2.5 * self.n_folds * 0.7
+            left = max(1.0, at - time.perf_counter())
+            share = min(1.0, max(left / (WANTED_TRIALS * seconds), LEAST_ROWS / n_rows))
+        return {**fidelity.__dict__, "share": 1.0 if share > 0.8 else round(share, 3)}
+
+    def _quick_scores(self) -> None:
+        while self.budget.trials is None or self.trials_now < self.budget.trials:
+            self._check()
+            trial = self.study.ask(self.space.distributions())
+            trial.set_user_attr("worker", self.opened.worker)
+            self._one_trial(trial)
+
+    def _one_trial(self, trial: Trial) -> None:
+        if self._was_scored(trial):
+            return
+        folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self.n_folds)]
+        scores: dict[int, FoldScore] = {}
+        try:
+            for fold in folds:
+                scores[fold] = self._quick_fold(trial, fold)
+                trial.report(scores[fold].score, fold)
+                if len(scores) < self.n_folds and trial.should_prune():
+                    raise NoUseError
+        except NoUseError:
+            self.study.tell(trial, state=self.state.PRUNED)
+        except TrainingError as exc:
+            self._failed(trial, exc.message)
+        except MemoryError as exc:
+            self._failed(trial, f"no memory left: {exc}")
+        except BaseException:
+            # Not its fault: the time is up, or the user has ended it. The next search begins with it.
+            trial.set_user_attr("failure", "ended in the middle")
+            self.study.tell(trial, state=self.state.FAIL)
+            self.study.enqueue_trial(trial.params)
+            raise
+        else:
+            value = float(np.mean([s.score for s in scores.values()]))
+            trial.set_user_attr("rounds", [int(np.mean(scores[k].rounds)) for k in range(self.n_folds)])
+            self.study.tell(trial, value)
+            self._keep_oof(trial.number, value, scores)
+        self.trials_now += 1
+
+    def _was_scored(self, trial: Trial) -> bool:
+        """Tell a point that was scored before its score again; Optuna proposes some points twice in small spaces."""
+        for other in self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE,)):
+            if other.params == trial.params:
+                for step, value in other.intermediate_values.items():
+                    trial.report(value, step)
+                trial.set_user_attr("same_as", other.number)
+                self.study.tell(trial, other.value)
+                self.trials_now += 1
+                return True
+        return False
+
+    def _quick_fold(self, trial: Trial, fold: int) -> FoldScore:
+        curve: dict[int, float] = {}
+
+        def watch(done: int, best: float) -> bool:
+            curve[done] = best
+            # Trees that are held back start slowly: the first rounds tell little.
+            return done >= 30 and self.curves.is_behind(fold, done, best)
+
+        made = self.scorer.score(trial.params, fold, self.seeds[0], self.quick, watch=watch, keep_oof=self.keep > 0)
+        if curve:
+            self.curves.of_fold.setdefault(fold, []).append(curve)
+        return made
+
+    def _failed(self, trial: Trial, why: str) -> None:
+        trial.set_user_attr("failure", why)
+        self.study.tell(trial, state=self.state.FAIL)
+        frozen = self.study.get_trials(deepcopy=False)[trial.number]
+        again = "tried once more" if retry(self.study, frozen) else "failed twice"
+        self.notes.append(f"trial {trial.number} ({again}): {why}")
+
+    def _keep_oof(self, number: int, value: float, scores: Mapping[int, FoldScore]) -> None:
+        if not self.keep:
+            return
+        ranked = self._complete()
+        kept = {t.number for t in ranked[: self.keep]}
+        folder = self.opened.folder / "oof"
+        if number in kept:
+            write_oof(folder / f"{number:05d}.npz", self.scorer, scores, value)
+        for path in folder.glob("*.npz"):
+            if int(path.stem) not in kept:
+                path.unlink(missing_ok=True)
+
+    # --------------------------------------------------------------------------------------------------- full scores
+
+    def _full_scores(self) -> None:
+        rate = self._full_rate()
+        for trial in self._candidates()[:PROMOTED]:
+            self._check()
+            self._full_score(trial, rate)
+
+    def _candidates(self) -> list[FrozenTrial]:
+        """Return the trials to score thoroughly: the experiment's own parameters, then the best."""
+        ranked = [t for t in self._complete() if "same_as" not in t.user_attrs]
+        own = [t for t in ranked if self.own is not None and t.params == self.own]
+        found = [*own, *(t for t in ranked if t not in own)]
+        if self.budget.trials is not None and self.budget.ends_at is None:
+            found = found[: 1 + max(SECOND, len(ranked) // 10)]
+        return [t for t in found if f"full:{t.number}" not in self.study.user_attrs]
+
+    def _full_rate(self) -> float | None:
+        """Return the learning rate of full scores: the experiment's own, else the lowest that lets some fit."""
+        if "learning_rate" in self.space.names:
+            return None
+        known = self.study.user_attrs.get("full_rate")
+        own = self.scorer.spec.parameters.get("learning_rate")
+        if known is None:
+            known = float(own) if own is not None else self._affordable_rate()
+            self.study.set_user_attr("full_rate", known)
+        return float(known)
+
+    def _affordable_rate(self) -> float:
+        seconds = [_seconds(t) for t in self._complete()]
+        if self.budget.ends_at is None or not seconds:
+            return FULL_RATES[1]
+        left = self._stop_at - time.perf_counter()
+        for rate in FULL_RATES:
+            each = float(np.median(seconds)) / self.quick.share * (QUICK_RATE / rate) * 1.2
+            if left / each >= 2 + SECOND:
+                return rate
+        return FULL_RATES[-1]
+
+    def full_fidelity(self, rate: float | None) -> Fidelity:
+        """Return how a parameter set is scored thoroughly."""
+        spec = self.scorer.spec
+        rounds = (
+            spec.rounds if rate is None or "learning_rate" in spec.parameters else max(spec.rounds, int(300 / rate))
+        )
+        return Fidelity(rate, rounds, spec.patience or 50)
+
+    def _full_score(self, trial: FrozenTrial, rate: float | None) -> None:
+        best = self._best_full()
+        scores: dict[int, FoldScore] = {}
+        for fold in range(self.n_folds):
+            scores[fold] = self.scorer.score(
+                trial.params, fold, self.seeds[0], self.full_fidelity(rate), keep_oof=self.keep > 0
+            )
+            if best is not None and best.full is not None and self._is_worse(scores, best.full):
+                self.study.set_user_attr(f"full:{trial.number}", {"dropped_after": fold + 1})
+                return
+        found = {
+            "scores": [s.score for s in scores.values()],
+            "rounds": [int(np.mean(s.rounds)) for s in scores.values()],
+            "rate": rate,
+        }
+        self.study.set_user_attr(f"full:{trial.number}", found)
+        if self.keep:
+            value = float(np.mean(found["scores"]))
+            write_oof(self.opened.folder / "oof" / f"{trial.number:05d}.npz", self.scorer, scores, value)
+
+    def _is_worse(self, scores: Mapping[int, FoldScore], best: Sequence[float]) -> bool:
+        """Say whether the folds so far leave little hope: each is worse, and by more than they differ."""
+        if not 2 <= len(scores) < self.n_folds:
+            return False
+        sign = 1.0 if self.greater else -1.0
+        gains = np.array([sign * (s.score - best[k]) for k, s in scores.items()])
+        return bool((gains < 0).all() and gains.mean() + gains.std() < 0)
+
+    # ------------------------------------------------------------------------------------------------- second scores
+
+    def _second_scores(self) -> None:
+        chosen = self._scored()[:SECOND]
+        start = self._start()
+        chosen += [start] if start is not None and start.full and start not in chosen else []
+        todo = [s for s in chosen if s.second is None]
+        if not todo:
+            return
+        other = self.other()
+        scorer, seed = (self.scorer, self.seeds[1]) if other is None else (other, self.seeds[0])
+        scorer.each_round = self._check
+        for one in todo:
+            fidelity = self.full_fidelity(one.rate)
+            scores = [scorer.score(one.parameters, k, seed, fidelity).score for k in range(self.n_folds)]
+            self.study.set_user_attr(f"second:{one.number}", scores)
+
+    # ------------------------------------------------------------------------------------------------------- results
+
+    def _complete(self) -> list[FrozenTrial]:
+        """Return the finished trials, the best first."""
+        trials = self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE,))
+        return sorted(trials, key=lambda t: -float(t.value or 0) if self.greater else float(t.value or 0))
+
+    def _scored(self) -> list[Scored]:
+        """Return what has a full score, the best first."""
+        return scored_trials(self.study, greater_is_better=self.greater)
+
+    def _best_full(self) -> Scored | None:
+        return next(iter(self._scored()), None)
+
+    def _start(self) -> Scored | None:
+        return next((s for s in self._scored() if s.parameters == self.own), None)
+
+    def _best_known(self) -> float | None:
+        full = self._best_full()
+        if full is not None:
+            return full.value
+        return next((t.value for t in self._complete()), None)
+
+    def _counts(self) -> dict[str, int]:
+        states = [t.state for t in self.study.get_trials(deepcopy=False)]
+        wanted = {"complete": self.state.COMPLETE, "pruned": self.state.PRUNED, "failed": self.state.FAIL}
+        return {name: states.count(state) for name, state in wanted.items()}
+
+    def result(self) -> Tuned:
+        """Return what is found so far."""
+        ranked = self._scored()
+        best = max(ranked, key=lambda s: s.judged if self.greater else -s.judged) if ranked else None
+        second = [s for s in ranked if s.second is not None]
+        if second:
+            # Only what was scored twice can be trusted as much as the others that were.
+            best = max(second, key=lambda s: s.judged if self.greater else -s.judged)
+        seconds = time.perf_counter() - self.budget.started_at
+        return Tuned(
+            best,
+            self._start(),
+            tuple(ranked),
+            **self._counts(),
+            trials_now=self.trials_now,
+            seconds=seconds,
+            notes=tuple(self.notes),
+        )
+
+
+def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
+    """Return the trials of a study that have a full score, the best first."""
+    attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
+    found = []
+    for name, full in attributes.items():
+        if name.startswith("full:") and "scores" in full:
+            number = int(name.removeprefix("full:"))
+            trial, second = trials[number], attributes.get(f"second:{number}")
+            found.append(
+                Scored(
+                    number,
+                    dict(trial.params),
+                    float(trial.value),
+                    tuple(full["scores"]),
+                    tuple(second) if second else None,
+                    tuple(full["rounds"]),
+                    full["rate"],
+                )
+            )
+    return sorted(found, key=lambda s: -s.value if greater_is_better else s.value)
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    if trial.datetime_start is None or trial.datetime_complete is None:
+        return 0.0
+    return (trial.datetime_complete - trial.datetime_start).total_seconds()
+
+
+def write_oof(path: Path, scorer: FoldScorer, scores: Mapping[int, FoldScore], value: float) -> None:
+    """Write a trial's OOF: ``oof`` (n_train, width), NaN where no fold validates the row, and its ``value``."""
+    problem = scorer.problem
+    oof = np.full((problem.target.n_rows, problem.target.width), np.nan)
+    for fold, made in scores.items():
+        if made.oof is not None:
+            oof[problem.folds.valid_rows(fold)] = made.oof
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, oof=oof.astype(np.float32), value=value)

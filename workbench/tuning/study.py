@@ -1,0 +1,276 @@
+"""Where a study is kept, and how it outlives the processes that work on it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.cache import is_locked, lock
+from workbench.errors import ConfigError, StorageError, storage_errors
+from workbench.tuning.extra import optuna
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+__all__ = ["OpenStudy", "StudyKey", "open_study", "read_study", "retry"]
+
+JOURNAL = "journal.log"
+SILENT_S = 3600
+"""A trial of another machine that has said nothing for so long is taken for dead."""
+
+
+@dataclass(frozen=True)
+class StudyKey:
+    """What trials can be compared by, part by part: a study is begun anew when one of them changes.
+
+    Attributes
+    ----------
+    name : str
+        The competition and the experiment.
+    parts : dict
+        "features", "folds", "space", "model", "metric" -> a key of the content.
+    """
+
+    name: str
+    parts: dict[str, str]
+
+    def changed(self, other: Mapping[str, str]) -> list[str]:
+        """Return the parts in which another study differs."""
+        return [part for part, key in self.parts.items() if other.get(part) != key]
+
+
+@dataclass
+class OpenStudy:
+    """A study and the process that works on it.
+
+    Attributes
+    ----------
+    worker : str
+        This process, for others to see whether it lives.
+    notes : list of str
+        What is to be said: that it goes on, that it was begun anew and why.
+    """
+
+    study: Study
+    folder: Path
+    worker: str
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_study(
+    folder: Path, key: StudyKey, *, greater_is_better: bool, url: str | None = None, seed: int = 0
+) -> Iterator[OpenStudy]:
+    """Open a study, the one that is there where it is of the same problem; let the worker go at the end.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the study; the journal, the workers' locks and kept OOF are in it.
+    key : StudyKey
+    greater_is_better : bool
+    url : str, optional
+        A database instead of the journal: "postgresql+psycopg://…".
+    seed : int
+        Of the sampler.
+
+    Raises
+    ------
+    StorageError
+        When the folder or the database can't be used.
+    """
+    worker = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
+    with storage_errors(folder):
+        (folder / "workers").mkdir(parents=True, exist_ok=True)
+    with lock(folder / "workers" / worker, f"worker {worker}"):
+        try:
+            with lock(folder / ".study.lock", "the study", wait=True):
+                study, notes = _opened(folder, key, greater_is_better, url, seed)
+                settled = settle_dead(study, folder)
+            yield OpenStudy(study, folder, worker, [*notes, *settled])
+        finally:
+            (folder / "workers" / worker).unlink(missing_ok=True)
+
+
+def _opened(folder: Path, key: StudyKey, greater: bool, url: str | None, seed: int) -> tuple[Study, list[str]]:
+    storage, notes = _storage(folder, url), []
+    study = _created(storage, key.name, greater, seed, folder)
+    before = study.user_attrs.get("parts")
+    if before is not None and (changed := key.changed(before)):
+        n = len(study.trials)
+        kept = _set_aside(storage, folder, key.name, url)
+        notes.append(
+            f"the study begins anew, for {' and '.join(changed)} changed; the {n} trials before are kept: {kept}"
+        )
+        storage = _storage(folder, url)
+        study, before = _created(storage, key.name, greater, seed, folder), None
+    if before is None:
+        study.set_user_attr("parts", key.parts)
+    elif study.trials:
+        notes.append(f"the study goes on after {len(study.trials)} trials")
+    return study, notes
+
+
+def _created(storage: BaseStorage, name: str, greater: bool, seed: int, folder: Path) -> Study:
+    op = optuna()
+    study: Study = op.create_study(
+        storage=storage, study_name=name, direction="maximize" if greater else "minimize", load_if_exists=True
+    )
+    # Processes that share a study, and one that goes on with it, must not draw the same points.
+    rank = sum(is_locked(path) for path in (folder / "workers").iterdir())
+    study.sampler = op.samplers.TPESampler(seed=seed + 7919 * len(study.trials) + 104_729 * rank, multivariate=True)
+    # Of three folds that are all worse, the test says p = 1/8.
+    study.pruner = op.pruners.WilcoxonPruner(p_threshold=0.2)
+    return study
+
+
+def _set_aside(storage: BaseStorage, folder: Path, name: str, url: str | None) -> str:
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    if url is None:
+        old = folder / f"journal-{stamp}.log"
+        (folder / JOURNAL).rename(old)
+        return str(old)
+    op, old_name = optuna(), f"{name}-{stamp}"
+    op.copy_study(from_study_name=name, from_storage=storage, to_storage=storage, to_study_name=old_name)
+    op.delete_study(study_name=name, storage=storage)
+    return f"study {old_name!r} of the database"
+
+
+def read_study(folder: Path, name: str, *, url: str | None = None) -> Study | None:
+    """Return a study to look at; None where there is none."""
+    if url is None and not (folder / JOURNAL).exists():
+        return None
+    storage = _storage(folder, url)
+    try:
+        study: Study = optuna().load_study(storage=storage, study_name=name)
+    except KeyError:
+        return None
+    return study
+
+
+def _storage(folder: Path, url: str | None) -> BaseStorage:
+    storages = optuna().storages
+    if url is None:
+        path = folder / JOURNAL
+        _mend(path)
+        with storage_errors(path):
+            journal: BaseStorage = storages.JournalStorage(
+                storages.journal.JournalFileBackend(str(path), lock_obj=_JournalLock(path))
+            )
+        return journal
+    try:
+        database: BaseStorage = storages.RDBStorage(url)
+    except ImportError as exc:
+        raise ConfigError(f"the driver of {_shown(url)} is not installed: {exc}") from exc
+    except Exception as exc:
+        # SQLAlchemy's own say the address with its password.
+        raise StorageError(
+            f"the studies' database {_shown(url)} can't be used: {type(exc).__name__}",
+            hint="is it running, and does the user exist? WB_STUDY_URL or --storage names it",
+        ) from None
+    return database
+
+
+def _shown(url: str) -> str:
+    """Return the address without its password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(not an address)"
+
+
+class _JournalLock:
+    """The journal's lock: let go by the system when its process ends, however it ends.
+
+    Optuna's own locks are files that a killed process leaves behind, and the others wait for them.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal.with_name(f".{journal.name}.lock")
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Let the lock go."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _mend(path: Path) -> None:
+    """Cut off what a killed process left of a line: what is appended behind it would make the journal unreadable."""
+    if not path.exists():
+        return
+    own = _JournalLock(path)
+    own.acquire()
+    try:
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            with path.open("r+b") as file:
+                file.truncate(whole)
+    finally:
+        own.release()
+
+
+def settle_dead(study: Study, folder: Path) -> list[str]:
+    """Mark trials whose process is gone as failed, and queue them once more.
+
+    Returns
+    -------
+    list of str
+        A line for what was found.
+    """
+    retried, marked = 0, 0
+    state = optuna().trial.TrialState
+    for trial in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
+        if _is_alive(trial, folder):
+            continue
+        study._storage.set_trial_user_attr(trial._trial_id, "failure", "its process ended in the middle")
+        study.tell(trial.number, state=state.FAIL)
+        if retry(study, trial):
+            retried += 1
+        else:
+            marked += 1
+    notes = [f"{retried} trials whose process ended in the middle are tried once more"] if retried else []
+    return notes + ([f"{marked} trials ended in the middle twice and are marked as failed"] if marked else [])
+
+
+def retry(study: Study, trial: FrozenTrial) -> bool:
+    """Queue a failed trial's parameters once more; False where that was the second try."""
+    if "retry_of" in trial.user_attrs:
+        return False
+    study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+    return True
+
+
+def _is_alive(trial: FrozenTrial, folder: Path) -> bool:
+    worker = trial.user_attrs.get("worker", "")
+    host = worker.rpartition("-")[0]
+    if host == socket.gethostname():
+        return is_locked(folder / "workers" / worker)
+    began = trial.datetime_start
+    # Optuna's times are local and have no zone.
+    silent = (datetime.now() - began).total_seconds() if began is not None else 0.0  # noqa: DTZ005
+    return silent < (SILENT_S if worker else 60)
