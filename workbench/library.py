@@ -17,11 +17,12 @@ from workbench.workspace import Workspace, create_workspace, find_workspace
 
 if TYPE_CHECKING:
     import polars as pl
+    from optuna import Study
 
     from workbench.checks import Report as CheckReport
     from workbench.checks import TimeCheck
     from workbench.competition import Competition
-    from workbench.experiment import ExperimentSpec, FinishedRun, RunOutcome
+    from workbench.experiment import ExperimentSpec, FinishedRun, RunOutcome, TuneOutcome
     from workbench.features import Blocks, CachedBlock, FeatureSummary
     from workbench.folds import Folds
     from workbench.ingest import Fetched
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from workbench.review import Row
     from workbench.selection import Selection
     from workbench.submission import Prepared
+    from workbench.tuning import Progress
 
 __all__ = [
     "OpenCompetition",
@@ -378,9 +380,54 @@ class OpenCompetition:
 
     def run_outcome(self, number: int, **options: Any) -> RunOutcome:
         """Run an experiment, and say also whether it was done already or went on from a killed run."""
-        from workbench.experiment import run
+        from workbench.experiment import run_tuned
 
-        return run(self.workspace, self.definition, number, **options)
+        return run_tuned(self.workspace, self.definition, number, **options)
+
+    def tune(
+        self,
+        number: int,
+        *,
+        minutes: float | None = None,
+        trials: int | None = None,
+        report: Report = lambda _: None,
+        progress: Callable[[Progress], None] = lambda _: None,
+        **options: Any,
+    ) -> TuneOutcome:
+        """Search for better parameters of an experiment, as ``wb tune --exp`` does, going on where it was left.
+
+        Parameters
+        ----------
+        number : int
+        minutes : float, optional
+            It ends when they are over.
+        trials : int, optional
+            It ends after so many trials and full scores of the best.
+        **options
+            `storage`, `keep`, `seed`, `threads`, `started_at`: see `workbench.experiment.TuneRequest`.
+
+        Raises
+        ------
+        ConfigError
+            When neither a time nor a number is given, or the space contradicts itself.
+        """
+        from workbench.experiment import TuneRequest, tune
+
+        request = TuneRequest(minutes, trials, **options)
+        return tune(self.workspace, self.definition, number, request, report=report, progress=progress)
+
+    def study(self, number: int, *, storage: str | None = None) -> Study:
+        """Return the Optuna study of an experiment.
+
+        Raises
+        ------
+        NotFoundError
+            When there is none.
+        """
+        from workbench.experiment import find_study
+
+        study: Study = find_study(self.definition, number, storage=storage)[0]
+        return study
 
     def select(
         self,
@@ -464,10 +511,21 @@ class OpenCompetition:
         have = {row.run.exp for row in rows}
         return [n for n in numbers if n not in have]
 
-    def new(self, *, source: int | None = None, title: str = "") -> Path:
-        """Write the next experiment's file, based on `source` (None: the newest), and return its path."""
+    def new(self, *, source: int | None = None, title: str = "", tuned: bool = False) -> Path:
+        """Write the next experiment's file, based on `source` (None: the newest), and return its path.
+
+        Parameters
+        ----------
+        tuned : bool
+            With the parameters that tuning `source` has found.
+
+        Raises
+        ------
+        NotFoundError
+            When it has not been tuned.
+        """
         from workbench.cache import write_text
-        from workbench.experiment import read_spec
+        from workbench.experiment import as_toml_lines, best_parameters, read_spec
 
         numbers = self.definition.experiment_numbers()
         base = source if source is not None else (numbers[-1] if numbers else None)
@@ -479,6 +537,8 @@ class OpenCompetition:
             listed = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
             features = f'"{spec.selection}"' if spec.selection else listed
             text = f'title = "{title}"\nbase = {base}\nfeatures = {features}\n\n[model]\n'
+            if tuned:
+                text += as_toml_lines(best_parameters(self.definition, base), without=spec.model)
         write_text(path, text)
         return path
 

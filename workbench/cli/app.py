@@ -28,6 +28,7 @@ COMMANDS = {
     "cache": ("features", "Show and prune the feature blocks on disk."),
     "check": ("checks", "Look for drift, leaks, repeats, features that read the future."),
     "select": ("selection", "Find the columns worth keeping, as a list for experiments."),
+    "tune": ("tuning", "Search for better parameters, for the time you give."),
     "table": ("table", "Show every experiment: CV, change, cost, scores."),
     "show": ("table", "Show one experiment's run in full."),
     "submit": ("submissions", "Check a run, send it once, log it."),

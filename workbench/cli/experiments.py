@@ -125,15 +125,17 @@ def _print(outcome: RunOutcome) -> None:
 @click.command("new")
 @click.option("--from", "source", type=int, metavar="N", help="The experiment to build on; by default the newest.")
 @click.option("--title", default="", help="What is new in it.")
+@click.option("--tuned", is_flag=True, help="With the parameters that `wb tune` has found for that one.")
 @competition_option
 @shared_options
-def new_command(source: int | None, title: str, slug: str | None, as_json: bool) -> None:
+def new_command(source: int | None, title: str, tuned: bool, slug: str | None, as_json: bool) -> None:
     """Write the next experiment's file, built on another.
 
     \b
     wb new --from 12 --title "more leaves"
+    wb new --from 12 --tuned
     """
-    path = library.competition(slug).new(source=source, title=title)
+    path = library.competition(slug).new(source=source, title=title, tuned=tuned)
     if as_json:
         echo_json({"exp": int(path.stem), "path": str(path)})
         return

@@ -93,6 +93,10 @@ class Competition:
         """Where the run folders are."""
         return self.folder / "runs"
 
+    def study_folder(self, number: int) -> Path:
+        """Return the folder of an experiment's study, which need not exist."""
+        return self.folder / "studies" / f"{number:03d}"
+
     @property
     def features_path(self) -> Path:
         """The competition's own features; the file need not exist."""

@@ -3,8 +3,18 @@
 from workbench.experiment.feature_list import FeatureList, check_list_name, read_list, write_list
 from workbench.experiment.run import ReadyExperiment, RunOutcome, ready, reconcile, recover, run
 from workbench.experiment.run_folder import FinishedRun, check_files, list_run_folders, read_run, write_run
-from workbench.experiment.spec import ExperimentSpec, parse_numbers, read_spec
+from workbench.experiment.spec import ExperimentSpec, parse_keep, parse_numbers, read_spec
 from workbench.experiment.submission_file import class_texts
+from workbench.experiment.tune import (
+    TuneOutcome,
+    TuneRequest,
+    as_text,
+    as_toml_lines,
+    best_parameters,
+    find_study,
+    run_tuned,
+    tune,
+)
 
 __all__ = [
     "ExperimentSpec",
@@ -12,10 +22,17 @@ __all__ = [
     "FinishedRun",
     "ReadyExperiment",
     "RunOutcome",
+    "TuneOutcome",
+    "TuneRequest",
+    "as_text",
+    "as_toml_lines",
+    "best_parameters",
     "check_files",
     "check_list_name",
     "class_texts",
+    "find_study",
     "list_run_folders",
+    "parse_keep",
     "parse_numbers",
     "read_list",
     "read_run",
@@ -24,6 +41,8 @@ __all__ = [
     "reconcile",
     "recover",
     "run",
+    "run_tuned",
+    "tune",
     "write_list",
     "write_run",
 ]

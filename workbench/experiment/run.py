@@ -50,7 +50,7 @@ from workbench.training import (
 )
 from workbench.workspace import Workspace
 
-__all__ = ["ReadyExperiment", "RunOutcome", "ready", "reconcile", "recover", "run"]
+__all__ = ["ReadyExperiment", "RunOutcome", "find_finished", "ready", "reconcile", "recover", "run"]
 
 Report = Callable[[str], None]
 FoldDone = Callable[[FoldResult, int], None]
@@ -78,9 +78,10 @@ class _Plan:
     form: SubmissionForm
     sample: float | None
     key: str
+    features_key: tuple[str, ...]
 
 
-def run(
+def run(  # noqa: PLR0913 what a run may be asked
     workspace: Workspace,
     competition: Competition,
     number: int,
@@ -88,6 +89,7 @@ def run(
     sample: float | None = None,
     force: bool = False,
     threads: int | None = None,
+    model: dict[str, Any] | None = None,
     report: Report = lambda _: None,
     done: FoldDone = lambda _result, _left: None,
 ) -> RunOutcome:
@@ -106,6 +108,8 @@ def run(
         Run again though nothing changed.
     threads : int, optional
         None for as many as the process may use.
+    model : dict, optional
+        Parameters in place of those of ``[model]``: what tuning has found.
     report : callable
         Called with a line of text for each step.
     done : callable
@@ -119,7 +123,7 @@ def run(
         When another process runs the same experiment.
     """
     blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
-    plan = _plan(competition, number, blocks, sample=sample, threads=threads)
+    plan = _plan(competition, number, blocks, sample=sample, threads=threads, model=model)
     with (
         lock(_lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
@@ -152,6 +156,8 @@ class ReadyExperiment:
         The run's key: the same code, data, parameters and seeds give the same.
     finished : FinishedRun, or None
         The newest finished run with this key.
+    features_key : tuple of str
+        The keys of the features, and of what is left out or taken as categories.
     """
 
     competition: Competition
@@ -162,6 +168,7 @@ class ReadyExperiment:
     rows: npt.NDArray[np.int64] | None
     key: str
     finished: FinishedRun | None
+    features_key: tuple[str, ...] = ()
 
 
 def ready(
@@ -183,7 +190,19 @@ def ready(
     finished = check_files(*found) if found and found[1].status == "finished" else None
     rows = None if sample is None else _sampled_rows(plan)
     problem = _problem(plan, _matrix(plan))
-    return ReadyExperiment(competition, plan.spec, blocks, plan.model, problem, rows, plan.key, finished)
+    return ReadyExperiment(
+        competition, plan.spec, blocks, plan.model, problem, rows, plan.key, finished, plan.features_key
+    )
+
+
+def find_finished(
+    workspace: Workspace, competition: Competition, number: int, *, model: dict[str, Any] | None = None
+) -> FinishedRun | None:
+    """Return the finished run of an experiment as it now stands, with the parameters `model`, if there is one."""
+    blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
+    plan = _plan(competition, number, blocks, sample=None, threads=None, model=model)
+    found = _find(competition, number, plan.key)
+    return check_files(*found) if found and found[1].status == "finished" else None
 
 
 def _standing_notes(competition: Competition) -> tuple[str, ...]:
@@ -197,7 +216,15 @@ def _standing_notes(competition: Competition) -> tuple[str, ...]:
 # --------------------------------------------------------------------------------------------------------- deciding
 
 
-def _plan(competition: Competition, number: int, blocks: Blocks, *, sample: float | None, threads: int | None) -> _Plan:
+def _plan(
+    competition: Competition,
+    number: int,
+    blocks: Blocks,
+    *,
+    sample: float | None,
+    threads: int | None,
+    model: dict[str, Any] | None = None,
+) -> _Plan:
     if sample is not None and not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
     spec = read_spec(competition, number)
@@ -205,7 +232,8 @@ def _plan(competition: Competition, number: int, blocks: Blocks, *, sample: floa
     target = read_target(competition)
     _check_encodings(blocks, spec, competition)
     transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
-    model = lightgbm_spec(spec.model, where=str(spec.path), threads=threads, transform=transform)
+    given = spec.model if model is None else model
+    checked = lightgbm_spec(given, where=str(spec.path), threads=threads, transform=transform)
     folds = load_folds(competition)
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
@@ -220,9 +248,10 @@ def _plan(competition: Competition, number: int, blocks: Blocks, *, sample: floa
         [list(d.targets), d.task, d.metric, d.weight, [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])]],
         _metric_code(competition),
         sample,
-        model.content(),
+        checked.content(),
     )
-    return _Plan(competition, spec, model, blocks, folds, target, form, sample, key)
+    columns = (*features, f"drop {sorted(spec.drop)}", f"categorical {sorted(spec.categorical)}")
+    return _Plan(competition, spec, checked, blocks, folds, target, form, sample, key, columns)
 
 
 def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
@@ -336,7 +365,13 @@ def _execute(
         final = _scored(record, problem, result, matrix)
         files = _write_results(plan, folder, problem, result)
         final = replace(final, status="finished", finished_at=datetime.now(UTC), seconds=seconds(), peak_rss_mb=peak.mb)
-        details = {"spec": plan.spec.content(), "versions": versions(), "files": files, "models": _model_notes(result)}
+        details = {
+            "spec": plan.spec.content(),
+            "model": plan.model.content(),
+            "versions": versions(),
+            "files": files,
+            "models": _model_notes(result),
+        }
         details["data"] = plan.competition.manifest.content
         foreseen = (before_training + forecast.total) / 2**20
         details["memory"] = {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,15 @@ from workbench.competition import Competition, StrictModel, read_toml, validate
 from workbench.errors import ConfigError, NotFoundError
 from workbench.experiment.feature_list import FeatureList, read_list
 
-__all__ = ["ExperimentSpec", "parse_numbers", "read_spec"]
+__all__ = ["ExperimentSpec", "TuneSpec", "parse_numbers", "read_spec"]
+
+
+class _Tune(StrictModel):
+    minutes: float | None = Field(default=None, gt=0)
+    trials: int | None = Field(default=None, ge=1)
+    keep: int | str = 0
+    seed: int = Field(default=0, ge=0)
+    space: dict[str, Any] = Field(default_factory=dict)
 
 
 class _File(StrictModel):
@@ -24,6 +32,60 @@ class _File(StrictModel):
     seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
     target_transform: str | None = None
     model: dict[str, Any] | None = None
+    tune: _Tune | None = None
+
+
+ALL = 10**9
+
+
+@dataclass(frozen=True)
+class TuneSpec:
+    """How an experiment's parameters are searched before it is trained.
+
+    Attributes
+    ----------
+    minutes : float, or None
+    trials : int, or None
+        The search ends with whatever comes first.
+    keep : int
+        How many trials' OOF are kept.
+    seed : int
+        Of the sampler.
+    space : dict
+        As ``[tune.space]`` has it; empty for the default one.
+    """
+
+    minutes: float | None = None
+    trials: int | None = None
+    keep: int = 0
+    seed: int = 0
+    space: dict[str, Any] = field(default_factory=dict)
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        return {"minutes": self.minutes, "trials": self.trials, "seed": self.seed, "space": self.space}
+
+
+def parse_keep(given: int | str, *, where: str) -> int:
+    """Read how many trials' OOF to keep: "top20", "all", "none", or a number.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_keep("top20", where="")
+    20
+    """
+    text = str(given)
+    number = text.removeprefix("top")
+    if number.isdigit():
+        return int(number)
+    if text in ("all", "none"):
+        return ALL if text == "all" else 0
+    raise ConfigError(f"{where}: keep = {given!r} is unknown", hint='keep = "top20", "all" or "none"')
 
 
 @dataclass(frozen=True)
@@ -54,6 +116,7 @@ class ExperimentSpec:
     target_transform: str | None = None
     selection: str | None = None
     ignored: tuple[str, ...] = ()
+    tune: TuneSpec | None = None
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the title does not."""
@@ -65,6 +128,7 @@ class ExperimentSpec:
             "seeds": list(self.seeds),
             "model": self.model,
             **({"target_transform": self.target_transform} if self.target_transform else {}),
+            **({"tune": self.tune.content()} if self.tune else {}),
         }
 
 
@@ -111,7 +175,17 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         target_transform=file.target_transform,
         selection=resolved["features"] if listed is not None else None,
         ignored=ignored,
+        tune=_tune(file.tune, path),
     )
+
+
+def _tune(given: _Tune | None, path: Path) -> TuneSpec | None:
+    if given is None:
+        return None
+    if given.minutes is None and given.trials is None:
+        raise ConfigError(f"{path}: [tune] does not say how long", hint="minutes = 30, or trials = 100")
+    keep = parse_keep(given.keep, where=f"{path}: [tune]")
+    return TuneSpec(given.minutes, given.trials, keep, given.seed, dict(given.space))
 
 
 def _with_list(file: _File, listed: FeatureList, name: str) -> tuple[_File, tuple[str, ...]]:
@@ -192,6 +266,9 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     for key in sorted(old_model.keys() | new_model.keys()):
         if old_model.get(key) != new_model.get(key):
             changes.append(f"{key} {old_model.get(key, 'default')} -> {new_model.get(key, 'default')}")
+    old_tune, new_tune = before.get("tune"), after.get("tune")
+    if old_tune != new_tune:
+        changes.append("-tune" if new_tune is None else "+tune" if old_tune is None else "tune changed")
     if before.get("seeds", [1]) != after.get("seeds", [1]):
         changes.append(f"seeds {before.get('seeds', [1])} -> {after.get('seeds', [1])}")
     return tuple(changes)

@@ -1,10 +1,10 @@
-"""The search itself: many parameter sets scored quickly, the best of them thoroughly, the best of those on other folds.
+"""The search itself: many parameter sets scored quickly, the best of them fully, the best of those on other folds.
 
-1. Quick scores. The experiment's own parameters come first, then points that are known to do well, then Optuna's. A trial
-   trains fold by fold at a high learning rate, on a share of the rows where there are many; a fold is given up when its
-   curve lies behind most others, a trial when its folds are worse than the best trial's (Wilcoxon).
+1. Quick scores. The experiment's own parameters come first, then points that are known to do well, then Optuna's. A
+   trial trains fold by fold at a high learning rate, on a share of the rows where there are many; a fold is given up
+   when its curve lies behind most others, a trial when its folds are worse than the best trial's (Wilcoxon).
 2. Full scores. The best trials are scored at the low learning rate on all rows, the experiment's own parameters first.
-3. Second scores. The best of those are scored on folds that the search has not seen. What is best by both is the result.
+3. Second scores. The best of those are scored on folds that the search has not seen. What is best by both is found.
 
 What is left of the time goes into more quick scores, which the next search of the study begins with.
 """
@@ -51,6 +51,9 @@ QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.50, 0.80, 0.97
 
 PROMOTED, SECOND = 12, 3
 """At most so many are scored thoroughly in a search, and so many of those on other folds."""
+
+SEED, OTHER_SEED = 1, 2
+"""Of the models; the other one stands in for other folds where there are none."""
 
 BEHIND = 0.6
 """A fold is given up where so large a share of the finished curves was ahead at the same round."""
@@ -184,8 +187,6 @@ class Search:
     own : dict, or None
         The experiment's own parameters as a point of the space; None where they lie outside.
     budget : Budget
-    seeds : tuple of int
-        Of the models: the first for the folds, the second where there are no other folds.
     keep : int
         How many trials' OOF are kept.
     progress : callable
@@ -200,13 +201,12 @@ class Search:
         own: dict[str, Any] | None,
         *,
         budget: Budget,
-        seeds: tuple[int, int],
         keep: int = 0,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.opened, self.study = study, study.study
         self.scorer, self.other, self.space, self.own = scorer, other, space, own
-        self.budget, self.seeds, self.keep, self.progress = budget, seeds, keep, progress
+        self.budget, self.keep, self.progress = budget, keep, progress
         self.state = optuna().trial.TrialState
         metric = scorer.problem.metric
         self.greater = metric.greater_is_better
@@ -278,7 +278,7 @@ class Search:
             share = min(1.0, max(LEAST_ROWS, 150_000) / n_rows)
         else:
             point = self.own or self.space.inside({}) or known_good(self.space)[0]
-            first = self.scorer.score(point, 0, self.seeds[0], replace(fidelity, rounds=60, patience=0))
+            first = self.scorer.score(point, 0, SEED, replace(fidelity, rounds=60, patience=0))
             # The first fold has binned the data, which is done once, and trained 60 rounds; a trial takes about 150.
             seconds = first.seconds * 2.5 * self.n_folds * 0.7
             left = max(1.0, at - time.perf_counter())
@@ -342,7 +342,7 @@ class Search:
             # Trees that are held back start slowly: the first rounds tell little.
             return done >= 30 and self.curves.is_behind(fold, done, best)
 
-        made = self.scorer.score(trial.params, fold, self.seeds[0], self.quick, watch=watch, keep_oof=self.keep > 0)
+        made = self.scorer.score(trial.params, fold, SEED, self.quick, watch=watch, keep_oof=self.keep > 0)
         if curve:
             self.curves.of_fold.setdefault(fold, []).append(curve)
         return made
@@ -417,13 +417,11 @@ class Search:
         best = self._best_full()
         scores: dict[int, FoldScore] = {}
         for fold in range(self.n_folds):
-            scores[fold] = self.scorer.score(
-                trial.params, fold, self.seeds[0], self.full_fidelity(rate), keep_oof=self.keep > 0
-            )
+            scores[fold] = self.scorer.score(trial.params, fold, SEED, self.full_fidelity(rate), keep_oof=self.keep > 0)
             if best is not None and best.full is not None and self._is_worse(scores, best.full):
                 self.study.set_user_attr(f"full:{trial.number}", {"dropped_after": fold + 1})
                 return
-        found = {
+        found: dict[str, Any] = {
             "scores": [s.score for s in scores.values()],
             "rounds": [int(np.mean(s.rounds)) for s in scores.values()],
             "rate": rate,
@@ -451,7 +449,7 @@ class Search:
         if not todo:
             return
         other = self.other()
-        scorer, seed = (self.scorer, self.seeds[1]) if other is None else (other, self.seeds[0])
+        scorer, seed = (self.scorer, OTHER_SEED) if other is None else (other, SEED)
         scorer.each_round = self._check
         for one in todo:
             fidelity = self.full_fidelity(one.rate)

@@ -174,7 +174,7 @@ def _storage(folder: Path, url: str | None) -> BaseStorage:
         database: BaseStorage = storages.RDBStorage(url)
     except ImportError as exc:
         raise ConfigError(f"the driver of {_shown(url)} is not installed: {exc}") from exc
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 each driver has its own errors
         # SQLAlchemy's own say the address with its password.
         raise StorageError(
             f"the studies' database {_shown(url)} can't be used: {type(exc).__name__}",

@@ -1,0 +1,234 @@
+"""`wb tune`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench import library
+from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+
+if TYPE_CHECKING:
+    from workbench.experiment import TuneOutcome
+    from workbench.tuning import Progress, Scored
+
+SHOWN = 10
+
+
+@click.command("tune")
+@click.option("--exp", "number", type=int, metavar="N", help="The experiment.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="End after so much time.")
+@click.option("--trials", type=click.IntRange(min=1), metavar="K", help="End after so many trials.")
+@click.option("--keep", metavar="WHAT", help='Keep the trials\' OOF: "top20", "all". [default: none]')
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the search. [default: 0]")
+@click.option(
+    "--storage",
+    metavar="URL",
+    envvar="WB_STUDY_URL",
+    help="A database for the study, postgresql+psycopg://…  [default: a journal beside the runs]",
+)
+@click.option("--show", "shown", type=int, metavar="N", help="Show the study of experiment N: pictures and a page.")
+@click.option("--dashboard", type=int, metavar="N", help="Open optuna-dashboard on the study of experiment N.")
+@click.option("--port", type=int, default=8080, show_default=True, help="Of the dashboard.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
+)
+@memory_option
+@competition_option
+@shared_options
+def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
+    number: int | None,
+    shown: int | None,
+    dashboard: int | None,
+    keep: str | None,
+    storage: str | None,
+    port: int,
+    memory_limit: int | None,
+    slug: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Search for better parameters of an experiment, for as long as you say.
+
+    The study is kept; the same command goes on with it, and several at once share it.
+
+    \b
+    wb tune --exp 12 --minutes 30
+    wb tune --show 12
+    wb new --from 12 --tuned
+    """
+    started = time.perf_counter()
+    if sum(given is not None for given in (number, shown, dashboard)) != 1:
+        raise click.UsageError("give one of --exp, --show and --dashboard")
+    competition = library.competition(slug, memory_limit=memory_limit)
+    if shown is not None:
+        _show(competition, shown, storage, as_json=as_json)
+        return
+    if dashboard is not None:
+        _dashboard(competition, dashboard, storage, port)
+        return
+    from workbench.experiment import parse_keep
+
+    kept = None if keep is None else parse_keep(keep, where="--keep")
+    with _bar(f"tune {number}") as (report, progress):
+        outcome = competition.tune(
+            int(number or 0),
+            storage=storage,
+            keep=kept,
+            started_at=started,
+            report=report,
+            progress=progress,
+            **options,
+        )
+    if as_json:
+        echo_json(_document(outcome, int(number or 0), competition))
+    else:
+        _print(outcome, int(number or 0), competition)
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[Progress], None]]]:
+    """Give two callbacks: for a line of text, and for where the search is."""
+    from workbench.experiment import as_text
+
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def lines(at: Progress) -> None:
+            nonlocal last
+            if time.monotonic() - last >= 10.0:
+                last = time.monotonic()
+                note(f"  {as_text(at)}")
+
+        yield note, lines
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    started = time.monotonic()
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+
+        def report(text: str) -> None:
+            if text.startswith("the study") or "tried once more" in text:
+                bar.console.print(text, highlight=False)
+            else:
+                bar.update(task, description=f"{label}: {text}")
+
+        def progress(at: Progress) -> None:
+            spent = time.monotonic() - started
+            total = None if at.left is None else spent + at.left
+            bar.update(task, description=f"{label}: {as_text(at)}", completed=spent, total=total)
+
+        yield report, progress
+
+
+def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> dict[str, Any]:
+    tuned, metric = outcome.tuned, competition.definition.metric
+    return {
+        "exp": number,
+        "metric": metric.name,
+        "greater_is_better": metric.greater_is_better,
+        "best": None if tuned.best is None else _scored(tuned.best) | {"parameters": outcome.parameters},
+        "start": None if tuned.start is None else _scored(tuned.start),
+        "ranked": [_scored(s) for s in tuned.ranked[:SHOWN]],
+        "before": None if outcome.before is None else outcome.before.cv_mean,
+        "complete": tuned.complete,
+        "pruned": tuned.pruned,
+        "failed": tuned.failed,
+        "trials": tuned.trials_now,
+        "seconds": round(tuned.seconds, 2),
+        "folder": str(outcome.folder),
+        "notes": list(outcome.notes),
+    }
+
+
+def _scored(one: Scored) -> dict[str, Any]:
+    return {
+        "trial": one.number,
+        "score": one.value,
+        "second": None if one.second is None else sum(one.second) / len(one.second),
+        "fold_scores": list(one.full or ()),
+        "second_scores": None if one.second is None else list(one.second),
+        "quick": one.quick,
+        "parameters": one.parameters,
+    }
+
+
+def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> None:
+    from workbench.experiment import as_toml_lines
+
+    tuned, metric = outcome.tuned, competition.definition.metric
+    counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
+    counts += f", {tuned.failed} failed" if tuned.failed else ""
+    click.echo(f"{counts}; {tuned.seconds:.0f} s")
+    lines: list[tuple[str, ...]] = [("trial", metric.name, "±", "other folds", "quick", "")]
+    best = tuned.best
+    rows = list(tuned.ranked[:SHOWN])
+    rows += [tuned.start] if tuned.start is not None and tuned.start not in rows else []
+    for one in rows:
+        remarks = [*(["best"] if one is best else []), *(["as it was"] if one == tuned.start else [])]
+        lines.append((str(one.number), *_cells(one), ", ".join(remarks)))
+    if len(lines) > 1:
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        for at, line in enumerate(lines):
+            cells = [c.rjust(w) for c, w in zip(line[:-1], widths, strict=False)]
+            click.echo(click.style("  ".join([*cells, line[-1]]).rstrip(), bold=at == 0))
+        click.echo("")
+    if best is not None:
+        click.echo(as_toml_lines(outcome.parameters), nl=False)
+    for said in outcome.notes:
+        note(said)
+    if best is not None:
+        click.echo(f"next: wb new --from {number} --tuned -c {competition.slug}")
+
+
+def _cells(one: Scored) -> tuple[str, ...]:
+    import statistics
+
+    full = one.full or ()
+    second = "" if one.second is None else f"{sum(one.second) / len(one.second):.5f}"
+    return f"{one.value:.5f}", f"{statistics.pstdev(full):.5f}", second, f"{one.quick:.5f}"
+
+
+def _show(competition: library.OpenCompetition, number: int, storage: str | None, *, as_json: bool) -> None:
+    from workbench.experiment import find_study
+    from workbench.tuning.pictures import draw, importances
+
+    study, folder = find_study(competition.definition, number, storage=storage)
+    paths = draw(study, folder)
+    shares = importances(study)
+    if as_json:
+        echo_json({"exp": number, "files": [str(p) for p in paths], "importances": shares})
+        return
+    trials = study.get_trials(deepcopy=False)
+    states = [t.state.name.lower() for t in trials]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    click.echo(f"{study.study_name}: {len(trials)} trials: {counts}")
+    if shares:
+        click.echo(click.style("importance of the parameters", bold=True))
+        width = max(map(len, shares))
+        for name, share in shares.items():
+            click.echo(f"  {name.ljust(width)}  {share:6.1%}  {'█' * round(30 * share)}")
+    for path in paths:
+        click.echo(f"wrote {path}")
+
+
+def _dashboard(competition: library.OpenCompetition, number: int, storage: str | None, port: int) -> None:
+    from workbench.errors import ConfigError
+    from workbench.experiment import find_study
+
+    study, _ = find_study(competition.definition, number, storage=storage)
+    try:
+        from optuna_dashboard import run_server
+    except ImportError as exc:
+        raise ConfigError("optuna-dashboard is not installed", hint="pip install 'workbench[tune]'") from exc
+    note(f"optuna-dashboard on http://127.0.0.1:{port}/ until Ctrl-C")
+    run_server(study._storage, host="127.0.0.1", port=port)

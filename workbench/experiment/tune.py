@@ -1,0 +1,397 @@
+"""Tuning an experiment: its problem, its study beside the runs, and what the search found."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.cache import content_key, read_json, write_json
+from workbench.competition import Competition
+from workbench.errors import ConfigError, DamagedError, NotFoundError
+from workbench.experiment.run import FoldDone, ReadyExperiment, RunOutcome, find_finished, ready, run
+from workbench.experiment.spec import TuneSpec, read_spec
+from workbench.folds import make_folds
+from workbench.ledger import RunRecord
+from workbench.training import FoldScorer, LightGBMSpec, Problem
+from workbench.tuning import (
+    Budget,
+    Progress,
+    Search,
+    Space,
+    StudyKey,
+    Tuned,
+    default_space,
+    open_study,
+    parse_space,
+    read_study,
+)
+from workbench.workspace import Workspace
+
+__all__ = [
+    "TuneOutcome",
+    "TuneRequest",
+    "as_text",
+    "as_toml_lines",
+    "best_parameters",
+    "find_study",
+    "run_tuned",
+    "tune",
+    "tuned_parameters",
+]
+
+Report = Callable[[str], None]
+ROOM_SHARE = 4
+"""The folds' datasets may take a quarter of the memory limit."""
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """How much to search: what the command says; None for what ``[tune]`` says.
+
+    Attributes
+    ----------
+    started_at : float, or None
+        Since when the time counts, of time.perf_counter; None for now.
+    only_rest : bool
+        Take off what the study has had already.
+    """
+
+    minutes: float | None = None
+    trials: int | None = None
+    storage: str | None = None
+    keep: int | None = None
+    seed: int | None = None
+    threads: int | None = None
+    started_at: float | None = None
+    only_rest: bool = False
+
+
+@dataclass(frozen=True)
+class TuneOutcome:
+    """What tuning found.
+
+    Attributes
+    ----------
+    tuned : Tuned
+    parameters : dict
+        The best ones for ``[model]``; the experiment's own where no trial finished.
+    space : Space
+    before : RunRecord, or None
+        The experiment's finished run.
+    folder : Path
+        The study's.
+    notes : tuple of str
+    """
+
+    tuned: Tuned
+    parameters: dict[str, Any]
+    space: Space
+    before: RunRecord | None
+    folder: Path
+    notes: tuple[str, ...]
+
+
+def tune(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    request: TuneRequest,
+    *,
+    report: Report = lambda _: None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> TuneOutcome:
+    """Search for better parameters of an experiment, going on where the study was left.
+
+    Raises
+    ------
+    ConfigError
+        When neither a time nor a number of trials is given, the space is wrong, or the experiment has no ``[model]``.
+    """
+    started = time.perf_counter() if request.started_at is None else request.started_at
+    experiment = ready(workspace, competition, number, threads=request.threads, report=report)
+    asked = _asked(experiment, request)
+    spec = lightgbm_of(experiment)
+    space = _space(experiment, asked)
+    folder = competition.study_folder(number)
+    limit = experiment.blocks.limit_bytes // ROOM_SHARE
+    scorer = FoldScorer(experiment.problem, spec, room=limit)
+
+    def other() -> FoldScorer | None:
+        problem = other_problem(experiment)
+        return None if problem is None else FoldScorer(problem, spec, room=limit)
+
+    key = _key(experiment, spec, space)
+    metric = experiment.problem.metric
+    with open_study(
+        folder, key, greater_is_better=metric.greater_is_better, url=request.storage, seed=asked.seed
+    ) as opened:
+        for line in opened.notes:
+            report(line)
+        own = space.inside(spec.parameters)
+        budget = _budget(asked, started, opened.study if request.only_rest else None)
+        search = Search(
+            opened, scorer, other, space, own, budget=budget or Budget(started), keep=asked.keep, progress=progress
+        )
+        tuned = search.run() if budget is not None else search.result()
+        spent = float(opened.study.user_attrs.get("spent_s", 0.0)) + time.perf_counter() - started
+        opened.study.set_user_attr("spent_s", round(spent, 1))
+    parameters = tuned_parameters(tuned, spec)
+    before = None if experiment.finished is None else experiment.finished.record
+    outcome = TuneOutcome(
+        tuned, parameters, space, before, folder, (*_notes(tuned, experiment, own, before), *tuned.notes)
+    )
+    if tuned.best is not None:
+        asked_for = None if experiment.spec.tune is None else experiment.spec.tune.content()
+        write_json(folder / "best.json", {"model": parameters, "asked": asked_for})
+    return outcome
+
+
+def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
+    """Return what may be spent; less what was spent `before`, and None where that was enough."""
+    seconds = None if asked.minutes is None else 60 * asked.minutes
+    trials = asked.trials
+    if before is not None:
+        spent = float(before.user_attrs.get("spent_s", 0.0))
+        if seconds is not None:
+            seconds = max(0.0, seconds - spent) if spent < 0.95 * seconds else 0.0
+        if trials is not None:
+            trials = max(0, trials - sum(t.state.is_finished() for t in before.get_trials(deepcopy=False)))
+        if seconds == 0.0 or trials == 0:
+            return None
+    return Budget(started, None if seconds is None else started + seconds, trials)
+
+
+def run_tuned(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    report: Report = lambda _: None,
+    done: FoldDone = lambda _result, _left: None,
+) -> RunOutcome:
+    """Run an experiment like `run`; where it has ``[tune]``, search first for what is left of its time.
+
+    A quick try on a sample is not tuned.
+    """
+    spec = read_spec(competition, number)
+    if spec.tune is None or sample is not None:
+        return run(
+            workspace, competition, number, sample=sample, force=force, threads=threads, report=report, done=done
+        )
+    kept = _kept(competition, number)
+    model = kept["model"] if kept is not None and kept["asked"] == spec.tune.content() else None
+    if model is None or find_finished(workspace, competition, number, model=model) is None:
+        request = TuneRequest(threads=threads, only_rest=True)
+        outcome = tune(workspace, competition, number, request, report=report, progress=_Lines(report))
+        for line in outcome.notes:
+            report(line)
+        model = outcome.parameters
+    return run(workspace, competition, number, force=force, threads=threads, model=model, report=report, done=done)
+
+
+def _kept(competition: Competition, number: int) -> dict[str, Any] | None:
+    try:
+        kept = read_json(competition.study_folder(number) / "best.json")
+        return {"model": dict(kept["model"]), "asked": kept["asked"]}
+    except (OSError, DamagedError, KeyError, TypeError, ValueError):
+        return None
+
+
+def best_parameters(competition: Competition, number: int) -> dict[str, Any]:
+    """Return the parameters that tuning an experiment has found.
+
+    Raises
+    ------
+    NotFoundError
+        When it was not tuned, or no trial finished.
+    """
+    kept = _kept(competition, number)
+    if kept is None:
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} has no tuned parameters",
+            hint=f"`wb tune --exp {number} --minutes 10` finds some",
+        )
+    parameters: dict[str, Any] = kept["model"]
+    return parameters
+
+
+def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] | None = None) -> str:
+    """Return parameters as lines of ``[model]``, leaving out those that are as in `without`.
+
+    Examples
+    --------
+    >>> print(as_toml_lines({"num_leaves": 63, "extra_trees": True}, without={"num_leaves": 63}), end="")
+    extra_trees = true
+    """
+    same = without or {}
+    lines = []
+    for name, value in parameters.items():
+        if name in same and same[name] == value:
+            continue
+        text = str(value).lower() if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
+        lines.append(f"{name} = {text}\n")
+    return "".join(lines)
+
+
+class _Lines:
+    """Progress as a line of text every few seconds."""
+
+    EVERY_S = 10.0
+
+    def __init__(self, report: Report) -> None:
+        self._report, self._last = report, 0.0
+
+    def __call__(self, at: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last >= self.EVERY_S:
+            self._last = now
+            self._report(as_text(at))
+
+
+def as_text(at: Progress) -> str:
+    """Say in one line where a search is."""
+    best = "" if at.best is None else f", best {at.best:.5f}"
+    left = "" if at.left is None else f", {at.left / 60:.1f} min left"
+    failed = f", {at.failed} failed" if at.failed else ""
+    return f"{at.stage}: {at.complete} trials, {at.pruned} pruned{failed}{best}{left}"
+
+
+def _asked(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
+    """Return what is asked for: the command before the file."""
+    spec = experiment.spec.tune or TuneSpec()
+    if request.minutes is not None or request.trials is not None:
+        spec = replace(spec, minutes=request.minutes, trials=request.trials)
+    if request.keep is not None:
+        spec = replace(spec, keep=request.keep)
+    if request.seed is not None:
+        spec = replace(spec, seed=request.seed)
+    if spec.minutes is None and spec.trials is None:
+        raise ConfigError(
+            f"{experiment.spec.path}: how long to tune is not said",
+            hint="--minutes 30 or --trials 100, or minutes = 30 under [tune]",
+        )
+    return spec
+
+
+def lightgbm_of(experiment: ReadyExperiment) -> LightGBMSpec:
+    """Return the model of an experiment, whose parameters are searched.
+
+    Raises
+    ------
+    ConfigError
+        When it is not LightGBM's.
+    """
+    if not isinstance(experiment.model, LightGBMSpec):
+        raise ConfigError(
+            f"{experiment.spec.path}: LightGBM's parameters are tuned; this is a [{experiment.spec.kind}] experiment",
+            hint="tune an experiment that has [model]",
+        )
+    return experiment.model
+
+
+def _space(experiment: ReadyExperiment, asked: TuneSpec) -> Space:
+    if asked.space:
+        return parse_space(asked.space, where=str(experiment.spec.path))
+    problem = experiment.problem
+    n_rows = len(problem.folds.train_rows(0))
+    matrix = problem.matrix
+    n_columns = matrix.width + len(matrix.fold_columns)
+    task = problem.target.columns[0].task
+    return default_space(task, n_rows, n_columns, has_categories=bool(matrix.categories))
+
+
+def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> StudyKey:
+    content = spec.content()
+    searched = set(space.names)
+    fixed = {k: v for k, v in content.items() if k != "parameters"} | {
+        "parameters": {k: v for k, v in content["parameters"].items() if k not in searched}
+    }
+    c = experiment.competition
+    d = c.definition
+    parts = {
+        "features": content_key("features", experiment.features_key, c.rows_content),
+        "folds": experiment.problem.folds.content,
+        "target": content_key("target", list(d.targets), d.task, d.metric, d.weight),
+        "space": content_key("space", space.content()),
+        "model": content_key("model", fixed),
+    }
+    return StudyKey(f"{c.slug}-{experiment.spec.number:03d}", parts)
+
+
+def tuned_parameters(tuned: Tuned, spec: LightGBMSpec) -> dict[str, Any]:
+    """Return the best parameters as ``[model]`` takes them; what the experiment has, where no trial finished."""
+    best = tuned.best
+    given = {k: v for k, v in spec.parameters.items() if k not in FIXED}
+    if best is None:
+        return given
+    more: dict[str, Any] = {k: _rounded(v) for k, v in best.parameters.items()}
+    if best.rate is not None and "learning_rate" not in spec.parameters:
+        more["learning_rate"] = best.rate
+        more["num_iterations"] = max(spec.rounds, int(300 / best.rate))
+    if float(more.get("bagging_fraction", 1.0)) < 1 and not given.get("bagging_freq"):
+        more["bagging_freq"] = 1
+    return given | more
+
+
+FIXED = ("verbosity", "deterministic", "num_threads", "force_col_wise")
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _notes(tuned: Tuned, experiment: ReadyExperiment, own: Mapping[str, Any] | None, before: Any) -> list[str]:
+    notes = []
+    if tuned.best is None:
+        kept = f"; its score stays: {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""
+        notes.append(f"no trial finished within the time: the experiment's own parameters are kept{kept}")
+    if own is None:
+        notes.append("the experiment's own parameters lie outside of the space, so they were not tried")
+    if tuned.best is not None and other_scheme(experiment) is None:
+        scheme = experiment.competition.definition.cv.scheme
+        notes.append(f"scheme = {scheme!r} has no other folds: the second score is of another seed on the same folds")
+    return notes
+
+
+def other_scheme(experiment: ReadyExperiment) -> str | None:
+    """Return the scheme of the folds where another seed gives others; None where it does not."""
+    scheme = experiment.competition.definition.cv.scheme
+    return None if scheme in ("time", "custom") else scheme
+
+
+def other_problem(experiment: ReadyExperiment, seed: int | None = None) -> Problem | None:
+    """Return the problem on other folds, of another seed; None where the scheme has none."""
+    if other_scheme(experiment) is None:
+        return None
+    competition, problem = experiment.competition, experiment.problem
+    cv = competition.definition.cv
+    changed = replace(cv, seed=cv.seed + 1 if seed is None else seed)
+    folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed)))
+    if experiment.rows is not None:
+        folds = folds.take(experiment.rows)
+    return replace(problem, folds=folds, split=replace(problem.split, valid=folds.valid, train=folds.train))
+
+
+def find_study(competition: Competition, number: int, *, storage: str | None = None) -> tuple[Any, Path]:
+    """Return the study of an experiment, to look at, and its folder.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none.
+    """
+    folder = competition.study_folder(number)
+    study = read_study(folder, f"{competition.slug}-{number:03d}", url=storage)
+    if study is None:
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} has no study in {folder}",
+            hint=f"`wb tune --exp {number} --minutes 10` begins one",
+        )
+    return study, folder

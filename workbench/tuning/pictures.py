@@ -1,0 +1,97 @@
+"""A study in pictures: history, importances, slices, as PNG (matplotlib) and as one page (plotly)."""
+
+from __future__ import annotations
+
+import html
+import warnings
+from pathlib import Path
+from typing import Any
+
+from workbench.cache import temporary_file, write_text
+from workbench.errors import ConfigError, NotFoundError
+from workbench.tuning.extra import optuna
+
+__all__ = ["draw", "importances"]
+
+FEWEST = 3
+"""Complete trials without which there is nothing to see."""
+
+
+def importances(study: Any) -> dict[str, float]:
+    """Return how much of the spread of the scores each parameter explains, falling; PED-ANOVA, Watanabe et al. 2023."""
+    op = optuna()
+    if len(_complete(study)) < FEWEST:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = op.importance.get_param_importances(study, evaluator=op.importance.PedAnovaImportanceEvaluator())
+        except (ValueError, RuntimeError):  # all scores are equal, or all points are
+            return {}
+    return {name: float(share) for name, share in found.items()}
+
+
+def draw(study: Any, folder: Path) -> list[Path]:
+    """Write ``history.png``, ``importances.png``, ``slices.png`` and ``study.html``.
+
+    Raises
+    ------
+    NotFoundError
+        When fewer than three trials are complete.
+    ConfigError
+        When matplotlib or plotly is not installed.
+    """
+    if len(_complete(study)) < FEWEST:
+        raise NotFoundError(
+            f"the study has {len(_complete(study))} complete trials, too few to show", hint="tune for longer"
+        )
+    return [*_as_png(study, folder), _as_page(study, folder / "study.html")]
+
+
+def _complete(study: Any) -> list[Any]:
+    state = optuna().trial.TrialState.COMPLETE
+    return [t for t in study.get_trials(deepcopy=False) if t.state == state]
+
+
+def _as_png(study: Any, folder: Path) -> list[Path]:
+    try:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        import matplotlib.pyplot as plt
+        from optuna.visualization import matplotlib as pictures
+    except ImportError as exc:
+        raise ConfigError("the pictures need matplotlib", hint="pip install 'workbench[tune]'") from exc
+    drawings: dict[str, Any] = {"history": pictures.plot_optimization_history, "slices": pictures.plot_slice}
+    if importances(study):
+        drawings["importances"] = pictures.plot_param_importances
+    written = []
+    for name, plot in drawings.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plot(study)
+        figure = plt.gcf()
+        path = folder / f"{name}.png"
+        with temporary_file(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
+            temporary.rename(path)
+        plt.close("all")
+        written.append(path)
+    return written
+
+
+def _as_page(study: Any, path: Path) -> Path:
+    try:
+        import plotly  # noqa: F401
+        from optuna import visualization as pictures
+    except ImportError as exc:
+        raise ConfigError("the page needs plotly", hint="pip install 'workbench[tune]'") from exc
+    figures = [pictures.plot_optimization_history(study), pictures.plot_slice(study)]
+    if importances(study):
+        figures.insert(1, pictures.plot_param_importances(study))
+    # The script goes into the page: it is to be seen without network.
+    pieces = [f.to_html(full_html=False, include_plotlyjs=(i == 0)) for i, f in enumerate(figures)]
+    title = html.escape(study.study_name)
+    text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><h1>{title}</h1>'
+    write_text(path, text + "".join(pieces) + "</html>\n")
+    return path
