@@ -174,7 +174,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     rows = list(tuned.ranked[:SHOWN])
     rows += [tuned.start] if tuned.start is not None and tuned.start not in rows else []
     for one in rows:
-        remarks = [*(["best"] if one is best else []), *(["as it was"] if one == tuned.start else [])]
+        remarks = [*(["best"] if one == best else []), *(["as it was"] if one == tuned.start else [])]
         lines.append((str(one.number), *_cells(one), ", ".join(remarks)))
     if len(lines) > 1:
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]

@@ -331,7 +331,8 @@ def tuned_parameters(tuned: Tuned, spec: LightGBMSpec) -> dict[str, Any]:
     given = {k: v for k, v in spec.parameters.items() if k not in FIXED}
     if best is None:
         return given
-    more: dict[str, Any] = {k: _rounded(v) for k, v in best.parameters.items()}
+    is_own = tuned.start is not None and best.parameters == tuned.start.parameters
+    more: dict[str, Any] = {} if is_own else {k: _rounded(v) for k, v in best.parameters.items()}
     if best.rate is not None and "learning_rate" not in spec.parameters:
         more["learning_rate"] = best.rate
         more["num_iterations"] = max(spec.rounds, int(300 / best.rate))
@@ -352,6 +353,8 @@ def _notes(tuned: Tuned, experiment: ReadyExperiment, own: Mapping[str, Any] | N
     if tuned.best is None:
         kept = f"; its score stays: {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""
         notes.append(f"no trial finished within the time: the experiment's own parameters are kept{kept}")
+    if tuned.best is not None and tuned.best == tuned.start:
+        notes.append("nothing found is better than the experiment's own parameters")
     if own is None:
         notes.append("the experiment's own parameters lie outside of the space, so they were not tried")
     if tuned.best is not None and other_scheme(experiment) is None:

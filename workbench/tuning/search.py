@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from workbench.cache import atomic
 from workbench.errors import TrainingError
 from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError
 from workbench.tuning.extra import optuna
+from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
 from workbench.tuning.space import Space, known_good
 from workbench.tuning.study import OpenStudy, retry
 
@@ -54,11 +55,6 @@ PROMOTED, SECOND = 12, 3
 
 SEED, OTHER_SEED = 1, 2
 """Of the models; the other one stands in for other folds where there are none."""
-
-BEHIND = 0.6
-"""A fold is given up where so large a share of the finished curves was ahead at the same round."""
-
-ENOUGH_CURVES = 5
 
 
 class _TimeIsUpError(Exception):
@@ -156,23 +152,6 @@ class Tuned:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class _Curves:
-    """The finished curves of each fold: the best value so far at some rounds."""
-
-    greater: bool
-    of_fold: dict[int, list[dict[int, float]]] = field(default_factory=dict)
-
-    def is_behind(self, fold: int, done: int, best: float) -> bool:
-        """Say whether most finished curves of the fold were ahead at this round."""
-        curves = self.of_fold.get(fold, [])
-        if len(curves) < ENOUGH_CURVES:
-            return False
-        sign = 1.0 if self.greater else -1.0
-        then = [sign * c[max(r for r in c if r <= done)] for c in curves if min(c) <= done]
-        return len(then) >= ENOUGH_CURVES and float(np.mean([t > sign * best for t in then])) > BEHIND
-
-
 class Search:
     """One search of a study.
 
@@ -211,7 +190,7 @@ class Search:
         metric = scorer.problem.metric
         self.greater = metric.greater_is_better
         self.n_folds = scorer.problem.folds.n_folds
-        self.curves = _Curves(self.greater)
+        self.curves = Curves(self.greater)
         self.notes: list[str] = []
         self.trials_now = 0
         self._stage, self._stop_at, self._told = "", math.inf, 0.0
@@ -296,13 +275,14 @@ class Search:
         if self._was_scored(trial):
             return
         folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self.n_folds)]
+        rivals = self._complete()[:RIVALS]
         scores: dict[int, FoldScore] = {}
         try:
             for fold in folds:
-                scores[fold] = self._quick_fold(trial, fold)
+                scores[fold] = self._quick_fold(trial, fold, [t.number for t in rivals])
                 trial.report(scores[fold].score, fold)
-                if len(scores) < self.n_folds and trial.should_prune():
-                    raise NoUseError
+                if len(scores) < self.n_folds and len(rivals) == RIVALS:
+                    self._give_up_if_hopeless(scores, rivals[-1])
         except NoUseError:
             self.study.tell(trial, state=self.state.PRUNED)
         except TrainingError as exc:
@@ -311,7 +291,7 @@ class Search:
             self._failed(trial, f"no memory left: {exc}")
         except BaseException:
             # Not its fault: the time is up, or the user has ended it. The next search begins with it.
-            trial.set_user_attr("failure", "ended in the middle")
+            trial.set_user_attr("stopped", value=True)
             self.study.tell(trial, state=self.state.FAIL)
             self.study.enqueue_trial(trial.params)
             raise
@@ -334,17 +314,22 @@ class Search:
                 return True
         return False
 
-    def _quick_fold(self, trial: Trial, fold: int) -> FoldScore:
-        curve: dict[int, float] = {}
+    def _give_up_if_hopeless(self, scores: Mapping[int, FoldScore], rival: FrozenTrial) -> None:
+        """Raise where the folds so far are worse than those of the last of the best."""
+        so_far = {k: s.score for k, s in scores.items()}
+        if is_hopeless(so_far, rival.intermediate_values, greater_is_better=self.greater):
+            raise NoUseError
+
+    def _quick_fold(self, trial: Trial, fold: int, rivals: list[int]) -> FoldScore:
+        leaves = int(trial.params.get("num_leaves", self.scorer.spec.parameters.get("num_leaves", 31)))
+        curve = Curve()
 
         def watch(done: int, best: float) -> bool:
-            curve[done] = best
-            # Trees that are held back start slowly: the first rounds tell little.
-            return done >= 30 and self.curves.is_behind(fold, done, best)
+            curve.add(done * leaves, best)
+            return self.curves.is_behind(fold, rivals, done * leaves, best)
 
         made = self.scorer.score(trial.params, fold, SEED, self.quick, watch=watch, keep_oof=self.keep > 0)
-        if curve:
-            self.curves.of_fold.setdefault(fold, []).append(curve)
+        self.curves.keep(fold, trial.number, curve)
         return made
 
     def _failed(self, trial: Trial, why: str) -> None:
@@ -480,7 +465,9 @@ class Search:
         return next((t.value for t in self._complete()), None)
 
     def _counts(self) -> dict[str, int]:
-        states = [t.state for t in self.study.get_trials(deepcopy=False)]
+        trials = self.study.get_trials(deepcopy=False)
+        # What was stopped by the end of its time has not failed.
+        states = [t.state for t in trials if "stopped" not in t.user_attrs]
         wanted = {"complete": self.state.COMPLETE, "pruned": self.state.PRUNED, "failed": self.state.FAIL}
         return {name: states.count(state) for name, state in wanted.items()}
 

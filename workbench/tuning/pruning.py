@@ -1,0 +1,88 @@
+"""When to give a trial up: within a fold by its curve, between folds by its scores."""
+
+from __future__ import annotations
+
+import bisect
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["Curve", "Curves", "is_hopeless"]
+
+P_VALUE = 0.2
+"""Of three folds that are all worse, the test says 1/8."""
+
+FEWEST_FOLDS = 3
+
+RIVALS = 5
+"""A trial is held against the so many best: being worse than the very best is no reason to give up."""
+
+EARLY = 0.3
+"""Of the length of the rivals' curves; before that a curve says little."""
+
+
+def is_hopeless(scores: Mapping[int, float], rival: Mapping[int, float], *, greater_is_better: bool) -> bool:
+    """Say whether the folds so far are worse than another trial's, by Wilcoxon's signed-rank test, one-sided.
+
+    The differences are taken fold by fold, so that an easy fold is no advantage (Wilcoxon 1945; the same test as
+    Optuna's WilcoxonPruner, which holds a trial against the best one).
+
+    Parameters
+    ----------
+    scores, rival : mapping
+        Fold -> score.
+    """
+    from scipy.stats import wilcoxon
+
+    both = sorted(scores.keys() & rival.keys())
+    if len(both) < FEWEST_FOLDS:
+        return False
+    gains = np.array([scores[k] - rival[k] for k in both]) * (1.0 if greater_is_better else -1.0)
+    if gains.mean() >= 0:
+        return False
+    with warnings.catch_warnings():
+        # With so few folds it says that its p-value is no normal approximation's.
+        warnings.simplefilter("ignore")
+        return bool(wilcoxon(gains, alternative="less", zero_method="zsplit").pvalue < P_VALUE)
+
+
+@dataclass
+class Curve:
+    """The best value so far of one fold, by the leaves that were grown: trees of few leaves are many for the same."""
+
+    leaves: list[int] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)
+
+    def add(self, leaves: int, best: float) -> None:
+        """Add the value after so many leaves."""
+        self.leaves.append(leaves)
+        self.best.append(best)
+
+    def at(self, leaves: int) -> float | None:
+        """Return the value after so many leaves; the last one where it ended before, None where it began after."""
+        place = bisect.bisect_right(self.leaves, leaves)
+        return self.best[place - 1] if place else None
+
+
+@dataclass
+class Curves:
+    """The curves of finished folds, by fold and trial."""
+
+    greater_is_better: bool
+    of_fold: dict[int, dict[int, Curve]] = field(default_factory=dict)
+
+    def keep(self, fold: int, trial: int, curve: Curve) -> None:
+        """Keep a finished curve."""
+        if curve.leaves:
+            self.of_fold.setdefault(fold, {})[trial] = curve
+
+    def is_behind(self, fold: int, rivals: Sequence[int], leaves: int, best: float) -> bool:
+        """Say whether a fold is behind all of the rivals after so many leaves; never before a good part of them."""
+        curves = [c for n in rivals[:RIVALS] if (c := self.of_fold.get(fold, {}).get(n)) is not None]
+        if len(curves) < RIVALS or leaves < EARLY * float(np.median([c.leaves[-1] for c in curves])):
+            return False
+        sign = 1.0 if self.greater_is_better else -1.0
+        values = [c.at(leaves) for c in curves]
+        return all(v is not None and sign * v > sign * best for v in values)
