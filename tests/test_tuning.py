@@ -1,0 +1,491 @@
+"""Tuning: the space, what is given up, studies that outlive their processes, and the search itself."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.cli.app import wb
+from workbench.errors import ConfigError, NotFoundError, StorageError, TrainingError
+from workbench.experiment import TuneRequest, find_study, ready, run, run_tuned, tune
+from workbench.training import Fidelity, FoldScorer
+from workbench.tuning import StudyKey, default_space, open_study, parse_space
+from workbench.tuning import search as search_module
+from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
+from workbench.tuning.space import known_good
+
+MODEL = "[model]\nlearning_rate = 0.2\nnum_leaves = 8\nnum_iterations = 30\nearly_stopping_round = 5\nlambda_l2 = 1.0\n"
+SPACE = "[tune.space]\nnum_leaves = { low = 4, high = 16, log = true }\nlambda_l2 = { low = 0.1, high = 10.0, log = true }\n"
+EXPERIMENT = f'features = ["ratio", "rows.x", "rows.z"]\n{MODEL}[tune]\ntrials = 6\n{SPACE}'
+
+
+@pytest.fixture
+def made(small, monkeypatch) -> Any:
+    monkeypatch.setenv("WB_THREADS", "1")
+    found = small()
+    found.experiment(1, EXPERIMENT)
+    return found
+
+
+def tuned(made: Any, **options: Any) -> Any:
+    request = TuneRequest(**({"trials": 6, "threads": 1} | options))
+    return tune(made.workspace, made.open.definition, 1, request, report=options.get("report", lambda _: None))
+
+
+def journal(made: Any) -> Any:
+    return find_study(made.open.definition, 1)[0]
+
+
+# -------------------------------------------------------------------------------------------------------------- space
+
+
+class TestSpace:
+    @pytest.mark.parametrize(
+        ("text", "message", "hint"),
+        [
+            ({"num_leavse": {"low": 1, "high": 2}}, "unknown key 'num_leavse'", "num_leaves"),
+            ({"num_leaves": {"low": 9, "high": 2}}, "low = 9 is not below high = 2", "num_leaves = 9"),
+            ({"lambda_l2": {"low": 0, "high": 2.0, "log": True}}, "log = true needs low above 0", None),
+            ({"num_leaves": {"low": 4, "hihg": 9}}, "unknown key 'hihg'", "high"),
+            ({"num_leaves": {"low": 4}}, "lacks high", "low = 15"),
+            ({"num_leaves": {"low": 1.5, "high": 9.0}}, "is a whole number", None),
+            ({"num_leaves": {"low": 1, "high": 9}}, "LightGBM takes num_leaves from 2", None),
+            ({"feature_fraction": {"low": 0.5, "high": 1.5}}, "takes feature_fraction from 1e-06 to 1, got 1.5", None),
+            ({"lambda_l2": {"low": 0.1, "high": 1, "choices": [1]}}, "choices and a range", None),
+            ({"lambda_l2": []}, "at least one value", None),
+            ({"lambda_l2": [1.0, 1.0]}, "has a value twice", None),
+            ({"lambda_l2": [-1.0, 1.0]}, "takes lambda_l2 from 0 up, got -1", None),
+            ({"lambda_l2": 3}, "expected a range", "{ low = 15"),
+            ({"lambda_l2": {"low": "a", "high": 2}}, "low = 'a': expected a number", None),
+            ({"lambda_l2": {"low": 0.1, "high": 2, "step": 5}}, "step = 5 must be above 0 and at most 1.9", None),
+            ({"lambda_l2": {"low": 0.1, "high": 2, "step": 0.1, "log": True}}, "goes with no log scale", None),
+            ({"lambda_l2": {"low": 0.1, "high": 2}, "reg_lambda": [1, 2]}, "has 'lambda_l2' twice", "keep one"),
+            ({"num_iterations": {"low": 10, "high": 20}}, "is not searched: early stopping", None),
+            ({"metric": ["auc"]}, "can't set 'metric'", None),
+            ({}, "is empty", "default space"),
+        ],
+    )
+    def test_a_space_that_contradicts_itself_is_explained(self, text, message: str, hint: str | None) -> None:
+        with pytest.raises(ConfigError, match="^exp.toml: \\[tune.space\\]") as caught:
+            parse_space(text, where="exp.toml")
+        assert message in caught.value.message
+        assert hint is None or hint in str(caught.value.hint)
+
+    def test_aliases_become_the_primary_name(self) -> None:
+        space = parse_space({"reg_lambda": {"low": 0, "high": 3}, "num_leaf": {"low": 4, "high": 8}}, where="")
+        assert space.content() == {"lambda_l2": {"low": 0, "high": 3}, "num_leaves": {"low": 4, "high": 8}}
+
+    @given(
+        rows=st.integers(10, 10**8),
+        columns=st.integers(1, 5000),
+        task=st.sampled_from(["binary", "multiclass", "regression"]),
+        categories=st.booleans(),
+    )
+    @settings(deadline=None, max_examples=60)
+    def test_the_default_space_holds_for_every_size(self, rows: int, columns: int, task: str, categories: bool) -> None:
+        space = default_space(task, rows, columns, has_categories=categories)
+        # Read as if a user had written it, it passes the same checks.
+        assert parse_space(space.content(), where="").names == space.names
+        space.distributions()
+        points = known_good(space)
+        assert len(points) == 4
+        assert all(d.holds(p[d.name]) for p in points for d in space.dimensions)
+        assert ("cat_l2" in space.names) == categories
+
+    def test_own_parameters_that_lie_outside_are_no_point(self) -> None:
+        space = parse_space({"num_leaves": {"low": 4, "high": 16}}, where="")
+        assert space.inside({"num_leaves": 8}) == {"num_leaves": 8}
+        assert space.inside({"num_leaves": 99}) is None
+
+
+# ------------------------------------------------------------------------------------------------------------ pruning
+
+
+@given(
+    rival=st.lists(st.floats(-1, 1), min_size=5, max_size=5),
+    gains=st.lists(st.floats(-1, 1), min_size=5, max_size=5),
+    folds=st.integers(0, 5),
+    greater=st.booleans(),
+)
+def test_only_what_is_worse_is_given_up(rival, gains, folds: int, greater: bool) -> None:
+    sign = 1 if greater else -1
+    scores = {k: rival[k] + sign * gains[k] for k in range(folds)}
+    given_up = is_hopeless(scores, dict(enumerate(rival)), greater_is_better=greater)
+    worse = [sign * (scores[k] - rival[k]) for k in scores]
+    if given_up:
+        assert folds >= 3
+        assert np.mean(worse) < 0
+    elif folds >= 3 and len({round(abs(w), 9) for w in worse}) == folds:
+        # Every fold worse, by amounts that can be ranked: 1/8 at most.
+        assert not all(w < 0 for w in worse)
+
+
+def test_a_fold_is_behind_only_where_all_rivals_were_ahead_with_as_many_leaves() -> None:
+    curves = Curves(greater_is_better=True)
+    for number in range(RIVALS):
+        curve = Curve()
+        for step in range(1, 11):
+            curve.add(100 * step, 0.5 + 0.01 * step + 0.001 * number)
+        curves.keep(0, number, curve)
+    rivals = list(range(RIVALS))
+    assert not curves.is_behind(0, rivals, 200, 0.0)  # too early
+    assert curves.is_behind(0, rivals, 500, 0.549)
+    assert not curves.is_behind(0, rivals, 500, 0.5505)  # ahead of one
+    assert curves.is_behind(0, rivals, 9_000, 0.59)  # their last value counts
+    assert not curves.is_behind(1, rivals, 500, 0.0)  # another fold
+    assert not curves.is_behind(0, rivals[:-1], 500, 0.0)  # too few
+
+
+# ------------------------------------------------------------------------------------------------------------ scoring
+
+
+class TestFoldScorer:
+    @pytest.mark.parametrize(
+        ("task", "metric"),
+        [
+            ("binary", "auc"),
+            ("binary", "f1"),
+            ("regression", "rmse"),
+            ("regression", "rmsle"),
+            ("multiclass", "mlogloss"),
+            ("multiclass", "accuracy"),
+            ("two", "rmse"),
+        ],
+    )
+    def test_a_full_score_is_what_the_run_gives(self, small, task: str, metric: str) -> None:
+        """The same folds, parameters, rounds and seed: the same numbers, without predicting a row."""
+        made = small(task=task, metric=metric)
+        made.experiment(1, f'features = ["rows", "te_town"]\n{MODEL}')
+        done = run(made.workspace, made.open.definition, 1, threads=1).run
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        fidelity = Fidelity(None, 30, 5)
+        scores = [scorer.score({}, k, 1, fidelity, keep_oof=True) for k in range(5)]
+        assert [s.score for s in scores] == pytest.approx(done.record.fold_scores, rel=1e-9)
+        oof = done.oof_array
+        for k, scored in enumerate(scores):
+            assert scored.oof == pytest.approx(oof[experiment.problem.folds.valid_rows(k)], rel=1e-6)
+
+    def test_datasets_are_made_once_and_only_where_there_is_room(self, made, monkeypatch) -> None:
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        asked: list[int] = []
+        from workbench.training.lightgbm_folds import LightGBMLearner
+
+        whole = LightGBMLearner.datasets
+        monkeypatch.setattr(
+            LightGBMLearner, "datasets", lambda self, fold, *rest: (asked.append(fold), whole(self, fold, *rest))[1]
+        )
+        for room, times in ((10**9, 1), (0, 3)):
+            asked.clear()
+            scorer = FoldScorer(experiment.problem, experiment.model, room=room)
+            scores = [scorer.score({"num_leaves": n}, 0, 1, Fidelity(0.1, 10, 0)).score for n in (4, 8, 4)]
+            assert scores[0] == scores[2] != scores[1]
+            assert len(asked) == times
+
+    def test_other_bins_get_datasets_of_their_own(self, made) -> None:
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        few, many = (scorer.score({"max_bin": b}, 0, 1, Fidelity(0.1, 10, 0)).score for b in (4, 255))
+        assert few != many
+
+    def test_a_metric_without_a_number_is_named(self, made, monkeypatch) -> None:
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        metric = replace(experiment.problem.metric, name="mine", compute=lambda *_: math.nan)
+        scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, room=0)
+        with pytest.raises(TrainingError, match="metric 'mine' gives nan after 1 rounds"):
+            scorer.score({}, 0, 1, Fidelity(0.1, 10, 0))
+
+
+# -------------------------------------------------------------------------------------------------------------- study
+
+
+KEY = StudyKey("small-001", {"features": "a", "folds": "b", "space": "c"})
+
+
+def points(folder: Path, key: StudyKey = KEY, **options: Any) -> tuple[list[Any], list[str]]:
+    with open_study(folder, key, greater_is_better=True, **options) as opened:
+        return opened.study.get_trials(), opened.notes
+
+
+class TestStudy:
+    @pytest.mark.parametrize("part", ["features", "folds", "space"])
+    def test_it_begins_anew_where_a_part_changes_and_keeps_the_old_one(self, tmp_path: Path, part: str) -> None:
+        with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+            opened.study.tell(opened.study.ask(), 1.0)
+        assert points(tmp_path)[1] == ["the study goes on after 1 trials"]
+        trials, notes = points(tmp_path, replace(KEY, parts=KEY.parts | {part: "z"}))
+        assert trials == []
+        assert notes[0].startswith(f"the study begins anew, for {part} changed; the 1 trials before are kept: ")
+        assert len(list(tmp_path.glob("journal-*.log"))) == 1
+
+    def test_a_line_that_was_torn_by_a_kill_is_cut_off(self, tmp_path: Path) -> None:
+        with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+            opened.study.tell(opened.study.ask(), 1.0)
+        path = tmp_path / "journal.log"
+        path.write_bytes(path.read_bytes() + b'{"op_code": 4, "worker')
+        with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+            opened.study.tell(opened.study.ask(), 2.0)
+        assert [t.value for t in points(tmp_path)[0]] == [1.0, 2.0]
+
+    def test_a_trial_whose_process_died_is_tried_once_more_and_then_marked(self, tmp_path: Path) -> None:
+        from optuna.distributions import FloatDistribution
+
+        space = {"x": FloatDistribution(0, 1)}
+        for expected in ("are tried once more", "are marked as failed"):
+            with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+                trial = opened.study.ask(space)
+                trial.set_user_attr("worker", opened.worker)
+                x = trial.params["x"]
+            _, notes = points(tmp_path)
+            assert any(expected in n for n in notes), notes
+        with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+            states = [t.state.name for t in opened.study.get_trials()]
+            assert states == ["FAIL", "FAIL"]
+            assert opened.study.trials[1].params["x"] == opened.study.trials[0].params["x"] == x
+
+    def test_a_trial_of_a_living_process_is_left_alone(self, tmp_path: Path) -> None:
+        with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+            opened.study.ask().set_user_attr("worker", opened.worker)
+            trials, notes = points(tmp_path)
+            assert [t.state.name for t in trials] == ["RUNNING"]
+            assert not any("middle" in n for n in notes)
+
+    def test_a_database_that_is_not_there_is_named_without_its_password(self, tmp_path: Path) -> None:
+        url = "postgresql+psycopg://me:secret@127.0.0.1:1/studies"
+        with pytest.raises((StorageError, ConfigError)) as caught:
+            points(tmp_path, url=url)
+        assert "secret" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------------- search
+
+
+class TestSearch:
+    def test_the_own_parameters_come_first_then_points_known_to_be_good(self, made) -> None:
+        outcome = tuned(made)
+        trials = journal(made).get_trials()
+        assert trials[0].params == {"num_leaves": 8, "lambda_l2": 1.0}
+        assert [t.params for t in trials[1:5]] == known_good(outcome.space)
+        assert outcome.tuned.trials_now == 6
+        assert outcome.tuned.start is not None
+        assert outcome.tuned.start.number == 0
+
+    def test_the_full_score_of_the_own_parameters_is_that_of_their_run(self, made) -> None:
+        made.experiment(1, EXPERIMENT.partition("[tune]")[0])
+        before = run(made.workspace, made.open.definition, 1, threads=1).run.record
+        outcome = tuned(made)
+        assert outcome.before.run_id == before.run_id
+        assert outcome.tuned.start.full == pytest.approx(before.fold_scores, rel=1e-9)
+
+    def test_the_best_is_scored_on_folds_that_the_search_has_not_seen(self, made) -> None:
+        outcome = tuned(made)
+        second = [s for s in outcome.tuned.ranked if s.second is not None]
+        assert len(second) >= 2
+        assert all(s.second != s.full for s in second)
+        assert outcome.tuned.best.judged == max(s.judged for s in second)
+
+    def test_where_there_are_no_other_folds_it_says_so(self, made) -> None:
+        made.definition('scheme = "stratified"', 'scheme = "time"\ncolumn = "day"')
+        outcome = tuned(made)
+        assert any("scheme = 'time' has no other folds" in n for n in outcome.notes)
+        assert outcome.tuned.best.second != outcome.tuned.best.full
+
+    def test_the_same_seed_gives_the_same_trials(self, made) -> None:
+        tuned(made, trials=12)
+        first = [(t.params, t.value) for t in journal(made).get_trials()]
+        (made.open.definition.study_folder(1) / "journal.log").unlink()
+        tuned(made, trials=12)
+        assert [(t.params, t.value) for t in journal(made).get_trials()] == first
+
+    def test_it_goes_on_where_it_was_left(self, made) -> None:
+        tuned(made, trials=3)
+        outcome = tuned(made, trials=4)
+        assert len(journal(made).trials) == 7
+        assert outcome.tuned.trials_now == 4
+
+    def test_no_time_for_one_trial_keeps_the_own_parameters_and_says_so(self, made) -> None:
+        done = run(made.workspace, made.open.definition, 1, threads=1).run.record
+        outcome = tuned(made, trials=None, minutes=1e-6)
+        assert outcome.tuned.best is None
+        assert outcome.parameters["num_leaves"] == 8
+        kept = f"no trial finished within the time: the experiment's own parameters are kept; its score stays: {done.cv_mean:.5f}"
+        assert kept in outcome.notes
+        with pytest.raises(NotFoundError, match="has no tuned parameters"):
+            made.open.new(source=1, tuned=True)
+
+    def test_time_that_is_over_in_the_middle_of_a_trial_loses_nothing(self, made, monkeypatch) -> None:
+        """The trial that was stopped is the first of the next search."""
+        whole, calls = FoldScorer.score, []
+
+        def slow(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == 14:
+                monkeypatch.setattr(search_module.time, "perf_counter", lambda: math.inf)
+            return whole(self, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FoldScorer, "score", slow)
+            real = time.perf_counter
+            tuned(made, trials=None, minutes=10)
+            patch.setattr(search_module.time, "perf_counter", real)
+        trials = journal(made).get_trials()
+        stopped = next(t for t in trials if "stopped" in t.user_attrs)
+        monkeypatch.undo()
+        outcome = tuned(made, trials=1)
+        assert outcome.tuned.failed == 0
+        assert journal(made).trials[stopped.number + 1].params == stopped.params
+
+    def test_a_trial_that_fails_is_tried_once_more_and_marked(self, made, monkeypatch) -> None:
+        whole = FoldScorer.score
+
+        def failing(self, parameters, *args, **kwargs):
+            if parameters.get("num_leaves") == 8:
+                raise TrainingError("LightGBM refused: too odd")
+            return whole(self, parameters, *args, **kwargs)
+
+        monkeypatch.setattr(FoldScorer, "score", failing)
+        outcome = tuned(made, trials=8)
+        assert outcome.tuned.failed == 2
+        assert [n for n in outcome.notes if "too odd" in n] == [
+            "trial 0 (tried once more): LightGBM refused: too odd",
+            "trial 5 (failed twice): LightGBM refused: too odd",
+        ]
+        assert outcome.tuned.best is not None
+
+    def test_the_oof_of_the_best_trials_are_kept(self, made) -> None:
+        outcome = tuned(made, trials=10, keep=3)
+        folder = outcome.folder / "oof"
+        kept = sorted(int(p.stem) for p in folder.glob("*.npz"))
+        assert len(kept) >= 3
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        problem = experiment.problem
+        best = outcome.tuned.best.number
+        with np.load(folder / f"{best:05d}.npz") as file:
+            oof, value = file["oof"].astype(np.float64), float(file["value"])
+        scores = [
+            problem.metric(problem.target.columns[0].values[r], oof[r, 0])
+            for r in map(problem.folds.valid_rows, range(5))
+        ]
+        assert np.mean(scores) == pytest.approx(value, abs=1e-6)
+        assert value == pytest.approx(outcome.tuned.best.value, abs=1e-9)
+
+    def test_how_long_has_to_be_said(self, made) -> None:
+        made.experiment(1, EXPERIMENT.partition("[tune]")[0])
+        with pytest.raises(ConfigError, match="how long to tune is not said") as caught:
+            tuned(made, trials=None)
+        assert "--minutes 30" in str(caught.value.hint)
+
+
+# ------------------------------------------------------------------------------------------------- several processes
+
+
+def start(made: Any, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "workbench", "tune", "--exp", "1", "--threads", "1", "--json", *options]
+    return subprocess.Popen(command, cwd=made.folder, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+class TestProcesses:
+    def test_a_killed_search_goes_on_by_the_same_command(self, made) -> None:
+        process = start(made, "--trials", "500")
+        path = made.open.definition.study_folder(1) / "journal.log"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and (not path.exists() or path.read_bytes().count(b"\n") < 60):
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        before = [(t.number, t.value) for t in journal(made).get_trials() if t.state.name == "COMPLETE"]
+        assert before
+        outcome = tuned(made, trials=3)
+        after = journal(made).get_trials()
+        assert [
+            (t.number, t.value) for t in after if t.number <= before[-1][0] and t.state.name == "COMPLETE"
+        ] == before
+        assert not [t for t in after if t.state.name == "RUNNING"]
+        assert outcome.tuned.best is not None
+
+    def test_several_share_one_study(self, made) -> None:
+        processes = [start(made, "--trials", "6") for _ in range(2)]
+        documents = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
+        trials = journal(made).get_trials()
+        assert [d["trials"] for d in documents] == [6, 6]
+        assert len(trials) == 12
+        assert len({json.dumps(t.params, sort_keys=True) for t in trials}) == 12
+        assert all(t.state.is_finished() for t in trials)
+
+
+# --------------------------------------------------------------------------------------------------------- experiment
+
+
+class TestRun:
+    def test_an_experiment_with_a_search_is_tuned_and_then_trained(self, made) -> None:
+        said: list[str] = []
+        first = run_tuned(made.workspace, made.open.definition, 1, threads=1, report=said.append)
+        study = journal(made)
+        assert len(study.trials) == 6
+        best = json.loads((made.open.definition.study_folder(1) / "best.json").read_text())["model"]
+        details = json.loads((first.run.folder / "run.json").read_text())
+        assert details["model"]["parameters"]["num_leaves"] == best["num_leaves"]
+        again = run_tuned(made.workspace, made.open.definition, 1, threads=1)
+        assert again.how == "unchanged"
+        assert again.run.record.run_id == first.run.record.run_id
+        assert len(journal(made).trials) == 6
+
+    def test_another_space_is_another_search(self, made) -> None:
+        run_tuned(made.workspace, made.open.definition, 1, threads=1)
+        made.experiment(1, EXPERIMENT.replace("high = 16", "high = 12"))
+        said: list[str] = []
+        run_tuned(made.workspace, made.open.definition, 1, threads=1, report=said.append)
+        assert any("the study begins anew, for space changed" in s for s in said)
+
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            ("[tune]\nseed = 1\n", r"\[tune\] does not say how long"),
+            ("[tune]\nminutes = 0\n", "minutes"),
+            ('[tune]\ntrials = 3\nkeep = "most"\n', "keep = 'most' is unknown"),
+            ("[tune]\ntrials = 3\nspcae = {}\n", "spcae"),
+        ],
+    )
+    def test_what_is_wrong_with_the_table_is_said(self, made, table: str, message: str) -> None:
+        made.experiment(1, EXPERIMENT.partition("[tune]")[0] + table)
+        with pytest.raises(ConfigError, match=message):
+            run_tuned(made.workspace, made.open.definition, 1, threads=1)
+
+
+class TestCommand:
+    def test_tune_show_and_the_next_experiment(self, made, monkeypatch, capsys) -> None:
+        monkeypatch.chdir(made.folder)
+        wb.main(["tune", "--exp", "1", "--trials", "8", "--json"], standalone_mode=False)
+        document = json.loads(capsys.readouterr().out)
+        assert document["best"]["parameters"]["num_leaves"] >= 4
+        assert document["complete"] + document["pruned"] == 8
+        wb.main(["tune", "--show", "1"], standalone_mode=False)
+        shown = capsys.readouterr().out
+        assert "importance of the parameters" in shown
+        folder = made.open.definition.study_folder(1)
+        for name in ("history.png", "slices.png", "importances.png"):
+            assert (folder / name).read_bytes()[:4] == b"\x89PNG"
+        page = (folder / "study.html").read_text()
+        assert "Optimization History" in page
+        assert 'src="http' not in page
+        wb.main(["new", "--from", "1", "--tuned"], standalone_mode=False)
+        made.open.run(2, threads=1)
+        text = (made.folder / "experiments" / "002.toml").read_text()
+        assert "base = 1" in text
+
+    def test_no_study_is_said(self, made, monkeypatch) -> None:
+        monkeypatch.chdir(made.folder)
+        with pytest.raises(NotFoundError, match="experiment 1 of 'small' has no study"):
+            wb.main(["tune", "--show", "1"], standalone_mode=False)
