@@ -139,7 +139,7 @@ def tune(
         tuned = search.run() if budget is not None else search.result()
         spent = float(opened.study.user_attrs.get("spent_s", 0.0)) + time.perf_counter() - started
         opened.study.set_user_attr("spent_s", round(spent, 1))
-    parameters = tuned_parameters(tuned, spec)
+    parameters = tuned_parameters(tuned, spec, space)
     before = None if experiment.finished is None else experiment.finished.record
     outcome = TuneOutcome(
         tuned, parameters, space, before, folder, (*_notes(tuned, experiment, own, before), *tuned.notes)
@@ -325,14 +325,14 @@ def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> Study
     return StudyKey(f"{c.slug}-{experiment.spec.number:03d}", parts)
 
 
-def tuned_parameters(tuned: Tuned, spec: LightGBMSpec) -> dict[str, Any]:
+def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space) -> dict[str, Any]:
     """Return the best parameters as ``[model]`` takes them; what the experiment has, where no trial finished."""
     best = tuned.best
     given = {k: v for k, v in spec.parameters.items() if k not in FIXED}
     if best is None:
         return given
     is_own = tuned.start is not None and best.parameters == tuned.start.parameters
-    more: dict[str, Any] = {} if is_own else {k: _rounded(v) for k, v in best.parameters.items()}
+    more: dict[str, Any] = {} if is_own else {k: _rounded(v) for k, v in space.parameters(best.parameters).items()}
     if best.rate is not None and "learning_rate" not in spec.parameters:
         more["learning_rate"] = best.rate
         more["num_iterations"] = max(spec.rounds, int(300 / best.rate))
@@ -357,25 +357,29 @@ def _notes(tuned: Tuned, experiment: ReadyExperiment, own: Mapping[str, Any] | N
         notes.append("nothing found is better than the experiment's own parameters")
     if own is None:
         notes.append("the experiment's own parameters lie outside of the space, so they were not tried")
-    if tuned.best is not None and other_scheme(experiment) is None:
-        scheme = experiment.competition.definition.cv.scheme
-        notes.append(f"scheme = {scheme!r} has no other folds: the second score is of another seed on the same folds")
+    scheme = experiment.competition.definition.cv.scheme
+    if tuned.best is not None and scheme in OTHERWISE:
+        notes.append(f"scheme = {scheme!r} has no folds of another seed: the second score is {OTHERWISE[scheme]}")
     return notes
 
 
-def other_scheme(experiment: ReadyExperiment) -> str | None:
-    """Return the scheme of the folds where another seed gives others; None where it does not."""
-    scheme = experiment.competition.definition.cv.scheme
-    return None if scheme in ("time", "custom") else scheme
+OTHERWISE = {
+    "time": "of folds that are cut at other times, one more of them",
+    "custom": "of another seed of the model on the same folds",
+}
+"""What stands in for folds of another seed."""
 
 
 def other_problem(experiment: ReadyExperiment, seed: int | None = None) -> Problem | None:
-    """Return the problem on other folds, of another seed; None where the scheme has none."""
-    if other_scheme(experiment) is None:
-        return None
+    """Return the problem on other folds: of another seed, or cut at other times; None where there are none."""
     competition, problem = experiment.competition, experiment.problem
     cv = competition.definition.cv
-    changed = replace(cv, seed=cv.seed + 1 if seed is None else seed)
+    if cv.scheme == "custom":
+        return None
+    if cv.scheme == "time":
+        changed = replace(cv, folds=cv.folds + 1)
+    else:
+        changed = replace(cv, seed=cv.seed + 1 if seed is None else seed)
     folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed)))
     if experiment.rows is not None:
         folds = folds.take(experiment.rows)

@@ -257,7 +257,7 @@ class Search:
             share = min(1.0, max(LEAST_ROWS, 150_000) / n_rows)
         else:
             point = self.own or self.space.inside({}) or known_good(self.space)[0]
-            first = self.scorer.score(point, 0, SEED, replace(fidelity, rounds=60, patience=0))
+            first = self.scorer.score(self.space.parameters(point), 0, SEED, replace(fidelity, rounds=60, patience=0))
             # The first fold has binned the data, which is done once, and trained 60 rounds; a trial takes about 150.
             seconds = first.seconds * 2.5 * self.n_folds * 0.7
             left = max(1.0, at - time.perf_counter())
@@ -328,7 +328,9 @@ class Search:
             curve.add(done * leaves, best)
             return self.curves.is_behind(fold, rivals, done * leaves, best)
 
-        made = self.scorer.score(trial.params, fold, SEED, self.quick, watch=watch, keep_oof=self.keep > 0)
+        made = self.scorer.score(
+            self.space.parameters(trial.params), fold, SEED, self.quick, watch=watch, keep_oof=self.keep > 0
+        )
         self.curves.keep(fold, trial.number, curve)
         return made
 
@@ -402,7 +404,9 @@ class Search:
         best = self._best_full()
         scores: dict[int, FoldScore] = {}
         for fold in range(self.n_folds):
-            scores[fold] = self.scorer.score(trial.params, fold, SEED, self.full_fidelity(rate), keep_oof=self.keep > 0)
+            scores[fold] = self.scorer.score(
+                self.space.parameters(trial.params), fold, SEED, self.full_fidelity(rate), keep_oof=self.keep > 0
+            )
             if best is not None and best.full is not None and self._is_worse(scores, best.full):
                 self.study.set_user_attr(f"full:{trial.number}", {"dropped_after": fold + 1})
                 return
@@ -438,7 +442,8 @@ class Search:
         scorer.each_round = self._check
         for one in todo:
             fidelity = self.full_fidelity(one.rate)
-            scores = [scorer.score(one.parameters, k, seed, fidelity).score for k in range(self.n_folds)]
+            parameters, folds = self.space.parameters(one.parameters), range(scorer.problem.folds.n_folds)
+            scores = [scorer.score(parameters, k, seed, fidelity).score for k in folds]
             self.study.set_user_attr(f"second:{one.number}", scores)
 
     # ------------------------------------------------------------------------------------------------------- results

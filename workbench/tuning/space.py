@@ -117,6 +117,11 @@ class Space:
         """Return what decides a study, as JSON has it."""
         return {d.name: d.content() for d in self.dimensions}
 
+    def parameters(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a point as LightGBM's parameters: the lower end of a logarithmic scale of a penalty is none at all."""
+        nothing = {d.name: d.low for d in self.dimensions if d.log and d.name in ZERO_IS_LEAST}
+        return {name: 0.0 if nothing.get(name) == value else value for name, value in point.items()}
+
     def inside(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return a point of the space: the values given, else LightGBM's own; None if one is outside."""
         point = {}
@@ -157,7 +162,7 @@ LIGHTGBM_DEFAULTS: dict[str, Any] = {
 }
 
 ZERO_IS_LEAST = {"lambda_l1", "lambda_l2", "min_gain_to_split", "path_smooth"}
-"""Searched on a logarithmic scale that can't hold 0; its lower end is as good as 0."""
+"""Penalties. A logarithmic scale can't hold 0; its lower end stands for it."""
 
 
 def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: bool) -> Space:
