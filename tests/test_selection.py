@@ -30,9 +30,10 @@ from workbench.features import build_matrix
 from workbench.ledger import Ledger
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.selection import Options, Step, groups_of, judge_by_permutation, list_of, only
-from workbench.selection.elimination import next_groups, smallest_good
+from workbench.selection.elimination import Clock, next_groups, smallest_good
 from workbench.selection.judged import models_of, scored
 from workbench.selection.methods import _p_above_zero, shuffled_order
+from workbench.selection.select import _Work
 from workbench.training import FoldModels, Target, score, shuffled_gains, train
 from workbench.workspace import create_workspace
 
@@ -528,6 +529,30 @@ class TestScores:
         assert (other.before.folds, other.after.folds) == (found.before.folds, found.after.folds)
         stored = read_list(case.open.definition, "second").scores
         assert stored["second_after"]["folds"] == list(other.second[1].folds)
+
+    def test_second_folds_keep_groups_from_learning_from_each_other(self, own) -> None:
+        made = own(n_rows=300)
+        made.definition('scheme = "stratified"', 'scheme = "group"\ngroup = "household"')
+        # With two folds, what one trains on is dealt into parts: households must stay whole there too.
+        made.definition("folds = 3", "folds = 2")
+        (made.folder / "features.py").write_text(CODE + 'te_home = target_mean("household", smoothing=1)\n')
+        made.experiment(1, 'features = ["rows.a", "te_home"]\n' + MODEL)
+        found = experiment_of(made)
+        work = _Work(found, groups_of(found), Options("gain"), lambda _: None, silent, Clock())
+        problem, _ = work.second_problem()
+        assert problem is not None
+        household = made.open.tables["train"].collect()["household"].to_numpy()
+        row = int(np.flatnonzero(household == np.bincount(household).argmax())[0])
+        others = (household == household[row]) & (np.arange(len(household)) != row)
+        (column,) = problem.target.columns
+        flipped = replace(column, values=np.where(others, 1 - column.values, column.values))
+        fold = 1 - problem.folds.valid[row]  # which trains on the row
+
+        def encoded(target: Any) -> float:
+            return problem.matrix.learned([target], 0, problem.split).frame(fold)["te_home"][row]
+
+        assert others.any()
+        assert encoded(flipped) == encoded(column)
 
     def test_a_time_scheme_has_no_other_folds(self, own) -> None:
         made = own(n_rows=400)
