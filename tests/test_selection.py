@@ -29,8 +29,9 @@ from workbench.experiment import FeatureList, ReadyExperiment, read_list, read_s
 from workbench.features import build_matrix
 from workbench.ledger import Ledger
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.selection import Options, Step, groups_of, judge_by_permutation, list_of, only
+from workbench.selection import Options, Step, groups_of, judge_by_gain, judge_by_permutation, list_of, only
 from workbench.selection.elimination import Clock, next_groups, smallest_good
+from workbench.selection.groups import BY
 from workbench.selection.judged import models_of, scored
 from workbench.selection.methods import _p_above_zero, shuffled_order
 from workbench.selection.select import _Work
@@ -47,8 +48,14 @@ def pair(rows):
     return rows.select(ROW, sum=pl.col("a") + pl.col("b"), noise=pl.col("n0") * pl.col("n1"))
 
 
+@feature
+def b_copy(rows):
+    return rows.select(ROW, one=pl.col("n2") - pl.col("n3"), other=pl.col("n3") * pl.col("n4"))
+
+
 te_town = target_mean("town", smoothing=5)
 te_noise = target_mean("noise_code", smoothing=5)
+small = target_mean(["town"], ["noise_code"], smoothing=5)
 """
 MODEL = "[model]\nlearning_rate = 0.15\nnum_leaves = 7\nnum_iterations = 30\nnum_threads = 1\nmin_data_in_leaf = 10\nbagging_fraction = 0.8\nbagging_freq = 1\nfeature_fraction = 0.7\n"
 ALL = 'seeds = [1, 2]\nfeatures = ["rows", "pair", "te_town", "te_noise"]\ndrop = ["noise_code", "household"]\n'
@@ -231,6 +238,26 @@ class TestMethods:
         assert [j.keep for j in found.judged] == [i < cut for i in range(len(gains))]
         importance = case.open.result(1).importance
         assert found.judged[0].importance == pytest.approx(importance["gain"].max(), rel=1e-5)
+
+    @pytest.mark.parametrize("by", BY)
+    def test_a_feature_with_the_name_of_a_column_is_judged_by_itself(self, case, by: str) -> None:
+        text = 'features = ["rows.b", "rows.b_copy", "b_copy", "rows.small", "small"]\n'
+        case.experiment(24, text + MODEL)
+        made = experiment_of(case, 24)
+        groups, models = groups_of(made, by), models_of(made)
+        case.open.definition.experiment_path(24).unlink()
+        assert len({g.name for g in groups}) == len(groups)
+        assert sorted(c for g in groups for c in g.columns) == sorted(
+            ["b", "b_copy", "one", "other", "small", "small_town", "small_noise_code"]
+        )
+        gain = {
+            c: np.mean([of_model[c][0] for of_model in models.importance.values()]) for c in models.importance[0, 1]
+        }
+        expected = {g.name: sum(gain[c] for c in g.columns) for g in groups}
+        judged = judge_by_gain(models, groups, Options("gain", by=by))
+        assert {j.group.name: j.importance for j in judged} == pytest.approx(expected)
+        assert {"feature": "rows.b_copy", "column": "b_copy", "correlated": "b + 1"}[by] in expected
+        assert expected["rows.small"] < expected["small"] / 2
 
     def test_the_top_columns(self, case) -> None:
         found = case.open.select(1, "gain", top=3, second=False, name="gain-top")
