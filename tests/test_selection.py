@@ -260,7 +260,7 @@ class TestMethods:
         assert expected["rows.small"] < expected["small"] / 2
 
     def test_the_top_columns(self, case) -> None:
-        found = case.open.select(1, "gain", top=3, second=False, name="gain-top")
+        found = case.open.select(1, "gain", top=np.int64(3), second=False, name="gain-top")
         assert [j.keep for j in found.judged] == [True] * 3 + [False] * (len(found.judged) - 3)
 
     def test_with_and_without_a_finished_run_it_is_the_same(self, case) -> None:
@@ -517,10 +517,17 @@ class TestErrors:
             ("gain", {"name": "a/b"}, ConfigError, "can't name a feature list"),
             ("gain", {"sample": 2.0}, ConfigError, "--sample 2.0"),
             ("null", {"percentile": 100.0, "shuffles": 1, "seed": -1}, ConfigError, "--seed -1"),
+            ("gain", {"second_seed": -5}, ConfigError, "--second-seed -5: expected a whole number from 0 up"),
+            ("gain", {"top": "a"}, ConfigError, "--top a: expected a whole number from 1 up"),
+            ("gain", {"top": 2.5}, ConfigError, "--top 2.5: expected a whole number"),
+            ("gain", {"share": True}, ConfigError, "--share True: expected a share"),
+            ("gain", {"by": ["column"]}, ConfigError, "--by ['column'] is unknown"),
+            ("gain", {"second": "no"}, ConfigError, "--second 'no': expected True or False"),
+            (7, {}, ConfigError, "--method 7 is unknown"),
         ],
     )
     def test_what_is_wrong_is_explained(
-        self, case, method: str, options: dict[str, Any], error: type[WorkbenchError], message: str
+        self, case, method: Any, options: dict[str, Any], error: type[WorkbenchError], message: str
     ) -> None:
         with pytest.raises(error) as caught:
             case.open.select(1, method, **options)
