@@ -335,6 +335,16 @@ class TestElimination:
         assert (found.features, found.after.folds) == (whole.features, whole.after.folds)
         assert [j.importance for j in found.judged] == [j.importance for j in whole.judged]
 
+    def test_more_of_it_replaces_its_own_list(self, case) -> None:
+        case.experiment(25, 'features = ["rows.a", "rows.n0", "rows.n1", "te_town"]\n' + MODEL)
+        for trials in (1, 2):
+            found = case.open.select(25, "rfe", trials=trials, name="rfe-more", second=False)
+            assert f"the number of trials is reached after {trials} smaller lists: more of it" in " ".join(found.notes)
+        assert found.notes[0] == "went on from 2 finished steps in rfe-more.steps.json"
+        with pytest.raises(ConfigError, match="was made from something else"):
+            case.open.select(25, "rfe", trials=2, step=0.5, name="rfe-more", second=False)
+        case.open.definition.experiment_path(25).unlink()
+
     def test_it_keeps_its_time(self, own) -> None:
         made = own(n_rows=600)
         made.experiment(1, ALL + MODEL.replace("= 30", "= 3000") + "early_stopping_round = 0\n")

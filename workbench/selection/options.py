@@ -97,6 +97,10 @@ class Options:
         own = {name: getattr(self, name) for name, methods in _BELONGS.items() if self.method in methods}
         return {"seed": self.seed, **{name: value for name, value in own.items() if value is not None}}
 
+    def identity(self) -> dict[str, Any]:
+        """Return what makes it another selection: not how long a search may take, so that more of it can go on."""
+        return {name: value for name, value in self.parameters().items() if name not in ("minutes", "trials")}
+
 
 def options_of(method: str, given: dict[str, Any]) -> Options:
     """Check what was asked for.

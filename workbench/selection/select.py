@@ -136,7 +136,7 @@ def select(
         experiment = ready(
             workspace, competition, number, sample=request.sample, threads=request.threads, report=report
         )
-        key = content_key("select-v1", experiment.key, options.method, options.parameters())
+        key = content_key("select-v1", experiment.key, options.method, options.identity())
         _check_name(competition, name, key, force=request.force)
         groups = groups_of(experiment, options.by)
         _check_groups(experiment, groups)
