@@ -501,6 +501,15 @@ class TestTime:
         assert checks["ratio"].verdict == "reads the future"
         assert list(checks) == ["ratio"]
 
+    def test_no_name_of_a_column_is_in_the_way(self, timed) -> None:
+        write(
+            timed,
+            names='return [pl.col("x").alias("a"), pl.col("z").alias("a less"), pl.col("x").mean().alias("0 less"), '
+            'pl.col("z").alias("0"), pl.col("z").alias("1 all")]',
+        )
+        (found,) = timed.open.check_time()
+        assert [d.column for d in found.differences] == ["0 less"]
+
     def test_ties_at_the_cut_are_no_difference(self, timed) -> None:
         write(timed, ties='return [pl.col("x").sum().over("day").alias("s"), pl.len().over("day").alias("n")]')
         assert timed.open.check_time()[0].verdict == "passes"

@@ -368,16 +368,18 @@ class _Truncated:
         time = pl.col(self.clock.column)
         rows = self.blocks.competition.rows().filter(time < pl.lit(self.cut, self.clock.dtype)).select(ROW)
         gone = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in other]
-        theirs = less.with_columns(gone).select(ROW, *[pl.col(c).alias(f"{c} less") for c in columns])
-        both = rows.join(full, on=ROW, how="left").join(theirs, on=ROW, how="left")
+        # Side by side, columns are called by their place: any name that they get here may be that of another column.
+        ours = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
+        theirs = less.with_columns(gone).select(ROW, *[pl.col(c).alias(f"{i} less") for i, c in enumerate(columns)])
+        both = rows.join(ours, on=ROW, how="left").join(theirs, on=ROW, how="left")
         largest = self._largest(full, columns, schema)
-        differs = {c: _differs(c, schema[c], other.get(c, schema[c]), largest.get(c, 0.0)) for c in columns}
-        counted = both.select(pl.len().alias(ROW), *[e.sum().alias(c) for c, e in differs.items()])
-        counts = counted.collect(engine="streaming").row(0, named=True)
+        differs = [_differs(i, schema[c], other.get(c, schema[c]), largest.get(c, 0.0)) for i, c in enumerate(columns)]
+        counted = both.select(pl.len().alias(ROW), *[e.sum().alias(str(i)) for i, e in enumerate(differs)])
+        n_compared, *counts = counted.collect(engine="streaming").row(0)
         return [
-            self._difference(made, c, counts, both.filter(differs[c]).select(ROW, c, f"{c} less"))
-            for c in columns
-            if counts[c]
+            self._difference(made, c, (n, n_compared), both.filter(differs[i]).select(ROW, f"{i} all", f"{i} less"))
+            for i, (c, n) in enumerate(zip(columns, counts, strict=True))
+            if n
         ]
 
     @staticmethod
@@ -389,7 +391,7 @@ class _Truncated:
         found = full.select(finite).collect(engine="streaming").row(0, named=True)
         return {c: float(v or 0.0) for c, v in found.items()}
 
-    def _difference(self, made: Feature, column: str, counts: dict[str, int], differing: pl.LazyFrame) -> Difference:
+    def _difference(self, made: Feature, column: str, counts: tuple[int, int], differing: pl.LazyFrame) -> Difference:
         examples = differing.bottom_k(EXAMPLES, by=ROW).collect(engine="streaming").sort(ROW).rows()
         n_train = self.blocks.competition.n_train
         return Difference(
@@ -397,15 +399,14 @@ class _Truncated:
             made.where,
             column,
             _shown(self.cut),
-            int(counts[column]),
-            int(counts[ROW]),
+            *counts,
             tuple((_row_name(row, n_train), _shown(a), _shown(b)) for row, a, b in examples),
         )
 
 
-def _differs(column: str, dtype: pl.DataType, other: pl.DataType, largest: float) -> pl.Expr:
+def _differs(place: int, dtype: pl.DataType, other: pl.DataType, largest: float) -> pl.Expr:
     """Say for each row whether the column differs by more than the noise of sums in another order."""
-    ours, theirs = pl.col(column), pl.col(f"{column} less")
+    ours, theirs = pl.col(f"{place} all"), pl.col(f"{place} less")
     if dtype != other and not (dtype.is_numeric() and other.is_numeric()):
         ours, theirs = ours.cast(pl.String), theirs.cast(pl.String)
     if not (dtype.is_float() and other.is_numeric()):
