@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.small import Small
+from tests.small import Small, make_small
 from workbench import library
-from workbench.checks import Report, leak_error, plots
+from workbench.checks import Report, leak_error, plots, time_columns
 from workbench.checks.drift import ks_statistic, total_variation
 from workbench.checks.page import as_page
 from workbench.cli.app import main
@@ -301,6 +301,15 @@ class TestDefects:
         assert report.adversarial.left_out == ("id", "day")
         assert report.drift[-1].column == "day"
 
+    def test_folds_by_a_time_that_only_train_has(self, timed) -> None:
+        change_tables(timed.open, lambda train, test: (train.with_columns(pl.col("day").alias("sold")), test))
+        timed.definition('column = "day"', 'column = "sold"')
+        assert dict(timed.open.check().facts)["time"].startswith("by day, ")  # the first date that both have
+        change_tables(timed.open, lambda train, test: (train.drop("day"), test.drop("day")))
+        assert "time" not in dict(timed.open.check().facts)
+        with pytest.raises(NotFoundError, match="rows have no column 'sold' to tell the time by"):
+            timed.open.check(time="sold")
+
     def test_nobody_is_told_to_validate_forward_who_does(self, check) -> None:
         data = clean()
         data["day"] = np.datetime64("2023-01-01") + (np.arange(N) // 10).astype("timedelta64[D]")
@@ -557,9 +566,20 @@ bad.__class__ = Leaky
         write(timed, later=later)
         assert timed.open.check_time(columns=["prices.seen"])[0].verdict == "reads the future"
 
+    def test_a_dot_in_the_name_of_a_column_of_rows(self, tmp_path) -> None:
+        made = make_small(tmp_path, n_rows=200, task="regression", metric="rmse")
+        change_tables(made.open, lambda *both: tuple(f.with_columns(pl.col("day").alias("towns.day")) for f in both))
+        write(made, lead='return rows.sort("towns.day").select(ROW, out=pl.col("x").shift(-1))')
+        columns = ["towns.day", "train.day"]
+        assert made.open.check_time(columns=columns)[0].verdict == "reads the future"
+        assert time_columns(made.open.definition, columns) == ("towns.day", {"train": "day"})
+        assert made.open.check(time="towns.day").facts[0][1].startswith("by towns.day, test lies in the same time")
+
     @pytest.mark.parametrize(
         ("columns", "error", "message"),
         [
+            (["day", "x"], ConfigError, "more than one column of rows: 'day' and 'x'"),
+            (["prices.day", "prices.seen"], ConfigError, "two columns of prices: 'day' and 'seen'"),
             (["dya"], NotFoundError, "rows have no column 'dya'"),
             (["town"], ConfigError, "'town' is a String"),
             (["price.day"], NotFoundError, "no table 'price'"),
@@ -638,6 +658,16 @@ class TestCommand:
         assert {f["feature"]: f["verdict"] for f in found["features"]} == {"lag": "passes", "lead": "reads the future"}
         assert self.run(capsys, "--time", "lag")[0] == 0
         assert self.run(capsys, "--time", "--allow", "lead", "--json")[0] == 0
+
+    def test_the_time_column_is_the_same_with_and_without_time(self, capsys) -> None:
+        _, out, _ = self.run(capsys, "--time-column", "x", "--time-column", "prices.seen", "--json")
+        assert json.loads(out)["facts"][0][1].startswith("by x, ")
+        for how in ([], ["--time"]):
+            code, out, _ = self.run(capsys, *how, "--time-column", "town", "--json")
+            assert (code, json.loads(out)["error"]["type"]) == (1, "ConfigError")
+            assert "column 'town' is a String; the time is told by" in json.loads(out)["error"]["message"]
+            code, out, _ = self.run(capsys, *how, "--time-column", "day", "--time-column", "x", "--json")
+            assert "more than one column of rows: 'day' and 'x'" in json.loads(out)["error"]["message"]
 
     def test_wrong_use(self, capsys) -> None:
         assert self.run(capsys, "--allow", "lead")[0] == 2

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import Store, temporary_file
+from workbench.checks.data import is_time, time_column, time_columns
 from workbench.competition import ROW, Competition, user_frame
 from workbench.errors import ConfigError, FeatureError, NotFoundError, WorkbenchError, near
 from workbench.features import Blocks, Feature
@@ -191,32 +192,22 @@ class _Clock:
 
 def _clock(competition: Competition, columns: Sequence[str]) -> _Clock:
     cv = competition.definition.cv
-    named = [c for c in columns if "." not in c]
-    column = named[-1] if named else (cv.column if cv.scheme == "time" else None)
-    known = competition.shared_columns
+    named, of_table = time_columns(competition, columns)
+    column = named or (cv.column if cv.scheme == "time" else None)
     if column is None:
         raise ConfigError(
             f"the folds of {competition.slug!r} do not go forward in time, and no time column is named",
             hint="name the column of rows that tells the time: wb check --time-column COLUMN",
         )
-    if column not in known:
-        raise NotFoundError(f"rows have no column {column!r} to tell the time by", hint=near(column, known))
-    dtype = competition.rows().select(column).collect_schema()[column]
-    if not _is_time(dtype):
-        raise ConfigError(f"column {column!r} is a {dtype}; the time is told by a date, a time stamp or a number")
-    return _Clock(competition, column, _times_of_tables(competition, column, dtype, columns), dtype)
+    dtype = competition.rows().collect_schema()[time_column(competition, column)]
+    return _Clock(competition, column, _times_of_tables(competition, column, dtype, of_table), dtype)
 
 
 def _times_of_tables(
-    competition: Competition, column: str, dtype: pl.DataType, columns: Sequence[str]
+    competition: Competition, column: str, dtype: pl.DataType, given: dict[str, str]
 ) -> dict[str, str]:
-    tables = competition.manifest.tables
-    given = dict(c.split(".", 1) for c in columns if "." in c)
-    for table in given:
-        if table not in tables:
-            raise NotFoundError(f"--time-column: there is no table {table!r}", hint=near(table, tables, what="table"))
     found = {}
-    for table in tables:
+    for table in competition.manifest.tables:
         schema = competition.feature_table(table).collect_schema()
         name = given.get(table, column)
         if table in given and name not in schema:
@@ -228,12 +219,8 @@ def _times_of_tables(
     return found
 
 
-def _is_time(dtype: pl.DataType) -> bool:
-    return dtype.is_numeric() or dtype in (pl.Date, pl.Datetime)
-
-
 def _comparable(one: pl.DataType, other: pl.DataType) -> bool:
-    return _is_time(one) and one.is_numeric() == other.is_numeric()
+    return is_time(one) and one.is_numeric() == other.is_numeric()
 
 
 # ------------------------------------------------------------------------------------------------------------ compare
