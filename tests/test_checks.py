@@ -647,6 +647,17 @@ class TestCommand:
         _, out, _ = self.run(capsys, "--exp", "1", "--json")
         assert json.loads(out)["columns"] == ["x", "lag.out"]
 
+    def test_a_column_that_is_asked_for_twice_is_looked_at_once(self, timed) -> None:
+        (timed.folder / "experiments").mkdir(exist_ok=True)
+        timed.experiment(1, 'title = "t"\nfeatures = ["rows.x", "lag"]\n\n[model]\n')
+        report = timed.open.check(["lag.out", "rows"], exp=1)
+        assert report.columns == ("lag.out", "id", "x", "z", "town", "household", "day")
+        assert report.not_checked == ()
+        change_tables(timed.open, lambda *both: tuple(f.with_columns(pl.col("z").alias("lag.out")) for f in both))
+        report = timed.open.check(["rows.lag.out", "lag"])
+        assert report.columns == ("lag.out",)
+        assert report.not_checked == ("lag.out of lag: a column of rows is called so, too",)
+
     def test_time_ends_with_one_where_a_feature_reads_the_future(self, capsys) -> None:
         code, out, err = self.run(capsys, "--time")
         assert code == 1

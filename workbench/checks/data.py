@@ -199,13 +199,14 @@ def read_data(
 def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFrame, dict[str, str]]], list[str]]:
     """Return the frames, each with the columns that are wanted of it under the names that they get here."""
     frames: list[tuple[pl.LazyFrame, dict[str, str]]] = []
-    not_checked: list[str] = []
+    not_checked: dict[str, None] = {}
+    taken: dict[str, str] = {}  # each column's name here -> what gives it
     for reference in dict.fromkeys(names):
         name, _, column = reference.partition(".")
         if name == "rows":
             frame, prefix = blocks.competition.rows(), ""
         elif not isinstance(blocks.get(name), Feature):
-            not_checked.append(f"{name}: it depends on the fold")
+            not_checked[f"{name}: it depends on the fold"] = None
             continue
         else:
             frame, prefix = blocks.lines(name), f"{name}."
@@ -214,11 +215,16 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
         if column and column not in known:
             raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, known, what="column"))
         wanted = [column] if column else known
-        usable = [n for n in wanted if kind_of(schema[n]) != "other"]
-        not_checked += [f"{prefix}{n}: a {schema[n]}" for n in wanted if n not in usable]
-        if usable:
-            frames.append((frame, {f"{prefix}{n}": n for n in usable}))
-    return frames, not_checked
+        usable = {f"{prefix}{n}": n for n in wanted if kind_of(schema[n]) != "other"}
+        not_checked |= {f"{prefix}{n}: a {schema[n]}": None for n in wanted if f"{prefix}{n}" not in usable}
+        # "rows" and "rows.x" ask for a column twice; one of rows may also be called as that of a feature is here.
+        clashing = [shown for shown in usable if taken.get(shown, name) != name]
+        not_checked |= {f"{shown} of {name}: a column of {taken[shown]} is called so, too": None for shown in clashing}
+        new = {shown: n for shown, n in usable.items() if shown not in taken}
+        taken |= dict.fromkeys(new, name)
+        if new:
+            frames.append((frame, new))
+    return frames, list(not_checked)
 
 
 def _train_columns(c: Competition) -> list[str]:
