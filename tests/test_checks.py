@@ -310,6 +310,14 @@ class TestDefects:
         with pytest.raises(NotFoundError, match="rows have no column 'sold' to tell the time by"):
             timed.open.check(time="sold")
 
+    def test_a_number_that_tells_the_time_differs_by_definition(self, check) -> None:
+        data = clean()
+        data["hour"] = np.arange(N)
+        report = check(data, after=("hour", "2000"), holdout=None, options={"time": "hour"})
+        assert [(f.check, f.column) for f in report.findings if f.check in ("drift", "adversarial")] == []
+        assert report.drift[-1].column == "hour"
+        assert ("drift", "hour") in told(check(data, after=("hour", "2000"), holdout=None, options={"time": "x"}))
+
     def test_nobody_is_told_to_validate_forward_who_does(self, check) -> None:
         data = clean()
         data["day"] = np.datetime64("2023-01-01") + (np.arange(N) // 10).astype("timedelta64[D]")
