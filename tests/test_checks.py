@@ -318,6 +318,16 @@ class TestDefects:
         assert report.drift[-1].column == "hour"
         assert ("drift", "hour") in told(check(data, after=("hour", "2000"), holdout=None, options={"time": "x"}))
 
+    def test_the_copies_that_are_shown_have_two_targets(self, check) -> None:
+        def copied(train: pl.DataFrame, test: pl.DataFrame) -> Any:
+            same = train.head(60).with_columns(id=pl.int_range(80_000, 80_060))
+            other = train.head(60).with_columns(id=pl.int_range(90_000, 90_060), y=1 - pl.col("y"))
+            return pl.concat([same, train, other]), test
+
+        found = next(f for f in check(clean(), change=copied).findings if "another target" in f.text)
+        assert "(train 0 and train 2160)" in found.text
+        assert found.figures["rows"] == [0, 2160]
+
     def test_nobody_is_told_to_validate_forward_who_does(self, check) -> None:
         data = clean()
         data["day"] = np.datetime64("2023-01-01") + (np.arange(N) // 10).astype("timedelta64[D]")
