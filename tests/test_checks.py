@@ -271,6 +271,17 @@ class TestDefects:
         found = [f for f in check(skewed, metric="rmse").findings if f.check == "target"]
         assert "skewed" in found[0].text or "interquartile" in found[0].text
 
+    @pytest.mark.parametrize("task", ["binary", "regression"])
+    def test_a_target_without_a_value(self, check, task: str) -> None:
+        def emptied(train: pl.DataFrame, test: pl.DataFrame) -> Any:
+            empty = train.with_columns(y=pl.lit(None, train["y"].dtype))
+            return tuple(f.with_columns(day=pl.date(2024, 1, 1 + pl.col("id") % 28)) for f in (empty, test))
+
+        report = check(clean(task=task), change=emptied, metric="auc" if task == "binary" else "rmse")
+        found = [f for f in report.findings if f.check == "target"]
+        assert [f.text for f in found] == ["2,100 missing and 0 infinite targets among 2,100 rows"]
+        assert "<section" in as_page(report)
+
     def test_infinite_values(self, check) -> None:
         def divided(train: pl.DataFrame, test: pl.DataFrame) -> Any:
             return train.with_columns(x=pl.when(pl.col("z") > 2).then(float("inf")).otherwise("x")), test
