@@ -557,7 +557,40 @@ class TestTime:
         for allowed in ("plan", "plan.out"):
             assert [c.verdict for c in timed.open.check_time(allow=[allowed])] == ["allowed"]
         assert leak_error(timed.open.check_time(allow=["plan"])) is None
-        assert [c.verdict for c in timed.open.check_time(allow=["plan.other"])] == ["reads the future"]
+
+    def test_what_is_named_and_allowed_has_to_be_there(self, timed) -> None:
+        write(timed, plan=READ_THE_FUTURE["count_with_test"], lag=READ_THE_PAST["lag"])
+        with (timed.folder / "features.py").open("a") as file:
+            file.write('te = target_mean("town")\n')
+        for names, allow, message in (
+            (["lag"], ["paln"], "--allow paln: no feature is called 'paln' .*\n.*'plan'"),
+            (["lag"], ["lag.ot"], "--allow lag.ot: 'lag' has no column 'ot'\n.*'out'"),
+            (["lag.nope"], [], "^'lag' has no column 'nope'"),
+            (["rows.dya"], [], "^'rows' has no column 'dya'\n.*'day'"),
+            (["te.mean"], [], "'te' depends on the fold, and is taken whole"),
+            (["lga"], [], "^no feature is called 'lga' .*\n.*'lag'"),
+        ):
+            with pytest.raises(NotFoundError, match=message):
+                timed.open.check_time(names, allow=allow)
+        # What is allowed may be a column of a feature that this call does not look at, and need not build.
+        assert [c.verdict for c in timed.open.check_time(["lag"], allow=["plan.out"])] == ["passes"]
+
+    def test_a_column_is_judged_by_itself(self, timed) -> None:
+        write(timed, both='return [pl.len().over("town").alias("n"), pl.col("x").alias("same")]')
+        for names, verdict in (
+            (["both.same"], "passes"),
+            (["both.n"], "reads the future"),
+            (["both.same", "both.n"], "reads the future"),
+            (["both.same", "both"], "reads the future"),
+        ):
+            assert [c.verdict for c in timed.open.check_time(names)] == [verdict], names
+        assert [c.verdict for c in timed.open.check_time(["both"], allow=["both.same"])] == ["reads the future"]
+
+    def test_of_rows_it_is_said_that_nothing_is_computed(self, timed) -> None:
+        write(timed, lead=READ_THE_FUTURE["lead"])
+        (found,) = timed.open.check_time(["rows", "rows.x"])
+        assert (found.feature, found.verdict) == ("rows", "not checked")
+        assert "nothing is computed" in found.note
 
     def test_parts_are_kept_where_memory_is_short(self, timed) -> None:
         code = "@feature(partition_by='town')\ndef {}(rows):\n    return rows.sort('day', ROW).select(ROW, out=pl.col('x').shift({}).over('town'))\n"

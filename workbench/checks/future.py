@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -108,7 +108,8 @@ def check_time(
     ----------
     blocks : Blocks
     names : sequence of str
-        Features, or columns of features; by default all of `features.py`.
+        Features ("congestion"), or columns of features ("congestion.origin_hour"), by which alone these are judged; by
+        default all of `features.py`. Of ``rows`` it is said that nothing is computed for them.
     columns : sequence of str
         The time column of rows, and ``"table.column"`` for a table that calls it otherwise. By default the column of
         a ``[cv]`` table with scheme "time". A table is cut by its column of the same name.
@@ -121,15 +122,17 @@ def check_time(
     Raises
     ------
     ConfigError, NotFoundError
-        Where no time column is known, or one that is named is not there or no time.
+        Where no time column is known, or one that is named is not there or no time; where a feature or a column that
+        is named, or allowed, is not there.
     FeatureError
         When a feature fails, on all data or on less.
     """
     clock = _clock(blocks.competition, columns)
     own = [n for n, made in blocks.features.items() if not (isinstance(made, Feature) and blocks.built_in(made))]
-    asked = list(dict.fromkeys(n.partition(".")[0] for n in names if n != "rows")) or own
+    asked = _with_sources(blocks, names or own)
+    _check_allowed(blocks, allow, asked)
     cuts = clock.cuts(shares)
-    return [_checked(blocks, name, clock, cuts, allow) for name in _with_sources(blocks, asked)]
+    return [_checked(blocks, name, clock, cuts, _Judged(only, allow)) for name, only in asked.items()]
 
 
 def leak_error(checks: Sequence[TimeCheck]) -> FeatureError | None:
@@ -226,19 +229,68 @@ def _comparable(one: pl.DataType, other: pl.DataType) -> bool:
 # ------------------------------------------------------------------------------------------------------------ compare
 
 
-def _with_sources(blocks: Blocks, names: Sequence[str]) -> list[str]:
-    """Return the features with those whose columns a fold feature among them groups by, each once."""
-    found: list[str] = []
-    for name in names:
-        made = blocks.get(name)
-        if isinstance(made, FoldFeature):
-            sources = [c.partition(".")[0] for c in made.columns if "." in c]
-            found += [s for s in sources if isinstance(blocks.features.get(s), Feature)]
-        found.append(name)
-    return list(dict.fromkeys(found))
+def _with_sources(blocks: Blocks, names: Sequence[str]) -> dict[str, set[str]]:
+    """Return the features, each with the columns to judge it by (none: all), and those that fold features group by."""
+    found: dict[str, list[str]] = {}
+    for reference in names:
+        _check_there(blocks, reference)
+        name, _, column = reference.partition(".")
+        made = None if name == "rows" else blocks.get(name)
+        for source, _, grouped_by in (
+            c.partition(".") for c in (made.columns if isinstance(made, FoldFeature) else ())
+        ):
+            if isinstance(blocks.features.get(source), Feature):
+                found.setdefault(source, []).append(grouped_by)
+        found.setdefault(name, []).append(column)
+    return {name: set() if "" in columns else set(columns) for name, columns in found.items()}
 
 
-def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], allow: Sequence[str]) -> TimeCheck:
+def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: bool = True) -> None:
+    """Refuse a feature, or with `columns` a column of one, that there is not; `option` is where it was named.
+
+    Raises
+    ------
+    NotFoundError
+        With the near names.
+    """
+    name, _, column = reference.partition(".")
+    if name != "rows" and name not in blocks.features:
+        where, known = blocks.competition.features_path, [*blocks.features, "rows"]
+        hint = near(name, known, what="feature")
+        raise NotFoundError(f"{option}no feature is called {name!r} in {where}", hint=hint)
+    if not column or not columns:
+        return
+    if isinstance(blocks.features.get(name), FoldFeature):
+        raise NotFoundError(f"{option}{name!r} depends on the fold, and is taken whole", hint=f"name it as {name!r}")
+    known = list(blocks.competition.shared_columns if name == "rows" else blocks.block(name).note["columns"])
+    if column not in known:
+        raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, known, what="column"))
+
+
+def _check_allowed(blocks: Blocks, allow: Sequence[str], asked: Collection[str]) -> None:
+    for reference in allow:
+        # The columns of a feature that is not asked for now are not known before it is built.
+        is_asked = reference.partition(".")[0] in asked
+        _check_there(blocks, reference, option=f"--allow {reference}: ", columns=is_asked)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """By which columns a feature is judged (none: all), and what may read the future."""
+
+    only: Collection[str]
+    allow: Sequence[str]
+
+    def counts(self, difference: Difference) -> bool:
+        return not self.only or difference.column in self.only
+
+    def is_bad(self, difference: Difference) -> bool:
+        return not {difference.feature, f"{difference.feature}.{difference.column}"} & set(self.allow)
+
+
+def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], judged: _Judged) -> TimeCheck:
+    if name == "rows":
+        return TimeCheck(name, "not checked", "the columns of the tables themselves: nothing is computed")
     made = blocks.get(name)
     if isinstance(made, FoldFeature):
         return _fold_feature(blocks, made, clock)
@@ -247,13 +299,13 @@ def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], allo
     blocks.report(f"checking {name}")
     differences: dict[str, Difference] = {}
     for cut in cuts:
-        for found in _Truncated(blocks, clock, cut).differences(made):
+        for found in filter(judged.counts, _Truncated(blocks, clock, cut).differences(made)):
             differences.setdefault(found.column, found)
-        if any(name not in allow and f"{name}.{c}" not in allow for c in differences):
+        if any(map(judged.is_bad, differences.values())):
             # What reads the future does so at every cut: the later ones cost more and say no more.
             break
     whole = tuple(sorted(_tables(blocks, made) - set(clock.of_table)))
-    bad = tuple(d for d in differences.values() if name not in allow and f"{name}.{d.column}" not in allow)
+    bad = tuple(filter(judged.is_bad, differences.values()))
     shown = ", ".join(_shown(c) for c in cuts)
     verdict = "reads the future" if bad else "allowed" if differences else "passes"
     return TimeCheck(name, verdict, f"computed again before {shown}", bad or tuple(differences.values()), whole)
