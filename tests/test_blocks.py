@@ -72,7 +72,7 @@ class TestRowOrder:
         assert out.schema == frames[0].schema
         assert list(folder.iterdir()) == []
 
-    @given(case=pieces(), at=st.integers(0, 59), how=st.sampled_from(["drop", "repeat", "beyond", "null"]))
+    @given(case=pieces(), at=st.integers(0, 59), how=st.sampled_from(["drop", "repeat", "beyond", "null", "float"]))
     @settings(deadline=None, max_examples=80)
     def test_no_wrong_line_gets_through(self, tmp_path_factory, case, at: int, how: str) -> None:
         keys = np.concatenate(case[0])
@@ -82,8 +82,9 @@ class TestRowOrder:
             "repeat": np.insert(keys, at, keys[n // 2]),
             "beyond": np.append(keys, n),
             "null": keys,
+            "float": keys,
         }[how]
-        series = pl.Series(ROW, wrong.astype(np.uint32))
+        series = pl.Series(ROW, wrong.astype(np.float64 if how == "float" else np.uint32))
         if how == "null":
             series = series.scatter(at, None)
         frames = list(series.to_frame().with_columns(x=1).iter_slices(5))
@@ -97,6 +98,7 @@ class TestRowOrder:
             "repeat": "1 lines repeat",
             "beyond": "there is not",
             "null": "no row key",
+            "float": "a row key that is a Float64",
         }
         assert words[how] in said
         if how == "drop":

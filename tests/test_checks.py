@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.small import Small
+from tests.small import Small, make_small
 from workbench import library
-from workbench.checks import Report, leak_error, plots
+from workbench.checks import Report, leak_error, plots, time_columns
 from workbench.checks.drift import ks_statistic, total_variation
 from workbench.checks.page import as_page
 from workbench.cli.app import main
@@ -271,6 +271,17 @@ class TestDefects:
         found = [f for f in check(skewed, metric="rmse").findings if f.check == "target"]
         assert "skewed" in found[0].text or "interquartile" in found[0].text
 
+    @pytest.mark.parametrize("task", ["binary", "regression"])
+    def test_a_target_without_a_value(self, check, task: str) -> None:
+        def emptied(train: pl.DataFrame, test: pl.DataFrame) -> Any:
+            empty = train.with_columns(y=pl.lit(None, train["y"].dtype))
+            return tuple(f.with_columns(day=pl.date(2024, 1, 1 + pl.col("id") % 28)) for f in (empty, test))
+
+        report = check(clean(task=task), change=emptied, metric="auc" if task == "binary" else "rmse")
+        found = [f for f in report.findings if f.check == "target"]
+        assert [f.text for f in found] == ["2,100 missing and 0 infinite targets among 2,100 rows"]
+        assert "<section" in as_page(report)
+
     def test_infinite_values(self, check) -> None:
         def divided(train: pl.DataFrame, test: pl.DataFrame) -> Any:
             return train.with_columns(x=pl.when(pl.col("z") > 2).then(float("inf")).otherwise("x")), test
@@ -300,6 +311,33 @@ class TestDefects:
         assert report.adversarial is not None
         assert report.adversarial.left_out == ("id", "day")
         assert report.drift[-1].column == "day"
+
+    def test_folds_by_a_time_that_only_train_has(self, timed) -> None:
+        change_tables(timed.open, lambda train, test: (train.with_columns(pl.col("day").alias("sold")), test))
+        timed.definition('column = "day"', 'column = "sold"')
+        assert dict(timed.open.check().facts)["time"].startswith("by day, ")  # the first date that both have
+        change_tables(timed.open, lambda train, test: (train.drop("day"), test.drop("day")))
+        assert "time" not in dict(timed.open.check().facts)
+        with pytest.raises(NotFoundError, match="rows have no column 'sold' to tell the time by"):
+            timed.open.check(time="sold")
+
+    def test_a_number_that_tells_the_time_differs_by_definition(self, check) -> None:
+        data = clean()
+        data["hour"] = np.arange(N)
+        report = check(data, after=("hour", "2000"), holdout=None, options={"time": "hour"})
+        assert [(f.check, f.column) for f in report.findings if f.check in ("drift", "adversarial")] == []
+        assert report.drift[-1].column == "hour"
+        assert ("drift", "hour") in told(check(data, after=("hour", "2000"), holdout=None, options={"time": "x"}))
+
+    def test_the_copies_that_are_shown_have_two_targets(self, check) -> None:
+        def copied(train: pl.DataFrame, test: pl.DataFrame) -> Any:
+            same = train.head(60).with_columns(id=pl.int_range(80_000, 80_060))
+            other = train.head(60).with_columns(id=pl.int_range(90_000, 90_060), y=1 - pl.col("y"))
+            return pl.concat([same, train, other]), test
+
+        found = next(f for f in check(clean(), change=copied).findings if "another target" in f.text)
+        assert "(train 0 and train 2160)" in found.text
+        assert found.figures["rows"] == [0, 2160]
 
     def test_nobody_is_told_to_validate_forward_who_does(self, check) -> None:
         data = clean()
@@ -501,6 +539,15 @@ class TestTime:
         assert checks["ratio"].verdict == "reads the future"
         assert list(checks) == ["ratio"]
 
+    def test_no_name_of_a_column_is_in_the_way(self, timed) -> None:
+        write(
+            timed,
+            names='return [pl.col("x").alias("a"), pl.col("z").alias("a less"), pl.col("x").mean().alias("0 less"), '
+            'pl.col("z").alias("0"), pl.col("z").alias("1 all")]',
+        )
+        (found,) = timed.open.check_time()
+        assert [d.column for d in found.differences] == ["0 less"]
+
     def test_ties_at_the_cut_are_no_difference(self, timed) -> None:
         write(timed, ties='return [pl.col("x").sum().over("day").alias("s"), pl.len().over("day").alias("n")]')
         assert timed.open.check_time()[0].verdict == "passes"
@@ -510,7 +557,40 @@ class TestTime:
         for allowed in ("plan", "plan.out"):
             assert [c.verdict for c in timed.open.check_time(allow=[allowed])] == ["allowed"]
         assert leak_error(timed.open.check_time(allow=["plan"])) is None
-        assert [c.verdict for c in timed.open.check_time(allow=["plan.other"])] == ["reads the future"]
+
+    def test_what_is_named_and_allowed_has_to_be_there(self, timed) -> None:
+        write(timed, plan=READ_THE_FUTURE["count_with_test"], lag=READ_THE_PAST["lag"])
+        with (timed.folder / "features.py").open("a") as file:
+            file.write('te = target_mean("town")\n')
+        for names, allow, message in (
+            (["lag"], ["paln"], "--allow paln: no feature is called 'paln' .*\n.*'plan'"),
+            (["lag"], ["lag.ot"], "--allow lag.ot: 'lag' has no column 'ot'\n.*'out'"),
+            (["lag.nope"], [], "^'lag' has no column 'nope'"),
+            (["rows.dya"], [], "^'rows' has no column 'dya'\n.*'day'"),
+            (["te.mean"], [], "'te' depends on the fold, and is taken whole"),
+            (["lga"], [], "^no feature is called 'lga' .*\n.*'lag'"),
+        ):
+            with pytest.raises(NotFoundError, match=message):
+                timed.open.check_time(names, allow=allow)
+        # What is allowed may be a column of a feature that this call does not look at, and need not build.
+        assert [c.verdict for c in timed.open.check_time(["lag"], allow=["plan.out"])] == ["passes"]
+
+    def test_a_column_is_judged_by_itself(self, timed) -> None:
+        write(timed, both='return [pl.len().over("town").alias("n"), pl.col("x").alias("same")]')
+        for names, verdict in (
+            (["both.same"], "passes"),
+            (["both.n"], "reads the future"),
+            (["both.same", "both.n"], "reads the future"),
+            (["both.same", "both"], "reads the future"),
+        ):
+            assert [c.verdict for c in timed.open.check_time(names)] == [verdict], names
+        assert [c.verdict for c in timed.open.check_time(["both"], allow=["both.same"])] == ["reads the future"]
+
+    def test_of_rows_it_is_said_that_nothing_is_computed(self, timed) -> None:
+        write(timed, lead=READ_THE_FUTURE["lead"])
+        (found,) = timed.open.check_time(["rows", "rows.x"])
+        assert (found.feature, found.verdict) == ("rows", "not checked")
+        assert "nothing is computed" in found.note
 
     def test_parts_are_kept_where_memory_is_short(self, timed) -> None:
         code = "@feature(partition_by='town')\ndef {}(rows):\n    return rows.sort('day', ROW).select(ROW, out=pl.col('x').shift({}).over('town'))\n"
@@ -548,9 +628,20 @@ bad.__class__ = Leaky
         write(timed, later=later)
         assert timed.open.check_time(columns=["prices.seen"])[0].verdict == "reads the future"
 
+    def test_a_dot_in_the_name_of_a_column_of_rows(self, tmp_path) -> None:
+        made = make_small(tmp_path, n_rows=200, task="regression", metric="rmse")
+        change_tables(made.open, lambda *both: tuple(f.with_columns(pl.col("day").alias("towns.day")) for f in both))
+        write(made, lead='return rows.sort("towns.day").select(ROW, out=pl.col("x").shift(-1))')
+        columns = ["towns.day", "train.day"]
+        assert made.open.check_time(columns=columns)[0].verdict == "reads the future"
+        assert time_columns(made.open.definition, columns) == ("towns.day", {"train": "day"})
+        assert made.open.check(time="towns.day").facts[0][1].startswith("by towns.day, test lies in the same time")
+
     @pytest.mark.parametrize(
         ("columns", "error", "message"),
         [
+            (["day", "x"], ConfigError, "more than one column of rows: 'day' and 'x'"),
+            (["prices.day", "prices.seen"], ConfigError, "two columns of prices: 'day' and 'seen'"),
             (["dya"], NotFoundError, "rows have no column 'dya'"),
             (["town"], ConfigError, "'town' is a String"),
             (["price.day"], NotFoundError, "no table 'price'"),
@@ -618,6 +709,17 @@ class TestCommand:
         _, out, _ = self.run(capsys, "--exp", "1", "--json")
         assert json.loads(out)["columns"] == ["x", "lag.out"]
 
+    def test_a_column_that_is_asked_for_twice_is_looked_at_once(self, timed) -> None:
+        (timed.folder / "experiments").mkdir(exist_ok=True)
+        timed.experiment(1, 'title = "t"\nfeatures = ["rows.x", "lag"]\n\n[model]\n')
+        report = timed.open.check(["lag.out", "rows"], exp=1)
+        assert report.columns == ("lag.out", "id", "x", "z", "town", "household", "day")
+        assert report.not_checked == ()
+        change_tables(timed.open, lambda *both: tuple(f.with_columns(pl.col("z").alias("lag.out")) for f in both))
+        report = timed.open.check(["rows.lag.out", "lag"])
+        assert report.columns == ("lag.out",)
+        assert report.not_checked == ("lag.out of lag: a column of rows is called so, too",)
+
     def test_time_ends_with_one_where_a_feature_reads_the_future(self, capsys) -> None:
         code, out, err = self.run(capsys, "--time")
         assert code == 1
@@ -629,6 +731,16 @@ class TestCommand:
         assert {f["feature"]: f["verdict"] for f in found["features"]} == {"lag": "passes", "lead": "reads the future"}
         assert self.run(capsys, "--time", "lag")[0] == 0
         assert self.run(capsys, "--time", "--allow", "lead", "--json")[0] == 0
+
+    def test_the_time_column_is_the_same_with_and_without_time(self, capsys) -> None:
+        _, out, _ = self.run(capsys, "--time-column", "x", "--time-column", "prices.seen", "--json")
+        assert json.loads(out)["facts"][0][1].startswith("by x, ")
+        for how in ([], ["--time"]):
+            code, out, _ = self.run(capsys, *how, "--time-column", "town", "--json")
+            assert (code, json.loads(out)["error"]["type"]) == (1, "ConfigError")
+            assert "column 'town' is a String; the time is told by" in json.loads(out)["error"]["message"]
+            code, out, _ = self.run(capsys, *how, "--time-column", "day", "--time-column", "x", "--json")
+            assert "more than one column of rows: 'day' and 'x'" in json.loads(out)["error"]["message"]
 
     def test_wrong_use(self, capsys) -> None:
         assert self.run(capsys, "--allow", "lead")[0] == 2

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.errors import FeatureError, NotFoundError, WorkbenchError
+from workbench.errors import ConfigError, FeatureError, NotFoundError, WorkbenchError
 from workbench.features import Blocks, Split, build_matrix, load_features
 from workbench.features.encodings import TargetEncoding, target_count, target_mean, target_stats, weight_of_evidence
 from workbench.features.groupcodes import group_codes
@@ -531,6 +531,30 @@ def test_an_unknown_column_is_explained(small) -> None:
     with pytest.raises(NotFoundError, match="rows have no column 'twn'") as caught:
         build_matrix(Blocks(competition, load_features(competition)), ["te"])
     assert "town" in str(caught.value.hint)
+
+
+def test_a_column_that_there_is_not_is_named_with_its_feature_before_anything_is_built(small) -> None:
+    made = small()
+    code = "good = target_mean('town', 'rows.x', 'f.a')\nbad = target_mean('towm')\nworse = target_mean('g.a')\n"
+    code += "\n@feature\ndef f(rows):\n    return [pl.col('x').alias('a')]\n"
+    (made.folder / "features.py").write_text(HEAD + code)
+    for name, said, near in (("bad", "towm", "'town'"), ("worse", "g.a", "'f.a'")):
+        made.experiment(1, f'title = "t"\nfeatures = ["good", "{name}"]\n[model]\nnum_iterations = 2\n')
+        for ask in (lambda: made.open.run(1), lambda n=name: made.open.check_time([n], columns=["day"])):
+            with pytest.raises(
+                NotFoundError, match=rf"{name!r} \(features.py\): rows have no column '{said}'"
+            ) as caught:
+                ask()
+            assert near in caught.value.hint
+    assert not list(made.folder.glob("cache/*.parquet"))
+
+
+def test_what_is_wrong_when_the_file_is_loaded_keeps_its_hint(small) -> None:
+    made = small()
+    (made.folder / "features.py").write_text(HEAD + "te = target_stats('town', stats=['meen'])\n")
+    with pytest.raises(ConfigError, match=r"can't be loaded: .*'meen' \(features.py, line \d+\)") as caught:
+        _ = made.open.features
+    assert "did you mean 'mean'" in caught.value.hint
 
 
 def test_a_column_that_is_there_already_is_refused(small) -> None:

@@ -76,6 +76,11 @@ class TestBuilding:
                 "gives 1,000 lines for 500 rows: 500 lines repeat a row",
             ),
             ("def f(rows):\n    return rows.select(a='x')", FeatureError, "lost the row key"),
+            (
+                "def f(rows):\n    return rows.select(pl.col(ROW) * 1.0, a='x')",
+                FeatureError,
+                r"'f' \(features.py, line 5\): its row key became Float64\n.*cast\(pl.UInt32\)",
+            ),
             ("def f(rows):\n    return rows.select(ROW, y=pl.col('x') > 0)", FeatureError, "returns the target 'y'"),
             ("def f(rows):\n    return rows.select(ROW)", FeatureError, "returns no column"),
             ("def f(rows):\n    return 3", FeatureError, "returned a int"),

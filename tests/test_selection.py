@@ -29,10 +29,12 @@ from workbench.experiment import FeatureList, ReadyExperiment, read_list, read_s
 from workbench.features import build_matrix
 from workbench.ledger import Ledger
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.selection import Options, Step, groups_of, judge_by_permutation, list_of, only
-from workbench.selection.elimination import next_groups, smallest_good
+from workbench.selection import Options, Step, groups_of, judge_by_gain, judge_by_permutation, list_of, only
+from workbench.selection.elimination import Clock, next_groups, smallest_good
+from workbench.selection.groups import BY
 from workbench.selection.judged import models_of, scored
 from workbench.selection.methods import _p_above_zero, shuffled_order
+from workbench.selection.select import _Work
 from workbench.training import FoldModels, Target, score, shuffled_gains, train
 from workbench.workspace import create_workspace
 
@@ -46,8 +48,14 @@ def pair(rows):
     return rows.select(ROW, sum=pl.col("a") + pl.col("b"), noise=pl.col("n0") * pl.col("n1"))
 
 
+@feature
+def b_copy(rows):
+    return rows.select(ROW, one=pl.col("n2") - pl.col("n3"), other=pl.col("n3") * pl.col("n4"))
+
+
 te_town = target_mean("town", smoothing=5)
 te_noise = target_mean("noise_code", smoothing=5)
+small = target_mean(["town"], ["noise_code"], smoothing=5)
 """
 MODEL = "[model]\nlearning_rate = 0.15\nnum_leaves = 7\nnum_iterations = 30\nnum_threads = 1\nmin_data_in_leaf = 10\nbagging_fraction = 0.8\nbagging_freq = 1\nfeature_fraction = 0.7\n"
 ALL = 'seeds = [1, 2]\nfeatures = ["rows", "pair", "te_town", "te_noise"]\ndrop = ["noise_code", "household"]\n'
@@ -231,8 +239,28 @@ class TestMethods:
         importance = case.open.result(1).importance
         assert found.judged[0].importance == pytest.approx(importance["gain"].max(), rel=1e-5)
 
+    @pytest.mark.parametrize("by", BY)
+    def test_a_feature_with_the_name_of_a_column_is_judged_by_itself(self, case, by: str) -> None:
+        text = 'features = ["rows.b", "rows.b_copy", "b_copy", "rows.small", "small"]\n'
+        case.experiment(24, text + MODEL)
+        made = experiment_of(case, 24)
+        groups, models = groups_of(made, by), models_of(made)
+        case.open.definition.experiment_path(24).unlink()
+        assert len({g.name for g in groups}) == len(groups)
+        assert sorted(c for g in groups for c in g.columns) == sorted(
+            ["b", "b_copy", "one", "other", "small", "small_town", "small_noise_code"]
+        )
+        gain = {
+            c: np.mean([of_model[c][0] for of_model in models.importance.values()]) for c in models.importance[0, 1]
+        }
+        expected = {g.name: sum(gain[c] for c in g.columns) for g in groups}
+        judged = judge_by_gain(models, groups, Options("gain", by=by))
+        assert {j.group.name: j.importance for j in judged} == pytest.approx(expected)
+        assert {"feature": "rows.b_copy", "column": "b_copy", "correlated": "b + 1"}[by] in expected
+        assert expected["rows.small"] < expected["small"] / 2
+
     def test_the_top_columns(self, case) -> None:
-        found = case.open.select(1, "gain", top=3, second=False, name="gain-top")
+        found = case.open.select(1, "gain", top=np.int64(3), second=False, name="gain-top")
         assert [j.keep for j in found.judged] == [True] * 3 + [False] * (len(found.judged) - 3)
 
     def test_with_and_without_a_finished_run_it_is_the_same(self, case) -> None:
@@ -306,6 +334,16 @@ class TestElimination:
         assert json.loads(path.read_text())["steps"][: len(finished)] == finished
         assert (found.features, found.after.folds) == (whole.features, whole.after.folds)
         assert [j.importance for j in found.judged] == [j.importance for j in whole.judged]
+
+    def test_more_of_it_replaces_its_own_list(self, case) -> None:
+        case.experiment(25, 'features = ["rows.a", "rows.n0", "rows.n1", "te_town"]\n' + MODEL)
+        for trials in (1, 2):
+            found = case.open.select(25, "rfe", trials=trials, name="rfe-more", second=False)
+            assert f"the number of trials is reached after {trials} smaller lists: more of it" in " ".join(found.notes)
+        assert found.notes[0] == "went on from 2 finished steps in rfe-more.steps.json"
+        with pytest.raises(ConfigError, match="was made from something else"):
+            case.open.select(25, "rfe", trials=2, step=0.5, name="rfe-more", second=False)
+        case.open.definition.experiment_path(25).unlink()
 
     def test_it_keeps_its_time(self, own) -> None:
         made = own(n_rows=600)
@@ -489,10 +527,17 @@ class TestErrors:
             ("gain", {"name": "a/b"}, ConfigError, "can't name a feature list"),
             ("gain", {"sample": 2.0}, ConfigError, "--sample 2.0"),
             ("null", {"percentile": 100.0, "shuffles": 1, "seed": -1}, ConfigError, "--seed -1"),
+            ("gain", {"second_seed": -5}, ConfigError, "--second-seed -5: expected a whole number from 0 up"),
+            ("gain", {"top": "a"}, ConfigError, "--top a: expected a whole number from 1 up"),
+            ("gain", {"top": 2.5}, ConfigError, "--top 2.5: expected a whole number"),
+            ("gain", {"share": True}, ConfigError, "--share True: expected a share"),
+            ("gain", {"by": ["column"]}, ConfigError, "--by ['column'] is unknown"),
+            ("gain", {"second": "no"}, ConfigError, "--second 'no': expected True or False"),
+            (7, {}, ConfigError, "--method 7 is unknown"),
         ],
     )
     def test_what_is_wrong_is_explained(
-        self, case, method: str, options: dict[str, Any], error: type[WorkbenchError], message: str
+        self, case, method: Any, options: dict[str, Any], error: type[WorkbenchError], message: str
     ) -> None:
         with pytest.raises(error) as caught:
             case.open.select(1, method, **options)
@@ -528,6 +573,30 @@ class TestScores:
         assert (other.before.folds, other.after.folds) == (found.before.folds, found.after.folds)
         stored = read_list(case.open.definition, "second").scores
         assert stored["second_after"]["folds"] == list(other.second[1].folds)
+
+    def test_second_folds_keep_groups_from_learning_from_each_other(self, own) -> None:
+        made = own(n_rows=300)
+        made.definition('scheme = "stratified"', 'scheme = "group"\ngroup = "household"')
+        # With two folds, what one trains on is dealt into parts: households must stay whole there too.
+        made.definition("folds = 3", "folds = 2")
+        (made.folder / "features.py").write_text(CODE + 'te_home = target_mean("household", smoothing=1)\n')
+        made.experiment(1, 'features = ["rows.a", "te_home"]\n' + MODEL)
+        found = experiment_of(made)
+        work = _Work(found, groups_of(found), Options("gain"), lambda _: None, silent, Clock())
+        problem, _ = work.second_problem()
+        assert problem is not None
+        household = made.open.tables["train"].collect()["household"].to_numpy()
+        row = int(np.flatnonzero(household == np.bincount(household).argmax())[0])
+        others = (household == household[row]) & (np.arange(len(household)) != row)
+        (column,) = problem.target.columns
+        flipped = replace(column, values=np.where(others, 1 - column.values, column.values))
+        fold = 1 - problem.folds.valid[row]  # which trains on the row
+
+        def encoded(target: Any) -> float:
+            return problem.matrix.learned([target], 0, problem.split).frame(fold)["te_home"][row]
+
+        assert others.any()
+        assert encoded(flipped) == encoded(column)
 
     def test_a_time_scheme_has_no_other_folds(self, own) -> None:
         made = own(n_rows=400)

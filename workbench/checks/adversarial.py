@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.checks.data import SEED, CheckedData, Floats, Ints, as_codes, as_number
+from workbench.checks.drift import tells_time
 from workbench.checks.finding import Adversarial, Finding
 from workbench.folds import stratified_folds
 from workbench.metrics import get
@@ -30,7 +31,7 @@ def adversarial(data: CheckedData, *, by_time: bool) -> Adversarial | None:
 
     Ids are left out, and where test lies after train in time, dates and times, which would tell everything.
     """
-    left_out = [c for c in data.columns if c in data.ids or (by_time and (data.kind(c) == "time" or c == data.time))]
+    left_out = [c for c in data.columns if c in data.ids or (by_time and tells_time(data, c))]
     columns = [c for c in data.columns if c not in left_out]
     if not columns or min(data.train.height, data.test.height) < 10 * FOLDS:
         return None

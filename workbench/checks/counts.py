@@ -181,7 +181,7 @@ def repeat_findings(data: CheckedData) -> tuple[list[Finding], list[tuple[str, s
     part = "" if keep == 1 else f" (one row in {keep}, chosen by content)"
     facts = [("repeated rows", f"{shares[0]:.2%} of train repeat, {shares[1]:.2%} of test are in train{part}")]
     found = [_in_both(shared, shares, c.n_train)] if shared.height else []
-    found += [_conflicting(conflicts, shares)] if conflicts.height else []
+    found += [_conflicting(conflicts, train, shares)] if conflicts.height else []
     if in_train >= 0.01 and not conflicts.height:
         text = f"{in_train:.1%} of the train rows repeat others, target and all"
         found.append(Finding("minor", "repeats", "", text, "keep copies in one fold (cv.group), or keep one", in_train))
@@ -224,8 +224,10 @@ def _in_both(shared: pl.DataFrame, shares: tuple[float, float, float], n_train: 
     return Finding(severity, "repeats", "", text, todo, in_test, {"share": in_test, "example": example})
 
 
-def _conflicting(conflicts: pl.DataFrame, shares: tuple[float, float, float]) -> Finding:
-    rows = conflicts.sort("rows")["rows"][0].to_list()
+def _conflicting(conflicts: pl.DataFrame, train: pl.DataFrame, shares: tuple[float, float, float]) -> Finding:
+    # Of the first content that has several targets, the first row with each of two.
+    alike = train.filter(pl.col("h") == conflicts.sort("rows")["h"][0]).sort(ROW)
+    rows = alike.unique("y", keep="first", maintain_order=True)[ROW].head(2).to_list()
     share = shares[2]
     text = f"{share:.1%} of the train rows have a copy with another target ({' and '.join(f'train {r}' for r in rows)})"
     severity = "notable" if share >= 0.01 and shares[0] < 0.5 else "minor"

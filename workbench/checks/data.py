@@ -10,10 +10,20 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.competition import ROW, Competition
-from workbench.errors import NotFoundError, near
+from workbench.errors import ConfigError, NotFoundError, near
 from workbench.features import Blocks, Feature
 
-__all__ = ["CheckedData", "as_codes", "as_number", "brief", "kind_of", "read_data"]
+__all__ = [
+    "CheckedData",
+    "as_codes",
+    "as_number",
+    "brief",
+    "is_time",
+    "kind_of",
+    "read_data",
+    "time_column",
+    "time_columns",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -154,8 +164,14 @@ def read_data(
         At most so many rows of train and of test; fewer where the memory limit asks for it.
     time : str, optional
         The column that tells the time; by default that of a "time" scheme, else the first date or time stamp.
+
+    Raises
+    ------
+    ConfigError, NotFoundError
+        Where a name is not there, or `time` is no time.
     """
     c = blocks.competition
+    ids, told_by = c.key_columns, _time_of(c) if time is None else time_column(c, time)
     frames, not_checked = _frames(blocks, names or ("rows",))
     columns = tuple(name for _, found in frames for name in found)
     n_columns = len(columns) + len(c.definition.targets)
@@ -163,7 +179,6 @@ def read_data(
     size = min(sample or SAMPLE_ROWS, within)
     train_rows, test_rows = _sampled(c.n_train, size), _sampled(c.n_test, size) + c.n_train
     report("reading a sample of the rows" if len(train_rows) < c.n_train else "reading the rows")
-    ids, told_by = c.key_columns, time or _time_of(c)
     extra = [n for n in _train_columns(c) if n not in c.shared_columns and n not in c.definition.targets]
     return CheckedData(
         c,
@@ -184,13 +199,14 @@ def read_data(
 def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFrame, dict[str, str]]], list[str]]:
     """Return the frames, each with the columns that are wanted of it under the names that they get here."""
     frames: list[tuple[pl.LazyFrame, dict[str, str]]] = []
-    not_checked: list[str] = []
+    not_checked: dict[str, None] = {}
+    taken: dict[str, str] = {}  # each column's name here -> what gives it
     for reference in dict.fromkeys(names):
         name, _, column = reference.partition(".")
         if name == "rows":
             frame, prefix = blocks.competition.rows(), ""
         elif not isinstance(blocks.get(name), Feature):
-            not_checked.append(f"{name}: it depends on the fold")
+            not_checked[f"{name}: it depends on the fold"] = None
             continue
         else:
             frame, prefix = blocks.lines(name), f"{name}."
@@ -199,11 +215,16 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
         if column and column not in known:
             raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, known, what="column"))
         wanted = [column] if column else known
-        usable = [n for n in wanted if kind_of(schema[n]) != "other"]
-        not_checked += [f"{prefix}{n}: a {schema[n]}" for n in wanted if n not in usable]
-        if usable:
-            frames.append((frame, {f"{prefix}{n}": n for n in usable}))
-    return frames, not_checked
+        usable = {f"{prefix}{n}": n for n in wanted if kind_of(schema[n]) != "other"}
+        not_checked |= {f"{prefix}{n}: a {schema[n]}": None for n in wanted if f"{prefix}{n}" not in usable}
+        # "rows" and "rows.x" ask for a column twice; one of rows may also be called as that of a feature is here.
+        clashing = [shown for shown in usable if taken.get(shown, name) != name]
+        not_checked |= {f"{shown} of {name}: a column of {taken[shown]} is called so, too": None for shown in clashing}
+        new = {shown: n for shown, n in usable.items() if shown not in taken}
+        taken |= dict.fromkeys(new, name)
+        if new:
+            frames.append((frame, new))
+    return frames, list(not_checked)
 
 
 def _train_columns(c: Competition) -> list[str]:
@@ -211,16 +232,70 @@ def _train_columns(c: Competition) -> list[str]:
 
 
 def _time_of(c: Competition) -> str | None:
-    if c.definition.cv.scheme == "time":
-        return c.definition.cv.column
-    dtypes = c.manifest.table(c.definition.tables.train, slug=c.slug).dtypes
-    times = [n for n in c.shared_columns if dtypes[n].startswith(("Date", "Datetime"))]
+    cv, schema = c.definition.cv, c.rows().collect_schema()
+    # The column that the folds go by may be in train only.
+    first = [cv.column] if cv.scheme == "time" and cv.column in c.shared_columns and is_time(schema[cv.column]) else []
+    times = [*first, *(n for n in c.shared_columns if schema[n] in (pl.Date, pl.Datetime))]
     return times[0] if times else None
 
 
-def _times(c: Competition, column: str, rows: Ints) -> pl.Series:
+def is_time(dtype: pl.DataType) -> bool:
+    """Say whether a column can tell the time: a date, a time stamp or a number."""
+    return dtype.is_numeric() or dtype in (pl.Date, pl.Datetime)
+
+
+def time_column(c: Competition, column: str) -> str:
+    """Return a column of rows that is to tell the time, if it can.
+
+    Raises
+    ------
+    NotFoundError
+        Where rows have no such column.
+    ConfigError
+        Where it is of another type.
+    """
     if column not in c.shared_columns:
         raise NotFoundError(f"rows have no column {column!r} to tell the time by", hint=near(column, c.shared_columns))
+    dtype = c.rows().collect_schema()[column]
+    if not is_time(dtype):
+        raise ConfigError(f"column {column!r} is a {dtype}; the time is told by a date, a time stamp or a number")
+    return column
+
+
+def time_columns(c: Competition, given: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """Return the column of rows that tells the time, and those of tables, from "COLUMN" and "TABLE.COLUMN".
+
+    What rows have as a column is meant as that, dots and all.
+
+    Raises
+    ------
+    ConfigError
+        Where two are given for the rows, or for one table.
+    NotFoundError
+        For a table that there is not.
+    """
+    of_rows: list[str] = []
+    of_table: dict[str, str] = {}
+    for name in dict.fromkeys(given):
+        table, dot, column = name.partition(".")
+        if not dot or name in c.shared_columns:
+            of_rows.append(name)
+        elif table not in c.manifest.tables:
+            raise NotFoundError(
+                f"--time-column {name}: rows have no such column, and there is no table {table!r}",
+                hint=near(table, c.manifest.tables, what="table"),
+            )
+        elif table in of_table:
+            raise ConfigError(f"--time-column names two columns of {table}: {of_table[table]!r} and {column!r}")
+        else:
+            of_table[table] = column
+    if len(of_rows) > 1:
+        named = " and ".join(repr(n) for n in of_rows)
+        raise ConfigError(f"--time-column names more than one column of rows: {named}", hint="name one")
+    return of_rows[0] if of_rows else None, of_table
+
+
+def _times(c: Competition, column: str, rows: Ints) -> pl.Series:
     return _taken([(c.rows(), {column: column})], rows)[column]
 
 

@@ -15,7 +15,7 @@ from workbench.checks.data import CheckedData, Floats, Ints, as_codes, as_number
 from workbench.checks.finding import ColumnDrift, Finding
 from workbench.competition import ROW
 
-__all__ = ["drift", "drift_findings", "goes_by_time", "ks_statistic", "psi", "total_variation"]
+__all__ = ["drift", "drift_findings", "goes_by_time", "ks_statistic", "psi", "tells_time", "total_variation"]
 
 SERIOUS, NOTABLE = 0.3, 0.1
 UNSEEN_SERIOUS, UNSEEN_NOTABLE = 0.3, 0.05
@@ -80,14 +80,20 @@ def drift(
     nulls : dict
         The shares of nulls in train and test, by column.
     by_time : bool
-        Whether test lies after train in time: then dates and times come last, as they differ by definition.
+        Whether test lies after train in time: then dates and times, and the number that tells the time, come last, as
+        they differ by definition.
     """
     if not data.test.height:
         return ()
     found = [
         _category(data, c, nulls[c]) if data.kind(c) == "category" else _number(data, c, nulls[c]) for c in data.content
     ]
-    return tuple(sorted(found, key=lambda d: (by_time and d.kind == "time", -_largest(d))))
+    return tuple(sorted(found, key=lambda d: (by_time and tells_time(data, d.column), -_largest(d))))
+
+
+def tells_time(data: CheckedData, column: str) -> bool:
+    """Say whether a column is a date or a time, or the number that the time is told by."""
+    return column == data.time or data.kind(column) == "time"
 
 
 def _largest(d: ColumnDrift) -> float:
@@ -198,7 +204,7 @@ def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time:
     n, m = data.train.height, data.test.height
     chance = Z * np.sqrt(1 / max(1, n) + 1 / max(1, m)) / 2
     for d in drifts:
-        if by_time and d.kind == "time":
+        if by_time and tells_time(data, d.column):
             continue
         if d.effect >= NOTABLE and d.effect > chance:
             found.append(_distribution(d))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +22,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import Store, temporary_file
+from workbench.checks.data import is_time, time_column, time_columns
 from workbench.competition import ROW, Competition, user_frame
 from workbench.errors import ConfigError, FeatureError, NotFoundError, WorkbenchError, near
 from workbench.features import Blocks, Feature
@@ -108,7 +109,8 @@ def check_time(
     ----------
     blocks : Blocks
     names : sequence of str
-        Features, or columns of features; by default all of `features.py`.
+        Features ("congestion"), or columns of features ("congestion.origin_hour"), by which alone these are judged; by
+        default all of `features.py`. Of ``rows`` it is said that nothing is computed for them.
     columns : sequence of str
         The time column of rows, and ``"table.column"`` for a table that calls it otherwise. By default the column of
         a ``[cv]`` table with scheme "time". A table is cut by its column of the same name.
@@ -121,15 +123,17 @@ def check_time(
     Raises
     ------
     ConfigError, NotFoundError
-        Where no time column is known, or one that is named is not there or no time.
+        Where no time column is known, or one that is named is not there or no time; where a feature or a column that
+        is named, or allowed, is not there.
     FeatureError
         When a feature fails, on all data or on less.
     """
     clock = _clock(blocks.competition, columns)
     own = [n for n, made in blocks.features.items() if not (isinstance(made, Feature) and blocks.built_in(made))]
-    asked = list(dict.fromkeys(n.partition(".")[0] for n in names if n != "rows")) or own
+    asked = _with_sources(blocks, names or own)
+    _check_allowed(blocks, allow, asked)
     cuts = clock.cuts(shares)
-    return [_checked(blocks, name, clock, cuts, allow) for name in _with_sources(blocks, asked)]
+    return [_checked(blocks, name, clock, cuts, _Judged(only, allow)) for name, only in asked.items()]
 
 
 def leak_error(checks: Sequence[TimeCheck]) -> FeatureError | None:
@@ -192,32 +196,22 @@ class _Clock:
 
 def _clock(competition: Competition, columns: Sequence[str]) -> _Clock:
     cv = competition.definition.cv
-    named = [c for c in columns if "." not in c]
-    column = named[-1] if named else (cv.column if cv.scheme == "time" else None)
-    known = competition.shared_columns
+    named, of_table = time_columns(competition, columns)
+    column = named or (cv.column if cv.scheme == "time" else None)
     if column is None:
         raise ConfigError(
             f"the folds of {competition.slug!r} do not go forward in time, and no time column is named",
             hint="name the column of rows that tells the time: wb check --time-column COLUMN",
         )
-    if column not in known:
-        raise NotFoundError(f"rows have no column {column!r} to tell the time by", hint=near(column, known))
-    dtype = competition.rows().select(column).collect_schema()[column]
-    if not _is_time(dtype):
-        raise ConfigError(f"column {column!r} is a {dtype}; the time is told by a date, a time stamp or a number")
-    return _Clock(competition, column, _times_of_tables(competition, column, dtype, columns), dtype)
+    dtype = competition.rows().collect_schema()[time_column(competition, column)]
+    return _Clock(competition, column, _times_of_tables(competition, column, dtype, of_table), dtype)
 
 
 def _times_of_tables(
-    competition: Competition, column: str, dtype: pl.DataType, columns: Sequence[str]
+    competition: Competition, column: str, dtype: pl.DataType, given: dict[str, str]
 ) -> dict[str, str]:
-    tables = competition.manifest.tables
-    given = dict(c.split(".", 1) for c in columns if "." in c)
-    for table in given:
-        if table not in tables:
-            raise NotFoundError(f"--time-column: there is no table {table!r}", hint=near(table, tables, what="table"))
     found = {}
-    for table in tables:
+    for table in competition.manifest.tables:
         schema = competition.feature_table(table).collect_schema()
         name = given.get(table, column)
         if table in given and name not in schema:
@@ -229,30 +223,75 @@ def _times_of_tables(
     return found
 
 
-def _is_time(dtype: pl.DataType) -> bool:
-    return dtype.is_numeric() or dtype in (pl.Date, pl.Datetime)
-
-
 def _comparable(one: pl.DataType, other: pl.DataType) -> bool:
-    return _is_time(one) and one.is_numeric() == other.is_numeric()
+    return is_time(one) and one.is_numeric() == other.is_numeric()
 
 
 # ------------------------------------------------------------------------------------------------------------ compare
 
 
-def _with_sources(blocks: Blocks, names: Sequence[str]) -> list[str]:
-    """Return the features with those whose columns a fold feature among them groups by, each once."""
-    found: list[str] = []
-    for name in names:
-        made = blocks.get(name)
-        if isinstance(made, FoldFeature):
-            sources = [c.partition(".")[0] for c in made.columns if "." in c]
-            found += [s for s in sources if isinstance(blocks.features.get(s), Feature)]
-        found.append(name)
-    return list(dict.fromkeys(found))
+def _with_sources(blocks: Blocks, names: Sequence[str]) -> dict[str, set[str]]:
+    """Return the features, each with the columns to judge it by (none: all), and those that fold features group by."""
+    found: dict[str, list[str]] = {}
+    for reference in names:
+        _check_there(blocks, reference)
+        name, _, column = reference.partition(".")
+        made = None if name == "rows" else blocks.get(name)
+        for source, _, grouped_by in (
+            c.partition(".") for c in (made.columns if isinstance(made, FoldFeature) else ())
+        ):
+            if isinstance(blocks.features.get(source), Feature):
+                found.setdefault(source, []).append(grouped_by)
+        found.setdefault(name, []).append(column)
+    return {name: set() if "" in columns else set(columns) for name, columns in found.items()}
 
 
-def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], allow: Sequence[str]) -> TimeCheck:
+def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: bool = True) -> None:
+    """Refuse a feature, or with `columns` a column of one, that there is not; `option` is where it was named.
+
+    Raises
+    ------
+    NotFoundError
+        With the near names.
+    """
+    name, _, column = reference.partition(".")
+    if name != "rows" and name not in blocks.features:
+        where, known = blocks.competition.features_path, [*blocks.features, "rows"]
+        hint = near(name, known, what="feature")
+        raise NotFoundError(f"{option}no feature is called {name!r} in {where}", hint=hint)
+    if not column or not columns:
+        return
+    if isinstance(blocks.features.get(name), FoldFeature):
+        raise NotFoundError(f"{option}{name!r} depends on the fold, and is taken whole", hint=f"name it as {name!r}")
+    known = list(blocks.competition.shared_columns if name == "rows" else blocks.block(name).note["columns"])
+    if column not in known:
+        raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, known, what="column"))
+
+
+def _check_allowed(blocks: Blocks, allow: Sequence[str], asked: Collection[str]) -> None:
+    for reference in allow:
+        # The columns of a feature that is not asked for now are not known before it is built.
+        is_asked = reference.partition(".")[0] in asked
+        _check_there(blocks, reference, option=f"--allow {reference}: ", columns=is_asked)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """By which columns a feature is judged (none: all), and what may read the future."""
+
+    only: Collection[str]
+    allow: Sequence[str]
+
+    def counts(self, difference: Difference) -> bool:
+        return not self.only or difference.column in self.only
+
+    def is_bad(self, difference: Difference) -> bool:
+        return not {difference.feature, f"{difference.feature}.{difference.column}"} & set(self.allow)
+
+
+def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], judged: _Judged) -> TimeCheck:
+    if name == "rows":
+        return TimeCheck(name, "not checked", "the columns of the tables themselves: nothing is computed")
     made = blocks.get(name)
     if isinstance(made, FoldFeature):
         return _fold_feature(blocks, made, clock)
@@ -261,13 +300,13 @@ def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], allo
     blocks.report(f"checking {name}")
     differences: dict[str, Difference] = {}
     for cut in cuts:
-        for found in _Truncated(blocks, clock, cut).differences(made):
+        for found in filter(judged.counts, _Truncated(blocks, clock, cut).differences(made)):
             differences.setdefault(found.column, found)
-        if any(name not in allow and f"{name}.{c}" not in allow for c in differences):
+        if any(map(judged.is_bad, differences.values())):
             # What reads the future does so at every cut: the later ones cost more and say no more.
             break
     whole = tuple(sorted(_tables(blocks, made) - set(clock.of_table)))
-    bad = tuple(d for d in differences.values() if name not in allow and f"{name}.{d.column}" not in allow)
+    bad = tuple(filter(judged.is_bad, differences.values()))
     shown = ", ".join(_shown(c) for c in cuts)
     verdict = "reads the future" if bad else "allowed" if differences else "passes"
     return TimeCheck(name, verdict, f"computed again before {shown}", bad or tuple(differences.values()), whole)
@@ -369,16 +408,18 @@ class _Truncated:
         time = pl.col(self.clock.column)
         rows = self.blocks.competition.rows().filter(time < pl.lit(self.cut, self.clock.dtype)).select(ROW)
         gone = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in other]
-        theirs = less.with_columns(gone).select(ROW, *[pl.col(c).alias(f"{c} less") for c in columns])
-        both = rows.join(full, on=ROW, how="left").join(theirs, on=ROW, how="left")
+        # Side by side, columns are called by their place: any name that they get here may be that of another column.
+        ours = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
+        theirs = less.with_columns(gone).select(ROW, *[pl.col(c).alias(f"{i} less") for i, c in enumerate(columns)])
+        both = rows.join(ours, on=ROW, how="left").join(theirs, on=ROW, how="left")
         largest = self._largest(full, columns, schema)
-        differs = {c: _differs(c, schema[c], other.get(c, schema[c]), largest.get(c, 0.0)) for c in columns}
-        counted = both.select(pl.len().alias(ROW), *[e.sum().alias(c) for c, e in differs.items()])
-        counts = counted.collect(engine="streaming").row(0, named=True)
+        differs = [_differs(i, schema[c], other.get(c, schema[c]), largest.get(c, 0.0)) for i, c in enumerate(columns)]
+        counted = both.select(pl.len().alias(ROW), *[e.sum().alias(str(i)) for i, e in enumerate(differs)])
+        n_compared, *counts = counted.collect(engine="streaming").row(0)
         return [
-            self._difference(made, c, counts, both.filter(differs[c]).select(ROW, c, f"{c} less"))
-            for c in columns
-            if counts[c]
+            self._difference(made, c, (n, n_compared), both.filter(differs[i]).select(ROW, f"{i} all", f"{i} less"))
+            for i, (c, n) in enumerate(zip(columns, counts, strict=True))
+            if n
         ]
 
     @staticmethod
@@ -390,7 +431,7 @@ class _Truncated:
         found = full.select(finite).collect(engine="streaming").row(0, named=True)
         return {c: float(v or 0.0) for c, v in found.items()}
 
-    def _difference(self, made: Feature, column: str, counts: dict[str, int], differing: pl.LazyFrame) -> Difference:
+    def _difference(self, made: Feature, column: str, counts: tuple[int, int], differing: pl.LazyFrame) -> Difference:
         examples = differing.bottom_k(EXAMPLES, by=ROW).collect(engine="streaming").sort(ROW).rows()
         n_train = self.blocks.competition.n_train
         return Difference(
@@ -398,15 +439,14 @@ class _Truncated:
             made.where,
             column,
             _shown(self.cut),
-            int(counts[column]),
-            int(counts[ROW]),
+            *counts,
             tuple((_row_name(row, n_train), _shown(a), _shown(b)) for row, a, b in examples),
         )
 
 
-def _differs(column: str, dtype: pl.DataType, other: pl.DataType, largest: float) -> pl.Expr:
+def _differs(place: int, dtype: pl.DataType, other: pl.DataType, largest: float) -> pl.Expr:
     """Say for each row whether the column differs by more than the noise of sums in another order."""
-    ours, theirs = pl.col(column), pl.col(f"{column} less")
+    ours, theirs = pl.col(f"{place} all"), pl.col(f"{place} less")
     if dtype != other and not (dtype.is_numeric() and other.is_numeric()):
         ours, theirs = ours.cast(pl.String), theirs.cast(pl.String)
     if not (dtype.is_float() and other.is_numeric()):
@@ -446,6 +486,7 @@ def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
 def _fold_feature(blocks: Blocks, made: FoldFeature, clock: _Clock) -> TimeCheck:
     """Turn all labels from some time on into others, and see that no row before it is encoded otherwise."""
     c = blocks.competition
+    made.check_columns(c.shared_columns, blocks.features)
     cv = c.definition.cv
     if cv.scheme != "time" or cv.column != clock.column:
         note = f"it learns from the rows that a fold trains on, and the folds do not go by {clock.column}"

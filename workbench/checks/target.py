@@ -54,6 +54,8 @@ def target_findings(data: CheckedData, name: str) -> list[Finding]:
 
 def _rare_classes(series: pl.Series, name: str) -> list[Finding]:
     counts = series.drop_nulls().alias("v").value_counts(name="n").sort("n", "v")
+    if not counts.height:
+        return []  # nothing but nulls, which is said already
     share = int(counts["n"][0]) / max(1, len(series))
     if share >= RARE_NOTABLE:
         return []
@@ -95,12 +97,12 @@ def _skewness(values: Floats) -> float:
 
 
 def by_period(data: CheckedData, name: str) -> Periods | None:
-    """Return the median of the target, or the share of a class, by period, over all train rows; None without a time.
+    """Return the target's median, or a class's share, by period, over all train rows; None without a time or target.
 
     The median, as a single error among the targets would move a period's mean more than years do.
     """
     c = data.competition
-    if data.time is None or data.time not in c.shared_columns:
+    if data.time is None or data.time not in c.shared_columns or not data.target[name].count():
         return None
     train = c.table(c.definition.tables.train)
     dtype = train.collect_schema()[data.time]

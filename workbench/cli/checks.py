@@ -65,7 +65,7 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
     if by_time:
         checks = competition.check_time(names, exp=exp, columns=columns, allow=allow, report=steps)
         return _end_time(checks, as_json=as_json)
-    time_column = next((c for c in columns if "." not in c), None)
+    time_column = _of_rows(competition, columns) if columns else None
     report = competition.check(names, exp=exp, sample=sample, time=time_column, report=steps)
     page = competition.check_page(report)
     if as_json:
@@ -74,6 +74,12 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
     _print(report)
     click.echo(f"page: {page}")
     return 0
+
+
+def _of_rows(competition: library.OpenCompetition, columns: Sequence[str]) -> str | None:
+    from workbench.checks import time_columns
+
+    return time_columns(competition.definition, columns)[0]
 
 
 class _Steps:

@@ -26,7 +26,7 @@ from workbench.competition.tables import (
     scan,
     write_manifest,
 )
-from workbench.errors import ConfigError, DataError, NotFoundError, near
+from workbench.errors import ConfigError, DataError, NotFoundError, WorkbenchError, near
 from workbench.workspace import Workspace
 
 __all__ = [
@@ -342,7 +342,7 @@ def load_code(path: Path) -> ModuleType:
     Raises
     ------
     ConfigError
-        When it raises; the message has the line.
+        When it raises; the message has the line, and the hint is that of what was raised.
     """
     name = f"_competition_{path.parent.name.replace('-', '_')}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -360,7 +360,8 @@ def load_code(path: Path) -> ModuleType:
     except SyntaxError as exc:
         raise ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="mend that line") from exc
     except Exception as exc:
-        raise ConfigError(f"{path} can't be loaded: {user_frame(exc, path)}") from exc
+        hint = exc.hint if isinstance(exc, WorkbenchError) else ""
+        raise ConfigError(f"{path} can't be loaded: {user_frame(exc, path)}", hint=hint) from exc
     finally:
         sys.dont_write_bytecode = writes
         sys.path.remove(str(path.parent))

@@ -278,6 +278,7 @@ def _check_encodings(blocks: Blocks, spec: ExperimentSpec, competition: Competit
         made = blocks.features.get(name)
         if isinstance(made, FoldFeature):
             made.check(d.task, d.targets)
+            made.check_columns(competition.shared_columns, blocks.features)
 
 
 def _metric_code(competition: Competition) -> str:

@@ -451,6 +451,7 @@ class Blocks:
 
     def columns(self, wanted: Iterable[str]) -> pl.DataFrame:
         """Return columns by their references ("dest" of rows, "calendar.hour" of a feature), for all rows in order."""
+        wanted = list(wanted)
         series = [self._column(reference) for reference in wanted]
         return pl.DataFrame([s.rename(r) for s, r in zip(series, wanted, strict=True)])
 

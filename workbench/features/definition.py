@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
 import polars as pl
 
-from workbench.errors import FeatureError
+from workbench.errors import FeatureError, NotFoundError, near
 
 __all__ = ["Feature", "FoldFeature", "feature", "features_of", "repeated_definitions"]
 
@@ -70,6 +70,26 @@ class FoldFeature:
 
     def check(self, task: str, targets: Sequence[str]) -> None:
         """Raise a FeatureError for a task, or a NotFoundError for target columns, that it does not fit."""
+
+    def check_columns(self, of_rows: Sequence[str], features: Collection[str]) -> None:
+        """Refuse columns that there are not, as far as is known before any feature is built.
+
+        Raises
+        ------
+        NotFoundError
+            For a column that is neither one of rows nor "feature.column" of a feature that there is.
+        """
+        for reference in self.columns:
+            block, dot, column = reference.partition(".")
+            if dot and block in features:
+                continue
+            name = column if dot and block == "rows" else reference
+            if name not in of_rows:
+                known = [*of_rows, *(f"{feature}.{column}" for feature in features if dot)]
+                raise NotFoundError(
+                    f"feature {self.name!r} (features.py): rows have no column {name!r}",
+                    hint=near(name, known, what="column"),
+                )
 
     def names(self, targets: Sequence[Any], own: int) -> list[str]:
         """Return the names of its columns where the model is trained for ``targets[own]``."""

@@ -91,7 +91,7 @@ class Evaluation:
         Raises
         ------
         FeatureError
-            When the row key is not there, or a column that must not be.
+            When the row key is not there or no whole number, or a column is there that must not be.
         """
         name, where = self.made.name, self.made.where
         schema = frame.collect_schema()
@@ -99,6 +99,12 @@ class Evaluation:
             raise FeatureError(
                 f"feature {name!r} ({where}) lost the row key {ROW!r}; it has {', '.join(list(schema)[:10])}",
                 hint="keep it: rows.select(ROW, …), and group or join so that it stays",
+            )
+        if not schema[ROW].is_integer():
+            raise FeatureError(
+                f"feature {name!r} ({where}): its row key became {schema[ROW]}",
+                hint="keep it as it is given, a pl.UInt32: pandas, and arithmetic with floats, make another number of "
+                "it; cast it back where all are whole: .with_columns(pl.col(ROW).cast(pl.UInt32))",
             )
         leaked = [t for t in self.targets if t in schema]
         if leaked:

@@ -294,6 +294,8 @@ def row_problem(keys: Iterable[pl.Series], n_rows: int, n_train: int) -> str:
     counts = np.zeros(n_rows, np.uint32)
     lines = nulls = unknown = 0
     for piece in keys:
+        if not piece.dtype.is_integer():
+            return f"gives a row key that is a {piece.dtype}, not a whole number"
         lines += len(piece)
         nulls += piece.null_count()
         values = piece.drop_nulls().cast(pl.Int64, strict=False).to_numpy()

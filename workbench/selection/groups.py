@@ -22,7 +22,7 @@ CORRELATED_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Group:
-    """Columns that are kept or dropped together, under the name that the result shows."""
+    """Columns that are kept or dropped together, under the name that the result shows, which no other group has."""
 
     name: str
     columns: tuple[str, ...]
@@ -47,12 +47,27 @@ def groups_of(experiment: ReadyExperiment, by: str = "column") -> tuple[Group, .
         taken = {c for g in made for c in g.columns}
         single = [Group(c, (c,)) for c in matrix.columns if c not in taken]
     elif by == "correlated":
-        made, single = _correlated(matrix), []
+        chains = _correlated(matrix)
+        made, single = [g for g in chains if len(g.columns) > 1], [g for g in chains if len(g.columns) == 1]
     else:
         made, single = [], [Group(c, (c,)) for c in matrix.columns]
     place = {c: i for i, c in enumerate(matrix.columns)}
+    of_folds = _fold_groups(experiment.problem)
+    single = _named_apart(single, {g.name for g in (*made, *of_folds)}, origins(experiment))
     ordered = sorted([*made, *single], key=lambda g: place[g.columns[0]])
-    return (*ordered, *_fold_groups(experiment.problem))
+    return (*ordered, *of_folds)
+
+
+def _named_apart(single: list[Group], taken: set[str], of: dict[str, str]) -> list[Group]:
+    """Name a column as "rows.town" where a feature is called so, too: names are what groups are told apart by."""
+    named = []
+    for group in single:
+        name = group.name
+        while name in taken:
+            name = f"{of[group.columns[0]]}.{name}"
+        taken.add(name)
+        named.append(replace(group, name=name))
+    return named
 
 
 def _fold_groups(problem: Problem) -> list[Group]:

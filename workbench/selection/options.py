@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 from workbench.errors import ConfigError, near
@@ -23,6 +25,21 @@ _BELONGS = {
     "minutes": ("rfe",),
     "trials": ("rfe",),
     "step": ("rfe",),
+}
+
+_SHUFFLED = "a whole number from 2 up: what shuffling alone does shows in the repeats"
+_RANGES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "share": (Real, lambda v: 0 < v <= 1, "a share above 0, at most 1"),
+    "repeats": (Integral, lambda v: v >= 2, _SHUFFLED),
+    "alpha": (Real, lambda v: 0 < v < 1, "a number between 0 and 1"),
+    "shuffles": (Integral, lambda v: v >= 1, "a whole number from 1 up"),
+    "percentile": (Real, lambda v: 0 <= v <= 100, "a number from 0 to 100"),
+    "top": (Integral, lambda v: v >= 1, "a whole number from 1 up"),
+    "minutes": (Real, lambda v: v > 0, "a number above 0"),
+    "trials": (Integral, lambda v: v >= 1, "a whole number from 1 up"),
+    "step": (Real, lambda v: 0 < v < 1, "a share between 0 and 1"),
+    "seed": (Integral, lambda v: v >= 0, "a whole number from 0 up"),
+    "second_seed": (Integral, lambda v: v >= 0, "a whole number from 0 up"),
 }
 
 
@@ -80,6 +97,10 @@ class Options:
         own = {name: getattr(self, name) for name, methods in _BELONGS.items() if self.method in methods}
         return {"seed": self.seed, **{name: value for name, value in own.items() if value is not None}}
 
+    def identity(self) -> dict[str, Any]:
+        """Return what makes it another selection: not how long a search may take, so that more of it can go on."""
+        return {name: value for name, value in self.parameters().items() if name not in ("minutes", "trials")}
+
 
 def options_of(method: str, given: dict[str, Any]) -> Options:
     """Check what was asked for.
@@ -92,7 +113,7 @@ def options_of(method: str, given: dict[str, Any]) -> Options:
     Raises
     ------
     ConfigError
-        For an unknown method or option, an option of another method, or a value out of its range.
+        For an unknown method or option, an option of another method, or a value of another type or out of its range.
 
     Examples
     --------
@@ -100,7 +121,7 @@ def options_of(method: str, given: dict[str, Any]) -> Options:
     {'seed': 0, 'by': 'column', 'shuffles': 40, 'percentile': 75.0}
     """
     if method not in METHODS:
-        raise ConfigError(f"--method {method!r} is unknown", hint=near(method, METHODS, what="method"))
+        raise ConfigError(f"--method {method!r} is unknown", hint=near(str(method), METHODS, what="method"))
     given = {name: value for name, value in given.items() if value is not None}
     known = [f.name for f in fields(Options)]
     for name in given:
@@ -108,26 +129,18 @@ def options_of(method: str, given: dict[str, Any]) -> Options:
             raise ConfigError(f"unknown option {name!r}", hint=near(name, known, what="option"))
         if name in _BELONGS and method not in _BELONGS[name]:
             raise ConfigError(f"--{name} goes with --method {' or '.join(_BELONGS[name])}, got --method {method}")
-    made = replace(Options(method), **given)
-    _check(made)
-    return made
+    return replace(Options(method), **{name: _checked(name, value) for name, value in given.items()})
 
 
-def _check(made: Options) -> None:
-    if made.by not in BY:
-        raise ConfigError(f"--by {made.by!r} is unknown", hint=near(made.by, BY, what="way"))
-    ranges = {
-        "share": (0 < made.share <= 1, "a share above 0, at most 1"),
-        "repeats": (made.repeats >= 2, "a whole number from 2 up: what shuffling alone does shows in the repeats"),
-        "alpha": (0 < made.alpha < 1, "a number between 0 and 1"),
-        "shuffles": (made.shuffles >= 1, "a whole number from 1 up"),
-        "percentile": (0 <= made.percentile <= 100, "a number from 0 to 100"),
-        "top": (made.top is None or made.top >= 1, "a whole number from 1 up"),
-        "minutes": (made.minutes is None or made.minutes > 0, "a number above 0"),
-        "trials": (made.trials is None or made.trials >= 1, "a whole number from 1 up"),
-        "step": (0 < made.step < 1, "a share between 0 and 1"),
-        "seed": (made.seed >= 0, "a whole number from 0 up"),
-    }
-    for name, (holds, expected) in ranges.items():
-        if not holds:
-            raise ConfigError(f"--{name} {getattr(made, name)}: expected {expected}")
+def _checked(name: str, value: Any) -> Any:
+    """Return an option's value, a whole number or a number as Python's own."""
+    if name == "by" and value not in BY:
+        raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), BY, what="way"))
+    if name == "second" and not isinstance(value, bool):
+        raise ConfigError(f"--second {value!r}: expected True or False")
+    if name not in _RANGES:
+        return value
+    kind, holds, expected = _RANGES[name]
+    if not isinstance(value, kind) or isinstance(value, bool) or not holds(value):
+        raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {expected}")
+    return int(value) if kind is Integral else value if isinstance(value, int) else float(value)

@@ -15,7 +15,6 @@ from workbench.cache import content_key, lock
 from workbench.competition import Competition
 from workbench.errors import ConfigError, FeatureError
 from workbench.experiment import FeatureList, ReadyExperiment, check_list_name, read_list, ready, write_list
-from workbench.features import Split
 from workbench.folds import make_folds
 from workbench.selection.elimination import Clock, Eliminated, TimeIsUpError, eliminate
 from workbench.selection.groups import Group, groups_of, list_of, only, origins
@@ -138,7 +137,7 @@ def select(
             workspace, competition, number, sample=request.sample, threads=request.threads, report=report
         )
         lightgbm_of(experiment)
-        key = content_key("select-v1", experiment.key, options.method, options.parameters())
+        key = content_key("select-v1", experiment.key, options.method, options.identity())
         _check_name(competition, name, key, force=request.force)
         groups = groups_of(experiment, options.by)
         _check_groups(experiment, groups)
@@ -303,7 +302,8 @@ class _Work:
         folds = make_folds(replace(competition, definition=definition))
         if experiment.rows is not None:
             folds = folds.take(experiment.rows)
-        return replace(problem, folds=folds, split=Split(folds.valid, folds.train, problem.split.time)), ""
+        split = replace(problem.split, valid=folds.valid, train=folds.train)
+        return replace(problem, folds=folds, split=split), ""
 
     def _scored(self, problem: Problem, columns: Sequence[str], what: str) -> Scored:
         experiment = self.experiment
