@@ -284,11 +284,14 @@ def is_locked(path: Path) -> bool:
 
 
 MAX_BYTES = 50 * 2**30
+PARQUET = "parquet"
+SUFFIXES = (PARQUET, "bin")
+"""Parquet, and LightGBM's binned data."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A stored Parquet file and what was noted beside it: `note` holds what the writer gave."""
+    """A stored file and what was noted beside it: `note` holds what the writer gave."""
 
     path: Path
     note: dict[str, Any]
@@ -314,10 +317,11 @@ class Hold:
 
 
 class Store:
-    """Parquet blocks by content key, in one folder, kept under a size; the least recently used go first.
+    """Blocks by content key, in one folder, kept under a size; the least recently used go first.
 
-    A block is two files, ``<key>.parquet`` and ``<key>.json``; the second, with the first's size and SHA-256, is
-    written last and makes the block count. A block whose bytes are not what was noted is treated as missing.
+    A block is two files, ``<key>.parquet`` (or ``.bin``) and ``<key>.json``; the second, with the first's size and
+    SHA-256, is written last and makes the block count. A block whose bytes are not what was noted is treated as
+    missing.
 
     Parameters
     ----------
@@ -344,26 +348,28 @@ class Store:
 
     def look(self, key: str) -> Block | None:
         """Return the block like `get`, without counting it as used."""
-        path, note_path = self._paths(key)
+        note_path = self._note(key)
         try:
             note = read_json(note_path)
+            path = self._file(key, note)
             stat = path.stat()
             # The hash is taken again only where size or time say that someone touched the file: hashing
             # gigabytes at every run would cost more than it protects.
             fresh = stat.st_size == note["size_bytes"] and (
                 stat.st_mtime_ns == note["mtime_ns"] or pieces_sha256(path) == note["sha256"]
             )
-        except (OSError, KeyError, TypeError, DamagedError):
+        except (OSError, AttributeError, KeyError, TypeError, DamagedError):
             return None
         return Block(path, note) if fresh else None
 
     @contextmanager
-    def writing(self, key: str, note: dict[str, Any]) -> Iterator[Path]:
-        """Give a temporary path to write the Parquet file to; at the end of the block it becomes the block `key`.
+    def writing(self, key: str, note: dict[str, Any], suffix: str = PARQUET) -> Iterator[Path]:
+        """Give a temporary path to write the file to; at the end of the block it becomes the block `key`.
 
         `note` may be filled inside the block; it must be JSON.
         """
-        path, note_path = self._paths(key)
+        note |= {} if suffix == PARQUET else {"suffix": suffix}
+        path, note_path = self._file(key, note), self._note(key)
         note_path.unlink(missing_ok=True)
         with atomic(path) as temporary:
             yield temporary
@@ -375,7 +381,7 @@ class Store:
     def hold(self, key: str) -> Hold | None:
         """Return what keeps the block `key` from being removed for as long as it lives; None where there is none."""
         try:
-            hold = Hold(self._paths(key)[1])
+            hold = Hold(self._note(key))
         except FileNotFoundError:
             return None
         # It may have been removed between opening and locking.
@@ -390,7 +396,7 @@ class Store:
         sweep(self.folder)
         total, others = 0, []
         for stored in self.stored():
-            if stored.key == keep or is_locked(self._paths(stored.key)[1]):
+            if stored.key == keep or is_locked(self._note(stored.key)):
                 total += stored.size_bytes
             else:
                 others.append(stored)
@@ -403,25 +409,24 @@ class Store:
         """Return what the store holds, the most recently used first; a damaged note counts with an empty one."""
         found = []
         for note_path in self.folder.glob("*.json"):
-            path = note_path.with_suffix(".parquet")
             try:
                 used_at = note_path.stat().st_mtime
+                note = _note_of(note_path)
+                path = self._file(note_path.stem, note)
                 size_bytes = path.stat().st_size if path.exists() else 0
-                note = read_json(note_path)
             except FileNotFoundError:  # another process has removed it
                 continue
-            except DamagedError:
-                note = {}
-            found.append(Stored(note_path.stem, note if isinstance(note, dict) else {}, size_bytes, used_at))
+            found.append(Stored(note_path.stem, note, size_bytes, used_at))
         return sorted(found, key=lambda s: s.used_at, reverse=True)
 
     def remove(self, key: str) -> bool:
         """Remove a block; say whether it is gone, which it is not where someone holds it."""
-        path, note_path = self._paths(key)
+        note_path = self._note(key)
         if is_locked(note_path):
             return False
         note_path.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        for suffix in SUFFIXES:
+            (self.folder / f"{key}.{suffix}").unlink(missing_ok=True)
         (self.folder / f".{key}.lock").unlink(missing_ok=True)
         return True
 
@@ -429,5 +434,17 @@ class Store:
         """Remove every block."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _paths(self, key: str) -> tuple[Path, Path]:
-        return self.folder / f"{key}.parquet", self.folder / f"{key}.json"
+    def _note(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+    def _file(self, key: str, note: dict[str, Any]) -> Path:
+        suffix = note.get("suffix", PARQUET)
+        return self.folder / f"{key}.{suffix if suffix in SUFFIXES else PARQUET}"
+
+
+def _note_of(path: Path) -> dict[str, Any]:
+    try:
+        note = read_json(path)
+    except DamagedError:
+        return {}
+    return note if isinstance(note, dict) else {}

@@ -63,6 +63,7 @@ class _File(StrictModel):
     greater_is_better: bool | None = None
     metric_needs: Literal["value", "proba", "label", "ranked"] | None = None
     weight: str | None = None
+    query: str | None = None
     tables: _Tables = _Tables()
     cv: _Cv = _Cv()
     read: dict[str, _Read] = Field(default_factory=dict)
@@ -110,7 +111,8 @@ class Definition:
 
     `id_columns` are those of the sample submission. `id_in_test` says where test has them under another name or in
     pieces: a column, ``"{Store}_{Date}"``, or ``"{row+1}"`` for the rows' numbers; None: under the same names.
-    `metric_of_platform` is what the platform scores by where `metric` only stands in for it.
+    `metric_of_platform` is what the platform scores by where `metric` only stands in for it. `query` is the column
+    whose rows are ranked among each other, for the task ranking and no other.
     """
 
     slug: str
@@ -127,6 +129,7 @@ class Definition:
     cv: CvSpec
     id_in_test: str | None = None
     metric_of_platform: str | None = None
+    query: str | None = None
 
 
 def read_definition(path: Path, slug: str) -> Definition:
@@ -145,7 +148,11 @@ def read_definition(path: Path, slug: str) -> Definition:
     if file.slug != slug:
         raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
     _check_metric(file, path)
-    _check_cv(file.cv, path)
+    query = _query(file, path)
+    cv = file.cv
+    if query is not None and cv.scheme in ("group", "stratified_group") and cv.group is None:
+        cv = cv.model_copy(update={"group": query})
+    _check_cv(cv, path)
     if file.id_in_test is not None and len(_as_tuple(file.id, "id", path)) > 1:
         raise ConfigError(f"{path}: id_in_test is for one id, got id = {file.id!r}", hint="take id_in_test out")
     return Definition(
@@ -160,9 +167,10 @@ def read_definition(path: Path, slug: str) -> Definition:
         metric_needs=file.metric_needs,
         weight=file.weight,
         tables=TableNames(file.tables.train, file.tables.test, file.tables.sample_submission or None),
-        cv=CvSpec(**file.cv.model_dump()),
+        cv=CvSpec(**cv.model_dump()),
         id_in_test=file.id_in_test,
         metric_of_platform=file.metric_of_platform,
+        query=query,
     )
 
 
@@ -183,6 +191,21 @@ def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
     if not values or len(set(values)) != len(values):
         raise ConfigError(f"{path}: {key} needs at least one column, each once; got {list(values)}")
     return values
+
+
+def _query(file: _File, path: Path) -> str | None:
+    """Return the column of the queries: `query`, else that of the groups; None for other tasks."""
+    if file.task != "ranking":
+        if file.query is not None:
+            raise ConfigError(f"{path}: query is for the task ranking, got task = {file.task!r}", hint="take it out")
+        return None
+    query = file.query or file.cv.group
+    if query is None:
+        raise ConfigError(
+            f"{path}: the task ranking needs the column whose rows are ranked among each other",
+            hint='add query = "…" (a search, a session, a user)',
+        )
+    return query
 
 
 def _check_metric(file: _File, path: Path) -> None:

@@ -36,15 +36,22 @@ from workbench.ledger import Ledger, RunRecord
 from workbench.memory import measured_peak, used_bytes
 from workbench.training import (
     FoldResult,
+    KeptBins,
+    LightGBMSpec,
     ModelSpec,
     Problem,
     Target,
     TrainResult,
+    check_class_weight,
     check_memory,
+    check_target,
+    class_notes,
     fold_scores,
     lightgbm_spec,
     oof_score,
+    own_objective,
     read_target,
+    refit,
     train,
     transform_for,
 )
@@ -78,7 +85,7 @@ class _Plan:
     form: SubmissionForm
     sample: float | None
     key: str
-    features_key: tuple[str, ...]
+    matrix_key: str
 
 
 def run(  # noqa: PLR0913 what a run may be asked
@@ -123,7 +130,7 @@ def run(  # noqa: PLR0913 what a run may be asked
         When another process runs the same experiment.
     """
     blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
-    plan = _plan(competition, number, blocks, sample=sample, threads=threads, model=model)
+    plan = _plan(competition, number, blocks, sample=sample, threads=threads, given=model)
     with (
         lock(_lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
@@ -156,8 +163,8 @@ class ReadyExperiment:
         The run's key: the same code, data, parameters and seeds give the same.
     finished : FinishedRun, or None
         The newest finished run with this key.
-    features_key : tuple of str
-        The keys of the features, and of what is left out or taken as categories.
+    matrix_key : str
+        Of the features, the rows, and of what is left out or taken as categories.
     """
 
     competition: Competition
@@ -168,7 +175,7 @@ class ReadyExperiment:
     rows: npt.NDArray[np.int64] | None
     key: str
     finished: FinishedRun | None
-    features_key: tuple[str, ...] = ()
+    matrix_key: str = ""
 
 
 def ready(
@@ -191,7 +198,7 @@ def ready(
     rows = None if sample is None else _sampled_rows(plan)
     problem = _problem(plan, _matrix(plan))
     return ReadyExperiment(
-        competition, plan.spec, blocks, plan.model, problem, rows, plan.key, finished, plan.features_key
+        competition, plan.spec, blocks, plan.model, problem, rows, plan.key, finished, plan.matrix_key
     )
 
 
@@ -200,7 +207,7 @@ def find_finished(
 ) -> FinishedRun | None:
     """Return the finished run of an experiment as it now stands, with the parameters `model`, if there is one."""
     blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
-    plan = _plan(competition, number, blocks, sample=None, threads=None, model=model)
+    plan = _plan(competition, number, blocks, sample=None, threads=None, given=model)
     found = _find(competition, number, plan.key)
     return check_files(*found) if found and found[1].status == "finished" else None
 
@@ -223,7 +230,7 @@ def _plan(
     *,
     sample: float | None,
     threads: int | None,
-    model: dict[str, Any] | None = None,
+    given: dict[str, Any] | None = None,
 ) -> _Plan:
     if sample is not None and not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
@@ -231,9 +238,7 @@ def _plan(
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
     _check_encodings(blocks, spec, competition)
-    transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
-    given = spec.model if model is None else model
-    checked = lightgbm_spec(given, where=str(spec.path), threads=threads, transform=transform)
+    model = _lightgbm(competition, spec if given is None else replace(spec, model=given), target, threads)
     folds = load_folds(competition)
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
@@ -245,13 +250,37 @@ def _plan(
         features,
         competition.rows_content,
         folds.content,
-        [list(d.targets), d.task, d.metric, d.weight, [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])]],
+        [
+            list(d.targets),
+            d.task,
+            d.metric,
+            d.weight,
+            *([d.query] if d.query else []),
+            [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
+        ],
         _metric_code(competition),
         sample,
-        checked.content(),
+        model.content(),
     )
-    columns = (*features, f"drop {sorted(spec.drop)}", f"categorical {sorted(spec.categorical)}")
-    return _Plan(competition, spec, checked, blocks, folds, target, form, sample, key, columns)
+    matrix_key = content_key(
+        "matrix-v1", features, competition.rows_content, sorted(spec.drop), sorted(spec.categorical)
+    )
+    return _Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key)
+
+
+def _lightgbm(competition: Competition, spec: ExperimentSpec, target: Target, threads: int | None) -> LightGBMSpec:
+    where = str(spec.path)
+    transform = transform_for(spec.target_transform, target, competition.metric, where=where)
+    model = lightgbm_spec(
+        spec.model,
+        where=where,
+        threads=threads,
+        transform=transform,
+        own=lambda reference: own_objective(competition, reference),
+    )
+    model = replace(model, class_weight=check_class_weight(spec.class_weight, target, where=where))
+    check_target(model, target, competition.metric)
+    return model
 
 
 def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
@@ -361,7 +390,11 @@ def _execute(
         forecast, limit = plan.model.needs(problem, plan.spec.seeds), plan.blocks.limit_bytes
         before_training = used_bytes()
         report(check_memory(forecast, before_training, limit))
-        result = train(problem, plan.model, plan.spec.seeds, parts=FoldParts(folder), done=done)
+        parts = FoldParts(folder)
+        result = train(problem, plan.model, plan.spec.seeds, parts=parts, done=done)
+        if plan.spec.refit:
+            report("training on all rows")
+            result = refit(problem, plan.model, plan.spec.seeds, result, parts=parts, done=done)
         report("writing")
         final = _scored(record, problem, result, matrix)
         files = _write_results(plan, folder, problem, result)
@@ -381,8 +414,13 @@ def _execute(
             details["target_transform"] = plan.model.transform
         write_run(folder, final, details)
         ledger.put_run(final)
-        FoldParts(folder).discard()
-    notes = [*plan.spec.ignored, *(f"left out, not a number or a text: {c}" for c in matrix.left_out)]
+        parts.discard()
+    notes = [
+        *plan.spec.ignored,
+        *getattr(plan.model, "notes", ()),
+        *class_notes(problem),
+        *(f"left out, not a number or a text: {c}" for c in matrix.left_out),
+    ]
     notes += [
         f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "
         "predicted as none of the categories"
@@ -460,7 +498,9 @@ def _problem(plan: _Plan, matrix: FeatureMatrix) -> Problem:
     if plan.sample is not None:
         rows = _sampled_rows(plan)
         target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
-    return Problem(matrix, target, folds, split, plan.competition.metric)
+    # A quick try has rows of its own, and takes no time to bin.
+    kept = KeptBins(plan.blocks.store, plan.matrix_key) if plan.sample is None else None
+    return Problem(matrix, target, folds, split, plan.competition.metric, kept)
 
 
 def _split(plan: _Plan) -> Split:
@@ -518,7 +558,7 @@ def _write_results(plan: _Plan, folder: Path, problem: Problem, result: TrainRes
         written.append("submission.csv")
     write_json(folder / "models" / "categories.json", problem.matrix.categories)
     written.append("models/categories.json")
-    written += [f"models/{p.name}" for p in sorted((folder / "models").glob("t*-f*-s*.*"))]
+    written += [f"models/{p.name}" for p in sorted((folder / "models").glob("t*-s*.*"))]
     return {name: file_sha256(folder / name) for name in written}
 
 
@@ -531,8 +571,10 @@ def _model_notes(result: TrainResult) -> list[dict[str, Any]]:
             "rounds": p.rounds,
             "seconds": round(p.seconds, 3),
             "curve": [round(v, 7) for v in p.curve.get("valid", [])],
+            **({"train_curve": [round(v, 7) for v in p.curve["train"]]} if p.curve.get("train") else {}),
+            **({"notes": p.notes} if p.notes else {}),
         }
-        for p in result.parts
+        for p in (*result.parts, *result.whole)
     ]
 
 

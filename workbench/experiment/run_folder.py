@@ -16,12 +16,12 @@ from workbench.cache import atomic, file_sha256, read_json, write_json, write_te
 from workbench.competition import ROW
 from workbench.errors import DamagedError, NotFoundError
 from workbench.ledger import RunRecord
-from workbench.training import FoldResult
+from workbench.training import ALL_ROWS, FoldResult
 
 __all__ = ["FinishedRun", "FoldParts", "check_files", "list_run_folders", "read_run", "write_run"]
 
 RUN_FILE = "run.json"
-NOTED = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix")
+NOTED = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix", "notes")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,13 @@ class FinishedRun:
 
     @property
     def models(self) -> dict[str, str]:
-        """Each model as text, in its library's format, by "t<target>-f<fold>-s<seed>"."""
+        """Each fold's model as text, in its library's format, by "t<target>-f<fold>-s<seed>"."""
         return {p.stem: p.read_text() for p in sorted((self.folder / "models").glob("t*-f*-s*.*"))}
+
+    @property
+    def whole_models(self) -> dict[str, str]:
+        """The models of all rows (``refit = true``) as text, by "t<target>-all-s<seed>"."""
+        return {p.stem: p.read_text() for p in sorted((self.folder / "models").glob("t*-all-s*.*"))}
 
     @property
     def score(self) -> float | None:
@@ -90,7 +95,7 @@ class FoldParts:
 
     def load(self, target: int, fold: int, seed: int) -> FoldResult | None:
         """Return a finished fold; None where there is none, or its files are not what was written."""
-        name = f"t{target}-f{fold}-s{seed}"
+        name = _name(target, fold, seed)
         try:
             with self._part(name).open("rb") as file, np.load(file) as arrays:
                 note = json.loads(arrays["note"].tobytes())
@@ -105,7 +110,7 @@ class FoldParts:
 
     def save(self, result: FoldResult) -> None:
         """Keep a finished fold: the model first, then the part that vouches for it."""
-        name = f"t{result.target}-f{result.fold}-s{result.seed}"
+        name = _name(result.target, result.fold, result.seed)
         model = self._model(name, result.suffix)
         write_text(model, result.model)
         note = {n: getattr(result, n) for n in NOTED}
@@ -117,6 +122,10 @@ class FoldParts:
     def discard(self) -> None:
         """Remove the parts of a run that is whole."""
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
+
+
+def _name(target: int, fold: int, seed: int) -> str:
+    return f"t{target}-{'all' if fold == ALL_ROWS else f'f{fold}'}-s{seed}"
 
 
 def write_run(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:

@@ -31,6 +31,8 @@ class _File(StrictModel):
     categorical: list[str] = Field(default_factory=list)
     seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
     target_transform: str | None = None
+    class_weight: str | dict[str, Any] | None = None
+    refit: bool = False
     model: dict[str, Any] | None = None
     tune: _Tune | None = None
 
@@ -114,6 +116,8 @@ class ExperimentSpec:
     changes: tuple[str, ...]
     path: Path
     target_transform: str | None = None
+    class_weight: str | dict[str, Any] | None = None
+    refit: bool = False
     selection: str | None = None
     ignored: tuple[str, ...] = ()
     tune: TuneSpec | None = None
@@ -129,6 +133,8 @@ class ExperimentSpec:
             "model": self.model,
             **({"target_transform": self.target_transform} if self.target_transform else {}),
             **({"tune": self.tune.content()} if self.tune else {}),
+            **({"class_weight": self.class_weight} if self.class_weight else {}),
+            **({"refit": True} if self.refit else {}),
         }
 
 
@@ -173,6 +179,8 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         changes=_changes(before, resolved) if chain[0].get("base") is not None else (),
         path=path,
         target_transform=file.target_transform,
+        class_weight=file.class_weight,
+        refit=file.refit,
         selection=resolved["features"] if listed is not None else None,
         ignored=ignored,
         tune=_tune(file.tune, path),
@@ -259,9 +267,10 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
         old, new = before.get(key) or [], after.get(key) or []
         sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
         changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]
-    old_transform, new_transform = (d.get("target_transform", "default") for d in (before, after))
-    if old_transform != new_transform:
-        changes.append(f"target_transform {old_transform} -> {new_transform}")
+    for key in ("target_transform", "class_weight", "refit"):
+        old_value, new_value = (d.get(key, "default") for d in (before, after))
+        if old_value != new_value:
+            changes.append(f"{key} {_short(old_value)} -> {_short(new_value)}")
     old_model, new_model = before.get("model") or {}, after.get("model") or {}
     for key in sorted(old_model.keys() | new_model.keys()):
         if old_model.get(key) != new_model.get(key):
@@ -272,6 +281,10 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     if before.get("seeds", [1]) != after.get("seeds", [1]):
         changes.append(f"seeds {before.get('seeds', [1])} -> {after.get('seeds', [1])}")
     return tuple(changes)
+
+
+def _short(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse_numbers(text: str) -> list[int]:

@@ -99,7 +99,7 @@ def _column(
     predictions = test[:, target.slices[form.sources[name]]]
     metric = competition.metric
     predicted = as_metric_input(predictions, column, metric)
-    if metric.needs == "ranked":
+    if metric.needs == "ranked" and column.task != "ranking":
         classes = np.array(class_texts(competition, name, column.name, column.classes or ()), dtype=object)
         return pl.Series([" ".join(row) for row in classes[predicted]])
     if column.classes is not None and (metric.needs == "label" or column.width > 1):

@@ -316,7 +316,7 @@ def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> Study
     c = experiment.competition
     d = c.definition
     parts = {
-        "features": content_key("features", experiment.features_key, c.rows_content),
+        "features": experiment.matrix_key,
         "folds": experiment.problem.folds.content,
         "target": content_key("target", list(d.targets), d.task, d.metric, d.weight),
         "space": content_key("space", space.content()),

@@ -112,12 +112,13 @@ def cached_blocks(blocks: Blocks) -> list[CachedBlock]:
 def _cached(stored: Stored, current: bool) -> CachedBlock:
     note = stored.note
     copied = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else "damaged"
-    what = str(note.get("feature", copied))
-    # A copy of the rows that lies part by part serves every feature with that key; it is kept as long as it is used.
+    what = "LightGBM's bins" if "binned" in note else str(note.get("feature", copied))
+    # A copy of the rows that lies part by part serves every feature with that key, and bins every experiment with the
+    # same columns; they are kept as long as they are used.
     return CachedBlock(
         stored.key,
         what,
-        (current and "feature" in note) or "parts_of" in note,
+        (current and "feature" in note) or "parts_of" in note or "binned" in note,
         len(note.get("columns") or ()),
         stored.size_bytes,
         note.get("seconds"),

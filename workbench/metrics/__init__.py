@@ -12,7 +12,8 @@ What a metric takes, by its `needs`:
     `y_true` and `y_pred` are labels, (n,): integers or anything that `numpy.unique` takes.
 "ranked"
     `y_true` is the one relevant item of each list, (n,), or a `Relevant`; `y_pred` are items, best first, (n, k), -1
-    for none. An item that is repeated in a list counts once, at its first place.
+    for none. An item that is repeated in a list counts once, at its first place. Or `y_true` is a `Queries`, and
+    `y_pred` a score for each of its rows, (n,).
 
 Equal to scikit-learn's function of the same meaning where there is one; the others name their source.
 """
@@ -20,8 +21,9 @@ Equal to scikit-learn's function of the same meaning where there is one; the oth
 from __future__ import annotations
 
 from workbench.metrics.metric import Metric, from_function
+from workbench.metrics.queries import Queries
 from workbench.metrics.ranked import Relevant
 from workbench.metrics.registry import get, names
 from workbench.metrics.words import find
 
-__all__ = ["Metric", "Relevant", "find", "from_function", "get", "names"]
+__all__ = ["Metric", "Queries", "Relevant", "find", "from_function", "get", "names"]

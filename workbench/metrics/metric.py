@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import DataError, WorkbenchError
+from workbench.metrics.queries import Queries
 
 __all__ = ["Metric", "from_function"]
 
@@ -50,7 +51,7 @@ class Metric:
         >>> metrics.get("rmse")([0.0, 2.0], [0.0, 0.0])
         1.4142135623730951
         """
-        truth = y_true if hasattr(y_true, "offsets") else np.asarray(y_true)
+        truth = y_true if isinstance(y_true, Queries) or hasattr(y_true, "offsets") else np.asarray(y_true)
         predicted = np.asarray(y_pred)
         weights = None if weight is None else np.asarray(weight, np.float64)
         self._check(truth, predicted, weights)
@@ -59,7 +60,10 @@ class Metric:
             return float(
                 np.mean([self.compute(np.ascontiguousarray(t), np.ascontiguousarray(p), weights) for t, p in pairs])
             )
-        return float(self.compute(truth, predicted, weights))
+        value = float(self.compute(truth, predicted, weights))
+        if not np.isfinite(value):
+            raise DataError(f"metric {self.name!r} gives {value} for these {len(predicted):,} rows")
+        return value
 
     def _check(self, truth: Any, predicted: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> None:
         if len(truth) != len(predicted) or (weight is not None and len(weight) != len(predicted)):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import DataError
+from workbench.metrics.queries import Queries, map_of_queries, ndcg_of_queries, recall_of_queries
 
 __all__ = ["Relevant", "map_at", "ndcg_at", "recall_at"]
 
@@ -90,6 +91,8 @@ def map_at(k: int) -> Callable[..., float]:
     """Return MAP@k: the mean over lists of the sum of precision at each hit over ``min(k, relevant)`` (Kaggle)."""
 
     def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        if isinstance(y_true, Queries):
+            return map_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
         precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
         scores = (precision * hits).sum(axis=1) / np.maximum(np.minimum(counts, k), 1)
@@ -102,6 +105,8 @@ def recall_at(k: int) -> Callable[..., float]:
     """Return recall@k: the mean over lists of hits over ``min(k, relevant)``, as in Kaggle's OTTO competition."""
 
     def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        if isinstance(y_true, Queries):
+            return recall_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
         return _mean_over_lists(hits.sum(axis=1) / np.maximum(np.minimum(counts, k), 1), counts, weight)
 
@@ -114,6 +119,8 @@ def ndcg_at(k: int) -> Callable[..., float]:
     ideal = np.concatenate([[0.0], np.cumsum(discount)])
 
     def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        if isinstance(y_true, Queries):
+            return ndcg_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
         gained = hits @ discount[: hits.shape[1]]
         best = ideal[np.minimum(counts, k)]

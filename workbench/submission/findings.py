@@ -162,7 +162,7 @@ def _value_findings(text: pl.Series, competition: Competition, target: str | Non
     constant = _warning("constant", f"{name}: every prediction is {text.drop_nulls().first()!r}")
     if text.drop_nulls().n_unique() == 1 and len(text) > 1:
         found.append(constant)
-    if competition.definition.task != "regression" and competition.metric.needs in ("label", "ranked"):
+    if competition.definition.task not in ("regression", "ranking") and competition.metric.needs in ("label", "ranked"):
         return found + _label_findings(text, competition, target)
     numbers = text.cast(pl.Float64, strict=False)
     wrong = text.filter(numbers.is_null() & text.is_not_null())
@@ -195,6 +195,8 @@ def _range_findings(numbers: pl.Series, name: str, competition: Competition, tar
         return []
     low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
     d = competition.definition
+    if d.task == "ranking":  # only the order counts
+        return []
     if d.task != "regression":
         outside = competition.metric.needs == "proba" and (low < 0 or high > 1)
         return [_warning("range", f"{name}: from {low:g} to {high:g}; expected probabilities from 0 to 1")] * outside

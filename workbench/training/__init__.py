@@ -1,37 +1,50 @@
 """Models over folds and seeds: from columns, a target and folds to OOF and test predictions."""
 
+from workbench.training.binned import BinnedRows, KeptBins
 from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError
 from workbench.training.learner import Learner, ModelSpec
 from workbench.training.needs import MemoryNeeds, check_memory
-from workbench.training.parameters import LightGBMSpec, lightgbm_spec, primary_name, transform_for
-from workbench.training.records import FoldResult, Problem, TrainResult
+from workbench.training.objectives import OwnObjective, own_objective
+from workbench.training.parameters import LightGBMSpec, check_target, lightgbm_spec, primary_name, transform_for
+from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainResult
+from workbench.training.refit import refit
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
 from workbench.training.shuffled import FoldModels, shuffled_gains
 from workbench.training.target import Target, TargetColumn, read_target
-from workbench.training.train import train
+from workbench.training.train import class_notes, train
+from workbench.training.weights import check_class_weight
 
 __all__ = [
+    "ALL_ROWS",
+    "BinnedRows",
     "Fidelity",
     "FoldModels",
     "FoldResult",
     "FoldScore",
     "FoldScorer",
+    "KeptBins",
     "Learner",
     "LightGBMSpec",
     "MemoryNeeds",
     "ModelSpec",
     "NoUseError",
+    "OwnObjective",
     "Problem",
     "Target",
     "TargetColumn",
     "TrainResult",
     "as_metric_input",
+    "check_class_weight",
     "check_memory",
+    "check_target",
+    "class_notes",
     "fold_scores",
     "lightgbm_spec",
     "oof_score",
+    "own_objective",
     "primary_name",
     "read_target",
+    "refit",
     "score",
     "shuffled_gains",
     "train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
 
     from workbench.features import FeatureMatrix
 
-__all__ = ["add_columns", "bin_frame", "bin_train_rows"]
+__all__ = ["add_columns", "bin_all_rows", "bin_frame", "bin_train_rows"]
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 def bin_frame(frame: pl.DataFrame, parameters: dict[str, Any], **more: Any) -> lgb.Dataset:
@@ -39,30 +41,65 @@ def bin_frame(frame: pl.DataFrame, parameters: dict[str, Any], **more: Any) -> l
     return lgb.Dataset(frame, params=parameters, **(named | more)).construct()
 
 
-def bin_train_rows(matrix: FeatureMatrix, parameters: dict[str, Any], **more: Any) -> lgb.Dataset:
+def bin_train_rows(
+    matrix: FeatureMatrix, parameters: dict[str, Any], *, order: Ints | None = None, **more: Any
+) -> lgb.Dataset:
     """Return the binned dataset of the train rows of a matrix.
 
     A matrix that is held in memory is taken as it is. Another is read twice in stretches of rows, once for the sample
     that LightGBM finds the bins with and once to be binned, as LightGBM's two-round loading does with text files: what
     is in memory is the binned data, a byte per value, and one stretch.
+
+    Parameters
+    ----------
+    order : int array (n_train,), optional
+        The rows in the order in which the dataset is to have them. What is not held in memory is brought into it on
+        disk, in the folder for temporary files.
     """
+    categories = [i for i, name in enumerate(matrix.columns) if name in matrix.categories]
+    return _binned(matrix, range(matrix.n_train), order, parameters, {"categorical_feature": categories} | more)
+
+
+def bin_all_rows(
+    matrix: FeatureMatrix, parameters: dict[str, Any], train: lgb.Dataset, *, order: Ints | None = None
+) -> lgb.Dataset:
+    """Return the binned dataset of the train and the test rows, with the bins of the train rows."""
+    if order is not None:
+        order = np.concatenate([order, np.arange(matrix.n_train, matrix.n_rows)])
+    return _binned(matrix, range(matrix.n_rows), order, parameters, {"reference": train})
+
+
+def _binned(
+    matrix: FeatureMatrix, rows: range, order: Ints | None, parameters: dict[str, Any], more: dict[str, Any]
+) -> lgb.Dataset:
     import lightgbm as lgb
 
-    categories = [i for i, name in enumerate(matrix.columns) if name in matrix.categories]
-    more = {"categorical_feature": categories} | more
     if matrix.held is not None:
-        return bin_frame(matrix.train, parameters, **more)
+        frame = matrix.held.head(len(rows))
+        return bin_frame(frame if order is None else frame[order], parameters, **more)
     named: dict[str, Any] = {"feature_name": [f"c{i}" for i in range(matrix.width)], "free_raw_data": True}
-    return lgb.Dataset(_as_sequence(matrix), params=parameters, **(named | more)).construct()
+    if order is None:
+        return lgb.Dataset(_as_sequence(matrix, len(rows)), params=parameters, **(named | more)).construct()
+    with tempfile.NamedTemporaryFile() as file:
+        values = _ordered_on_disk(matrix, rows, order, file.name)
+        return lgb.Dataset(values, params=parameters, **(named | more)).construct()
 
 
-def _as_sequence(matrix: FeatureMatrix) -> lgb.Sequence:
+def _ordered_on_disk(matrix: FeatureMatrix, rows: range, order: Ints, path: str) -> npt.NDArray[Any]:
+    place = np.argsort(order)
+    values = np.memmap(path, matrix.number_type, "w+", shape=(len(rows), matrix.width))
+    for where, frame in matrix.chunks(rows):
+        values[place[where]] = frame.to_numpy()
+    return values
+
+
+def _as_sequence(matrix: FeatureMatrix, n_rows: int) -> lgb.Sequence:
     import lightgbm as lgb
 
     from workbench.features import CHUNK_ROWS
 
     class Stretches(lgb.Sequence):
-        """The train rows, for LightGBM to ask for: single ones, ascending, then all in batches."""
+        """The first rows, for LightGBM to ask for: single ones, ascending, then all in batches."""
 
         batch_size = CHUNK_ROWS
 
@@ -71,11 +108,11 @@ def _as_sequence(matrix: FeatureMatrix) -> lgb.Sequence:
             self._values: npt.NDArray[Any] = np.empty((0, matrix.width), matrix.number_type)
 
         def __len__(self) -> int:
-            return matrix.n_train
+            return n_rows
 
         def _load(self, at: int) -> npt.NDArray[Any]:
             if at != self._at:
-                rows = range(at * CHUNK_ROWS, min((at + 1) * CHUNK_ROWS, matrix.n_train))
+                rows = range(at * CHUNK_ROWS, min((at + 1) * CHUNK_ROWS, n_rows))
                 frames = [frame for _, frame in matrix.chunks(rows)]
                 number = pl.Float32 if matrix.number_type is np.float32 else pl.Float64
                 self._values = pl.concat(frames).cast(number).to_numpy(order="c")

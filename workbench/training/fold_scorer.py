@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import TrainingError
-from workbench.training.lightgbm_folds import LightGBMLearner, lightgbm_errors
-from workbench.training.parameters import LightGBMSpec, is_stand_in
+from workbench.training.binned import BINNING, BinnedRows
+from workbench.training.lightgbm_folds import LightGBMLearner, Side, lightgbm_errors
+from workbench.training.objectives import linked
+from workbench.training.parameters import LightGBMSpec
 from workbench.training.records import Problem
-from workbench.training.scoring import score
-from workbench.training.target import Target
+from workbench.training.scoring import as_metric_input, truth_of
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -28,16 +29,6 @@ __all__ = ["Fidelity", "FoldScore", "FoldScorer", "NoUseError"]
 
 Floats = npt.NDArray[np.float64]
 Watch = Callable[[int, float], bool]
-
-BINNING = (
-    "max_bin",
-    "max_bin_by_feature",
-    "min_data_in_bin",
-    "bin_construct_sample_cnt",
-    "linear_tree",
-    "enable_bundle",
-)
-"""Parameters that change the binned data; a parameter set with another value needs datasets of its own."""
 
 
 class NoUseError(Exception):
@@ -105,7 +96,7 @@ class FoldScorer:
         self.problem, self.spec, self.room = problem, spec, room
         self.each_round: Callable[[], None] = lambda: None
         self._learners: dict[tuple[Any, ...], LightGBMLearner] = {}
-        self._kept: dict[tuple[Any, ...], tuple[lgb.Dataset, lgb.Dataset]] = {}
+        self._kept: dict[tuple[Any, ...], tuple[Side, Side]] = {}
         self._size = 0
 
     def score(
@@ -149,28 +140,27 @@ class FoldScorer:
     # ----------------------------------------------------------------------------------------------------- datasets
 
     def _learner(self, index: int, parameters: Mapping[str, Any]) -> tuple[LightGBMLearner, tuple[Any, ...]]:
-        key = (index, *(repr(parameters.get(n, self.spec.parameters.get(n))) for n in BINNING))
+        binning = {n: parameters[n] for n in BINNING if n in parameters}
+        key = (index, *(repr(binning.get(n)) for n in BINNING))
         if key not in self._learners:
-            binning = {n: parameters[n] for n in BINNING if n in parameters}
-            # Otherwise LightGBM leaves out, while it bins, what `min_data_in_leaf` makes useless, and refuses to share
-            # the binned data with another value of it.
-            fixed = self.spec.parameters | binning | {"feature_pre_filter": False}
-            spec = LightGBMSpec(fixed, self.spec.rounds, self.spec.patience, self.spec.transform)
-            self._learners[key] = LightGBMLearner(self.problem, spec, index)
+            spec = replace(self.spec, parameters=self.spec.parameters | binning)
+            # One that is searched over other bins keeps each set of them, for the next trial that asks for it.
+            own = self.problem.binned
+            other = BinnedRows(self.problem.matrix, order=own.order) if binning else own
+            self._learners[key] = LightGBMLearner(self.problem, spec, index, other)
         return self._learners[key], key
 
-    def _datasets(
-        self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float
-    ) -> tuple[lgb.Dataset, lgb.Dataset]:
+    def _datasets(self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float) -> tuple[Side, Side]:
         found = self._kept.get((*key, fold, share))
         if found is not None:
             return found
-        rows = self.problem.folds.train_rows(fold)
-        if share < 1:
-            size = max(1, round(share * len(rows)))
-            rows = np.sort(np.random.default_rng(fold).choice(rows, size, replace=False))
-        made = learner.datasets(fold, rows)
-        size = (len(rows) + len(self.problem.folds.valid_rows(fold))) * (len(learner.names) + 16)
+        some = None
+        # Of a query that is cut in two, neither part says what its order is.
+        if share < 1 and self.problem.target.query is None:
+            rows = self.problem.folds.train_rows(fold)
+            some = np.sort(np.random.default_rng(fold).choice(rows, max(1, round(share * len(rows))), replace=False))
+        made = learner.datasets(fold, some)
+        size = sum(len(side.rows) for side in made) * (len(learner.names) + 16)
         if self._size + size <= self.room:
             self._size += size
             self._kept[(*key, fold, share)] = made
@@ -190,21 +180,26 @@ class FoldScorer:
     ) -> tuple[float, int, Floats | None]:
         learner, key = self._learner(index, parameters)
         with lightgbm_errors(f"fold {fold}"):
-            datasets = self._datasets(learner, key, fold, fidelity.share)
-            given = learner.parameters | dict(parameters) | {"seed": seed}
+            sides = self._datasets(learner, key, fold, fidelity.share)
+            given = learner.with_seed(seed) | dict(parameters)
             if fidelity.rate is not None:
                 given["learning_rate"] = fidelity.rate
             if float(given.get("bagging_fraction", 1.0)) < 1 and not given.get("bagging_freq"):
                 given["bagging_freq"] = 1
-            run = _Run(learner, given, datasets, fidelity, watch, self.each_round, keep_oof=keep_oof)
+            run = _Run(learner, given, sides, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
             run.train()
-        rows = self.problem.folds.valid_rows(fold)
-        column = learner.column
-        if run.predictions is not None:
-            oof = learner.back(run.predictions.reshape(len(rows), column.width))
-            single = Target((column,), self.problem.target.weight)
-            return score(single, rows, oof, self.problem.metric), run.best_round, oof
-        return run.best, run.best_round, None
+        if run.predictions is None:
+            return run.best, run.best_round, None
+        rows, column, metric = sides[1].rows, learner.column, self.problem.metric
+        shaped = run.predictions.reshape(len(rows), column.width)
+        if self.spec.own is not None:
+            shaped = linked(shaped, column)
+        predicted = learner.back(shaped, fold)
+        weight = self.problem.target.weight
+        truth = truth_of(self.problem.target, column, rows, metric)
+        value = metric(truth, as_metric_input(predicted, column, metric), None if weight is None else weight[rows])
+        # The fold's validated rows ascend; the dataset has them by query.
+        return value, run.best_round, predicted[np.argsort(rows, kind="stable")]
 
 
 class _Run:
@@ -214,17 +209,18 @@ class _Run:
         self,
         learner: LightGBMLearner,
         parameters: dict[str, Any],
-        datasets: tuple[lgb.Dataset, lgb.Dataset],
+        sides: tuple[Side, Side],
+        at: tuple[int, int],
         fidelity: Fidelity,
         watch: Watch | None,
         each_round: Callable[[], None],
         *,
         keep_oof: bool,
     ) -> None:
-        self.learner, self.parameters, self.datasets, self.fidelity = learner, parameters, datasets, fidelity
+        self.learner, self.parameters, self.sides, self.fidelity = learner, parameters, sides, fidelity
         self.watch, self.each_round = watch, each_round
-        metric, task = learner.problem.metric, learner.column.task
-        self.keeps = keep_oof or is_stand_in(metric, task)
+        self.own_metric = None if learner.metric_name else learner.own_metric((sides[1],), *at)
+        self.keeps = keep_oof or learner.watched.name != learner.problem.metric.name
         self.best, self.best_round = float("nan"), 0
         self.predictions: Floats | None = None
         self._now: Floats | None = None
@@ -233,13 +229,14 @@ class _Run:
         """Train until the patience or the rounds are over."""
         import lightgbm as lgb
 
-        booster = lgb.Booster(self.parameters, self.datasets[0])
-        booster.add_valid(self.datasets[1], "valid")
-        own = None if self.learner.metric_name else self.learner.own_metric
-        asks = self._asked if self.keeps or own else None
+        objective = self.parameters["objective"]
+        own = objective if callable(objective) else None
+        booster = lgb.Booster(self.parameters | ({"objective": "none"} if own else {}), self.sides[0].dataset)
+        booster.add_valid(self.sides[1].dataset, "valid")
+        asks = self._asked if self.keeps or self.own_metric else None
         every, patience = self.fidelity.every, self.fidelity.patience
         for done in range(1, self.fidelity.rounds + 1):
-            finished = booster.update()
+            finished = booster.update(fobj=own)
             self.each_round()
             if done % every and not finished and done < self.fidelity.rounds:
                 continue
@@ -262,6 +259,4 @@ class _Run:
 
     def _asked(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
         self._now = predictions
-        if self.learner.metric_name:
-            return "", 0.0, True
-        return self.learner.own_metric(predictions, data)
+        return self.own_metric(predictions, data) if self.own_metric else ("", 0.0, True)

@@ -5,117 +5,236 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import TrainingError
+from workbench.errors import DataError, TrainingError
 from workbench.features import CHUNK_ROWS
-from workbench.training.datasets import add_columns, bin_frame, bin_train_rows
-from workbench.training.parameters import LightGBMSpec, lightgbm_metric, objective_for
-from workbench.training.records import FoldResult, Problem
-from workbench.training.scoring import as_metric_input
+from workbench.training.binned import BinnedRows, binning_of, subset_of
+from workbench.training.columns import by_position
+from workbench.training.datasets import add_columns, bin_frame
+from workbench.training.objectives import linked
+from workbench.training.parameters import LightGBMSpec, lightgbm_metric, objective_for, watched_metric
+from workbench.training.records import ALL_ROWS, FoldResult, Problem
+from workbench.training.scoring import as_metric_input, truth_of
 from workbench.training.target import TargetColumn
+from workbench.training.transforms import Transform, fitted_transform
+from workbench.training.weights import class_weights, without_weights
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
     from workbench.features import FoldFrames
 
-__all__ = ["LightGBMLearner", "lightgbm_errors"]
+__all__ = ["LightGBMLearner", "Side", "lightgbm_errors"]
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 log = logging.getLogger("workbench.training")
 
 
-class LightGBMLearner:
-    """Trains one target's models. The shared columns are binned once, when the first model needs them."""
+@dataclass(frozen=True)
+class _Fitted:
+    """What a fold's models learn beside the trees: from the rows that the fold trains on, and from no others."""
 
-    def __init__(self, problem: Problem, spec: LightGBMSpec, index: int) -> None:
+    transform: Transform
+    class_weight: Floats | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """Rows in the order of their dataset."""
+
+    rows: Ints
+    dataset: lgb.Dataset
+
+
+class LightGBMLearner:
+    """Trains one target's models.
+
+    Parameters
+    ----------
+    problem : Problem
+    spec : LightGBMSpec
+    index : int
+        Which target.
+    binned : BinnedRows, optional
+        The shared columns in bins; by default those of the problem, which all its learners share.
+
+    Attributes
+    ----------
+    each_round : callable
+        Called after each boosting round; what it raises ends the training.
+    watch : callable
+        Called after each round with its number, from 0, and the value of the metric that stops early; likewise.
+
+    Raises
+    ------
+    ConfigError
+        For constraints that do not fit the columns.
+    """
+
+    def __init__(self, problem: Problem, spec: LightGBMSpec, index: int, binned: BinnedRows | None = None) -> None:
         self.problem = problem
         self.index = index
         self.column: TargetColumn = problem.target.columns[index]
         self.spec = spec
-        self.metric_name = lightgbm_metric(problem.metric, self.column.task, spec.transform)
+        self.binned = problem.binned if binned is None else binned
+        self.metric_name = lightgbm_metric(spec, self.column.task, problem.metric)
+        self.watched = watched_metric(problem.metric, self.column.task)
         self.parameters = self._parameters()
         self.each_round: Callable[[], None] = lambda: None
-        self._shared: lgb.Dataset | None = None
+        self.watch: Callable[[int, float], None] = lambda _round, _value: None
         self._learned: FoldFrames | None = None
         self._encoded: dict[int, pl.DataFrame] = {}
+        self._fitted: dict[int, _Fitted] = {}
 
     def _parameters(self) -> dict[str, Any]:
         defaults = objective_for(self.column.task, self.problem.metric)
         extra: dict[str, Any] = {"num_class": self.column.width} if self.column.width > 1 else {}
-        return {**defaults, **self.spec.parameters, **extra, "metric": self.metric_name or "None"}
+        if self.column.task == "ranking" and "label_gain" not in self.spec.parameters:
+            # The gain of a relevance is itself, as in the metric; LightGBM's own is 2 to its power, less one.
+            extra["label_gain"] = list(range(max(2, int(self.column.values.max()) + 1)))
+        if self.spec.own is not None:
+            defaults = {"objective": self.spec.own}
+        given = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=self.spec.where)
+        return {**defaults, **extra, **given, "metric": self.metric_name or "None"}
 
-    # --------------------------------------------------------------------------------------------------- datasets
+    # -------------------------------------------------------------------------------------------------- of the target
 
-    @property
-    def label(self) -> Floats:
-        """What is fitted: the target, transformed."""
-        return np.log1p(self.column.values) if self.spec.transform == "log1p" else self.column.values
+    def fitted(self, fold: int) -> _Fitted:
+        """Return what the fold's models learn of the target beside the trees."""
+        if fold not in self._fitted:
+            rows = self.train_rows(fold)
+            transform = fitted_transform(self.spec.transform, self.column.values[rows])
+            weights = class_weights(self.spec.class_weight, self.column, rows)
+            self._fitted[fold] = _Fitted(transform, weights)
+        return self._fitted[fold]
 
-    def back(self, fitted: Floats) -> Floats:
-        """Undo the transform."""
-        return np.expm1(fitted) if self.spec.transform == "log1p" else fitted
+    def label(self, fold: int, rows: Ints) -> Floats:
+        """Return what is fitted of some train rows: the target, transformed."""
+        return self.fitted(fold).transform.forward(self.column.values[rows])
 
-    def shared(self) -> lgb.Dataset:
-        """Return the binned columns that do not depend on the fold, for all train rows."""
-        if self._shared is None:
-            more = {"label": self.label, "weight": self.problem.target.weight}
-            self._shared = bin_train_rows(self.problem.matrix, self.parameters, **more)
-        return self._shared
+    def weight(self, fold: int, rows: Ints) -> Floats | None:
+        """Return the weights that train rows are trained with, those of their classes in them."""
+        weight, of_class = self.problem.target.weight, self.fitted(fold).class_weight
+        own = None if weight is None else weight[rows]
+        if of_class is None:
+            return own
+        classes = of_class[self.column.values[rows].astype(np.int64)]
+        return classes if own is None else own * classes
+
+    def back(self, fitted: Floats, fold: int) -> Floats:
+        """Return the competition's predictions for those of a model's text, (n, width)."""
+        found, objective = self.fitted(fold), self.parameters["objective"]
+        if objective == "multiclassova":  # one model per class: they need not sum to one
+            fitted = fitted / np.maximum(fitted.sum(axis=1, keepdims=True), 1e-15)
+        if objective == "cross_entropy_lambda":  # predicts the rate of events; the probability is that of any
+            fitted = -np.expm1(-fitted)
+        back = found.transform.inverse(fitted)
+        # Weights are for the decision where labels are sent; a probability is to be one.
+        corrected = found.class_weight is not None and self.problem.metric.needs == "proba"
+        return without_weights(back, found.class_weight) if corrected else back  # type: ignore[arg-type]
+
+    # --------------------------------------------------------------------------------------------------------- rows
+
+    def train_rows(self, fold: int) -> Ints:
+        """Return the rows that a fold trains on in the order of their dataset; `ALL_ROWS` is a fold, too."""
+        folds = self.problem.folds
+        rows = np.arange(folds.n_rows) if fold == ALL_ROWS else folds.train_rows(fold)
+        return self.binned.in_order(rows)
 
     def fold_frame(self, fold: int) -> pl.DataFrame:
         """Return the fold-dependent columns of the train and test rows of one fold; kept for the next seed."""
-        if self._learned is None:
-            self._learned = self.problem.matrix.learned(self.problem.target.columns, self.index, self.problem.split)
         if fold not in self._encoded:
             self._encoded.clear()  # the fold before goes first: two of them may not fit
-            self._encoded[fold] = self._learned.frame(fold)
+            self._encoded[fold] = self._fold_frames(fold).frame(self._split_number(fold))
         return self._encoded[fold]
 
-    def datasets(self, fold: int, train_rows: npt.NDArray[np.int64] | None = None) -> tuple[lgb.Dataset, lgb.Dataset]:
-        """Return the train and the validation dataset of a fold, or of some of its train rows."""
-        folds, extra = self.problem.folds, self.fold_frame(fold)
-        sides = (folds.train_rows(fold) if train_rows is None else train_rows, folds.valid_rows(fold))
-        if not self.problem.matrix.width:
-            train = bin_frame(extra[sides[0]], self.parameters, label=self.label[sides[0]], **self._weights(sides[0]))
-            more = {"label": self.label[sides[1]], "reference": train, **self._weights(sides[1])}
-            return train, bin_frame(extra[sides[1]], self.parameters, **more)
-        both = [self.shared().subset(rows.tolist()).construct() for rows in sides]
-        if extra.width:
-            add_columns(both, [extra[rows] for rows in sides], self.parameters)
-        return both[0], both[1]
+    def _fold_frames(self, fold: int) -> FoldFrames:
+        matrix, targets, split = self.problem.matrix, self.problem.target.columns, self.problem.split
+        if fold == ALL_ROWS:
+            return matrix.learned(targets, self.index, split.with_all())
+        if self._learned is None:
+            self._learned = matrix.learned(targets, self.index, split)
+        return self._learned
 
-    def train_set(self, fold: int, order: npt.NDArray[np.int64]) -> lgb.Dataset:
-        """Return the train dataset of a fold whose row i has the target of row ``order[i]``, without its label."""
-        matrix, rows = self.problem.matrix, self.problem.folds.train_rows(fold)
+    def _split_number(self, fold: int) -> int:
+        return self.problem.folds.n_folds if fold == ALL_ROWS else fold
+
+    # --------------------------------------------------------------------------------------------------- datasets
+
+    def shared(self) -> lgb.Dataset:
+        """Return the binned columns that do not depend on the fold, for all train rows."""
+        shared = binning_of(self.parameters, slice(0, self.problem.matrix.width))
+        return self.binned.dataset(shared, threads=self.parameters["num_threads"])
+
+    def datasets(self, fold: int, some: Ints | None = None) -> tuple[Side, Side]:
+        """Return the train and the validation side of a fold; `some` of its train rows only, where they are given."""
+        extra = self.fold_frame(fold)
+        valid = self.binned.in_order(self.problem.folds.valid_rows(fold))
+        both = [self.train_rows(fold) if some is None else self.binned.in_order(some), valid]
+        train_set, valid_set = self._filled(both, extra)
+        self._labelled(train_set, both[0], fold, self.weight(fold, both[0]))
+        # The metric knows nothing of classes' weights; the log loss that stands in for labels does.
+        weight, labels = self.problem.target.weight, self.problem.metric.needs == "label"
+        own = self.weight(fold, valid) if labels else None if weight is None else weight[valid]
+        self._labelled(valid_set, valid, fold, own)
+        return Side(both[0], train_set), Side(valid, valid_set)
+
+    def _filled(self, sides: Sequence[Ints], extra: pl.DataFrame) -> list[lgb.Dataset]:
+        """Return datasets of rows, without labels; the fold's own columns get the bins of the first."""
+        own = binning_of(self.parameters, slice(self.problem.matrix.width, None)) | {"verbosity": -1}
+        own["num_threads"] = self.parameters["num_threads"]
+        if not self.problem.matrix.width:
+            first = bin_frame(extra[sides[0]], own)
+            return [first, *(bin_frame(extra[rows], own, reference=first) for rows in sides[1:])]
+        shared = self.shared()
+        made = [subset_of(shared, self.binned.positions(rows)) for rows in sides]
+        if extra.width:
+            add_columns(made, [extra[rows] for rows in sides], own)
+        return made
+
+    def _labelled(self, dataset: lgb.Dataset, rows: Ints, fold: int, weight: Floats | None) -> None:
+        dataset.set_label(self.label(fold, rows))
+        dataset.set_weight(weight)
+        query = self.problem.target.query
+        if query is not None:
+            edges = np.flatnonzero(np.diff(query[rows], prepend=-1))
+            dataset.set_group(np.diff(edges, append=len(rows)))
+
+    def train_set(self, fold: int, order: Ints) -> Side:
+        """Return the train side of a fold whose row i has the target of row ``order[i]``; `relabel` gives it."""
+        matrix, rows = self.problem.matrix, self.train_rows(fold)
         extra = pl.DataFrame()
         if matrix.fold_columns:
             targets = [replace(t, values=t.values[order]) for t in self.problem.target.columns]
             extra = matrix.learned(targets, self.index, self.problem.split).frame(fold)
-        if not matrix.width:
-            return bin_frame(extra[rows], self.parameters, label=self.label[order[rows]], **self._weights(rows))
-        made = self.shared().subset(rows.tolist()).construct()
-        if extra.width:
-            add_columns([made], [extra[rows]], self.parameters)
-        return made
+        (made,) = self._filled([rows], extra)
+        return Side(rows, made)
+
+    def relabel(self, side: Side, fold: int, order: Ints) -> None:
+        """Give row i of a train side the target of row ``order[i]``."""
+        self._labelled(side.dataset, side.rows, fold, self.weight(fold, side.rows))
+        side.dataset.set_label(self.label(fold, order[side.rows]))
 
     def boosted(self, train_set: lgb.Dataset, seed: int, rounds: int) -> lgb.Booster:
         """Train so many rounds, without validation."""
         import lightgbm as lgb
 
-        return lgb.train(self.parameters | {"seed": seed}, train_set, num_boost_round=rounds)
+        hook: Any = lambda _: self.each_round()  # noqa: E731
+        return lgb.train(self.with_seed(seed), train_set, num_boost_round=rounds, callbacks=[hook])
 
-    def _weights(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
-        weight = self.problem.target.weight
-        return {} if weight is None else {"weight": weight[rows]}
+    def with_seed(self, seed: int) -> dict[str, Any]:
+        """Return the parameters of a training."""
+        # The datasets have their own part of this list, and LightGBM compares the whole.
+        return {k: v for k, v in self.parameters.items() if k != "max_bin_by_feature"} | {"seed": seed}
 
     @property
     def names(self) -> list[str]:
@@ -128,74 +247,121 @@ class LightGBMLearner:
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Train and predict one fold with one seed."""
         with lightgbm_errors(f"fold {fold}, seed {seed}"):
-            return self._fit(fold, seed)
+            started = time.perf_counter()
+            train, valid = self.datasets(fold)
+            booster, curve = self._trained(train, valid, fold, seed)
+            rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+            return self._result(booster, rounds, (fold, seed), curve, started)
 
-    def _fit(self, fold: int, seed: int) -> FoldResult:
+    def fit_all(self, seed: int, rounds: int) -> FoldResult:
+        """Train on all rows for so many rounds, and predict the test rows; its fold is `ALL_ROWS`, its OOF empty."""
+        with lightgbm_errors(f"all rows, seed {seed}"):
+            started = time.perf_counter()
+            rows = self.train_rows(ALL_ROWS)
+            (train_set,) = self._filled([rows], self.fold_frame(ALL_ROWS))
+            self._labelled(train_set, rows, ALL_ROWS, self.weight(ALL_ROWS, rows))
+            booster = self.boosted(train_set, seed, rounds)
+            return self._result(booster, booster.current_iteration(), (ALL_ROWS, seed), {}, started)
+
+    def _trained(self, train: Side, valid: Side, fold: int, seed: int) -> tuple[lgb.Booster, dict[str, list[float]]]:
         import lightgbm as lgb
 
-        started = time.perf_counter()
-        train_set, valid_set = self.datasets(fold)
         curve: dict[str, Any] = {}
-        callbacks: list[Any] = [lgb.record_evaluation(curve), lambda _: self.each_round()]
+        callbacks: list[Any] = [lgb.record_evaluation(curve), self._after_round]
         if self.spec.patience:
-            callbacks.append(lgb.early_stopping(self.spec.patience, first_metric_only=True, verbose=False))
+            least = float(self.parameters.get("early_stopping_min_delta", 0.0))
+            callbacks.append(
+                lgb.early_stopping(self.spec.patience, first_metric_only=True, verbose=False, min_delta=least)
+            )
+        watched = {"train": train, "valid": valid} if self.spec.train_curve else {"valid": valid}
         booster = lgb.train(
-            self.parameters | {"seed": seed},
-            train_set,
+            self.with_seed(seed),
+            train.dataset,
             num_boost_round=self.spec.rounds,
-            valid_sets=[valid_set],
-            valid_names=["valid"],
-            feval=None if self.metric_name else self.own_metric,
+            valid_sets=[side.dataset for side in watched.values()],
+            valid_names=list(watched),
+            feval=None if self.metric_name else self.own_metric(tuple(watched.values()), fold, seed),
             callbacks=callbacks,
         )
-        rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
-        matrix, extra = self.problem.matrix, self.fold_frame(fold)
-        valid = self.problem.folds.valid_rows(fold)
+        return booster, {name: next(iter(curve.get(name, {}).values()), []) for name in watched}
+
+    def _after_round(self, env: Any) -> None:
+        self.each_round()
+        for result in env.evaluation_result_list:
+            if result[0] == "valid":
+                self.watch(env.iteration, float(result[2]))
+
+    def _result(
+        self, booster: lgb.Booster, rounds: int, at: tuple[int, int], curve: dict[str, list[float]], started: float
+    ) -> FoldResult:
+        (fold, seed), matrix = at, self.problem.matrix
+        valid = np.empty(0, np.int64) if fold == ALL_ROWS else self.problem.folds.valid_rows(fold)
+        learned = self.fitted(fold).transform.learned
         return FoldResult(
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=self._predict(booster, rounds, valid, extra),
-            test=self._predict(booster, rounds, range(matrix.n_train, matrix.n_rows), extra),
-            model=_renamed(booster.model_to_string(num_iteration=rounds), self.names),
+            oof=self._predict(booster, rounds, valid, fold),
+            test=self._predict(booster, rounds, range(matrix.n_train, matrix.n_rows), fold),
+            model=self._as_text(booster, rounds),
             rounds=rounds,
             seconds=time.perf_counter() - started,
             importance=self._importance(booster, rounds),
-            curve={"valid": next(iter(curve.get("valid", {}).values()), [])},
+            curve=curve,
+            notes={"transform": learned} if learned else {},
         )
 
-    def _predict(
-        self, booster: lgb.Booster, rounds: int, rows: range | npt.NDArray[np.int64], extra: pl.DataFrame
-    ) -> Floats:
-        """Return the predictions of some rows, (n, width); `extra` has the fold-dependent columns of all rows."""
+    def _predict(self, booster: lgb.Booster, rounds: int, rows: range | Ints, fold: int) -> Floats:
+        """Return the predictions of some rows, (n, width)."""
+        extra = self.fold_frame(fold)
         threads = {"num_threads": self.parameters["num_threads"]}
         predicted = np.empty((len(rows), self.column.width))
         for where, frame in self._pieces(rows):
             beside = _beside(frame, extra[np.asarray(rows[where])] if extra.width else extra)
             made = np.asarray(booster.predict(beside, num_iteration=rounds, **threads))
             predicted[where] = made.reshape(-1, self.column.width)
-        return self.back(predicted)
+        if self.spec.own is not None:
+            predicted = linked(predicted, self.column)
+        return self.back(predicted, fold)
 
-    def _pieces(self, rows: range | npt.NDArray[np.int64]) -> Iterator[tuple[slice, pl.DataFrame]]:
+    def _pieces(self, rows: range | Ints) -> Iterator[tuple[slice, pl.DataFrame]]:
         if self.problem.matrix.width:
             yield from self.problem.matrix.chunks(rows)
         else:
             yield from ((slice(at, at + CHUNK_ROWS), pl.DataFrame()) for at in range(0, len(rows), CHUNK_ROWS))
 
-    def own_metric(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
-        """Compute the competition's metric the way LightGBM asks for it: its name, the value, its direction."""
-        metric = self.problem.metric
-        shaped = self.back(predictions if self.column.width > 1 else predictions.reshape(-1, 1))
-        truth = self.back(np.asarray(data.get_label()))
-        if self.column.task != "regression" or metric.needs == "label":
-            truth = truth.astype(np.int64)
-        value = metric(truth, as_metric_input(shaped, self.column, metric), data.get_weight())
-        return metric.name, value, metric.greater_is_better
+    def own_metric(self, sides: tuple[Side, ...], fold: int, seed: int) -> Callable[..., tuple[str, float, bool]]:
+        """Return what LightGBM calls after each round: the competition's metric of its own target, not transformed."""
+        metric, weight = self.watched, self.problem.target.weight
+        rows = {id(side.dataset): side.rows for side in sides}
+        truths = {key: truth_of(self.problem.target, self.column, of, metric) for key, of in rows.items()}
+        weights = {key: None if weight is None else weight[of] for key, of in rows.items()}
+
+        def evaluate(predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
+            shaped = predictions if self.column.width > 1 else predictions.reshape(-1, 1)
+            shaped = linked(shaped, self.column) if self.spec.own is not None else shaped
+            given = as_metric_input(self.back(shaped, fold), self.column, metric)
+            try:
+                value = metric(truths[id(data)], given, weights[id(data)])
+            except DataError as exc:
+                raise TrainingError(f"fold {fold}, seed {seed}: {exc.message}", hint=exc.hint) from exc
+            return metric.name, value, metric.greater_is_better
+
+        return evaluate
 
     def _importance(self, booster: lgb.Booster, rounds: int) -> dict[str, tuple[float, float]]:
         gain = booster.feature_importance("gain", iteration=rounds)
         splits = booster.feature_importance("split", iteration=rounds)
         return {n: (float(g), float(s)) for n, g, s in zip(self.names, gain, splits, strict=True)}
+
+    def _as_text(self, booster: lgb.Booster, rounds: int) -> str:
+        text = _renamed(booster.model_to_string(num_iteration=rounds), self.names)
+        links = {"binary": "binary sigmoid:1", "multiclass": f"multiclass num_class:{self.column.width}"}
+        if self.spec.own is None or self.column.task not in links:
+            return text
+        # So that whoever loads the model gets probabilities, as from one of LightGBM's own objectives.
+        line = f"objective={links[self.column.task]}\n"
+        return re.sub(r"(?m)^feature_names=", lambda m: line + m[0], text, count=1)
 
 
 def _beside(frame: pl.DataFrame, extra: pl.DataFrame) -> pl.DataFrame:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workbench import metrics
 from workbench.errors import ConfigError, near
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
+from workbench.training.objectives import RANKING, OwnObjective, check_objective, primary_objective
+from workbench.training.transforms import LOWEST, TRANSFORMS
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
@@ -17,7 +20,16 @@ if TYPE_CHECKING:
     from workbench.training.records import Problem
     from workbench.training.target import Target
 
-__all__ = ["LightGBMSpec", "is_stand_in", "lightgbm_metric", "lightgbm_spec", "primary_name", "transform_for"]
+__all__ = [
+    "LightGBMSpec",
+    "check_target",
+    "lightgbm_metric",
+    "lightgbm_spec",
+    "objective_for",
+    "primary_name",
+    "transform_for",
+    "watched_metric",
+]
 
 DEFAULT_ROUNDS = 1000
 DEFAULT_PATIENCE = 50
@@ -34,6 +46,10 @@ RESERVED = {
     "input_model": "every run starts afresh",
     "output_model": "models go into the run folder",
     "task": "the task comes from competition.toml",
+    "group_column": "the queries come from competition.toml",
+    "weight_column": "the weights come from competition.toml",
+    "ignore_column": 'put the columns into the experiment: drop = ["…"]',
+    "header": "the data comes from features",
 }
 
 # Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round.
@@ -47,7 +63,8 @@ SAME_METRIC = {
     "average_precision": "average_precision",
 }
 
-TRANSFORMS = ("none", "log1p")
+BOOSTING = ("gbdt", "dart", "rf", "goss")
+
 # A model of the logarithm fits what these metrics measure: ratios.
 TRANSFORM_OF = {"rmsle": "log1p", "rmspe": "log1p"}
 
@@ -58,14 +75,36 @@ OBJECTIVE_OF = {"mae": "regression_l1", "medae": "regression_l1", "wmae": "regre
 class LightGBMSpec:
     """A LightGBM model to train: all of its parameters, by their primary names.
 
-    `parameters` holds neither seeds nor the number of rounds. `patience` is the early stopping, 0 for none.
-    `transform` is what the target goes through before training; predictions come back through its inverse.
+    Attributes
+    ----------
+    parameters : dict
+        Holds neither seeds nor the number of rounds. Without ``objective`` it is the task's and the metric's usual one.
+    rounds : int
+    patience : int
+        The early stopping, 0 for none.
+    transform : str
+        What the target goes through before training; predictions come back through its inverse.
+    where : str
+        The file that it comes from, for messages.
+    own : OwnObjective, or None
+        The competition's own objective, in place of one of LightGBM's.
+    class_weight : str, dict or None
+        "balanced", or a weight by class, as `check_class_weight` gives it.
+    train_curve : bool
+        Whether the curve of the train rows is kept, too; it costs.
+    notes : tuple of str
+        What is to be said of the parameters.
     """
 
     parameters: dict[str, Any]
     rounds: int
     patience: int
     transform: str = "none"
+    where: str = "the experiment"
+    own: OwnObjective | None = None
+    class_weight: str | dict[str, float] | None = None
+    train_curve: bool = False
+    notes: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the number of threads does not."""
@@ -75,6 +114,9 @@ class LightGBMSpec:
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
+            **({"objective": [self.own.reference, self.own.code]} if self.own else {}),
+            **({"class_weight": self.class_weight} if self.class_weight else {}),
+            **({"train_curve": True} if self.train_curve else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
@@ -88,8 +130,17 @@ class LightGBMSpec:
         return LightGBMLearner(problem, self, index)
 
 
+def _no_own(reference: str) -> OwnObjective:
+    raise ConfigError(f"objective {reference!r}: there is no competition's folder to look for it")
+
+
 def lightgbm_spec(
-    given: dict[str, Any], *, where: str, threads: int | None = None, transform: str = "none"
+    given: dict[str, Any],
+    *,
+    where: str,
+    threads: int | None = None,
+    transform: str = "none",
+    own: Callable[[str], OwnObjective] = _no_own,
 ) -> LightGBMSpec:
     """Check the ``[model]`` table of an experiment and complete it.
 
@@ -103,21 +154,108 @@ def lightgbm_spec(
         None for as many as the process may use.
     transform : str
         As `transform_for` gives it.
+    own : callable, optional
+        Loads the objective that ``objective = "objective.py:focal"`` names.
 
     Raises
     ------
     ConfigError
-        For a name that LightGBM does not know (it would ignore it), one given twice, or one that is not the user's.
+        For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, and
+        for parameters that contradict each other.
     """
     named = _primary_names(given, where)
     rounds = _positive(named.pop("num_iterations", DEFAULT_ROUNDS), "num_iterations", where, minimum=1)
-    patience = _positive(named.pop("early_stopping_round", DEFAULT_PATIENCE), "early_stopping_round", where, minimum=0)
+    stopping = named.pop("early_stopping_round", None)
+    patience = _positive(DEFAULT_PATIENCE if stopping is None else stopping, "early_stopping_round", where, minimum=0)
+    train_curve = bool(named.pop("is_provide_training_metric", False))
+    found = None
+    if "objective" in named:
+        if ".py:" in str(named["objective"]):
+            found = own(named.pop("objective"))
+        else:
+            named["objective"] = primary_objective(named["objective"], where)
+    notes: list[str] = []
+    _check_boosting(named, found, where)
+    if named.get("boosting") == "dart":
+        # A later round changes the trees before it, so that a model cut at its best round is none that was measured:
+        # https://github.com/lightgbm-org/LightGBM/issues/4842
+        patience = 0
+        notes.append(f"boosting = dart: early stopping has no meaning there, all {rounds:,} rounds are used")
+    if named.get("linear_tree") and "monotone_constraints" in named:
+        notes.append("linear_tree: monotone_constraints hold for the splits, not within the leaves")
     cores = threads or len(os.sched_getaffinity(0))
-    # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them.
-    fixed: dict[str, Any] = {"verbosity": -1, "deterministic": True, "num_threads": cores}
+    # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them. Without
+    # `feature_pre_filter` the bins serve every min_data_in_leaf.
+    fixed: dict[str, Any] = {"verbosity": -1, "deterministic": True, "num_threads": cores, "feature_pre_filter": False}
     if not named.get("force_row_wise"):
         fixed["force_col_wise"] = True
-    return LightGBMSpec(fixed | named, rounds, patience, transform)
+    return LightGBMSpec(
+        fixed | named,
+        rounds,
+        patience,
+        transform,
+        where=where,
+        own=found,
+        train_curve=train_curve,
+        notes=tuple(notes),
+    )
+
+
+def _check_boosting(named: dict[str, Any], own: OwnObjective | None, where: str) -> None:
+    """Refuse what LightGBM refuses only after the data is there, with an error that speaks of its source code."""
+    boosting = named.get("boosting", "gbdt")
+    bags = _number(named, "bagging_fraction", 1.0, where) < 1 and _number(named, "bagging_freq", 0, where) > 0
+    if boosting not in BOOSTING:
+        hint = near(str(boosting), BOOSTING, what="boosting")
+        raise ConfigError(f"{where}: [model] boosting = {boosting!r} is unknown", hint=hint)
+    if boosting == "rf" and own is not None:
+        raise ConfigError(f"{where}: [model] boosting = rf can't train by an objective of one's own ({own.reference})")
+    if boosting == "rf" and not bags and _number(named, "feature_fraction", 1.0, where) >= 1:
+        raise ConfigError(
+            f"{where}: [model] boosting = rf needs trees that differ",
+            hint="bagging_freq = 1 and bagging_fraction = 0.7, or feature_fraction = 0.7",
+        )
+    if bags and "goss" in (boosting, named.get("data_sample_strategy")):
+        raise ConfigError(f"{where}: [model] goss samples by itself, without bagging", hint="take bagging_freq out")
+    if named.get("is_unbalance") and _number(named, "scale_pos_weight", 1.0, where) != 1:
+        raise ConfigError(f"{where}: [model] is_unbalance and scale_pos_weight do the same", hint="keep one of them")
+
+
+def _number(named: dict[str, Any], key: str, default: float, where: str) -> float:
+    value = named.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{where}: [model] {key} = {value!r}: expected a number")
+    return value
+
+
+def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
+    """Refuse an objective, given or usual, that does not fit the target.
+
+    Raises
+    ------
+    ConfigError
+        Says which objectives fit.
+    """
+    for column in target.columns:
+        objective = spec.parameters.get("objective") or str(objective_for(column.task, metric)["objective"])
+        if spec.own is None:
+            check_objective(objective, column, spec.transform, where=spec.where)
+        elif column.task == "ranking":
+            raise ConfigError(
+                f"{spec.where}: [model] objective = {spec.own.reference!r}: a function sees single rows, not queries",
+                hint=f"for ranking: {', '.join(RANKING)}",
+            )
+        if spec.own is None and objective == "regression_l1" and spec.parameters.get("linear_tree"):
+            raise ConfigError(
+                f"{spec.where}: [model] linear_tree can't be trained by the objective 'regression_l1'",
+                hint='objective = "huber", "fair" or "quantile" (its alpha is 0.9: set alpha = 0.5)',
+            )
+        if column.task != "binary" and any(k in spec.parameters for k in ("is_unbalance", "scale_pos_weight")):
+            raise ConfigError(
+                f"{spec.where}: [model] is_unbalance and scale_pos_weight are for two classes; the task is "
+                f"{column.task!r}",
+                hint='class_weight = "balanced" is for more of them' if column.task == "multiclass" else "",
+            )
 
 
 def primary_name(key: str, *, where: str) -> str:
@@ -160,6 +298,8 @@ def objective_for(task: str, metric: Metric) -> dict[str, Any]:
     """Return the default objective of a task: the one that the metric rewards, where LightGBM has it."""
     if task in ("binary", "multiclass"):
         return {"objective": task}
+    if task == "ranking":
+        return {"objective": "lambdarank"}
     name, _, level = metric.name.partition("@")
     if name == "pinball":
         return {"objective": "quantile", "alpha": float(level or 0.5)}
@@ -183,28 +323,46 @@ def transform_for(asked: str | None, target: Target, metric: Metric, *, where: s
         raise ConfigError(
             f"{where}: target_transform = {asked!r} is unknown", hint=near(asked, TRANSFORMS, what="transform")
         )
-    if asked == "log1p" and not (regression and lowest > -1):
-        what = f"its lowest value is {lowest:g}" if regression else "it is a class"
-        raise ConfigError(f"{where}: target_transform = 'log1p' needs a target above -1, but {what}")
+    if asked == "none":
+        return asked
+    if not regression:
+        raise ConfigError(
+            f"{where}: target_transform = {asked!r} is for numbers, but the task is {target.columns[0].task!r}",
+            hint='take it out, or target_transform = "none"',
+        )
+    above = LOWEST[asked]
+    if not lowest > above:
+        raise ConfigError(
+            f"{where}: target_transform = {asked!r} needs a target above {above:g}, but its lowest value is {lowest:g}",
+            hint=f"these fit: {', '.join(t for t in TRANSFORMS if lowest > LOWEST[t])}",
+        )
     return asked
 
 
-def is_stand_in(metric: Metric, task: str) -> bool:
-    """Say whether what is watched while training is not the competition's metric."""
-    return metric.needs in ("label", "ranked") and task != "regression"
+def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None:
+    """Return LightGBM's name of the metric to stop by, or None where ours (`watched_metric`) is to be called.
 
-
-def lightgbm_metric(metric: Metric, task: str, transform: str = "none") -> str | None:
-    """Return LightGBM's name of the metric to stop by, or None where ours is to be called.
-
-    Labels and rankings are steps, useless to stop by; there the log loss stands in.
+    LightGBM's is taken where it gives the same number for the same model.
     """
-    if transform == "log1p":
-        return "rmse" if metric.name == "rmsle" else None
-    if is_stand_in(metric, task):
-        return "multi_logloss" if task == "multiclass" else "binary_logloss"
-    if task == "multiclass" and metric.name in ("logloss", "mlogloss"):
-        return "multi_logloss"
-    if task == "multiclass":
+    watched = watched_metric(metric, task)
+    orders = watched.name in ("auc", "average_precision") and task == "binary"
+    if spec.transform != "none":
+        return "rmse" if spec.transform == "log1p" and metric.name == "rmsle" and spec.own is None else None
+    # Of predictions that are turned into probabilities afterwards, LightGBM sees what was before; only their order
+    # is the same.
+    turned = spec.own is not None or spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
+    if (turned or (spec.class_weight is not None and metric.needs == "proba")) and not orders:
         return None
-    return SAME_METRIC.get(metric.name)
+    if task == "multiclass":
+        return "multi_logloss" if watched.name in ("logloss", "mlogloss") else None
+    return SAME_METRIC.get(watched.name) if task != "ranking" else None
+
+
+def watched_metric(metric: Metric, task: str) -> Metric:
+    """Return the metric that early stopping watches: the competition's own.
+
+    Labels and rankings of classes are steps, useless to stop by; there the log loss stands in.
+    """
+    if metric.needs in ("label", "ranked") and task in ("binary", "multiclass"):
+        return metrics.get("mlogloss" if task == "multiclass" else "logloss")
+    return metric

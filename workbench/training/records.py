@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from workbench.training.binned import BinnedRows, KeptBins
 from workbench.training.target import Target
 
 if TYPE_CHECKING:
@@ -16,20 +18,32 @@ if TYPE_CHECKING:
     from workbench.folds import Folds
     from workbench.metrics import Metric
 
-__all__ = ["FoldResult", "Parts", "Problem", "TrainResult"]
+__all__ = ["ALL_ROWS", "FoldResult", "Parts", "Problem", "TrainResult"]
 
 Floats = npt.NDArray[np.float64]
+
+ALL_ROWS = -1
+"""The number of the fold that trains on all rows and validates none."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be learned: columns, target, folds, metric; all of the same train rows."""
+    """What is to be learned: columns, target, folds, metric; all of the same train rows.
+
+    `kept` says where binned columns are kept on disk; None: nowhere.
+    """
 
     matrix: FeatureMatrix
     target: Target
     folds: Folds
     split: Split
     metric: Metric
+    kept: KeptBins | None = None
+
+    @cached_property
+    def binned(self) -> BinnedRows:
+        """The columns that do not depend on the fold as LightGBM's bins, shared by all that is trained on them."""
+        return BinnedRows(self.matrix, order=self.target.order, kept=self.kept)
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,8 @@ class FoldResult:
         "train" and "valid": the stopping metric at every round; empty lists where it was not watched.
     suffix : str
         Of the file that the model is kept in.
+    notes : dict
+        What else was learned, as JSON has it: "transform", what the target's transform learned.
     """
 
     target: int
@@ -65,6 +81,7 @@ class FoldResult:
     importance: dict[str, tuple[float, float]]
     curve: dict[str, list[float]] = field(default_factory=dict)
     suffix: str = "txt"
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Parts(Protocol):
@@ -92,12 +109,16 @@ class TrainResult:
     seed_oof : float array (n_seeds, n_train, width)
         The same for each seed.
     parts : tuple of FoldResult
+        The folds' models.
+    whole : tuple of FoldResult
+        Models that were trained on all rows, where the test predictions come from them.
     """
 
     oof: Floats
     test: Floats
     seed_oof: Floats
     parts: tuple[FoldResult, ...]
+    whole: tuple[FoldResult, ...] = ()
 
     def importance(self) -> dict[str, tuple[float, float]]:
         """Return column -> (mean gain, mean splits) over all models, falling."""

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import DataError, TrainingError
+from workbench.metrics import Queries
 from workbench.training.target import Target, TargetColumn
 
 if TYPE_CHECKING:
     from workbench.folds import Folds
     from workbench.metrics import Metric
 
-__all__ = ["as_metric_input", "fold_scores", "oof_score", "top_k"]
+__all__ = ["as_metric_input", "fold_scores", "oof_score", "score", "top_k", "truth_of"]
 
 Floats = npt.NDArray[np.float64]
 DEFAULT_K = 5
@@ -22,6 +23,8 @@ DEFAULT_K = 5
 
 def as_metric_input(predictions: Floats, column: TargetColumn, metric: Metric) -> npt.NDArray[Any]:
     """Turn one target's predictions (n, width) into what the metric needs: values, probabilities, labels or ranks."""
+    if column.task == "ranking":
+        return predictions[:, 0]
     if metric.needs == "ranked":
         return top_k(predictions, metric)
     if metric.needs == "label":
@@ -47,8 +50,11 @@ def top_k(predictions: Floats, metric: Metric) -> npt.NDArray[np.int64]:
     return np.take_along_axis(part, order, axis=1).astype(np.int64)
 
 
-def _truth(column: TargetColumn, rows: npt.NDArray[np.int64], metric: Metric) -> npt.NDArray[Any]:
+def truth_of(target: Target, column: TargetColumn, rows: npt.NDArray[np.int64], metric: Metric) -> Any:
+    """Return the truth of some train rows as the metric takes it."""
     values = column.values[rows]
+    if column.task == "ranking":
+        return Queries(values, target.query[rows]) if metric.needs == "ranked" and target.query is not None else values
     is_code = column.task != "regression" or metric.needs in ("label", "ranked")
     return values.astype(np.int64) if is_code else values
 
@@ -65,7 +71,7 @@ def score(target: Target, rows: npt.NDArray[np.int64], predictions: Floats, metr
     scores = []
     for column, where in zip(target.columns, target.slices, strict=True):
         predicted = as_metric_input(predictions[:, where], column, metric)
-        scores.append(metric(_truth(column, rows, metric), predicted, weight))
+        scores.append(metric(truth_of(target, column, rows, metric), predicted, weight))
     return float(np.mean(scores))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,6 @@ import polars as pl
 from workbench.training.lightgbm_folds import LightGBMLearner, lightgbm_errors
 from workbench.training.parameters import LightGBMSpec
 from workbench.training.records import Problem
-
-if TYPE_CHECKING:
-    import lightgbm as lgb
 
 __all__ = ["FoldModels", "shuffled_gains"]
 
@@ -52,6 +49,7 @@ class FoldModels:
         import lightgbm as lgb
 
         self.problem = problem
+        self.fold = fold
         self.rows = problem.folds.valid_rows(fold)
         self.chunk_bytes = chunk_bytes
         self._trainers = [LightGBMLearner(problem, spec, i) for i in range(len(problem.target.columns))]
@@ -102,11 +100,11 @@ class FoldModels:
             total[:, where] /= seeds[index]
         return total
 
-    def _predicted(self, booster: lgb.Booster, index: int, values: npt.NDArray[Any]) -> Floats:
+    def _predicted(self, booster: Any, index: int, values: npt.NDArray[Any]) -> Floats:
         trainer = self._trainers[index]
         threads = {"num_threads": trainer.parameters["num_threads"]}
         predicted = np.asarray(booster.predict(values, **threads)).reshape(-1, trainer.column.width)
-        return trainer.back(predicted)
+        return trainer.back(predicted, self.fold)
 
     def _chunks(self, index: int, columns: Sequence[str], order: Ints | None) -> Any:
         """Give the values piece by piece, with the columns shuffled; they are put back after each piece."""
@@ -177,7 +175,7 @@ def shuffled_gains(
     finished = 0
     for index in range(n_targets):
         trainer = LightGBMLearner(problem, spec, index)
-        held: tuple[int, lgb.Dataset] | None = None
+        held: tuple[int, Any] | None = None
         for at in sorted(range(len(jobs)), key=lambda i: jobs[i][1]):  # fold by fold: one subset is held at a time
             shuffle, fold, seed = jobs[at]
             order = order_of(shuffle)
@@ -185,9 +183,8 @@ def shuffled_gains(
                 if held is None or held[0] != fold or problem.matrix.fold_columns:
                     held = None
                     held = (fold, trainer.train_set(fold, order))
-                rows = problem.folds.train_rows(fold)
-                held[1].set_label(trainer.label[order[rows]])
-                booster = trainer.boosted(held[1], seed, rounds(index, fold))
+                trainer.relabel(held[1], fold, order)
+                booster = trainer.boosted(held[1].dataset, seed, rounds(index, fold))
             for name, gain in zip(trainer.names, booster.feature_importance("gain"), strict=True):
                 totals[at][name] = totals[at].get(name, 0.0) + float(gain)
             if index == n_targets - 1:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "TargetColumn", "read_target"]
 
 MAX_CLASSES = 10_000
+TASKS = ("binary", "multiclass", "regression", "ranking")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class TargetColumn:
     values : float array (n_train,)
         The number, or the index of the class.
     task : str
-        "regression", "binary" or "multiclass".
+        "regression", "binary", "multiclass" or "ranking" (a number: the relevance).
     """
 
     name: str
@@ -62,10 +63,27 @@ class TargetColumn:
 
 @dataclass(frozen=True)
 class Target:
-    """All target columns of a competition; predictions are (n, width) with their columns side by side."""
+    """All target columns of a competition; predictions are (n, width) with their columns side by side.
+
+    Attributes
+    ----------
+    columns : tuple of TargetColumn
+    weight : float array (n_train,), or None
+    query : int array (n_train,), or None
+        The query of each row where rows are ranked within queries.
+    """
 
     columns: tuple[TargetColumn, ...]
     weight: npt.NDArray[np.float64] | None = None
+    query: npt.NDArray[np.int64] | None = None
+
+    @cached_property
+    def order(self) -> npt.NDArray[np.int64] | None:
+        """The rows in an order in which those of each query lie together; None where they do, or there are none."""
+        if self.query is None or not len(self.query):
+            return None
+        runs = 1 + int(np.count_nonzero(np.diff(self.query)))
+        return np.argsort(self.query, kind="stable") if runs > len(np.unique(self.query)) else None
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
@@ -93,7 +111,8 @@ class Target:
     def take(self, rows: npt.NDArray[np.int64]) -> Target:
         """Return the target of a subset of the rows."""
         columns = tuple(TargetColumn(c.name, c.task, c.values[rows], c.classes) for c in self.columns)
-        return Target(columns, None if self.weight is None else self.weight[rows])
+        weight = None if self.weight is None else self.weight[rows]
+        return Target(columns, weight, None if self.query is None else self.query[rows])
 
 
 def read_target(competition: Competition) -> Target:
@@ -105,39 +124,47 @@ def read_target(competition: Competition) -> Target:
         When it is missing, has nulls, or does not fit the task.
     """
     d = competition.definition
-    columns = [*d.targets, *([d.weight] if d.weight else [])]
+    columns = [*d.targets, *([d.weight] if d.weight else []), *([d.query] if d.query else [])]
     frame = competition.train_columns(*columns)
     for name in columns:
         _refuse_nulls(frame[name], d.tables.train)
-    if d.task not in ("binary", "multiclass", "regression"):
+    if d.task not in TASKS:
         raise DataError(
-            f"{competition.folder / 'competition.toml'}: [model] experiments know the tasks binary, multiclass and "
-            f"regression, got task = {d.task!r}"
+            f"{competition.folder / 'competition.toml'}: experiments know the tasks {', '.join(TASKS)}; got "
+            f"task = {d.task!r}"
         )
     made = tuple(_column(frame[name], d.task, d.tables.train) for name in d.targets)
     weight = frame[d.weight].cast(pl.Float64).to_numpy() if d.weight else None
     if weight is not None and (not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0):
         raise DataError(f"weight {d.weight!r} of table {d.tables.train!r}: expected numbers >= 0, not all of them 0")
-    return Target(made, weight)
+    query = (frame[d.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if d.query else None
+    return Target(made, weight, query)
 
 
 def _refuse_nulls(series: pl.Series, table: str) -> None:
     missing = series.null_count() + (int(series.is_nan().sum()) if series.dtype.is_float() else 0)
     if missing:
+        null = series.is_null() | series.is_nan().fill_null(True) if series.dtype.is_float() else series.is_null()
         raise DataError(
-            f"{series.name!r} of table {table!r} has {missing:,} nulls among {len(series):,} rows, expected none",
+            f"{series.name!r} of table {table!r} has {missing:,} nulls among {len(series):,} rows, expected none (the "
+            f"first in row {null.arg_max():,})",
             hint="take those rows out of the train file and fetch again",
         )
 
 
 def _column(series: pl.Series, task: str, table: str) -> TargetColumn:
     where = f"target {series.name!r} of table {table!r}"
-    if task == "regression":
+    if task in ("regression", "ranking"):
         if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
-            raise DataError(f"{where} is a {series.dtype}; task regression needs a number")
+            raise DataError(f"{where} is a {series.dtype}; task {task} needs a number")
         values = series.cast(pl.Float64).to_numpy()
-        if not np.isfinite(values).all():
-            raise DataError(f"{where} has {int((~np.isfinite(values)).sum()):,} infinite values")
+        odd = np.flatnonzero(~np.isfinite(values))
+        if len(odd):
+            shown = ", ".join(f"{values[i]} in row {i:,}" for i in odd[:3])
+            raise DataError(
+                f"{where} has {len(odd):,} infinite values among {len(values):,} ({shown}{', …' * (len(odd) > 3)})",
+                hint="take those rows out of the train file and fetch again",
+            )
         return TargetColumn(series.name, task, values)
     levels = series.unique().sort()
     if task == "binary" and len(levels) != 2:

@@ -10,7 +10,7 @@ from workbench.errors import TrainingError
 from workbench.training.learner import ModelSpec
 from workbench.training.records import FoldResult, Parts, Problem, TrainResult
 
-__all__ = ["train"]
+__all__ = ["class_notes", "train"]
 
 
 def train(
@@ -42,6 +42,7 @@ def train(
         When a fold can't be trained (one class only), or the library refuses the parameters.
     """
     _check_classes(problem)
+    _check_queries(problem)
     results: list[FoldResult] = []
     total = len(problem.target.columns) * len(seeds) * problem.folds.n_folds
     for index in range(len(problem.target.columns)):
@@ -79,6 +80,39 @@ def _check_classes(problem: Problem) -> None:
                         f"fold {fold} {side} on {len(rows):,} rows that all have {column.name} = {only!r}",
                         hint='fewer folds, or scheme = "stratified" under [cv] in competition.toml',
                     )
+
+
+def _check_queries(problem: Problem) -> None:
+    """Refuse folds that cut a query in two: its rows are ranked among each other, on one side."""
+    query = problem.target.query
+    if query is None:
+        return
+    for fold in range(problem.folds.n_folds):
+        train, valid = problem.folds.train_rows(fold), problem.folds.valid_rows(fold)
+        both = np.intersect1d(query[train], query[valid])
+        if len(both):
+            raise TrainingError(
+                f"fold {fold} trains on rows of {len(both):,} of the {len(np.unique(query[valid])):,} queries that it "
+                "validates",
+                hint='scheme = "group" under [cv] in competition.toml keeps the rows of a query together',
+            )
+
+
+def class_notes(problem: Problem) -> list[str]:
+    """Say which classes a fold validates but does not train on: its model gives them no probability."""
+    notes = []
+    for column in problem.target.columns:
+        for fold in range(problem.folds.n_folds) if column.task == "multiclass" else ():
+            train, valid = (
+                np.bincount(column.values[rows].astype(np.int64), minlength=column.width)
+                for rows in (problem.folds.train_rows(fold), problem.folds.valid_rows(fold))
+            )
+            notes += [
+                f"fold {fold} validates {valid[c]:,} rows with {column.name} = {(column.classes or ())[c]!r}, and "
+                "trains on none"
+                for c in np.flatnonzero((train == 0) & (valid > 0))
+            ]
+    return notes
 
 
 def _assembled(problem: Problem, seeds: tuple[int, ...], results: tuple[FoldResult, ...]) -> TrainResult:

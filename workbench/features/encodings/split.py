@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -57,6 +57,11 @@ class Split:
         time = None if self.time is None else self.time[rows]
         groups = None if self.groups is None else self.groups[rows]
         return Split(self.valid[rows], train, time, self.horizon, groups)
+
+    def with_all(self) -> Split:
+        """Return the split with one more fold, the last, that trains on all rows."""
+        folds = [self.seen(fold) for fold in range(int(self.valid.max(initial=-1)) + 1)]
+        return replace(self, train=np.stack([*folds, np.ones(len(self.valid), np.bool_)]))
 
     def units(self, fold: int) -> Units:
         """Return the units of the train rows: the same for all folds where they are few, else those of `fold`."""
