@@ -341,7 +341,7 @@ def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space) -> dict[str
     return given | more
 
 
-FIXED = ("verbosity", "deterministic", "num_threads", "force_col_wise")
+FIXED = ("verbosity", "deterministic", "num_threads", "force_col_wise", "feature_pre_filter")
 
 
 def _rounded(value: Any) -> Any:

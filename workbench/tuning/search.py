@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +37,16 @@ __all__ = ["Budget", "Progress", "Scored", "Search", "Tuned"]
 
 Floats = npt.NDArray[np.float64]
 
-QUICK_RATE = 0.1
+QUICK_RATE, QUICKEST_RATE = 0.1, 0.3
+"""The learning rates of quick scores: the lower one where the time allows."""
+
+USUAL_ROUNDS = 300
+"""What a fold takes at the lower of them; at three times the rate it takes a third."""
+
 FULL_RATES = (0.02, 0.03, 0.05, 0.1)
 """The learning rates that what is promoted may be trained at; the lowest that the time allows."""
 
-WANTED_TRIALS = 60
+WANTED_TRIALS = 80
 """So many quick trials should fit into their time; where they would not, they train on a share of the rows."""
 
 LEAST_ROWS = 20_000
@@ -246,23 +251,43 @@ class Search:
         self.quick = Fidelity(**known)
 
     def _settled(self) -> dict[str, Any]:
-        """Time one fold and decide the share of the rows."""
-        searched = "learning_rate" in self.space.names
+        """Decide how quick a quick score is: from what a round costs, the learning rate, the rounds, the rows."""
         folds = self.scorer.problem.folds
         n_rows = int(np.mean([len(folds.train_rows(k)) for k in range(self.n_folds)]))
         every = 1 if n_rows < 20_000 else 5
-        fidelity = Fidelity(None if searched else QUICK_RATE, 1000, 30, every)
         at = self.budget.at(QUICK_UNTIL)
         if at is None:
             share = min(1.0, max(LEAST_ROWS, 150_000) / n_rows)
-        else:
-            point = self.own or self.space.inside({}) or known_good(self.space)[0]
-            first = self.scorer.score(self.space.parameters(point), 0, SEED, replace(fidelity, rounds=60, patience=0))
-            # The first fold has binned the data, which is done once, and trained 60 rounds; a trial takes about 150.
-            seconds = first.seconds * 2.5 * self.n_folds * 0.7
-            left = max(1.0, at - time.perf_counter())
-            share = min(1.0, max(left / (WANTED_TRIALS * seconds), LEAST_ROWS / n_rows))
-        return {**fidelity.__dict__, "share": 1.0 if share > 0.8 else round(share, 3)}
+            return self._quick(QUICK_RATE, 1000, share, every)
+        rounds = self._affordable_rounds(at)
+        rate = min(QUICKEST_RATE, max(QUICK_RATE, QUICK_RATE * USUAL_ROUNDS / rounds))
+        least = USUAL_ROUNDS * QUICK_RATE / QUICKEST_RATE
+        share = min(1.0, max(rounds / least, LEAST_ROWS / n_rows))
+        most = 1000 if rate == QUICK_RATE else int(1.5 * USUAL_ROUNDS * QUICK_RATE / rate)
+        return self._quick(rate, most, share, every)
+
+    def _quick(self, rate: float, rounds: int, share: float, every: int) -> dict[str, Any]:
+        searched = "learning_rate" in self.space.names
+        patience = max(10, round(30 * QUICK_RATE / rate))
+        return {
+            "rate": None if searched else round(rate, 3),
+            "rounds": rounds,
+            "patience": patience,
+            "every": every,
+            "share": 1.0 if share > 0.8 else round(share, 3),
+        }
+
+    def _affordable_rounds(self, until: float) -> float:
+        """Return how many rounds a fold may take for the wanted number of trials to fit."""
+        point = self.own or self.space.inside({}) or known_good(self.space)[0]
+        parameters = self.space.parameters(point)
+        # The first call bins the data, which is done once.
+        self.scorer.score(parameters, 0, SEED, Fidelity(QUICK_RATE, 5, 0))
+        timed = self.scorer.score(parameters, 0, SEED, Fidelity(QUICK_RATE, 40, 0, every=5))
+        seconds = max(1e-5, timed.seconds / 40)
+        left = max(1.0, until - time.perf_counter())
+        # About a third of the folds is given up early.
+        return left / WANTED_TRIALS / (0.7 * self.n_folds * seconds)
 
     def _quick_scores(self) -> None:
         while self.budget.trials is None or self.trials_now < self.budget.trials:
@@ -387,7 +412,8 @@ class Search:
             return FULL_RATES[1]
         left = self._stop_at - time.perf_counter()
         for rate in FULL_RATES:
-            each = float(np.median(seconds)) / self.quick.share * (QUICK_RATE / rate) * 1.2
+            # The best ones take more rounds than most.
+            each = 1.5 * float(np.median(seconds)) / self.quick.share * ((self.quick.rate or QUICK_RATE) / rate)
             if left / each >= 2 + SECOND:
                 return rate
         return FULL_RATES[-1]
@@ -401,6 +427,9 @@ class Search:
         return Fidelity(rate, rounds, spec.patience or 50)
 
     def _full_score(self, trial: FrozenTrial, rate: float | None) -> None:
+        if self.quick.share == 1.0 and rate == self.quick.rate and self.quick.every == 1:
+            self._take_quick(trial)
+            return
         best = self._best_full()
         scores: dict[int, FoldScore] = {}
         for fold in range(self.n_folds):
@@ -419,6 +448,15 @@ class Search:
         if self.keep:
             value = float(np.mean(found["scores"]))
             write_oof(self.opened.folder / "oof" / f"{trial.number:05d}.npz", self.scorer, scores, value)
+
+    def _take_quick(self, trial: FrozenTrial) -> None:
+        """Take a quick score on all rows for a full one, at its own learning rate."""
+        found = {
+            "scores": [trial.intermediate_values[k] for k in range(self.n_folds)],
+            "rounds": trial.user_attrs["rounds"],
+            "rate": self.quick.rate,
+        }
+        self.study.set_user_attr(f"full:{trial.number}", found)
 
     def _is_worse(self, scores: Mapping[int, FoldScore], best: Sequence[float]) -> bool:
         """Say whether the folds so far leave little hope: each is worse, and by more than they differ."""
@@ -479,6 +517,11 @@ class Search:
     def result(self) -> Tuned:
         """Return what is found so far."""
         ranked = self._scored()
+        if not ranked and (complete := self._complete()) and self.study.user_attrs["quick"]["share"] == 1.0:
+            self.quick = Fidelity(**self.study.user_attrs["quick"])
+            self.notes.append("the time was too short for full scores: what is best by quick ones is taken")
+            self._take_quick(complete[0])
+            ranked = self._scored()
         best = max(ranked, key=lambda s: s.judged if self.greater else -s.judged) if ranked else None
         second = [s for s in ranked if s.second is not None]
         if second:
