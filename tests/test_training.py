@@ -476,6 +476,91 @@ class TestRefit:
         assert len(whole.whole_models) == 1
 
 
+class TestPseudo:
+    HEAD = 'features = ["rows.x", "rows.z", "te_town"]\n'
+
+    def test_a_fold_learns_from_what_its_own_first_model_is_sure_of(self, small) -> None:
+        made = small()
+        plain = run(made, "", self.HEAD)
+        experiment(made, "", self.HEAD + "[pseudo]\nthreshold = 0.8\nweight = 0.5\n")
+        found = prepared(made)
+        learner = found.model.learner(found.problem, 0)
+        sides: list[Any] = []
+        sure: list[Any] = []
+        trained, sure_of = learner._trained, learner._sure_of
+        learner._trained = lambda train, valid, fold, seed: (
+            sides.append((train, valid)) or trained(train, valid, fold, seed)
+        )
+        learner._sure_of = lambda booster, fold: sure.append((booster, sure_of(booster, fold))) or sure[-1][1]
+        result = learner.fit(2, 1)
+        (first, _), (second, valid) = sides
+        # The first model is the plain experiment's; its rows are those that the fold trains on.
+        from workbench.training.lightgbm_folds import _best
+
+        assert learner._as_text(sure[0][0], _best(sure[0][0])) == plain.models["t0-f2-s1"]
+        folds = found.problem.folds
+        assert np.array_equal(first.rows, folds.train_rows(2))
+        rows, classes = sure[0][1]
+        assert np.array_equal(second.rows, np.concatenate([first.rows, rows]))
+        assert not np.isin(valid.rows, second.rows).any()
+        assert rows.min() >= 400
+        weight, label = second.dataset.get_weight(), second.dataset.get_label()
+        assert set(weight[len(first.rows) :]) == {0.5}
+        assert np.array_equal(label[len(first.rows) :], classes)
+        predicted = learner._predict(sure[0][0], _best(sure[0][0]), range(400, 500), 2)[:, 0]
+        assert np.array_equal(rows - 400, np.flatnonzero((predicted >= 0.8) | (predicted <= 0.2)))
+        assert result.notes["labelled"] == {"0": int((classes == 0).sum()), "1": int((classes == 1).sum())}
+        assert not np.allclose(result.oof[:, 0], plain.oof_array[folds.valid_rows(2), 0])
+
+    def test_the_hidden_labels_of_validated_rows_change_nothing(self, small) -> None:
+        """With other labels of the rows that a fold validates, its second model is the same (all rounds, no stopping)."""
+        from dataclasses import replace
+
+        made = small()
+        experiment(made, "", 'features = ["rows.x", "rows.z", "te_town"]\n[pseudo]\nthreshold = 0.8\n')
+        found = prepared(made)
+        spec = replace(found.model, patience=0)
+        column = found.problem.target.columns[0]
+        changed = column.values.copy()
+        rows = found.problem.folds.valid_rows(1)
+        changed[rows] = 1 - changed[rows]
+        other = replace(found.problem, target=Target((replace(column, values=changed),)))
+        assert spec.learner(found.problem, 0).fit(1, 1).model == spec.learner(other, 0).fit(1, 1).model
+
+    def test_with_classes_weights_all_rows_and_the_record(self, small) -> None:
+        made = small(task="multiclass", metric="mlogloss")
+        head = self.HEAD + 'refit = true\nclass_weight = "balanced"\n[pseudo]\nthreshold = 0.6\n'
+        made_run = run(made, "", head)
+        models = json.loads((made_run.folder / "run.json").read_text())["models"]
+        assert len(models) == 6
+        assert all(sum(m["notes"]["labelled"].values()) > 5 for m in models)
+        assert made_run.test.select("^pred.*$").sum_horizontal().to_numpy() == pytest.approx(1)
+
+    def test_nothing_sure_is_the_first_model(self, small) -> None:
+        made = small()
+        plain = run(made, "", self.HEAD)
+        sure = run(made, "", self.HEAD + "[pseudo]\nthreshold = 1.0\n")
+        assert sure.models == plain.models
+
+    @pytest.mark.parametrize(
+        ("task", "line", "message"),
+        [
+            ("regression", "threshold = 0.9", "needs classes with probabilities; the task is 'regression'"),
+            ("binary", "treshold = 0.9", "unknown key 'treshold'.*threshold"),
+            ("binary", "threshold = 1.5", "threshold = 1.5: expected a number above 0 and up to 1"),
+            ("binary", "weight = 0", "weight = 0: expected a number above 0"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, small, task: str, line: str, message: str) -> None:
+        made = small(task=task, metric="auc" if task == "binary" else "rmse")
+        experiment(made, "", f'features = ["rows.x"]\n[pseudo]\n{line}\n')
+        import re
+
+        with pytest.raises(ConfigError) as caught:
+            made.open.run(1)
+        assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
 class TestBins:
     def test_one_set_serves_targets_folds_seeds_and_trials(self, small) -> None:
         made = small(task="two", metric="rmse")

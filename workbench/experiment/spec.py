@@ -25,6 +25,7 @@ class _File(StrictModel):
     target_transform: str | None = None
     class_weight: str | dict[str, Any] | None = None
     refit: bool = False
+    pseudo: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
 
 
@@ -56,6 +57,7 @@ class ExperimentSpec:
     target_transform: str | None = None
     class_weight: str | dict[str, Any] | None = None
     refit: bool = False
+    pseudo: dict[str, Any] | None = None
     selection: str | None = None
     ignored: tuple[str, ...] = ()
 
@@ -71,6 +73,7 @@ class ExperimentSpec:
             **({"target_transform": self.target_transform} if self.target_transform else {}),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"refit": True} if self.refit else {}),
+            **({} if self.pseudo is None else {"pseudo": self.pseudo}),
         }
 
 
@@ -117,6 +120,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         target_transform=file.target_transform,
         class_weight=file.class_weight,
         refit=file.refit,
+        pseudo=file.pseudo,
         selection=resolved["features"] if listed is not None else None,
         ignored=ignored,
     )
@@ -193,7 +197,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
         old, new = before.get(key) or [], after.get(key) or []
         sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
         changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]
-    for key in ("target_transform", "class_weight", "refit"):
+    for key in ("target_transform", "class_weight", "refit", "pseudo"):
         old_value, new_value = (d.get(key, "default") for d in (before, after))
         if old_value != new_value:
             changes.append(f"{key} {_short(old_value)} -> {_short(new_value)}")
