@@ -39,6 +39,18 @@ def made(small: Any) -> Small:
     return made
 
 
+def test_show_has_the_best_rounds_and_the_curves(made: Small) -> None:
+    made.experiment(1, "refit = true\nseeds = [1, 2]\n" + ALL + QUICK)
+    run = made.open.run(1)
+    shown = wb("show", "1", cwd=made.folder).stdout
+    models = json.loads(wb("show", "1", "--json", cwd=made.folder).stdout)["models"]
+    of_seed = [m for m in models if m["seed"] == 2]
+    assert [m["fold"] for m in of_seed] == [0, 1, 2, 3, 4, -1]
+    line = " ".join(str(m["rounds"]) for m in of_seed[:5]) + f" all rows: {of_seed[5]['rounds']}"
+    assert f"rounds s2     {line}" in shown
+    assert max(of_seed[0]["curve"]) == pytest.approx(run.record.seed_scores[1][0], abs=1e-6)
+
+
 def test_the_loop_from_nothing(tmp_path: Path) -> None:
     from tests.small import make_frame
 

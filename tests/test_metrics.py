@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workbench import metrics
 from workbench.errors import DataError, NotFoundError
-from workbench.metrics import Relevant
+from workbench.metrics import Queries, Relevant
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(2, 120)
@@ -186,6 +186,41 @@ def test_ranked_lists_with_one_relevant_item() -> None:
     assert metrics.get("map@2")(truth, ranked) == pytest.approx((1 + 0.5 + 0) / 3)
     assert metrics.get("map@2")(Relevant.of([[1], [2], [3]]), ranked) == pytest.approx((1 + 0.5 + 0) / 3)
     assert metrics.get("recall@1")(truth, ranked) == pytest.approx(1 / 3)
+
+
+@given(seeds, st.integers(1, 25), st.integers(1, 8), st.booleans(), st.booleans())
+@settings(max_examples=60)
+def test_ndcg_of_queries(seed: int, n_queries: int, k: int, ties: bool, weighted: bool) -> None:
+    """Rows of a query lie anywhere; of each query scikit-learn's number, and their mean."""
+    rng = np.random.default_rng(seed)
+    query = rng.permutation(np.repeat(np.arange(n_queries) * 7, rng.integers(2, 6, n_queries)))
+    relevance = rng.integers(0, 4, len(query)).astype(float)
+    scores = rng.integers(0, 3, len(query)).astype(float) if ties else rng.normal(size=len(query))
+    weight = rng.random(n_queries) + 0.1 if weighted else np.ones(n_queries)
+    each = [sk.ndcg_score([relevance[query == q]], [scores[query == q]], k=k) for q in np.unique(query)]
+    given = weight[query // 7] if weighted else None
+    found = metrics.get(f"ndcg@{k}")(Queries(relevance, query), scores, given)
+    assert found == pytest.approx(np.average(each, weights=weight))
+
+
+@given(seeds, st.integers(1, 25), st.integers(1, 8))
+@settings(max_examples=60)
+def test_map_and_recall_of_queries_are_those_of_lists(seed: int, n_queries: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    query = rng.permutation(np.repeat(np.arange(n_queries), rng.integers(1, 6, n_queries)))
+    relevance = rng.integers(0, 2, len(query)).astype(float)
+    scores = rng.normal(size=len(query))
+    rows = [np.flatnonzero(query == q) for q in range(n_queries)]
+    lists = [of[relevance[of] > 0].tolist() for of in rows]
+    ranked = np.full((n_queries, 8), -1)
+    for q, of in enumerate(rows):
+        ranked[q, : len(of)] = of[np.argsort(-scores[of])]
+    for name in ("map", "recall"):
+        metric = metrics.get(f"{name}@{k}")
+        # Lists count only where something is relevant; queries count as 0 there.
+        some = sum(bool(items) for items in lists)
+        expected = metric(Relevant.of(lists), ranked) * some / n_queries if some else 0.0
+        assert metric(Queries(relevance, query), scores) == pytest.approx(expected)
 
 
 def test_kaggles_own_by_hand() -> None:

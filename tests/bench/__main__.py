@@ -11,6 +11,7 @@ from typing import Any
 NAMES = (
     "baseline",
     "bigger",
+    "cv",
     "encode",
     "features",
     "fetch",
@@ -19,6 +20,7 @@ NAMES = (
     "metrics",
     "overhead",
     "select",
+    "small",
     "startup",
 )
 

@@ -29,7 +29,7 @@ def cases(scale: float) -> list[dict[str, Any]]:
     n_rows = int(500_000 * scale)
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
-        _prepare(here, n_rows)
+        prepare(here, n_rows, MODEL)
         wb = [str(Path(sys.executable).parent / "wb"), "run", "--exp", "1", "--force", "-c", "wide"]
         # -P: a module beside it is named like one of Python's own.
         script = [sys.executable, "-P", str(Path(__file__).with_name("overhead_bare.py"))]
@@ -48,7 +48,8 @@ def cases(scale: float) -> list[dict[str, Any]]:
         ]
 
 
-def _prepare(here: Path, n_rows: int) -> None:
+def prepare(here: Path, n_rows: int, model: dict[str, Any]) -> None:
+    """Make a competition of 80 columns with an experiment, and leave its folds in ``folds.npy``."""
     rng = np.random.default_rng(0)
     columns: dict[str, Any] = {"id": np.arange(n_rows)}
     columns |= {f"n{i}": rng.normal(size=n_rows).astype(np.float32) for i in range(70)}
@@ -61,7 +62,7 @@ def _prepare(here: Path, n_rows: int) -> None:
     create(place.root, "wide", spec)
     library.fetch("wide", where=place)
     folder = place.competitions / "wide"
-    settings = "\n".join(f"{k} = {v}" for k, v in MODEL.items())
+    settings = "\n".join(f"{k} = {v}" for k, v in model.items())
     (folder / "experiments" / "001.toml").write_text(f'features = ["rows"]\n[model]\n{settings}\n')
     folds = load_folds(library.competition("wide", where=place).definition)
     np.save(here / "folds.npy", folds.valid)

@@ -116,14 +116,20 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
             f"experiment {number} of {competition.slug!r} was never run", hint=f"`wb run --exp {number}` runs it"
         )
     row = rows[0]
-    importance = _importance(competition, row)
+    importance, models = _importance(competition, row), _models(competition, row)
     if as_json:
         submissions = [s.to_dict() for s in row.submissions]
         echo_json(
-            {**as_dicts(rows)[0], "importance": importance, "submissions_sent": submissions, "folder": row.run.folder}
+            {
+                **as_dicts(rows)[0],
+                "importance": importance,
+                "models": models,
+                "submissions_sent": submissions,
+                "folder": row.run.folder,
+            }
         )
         return
-    for name, value in _lines(row):
+    for name, value in [*_lines(row), *_rounds(models)]:
         click.echo(f"{name:<14}{value}")
     if importance:
         click.echo("importance    (mean gain)")
@@ -136,6 +142,27 @@ def _importance(competition: library.OpenCompetition, row: Row) -> list[dict[str
         return []
     frame = competition.result(row.run.exp).importance if row.run.sample is None else None
     return [] if frame is None else frame.to_dicts()
+
+
+def _models(competition: library.OpenCompetition, row: Row) -> list[dict[str, Any]]:
+    """Return what the run's record says of each model: where it stopped, how long it took, its learning curve."""
+    if row.run.status != "finished" or row.run.sample is not None:
+        return []
+    return competition.result(row.run.exp).model_notes
+
+
+def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return a line of the best rounds, fold by fold, for each target and seed."""
+    by_fit: dict[tuple[int, int], list[str]] = {}
+    for m in models:
+        of = "all rows: " if m["fold"] < 0 else ""
+        by_fit.setdefault((m["target"], m["seed"]), []).append(f"{of}{m['rounds']}")
+    several = len({t for t, _ in by_fit}) > 1, len({s for _, s in by_fit}) > 1
+    named = [
+        ("rounds" + f" t{t}" * several[0] + f" s{s}" * several[1], " ".join(rounds))
+        for (t, s), rounds in by_fit.items()
+    ]
+    return named if any(m["rounds"] for m in models) else []
 
 
 def _lines(row: Row) -> list[tuple[str, str]]:

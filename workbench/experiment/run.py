@@ -44,6 +44,7 @@ from workbench.training import (
     TrainResult,
     check_class_weight,
     check_memory,
+    check_pseudo,
     check_target,
     class_notes,
     fold_scores,
@@ -278,7 +279,11 @@ def _lightgbm(competition: Competition, spec: ExperimentSpec, target: Target, th
         transform=transform,
         own=lambda reference: own_objective(competition, reference),
     )
-    model = replace(model, class_weight=check_class_weight(spec.class_weight, target, where=where))
+    model = replace(
+        model,
+        class_weight=check_class_weight(spec.class_weight, target, where=where),
+        pseudo=check_pseudo(spec.pseudo, target, where=where),
+    )
     check_target(model, target, competition.metric)
     return model
 

@@ -63,6 +63,11 @@ class FinishedRun:
         return {p.stem: p.read_text() for p in sorted((self.folder / "models").glob("t*-all-s*.*"))}
 
     @property
+    def model_notes(self) -> list[dict[str, Any]]:
+        """What is known of each model: target, fold (-1: all rows), seed, rounds, seconds, curve by round, notes."""
+        return list(read_run(self.folder)[1].get("models", []))
+
+    @property
     def score(self) -> float | None:
         """The CV: the mean over folds."""
         return self.record.cv_mean

@@ -33,6 +33,7 @@ class _File(StrictModel):
     target_transform: str | None = None
     class_weight: str | dict[str, Any] | None = None
     refit: bool = False
+    pseudo: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
     tune: _Tune | None = None
 
@@ -118,6 +119,7 @@ class ExperimentSpec:
     target_transform: str | None = None
     class_weight: str | dict[str, Any] | None = None
     refit: bool = False
+    pseudo: dict[str, Any] | None = None
     selection: str | None = None
     ignored: tuple[str, ...] = ()
     tune: TuneSpec | None = None
@@ -135,6 +137,7 @@ class ExperimentSpec:
             **({"tune": self.tune.content()} if self.tune else {}),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"refit": True} if self.refit else {}),
+            **({} if self.pseudo is None else {"pseudo": self.pseudo}),
         }
 
 
@@ -181,6 +184,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         target_transform=file.target_transform,
         class_weight=file.class_weight,
         refit=file.refit,
+        pseudo=file.pseudo,
         selection=resolved["features"] if listed is not None else None,
         ignored=ignored,
         tune=_tune(file.tune, path),
@@ -267,7 +271,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
         old, new = before.get(key) or [], after.get(key) or []
         sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
         changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]
-    for key in ("target_transform", "class_weight", "refit"):
+    for key in ("target_transform", "class_weight", "refit", "pseudo"):
         old_value, new_value = (d.get(key, "default") for d in (before, after))
         if old_value != new_value:
             changes.append(f"{key} {_short(old_value)} -> {_short(new_value)}")

@@ -6,6 +6,7 @@ from workbench.training.learner import Learner, ModelSpec
 from workbench.training.needs import MemoryNeeds, check_memory
 from workbench.training.objectives import OwnObjective, own_objective
 from workbench.training.parameters import LightGBMSpec, check_target, lightgbm_spec, primary_name, transform_for
+from workbench.training.pseudo import Pseudo, check_pseudo
 from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainResult
 from workbench.training.refit import refit
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
@@ -30,12 +31,14 @@ __all__ = [
     "NoUseError",
     "OwnObjective",
     "Problem",
+    "Pseudo",
     "Target",
     "TargetColumn",
     "TrainResult",
     "as_metric_input",
     "check_class_weight",
     "check_memory",
+    "check_pseudo",
     "check_target",
     "class_notes",
     "fold_scores",

@@ -171,9 +171,10 @@ class LightGBMLearner:
     # --------------------------------------------------------------------------------------------------- datasets
 
     def shared(self) -> lgb.Dataset:
-        """Return the binned columns that do not depend on the fold, for all train rows."""
+        """Return the binned columns that do not depend on the fold, for all rows that are trained on."""
         shared = binning_of(self.parameters, slice(0, self.problem.matrix.width))
-        return self.binned.dataset(shared, threads=self.parameters["num_threads"])
+        with_test = self.spec.pseudo is not None and self.problem.matrix.n_test > 0
+        return self.binned.dataset(shared, threads=self.parameters["num_threads"], with_test=with_test)
 
     def datasets(self, fold: int, some: Ints | None = None) -> tuple[Side, Side]:
         """Return the train and the validation side of a fold; `some` of its train rows only, where they are given."""
@@ -182,11 +183,15 @@ class LightGBMLearner:
         both = [self.train_rows(fold) if some is None else self.binned.in_order(some), valid]
         train_set, valid_set = self._filled(both, extra)
         self._labelled(train_set, both[0], fold, self.weight(fold, both[0]))
-        # The metric knows nothing of classes' weights; the log loss that stands in for labels does.
-        weight, labels = self.problem.target.weight, self.problem.metric.needs == "label"
-        own = self.weight(fold, valid) if labels else None if weight is None else weight[valid]
-        self._labelled(valid_set, valid, fold, own)
+        self._labelled(valid_set, valid, fold, self._valid_weight(valid, fold))
         return Side(both[0], train_set), Side(valid, valid_set)
+
+    def _valid_weight(self, rows: Ints, fold: int) -> Floats | None:
+        # The metric knows nothing of classes' weights; the log loss that stands in for labels does.
+        weight = self.problem.target.weight
+        if self.problem.metric.needs == "label":
+            return self.weight(fold, rows)
+        return None if weight is None else weight[rows]
 
     def _filled(self, sides: Sequence[Ints], extra: pl.DataFrame) -> list[lgb.Dataset]:
         """Return datasets of rows, without labels; the fold's own columns get the bins of the first."""
@@ -250,8 +255,12 @@ class LightGBMLearner:
             started = time.perf_counter()
             train, valid = self.datasets(fold)
             booster, curve = self._trained(train, valid, fold, seed)
-            rounds = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
-            return self._result(booster, rounds, (fold, seed), curve, started)
+            labelled = self._sure_of(booster, fold)
+            if labelled is not None and len(labelled[0]):
+                train, valid = self._with_labelled(labelled, train.rows, valid.rows, fold)
+                booster, curve = self._trained(train, valid, fold, seed)
+            result = self._result(booster, (fold, seed), curve, labelled)
+            return replace(result, seconds=time.perf_counter() - started)
 
     def fit_all(self, seed: int, rounds: int) -> FoldResult:
         """Train on all rows for so many rounds, and predict the test rows; its fold is `ALL_ROWS`, its OOF empty."""
@@ -261,7 +270,12 @@ class LightGBMLearner:
             (train_set,) = self._filled([rows], self.fold_frame(ALL_ROWS))
             self._labelled(train_set, rows, ALL_ROWS, self.weight(ALL_ROWS, rows))
             booster = self.boosted(train_set, seed, rounds)
-            return self._result(booster, booster.current_iteration(), (ALL_ROWS, seed), {}, started)
+            labelled = self._sure_of(booster, ALL_ROWS)
+            if labelled is not None and len(labelled[0]):
+                (train,) = self._with_labelled(labelled, rows, np.empty(0, np.int64), ALL_ROWS)
+                booster = self.boosted(train.dataset, seed, rounds)
+            result = self._result(booster, (ALL_ROWS, seed), {}, labelled)
+            return replace(result, seconds=time.perf_counter() - started)
 
     def _trained(self, train: Side, valid: Side, fold: int, seed: int) -> tuple[lgb.Booster, dict[str, list[float]]]:
         import lightgbm as lgb
@@ -273,7 +287,9 @@ class LightGBMLearner:
             callbacks.append(
                 lgb.early_stopping(self.spec.patience, first_metric_only=True, verbose=False, min_delta=least)
             )
-        watched = {"train": train, "valid": valid} if self.spec.train_curve else {"valid": valid}
+        watched = {"train": train, "valid": valid}
+        if not self.spec.train_curve or self.spec.pseudo is not None:  # test rows have no truth to be scored by
+            del watched["train"]
         booster = lgb.train(
             self.with_seed(seed),
             train.dataset,
@@ -291,12 +307,49 @@ class LightGBMLearner:
             if result[0] == "valid":
                 self.watch(env.iteration, float(result[2]))
 
+    def _sure_of(self, booster: lgb.Booster, fold: int) -> tuple[Ints, Ints] | None:
+        """Return the test rows that a fold's first model is sure of, and their classes; None where nobody asks.
+
+        The model has not seen the rows that the fold validates, so that the OOF stays what it is.
+        """
+        matrix = self.problem.matrix
+        if self.spec.pseudo is None:
+            return None
+        test = self._predict(booster, _best(booster), range(matrix.n_train, matrix.n_rows), fold)
+        rows, classes = self.spec.pseudo.sure(test)
+        return rows + matrix.n_train, classes
+
+    def _with_labelled(self, labelled: tuple[Ints, Ints], train: Ints, valid: Ints, fold: int) -> list[Side]:
+        """Return a fold's sides, the second where it validates, with labelled test rows behind its train rows."""
+        rows, classes = labelled
+        extra, every = self.fold_frame(fold), np.concatenate([train, rows])
+        sets = self._filled([every, valid] if len(valid) else [every], extra)
+        weight, of_class = self.weight(fold, train), self.fitted(fold).class_weight
+        own = np.ones(len(train)) if weight is None else weight
+        of_test = self.spec.pseudo.weight * np.ones(len(rows))  # type: ignore[union-attr]
+        if self.problem.target.weight is not None:
+            of_test *= self.problem.target.weight[train].mean()
+        if of_class is not None:
+            of_test *= of_class[classes]
+        sets[0].set_label(np.concatenate([self.label(fold, train), classes.astype(np.float64)]))
+        sets[0].set_weight(np.concatenate([own, of_test]))
+        for valid_set in sets[1:]:
+            self._labelled(valid_set, valid, fold, self._valid_weight(valid, fold))
+        return [Side(rows, made) for rows, made in zip((every, valid), sets, strict=False)]
+
     def _result(
-        self, booster: lgb.Booster, rounds: int, at: tuple[int, int], curve: dict[str, list[float]], started: float
+        self,
+        booster: lgb.Booster,
+        at: tuple[int, int],
+        curve: dict[str, list[float]],
+        labelled: tuple[Ints, Ints] | None,
     ) -> FoldResult:
-        (fold, seed), matrix = at, self.problem.matrix
+        (fold, seed), matrix, rounds = at, self.problem.matrix, _best(booster)
         valid = np.empty(0, np.int64) if fold == ALL_ROWS else self.problem.folds.valid_rows(fold)
         learned = self.fitted(fold).transform.learned
+        notes: dict[str, Any] = {"transform": learned} if learned else {}
+        if labelled is not None and self.spec.pseudo is not None:
+            notes["labelled"] = self.spec.pseudo.note(labelled[1], self.column)
         return FoldResult(
             target=self.index,
             fold=fold,
@@ -305,10 +358,10 @@ class LightGBMLearner:
             test=self._predict(booster, rounds, range(matrix.n_train, matrix.n_rows), fold),
             model=self._as_text(booster, rounds),
             rounds=rounds,
-            seconds=time.perf_counter() - started,
+            seconds=0.0,
             importance=self._importance(booster, rounds),
             curve=curve,
-            notes={"transform": learned} if learned else {},
+            notes=notes,
         )
 
     def _predict(self, booster: lgb.Booster, rounds: int, rows: range | Ints, fold: int) -> Floats:
@@ -362,6 +415,10 @@ class LightGBMLearner:
         # So that whoever loads the model gets probabilities, as from one of LightGBM's own objectives.
         line = f"objective={links[self.column.task]}\n"
         return re.sub(r"(?m)^feature_names=", lambda m: line + m[0], text, count=1)
+
+
+def _best(booster: lgb.Booster) -> int:
+    return int(booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration())
 
 
 def _beside(frame: pl.DataFrame, extra: pl.DataFrame) -> pl.DataFrame:

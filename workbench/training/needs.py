@@ -69,29 +69,41 @@ class MemoryNeeds:
         return replace(self, binned=self.binned // 2, of_fold=self.of_fold // 2)
 
 
-def lightgbm_needs(problem: Problem, parameters: dict[str, Any], seeds: Sequence[int]) -> MemoryNeeds:
+def lightgbm_needs(
+    problem: Problem, parameters: dict[str, Any], seeds: Sequence[int], *, with_test: bool = False
+) -> MemoryNeeds:
     """Foresee what training with LightGBM will take at its peak.
 
     Counted is what LightGBM is known to keep: a byte per value and bin index (half of one with at most 15 bins, two
-    with more than 256), a copy of the rows of the fold that is trained, and what there is per row.
+    with more than 256; the numbers themselves for linear trees), a copy of the rows of the fold that is trained, and
+    what there is per row.
+
+    Parameters
+    ----------
+    with_test : bool
+        Whether the test rows are binned, too.
     """
     matrix, folds, p = problem.matrix, problem.folds, parameters
     width = max(c.width for c in problem.target.columns)
     n_train, n_fold_columns = matrix.n_train, sum(len(_names(problem, c)) for c in matrix.fold_columns)
     per_value = [_bin_bytes(p, len(c.levels or ())) for c in matrix.encoded]
-    binned = int(n_train * sum(per_value))
+    raw = 4 if p.get("linear_tree") else 0
+    n_binned = matrix.n_rows if with_test else n_train
+    binned = int(n_binned * (sum(per_value) + raw * matrix.width))
     share = max(len(folds.train_rows(k)) + len(folds.valid_rows(k)) for k in range(folds.n_folds)) / n_train
+    share *= n_binned / n_train
     sample = min(int(p.get("bin_construct_sample_cnt", 200_000)), n_train)
     leaves, bins = int(p.get("num_leaves", 31)), int(p.get("max_bin", 255))
     stretch = CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
     n_columns = matrix.width + n_fold_columns
+    twice = binned if with_test else 0  # the bins of all rows are made beside those of the train rows
     return MemoryNeeds(
         binned=binned,
-        of_fold=int(share * (binned + n_train * n_fold_columns * _bin_bytes(p, 0))),
+        of_fold=int(share * n_train * (sum(per_value) + raw * n_columns + n_fold_columns * _bin_bytes(p, 0))),
         # The frame itself, and the rows of it that a fold trains on.
         encoded=2 * matrix.n_rows * n_fold_columns * 4,
         per_row=n_train * (ROW_BYTES + width * (OUTPUT_BYTES + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
-        passing=sample * n_columns * 16 + min(stretch, 3 * matrix.size_bytes) + leaves * bins * n_columns * 16,
+        passing=sample * n_columns * 16 + min(stretch, 3 * matrix.size_bytes) + leaves * bins * n_columns * 16 + twice,
         n_train=n_train,
         n_columns=n_columns,
     )

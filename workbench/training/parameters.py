@@ -12,6 +12,7 @@ from workbench import metrics
 from workbench.errors import ConfigError, near
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, primary_objective
+from workbench.training.pseudo import Pseudo
 from workbench.training.transforms import LOWEST, TRANSFORMS
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class LightGBMSpec:
         The competition's own objective, in place of one of LightGBM's.
     class_weight : str, dict or None
         "balanced", or a weight by class, as `check_class_weight` gives it.
+    pseudo : Pseudo, or None
+        Which test rows get a label from a fold's first model; None: there is one model.
     train_curve : bool
         Whether the curve of the train rows is kept, too; it costs.
     notes : tuple of str
@@ -103,6 +106,7 @@ class LightGBMSpec:
     where: str = "the experiment"
     own: OwnObjective | None = None
     class_weight: str | dict[str, float] | None = None
+    pseudo: Pseudo | None = None
     train_curve: bool = False
     notes: tuple[str, ...] = ()
 
@@ -116,12 +120,13 @@ class LightGBMSpec:
             "transform": self.transform,
             **({"objective": [self.own.reference, self.own.code]} if self.own else {}),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
+            **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
             **({"train_curve": True} if self.train_curve else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
         """Foresee what the training takes at its peak."""
-        return lightgbm_needs(problem, self.parameters, seeds)
+        return lightgbm_needs(problem, self.parameters, seeds, with_test=self.pseudo is not None)
 
     def learner(self, problem: Problem, index: int) -> LightGBMLearner:
         """Return what trains the models of target number `index`."""

@@ -67,7 +67,8 @@ class FoldResult:
     suffix : str
         Of the file that the model is kept in.
     notes : dict
-        What else was learned, as JSON has it: "transform", what the target's transform learned.
+        What else was learned, as JSON has it: "transform", what the target's transform learned; "labelled", how many
+        test rows of each class the model was trained on.
     """
 
     target: int
