@@ -19,6 +19,7 @@ import polars as pl
 from workbench.cache import atomic, content_key, file_sha256, is_locked, lock, sweep, write_json, write_text
 from workbench.competition import ROW, Competition
 from workbench.errors import ConfigError, DamagedError, StorageError, WorkbenchError, storage_errors
+from workbench.experiment.kinds import model_spec
 from workbench.experiment.measure import git_commit, versions
 from workbench.experiment.run_folder import (
     FinishedRun,
@@ -42,11 +43,9 @@ from workbench.training import (
     TrainResult,
     check_memory,
     fold_scores,
-    lightgbm_spec,
     oof_score,
     read_target,
     train,
-    transform_for,
 )
 from workbench.workspace import Workspace
 
@@ -204,8 +203,7 @@ def _plan(competition: Competition, number: int, blocks: Blocks, *, sample: floa
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
     _check_encodings(blocks, spec, competition)
-    transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
-    model = lightgbm_spec(spec.model, where=str(spec.path), threads=threads, transform=transform)
+    model = model_spec(spec, competition, target, threads=threads)
     folds = load_folds(competition)
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
@@ -319,7 +317,7 @@ def _execute(
         for swept in (folder, *(folder / part for part in ("models", "parts", "source"))):
             sweep(swept)
         _keep_source(plan, folder)
-    write_run(folder, record, {"spec": plan.spec.content(), "versions": versions()})
+    write_run(folder, record, {"spec": plan.spec.content(), "versions": versions(plan.spec.kind)})
     ledger.put_run(record)
 
     def seconds() -> float:
@@ -336,7 +334,12 @@ def _execute(
         final = _scored(record, problem, result, matrix)
         files = _write_results(plan, folder, problem, result)
         final = replace(final, status="finished", finished_at=datetime.now(UTC), seconds=seconds(), peak_rss_mb=peak.mb)
-        details = {"spec": plan.spec.content(), "versions": versions(), "files": files, "models": _model_notes(result)}
+        details = {
+            "spec": plan.spec.content(),
+            "versions": versions(plan.spec.kind),
+            "files": files,
+            "models": _model_notes(result),
+        }
         details["data"] = plan.competition.manifest.content
         foreseen = (before_training + forecast.total) / 2**20
         details["memory"] = {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)}

@@ -1,5 +1,6 @@
 """Models over folds and seeds: from columns, a target and folds to OOF and test predictions."""
 
+from workbench.training.asked import Asked
 from workbench.training.learner import Learner, ModelSpec
 from workbench.training.needs import MemoryNeeds, check_memory
 from workbench.training.parameters import LightGBMSpec, lightgbm_spec, transform_for
@@ -10,6 +11,7 @@ from workbench.training.target import Target, TargetColumn, read_target
 from workbench.training.train import train
 
 __all__ = [
+    "Asked",
     "FoldModels",
     "FoldResult",
     "Learner",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.folds import Folds
     from workbench.metrics import Metric
 
-__all__ = ["as_metric_input", "fold_scores", "oof_score", "top_k"]
+__all__ = ["as_metric_input", "fold_scores", "oof_score", "score", "score_column", "top_k"]
 
 Floats = npt.NDArray[np.float64]
 DEFAULT_K = 5
@@ -64,9 +64,15 @@ def score(target: Target, rows: npt.NDArray[np.int64], predictions: Floats, metr
     weight = None if target.weight is None else target.weight[rows]
     scores = []
     for column, where in zip(target.columns, target.slices, strict=True):
-        predicted = as_metric_input(predictions[:, where], column, metric)
-        scores.append(metric(_truth(column, rows, metric), predicted, weight))
+        scores.append(score_column(column, rows, predictions[:, where], metric, weight))
     return float(np.mean(scores))
+
+
+def score_column(
+    column: TargetColumn, rows: npt.NDArray[np.int64], predictions: Floats, metric: Metric, weight: Floats | None
+) -> float:
+    """Score one target's predictions (n, width) of some train rows, with the weights of these rows."""
+    return metric(_truth(column, rows, metric), as_metric_input(predictions, column, metric), weight)
 
 
 def fold_scores(target: Target, folds: Folds, oof: Floats, metric: Metric) -> tuple[float, ...]:
