@@ -363,10 +363,14 @@ class _Log:
 
 
 def _as_json(model: catboost.CatBoost) -> str:
+    """Return a model as CatBoost's JSON, without what is none of it: an id, the time, the scores of the training."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
         model.save_model(str(path), format="json")
-        return path.read_text(encoding="utf-8")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("model_guid", "train_finish_time", "training"):
+        content.get("model_info", {}).pop(key, None)
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _curve(model: catboost.CatBoost, native: str | None) -> list[float]:

@@ -217,6 +217,8 @@ class SklearnLearner:
         started = time.perf_counter()
         train_rows, valid_rows = self.rows.sides(fold)
         values = self._values(self.rows.frame(fold, train_rows))
+        empty = np.isnan(values).all(axis=0) if self.spec.takes_missing else np.zeros(values.shape[1], np.bool_)
+        values[:, empty] = 0  # a column without a value is too little for some
         estimator, before = self._estimator(values, seed), self._before()
         if before is not None:
             values = before.fit_transform(values)
@@ -232,6 +234,7 @@ class SklearnLearner:
 
         def predict(frame: pl.DataFrame) -> npt.NDArray[Any]:
             given = self._values(frame)
+            given[:, empty] = 0
             return self._predicted(estimator, given if before is None else before.transform(given))
 
         return FoldResult(

@@ -407,7 +407,8 @@ class XGBoostLearner:
 
     def _values(self, frame: pl.DataFrame, seen: dict[str, pl.Series]) -> Singles:
         known = [pl.when(pl.col(n).is_in(codes.implode())).then(pl.col(n)).alias(n) for n, codes in seen.items()]
-        values: Singles = frame.with_columns(known).cast(pl.Float32).to_numpy(order="c")
+        values: Singles = frame.with_columns(known).cast(pl.Float32).to_numpy(order="c", writable=True)
+        values[np.isinf(values)] = np.nan  # which XGBoost refuses
         return values
 
     def _predict(self, booster: xgb.Booster, values: Singles) -> npt.NDArray[Any]:
