@@ -9,7 +9,15 @@ from pathlib import Path
 
 __all__ = ["git_commit", "versions"]
 
-PACKAGES = ("workbench", "lightgbm", "polars", "numpy")
+PACKAGES = ("workbench", "polars", "numpy")
+PACKAGES_OF = {
+    "model": ("lightgbm",),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+    "catboost": ("catboost",),
+    "sklearn": ("scikit-learn",),
+    "python": ("lightgbm", "xgboost", "xgboost-cpu", "catboost", "scikit-learn", "torch"),
+}
+"""By the kind of experiment; of those of a function, which may use anything, what is installed."""
 
 
 def git_commit(folder: Path) -> str | None:
@@ -27,12 +35,12 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result."""
+def versions(kind: str = "model") -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result of this kind of experiment."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *PACKAGES_OF.get(kind, ())):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "unknown"
+            continue
     return found

@@ -19,6 +19,7 @@ import polars as pl
 from workbench.cache import atomic, content_key, file_sha256, is_locked, lock, sweep, write_json, write_text
 from workbench.competition import ROW, Competition
 from workbench.errors import ConfigError, DamagedError, StorageError, WorkbenchError, storage_errors
+from workbench.experiment.kinds import model_spec
 from workbench.experiment.measure import git_commit, versions
 from workbench.experiment.run_folder import (
     FinishedRun,
@@ -37,24 +38,17 @@ from workbench.memory import measured_peak, used_bytes
 from workbench.training import (
     FoldResult,
     KeptBins,
-    LightGBMSpec,
     ModelSpec,
     Problem,
     Target,
     TrainResult,
-    check_class_weight,
     check_memory,
-    check_pseudo,
-    check_target,
     class_notes,
     fold_scores,
-    lightgbm_spec,
     oof_score,
-    own_objective,
     read_target,
     refit,
     train,
-    transform_for,
 )
 from workbench.workspace import Workspace
 
@@ -239,7 +233,7 @@ def _plan(
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
     _check_encodings(blocks, spec, competition)
-    model = _lightgbm(competition, spec if given is None else replace(spec, model=given), target, threads)
+    model = model_spec(spec if given is None else replace(spec, model=given), competition, target, threads=threads)
     folds = load_folds(competition)
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
@@ -267,25 +261,6 @@ def _plan(
         "matrix-v1", features, competition.rows_content, sorted(spec.drop), sorted(spec.categorical)
     )
     return _Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key)
-
-
-def _lightgbm(competition: Competition, spec: ExperimentSpec, target: Target, threads: int | None) -> LightGBMSpec:
-    where = str(spec.path)
-    transform = transform_for(spec.target_transform, target, competition.metric, where=where)
-    model = lightgbm_spec(
-        spec.model,
-        where=where,
-        threads=threads,
-        transform=transform,
-        own=lambda reference: own_objective(competition, reference),
-    )
-    model = replace(
-        model,
-        class_weight=check_class_weight(spec.class_weight, target, where=where),
-        pseudo=check_pseudo(spec.pseudo, target, where=where),
-    )
-    check_target(model, target, competition.metric)
-    return model
 
 
 def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
@@ -383,7 +358,7 @@ def _execute(
         for swept in (folder, *(folder / part for part in ("models", "parts", "source"))):
             sweep(swept)
         _keep_source(plan, folder)
-    write_run(folder, record, {"spec": plan.spec.content(), "versions": versions()})
+    write_run(folder, record, {"spec": plan.spec.content(), "versions": versions(plan.spec.kind)})
     ledger.put_run(record)
 
     def seconds() -> float:
@@ -407,7 +382,7 @@ def _execute(
         details = {
             "spec": plan.spec.content(),
             "model": plan.model.content(),
-            "versions": versions(),
+            "versions": versions(plan.spec.kind),
             "files": files,
             "models": _model_notes(result),
         }

@@ -54,8 +54,8 @@ class FinishedRun:
 
     @property
     def models(self) -> dict[str, str]:
-        """Each fold's model as text, in its library's format, by "t<target>-f<fold>-s<seed>"."""
-        return {p.stem: p.read_text() for p in sorted((self.folder / "models").glob("t*-f*-s*.*"))}
+        """Each model as text, in its library's format, by "t<target>-f<fold>-s<seed>", where it has one."""
+        return {p.stem: p.read_text("utf-8") for p in sorted((self.folder / "models").glob("t*-f*-s*.*"))}
 
     @property
     def whole_models(self) -> dict[str, str]:
@@ -105,11 +105,11 @@ class FoldParts:
             with self._part(name).open("rb") as file, np.load(file) as arrays:
                 note = json.loads(arrays["note"].tobytes())
                 oof, test = arrays["oof"], arrays["test"]
-            model = self._model(name, note["suffix"])
-            if file_sha256(model) != note.pop("model_sha256"):
+            model, sha256 = self._model(name, note["suffix"]), note.pop("model_sha256")
+            if sha256 is not None and file_sha256(model) != sha256:
                 return None
             note["importance"] = {name: (pair[0], pair[1]) for name, pair in note["importance"].items()}
-            return FoldResult(oof=oof, test=test, model=model.read_text(), **note)
+            return FoldResult(oof=oof, test=test, model="" if sha256 is None else model.read_text("utf-8"), **note)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
@@ -117,9 +117,10 @@ class FoldParts:
         """Keep a finished fold: the model first, then the part that vouches for it."""
         name = _name(result.target, result.fold, result.seed)
         model = self._model(name, result.suffix)
-        write_text(model, result.model)
+        if result.model:
+            write_text(model, result.model)
         note = {n: getattr(result, n) for n in NOTED}
-        note["model_sha256"] = file_sha256(model)
+        note["model_sha256"] = file_sha256(model) if result.model else None
         with atomic(self._part(name)) as temporary, temporary.open("wb") as file:
             encoded = np.frombuffer(json.dumps(note).encode(), np.uint8)
             np.savez(file, oof=result.oof, test=result.test, note=encoded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from workbench.competition import Competition, StrictModel, read_toml, validate
 from workbench.errors import ConfigError, NotFoundError
 from workbench.experiment.feature_list import FeatureList, read_list
 
-__all__ = ["ExperimentSpec", "TuneSpec", "parse_numbers", "read_spec"]
+__all__ = ["KINDS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
+
+KINDS = ("model", "xgboost", "catboost", "sklearn", "python")
+"""The tables that say what kind of experiment it is; an experiment has one of them."""
 
 
 class _Tune(StrictModel):
@@ -35,6 +39,10 @@ class _File(StrictModel):
     refit: bool = False
     pseudo: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
+    xgboost: dict[str, Any] | None = None
+    catboost: dict[str, Any] | None = None
+    sklearn: dict[str, Any] | None = None
+    python: dict[str, Any] | None = None
     tune: _Tune | None = None
 
 
@@ -97,6 +105,10 @@ class ExperimentSpec:
 
     Attributes
     ----------
+    kind : str
+        One of `KINDS`.
+    model : dict
+        The table of that name.
     changes : tuple of str
         What differs from the base, one short text each: "+weather", "num_leaves 31 -> 63".
     selection : str, or None
@@ -155,30 +167,35 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     resolved: dict[str, Any] = {}
     before: dict[str, Any] = {}
     for data in reversed(chain):
-        before, resolved = resolved, _merged(resolved, data)
+        before, resolved = resolved, _on_base(resolved, data)
     path = competition.experiment_path(number)
     file = validate(_File, resolved, path)
     listed = read_list(competition, file.features, where=str(path)) if isinstance(file.features, str) else None
     ignored: tuple[str, ...] = ()
     if listed is not None:
         file, ignored = _with_list(file, listed, str(file.features))
-    if file.model is None:
-        raise ConfigError(f"{path}: no table says what kind of experiment it is", hint="add [model] (LightGBM)")
+    kind = _kind_of(resolved)
+    if kind is None:
+        others = ", ".join(f"[{k}]" for k in KINDS[1:])
+        raise ConfigError(
+            f"{path}: no table says what kind of experiment it is", hint=f"add [model] (LightGBM), or one of {others}"
+        )
     if not file.features:
         raise ConfigError(
             f"{path}: features is missing or empty", hint='features = ["rows"] takes every column of the tables'
         )
     _refuse_repeats(file, path)
+    _refuse_odd_values(resolved[kind], f"{path}: [{kind}]")
     return ExperimentSpec(
         number=number,
         title=chain[0].get("title", ""),
         base=chain[0].get("base"),
-        kind="model",
+        kind=kind,
         features=tuple(file.features),
         drop=tuple(file.drop),
         categorical=tuple(file.categorical),
         seeds=tuple(file.seeds),
-        model=dict(file.model),
+        model=dict(resolved[kind]),
         changes=_changes(before, resolved) if chain[0].get("base") is not None else (),
         path=path,
         target_transform=file.target_transform,
@@ -233,6 +250,7 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
             )
         data = read_toml(path)
         base = validate(_File, data, path).base
+        _refuse_two_kinds(data, path)
         chain.append(data)
         if base is None:
             return chain
@@ -241,6 +259,26 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
                 f"{path}: experiments build on each other in a circle: {' -> '.join(map(str, [*numbers, base]))}"
             )
         numbers.append(base)
+
+
+def _refuse_two_kinds(data: dict[str, Any], path: Path) -> None:
+    kinds = [k for k in KINDS if k in data]
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{path} has the tables {' and '.join(f'[{k}]' for k in kinds)}: an experiment has one kind of model",
+            hint="keep one, and write another experiment for the other: `wb new`",
+        )
+
+
+def _kind_of(data: dict[str, Any]) -> str | None:
+    return next((k for k in KINDS if k in data), None)
+
+
+def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """Merge an experiment with what it is based on; its kind of model takes the place of another one."""
+    kind = _kind_of(top)
+    kept = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
+    return _merged(kept, top)
 
 
 def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -260,6 +298,18 @@ def _refuse_repeats(file: _File, path: Path) -> None:
             raise ConfigError(f"{path}: {key} lists {repeated[0]!r} more than once", hint="once is enough")
 
 
+def _refuse_odd_values(value: Any, where: str) -> None:
+    """Refuse what a record can't hold: dates, and numbers that are none."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_odd_values(item, f"{where} {key}")
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_odd_values(item, where)
+    elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ConfigError(f"{where} = {value}: expected a text, a number, true or false, a list or a table of them")
+
+
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     changes: list[str] = []
     lists = [d.get("features") or [] for d in (before, after)]
@@ -275,7 +325,11 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
         old_value, new_value = (d.get(key, "default") for d in (before, after))
         if old_value != new_value:
             changes.append(f"{key} {_short(old_value)} -> {_short(new_value)}")
-    old_model, new_model = before.get("model") or {}, after.get("model") or {}
+    old_kind, new_kind = _kind_of(before), _kind_of(after)
+    if old_kind != new_kind:
+        changes.append(f"{old_kind} -> {new_kind}")
+    # Parameters of another library are no change of this one's.
+    old_model, new_model = before.get(new_kind or "") or {}, after.get(new_kind or "") or {}
     for key in sorted(old_model.keys() | new_model.keys()):
         if old_model.get(key) != new_model.get(key):
             changes.append(f"{key} {old_model.get(key, 'default')} -> {new_model.get(key, 'default')}")

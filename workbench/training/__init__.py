@@ -1,5 +1,6 @@
 """Models over folds and seeds: from columns, a target and folds to OOF and test predictions."""
 
+from workbench.training.asked import Asked
 from workbench.training.binned import BinnedRows, KeptBins
 from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError
 from workbench.training.learner import Learner, ModelSpec
@@ -17,6 +18,7 @@ from workbench.training.weights import check_class_weight
 
 __all__ = [
     "ALL_ROWS",
+    "Asked",
     "BinnedRows",
     "Fidelity",
     "FoldModels",

@@ -44,6 +44,8 @@ class MemoryNeeds:
     passing : int
         Bytes that are taken for a while: the sample that bins are found with, stretches of rows, histograms.
     n_train, n_columns : int
+    numbers : str
+        What the columns are held as: "bins", which could be fewer, or "numbers".
     """
 
     binned: int
@@ -53,6 +55,7 @@ class MemoryNeeds:
     passing: int
     n_train: int
     n_columns: int
+    numbers: str = "bins"
 
     @property
     def total(self) -> int:
@@ -148,11 +151,11 @@ def check_memory(needs: MemoryNeeds, used: int, limit: int) -> str:
         columns = int((room - needs.per_row) / by_column) if room > needs.per_row else 0
         if columns >= 1:
             ways.append(f"{columns} of the {needs.n_columns} columns: `wb select` finds those to keep")
-        if used + needs.few_bins().total <= limit:
+        if needs.numbers == "bins" and used + needs.few_bins().total <= limit:
             ways.append("max_bin = 15 under [model], which halves the binned data")
     raise MemoryLimitError(
         f"training would need about {shown_bytes(total)}, more than the memory limit of {shown_bytes(limit)}: "
-        f"{shown_bytes(needs.binned)} for {needs.n_train:,} train rows x {needs.n_columns} columns as bins, "
+        f"{shown_bytes(needs.binned)} for {needs.n_train:,} train rows x {needs.n_columns} columns as {needs.numbers}, "
         f"{shown_bytes(needs.of_fold + needs.encoded)} for the fold that is trained, "
         f"{shown_bytes(needs.per_row)} for labels, scores and predictions, {shown_bytes(used)} taken already",
         hint="what would fit: " + "; or ".join(reversed(ways)),

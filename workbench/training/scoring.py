@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.folds import Folds
     from workbench.metrics import Metric
 
-__all__ = ["as_metric_input", "fold_scores", "oof_score", "score", "top_k", "truth_of"]
+__all__ = ["as_metric_input", "fold_scores", "oof_score", "score", "score_column", "top_k", "truth_of"]
 
 Floats = npt.NDArray[np.float64]
 DEFAULT_K = 5
@@ -67,12 +67,16 @@ def score(target: Target, rows: npt.NDArray[np.int64], predictions: Floats, metr
     rows : int array (n,)
     predictions : float array (n, width)
     """
+    pairs = zip(target.columns, target.slices, strict=True)
+    return float(np.mean([score_column(target, column, rows, predictions[:, at], metric) for column, at in pairs]))
+
+
+def score_column(
+    target: Target, column: TargetColumn, rows: npt.NDArray[np.int64], predictions: Floats, metric: Metric
+) -> float:
+    """Score one target's predictions (n, width) of some train rows."""
     weight = None if target.weight is None else target.weight[rows]
-    scores = []
-    for column, where in zip(target.columns, target.slices, strict=True):
-        predicted = as_metric_input(predictions[:, where], column, metric)
-        scores.append(metric(truth_of(target, column, rows, metric), predicted, weight))
-    return float(np.mean(scores))
+    return metric(truth_of(target, column, rows, metric), as_metric_input(predictions, column, metric), weight)
 
 
 def fold_scores(target: Target, folds: Folds, oof: Floats, metric: Metric) -> tuple[float, ...]:

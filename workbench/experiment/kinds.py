@@ -1,0 +1,108 @@
+"""Which table makes which kind of model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from workbench.competition import Competition
+from workbench.errors import ConfigError
+from workbench.experiment.spec import ExperimentSpec
+from workbench.training import (
+    Asked,
+    LightGBMSpec,
+    ModelSpec,
+    Target,
+    check_class_weight,
+    check_pseudo,
+    check_target,
+    lightgbm_spec,
+    own_objective,
+    transform_for,
+)
+
+__all__ = ["model_spec"]
+
+
+def model_spec(
+    spec: ExperimentSpec, competition: Competition, target: Target, *, threads: int | None = None
+) -> ModelSpec:
+    """Return what an experiment says of its model, checked by the rules of its library.
+
+    Parameters
+    ----------
+    threads : int, optional
+        None for as many as the process may use.
+
+    Raises
+    ------
+    ConfigError
+        When the library does not know a parameter, or is not installed.
+    """
+    transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
+    if spec.kind == "model":
+        return _lightgbm(spec, competition, target, threads=threads, transform=transform)
+    _refuse_what_is_lightgbms(spec)
+    asked = Asked(
+        kind=spec.kind,
+        table=spec.model,
+        path=spec.path,
+        folder=Path(competition.folder),
+        target=target,
+        metric=competition.metric,
+        threads=threads or len(os.sched_getaffinity(0)),
+        transform=transform,
+    )
+    if spec.kind == "xgboost":
+        from workbench.training.xgboost_folds import xgboost_spec
+
+        return xgboost_spec(asked)
+    if spec.kind == "catboost":
+        from workbench.training.catboost_folds import catboost_spec
+
+        return catboost_spec(asked)
+    if spec.kind == "sklearn":
+        from workbench.training.sklearn_folds import sklearn_spec
+
+        return sklearn_spec(asked)
+    from workbench.training.function_folds import function_spec
+
+    return function_spec(asked)
+
+
+def _lightgbm(
+    spec: ExperimentSpec, competition: Competition, target: Target, *, threads: int | None, transform: str
+) -> LightGBMSpec:
+    where = str(spec.path)
+    model = lightgbm_spec(
+        spec.model,
+        where=where,
+        threads=threads,
+        transform=transform,
+        own=lambda reference: own_objective(competition, reference),
+    )
+    model = replace(
+        model,
+        class_weight=check_class_weight(spec.class_weight, target, where=where),
+        pseudo=check_pseudo(spec.pseudo, target, where=where),
+    )
+    check_target(model, target, competition.metric)
+    return model
+
+
+def _refuse_what_is_lightgbms(spec: ExperimentSpec) -> None:
+    asked = spec.target_transform
+    if asked not in (None, "none", "log1p"):
+        raise ConfigError(
+            f"{spec.path}: target_transform = {asked!r} goes with [model] (LightGBM), and this is a [{spec.kind}] "
+            "experiment",
+            hint='"log1p" or "none"',
+        )
+    given = {"class_weight": spec.class_weight, "refit": spec.refit or None, "pseudo": spec.pseudo, "tune": spec.tune}
+    for key, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"{spec.path}: {key} goes with [model] (LightGBM), and this is a [{spec.kind}] experiment",
+                hint="take it out",
+            )

@@ -1,0 +1,459 @@
+"""CatBoost behind the contract of a learner: its own treatment of categories, its model as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.errors import ConfigError, TrainingError
+from workbench.features import CHUNK_ROWS
+from workbench.training.asked import Asked
+from workbench.training.fold_rows import FoldRows
+from workbench.training.needs import MemoryNeeds
+from workbench.training.records import FoldResult, Problem
+
+if TYPE_CHECKING:
+    import catboost
+
+    from workbench.metrics import Metric
+
+__all__ = ["CatBoostLearner", "CatBoostSpec", "catboost_spec"]
+
+Floats = npt.NDArray[np.float64]
+log = logging.getLogger("workbench.training")
+
+DEFAULT_ROUNDS = 1000
+DEFAULT_PATIENCE = 50
+
+ALIASES = {
+    "eta": "learning_rate",
+    "max_bin": "border_count",
+    "max_depth": "depth",
+    "colsample_bylevel": "rsm",
+    "random_state": "random_seed",
+    "reg_lambda": "l2_leaf_reg",
+    "n_estimators": "iterations",
+    "num_boost_round": "iterations",
+    "num_trees": "iterations",
+    "early_stopping_rounds": "od_wait",
+    "custom_loss": "custom_metric",
+    "num_leaves": "max_leaves",
+    "min_child_samples": "min_data_in_leaf",
+    "objective": "loss_function",
+    "verbose": "logging_level",
+    "silent": "logging_level",
+}
+
+RESERVED = {
+    "eval_metric": "the competition's metric is used",
+    "custom_metric": "the competition's metric is used",
+    "random_seed": "put the seeds into the experiment: seeds = [1, 2, 3]",
+    "thread_count": "use --threads",
+    "logging_level": "what it says goes into the run's log",
+    "metric_period": "every round is watched",
+    "use_best_model": "early_stopping_rounds says it: 0 for all rounds",
+    "od_type": "early_stopping_rounds stops after so many rounds without a better one",
+    "od_pval": "early_stopping_rounds stops after so many rounds without a better one",
+    "classes_count": "the number of classes comes from the target",
+    "class_names": "the classes come from the target",
+    "target_border": "the target comes from competition.toml",
+    "cat_features": 'put the columns into the experiment: categorical = ["…"]',
+    "text_features": "columns are numbers and codes; make features of texts in features.py",
+    "embedding_features": "columns are numbers and codes; make features of embeddings in features.py",
+    "ignored_features": 'put the columns into the experiment: drop = ["…"]',
+    "eval_fraction": "the folds come from [cv] in competition.toml",
+    "allow_writing_files": "models go into the run folder",
+    "train_dir": "models go into the run folder",
+    "save_snapshot": "finished folds are kept in the run folder",
+    "snapshot_file": "finished folds are kept in the run folder",
+    "snapshot_interval": "finished folds are kept in the run folder",
+    "callback": "functions can't be written in an experiment's file",
+    "name": "the experiment has a title",
+}
+
+# Our metric's name -> CatBoost's, where both compute the same number.
+SAME_METRIC = {
+    "auc": "AUC",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R2",
+    "logloss": "Logloss",
+    "mlogloss": "MultiClass",
+}
+OF_TASK = {
+    "binary": ("Logloss", "CrossEntropy"),
+    "multiclass": ("MultiClass", "MultiClassOneVsAll"),
+}
+OF_CLASSES = (
+    *OF_TASK["binary"],
+    *OF_TASK["multiclass"],
+    "Focal",
+    "MultiLogloss",
+    "MultiCrossEntropy",
+    "PairLogit",
+    "YetiRank",
+    "QueryRMSE",
+    "QuerySoftMax",
+    "StochasticRank",
+    "LambdaMart",
+)
+LOSS_OF = {"mae": "MAE", "medae": "MAE", "wmae": "MAE", "mape": "MAPE"}
+EXPONENTIAL = ("Poisson", "Tweedie")
+"""With these losses the model is of the logarithm."""
+
+
+@dataclass(frozen=True)
+class CatBoostSpec:
+    """A CatBoost model to train: its parameters by their primary names, without seed and number of rounds."""
+
+    parameters: dict[str, Any]
+    rounds: int
+    patience: int
+    transform: str
+    version: str
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result; the number of threads does: sums are taken thread by thread."""
+        return {
+            "catboost": self.version,
+            "parameters": self.parameters,
+            "rounds": self.rounds,
+            "patience": self.patience,
+            "transform": self.transform,
+        }
+
+    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
+        """Foresee what the training takes at its peak."""
+        return _needs(problem, seeds)
+
+    def learner(self, problem: Problem, index: int) -> CatBoostLearner:
+        """Return what trains the models of target number `index`."""
+        return CatBoostLearner(problem, self, index)
+
+    @property
+    def loss(self) -> str:
+        """The loss, without its own parameters."""
+        return str(self.parameters["loss_function"]).partition(":")[0]
+
+
+# --------------------------------------------------------------------------------------------------------- parameters
+
+
+def catboost_spec(asked: Asked) -> CatBoostSpec:
+    """Check the ``[catboost]`` table of an experiment and complete it.
+
+    Raises
+    ------
+    ConfigError
+        For a parameter that CatBoost does not know, one given twice, one that is not the user's, or a loss that does
+        not fit the task.
+    """
+    import inspect
+
+    library = asked.library("catboost")
+    known = [name for name in inspect.signature(library.CatBoostClassifier.__init__).parameters if name != "self"]
+    named = asked.named(known, reserved=RESERVED, aliases=ALIASES)
+    rounds = asked.whole(named.pop("iterations", DEFAULT_ROUNDS), "iterations", minimum=1)
+    patience = asked.whole(named.pop("od_wait", DEFAULT_PATIENCE), "early_stopping_rounds", minimum=0)
+    fixed: dict[str, Any] = {"thread_count": asked.threads, "allow_writing_files": False, "logging_level": "Silent"}
+    _check_loss(asked, named.get("loss_function"))
+    parameters = fixed | {"loss_function": _usual_loss(asked)} | named
+    if asked.task == "multiclass":
+        parameters["classes_count"] = asked.target.columns[0].width
+    return CatBoostSpec(parameters, rounds, patience, asked.transform, library.__version__)
+
+
+def _check_loss(asked: Asked, given: Any) -> None:
+    if given is None:
+        return
+    name = given.partition(":")[0] if isinstance(given, str) else ""
+    fits = name in OF_TASK[asked.task] if asked.task in OF_TASK else bool(name) and name not in OF_CLASSES
+    if not fits:
+        fitting = OF_TASK.get(asked.task, ("RMSE", "MAE", "Quantile:alpha=0.5", "Huber:delta=1", "Poisson", "…"))
+        raise ConfigError(
+            f"{asked.where} loss_function = {given!r} does not fit task {asked.task!r}",
+            hint=f"one of: {', '.join(fitting)}",
+        )
+
+
+def _usual_loss(asked: Asked) -> str:
+    """Return the default loss of the task: the one that the metric rewards, where CatBoost has it."""
+    if asked.task in OF_TASK:
+        return OF_TASK[asked.task][0]
+    name, _, level = asked.metric.name.partition("@")
+    return f"Quantile:alpha={level or 0.5}" if name == "pinball" else LOSS_OF.get(name, "RMSE")
+
+
+def _native_metric(rows: FoldRows, raw: Metric, loss: str) -> str | None:
+    """Return CatBoost's name of the metric to stop by, or None where ours is to be called."""
+    if loss in EXPONENTIAL or (rows.column.task == "multiclass" and rows.stop_by.name != "mlogloss"):
+        return None
+    if rows.transform != "none":
+        return "RMSE" if rows.transform == "log1p" and raw.name == "rmsle" else None
+    name = SAME_METRIC.get(rows.stop_by.name)
+    if rows.column.task == "binary" and name in ("RMSE", "MAE", "R2"):  # of CatBoost's raw values, not probabilities
+        return None
+    if name == "AUC" and rows.problem.target.weight is not None:
+        return "AUC:use_weights=true"
+    return name if loss != "MultiClassOneVsAll" else None
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+class CatBoostLearner:
+    """Trains one target's models, each on the numbers of its own train rows."""
+
+    def __init__(self, problem: Problem, spec: CatBoostSpec, index: int) -> None:
+        self.rows = FoldRows(problem, index, spec.transform)
+        self.index = index
+        self.spec = spec
+        self.each_round: Callable[[], None] = lambda: None
+        self.native = _native_metric(self.rows, problem.metric, spec.loss)
+
+    def fit(self, fold: int, seed: int) -> FoldResult:
+        """Train and predict one fold with one seed."""
+        with _errors(f"fold {fold}, seed {seed}"):
+            return self._fit(fold, seed)
+
+    def _fit(self, fold: int, seed: int) -> FoldResult:
+        import catboost
+
+        started = time.perf_counter()
+        train_rows, valid_rows = self.rows.sides(fold)
+        stopping: dict[str, Any] = {"use_best_model": bool(self.spec.patience)}
+        if self.spec.patience:
+            stopping |= {"od_type": "Iter", "od_wait": self.spec.patience}
+        watched: Any = self.native or _OwnMetric(self.rows, valid_rows, self._as_fitted)
+        of_run = {"iterations": self.spec.rounds, "random_seed": seed, "eval_metric": watched}
+        model = catboost.CatBoost(self.spec.parameters | of_run | stopping)
+        rounds = _Rounds(self.each_round)
+        model.fit(
+            self._pool(fold, train_rows),
+            eval_set=self._pool(fold, valid_rows),
+            # CatBoost can call back only where it works on the processor.
+            callbacks=[rounds] if self.spec.parameters.get("task_type", "CPU") == "CPU" else None,
+            log_cout=_Log(),
+            log_cerr=_Log(),
+        )
+        if rounds.raised is not None:
+            raise rounds.raised
+        text = _as_json(model)
+
+        def predict(frame: pl.DataFrame) -> Floats:
+            raw = model.predict(
+                self._as_pool(frame), prediction_type="RawFormulaVal", thread_count=self.spec.parameters["thread_count"]
+            )
+            return self._as_fitted(np.asarray(raw).reshape(len(frame), -1))
+
+        return FoldResult(
+            target=self.index,
+            fold=fold,
+            seed=seed,
+            oof=self.rows.predicted(fold, valid_rows, predict),
+            test=self.rows.predicted(fold, self.rows.test_rows, predict),
+            model=text,
+            rounds=int(model.tree_count_),
+            seconds=time.perf_counter() - started,
+            importance=self._importance(model, text),
+            curve={"valid": _curve(model, self.native)},
+            suffix="json",
+        )
+
+    def _as_fitted(self, raw: Floats) -> Floats:
+        """Turn CatBoost's raw values (n, width) into what was fitted: probabilities, or numbers."""
+        if self.rows.column.task == "binary" or self.spec.loss == "MultiClassOneVsAll":
+            each: Floats = 1 / (1 + np.exp(-np.clip(raw, -700, 700)))
+            if each.shape[1] > 1:
+                each /= each.sum(axis=1, keepdims=True)
+            return each
+        if self.rows.column.task == "multiclass":
+            powers: Floats = np.exp(raw - raw.max(axis=1, keepdims=True))
+            powers /= powers.sum(axis=1, keepdims=True)
+            return powers
+        numbers: Floats = np.exp(raw) if self.spec.loss in EXPONENTIAL else raw
+        return numbers
+
+    def _importance(self, model: catboost.CatBoost, text: str) -> dict[str, tuple[float, float]]:
+        gain = model.get_feature_importance(type="PredictionValuesChange")
+        splits = _splits(json.loads(text), len(self.rows.names))
+        return {n: (float(g), float(s)) for n, g, s in zip(self.rows.names, gain, splits, strict=True)}
+
+    # ------------------------------------------------------------------------------------------------------ values
+
+    def _pool(self, fold: int, rows: npt.NDArray[np.int64]) -> catboost.Pool:
+        return self._as_pool(self.rows.frame(fold, rows), self.rows.label[rows], self.rows.weight(rows))
+
+    def _as_pool(self, frame: pl.DataFrame, label: Floats | None = None, weight: Floats | None = None) -> catboost.Pool:
+        """Return a frame as CatBoost takes it: numbers in 32 bits, as it holds them, and -1 for a missing category."""
+        import catboost
+        import pandas as pd
+
+        codes = self.rows.categorical
+        columns = {
+            name: frame[name].cast(pl.Int64).fill_null(-1).to_numpy()
+            if name in codes
+            else frame[name].cast(pl.Float32).to_numpy()
+            for name in frame.columns
+        }
+        values = pd.DataFrame(columns, copy=False)
+        return catboost.Pool(values, label, weight=weight, cat_features=codes, feature_names=self.rows.names)
+
+
+class _OwnMetric:
+    """The competition's metric in CatBoost's terms: raw values in, the validated rows' alone looked at."""
+
+    def __init__(
+        self, rows: FoldRows, valid_rows: npt.NDArray[np.int64], as_fitted: Callable[[Floats], Floats]
+    ) -> None:
+        self.rows = rows
+        self.valid_rows = valid_rows
+        self.as_fitted = as_fitted
+
+    def is_max_optimal(self) -> bool:
+        return self.rows.stop_by.greater_is_better
+
+    def get_final_error(self, error: float, weight: float) -> float:  # noqa: ARG002
+        return error
+
+    def evaluate(self, approxes: Sequence[Floats], target: Floats, weight: Any) -> tuple[float, float]:  # noqa: ARG002
+        # It asks for the train rows too, at every round, for a curve that nobody looks at.
+        if len(approxes[0]) != len(self.valid_rows):
+            return 0.0, 1.0
+        return self.rows.stopping_value(self.as_fitted(np.column_stack(approxes)), self.valid_rows), 1.0
+
+
+class _Rounds:
+    """Calls back after each round, and keeps what that raises: through CatBoost it would come as another error."""
+
+    def __init__(self, each_round: Callable[[], None]) -> None:
+        self.each_round = each_round
+        self.raised: BaseException | None = None
+
+    def after_iteration(self, info: Any) -> bool:  # noqa: ARG002
+        try:
+            self.each_round()
+        except BaseException as exc:  # noqa: BLE001 raised again when CatBoost has let go
+            self.raised = exc
+        return self.raised is None
+
+
+class _Log:
+    """What CatBoost would print goes into the log."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            log.info("%s", text.strip())
+
+    def flush(self) -> None:
+        return
+
+
+def _as_json(model: catboost.CatBoost) -> str:
+    """Return a model as CatBoost's JSON, without what is none of it: an id, the time, the scores of the training."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.json"
+        model.save_model(str(path), format="json")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("model_guid", "train_finish_time", "training"):
+        content.get("model_info", {}).pop(key, None)
+    return json.dumps(content, separators=(",", ":"))
+
+
+def _curve(model: catboost.CatBoost, native: str | None) -> list[float]:
+    of_valid = model.get_evals_result().get("validation", {})
+    watched = native if native in of_valid else next((n for n in of_valid if "OwnMetric" in n), None)
+    return [float(v) for v in of_valid.get(watched, [])]
+
+
+def _splits(model: dict[str, Any], n_columns: int) -> list[int]:
+    """Count how often a model, as JSON, splits on each column; a combination of categories counts for each of them."""
+    info = model["features_info"]
+    of_floats = {f["feature_index"]: f["flat_feature_index"] for f in info.get("float_features", [])}
+    of_codes = {f["feature_index"]: f["flat_feature_index"] for f in info.get("categorical_features", [])}
+    # A split's index counts the borders of all numbers, then the values of categories, then the borders of statistics.
+    columns: list[list[int]] = []
+    for f in info.get("float_features", []):
+        columns += [[f["flat_feature_index"]]] * len(f["borders"] or [])
+    for f in info.get("categorical_features", []):
+        columns += [[f["flat_feature_index"]]] * len(f.get("values") or [])
+    for ctr in info.get("ctrs", []):
+        codes = [of_codes[e["cat_feature_index"]] for e in ctr["elements"] if "cat_feature_index" in e]
+        floats = [of_floats[e["float_feature_index"]] for e in ctr["elements"] if "float_feature_index" in e]
+        columns += [[*codes, *floats]] * len(ctr["borders"])
+    counts = [0] * n_columns
+    for split in _of_trees(model):
+        for column in columns[split["split_index"]]:
+            counts[column] += 1
+    return counts
+
+
+def _of_trees(node: Any) -> Iterator[dict[str, Any]]:
+    """Give all splits of a model's trees, whatever their shape."""
+    if isinstance(node, dict):
+        if "split_type" in node:
+            yield node
+        for key in ("oblivious_trees", "trees", "splits", "split", "left", "right"):
+            yield from _of_trees(node.get(key))
+    elif isinstance(node, list):
+        for item in node:
+            yield from _of_trees(item)
+
+
+def _said(exc: Exception) -> str:
+    """Return a message of CatBoost without the place in its source."""
+    line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    return re.sub(r"^\S+\.(cpp|h):\d+: ", "", line)
+
+
+@contextmanager
+def _errors(where: str) -> Iterator[None]:
+    """Turn CatBoost's exceptions into ours, and its warnings into lines of the log, for the length of the block."""
+    import catboost
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except catboost.CatBoostError as exc:
+            raise TrainingError(
+                f"CatBoost refused ({where}): {_said(exc)}", hint="check [catboost] in the experiment's file"
+            ) from exc
+        finally:
+            for warning in caught:
+                log.warning("%s: %s", where, str(warning.message).strip())
+
+
+def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
+    """Foresee what training takes at its peak.
+
+    Counted are the numbers of the fold's rows (in 32 bits, once read and once handed over), a byte for each bin of
+    them, and per row what boosting in an order takes.
+    """
+    matrix = problem.matrix
+    width = max(c.width for c in problem.target.columns)
+    n_own = sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns)
+    n_columns = matrix.width + n_own
+    return MemoryNeeds(
+        binned=0,
+        of_fold=matrix.n_train * n_columns * 9,
+        encoded=2 * matrix.n_rows * n_own * 4,
+        per_row=matrix.n_train * (64 + width * (96 + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
+        passing=min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16,
+        n_train=matrix.n_train,
+        n_columns=n_columns,
+        numbers="numbers",
+    )

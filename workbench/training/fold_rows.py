@@ -1,0 +1,244 @@
+"""The rows of each fold as a library takes them: columns, target, weights; and the way back from its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench import metrics
+from workbench.errors import TrainingError
+from workbench.features import CHUNK_ROWS
+from workbench.training.records import Problem
+from workbench.training.scoring import score_column
+from workbench.training.target import TargetColumn
+
+if TYPE_CHECKING:
+    from workbench.features import FoldFrames
+    from workbench.metrics import Metric
+
+__all__ = ["FoldRows", "probabilities", "stopping_metric"]
+
+Floats = npt.NDArray[np.float64]
+Rows = range | npt.NDArray[np.int64]
+
+NOT_ONE = 1e-3
+"""Probabilities in 32 bits are off by less; what is further from one is none."""
+
+
+class FoldRows:
+    """What one target's models see of each fold.
+
+    Parameters
+    ----------
+    problem : Problem
+    index : int
+        Of the target.
+    transform : str
+        What the target goes through.
+    """
+
+    def __init__(self, problem: Problem, index: int, transform: str) -> None:
+        self.problem = problem
+        self.index = index
+        self.column: TargetColumn = problem.target.columns[index]
+        self.transform = transform
+        self.stop_by = stopping_metric(problem.metric, self.column.task)
+        self._learned: FoldFrames | None = None
+        self._encoded: dict[int, pl.DataFrame] = {}
+
+    # ---------------------------------------------------------------------------------------------------- columns
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns: those that all folds share, then the fold's own; no name twice."""
+        matrix, targets = self.problem.matrix, self.problem.target.columns
+        own = (name for c in matrix.fold_columns for name in c.names(targets, self.index))
+        found: dict[str, None] = dict.fromkeys(matrix.columns)
+        for name in own:
+            found[name if name not in found else f"{name}_{len(found)}"] = None
+        return list(found)
+
+    @cached_property
+    def categorical(self) -> list[str]:
+        """The columns that are codes: whole numbers from 0 up, null for what train lacks."""
+        return [name for name in self.problem.matrix.columns if name in self.problem.matrix.categories]
+
+    def own_columns(self, fold: int) -> pl.DataFrame:
+        """Return the columns that depend on the fold, for all rows; kept until another fold is asked for."""
+        if self._learned is None:
+            self._learned = self.problem.matrix.learned(self.problem.target.columns, self.index, self.problem.split)
+        if fold not in self._encoded:
+            self._encoded.clear()  # the fold before goes first: two of them may not fit
+            frame = self._learned.frame(fold)
+            frame.columns = self.names[self.problem.matrix.width :]
+            self._encoded[fold] = frame
+        return self._encoded[fold]
+
+    def pieces(self, fold: int, rows: Rows, size: int = CHUNK_ROWS) -> Iterator[tuple[slice, pl.DataFrame]]:
+        """Give all columns of some rows (ascending) piece by piece, each of `size` rows but the last.
+
+        The pieces are the same whether the matrix is held in memory or read from its blocks: a library may make
+        something of where they end.
+        """
+        own, at = self.own_columns(fold), 0
+        for frame in _recut(self._shared(rows), size):
+            where = slice(at, at + len(frame))
+            at = where.stop
+            yield where, frame.hstack(_taken(own, rows[where])) if own.width else frame
+
+    def _shared(self, rows: Rows) -> Iterator[pl.DataFrame]:
+        if self.problem.matrix.width:
+            yield from (frame for _, frame in self.problem.matrix.chunks(rows))
+        else:
+            yield pl.DataFrame(height=len(rows))
+
+    def frame(self, fold: int, rows: Rows) -> pl.DataFrame:
+        """Return all columns of some rows (ascending), in memory."""
+        frames = [frame for _, frame in self.pieces(fold, rows)]
+        return pl.concat(frames) if frames else self.frame(fold, range(1)).clear()
+
+    # ----------------------------------------------------------------------------------------------------- target
+
+    @property
+    def label(self) -> Floats:
+        """What is fitted: the target, transformed; (n_train,)."""
+        return np.log1p(self.column.values) if self.transform == "log1p" else self.column.values
+
+    def back(self, fitted: Floats) -> Floats:
+        """Undo the transform."""
+        return np.expm1(fitted) if self.transform == "log1p" else fitted
+
+    def weight(self, rows: npt.NDArray[np.int64]) -> Floats | None:
+        """Return the weights of some train rows, or None."""
+        weight = self.problem.target.weight
+        return None if weight is None else weight[rows]
+
+    def sides(self, fold: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the rows that a fold trains on and those that it validates."""
+        return self.problem.folds.train_rows(fold), self.problem.folds.valid_rows(fold)
+
+    @property
+    def test_rows(self) -> range:
+        """The test rows."""
+        return range(self.problem.matrix.n_train, self.problem.matrix.n_rows)
+
+    # ------------------------------------------------------------------------------------------------ predictions
+
+    def predicted(self, fold: int, rows: Rows, predict: Callable[[pl.DataFrame], npt.NDArray[Any]]) -> Floats:
+        """Predict some rows piece by piece.
+
+        Parameters
+        ----------
+        predict : callable
+            Frame (n, columns) -> what was fitted, (n,) or (n, width): numbers, or probabilities.
+
+        Returns
+        -------
+        float array (n_rows, width)
+            On the target's own scale.
+
+        Raises
+        ------
+        TrainingError
+            When the predictions are not finite, not of that shape, or no probabilities.
+        """
+        made = np.empty((len(rows), self.column.width))
+        for where, frame in self.pieces(fold, rows):
+            values = np.asarray(predict(frame), np.float64)
+            made[where] = self.shaped(values, len(frame), f"fold {fold}")
+        return self.checked(made, f"fold {fold}")
+
+    def shaped(self, values: npt.NDArray[Any], n_rows: int, where: str) -> Floats:
+        """Return predictions as (n_rows, width).
+
+        Raises
+        ------
+        TrainingError
+            When they are not so many.
+        """
+        width = self.column.width
+        if values.shape not in ((n_rows, width), *([(n_rows,)] if width == 1 else [])):
+            raise TrainingError(
+                f"{where}: expected predictions of the shape ({n_rows:,}, {width}) for target {self.column.name!r}, "
+                f"got {values.shape}",
+                hint="a probability for each class" if width > 1 else "",
+            )
+        return values.reshape(n_rows, width)
+
+    def checked(self, fitted: Floats, where: str) -> Floats:
+        """Return predictions (n, width) on the target's own scale; probabilities sum to one.
+
+        Raises
+        ------
+        TrainingError
+            When they are not finite, or no probabilities.
+        """
+        values = self.back(fitted)
+        odd = int((~np.isfinite(values)).sum())
+        if odd:
+            raise TrainingError(
+                f"{where}: {odd:,} of {values.size:,} predictions of {self.column.name!r} are infinite or NaN"
+            )
+        return values if self.column.task == "regression" else probabilities(values, self.column.name, where)
+
+    def stopping_value(self, fitted: Floats, rows: npt.NDArray[np.int64]) -> float:
+        """Return the metric to stop by of what was fitted for some train rows, (n, width)."""
+        return score_column(self.problem.target, self.column, rows, self.back(fitted), self.stop_by)
+
+
+def probabilities(values: Floats, name: str, where: str) -> Floats:
+    """Check that these are probabilities, (n, width), and make those of several classes sum to one.
+
+    Raises
+    ------
+    TrainingError
+        When one is below 0 or above 1, or a row's sum is not 1.
+    """
+    outside = (values < -NOT_ONE) | (values > 1 + NOT_ONE)
+    sums = values.sum(axis=1, keepdims=True) if values.shape[1] > 1 else np.ones((len(values), 1))
+    if outside.any() or (abs(sums - 1) > NOT_ONE).any():
+        what = (
+            f"{float(values[outside][0]):g} is outside of 0 to 1"
+            if outside.any()
+            else f"those of a row sum to {float(sums[abs(sums - 1) > NOT_ONE][0]):g}"
+        )
+        raise TrainingError(
+            f"{where}: the predictions of {name!r} must be probabilities, but {what}",
+            hint="choose an objective that gives probabilities",
+        )
+    clipped = np.clip(values, 0, 1)
+    return clipped / clipped.sum(axis=1, keepdims=True) if values.shape[1] > 1 else clipped
+
+
+def stopping_metric(metric: Metric, task: str) -> Metric:
+    """Return the metric to stop by: labels and rankings are steps, useless for that; there the log loss stands in."""
+    usual = "mlogloss" if task == "multiclass" else "logloss"
+    if task == "regression":
+        return metric
+    if metric.needs in ("label", "ranked") or metric.name in ("logloss", "mlogloss"):
+        return metrics.get(usual)
+    return metric
+
+
+def _taken(own: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+    return own.slice(rows.start, len(rows)) if isinstance(rows, range) else own[rows]
+
+
+def _recut(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
+    """Give the same rows in frames of `size` rows, the last with what is left."""
+    held: list[pl.DataFrame] = []
+    n_held = 0
+    for frame in frames:
+        held.append(frame)
+        n_held += len(frame)
+        while n_held >= size:
+            whole = pl.concat(held) if len(held) > 1 else held[0]
+            yield whole.head(size)
+            held, n_held = [whole.slice(size)], n_held - size
+    if n_held:
+        yield pl.concat(held) if len(held) > 1 else held[0]

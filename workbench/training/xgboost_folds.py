@@ -1,0 +1,483 @@
+"""XGBoost behind the contract of a learner: columns go to it a stretch at a time, and what it gets is quantiles."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.errors import ConfigError, TrainingError, near
+from workbench.features import CHUNK_ROWS
+from workbench.training.asked import Asked
+from workbench.training.fold_rows import FoldRows
+from workbench.training.needs import MemoryNeeds
+from workbench.training.records import FoldResult, Problem
+
+if TYPE_CHECKING:
+    import xgboost as xgb
+
+    from workbench.metrics import Metric
+
+__all__ = ["XGBoostLearner", "XGBoostSpec", "xgboost_spec"]
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+log = logging.getLogger("workbench.training")
+
+DEFAULT_ROUNDS = 1000
+DEFAULT_PATIENCE = 50
+
+# XGBoost's own 0.3 is made for a hundred rounds; with early stopping there is time for smaller steps.
+DEFAULTS: dict[str, Any] = {"eta": 0.1, "tree_method": "hist"}
+
+ALIASES = {
+    "learning_rate": "eta",
+    "min_split_loss": "gamma",
+    "reg_lambda": "lambda",
+    "reg_alpha": "alpha",
+    "random_state": "seed",
+    "n_jobs": "nthread",
+    "n_estimators": "num_boost_round",
+    "num_round": "num_boost_round",
+    "num_iterations": "num_boost_round",
+    "early_stopping_round": "early_stopping_rounds",
+    "verbose": "verbosity",
+}
+
+RESERVED = {
+    "eval_metric": "the competition's metric is used",
+    "num_class": "the number of classes comes from the target",
+    "num_target": "each target has a model of its own",
+    "seed": "put the seeds into the experiment: seeds = [1, 2, 3]",
+    "nthread": "use --threads",
+    "verbosity": "what it says goes into the run's log",
+    "validate_parameters": "they are always checked",
+    "disable_default_eval_metric": "the competition's metric is used",
+    "enable_categorical": 'put the columns into the experiment: categorical = ["…"]',
+    "process_type": "every run starts afresh",
+    "missing": "null is what is missing",
+}
+
+# Of the columns, which a try on eight rows does not have.
+OF_COLUMNS = ("monotone_constraints", "interaction_constraints")
+
+# Names that XGBoost does not list in its configuration unless they are used.
+ALSO_KNOWN = {"num_boost_round", "early_stopping_rounds", "objective", "booster", *OF_COLUMNS}
+
+# Our metric's name -> XGBoost's, where both compute the same number. Its aucpr interpolates, and
+# its mape is infinite where a target is 0; ours do not and is not.
+SAME_METRIC = {"auc": "auc", "rmse": "rmse", "mae": "mae", "logloss": "logloss", "mlogloss": "mlogloss"}
+
+OBJECTIVE_OF = {"mae": "reg:absoluteerror", "medae": "reg:absoluteerror", "wmae": "reg:absoluteerror"}
+FITTING = {
+    "binary": ("binary:logistic", "reg:logistic"),
+    "multiclass": ("multi:softprob",),
+    "regression": ("reg:", "count:", "survival:"),
+}
+
+
+@dataclass(frozen=True)
+class XGBoostSpec:
+    """An XGBoost model to train: its parameters by their primary names, without seed and number of rounds."""
+
+    parameters: dict[str, Any]
+    rounds: int
+    patience: int
+    transform: str
+    version: str
+    where: str
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result: the number of threads does not."""
+        parameters = {k: v for k, v in self.parameters.items() if k != "nthread"}
+        return {
+            "xgboost": self.version,
+            "parameters": parameters,
+            "rounds": self.rounds,
+            "patience": self.patience,
+            "transform": self.transform,
+        }
+
+    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
+        """Foresee what the training takes at its peak."""
+        return _needs(problem, self.parameters, seeds)
+
+    def learner(self, problem: Problem, index: int) -> XGBoostLearner:
+        """Return what trains the models of target number `index`."""
+        return XGBoostLearner(problem, self, index)
+
+
+# --------------------------------------------------------------------------------------------------------- parameters
+
+
+def xgboost_spec(asked: Asked) -> XGBoostSpec:
+    """Check the ``[xgboost]`` table of an experiment and complete it.
+
+    Raises
+    ------
+    ConfigError
+        For a parameter that XGBoost does not know or use, one given twice, one that is not the user's, a value that it
+        can't read, or an objective that does not fit the task.
+    """
+    library = asked.library("xgboost")
+    parameters: dict[str, Any] = {"verbosity": 1, "validate_parameters": True, "nthread": asked.threads}
+    named = asked.named({*asked.table, *RESERVED}, reserved=RESERVED, aliases=ALIASES)
+    rounds = asked.whole(named.pop("num_boost_round", DEFAULT_ROUNDS), "num_boost_round", minimum=1)
+    keeps = _keeps_trees(named)
+    usual = DEFAULT_PATIENCE if keeps else 0
+    patience = asked.whole(named.pop("early_stopping_rounds", usual), "early_stopping_rounds", minimum=0)
+    if patience and not keeps:
+        raise ConfigError(
+            f"{asked.where} early_stopping_rounds = {patience}: booster = {named['booster']!r} changes what the rounds "
+            "before have made, so that there is no going back to the best",
+            hint="set num_boost_round alone",
+        )
+    defaults = {k: v for k, v in DEFAULTS.items() if k != "tree_method" or named.get("booster") != "gblinear"}
+    parameters |= defaults | _objective(asked, named.get("objective")) | named
+    if asked.task == "multiclass":
+        parameters["num_class"] = asked.target.columns[0].width
+    _try(asked, parameters)
+    return XGBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, asked.where)
+
+
+def _keeps_trees(named: dict[str, Any]) -> bool:
+    return bool(named.get("booster", "gbtree") == "gbtree")
+
+
+def _objective(asked: Asked, given: Any) -> dict[str, Any]:
+    """Return the default objective of the task: the one that the metric rewards, where XGBoost has it."""
+    if given is not None:
+        if not isinstance(given, str) or not given.startswith(FITTING[asked.task]):
+            fitting = ", ".join(f"{name}…" if name.endswith(":") else name for name in FITTING[asked.task])
+            raise ConfigError(
+                f"{asked.where} objective = {given!r} does not fit task {asked.task!r}", hint=f"one of: {fitting}"
+            )
+        return {}
+    if asked.task != "regression":
+        return {"objective": FITTING[asked.task][0]}
+    name, _, level = asked.metric.name.partition("@")
+    if name == "pinball":
+        return {"objective": "reg:quantileerror", "quantile_alpha": float(level or 0.5)}
+    return {"objective": OBJECTIVE_OF.get(name, "reg:squarederror")}
+
+
+def _try(asked: Asked, parameters: dict[str, Any]) -> None:
+    """Train on eight rows, to hear what XGBoost does not know: it would say so in a warning and go on."""
+    width = asked.target.columns[0].width
+    n_rows = max(8, width)
+    label = np.arange(n_rows) % max(2, width) / (1.0 if asked.task == "multiclass" else 2.0)
+    values = np.arange(2 * n_rows, dtype=np.float32).reshape(n_rows, 2)
+    tried = {k: v for k, v in parameters.items() if k not in OF_COLUMNS} | {"nthread": 1}
+    unused, problem = _heard(values, label, tried)
+    if unused:
+        of_try = {k: v for k, v in tried.items() if k not in unused}
+        known = {*_configured(values, label, of_try), *ALSO_KNOWN, *ALIASES} - {*RESERVED}
+        named = next(k for k in asked.table if ALIASES.get(k, k) in unused)
+        booster = parameters.get("booster", "gbtree")
+        what = near(named, known, what="key")
+        raise ConfigError(
+            f"{asked.where} has a key {named!r} that XGBoost does not know, or does not use with booster = "
+            f"{booster!r} and objective = {parameters['objective']!r}",
+            hint=what,
+        )
+    if problem:
+        raise ConfigError(f"{asked.where}: XGBoost refused it: {problem}", hint="check its value")
+
+
+def _heard(values: Singles, label: Floats, parameters: dict[str, Any]) -> tuple[set[str], str]:
+    """Return the names that one round of training says it does not use, and what it refuses."""
+    import xgboost as xgb
+
+    problem = ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            xgb.train(parameters, xgb.DMatrix(values, label, nthread=1), num_boost_round=1)
+        except (xgb.core.XGBoostError, TypeError, ValueError) as exc:
+            problem = _said(exc)
+    unused: set[str] = set()
+    for warning in caught:
+        found = re.search(r"Parameters: \{ (.*?) \} are not used", str(warning.message))
+        unused |= set(re.findall(r'"([^"]+)"', found[1])) if found else set()
+    return unused, problem
+
+
+def _configured(values: Singles, label: Floats, parameters: dict[str, Any]) -> set[str]:
+    """Return the parameters that XGBoost has with these settings."""
+    import xgboost as xgb
+
+    booster = xgb.train(parameters | {"verbosity": 0}, xgb.DMatrix(values, label, nthread=1), num_boost_round=1)
+    return set(_leaves(json.loads(booster.save_config())["learner"]))
+
+
+def _leaves(config: Any, inside: str = "") -> Iterator[str]:
+    for key, value in config.items() if isinstance(config, dict) else ():
+        if isinstance(value, dict):
+            yield from _leaves(value, key)
+        elif inside.endswith("_param") and "model" not in inside:
+            yield key
+
+
+def _native_metric(metric: Metric, transform: str, raw: Metric) -> str | None:
+    """Return XGBoost's name of the metric to stop by, or None where ours is to be called."""
+    if transform == "log1p":
+        return "rmse" if raw.name == "rmsle" else None
+    return SAME_METRIC.get(metric.name) if transform == "none" else None
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+class XGBoostLearner:
+    """Trains one target's models, each on quantiles of its own train rows."""
+
+    def __init__(self, problem: Problem, spec: XGBoostSpec, index: int) -> None:
+        self.rows = FoldRows(problem, index, spec.transform)
+        self.index = index
+        self.spec = spec
+        self.each_round: Callable[[], None] = lambda: None
+        native = _native_metric(self.rows.stop_by, spec.transform, problem.metric)
+        # Probabilities are ours to turn into log loss only where XGBoost does not.
+        self.native = native if self.rows.column.task != "multiclass" or native == "mlogloss" else None
+        self.names = _safe(self.rows.names)
+        self.parameters = spec.parameters | self._of_columns()
+        if self.native:
+            self.parameters["eval_metric"] = self.native
+        else:
+            self.parameters["disable_default_eval_metric"] = True
+
+    def _of_columns(self) -> dict[str, Any]:
+        """Return the constraints, by place as XGBoost takes them."""
+        given, names = self.spec.parameters, self.rows.names
+        made: dict[str, Any] = {}
+        monotone, groups = (given.get(key) for key in OF_COLUMNS)
+        if isinstance(monotone, dict):
+            self._check_names("monotone_constraints", monotone)
+            made["monotone_constraints"] = tuple(int(monotone.get(name, 0)) for name in names)
+        if isinstance(groups, list) and all(isinstance(g, list) for g in groups):
+            self._check_names("interaction_constraints", [name for g in groups for name in g])
+            made["interaction_constraints"] = json.dumps([[names.index(name) for name in g] for g in groups])
+        return made
+
+    def _check_names(self, key: str, given: Sequence[str] | dict[str, Any]) -> None:
+        for name in given:
+            if name not in self.rows.names:
+                hint = near(str(name), self.rows.names, what="column")
+                raise ConfigError(f"{self.spec.where} {key}: no column {name!r}", hint=hint)
+
+    def fit(self, fold: int, seed: int) -> FoldResult:
+        """Train and predict one fold with one seed."""
+        with _errors(f"fold {fold}, seed {seed}"):
+            return self._fit(fold, seed)
+
+    def _fit(self, fold: int, seed: int) -> FoldResult:
+        import xgboost as xgb
+
+        started = time.perf_counter()
+        rows = self.rows
+        train_rows, valid_rows = rows.sides(fold)
+        seen = self._seen(fold, train_rows)
+        train_set = self._dataset(fold, train_rows, seen)
+        valid_set = self._dataset(fold, valid_rows, seen, train_set)
+        curve: dict[str, Any] = {}
+        booster = xgb.train(
+            self.parameters | {"seed": seed},
+            train_set,
+            num_boost_round=self.spec.rounds,
+            evals=[(valid_set, "valid")],
+            custom_metric=None if self.native else lambda made, _: self._own_metric(made, valid_rows),
+            callbacks=self._callbacks(),
+            evals_result=curve,
+            verbose_eval=False,
+        )
+        rounds = self.spec.rounds
+        if self.spec.patience:
+            rounds = booster.best_iteration + 1
+            booster = booster[:rounds]
+            booster.set_param({"nthread": self.parameters["nthread"]})
+        del train_set, valid_set
+
+        def predict(frame: pl.DataFrame) -> npt.NDArray[Any]:
+            return self._predict(booster, self._values(frame, seen))
+
+        return FoldResult(
+            target=self.index,
+            fold=fold,
+            seed=seed,
+            oof=rows.predicted(fold, valid_rows, predict),
+            test=rows.predicted(fold, rows.test_rows, predict),
+            model=bytes(booster.save_raw("json")).decode(),
+            rounds=rounds,
+            seconds=time.perf_counter() - started,
+            importance=self._importance(booster),
+            curve={"valid": [float(v) for v in next(iter(curve.get("valid", {}).values()), [])]},
+            suffix="json",
+        )
+
+    def _callbacks(self) -> list[Any]:
+        import xgboost as xgb
+
+        learner = self
+
+        class EachRound(xgb.callback.TrainingCallback):
+            def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
+                learner.each_round()
+                return False
+
+        greater = self.rows.stop_by.greater_is_better
+        stop = [xgb.callback.EarlyStopping(rounds=self.spec.patience, maximize=greater)] if self.spec.patience else []
+        return [EachRound(), *stop]
+
+    def _own_metric(self, made: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> tuple[str, float]:
+        fitted = np.asarray(made, np.float64).reshape(len(rows), -1)
+        return "own", self.rows.stopping_value(fitted, rows)
+
+    def _importance(self, booster: xgb.Booster) -> dict[str, tuple[float, float]]:
+        if self.parameters.get("booster") == "gblinear":
+            return {}
+        gain: dict[str, Any] = booster.get_score(importance_type="total_gain")
+        splits: dict[str, Any] = booster.get_score(importance_type="weight")
+        pairs = zip(self.rows.names, self.names, strict=True)
+        return {name: (float(gain.get(safe, 0.0)), float(splits.get(safe, 0.0))) for name, safe in pairs}
+
+    # ------------------------------------------------------------------------------------------------------ values
+
+    def _dataset(
+        self,
+        fold: int,
+        rows: npt.NDArray[np.int64],
+        seen: dict[str, pl.Series],
+        reference: xgb.DMatrix | None = None,
+    ) -> xgb.DMatrix:
+        """Return some rows as XGBoost takes them: as quantiles, found a stretch at a time, where its method can."""
+        import xgboost as xgb
+
+        more: dict[str, Any] = {"feature_names": self.names, "feature_types": self._types()}
+        threads = self.parameters["nthread"]
+        label, weight = self.rows.label[rows], self.rows.weight(rows)
+        if self.parameters.get("tree_method") not in ("hist", "auto"):
+            values = self._values(self.rows.frame(fold, rows), seen)
+            return xgb.DMatrix(values, label, weight=weight, nthread=threads, enable_categorical=True, **more)
+        learner = self
+
+        class Stretches(xgb.DataIter):
+            def __init__(self) -> None:
+                super().__init__()
+                self.pieces = learner.rows.pieces(fold, rows)
+
+            def next(self, input_data: Callable[..., Any]) -> bool:
+                where, frame = next(self.pieces, (None, None))
+                if where is None or frame is None:
+                    return False
+                w = None if weight is None else weight[where]
+                input_data(data=learner._values(frame, seen), label=label[where], weight=w, **more)
+                return True
+
+            def reset(self) -> None:
+                self.pieces = learner.rows.pieces(fold, rows)
+
+        bins = self.parameters.get("max_bin", 256)
+        return xgb.QuantileDMatrix(Stretches(), max_bin=bins, ref=reference, nthread=threads, enable_categorical=True)
+
+    def _types(self) -> list[str]:
+        return ["c" if name in self.rows.categorical else "q" for name in self.rows.names]
+
+    def _seen(self, fold: int, train_rows: npt.NDArray[np.int64]) -> dict[str, pl.Series]:
+        """Return the codes that the fold's train rows have, by column.
+
+        A code that the quantiles of the train rows lack is put to the next one when others are made after them (as of
+        3.2), while a prediction takes it as missing: so it is made missing everywhere.
+        """
+        found: dict[str, pl.Series] = {}
+        for _, frame in self.rows.pieces(fold, train_rows) if self.rows.categorical else ():
+            for name in self.rows.categorical:
+                here = frame[name].unique().drop_nulls()
+                found[name] = pl.concat([found[name], here]).unique() if name in found else here
+        return {name: codes.sort() for name, codes in found.items()}
+
+    def _values(self, frame: pl.DataFrame, seen: dict[str, pl.Series]) -> Singles:
+        known = [pl.when(pl.col(n).is_in(codes.implode())).then(pl.col(n)).alias(n) for n, codes in seen.items()]
+        values: Singles = frame.with_columns(known).cast(pl.Float32).to_numpy(order="c", writable=True)
+        values[np.isinf(values)] = np.nan  # which XGBoost refuses
+        return values
+
+    def _predict(self, booster: xgb.Booster, values: Singles) -> npt.NDArray[Any]:
+        import xgboost as xgb
+
+        if self.parameters.get("booster") == "gblinear":  # which can't predict from a plain array
+            names, types = self.names, self._types()
+            made: npt.NDArray[Any] = booster.predict(
+                xgb.DMatrix(values, feature_names=names, feature_types=types, enable_categorical=True)
+            )
+            return made
+        placed: npt.NDArray[Any] = booster.inplace_predict(values)
+        return placed
+
+
+def _safe(names: Sequence[str]) -> list[str]:
+    """Return names that XGBoost takes: without brackets, and none twice."""
+    safe = [re.sub(r"[\[\]<]", "_", name) for name in names]
+    return [f"{name}_{i}" for i, name in enumerate(safe)] if len(set(safe)) < len(safe) else safe
+
+
+def _said(exc: Exception) -> str:
+    """Return the first line of a message of XGBoost, without the time and the place in its source."""
+    text = str(exc).partition("\nStack trace")[0]
+    line = (re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", text).strip().splitlines() or [type(exc).__name__])[0]
+    return line.strip()
+
+
+@contextmanager
+def _errors(where: str) -> Iterator[None]:
+    """Turn XGBoost's exceptions into ours, and its warnings into lines of the log, for the length of the block."""
+    import xgboost as xgb
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except xgb.core.XGBoostError as exc:
+            raise TrainingError(
+                f"XGBoost refused ({where}): {_said(exc)}", hint="check [xgboost] in the experiment's file"
+            ) from exc
+        finally:
+            for warning in caught:
+                log.warning("%s: %s", where, str(warning.message).strip())
+
+
+def _needs(problem: Problem, parameters: dict[str, Any], seeds: Sequence[int]) -> MemoryNeeds:
+    """Foresee what training takes at its peak.
+
+    Counted is each value's bin twice (by row and by column) for the train rows and once for the validated ones; with
+    another method than ``hist`` the numbers themselves.
+    """
+    matrix, folds = problem.matrix, problem.folds
+    width = max(c.width for c in problem.target.columns)
+    n_own = sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns)
+    n_columns = matrix.width + n_own
+    n_train, n_valid = (
+        max(len(side(k)) for k in range(folds.n_folds)) for side in (folds.train_rows, folds.valid_rows)
+    )
+    binned = parameters.get("tree_method") in ("hist", "auto")
+    bins = int(parameters.get("max_bin", 256))
+    per_value = (1 if bins <= 256 else 2) if binned else 8
+    return MemoryNeeds(
+        binned=0,
+        of_fold=(2 * n_train + n_valid) * n_columns * per_value,
+        encoded=2 * matrix.n_rows * n_own * 4,
+        per_row=matrix.n_train * (40 + width * (24 + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
+        passing=min(CHUNK_ROWS, matrix.n_train) * n_columns * 16 + 64 * bins * n_columns * 8,
+        n_train=matrix.n_train,
+        n_columns=n_columns,
+        numbers="bins" if binned else "numbers",
+    )
