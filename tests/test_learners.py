@@ -145,7 +145,7 @@ class TestContract:
             usual = column.one_hot().mean(axis=0) if task != "regression" else np.median(column.values)
             constant = np.broadcast_to(usual, (len(rows), column.width)) + np.linspace(0, 1e-9, len(rows))[:, None]
             ours, plain = (
-                score_column(column, rows, p, problem.metric, None) for p in (result.oof[rows][:, where], constant)
+                score_column(problem.target, column, rows, p, problem.metric) for p in (result.oof[rows][:, where], constant)
             )
             assert ours > plain + 0.2 if problem.metric.greater_is_better else ours < 0.9 * plain
 
@@ -306,7 +306,7 @@ class TestEarlyStopping:
         assert curve[result.rounds - 1] == best
         rows = problem.folds.valid_rows(0)
         column = problem.target.columns[0]
-        ours = score_column(column, rows, result.oof, stop_by, None if weight is None else weight[rows])
+        ours = score_column(problem.target, column, rows, result.oof, stop_by)
         assert best == pytest.approx(ours, rel=2e-5)
 
     def test_what_a_round_raises_ends_it(self, competitions: Competitions, kind: str) -> None:
@@ -327,7 +327,7 @@ class TestEarlyStopping:
         found = ready(made.workspace, made.open.definition, 5)
         result = found.model.learner(found.problem, 0).fit(0, 1)
         rows = found.problem.folds.valid_rows(0)
-        ours = score_column(found.problem.target.columns[0], rows, result.oof, found.problem.metric, None)
+        ours = score_column(found.problem.target, found.problem.target.columns[0], rows, result.oof, found.problem.metric)
         assert result.curve["valid"][-1] == pytest.approx(ours, rel=1e-5)
 
 
