@@ -19,9 +19,23 @@ import polars as pl
 __all__ = ["TABLES", "Table"]
 
 HOLDOUT, SEED = 0.2, 20
-ADULT = (
-    "age work weight education years marital occupation relationship race sex gain loss hours country over_50k".split()
-)
+ADULT = [
+    "age",
+    "work",
+    "weight",
+    "education",
+    "years",
+    "marital",
+    "occupation",
+    "relationship",
+    "race",
+    "sex",
+    "gain",
+    "loss",
+    "hours",
+    "country",
+    "over_50k",
+]
 BEFORE = ("carrier", "flight", "tailnum", "origin", "dest", "distance", "sched_dep_time", "sched_arr_time")
 
 
