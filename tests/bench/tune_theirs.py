@@ -1,7 +1,7 @@
 """What `wb tune` is measured against; run as a script: the rival's name, the benchmark's folder, seconds.
 
-Each reads the same rows and folds and tunes LightGBM on two threads. The clock starts when the data is in memory: what a
-rival takes to be imported is a gift. Whenever a better parameter set is found, a line is written to `NAME.jsonl`; what
+Each reads the same rows and folds and tunes LightGBM on two threads. The clock starts when the data is in memory and the
+rival is imported. Whenever a better parameter set is found, a line is written to `NAME.jsonl`; what
 is still running when the time is over is ended, so that a rival whose trials are long keeps what it had by then.
 """
 
@@ -21,7 +21,12 @@ import numpy as np
 import polars as pl
 
 THREADS, SEED = 2, 0
-SCORING = {"auc": "roc_auc", "logloss": "neg_log_loss", "mlogloss": "neg_log_loss", "rmse": "neg_root_mean_squared_error"}
+SCORING = {
+    "auc": "roc_auc",
+    "logloss": "neg_log_loss",
+    "mlogloss": "neg_log_loss",
+    "rmse": "neg_root_mean_squared_error",
+}
 LIGHTGBM = {"auc": "auc", "logloss": "binary_logloss", "mlogloss": "multi_logloss", "rmse": "rmse"}
 FLAML = {"auc": "roc_auc", "logloss": "log_loss", "mlogloss": "log_loss", "rmse": "rmse"}
 
@@ -40,16 +45,18 @@ class Case:
         self.folds = [(np.flatnonzero(of != k), np.flatnonzero(of == k)) for k in np.unique(of)]
         self.path = folder / f"{name}.jsonl"
         self.path.write_text("")
-        self.started = time.perf_counter()
+        self.started = 0.0
 
-    def end_in_time(self) -> None:
-        """End this process when the time is over, in the middle of whatever it does."""
-        timer = threading.Timer(self.seconds - (time.perf_counter() - self.started), os._exit, (0,))
-        timer.daemon = True
-        timer.start()
+    def begin(self, *, end_in_time: bool) -> None:
+        """Start the clock; end this process when the time is over, in the middle of whatever it does, if asked to."""
+        self.started = time.perf_counter()
+        if end_in_time:
+            timer = threading.Timer(self.seconds, os._exit, (0,))
+            timer.daemon = True
+            timer.start()
 
     def found(self, trials: int, score: float, parameters: dict[str, Any], rounds: int) -> None:
-        """Write down the best so far; `parameters` in any of LightGBM's names, without the rounds."""
+        """Write down the best so far: `score` by the metric, `parameters` by any of LightGBM's names, without the rounds."""
         line = {"seconds": time.perf_counter() - self.started, "trials": trials, "score": float(score)}
         with self.path.open("a") as file:
             file.write(json.dumps(line | {"parameters": parameters, "rounds": int(rounds)}) + "\n")
@@ -81,10 +88,10 @@ def optuna_usual(case: Case) -> None:
     def done(study: Any, _trial: Any) -> None:
         best = dict(study.best_params)
         rounds = best.pop("n_estimators")
-        case.found(len(study.trials), study.best_value, best | {"subsample_freq": 1}, rounds)
+        case.found(len(study.trials), abs(study.best_value), best | {"subsample_freq": 1}, rounds)
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
-    case.end_in_time()
+    case.begin(end_in_time=True)
     study.optimize(objective, timeout=case.seconds, callbacks=[done])
 
 
@@ -109,7 +116,7 @@ def lightgbm_tuner_cv(case: Case) -> None:
         own = {k: v for k, v in parameters.items() if k not in {*fixed, "feature_pre_filter"}}
         case.found(len(study.trials), study.best_value, own, rounds)
 
-    case.end_in_time()
+    case.begin(end_in_time=True)
     tuner = LightGBMTunerCV(
         fixed,
         lgb.Dataset(case.X, label=case.y),
@@ -131,6 +138,7 @@ def flaml(case: Case) -> None:
 
     log = case.path.with_suffix(".log")
     automl = AutoML()
+    case.begin(end_in_time=False)
     automl.fit(
         X_train=case.X,
         y_train=case.y,
@@ -154,7 +162,8 @@ def flaml(case: Case) -> None:
     rounds = best.pop("n_estimators")
     if "log_max_bin" in best:
         best["max_bin"] = (1 << int(best.pop("log_max_bin"))) - 1
-    case.found(sum("record_id" in line for line in lines), -automl.best_loss, best, rounds)
+    score = 1 - automl.best_loss if case.metric == "auc" else automl.best_loss
+    case.found(sum("record_id" in line for line in lines), score, best, rounds)
 
 
 RIVALS: dict[str, Callable[[Case], None]] = {
