@@ -8,7 +8,8 @@ seeds, and this is not on anyone's clock. Nobody's folds are averaged there, our
 the parameters. Rounds that a tool counts by early stopping on four fifths of the rows (ours and `LightGBMTunerCV`'s) are
 made a quarter more, in proportion to the rows; where the number of rounds was searched (Optuna, FLAML) it is taken as
 found. The score is the mean over three seeds, of one where there are many rows. Who has finished nothing in the time
-gets LightGBM's defaults. Trials are those that finished or were pruned. Our clock runs from the start of the process, the rivals' from when they have the data.
+gets LightGBM's defaults. Trials are those that finished or were pruned. Our clock runs from the start of the process,
+the rivals' from when they have the data.
 
 A part of it, without ours where there is no `wb tune`::
 
