@@ -145,7 +145,8 @@ class TestContract:
             usual = column.one_hot().mean(axis=0) if task != "regression" else np.median(column.values)
             constant = np.broadcast_to(usual, (len(rows), column.width)) + np.linspace(0, 1e-9, len(rows))[:, None]
             ours, plain = (
-                score_column(problem.target, column, rows, p, problem.metric) for p in (result.oof[rows][:, where], constant)
+                score_column(problem.target, column, rows, p, problem.metric)
+                for p in (result.oof[rows][:, where], constant)
             )
             assert ours > plain + 0.2 if problem.metric.greater_is_better else ours < 0.9 * plain
 
@@ -327,7 +328,9 @@ class TestEarlyStopping:
         found = ready(made.workspace, made.open.definition, 5)
         result = found.model.learner(found.problem, 0).fit(0, 1)
         rows = found.problem.folds.valid_rows(0)
-        ours = score_column(found.problem.target, found.problem.target.columns[0], rows, result.oof, found.problem.metric)
+        ours = score_column(
+            found.problem.target, found.problem.target.columns[0], rows, result.oof, found.problem.metric
+        )
         assert result.curve["valid"][-1] == pytest.approx(ours, rel=1e-5)
 
 

@@ -22,6 +22,7 @@ NAMES = (
     "select",
     "small",
     "startup",
+    "tune",
 )
 
 
@@ -41,11 +42,12 @@ def main() -> None:
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        print(f"{row['case']:<28} {row['measure']:<18} ours {row['ours']:>10.4g} {row['unit']}")
+        print(f"{row['case']:<28} {row['measure']:<18} ours {row['ours']:>10.5g} {row['unit']}")
         for name, value in row["theirs"].items():
             ratio = row["ratio"][name]
-            shown = "-" if ratio is None else f"{ratio:.2f}"
-            print(f"{'':<28} {name:<18}      {value:>10.4g} {row['unit']:<4} ratio {shown}")
+            # Scores lie close together.
+            shown = "-" if ratio is None else f"{ratio:.4f}" if abs(ratio - 1) < 0.05 else f"{ratio:.2f}"
+            print(f"{'':<28} {name:<18}      {value:>10.5g} {row['unit']:<4} ratio {shown}")
 
 
 if __name__ == "__main__":

@@ -158,6 +158,7 @@ def _scored(one: Scored) -> dict[str, Any]:
         "fold_scores": list(one.full or ()),
         "second_scores": None if one.second is None else list(one.second),
         "quick": one.quick,
+        "rounds": list(one.rounds),
         "parameters": one.parameters,
     }
 
