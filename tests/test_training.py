@@ -605,6 +605,18 @@ class TestBins:
         assert LightGBMLearner(damaged.problem, damaged.model, 0).fit(0, 1).model == first.models["t0-f0-s1"]
         assert damaged.problem.binned.times_binned == 1
 
+    @pytest.mark.parametrize("case", ["ranking", "pseudo", "linear"])
+    def test_a_matrix_that_is_read_in_pieces_gives_the_same(self, small, tmp_path: Path, case: str) -> None:
+        from dataclasses import replace
+
+        made = TestRanking().made(small, tmp_path) if case == "ranking" else small()
+        head = 'features = ["rows.x", "rows.z", "te_town"]\n' + "[pseudo]\nthreshold = 0.8\n" * (case == "pseudo")
+        experiment(made, "linear_tree = true\n" * (case == "linear"), head)
+        found = prepared(made)
+        assert found.problem.matrix.held is not None
+        pieces = replace(found.problem, matrix=replace(found.problem.matrix, held=None))
+        assert found.model.learner(pieces, 0).fit(0, 1).model == found.model.learner(found.problem, 0).fit(0, 1).model
+
     def test_quick_ones_are_not_kept(self, small) -> None:
         made = small()
         run(made)
