@@ -244,8 +244,7 @@ class TestStudy:
         space = {"x": FloatDistribution(0, 1)}
         for expected in ("are tried once more", "are marked as failed"):
             with open_study(tmp_path, KEY, greater_is_better=True) as opened:
-                trial = opened.study.ask(space)
-                trial.set_user_attr("worker", opened.worker)
+                trial = opened.ask(space)
                 x = trial.params["x"]
             _, notes = points(tmp_path)
             assert any(expected in n for n in notes), notes
@@ -254,9 +253,15 @@ class TestStudy:
             assert states == ["FAIL", "FAIL"]
             assert opened.study.trials[1].params["x"] == opened.study.trials[0].params["x"] == x
 
+    def test_a_trial_that_was_killed_before_it_had_a_name_is_settled(self, tmp_path: Path) -> None:
+        with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+            opened.study.ask()
+        trials, _ = points(tmp_path)
+        assert [t.state.name for t in trials] == ["FAIL"]
+
     def test_a_trial_of_a_living_process_is_left_alone(self, tmp_path: Path) -> None:
         with open_study(tmp_path, KEY, greater_is_better=True) as opened:
-            opened.study.ask().set_user_attr("worker", opened.worker)
+            opened.ask({})
             trials, notes = points(tmp_path)
             assert [t.state.name for t in trials] == ["RUNNING"]
             assert not any("middle" in n for n in notes)
@@ -382,6 +387,23 @@ class TestSearch:
         ]
         assert np.mean(scores) == pytest.approx(value, abs=1e-6)
         assert value == pytest.approx(outcome.tuned.best.value, abs=1e-9)
+
+    @pytest.mark.parametrize("share", [1.0, 0.5])
+    def test_without_time_for_full_scores_the_best_quick_one_is_taken(self, made, monkeypatch, share: float) -> None:
+        monkeypatch.setattr(search_module.Search, "_full_scores", lambda _: None)
+        settled = search_module.Search._settled
+        monkeypatch.setattr(search_module.Search, "_settled", lambda self: settled(self) | {"share": share})
+        outcome = tuned(made)
+        complete = [t for t in journal(made).get_trials() if t.state.name == "COMPLETE"]
+        assert outcome.tuned.best.number == max(complete, key=lambda t: t.value).number
+        said = "quick ones" if share == 1.0 else "quick ones, of 50% of the rows"
+        assert f"the time was too short for full scores: what is best by {said} is taken" in outcome.notes
+
+    def test_what_lightgbm_says_goes_into_a_file(self, made, capfd) -> None:
+        made.experiment(1, EXPERIMENT.replace('"ratio", ', '"ratio", "te_town", '))
+        outcome = tuned(made)
+        assert "Warning" not in capfd.readouterr().err
+        assert "raw data" in (outcome.folder / "log.txt").read_text()
 
     def test_how_long_has_to_be_said(self, made) -> None:
         made.experiment(1, EXPERIMENT.partition("[tune]")[0])

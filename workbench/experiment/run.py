@@ -364,7 +364,7 @@ def _execute(
     def seconds() -> float:
         return round(before + time.perf_counter() - started, 2)
 
-    with measured_peak() as peak, _log_file(folder), _outcome(folder, record, ledger, seconds):
+    with measured_peak() as peak, log_file(folder), _outcome(folder, record, ledger, seconds):
         matrix = _matrix(plan)
         problem = _problem(plan, matrix)
         forecast, limit = plan.model.needs(problem, plan.spec.seeds), plan.blocks.limit_bytes
@@ -430,7 +430,7 @@ def _outcome(folder: Path, record: RunRecord, ledger: Ledger, seconds: Callable[
 
 
 @contextmanager
-def _log_file(folder: Path) -> Iterator[None]:
+def log_file(folder: Path) -> Iterator[None]:
     """Send the package's log to ``log.txt`` of the run."""
     logger = logging.getLogger("workbench")
     with storage_errors(folder):

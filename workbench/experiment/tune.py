@@ -12,7 +12,7 @@ from typing import Any
 from workbench.cache import content_key, read_json, write_json
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, NotFoundError
-from workbench.experiment.run import FoldDone, ReadyExperiment, RunOutcome, find_finished, ready, run
+from workbench.experiment.run import FoldDone, ReadyExperiment, RunOutcome, find_finished, log_file, ready, run
 from workbench.experiment.spec import TuneSpec, read_spec
 from workbench.folds import make_folds
 from workbench.ledger import RunRecord
@@ -126,9 +126,12 @@ def tune(
 
     key = _key(experiment, spec, space)
     metric = experiment.problem.metric
-    with open_study(
-        folder, key, greater_is_better=metric.greater_is_better, url=request.storage, seed=asked.seed
-    ) as opened:
+    with (
+        open_study(
+            folder, key, greater_is_better=metric.greater_is_better, url=request.storage, seed=asked.seed
+        ) as opened,
+        log_file(folder),
+    ):
         for line in opened.notes:
             report(line)
         own = space.inside(spec.parameters)

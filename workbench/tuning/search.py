@@ -292,9 +292,7 @@ class Search:
     def _quick_scores(self) -> None:
         while self.budget.trials is None or self.trials_now < self.budget.trials:
             self._check()
-            trial = self.study.ask(self.space.distributions())
-            trial.set_user_attr("worker", self.opened.worker)
-            self._one_trial(trial)
+            self._one_trial(self.opened.ask(self.space.distributions()))
 
     def _one_trial(self, trial: Trial) -> None:
         if self._was_scored(trial):
@@ -458,6 +456,11 @@ class Search:
         }
         self.study.set_user_attr(f"full:{trial.number}", found)
 
+    def _by_quick_score(self, trial: FrozenTrial) -> Scored:
+        """Return a trial as far as it is scored; the learning rate is left to the experiment."""
+        scores = tuple(trial.intermediate_values[k] for k in range(self.n_folds))
+        return Scored(trial.number, dict(trial.params), float(trial.value or 0), scores)
+
     def _is_worse(self, scores: Mapping[int, FoldScore], best: Sequence[float]) -> bool:
         """Say whether the folds so far leave little hope: each is worse, and by more than they differ."""
         if not 2 <= len(scores) < self.n_folds:
@@ -517,11 +520,11 @@ class Search:
     def result(self) -> Tuned:
         """Return what is found so far."""
         ranked = self._scored()
-        if not ranked and (complete := self._complete()) and self.study.user_attrs["quick"]["share"] == 1.0:
-            self.quick = Fidelity(**self.study.user_attrs["quick"])
-            self.notes.append("the time was too short for full scores: what is best by quick ones is taken")
-            self._take_quick(complete[0])
-            ranked = self._scored()
+        if not ranked and (complete := self._complete()):
+            share = self.study.user_attrs["quick"]["share"]
+            of = "" if share == 1.0 else f", of {share:.0%} of the rows"
+            self.notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
+            ranked = [self._by_quick_score(complete[0])]
         best = max(ranked, key=lambda s: s.judged if self.greater else -s.judged) if ranked else None
         second = [s for s in ranked if s.second is not None]
         if second:

@@ -7,7 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from optuna import Study
+    from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 __all__ = ["OpenStudy", "StudyKey", "open_study", "read_study", "retry"]
 
@@ -68,6 +69,17 @@ class OpenStudy:
     worker: str
     notes: list[str] = field(default_factory=list)
 
+    def ask(self, distributions: dict[str, BaseDistribution]) -> Trial:
+        """Return the next trial, which bears this process's name before any other process looks for dead ones."""
+        with _study_lock(self.folder):
+            trial = self.study.ask(distributions)
+            trial.set_user_attr("worker", self.worker)
+        return trial
+
+
+def _study_lock(folder: Path) -> AbstractContextManager[None]:
+    return lock(folder / ".study.lock", "the study", wait=True)
+
 
 @contextmanager
 def open_study(
@@ -96,9 +108,9 @@ def open_study(
         (folder / "workers").mkdir(parents=True, exist_ok=True)
     with lock(folder / "workers" / worker, f"worker {worker}"):
         try:
-            with lock(folder / ".study.lock", "the study", wait=True):
+            with _study_lock(folder):
                 study, notes = _opened(folder, key, greater_is_better, url, seed)
-                settled = settle_dead(study, folder)
+                settled = settle_dead(study, folder, shared=url is not None)
             yield OpenStudy(study, folder, worker, [*notes, *settled])
         finally:
             (folder / "workers" / worker).unlink(missing_ok=True)
@@ -234,8 +246,13 @@ def _mend(path: Path) -> None:
         own.release()
 
 
-def settle_dead(study: Study, folder: Path) -> list[str]:
-    """Mark trials whose process is gone as failed, and queue them once more.
+def settle_dead(study: Study, folder: Path, *, shared: bool) -> list[str]:
+    """Mark trials whose process is gone as failed, and queue them once more; the caller holds the study's lock.
+
+    Parameters
+    ----------
+    shared : bool
+        Whether processes of other machines, which hold no lock here, may work on it.
 
     Returns
     -------
@@ -245,7 +262,7 @@ def settle_dead(study: Study, folder: Path) -> list[str]:
     retried, marked = 0, 0
     state = optuna().trial.TrialState
     for trial in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
-        if _is_alive(trial, folder):
+        if _is_alive(trial, folder, shared=shared):
             continue
         study._storage.set_trial_user_attr(trial._trial_id, "failure", "its process ended in the middle")
         study.tell(trial.number, state=state.FAIL)
@@ -258,18 +275,20 @@ def settle_dead(study: Study, folder: Path) -> list[str]:
 
 
 def retry(study: Study, trial: FrozenTrial) -> bool:
-    """Queue a failed trial's parameters once more; False where that was the second try."""
-    if "retry_of" in trial.user_attrs:
+    """Queue a failed trial's parameters once more; False where that was the second try, or it had none yet."""
+    if "retry_of" in trial.user_attrs or not trial.params:
         return False
     study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
     return True
 
 
-def _is_alive(trial: FrozenTrial, folder: Path) -> bool:
+def _is_alive(trial: FrozenTrial, folder: Path, *, shared: bool) -> bool:
     worker = trial.user_attrs.get("worker", "")
     host = worker.rpartition("-")[0]
     if host == socket.gethostname():
         return is_locked(folder / "workers" / worker)
+    if not worker and not shared:
+        return False
     began = trial.datetime_start
     # Optuna's times are local and have no zone.
     silent = (datetime.now() - began).total_seconds() if began is not None else 0.0  # noqa: DTZ005
