@@ -29,8 +29,8 @@ def cases(scale: float) -> list[dict[str, Any]]:
         script = str(Path(__file__).with_name("overhead_bare.py"))
         commands = {
             "ours": wb,
-            "lgb.cv": [sys.executable, script, "bare", "stopping"],
-            "usual loop": [sys.executable, script, "usual", "stopping"],
+            "lgb.cv": [sys.executable, "-P", script, "bare", "stopping"],
+            "usual loop": [sys.executable, "-P", script, "usual", "stopping"],
         }
         measured: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         # One after the other in every round, so that a slow minute of the machine hits all three.

@@ -31,8 +31,9 @@ def cases(scale: float) -> list[dict[str, Any]]:
         here = Path(folder)
         prepare(here, n_rows, MODEL)
         wb = [str(Path(sys.executable).parent / "wb"), "run", "--exp", "1", "--force", "-c", "wide"]
-        bare = [sys.executable, str(Path(__file__).with_name("overhead_bare.py")), "bare"]
-        usual = [sys.executable, str(Path(__file__).with_name("overhead_bare.py")), "usual"]
+        # -P: this folder has a module `select`, which would stand in for Python's own.
+        bare = [sys.executable, "-P", str(Path(__file__).with_name("overhead_bare.py")), "bare"]
+        usual = [sys.executable, "-P", str(Path(__file__).with_name("overhead_bare.py")), "usual"]
         measured: dict[str, list[tuple[float, float]]] = {"ours": [], "lgb.cv": [], "usual notebook": []}
         # One after the other in every round, so that a slow minute of the machine hits all three.
         for _ in range(REPEATS):
