@@ -94,4 +94,4 @@ def test_every_kind_of_experiment_is_documented() -> None:
     from workbench.experiment.spec import KINDS
 
     for kind in KINDS:
-        assert re.search(rf"^\[{kind}\]  ", README, re.MULTILINE), kind
+        assert re.search(rf"^\[{kind}\]", README, re.MULTILINE), kind
