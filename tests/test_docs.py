@@ -88,3 +88,10 @@ def test_inference_needs_little() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_every_kind_of_experiment_is_documented() -> None:
+    from workbench.experiment.spec import KINDS
+
+    for kind in KINDS:
+        assert re.search(rf"^\[{kind}\]", README, re.MULTILINE), kind

@@ -23,7 +23,7 @@ COMMANDS = {
     "init": ("workspace", "Make an empty workspace."),
     "fetch": ("data", "Bring a competition's data, a definition and a baseline."),
     "new": ("experiments", "Write the next experiment's file."),
-    "run": ("experiments", "Run experiments: features, folds, LightGBM, OOF, record."),
+    "run": ("experiments", "Run experiments: features, folds, models, OOF, record."),
     "features": ("features", "List the features: inputs, columns, cost, cached or not."),
     "cache": ("features", "Show and prune the feature blocks on disk."),
     "check": ("checks", "Look for drift, leaks, repeats, features that read the future."),

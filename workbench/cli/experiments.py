@@ -37,7 +37,7 @@ def run_command(
     slug: str | None,
     as_json: bool,
 ) -> int:
-    """Run experiments: features, folds, LightGBM, OOF and test predictions, CV, submission file, record.
+    """Run experiments: features, folds, models, OOF and test predictions, CV, submission file, record.
 
     An experiment that is done and unchanged is shown, not run. One that was killed goes on from its finished folds.
 
