@@ -645,3 +645,22 @@ def test_the_command(competitions: Competitions, tmp_path: Path) -> None:
     assert made.open.send(made.open.prepare(1)).exp == 1
     with pytest.raises(ConfigError, match=r"judged by LightGBM's trees, and this is a \[xgboost\] experiment"):
         made.open.select(1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('class_weight = "balanced"', r"class_weight goes with \[model\] \(LightGBM\), and this is a \[python\]"),
+        ("refit = true", "refit goes with"),
+        ('target_transform = "boxcox"', "target_transform = 'boxcox' goes with"),
+        ("[pseudo]\nthreshold = 0.9", "pseudo goes with"),
+        ("[tune]\ntrials = 3", "tune goes with"),
+    ],
+)
+def test_what_is_lightgbms_alone_is_refused(small: Any, line: str, message: str) -> None:
+    made = small(task="regression", metric="rmse")
+    (made.folder / "models.py").write_text("def fit(X_train, y_train, X_valid, y_valid, X_test):\n    return 0, 0\n")
+    top, table = (line, "") if line[0] != "[" else ("", line)
+    made.experiment(1, f'features = ["rows"]\n{top}\n[python]\nfunction = "models.py:fit"\n{table}\n')
+    with pytest.raises(ConfigError, match=message):
+        made.open.run(1)
