@@ -353,7 +353,8 @@ def _needs(problem: Problem, spec: SklearnSpec, seeds: Sequence[int]) -> MemoryN
     n_fold = max(len(problem.folds.train_rows(k)) for k in range(problem.folds.n_folds))
     return MemoryNeeds(
         binned=0,
-        of_fold=n_fold * (n_columns * (4 + 2 * size) + n_prepared * 2 * size),
+        # Estimators that take NaN make a copy in 64 bits of their own.
+        of_fold=n_fold * (n_columns * (4 + 2 * size + 8 * spec.takes_missing) + n_prepared * 2 * size),
         encoded=2 * matrix.n_rows * n_own * 4,
         per_row=matrix.n_train * (32 + width * (16 + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
         passing=min(CHUNK_ROWS, matrix.n_rows) * (n_columns + n_prepared) * size * 2,
