@@ -1,7 +1,7 @@
 """`run`: the one use case that strings competition, folds, features and training together."""
 
 from workbench.experiment.feature_list import FeatureList, check_list_name, read_list, write_list
-from workbench.experiment.run import ReadyExperiment, RunOutcome, ready, reconcile, recover, run
+from workbench.experiment.run import ReadyExperiment, RunOutcome, lightgbm_of, ready, reconcile, recover, run
 from workbench.experiment.run_folder import FinishedRun, check_files, list_run_folders, read_run, write_run
 from workbench.experiment.spec import ExperimentSpec, parse_keep, parse_numbers, read_spec
 from workbench.experiment.submission_file import class_texts
@@ -31,6 +31,7 @@ __all__ = [
     "check_list_name",
     "class_texts",
     "find_study",
+    "lightgbm_of",
     "list_run_folders",
     "parse_keep",
     "parse_numbers",

@@ -38,6 +38,7 @@ from workbench.memory import measured_peak, used_bytes
 from workbench.training import (
     FoldResult,
     KeptBins,
+    LightGBMSpec,
     ModelSpec,
     Problem,
     Target,
@@ -52,7 +53,7 @@ from workbench.training import (
 )
 from workbench.workspace import Workspace
 
-__all__ = ["ReadyExperiment", "RunOutcome", "find_finished", "ready", "reconcile", "recover", "run"]
+__all__ = ["ReadyExperiment", "RunOutcome", "find_finished", "lightgbm_of", "ready", "reconcile", "recover", "run"]
 
 Report = Callable[[str], None]
 FoldDone = Callable[[FoldResult, int], None]
@@ -171,6 +172,26 @@ class ReadyExperiment:
     key: str
     finished: FinishedRun | None
     matrix_key: str = ""
+
+
+def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:
+    """Return the model of an experiment where only LightGBM's will do.
+
+    Parameters
+    ----------
+    because : str
+        Why, for the message.
+
+    Raises
+    ------
+    ConfigError
+        When it is another's.
+    """
+    if not isinstance(experiment.model, LightGBMSpec):
+        raise ConfigError(
+            f"{experiment.spec.path}: {because}, and this is a [{experiment.spec.kind}] experiment", hint=hint
+        )
+    return experiment.model
 
 
 def ready(

@@ -12,7 +12,16 @@ from typing import Any
 from workbench.cache import content_key, read_json, write_json
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, NotFoundError
-from workbench.experiment.run import FoldDone, ReadyExperiment, RunOutcome, find_finished, log_file, ready, run
+from workbench.experiment.run import (
+    FoldDone,
+    ReadyExperiment,
+    RunOutcome,
+    find_finished,
+    lightgbm_of,
+    log_file,
+    ready,
+    run,
+)
 from workbench.experiment.spec import TuneSpec, read_spec
 from workbench.folds import make_folds
 from workbench.ledger import RunRecord
@@ -114,7 +123,9 @@ def tune(
     started = time.perf_counter() if request.started_at is None else request.started_at
     experiment = ready(workspace, competition, number, threads=request.threads, report=report)
     asked = _asked(experiment, request)
-    spec = lightgbm_of(experiment)
+    spec = lightgbm_of(
+        experiment, because="LightGBM's parameters are tuned", hint="tune an experiment that has [model]"
+    )
     space = _space(experiment, asked)
     folder = competition.study_folder(number)
     limit = experiment.blocks.limit_bytes // ROOM_SHARE
@@ -281,22 +292,6 @@ def _asked(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
             hint="--minutes 30 or --trials 100, or minutes = 30 under [tune]",
         )
     return spec
-
-
-def lightgbm_of(experiment: ReadyExperiment) -> LightGBMSpec:
-    """Return the model of an experiment, whose parameters are searched.
-
-    Raises
-    ------
-    ConfigError
-        When it is not LightGBM's.
-    """
-    if not isinstance(experiment.model, LightGBMSpec):
-        raise ConfigError(
-            f"{experiment.spec.path}: LightGBM's parameters are tuned; this is a [{experiment.spec.kind}] experiment",
-            hint="tune an experiment that has [model]",
-        )
-    return experiment.model
 
 
 def _space(experiment: ReadyExperiment, asked: TuneSpec) -> Space:

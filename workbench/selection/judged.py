@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from workbench.errors import ConfigError
-from workbench.experiment import ReadyExperiment
+from workbench.experiment import ReadyExperiment, lightgbm_of
 from workbench.selection.groups import Group
 from workbench.training import FoldResult, LightGBMSpec, ModelSpec, Problem, TrainResult, fold_scores, train
 
-__all__ = ["Judged", "Models", "Progress", "Scored", "by_group", "difference", "lightgbm_of", "models_of", "scored"]
+__all__ = ["Judged", "Models", "Progress", "Scored", "by_group", "difference", "judging_model", "models_of", "scored"]
 
 Progress = Callable[[int, int, str], None]
 """Called with how much is done, of how much, and what."""
@@ -108,7 +107,7 @@ def models_of(
     return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
 
 
-def lightgbm_of(experiment: ReadyExperiment) -> LightGBMSpec:
+def judging_model(experiment: ReadyExperiment) -> LightGBMSpec:
     """Return the model of an experiment, whose trees are looked into.
 
     Raises
@@ -116,13 +115,11 @@ def lightgbm_of(experiment: ReadyExperiment) -> LightGBMSpec:
     ConfigError
         When it is not LightGBM's.
     """
-    if not isinstance(experiment.model, LightGBMSpec):
-        raise ConfigError(
-            f"{experiment.spec.path}: columns are judged by LightGBM's trees, and this is a [{experiment.spec.kind}] "
-            "experiment",
-            hint="select with an experiment that has [model], and name its list in this one",
-        )
-    return experiment.model
+    return lightgbm_of(
+        experiment,
+        because="columns are judged by LightGBM's trees",
+        hint="select with an experiment that has [model], and name its list in this one",
+    )
 
 
 def _numbers(name: str) -> tuple[int, int, int]:

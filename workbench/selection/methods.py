@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from workbench.experiment import ReadyExperiment
 from workbench.selection.groups import Group
-from workbench.selection.judged import Judged, Models, Progress, by_group, lightgbm_of
+from workbench.selection.judged import Judged, Models, Progress, by_group, judging_model
 from workbench.selection.options import Options
 from workbench.training import FoldModels, score, shuffled_gains
 
@@ -72,7 +72,7 @@ def judge_by_permutation(
     certain : bool
         Whether at least one column is more than noise, all tests taken together (Bonferroni).
     """
-    problem, model = experiment.problem, lightgbm_of(experiment)
+    problem, model = experiment.problem, judging_model(experiment)
     losses = np.zeros((problem.folds.n_folds, options.repeats, len(groups)))
     for fold in range(problem.folds.n_folds):
         texts = {(t, s): text for (t, k, s), text in models.texts.items() if k == fold}
@@ -146,7 +146,7 @@ def judge_by_shuffled_target(
     order_of = shuffled_order(experiment, options.seed)
     gains = shuffled_gains(
         problem,
-        lightgbm_of(experiment),
+        judging_model(experiment),
         jobs,
         order_of,
         rounds=lambda target, fold: models.rounds[target, fold],

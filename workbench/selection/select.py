@@ -18,7 +18,7 @@ from workbench.experiment import FeatureList, ReadyExperiment, check_list_name, 
 from workbench.folds import make_folds
 from workbench.selection.elimination import Clock, Eliminated, TimeIsUpError, eliminate
 from workbench.selection.groups import Group, groups_of, list_of, only, origins
-from workbench.selection.judged import Judged, Progress, Scored, lightgbm_of, models_of, scored
+from workbench.selection.judged import Judged, Progress, Scored, judging_model, models_of, scored
 from workbench.selection.methods import by_chance, judge_by_gain, judge_by_permutation, judge_by_shuffled_target
 from workbench.selection.options import Options
 from workbench.training import Problem
@@ -136,7 +136,7 @@ def select(
         experiment = ready(
             workspace, competition, number, sample=request.sample, threads=request.threads, report=report
         )
-        lightgbm_of(experiment)
+        judging_model(experiment)
         key = content_key("select-v1", experiment.key, options.method, options.identity())
         _check_name(competition, name, key, force=request.force)
         groups = groups_of(experiment, options.by)

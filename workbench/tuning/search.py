@@ -2,7 +2,7 @@
 
 1. Quick scores. The experiment's own parameters come first, then points that are known to do well, then Optuna's. A
    trial trains fold by fold at a high learning rate, on a share of the rows where there are many; a fold is given up
-   when its curve lies behind most others, a trial when its folds are worse than the best trial's (Wilcoxon).
+   when its curve lies behind those of the five best, a trial when its folds are worse than the fifth's (Wilcoxon).
 2. Full scores. The best trials are scored at the low learning rate on all rows, the experiment's own parameters first.
 3. Second scores. The best of those are scored on folds that the search has not seen. What is best by both is found.
 
