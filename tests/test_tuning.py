@@ -392,7 +392,7 @@ class TestSearch:
     def test_without_time_for_full_scores_the_best_quick_one_is_taken(self, made, monkeypatch, share: float) -> None:
         monkeypatch.setattr(search_module.Search, "_full_scores", lambda _: None)
         settled = search_module.Search._settled
-        monkeypatch.setattr(search_module.Search, "_settled", lambda self: settled(self) | {"share": share})
+        monkeypatch.setattr(search_module.Search, "_settled", lambda self: replace(settled(self), share=share))
         outcome = tuned(made)
         complete = [t for t in journal(made).get_trials() if t.state.name == "COMPLETE"]
         assert outcome.tuned.best.number == max(complete, key=lambda t: t.value).number

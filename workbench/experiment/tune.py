@@ -145,10 +145,16 @@ def tune(
     ):
         for line in opened.notes:
             report(line)
-        own = space.inside(spec.parameters)
         budget = _budget(asked, started, opened.study if request.only_rest else None)
         search = Search(
-            opened, scorer, other, space, own, budget=budget or Budget(started), keep=asked.keep, progress=progress
+            opened,
+            scorer,
+            other,
+            space,
+            budget=budget or Budget(started),
+            keep=asked.keep,
+            all_folds=competition.definition.cv.scheme not in ALIKE,
+            progress=progress,
         )
         tuned = search.run() if budget is not None else search.result()
         spent = float(opened.study.user_attrs.get("spent_s", 0.0)) + time.perf_counter() - started
@@ -156,7 +162,7 @@ def tune(
     parameters = tuned_parameters(tuned, spec, space)
     before = None if experiment.finished is None else experiment.finished.record
     outcome = TuneOutcome(
-        tuned, parameters, space, before, folder, (*_notes(tuned, experiment, own, before), *tuned.notes)
+        tuned, parameters, space, before, folder, (*_notes(tuned, experiment, search.own, before), *tuned.notes)
     )
     if tuned.best is not None:
         asked_for = None if experiment.spec.tune is None else experiment.spec.tune.content()
@@ -355,11 +361,17 @@ def _notes(tuned: Tuned, experiment: ReadyExperiment, own: Mapping[str, Any] | N
         notes.append("nothing found is better than the experiment's own parameters")
     if own is None:
         notes.append("the experiment's own parameters lie outside of the space, so they were not tried")
+    for one, name in ((tuned.best, "the best"), (tuned.start, "the experiment's own")):
+        if one is not None and one.cut is not None:
+            notes.append(f"the time was too short to train {name} to the end: its score is of {one.cut} rounds")
     scheme = experiment.competition.definition.cv.scheme
     if tuned.best is not None and scheme in OTHERWISE:
         notes.append(f"scheme = {scheme!r} has no folds of another seed: the second score is {OTHERWISE[scheme]}")
     return notes
 
+
+ALIKE = ("kfold", "stratified", "time")
+"""Schemes whose folds tell the same about parameters, where they are large; a group may be unlike the others."""
 
 OTHERWISE = {
     "time": "of folds that are cut at other times, one more of them",

@@ -6,6 +6,7 @@ predicted by LightGBM itself while it trains.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -51,6 +52,8 @@ class Fidelity:
         Rounds between two evaluations.
     share : float
         Of each fold's train rows.
+    seconds : float
+        A fold's training ends after so long, with what is best by then.
     """
 
     rate: float | None
@@ -58,6 +61,7 @@ class Fidelity:
     patience: int
     every: int = 1
     share: float = 1.0
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,15 @@ class FoldScore:
         The best round of each target.
     oof : float array (n_valid, width), or None
         The predictions of the validated rows at the best round, where they were asked for.
+    cut : int, or None
+        The rounds after which its time was over; None where it was not.
     """
 
     score: float
     rounds: tuple[int, ...]
     seconds: float
     oof: Floats | None = None
+    cut: int | None = None
 
 
 class FoldScorer:
@@ -135,7 +142,8 @@ class FoldScorer:
         if not np.isfinite(value):
             raise TrainingError(f"fold {fold}: metric {self.problem.metric.name!r} gives {value}")
         oof = np.hstack([m[2] for m in made if m[2] is not None]) if keep_oof else None
-        return FoldScore(value, tuple(m[1] for m in made), time.perf_counter() - started, oof)
+        cut = max((m[3] for m in made if m[3] is not None), default=None)
+        return FoldScore(value, tuple(m[1] for m in made), time.perf_counter() - started, oof, cut)
 
     # ----------------------------------------------------------------------------------------------------- datasets
 
@@ -177,7 +185,7 @@ class FoldScorer:
         fidelity: Fidelity,
         watch: Watch | None,
         keep_oof: bool,
-    ) -> tuple[float, int, Floats | None]:
+    ) -> tuple[float, int, Floats | None, int | None]:
         learner, key = self._learner(index, parameters)
         with lightgbm_errors(f"fold {fold}"):
             sides = self._datasets(learner, key, fold, fidelity.share)
@@ -189,7 +197,7 @@ class FoldScorer:
             run = _Run(learner, given, sides, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
             run.train()
         if run.predictions is None:
-            return run.best, run.best_round, None
+            return run.best, run.best_round, None, run.cut
         rows, column, metric = sides[1].rows, learner.column, self.problem.metric
         shaped = run.predictions.reshape(len(rows), column.width)
         if self.spec.own is not None:
@@ -199,7 +207,7 @@ class FoldScorer:
         truth = truth_of(self.problem.target, column, rows, metric)
         value = metric(truth, as_metric_input(predicted, column, metric), None if weight is None else weight[rows])
         # The fold's validated rows ascend; the dataset has them by query.
-        return value, run.best_round, predicted[np.argsort(rows, kind="stable")]
+        return value, run.best_round, predicted[np.argsort(rows, kind="stable")], run.cut
 
 
 class _Run:
@@ -222,12 +230,15 @@ class _Run:
         self.own_metric = None if learner.metric_name else learner.own_metric((sides[1],), *at)
         self.keeps = keep_oof or learner.watched.name != learner.problem.metric.name
         self.best, self.best_round = float("nan"), 0
+        self.cut: int | None = None
         self.predictions: Floats | None = None
         self._now: Floats | None = None
 
     def train(self) -> None:
-        """Train until the patience or the rounds are over."""
+        """Train until the patience, the rounds or the time are over."""
         import lightgbm as lgb
+
+        ends_at = time.perf_counter() + self.fidelity.seconds / len(self.learner.problem.target.columns)
 
         objective = self.parameters["objective"]
         own = objective if callable(objective) else None
@@ -238,7 +249,8 @@ class _Run:
         for done in range(1, self.fidelity.rounds + 1):
             finished = booster.update(fobj=own)
             self.each_round()
-            if done % every and not finished and done < self.fidelity.rounds:
+            is_over = time.perf_counter() > ends_at
+            if done % every and not finished and not is_over and done < self.fidelity.rounds:
                 continue
             results = booster.eval_valid(asks)
             # Where LightGBM's own metric is watched it comes first; ours is the only one where it is not.
@@ -255,6 +267,9 @@ class _Run:
             if self.watch is not None and self.watch(done, self.best):
                 raise NoUseError
             if finished or (patience and done - self.best_round >= patience):
+                break
+            if is_over:
+                self.cut = done
                 break
 
     def _asked(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:

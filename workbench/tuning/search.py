@@ -1,9 +1,11 @@
 """The search itself: many parameter sets scored quickly, the best of them fully, the best of those on other folds.
 
 1. Quick scores. The experiment's own parameters come first, then points that are known to do well, then Optuna's. A
-   trial trains fold by fold at a high learning rate, on a share of the rows where there are many; a fold is given up
-   when its curve lies behind those of the five best, a trial when its folds are worse than the fifth's (Wilcoxon).
-2. Full scores. The best trials are scored at the low learning rate on all rows, the experiment's own parameters first.
+   trial trains fold by fold at a high learning rate, on fewer folds or a share of the rows where there are many; a fold
+   is given up when its curve lies behind those of the five best, a trial when its folds are worse than the fifth's
+   (Wilcoxon).
+2. Full scores. The best trials race at the low learning rate on all rows, fold by fold: what is worse is dropped, and
+   what there is no time for.
 3. Second scores. The best of those are scored on folds that the search has not seen. What is best by both is found.
 
 What is left of the time goes into more quick scores, which the next search of the study begins with.
@@ -15,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,18 @@ from workbench.cache import atomic
 from workbench.errors import TrainingError
 from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError
 from workbench.tuning.extra import optuna
+from workbench.tuning.plan import (
+    FULL_RATES,
+    QUICK_RATE,
+    Quick,
+    affordable_rate,
+    in_full,
+    quick_within,
+    quick_without_time,
+    second_folds,
+    still_hopeful,
+    those_that_fit,
+)
 from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
 from workbench.tuning.space import Space, known_good
 from workbench.tuning.study import OpenStudy, retry
@@ -37,23 +51,14 @@ __all__ = ["Budget", "Progress", "Scored", "Search", "Tuned"]
 
 Floats = npt.NDArray[np.float64]
 
-QUICK_RATE, QUICKEST_RATE = 0.1, 0.3
-"""The learning rates of quick scores: the lower one where the time allows."""
-
-USUAL_ROUNDS = 300
-"""What a fold takes at the lower of them; at three times the rate it takes a third."""
-
-FULL_RATES = (0.02, 0.03, 0.05, 0.1)
-"""The learning rates that what is promoted may be trained at; the lowest that the time allows."""
-
-WANTED_TRIALS = 80
-"""So many quick trials should fit into their time; where they would not, they train on a share of the rows."""
-
-LEAST_ROWS = 20_000
-"""A share of the rows is never fewer train rows of a fold than this."""
-
-QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.50, 0.80, 0.97
+QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.45, 0.82, 0.97
 """Of the time: when quick, full and second scores end."""
+
+FIRST_FOLD = 0.4
+"""Of the time of full scores may go into the first fold of those that race."""
+
+MANY_ROWS = 100_000
+"""Where a fold trains on so many rows, full scores are evaluated every fifth round."""
 
 PROMOTED, SECOND = 12, 3
 """At most so many are scored thoroughly in a search, and so many of those on other folds."""
@@ -111,6 +116,8 @@ class Scored:
         The best rounds of each fold (the mean over targets) of the full score.
     rate : float, or None
         The learning rate of the full score, where the study chose it.
+    cut : int, or None
+        The rounds after which a fold of the full score was ended by the time; None where none was.
     """
 
     number: int
@@ -120,6 +127,7 @@ class Scored:
     second: tuple[float, ...] | None = None
     rounds: tuple[int, ...] = ()
     rate: float | None = None
+    cut: int | None = None
 
     @property
     def value(self) -> float:
@@ -128,8 +136,8 @@ class Scored:
 
     @property
     def judged(self) -> float:
-        """What the best is chosen by: the mean of both scores, or of the one that there is."""
-        return float(np.mean([self.value, np.mean(self.second)])) if self.second else self.value
+        """What the best is chosen by: the mean over the folds of both scores, or of the one that there is."""
+        return float(np.mean([*(self.full or ()), *self.second])) if self.second else self.value
 
 
 @dataclass(frozen=True)
@@ -168,11 +176,11 @@ class Search:
     other : callable
         Makes the scorer on other folds; None where the scheme has no others, and then another seed stands in.
     space : Space
-    own : dict, or None
-        The experiment's own parameters as a point of the space; None where they lie outside.
     budget : Budget
     keep : int
-        How many trials' OOF are kept.
+        How many trials' OOF are kept; the quick ones then are of all folds.
+    all_folds : bool
+        Whether one fold is too unlike the others to be scored alone.
     progress : callable
     """
 
@@ -182,15 +190,18 @@ class Search:
         scorer: FoldScorer,
         other: Callable[[], FoldScorer | None],
         space: Space,
-        own: dict[str, Any] | None,
         *,
         budget: Budget,
         keep: int = 0,
+        all_folds: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.opened, self.study = study, study.study
-        self.scorer, self.other, self.space, self.own = scorer, other, space, own
+        self.scorer, self.other, self.space = scorer, other, space
+        # The experiment's own parameters as a point of the space; None where they lie outside.
+        self.own = space.inside(scorer.spec.parameters)
         self.budget, self.keep, self.progress = budget, keep, progress
+        self.all_folds = all_folds or keep > 0
         self.state = optuna().trial.TrialState
         metric = scorer.problem.metric
         self.greater = metric.greater_is_better
@@ -246,48 +257,30 @@ class Search:
         self._stage, self._stop_at = "quick", self.budget.at(SECOND_UNTIL) or math.inf
         known = self.study.user_attrs.get("quick")
         if known is None:
-            known = self._settled()
+            known = self._settled().content()
             self.study.set_user_attr("quick", known)
-        self.quick = Fidelity(**known)
+        self.quick = Quick.of(known)
 
-    def _settled(self) -> dict[str, Any]:
-        """Decide how quick a quick score is: from what a round costs, the learning rate, the rounds, the rows."""
-        folds = self.scorer.problem.folds
-        n_rows = int(np.mean([len(folds.train_rows(k)) for k in range(self.n_folds)]))
-        every = 1 if n_rows < 20_000 else 5
+    def _settled(self) -> Quick:
+        """Decide how quick a quick score is, from what a round costs."""
+        folds, searches_rate = self.scorer.problem.folds, "learning_rate" in self.space.names
+        train_rows = [len(folds.train_rows(k)) for k in range(self.n_folds)]
         at = self.budget.at(QUICK_UNTIL)
         if at is None:
-            share = min(1.0, max(LEAST_ROWS, 150_000) / n_rows)
-            return self._quick(QUICK_RATE, 1000, share, every)
-        rounds = self._affordable_rounds(at)
-        rate = min(QUICKEST_RATE, max(QUICK_RATE, QUICK_RATE * USUAL_ROUNDS / rounds))
-        least = USUAL_ROUNDS * QUICK_RATE / QUICKEST_RATE
-        share = min(1.0, max(rounds / least, LEAST_ROWS / n_rows))
-        most = 1000 if rate == QUICK_RATE else int(1.5 * USUAL_ROUNDS * QUICK_RATE / rate)
-        return self._quick(rate, most, share, every)
-
-    def _quick(self, rate: float, rounds: int, share: float, every: int) -> dict[str, Any]:
-        searched = "learning_rate" in self.space.names
-        patience = max(10, round(30 * QUICK_RATE / rate))
-        return {
-            "rate": None if searched else round(rate, 3),
-            "rounds": rounds,
-            "patience": patience,
-            "every": every,
-            "share": 1.0 if share > 0.8 else round(share, 3),
-        }
-
-    def _affordable_rounds(self, until: float) -> float:
-        """Return how many rounds a fold may take for the wanted number of trials to fit."""
+            return quick_without_time(train_rows, searches_rate=searches_rate)
         point = self.own or self.space.inside({}) or known_good(self.space)[0]
         parameters = self.space.parameters(point)
         # The first call bins the data, which is done once.
         self.scorer.score(parameters, 0, SEED, Fidelity(QUICK_RATE, 5, 0))
         timed = self.scorer.score(parameters, 0, SEED, Fidelity(QUICK_RATE, 40, 0, every=5))
-        seconds = max(1e-5, timed.seconds / 40)
-        left = max(1.0, until - time.perf_counter())
-        # About a third of the folds is given up early.
-        return left / WANTED_TRIALS / (0.7 * self.n_folds * seconds)
+        return quick_within(
+            max(1.0, at - time.perf_counter()),
+            max(1e-5, timed.seconds / 40),
+            train_rows,
+            [len(folds.valid_rows(k)) for k in range(self.n_folds)],
+            all_folds=self.all_folds,
+            searches_rate=searches_rate,
+        )
 
     def _quick_scores(self) -> None:
         while self.budget.trials is None or self.trials_now < self.budget.trials:
@@ -297,14 +290,14 @@ class Search:
     def _one_trial(self, trial: Trial) -> None:
         if self._was_scored(trial):
             return
-        folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self.n_folds)]
+        folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self.quick.folds)]
         rivals = self._complete()[:RIVALS]
         scores: dict[int, FoldScore] = {}
         try:
             for fold in folds:
                 scores[fold] = self._quick_fold(trial, fold, [t.number for t in rivals])
                 trial.report(scores[fold].score, fold)
-                if len(scores) < self.n_folds and len(rivals) == RIVALS:
+                if len(scores) < len(folds) and len(rivals) == RIVALS:
                     self._give_up_if_hopeless(scores, rivals[-1])
         except NoUseError:
             self.study.tell(trial, state=self.state.PRUNED)
@@ -320,7 +313,7 @@ class Search:
             raise
         else:
             value = float(np.mean([s.score for s in scores.values()]))
-            trial.set_user_attr("rounds", [int(np.mean(scores[k].rounds)) for k in range(self.n_folds)])
+            trial.set_user_attr("rounds", [int(np.mean(scores[k].rounds)) for k in self.quick.folds])
             self.study.tell(trial, value)
             self._keep_oof(trial.number, value, scores)
         self.trials_now += 1
@@ -352,7 +345,7 @@ class Search:
             return self.curves.is_behind(fold, rivals, done * leaves, best)
 
         made = self.scorer.score(
-            self.space.parameters(trial.params), fold, SEED, self.quick, watch=watch, keep_oof=self.keep > 0
+            self.space.parameters(trial.params), fold, SEED, self.quick.fidelity, watch=watch, keep_oof=self.keep > 0
         )
         self.curves.keep(fold, trial.number, curve)
         return made
@@ -379,19 +372,65 @@ class Search:
     # --------------------------------------------------------------------------------------------------- full scores
 
     def _full_scores(self) -> None:
-        rate = self._full_rate()
-        for trial in self._candidates()[:PROMOTED]:
-            self._check()
-            self._full_score(trial, rate)
+        rate, begun = self._full_rate(), time.perf_counter()
+        trials = {t.number: t for t in self._candidates()[:PROMOTED]}
+        own = next((n for n, t in trials.items() if t.params == self.own), None)
+        race: dict[int, dict[int, FoldScore]] = {number: {} for number in trials}
+        alive = list(trials)
+        # A quick score that is as thorough need not be made again.
+        order = [*self.quick.folds, *(k for k in range(self.n_folds) if k not in self.quick.folds)]
+        for at, fold in enumerate(order):
+            limit = self._fold_limit(len(order) - at, len(alive), begun)
+            for number in alive:
+                if at == 0 and self._first_fold_is_over(begun, sum(map(bool, race.values()))):
+                    break
+                self._check()
+                race[number][fold] = self._full_fold(trials[number], fold, rate, limit, race[number])
+                if at + 1 == self.n_folds:
+                    self._finish(number, race[number], rate)
+            alive = self._still_racing([n for n in alive if race[n]], race, order[: at + 1], own)
+
+    def _first_fold_is_over(self, begun: float, scored: int) -> bool:
+        # Two of them are a race.
+        return scored > 1 and time.perf_counter() > begun + FIRST_FOLD * (self._stop_at - begun)
+
+    def _in_full(self) -> float:
+        folds = self.scorer.problem.folds
+        return in_full([len(folds.valid_rows(k)) for k in range(self.n_folds)], all_folds=self.all_folds)
+
+    def _fold_limit(self, folds_left: int, n_alive: int, begun: float) -> float:
+        """Return how long a fold may train: nobody may use up the time that the others need."""
+        if folds_left == self.n_folds:
+            return (self._stop_at - begun) / (self.n_folds * self._in_full())
+        left = self._stop_at - time.perf_counter()
+        return 0.95 * left / folds_left if n_alive == 1 else math.inf
+
+    def _still_racing(
+        self, alive: list[int], race: Mapping[int, Mapping[int, FoldScore]], folds: Sequence[int], own: int | None
+    ) -> list[int]:
+        """Return who is scored on the next fold, the best first; who is dropped for being worse is marked."""
+        folds_left = self.n_folds - len(folds)
+        scores = {n: [race[n][k].score for k in folds] for n in alive}
+        best = self._best_full()
+        if not folds_left or not scores:
+            return []
+        known = {} if best is None or best.full is None else {best.number: [best.full[k] for k in folds]}
+        hopeful = still_hopeful(scores | known, own, greater_is_better=self.greater)
+        for number in set(alive) - set(hopeful):
+            self.study.set_user_attr(f"full:{number}", {"dropped_after": len(folds)})
+        each = float(np.mean([s.seconds for n in alive for s in race[n].values()]))
+        room = (self._stop_at - time.perf_counter()) / max(1e-9, folds_left * each)
+        return those_that_fit([n for n in hopeful if n in scores], room, own)
 
     def _candidates(self) -> list[FrozenTrial]:
-        """Return the trials to score thoroughly: the experiment's own parameters, then the best."""
+        """Return the trials to score thoroughly: the experiment's own parameters and the best, the best first."""
         ranked = [t for t in self._complete() if "same_as" not in t.user_attrs]
         own = [t for t in ranked if self.own is not None and t.params == self.own]
-        found = [*own, *(t for t in ranked if t not in own)]
+        found = [*ranked[:2], *own, *ranked[2:]]
         if self.budget.trials is not None and self.budget.ends_at is None:
             found = found[: 1 + max(SECOND, len(ranked) // 10)]
-        return [t for t in found if f"full:{t.number}" not in self.study.user_attrs]
+        unscored = [t for t in found if f"full:{t.number}" not in self.study.user_attrs]
+        return list({t.number: t for t in unscored}.values())
 
     def _full_rate(self) -> float | None:
         """Return the learning rate of full scores: the experiment's own, else the lowest that lets some fit."""
@@ -405,85 +444,91 @@ class Search:
         return float(known)
 
     def _affordable_rate(self) -> float:
-        seconds = [_seconds(t) for t in self._complete()]
+        # The best ones take more rounds than most.
+        seconds = [_seconds(t) / len(self.quick.folds) for t in self._complete()[:RIVALS]]
         if self.budget.ends_at is None or not seconds:
             return FULL_RATES[1]
-        left = self._stop_at - time.perf_counter()
-        for rate in FULL_RATES:
-            # The best ones take more rounds than most.
-            each = 1.5 * float(np.median(seconds)) / self.quick.share * ((self.quick.rate or QUICK_RATE) / rate)
-            if left / each >= 2 + SECOND:
-                return rate
-        return FULL_RATES[-1]
+        return affordable_rate(self._stop_at - time.perf_counter(), seconds, self.quick, self.n_folds, self._in_full())
 
     def full_fidelity(self, rate: float | None) -> Fidelity:
         """Return how a parameter set is scored thoroughly."""
-        spec = self.scorer.spec
+        spec, n_rows = self.scorer.spec, len(self.scorer.problem.folds.train_rows(self.n_folds - 1))
         rounds = (
             spec.rounds if rate is None or "learning_rate" in spec.parameters else max(spec.rounds, int(300 / rate))
         )
-        return Fidelity(rate, rounds, spec.patience or 50)
+        return Fidelity(rate, rounds, spec.patience or 50, every=5 if n_rows >= MANY_ROWS else 1)
 
-    def _full_score(self, trial: FrozenTrial, rate: float | None) -> None:
-        if self.quick.share == 1.0 and rate == self.quick.rate and self.quick.every == 1:
-            self._take_quick(trial)
-            return
-        best = self._best_full()
-        scores: dict[int, FoldScore] = {}
-        for fold in range(self.n_folds):
-            scores[fold] = self.scorer.score(
-                self.space.parameters(trial.params), fold, SEED, self.full_fidelity(rate), keep_oof=self.keep > 0
-            )
-            if best is not None and best.full is not None and self._is_worse(scores, best.full):
-                self.study.set_user_attr(f"full:{trial.number}", {"dropped_after": fold + 1})
-                return
+    def _full_fold(
+        self, trial: FrozenTrial, fold: int, rate: float | None, limit: float, before: Mapping[int, FoldScore]
+    ) -> FoldScore:
+        fidelity, name = self.full_fidelity(rate), f"folds:{trial.number}"
+        known = self.study.user_attrs.get(name, {})
+        if not self.keep:
+            if str(fold) in known:
+                score, rounds, seconds, cut = known[str(fold)]
+                return FoldScore(score, tuple(rounds), seconds, None, cut)
+            is_full = self.quick.share == 1.0 and rate == self.quick.rate and self.quick.every == fidelity.every
+            if is_full and fold in self.quick.folds:
+                rounds = trial.user_attrs["rounds"][self.quick.folds.index(fold)]
+                seconds = _seconds(trial) / len(self.quick.folds)
+                return FoldScore(trial.intermediate_values[fold], (rounds,), seconds)
+        cut = min((s.cut for s in before.values() if s.cut is not None), default=None)
+        if cut is not None:
+            fidelity = replace(fidelity, rounds=cut)
+        made = self.scorer.score(
+            self.space.parameters(trial.params), fold, SEED, replace(fidelity, seconds=limit), keep_oof=self.keep > 0
+        )
+        mine = [made.score, list(made.rounds), made.seconds, made.cut]
+        self.study.set_user_attr(name, known | {str(fold): mine})
+        return made
+
+    def _finish(self, number: int, scores: Mapping[int, FoldScore], rate: float | None) -> None:
+        made = [scores[k] for k in range(self.n_folds)]
         found: dict[str, Any] = {
-            "scores": [s.score for s in scores.values()],
-            "rounds": [int(np.mean(s.rounds)) for s in scores.values()],
+            "scores": [s.score for s in made],
+            "rounds": [int(np.mean(s.rounds)) for s in made],
             "rate": rate,
+            "cut": min((s.cut for s in made if s.cut is not None), default=None),
+            "seconds": round(sum(s.seconds for s in made), 3),
         }
-        self.study.set_user_attr(f"full:{trial.number}", found)
+        self.study.set_user_attr(f"full:{number}", found)
         if self.keep:
             value = float(np.mean(found["scores"]))
-            write_oof(self.opened.folder / "oof" / f"{trial.number:05d}.npz", self.scorer, scores, value)
-
-    def _take_quick(self, trial: FrozenTrial) -> None:
-        """Take a quick score on all rows for a full one, at its own learning rate."""
-        found = {
-            "scores": [trial.intermediate_values[k] for k in range(self.n_folds)],
-            "rounds": trial.user_attrs["rounds"],
-            "rate": self.quick.rate,
-        }
-        self.study.set_user_attr(f"full:{trial.number}", found)
+            write_oof(self.opened.folder / "oof" / f"{number:05d}.npz", self.scorer, scores, value)
 
     def _by_quick_score(self, trial: FrozenTrial) -> Scored:
         """Return a trial as far as it is scored; the learning rate is left to the experiment."""
-        scores = tuple(trial.intermediate_values[k] for k in range(self.n_folds))
+        scores = tuple(trial.intermediate_values[k] for k in sorted(trial.intermediate_values))
         return Scored(trial.number, dict(trial.params), float(trial.value or 0), scores)
-
-    def _is_worse(self, scores: Mapping[int, FoldScore], best: Sequence[float]) -> bool:
-        """Say whether the folds so far leave little hope: each is worse, and by more than they differ."""
-        if not 2 <= len(scores) < self.n_folds:
-            return False
-        sign = 1.0 if self.greater else -1.0
-        gains = np.array([sign * (s.score - best[k]) for k, s in scores.items()])
-        return bool((gains < 0).all() and gains.mean() + gains.std() < 0)
 
     # ------------------------------------------------------------------------------------------------- second scores
 
     def _second_scores(self) -> None:
-        chosen = self._scored()[:SECOND]
+        ranked = self._scored()
+        chosen = ranked[:SECOND]
         start = self._start()
-        chosen += [start] if start is not None and start.full and start not in chosen else []
+        chosen += [start] if start is not None and start not in chosen else []
         todo = [s for s in chosen if s.second is None]
         if not todo:
             return
         other = self.other()
         scorer, seed = (self.scorer, OTHER_SEED) if other is None else (other, SEED)
         scorer.each_round = self._check
-        for one in todo:
+        n_folds = scorer.problem.folds.n_folds
+        before = [len(s.second) for s in ranked if s.second is not None]
+        fold_seconds = [self.study.user_attrs[f"full:{s.number}"]["seconds"] / self.n_folds for s in todo]
+        n_scored, n_chosen = second_folds(self._stop_at - time.perf_counter(), fold_seconds, n_folds)
+        if before:
+            n_scored = max(before)
+        if n_scored < n_folds:
+            self.notes.append(f"the time was too short for all other folds: {n_scored} of {n_folds} are scored")
+        for one in todo[:n_chosen]:
             fidelity = self.full_fidelity(one.rate)
-            parameters, folds = self.space.parameters(one.parameters), range(scorer.problem.folds.n_folds)
+            if one.cut is not None:
+                fidelity = replace(fidelity, rounds=one.cut)
+            # The last ones: folds in time grow.
+            folds = range(n_folds - n_scored, n_folds)
+            parameters = self.space.parameters(one.parameters)
             scores = [scorer.score(parameters, k, seed, fidelity).score for k in folds]
             self.study.set_user_attr(f"second:{one.number}", scores)
 
@@ -521,8 +566,7 @@ class Search:
         """Return what is found so far."""
         ranked = self._scored()
         if not ranked and (complete := self._complete()):
-            share = self.study.user_attrs["quick"]["share"]
-            of = "" if share == 1.0 else f", of {share:.0%} of the rows"
+            of = said_of(Quick.of(self.study.user_attrs["quick"]), self.n_folds)
             self.notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
             ranked = [self._by_quick_score(complete[0])]
         best = max(ranked, key=lambda s: s.judged if self.greater else -s.judged) if ranked else None
@@ -530,6 +574,7 @@ class Search:
         if second:
             # Only what was scored twice can be trusted as much as the others that were.
             best = max(second, key=lambda s: s.judged if self.greater else -s.judged)
+        self._say_own(best)
         seconds = time.perf_counter() - self.budget.started_at
         return Tuned(
             best,
@@ -540,6 +585,18 @@ class Search:
             seconds=seconds,
             notes=tuple(self.notes),
         )
+
+    def _say_own(self, best: Scored | None) -> None:
+        """Hold the experiment's own parameters against the best by quick scores where they have no full one."""
+        own = next((t for t in self._complete() if t.params == self.own), None)
+        if best is not None and own is not None and best.number != own.number and self._start() is None:
+            was = f"{own.value:.5f} by a quick score, against {best.quick:.5f} of trial {best.number}"
+            self.notes.append(f"the time was too short for a full score of the experiment's own parameters: {was}")
+
+
+def said_of(quick: Quick, n_folds: int) -> str:
+    folds = "" if len(quick.folds) == n_folds else f", of {len(quick.folds)} of {n_folds} folds"
+    return folds + ("" if quick.share == 1.0 else f", of {quick.share:.0%} of the rows")
 
 
 def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
@@ -559,6 +616,7 @@ def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
                     tuple(second) if second else None,
                     tuple(full["rounds"]),
                     full["rate"],
+                    full["cut"],
                 )
             )
     return sorted(found, key=lambda s: -s.value if greater_is_better else s.value)

@@ -1,0 +1,235 @@
+"""How a search divides its time: how quick a quick score is, at which rate the promoted are trained, who stays.
+
+Everything here is decided from numbers; nothing is trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from workbench.training import Fidelity
+
+__all__ = [
+    "FULL_RATES",
+    "QUICK_RATE",
+    "Quick",
+    "affordable_rate",
+    "in_full",
+    "quick_within",
+    "quick_without_time",
+    "second_folds",
+    "still_hopeful",
+    "those_that_fit",
+]
+
+QUICK_RATE, QUICKEST_RATE = 0.1, 0.3
+"""The learning rates of quick scores: the lower one where the time allows. A high one wants smaller trees."""
+
+USUAL_ROUNDS = 300
+"""What a fold takes at the lower of them; at three times the rate it takes a third."""
+
+MOST_ROUNDS = 1_000
+"""No quick score takes more rounds than this at the lower rate."""
+
+WANTED_TRIALS, FEWEST_TRIALS = 80, 40
+"""So many quick trials should fit into their time. Rows are left out only where the fewer would not fit."""
+
+ENOUGH_VALID = 20_000
+"""So many validated rows tell parameters apart as well as those of all folds do."""
+
+LEAST_ROWS = 20_000
+"""A share of the rows is never fewer train rows of a fold than this."""
+
+GIVEN_UP = 0.3
+"""Of the folds' rounds are saved, since trials are given up early."""
+
+FULL_RATES = (0.02, 0.03, 0.05, 0.07, 0.1)
+"""The learning rates that what is promoted may be trained at; the lowest that the time allows."""
+
+IN_FULL, FEWEST_IN_FULL = 2.5, 1.3
+"""So many parameter sets should fit into the time of full scores, on all folds; fewer where one fold tells enough."""
+
+
+@dataclass(frozen=True)
+class Quick:
+    """How quick a quick score is.
+
+    Attributes
+    ----------
+    rate : float, or None
+        The learning rate; None where it is searched.
+    rounds, patience, every : int
+        As `Fidelity` has them.
+    share : float
+        Of each fold's train rows.
+    folds : tuple of int
+        The folds that are scored.
+    """
+
+    rate: float | None
+    rounds: int
+    patience: int
+    every: int
+    share: float
+    folds: tuple[int, ...]
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """How one of the folds is scored."""
+        return Fidelity(self.rate, self.rounds, self.patience, self.every, self.share)
+
+    def content(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self) | {"folds": list(self.folds)}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Quick:
+        """Return what `content` gave."""
+        return cls(**{**content, "folds": tuple(content["folds"])})
+
+
+def quick_without_time(train_rows: Sequence[int], *, searches_rate: bool) -> Quick:
+    """Return how quick a quick score is where only a number of trials is given.
+
+    Parameters
+    ----------
+    train_rows : sequence of int
+        The train rows of each fold.
+    searches_rate : bool
+    """
+    n_rows = float(np.mean(train_rows))
+    share = min(1.0, max(LEAST_ROWS, 150_000) / n_rows)
+    return _quick(QUICK_RATE, share, tuple(range(len(train_rows))), n_rows, searches_rate=searches_rate)
+
+
+def quick_within(
+    seconds: float,
+    per_round: float,
+    train_rows: Sequence[int],
+    valid_rows: Sequence[int],
+    *,
+    all_folds: bool,
+    searches_rate: bool,
+) -> Quick:
+    """Return how quick a quick score has to be for enough of them to fit.
+
+    What is given up first is what tells least: folds beyond those that validate enough rows, then half of the trials,
+    then rows, then the low learning rate. Fewer rows and a higher rate both make small trees look better than they are.
+
+    Parameters
+    ----------
+    seconds : float
+        For all quick scores.
+    per_round : float
+        Seconds that a round of one fold takes on all of its rows.
+    train_rows, valid_rows : sequence of int
+        Of each fold.
+    all_folds : bool
+        Whether every fold has to be scored.
+    """
+    n_folds, n_rows = len(train_rows), float(np.mean(train_rows))
+    # The last of equals: folds in time grow, and the last one is nearest to what is to be predicted.
+    order = sorted(range(n_folds), key=lambda k: (train_rows[k], k), reverse=True)
+    fold = max(1e-9, (1 - GIVEN_UP) * per_round * USUAL_ROUNDS)
+    fitting = seconds / WANTED_TRIALS / fold
+    least = n_folds if all_folds else min(n_folds, math.ceil(ENOUGH_VALID / max(1.0, float(np.mean(valid_rows)))))
+    n_scored = int(min(n_folds, max(least, fitting)))
+    # How much cheaper a score of these folds still has to become.
+    cheaper = max(1.0, n_scored * FEWEST_TRIALS / WANTED_TRIALS / fitting)
+    share = min(1.0, max(1 / cheaper, LEAST_ROWS / n_rows))
+    rate = min(QUICKEST_RATE, QUICK_RATE * max(1.0, cheaper * share))
+    return _quick(rate, share, tuple(sorted(order[:n_scored])), n_rows, searches_rate=searches_rate)
+
+
+def _quick(rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, searches_rate: bool) -> Quick:
+    rounds = MOST_ROUNDS if rate == QUICK_RATE else int(1.5 * USUAL_ROUNDS * QUICK_RATE / rate)
+    return Quick(
+        None if searches_rate else round(rate, 3),
+        rounds,
+        max(10, round(30 * QUICK_RATE / rate)),
+        1 if n_rows < LEAST_ROWS else 5,
+        1.0 if share > 0.8 else round(share, 3),
+        folds,
+    )
+
+
+def in_full(valid_rows: Sequence[int], *, all_folds: bool) -> float:
+    """Return how many parameter sets should fit into the time of full scores."""
+    return FEWEST_IN_FULL if not all_folds and float(np.mean(valid_rows)) >= ENOUGH_VALID else IN_FULL
+
+
+def affordable_rate(seconds: float, fold_seconds: Sequence[float], quick: Quick, n_folds: int, wanted: float) -> float:
+    """Return the lowest learning rate at which enough parameter sets can be scored on all folds.
+
+    Parameters
+    ----------
+    seconds : float
+        For all full scores.
+    fold_seconds : sequence of float
+        What the best quick scores took for a fold.
+    wanted : float
+        How many sets should fit.
+    """
+    for rate in FULL_RATES:
+        # Its patience is longer, too.
+        slower = 1.2 * (quick.rate or QUICK_RATE) / rate / quick.share
+        if seconds >= wanted * n_folds * slower * float(np.median(fold_seconds)):
+            return rate
+    return FULL_RATES[-1]
+
+
+def still_hopeful(scores: Mapping[int, Sequence[float]], own: int | None, *, greater_is_better: bool) -> list[int]:
+    """Return the trials that are not clearly worse than the best of them, the best first.
+
+    Parameters
+    ----------
+    scores : mapping
+        Trial -> its scores of the same folds.
+    own : int, or None
+        The trial of the experiment's own parameters, which is always among them: it is what is to be beaten.
+    """
+    sign = 1.0 if greater_is_better else -1.0
+    ranked = sorted(scores, key=lambda n: -sign * float(np.mean(scores[n])))
+    best = scores[ranked[0]]
+    gains = {n: [sign * (a - b) for a, b in zip(scores[n], best, strict=True)] for n in ranked}
+    return [n for n in ranked if n == own or not _is_worse(gains[n])]
+
+
+def _is_worse(gains: Sequence[float]) -> bool:
+    """Say whether two or more folds leave little hope: each is worse, and by more than they differ."""
+    found = np.array(gains)
+    return len(found) > 1 and bool((found < 0).all() and found.mean() + found.std() < 0)
+
+
+def those_that_fit(ranked: Sequence[int], room: float, own: int | None) -> list[int]:
+    """Return the first of the trials, as many as there is room for, and one in any case.
+
+    The experiment's `own` stays where there is room for two better ones.
+    """
+    n = int(max(1.0, min(room, len(ranked))))
+    fitting = list(ranked[:n])
+    if own is not None and own in ranked and own not in fitting and n > 2:
+        return [*fitting[:-1], own]
+    return fitting
+
+
+def second_folds(seconds: float, fold_seconds: Sequence[float], n_folds: int) -> tuple[int, int]:
+    """Return how many other folds there is time for, and for how many parameter sets.
+
+    Parameters
+    ----------
+    seconds : float
+        For all of them.
+    fold_seconds : sequence of float
+        What a fold of each parameter set takes; the best one comes first.
+    """
+    for n_sets in range(len(fold_seconds), 1, -1):
+        fitting = 0.9 * seconds / max(1e-9, sum(fold_seconds[:n_sets]))
+        if fitting >= 1:
+            return int(min(n_folds, fitting)), n_sets
+    return int(max(1.0, min(n_folds, 0.9 * seconds / max(1e-9, sum(fold_seconds[:1]))))), 1
