@@ -22,6 +22,18 @@ from workbench.experiment import TuneRequest, find_study, ready, run, run_tuned,
 from workbench.training import Fidelity, FoldScorer
 from workbench.tuning import StudyKey, default_space, open_study, parse_space
 from workbench.tuning import search as search_module
+from workbench.tuning.plan import (
+    ENOUGH_VALID,
+    FULL_RATES,
+    LEAST_ROWS,
+    Quick,
+    affordable_rate,
+    quick_within,
+    quick_without_time,
+    second_folds,
+    still_hopeful,
+    those_that_fit,
+)
 from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
 from workbench.tuning.space import known_good
 
@@ -147,6 +159,95 @@ def test_a_fold_is_behind_only_where_all_rivals_were_ahead_with_as_many_leaves()
     assert not curves.is_behind(0, rivals[:-1], 500, 0.0)  # too few
 
 
+# --------------------------------------------------------------------------------------------------------------- plan
+
+
+folds_of_rows = st.lists(st.integers(100, 10**7), min_size=2, max_size=8)
+
+
+class TestPlan:
+    @given(
+        seconds=st.floats(1, 10_000),
+        per_round=st.floats(1e-5, 1.0),
+        train_rows=folds_of_rows,
+        all_folds=st.booleans(),
+    )
+    def test_what_tells_least_is_given_up_first(
+        self, seconds: float, per_round: float, train_rows: list[int], all_folds: bool
+    ) -> None:
+        valid_rows = [max(1, n // 4) for n in train_rows]
+        n_folds = len(train_rows)
+        quick = quick_within(seconds, per_round, train_rows, valid_rows, all_folds=all_folds, searches_rate=False)
+        enough = -(-ENOUGH_VALID * n_folds // sum(valid_rows))
+        least = n_folds if all_folds else min(n_folds, enough)
+        assert set(quick.folds) <= set(range(n_folds))
+        assert least <= len(quick.folds) <= n_folds
+        # Those with the most rows.
+        assert min(train_rows[k] for k in quick.folds) >= max(
+            (train_rows[k] for k in range(n_folds) if k not in quick.folds), default=0
+        )
+        if quick.share < 1:
+            assert len(quick.folds) == least
+            assert quick.share * np.mean(train_rows) >= 0.99 * LEAST_ROWS
+        assert 0.1 <= quick.rate <= 0.3
+        if quick.rate > 0.13:
+            assert len(quick.folds) == least
+            assert quick.share * np.mean(train_rows) <= 1.3 * LEAST_ROWS
+        assert Quick.of(json.loads(json.dumps(quick.content()))) == quick
+
+    def test_enough_trials_fit_at_the_cost_of_a_large_table(self) -> None:
+        """209,000 train rows a fold at 20 ms a round, in two minutes: one fold, and 40 trials as long as they get."""
+        quick = quick_within(120, 0.02, [209_000] * 5, [52_000] * 5, all_folds=False, searches_rate=False)
+        assert (quick.folds, quick.rate) == ((4,), 0.1)
+        assert 0.7 * 300 * 0.02 * quick.share * 40 == pytest.approx(120, rel=0.02)
+        grouped = quick_within(120, 0.02, [209_000] * 5, [52_000] * 5, all_folds=True, searches_rate=False)
+        assert grouped.folds == (0, 1, 2, 3, 4)
+        assert grouped.share == pytest.approx(quick.share / 5, abs=0.01)
+
+    @given(seconds=st.floats(1, 10_000), fold=st.floats(0.01, 100), wanted=st.sampled_from([1.3, 2.5]))
+    def test_the_rate_is_the_lowest_that_fits(self, seconds: float, fold: float, wanted: float) -> None:
+        quick = quick_without_time([1_000] * 5, searches_rate=False)
+        rate = affordable_rate(seconds, [fold], quick, 5, wanted)
+        assert rate in FULL_RATES
+        takes = {r: wanted * 5 * 1.2 * fold * 0.1 / r for r in FULL_RATES}
+        assert takes[rate] <= seconds or rate == FULL_RATES[-1]
+        assert all(takes[r] > seconds for r in FULL_RATES if r < rate)
+
+    @given(
+        scores=st.dictionaries(
+            st.integers(0, 30), st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=12
+        ),
+        room=st.floats(0, 20),
+        greater=st.booleans(),
+    )
+    def test_the_best_stays_in_the_race(self, scores: dict[int, list[float]], room: float, greater: bool) -> None:
+        own = min(scores)
+        hopeful = still_hopeful(scores, own, greater_is_better=greater)
+        means = {n: np.mean(s) if greater else -np.mean(s) for n, s in scores.items()}
+        assert means[hopeful[0]] == max(means.values())
+        assert own in hopeful
+        assert [means[n] for n in hopeful] == sorted((means[n] for n in hopeful), reverse=True)
+        fitting = those_that_fit(hopeful, room, own)
+        assert len(fitting) == max(1, min(int(room), len(hopeful)))
+        assert fitting[0] == hopeful[0]
+        assert own in fitting or len(fitting) < 3
+
+    def test_who_is_worse_on_each_fold_is_dropped(self) -> None:
+        scores = {3: [0.8, 0.9], 4: [0.79, 0.89], 5: [0.81, 0.88], 6: [0.7, 0.8]}
+        assert still_hopeful(scores, 6, greater_is_better=True) == [3, 5, 6]
+        assert still_hopeful(scores, None, greater_is_better=False) == [6]
+        assert still_hopeful({3: [0.8], 4: [0.1]}, None, greater_is_better=True) == [3, 4]  # one fold says nothing
+
+    @given(
+        seconds=st.floats(0.1, 1_000), each=st.lists(st.floats(0.01, 100), min_size=1, max_size=4), n=st.integers(2, 9)
+    )
+    def test_second_scores_fit_into_their_time(self, seconds: float, each: list[float], n: int) -> None:
+        n_scored, n_sets = second_folds(seconds, each, n)
+        assert 1 <= n_scored <= n
+        assert 1 <= n_sets <= len(each)
+        assert n_scored * sum(each[:n_sets]) <= seconds or (n_scored, n_sets) == (1, 1)
+
+
 # ------------------------------------------------------------------------------------------------------------ scoring
 
 
@@ -198,6 +299,15 @@ class TestFoldScorer:
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         few, many = (scorer.score({"max_bin": b}, 0, 1, Fidelity(0.1, 10, 0)).score for b in (4, 255))
         assert few != many
+
+    def test_a_fold_whose_time_is_over_has_what_is_best_by_then(self, made) -> None:
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        cut = scorer.score({}, 0, 1, Fidelity(0.1, 30, 0, every=7, seconds=0.0), keep_oof=True)
+        one = scorer.score({}, 0, 1, Fidelity(0.1, 1, 0), keep_oof=True)
+        assert (cut.cut, one.cut) == (1, None)
+        assert cut.score == one.score
+        assert cut.oof == pytest.approx(one.oof)
 
     def test_a_metric_without_a_number_is_named(self, made, monkeypatch) -> None:
         experiment = ready(made.workspace, made.open.definition, 1, threads=1)
@@ -398,6 +508,59 @@ class TestSearch:
         assert outcome.tuned.best.number == max(complete, key=lambda t: t.value).number
         said = "quick ones" if share == 1.0 else "quick ones, of 50% of the rows"
         assert f"the time was too short for full scores: what is best by {said} is taken" in outcome.notes
+
+    def test_folds_scored_before_a_kill_are_not_scored_again(self, made, monkeypatch) -> None:
+        whole, asked = FoldScorer.score, []
+
+        def dying(self, parameters, fold, seed, fidelity, **more):
+            if fidelity.rate != 0.1:
+                asked.append((parameters["lambda_l2"], parameters["num_leaves"], fold, id(self.problem)))
+                if len(asked) == dies_at:
+                    raise KeyboardInterrupt
+            return whole(self, parameters, fold, seed, fidelity, **more)
+
+        monkeypatch.setattr(FoldScorer, "score", dying)
+        dies_at = 9
+        with pytest.raises(KeyboardInterrupt):
+            tuned(made, trials=8)
+        first = [call[:3] for call in asked[:-1]]
+        assert len(set(first)) == 8
+        asked.clear()
+        dies_at = -1
+        outcome = tuned(made, trials=1)
+        competition_folds = asked[0][3]
+        assert not {call[:3] for call in asked if call[3] == competition_folds} & set(first)
+        assert outcome.tuned.best.second is not None
+
+    def test_a_score_that_the_time_ended_is_said_and_made_again_where_there_is_time(self, made, monkeypatch) -> None:
+        whole = search_module.Search._fold_limit
+        with monkeypatch.context() as patch:
+            patch.setattr(search_module.Search, "_fold_limit", lambda *_: 0.0)
+            short = tuned(made)
+        assert short.tuned.best.cut == 1
+        assert set(short.tuned.best.rounds) == {1}
+        assert any(n.startswith("the time was too short to train the best to the end") for n in short.notes)
+        assert search_module.Search._fold_limit is whole
+        longer = tuned(made, trials=1)
+        assert longer.tuned.best.cut is None
+        assert longer.tuned.best.second is not None
+        assert longer.tuned.start.cut is None
+        assert longer.tuned.start.value > short.tuned.start.value
+
+    def test_own_parameters_without_time_for_a_full_score_are_compared_by_the_quick_one(
+        self, made, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(
+            search_module, "those_that_fit", lambda ranked, _room, own: [n for n in ranked if n != own][:1]
+        )
+        outcome = tuned(made, trials=8)
+        assert outcome.tuned.start is None
+        quick = {t.number: t.value for t in journal(made).trials}
+        best = outcome.tuned.best.number
+        said = (
+            f"full score of the experiment's own parameters: {quick[0]:.5f} by a quick score, against {quick[best]:.5f}"
+        )
+        assert any(said in n for n in outcome.notes)
 
     def test_what_lightgbm_says_goes_into_a_file(self, made, capfd) -> None:
         made.experiment(1, EXPERIMENT.replace('"ratio", ', '"ratio", "te_town", '))

@@ -153,7 +153,7 @@ def _quick(rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, 
         rounds,
         max(10, round(30 * QUICK_RATE / rate)),
         1 if n_rows < LEAST_ROWS else 5,
-        1.0 if share > 0.8 else round(share, 3),
+        1.0 if share > 0.8 else float(f"{share:.3g}"),
         folds,
     )
 

@@ -57,6 +57,9 @@ QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.45, 0.82, 0.97
 FIRST_FOLD = 0.4
 """Of the time of full scores may go into the first fold of those that race."""
 
+MUCH_LONGER = 2.0
+"""A score that the time ended is made again where a fold may now take so many times as long."""
+
 MANY_ROWS = 100_000
 """Where a fold trains on so many rows, full scores are evaluated every fifth round."""
 
@@ -429,8 +432,14 @@ class Search:
         found = [*ranked[:2], *own, *ranked[2:]]
         if self.budget.trials is not None and self.budget.ends_at is None:
             found = found[: 1 + max(SECOND, len(ranked) // 10)]
-        unscored = [t for t in found if f"full:{t.number}" not in self.study.user_attrs]
-        return list({t.number: t for t in unscored}.values())
+        return list({t.number: t for t in found if self._wants_full_score(t)}.values())
+
+    def _wants_full_score(self, trial: FrozenTrial) -> bool:
+        """Say whether a trial has none, or one that the time ended and that would now get much more."""
+        known = self.study.user_attrs.get(f"full:{trial.number}")
+        if known is None or known.get("cut") is None:
+            return known is None
+        return self._fold_limit(self.n_folds, 1, time.perf_counter()) > MUCH_LONGER * known["seconds"] / self.n_folds
 
     def _full_rate(self) -> float | None:
         """Return the learning rate of full scores: the experiment's own, else the lowest that lets some fit."""
@@ -466,7 +475,8 @@ class Search:
         if not self.keep:
             if str(fold) in known:
                 score, rounds, seconds, cut = known[str(fold)]
-                return FoldScore(score, tuple(rounds), seconds, None, cut)
+                if cut is None or limit < MUCH_LONGER * seconds:
+                    return FoldScore(score, tuple(rounds), seconds, None, cut)
             is_full = self.quick.share == 1.0 and rate == self.quick.rate and self.quick.every == fidelity.every
             if is_full and fold in self.quick.folds:
                 rounds = trial.user_attrs["rounds"][self.quick.folds.index(fold)]
@@ -478,6 +488,8 @@ class Search:
         made = self.scorer.score(
             self.space.parameters(trial.params), fold, SEED, replace(fidelity, seconds=limit), keep_oof=self.keep > 0
         )
+        if cut is not None and made.cut is None:
+            made = replace(made, cut=cut)
         mine = [made.score, list(made.rounds), made.seconds, made.cut]
         self.study.set_user_attr(name, known | {str(fold): mine})
         return made
@@ -492,6 +504,9 @@ class Search:
             "seconds": round(sum(s.seconds for s in made), 3),
         }
         self.study.set_user_attr(f"full:{number}", found)
+        if f"second:{number}" in self.study.user_attrs:
+            # It was of a model that the time had cut short.
+            self.study.set_user_attr(f"second:{number}", None)
         if self.keep:
             value = float(np.mean(found["scores"]))
             write_oof(self.opened.folder / "oof" / f"{number:05d}.npz", self.scorer, scores, value)
