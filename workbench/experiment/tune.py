@@ -34,6 +34,7 @@ from workbench.tuning import (
     StudyKey,
     Tuned,
     default_space,
+    enough_rounds,
     open_study,
     parse_space,
     read_study,
@@ -339,7 +340,9 @@ def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space) -> dict[str
     more: dict[str, Any] = {} if is_own else {k: _rounded(v) for k, v in space.parameters(best.parameters).items()}
     if best.rate is not None and "learning_rate" not in spec.parameters:
         more["learning_rate"] = best.rate
-        more["num_iterations"] = max(spec.rounds, int(300 / best.rate))
+        more["num_iterations"], patience = enough_rounds(best.rate, spec.rounds, spec.patience)
+        if spec.patience:
+            more["early_stopping_round"] = patience
     if float(more.get("bagging_fraction", 1.0)) < 1 and not given.get("bagging_freq"):
         more["bagging_freq"] = 1
     return given | more

@@ -1,5 +1,6 @@
 """Tuning: search spaces, and a search that spends a given time on finding LightGBM's parameters."""
 
+from workbench.tuning.plan import enough_rounds
 from workbench.tuning.search import Budget, Progress, Scored, Search, Tuned, scored_trials
 from workbench.tuning.space import Space, default_space, parse_space
 from workbench.tuning.study import OpenStudy, StudyKey, open_study, read_study
@@ -14,6 +15,7 @@ __all__ = [
     "StudyKey",
     "Tuned",
     "default_space",
+    "enough_rounds",
     "open_study",
     "parse_space",
     "read_study",

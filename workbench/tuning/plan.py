@@ -19,6 +19,7 @@ __all__ = [
     "QUICK_RATE",
     "Quick",
     "affordable_rate",
+    "enough_rounds",
     "in_full",
     "quick_within",
     "quick_without_time",
@@ -27,17 +28,17 @@ __all__ = [
     "those_that_fit",
 ]
 
-QUICK_RATE, QUICKEST_RATE = 0.1, 0.3
-"""The learning rates of quick scores: the lower one where the time allows. A high one wants smaller trees."""
+SLOWEST_RATE, SLOW_RATE, QUICK_RATE, QUICKEST_RATE = 0.03, 0.05, 0.1, 0.3
+"""The learning rates of quick scores: the lower where the time allows. At a high one small trees do too well."""
 
-USUAL_ROUNDS = 300
-"""What a fold takes at the lower of them; at three times the rate it takes a third."""
+USUAL = 30
+"""The rounds that a fold takes are about this by the learning rate."""
 
-MOST_ROUNDS = 1_000
-"""No quick score takes more rounds than this at the lower rate."""
+MOST = 100
+"""And at most this by the rate; less where the rate is a high one, since there the time is short."""
 
 WANTED_TRIALS, FEWEST_TRIALS = 80, 40
-"""So many quick trials should fit into their time. Rows are left out only where the fewer would not fit."""
+"""So many quick trials should fit into their time. Below the fewer, scores get less reliable instead."""
 
 ENOUGH_VALID = 20_000
 """So many validated rows tell parameters apart as well as those of all folds do."""
@@ -119,7 +120,8 @@ def quick_within(
     """Return how quick a quick score has to be for enough of them to fit.
 
     What is given up first is what tells least: folds beyond those that validate enough rows, then half of the trials,
-    then rows, then the low learning rate. Fewer rows and a higher rate both make small trees look better than they are.
+    then the low learning rate, then rows. Fewer rows and a higher rate both make small trees look better than they are,
+    and the highest rates do so most: they come last.
 
     Parameters
     ----------
@@ -135,23 +137,24 @@ def quick_within(
     n_folds, n_rows = len(train_rows), float(np.mean(train_rows))
     # The last of equals: folds in time grow, and the last one is nearest to what is to be predicted.
     order = sorted(range(n_folds), key=lambda k: (train_rows[k], k), reverse=True)
-    fold = max(1e-9, (1 - GIVEN_UP) * per_round * USUAL_ROUNDS)
-    fitting = seconds / WANTED_TRIALS / fold
+    fold = max(1e-9, (1 - GIVEN_UP) * per_round * USUAL)
     least = n_folds if all_folds else min(n_folds, math.ceil(ENOUGH_VALID / max(1.0, float(np.mean(valid_rows)))))
+    fitting = seconds / WANTED_TRIALS / (fold / SLOW_RATE)
     n_scored = int(min(n_folds, max(least, fitting)))
-    # How much cheaper a score of these folds still has to become.
-    cheaper = max(1.0, n_scored * FEWEST_TRIALS / WANTED_TRIALS / fitting)
-    share = min(1.0, max(1 / cheaper, LEAST_ROWS / n_rows))
-    rate = min(QUICKEST_RATE, QUICK_RATE * max(1.0, cheaper * share))
+    # The rate at which the wanted trials fit, and that of the fewest where it is no low one.
+    rate = WANTED_TRIALS * n_scored * fold / seconds
+    if rate > SLOW_RATE:
+        rate = max(SLOW_RATE, FEWEST_TRIALS * n_scored * fold / seconds)
+    share = min(1.0, max(QUICK_RATE / rate, LEAST_ROWS / n_rows))
+    rate = min(QUICKEST_RATE, max(SLOWEST_RATE, min(rate, QUICK_RATE), rate * share))
     return _quick(rate, share, tuple(sorted(order[:n_scored])), n_rows, searches_rate=searches_rate)
 
 
 def _quick(rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, searches_rate: bool) -> Quick:
-    rounds = MOST_ROUNDS if rate == QUICK_RATE else int(1.5 * USUAL_ROUNDS * QUICK_RATE / rate)
     return Quick(
-        None if searches_rate else round(rate, 3),
-        rounds,
-        max(10, round(30 * QUICK_RATE / rate)),
+        None if searches_rate else float(f"{rate:.2g}"),
+        int((MOST if rate <= QUICK_RATE else 1.5 * USUAL) / rate),
+        max(10, round(3 / rate)),
         1 if n_rows < LEAST_ROWS else 5,
         1.0 if share > 0.8 else float(f"{share:.3g}"),
         folds,
@@ -181,6 +184,15 @@ def affordable_rate(seconds: float, fold_seconds: Sequence[float], quick: Quick,
         if seconds >= wanted * n_folds * slower * float(np.median(fold_seconds)):
             return rate
     return FULL_RATES[-1]
+
+
+def enough_rounds(rate: float, rounds: int, patience: int) -> tuple[int, int]:
+    """Return the most rounds and the patience that a learning rate needs, at least those given.
+
+    At a low rate a score stands still for longer: with a patience of 50 rounds, trees of three columns each were
+    stopped at the ninth round of 700.
+    """
+    return max(rounds, int(300 / rate)), max(patience, round(3 / rate))
 
 
 def still_hopeful(scores: Mapping[int, Sequence[float]], own: int | None, *, greater_is_better: bool) -> list[int]:

@@ -22,6 +22,10 @@ RIVALS = 5
 EARLY = 0.3
 """Of the length of the rivals' curves; before that a curve says little."""
 
+SLOWER = 3
+"""A trial may need so many times the leaves. Trees of few columns each, or held back by penalties, learn slowly; they
+are often the best in the end."""
+
 
 def is_hopeless(scores: Mapping[int, float], rival: Mapping[int, float], *, greater_is_better: bool) -> bool:
     """Say whether the folds so far are worse than another trial's, by Wilcoxon's signed-rank test, one-sided.
@@ -79,10 +83,10 @@ class Curves:
             self.of_fold.setdefault(fold, {})[trial] = curve
 
     def is_behind(self, fold: int, rivals: Sequence[int], leaves: int, best: float) -> bool:
-        """Say whether a fold is behind all of the rivals after so many leaves; never before a good part of them."""
+        """Say whether a fold is behind what all of the rivals had after a third of the leaves; never early on."""
         curves = [c for n in rivals[:RIVALS] if (c := self.of_fold.get(fold, {}).get(n)) is not None]
         if len(curves) < RIVALS or leaves < EARLY * float(np.median([c.leaves[-1] for c in curves])):
             return False
         sign = 1.0 if self.greater_is_better else -1.0
-        values = [c.at(leaves) for c in curves]
+        values = [c.at(leaves // SLOWER) for c in curves]
         return all(v is not None and sign * v > sign * best for v in values)

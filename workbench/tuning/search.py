@@ -33,6 +33,7 @@ from workbench.tuning.plan import (
     QUICK_RATE,
     Quick,
     affordable_rate,
+    enough_rounds,
     in_full,
     quick_within,
     quick_without_time,
@@ -54,6 +55,9 @@ Floats = npt.NDArray[np.float64]
 QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.45, 0.82, 0.97
 """Of the time: when quick, full and second scores end."""
 
+AGAIN, WORTH_WHILE = 0.6, 0.05
+"""Where the race is over early, so much of what is left goes into more quick scores, if it is worth while."""
+
 FIRST_FOLD = 0.4
 """Of the time of full scores may go into the first fold of those that race."""
 
@@ -63,8 +67,11 @@ MUCH_LONGER = 2.0
 MANY_ROWS = 100_000
 """Where a fold trains on so many rows, full scores are evaluated every fifth round."""
 
-PROMOTED, SECOND = 12, 3
-"""At most so many are scored thoroughly in a search, and so many of those on other folds."""
+PROMOTED = 12
+"""So many race for full scores at a time; where time is left, the next ones follow."""
+
+SECOND, MOST_SECOND = 3, 12
+"""So many are scored on other folds; at most so many where the time allows."""
 
 SEED, OTHER_SEED = 1, 2
 """Of the models; the other one stands in for other folds where there are none."""
@@ -223,10 +230,21 @@ class Search:
             self._begin()
             self._in_time("quick", QUICK_UNTIL, self._quick_scores)
             self._in_time("full", FULL_UNTIL, self._full_scores)
+            while (until := self._quick_again()) is not None:
+                self._in_time("quick", until, self._quick_scores)
+                self._in_time("full", FULL_UNTIL, self._full_scores)
             self._in_time("other folds", SECOND_UNTIL, self._second_scores)
             if self.budget.ends_at is not None and self.budget.trials is None:
                 self._in_time("quick", 1.0, self._quick_scores)
         return self.result()
+
+    def _quick_again(self) -> float | None:
+        """Return until when more quick scores are made; None where the race took all of its time."""
+        budget = self.budget
+        if budget.ends_at is None or budget.trials is not None:
+            return None
+        spent = (time.perf_counter() - budget.started_at) / (budget.ends_at - budget.started_at)
+        return None if spent > FULL_UNTIL - WORTH_WHILE else spent + AGAIN * (FULL_UNTIL - spent)
 
     def _in_time(self, stage: str, until: float, work: Callable[[], None]) -> None:
         at = self.budget.at(until)
@@ -375,8 +393,25 @@ class Search:
     # --------------------------------------------------------------------------------------------------- full scores
 
     def _full_scores(self) -> None:
-        rate, begun = self._full_rate(), time.perf_counter()
-        trials = {t.number: t for t in self._candidates()[:PROMOTED]}
+        rate = self._full_rate()
+        while waiting := self._candidates():
+            left, seconds = self._stop_at - time.perf_counter(), self._full_seconds()
+            # Without time for one more, what there is left goes to the scores on other folds.
+            if seconds and left < 1.2 * float(np.median(seconds)):
+                break
+            self._race(waiting[:PROMOTED], rate)
+            if self.budget.ends_at is None:
+                break
+
+    def _full_seconds(self) -> list[float]:
+        """Return what full scores took."""
+        attributes = self.study.user_attrs
+        return [attributes[f"full:{s.number}"]["seconds"] for s in self._scored()]
+
+    def _race(self, promoted: Sequence[FrozenTrial], rate: float | None) -> None:
+        """Score trials fully, fold by fold; each is dropped or done at the end, or there was no time for it."""
+        begun = time.perf_counter()
+        trials = {t.number: t for t in promoted}
         own = next((n for n, t in trials.items() if t.params == self.own), None)
         race: dict[int, dict[int, FoldScore]] = {number: {} for number in trials}
         alive = list(trials)
@@ -439,7 +474,8 @@ class Search:
         known = self.study.user_attrs.get(f"full:{trial.number}")
         if known is None or known.get("cut") is None:
             return known is None
-        return self._fold_limit(self.n_folds, 1, time.perf_counter()) > MUCH_LONGER * known["seconds"] / self.n_folds
+        fold_seconds = float(known["seconds"]) / self.n_folds
+        return self._fold_limit(self.n_folds, 1, time.perf_counter()) > MUCH_LONGER * fold_seconds
 
     def _full_rate(self) -> float | None:
         """Return the learning rate of full scores: the experiment's own, else the lowest that lets some fit."""
@@ -462,10 +498,10 @@ class Search:
     def full_fidelity(self, rate: float | None) -> Fidelity:
         """Return how a parameter set is scored thoroughly."""
         spec, n_rows = self.scorer.spec, len(self.scorer.problem.folds.train_rows(self.n_folds - 1))
-        rounds = (
-            spec.rounds if rate is None or "learning_rate" in spec.parameters else max(spec.rounds, int(300 / rate))
-        )
-        return Fidelity(rate, rounds, spec.patience or 50, every=5 if n_rows >= MANY_ROWS else 1)
+        rounds, patience = spec.rounds, spec.patience or 50
+        if rate is not None and "learning_rate" not in spec.parameters:
+            rounds, patience = enough_rounds(rate, rounds, patience)
+        return Fidelity(rate, rounds, patience, every=5 if n_rows >= MANY_ROWS else 1)
 
     def _full_fold(
         self, trial: FrozenTrial, fold: int, rate: float | None, limit: float, before: Mapping[int, FoldScore]
@@ -520,7 +556,7 @@ class Search:
 
     def _second_scores(self) -> None:
         ranked = self._scored()
-        chosen = ranked[:SECOND]
+        chosen = ranked[: self._n_second()]
         start = self._start()
         chosen += [start] if start is not None and start not in chosen else []
         todo = [s for s in chosen if s.second is None]
@@ -546,6 +582,13 @@ class Search:
             parameters = self.space.parameters(one.parameters)
             scores = [scorer.score(parameters, k, seed, fidelity).score for k in folds]
             self.study.set_user_attr(f"second:{one.number}", scores)
+
+    def _n_second(self) -> int:
+        seconds = self._full_seconds()
+        if self.budget.ends_at is None or not seconds:
+            return SECOND
+        fitting = 0.9 * (self._stop_at - time.perf_counter()) / float(np.median(seconds))
+        return int(max(SECOND, min(MOST_SECOND, fitting - 1)))
 
     # ------------------------------------------------------------------------------------------------------- results
 
