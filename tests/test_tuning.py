@@ -544,14 +544,14 @@ class TestSearch:
         assert outcome.tuned.best.second is not None
 
     def test_a_score_that_the_time_ended_is_said_and_made_again_where_there_is_time(self, made, monkeypatch) -> None:
-        whole = search_module.Search._fold_limit
+        whole = search_module.Search._first_fold_limit
         with monkeypatch.context() as patch:
-            patch.setattr(search_module.Search, "_fold_limit", lambda *_: 0.0)
+            patch.setattr(search_module.Search, "_first_fold_limit", lambda *_: 0.0)
             short = tuned(made)
         assert short.tuned.best.cut == 1
         assert set(short.tuned.best.rounds) == {1}
         assert any(n.startswith("the time was too short to train the best to the end") for n in short.notes)
-        assert search_module.Search._fold_limit is whole
+        assert search_module.Search._first_fold_limit is whole
         longer = tuned(made, trials=1)
         assert longer.tuned.best.cut is None
         assert longer.tuned.best.second is not None

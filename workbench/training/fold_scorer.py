@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +87,15 @@ class FoldScore:
     cut: int | None = None
 
 
+class _TargetScore(NamedTuple):
+    """What one fold gives for one of the targets; as in `FoldScore`."""
+
+    score: float
+    round: int
+    oof: Floats | None
+    cut: int | None
+
+
 class FoldScorer:
     """Scores parameter sets on the folds of a problem.
 
@@ -138,12 +147,12 @@ class FoldScorer:
             self._of_target(i, parameters, fold, seed, fidelity, watch if n_targets == 1 else None, keep_oof)
             for i in range(n_targets)
         ]
-        value = float(np.mean([m[0] for m in made]))
+        value = float(np.mean([m.score for m in made]))
         if not np.isfinite(value):
             raise TrainingError(f"fold {fold}: metric {self.problem.metric.name!r} gives {value}")
-        oof = np.hstack([m[2] for m in made if m[2] is not None]) if keep_oof else None
-        cut = max((m[3] for m in made if m[3] is not None), default=None)
-        return FoldScore(value, tuple(m[1] for m in made), time.perf_counter() - started, oof, cut)
+        oof = np.hstack([m.oof for m in made if m.oof is not None]) if keep_oof else None
+        cut = max((m.cut for m in made if m.cut is not None), default=None)
+        return FoldScore(value, tuple(m.round for m in made), time.perf_counter() - started, oof, cut)
 
     # ----------------------------------------------------------------------------------------------------- datasets
 
@@ -185,7 +194,7 @@ class FoldScorer:
         fidelity: Fidelity,
         watch: Watch | None,
         keep_oof: bool,
-    ) -> tuple[float, int, Floats | None, int | None]:
+    ) -> _TargetScore:
         learner, key = self._learner(index, parameters)
         with lightgbm_errors(f"fold {fold}"):
             sides = self._datasets(learner, key, fold, fidelity.share)
@@ -197,7 +206,7 @@ class FoldScorer:
             run = _Run(learner, given, sides, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
             run.train()
         if run.predictions is None:
-            return run.best, run.best_round, None, run.cut
+            return _TargetScore(run.best, run.best_round, None, run.cut)
         rows, column, metric = sides[1].rows, learner.column, self.problem.metric
         shaped = run.predictions.reshape(len(rows), column.width)
         if self.spec.own is not None:
@@ -207,7 +216,7 @@ class FoldScorer:
         truth = truth_of(self.problem.target, column, rows, metric)
         value = metric(truth, as_metric_input(predicted, column, metric), None if weight is None else weight[rows])
         # The fold's validated rows ascend; the dataset has them by query.
-        return value, run.best_round, predicted[np.argsort(rows, kind="stable")], run.cut
+        return _TargetScore(value, run.best_round, predicted[np.argsort(rows, kind="stable")], run.cut)
 
 
 class _Run:
@@ -239,7 +248,6 @@ class _Run:
         import lightgbm as lgb
 
         ends_at = time.perf_counter() + self.fidelity.seconds / len(self.learner.problem.target.columns)
-
         objective = self.parameters["objective"]
         own = objective if callable(objective) else None
         booster = lgb.Booster(self.parameters | ({"objective": "none"} if own else {}), self.sides[0].dataset)

@@ -46,6 +46,9 @@ ENOUGH_VALID = 20_000
 LEAST_ROWS = 20_000
 """A share of the rows is never fewer train rows of a fold than this."""
 
+WITHOUT_TIME_ROWS = 150_000
+"""And so many are enough where no time is given."""
+
 GIVEN_UP = 0.3
 """Of the folds' rounds are saved, since trials are given up early."""
 
@@ -93,6 +96,11 @@ class Quick:
         """Return what `content` gave."""
         return cls(**{**content, "folds": tuple(content["folds"])})
 
+    def left_out(self, n_folds: int) -> str:
+        """Say which folds and rows are not scored; nothing where all of them are."""
+        folds = "" if len(self.folds) == n_folds else f", of {len(self.folds)} of {n_folds} folds"
+        return folds + ("" if self.share == 1.0 else f", of {self.share:.0%} of the rows")
+
 
 def quick_without_time(train_rows: Sequence[int], *, searches_rate: bool) -> Quick:
     """Return how quick a quick score is where only a number of trials is given.
@@ -104,7 +112,7 @@ def quick_without_time(train_rows: Sequence[int], *, searches_rate: bool) -> Qui
     searches_rate : bool
     """
     n_rows = float(np.mean(train_rows))
-    share = min(1.0, max(LEAST_ROWS, 150_000) / n_rows)
+    share = min(1.0, WITHOUT_TIME_ROWS / n_rows)
     return _quick(QUICK_RATE, share, tuple(range(len(train_rows))), n_rows, searches_rate=searches_rate)
 
 

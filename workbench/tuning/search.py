@@ -215,7 +215,10 @@ class Search:
         self.state = optuna().trial.TrialState
         metric = scorer.problem.metric
         self.greater = metric.greater_is_better
-        self.n_folds = scorer.problem.folds.n_folds
+        folds = scorer.problem.folds
+        self.n_folds = folds.n_folds
+        self.train_rows = [len(folds.train_rows(k)) for k in range(folds.n_folds)]
+        self.valid_rows = [len(folds.valid_rows(k)) for k in range(folds.n_folds)]
         self.curves = Curves(self.greater)
         self.notes: list[str] = []
         self.trials_now = 0
@@ -284,11 +287,10 @@ class Search:
 
     def _settled(self) -> Quick:
         """Decide how quick a quick score is, from what a round costs."""
-        folds, searches_rate = self.scorer.problem.folds, "learning_rate" in self.space.names
-        train_rows = [len(folds.train_rows(k)) for k in range(self.n_folds)]
+        searches_rate = "learning_rate" in self.space.names
         at = self.budget.at(QUICK_UNTIL)
         if at is None:
-            return quick_without_time(train_rows, searches_rate=searches_rate)
+            return quick_without_time(self.train_rows, searches_rate=searches_rate)
         point = self.own or self.space.inside({}) or known_good(self.space)[0]
         parameters = self.space.parameters(point)
         # The first call bins the data, which is done once.
@@ -297,8 +299,8 @@ class Search:
         return quick_within(
             max(1.0, at - time.perf_counter()),
             max(1e-5, timed.seconds / 40),
-            train_rows,
-            [len(folds.valid_rows(k)) for k in range(self.n_folds)],
+            self.train_rows,
+            self.valid_rows,
             all_folds=self.all_folds,
             searches_rate=searches_rate,
         )
@@ -412,13 +414,13 @@ class Search:
         """Score trials fully, fold by fold; each is dropped or done at the end, or there was no time for it."""
         begun = time.perf_counter()
         trials = {t.number: t for t in promoted}
-        own = next((n for n, t in trials.items() if t.params == self.own), None)
+        own = next((t.number for t in promoted if self._is_own(t)), None)
         race: dict[int, dict[int, FoldScore]] = {number: {} for number in trials}
         alive = list(trials)
         # A quick score that is as thorough need not be made again.
         order = [*self.quick.folds, *(k for k in range(self.n_folds) if k not in self.quick.folds)]
         for at, fold in enumerate(order):
-            limit = self._fold_limit(len(order) - at, len(alive), begun)
+            limit = self._next_fold_limit(len(order) - at, len(alive)) if at else self._first_fold_limit(begun)
             for number in alive:
                 if at == 0 and self._first_fold_is_over(begun, sum(map(bool, race.values()))):
                     break
@@ -433,15 +435,15 @@ class Search:
         return scored > 1 and time.perf_counter() > begun + FIRST_FOLD * (self._stop_at - begun)
 
     def _in_full(self) -> float:
-        folds = self.scorer.problem.folds
-        return in_full([len(folds.valid_rows(k)) for k in range(self.n_folds)], all_folds=self.all_folds)
+        return in_full(self.valid_rows, all_folds=self.all_folds)
 
-    def _fold_limit(self, folds_left: int, n_alive: int, begun: float) -> float:
-        """Return how long a fold may train: nobody may use up the time that the others need."""
-        if folds_left == self.n_folds:
-            return (self._stop_at - begun) / (self.n_folds * self._in_full())
-        left = self._stop_at - time.perf_counter()
-        return 0.95 * left / folds_left if n_alive == 1 else math.inf
+    def _first_fold_limit(self, begun: float) -> float:
+        """Return how long a trial's first fold may train: nobody may use up the time that the others need."""
+        return (self._stop_at - begun) / (self.n_folds * self._in_full())
+
+    def _next_fold_limit(self, folds_left: int, n_alive: int) -> float:
+        """Return how long a later fold may train: the last in the race has to get through all of them."""
+        return 0.95 * (self._stop_at - time.perf_counter()) / folds_left if n_alive == 1 else math.inf
 
     def _still_racing(
         self, alive: list[int], race: Mapping[int, Mapping[int, FoldScore]], folds: Sequence[int], own: int | None
@@ -463,7 +465,7 @@ class Search:
     def _candidates(self) -> list[FrozenTrial]:
         """Return the trials to score thoroughly: the experiment's own parameters and the best, the best first."""
         ranked = [t for t in self._complete() if "same_as" not in t.user_attrs]
-        own = [t for t in ranked if self.own is not None and t.params == self.own]
+        own = [t for t in ranked if self._is_own(t)]
         found = [*ranked[:2], *own, *ranked[2:]]
         if self.budget.trials is not None and self.budget.ends_at is None:
             found = found[: 1 + max(SECOND, len(ranked) // 10)]
@@ -475,7 +477,7 @@ class Search:
         if known is None or known.get("cut") is None:
             return known is None
         fold_seconds = float(known["seconds"]) / self.n_folds
-        return self._fold_limit(self.n_folds, 1, time.perf_counter()) > MUCH_LONGER * fold_seconds
+        return self._first_fold_limit(time.perf_counter()) > MUCH_LONGER * fold_seconds
 
     def _full_rate(self) -> float | None:
         """Return the learning rate of full scores: the experiment's own, else the lowest that lets some fit."""
@@ -497,7 +499,7 @@ class Search:
 
     def full_fidelity(self, rate: float | None) -> Fidelity:
         """Return how a parameter set is scored thoroughly."""
-        spec, n_rows = self.scorer.spec, len(self.scorer.problem.folds.train_rows(self.n_folds - 1))
+        spec, n_rows = self.scorer.spec, self.train_rows[-1]
         rounds, patience = spec.rounds, spec.patience or 50
         if rate is not None and "learning_rate" not in spec.parameters:
             rounds, patience = enough_rounds(rate, rounds, patience)
@@ -508,16 +510,9 @@ class Search:
     ) -> FoldScore:
         fidelity, name = self.full_fidelity(rate), f"folds:{trial.number}"
         known = self.study.user_attrs.get(name, {})
-        if not self.keep:
-            if str(fold) in known:
-                score, rounds, seconds, cut = known[str(fold)]
-                if cut is None or limit < MUCH_LONGER * seconds:
-                    return FoldScore(score, tuple(rounds), seconds, None, cut)
-            is_full = self.quick.share == 1.0 and rate == self.quick.rate and self.quick.every == fidelity.every
-            if is_full and fold in self.quick.folds:
-                rounds = trial.user_attrs["rounds"][self.quick.folds.index(fold)]
-                seconds = _seconds(trial) / len(self.quick.folds)
-                return FoldScore(trial.intermediate_values[fold], (rounds,), seconds)
+        # The OOF of what was scored before is not known.
+        if not self.keep and (scored := self._known_fold(trial, fold, fidelity, limit, known)) is not None:
+            return scored
         cut = min((s.cut for s in before.values() if s.cut is not None), default=None)
         if cut is not None:
             fidelity = replace(fidelity, rounds=cut)
@@ -529,6 +524,20 @@ class Search:
         mine = [made.score, list(made.rounds), made.seconds, made.cut]
         self.study.set_user_attr(name, known | {str(fold): mine})
         return made
+
+    def _known_fold(
+        self, trial: FrozenTrial, fold: int, fidelity: Fidelity, limit: float, known: Mapping[str, Any]
+    ) -> FoldScore | None:
+        """Return the score that an earlier race left, or a quick one that is as thorough."""
+        if str(fold) in known:
+            score, rounds, seconds, cut = known[str(fold)]
+            if cut is None or limit < MUCH_LONGER * seconds:
+                return FoldScore(score, tuple(rounds), seconds, None, cut)
+        quick = self.quick
+        if fold not in quick.folds or (quick.rate, quick.every, quick.share) != (fidelity.rate, fidelity.every, 1.0):
+            return None
+        rounds = trial.user_attrs["rounds"][quick.folds.index(fold)]
+        return FoldScore(trial.intermediate_values[fold], (rounds,), _seconds(trial) / len(quick.folds))
 
     def _finish(self, number: int, scores: Mapping[int, FoldScore], rate: float | None) -> None:
         made = [scores[k] for k in range(self.n_folds)]
@@ -592,6 +601,9 @@ class Search:
 
     # ------------------------------------------------------------------------------------------------------- results
 
+    def _is_own(self, trial: FrozenTrial) -> bool:
+        return bool(trial.params == self.own)
+
     def _complete(self) -> list[FrozenTrial]:
         """Return the finished trials, the best first."""
         trials = self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE,))
@@ -624,7 +636,7 @@ class Search:
         """Return what is found so far."""
         ranked = self._scored()
         if not ranked and (complete := self._complete()):
-            of = said_of(Quick.of(self.study.user_attrs["quick"]), self.n_folds)
+            of = Quick.of(self.study.user_attrs["quick"]).left_out(self.n_folds)
             self.notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
             ranked = [self._by_quick_score(complete[0])]
         best = max(ranked, key=lambda s: s.judged if self.greater else -s.judged) if ranked else None
@@ -646,15 +658,10 @@ class Search:
 
     def _say_own(self, best: Scored | None) -> None:
         """Hold the experiment's own parameters against the best by quick scores where they have no full one."""
-        own = next((t for t in self._complete() if t.params == self.own), None)
+        own = next((t for t in self._complete() if self._is_own(t)), None)
         if best is not None and own is not None and best.number != own.number and self._start() is None:
             was = f"{own.value:.5f} by a quick score, against {best.quick:.5f} of trial {best.number}"
             self.notes.append(f"the time was too short for a full score of the experiment's own parameters: {was}")
-
-
-def said_of(quick: Quick, n_folds: int) -> str:
-    folds = "" if len(quick.folds) == n_folds else f", of {len(quick.folds)} of {n_folds} folds"
-    return folds + ("" if quick.share == 1.0 else f", of {quick.share:.0%} of the rows")
 
 
 def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
