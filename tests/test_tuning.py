@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,9 @@ def made(small, monkeypatch) -> Any:
     return found
 
 
-def tuned(made: Any, **options: Any) -> Any:
+def tuned(made: Any, report: Callable[[str], None] = lambda _: None, **options: Any) -> Any:
     request = TuneRequest(**({"trials": 6, "threads": 1} | options))
-    return tune(made.workspace, made.open.definition, 1, request, report=options.get("report", lambda _: None))
+    return tune(made.workspace, made.open.definition, 1, request, report=report)
 
 
 def journal(made: Any) -> Any:
@@ -442,6 +443,16 @@ class TestSearch:
         outcome = tuned(made, trials=4)
         assert len(journal(made).trials) == 7
         assert outcome.tuned.trials_now == 4
+
+    def test_a_study_of_an_earlier_search_is_begun_anew(self, made) -> None:
+        tuned(made, trials=3)
+        study = journal(made)
+        study.set_user_attr("parts", {k: v for k, v in study.user_attrs["parts"].items() if k != "search"})
+        study.set_user_attr("quick", {"rate": 0.1, "rounds": 300, "patience": 30, "every": 1, "share": 1.0})
+        said: list[str] = []
+        outcome = tuned(made, trials=3, report=said.append)
+        assert any("the study begins anew, for search changed" in s for s in said)
+        assert outcome.tuned.best is not None
 
     def test_no_time_for_one_trial_keeps_the_own_parameters_and_says_so(self, made) -> None:
         done = run(made.workspace, made.open.definition, 1, threads=1).run.record

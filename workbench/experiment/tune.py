@@ -27,6 +27,7 @@ from workbench.folds import make_folds
 from workbench.ledger import RunRecord
 from workbench.training import FoldScorer, LightGBMSpec, Problem
 from workbench.tuning import (
+    KEPT_AS,
     Budget,
     Progress,
     Search,
@@ -326,6 +327,7 @@ def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> Study
         "target": content_key("target", list(d.targets), d.task, d.metric, d.weight),
         "space": content_key("space", space.content()),
         "model": content_key("model", fixed),
+        "search": KEPT_AS,
     }
     return StudyKey(f"{c.slug}-{experiment.spec.number:03d}", parts)
 

@@ -48,9 +48,12 @@ from workbench.tuning.study import OpenStudy, retry
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["Budget", "Progress", "Scored", "Search", "Tuned"]
+__all__ = ["KEPT_AS", "Budget", "Progress", "Scored", "Search", "Tuned"]
 
 Floats = npt.NDArray[np.float64]
+
+KEPT_AS = "2"
+"""How scores are kept in a study. One that keeps them otherwise can't be gone on with."""
 
 QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.45, 0.82, 0.97
 """Of the time: when quick, full and second scores end."""

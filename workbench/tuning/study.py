@@ -41,7 +41,7 @@ class StudyKey:
     name : str
         The competition and the experiment.
     parts : dict
-        "features", "folds", "space", "model", "metric" -> a key of the content.
+        "features", "folds", "target", "space", "model" -> a key of the content; "search" -> how scores are kept.
     """
 
     name: str
