@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,7 +194,7 @@ class TestPlan:
             assert quick.rate >= 0.1
             assert quick.share * np.mean(train_rows) >= 0.99 * LEAST_ROWS
         assert 0.03 <= quick.rate <= 0.3
-        if quick.rate > 0.051:
+        if quick.rate > 0.061:
             assert len(quick.folds) == least
         if quick.rate > 0.13:
             assert quick.share * np.mean(train_rows) <= 1.3 * LEAST_ROWS
@@ -208,12 +210,12 @@ class TestPlan:
         assert grouped.share == pytest.approx(quick.share / 5, abs=0.01)
 
     def test_time_to_spare_goes_into_a_lower_rate(self) -> None:
-        """26,000 rows at 2 ms a round, in four minutes and in ten."""
+        """26,000 rows at 2 ms a round, in three minutes and in ten."""
         short, long = (
-            quick_within(s, 0.002, [20_800] * 5, [5_200] * 5, all_folds=False, searches_rate=False) for s in (240, 600)
+            quick_within(s, 0.002, [20_800] * 5, [5_200] * 5, all_folds=False, searches_rate=False) for s in (180, 600)
         )
         assert len(short.folds) == 4
-        assert short.rate == 0.05
+        assert short.rate == 0.06
         assert (long.folds, long.rate, long.share) == ((0, 1, 2, 3, 4), 0.03, 1.0)
 
     @given(seconds=st.floats(1, 10_000), fold=st.floats(0.01, 100), wanted=st.sampled_from([1.3, 2.5]))
@@ -393,6 +395,29 @@ class TestStudy:
         with pytest.raises((StorageError, ConfigError)) as caught:
             points(tmp_path, url=url)
         assert "secret" not in str(caught.value)
+
+    def test_a_full_disk_is_said_and_what_was_written_is_kept(self, made, monkeypatch) -> None:
+        from optuna.storages.journal import JournalFileBackend
+
+        whole, written = JournalFileBackend.append_logs, []
+
+        def filling(self, logs) -> None:
+            written.append(logs)
+            if len(written) > 40:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            whole(self, logs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(JournalFileBackend, "append_logs", filling)
+            with pytest.raises(StorageError, match="no space left"):
+                tuned(made)
+        kept = [t.values for t in journal(made).trials if t.state.is_finished()]
+        assert len(kept) > 1
+        outcome = tuned(made)
+        finished = [t.values for t in journal(made).trials if t.state.is_finished()]
+        assert finished[: len(kept)] == kept
+        assert len(finished) >= len(kept) + 6
+        assert outcome.tuned.best is not None
 
 
 # ------------------------------------------------------------------------------------------------------------- search
@@ -595,6 +620,68 @@ class TestSearch:
         with pytest.raises(ConfigError, match="how long to tune is not said") as caught:
             tuned(made, trials=None)
         assert "--minutes 30" in str(caught.value.hint)
+
+
+# --------------------------------------------------------------------------------------------------------- PostgreSQL
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """The URL of a database; the studies that a test makes are deleted."""
+    import optuna
+    from sqlalchemy import NullPool
+
+    url = os.environ.get("WB_TEST_POSTGRES_URL")
+    if not url:
+        pytest.skip("set WB_TEST_POSTGRES_URL to try a server")
+    yield url
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+    for name in optuna.get_all_study_names(storage):
+        if name.startswith("small-001"):
+            optuna.delete_study(study_name=name, storage=storage)
+
+
+class TestPostgreSQL:
+    def test_a_study_goes_on_and_begins_anew(self, database: str, tmp_path: Path) -> None:
+        with open_study(tmp_path, KEY, greater_is_better=True, url=database) as opened:
+            opened.study.tell(opened.study.ask(), 1.0)
+        trials, notes = points(tmp_path, url=database)
+        assert [t.value for t in trials] == [1.0]
+        assert notes == ["the study goes on after 1 trials"]
+        trials, notes = points(tmp_path, replace(KEY, parts=KEY.parts | {"folds": "d"}), url=database)
+        assert trials == []
+        assert "for folds changed; the 1 trials before are kept: study 'small-001-2" in notes[0]
+
+    def test_several_processes_share_one(self, made, database: str) -> None:
+        both = [start(made, "--trials", "4", "--storage", database) for _ in range(2)]
+        said = [json.loads(p.communicate(timeout=120)[0]) for p in both]
+        assert [s["trials"] for s in said] == [4, 4]
+        study = find_study(made.open.definition, 1, storage=database)[0]
+        assert sum(t.state.is_finished() for t in study.trials) == 8
+        assert len({json.dumps(t.params, sort_keys=True) for t in study.trials}) >= 7
+        assert not (made.open.definition.study_folder(1) / "journal.log").exists()
+
+    def test_a_connection_that_is_cut_is_said(self, made, database: str, monkeypatch) -> None:
+        import sqlalchemy as sa
+
+        whole, calls = FoldScorer.score, []
+
+        def cut(self, *args: Any, **kwargs: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 12:
+                with sa.create_engine(database, poolclass=sa.NullPool).begin() as connection:
+                    connection.exec_driver_sql(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                        " AND datname = current_database()"
+                    )
+            return whole(self, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FoldScorer, "score", cut)
+            with pytest.raises(StorageError, match="can't be used any more") as caught:
+                tuned(made, storage=database)
+        assert "the same command goes on" in str(caught.value.hint)
+        assert tuned(made, storage=database).tuned.best is not None
 
 
 # ------------------------------------------------------------------------------------------------- several processes

@@ -391,6 +391,7 @@ class OpenCompetition:
         minutes: float | None = None,
         trials: int | None = None,
         report: Report = lambda _: None,
+        say: Report | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
         **options: Any,
     ) -> TuneOutcome:
@@ -414,7 +415,7 @@ class OpenCompetition:
         from workbench.experiment import TuneRequest, tune
 
         request = TuneRequest(minutes, trials, **options)
-        return tune(self.workspace, self.definition, number, request, report=report, progress=progress)
+        return tune(self.workspace, self.definition, number, request, report=report, say=say, progress=progress)
 
     def study(self, number: int, *, storage: str | None = None) -> Study:
         """Return the Optuna study of an experiment.

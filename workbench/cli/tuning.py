@@ -75,13 +75,14 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
     from workbench.experiment import parse_keep
 
     kept = None if keep is None else parse_keep(keep, where="--keep")
-    with _bar(f"tune {number}") as (report, progress):
+    with _bar(f"tune {number}") as (report, say, progress):
         outcome = competition.tune(
             int(number or 0),
             storage=storage,
             keep=kept,
             started_at=started,
             report=report,
+            say=say,
             progress=progress,
             **options,
         )
@@ -92,8 +93,8 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[Progress], None]]]:
-    """Give two callbacks: for a line of text, and for where the search is."""
+def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[Progress], None]]]:
+    """Give three callbacks: for what is being done, for what has to stay on the screen, and for where the search is."""
     from workbench.experiment import as_text
 
     if not sys.stderr.isatty():
@@ -105,7 +106,7 @@ def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[Progress
                 last = time.monotonic()
                 note(f"  {as_text(at)}")
 
-        yield note, lines
+        yield note, note, lines
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -117,17 +118,17 @@ def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[Progress
         task = bar.add_task(label, total=None)
 
         def report(text: str) -> None:
-            if text.startswith("the study") or "tried once more" in text:
-                bar.console.print(text, highlight=False)
-            else:
-                bar.update(task, description=f"{label}: {text}")
+            bar.update(task, description=f"{label}: {text}")
+
+        def say(text: str) -> None:
+            bar.console.print(text, highlight=False, markup=False)
 
         def progress(at: Progress) -> None:
             spent = time.monotonic() - started
             total = None if at.left is None else spent + at.left
             bar.update(task, description=f"{label}: {as_text(at)}", completed=spent, total=total)
 
-        yield report, progress
+        yield report, say, progress
 
 
 def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> dict[str, Any]:
@@ -204,8 +205,8 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
     from workbench.tuning.pictures import draw, importances
 
     study, folder = find_study(competition.definition, number, storage=storage)
-    paths = draw(study, folder)
     shares = importances(study)
+    paths = draw(study, folder, with_importances=bool(shares))
     if as_json:
         echo_json({"exp": number, "files": [str(p) for p in paths], "importances": shares})
         return

@@ -1,6 +1,7 @@
 """`run`: the one use case that strings competition, folds, features and training together."""
 
 from workbench.experiment.feature_list import FeatureList, check_list_name, read_list, write_list
+from workbench.experiment.other_folds import SEEDED, on_other_folds
 from workbench.experiment.run import ReadyExperiment, RunOutcome, lightgbm_of, ready, reconcile, recover, run
 from workbench.experiment.run_folder import FinishedRun, check_files, list_run_folders, read_run, write_run
 from workbench.experiment.spec import ExperimentSpec, parse_keep, parse_numbers, read_spec
@@ -17,6 +18,7 @@ from workbench.experiment.tune import (
 )
 
 __all__ = [
+    "SEEDED",
     "ExperimentSpec",
     "FeatureList",
     "FinishedRun",
@@ -33,6 +35,7 @@ __all__ = [
     "find_study",
     "lightgbm_of",
     "list_run_folders",
+    "on_other_folds",
     "parse_keep",
     "parse_numbers",
     "read_list",

@@ -12,6 +12,7 @@ from typing import Any
 from workbench.cache import content_key, read_json, write_json
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, NotFoundError
+from workbench.experiment.other_folds import on_other_folds
 from workbench.experiment.run import (
     FoldDone,
     ReadyExperiment,
@@ -23,9 +24,8 @@ from workbench.experiment.run import (
     run,
 )
 from workbench.experiment.spec import TuneSpec, read_spec
-from workbench.folds import make_folds
 from workbench.ledger import RunRecord
-from workbench.training import FoldScorer, LightGBMSpec, Problem
+from workbench.training import FoldScorer, LightGBMSpec
 from workbench.tuning import (
     KEPT_AS,
     Budget,
@@ -113,9 +113,18 @@ def tune(
     request: TuneRequest,
     *,
     report: Report = lambda _: None,
+    say: Report | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> TuneOutcome:
     """Search for better parameters of an experiment, going on where the study was left.
+
+    Parameters
+    ----------
+    report : callable
+        Told what is being done.
+    say : callable, optional
+        Told what the user has to know, as that a study begins anew; `report` by default.
+    progress : callable
 
     Raises
     ------
@@ -134,7 +143,7 @@ def tune(
     scorer = FoldScorer(experiment.problem, spec, room=limit)
 
     def other() -> FoldScorer | None:
-        problem = other_problem(experiment)
+        problem = on_other_folds(experiment)
         return None if problem is None else FoldScorer(problem, spec, room=limit)
 
     key = _key(experiment, spec, space)
@@ -146,7 +155,7 @@ def tune(
         log_file(folder),
     ):
         for line in opened.notes:
-            report(line)
+            (say or report)(line)
         budget = _budget(asked, started, opened.study if request.only_rest else None)
         search = Search(
             opened,
@@ -383,22 +392,6 @@ OTHERWISE = {
     "custom": "of another seed of the model on the same folds",
 }
 """What stands in for folds of another seed."""
-
-
-def other_problem(experiment: ReadyExperiment, seed: int | None = None) -> Problem | None:
-    """Return the problem on other folds: of another seed, or cut at other times; None where there are none."""
-    competition, problem = experiment.competition, experiment.problem
-    cv = competition.definition.cv
-    if cv.scheme == "custom":
-        return None
-    if cv.scheme == "time":
-        changed = replace(cv, folds=cv.folds + 1)
-    else:
-        changed = replace(cv, seed=cv.seed + 1 if seed is None else seed)
-    folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed)))
-    if experiment.rows is not None:
-        folds = folds.take(experiment.rows)
-    return replace(problem, folds=folds, split=replace(problem.split, valid=folds.valid, train=folds.train))
 
 
 def find_study(competition: Competition, number: int, *, storage: str | None = None) -> tuple[Any, Path]:

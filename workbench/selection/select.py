@@ -14,8 +14,16 @@ from typing import Any
 from workbench.cache import content_key, lock
 from workbench.competition import Competition
 from workbench.errors import ConfigError, FeatureError
-from workbench.experiment import FeatureList, ReadyExperiment, check_list_name, read_list, ready, write_list
-from workbench.folds import make_folds
+from workbench.experiment import (
+    SEEDED,
+    FeatureList,
+    ReadyExperiment,
+    check_list_name,
+    on_other_folds,
+    read_list,
+    ready,
+    write_list,
+)
 from workbench.selection.elimination import Clock, Eliminated, TimeIsUpError, eliminate
 from workbench.selection.groups import Group, groups_of, list_of, only, origins
 from workbench.selection.judged import Judged, Progress, Scored, judging_model, models_of, scored
@@ -27,7 +35,6 @@ from workbench.workspace import Workspace
 __all__ = ["Request", "Selection", "select"]
 
 Report = Callable[[str], None]
-SEEDED = ("kfold", "stratified", "group", "stratified_group")
 RESERVED = 0.4
 """The largest share of a search's time that is set aside for the scores on second folds."""
 
@@ -292,18 +299,10 @@ class _Work:
 
     def second_problem(self) -> tuple[Problem | None, str]:
         """Return the problem on folds from another seed, or None and why."""
-        experiment = self.experiment
-        competition, problem = experiment.competition, experiment.problem
-        cv = competition.definition.cv
-        if cv.scheme not in SEEDED:
-            return None, f'scheme = "{cv.scheme}" has no other folds to check it on'
-        seed = cv.seed + 1 if self.options.second_seed is None else self.options.second_seed
-        definition = replace(competition.definition, cv=replace(cv, seed=seed))
-        folds = make_folds(replace(competition, definition=definition))
-        if experiment.rows is not None:
-            folds = folds.take(experiment.rows)
-        split = replace(problem.split, valid=folds.valid, train=folds.train)
-        return replace(problem, folds=folds, split=split), ""
+        scheme = self.experiment.competition.definition.cv.scheme
+        if scheme not in SEEDED:
+            return None, f'scheme = "{scheme}" has no other folds to check it on'
+        return on_other_folds(self.experiment, self.options.second_seed), ""
 
     def _scored(self, problem: Problem, columns: Sequence[str], what: str) -> Scored:
         experiment = self.experiment

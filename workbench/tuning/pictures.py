@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,18 @@ def importances(study: Any) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = op.importance.get_param_importances(study, evaluator=op.importance.PedAnovaImportanceEvaluator())
+            found = op.importance.get_param_importances(study, evaluator=_evaluator())
         except (ValueError, RuntimeError):  # all scores are equal, or all points are
             return {}
     return {name: float(share) for name, share in found.items()}
 
 
-def draw(study: Any, folder: Path) -> list[Path]:
-    """Write ``history.png``, ``importances.png``, ``slices.png`` and ``study.html``.
+def _evaluator() -> Any:
+    return optuna().importance.PedAnovaImportanceEvaluator()
+
+
+def draw(study: Any, folder: Path, *, with_importances: bool) -> list[Path]:
+    """Write ``history.png``, ``importances.png`` where they are wanted, ``slices.png`` and ``study.html``.
 
     Raises
     ------
@@ -45,7 +50,7 @@ def draw(study: Any, folder: Path) -> list[Path]:
         raise NotFoundError(
             f"the study has {len(_complete(study))} complete trials, too few to show", hint="tune for longer"
         )
-    return [*_as_png(study, folder), _as_page(study, folder / "study.html")]
+    return [*_as_png(study, folder, with_importances), _as_page(study, folder / "study.html", with_importances)]
 
 
 def _complete(study: Any) -> list[Any]:
@@ -53,7 +58,7 @@ def _complete(study: Any) -> list[Any]:
     return [t for t in study.get_trials(deepcopy=False) if t.state == state]
 
 
-def _as_png(study: Any, folder: Path) -> list[Path]:
+def _as_png(study: Any, folder: Path, with_importances: bool) -> list[Path]:
     try:
         import matplotlib as mpl
 
@@ -63,8 +68,8 @@ def _as_png(study: Any, folder: Path) -> list[Path]:
     except ImportError as exc:
         raise ConfigError("the pictures need matplotlib", hint="pip install 'workbench[tune]'") from exc
     drawings: dict[str, Any] = {"history": pictures.plot_optimization_history, "slices": pictures.plot_slice}
-    if importances(study):
-        drawings["importances"] = pictures.plot_param_importances
+    if with_importances:
+        drawings["importances"] = partial(pictures.plot_param_importances, evaluator=_evaluator())
     written = []
     for name, plot in drawings.items():
         with warnings.catch_warnings():
@@ -80,15 +85,15 @@ def _as_png(study: Any, folder: Path) -> list[Path]:
     return written
 
 
-def _as_page(study: Any, path: Path) -> Path:
+def _as_page(study: Any, path: Path, with_importances: bool) -> Path:
     try:
         import plotly  # noqa: F401
         from optuna import visualization as pictures
     except ImportError as exc:
         raise ConfigError("the page needs plotly", hint="pip install 'workbench[tune]'") from exc
     figures = [pictures.plot_optimization_history(study), pictures.plot_slice(study)]
-    if importances(study):
-        figures.insert(1, pictures.plot_param_importances(study))
+    if with_importances:
+        figures.insert(1, pictures.plot_param_importances(study, evaluator=_evaluator()))
     # The script goes into the page: it is to be seen without network.
     pieces = [f.to_html(full_html=False, include_plotlyjs=(i == 0)) for i, f in enumerate(figures)]
     title = html.escape(study.study_name)

@@ -28,7 +28,7 @@ __all__ = [
     "those_that_fit",
 ]
 
-SLOWEST_RATE, SLOW_RATE, QUICK_RATE, QUICKEST_RATE = 0.03, 0.05, 0.1, 0.3
+SLOWEST_RATE, SLOW_RATE, QUICK_RATE, QUICKEST_RATE = 0.03, 0.06, 0.1, 0.3
 """The learning rates of quick scores: the lower where the time allows. At a high one small trees do too well."""
 
 USUAL = 30

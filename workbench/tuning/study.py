@@ -6,12 +6,13 @@ import fcntl
 import os
 import socket
 import uuid
+import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from workbench.cache import is_locked, lock
 from workbench.errors import ConfigError, StorageError, storage_errors
@@ -101,12 +102,12 @@ def open_study(
     Raises
     ------
     StorageError
-        When the folder or the database can't be used.
+        When the folder or the database can't be used, or can't be any more while the study is open.
     """
     worker = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
     with storage_errors(folder):
         (folder / "workers").mkdir(parents=True, exist_ok=True)
-    with lock(folder / "workers" / worker, f"worker {worker}"):
+    with _study_errors(folder, url), lock(folder / "workers" / worker, f"worker {worker}"):
         try:
             with _study_lock(folder):
                 study, notes = _opened(folder, key, greater_is_better, url, seed)
@@ -183,7 +184,7 @@ def _storage(folder: Path, url: str | None) -> BaseStorage:
             )
         return journal
     try:
-        database: BaseStorage = storages.RDBStorage(url)
+        database = storages.RDBStorage(url)
     except ImportError as exc:
         raise ConfigError(f"the driver of {_shown(url)} is not installed: {exc}") from exc
     except Exception as exc:  # noqa: BLE001 each driver has its own errors
@@ -192,7 +193,28 @@ def _storage(folder: Path, url: str | None) -> BaseStorage:
             f"the studies' database {_shown(url)} can't be used: {type(exc).__name__}",
             hint="is it running, and does the user exist? WB_STUDY_URL or --storage names it",
         ) from None
-    return database
+    # Optuna leaves its connections open for as long as the process lives.
+    weakref.finalize(database, database.engine.dispose)
+    return cast("BaseStorage", database)
+
+
+@contextmanager
+def _study_errors(folder: Path, url: str | None) -> Iterator[None]:
+    """Say what became of the journal or the database; what was written is there for the next search."""
+    if url is None:
+        with storage_errors(folder):
+            yield
+        return
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (optuna().exceptions.StorageInternalError, SQLAlchemyError) as exc:
+        cause = type(exc.__cause__ or exc).__name__
+        raise StorageError(
+            f"the studies' database {_shown(url)} can't be used any more: {cause}",
+            hint="the trials that it has are kept: once it runs again, the same command goes on",
+        ) from None
 
 
 def _shown(url: str) -> str:

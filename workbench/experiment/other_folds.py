@@ -1,0 +1,38 @@
+"""An experiment's problem on folds that it was not scored on: what was chosen by its own folds looks too good there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from workbench.experiment.run import ReadyExperiment
+from workbench.folds import make_folds
+from workbench.training import Problem
+
+__all__ = ["SEEDED", "on_other_folds"]
+
+SEEDED = ("kfold", "stratified", "group", "stratified_group")
+"""Schemes that deal rows by a seed."""
+
+
+def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Problem | None:
+    """Return the problem on folds of another seed, folds in time cut at other times; None for folds of your own.
+
+    Parameters
+    ----------
+    experiment : ReadyExperiment
+    seed : int, optional
+        The other seed; by default the one after the competition's.
+    """
+    competition, problem = experiment.competition, experiment.problem
+    cv = competition.definition.cv
+    if cv.scheme == "custom":
+        return None
+    if cv.scheme in SEEDED:
+        changed = replace(cv, seed=cv.seed + 1 if seed is None else seed)
+    else:
+        # One fold more moves every cut.
+        changed = replace(cv, folds=cv.folds + 1)
+    folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed)))
+    if experiment.rows is not None:
+        folds = folds.take(experiment.rows)
+    return replace(problem, folds=folds, split=replace(problem.split, valid=folds.valid, train=folds.train))
