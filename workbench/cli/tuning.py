@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ SHOWN = 10
 )
 @click.option("--show", "shown", type=int, metavar="N", help="Show the study of experiment N: pictures and a page.")
 @click.option("--dashboard", type=int, metavar="N", help="Open optuna-dashboard on the study of experiment N.")
-@click.option("--port", type=int, default=8080, show_default=True, help="Of the dashboard.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="Of the dashboard.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
 )
@@ -211,7 +212,8 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
         echo_json({"exp": number, "files": [str(p) for p in paths], "importances": shares})
         return
     trials = study.get_trials(deepcopy=False)
-    states = [t.state.name.lower() for t in trials]
+    # What the end of its time stopped has not failed.
+    states = ["stopped" if "stopped" in t.user_attrs else t.state.name.lower() for t in trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     click.echo(f"{study.study_name}: {len(trials)} trials: {counts}")
     if shares:
@@ -232,5 +234,11 @@ def _dashboard(competition: library.OpenCompetition, number: int, storage: str |
         from optuna_dashboard import run_server
     except ImportError as exc:
         raise ConfigError("optuna-dashboard is not installed", hint="pip install 'workbench[tune]'") from exc
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as exc:
+        raise ConfigError(
+            f"optuna-dashboard can't listen on port {port}: {exc}", hint="give another one with --port"
+        ) from exc
     note(f"optuna-dashboard on http://127.0.0.1:{port}/ until Ctrl-C")
     run_server(study._storage, host="127.0.0.1", port=port)

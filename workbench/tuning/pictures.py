@@ -18,6 +18,10 @@ FEWEST = 3
 """Complete trials without which there is nothing to see."""
 
 
+A_ROW = 4
+"""So many slices beside each other."""
+
+
 def importances(study: Any) -> dict[str, float]:
     """Return how much of the spread of the scores each parameter explains, falling; PED-ANOVA, Watanabe et al. 2023."""
     op = optuna()
@@ -91,9 +95,12 @@ def _as_page(study: Any, path: Path, with_importances: bool) -> Path:
         from optuna import visualization as pictures
     except ImportError as exc:
         raise ConfigError("the page needs plotly", hint="pip install 'workbench[tune]'") from exc
-    figures = [pictures.plot_optimization_history(study), pictures.plot_slice(study)]
+    figures = [pictures.plot_optimization_history(study)]
     if with_importances:
-        figures.insert(1, pictures.plot_param_importances(study, evaluator=_evaluator()))
+        figures.append(pictures.plot_param_importances(study, evaluator=_evaluator()))
+    # All in one row would be wider than a screen.
+    names = sorted(study.best_params)
+    figures += [pictures.plot_slice(study, params=names[i : i + A_ROW]) for i in range(0, len(names), A_ROW)]
     # The script goes into the page: it is to be seen without network.
     pieces = [f.to_html(full_html=False, include_plotlyjs=(i == 0)) for i, f in enumerate(figures)]
     title = html.escape(study.study_name)

@@ -384,10 +384,11 @@ class Search:
         self.notes.append(f"trial {trial.number} ({again}): {why}")
 
     def _keep_oof(self, number: int, value: float, scores: Mapping[int, FoldScore]) -> None:
+        """Write a trial's OOF where it is among the best: those with full scores come before those without."""
         if not self.keep:
             return
-        ranked = self._complete()
-        kept = {t.number for t in ranked[: self.keep]}
+        ranked = [*(s.number for s in self._scored()), *(t.number for t in self._complete())]
+        kept = set(list(dict.fromkeys(ranked))[: self.keep])
         folder = self.opened.folder / "oof"
         if number in kept:
             write_oof(folder / f"{number:05d}.npz", self.scorer, scores, value)
@@ -555,9 +556,7 @@ class Search:
         if f"second:{number}" in self.study.user_attrs:
             # It was of a model that the time had cut short.
             self.study.set_user_attr(f"second:{number}", None)
-        if self.keep:
-            value = float(np.mean(found["scores"]))
-            write_oof(self.opened.folder / "oof" / f"{number:05d}.npz", self.scorer, scores, value)
+        self._keep_oof(number, float(np.mean(found["scores"])), scores)
 
     def _by_quick_score(self, trial: FrozenTrial) -> Scored:
         """Return a trial as far as it is scored; the learning rate is left to the experiment."""

@@ -78,6 +78,10 @@ class OpenStudy:
         return trial
 
 
+def _trials(n: int) -> str:
+    return "1 trial" if n == 1 else f"{n} trials"
+
+
 def _study_lock(folder: Path) -> AbstractContextManager[None]:
     return lock(folder / ".study.lock", "the study", wait=True)
 
@@ -122,17 +126,15 @@ def _opened(folder: Path, key: StudyKey, greater: bool, url: str | None, seed: i
     study = _created(storage, key.name, greater, seed, folder)
     before = study.user_attrs.get("parts")
     if before is not None and (changed := key.changed(before)):
-        n = len(study.trials)
+        n = _trials(len(study.trials))
         kept = _set_aside(storage, folder, key.name, url)
-        notes.append(
-            f"the study begins anew, for {' and '.join(changed)} changed; the {n} trials before are kept: {kept}"
-        )
+        notes.append(f"the study begins anew, for {' and '.join(changed)} changed; the {n} before are kept: {kept}")
         storage = _storage(folder, url)
         study, before = _created(storage, key.name, greater, seed, folder), None
     if before is None:
         study.set_user_attr("parts", key.parts)
     elif study.trials:
-        notes.append(f"the study goes on after {len(study.trials)} trials")
+        notes.append(f"the study goes on after {_trials(len(study.trials))}")
     return study, notes
 
 
@@ -292,8 +294,10 @@ def settle_dead(study: Study, folder: Path, *, shared: bool) -> list[str]:
             retried += 1
         else:
             marked += 1
-    notes = [f"{retried} trials whose process ended in the middle are tried once more"] if retried else []
-    return notes + ([f"{marked} trials ended in the middle twice and are marked as failed"] if marked else [])
+    notes = [f"tried once more, since the process ended in the middle: {_trials(retried)}"] if retried else []
+    return notes + (
+        [f"marked as failed, since the process ended in the middle twice: {_trials(marked)}"] if marked else []
+    )
 
 
 def retry(study: Study, trial: FrozenTrial) -> bool:
