@@ -24,6 +24,7 @@ from workbench.folds import Folds
 from workbench.training import FoldResult, Problem, Target, train
 from workbench.training.fold_rows import FoldRows, stopping_metric
 from workbench.training.scoring import score_column
+from workbench.training.transforms import fitted_transform
 
 ALL = 'features = ["rows", "ratio", "doubled", "town_size", "te_town"]\n'
 MODELS = """
@@ -173,6 +174,21 @@ class TestContract:
         changed = spec.learner(with_values(problem, 0, other), 0).fit(0, 1)
         assert not np.array_equal(before.oof, changed.oof)
 
+    @pytest.mark.parametrize("name", ["boxcox", "quantile"])
+    def test_a_transform_is_a_model_of_transformed_targets(
+        self, competitions: Competitions, kind: str, name: str
+    ) -> None:
+        """It learns from the rows that the fold trains on, and takes the predictions back."""
+        spec, problem = prepared(competitions("regression", "mae"), table(kind, "regression"))
+        problem = replace(problem, matrix=replace(problem.matrix, fold_columns=()))  # they learn from the target, too
+        values = problem.target.columns[0].values
+        fitted = fitted_transform(name, values[problem.folds.train_rows(0)])
+        made = replace(spec, transform=name).learner(problem, 0).fit(0, 1)
+        plain = spec.learner(with_values(problem, 0, fitted.forward(values)), 0).fit(0, 1)
+        assert made.oof == pytest.approx(fitted.inverse(plain.oof), abs=1e-9)
+        assert made.test == pytest.approx(fitted.inverse(plain.test), abs=1e-9)
+        assert made.notes["transform"] == fitted.learned
+
     def test_the_order_of_trainings_makes_no_difference(self, competitions: Competitions, kind: str) -> None:
         spec, problem = prepared(competitions("regression", "rmse"), table(kind, "regression"))
         first, second = spec.learner(problem, 0), spec.learner(problem, 0)
@@ -296,6 +312,7 @@ class TestEarlyStopping:
             ("regression", "rmsle", False),
             ("regression", "smape", True),
             ("regression", "pinball@0.8", False),
+            ("boxcox", "mae", False),
             ("multiclass", "mlogloss", True),
         ],
     )
@@ -303,9 +320,11 @@ class TestEarlyStopping:
         self, competitions: Competitions, kind: str, task: str, metric: str, weighted: bool
     ) -> None:
         """What the library watched is what our metric says of the predictions that it stopped at."""
+        transform, task = (task, "regression") if task == "boxcox" else (None, task)
         spec, problem = prepared(
             competitions(task, metric), BOOSTED[kind] + "num_boost_round = 60\nearly_stopping_rounds = 4\n"
         )
+        spec = spec if transform is None else replace(spec, transform=transform)
         weight = np.random.default_rng(0).integers(1, 4, problem.target.n_rows).astype(float) if weighted else None
         problem = replace(problem, target=replace(problem.target, weight=weight))
         learner = spec.learner(problem, 0)
@@ -652,7 +671,6 @@ def test_the_command(competitions: Competitions, tmp_path: Path) -> None:
     [
         ('class_weight = "balanced"', r"class_weight goes with \[model\] \(LightGBM\), and this is a \[python\]"),
         ("refit = true", "refit goes with"),
-        ('target_transform = "boxcox"', "target_transform = 'boxcox' goes with"),
         ("[pseudo]\nthreshold = 0.9", "pseudo goes with"),
         ("[tune]\ntrials = 3", "tune goes with"),
     ],

@@ -14,7 +14,14 @@ from workbench.training import MemoryNeeds, check_memory
 
 GB = 2**30
 NEEDS = MemoryNeeds(
-    binned=4 * GB, of_fold=4 * GB, encoded=0, per_row=GB, passing=GB // 2, n_train=80_000_000, n_columns=50
+    binned=4 * GB,
+    of_fold=4 * GB,
+    encoded=0,
+    per_row=GB,
+    passing=GB // 2,
+    n_train=80_000_000,
+    n_columns=50,
+    numbers="bins",
 )
 
 

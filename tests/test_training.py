@@ -458,7 +458,7 @@ class TestRefit:
         experiment(made, "", 'features = ["rows.x", "te_town"]\n')
         found = prepared(made)
         learner = found.model.learner(found.problem, 0)
-        frame = learner.fold_frame(-1)
+        frame = learner.own_columns.frame(-1)
         train = truth(made, "town", "y")
         means = train.group_by("town").agg(n=pl.len(), m=pl.col("y").mean())
         expected = means.with_columns(v=(pl.col("m") * pl.col("n") + 5 * train["y"].mean()) / (pl.col("n") + 5))

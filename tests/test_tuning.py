@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from workbench.cli.app import wb
 from workbench.errors import ConfigError, NotFoundError, StorageError, TrainingError
 from workbench.experiment import TuneRequest, find_study, ready, run, run_tuned, tune
 from workbench.training import Fidelity, FoldScorer
-from workbench.tuning import StudyKey, default_space, open_study, parse_space
+from workbench.tuning import Budget, StudyKey, default_space, open_study, parse_space
 from workbench.tuning import search as search_module
 from workbench.tuning.plan import (
     ENOUGH_VALID,
@@ -32,6 +33,7 @@ from workbench.tuning.plan import (
     LEAST_ROWS,
     Quick,
     affordable_rate,
+    is_much_lower,
     quick_within,
     quick_without_time,
     second_folds,
@@ -219,6 +221,12 @@ class TestPlan:
         assert short.rate == 0.06
         assert (long.folds, long.rate, long.share) == ((0, 1, 2, 3, 4), 0.03, 1.0)
 
+    @pytest.mark.parametrize(
+        ("rate", "known", "expected"), [(0.03, 0.1, True), (0.05, 0.07, False), (0.1, 0.03, False), (0.02, 0.13, False)]
+    )
+    def test_a_rate_of_another_step_but_one_is_much_lower(self, rate: float, known: float, expected: bool) -> None:
+        assert is_much_lower(rate, known) == expected
+
     @given(seconds=st.floats(1, 10_000), fold=st.floats(0.01, 100), wanted=st.sampled_from([1.3, 2.5]))
     def test_the_rate_is_the_lowest_that_fits(self, seconds: float, fold: float, wanted: float) -> None:
         quick = quick_without_time([1_000] * 5, searches_rate=False)
@@ -391,6 +399,13 @@ class TestStudy:
             assert [t.state.name for t in trials] == ["RUNNING"]
             assert not any("middle" in n for n in notes)
 
+    def test_processes_know_their_place(self, tmp_path: Path) -> None:
+        with open_study(tmp_path, KEY, greater_is_better=True) as first:
+            (tmp_path / "workers" / "0-of-one-that-died").touch()
+            with open_study(tmp_path, KEY, greater_is_better=True) as second:
+                assert sorted([first.place(), second.place()]) == [(0, 2), (1, 2)]
+            assert first.place() == (0, 1)
+
     def test_a_database_that_is_not_there_is_named_without_its_password(self, tmp_path: Path) -> None:
         url = "postgresql+psycopg://me:secret@127.0.0.1:1/studies"
         with pytest.raises((StorageError, ConfigError)) as caught:
@@ -551,6 +566,45 @@ class TestSearch:
         ]
         assert np.mean(scores) == pytest.approx(value, abs=1e-6)
         assert value == pytest.approx(outcome.tuned.best.value, abs=1e-9)
+
+    def test_an_oof_that_is_kept_is_whole(self, made, monkeypatch) -> None:
+        """A study whose quick scores are of some folds is gone on with, and OOF are asked for."""
+        settled = search_module.Search._settled
+        monkeypatch.setattr(search_module.Search, "_settled", lambda self: replace(settled(self), folds=(3, 4)))
+        tuned(made)
+        outcome = tuned(made, trials=3, keep=20)
+        said = "OOF are kept of full scores only: the study's quick scores are of 2 of 5 folds"
+        assert said in outcome.notes
+        paths = list((outcome.folder / "oof").glob("*.npz"))
+        assert {int(p.stem) for p in paths} <= {s.number for s in outcome.tuned.ranked}
+        for path in paths:
+            with np.load(path) as file:
+                assert np.isfinite(file["oof"]).all()
+
+    def test_more_time_lowers_the_rate_of_full_scores(self, made, monkeypatch) -> None:
+        made.experiment(1, EXPERIMENT.replace("learning_rate = 0.2\n", ""))
+
+        def with_rate(rate: float) -> dict[int, float]:
+            monkeypatch.setattr(search_module.Search, "_affordable_rate", lambda _: rate)
+            return {s.number: s.rate for s in tuned(made, trials=4).tuned.ranked}
+
+        first = with_rate(0.1)
+        assert set(first.values()) == {0.1}
+        again = with_rate(0.07)
+        assert set(again.values()) == {0.1}
+        lower = with_rate(0.03)
+        assert set(lower) >= set(again)  # a score that is not made again stays
+        assert list(lower.values()).count(0.03) >= 2
+        newest = with_rate(0.1)
+        assert {newest[n] for n in newest if n not in lower} <= {0.03}
+        assert journal(made).user_attrs["full_rate"] == 0.03
+
+    @pytest.mark.parametrize(("ends_at", "mine"), [(1.0, ["b", "d"]), (None, ["a", "b", "c", "d", "e"])])
+    def test_processes_share_out_the_race(self, ends_at: float | None, mine: list[str]) -> None:
+        search = object.__new__(search_module.Search)
+        search.opened = SimpleNamespace(place=lambda: (1, 2))
+        search.budget = Budget(0.0, ends_at, None)
+        assert search._shared_out(list("abcde")) == mine
 
     @pytest.mark.parametrize("share", [1.0, 0.5])
     def test_without_time_for_full_scores_the_best_quick_one_is_taken(self, made, monkeypatch, share: float) -> None:

@@ -92,13 +92,6 @@ def _lightgbm(
 
 
 def _refuse_what_is_lightgbms(spec: ExperimentSpec) -> None:
-    asked = spec.target_transform
-    if asked not in (None, "none", "log1p"):
-        raise ConfigError(
-            f"{spec.path}: target_transform = {asked!r} goes with [model] (LightGBM), and this is a [{spec.kind}] "
-            "experiment",
-            hint='"log1p" or "none"',
-        )
     given = {"class_weight": spec.class_weight, "refit": spec.refit or None, "pseudo": spec.pseudo, "tune": spec.tune}
     for key, value in given.items():
         if value is not None:

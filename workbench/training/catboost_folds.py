@@ -22,7 +22,7 @@ from workbench.errors import ConfigError, TrainingError
 from workbench.features import CHUNK_ROWS
 from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
-from workbench.training.needs import MemoryNeeds
+from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class CatBoostLearner:
         stopping: dict[str, Any] = {"use_best_model": bool(self.spec.patience)}
         if self.spec.patience:
             stopping |= {"od_type": "Iter", "od_wait": self.spec.patience}
-        watched: Any = self.native or _OwnMetric(self.rows, valid_rows, self._as_fitted)
+        watched: Any = self.native or _OwnMetric(self.rows, fold, valid_rows, self._as_fitted)
         of_run = {"iterations": self.spec.rounds, "random_seed": seed, "eval_metric": watched}
         model = catboost.CatBoost(self.spec.parameters | of_run | stopping)
         rounds = _Rounds(self.each_round)
@@ -271,6 +271,7 @@ class CatBoostLearner:
             importance=self._importance(model, text),
             curve={"valid": _curve(model, self.native)},
             suffix="json",
+            notes=self.rows.notes(fold),
         )
 
     def _as_fitted(self, raw: Floats) -> Floats:
@@ -295,7 +296,7 @@ class CatBoostLearner:
     # ------------------------------------------------------------------------------------------------------ values
 
     def _pool(self, fold: int, rows: npt.NDArray[np.int64]) -> catboost.Pool:
-        return self._as_pool(self.rows.frame(fold, rows), self.rows.label[rows], self.rows.weight(rows))
+        return self._as_pool(self.rows.frame(fold, rows), self.rows.label(fold, rows), self.rows.weight(rows))
 
     def _as_pool(self, frame: pl.DataFrame, label: Floats | None = None, weight: Floats | None = None) -> catboost.Pool:
         """Return a frame as CatBoost takes it: numbers in 32 bits, as it holds them, and -1 for a missing category."""
@@ -317,9 +318,10 @@ class _OwnMetric:
     """The competition's metric in CatBoost's terms: raw values in, the validated rows' alone looked at."""
 
     def __init__(
-        self, rows: FoldRows, valid_rows: npt.NDArray[np.int64], as_fitted: Callable[[Floats], Floats]
+        self, rows: FoldRows, fold: int, valid_rows: npt.NDArray[np.int64], as_fitted: Callable[[Floats], Floats]
     ) -> None:
         self.rows = rows
+        self.fold = fold
         self.valid_rows = valid_rows
         self.as_fitted = as_fitted
 
@@ -333,7 +335,8 @@ class _OwnMetric:
         # It asks for the train rows too, at every round, for a curve that nobody looks at.
         if len(approxes[0]) != len(self.valid_rows):
             return 0.0, 1.0
-        return self.rows.stopping_value(self.as_fitted(np.column_stack(approxes)), self.valid_rows), 1.0
+        fitted = self.as_fitted(np.column_stack(approxes))
+        return self.rows.stopping_value(fitted, self.fold, self.valid_rows), 1.0
 
 
 class _Rounds:
@@ -443,17 +446,12 @@ def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
     Counted are the numbers of the fold's rows (in 32 bits, once read and once handed over), a byte for each bin of
     them, and per row what boosting in an order takes.
     """
-    matrix = problem.matrix
-    width = max(c.width for c in problem.target.columns)
-    n_own = sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns)
-    n_columns = matrix.width + n_own
-    return MemoryNeeds(
-        binned=0,
+    matrix, n_columns = problem.matrix, column_counts(problem).all
+    return foreseen(
+        problem,
+        seeds,
         of_fold=matrix.n_train * n_columns * 9,
-        encoded=2 * matrix.n_rows * n_own * 4,
-        per_row=matrix.n_train * (64 + width * (96 + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
         passing=min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16,
-        n_train=matrix.n_train,
-        n_columns=n_columns,
-        numbers="numbers",
+        row_bytes=64,
+        output_bytes=96,
     )

@@ -13,12 +13,13 @@ import polars as pl
 from workbench import metrics
 from workbench.errors import TrainingError
 from workbench.features import CHUNK_ROWS
+from workbench.training.own_columns import OwnColumns
 from workbench.training.records import Problem
 from workbench.training.scoring import score_column
 from workbench.training.target import TargetColumn
+from workbench.training.transforms import Transform, fitted_transform
 
 if TYPE_CHECKING:
-    from workbench.features import FoldFrames
     from workbench.metrics import Metric
 
 __all__ = ["FoldRows", "probabilities", "stopping_metric"]
@@ -48,8 +49,8 @@ class FoldRows:
         self.column: TargetColumn = problem.target.columns[index]
         self.transform = transform
         self.stop_by = stopping_metric(problem.metric, self.column.task)
-        self._learned: FoldFrames | None = None
-        self._encoded: dict[int, pl.DataFrame] = {}
+        self._columns = OwnColumns(problem, index)
+        self._fitted: dict[int, Transform] = {}
 
     # ---------------------------------------------------------------------------------------------------- columns
 
@@ -70,14 +71,9 @@ class FoldRows:
 
     def own_columns(self, fold: int) -> pl.DataFrame:
         """Return the columns that depend on the fold, for all rows; kept until another fold is asked for."""
-        if self._learned is None:
-            self._learned = self.problem.matrix.learned(self.problem.target.columns, self.index, self.problem.split)
-        if fold not in self._encoded:
-            self._encoded.clear()  # the fold before goes first: two of them may not fit
-            frame = self._learned.frame(fold)
-            frame.columns = self.names[self.problem.matrix.width :]
-            self._encoded[fold] = frame
-        return self._encoded[fold]
+        frame = self._columns.frame(fold)
+        frame.columns = self.names[self.problem.matrix.width :]
+        return frame
 
     def pieces(self, fold: int, rows: Rows, size: int = CHUNK_ROWS) -> Iterator[tuple[slice, pl.DataFrame]]:
         """Give all columns of some rows (ascending) piece by piece, each of `size` rows but the last.
@@ -104,14 +100,21 @@ class FoldRows:
 
     # ----------------------------------------------------------------------------------------------------- target
 
-    @property
-    def label(self) -> Floats:
-        """What is fitted: the target, transformed; (n_train,)."""
-        return np.log1p(self.column.values) if self.transform == "log1p" else self.column.values
+    def fitted(self, fold: int) -> Transform:
+        """Return the transform as the rows that the fold trains on make it."""
+        if fold not in self._fitted:
+            values = self.column.values[self.problem.folds.train_rows(fold)]
+            self._fitted[fold] = fitted_transform(self.transform, values)
+        return self._fitted[fold]
 
-    def back(self, fitted: Floats) -> Floats:
-        """Undo the transform."""
-        return np.expm1(fitted) if self.transform == "log1p" else fitted
+    def label(self, fold: int, rows: npt.NDArray[np.int64]) -> Floats:
+        """Return what is fitted of some train rows, a copy: the target, transformed."""
+        return self.fitted(fold).forward(self.column.values[rows])
+
+    def notes(self, fold: int) -> dict[str, Any]:
+        """Return what the record is to say of the fold: what the transform learned."""
+        learned = self.fitted(fold).learned
+        return {"transform": learned} if learned else {}
 
     def weight(self, rows: npt.NDArray[np.int64]) -> Floats | None:
         """Return the weights of some train rows, or None."""
@@ -151,7 +154,7 @@ class FoldRows:
         for where, frame in self.pieces(fold, rows):
             values = np.asarray(predict(frame), np.float64)
             made[where] = self.shaped(values, len(frame), f"fold {fold}")
-        return self.checked(made, f"fold {fold}")
+        return self.checked(made, fold, f"fold {fold}")
 
     def shaped(self, values: npt.NDArray[Any], n_rows: int, where: str) -> Floats:
         """Return predictions as (n_rows, width).
@@ -170,7 +173,7 @@ class FoldRows:
             )
         return values.reshape(n_rows, width)
 
-    def checked(self, fitted: Floats, where: str) -> Floats:
+    def checked(self, fitted: Floats, fold: int, where: str) -> Floats:
         """Return predictions (n, width) on the target's own scale; probabilities sum to one.
 
         Raises
@@ -178,17 +181,18 @@ class FoldRows:
         TrainingError
             When they are not finite, or no probabilities.
         """
-        values = self.back(fitted)
-        odd = int((~np.isfinite(values)).sum())
+        values = self.fitted(fold).inverse(fitted)
+        # The inverse of what has learned its ends would hide an infinite one.
+        odd = int((~np.isfinite(fitted) | ~np.isfinite(values)).sum())
         if odd:
             raise TrainingError(
                 f"{where}: {odd:,} of {values.size:,} predictions of {self.column.name!r} are infinite or NaN"
             )
         return values if self.column.task == "regression" else probabilities(values, self.column.name, where)
 
-    def stopping_value(self, fitted: Floats, rows: npt.NDArray[np.int64]) -> float:
+    def stopping_value(self, fitted: Floats, fold: int, rows: npt.NDArray[np.int64]) -> float:
         """Return the metric to stop by of what was fitted for some train rows, (n, width)."""
-        return score_column(self.problem.target, self.column, rows, self.back(fitted), self.stop_by)
+        return score_column(self.problem.target, self.column, rows, self.fitted(fold).inverse(fitted), self.stop_by)
 
 
 def probabilities(values: Floats, name: str, where: str) -> Floats:

@@ -22,7 +22,7 @@ from workbench.errors import ConfigError, NotFoundError, TrainingError, Workbenc
 from workbench.features import code_key
 from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
-from workbench.training.needs import MemoryNeeds
+from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
 
 __all__ = ["FunctionLearner", "FunctionSpec", "function_spec"]
@@ -151,9 +151,9 @@ class FunctionLearner:
         with _errors(where, self.spec.path), _seeded(seed):
             result = self.spec.function(
                 self.rows.frame(fold, train_rows),
-                self._label(train_rows),
+                self._label(fold, train_rows),
                 valid,
-                self._label(valid_rows),
+                self._label(fold, valid_rows),
                 # A quick try has no test rows, which many a library refuses to predict.
                 test if n_test else valid.head(1),
                 **self._offered(fold, seed, train_rows),
@@ -167,18 +167,19 @@ class FunctionLearner:
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=self._checked(result[0], len(valid_rows), f"{where}, valid_predictions"),
-            test=self._checked(result[1], n_test, f"{where}, test_predictions")
+            oof=self._checked(result[0], fold, len(valid_rows), f"{where}, valid_predictions"),
+            test=self._checked(result[1], fold, n_test, f"{where}, test_predictions")
             if n_test
             else np.empty((0, self.rows.column.width)),
             model="",
             rounds=0,
             seconds=time.perf_counter() - started,
             importance={},
+            notes=self.rows.notes(fold),
         )
 
-    def _label(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        label = self.rows.label[rows]  # a copy: what the function does to it stays with it
+    def _label(self, fold: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        label = self.rows.label(fold, rows)  # a copy: what the function does to it stays with it
         return label if self.rows.column.task == "regression" else label.astype(np.int64)
 
     def _offered(self, fold: int, seed: int, train_rows: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -191,7 +192,7 @@ class FunctionLearner:
         }
         return {k: values[k] for k in self.spec.offered}
 
-    def _checked(self, values: Any, n_rows: int, where: str) -> Floats:
+    def _checked(self, values: Any, fold: int, n_rows: int, where: str) -> Floats:
         """Return predictions as (n_rows, width) floats on the target's own scale.
 
         Raises
@@ -214,7 +215,7 @@ class FunctionLearner:
             )
         if array.shape == (n_rows,) or array.ndim == 2:
             array = array.reshape(n_rows, -1) if array.size and len(array) == n_rows else array
-        return self.rows.checked(self.rows.shaped(array.astype(np.float64), n_rows, where), where)
+        return self.rows.checked(self.rows.shaped(array.astype(np.float64), n_rows, where), fold, where)
 
 
 def _described(value: Any) -> str:
@@ -259,18 +260,6 @@ def _errors(where: str, path: Path) -> Iterator[None]:
 
 def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
     """Foresee what the columns and predictions take: what the function takes beside is not known."""
-    matrix = problem.matrix
-    width = max(c.width for c in problem.target.columns)
-    n_own = sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns)
-    n_columns = matrix.width + n_own
-    all_rows = sum(c.row_bytes for c in matrix.encoded) + 4 * n_own
-    return MemoryNeeds(
-        binned=0,
-        of_fold=matrix.n_rows * all_rows,
-        encoded=2 * matrix.n_rows * n_own * 4,
-        per_row=matrix.n_train * (32 + width * (16 + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
-        passing=matrix.n_rows * all_rows,
-        n_train=matrix.n_train,
-        n_columns=n_columns,
-        numbers="numbers",
-    )
+    all_rows = sum(c.row_bytes for c in problem.matrix.encoded) + 4 * column_counts(problem).own
+    of_all = problem.matrix.n_rows * all_rows
+    return foreseen(problem, seeds, of_fold=of_all, passing=of_all, row_bytes=32, output_bytes=16)

@@ -20,6 +20,7 @@ from workbench.training.binned import BinnedRows, binning_of, subset_of
 from workbench.training.columns import by_position
 from workbench.training.datasets import add_columns, bin_frame
 from workbench.training.objectives import linked
+from workbench.training.own_columns import OwnColumns
 from workbench.training.parameters import LightGBMSpec, lightgbm_metric, objective_for, watched_metric
 from workbench.training.records import ALL_ROWS, FoldResult, Problem
 from workbench.training.scoring import as_metric_input, truth_of
@@ -29,8 +30,6 @@ from workbench.training.weights import class_weights, without_weights
 
 if TYPE_CHECKING:
     import lightgbm as lgb
-
-    from workbench.features import FoldFrames
 
 __all__ = ["LightGBMLearner", "Side", "lightgbm_errors"]
 
@@ -91,8 +90,7 @@ class LightGBMLearner:
         self.parameters = self._parameters()
         self.each_round: Callable[[], None] = lambda: None
         self.watch: Callable[[int, float], None] = lambda _round, _value: None
-        self._learned: FoldFrames | None = None
-        self._encoded: dict[int, pl.DataFrame] = {}
+        self.own_columns = OwnColumns(problem, index)
         self._fitted: dict[int, _Fitted] = {}
 
     def _parameters(self) -> dict[str, Any]:
@@ -150,24 +148,6 @@ class LightGBMLearner:
         rows = np.arange(folds.n_rows) if fold == ALL_ROWS else folds.train_rows(fold)
         return self.binned.in_order(rows)
 
-    def fold_frame(self, fold: int) -> pl.DataFrame:
-        """Return the fold-dependent columns of the train and test rows of one fold; kept for the next seed."""
-        if fold not in self._encoded:
-            self._encoded.clear()  # the fold before goes first: two of them may not fit
-            self._encoded[fold] = self._fold_frames(fold).frame(self._split_number(fold))
-        return self._encoded[fold]
-
-    def _fold_frames(self, fold: int) -> FoldFrames:
-        matrix, targets, split = self.problem.matrix, self.problem.target.columns, self.problem.split
-        if fold == ALL_ROWS:
-            return matrix.learned(targets, self.index, split.with_all())
-        if self._learned is None:
-            self._learned = matrix.learned(targets, self.index, split)
-        return self._learned
-
-    def _split_number(self, fold: int) -> int:
-        return self.problem.folds.n_folds if fold == ALL_ROWS else fold
-
     # --------------------------------------------------------------------------------------------------- datasets
 
     def shared(self) -> lgb.Dataset:
@@ -178,7 +158,7 @@ class LightGBMLearner:
 
     def datasets(self, fold: int, some: Ints | None = None) -> tuple[Side, Side]:
         """Return the train and the validation side of a fold; `some` of its train rows only, where they are given."""
-        extra = self.fold_frame(fold)
+        extra = self.own_columns.frame(fold)
         valid = self.binned.in_order(self.problem.folds.valid_rows(fold))
         both = [self.train_rows(fold) if some is None else self.binned.in_order(some), valid]
         train_set, valid_set = self._filled(both, extra)
@@ -267,7 +247,7 @@ class LightGBMLearner:
         with lightgbm_errors(f"all rows, seed {seed}"):
             started = time.perf_counter()
             rows = self.train_rows(ALL_ROWS)
-            (train_set,) = self._filled([rows], self.fold_frame(ALL_ROWS))
+            (train_set,) = self._filled([rows], self.own_columns.frame(ALL_ROWS))
             self._labelled(train_set, rows, ALL_ROWS, self.weight(ALL_ROWS, rows))
             booster = self.boosted(train_set, seed, rounds)
             labelled = self._sure_of(booster, ALL_ROWS)
@@ -322,7 +302,7 @@ class LightGBMLearner:
     def _with_labelled(self, labelled: tuple[Ints, Ints], train: Ints, valid: Ints, fold: int) -> list[Side]:
         """Return a fold's sides, the second where it validates, with labelled test rows behind its train rows."""
         rows, classes = labelled
-        extra, every = self.fold_frame(fold), np.concatenate([train, rows])
+        extra, every = self.own_columns.frame(fold), np.concatenate([train, rows])
         sets = self._filled([every, valid] if len(valid) else [every], extra)
         weight, of_class = self.weight(fold, train), self.fitted(fold).class_weight
         own = np.ones(len(train)) if weight is None else weight
@@ -366,7 +346,7 @@ class LightGBMLearner:
 
     def _predict(self, booster: lgb.Booster, rounds: int, rows: range | Ints, fold: int) -> Floats:
         """Return the predictions of some rows, (n, width)."""
-        extra = self.fold_frame(fold)
+        extra = self.own_columns.frame(fold)
         threads = {"num_threads": self.parameters["num_threads"]}
         predicted = np.empty((len(rows), self.column.width))
         for where, frame in self._pieces(rows):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.errors import MemoryLimitError
 from workbench.features import CHUNK_ROWS
 from workbench.memory import shown_bytes
 
 if TYPE_CHECKING:
-    from workbench.features import FoldColumns
     from workbench.training.records import Problem
 
-__all__ = ["MemoryNeeds", "check_memory", "lightgbm_needs"]
+__all__ = ["MemoryNeeds", "check_memory", "column_counts", "foreseen", "lightgbm_needs"]
 
 ROW_BYTES = 40
 """Per row that is trained on, whatever the columns: LightGBM's label, weight, partition of rows and their gradients in
@@ -55,7 +54,7 @@ class MemoryNeeds:
     passing: int
     n_train: int
     n_columns: int
-    numbers: str = "bins"
+    numbers: str
 
     @property
     def total(self) -> int:
@@ -70,6 +69,69 @@ class MemoryNeeds:
     def few_bins(self) -> MemoryNeeds:
         """Return the needs with ``max_bin = 15``."""
         return replace(self, binned=self.binned // 2, of_fold=self.of_fold // 2)
+
+
+class ColumnCounts(NamedTuple):
+    """How many columns a training has.
+
+    Attributes
+    ----------
+    width : int
+        Prediction columns of the widest target.
+    own : int
+        Columns that depend on the fold.
+    all : int
+        Those and the shared ones.
+    """
+
+    width: int
+    own: int
+    all: int
+
+
+def column_counts(problem: Problem) -> ColumnCounts:
+    """Count the columns that a training has."""
+    targets = problem.target.columns
+    own = sum(max(len(c.names(targets, i)) for i in range(len(targets))) for c in problem.matrix.fold_columns)
+    return ColumnCounts(max(c.width for c in targets), own, problem.matrix.width + own)
+
+
+def foreseen(
+    problem: Problem,
+    seeds: Sequence[int],
+    *,
+    of_fold: float,
+    passing: float,
+    row_bytes: int,
+    output_bytes: int,
+    binned: int = 0,
+    numbers: str = "numbers",
+) -> MemoryNeeds:
+    """Return what a training will take, with what is the same for all libraries.
+
+    Parameters
+    ----------
+    of_fold, passing, binned, numbers
+        As `MemoryNeeds` has them.
+    row_bytes : int
+        Per row that is trained on, whatever the columns.
+    output_bytes : int
+        Per such row and prediction column.
+    """
+    matrix, counts = problem.matrix, column_counts(problem)
+    # Each seed's OOF is kept, and their mean.
+    per_row = row_bytes + counts.width * (output_bytes + 8 * (len(seeds) + 1))
+    return MemoryNeeds(
+        binned=binned,
+        of_fold=int(of_fold),
+        # The frame itself, and the rows of it that a fold trains on.
+        encoded=2 * matrix.n_rows * counts.own * 4,
+        per_row=matrix.n_train * per_row + matrix.n_test * counts.width * 16,
+        passing=int(passing),
+        n_train=matrix.n_train,
+        n_columns=counts.all,
+        numbers=numbers,
+    )
 
 
 def lightgbm_needs(
@@ -87,8 +149,7 @@ def lightgbm_needs(
         Whether the test rows are binned, too.
     """
     matrix, folds, p = problem.matrix, problem.folds, parameters
-    width = max(c.width for c in problem.target.columns)
-    n_train, n_fold_columns = matrix.n_train, sum(len(_names(problem, c)) for c in matrix.fold_columns)
+    n_train, counts = matrix.n_train, column_counts(problem)
     per_value = [_bin_bytes(p, len(c.levels or ())) for c in matrix.encoded]
     raw = 4 if p.get("linear_tree") else 0
     n_binned = matrix.n_rows if with_test else n_train
@@ -98,23 +159,17 @@ def lightgbm_needs(
     sample = min(int(p.get("bin_construct_sample_cnt", 200_000)), n_train)
     leaves, bins = int(p.get("num_leaves", 31)), int(p.get("max_bin", 255))
     stretch = CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
-    n_columns = matrix.width + n_fold_columns
     twice = binned if with_test else 0  # the bins of all rows are made beside those of the train rows
-    return MemoryNeeds(
+    return foreseen(
+        problem,
+        seeds,
         binned=binned,
-        of_fold=int(share * n_train * (sum(per_value) + raw * n_columns + n_fold_columns * _bin_bytes(p, 0))),
-        # The frame itself, and the rows of it that a fold trains on.
-        encoded=2 * matrix.n_rows * n_fold_columns * 4,
-        per_row=n_train * (ROW_BYTES + width * (OUTPUT_BYTES + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
-        passing=sample * n_columns * 16 + min(stretch, 3 * matrix.size_bytes) + leaves * bins * n_columns * 16 + twice,
-        n_train=n_train,
-        n_columns=n_columns,
+        of_fold=share * n_train * (sum(per_value) + raw * counts.all + counts.own * _bin_bytes(p, 0)),
+        passing=(sample + leaves * bins) * counts.all * 16 + min(stretch, 3 * matrix.size_bytes) + twice,
+        row_bytes=ROW_BYTES,
+        output_bytes=OUTPUT_BYTES,
+        numbers="bins",
     )
-
-
-def _names(problem: Problem, fold_column: FoldColumns) -> list[str]:
-    targets = problem.target.columns
-    return max((fold_column.names(targets, own) for own in range(len(targets))), key=len)
 
 
 def _bin_bytes(parameters: dict[str, Any], n_levels: int) -> float:

@@ -59,7 +59,7 @@ class FoldModels:
         validated = problem.matrix.only_train(self.rows).frame
         self._columns: list[dict[str, pl.Series]] = []
         for trainer in self._trainers:
-            extra = trainer.fold_frame(fold)
+            extra = trainer.own_columns.frame(fold)
             beside = extra[self.rows] if extra.width else extra
             own = [*validated.get_columns(), *beside.get_columns()]
             self._columns.append({c.name: c for c in own})

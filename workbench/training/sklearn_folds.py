@@ -22,7 +22,7 @@ from workbench.errors import ConfigError, NotFoundError, TrainingError, Workbenc
 from workbench.features import CHUNK_ROWS
 from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
-from workbench.training.needs import MemoryNeeds
+from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
 
 __all__ = ["SklearnLearner", "SklearnSpec", "sklearn_spec"]
@@ -222,7 +222,7 @@ class SklearnLearner:
         estimator, before = self._estimator(values, seed), self._before()
         if before is not None:
             values = before.fit_transform(values)
-        label: npt.NDArray[Any] = self.rows.label[train_rows]
+        label: npt.NDArray[Any] = self.rows.label(fold, train_rows)
         weight = self.rows.weight(train_rows)
         if self.rows.column.task != "regression":
             label = label.astype(np.int64)
@@ -247,6 +247,7 @@ class SklearnLearner:
             rounds=0,
             seconds=time.perf_counter() - started,
             importance=importance,
+            notes=self.rows.notes(fold),
         )
 
     def _values(self, frame: pl.DataFrame) -> npt.NDArray[Any]:
@@ -341,24 +342,19 @@ def _errors(estimator: str, where: str) -> Iterator[None]:
 
 def _needs(problem: Problem, spec: SklearnSpec, seeds: Sequence[int]) -> MemoryNeeds:
     """Foresee what training takes at its peak: the fold's rows as a frame, as an array, and as they are prepared."""
-    matrix = problem.matrix
-    width = max(c.width for c in problem.target.columns)
-    n_own = sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns)
-    n_columns = matrix.width + n_own
+    matrix, n_columns = problem.matrix, column_counts(problem).all
     of_codes = [min(MAX_ONE_HOT, len(levels) or MAX_ONE_HOT) for levels in matrix.categories.values()]
     n_prepared = 0 if spec.takes_missing else n_columns
     if not spec.by_size:
         n_prepared = n_columns - len(of_codes) + sum(of_codes)
     size = 4 if spec.by_size and matrix.number_type is np.float32 else 8
     n_fold = max(len(problem.folds.train_rows(k)) for k in range(problem.folds.n_folds))
-    return MemoryNeeds(
-        binned=0,
+    return foreseen(
+        problem,
+        seeds,
         # Estimators that take NaN make a copy in 64 bits of their own.
         of_fold=n_fold * (n_columns * (4 + 2 * size + 8 * spec.takes_missing) + n_prepared * 2 * size),
-        encoded=2 * matrix.n_rows * n_own * 4,
-        per_row=matrix.n_train * (32 + width * (16 + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
         passing=min(CHUNK_ROWS, matrix.n_rows) * (n_columns + n_prepared) * size * 2,
-        n_train=matrix.n_train,
-        n_columns=n_columns,
-        numbers="numbers",
+        row_bytes=32,
+        output_bytes=16,
     )

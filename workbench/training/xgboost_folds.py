@@ -20,7 +20,7 @@ from workbench.errors import ConfigError, TrainingError, near
 from workbench.features import CHUNK_ROWS
 from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
-from workbench.training.needs import MemoryNeeds
+from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ class XGBoostLearner:
             train_set,
             num_boost_round=self.spec.rounds,
             evals=[(valid_set, "valid")],
-            custom_metric=None if self.native else lambda made, _: self._own_metric(made, valid_rows),
+            custom_metric=None if self.native else lambda made, _: self._own_metric(made, fold, valid_rows),
             callbacks=self._callbacks(),
             evals_result=curve,
             verbose_eval=False,
@@ -322,6 +322,7 @@ class XGBoostLearner:
             importance=self._importance(booster),
             curve={"valid": [float(v) for v in next(iter(curve.get("valid", {}).values()), [])]},
             suffix="json",
+            notes=rows.notes(fold),
         )
 
     def _callbacks(self) -> list[Any]:
@@ -338,9 +339,9 @@ class XGBoostLearner:
         stop = [xgb.callback.EarlyStopping(rounds=self.spec.patience, maximize=greater)] if self.spec.patience else []
         return [EachRound(), *stop]
 
-    def _own_metric(self, made: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> tuple[str, float]:
+    def _own_metric(self, made: npt.NDArray[Any], fold: int, rows: npt.NDArray[np.int64]) -> tuple[str, float]:
         fitted = np.asarray(made, np.float64).reshape(len(rows), -1)
-        return "own", self.rows.stopping_value(fitted, rows)
+        return "own", self.rows.stopping_value(fitted, fold, rows)
 
     def _importance(self, booster: xgb.Booster) -> dict[str, tuple[float, float]]:
         if self.parameters.get("booster") == "gblinear":
@@ -364,7 +365,7 @@ class XGBoostLearner:
 
         more: dict[str, Any] = {"feature_names": self.names, "feature_types": self._types()}
         threads = self.parameters["nthread"]
-        label, weight = self.rows.label[rows], self.rows.weight(rows)
+        label, weight = self.rows.label(fold, rows), self.rows.weight(rows)
         if self.parameters.get("tree_method") not in ("hist", "auto"):
             values = self._values(self.rows.frame(fold, rows), seen)
             return xgb.DMatrix(values, label, weight=weight, nthread=threads, enable_categorical=True, **more)
@@ -461,23 +462,19 @@ def _needs(problem: Problem, parameters: dict[str, Any], seeds: Sequence[int]) -
     Counted is each value's bin twice (by row and by column) for the train rows and once for the validated ones; with
     another method than ``hist`` the numbers themselves.
     """
-    matrix, folds = problem.matrix, problem.folds
-    width = max(c.width for c in problem.target.columns)
-    n_own = sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns)
-    n_columns = matrix.width + n_own
+    folds, n_columns = problem.folds, column_counts(problem).all
     n_train, n_valid = (
         max(len(side(k)) for k in range(folds.n_folds)) for side in (folds.train_rows, folds.valid_rows)
     )
     binned = parameters.get("tree_method") in ("hist", "auto")
     bins = int(parameters.get("max_bin", 256))
     per_value = (1 if bins <= 256 else 2) if binned else 8
-    return MemoryNeeds(
-        binned=0,
+    return foreseen(
+        problem,
+        seeds,
         of_fold=(2 * n_train + n_valid) * n_columns * per_value,
-        encoded=2 * matrix.n_rows * n_own * 4,
-        per_row=matrix.n_train * (40 + width * (24 + 8 * (len(seeds) + 1))) + matrix.n_test * width * 16,
-        passing=min(CHUNK_ROWS, matrix.n_train) * n_columns * 16 + 64 * bins * n_columns * 8,
-        n_train=matrix.n_train,
-        n_columns=n_columns,
+        passing=min(CHUNK_ROWS, problem.matrix.n_train) * n_columns * 16 + 64 * bins * n_columns * 8,
+        row_bytes=40,
+        output_bytes=24,
         numbers="bins" if binned else "numbers",
     )

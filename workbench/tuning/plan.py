@@ -21,6 +21,7 @@ __all__ = [
     "affordable_rate",
     "enough_rounds",
     "in_full",
+    "is_much_lower",
     "quick_within",
     "quick_without_time",
     "second_folds",
@@ -192,6 +193,11 @@ def affordable_rate(seconds: float, fold_seconds: Sequence[float], quick: Quick,
         if seconds >= wanted * n_folds * slower * float(np.median(fold_seconds)):
             return rate
     return FULL_RATES[-1]
+
+
+def is_much_lower(rate: float, known: float) -> bool:
+    """Say whether a rate is so much lower that what was scored at the other is worth scoring again."""
+    return known in FULL_RATES and rate in FULL_RATES and FULL_RATES.index(known) - FULL_RATES.index(rate) > 1
 
 
 def enough_rounds(rate: float, rounds: int, patience: int) -> tuple[int, int]:

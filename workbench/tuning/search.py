@@ -35,6 +35,7 @@ from workbench.tuning.plan import (
     affordable_rate,
     enough_rounds,
     in_full,
+    is_much_lower,
     quick_within,
     quick_without_time,
     second_folds,
@@ -287,6 +288,9 @@ class Search:
             known = self._settled().content()
             self.study.set_user_attr("quick", known)
         self.quick = Quick.of(known)
+        if self.keep and len(self.quick.folds) < self.n_folds:
+            of = f"{len(self.quick.folds)} of {self.n_folds} folds"
+            self.notes.append(f"OOF are kept of full scores only: the study's quick scores are of {of}")
 
     def _settled(self) -> Quick:
         """Decide how quick a quick score is, from what a round costs."""
@@ -384,8 +388,8 @@ class Search:
         self.notes.append(f"trial {trial.number} ({again}): {why}")
 
     def _keep_oof(self, number: int, value: float, scores: Mapping[int, FoldScore]) -> None:
-        """Write a trial's OOF where it is among the best: those with full scores come before those without."""
-        if not self.keep:
+        """Write a trial's OOF where it is whole and among the best; those with full scores come first."""
+        if not self.keep or len(scores) < self.n_folds:
             return
         ranked = [*(s.number for s in self._scored()), *(t.number for t in self._complete())]
         kept = set(list(dict.fromkeys(ranked))[: self.keep])
@@ -400,7 +404,7 @@ class Search:
 
     def _full_scores(self) -> None:
         rate = self._full_rate()
-        while waiting := self._candidates():
+        while waiting := self._shared_out(self._candidates(rate)):
             left, seconds = self._stop_at - time.perf_counter(), self._full_seconds()
             # Without time for one more, what there is left goes to the scores on other folds.
             if seconds and left < 1.2 * float(np.median(seconds)):
@@ -408,6 +412,12 @@ class Search:
             self._race(waiting[:PROMOTED], rate)
             if self.budget.ends_at is None:
                 break
+
+    def _shared_out(self, candidates: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Return this process's part of them; when it is done with that, the others' next ones may be its own."""
+        place, n = self.opened.place()
+        # Who ends by trials has to have a full score, and can't know how far the others are.
+        return candidates[place::n] if self.budget.ends_at is not None else candidates
 
     def _full_seconds(self) -> list[float]:
         """Return what full scores took."""
@@ -459,40 +469,53 @@ class Search:
         if not folds_left or not scores:
             return []
         known = {} if best is None or best.full is None else {best.number: [best.full[k] for k in folds]}
-        hopeful = still_hopeful(scores | known, own, greater_is_better=self.greater)
+        hopeful = still_hopeful(known | scores, own, greater_is_better=self.greater)
         for number in set(alive) - set(hopeful):
-            self.study.set_user_attr(f"full:{number}", {"dropped_after": len(folds)})
+            # A score that was to be made again stays.
+            scored = self.study.user_attrs.get(f"full:{number}", {})
+            self.study.set_user_attr(f"full:{number}", scored | {"dropped_after": len(folds)})
         each = float(np.mean([s.seconds for n in alive for s in race[n].values()]))
         room = (self._stop_at - time.perf_counter()) / max(1e-9, folds_left * each)
         return those_that_fit([n for n in hopeful if n in scores], room, own)
 
-    def _candidates(self) -> list[FrozenTrial]:
+    def _candidates(self, rate: float | None) -> list[FrozenTrial]:
         """Return the trials to score thoroughly: the experiment's own parameters and the best, the best first."""
         ranked = [t for t in self._complete() if "same_as" not in t.user_attrs]
         own = [t for t in ranked if self._is_own(t)]
         found = [*ranked[:2], *own, *ranked[2:]]
         if self.budget.trials is not None and self.budget.ends_at is None:
             found = found[: 1 + max(SECOND, len(ranked) // 10)]
-        return list({t.number: t for t in found if self._wants_full_score(t)}.values())
+        return list({t.number: t for t in found if self._wants_full_score(t, rate)}.values())
 
-    def _wants_full_score(self, trial: FrozenTrial) -> bool:
-        """Say whether a trial has none, or one that the time ended and that would now get much more."""
+    def _wants_full_score(self, trial: FrozenTrial, rate: float | None) -> bool:
+        """Say whether a trial has none, or one at a higher rate, or one that the time cut short and now need not."""
         known = self.study.user_attrs.get(f"full:{trial.number}")
-        if known is None or known.get("cut") is None:
-            return known is None
+        if known is None:
+            return True
+        if "dropped_after" in known:
+            return False
+        if rate is not None and known["rate"] is not None and rate < known["rate"]:
+            return True
+        if known["cut"] is None:
+            return False
         fold_seconds = float(known["seconds"]) / self.n_folds
         return self._first_fold_limit(time.perf_counter()) > MUCH_LONGER * fold_seconds
 
     def _full_rate(self) -> float | None:
-        """Return the learning rate of full scores: the experiment's own, else the lowest that lets some fit."""
+        """Return the learning rate of full scores: the experiment's own, else the lowest that lets some fit.
+
+        A search of a study that is there takes its rate, or a much lower one where it has the time.
+        """
         if "learning_rate" in self.space.names:
             return None
-        known = self.study.user_attrs.get("full_rate")
         own = self.scorer.spec.parameters.get("learning_rate")
-        if known is None:
-            known = float(own) if own is not None else self._affordable_rate()
-            self.study.set_user_attr("full_rate", known)
-        return float(known)
+        if own is not None:
+            return float(own)
+        known, rate = self.study.user_attrs.get("full_rate"), self._affordable_rate()
+        if known is not None and not is_much_lower(rate, known):
+            return float(known)
+        self.study.set_user_attr("full_rate", rate)
+        return rate
 
     def _affordable_rate(self) -> float:
         # The best ones take more rounds than most.
@@ -512,7 +535,8 @@ class Search:
     def _full_fold(
         self, trial: FrozenTrial, fold: int, rate: float | None, limit: float, before: Mapping[int, FoldScore]
     ) -> FoldScore:
-        fidelity, name = self.full_fidelity(rate), f"folds:{trial.number}"
+        fidelity = self.full_fidelity(rate)
+        name = f"folds:{trial.number}" if rate is None else f"folds:{trial.number}@{rate:g}"
         known = self.study.user_attrs.get(name, {})
         # The OOF of what was scored before is not known.
         if not self.keep and (scored := self._known_fold(trial, fold, fidelity, limit, known)) is not None:

@@ -77,6 +77,12 @@ class OpenStudy:
             trial.set_user_attr("worker", self.worker)
         return trial
 
+    def place(self) -> tuple[int, int]:
+        """Return this process's place among those of this machine that work on the study now, and how many they are."""
+        paths = (self.folder / "workers").iterdir()
+        working = sorted(p.name for p in paths if p.name == self.worker or is_locked(p))
+        return working.index(self.worker), len(working)
+
 
 def _trials(n: int) -> str:
     return "1 trial" if n == 1 else f"{n} trials"
