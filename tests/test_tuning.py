@@ -567,6 +567,17 @@ class TestSearch:
         assert np.mean(scores) == pytest.approx(value, abs=1e-6)
         assert value == pytest.approx(outcome.tuned.best.value, abs=1e-9)
 
+    @pytest.mark.parametrize(("metric", "greater"), [("auc", True), ("f1", False)])
+    def test_curves_have_the_direction_of_what_is_watched(self, small, monkeypatch, metric: str, greater: bool) -> None:
+        """Of labels the log loss is watched, which is better where it is lower."""
+        monkeypatch.setenv("WB_THREADS", "1")
+        found = small(metric=metric)
+        found.experiment(1, EXPERIMENT)
+        asked: list[bool] = []
+        monkeypatch.setattr(search_module, "Curves", lambda greater: asked.append(greater) or Curves(greater))
+        tuned(found, trials=2)
+        assert asked == [greater]
+
     def test_an_oof_that_is_kept_is_whole(self, made, monkeypatch) -> None:
         """A study whose quick scores are of some folds is gone on with, and OOF are asked for."""
         settled = search_module.Search._settled

@@ -19,12 +19,14 @@ from workbench.errors import TrainingError
 from workbench.training.binned import BINNING, BinnedRows
 from workbench.training.lightgbm_folds import LightGBMLearner, Side, lightgbm_errors
 from workbench.training.objectives import linked
-from workbench.training.parameters import LightGBMSpec
+from workbench.training.parameters import LightGBMSpec, watched_metric
 from workbench.training.records import Problem
 from workbench.training.scoring import as_metric_input, truth_of
 
 if TYPE_CHECKING:
     import lightgbm as lgb
+
+    from workbench.metrics import Metric
 
 __all__ = ["Fidelity", "FoldScore", "FoldScorer", "NoUseError"]
 
@@ -114,6 +116,11 @@ class FoldScorer:
         self._learners: dict[tuple[Any, ...], LightGBMLearner] = {}
         self._kept: dict[tuple[Any, ...], tuple[Side, Side]] = {}
         self._size = 0
+
+    @property
+    def watched(self) -> Metric:
+        """What a watcher sees, in its own direction: the log loss where the competition's metric is made of labels."""
+        return watched_metric(self.problem.metric, self.problem.target.columns[0].task)
 
     def score(
         self,

@@ -17,7 +17,6 @@ __all__ = ["draw", "importances"]
 FEWEST = 3
 """Complete trials without which there is nothing to see."""
 
-
 A_ROW = 4
 """So many slices beside each other."""
 

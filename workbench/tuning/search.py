@@ -27,7 +27,6 @@ import numpy.typing as npt
 from workbench.cache import atomic
 from workbench.errors import TrainingError
 from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError
-from workbench.training.parameters import watched_metric
 from workbench.tuning.extra import optuna
 from workbench.tuning.plan import (
     FULL_RATES,
@@ -224,9 +223,7 @@ class Search:
         self.n_folds = folds.n_folds
         self.train_rows = [len(folds.train_rows(k)) for k in range(folds.n_folds)]
         self.valid_rows = [len(folds.valid_rows(k)) for k in range(folds.n_folds)]
-        # Curves are of what is watched: the log loss where the metric is made of labels.
-        watched = watched_metric(metric, scorer.problem.target.columns[0].task)
-        self.curves = Curves(watched.greater_is_better)
+        self.curves = Curves(scorer.watched.greater_is_better)
         self.notes: list[str] = []
         self.trials_now = 0
         self._stage, self._stop_at, self._told = "", math.inf, 0.0
