@@ -28,6 +28,7 @@ from workbench.errors import (
     TrainingError,
     WorkbenchError,
 )
+from workbench.experiment import read_spec
 from workbench.features import ROW
 from workbench.ledger import Ledger
 
@@ -239,6 +240,35 @@ class TestAgain:
         assert first.submission.read_bytes() == second.submission.read_bytes()
         assert first.oof.equals(second.oof)
         assert first.models == second.models
+
+    def test_false_switches_off_what_the_base_has(self, small) -> None:
+        made = small()
+        base = (
+            'features = ["rows"]\nclass_weight = "balanced"\n[model]\n[tune]\ntrials = 3\n[pseudo]\nthreshold = 0.9\n'
+        )
+        made.experiment(1, base)
+        made.experiment(2, "base = 1\ntune = false\npseudo = false\nclass_weight = false\n")
+        spec = read_spec(made.open.definition, 2)
+        assert (spec.tune, spec.pseudo, spec.class_weight) == (None, None, None)
+        assert set(spec.changes) == {
+            "class_weight balanced -> default",
+            "pseudo {'threshold': 0.9} -> default",
+            "-tune",
+        }
+        made.experiment(3, "base = 2\n")
+        assert read_spec(made.open.definition, 3).tune is None
+
+    def test_another_kind_of_model_does_not_take_over_what_is_lightgbms(self, small) -> None:
+        made = small()
+        made.experiment(
+            1, 'features = ["rows.x"]\nclass_weight = "balanced"\nrefit = true\n[model]\n[tune]\ntrials = 3\n'
+        )
+        made.experiment(2, 'base = 1\n[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n')
+        spec = read_spec(made.open.definition, 2)
+        assert (spec.tune, spec.refit, spec.class_weight) == (None, False, None)
+        assert made.open.run(2, threads=1).record.status == "finished"
+        path = made.open.new(source=2)
+        assert "[sklearn]" in path.read_text()
 
     def test_bases_and_changes(self, small) -> None:
         made = small()

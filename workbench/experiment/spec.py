@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -20,7 +20,7 @@ KINDS = ("model", "xgboost", "catboost", "sklearn", "python")
 
 
 class _Tune(StrictModel):
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     trials: int | None = Field(default=None, ge=1)
     keep: int | str = 0
     seed: int = Field(default=0, ge=0)
@@ -35,16 +35,19 @@ class _File(StrictModel):
     categorical: list[str] = Field(default_factory=list)
     seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
     target_transform: str | None = None
-    class_weight: str | dict[str, Any] | None = None
+    class_weight: str | dict[str, Any] | Literal[False] | None = None
     refit: bool = False
-    pseudo: dict[str, Any] | None = None
+    pseudo: dict[str, Any] | Literal[False] | None = None
     model: dict[str, Any] | None = None
     xgboost: dict[str, Any] | None = None
     catboost: dict[str, Any] | None = None
     sklearn: dict[str, Any] | None = None
     python: dict[str, Any] | None = None
-    tune: _Tune | None = None
+    tune: _Tune | Literal[False] | None = None
 
+
+LIGHTGBMS = ("class_weight", "refit", "pseudo", "tune")
+"""What only goes with ``[model]``; `false` switches off what a base has of them."""
 
 ALL = 10**9
 
@@ -199,17 +202,17 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         changes=_changes(before, resolved) if chain[0].get("base") is not None else (),
         path=path,
         target_transform=file.target_transform,
-        class_weight=file.class_weight,
+        class_weight=file.class_weight or None,
         refit=file.refit,
-        pseudo=file.pseudo,
+        pseudo=file.pseudo if file.pseudo is not False else None,
         selection=resolved["features"] if listed is not None else None,
         ignored=ignored,
         tune=_tune(file.tune, path),
     )
 
 
-def _tune(given: _Tune | None, path: Path) -> TuneSpec | None:
-    if given is None:
+def _tune(given: _Tune | Literal[False] | None, path: Path) -> TuneSpec | None:
+    if given is None or given is False:
         return None
     if given.minutes is None and given.trials is None:
         raise ConfigError(f"{path}: [tune] does not say how long", hint="minutes = 30, or trials = 100")
@@ -278,7 +281,10 @@ def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     """Merge an experiment with what it is based on; its kind of model takes the place of another one."""
     kind = _kind_of(top)
     kept = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
-    return _merged(kept, top)
+    if kind is not None and kind != "model":
+        kept = {k: v for k, v in kept.items() if k not in LIGHTGBMS}
+    merged = _merged(kept, top)
+    return {k: v for k, v in merged.items() if v is not False or k not in LIGHTGBMS}
 
 
 def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
