@@ -22,10 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.cli.app import wb
-from workbench.errors import ConfigError, NotFoundError, StorageError, TrainingError
-from workbench.experiment import TuneRequest, find_study, ready, run, run_tuned, tune
+from workbench.errors import BusyError, ConfigError, DataError, NotFoundError, StorageError, TrainingError
+from workbench.experiment import TuneRequest, find_study, read_spec, ready, run, run_tuned, tune
 from workbench.training import Fidelity, FoldScorer
-from workbench.tuning import Budget, StudyKey, default_space, open_study, parse_space
+from workbench.tuning import Budget, StudyKey, default_space, open_study, parse_space, read_study
+from workbench.tuning import scored as scored_module
 from workbench.tuning import search as search_module
 from workbench.tuning.plan import (
     ENOUGH_VALID,
@@ -39,9 +40,10 @@ from workbench.tuning.plan import (
     second_folds,
     still_hopeful,
     those_that_fit,
+    with_fixed_rounds,
 )
 from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
-from workbench.tuning.space import known_good
+from workbench.tuning.space import known_good, own_point
 
 MODEL = "[model]\nlearning_rate = 0.2\nnum_leaves = 8\nnum_iterations = 30\nearly_stopping_round = 5\nlambda_l2 = 1.0\n"
 SPACE = "[tune.space]\nnum_leaves = { low = 4, high = 16, log = true }\nlambda_l2 = { low = 0.1, high = 10.0, log = true }\n"
@@ -126,6 +128,42 @@ class TestSpace:
         assert space.inside({"num_leaves": 8}) == {"num_leaves": 8}
         assert space.inside({"num_leaves": 99}) is None
 
+    def test_what_is_not_given_is_lightgbms_own(self) -> None:
+        """Of any parameter: none is taken for the lower end of its range."""
+        space = parse_space(
+            {
+                "max_bin": {"low": 63, "high": 255},
+                "max_delta_step": {"low": 0.0, "high": 1.0},
+                "extra_trees": [True, False],
+            },
+            where="",
+        )
+        assert space.inside({}) == {"max_bin": 255, "max_delta_step": 0.0, "extra_trees": False}
+        assert parse_space({"skip_drop": {"low": 0.0, "high": 0.4}}, where="").inside({}) is None  # it is 0.5
+
+    @pytest.mark.parametrize(
+        ("own", "fraction"),
+        [({}, 1.0), ({"bagging_fraction": 0.6}, 1.0), ({"bagging_fraction": 0.6, "bagging_freq": 3}, 0.6)],
+    )
+    def test_a_fraction_without_a_frequency_is_all_rows(self, own: dict[str, Any], fraction: float) -> None:
+        space = parse_space({"bagging_fraction": {"low": 0.5, "high": 1.0}}, where="")
+        assert own_point(space, own) == {"bagging_fraction": fraction}
+
+    @given(
+        rows=st.integers(10, 10**6),
+        leaves=st.integers(2, 5_000),
+        fraction=st.floats(0.01, 1),
+        l2=st.floats(0, 1_000),
+    )
+    @settings(deadline=None, max_examples=40)
+    def test_the_default_space_holds_the_own_parameters(
+        self, rows: int, leaves: int, fraction: float, l2: float
+    ) -> None:
+        own = {"num_leaves": leaves, "feature_fraction": fraction, "lambda_l2": l2}
+        space = default_space("binary", rows, 30, has_categories=True)
+        for given_ in ({}, own):
+            assert own_point(space.widened(given_), given_) is not None
+
 
 # ------------------------------------------------------------------------------------------------------------ pruning
 
@@ -202,6 +240,17 @@ class TestPlan:
         if quick.rate > 0.13:
             assert quick.share * np.mean(train_rows) <= 1.3 * LEAST_ROWS
         assert Quick.of(json.loads(json.dumps(quick.content()))) == quick
+
+    @pytest.mark.parametrize(
+        ("quick_rate", "own_rate", "expected"),
+        [(0.1, 0.02, (0.1, 200)), (0.1, 0.1, (0.1, 1000)), (0.06, 0.3, (0.3, 1000))],
+    )
+    def test_rounds_that_are_fixed_are_fewer_at_a_higher_rate(
+        self, quick_rate: float, own_rate: float, expected: tuple[float, int]
+    ) -> None:
+        quick = replace(quick_without_time([1_000] * 5, searches_rate=False), rate=quick_rate)
+        fixed = with_fixed_rounds(quick, 1000, own_rate)
+        assert ((fixed.rate, fixed.rounds), fixed.patience) == (expected, 0)
 
     def test_enough_trials_fit_at_the_cost_of_a_large_table(self) -> None:
         """209,000 train rows a fold at 20 ms a round, in two minutes: one fold, and 40 trials as long as they get."""
@@ -323,6 +372,44 @@ class TestFoldScorer:
         few, many = (scorer.score({"max_bin": b}, 0, 1, Fidelity(0.1, 10, 0)).score for b in (4, 255))
         assert few != many
 
+    def test_bins_that_were_searched_make_room_for_others(self, made) -> None:
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        n = experiment.problem.target.n_rows
+        # Room for one set of bins beside the experiment's own datasets.
+        scorer = FoldScorer(experiment.problem, experiment.model, room=4 * n * 20)
+        for bins in (4, 8, 16, 32):
+            scorer.score({"max_bin": bins}, 0, 1, Fidelity(0.1, 5, 0))
+            assert sum(scorer._sizes.values()) <= scorer.room
+        assert 1 <= len(scorer._learners) < 4
+        plenty = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        for bins in (4, 8, 16, 32):
+            plenty.score({"max_bin": bins}, 0, 1, Fidelity(0.1, 5, 0))
+        assert len(plenty._learners) == 4
+
+    def test_without_patience_the_last_round_is_scored(self, made) -> None:
+        """A model that is not stopped early has all of its rounds, however good it was before."""
+        made.experiment(1, EXPERIMENT.replace("early_stopping_round = 5", "early_stopping_round = 0"))
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        odd = {"num_leaves": 60, "min_data_in_leaf": 1, "learning_rate": 1.0}
+        last = scorer.score(odd, 0, 1, Fidelity(None, 30, 0), keep_oof=True)
+        best = scorer.score(odd, 0, 1, Fidelity(None, 30, 30))
+        assert last.rounds == (30,)
+        assert best.rounds[0] < 30
+        assert best.score > last.score
+        only = scorer.score(odd, 0, 1, Fidelity(None, 30, 0, every=30), keep_oof=True)
+        assert only.score == last.score
+        assert only.oof == pytest.approx(last.oof)
+
+    def test_labels_that_a_metric_can_not_score_are_a_failure_of_the_trial(self, small) -> None:
+        made = small(metric="f1")
+        made.experiment(1, EXPERIMENT)
+        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        metric = replace(experiment.problem.metric, name="mine", compute=lambda *_: math.nan)
+        scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, room=0)
+        with pytest.raises(TrainingError, match="fold 0"):
+            scorer.score({}, 0, 1, Fidelity(0.1, 10, 0))
+
     def test_a_fold_whose_time_is_over_has_what_is_best_by_then(self, made) -> None:
         experiment = ready(made.workspace, made.open.definition, 1, threads=1)
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
@@ -361,6 +448,21 @@ class TestStudy:
         assert trials == []
         assert notes[0].startswith(f"the study begins anew, for {part} changed; the 1 trial before are kept: ")
         assert len(list(tmp_path.glob("journal-*.log"))) == 1
+
+    def test_what_others_are_at_work_on_is_not_begun_anew(self, tmp_path: Path) -> None:
+        with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+            opened.study.tell(opened.study.ask(), 1.0)
+            with pytest.raises(BusyError, match="another process searches 'small-001' as it was before folds changed"):
+                points(tmp_path, replace(KEY, parts=KEY.parts | {"folds": "z"}))
+        assert [t.value for t in points(tmp_path)[0]] == [1.0]
+
+    def test_the_kept_oof_go_aside_with_the_journal(self, tmp_path: Path) -> None:
+        points(tmp_path)
+        (tmp_path / "oof").mkdir()
+        (tmp_path / "oof" / "00000.npz").touch()
+        points(tmp_path, replace(KEY, parts=KEY.parts | {"folds": "z"}))
+        assert not (tmp_path / "oof").exists()
+        assert len(list(tmp_path.glob("oof-*/00000.npz"))) == 1
 
     def test_a_line_that_was_torn_by_a_kill_is_cut_off(self, tmp_path: Path) -> None:
         with open_study(tmp_path, KEY, greater_is_better=True) as opened:
@@ -449,8 +551,11 @@ class TestSearch:
         assert outcome.tuned.start is not None
         assert outcome.tuned.start.number == 0
 
-    def test_the_full_score_of_the_own_parameters_is_that_of_their_run(self, made) -> None:
-        made.experiment(1, EXPERIMENT.partition("[tune]")[0])
+    @pytest.mark.parametrize("rate", [0.1, 0.2])
+    def test_the_full_score_of_the_own_parameters_is_that_of_their_run(self, made, rate: float) -> None:
+        """At the rate of the quick scores, too: they have other rounds and patience."""
+        text = EXPERIMENT.replace("learning_rate = 0.2", f"learning_rate = {rate}")
+        made.experiment(1, text.partition("[tune]")[0])
         before = run(made.workspace, made.open.definition, 1, threads=1).run.record
         outcome = tuned(made)
         assert outcome.before.run_id == before.run_id
@@ -466,10 +571,7 @@ class TestSearch:
     def test_folds_in_time_are_cut_at_other_times_instead(self, made) -> None:
         made.definition('scheme = "stratified"', 'scheme = "time"\ncolumn = "day"')
         outcome = tuned(made)
-        assert any(
-            "scheme = 'time' has no folds of another seed: the second score is of folds that are cut" in n
-            for n in outcome.notes
-        )
+        assert "the second score is of folds that are cut at other times, one more of them" in outcome.notes
         assert (len(outcome.tuned.best.full), len(outcome.tuned.best.second)) == (5, 6)
 
     def test_the_same_seed_gives_the_same_trials(self, made) -> None:
@@ -577,6 +679,59 @@ class TestSearch:
         monkeypatch.setattr(search_module, "Curves", lambda greater: asked.append(greater) or Curves(greater))
         tuned(found, trials=2)
         assert asked == [greater]
+
+    def test_a_search_that_keeps_makes_what_one_before_left_out(self, made) -> None:
+        first = tuned(made)
+        outcome = tuned(made, trials=1, keep=4)
+        paths = sorted((outcome.folder / "oof").glob("*.npz"))
+        assert {int(p.stem) for p in paths} == {s.number for s in outcome.tuned.ranked[:4]}
+        assert {int(p.stem) for p in paths} & {s.number for s in first.tuned.ranked}
+        values = {s.number: s.value for s in outcome.tuned.ranked}
+        for path in paths:
+            with np.load(path) as file:
+                assert np.isfinite(file["oof"]).all()
+                assert float(file["value"]) == pytest.approx(values[int(path.stem)], abs=1e-9)
+
+    def test_what_was_left_out_is_made_before_the_race_takes_the_time(self, made, monkeypatch) -> None:
+        first = tuned(made)
+        monkeypatch.setattr(search_module.Search, "_full_scores", lambda _: None)
+        outcome = tuned(made, trials=1, keep=2)
+        kept = {int(p.stem) for p in (outcome.folder / "oof").glob("*.npz")}
+        assert kept == {s.number for s in first.tuned.ranked[:2]}
+
+    def test_folds_of_a_killed_search_that_kept_none_are_made_again_for_the_oof(self, made, monkeypatch) -> None:
+        whole, calls = search_module.Search._full_fold, []
+
+        def dying(self, *rest):
+            calls.append(1)
+            if len(calls) == 9:
+                raise KeyboardInterrupt
+            return whole(self, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(search_module.Search, "_full_fold", dying)
+            with pytest.raises(KeyboardInterrupt):
+                tuned(made)
+        outcome = tuned(made, trials=1, keep=100)
+        kept = {int(p.stem) for p in (outcome.folder / "oof").glob("*.npz")}
+        assert {s.number for s in outcome.tuned.ranked} <= kept
+
+    def test_a_kill_between_the_file_and_the_score_loses_nothing(self, made, monkeypatch) -> None:
+        """The file is there before the score is, never the other way round."""
+        import optuna
+
+        whole, there = optuna.Study.tell, []
+        folder = made.open.definition.study_folder(1) / "oof"
+
+        def telling(self, trial, values=None, **more):
+            number = trial if isinstance(trial, int) else trial.number
+            there.append(values is None or (folder / f"{number:05d}.npz").exists())
+            return whole(self, trial, values, **more)
+
+        monkeypatch.setattr(optuna.Study, "tell", telling)
+        tuned(made, trials=4, keep=100)
+        assert there
+        assert all(there)
 
     def test_an_oof_that_is_kept_is_whole(self, made, monkeypatch) -> None:
         """A study whose quick scores are of some folds is gone on with, and OOF are asked for."""
@@ -687,6 +842,201 @@ class TestSearch:
         assert "Warning" not in capfd.readouterr().err
         assert "raw data" in (outcome.folder / "log.txt").read_text()
 
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_a_full_score_that_fails_is_tried_once_more_and_ends_nothing(self, made, monkeypatch, times: int) -> None:
+        whole, failed = search_module.Search._full_fold, []
+
+        def failing(self, trial, fold, *rest):
+            if trial.number == 0 and fold == 2 and len(failed) < times:
+                failed.append(fold)
+                raise TrainingError("too odd")
+            return whole(self, trial, fold, *rest)
+
+        monkeypatch.setattr(search_module.Search, "_full_fold", failing)
+        # By trials, the race is run once: the next search of the study tries again.
+        first, again = tuned(made), tuned(made, trials=1)
+        assert [n for n in first.notes if "odd" in n] == ["trial 0, full score (tried once more): too odd"]
+        assert first.tuned.best is not None
+        assert 0 not in {s.number for s in first.tuned.ranked}
+        assert (again.tuned.start is not None) == (times == 1)
+        assert len(failed) == times
+        third = tuned(made, trials=1)
+        assert (third.tuned.start is not None) == (times == 1)
+
+    def test_other_folds_that_can_not_be_made_or_scored_end_nothing(self, made, monkeypatch) -> None:
+        def impossible(_experiment):
+            raise DataError("6 folds need 7 times")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["workbench.experiment.tune"], "on_other_folds", impossible)
+            outcome = tuned(made)
+        said = "other folds can't be made (6 folds need 7 times): the second score is of another seed of the model"
+        assert any(n.startswith(said) for n in outcome.notes)
+        assert outcome.tuned.best.second is not None
+
+    def test_groups_that_every_seed_deals_alike_get_another_seed_of_the_model(self, made) -> None:
+        made.definition('scheme = "stratified"', 'scheme = "group"\ngroup = "town"')
+        made.definition("folds = 5", "folds = 12")
+        outcome = tuned(made)
+        assert any(n.startswith("there are no other folds: the second score is of another seed") for n in outcome.notes)
+        # Nothing of the model depends on the seed, so that the same score shows what was done.
+        assert sorted(outcome.tuned.best.second) == pytest.approx(sorted(outcome.tuned.best.full))
+
+    def test_an_experiment_that_fails_by_itself_does_not_fail_for_ever(self, made, monkeypatch) -> None:
+        def failing(*_: Any, **__: Any) -> Any:
+            raise TrainingError("metric 'mine' gives nan")
+
+        monkeypatch.setattr(FoldScorer, "score", failing)
+        with pytest.raises(TrainingError, match="all of the first 10 trials failed, the last one for: metric 'mine'"):
+            tuned(made, trials=1000)
+
+    def test_many_failures_are_not_said_one_by_one(self, made, monkeypatch) -> None:
+        whole = FoldScorer.score
+
+        def failing(self, parameters, *args, **kwargs):
+            if parameters["num_leaves"] != 8:
+                raise TrainingError("too odd")
+            return whole(self, parameters, *args, **kwargs)
+
+        monkeypatch.setattr(FoldScorer, "score", failing)
+        outcome = tuned(made, trials=14)
+        assert len([n for n in outcome.notes if "too odd" in n]) == 5
+        assert any(n.startswith("and ") and n.endswith(" more failures") for n in outcome.notes)
+
+    def test_more_time_scores_more_of_the_other_folds(self, made, monkeypatch) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(search_module, "second_folds", lambda *_: (2, 3))
+            outcome = tuned(made)
+        before = {s.number: s.second for s in outcome.tuned.ranked if s.second is not None}
+        assert {len(s) for s in before.values()} == {2}
+        assert "the time was too short for all other folds: 2 of 5 are scored" in outcome.notes
+        outcome = tuned(made, trials=1)
+        after = {s.number: s.second for s in outcome.tuned.ranked if s.second is not None}
+        assert {len(s) for s in after.values()} == {5}
+        # What was scored before stays.
+        assert all(after[n][-2:] == before[n] for n in before if n in after)
+
+    def test_less_time_scores_no_fewer_of_the_other_folds_than_before(self, made, monkeypatch) -> None:
+        tuned(made, trials=3)
+        monkeypatch.setattr(search_module, "second_folds", lambda *_: (1, 9))
+        monkeypatch.setattr(search_module, "SECOND", 9)
+        outcome = tuned(made, trials=6)
+        scored = [s for s in outcome.tuned.ranked if s.second is not None]
+        assert {len(s.second) for s in scored} == {5}
+        assert {s.number for s in scored} - {0, 1, 2}
+
+    def test_a_kill_between_other_folds_leaves_the_last_of_them(self, made, monkeypatch) -> None:
+        """What others have fewer of can be held against it."""
+        whole, other = search_module.Search._other_scorer, []
+
+        def dying(self):
+            scorer, seed = whole(self)
+            score = scorer.score
+
+            def third(parameters, fold, *rest):
+                other.append(fold)
+                if len(other) == 3:
+                    raise KeyboardInterrupt
+                return score(parameters, fold, *rest)
+
+            scorer.score = third
+            return scorer, seed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(search_module.Search, "_other_scorer", dying)
+            with pytest.raises(KeyboardInterrupt):
+                tuned(made)
+        (known,) = [v for k, v in journal(made).user_attrs.items() if k.startswith("second:")]
+        assert set(known) == {"4", "3"}
+
+    def test_scores_on_other_folds_are_compared_on_the_same_ones(self) -> None:
+        attributes = {
+            "second:3": {"4": 0.4, "3": 0.3, "2": 0.2},
+            "second:4": {"4": 0.4, "3": 0.5},
+            "second:5": {"4": 0.9},
+            "second:6": {},
+        }
+        assert scored_module._second_scores(attributes) == {3: (0.3, 0.4), 4: (0.5, 0.4)}
+        assert scored_module._second_scores({"second:3": {"1": 0.5}}) == {3: (0.5,)}
+        assert scored_module._second_scores({}) == {}
+
+    def test_a_space_that_is_exhausted_ends_the_search(self, made) -> None:
+        """Four points, and ten minutes."""
+        space = "[tune.space]\nnum_leaves = [4, 8]\nextra_trees = [true, false]\n"
+        made.experiment(1, EXPERIMENT.partition("[tune.space]")[0] + space)
+        outcome = tuned(made, trials=None, minutes=10)
+        assert outcome.tuned.seconds < 60
+        assert "the space is exhausted: no point is left that was not scored" in outcome.notes
+        assert len({json.dumps(t.params) for t in journal(made).trials}) == 4
+        assert outcome.tuned.best.second is not None
+
+    def test_curves_of_another_process_are_rivals_too(self, made, monkeypatch) -> None:
+        tuned(made, trials=8)
+        learned: list[dict[int, dict[int, Curve]]] = []
+        whole = Curves.is_behind
+        monkeypatch.setattr(Curves, "is_behind", lambda self, *rest: learned.append(self.of_fold) or whole(self, *rest))
+        tuned(made, trials=1)
+        of_fold = learned[0]
+        assert all(len(curves) >= RIVALS for curves in of_fold.values())
+        kept = journal(made).trials[0].user_attrs["curves"]["0"]
+        assert kept[0] == sorted(kept[0])
+        assert len(kept[0]) == len(kept[1]) <= 41
+
+    def test_a_curve_is_thinned_to_its_last_point(self) -> None:
+        curve = Curve(list(range(1, 1001)), [float(n) for n in range(1, 1001)])
+        leaves, best = curve.thinned(40)
+        assert len(leaves) == 40
+        assert (leaves[-1], best[-1]) == (1000, 1000.0)
+        assert Curve([5], [0.5]).thinned() == ([5], [0.5])
+
+    def test_fixed_rounds_are_scored_as_the_run_trains_them(self, made) -> None:
+        """Without early stopping each round counts: the search neither picks the best one nor adds any."""
+        text = EXPERIMENT.replace("early_stopping_round = 5", "early_stopping_round = 0").replace(
+            "learning_rate = 0.2\n", ""
+        )
+        made.experiment(1, text.partition("[tune]")[0])
+        before = run(made.workspace, made.open.definition, 1, threads=1).run.record
+        made.experiment(1, text)
+        outcome = tuned(made, trials=8)
+        assert outcome.tuned.start.full == pytest.approx(before.fold_scores, rel=1e-9)
+        assert set(outcome.tuned.best.rounds) == {30}
+        found = {k: v for k, v in outcome.parameters.items() if k not in ("num_leaves", "lambda_l2")}
+        assert found == {"num_iterations": 30, "early_stopping_round": 0}
+
+    def test_dart_is_not_searched_beside_models_that_stop_early(self, made) -> None:
+        made.experiment(1, EXPERIMENT + 'boosting = ["gbdt", "dart"]\n')
+        with pytest.raises(ConfigError, match=r"\[tune.space\] boosting = 'dart' contradicts .* no early stopping"):
+            tuned(made)
+
+    def test_a_space_that_contradicts_the_model_is_explained(self, made) -> None:
+        space = "[tune.space]\nbagging_fraction = { low = 0.5, high = 1.0 }\n"
+        made.experiment(1, f'features = ["rows"]\n[model]\ndata_sample_strategy = "goss"\n[tune]\ntrials = 1\n{space}')
+        with pytest.raises(ConfigError, match=r"bagging_fraction = 0.5 contradicts the experiment: .*goss samples by"):
+            tuned(made)
+        made.experiment(1, 'features = ["rows"]\n[model]\ndata_sample_strategy = "goss"\n[tune]\ntrials = 3\n')
+        outcome = tuned(made, trials=3)
+        assert "bagging_fraction" not in outcome.space.names
+        assert outcome.tuned.best is not None
+
+    def test_labelled_test_rows_have_no_part_and_that_is_said(self, made) -> None:
+        made.experiment(1, EXPERIMENT + "[pseudo]\nthreshold = 0.9\n")
+        assert "[pseudo] has no part in the search: every score is without it" in tuned(made, trials=2).notes
+
+    @pytest.mark.parametrize("minutes", [math.inf, math.nan, -1.0])
+    def test_minutes_are_a_number(self, made, minutes: float) -> None:
+        with pytest.raises(ConfigError, match="minutes = .*: expected a number above 0"):
+            tuned(made, trials=None, minutes=minutes)
+
+    def test_a_changed_metric_begins_the_study_anew(self, made) -> None:
+        code = "from sklearn.metrics import roc_auc_score\n\n\ndef score(truth, predicted):\n    return roc_auc_score(truth, predicted)\n"
+        (made.folder / "metric.py").write_text(code)
+        made.definition('metric = "auc"', 'metric = "metric.py:score"\ngreater_is_better = true')
+        tuned(made, trials=2)
+        (made.folder / "metric.py").write_text(code + "# and more\n")
+        said: list[str] = []
+        tuned(made, trials=2, report=said.append)
+        assert any("the study begins anew, for target changed" in s for s in said)
+
     def test_how_long_has_to_be_said(self, made) -> None:
         made.experiment(1, EXPERIMENT.partition("[tune]")[0])
         with pytest.raises(ConfigError, match="how long to tune is not said") as caught:
@@ -720,9 +1070,14 @@ class TestPostgreSQL:
         trials, notes = points(tmp_path, url=database)
         assert [t.value for t in trials] == [1.0]
         assert notes == ["the study goes on after 1 trial"]
-        trials, notes = points(tmp_path, replace(KEY, parts=KEY.parts | {"folds": "d"}), url=database)
+        other = replace(KEY, parts=KEY.parts | {"folds": "d"})
+        trials, notes = points(tmp_path, other, url=database)
         assert trials == []
-        assert "for folds changed; the 1 trial before are kept: study 'small-001-2" in notes[0]
+        assert "begins anew, for folds changed; the one before is kept: study 'small-001-" in notes[0]
+        trials, notes = points(tmp_path, url=database)
+        assert [t.value for t in trials] == [1.0]
+        assert notes[0].startswith("an earlier study is taken up again, for folds changed")
+        assert read_study(tmp_path, "small-001", url=database).study_name.startswith("small-001-")
 
     def test_several_processes_share_one(self, made, database: str) -> None:
         both = [start(made, "--trials", "4", "--storage", database) for _ in range(2)]
@@ -811,6 +1166,59 @@ class TestRun:
         assert again.run.record.run_id == first.run.record.run_id
         assert len(journal(made).trials) == 6
 
+    def test_all_that_the_model_says_is_kept(self, made) -> None:
+        """Under the names that it was said by: rounds, patience, what is recorded."""
+        own = "[model]\nn_estimators = 40\nearly_stopping_rounds = 7\nis_provide_training_metric = true\nnum_leaf = 8\n"
+        made.experiment(1, EXPERIMENT.replace(MODEL, own + "learning_rate = 0.2\n"))
+        done = run_tuned(made.workspace, made.open.definition, 1, threads=1).run
+        model = json.loads((done.folder / "run.json").read_text())["model"]
+        assert (model["rounds"], model["patience"], model["train_curve"]) == (40, 7, True)
+        best = json.loads((made.open.definition.study_folder(1) / "best.json").read_text())["model"]
+        assert set(best) <= {"n_estimators", "early_stopping_rounds", "is_provide_training_metric", "num_leaf"} | {
+            "learning_rate",
+            "lambda_l2",
+        }
+
+    def test_no_trial_in_time_runs_the_experiment_as_it_is(self, made) -> None:
+        made.experiment(1, EXPERIMENT.replace("trials = 6", "minutes = 0.00001"))
+        done = run_tuned(made.workspace, made.open.definition, 1, threads=1).run
+        model = json.loads((done.folder / "run.json").read_text())["model"]
+        assert (model["rounds"], model["patience"], model["parameters"]["num_leaves"]) == (30, 5, 8)
+
+    def test_time_that_a_killed_search_had_is_not_given_again(self, made, monkeypatch) -> None:
+        """What it spent is noted while it runs."""
+        whole, calls = FoldScorer.score, []
+
+        def dying(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == 30:
+                raise KeyboardInterrupt
+            return whole(self, *args, **kwargs)
+
+        made.experiment(1, EXPERIMENT.replace("trials = 6", "minutes = 0.05"))
+        with monkeypatch.context() as patch:
+            patch.setattr(FoldScorer, "score", dying)
+            patch.setattr(search_module, "MARK_S", 0.0)
+            with pytest.raises(KeyboardInterrupt):
+                run_tuned(made.workspace, made.open.definition, 1, threads=1)
+        (spent,) = [v for k, v in journal(made).user_attrs.items() if k.startswith("spent_s:")]
+        assert 0 < spent < 3
+        budgets: list[Budget] = []
+        whole_init = search_module.Search.__init__
+        monkeypatch.setattr(
+            search_module.Search,
+            "__init__",
+            lambda self, *a, **k: budgets.append(k["budget"]) or whole_init(self, *a, **k),
+        )
+        tune(made.workspace, made.open.definition, 1, TuneRequest(threads=1, only_rest=True))
+        assert budgets[0].ends_at - budgets[0].started_at == pytest.approx(3 - spent)
+
+    def test_a_database_by_its_address_is_that_of_the_search(self, made, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path / 'studies.db'}"
+        run_tuned(made.workspace, made.open.definition, 1, threads=1, storage=url)
+        assert not (made.open.definition.study_folder(1) / "journal.log").exists()
+        assert len(find_study(made.open.definition, 1, storage=url)[0].trials) == 6
+
     def test_another_space_is_another_search(self, made) -> None:
         run_tuned(made.workspace, made.open.definition, 1, threads=1)
         made.experiment(1, EXPERIMENT.replace("high = 16", "high = 12"))
@@ -853,6 +1261,27 @@ class TestCommand:
         made.open.run(2, threads=1)
         text = (made.folder / "experiments" / "002.toml").read_text()
         assert "base = 1" in text
+
+    def test_what_was_found_is_written_over_what_the_base_says(self, made, capsys) -> None:
+        """Aliases, tables and the search of the base: the next experiment runs, and does not search again."""
+        own = '[model]\nn_estimators = 40\nnum_leaf = 8\nmonotone_constraints = { "rows.x" = 1 }\n'
+        made.experiment(1, EXPERIMENT.replace(MODEL, own).replace("rows.x", "x").replace('"x"', '"rows.x"', 1))
+        outcome = tuned(made)
+        path = made.open.new(source=1, title='more "leaves"', tuned=True)
+        text = path.read_text()
+        assert "\ntune = false\n" in text
+        spec = read_spec(made.open.definition, 2)
+        assert (spec.tune, spec.title) == (None, 'more "leaves"')
+        assert spec.model == outcome.parameters
+        assert {"n_estimators", "num_leaf"} <= set(spec.model)
+        assert made.open.run(2, threads=1).record.status == "finished"
+
+    def test_what_was_found_for_another_model_is_not_written(self, made) -> None:
+        tuned(made)
+        made.experiment(1, EXPERIMENT.replace('"ratio", ', ""))
+        with pytest.raises(NotFoundError, match="experiment 1 of 'small' has changed since it was tuned") as caught:
+            made.open.new(source=1, tuned=True)
+        assert "wb tune --exp 1" in str(caught.value.hint)
 
     def test_the_dashboard_says_that_its_port_is_taken(self, made, monkeypatch) -> None:
         monkeypatch.chdir(made.folder)

@@ -5,6 +5,7 @@ Heavy modules are imported by the function that needs them: listing runs must no
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -374,7 +375,7 @@ class OpenCompetition:
         ----------
         number : int
         **options
-            `sample`, `force`, `threads`, `report`, `done`: see `workbench.experiment.run`.
+            `sample`, `force`, `threads`, `storage`, `report`, `done`: see `workbench.experiment.run`.
         """
         return self.run_outcome(number, **options).run
 
@@ -531,15 +532,18 @@ class OpenCompetition:
         numbers = self.definition.experiment_numbers()
         base = source if source is not None else (numbers[-1] if numbers else None)
         path = self.definition.experiment_path(max(numbers, default=0) + 1)
+        quoted = json.dumps(title, ensure_ascii=False)
         if base is None:
-            text = f'title = "{title}"\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
+            text = f'title = {quoted}\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
         else:
             spec = read_spec(self.definition, base)
             listed = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
             features = f'"{spec.selection}"' if spec.selection else listed
-            text = f'title = "{title}"\nbase = {base}\nfeatures = {features}\n\n[model]\n'
-            if tuned:
-                text += as_toml_lines(best_parameters(self.definition, base), without=spec.model)
+            text = f"title = {quoted}\nbase = {base}\nfeatures = {features}\n"
+            found = best_parameters(self.workspace, self.definition, base) if tuned else {}
+            # What was found needs no search again.
+            text += "tune = false\n" if tuned and spec.tune is not None else ""
+            text += f"\n[{spec.kind}]\n{as_toml_lines(found, without=spec.model)}"
         write_text(path, text)
         return path
 

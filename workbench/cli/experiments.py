@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
 )
+@click.option(
+    "--storage", metavar="URL", envvar="WB_STUDY_URL", help="A database for the studies of [tune]. [default: a journal]"
+)
 @memory_option
 @competition_option
 @shared_options
@@ -33,6 +36,7 @@ def run_command(
     sample: float | None,
     force: bool,
     threads: int | None,
+    storage: str | None,
     memory_limit: int | None,
     slug: str | None,
     as_json: bool,
@@ -56,7 +60,7 @@ def run_command(
         with fold_bar(f"exp {number}") as (report, done):
             try:
                 outcome = competition.run_outcome(
-                    number, sample=sample, force=force, threads=threads, report=report, done=done
+                    number, sample=sample, force=force, threads=threads, storage=storage, report=report, done=done
                 )
             except WorkbenchError as exc:
                 if len(chosen) == 1:

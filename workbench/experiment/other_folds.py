@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workbench.experiment.run import ReadyExperiment
-from workbench.folds import make_folds
+from workbench.folds import Folds, make_folds
 from workbench.training import Problem
 
 __all__ = ["SEEDED", "on_other_folds"]
@@ -15,7 +15,9 @@ SEEDED = ("kfold", "stratified", "group", "stratified_group")
 
 
 def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Problem | None:
-    """Return the problem on folds of another seed, folds in time cut at other times; None for folds of your own.
+    """Return the problem on folds of another seed, folds in time cut at other times; None where there are no others.
+
+    Folds of your own have none, nor do so few groups that every seed deals them alike.
 
     Parameters
     ----------
@@ -35,4 +37,11 @@ def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Prob
     folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed)))
     if experiment.rows is not None:
         folds = folds.take(experiment.rows)
+    if _parts(folds) == _parts(problem.folds):
+        return None
     return replace(problem, folds=folds, split=replace(problem.split, valid=folds.valid, train=folds.train))
+
+
+def _parts(folds: Folds) -> set[bytes]:
+    """Return the folds as sets of validated rows: their order tells nothing new."""
+    return {folds.valid_rows(k).tobytes() for k in range(folds.n_folds)}

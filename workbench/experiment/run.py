@@ -53,7 +53,17 @@ from workbench.training import (
 )
 from workbench.workspace import Workspace
 
-__all__ = ["ReadyExperiment", "RunOutcome", "find_finished", "lightgbm_of", "ready", "reconcile", "recover", "run"]
+__all__ = [
+    "ReadyExperiment",
+    "RunOutcome",
+    "find_finished",
+    "lightgbm_of",
+    "ready",
+    "reconcile",
+    "recover",
+    "run",
+    "untuned_key",
+]
 
 Report = Callable[[str], None]
 FoldDone = Callable[[FoldResult, int], None]
@@ -82,6 +92,12 @@ class _Plan:
     sample: float | None
     key: str
     matrix_key: str
+    target_key: str
+
+    @property
+    def untuned(self) -> str:
+        """The key of what is tuned: all that decides the result but ``[tune]`` and the seeds."""
+        return content_key("untuned-v1", self.matrix_key, self.folds.content, self.target_key, self.model.content())
 
 
 def run(  # noqa: PLR0913 what a run may be asked
@@ -161,6 +177,10 @@ class ReadyExperiment:
         The newest finished run with this key.
     matrix_key : str
         Of the features, the rows, and of what is left out or taken as categories.
+    target_key : str
+        Of the target, the task, the weights, the queries and the metric with its code.
+    untuned : str
+        Of all that tuning begins with.
     """
 
     competition: Competition
@@ -172,6 +192,8 @@ class ReadyExperiment:
     key: str
     finished: FinishedRun | None
     matrix_key: str = ""
+    target_key: str = ""
+    untuned: str = ""
 
 
 def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:
@@ -214,8 +236,24 @@ def ready(
     rows = None if sample is None else _sampled_rows(plan)
     problem = _problem(plan, _matrix(plan))
     return ReadyExperiment(
-        competition, plan.spec, blocks, plan.model, problem, rows, plan.key, finished, plan.matrix_key
+        competition,
+        plan.spec,
+        blocks,
+        plan.model,
+        problem,
+        rows,
+        plan.key,
+        finished,
+        plan.matrix_key,
+        plan.target_key,
+        plan.untuned,
     )
+
+
+def untuned_key(workspace: Workspace, competition: Competition, number: int) -> str:
+    """Return the key of all that tuning an experiment begins with, as it now stands; see `ReadyExperiment`."""
+    blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
+    return _plan(competition, number, blocks, sample=None, threads=None).untuned
 
 
 def find_finished(
@@ -281,7 +319,13 @@ def _plan(
     matrix_key = content_key(
         "matrix-v1", features, competition.rows_content, sorted(spec.drop), sorted(spec.categorical)
     )
-    return _Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key)
+    metric = competition.metric
+    target_key = content_key(
+        "target-v2",
+        [list(d.targets), d.task, d.weight, d.query],
+        [metric.name, metric.greater_is_better, metric.needs, _metric_code(competition)],
+    )
+    return _Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
 
 
 def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 from workbench.cache import content_key, read_json, write_json
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, NotFoundError
+from workbench.experiment.kinds import model_spec
 from workbench.experiment.other_folds import on_other_folds
 from workbench.experiment.run import (
     FoldDone,
@@ -22,13 +24,15 @@ from workbench.experiment.run import (
     log_file,
     ready,
     run,
+    untuned_key,
 )
 from workbench.experiment.spec import TuneSpec, read_spec
 from workbench.ledger import RunRecord
-from workbench.training import FoldScorer, LightGBMSpec
+from workbench.training import FoldScorer, LightGBMSpec, primary_name, with_bagging
 from workbench.tuning import (
     KEPT_AS,
     Budget,
+    Dimension,
     Progress,
     Search,
     Space,
@@ -137,7 +141,7 @@ def tune(
     spec = lightgbm_of(
         experiment, because="LightGBM's parameters are tuned", hint="tune an experiment that has [model]"
     )
-    space = _space(experiment, asked)
+    space = _space(experiment, spec, asked)
     folder = competition.study_folder(number)
     limit = experiment.blocks.limit_bytes // ROOM_SHARE
     scorer = FoldScorer(experiment.problem, spec, room=limit)
@@ -168,16 +172,14 @@ def tune(
             progress=progress,
         )
         tuned = search.run() if budget is not None else search.result()
-        spent = float(opened.study.user_attrs.get("spent_s", 0.0)) + time.perf_counter() - started
-        opened.study.set_user_attr("spent_s", round(spent, 1))
-    parameters = tuned_parameters(tuned, spec, space)
+    parameters = tuned_parameters(tuned, spec, space, experiment.spec.model)
     before = None if experiment.finished is None else experiment.finished.record
     outcome = TuneOutcome(
         tuned, parameters, space, before, folder, (*_notes(tuned, experiment, search.own, before), *tuned.notes)
     )
     if tuned.best is not None:
         asked_for = None if experiment.spec.tune is None else experiment.spec.tune.content()
-        write_json(folder / "best.json", {"model": parameters, "asked": asked_for})
+        write_json(folder / "best.json", {"model": parameters, "asked": asked_for, "of": experiment.untuned})
     return outcome
 
 
@@ -186,7 +188,8 @@ def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
     seconds = None if asked.minutes is None else 60 * asked.minutes
     trials = asked.trials
     if before is not None:
-        spent = float(before.user_attrs.get("spent_s", 0.0))
+        # Of each process that searched.
+        spent = sum(float(s) for name, s in before.user_attrs.items() if name.startswith("spent_s:"))
         if seconds is not None:
             seconds = max(0.0, seconds - spent) if spent < 0.95 * seconds else 0.0
         if trials is not None:
@@ -196,7 +199,7 @@ def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
     return Budget(started, None if seconds is None else started + seconds, trials)
 
 
-def run_tuned(
+def run_tuned(  # noqa: PLR0913 what a run may be asked
     workspace: Workspace,
     competition: Competition,
     number: int,
@@ -204,12 +207,13 @@ def run_tuned(
     sample: float | None = None,
     force: bool = False,
     threads: int | None = None,
+    storage: str | None = None,
     report: Report = lambda _: None,
     done: FoldDone = lambda _result, _left: None,
 ) -> RunOutcome:
     """Run an experiment like `run`; where it has ``[tune]``, search first for what is left of its time.
 
-    A quick try on a sample is not tuned.
+    A quick try on a sample is not tuned. `storage` is that of `TuneRequest`.
     """
     spec = read_spec(competition, number)
     if spec.tune is None or sample is not None:
@@ -219,7 +223,7 @@ def run_tuned(
     kept = _kept(competition, number)
     model = kept["model"] if kept is not None and kept["asked"] == spec.tune.content() else None
     if model is None or find_finished(workspace, competition, number, model=model) is None:
-        request = TuneRequest(threads=threads, only_rest=True)
+        request = TuneRequest(storage=storage, threads=threads, only_rest=True)
         outcome = tune(workspace, competition, number, request, report=report, progress=_Lines(report))
         for line in outcome.notes:
             report(line)
@@ -230,24 +234,29 @@ def run_tuned(
 def _kept(competition: Competition, number: int) -> dict[str, Any] | None:
     try:
         kept = read_json(competition.study_folder(number) / "best.json")
-        return {"model": dict(kept["model"]), "asked": kept["asked"]}
+        return {"model": dict(kept["model"]), "asked": kept["asked"], "of": kept["of"]}
     except (OSError, DamagedError, KeyError, TypeError, ValueError):
         return None
 
 
-def best_parameters(competition: Competition, number: int) -> dict[str, Any]:
+def best_parameters(workspace: Workspace, competition: Competition, number: int) -> dict[str, Any]:
     """Return the parameters that tuning an experiment has found.
 
     Raises
     ------
     NotFoundError
-        When it was not tuned, or no trial finished.
+        When it was not tuned, or no trial finished, or it was tuned before its features, folds or model changed.
     """
     kept = _kept(competition, number)
     if kept is None:
         raise NotFoundError(
             f"experiment {number} of {competition.slug!r} has no tuned parameters",
             hint=f"`wb tune --exp {number} --minutes 10` finds some",
+        )
+    if kept["of"] != untuned_key(workspace, competition, number):
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} has changed since it was tuned",
+            hint=f"`wb tune --exp {number} --minutes 10` tunes it as it is now",
         )
     parameters: dict[str, Any] = kept["model"]
     return parameters
@@ -258,17 +267,23 @@ def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] |
 
     Examples
     --------
-    >>> print(as_toml_lines({"num_leaves": 63, "extra_trees": True}, without={"num_leaves": 63}), end="")
+    >>> found = {"num_leaves": 63, "extra_trees": True, "monotone_constraints": {"age": 1}}
+    >>> print(as_toml_lines(found, without={"num_leaves": 63}), end="")
     extra_trees = true
+    monotone_constraints = { "age" = 1 }
     """
     same = without or {}
-    lines = []
-    for name, value in parameters.items():
-        if name in same and same[name] == value:
-            continue
-        text = str(value).lower() if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
-        lines.append(f"{name} = {text}\n")
-    return "".join(lines)
+    return "".join(
+        f"{name} = {_toml(value)}\n" for name, value in parameters.items() if name not in same or same[name] != value
+    )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(str(k))} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 class _Lines:
@@ -297,6 +312,8 @@ def as_text(at: Progress) -> str:
 def _asked(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
     """Return what is asked for: the command before the file."""
     spec = experiment.spec.tune or TuneSpec()
+    if request.minutes is not None and not 0 < request.minutes < math.inf:
+        raise ConfigError(f"minutes = {request.minutes}: expected a number above 0", hint="--minutes 30")
     if request.minutes is not None or request.trials is not None:
         spec = replace(spec, minutes=request.minutes, trials=request.trials)
     if request.keep is not None:
@@ -311,15 +328,42 @@ def _asked(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
     return spec
 
 
-def _space(experiment: ReadyExperiment, asked: TuneSpec) -> Space:
+def _space(experiment: ReadyExperiment, spec: LightGBMSpec, asked: TuneSpec) -> Space:
+    """Return what is searched: what the file says, or the default without what the experiment rules out."""
     if asked.space:
-        return parse_space(asked.space, where=str(experiment.spec.path))
+        space = parse_space(asked.space, where=str(experiment.spec.path))
+        for d in space.dimensions:
+            if (refusal := _refusal(experiment, spec, d)) is not None:
+                value, exc = refusal
+                where = f"{experiment.spec.path}: [tune.space] {d.name} = {value!r}"
+                raise ConfigError(f"{where} contradicts the experiment: {exc.message}", hint=exc.hint)
+        return space
     problem = experiment.problem
     n_rows = len(problem.folds.train_rows(0))
     matrix = problem.matrix
     n_columns = matrix.width + len(matrix.fold_columns)
     task = problem.target.columns[0].task
-    return default_space(task, n_rows, n_columns, has_categories=bool(matrix.categories))
+    space = default_space(task, n_rows, n_columns, has_categories=bool(matrix.categories)).widened(spec.parameters)
+    return space.without([d.name for d in space.dimensions if _refusal(experiment, spec, d) is not None])
+
+
+def _refusal(experiment: ReadyExperiment, spec: LightGBMSpec, d: Dimension) -> tuple[Any, ConfigError] | None:
+    """Return a value of the dimension that the experiment's model can't have, and why."""
+    for value in d.choices if d.choices is not None else (d.low, d.high):
+        model = _with_found(experiment.spec.model, with_bagging({d.name: value}, spec.parameters))
+        try:
+            made = model_spec(replace(experiment.spec, model=model), experiment.competition, experiment.problem.target)
+        except ConfigError as exc:
+            return value, exc
+        if isinstance(made, LightGBMSpec) and made.patience != spec.patience:
+            return value, ConfigError("it has no early stopping", hint="tune it in an experiment of its own")
+    return None
+
+
+def _with_found(model: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a ``[model]`` with parameters, by primary names, in place of what it has of them by any name."""
+    spelled = {primary_name(key, where="[model]"): key for key in model}
+    return {**model, **{spelled.get(name, name): value for name, value in found.items()}}
 
 
 def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> StudyKey:
@@ -328,38 +372,36 @@ def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> Study
     fixed = {k: v for k, v in content.items() if k != "parameters"} | {
         "parameters": {k: v for k, v in content["parameters"].items() if k not in searched}
     }
-    c = experiment.competition
-    d = c.definition
     parts = {
         "features": experiment.matrix_key,
         "folds": experiment.problem.folds.content,
-        "target": content_key("target", list(d.targets), d.task, d.metric, d.weight),
+        "target": experiment.target_key,
         "space": content_key("space", space.content()),
         "model": content_key("model", fixed),
         "search": KEPT_AS,
     }
-    return StudyKey(f"{c.slug}-{experiment.spec.number:03d}", parts)
+    return StudyKey(f"{experiment.competition.slug}-{experiment.spec.number:03d}", parts)
 
 
-def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space) -> dict[str, Any]:
-    """Return the best parameters as ``[model]`` takes them; what the experiment has, where no trial finished."""
+def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the best parameters as ``[model]`` takes them: what the experiment has, with what was found put in.
+
+    Parameters
+    ----------
+    model : mapping
+        The experiment's ``[model]``; what it says under other names of LightGBM's stays under those.
+    """
     best = tuned.best
-    given = {k: v for k, v in spec.parameters.items() if k not in FIXED}
     if best is None:
-        return given
-    is_own = tuned.start is not None and best.parameters == tuned.start.parameters
-    more: dict[str, Any] = {} if is_own else {k: _rounded(v) for k, v in space.parameters(best.parameters).items()}
+        return dict(model)
+    found: dict[str, Any] = {}
+    if tuned.start is None or best.parameters != tuned.start.parameters:
+        point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
+        found = with_bagging(point, spec.parameters)
     if best.rate is not None and "learning_rate" not in spec.parameters:
-        more["learning_rate"] = best.rate
-        more["num_iterations"], patience = enough_rounds(best.rate, spec.rounds, spec.patience)
-        if spec.patience:
-            more["early_stopping_round"] = patience
-    if float(more.get("bagging_fraction", 1.0)) < 1 and not given.get("bagging_freq"):
-        more["bagging_freq"] = 1
-    return given | more
-
-
-FIXED = ("verbosity", "deterministic", "num_threads", "force_col_wise", "feature_pre_filter")
+        found["learning_rate"] = best.rate
+        found["num_iterations"], found["early_stopping_round"] = enough_rounds(best.rate, spec.rounds, spec.patience)
+    return _with_found(model, found)
 
 
 def _rounded(value: Any) -> Any:
@@ -378,20 +420,15 @@ def _notes(tuned: Tuned, experiment: ReadyExperiment, own: Mapping[str, Any] | N
     for one, name in ((tuned.best, "the best"), (tuned.start, "the experiment's own")):
         if one is not None and one.cut is not None:
             notes.append(f"the time was too short to train {name} to the end: its score is of {one.cut} rounds")
-    scheme = experiment.competition.definition.cv.scheme
-    if tuned.best is not None and scheme in OTHERWISE:
-        notes.append(f"scheme = {scheme!r} has no folds of another seed: the second score is {OTHERWISE[scheme]}")
+    if tuned.best is not None and experiment.competition.definition.cv.scheme == "time":
+        notes.append("the second score is of folds that are cut at other times, one more of them")
+    if experiment.spec.pseudo is not None:
+        notes.append("[pseudo] has no part in the search: every score is without it")
     return notes
 
 
 ALIKE = ("kfold", "stratified", "time")
 """Schemes whose folds tell the same about parameters, where they are large; a group may be unlike the others."""
-
-OTHERWISE = {
-    "time": "of folds that are cut at other times, one more of them",
-    "custom": "of another seed of the model on the same folds",
-}
-"""What stands in for folds of another seed."""
 
 
 def find_study(competition: Competition, number: int, *, storage: str | None = None) -> tuple[Any, Path]:

@@ -302,7 +302,8 @@ class _Work:
         scheme = self.experiment.competition.definition.cv.scheme
         if scheme not in SEEDED:
             return None, f'scheme = "{scheme}" has no other folds to check it on'
-        return on_other_folds(self.experiment, self.options.second_seed), ""
+        other = on_other_folds(self.experiment, self.options.second_seed)
+        return other, "" if other is not None else "folds of another seed are the same: there are too few groups"
 
     def _scored(self, problem: Problem, columns: Sequence[str], what: str) -> Scored:
         experiment = self.experiment

@@ -6,7 +6,15 @@ from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUs
 from workbench.training.learner import Learner, ModelSpec
 from workbench.training.needs import MemoryNeeds, check_memory
 from workbench.training.objectives import OwnObjective, own_objective
-from workbench.training.parameters import LightGBMSpec, check_target, lightgbm_spec, primary_name, transform_for
+from workbench.training.parameters import (
+    LightGBMSpec,
+    check_target,
+    lightgbm_defaults,
+    lightgbm_spec,
+    primary_name,
+    transform_for,
+    with_bagging,
+)
 from workbench.training.pseudo import Pseudo, check_pseudo
 from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainResult
 from workbench.training.refit import refit
@@ -44,6 +52,7 @@ __all__ = [
     "check_target",
     "class_notes",
     "fold_scores",
+    "lightgbm_defaults",
     "lightgbm_spec",
     "oof_score",
     "own_objective",
@@ -54,4 +63,5 @@ __all__ = [
     "shuffled_gains",
     "train",
     "transform_for",
+    "with_bagging",
 ]

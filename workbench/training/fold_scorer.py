@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import TrainingError
+from workbench.errors import DataError, TrainingError
 from workbench.training.binned import BINNING, BinnedRows
 from workbench.training.lightgbm_folds import LightGBMLearner, Side, lightgbm_errors
 from workbench.training.objectives import linked
-from workbench.training.parameters import LightGBMSpec, watched_metric
+from workbench.training.parameters import LightGBMSpec, watched_metric, with_bagging
 from workbench.training.records import Problem
 from workbench.training.scoring import as_metric_input, truth_of
 
@@ -49,7 +49,7 @@ class Fidelity:
     rounds : int
         At most so many.
     patience : int
-        Rounds without a better score until it stops; 0 for never.
+        Rounds without a better score until it stops; 0 for never: then the model of the last round is scored.
     every : int
         Rounds between two evaluations.
     share : float
@@ -115,7 +115,8 @@ class FoldScorer:
         self.each_round: Callable[[], None] = lambda: None
         self._learners: dict[tuple[Any, ...], LightGBMLearner] = {}
         self._kept: dict[tuple[Any, ...], tuple[Side, Side]] = {}
-        self._size = 0
+        # What is held by learner: the kept datasets, and of learners with bins of their own those, too.
+        self._sizes: dict[tuple[Any, ...], int] = {}
 
     @property
     def watched(self) -> Metric:
@@ -170,9 +171,20 @@ class FoldScorer:
             spec = replace(self.spec, parameters=self.spec.parameters | binning)
             # One that is searched over other bins keeps each set of them, for the next trial that asks for it.
             own = self.problem.binned
+            size = self.problem.target.n_rows * (self.problem.matrix.width + 16) if binning else 0
+            self._make_room(size)
             other = BinnedRows(self.problem.matrix, order=own.order) if binning else own
             self._learners[key] = LightGBMLearner(self.problem, spec, index, other)
+            self._sizes[key] = size
         return self._learners[key], key
+
+    def _make_room(self, size: int) -> None:
+        """Let bins go, those made first, until more of so many bytes fit; those of the experiment stay."""
+        for key in [k for k in self._learners if any(part != "None" for part in k[1:])]:
+            if sum(self._sizes.values()) + size <= self.room:
+                return
+            del self._learners[key], self._sizes[key]
+            self._kept = {k: made for k, made in self._kept.items() if k[: len(key)] != key}
 
     def _datasets(self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float) -> tuple[Side, Side]:
         found = self._kept.get((*key, fold, share))
@@ -185,8 +197,8 @@ class FoldScorer:
             some = np.sort(np.random.default_rng(fold).choice(rows, max(1, round(share * len(rows))), replace=False))
         made = learner.datasets(fold, some)
         size = sum(len(side.rows) for side in made) * (len(learner.names) + 16)
-        if self._size + size <= self.room:
-            self._size += size
+        if sum(self._sizes.values()) + size <= self.room:
+            self._sizes[key] += size
             self._kept[(*key, fold, share)] = made
         return made
 
@@ -205,11 +217,10 @@ class FoldScorer:
         learner, key = self._learner(index, parameters)
         with lightgbm_errors(f"fold {fold}"):
             sides = self._datasets(learner, key, fold, fidelity.share)
-            given = learner.with_seed(seed) | dict(parameters)
+            own = learner.with_seed(seed)
+            given = own | with_bagging(parameters, own)
             if fidelity.rate is not None:
                 given["learning_rate"] = fidelity.rate
-            if float(given.get("bagging_fraction", 1.0)) < 1 and not given.get("bagging_freq"):
-                given["bagging_freq"] = 1
             run = _Run(learner, given, sides, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
             run.train()
         if run.predictions is None:
@@ -221,7 +232,10 @@ class FoldScorer:
         predicted = learner.back(shaped, fold)
         weight = self.problem.target.weight
         truth = truth_of(self.problem.target, column, rows, metric)
-        value = metric(truth, as_metric_input(predicted, column, metric), None if weight is None else weight[rows])
+        try:
+            value = metric(truth, as_metric_input(predicted, column, metric), None if weight is None else weight[rows])
+        except DataError as exc:
+            raise TrainingError(f"fold {fold}, seed {seed}: {exc.message}", hint=exc.hint) from exc
         # The fold's validated rows ascend; the dataset has them by query.
         return _TargetScore(value, run.best_round, predicted[np.argsort(rows, kind="stable")], run.cut)
 
@@ -275,7 +289,7 @@ class _Run:
                     f"metric {self.learner.problem.metric.name!r} gives {value} after {done} rounds",
                     hint="it must give a number for any predictions of the model",
                 )
-            if self.best_round == 0 or (value > self.best if greater else value < self.best):
+            if self.best_round == 0 or not patience or (value > self.best if greater else value < self.best):
                 self.best, self.best_round = float(value), done
                 if self.keeps and self._now is not None:
                     self.predictions = self._now.copy()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from workbench import metrics
 from workbench.errors import ConfigError, near
@@ -24,12 +29,14 @@ if TYPE_CHECKING:
 __all__ = [
     "LightGBMSpec",
     "check_target",
+    "lightgbm_defaults",
     "lightgbm_metric",
     "lightgbm_spec",
     "objective_for",
     "primary_name",
     "transform_for",
     "watched_metric",
+    "with_bagging",
 ]
 
 DEFAULT_ROUNDS = 1000
@@ -281,6 +288,38 @@ def primary_name(key: str, *, where: str) -> str:
     if name in RESERVED:
         raise ConfigError(f"{where} can't set {key!r}: {RESERVED[name]}")
     return name
+
+
+@functools.cache
+def lightgbm_defaults() -> dict[str, Any]:
+    """Return LightGBM's own values of its parameters, by primary name: numbers (true is 1), or texts."""
+    import lightgbm as lgb
+
+    quiet = {"verbosity": -1}
+    # A model's text ends with all parameters that it was trained with.
+    model = lgb.Booster(quiet, lgb.Dataset(np.zeros((8, 1)), np.zeros(8), params=quiet))
+    text = model.model_to_string().partition("\nparameters:")[2]
+    return {name: _number_or_text(value) for name, value in re.findall(r"(?m)^\[(\w+): (.*)\]$", text)}
+
+
+def _number_or_text(value: str) -> float | str:
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(value)
+    return value
+
+
+def with_bagging(searched: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return searched parameters so that a fraction of the rows has an effect: LightGBM needs a frequency for that.
+
+    Parameters
+    ----------
+    searched, fixed : mapping
+        By primary names.
+    """
+    bags = searched.get("bagging_fraction", 1.0) < 1
+    has_frequency = "bagging_freq" in searched or fixed.get("bagging_freq")
+    return {**searched, **({"bagging_freq": 1} if bags and not has_frequency else {})}
 
 
 def _primary_names(given: dict[str, Any], where: str) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Tuning: search spaces, and a search that spends a given time on finding LightGBM's parameters."""
 
-from workbench.tuning.plan import enough_rounds
-from workbench.tuning.search import KEPT_AS, Budget, Progress, Scored, Search, Tuned, scored_trials
-from workbench.tuning.space import Space, default_space, parse_space
+from workbench.tuning.plan import Budget, enough_rounds
+from workbench.tuning.scored import Progress, Scored, Tuned, scored_trials
+from workbench.tuning.search import KEPT_AS, Search
+from workbench.tuning.space import Dimension, Space, default_space, parse_space
 from workbench.tuning.study import OpenStudy, StudyKey, open_study, read_study
 
 __all__ = [
     "KEPT_AS",
     "Budget",
+    "Dimension",
     "OpenStudy",
     "Progress",
     "Scored",

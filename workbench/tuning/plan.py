@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from workbench.training import Fidelity
 __all__ = [
     "FULL_RATES",
     "QUICK_RATE",
+    "Budget",
     "Quick",
     "affordable_rate",
     "enough_rounds",
@@ -27,6 +28,7 @@ __all__ = [
     "second_folds",
     "still_hopeful",
     "those_that_fit",
+    "with_fixed_rounds",
 ]
 
 SLOWEST_RATE, SLOW_RATE, QUICK_RATE, QUICKEST_RATE = 0.03, 0.06, 0.1, 0.3
@@ -58,6 +60,22 @@ FULL_RATES = (0.02, 0.03, 0.05, 0.07, 0.1)
 
 IN_FULL, FEWEST_IN_FULL = 2.5, 1.3
 """So many parameter sets should fit into the time of full scores, on all folds; fewer where one fold tells enough."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: at `ends_at` (of time.perf_counter) or after `trials` quick trials, whatever comes first.
+
+    `started_at` is when the clock of the promise began to run.
+    """
+
+    started_at: float
+    ends_at: float | None = None
+    trials: int | None = None
+
+    def at(self, share: float) -> float | None:
+        """Return when a share of the time is over."""
+        return None if self.ends_at is None else self.started_at + share * (self.ends_at - self.started_at)
 
 
 @dataclass(frozen=True)
@@ -168,6 +186,21 @@ def _quick(rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, 
         1.0 if share > 0.8 else float(f"{share:.3g}"),
         folds,
     )
+
+
+def with_fixed_rounds(quick: Quick, rounds: int, rate: float) -> Quick:
+    """Return quick scores of models that are not stopped early: at a higher rate they take fewer rounds in proportion.
+
+    Parameters
+    ----------
+    rounds : int
+    rate : float
+        Of the full scores.
+    """
+    if quick.rate is None:
+        return replace(quick, rounds=rounds, patience=0)
+    higher = max(quick.rate, rate)
+    return replace(quick, rate=higher, rounds=max(1, round(rounds * rate / higher)), patience=0)
 
 
 def in_full(valid_rows: Sequence[int], *, all_folds: bool) -> float:

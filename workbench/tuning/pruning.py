@@ -69,6 +69,13 @@ class Curve:
         place = bisect.bisect_right(self.leaves, leaves)
         return self.best[place - 1] if place else None
 
+    def thinned(self, points: int = 40) -> tuple[list[int], list[float]]:
+        """Return at most about so many of its points, the last one among them."""
+        every = -(-len(self.leaves) // points) or 1
+        last = len(self.leaves) - 1
+        kept = [i for i in range(len(self.leaves)) if (last - i) % every == 0]
+        return [self.leaves[i] for i in kept], [self.best[i] for i in kept]
+
 
 @dataclass
 class Curves:
@@ -81,6 +88,17 @@ class Curves:
         """Keep a finished curve."""
         if curve.leaves:
             self.of_fold.setdefault(fold, {})[trial] = curve
+
+    def of_trial(self, trial: int) -> dict[str, tuple[list[int], list[float]]]:
+        """Return a trial's curves by fold, thinned, as JSON has them: for processes that did not train it."""
+        return {str(fold): curves[trial].thinned() for fold, curves in self.of_fold.items() if trial in curves}
+
+    def learn(self, fold: int, kept: Mapping[int, Mapping[str, Sequence[Sequence[float]]]]) -> None:
+        """Take over curves of a fold that other processes left, by trial."""
+        for trial, curves in kept.items():
+            if str(fold) in curves and trial not in self.of_fold.get(fold, {}):
+                leaves, best = curves[str(fold)]
+                self.keep(fold, trial, Curve([int(n) for n in leaves], list(best)))
 
     def is_behind(self, fold: int, rivals: Sequence[int], leaves: int, best: float) -> bool:
         """Say whether a fold is behind what all of the rivals had after a third of the leaves; never early on."""

@@ -16,21 +16,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from workbench.cache import atomic
-from workbench.errors import TrainingError
+from workbench.errors import TrainingError, WorkbenchError
 from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError
 from workbench.tuning.extra import optuna
+from workbench.tuning.kept_oof import KeptOOF
 from workbench.tuning.plan import (
     FULL_RATES,
     QUICK_RATE,
+    Budget,
     Quick,
     affordable_rate,
     enough_rounds,
@@ -41,19 +40,21 @@ from workbench.tuning.plan import (
     second_folds,
     still_hopeful,
     those_that_fit,
+    with_fixed_rounds,
 )
 from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
-from workbench.tuning.space import Space, known_good
+from workbench.tuning.scored import Progress, Scored, Tuned, scored_trials
+from workbench.tuning.space import Space, known_good, own_point
 from workbench.tuning.study import OpenStudy, retry
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["KEPT_AS", "Budget", "Progress", "Scored", "Search", "Tuned"]
+__all__ = ["KEPT_AS", "Search"]
 
-Floats = npt.NDArray[np.float64]
+One = TypeVar("One")
 
-KEPT_AS = "2"
+KEPT_AS = "3"
 """How scores are kept in a study. One that keeps them otherwise can't be gone on with."""
 
 QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.45, 0.82, 0.97
@@ -77,106 +78,24 @@ PROMOTED = 12
 SECOND, MOST_SECOND = 3, 12
 """So many are scored on other folds; at most so many where the time allows."""
 
+REPEATED = 50
+"""A space of which so many points in a row were scored before has no others."""
+
+ALL_FAILED = 10
+"""So many failed trials before the first that finishes say that something is wrong with all of them."""
+
+SAID = 5
+"""So many failures are said one by one."""
+
+MARK_S = 10.0
+"""Seconds between two notes of the time spent, which a killed search leaves behind."""
+
 SEED, OTHER_SEED = 1, 2
 """Of the models; the other one stands in for other folds where there are none."""
 
 
 class _TimeIsUpError(Exception):
     """A stage's time is over."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to stop: at `ends_at` (of time.perf_counter) or after `trials` quick trials, whatever comes first.
-
-    `started_at` is when the clock of the promise began to run.
-    """
-
-    started_at: float
-    ends_at: float | None = None
-    trials: int | None = None
-
-    def at(self, share: float) -> float | None:
-        """Return when a share of the time is over."""
-        return None if self.ends_at is None else self.started_at + share * (self.ends_at - self.started_at)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search is; `left` is in seconds, None without a promise of time."""
-
-    stage: str
-    complete: int
-    pruned: int
-    failed: int
-    best: float | None
-    left: float | None
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A parameter set with its scores.
-
-    Attributes
-    ----------
-    number : int
-        The trial.
-    parameters : dict
-        What the study searched, by LightGBM's names.
-    quick : float
-    full, second : tuple of float, or None
-        Fold scores at the low learning rate, on the competition's folds and on others.
-    rounds : tuple of int
-        The best rounds of each fold (the mean over targets) of the full score.
-    rate : float, or None
-        The learning rate of the full score, where the study chose it.
-    cut : int, or None
-        The rounds after which a fold of the full score was ended by the time; None where none was.
-    """
-
-    number: int
-    parameters: dict[str, Any]
-    quick: float
-    full: tuple[float, ...] | None = None
-    second: tuple[float, ...] | None = None
-    rounds: tuple[int, ...] = ()
-    rate: float | None = None
-    cut: int | None = None
-
-    @property
-    def value(self) -> float:
-        """The mean of the full score; NaN without one."""
-        return float(np.mean(self.full)) if self.full else math.nan
-
-    @property
-    def judged(self) -> float:
-        """What the best is chosen by: the mean over the folds of both scores, or of the one that there is."""
-        return float(np.mean([*(self.full or ()), *self.second])) if self.second else self.value
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a search found.
-
-    Attributes
-    ----------
-    best : Scored, or None
-        None where no trial finished within the time.
-    start : Scored, or None
-        The experiment's own parameters.
-    ranked : tuple of Scored
-        Those with a full score, the best first.
-    """
-
-    best: Scored | None
-    start: Scored | None
-    ranked: tuple[Scored, ...]
-    complete: int
-    pruned: int
-    failed: int
-    trials_now: int
-    seconds: float
-    notes: tuple[str, ...] = ()
 
 
 class Search:
@@ -213,20 +132,22 @@ class Search:
         self.opened, self.study = study, study.study
         self.scorer, self.other, self.space = scorer, other, space
         # The experiment's own parameters as a point of the space; None where they lie outside.
-        self.own = space.inside(scorer.spec.parameters)
+        self.own = own_point(space, scorer.spec.parameters)
         self.budget, self.keep, self.progress = budget, keep, progress
         self.all_folds = all_folds or keep > 0
         self.state = optuna().trial.TrialState
-        metric = scorer.problem.metric
-        self.greater = metric.greater_is_better
+        self.greater = scorer.problem.metric.greater_is_better
+        self.kept = KeptOOF(study, scorer, keep, greater_is_better=self.greater)
         folds = scorer.problem.folds
         self.n_folds = folds.n_folds
         self.train_rows = [len(folds.train_rows(k)) for k in range(folds.n_folds)]
         self.valid_rows = [len(folds.valid_rows(k)) for k in range(folds.n_folds)]
         self.curves = Curves(scorer.watched.greater_is_better)
         self.notes: list[str] = []
+        self.failures: list[str] = []
         self.trials_now = 0
-        self._stage, self._stop_at, self._told = "", math.inf, 0.0
+        self._repeated, self._exhausted = 0, False
+        self._stage, self._stop_at, self._told, self._marked = "", math.inf, 0.0, 0.0
         scorer.each_round = self._check
 
     # ------------------------------------------------------------------------------------------------------- stages
@@ -236,6 +157,8 @@ class Search:
         with suppress(_TimeIsUpError):
             self._begin()
             self._in_time("quick", QUICK_UNTIL, self._quick_scores)
+            # Half of the race's time at most.
+            self._in_time("OOF", (QUICK_UNTIL + FULL_UNTIL) / 2, self._keep_missing)
             self._in_time("full", FULL_UNTIL, self._full_scores)
             while (until := self._quick_again()) is not None:
                 self._in_time("quick", until, self._quick_scores)
@@ -243,12 +166,13 @@ class Search:
             self._in_time("other folds", SECOND_UNTIL, self._second_scores)
             if self.budget.ends_at is not None and self.budget.trials is None:
                 self._in_time("quick", 1.0, self._quick_scores)
+        self._mark_spent()
         return self.result()
 
     def _quick_again(self) -> float | None:
         """Return until when more quick scores are made; None where the race took all of its time."""
         budget = self.budget
-        if budget.ends_at is None or budget.trials is not None:
+        if budget.ends_at is None or budget.trials is not None or self._exhausted:
             return None
         spent = (time.perf_counter() - budget.started_at) / (budget.ends_at - budget.started_at)
         return None if spent > FULL_UNTIL - WORTH_WHILE else spent + AGAIN * (FULL_UNTIL - spent)
@@ -267,6 +191,12 @@ class Search:
         if now > self._told + 0.5:
             self._told = now
             self.progress(self._progress())
+        if now > self._marked + MARK_S:
+            self._mark_spent()
+
+    def _mark_spent(self) -> None:
+        self._marked = time.perf_counter()
+        self.study.set_user_attr(f"spent_s:{self.opened.worker}", round(self._marked - self.budget.started_at, 1))
 
     def _progress(self) -> Progress:
         n = self._counts()
@@ -277,22 +207,29 @@ class Search:
     # -------------------------------------------------------------------------------------------------- quick scores
 
     def _begin(self) -> None:
-        """Queue the first points of a new study, and settle how quick a quick score is."""
-        if not self.study.get_trials(deepcopy=False):
-            points = [*([self.own] if self.own is not None else []), *known_good(self.space)]
-            for point in points:
-                self.study.enqueue_trial(point, skip_if_exists=True)
+        """Queue the first points of a new study, and settle how quick a quick score is; once for all processes."""
         self._stage, self._stop_at = "quick", self.budget.at(SECOND_UNTIL) or math.inf
-        known = self.study.user_attrs.get("quick")
-        if known is None:
-            known = self._settled().content()
-            self.study.set_user_attr("quick", known)
+        with self.opened.locked():
+            if not self.study.get_trials(deepcopy=False):
+                points = [*([self.own] if self.own is not None else []), *known_good(self.space)]
+                for point in points:
+                    self.study.enqueue_trial(point, skip_if_exists=True)
+            known = self.study.user_attrs.get("quick")
+            if known is None:
+                known = self._settled().content()
+                self.study.set_user_attr("quick", known)
         self.quick = Quick.of(known)
         if self.keep and len(self.quick.folds) < self.n_folds:
             of = f"{len(self.quick.folds)} of {self.n_folds} folds"
             self.notes.append(f"OOF are kept of full scores only: the study's quick scores are of {of}")
 
     def _settled(self) -> Quick:
+        spec, quick = self.scorer.spec, self._quick_enough()
+        if spec.patience:
+            return quick
+        return with_fixed_rounds(quick, spec.rounds, float(spec.parameters.get("learning_rate", QUICK_RATE)))
+
+    def _quick_enough(self) -> Quick:
         """Decide how quick a quick score is, from what a round costs."""
         searches_rate = "learning_rate" in self.space.names
         at = self.budget.at(QUICK_UNTIL)
@@ -313,28 +250,31 @@ class Search:
         )
 
     def _quick_scores(self) -> None:
-        while self.budget.trials is None or self.trials_now < self.budget.trials:
+        while not self._exhausted and (self.budget.trials is None or self.trials_now < self.budget.trials):
             self._check()
             self._one_trial(self.opened.ask(self.space.distributions()))
 
     def _one_trial(self, trial: Trial) -> None:
         if self._was_scored(trial):
+            self._repeated += 1
+            if self._repeated == REPEATED:
+                self._exhausted = True
+                self.notes.append("the space is exhausted: no point is left that was not scored")
             return
+        self._repeated = 0
         folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self.quick.folds)]
         rivals = self._complete()[:RIVALS]
         scores: dict[int, FoldScore] = {}
         try:
             for fold in folds:
-                scores[fold] = self._quick_fold(trial, fold, [t.number for t in rivals])
+                scores[fold] = self._quick_fold(trial, fold, rivals)
                 trial.report(scores[fold].score, fold)
                 if len(scores) < len(folds) and len(rivals) == RIVALS:
                     self._give_up_if_hopeless(scores, rivals[-1])
         except NoUseError:
             self.study.tell(trial, state=self.state.PRUNED)
-        except TrainingError as exc:
-            self._failed(trial, exc.message)
-        except MemoryError as exc:
-            self._failed(trial, f"no memory left: {exc}")
+        except (TrainingError, MemoryError) as exc:
+            self._failed(trial, _why(exc))
         except BaseException:
             # Not its fault: the time is up, or the user has ended it. The next search begins with it.
             trial.set_user_attr("stopped", value=True)
@@ -344,18 +284,26 @@ class Search:
         else:
             value = float(np.mean([s.score for s in scores.values()]))
             trial.set_user_attr("rounds", [int(np.mean(scores[k].rounds)) for k in self.quick.folds])
-            self.study.tell(trial, value)
-            self._keep_oof(trial.number, value, scores)
+            if len(rivals) < RIVALS or value == self._best_of(value, float(rivals[-1].value or 0)):
+                trial.set_user_attr("curves", self.curves.of_trial(trial.number))
+            with self._telling(trial.number, value, scores):
+                self.study.tell(trial, value)
         self.trials_now += 1
+
+    def _best_of(self, *values: float) -> float:
+        return max(values) if self.greater else min(values)
 
     def _was_scored(self, trial: Trial) -> bool:
         """Tell a point that was scored before its score again; Optuna proposes some points twice in small spaces."""
-        for other in self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE,)):
+        for other in self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE, self.state.PRUNED)):
             if other.params == trial.params:
                 for step, value in other.intermediate_values.items():
                     trial.report(value, step)
                 trial.set_user_attr("same_as", other.number)
-                self.study.tell(trial, other.value)
+                if other.state == self.state.PRUNED:
+                    self.study.tell(trial, state=other.state)
+                else:
+                    self.study.tell(trial, other.value)
                 self.trials_now += 1
                 return True
         return False
@@ -366,7 +314,9 @@ class Search:
         if is_hopeless(so_far, rival.intermediate_values, greater_is_better=self.greater):
             raise NoUseError
 
-    def _quick_fold(self, trial: Trial, fold: int, rivals: list[int]) -> FoldScore:
+    def _quick_fold(self, trial: Trial, fold: int, best: Sequence[FrozenTrial]) -> FoldScore:
+        self.curves.learn(fold, {t.number: t.user_attrs.get("curves", {}) for t in best})
+        rivals = [t.number for t in best]
         leaves = int(trial.params.get("num_leaves", self.scorer.spec.parameters.get("num_leaves", 31)))
         curve = Curve()
 
@@ -385,24 +335,47 @@ class Search:
         self.study.tell(trial, state=self.state.FAIL)
         frozen = self.study.get_trials(deepcopy=False)[trial.number]
         again = "tried once more" if retry(self.study, frozen) else "failed twice"
-        self.notes.append(f"trial {trial.number} ({again}): {why}")
+        self.failures.append(f"trial {trial.number} ({again}): {why}")
+        if len(self.failures) == ALL_FAILED and not self._complete():
+            raise TrainingError(
+                f"all of the first {ALL_FAILED} trials failed, the last one for: {why}",
+                hint="does the experiment run by itself? `wb run` says more",
+            )
 
-    def _keep_oof(self, number: int, value: float, scores: Mapping[int, FoldScore]) -> None:
-        """Write a trial's OOF where it is whole and among the best; those with full scores come first."""
-        if not self.keep or len(scores) < self.n_folds:
+    def _telling(
+        self, number: int, value: float, scores: Mapping[int, FoldScore], *, full: bool = False
+    ) -> AbstractContextManager[None]:
+        """Keep a trial's OOF where it is among the best; its value, of a full or quick score, is told in the block."""
+        mine = {number: value}
+
+        def by_full() -> dict[int, float]:
+            return {s.number: s.value for s in self._scored()} | (mine if full else {})
+
+        def by_quick() -> dict[int, float]:
+            complete = [t for t in self._complete() if "same_as" not in t.user_attrs]
+            return {t.number: float(t.value or 0) for t in complete} | ({} if full else mine)
+
+        return self.kept.telling(number, scores, by_full, by_quick)
+
+    def _keep_missing(self) -> None:
+        """Make the OOF of full scores that were made without: by a search that kept none, or one that was killed."""
+        if not self.keep:
             return
-        ranked = [*(s.number for s in self._scored()), *(t.number for t in self._complete())]
-        kept = set(list(dict.fromkeys(ranked))[: self.keep])
-        folder = self.opened.folder / "oof"
-        if number in kept:
-            write_oof(folder / f"{number:05d}.npz", self.scorer, scores, value)
-        for path in folder.glob("*.npz"):
-            if int(path.stem) not in kept:
-                path.unlink(missing_ok=True)
+        for one in self._scored()[: self.keep]:
+            if one.number in self.kept:
+                continue
+            fidelity, parameters = self._fidelity_of(one), self.space.parameters(one.parameters)
+            scores = {k: self.scorer.score(parameters, k, SEED, fidelity, keep_oof=True) for k in range(self.n_folds)}
+            with self._telling(one.number, one.value, scores, full=True):
+                pass
 
     # --------------------------------------------------------------------------------------------------- full scores
 
     def _full_scores(self) -> None:
+        self._race_all()
+        self._keep_missing()
+
+    def _race_all(self) -> None:
         rate = self._full_rate()
         while waiting := self._shared_out(self._candidates(rate)):
             left, seconds = self._stop_at - time.perf_counter(), self._full_seconds()
@@ -413,7 +386,7 @@ class Search:
             if self.budget.ends_at is None:
                 break
 
-    def _shared_out(self, candidates: list[FrozenTrial]) -> list[FrozenTrial]:
+    def _shared_out(self, candidates: list[One]) -> list[One]:
         """Return this process's part of them; when it is done with that, the others' next ones may be its own."""
         place, n = self.opened.place()
         # Who ends by trials has to have a full score, and can't know how far the others are.
@@ -439,10 +412,22 @@ class Search:
                 if at == 0 and self._first_fold_is_over(begun, sum(map(bool, race.values()))):
                     break
                 self._check()
-                race[number][fold] = self._full_fold(trials[number], fold, rate, limit, race[number])
+                try:
+                    race[number][fold] = self._full_fold(trials[number], fold, rate, limit, race[number])
+                except (TrainingError, MemoryError) as exc:
+                    self._full_failed(number, exc)
+                    race[number].clear()
+                    continue
                 if at + 1 == self.n_folds:
                     self._finish(number, race[number], rate)
             alive = self._still_racing([n for n in alive if race[n]], race, order[: at + 1], own)
+
+    def _full_failed(self, number: int, exc: Exception) -> None:
+        known = self.study.user_attrs.get(f"full:{number}", {})
+        times = known.get("failed", 0) + 1
+        self.study.set_user_attr(f"full:{number}", known | {"failed": times})
+        again = "failed twice" if times > 1 else "tried once more"
+        self.failures.append(f"trial {number}, full score ({again}): {_why(exc)}")
 
     def _first_fold_is_over(self, begun: float, scored: int) -> bool:
         # Two of them are a race.
@@ -492,8 +477,10 @@ class Search:
         known = self.study.user_attrs.get(f"full:{trial.number}")
         if known is None:
             return True
-        if "dropped_after" in known:
+        if "dropped_after" in known or known.get("failed", 0) > 1:
             return False
+        if "scores" not in known:
+            return True
         if rate is not None and known["rate"] is not None and rate < known["rate"]:
             return True
         if known["cut"] is None:
@@ -511,10 +498,13 @@ class Search:
         own = self.scorer.spec.parameters.get("learning_rate")
         if own is not None:
             return float(own)
-        known, rate = self.study.user_attrs.get("full_rate"), self._affordable_rate()
-        if known is not None and not is_much_lower(rate, known):
-            return float(known)
-        self.study.set_user_attr("full_rate", rate)
+        if not self.scorer.spec.patience:  # so many rounds at another rate are another model
+            return None
+        with self.opened.locked():
+            known, rate = self.study.user_attrs.get("full_rate"), self._affordable_rate()
+            if known is not None and not is_much_lower(rate, known):
+                return float(known)
+            self.study.set_user_attr("full_rate", rate)
         return rate
 
     def _affordable_rate(self) -> float:
@@ -527,10 +517,17 @@ class Search:
     def full_fidelity(self, rate: float | None) -> Fidelity:
         """Return how a parameter set is scored thoroughly."""
         spec, n_rows = self.scorer.spec, self.train_rows[-1]
-        rounds, patience = spec.rounds, spec.patience or 50
+        if not spec.patience:
+            return Fidelity(rate, spec.rounds, 0, every=spec.rounds)
+        rounds, patience = spec.rounds, spec.patience
         if rate is not None and "learning_rate" not in spec.parameters:
             rounds, patience = enough_rounds(rate, rounds, patience)
         return Fidelity(rate, rounds, patience, every=5 if n_rows >= MANY_ROWS else 1)
+
+    def _fidelity_of(self, one: Scored) -> Fidelity:
+        """Return how a parameter set with a full score was scored."""
+        fidelity = self.full_fidelity(one.rate)
+        return fidelity if one.cut is None else replace(fidelity, rounds=one.cut)
 
     def _full_fold(
         self, trial: FrozenTrial, fold: int, rate: float | None, limit: float, before: Mapping[int, FoldScore]
@@ -538,8 +535,7 @@ class Search:
         fidelity = self.full_fidelity(rate)
         name = f"folds:{trial.number}" if rate is None else f"folds:{trial.number}@{rate:g}"
         known = self.study.user_attrs.get(name, {})
-        # The OOF of what was scored before is not known.
-        if not self.keep and (scored := self._known_fold(trial, fold, fidelity, limit, known)) is not None:
+        if (scored := self._known_fold(trial, fold, fidelity, limit, known)) is not None:
             return scored
         cut = min((s.cut for s in before.values() if s.cut is not None), default=None)
         if cut is not None:
@@ -562,7 +558,7 @@ class Search:
             if cut is None or limit < MUCH_LONGER * seconds:
                 return FoldScore(score, tuple(rounds), seconds, None, cut)
         quick = self.quick
-        if fold not in quick.folds or (quick.rate, quick.every, quick.share) != (fidelity.rate, fidelity.every, 1.0):
+        if fold not in quick.folds or quick.fidelity != fidelity:
             return None
         rounds = trial.user_attrs["rounds"][quick.folds.index(fold)]
         return FoldScore(trial.intermediate_values[fold], (rounds,), _seconds(trial) / len(quick.folds))
@@ -576,11 +572,11 @@ class Search:
             "cut": min((s.cut for s in made if s.cut is not None), default=None),
             "seconds": round(sum(s.seconds for s in made), 3),
         }
-        self.study.set_user_attr(f"full:{number}", found)
-        if f"second:{number}" in self.study.user_attrs:
+        with self._telling(number, float(np.mean(found["scores"])), scores, full=True):
+            self.study.set_user_attr(f"full:{number}", found)
+        if self.study.user_attrs.get(f"second:{number}"):
             # It was of a model that the time had cut short.
-            self.study.set_user_attr(f"second:{number}", None)
-        self._keep_oof(number, float(np.mean(found["scores"])), scores)
+            self.study.set_user_attr(f"second:{number}", {})
 
     def _by_quick_score(self, trial: FrozenTrial) -> Scored:
         """Return a trial as far as it is scored; the learning rate is left to the experiment."""
@@ -590,33 +586,52 @@ class Search:
     # ------------------------------------------------------------------------------------------------- second scores
 
     def _second_scores(self) -> None:
-        ranked = self._scored()
+        ranked, start = self._scored(), self._start()
         chosen = ranked[: self._n_second()]
-        start = self._start()
         chosen += [start] if start is not None and start not in chosen else []
-        todo = [s for s in chosen if s.second is None]
-        if not todo:
-            return
-        other = self.other()
-        scorer, seed = (self.scorer, OTHER_SEED) if other is None else (other, SEED)
-        scorer.each_round = self._check
+        scorer, seed = self._other_scorer()
         n_folds = scorer.problem.folds.n_folds
-        before = [len(s.second) for s in ranked if s.second is not None]
-        fold_seconds = [self.study.user_attrs[f"full:{s.number}"]["seconds"] / self.n_folds for s in todo]
+        waiting = [s for s in chosen if len(self._second_of(s)) < n_folds]
+        if not waiting:
+            return
+        fold_seconds = [self.study.user_attrs[f"full:{s.number}"]["seconds"] / self.n_folds for s in waiting]
         n_scored, n_chosen = second_folds(self._stop_at - time.perf_counter(), fold_seconds, n_folds)
-        if before:
-            n_scored = max(before)
+        with self.opened.locked():
+            # Of fewer folds than before, they could not be held against those.
+            n_scored = max(n_scored, self.study.user_attrs.get("second_folds", 0))
+            self.study.set_user_attr("second_folds", n_scored)
         if n_scored < n_folds:
             self.notes.append(f"the time was too short for all other folds: {n_scored} of {n_folds} are scored")
-        for one in todo[:n_chosen]:
-            fidelity = self.full_fidelity(one.rate)
-            if one.cut is not None:
-                fidelity = replace(fidelity, rounds=one.cut)
-            # The last ones: folds in time grow.
-            folds = range(n_folds - n_scored, n_folds)
-            parameters = self.space.parameters(one.parameters)
-            scores = [scorer.score(parameters, k, seed, fidelity).score for k in folds]
-            self.study.set_user_attr(f"second:{one.number}", scores)
+        waiting = [s for s in waiting if len(self._second_of(s)) < n_scored]
+        for one in self._shared_out(waiting)[:n_chosen]:
+            fidelity, parameters = self._fidelity_of(one), self.space.parameters(one.parameters)
+            try:
+                # The last ones first: folds in time grow.
+                for fold in reversed(range(n_folds - n_scored, n_folds)):
+                    known = self._second_of(one)
+                    if str(fold) not in known:
+                        made = scorer.score(parameters, fold, seed, fidelity).score
+                        self.study.set_user_attr(f"second:{one.number}", known | {str(fold): made})
+            except (TrainingError, MemoryError) as exc:
+                self.failures.append(f"trial {one.number}, other folds: {_why(exc)}")
+
+    def _second_of(self, one: Scored) -> dict[str, float]:
+        """Return the scores on other folds that are known, by fold."""
+        known: dict[str, float] = self.study.user_attrs.get(f"second:{one.number}", {})
+        return known
+
+    def _other_scorer(self) -> tuple[FoldScorer, int]:
+        """Return the scorer on other folds and the model's seed; another seed where there are no other folds."""
+        try:
+            other = self.other()
+            why = "there are no other folds"
+        except WorkbenchError as exc:
+            other, why = None, f"other folds can't be made ({exc.message})"
+        if other is None:
+            self.notes.append(f"{why}: the second score is of another seed of the model on the same folds")
+            return self.scorer, OTHER_SEED
+        other.each_round = self._check
+        return other, SEED
 
     def _n_second(self) -> int:
         seconds = self._full_seconds()
@@ -671,6 +686,8 @@ class Search:
             # Only what was scored twice can be trusted as much as the others that were.
             best = max(second, key=lambda s: s.judged if self.greater else -s.judged)
         self._say_own(best)
+        more = len(self.failures) - SAID
+        self.notes += self.failures[:SAID] + ([f"and {more} more failures"] if more > 0 else [])
         seconds = time.perf_counter() - self.budget.started_at
         return Tuned(
             best,
@@ -690,42 +707,11 @@ class Search:
             self.notes.append(f"the time was too short for a full score of the experiment's own parameters: {was}")
 
 
-def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
-    """Return the trials of a study that have a full score, the best first."""
-    attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
-    found = []
-    for name, full in attributes.items():
-        if name.startswith("full:") and "scores" in full:
-            number = int(name.removeprefix("full:"))
-            trial, second = trials[number], attributes.get(f"second:{number}")
-            found.append(
-                Scored(
-                    number,
-                    dict(trial.params),
-                    float(trial.value),
-                    tuple(full["scores"]),
-                    tuple(second) if second else None,
-                    tuple(full["rounds"]),
-                    full["rate"],
-                    full["cut"],
-                )
-            )
-    return sorted(found, key=lambda s: -s.value if greater_is_better else s.value)
+def _why(exc: Exception) -> str:
+    return exc.message if isinstance(exc, WorkbenchError) else f"no memory left: {exc}"
 
 
 def _seconds(trial: FrozenTrial) -> float:
     if trial.datetime_start is None or trial.datetime_complete is None:
         return 0.0
     return (trial.datetime_complete - trial.datetime_start).total_seconds()
-
-
-def write_oof(path: Path, scorer: FoldScorer, scores: Mapping[int, FoldScore], value: float) -> None:
-    """Write a trial's OOF: ``oof`` (n_train, width), NaN where no fold validates the row, and its ``value``."""
-    problem = scorer.problem
-    oof = np.full((problem.target.n_rows, problem.target.width), np.nan)
-    for fold, made in scores.items():
-        if made.oof is not None:
-            oof[problem.folds.valid_rows(fold)] = made.oof
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, oof=oof.astype(np.float32), value=value)

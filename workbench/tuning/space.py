@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, near
-from workbench.training import primary_name
+from workbench.training import lightgbm_defaults, primary_name
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Dimension", "Space", "default_space", "known_good", "parse_space"]
+__all__ = ["Dimension", "Space", "default_space", "known_good", "own_point", "parse_space"]
 
 KEYS = ("low", "high", "log", "step", "choices")
 
@@ -56,7 +56,7 @@ NOT_SEARCHED = {
     "early_stopping_round": "it decides how the rounds are counted",
     "num_threads": "it does not change the model",
     "verbosity": "it does not change the model",
-    "objective": 'compare objectives by experiments, or by choices = ["…"]',
+    "objective": "what it predicts may be another thing; compare objectives by experiments",
 }
 
 
@@ -124,45 +124,50 @@ class Space:
 
     def inside(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return a point of the space: the values given, else LightGBM's own; None if one is outside."""
+        known = lightgbm_defaults() | dict(parameters)
         point = {}
         for d in self.dimensions:
-            value = parameters.get(d.name, LIGHTGBM_DEFAULTS.get(d.name))
-            if value is None:
-                value = d.choices[0] if d.choices else d.low
+            value = known.get(d.name)
             if d.choices is None and not d.whole and isinstance(value, int):
                 value = float(value)
             if d.name in ZERO_IS_LEAST and value == 0 and d.low > 0:
                 value = d.low
             if not d.holds(value):
                 return None
-            point[d.name] = value
+            # 0 and 1 are false and true.
+            point[d.name] = value if d.choices is None else next(c for c in d.choices if c == value)
         return point
 
+    def widened(self, parameters: Mapping[str, Any]) -> Space:
+        """Return the space with its ranges stretched to the values given, else LightGBM's own, where they can be."""
+        known = lightgbm_defaults() | dict(parameters)
+        return Space(tuple(_stretched(d, known.get(d.name)) for d in self.dimensions))
 
-LIGHTGBM_DEFAULTS: dict[str, Any] = {
-    "learning_rate": 0.1,
-    "num_leaves": 31,
-    "max_depth": -1,
-    "min_data_in_leaf": 20,
-    "min_sum_hessian_in_leaf": 1e-3,
-    "feature_fraction": 1.0,
-    "feature_fraction_bynode": 1.0,
-    "bagging_fraction": 1.0,
-    "bagging_freq": 0,
-    "lambda_l1": 0.0,
-    "lambda_l2": 0.0,
-    "min_gain_to_split": 0.0,
-    "path_smooth": 0.0,
-    "extra_trees": False,
-    "max_bin": 255,
-    "cat_smooth": 10.0,
-    "cat_l2": 10.0,
-    "min_data_per_group": 100,
-    "max_cat_to_onehot": 4,
-}
+    def without(self, names: Collection[str]) -> Space:
+        """Return the space without some of its dimensions."""
+        return Space(tuple(d for d in self.dimensions if d.name not in names))
+
 
 ZERO_IS_LEAST = {"lambda_l1", "lambda_l2", "min_gain_to_split", "path_smooth"}
 """Penalties. A logarithmic scale can't hold 0; its lower end stands for it."""
+
+
+def _stretched(d: Dimension, value: Any) -> Dimension:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if d.choices is not None or not is_number or (d.log and value <= 0):
+        return d
+    return replace(d, low=min(d.low, value), high=max(d.high, value))
+
+
+def own_point(space: Space, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return an experiment's own parameters as a point of the space; None if they lie outside.
+
+    A fraction of the rows has no effect without `bagging_freq`, which a trial sets where it is not searched: the
+    experiment's own parameters then are those of all rows.
+    """
+    if "bagging_freq" not in space.names and not parameters.get("bagging_freq"):
+        parameters = {**parameters, "bagging_fraction": 1.0}
+    return space.inside(parameters)
 
 
 def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: bool) -> Space:
@@ -220,7 +225,7 @@ def known_good(space: Space) -> list[dict[str, Any]]:
 def _clipped(space: Space, good: Mapping[str, Any]) -> dict[str, Any]:
     clipped = {}
     for d in space.dimensions:
-        value = good.get(d.name, LIGHTGBM_DEFAULTS.get(d.name))
+        value = good.get(d.name, lightgbm_defaults().get(d.name))
         if d.choices is None and isinstance(value, int | float):
             value = min(max(value, d.low), d.high)
             value = round(value) if d.whole else float(value)
@@ -256,7 +261,7 @@ def parse_space(given: Mapping[str, Any], *, where: str) -> Space:
         name = primary_name(key, where=f"{where}: [tune.space]")
         if name in dimensions:
             raise ConfigError(f"{where}: [tune.space] has {name!r} twice, also as {key!r}", hint="keep one of them")
-        if name in NOT_SEARCHED and not (name == "objective" and not isinstance(value, Mapping)):
+        if name in NOT_SEARCHED:
             raise ConfigError(f"{where}: [tune.space] {key!r} is not searched: {NOT_SEARCHED[name]}")
         dimensions[name] = _dimension(name, value, f"{where}: [tune.space] {key}")
     if not dimensions:

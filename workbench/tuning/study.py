@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from workbench.cache import is_locked, lock
-from workbench.errors import ConfigError, StorageError, storage_errors
+from workbench.cache import content_key, is_locked, lock, read_json, write_json
+from workbench.errors import BusyError, ConfigError, DamagedError, StorageError, storage_errors
 from workbench.tuning.extra import optuna
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["OpenStudy", "StudyKey", "open_study", "read_study", "retry"]
 
 JOURNAL = "journal.log"
+LAST = "database.json"
+"""Which study of a database was searched last."""
+
 SILENT_S = 3600
 """A trial of another machine that has said nothing for so long is taken for dead."""
 
@@ -72,10 +75,14 @@ class OpenStudy:
 
     def ask(self, distributions: dict[str, BaseDistribution]) -> Trial:
         """Return the next trial, which bears this process's name before any other process looks for dead ones."""
-        with _study_lock(self.folder):
+        with self.locked():
             trial = self.study.ask(distributions)
             trial.set_user_attr("worker", self.worker)
         return trial
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Return the study's lock on this machine: what is settled once for all processes is settled under it."""
+        return _study_lock(self.folder)
 
     def place(self) -> tuple[int, int]:
         """Return this process's place among those of this machine that work on the study now, and how many they are."""
@@ -113,6 +120,8 @@ def open_study(
     ------
     StorageError
         When the folder or the database can't be used, or can't be any more while the study is open.
+    BusyError
+        When the study has to begin anew while another process is at work on the one before.
     """
     worker = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
     with storage_errors(folder):
@@ -120,28 +129,53 @@ def open_study(
     with _study_errors(folder, url), lock(folder / "workers" / worker, f"worker {worker}"):
         try:
             with _study_lock(folder):
-                study, notes = _opened(folder, key, greater_is_better, url, seed)
+                study, notes = _opened(folder, key, greater_is_better, url, seed, worker)
                 settled = settle_dead(study, folder, shared=url is not None)
             yield OpenStudy(study, folder, worker, [*notes, *settled])
         finally:
             (folder / "workers" / worker).unlink(missing_ok=True)
 
 
-def _opened(folder: Path, key: StudyKey, greater: bool, url: str | None, seed: int) -> tuple[Study, list[str]]:
+def _opened(
+    folder: Path, key: StudyKey, greater: bool, url: str | None, seed: int, worker: str
+) -> tuple[Study, list[str]]:
     storage, notes = _storage(folder, url), []
-    study = _created(storage, key.name, greater, seed, folder)
-    before = study.user_attrs.get("parts")
-    if before is not None and (changed := key.changed(before)):
-        n = _trials(len(study.trials))
-        kept = _set_aside(storage, folder, key.name, url)
-        notes.append(f"the study begins anew, for {' and '.join(changed)} changed; the {n} before are kept: {kept}")
+    # In a database workspaces share, others may have a study of this name on other data.
+    name = key.name if url is None else f"{key.name}-{content_key('study', key.parts)[:12]}"
+    last = _last(folder) if url is not None else _as_last(_created(storage, name, greater, seed, folder))
+    if last is not None and (changed := key.changed(last["parts"])):
+        if any(p.name != worker and is_locked(p) for p in (folder / "workers").iterdir()):
+            raise BusyError(
+                f"another process searches {key.name!r} as it was before {' and '.join(changed)} changed",
+                hint="wait for it, or stop it: the study then begins anew",
+            )
+        kept = _set_aside(folder, last, url)
+        notes.append(f"the study begins anew, for {' and '.join(changed)} changed; the {kept}")
         storage = _storage(folder, url)
-        study, before = _created(storage, key.name, greater, seed, folder), None
-    if before is None:
+    study = _created(storage, name, greater, seed, folder)
+    if "parts" not in study.user_attrs:
         study.set_user_attr("parts", key.parts)
     elif study.trials:
+        if notes:  # changed back to what a study of the database is of
+            notes = [notes[0].replace("the study begins anew", "an earlier study is taken up again")]
         notes.append(f"the study goes on after {_trials(len(study.trials))}")
+    if url is not None:
+        write_json(folder / LAST, {"name": name, "parts": key.parts})
     return study, notes
+
+
+def _as_last(study: Study) -> dict[str, Any] | None:
+    parts = study.user_attrs.get("parts")
+    return None if parts is None else {"name": study.study_name, "parts": parts, "trials": len(study.trials)}
+
+
+def _last(folder: Path) -> dict[str, Any] | None:
+    """Return the study of a database that this folder's last search was of."""
+    try:
+        last = read_json(folder / LAST)
+        return {"name": str(last["name"]), "parts": dict(last["parts"])}
+    except (OSError, DamagedError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _created(storage: BaseStorage, name: str, greater: bool, seed: int, folder: Path) -> Study:
@@ -157,25 +191,32 @@ def _created(storage: BaseStorage, name: str, greater: bool, seed: int, folder: 
     return study
 
 
-def _set_aside(storage: BaseStorage, folder: Path, name: str, url: str | None) -> str:
+def _set_aside(folder: Path, last: dict[str, Any], url: str | None) -> str:
+    """Put the kept OOF of the study before aside, and its journal; a database keeps each under its own name."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    if url is None:
-        old = folder / f"journal-{stamp}.log"
-        (folder / JOURNAL).rename(old)
-        return str(old)
-    op, old_name = optuna(), f"{name}-{stamp}"
-    op.copy_study(from_study_name=name, from_storage=storage, to_storage=storage, to_study_name=old_name)
-    op.delete_study(study_name=name, storage=storage)
-    return f"study {old_name!r} of the database"
+    if (folder / "oof").exists():
+        (folder / "oof").rename(folder / f"oof-{stamp}")
+    if url is not None:
+        return f"one before is kept: study {last['name']!r} of the database"
+    old = folder / f"journal-{stamp}.log"
+    (folder / JOURNAL).rename(old)
+    return f"{_trials(last['trials'])} before are kept: {old}"
 
 
 def read_study(folder: Path, name: str, *, url: str | None = None) -> Study | None:
-    """Return a study to look at; None where there is none."""
+    """Return a study to look at, of a database the one that was searched last; None where there is none."""
     if url is None and not (folder / JOURNAL).exists():
         return None
-    storage = _storage(folder, url)
+    op, storage = optuna(), _storage(folder, url)
+    if url is not None:
+        found = [s for s in op.get_all_study_summaries(storage) if s.study_name.startswith(f"{name}-")]
+        last = _last(folder) or {}
+        found.sort(key=lambda s: (s.study_name == last.get("name"), s.datetime_start or datetime.min))  # noqa: DTZ901
+        if not found:
+            return None
+        name = found[-1].study_name
     try:
-        study: Study = optuna().load_study(storage=storage, study_name=name)
+        study: Study = op.load_study(storage=storage, study_name=name)
     except KeyError:
         return None
     return study

@@ -1,0 +1,92 @@
+"""The OOF of a search's best trials, as files beside its study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from workbench.cache import atomic
+from workbench.training import FoldScore, FoldScorer
+from workbench.tuning.study import OpenStudy
+
+__all__ = ["KeptOOF"]
+
+
+class KeptOOF:
+    """The OOF of the best trials, those with full scores before the others.
+
+    Parameters
+    ----------
+    study : OpenStudy
+    scorer : FoldScorer
+    keep : int
+        How many are kept.
+    greater_is_better : bool
+    """
+
+    def __init__(self, study: OpenStudy, scorer: FoldScorer, keep: int, *, greater_is_better: bool) -> None:
+        self.opened, self.scorer, self.keep = study, scorer, keep
+        self.greater = greater_is_better
+        self.folder = study.folder / "oof"
+
+    def __contains__(self, number: int) -> bool:
+        """Say whether a trial's OOF is there."""
+        return self._path(number).exists()
+
+    @contextmanager
+    def telling(
+        self,
+        number: int,
+        scores: Mapping[int, FoldScore],
+        full: Callable[[], Mapping[int, float]],
+        quick: Callable[[], Mapping[int, float]],
+    ) -> Iterator[None]:
+        """Write a trial's OOF where it is whole and among the best; in the block its score is told.
+
+        The file comes first: a process that is killed between leaves one too many, and loses none. Others that share
+        the study, and would take it for a file without a score, wait.
+
+        Parameters
+        ----------
+        number : int
+            The trial.
+        scores : mapping
+            Fold -> what the trial got.
+        full, quick : callable
+            Give the scores of all trials, and of this one, by trial.
+        """
+        n_folds = self.scorer.problem.folds.n_folds
+        if not self.keep or len(scores) < n_folds or any(s.oof is None for s in scores.values()):
+            yield
+            return
+        with self.opened.locked():
+            kept = self._best(full(), quick())
+            if number in kept:
+                self._write(number, scores)
+            yield
+            for path in self.folder.glob("*.npz"):
+                if int(path.stem) not in kept:
+                    path.unlink(missing_ok=True)
+
+    def _best(self, *ranks: Mapping[int, float]) -> set[int]:
+        sign = -1 if self.greater else 1
+        ranked = [n for values in ranks for n in sorted(values, key=lambda n: sign * values[n])]
+        return set(list(dict.fromkeys(ranked))[: self.keep])
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.npz"
+
+    def _write(self, number: int, scores: Mapping[int, FoldScore]) -> None:
+        """Write ``oof`` (n_train, width), NaN where no fold validates the row, and its ``value``."""
+        problem = self.scorer.problem
+        oof = np.full((problem.target.n_rows, problem.target.width), np.nan)
+        for fold, made in scores.items():
+            if made.oof is not None:
+                oof[problem.folds.valid_rows(fold)] = made.oof
+        value = float(np.mean([s.score for s in scores.values()]))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic(self._path(number)) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, oof=oof.astype(np.float32), value=value)
