@@ -311,6 +311,7 @@ class TestEarlyStopping:
             ("regression", "rmse", True, None),
             ("regression", "rmsle", False, None),
             ("regression", "smape", True, None),
+            ("regression", "mape", False, None),
             ("regression", "pinball@0.8", False, None),
             ("regression", "mae", False, "boxcox"),
             ("multiclass", "mlogloss", True, None),

@@ -53,12 +53,12 @@ RESERVED = {
     "header": "the data comes from features",
 }
 
-# Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round.
+# Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round. Its
+# mape divides by no less than 1.
 SAME_METRIC = {
     "auc": "auc",
     "rmse": "rmse",
     "mae": "l1",
-    "mape": "mape",
     "logloss": "binary_logloss",
     "mlogloss": "multi_logloss",
     "average_precision": "average_precision",
