@@ -691,6 +691,13 @@ class TestRanking:
     def test_other_objectives(self, small, tmp_path: Path, objective: str) -> None:
         assert run(self.made(small, tmp_path), f'objective = "{objective}"\n', self.HEAD).score > 0.6
 
+    @pytest.mark.parametrize("kind", ["xgboost", "catboost", "sklearn", "python"])
+    def test_other_kinds_of_model_know_no_queries(self, small, tmp_path: Path, kind: str) -> None:
+        made = self.made(small, tmp_path)
+        made.experiment(1, f"{self.HEAD}[{kind}]\n")
+        with pytest.raises(ConfigError, match=rf"task 'ranking' goes with \[model\].* and this is a \[{kind}\]"):
+            made.open.run(1)
+
     def test_a_query_in_two_folds_is_refused(self, small, tmp_path: Path) -> None:
         made = self.made(small, tmp_path)
         made.definition('scheme = "group"', 'scheme = "kfold"')

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.competition import Competition
     from workbench.training.target import TargetColumn
 
-__all__ = ["OwnObjective", "check_objective", "linked", "own_objective", "primary_objective"]
+__all__ = ["RANKING", "OwnObjective", "check_objective", "linked", "own_objective", "primary_objective"]
 
 Floats = npt.NDArray[np.float64]
 
