@@ -500,6 +500,21 @@ def test_other_boosters_of_xgboost(competitions: Competitions) -> None:
         assert made.open.run(7).score > 0.75
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [
+        *("squarederror", "squaredlogerror", "pseudohubererror", "absoluteerror", "gamma", "tweedie", "logistic"),
+        *("quantileerror", "count:poisson", "survival:cox"),
+    ],
+)
+def test_every_objective_of_xgboost_passes_the_try(competitions: Competitions, objective: str) -> None:
+    pytest.importorskip("xgboost")
+    name = objective if ":" in objective else f"reg:{objective}"
+    level = "quantile_alpha = 0.5\n" if objective == "quantileerror" else ""
+    spec, _ = prepared(competitions("regression", "rmse"), f'[xgboost]\nobjective = "{name}"\n{level}')
+    assert spec.parameters["objective"] == name
+
+
 def test_losses_of_catboost_on_another_scale(competitions: Competitions) -> None:
     pytest.importorskip("catboost")
     made = competitions("regression", "rmse")

@@ -175,7 +175,8 @@ def _try(asked: Asked, parameters: dict[str, Any]) -> None:
     """Train on eight rows, to hear what XGBoost does not know: it would say so in a warning and go on."""
     width = asked.target.columns[0].width
     n_rows = max(8, width)
-    label = np.arange(n_rows) % max(2, width) / (1.0 if asked.task == "multiclass" else 2.0)
+    # Between 0 and 1 there are labels that every objective for numbers takes, whatever it asks of the sign.
+    label = np.arange(n_rows) % width * 1.0 if asked.task == "multiclass" else np.arange(n_rows) % 2 / 2 + 0.25
     values = np.arange(2 * n_rows, dtype=np.float32).reshape(n_rows, 2)
     tried = {k: v for k, v in parameters.items() if k not in OF_COLUMNS} | {"nthread": 1}
     unused, problem = _heard(values, label, tried)
