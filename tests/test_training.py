@@ -376,6 +376,8 @@ class TestTransforms:
 
 
 class TestClassWeights:
+    HEAD = 'features = ["rows.x", "rows.z", "te_town"]\n'
+
     def test_probabilities_are_what_they_would_be_without(self) -> None:
         rng = np.random.default_rng(0)
         p = rng.dirichlet([1, 2, 3], 50)
@@ -406,6 +408,49 @@ class TestClassWeights:
         plain = run(made)
         balanced = run(made, "", 'features = ["rows.x", "rows.z", "te_town"]\nclass_weight = "balanced"\n')
         assert balanced.score > plain.score + 0.02
+
+    def test_values_of_probabilities_are_corrected_too(self, small) -> None:
+        """A function of one's own that does not say that it takes probabilities gets the same ones."""
+        made = small()
+        made.definition('metric = "auc"', 'metric = "metric.py:brier"\ngreater_is_better = false')
+        (made.folder / "metric.py").write_text("def brier(t, p):\n    return ((t - p) ** 2).mean()\n")
+        assert made.open.definition.metric.needs == "value"
+        weighted = run(made, "", self.HEAD + "class_weight = { 1 = 3 }\n")
+        assert weighted.oof_array.mean() == pytest.approx(truth(made)["y"].mean(), abs=0.05)
+        self.stopped_at_its_score(weighted)
+
+    def test_rmse_of_probabilities_stops_by_the_corrected_ones(self, small) -> None:
+        made = small()
+        made.definition('metric = "auc"', 'metric = "rmse"')
+        self.stopped_at_its_score(run(made, "", self.HEAD + "class_weight = { 1 = 3 }\n"))
+
+    def stopped_at_its_score(self, made_run: Any) -> None:
+        for model in json.loads((made_run.folder / "run.json").read_text())["models"]:
+            score = made_run.record.fold_scores[model["fold"]]
+            assert model["curve"][model["rounds"] - 1] == pytest.approx(score, abs=1e-6)
+
+    @pytest.mark.parametrize("objective", ["binary", "cross_entropy", "objective.py:logistic"])
+    def test_the_log_loss_that_stands_in_for_labels_is_weighted_whoever_computes_it(
+        self, small, objective: str
+    ) -> None:
+        made = small(metric="f1")
+        (made.folder / "objective.py").write_text(TestOwnObjective.CODE)
+        found = run(made, f'objective = "{objective}"\n', self.HEAD + "class_weight = { 1 = 5 }\n")
+        y, fold = truth(made)["y"].to_numpy(), found.oof["fold"].to_numpy()
+        for model in json.loads((found.folder / "run.json").read_text())["models"]:
+            rows = fold == model["fold"]
+            expected = sk.log_loss(y[rows], found.oof_array[rows, 0], sample_weight=np.where(y[rows] == 1, 5, 1))
+            assert model["curve"][model["rounds"] - 1] == pytest.approx(expected, abs=1e-6)
+
+    def test_rankings_of_classes_stop_by_the_weighted_log_loss(self, small) -> None:
+        made = small(task="multiclass", metric="map@2")
+        found = run(made, "", self.HEAD + "class_weight = { high = 5 }\n")
+        y, fold = truth(made)["y"].to_numpy(), found.oof["fold"].to_numpy()
+        for model in json.loads((found.folder / "run.json").read_text())["models"]:
+            rows = fold == model["fold"]
+            weight = np.where(y[rows] == "high", 5, 1)
+            expected = sk.log_loss(y[rows], found.oof_array[rows], sample_weight=weight)
+            assert model["curve"][model["rounds"] - 1] == pytest.approx(expected, abs=1e-6)
 
     @pytest.mark.parametrize(
         ("task", "line", "message"),

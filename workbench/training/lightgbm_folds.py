@@ -26,7 +26,7 @@ from workbench.training.records import ALL_ROWS, FoldResult, Problem
 from workbench.training.scoring import as_metric_input, truth_of
 from workbench.training.target import TargetColumn
 from workbench.training.transforms import Transform, fitted_transform
-from workbench.training.weights import class_weights, without_weights
+from workbench.training.weights import class_weights, is_decision, without_weights
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -136,8 +136,7 @@ class LightGBMLearner:
         if objective == "cross_entropy_lambda":  # predicts the rate of events; the probability is that of any
             fitted = -np.expm1(-fitted)
         back = found.transform.inverse(fitted)
-        # Weights are for the decision where labels are sent; a probability is to be one.
-        corrected = found.class_weight is not None and self.problem.metric.needs == "proba"
+        corrected = found.class_weight is not None and not is_decision(self.problem.metric)
         return without_weights(back, found.class_weight) if corrected else back  # type: ignore[arg-type]
 
     # --------------------------------------------------------------------------------------------------------- rows
@@ -167,9 +166,9 @@ class LightGBMLearner:
         return Side(both[0], train_set), Side(valid, valid_set)
 
     def _valid_weight(self, rows: Ints, fold: int) -> Floats | None:
-        # The metric knows nothing of classes' weights; the log loss that stands in for labels does.
+        # The metric knows nothing of classes' weights; the log loss that stands in for a decision does.
         weight = self.problem.target.weight
-        if self.problem.metric.needs == "label":
+        if is_decision(self.problem.metric):
             return self.weight(fold, rows)
         return None if weight is None else weight[rows]
 
@@ -365,10 +364,10 @@ class LightGBMLearner:
 
     def own_metric(self, sides: tuple[Side, ...], fold: int, seed: int) -> Callable[..., tuple[str, float, bool]]:
         """Return what LightGBM calls after each round: the competition's metric of its own target, not transformed."""
-        metric, weight = self.watched, self.problem.target.weight
+        metric = self.watched
         rows = {id(side.dataset): side.rows for side in sides}
         truths = {key: truth_of(self.problem.target, self.column, of, metric) for key, of in rows.items()}
-        weights = {key: None if weight is None else weight[of] for key, of in rows.items()}
+        weights = {key: self._valid_weight(of, fold) for key, of in rows.items()}
 
         def evaluate(predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
             shaped = predictions if self.column.width > 1 else predictions.reshape(-1, 1)

@@ -14,6 +14,7 @@ from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, primary_objective
 from workbench.training.pseudo import Pseudo
 from workbench.training.transforms import LOWEST, TRANSFORMS
+from workbench.training.weights import is_decision
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
@@ -356,7 +357,7 @@ def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None
     # Of predictions that are turned into probabilities afterwards, LightGBM sees what was before; only their order
     # is the same.
     turned = spec.own is not None or spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
-    if (turned or (spec.class_weight is not None and metric.needs == "proba")) and not orders:
+    if (turned or (spec.class_weight is not None and not is_decision(metric))) and not orders:
         return None
     if task == "multiclass":
         return "multi_logloss" if watched.name in ("logloss", "mlogloss") else None
@@ -368,6 +369,6 @@ def watched_metric(metric: Metric, task: str) -> Metric:
 
     Labels and rankings of classes are steps, useless to stop by; there the log loss stands in.
     """
-    if metric.needs in ("label", "ranked") and task in ("binary", "multiclass"):
+    if is_decision(metric) and task in ("binary", "multiclass"):
         return metrics.get("mlogloss" if task == "multiclass" else "logloss")
     return metric
