@@ -228,6 +228,20 @@ class TestAgain:
         assert made.open.run_outcome(1).how == "new"
         assert len(runs_in_ledger(made)) == 2
 
+    def test_what_a_metric_of_ones_own_imports_decides_the_run(self, small) -> None:
+        made = small()
+        made.definition('metric = "auc"', 'metric = "metric.py:loss"\ngreater_is_better = false')
+        (made.folder / "metric.py").write_text(
+            "from powers import far\n\ndef loss(t, p):\n    return far(t - p).mean()\n"
+        )
+        (made.folder / "powers.py").write_text("def far(d):\n    return d**2\n")
+        first = quick(made)
+        assert made.open.run_outcome(1).how == "unchanged"
+        (made.folder / "powers.py").write_text("def far(d):\n    return abs(d)\n")
+        second = made.open.run_outcome(1)
+        assert second.how == "new"
+        assert second.run.score != first.score
+
     def test_the_same_seed_gives_the_same_bytes(self, small) -> None:
         made = small()
         made.experiment(1, ALL + QUICK + "bagging_fraction = 0.7\nbagging_freq = 1\nfeature_fraction = 0.7\n")

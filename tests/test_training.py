@@ -294,6 +294,20 @@ def raises(predictions, labels, weights):
         (made.folder / "objective.py").write_text(self.CODE.replace("p * (1 - p) * w", "p * (1 - p) * w * 1.1"))
         assert made.open.run_outcome(1).how == "new"
 
+    def test_what_its_code_imports_decides_the_run(self, small) -> None:
+        made = small()
+        (made.folder / "objective.py").write_text(
+            "import losses\n\ndef focal(p, y, w):\n    return losses.logistic(p, y, w)\n"
+        )
+        (made.folder / "losses.py").write_text(self.CODE)
+        first = run(made, 'objective = "objective.py:focal"\n')
+        (made.folder / "losses.py").write_text(self.CODE + "\n# a comment\n")
+        assert made.open.run_outcome(1).how == "unchanged"
+        (made.folder / "losses.py").write_text(self.CODE.replace("p * (1 - p) * w", "p * (1 - p) * w * 1.1"))
+        second = made.open.run_outcome(1)
+        assert second.how == "new"
+        assert not second.run.oof.equals(first.oof)
+
     @pytest.mark.parametrize(
         ("name", "error", "message"),
         [
