@@ -167,6 +167,58 @@ class TestParameters:
         assert plain[0]["curve"] == notes[0]["curve"]
 
 
+class TestFiles:
+    """Files that parameters name are of the competition's folder, and what they say decides the run."""
+
+    HEAD = 'features = ["rows.x", "rows.z"]\n'
+
+    def test_splits_that_are_forced(self, small) -> None:
+        made = small()
+        path = made.folder / "splits.json"
+        path.write_text('{"feature": 1, "threshold": 0.0}')
+        first = run(made, 'forcedsplits_filename = "splits.json"\n', self.HEAD)
+        for text in first.models.values():
+            table = lgb.Booster(model_str=text).trees_to_dataframe()
+            assert set(table.split_feature[table.node_depth == 1]) == {"z"}
+        assert made.open.run_outcome(1).how == "unchanged"
+        path.write_text('{"feature": 0, "threshold": 0.0}')
+        second = made.open.run_outcome(1)
+        assert second.how == "new"
+        assert not second.run.oof.equals(first.oof)
+
+    def test_bins_that_are_forced(self, small) -> None:
+        made = small()
+        (made.folder / "bins.json").write_text('[{"feature": 0, "bin_upper_bound": [-0.512, 0.123, 0.512]}]')
+        head = 'features = ["rows.x", "rows.z", "te_town"]\n'
+        found = run(made, 'forcedbins_filename = "bins.json"\nmax_bin = 10\n', head)
+        trees = [lgb.Booster(model_str=text).trees_to_dataframe() for text in found.models.values()]
+        where = [set(t.split_feature[t.threshold.round(9).isin([-0.512, 0.123, 0.512])]) for t in trees]
+        assert where == [{"x"}] * 5
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (
+                '"split.json"',
+                "forcedsplits_filename = 'split.json': .*split.json is missing.*did you mean 'splits.json'",
+            ),
+            ('"odd.json"', "odd.json is not valid JSON"),
+            ('"with space.json"', "LightGBM takes no path with a space"),
+            ("3", "forcedsplits_filename = 3: expected the name of a file"),
+        ],
+    )
+    def test_what_lightgbm_would_pass_over_is_refused(self, small, value: str, message: str) -> None:
+        made = small()
+        for name, text in (("splits.json", "{}"), ("odd.json", "feature 1"), ("with space.json", "{}")):
+            (made.folder / name).write_text(text)
+        experiment(made, f"forcedsplits_filename = {value}\n", self.HEAD)
+        import re
+
+        with pytest.raises(ConfigError) as caught:
+            made.open.run(1)
+        assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
 class TestConstraints:
     def rising(self, text: str, column: int, width: int) -> bool:
         grid = np.zeros((60, width))

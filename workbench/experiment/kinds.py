@@ -82,6 +82,7 @@ def _lightgbm(
         threads=threads,
         transform=transform,
         own=lambda reference: own_objective(competition, reference),
+        folder=Path(competition.folder),
     )
     model = replace(
         model,

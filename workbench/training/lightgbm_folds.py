@@ -102,7 +102,8 @@ class LightGBMLearner:
         if self.spec.own is not None:
             defaults = {"objective": self.spec.own}
         given = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=self.spec.where)
-        return {**defaults, **extra, **given, "metric": self.metric_name or "None"}
+        files = {key: str(path) for key, path in self.spec.files.items()}
+        return {**defaults, **extra, **given, **files, "metric": self.metric_name or "None"}
 
     # -------------------------------------------------------------------------------------------------- of the target
 
@@ -217,8 +218,10 @@ class LightGBMLearner:
 
     def with_seed(self, seed: int) -> dict[str, Any]:
         """Return the parameters of a training."""
-        # The datasets have their own part of this list, and LightGBM compares the whole.
-        return {k: v for k, v in self.parameters.items() if k != "max_bin_by_feature"} | {"seed": seed}
+        # The datasets have their own part of the list, and LightGBM compares the whole; forced bins it refuses to hear of
+        # again, though they are the same.
+        of_datasets = ("max_bin_by_feature", "forcedbins_filename")
+        return {k: v for k, v in self.parameters.items() if k not in of_datasets} | {"seed": seed}
 
     @property
     def names(self) -> list[str]:

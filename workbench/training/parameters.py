@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import metrics
-from workbench.errors import ConfigError, near
+from workbench.cache import file_sha256
+from workbench.errors import ConfigError, NotFoundError, near
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, primary_objective
 from workbench.training.pseudo import Pseudo
@@ -65,6 +68,9 @@ SAME_METRIC = {
     "average_precision": "average_precision",
 }
 
+FILES = ("forcedsplits_filename", "forcedbins_filename")
+"""Parameters that name a file, which LightGBM would go without where it is missing."""
+
 BOOSTING = ("gbdt", "dart", "rf", "goss")
 
 # A model of the logarithm fits what these metrics measure: ratios.
@@ -98,6 +104,8 @@ class LightGBMSpec:
         Whether the curve of the train rows is kept, too; it costs.
     notes : tuple of str
         What is to be said of the parameters.
+    files : dict
+        Parameter -> the file that it names, of the competition's folder.
     """
 
     parameters: dict[str, Any]
@@ -110,12 +118,14 @@ class LightGBMSpec:
     pseudo: Pseudo | None = None
     train_curve: bool = False
     notes: tuple[str, ...] = ()
+    files: dict[str, Path] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result: the number of threads does not."""
+        """Return what decides the result: the number of threads does not, and of a file what it says."""
+        files = {key: file_sha256(path) for key, path in self.files.items()}
         return {
             "lightgbm": importlib.metadata.version("lightgbm"),
-            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"},
+            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"} | files,
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
@@ -147,6 +157,7 @@ def lightgbm_spec(
     threads: int | None = None,
     transform: str = "none",
     own: Callable[[str], OwnObjective] = _no_own,
+    folder: Path | None = None,
 ) -> LightGBMSpec:
     """Check the ``[model]`` table of an experiment and complete it.
 
@@ -162,12 +173,14 @@ def lightgbm_spec(
         As `transform_for` gives it.
     own : callable, optional
         Loads the objective that ``objective = "objective.py:focal"`` names.
+    folder : Path, optional
+        Where the files are that parameters name; None for the working directory.
 
     Raises
     ------
     ConfigError
-        For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, and
-        for parameters that contradict each other.
+        For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, a file
+        that is missing, and for parameters that contradict each other.
     """
     named = _primary_names(given, where)
     rounds = _positive(named.pop("num_iterations", DEFAULT_ROUNDS), "num_iterations", where, minimum=1)
@@ -204,7 +217,33 @@ def lightgbm_spec(
         own=found,
         train_curve=train_curve,
         notes=tuple(notes),
+        files=_files(named, folder or Path(), where),
     )
+
+
+def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
+    """Return the files that parameters name, which LightGBM reads without a word where there is something wrong."""
+    found: dict[str, Path] = {}
+    for key in FILES:
+        given = named.get(key, "")
+        if given == "":
+            continue
+        if not isinstance(given, str):
+            raise ConfigError(f"{where}: [model] {key} = {given!r}: expected the name of a file")
+        path = found[key] = folder / given
+        if not path.is_file():
+            names = [p.name for p in folder.glob("*.json")]
+            raise NotFoundError(f"{where}: [model] {key} = {given!r}: {path} is missing", hint=near(given, names))
+        if any(c.isspace() for c in str(path)):
+            raise ConfigError(
+                f"{where}: [model] {key} = {given!r}: LightGBM takes no path with a space in it, as {str(path)!r} has",
+                hint="name a file elsewhere, from the root of the disk on",
+            )
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as exc:
+            raise ConfigError(f"{where}: [model] {key}: {path} is not valid JSON: {exc}", hint="mend it") from exc
+    return found
 
 
 def _check_boosting(named: dict[str, Any], own: OwnObjective | None, where: str) -> None:
