@@ -445,7 +445,8 @@ class TestBadInput:
             ('features = ["rows"]\nbase = 1\n[model]\n', ConfigError, "1 -> 1"),
             ('features = ["rows"\n', ConfigError, "is not valid TOML"),
             ('features = ["rows"]\n[model]\nobjective = "binry"\n', ConfigError, "did you mean .binary"),
-            ('features = ["rows"]\n[model]\nnum_leaves = 1\n', TrainingError, "LightGBM refused"),
+            ('features = ["rows"]\n[model]\nnum_leaves = 1\n', ConfigError, "num_leaves = 1: expected a value > 1"),
+            ('features = ["rows"]\n[model]\nmax_bin_by_feature = { x = 1 }\n', TrainingError, "LightGBM refused"),
         ],
     )
     def test_a_wrong_experiment_is_explained(self, small, text: str, error: type[WorkbenchError], message: str) -> None:
@@ -467,7 +468,7 @@ class TestBadInput:
 
     def test_a_failed_run_is_on_record_and_can_be_mended(self, small) -> None:
         made = small()
-        made.experiment(1, 'features = ["rows"]\n[model]\nnum_leaves = 1\n')
+        made.experiment(1, 'features = ["rows"]\n[model]\nmax_bin_by_feature = { x = 1 }\n')
         with pytest.raises(TrainingError):
             made.open.run(1)
         (row,) = made.open.table()

@@ -65,6 +65,19 @@ class TestParameters:
             ({"is_unbalance": True, "scale_pos_weight": 2.0}, "do the same"),
             ({"bagging_fraction": "half"}, "bagging_fraction = 'half': expected a number"),
             ({"objective": "objective.py:focal"}, "no competition's folder"),
+            ({"objective": ["binary"]}, r"objective = \['binary'\] is unknown"),
+            ({"objective": ["objective.py:focal"]}, "is unknown"),
+            ({"num_leaves": "many"}, "num_leaves = 'many': Parameter num_leaves should be of type int"),
+            ({"num_leaves": [7, 15]}, r"num_leaves = \[7, 15\]: expected one value, not a list"),
+            ({"num_leaves": []}, r"num_leaves = \[\]: expected one value, not a list"),
+            ({"num_leaves": {"low": 7}}, "num_leaves = {'low': 7}: expected one value, not a table"),
+            ({"num_leaves": True}, "num_leaves = True: .* of type int"),
+            ({"max_depth": 3, "lambda_l2": "much"}, "lambda_l2 = 'much': expected a number$"),
+            ({"eta": 0}, "learning_rate = 0: expected a value > 0.0$"),
+            ({"early_stopping_min_delta": -1}, "early_stopping_min_delta = -1: expected a value >= 0.0"),
+            ({"extra_trees": "perhaps"}, 'extra_trees = .perhaps.: .*"true"'),
+            ({"training_metric": "no"}, "is_provide_training_metric = 'no'"),
+            ({"device_type": "tpu"}, "device_type = 'tpu': Unknown device type"),
         ],
     )
     def test_what_does_not_fit_is_refused(self, parameters: dict[str, Any], message: str) -> None:
@@ -73,6 +86,15 @@ class TestParameters:
         with pytest.raises(ConfigError) as caught:
             self.given(**parameters)
         assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+    def test_what_goes_by_column_or_by_class_is_not_tried(self) -> None:
+        by_column = {
+            "monotone_constraints": {"x": 1},
+            "interaction_constraints": [["x", "z"]],
+            "feature_contri": [1, 2],
+        }
+        given = {"max_bin_by_feature": {"x": 3}, "objective": "multiclass", "label_gain": [0, 1, 3], **by_column}
+        assert self.given(**given).parameters.items() >= given.items()
 
     def test_dart_has_no_early_stopping_and_says_so(self) -> None:
         spec = self.given(boosting="dart", num_iterations=40, early_stopping_round=5)

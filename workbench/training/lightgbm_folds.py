@@ -218,7 +218,7 @@ class LightGBMLearner:
 
     def with_seed(self, seed: int) -> dict[str, Any]:
         """Return the parameters of a training."""
-        # The datasets have their own part of the list, and LightGBM compares the whole; forced bins it refuses to hear of
+        # The datasets have their own part of the list, and LightGBM compares the whole; of forced bins it refuses to hear
         # again, though they are the same.
         of_datasets = ("max_bin_by_feature", "forcedbins_filename")
         return {k: v for k, v in self.parameters.items() if k not in of_datasets} | {"seed": seed}

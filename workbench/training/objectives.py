@@ -68,7 +68,7 @@ def primary_objective(name: Any, where: str) -> str:
     """
     primary = {other: first for first, others in _OTHER_NAMES.items() for other in others}
     known = {n for names in OBJECTIVES.values() for n in names}
-    found = primary.get(name, name) if isinstance(name, str) else name
+    found = primary.get(name, name) if isinstance(name, str) else None
     if found not in known:
         hint = near(str(name), [*known, *primary], what="objective")
         raise ConfigError(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workbench import metrics
 from workbench.cache import file_sha256
 from workbench.errors import ConfigError, NotFoundError, near
+from workbench.training.columns import PER_COLUMN
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, primary_objective
 from workbench.training.pseudo import Pseudo
@@ -70,6 +74,8 @@ SAME_METRIC = {
 
 FILES = ("forcedsplits_filename", "forcedbins_filename")
 """Parameters that name a file, which LightGBM would go without where it is missing."""
+
+LISTS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at", "label_gain")
 
 BOOSTING = ("gbdt", "dart", "rf", "goss")
 
@@ -180,21 +186,21 @@ def lightgbm_spec(
     ------
     ConfigError
         For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, a file
-        that is missing, and for parameters that contradict each other.
+        that is missing, a value that it does not take, and for parameters that contradict each other.
     """
     named = _primary_names(given, where)
     rounds = _positive(named.pop("num_iterations", DEFAULT_ROUNDS), "num_iterations", where, minimum=1)
     stopping = named.pop("early_stopping_round", None)
     patience = _positive(DEFAULT_PATIENCE if stopping is None else stopping, "early_stopping_round", where, minimum=0)
-    train_curve = bool(named.pop("is_provide_training_metric", False))
-    found = None
-    if "objective" in named:
-        if ".py:" in str(named["objective"]):
-            found = own(named.pop("objective"))
-        else:
-            named["objective"] = primary_objective(named["objective"], where)
+    found, objective = None, named.get("objective")
+    if isinstance(objective, str) and ".py:" in objective:
+        found = own(named.pop("objective"))
+    elif "objective" in named:
+        named["objective"] = primary_objective(objective, where)
     notes: list[str] = []
     _check_boosting(named, found, where)
+    _try(named, where)
+    train_curve = bool(named.pop("is_provide_training_metric", False))
     if named.get("boosting") == "dart":
         # A later round changes the trees before it, so that a model cut at its best round is none that was measured:
         # https://github.com/lightgbm-org/LightGBM/issues/4842
@@ -219,6 +225,41 @@ def lightgbm_spec(
         notes=tuple(notes),
         files=_files(named, folder or Path(), where),
     )
+
+
+def _try(named: dict[str, Any], where: str) -> None:
+    """Bin four rows with the parameters, to hear of values that LightGBM can't read or does not allow.
+
+    What goes by column or by class is left out, files and the objective, too: the try has none of them.
+    """
+    left_out = {*PER_COLUMN, *FILES, "interaction_constraints", "auc_mu_weights", "objective"}
+    for key, value in named.items():
+        if isinstance(value, list) and key not in (*left_out, *LISTS):
+            raise ConfigError(f"{where}: [model] {key} = {value!r}: expected one value, not a list")
+    tried = {k: v for k, v in named.items() if k not in left_out}
+    problem = _heard(tried)
+    if not problem:
+        return
+    # Some of the messages do not say of which parameter they are.
+    key = next((k for k in tried if f"({k})" in problem or f" {k} " in problem), None)
+    key = key or next((k for k, v in tried.items() if _heard({k: v})), None)
+    if key is None:
+        raise ConfigError(f"{where}: [model]: LightGBM refused it: {problem}", hint="check its values")
+    said = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", problem)
+    said = re.sub(r"^(Unknown token .*|stod|stoi|stof)$", "expected a number", said)
+    said = re.sub(r"^Unknown type of parameter.*", "expected one value, not a table", said)
+    raise ConfigError(f"{where}: [model] {key} = {named[key]!r}: {said}")
+
+
+def _heard(parameters: dict[str, Any]) -> str:
+    """Return what LightGBM says of parameters that it refuses."""
+    import lightgbm as lgb
+
+    try:
+        lgb.Dataset(np.arange(4.0)[:, None], params=parameters | {"verbosity": -1, "num_threads": 1}).construct()
+    except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
+        return str(exc).strip()
+    return ""
 
 
 def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
