@@ -491,6 +491,37 @@ def test_xgboost_takes_constraints_by_the_columns_names(competitions: Competitio
         spec.learner(problem, 0)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("monotone_constraints = [1]", r"\[xgboost\] monotone_constraints: expected a value for each of the 9 columns, got 1"),
+        ('monotone_constraints = "(1, 0)"', r"expected a value for each of the 9 columns, got '\(1, 0\)'"),
+        ("monotone_constraints = { x = 2 }", "x = 2; expected 1"),
+        ('monotone_constraints = { x = "up" }', "x = 'up'; expected 1"),
+        ("monotone_constraints = { town = 1 }", "'town' is a column of categories"),
+        ('interaction_constraints = ["x", "z"]', "expected a list of lists of columns"),
+        ("interaction_constraints = 3", "expected a list of lists of columns"),
+        ('interaction_constraints = [["xx"]]', "no column 'xx'.*did you mean 'x'"),
+    ],
+)  # fmt: skip
+def test_odd_constraints_of_xgboost_are_explained(competitions: Competitions, line: str, message: str) -> None:
+    pytest.importorskip("xgboost")
+    import re
+
+    spec, problem = prepared(competitions(), f"[xgboost]\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        spec.learner(problem, 0)
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_constraints_of_xgboost_as_a_list(competitions: Competitions) -> None:
+    pytest.importorskip("xgboost")
+    text = TABLES["xgboost"] + "monotone_constraints = [-1, 0, 0, 0, 0, 0, 0, 0, 0]\n"
+    spec, problem = prepared(competitions(), text)
+    by_name, _ = prepared(competitions(), TABLES["xgboost"] + "monotone_constraints = { x = -1 }\n")
+    assert same(spec.learner(problem, 0).fit(0, 1), by_name.learner(problem, 0).fit(0, 1))
+
+
 def test_other_boosters_of_xgboost(competitions: Competitions) -> None:
     pytest.importorskip("xgboost")
     for more in ('booster = "dart"\nrate_drop = 0.2\n', 'booster = "gblinear"\n', 'tree_method = "approx"\n'):

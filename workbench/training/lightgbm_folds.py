@@ -101,7 +101,8 @@ class LightGBMLearner:
             extra["label_gain"] = list(range(max(2, int(self.column.values.max()) + 1)))
         if self.spec.own is not None:
             defaults = {"objective": self.spec.own}
-        given = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=self.spec.where)
+        where = f"{self.spec.where}: [model]"
+        given = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=where)
         files = {key: str(path) for key, path in self.spec.files.items()}
         return {**defaults, **extra, **given, **files, "metric": self.metric_name or "None"}
 
@@ -218,8 +219,8 @@ class LightGBMLearner:
 
     def with_seed(self, seed: int) -> dict[str, Any]:
         """Return the parameters of a training."""
-        # The datasets have their own part of the list, and LightGBM compares the whole; of forced bins it refuses to hear
-        # again, though they are the same.
+        # The datasets have their own part of the list, and LightGBM compares the whole; of forced bins it refuses to
+        # hear again, though they are the same.
         of_datasets = ("max_bin_by_feature", "forcedbins_filename")
         return {k: v for k, v in self.parameters.items() if k not in of_datasets} | {"seed": seed}
 

@@ -241,14 +241,14 @@ def _try(named: dict[str, Any], where: str) -> None:
     if not problem:
         return
     # Some of the messages do not say of which parameter they are.
-    key = next((k for k in tried if f"({k})" in problem or f" {k} " in problem), None)
-    key = key or next((k for k, v in tried.items() if _heard({k: v})), None)
-    if key is None:
+    named_in_it = (k for k in tried if f"({k})" in problem or f" {k} " in problem)
+    odd = next(named_in_it, "") or next((k for k, v in tried.items() if _heard({k: v})), "")
+    if not odd:
         raise ConfigError(f"{where}: [model]: LightGBM refused it: {problem}", hint="check its values")
     said = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", problem)
     said = re.sub(r"^(Unknown token .*|stod|stoi|stof)$", "expected a number", said)
     said = re.sub(r"^Unknown type of parameter.*", "expected one value, not a table", said)
-    raise ConfigError(f"{where}: [model] {key} = {named[key]!r}: {said}")
+    raise ConfigError(f"{where}: [model] {odd} = {named[odd]!r}: {said}")
 
 
 def _heard(parameters: dict[str, Any]) -> str:
