@@ -111,7 +111,7 @@ OF_CLASSES = (
     "LambdaMart",
 )
 LOSS_OF = {"mae": "MAE", "medae": "MAE", "wmae": "MAE", "mape": "MAPE"}
-EXPONENTIAL = ("Poisson", "Tweedie")
+EXPONENTIAL = ("LogLinQuantile", "Poisson", "Tweedie")
 """With these losses the model is of the logarithm."""
 
 
