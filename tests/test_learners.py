@@ -21,6 +21,7 @@ from workbench.experiment.kinds import model_spec
 from workbench.experiment.spec import read_spec
 from workbench.features import ROW, FeatureMatrix
 from workbench.folds import Folds
+from workbench.metrics import from_function
 from workbench.training import FoldResult, Problem, Target, train
 from workbench.training.fold_rows import FoldRows, stopping_metric
 from workbench.training.scoring import score_column
@@ -352,6 +353,12 @@ class TestEarlyStopping:
         learner.each_round = interrupt
         with pytest.raises(KeyboardInterrupt):
             learner.fit(0, 1)
+
+    def test_a_metric_that_gives_no_number_is_named(self, competitions: Competitions, kind: str) -> None:
+        spec, problem = prepared(competitions("regression", "rmse"), table(kind, "regression"))
+        metric = from_function(lambda _t, _p: float("nan"), "mine", greater_is_better=False)
+        with pytest.raises(TrainingError, match="^fold 0.*: metric 'mine' returned nan, expected a finite number"):
+            spec.learner(replace(problem, metric=metric), 0).fit(0, 1)
 
     def test_codes_that_the_fold_has_not_seen(self, competitions: Competitions, kind: str) -> None:
         """What only the validated rows have is missing, in the curve as in the predictions."""
