@@ -112,6 +112,16 @@ class TestParameters:
             ("regression", 'objective = "cross_entropy"', "needs values from 0 to 1"),
             ("regression", 'linear_tree = true\nobjective = "mae"', "linear_tree can't be trained by"),
             ("multiclass", "is_unbalance = true", "are for two classes"),
+            (
+                "binary",
+                'is_unbalance = true\nobjective = "cross_entropy"',
+                "is_unbalance = True does nothing with the objective 'cross_entropy'.*class_weight",
+            ),
+            (
+                "binary",
+                'scale_pos_weight = 3.0\nobjective = "objective.py:logistic"',
+                "scale_pos_weight = 3.0 does nothing with the objective 'objective.py:logistic'",
+            ),
         ],
     )
     def test_an_objective_that_does_not_fit_names_those_that_do(
@@ -119,12 +129,17 @@ class TestParameters:
     ) -> None:
         metric = {"binary": "auc", "multiclass": "mlogloss"}.get(task, "rmse")
         made = small(task=task, metric=metric)
+        (made.folder / "objective.py").write_text(TestOwnObjective.CODE)
         experiment(made, model)
         import re
 
         with pytest.raises(ConfigError) as caught:
             made.open.run(1)
         assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+    def test_what_does_nothing_anyway_goes_with_every_objective(self, small) -> None:
+        made = small()
+        assert run(made, 'is_unbalance = false\nscale_pos_weight = 1.0\nobjective = "cross_entropy"\n').score > 0.8
 
     def test_transformed_values_are_of_either_sign(self, small) -> None:
         made = small(task="regression", metric="rmse")

@@ -79,6 +79,9 @@ LISTS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at",
 
 BOOSTING = ("gbdt", "dart", "rf", "goss")
 
+NO_WEIGHT = {"is_unbalance": False, "scale_pos_weight": 1}
+"""What an experiment says to take back what its base says: with every objective these do nothing."""
+
 # A model of the logarithm fits what these metrics measure: ratios.
 TRANSFORM_OF = {"rmsle": "log1p", "rmspe": "log1p"}
 
@@ -341,6 +344,14 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
                 f"{spec.where}: [model] is_unbalance and scale_pos_weight are for two classes; the task is "
                 f"{column.task!r}",
                 hint='class_weight = "balanced" is for more of them' if column.task == "multiclass" else "",
+            )
+        unused = [k for k, nothing in NO_WEIGHT.items() if spec.parameters.get(k, nothing) != nothing]
+        if unused and (spec.own is not None or objective != "binary"):
+            by = objective if spec.own is None else spec.own.reference
+            raise ConfigError(
+                f"{spec.where}: [model] {unused[0]} = {spec.parameters[unused[0]]!r} does nothing with the objective "
+                f"{by!r}",
+                hint='class_weight = "balanced" weights the rows, whatever the objective',
             )
 
 
