@@ -160,6 +160,24 @@ class TestParameters:
             y, np.full(len(y), np.median(y))
         )
 
+    @pytest.mark.parametrize(
+        ("model", "alpha"),
+        [
+            ("", 0.8),
+            ('objective = "quantile"\n', 0.8),
+            ('objective = "quantile"\nalpha = 0.6\n', 0.6),
+            ('objective = "huber"\n', None),
+            ('objective = "huber"\nalpha = 2.0\n', 2.0),
+            ('objective = "objective.py:squares"\n', None),
+        ],
+    )
+    def test_the_metrics_quantile_is_for_that_objective_alone(self, small, model: str, alpha: float | None) -> None:
+        made = small(task="regression", metric="pinball@0.8")
+        (made.folder / "objective.py").write_text(TestOwnObjective.CODE)
+        experiment(made, model)
+        found = prepared(made)
+        assert found.model.learner(found.problem, 0).parameters.get("alpha") == alpha
+
     @pytest.mark.parametrize("objective", ["cross_entropy", "cross_entropy_lambda"])
     def test_both_cross_entropies_give_probabilities(self, small, objective: str) -> None:
         made = small(metric="logloss")

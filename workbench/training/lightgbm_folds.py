@@ -101,6 +101,8 @@ class LightGBMLearner:
             extra["label_gain"] = list(range(max(2, int(self.column.values.max()) + 1)))
         if self.spec.own is not None:
             defaults = {"objective": self.spec.own}
+        if self.spec.parameters.get("objective", defaults["objective"]) != defaults["objective"]:
+            defaults = {}  # what goes with it means something else to another
         where = f"{self.spec.where}: [model]"
         given = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=where)
         files = {key: str(path) for key, path in self.spec.files.items()}
