@@ -619,6 +619,21 @@ class TestRefit:
         expected = np.mean([m.predict(rows[400:]) for m in theirs], axis=0)
         assert whole.test["pred_y"].to_numpy() == pytest.approx(expected, abs=1e-6)
 
+    @pytest.mark.parametrize(
+        "model",
+        [
+            "early_stopping_round = 0\n",
+            'boosting = "dart"\n',
+            'boosting = "rf"\nbagging_freq = 1\nbagging_fraction = 0.7\n',
+        ],
+    )
+    def test_rounds_that_are_fixed_are_not_scaled(self, small, model: str) -> None:
+        made = small()
+        quick = QUICK.replace("early_stopping_round = 5\n", "") if "early_stopping" in model else QUICK
+        made.experiment(1, f'features = ["rows.x", "rows.z"]\nrefit = true\n[model]\n{quick}{model}')
+        whole = json.loads((made.open.run(1).folder / "run.json").read_text())["models"][-1]
+        assert (whole["fold"], whole["rounds"]) == (-1, 20)
+
     def test_encodings_of_the_test_rows_come_from_all_train_rows(self, small) -> None:
         made = small(task="regression", metric="rmse")
         experiment(made, "", 'features = ["rows.x", "te_town"]\n')

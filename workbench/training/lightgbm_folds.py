@@ -247,6 +247,15 @@ class LightGBMLearner:
             result = self._result(booster, (fold, seed), curve, labelled)
             return replace(result, seconds=time.perf_counter() - started)
 
+    @property
+    def fixed_rounds(self) -> int | None:
+        """How many rounds every model has, whatever its rows; None where each stops at its best.
+
+        The trees of a forest are a mean, of which more do no harm.
+        """
+        forest = self.spec.parameters.get("boosting") == "rf"
+        return self.spec.rounds if forest or not self.spec.patience else None
+
     def fit_all(self, seed: int, rounds: int) -> FoldResult:
         """Train on all rows for so many rounds, and predict the test rows; its fold is `ALL_ROWS`, its OOF empty."""
         with lightgbm_errors(f"all rows, seed {seed}"):
