@@ -21,6 +21,7 @@ from workbench.experiment.kinds import model_spec
 from workbench.experiment.spec import read_spec
 from workbench.features import ROW, FeatureMatrix
 from workbench.folds import Folds
+from workbench.metrics import from_function
 from workbench.training import FoldResult, Problem, Target, train
 from workbench.training.fold_rows import FoldRows, stopping_metric
 from workbench.training.scoring import score_column
@@ -311,6 +312,7 @@ class TestEarlyStopping:
             ("regression", "rmse", True, None),
             ("regression", "rmsle", False, None),
             ("regression", "smape", True, None),
+            ("regression", "mape", False, None),
             ("regression", "pinball@0.8", False, None),
             ("regression", "mae", False, "boxcox"),
             ("multiclass", "mlogloss", True, None),
@@ -351,6 +353,12 @@ class TestEarlyStopping:
         learner.each_round = interrupt
         with pytest.raises(KeyboardInterrupt):
             learner.fit(0, 1)
+
+    def test_a_metric_that_gives_no_number_is_named(self, competitions: Competitions, kind: str) -> None:
+        spec, problem = prepared(competitions("regression", "rmse"), table(kind, "regression"))
+        metric = from_function(lambda _t, _p: float("nan"), "mine", greater_is_better=False)
+        with pytest.raises(TrainingError, match="^fold 0.*: metric 'mine' returned nan, expected a finite number"):
+            spec.learner(replace(problem, metric=metric), 0).fit(0, 1)
 
     def test_codes_that_the_fold_has_not_seen(self, competitions: Competitions, kind: str) -> None:
         """What only the validated rows have is missing, in the curve as in the predictions."""
@@ -490,6 +498,37 @@ def test_xgboost_takes_constraints_by_the_columns_names(competitions: Competitio
         spec.learner(problem, 0)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("monotone_constraints = [1]", r"\[xgboost\] monotone_constraints: expected a value for each of the 9 columns, got 1"),
+        ('monotone_constraints = "(1, 0)"', r"expected a value for each of the 9 columns, got '\(1, 0\)'"),
+        ("monotone_constraints = { x = 2 }", "x = 2; expected 1"),
+        ('monotone_constraints = { x = "up" }', "x = 'up'; expected 1"),
+        ("monotone_constraints = { town = 1 }", "'town' is a column of categories"),
+        ('interaction_constraints = ["x", "z"]', "expected a list of lists of columns"),
+        ("interaction_constraints = 3", "expected a list of lists of columns"),
+        ('interaction_constraints = [["xx"]]', "no column 'xx'.*did you mean 'x'"),
+    ],
+)  # fmt: skip
+def test_odd_constraints_of_xgboost_are_explained(competitions: Competitions, line: str, message: str) -> None:
+    pytest.importorskip("xgboost")
+    import re
+
+    spec, problem = prepared(competitions(), f"[xgboost]\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        spec.learner(problem, 0)
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_constraints_of_xgboost_as_a_list(competitions: Competitions) -> None:
+    pytest.importorskip("xgboost")
+    text = TABLES["xgboost"] + "monotone_constraints = [-1, 0, 0, 0, 0, 0, 0, 0, 0]\n"
+    spec, problem = prepared(competitions(), text)
+    by_name, _ = prepared(competitions(), TABLES["xgboost"] + "monotone_constraints = { x = -1 }\n")
+    assert same(spec.learner(problem, 0).fit(0, 1), by_name.learner(problem, 0).fit(0, 1))
+
+
 def test_other_boosters_of_xgboost(competitions: Competitions) -> None:
     pytest.importorskip("xgboost")
     for more in ('booster = "dart"\nrate_drop = 0.2\n', 'booster = "gblinear"\n', 'tree_method = "approx"\n'):
@@ -499,11 +538,27 @@ def test_other_boosters_of_xgboost(competitions: Competitions) -> None:
         assert made.open.run(7).score > 0.75
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [
+        *("squarederror", "squaredlogerror", "pseudohubererror", "absoluteerror", "gamma", "tweedie", "logistic"),
+        *("quantileerror", "count:poisson", "survival:cox"),
+    ],
+)
+def test_every_objective_of_xgboost_passes_the_try(competitions: Competitions, objective: str) -> None:
+    pytest.importorskip("xgboost")
+    name = objective if ":" in objective else f"reg:{objective}"
+    level = "quantile_alpha = 0.5\n" if objective == "quantileerror" else ""
+    spec, _ = prepared(competitions("regression", "rmse"), f'[xgboost]\nobjective = "{name}"\n{level}')
+    assert spec.parameters["objective"] == name
+
+
 def test_losses_of_catboost_on_another_scale(competitions: Competitions) -> None:
     pytest.importorskip("catboost")
     made = competitions("regression", "rmse")
-    made.experiment(8, ALL + BOOSTED["catboost"] + 'num_boost_round = 60\nloss_function = "Poisson"\n')
-    assert made.open.run(8).score < 0.45
+    for loss in ("Poisson", "Tweedie:variance_power=1.5", "LogLinQuantile:alpha=0.5"):
+        made.experiment(8, ALL + BOOSTED["catboost"] + f'num_boost_round = 60\nloss_function = "{loss}"\n')
+        assert made.open.run(8).score < 0.45
     multi = competitions("multiclass", "mlogloss")
     multi.experiment(8, ALL + TABLES["catboost"] + 'loss_function = "MultiClassOneVsAll"\n')
     run = multi.open.run(8)

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from workbench.errors import MemoryLimitError
-from workbench.experiment import read_run, run
-from workbench.training import MemoryNeeds, check_memory
+from workbench.experiment import read_run, ready, run
+from workbench.training import MemoryNeeds, check_memory, train
 
 GB = 2**30
 NEEDS = MemoryNeeds(
@@ -72,6 +72,19 @@ def test_a_run_over_the_limit_ends_before_training(small) -> None:
     assert any(line.startswith("training will need about ") for line in said)
     memory = read_run(done.folder)[1]["memory"]
     assert memory["limit_mb"] > memory["foreseen_mb"] > 0
+
+
+@pytest.mark.parametrize(("task", "metric"), [("two", "rmse"), ("multiclass", "mlogloss")])
+def test_the_predictions_of_all_models_are_counted(small, task: str, metric: str) -> None:
+    """What one seed more holds to the end is what the forecast grows by."""
+    made = small(task=task, metric=metric)
+    made.experiment(1, 'features = ["rows.x"]\n[model]\nnum_iterations = 2\n')
+    found = ready(made.workspace, made.open.definition, 1)
+    result = train(found.problem, found.model, (1,))
+    of_a_seed = sum(p.oof.nbytes + p.test.nbytes for p in result.parts) + result.seed_oof[0].nbytes
+    one, two = (found.model.needs(found.problem, seeds).total for seeds in ((1,), (1, 2)))
+    assert two - one == of_a_seed
+    assert one > of_a_seed + result.oof.nbytes + result.test.nbytes
 
 
 def test_categories_that_train_lacks_are_counted_and_said(small) -> None:

@@ -229,6 +229,20 @@ class TestAgain:
         assert made.open.run_outcome(1).how == "new"
         assert len(runs_in_ledger(made)) == 2
 
+    def test_what_a_metric_of_ones_own_imports_decides_the_run(self, small) -> None:
+        made = small()
+        made.definition('metric = "auc"', 'metric = "metric.py:loss"\ngreater_is_better = false')
+        (made.folder / "metric.py").write_text(
+            "from powers import far\n\ndef loss(t, p):\n    return far(t - p).mean()\n"
+        )
+        (made.folder / "powers.py").write_text("def far(d):\n    return d**2\n")
+        first = quick(made)
+        assert made.open.run_outcome(1).how == "unchanged"
+        (made.folder / "powers.py").write_text("def far(d):\n    return abs(d)\n")
+        second = made.open.run_outcome(1)
+        assert second.how == "new"
+        assert second.run.score != first.score
+
     def test_the_same_seed_gives_the_same_bytes(self, small) -> None:
         made = small()
         made.experiment(1, ALL + QUICK + "bagging_fraction = 0.7\nbagging_freq = 1\nfeature_fraction = 0.7\n")
@@ -461,7 +475,8 @@ class TestBadInput:
             ('features = ["rows"]\nbase = 1\n[model]\n', ConfigError, "1 -> 1"),
             ('features = ["rows"\n', ConfigError, "is not valid TOML"),
             ('features = ["rows"]\n[model]\nobjective = "binry"\n', ConfigError, "did you mean .binary"),
-            ('features = ["rows"]\n[model]\nnum_leaves = 1\n', TrainingError, "LightGBM refused"),
+            ('features = ["rows"]\n[model]\nnum_leaves = 1\n', ConfigError, "num_leaves = 1: expected a value > 1"),
+            ('features = ["rows"]\n[model]\nmax_bin_by_feature = { x = 1 }\n', TrainingError, "LightGBM refused"),
         ],
     )
     def test_a_wrong_experiment_is_explained(self, small, text: str, error: type[WorkbenchError], message: str) -> None:
@@ -483,7 +498,7 @@ class TestBadInput:
 
     def test_a_failed_run_is_on_record_and_can_be_mended(self, small) -> None:
         made = small()
-        made.experiment(1, 'features = ["rows"]\n[model]\nnum_leaves = 1\n')
+        made.experiment(1, 'features = ["rows"]\n[model]\nmax_bin_by_feature = { x = 1 }\n')
         with pytest.raises(TrainingError):
             made.open.run(1)
         (row,) = made.open.table()

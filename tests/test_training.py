@@ -65,6 +65,19 @@ class TestParameters:
             ({"is_unbalance": True, "scale_pos_weight": 2.0}, "do the same"),
             ({"bagging_fraction": "half"}, "bagging_fraction = 'half': expected a number"),
             ({"objective": "objective.py:focal"}, "no competition's folder"),
+            ({"objective": ["binary"]}, r"objective = \['binary'\] is unknown"),
+            ({"objective": ["objective.py:focal"]}, "is unknown"),
+            ({"num_leaves": "many"}, "num_leaves = 'many': Parameter num_leaves should be of type int"),
+            ({"num_leaves": [7, 15]}, r"num_leaves = \[7, 15\]: expected one value, not a list"),
+            ({"num_leaves": []}, r"num_leaves = \[\]: expected one value, not a list"),
+            ({"num_leaves": {"low": 7}}, "num_leaves = {'low': 7}: expected one value, not a table"),
+            ({"num_leaves": True}, "num_leaves = True: .* of type int"),
+            ({"max_depth": 3, "lambda_l2": "much"}, "lambda_l2 = 'much': expected a number$"),
+            ({"eta": 0}, "learning_rate = 0: expected a value > 0.0$"),
+            ({"early_stopping_min_delta": -1}, "early_stopping_min_delta = -1: expected a value >= 0.0"),
+            ({"extra_trees": "perhaps"}, 'extra_trees = .perhaps.: .*"true"'),
+            ({"training_metric": "no"}, "is_provide_training_metric = 'no'"),
+            ({"device_type": "tpu"}, "device_type = 'tpu': Unknown device type"),
         ],
     )
     def test_what_does_not_fit_is_refused(self, parameters: dict[str, Any], message: str) -> None:
@@ -73,6 +86,15 @@ class TestParameters:
         with pytest.raises(ConfigError) as caught:
             self.given(**parameters)
         assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+    def test_what_goes_by_column_or_by_class_is_not_tried(self) -> None:
+        by_column = {
+            "monotone_constraints": {"x": 1},
+            "interaction_constraints": [["x", "z"]],
+            "feature_contri": [1, 2],
+        }
+        given = {"max_bin_by_feature": {"x": 3}, "objective": "multiclass", "label_gain": [0, 1, 3], **by_column}
+        assert self.given(**given).parameters.items() >= given.items()
 
     def test_dart_has_no_early_stopping_and_says_so(self) -> None:
         spec = self.given(boosting="dart", num_iterations=40, early_stopping_round=5)
@@ -90,6 +112,16 @@ class TestParameters:
             ("regression", 'objective = "cross_entropy"', "needs values from 0 to 1"),
             ("regression", 'linear_tree = true\nobjective = "mae"', "linear_tree can't be trained by"),
             ("multiclass", "is_unbalance = true", "are for two classes"),
+            (
+                "binary",
+                'is_unbalance = true\nobjective = "cross_entropy"',
+                "is_unbalance = True does nothing with the objective 'cross_entropy'.*class_weight",
+            ),
+            (
+                "binary",
+                'scale_pos_weight = 3.0\nobjective = "objective.py:logistic"',
+                "scale_pos_weight = 3.0 does nothing with the objective 'objective.py:logistic'",
+            ),
         ],
     )
     def test_an_objective_that_does_not_fit_names_those_that_do(
@@ -97,12 +129,17 @@ class TestParameters:
     ) -> None:
         metric = {"binary": "auc", "multiclass": "mlogloss"}.get(task, "rmse")
         made = small(task=task, metric=metric)
+        (made.folder / "objective.py").write_text(TestOwnObjective.CODE)
         experiment(made, model)
         import re
 
         with pytest.raises(ConfigError) as caught:
             made.open.run(1)
         assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+    def test_what_does_nothing_anyway_goes_with_every_objective(self, small) -> None:
+        made = small()
+        assert run(made, 'is_unbalance = false\nscale_pos_weight = 1.0\nobjective = "cross_entropy"\n').score > 0.8
 
     def test_transformed_values_are_of_either_sign(self, small) -> None:
         made = small(task="regression", metric="rmse")
@@ -122,6 +159,24 @@ class TestParameters:
         assert sk.mean_absolute_error(y, made_run.oof_array[:, 0]) < sk.mean_absolute_error(
             y, np.full(len(y), np.median(y))
         )
+
+    @pytest.mark.parametrize(
+        ("model", "alpha"),
+        [
+            ("", 0.8),
+            ('objective = "quantile"\n', 0.8),
+            ('objective = "quantile"\nalpha = 0.6\n', 0.6),
+            ('objective = "huber"\n', None),
+            ('objective = "huber"\nalpha = 2.0\n', 2.0),
+            ('objective = "objective.py:squares"\n', None),
+        ],
+    )
+    def test_the_metrics_quantile_is_for_that_objective_alone(self, small, model: str, alpha: float | None) -> None:
+        made = small(task="regression", metric="pinball@0.8")
+        (made.folder / "objective.py").write_text(TestOwnObjective.CODE)
+        experiment(made, model)
+        found = prepared(made)
+        assert found.model.learner(found.problem, 0).parameters.get("alpha") == alpha
 
     @pytest.mark.parametrize("objective", ["cross_entropy", "cross_entropy_lambda"])
     def test_both_cross_entropies_give_probabilities(self, small, objective: str) -> None:
@@ -165,6 +220,58 @@ class TestParameters:
         plain = json.loads((run(made).folder / "run.json").read_text())["models"]
         assert "train_curve" not in plain[0]
         assert plain[0]["curve"] == notes[0]["curve"]
+
+
+class TestFiles:
+    """Files that parameters name are of the competition's folder, and what they say decides the run."""
+
+    HEAD = 'features = ["rows.x", "rows.z"]\n'
+
+    def test_splits_that_are_forced(self, small) -> None:
+        made = small()
+        path = made.folder / "splits.json"
+        path.write_text('{"feature": 1, "threshold": 0.0}')
+        first = run(made, 'forcedsplits_filename = "splits.json"\n', self.HEAD)
+        for text in first.models.values():
+            table = lgb.Booster(model_str=text).trees_to_dataframe()
+            assert set(table.split_feature[table.node_depth == 1]) == {"z"}
+        assert made.open.run_outcome(1).how == "unchanged"
+        path.write_text('{"feature": 0, "threshold": 0.0}')
+        second = made.open.run_outcome(1)
+        assert second.how == "new"
+        assert not second.run.oof.equals(first.oof)
+
+    def test_bins_that_are_forced(self, small) -> None:
+        made = small()
+        (made.folder / "bins.json").write_text('[{"feature": 0, "bin_upper_bound": [-0.512, 0.123, 0.512]}]')
+        head = 'features = ["rows.x", "rows.z", "te_town"]\n'
+        found = run(made, 'forcedbins_filename = "bins.json"\nmax_bin = 10\n', head)
+        trees = [lgb.Booster(model_str=text).trees_to_dataframe() for text in found.models.values()]
+        where = [set(t.split_feature[t.threshold.round(9).isin([-0.512, 0.123, 0.512])]) for t in trees]
+        assert where == [{"x"}] * 5
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (
+                '"split.json"',
+                "forcedsplits_filename = 'split.json': .*split.json is missing.*did you mean 'splits.json'",
+            ),
+            ('"odd.json"', "odd.json is not valid JSON"),
+            ('"with space.json"', "LightGBM takes no path with a space"),
+            ("3", "forcedsplits_filename = 3: expected the name of a file"),
+        ],
+    )
+    def test_what_lightgbm_would_pass_over_is_refused(self, small, value: str, message: str) -> None:
+        made = small()
+        for name, text in (("splits.json", "{}"), ("odd.json", "feature 1"), ("with space.json", "{}")):
+            (made.folder / name).write_text(text)
+        experiment(made, f"forcedsplits_filename = {value}\n", self.HEAD)
+        import re
+
+        with pytest.raises(ConfigError) as caught:
+            made.open.run(1)
+        assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
 
 
 class TestConstraints:
@@ -294,6 +401,20 @@ def raises(predictions, labels, weights):
         (made.folder / "objective.py").write_text(self.CODE.replace("p * (1 - p) * w", "p * (1 - p) * w * 1.1"))
         assert made.open.run_outcome(1).how == "new"
 
+    def test_what_its_code_imports_decides_the_run(self, small) -> None:
+        made = small()
+        (made.folder / "objective.py").write_text(
+            "import losses\n\ndef focal(p, y, w):\n    return losses.logistic(p, y, w)\n"
+        )
+        (made.folder / "losses.py").write_text(self.CODE)
+        first = run(made, 'objective = "objective.py:focal"\n')
+        (made.folder / "losses.py").write_text(self.CODE + "\n# a comment\n")
+        assert made.open.run_outcome(1).how == "unchanged"
+        (made.folder / "losses.py").write_text(self.CODE.replace("p * (1 - p) * w", "p * (1 - p) * w * 1.1"))
+        second = made.open.run_outcome(1)
+        assert second.how == "new"
+        assert not second.run.oof.equals(first.oof)
+
     @pytest.mark.parametrize(
         ("name", "error", "message"),
         [
@@ -376,6 +497,8 @@ class TestTransforms:
 
 
 class TestClassWeights:
+    HEAD = 'features = ["rows.x", "rows.z", "te_town"]\n'
+
     def test_probabilities_are_what_they_would_be_without(self) -> None:
         rng = np.random.default_rng(0)
         p = rng.dirichlet([1, 2, 3], 50)
@@ -406,6 +529,49 @@ class TestClassWeights:
         plain = run(made)
         balanced = run(made, "", 'features = ["rows.x", "rows.z", "te_town"]\nclass_weight = "balanced"\n')
         assert balanced.score > plain.score + 0.02
+
+    def test_values_of_probabilities_are_corrected_too(self, small) -> None:
+        """A function of one's own that does not say that it takes probabilities gets the same ones."""
+        made = small()
+        made.definition('metric = "auc"', 'metric = "metric.py:brier"\ngreater_is_better = false')
+        (made.folder / "metric.py").write_text("def brier(t, p):\n    return ((t - p) ** 2).mean()\n")
+        assert made.open.definition.metric.needs == "value"
+        weighted = run(made, "", self.HEAD + "class_weight = { 1 = 3 }\n")
+        assert weighted.oof_array.mean() == pytest.approx(truth(made)["y"].mean(), abs=0.05)
+        self.stopped_at_its_score(weighted)
+
+    def test_rmse_of_probabilities_stops_by_the_corrected_ones(self, small) -> None:
+        made = small()
+        made.definition('metric = "auc"', 'metric = "rmse"')
+        self.stopped_at_its_score(run(made, "", self.HEAD + "class_weight = { 1 = 3 }\n"))
+
+    def stopped_at_its_score(self, made_run: Any) -> None:
+        for model in json.loads((made_run.folder / "run.json").read_text())["models"]:
+            score = made_run.record.fold_scores[model["fold"]]
+            assert model["curve"][model["rounds"] - 1] == pytest.approx(score, abs=1e-6)
+
+    @pytest.mark.parametrize("objective", ["binary", "cross_entropy", "objective.py:logistic"])
+    def test_the_log_loss_that_stands_in_for_labels_is_weighted_whoever_computes_it(
+        self, small, objective: str
+    ) -> None:
+        made = small(metric="f1")
+        (made.folder / "objective.py").write_text(TestOwnObjective.CODE)
+        found = run(made, f'objective = "{objective}"\n', self.HEAD + "class_weight = { 1 = 5 }\n")
+        y, fold = truth(made)["y"].to_numpy(), found.oof["fold"].to_numpy()
+        for model in json.loads((found.folder / "run.json").read_text())["models"]:
+            rows = fold == model["fold"]
+            expected = sk.log_loss(y[rows], found.oof_array[rows, 0], sample_weight=np.where(y[rows] == 1, 5, 1))
+            assert model["curve"][model["rounds"] - 1] == pytest.approx(expected, abs=1e-6)
+
+    def test_rankings_of_classes_stop_by_the_weighted_log_loss(self, small) -> None:
+        made = small(task="multiclass", metric="map@2")
+        found = run(made, "", self.HEAD + "class_weight = { high = 5 }\n")
+        y, fold = truth(made)["y"].to_numpy(), found.oof["fold"].to_numpy()
+        for model in json.loads((found.folder / "run.json").read_text())["models"]:
+            rows = fold == model["fold"]
+            weight = np.where(y[rows] == "high", 5, 1)
+            expected = sk.log_loss(y[rows], found.oof_array[rows], sample_weight=weight)
+            assert model["curve"][model["rounds"] - 1] == pytest.approx(expected, abs=1e-6)
 
     @pytest.mark.parametrize(
         ("task", "line", "message"),
@@ -452,6 +618,21 @@ class TestRefit:
         ]
         expected = np.mean([m.predict(rows[400:]) for m in theirs], axis=0)
         assert whole.test["pred_y"].to_numpy() == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize(
+        "model",
+        [
+            "early_stopping_round = 0\n",
+            'boosting = "dart"\n',
+            'boosting = "rf"\nbagging_freq = 1\nbagging_fraction = 0.7\n',
+        ],
+    )
+    def test_rounds_that_are_fixed_are_not_scaled(self, small, model: str) -> None:
+        made = small()
+        quick = QUICK.replace("early_stopping_round = 5\n", "") if "early_stopping" in model else QUICK
+        made.experiment(1, f'features = ["rows.x", "rows.z"]\nrefit = true\n[model]\n{quick}{model}')
+        whole = json.loads((made.open.run(1).folder / "run.json").read_text())["models"][-1]
+        assert (whole["fold"], whole["rounds"]) == (-1, 20)
 
     def test_encodings_of_the_test_rows_come_from_all_train_rows(self, small) -> None:
         made = small(task="regression", metric="rmse")
@@ -690,6 +871,13 @@ class TestRanking:
     @pytest.mark.parametrize("objective", ["rank_xendcg", "regression"])
     def test_other_objectives(self, small, tmp_path: Path, objective: str) -> None:
         assert run(self.made(small, tmp_path), f'objective = "{objective}"\n', self.HEAD).score > 0.6
+
+    @pytest.mark.parametrize("kind", ["xgboost", "catboost", "sklearn", "python"])
+    def test_other_kinds_of_model_know_no_queries(self, small, tmp_path: Path, kind: str) -> None:
+        made = self.made(small, tmp_path)
+        made.experiment(1, f"{self.HEAD}[{kind}]\n")
+        with pytest.raises(ConfigError, match=rf"task 'ranking' goes with \[model\].* and this is a \[{kind}\]"):
+            made.open.run(1)
 
     def test_a_query_in_two_folds_is_refused(self, small, tmp_path: Path) -> None:
         made = self.made(small, tmp_path)

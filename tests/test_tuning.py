@@ -28,6 +28,7 @@ from workbench.training import Fidelity, FoldScorer
 from workbench.tuning import Budget, StudyKey, default_space, open_study, parse_space, read_study
 from workbench.tuning import scored as scored_module
 from workbench.tuning import search as search_module
+from workbench.tuning import study as study_module
 from workbench.tuning.plan import (
     ENOUGH_VALID,
     FULL_RATES,
@@ -501,6 +502,17 @@ class TestStudy:
             assert [t.state.name for t in trials] == ["RUNNING"]
             assert not any("middle" in n for n in notes)
 
+    def test_two_that_open_at_the_same_moment_draw_other_points(self, tmp_path: Path, monkeypatch) -> None:
+        """Each holds its own lock before either gets that of the study."""
+        from optuna.distributions import FloatDistribution
+
+        monkeypatch.setattr(study_module, "is_locked", lambda _: True)
+        drawn = []
+        for _ in range(3):
+            with open_study(tmp_path, KEY, greater_is_better=True, seed=5) as opened:
+                drawn.append(opened.ask({"x": FloatDistribution(0, 1)}).params["x"])
+        assert len(set(drawn)) == 3
+
     def test_processes_know_their_place(self, tmp_path: Path) -> None:
         with open_study(tmp_path, KEY, greater_is_better=True) as first:
             (tmp_path / "workers" / "0-of-one-that-died").touch()
@@ -653,10 +665,12 @@ class TestSearch:
         def kept() -> set[int]:
             return {int(p.stem) for p in folder.glob("*.npz")}
 
-        assert kept() == {s.number for s in outcome.tuned.ranked[:3]}
+        assert len(kept()) == 3
+        assert {s.number for s in outcome.tuned.ranked[:3]} <= kept()
         # The quick scores of a search that goes on do not drive out the full ones.
         outcome = tuned(made, trials=4, keep=3)
-        assert kept() == {s.number for s in outcome.tuned.ranked[:3]}
+        assert len(kept()) == 3
+        assert {s.number for s in outcome.tuned.ranked[:3]} <= kept()
         experiment = ready(made.workspace, made.open.definition, 1, threads=1)
         problem = experiment.problem
         best = outcome.tuned.best.number
@@ -684,9 +698,9 @@ class TestSearch:
         first = tuned(made)
         outcome = tuned(made, trials=1, keep=4)
         paths = sorted((outcome.folder / "oof").glob("*.npz"))
-        assert {int(p.stem) for p in paths} == {s.number for s in outcome.tuned.ranked[:4]}
+        assert {s.number for s in outcome.tuned.ranked[:4]} <= {int(p.stem) for p in paths}
         assert {int(p.stem) for p in paths} & {s.number for s in first.tuned.ranked}
-        values = {s.number: s.value for s in outcome.tuned.ranked}
+        values = {t.number: t.value for t in journal(made).trials} | {s.number: s.value for s in outcome.tuned.ranked}
         for path in paths:
             with np.load(path) as file:
                 assert np.isfinite(file["oof"]).all()
@@ -1032,7 +1046,7 @@ class TestSearch:
         (made.folder / "metric.py").write_text(code)
         made.definition('metric = "auc"', 'metric = "metric.py:score"\ngreater_is_better = true')
         tuned(made, trials=2)
-        (made.folder / "metric.py").write_text(code + "# and more\n")
+        (made.folder / "metric.py").write_text(code.replace("return ", "return 1.0 * "))
         said: list[str] = []
         tuned(made, trials=2, report=said.append)
         assert any("the study begins anew, for target changed" in s for s in said)

@@ -21,6 +21,7 @@ from workbench.training import (
     own_objective,
     transform_for,
 )
+from workbench.training.objectives import RANKING
 
 __all__ = ["model_spec"]
 
@@ -43,7 +44,7 @@ def model_spec(
     transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
     if spec.kind == "model":
         return _lightgbm(spec, competition, target, threads=threads, transform=transform)
-    _refuse_what_is_lightgbms(spec)
+    _refuse_what_is_lightgbms(spec, target)
     asked = Asked(
         kind=spec.kind,
         table=spec.model,
@@ -81,6 +82,7 @@ def _lightgbm(
         threads=threads,
         transform=transform,
         own=lambda reference: own_objective(competition, reference),
+        folder=Path(competition.folder),
     )
     model = replace(
         model,
@@ -91,7 +93,12 @@ def _lightgbm(
     return model
 
 
-def _refuse_what_is_lightgbms(spec: ExperimentSpec) -> None:
+def _refuse_what_is_lightgbms(spec: ExperimentSpec, target: Target) -> None:
+    if any(column.task == "ranking" for column in target.columns):
+        raise ConfigError(
+            f"{spec.path}: task 'ranking' goes with [model] (LightGBM), and this is a [{spec.kind}] experiment",
+            hint=f"under [model] these rank the rows of a query: {', '.join(RANKING)}",
+        )
     given = {"class_weight": spec.class_weight, "refit": spec.refit or None, "pseudo": spec.pseudo, "tune": spec.tune}
     for key, value in given.items():
         if value is not None:

@@ -31,7 +31,7 @@ from workbench.experiment.run_folder import (
 )
 from workbench.experiment.spec import ExperimentSpec, read_spec
 from workbench.experiment.submission_file import SubmissionForm, submission_form, write_submission
-from workbench.features import Blocks, FeatureMatrix, FoldFeature, Split, build_matrix, load_features
+from workbench.features import Blocks, FeatureMatrix, FoldFeature, Split, build_matrix, code_key, load_features
 from workbench.folds import Folds, group_column, load_folds, time_column, time_horizon
 from workbench.ledger import Ledger, RunRecord
 from workbench.memory import measured_peak, used_bytes
@@ -356,8 +356,8 @@ def _check_encodings(blocks: Blocks, spec: ExperimentSpec, competition: Competit
 
 
 def _metric_code(competition: Competition) -> str:
-    file, colon, _ = competition.definition.metric.partition(":")
-    return (competition.folder / file).read_text(encoding="utf-8") if colon else ""
+    file, colon, name = competition.definition.metric.partition(":")
+    return code_key(competition.folder / file, name) if colon else ""
 
 
 def _find(competition: Competition, number: int, key: str) -> tuple[Path, RunRecord, dict[str, Any]] | None:

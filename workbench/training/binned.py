@@ -57,6 +57,8 @@ def binning_of(parameters: dict[str, Any], columns: slice = slice(None)) -> dict
     found = {name: parameters[name] for name in names if name in parameters}
     if "max_bin_by_feature" in found:
         found["max_bin_by_feature"] = found["max_bin_by_feature"][columns]
+    if columns.start:  # the file counts the columns from the first of all
+        found.pop("forcedbins_filename", None)
     return found
 
 

@@ -111,7 +111,7 @@ OF_CLASSES = (
     "LambdaMart",
 )
 LOSS_OF = {"mae": "MAE", "medae": "MAE", "wmae": "MAE", "mape": "MAPE"}
-EXPONENTIAL = ("Poisson", "Tweedie")
+EXPONENTIAL = ("LogLinQuantile", "Poisson", "Tweedie")
 """With these losses the model is of the logarithm."""
 
 
@@ -237,18 +237,23 @@ class CatBoostLearner:
         stopping: dict[str, Any] = {"use_best_model": bool(self.spec.patience)}
         if self.spec.patience:
             stopping |= {"od_type": "Iter", "od_wait": self.spec.patience}
-        watched: Any = self.native or _OwnMetric(self.rows, fold, valid_rows, self._as_fitted)
-        of_run = {"iterations": self.spec.rounds, "random_seed": seed, "eval_metric": watched}
+        own = None if self.native else _OwnMetric(self.rows, fold, valid_rows, self._as_fitted)
+        of_run = {"iterations": self.spec.rounds, "random_seed": seed, "eval_metric": own or self.native}
         model = catboost.CatBoost(self.spec.parameters | of_run | stopping)
         rounds = _Rounds(self.each_round)
-        model.fit(
-            self._pool(fold, train_rows),
-            eval_set=self._pool(fold, valid_rows),
-            # CatBoost can call back only where it works on the processor.
-            callbacks=[rounds] if self.spec.parameters.get("task_type", "CPU") == "CPU" else None,
-            log_cout=_Log(),
-            log_cerr=_Log(),
-        )
+        try:
+            model.fit(
+                self._pool(fold, train_rows),
+                eval_set=self._pool(fold, valid_rows),
+                # CatBoost can call back only where it works on the processor.
+                callbacks=[rounds] if self.spec.parameters.get("task_type", "CPU") == "CPU" else None,
+                log_cout=_Log(),
+                log_cerr=_Log(),
+            )
+        except catboost.CatBoostError:
+            if own is None or own.raised is None:
+                raise
+            raise own.raised from None
         if rounds.raised is not None:
             raise rounds.raised
         text = _as_json(model)
@@ -315,7 +320,10 @@ class CatBoostLearner:
 
 
 class _OwnMetric:
-    """The competition's metric in CatBoost's terms: raw values in, the validated rows' alone looked at."""
+    """The competition's metric in CatBoost's terms: raw values in, the validated rows' alone looked at.
+
+    What it raises is kept: from CatBoost comes an error that has it somewhere in its text.
+    """
 
     def __init__(
         self, rows: FoldRows, fold: int, valid_rows: npt.NDArray[np.int64], as_fitted: Callable[[Floats], Floats]
@@ -324,6 +332,11 @@ class _OwnMetric:
         self.fold = fold
         self.valid_rows = valid_rows
         self.as_fitted = as_fitted
+        self.raised: BaseException | None = None
+
+    def __deepcopy__(self, _: Any) -> _OwnMetric:
+        # CatBoost copies its parameters, this with all the rows behind it; the copy would be the one that raises.
+        return self
 
     def is_max_optimal(self) -> bool:
         return self.rows.stop_by.greater_is_better
@@ -335,8 +348,12 @@ class _OwnMetric:
         # It asks for the train rows too, at every round, for a curve that nobody looks at.
         if len(approxes[0]) != len(self.valid_rows):
             return 0.0, 1.0
-        fitted = self.as_fitted(np.column_stack(approxes))
-        return self.rows.stopping_value(fitted, self.fold, self.valid_rows), 1.0
+        try:
+            fitted = self.as_fitted(np.column_stack(approxes))
+            return self.rows.stopping_value(fitted, self.fold, self.valid_rows), 1.0
+        except BaseException as exc:
+            self.raised = exc
+            raise
 
 
 class _Rounds:

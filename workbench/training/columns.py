@@ -14,9 +14,9 @@ PER_COLUMN: dict[str, Any] = {"monotone_constraints": 0, "feature_contri": 1.0, 
 
 
 def by_position(
-    parameters: dict[str, Any], names: Sequence[str], categories: Collection[str], *, where: str
+    parameters: dict[str, Any], names: Sequence[str], categories: Collection[str], *, where: str, rest: bool = True
 ) -> dict[str, Any]:
-    """Return the parameters with columns' names turned into LightGBM's lists by position.
+    """Return the parameters with columns' names turned into lists by position, as LightGBM and XGBoost take them.
 
     ``monotone_constraints``, ``feature_contri`` and ``max_bin_by_feature`` may be tables by column;
     ``interaction_constraints`` is a list of lists of columns. LightGBM never uses a column that is in none of them;
@@ -29,7 +29,9 @@ def by_position(
     categories : collection of str
         Which of them are codes of categories.
     where : str
-        For messages.
+        The table, for messages.
+    rest : bool
+        Whether the columns that are in no list become one.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def by_position(
     if "monotone_constraints" in result:
         _check_monotone(result["monotone_constraints"], names, categories, where)
     if "interaction_constraints" in parameters:
-        result["interaction_constraints"] = _sets(parameters["interaction_constraints"], names, where)
+        result["interaction_constraints"] = _sets(parameters["interaction_constraints"], names, where, rest=rest)
     return result
 
 
@@ -59,7 +61,7 @@ def _listed(key: str, given: Any, names: Sequence[str], fill: Any, where: str) -
     if not isinstance(given, list) or len(given) != len(names):
         got = f"{len(given)} values" if isinstance(given, list) else repr(given)
         raise ConfigError(
-            f"{where}: [model] {key}: expected a value for each of the {len(names)} columns, got {got}",
+            f"{where} {key}: expected a value for each of the {len(names)} columns, got {got}",
             hint=f"name the columns: {key} = {{ {names[0]} = {fill} }}",
         )
     return given
@@ -69,25 +71,25 @@ def _check_monotone(values: list[Any], names: Sequence[str], categories: Collect
     for name, value in zip(names, values, strict=True):
         if isinstance(value, bool) or value not in (-1, 0, 1):
             raise ConfigError(
-                f"{where}: [model] monotone_constraints: {name} = {value!r}; expected 1 (rising), -1 (falling) or 0"
+                f"{where} monotone_constraints: {name} = {value!r}; expected 1 (rising), -1 (falling) or 0"
             )
         if value and name in categories:
             raise ConfigError(
-                f"{where}: [model] monotone_constraints: {name!r} is a column of categories, which have no order",
+                f"{where} monotone_constraints: {name!r} is a column of categories, which have no order",
                 hint="make a number of it in features.py, or leave it out",
             )
 
 
-def _sets(given: Any, names: Sequence[str], where: str) -> list[list[int]]:
+def _sets(given: Any, names: Sequence[str], where: str, *, rest: bool) -> list[list[int]]:
     key = "interaction_constraints"
     if not isinstance(given, list) or not all(isinstance(s, list) and s for s in given):
         raise ConfigError(
-            f"{where}: [model] {key} = {given!r}: expected a list of lists of columns",
+            f"{where} {key} = {given!r}: expected a list of lists of columns",
             hint=f'{key} = [["{names[0]}", "{names[-1]}"]]',
         )
     sets = [sorted({_position(c, names, key, where) for c in columns}) for columns in given]
-    rest = sorted(set(range(len(names))) - {i for s in sets for i in s})
-    return [*sets, rest] if rest else sets
+    others = sorted(set(range(len(names))) - {i for s in sets for i in s})
+    return [*sets, others] if rest and others else sets
 
 
 def _position(column: Any, names: Sequence[str], key: str, where: str) -> int:
@@ -95,7 +97,7 @@ def _position(column: Any, names: Sequence[str], key: str, where: str) -> int:
         return column
     if column not in names:
         raise NotFoundError(
-            f"{where}: [model] {key}: no column {column!r} among the {len(names)} that are trained on",
+            f"{where} {key}: no column {column!r} among the {len(names)} that are trained on",
             hint=near(str(column), names, what="column"),
         )
     return names.index(column)

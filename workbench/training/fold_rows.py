@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench import metrics
-from workbench.errors import TrainingError
+from workbench.errors import DataError, TrainingError
 from workbench.features import CHUNK_ROWS
 from workbench.training.own_columns import OwnColumns
 from workbench.training.records import Problem
@@ -191,8 +191,18 @@ class FoldRows:
         return values if self.column.task == "regression" else probabilities(values, self.column.name, where)
 
     def stopping_value(self, fitted: Floats, fold: int, rows: npt.NDArray[np.int64]) -> float:
-        """Return the metric to stop by of what was fitted for some train rows, (n, width)."""
-        return score_column(self.problem.target, self.column, rows, self.fitted(fold).inverse(fitted), self.stop_by)
+        """Return the metric to stop by of what was fitted for some train rows, (n, width).
+
+        Raises
+        ------
+        TrainingError
+            When the metric gives no number.
+        """
+        values = self.fitted(fold).inverse(fitted)
+        try:
+            return score_column(self.problem.target, self.column, rows, values, self.stop_by)
+        except DataError as exc:
+            raise TrainingError(f"fold {fold}: {exc.message}", hint=exc.hint) from exc
 
 
 def probabilities(values: Floats, name: str, where: str) -> Floats:

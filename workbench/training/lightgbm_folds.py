@@ -26,7 +26,7 @@ from workbench.training.records import ALL_ROWS, FoldResult, Problem
 from workbench.training.scoring import as_metric_input, truth_of
 from workbench.training.target import TargetColumn
 from workbench.training.transforms import Transform, fitted_transform
-from workbench.training.weights import class_weights, without_weights
+from workbench.training.weights import class_weights, is_decision, without_weights
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -101,8 +101,12 @@ class LightGBMLearner:
             extra["label_gain"] = list(range(max(2, int(self.column.values.max()) + 1)))
         if self.spec.own is not None:
             defaults = {"objective": self.spec.own}
-        given = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=self.spec.where)
-        return {**defaults, **extra, **given, "metric": self.metric_name or "None"}
+        if self.spec.parameters.get("objective", defaults["objective"]) != defaults["objective"]:
+            defaults = {}  # what goes with it means something else to another
+        where = f"{self.spec.where}: [model]"
+        given = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=where)
+        files = {key: str(path) for key, path in self.spec.files.items()}
+        return {**defaults, **extra, **given, **files, "metric": self.metric_name or "None"}
 
     # -------------------------------------------------------------------------------------------------- of the target
 
@@ -136,8 +140,7 @@ class LightGBMLearner:
         if objective == "cross_entropy_lambda":  # predicts the rate of events; the probability is that of any
             fitted = -np.expm1(-fitted)
         back = found.transform.inverse(fitted)
-        # Weights are for the decision where labels are sent; a probability is to be one.
-        corrected = found.class_weight is not None and self.problem.metric.needs == "proba"
+        corrected = found.class_weight is not None and not is_decision(self.problem.metric)
         return without_weights(back, found.class_weight) if corrected else back  # type: ignore[arg-type]
 
     # --------------------------------------------------------------------------------------------------------- rows
@@ -167,9 +170,9 @@ class LightGBMLearner:
         return Side(both[0], train_set), Side(valid, valid_set)
 
     def _valid_weight(self, rows: Ints, fold: int) -> Floats | None:
-        # The metric knows nothing of classes' weights; the log loss that stands in for labels does.
+        # The metric knows nothing of classes' weights; the log loss that stands in for a decision does.
         weight = self.problem.target.weight
-        if self.problem.metric.needs == "label":
+        if is_decision(self.problem.metric):
             return self.weight(fold, rows)
         return None if weight is None else weight[rows]
 
@@ -218,8 +221,10 @@ class LightGBMLearner:
 
     def with_seed(self, seed: int) -> dict[str, Any]:
         """Return the parameters of a training."""
-        # The datasets have their own part of this list, and LightGBM compares the whole.
-        return {k: v for k, v in self.parameters.items() if k != "max_bin_by_feature"} | {"seed": seed}
+        # The datasets have their own part of the list, and LightGBM compares the whole; of forced bins it refuses to
+        # hear again, though they are the same.
+        of_datasets = ("max_bin_by_feature", "forcedbins_filename")
+        return {k: v for k, v in self.parameters.items() if k not in of_datasets} | {"seed": seed}
 
     @property
     def names(self) -> list[str]:
@@ -241,6 +246,15 @@ class LightGBMLearner:
                 booster, curve = self._trained(train, valid, fold, seed)
             result = self._result(booster, (fold, seed), curve, labelled)
             return replace(result, seconds=time.perf_counter() - started)
+
+    @property
+    def fixed_rounds(self) -> int | None:
+        """How many rounds every model has, whatever its rows; None where each stops at its best.
+
+        The trees of a forest are a mean, of which more do no harm.
+        """
+        forest = self.spec.parameters.get("boosting") == "rf"
+        return self.spec.rounds if forest or not self.spec.patience else None
 
     def fit_all(self, seed: int, rounds: int) -> FoldResult:
         """Train on all rows for so many rounds, and predict the test rows; its fold is `ALL_ROWS`, its OOF empty."""
@@ -365,10 +379,10 @@ class LightGBMLearner:
 
     def own_metric(self, sides: tuple[Side, ...], fold: int, seed: int) -> Callable[..., tuple[str, float, bool]]:
         """Return what LightGBM calls after each round: the competition's metric of its own target, not transformed."""
-        metric, weight = self.watched, self.problem.target.weight
+        metric = self.watched
         rows = {id(side.dataset): side.rows for side in sides}
         truths = {key: truth_of(self.problem.target, self.column, of, metric) for key, of in rows.items()}
-        weights = {key: None if weight is None else weight[of] for key, of in rows.items()}
+        weights = {key: self._valid_weight(of, fold) for key, of in rows.items()}
 
         def evaluate(predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
             shaped = predictions if self.column.width > 1 else predictions.reshape(-1, 1)

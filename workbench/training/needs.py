@@ -119,14 +119,17 @@ def foreseen(
         Per such row and prediction column.
     """
     matrix, counts = problem.matrix, column_counts(problem)
-    # Each seed's OOF is kept, and their mean.
-    per_row = row_bytes + counts.width * (output_bytes + 8 * (len(seeds) + 1))
+    # Every model's predictions are held to the end. Of the OOF there are those of each seed, the same put together, and
+    # their mean; of the test rows those of each fold and seed, their sum and their mean.
+    held, n_seeds = 8 * problem.target.width, len(seeds)
+    per_row = row_bytes + counts.width * output_bytes + held * (2 * n_seeds + 1)
+    per_test_row = held * (n_seeds * problem.folds.n_folds + 2)
     return MemoryNeeds(
         binned=binned,
         of_fold=int(of_fold),
         # The frame itself, and the rows of it that a fold trains on.
         encoded=2 * matrix.n_rows * counts.own * 4,
-        per_row=matrix.n_train * per_row + matrix.n_test * counts.width * 16,
+        per_row=matrix.n_train * per_row + matrix.n_test * per_test_row,
         passing=int(passing),
         n_train=matrix.n_train,
         n_columns=counts.all,

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import ConfigError, TrainingError, near
+from workbench.features import code_key
 
 if TYPE_CHECKING:
     from workbench.competition import Competition
     from workbench.training.target import TargetColumn
 
-__all__ = ["OwnObjective", "check_objective", "linked", "own_objective", "primary_objective"]
+__all__ = ["RANKING", "OwnObjective", "check_objective", "linked", "own_objective", "primary_objective"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,7 +68,7 @@ def primary_objective(name: Any, where: str) -> str:
     """
     primary = {other: first for first, others in _OTHER_NAMES.items() for other in others}
     known = {n for names in OBJECTIVES.values() for n in names}
-    found = primary.get(name, name) if isinstance(name, str) else name
+    found = primary.get(name, name) if isinstance(name, str) else None
     if found not in known:
         hint = near(str(name), [*known, *primary], what="objective")
         raise ConfigError(
@@ -138,7 +139,7 @@ class OwnObjective:
         results (n, classes). Predictions are raw: what a sigmoid (binary) or softmax (multiclass) makes probabilities
         of, else the number itself. They start from 0. The weights are for the function to apply.
     code : str
-        The file's text: a change of it is another experiment.
+        The key of its code and of all that it uses: a change of it is another experiment.
     """
 
     reference: str
@@ -183,8 +184,8 @@ def own_objective(competition: Competition, reference: str) -> OwnObjective:
         When the file or the function is missing.
     """
     function = competition.load_function(reference)
-    file = competition.folder / reference.partition(":")[0]
-    return OwnObjective(reference, function, file.read_text(encoding="utf-8"))
+    file, _, name = reference.partition(":")
+    return OwnObjective(reference, function, code_key(competition.folder / file, name))
 
 
 def linked(raw: Floats, column: TargetColumn) -> Floats:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench import metrics
-from workbench.errors import ConfigError, near
+from workbench.cache import file_sha256
+from workbench.errors import ConfigError, NotFoundError, near
+from workbench.training.columns import PER_COLUMN
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, primary_objective
 from workbench.training.pseudo import Pseudo
 from workbench.training.transforms import LOWEST, TRANSFORMS
+from workbench.training.weights import is_decision
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
@@ -60,18 +65,26 @@ RESERVED = {
     "header": "the data comes from features",
 }
 
-# Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round.
+# Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round. Its
+# mape divides by no less than 1.
 SAME_METRIC = {
     "auc": "auc",
     "rmse": "rmse",
     "mae": "l1",
-    "mape": "mape",
     "logloss": "binary_logloss",
     "mlogloss": "multi_logloss",
     "average_precision": "average_precision",
 }
 
+FILES = ("forcedsplits_filename", "forcedbins_filename")
+"""Parameters that name a file, which LightGBM would go without where it is missing."""
+
+LISTS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at", "label_gain")
+
 BOOSTING = ("gbdt", "dart", "rf", "goss")
+
+NO_WEIGHT = {"is_unbalance": False, "scale_pos_weight": 1}
+"""What an experiment says to take back what its base says: with every objective these do nothing."""
 
 # A model of the logarithm fits what these metrics measure: ratios.
 TRANSFORM_OF = {"rmsle": "log1p", "rmspe": "log1p"}
@@ -104,6 +117,8 @@ class LightGBMSpec:
         Whether the curve of the train rows is kept, too; it costs.
     notes : tuple of str
         What is to be said of the parameters.
+    files : dict
+        Parameter -> the file that it names, of the competition's folder.
     """
 
     parameters: dict[str, Any]
@@ -116,12 +131,14 @@ class LightGBMSpec:
     pseudo: Pseudo | None = None
     train_curve: bool = False
     notes: tuple[str, ...] = ()
+    files: dict[str, Path] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result: the number of threads does not."""
+        """Return what decides the result: the number of threads does not, and of a file what it says."""
+        files = {key: file_sha256(path) for key, path in self.files.items()}
         return {
             "lightgbm": importlib.metadata.version("lightgbm"),
-            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"},
+            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"} | files,
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
@@ -153,6 +170,7 @@ def lightgbm_spec(
     threads: int | None = None,
     transform: str = "none",
     own: Callable[[str], OwnObjective] = _no_own,
+    folder: Path | None = None,
 ) -> LightGBMSpec:
     """Check the ``[model]`` table of an experiment and complete it.
 
@@ -168,26 +186,28 @@ def lightgbm_spec(
         As `transform_for` gives it.
     own : callable, optional
         Loads the objective that ``objective = "objective.py:focal"`` names.
+    folder : Path, optional
+        Where the files are that parameters name; None for the working directory.
 
     Raises
     ------
     ConfigError
-        For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, and
-        for parameters that contradict each other.
+        For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, a file
+        that is missing, a value that it does not take, and for parameters that contradict each other.
     """
     named = _primary_names(given, where)
     rounds = _positive(named.pop("num_iterations", DEFAULT_ROUNDS), "num_iterations", where, minimum=1)
     stopping = named.pop("early_stopping_round", None)
     patience = _positive(DEFAULT_PATIENCE if stopping is None else stopping, "early_stopping_round", where, minimum=0)
-    train_curve = bool(named.pop("is_provide_training_metric", False))
-    found = None
-    if "objective" in named:
-        if ".py:" in str(named["objective"]):
-            found = own(named.pop("objective"))
-        else:
-            named["objective"] = primary_objective(named["objective"], where)
+    found, objective = None, named.get("objective")
+    if isinstance(objective, str) and ".py:" in objective:
+        found = own(named.pop("objective"))
+    elif "objective" in named:
+        named["objective"] = primary_objective(objective, where)
     notes: list[str] = []
     _check_boosting(named, found, where)
+    _try(named, where)
+    train_curve = bool(named.pop("is_provide_training_metric", False))
     if named.get("boosting") == "dart":
         # A later round changes the trees before it, so that a model cut at its best round is none that was measured:
         # https://github.com/lightgbm-org/LightGBM/issues/4842
@@ -210,7 +230,68 @@ def lightgbm_spec(
         own=found,
         train_curve=train_curve,
         notes=tuple(notes),
+        files=_files(named, folder or Path(), where),
     )
+
+
+def _try(named: dict[str, Any], where: str) -> None:
+    """Bin four rows with the parameters, to hear of values that LightGBM can't read or does not allow.
+
+    What goes by column or by class is left out, files and the objective, too: the try has none of them.
+    """
+    left_out = {*PER_COLUMN, *FILES, "interaction_constraints", "auc_mu_weights", "objective"}
+    for key, value in named.items():
+        if isinstance(value, list) and key not in (*left_out, *LISTS):
+            raise ConfigError(f"{where}: [model] {key} = {value!r}: expected one value, not a list")
+    tried = {k: v for k, v in named.items() if k not in left_out}
+    problem = _heard(tried)
+    if not problem:
+        return
+    # Some of the messages do not say of which parameter they are.
+    named_in_it = (k for k in tried if f"({k})" in problem or f" {k} " in problem)
+    odd = next(named_in_it, "") or next((k for k, v in tried.items() if _heard({k: v})), "")
+    if not odd:
+        raise ConfigError(f"{where}: [model]: LightGBM refused it: {problem}", hint="check its values")
+    said = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", problem)
+    said = re.sub(r"^(Unknown token .*|stod|stoi|stof)$", "expected a number", said)
+    said = re.sub(r"^Unknown type of parameter.*", "expected one value, not a table", said)
+    raise ConfigError(f"{where}: [model] {odd} = {named[odd]!r}: {said}")
+
+
+def _heard(parameters: dict[str, Any]) -> str:
+    """Return what LightGBM says of parameters that it refuses."""
+    import lightgbm as lgb
+
+    try:
+        lgb.Dataset(np.arange(4.0)[:, None], params=parameters | {"verbosity": -1, "num_threads": 1}).construct()
+    except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
+        return str(exc).strip()
+    return ""
+
+
+def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
+    """Return the files that parameters name, which LightGBM reads without a word where there is something wrong."""
+    found: dict[str, Path] = {}
+    for key in FILES:
+        given = named.get(key, "")
+        if given == "":
+            continue
+        if not isinstance(given, str):
+            raise ConfigError(f"{where}: [model] {key} = {given!r}: expected the name of a file")
+        path = found[key] = folder / given
+        if not path.is_file():
+            names = [p.name for p in folder.glob("*.json")]
+            raise NotFoundError(f"{where}: [model] {key} = {given!r}: {path} is missing", hint=near(given, names))
+        if any(c.isspace() for c in str(path)):
+            raise ConfigError(
+                f"{where}: [model] {key} = {given!r}: LightGBM takes no path with a space in it, as {str(path)!r} has",
+                hint="name a file elsewhere, from the root of the disk on",
+            )
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as exc:
+            raise ConfigError(f"{where}: [model] {key}: {path} is not valid JSON: {exc}", hint="mend it") from exc
+    return found
 
 
 def _check_boosting(named: dict[str, Any], own: OwnObjective | None, where: str) -> None:
@@ -267,6 +348,14 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
                 f"{spec.where}: [model] is_unbalance and scale_pos_weight are for two classes; the task is "
                 f"{column.task!r}",
                 hint='class_weight = "balanced" is for more of them' if column.task == "multiclass" else "",
+            )
+        unused = [k for k, nothing in NO_WEIGHT.items() if spec.parameters.get(k, nothing) != nothing]
+        if unused and (spec.own is not None or objective != "binary"):
+            by = objective if spec.own is None else spec.own.reference
+            raise ConfigError(
+                f"{spec.where}: [model] {unused[0]} = {spec.parameters[unused[0]]!r} does nothing with the objective "
+                f"{by!r}",
+                hint='class_weight = "balanced" weights the rows, whatever the objective',
             )
 
 
@@ -395,7 +484,7 @@ def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None
     # Of predictions that are turned into probabilities afterwards, LightGBM sees what was before; only their order
     # is the same.
     turned = spec.own is not None or spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
-    if (turned or (spec.class_weight is not None and metric.needs == "proba")) and not orders:
+    if (turned or (spec.class_weight is not None and not is_decision(metric))) and not orders:
         return None
     if task == "multiclass":
         return "multi_logloss" if watched.name in ("logloss", "mlogloss") else None
@@ -407,6 +496,6 @@ def watched_metric(metric: Metric, task: str) -> Metric:
 
     Labels and rankings of classes are steps, useless to stop by; there the log loss stands in.
     """
-    if metric.needs in ("label", "ranked") and task in ("binary", "multiclass"):
+    if is_decision(metric) and task in ("binary", "multiclass"):
         return metrics.get("mlogloss" if task == "multiclass" else "logloss")
     return metric

@@ -17,7 +17,18 @@ __all__ = ["FitsAll", "refit", "rounds_for_all"]
 
 @runtime_checkable
 class FitsAll(Protocol):
-    """A learner that can train on all rows."""
+    """A learner that can train on all rows.
+
+    Attributes
+    ----------
+    fixed_rounds : int, or None
+        How many rounds every model has, whatever its rows; None where each stops at its best.
+    """
+
+    @property
+    def fixed_rounds(self) -> int | None:
+        """How many rounds every model has."""
+        ...
 
     def fit_all(self, seed: int, rounds: int) -> FoldResult:
         """Train on all rows for so many rounds and predict the test rows.
@@ -60,7 +71,7 @@ def refit(
         learner = spec.learner(problem, index)
         if not isinstance(learner, FitsAll):
             raise ConfigError("refit = true: this kind of model can't be trained on all rows", hint="take it out")
-        rounds = rounds_for_all(problem, [p for p in result.parts if p.target == index])
+        rounds = learner.fixed_rounds or rounds_for_all(problem, [p for p in result.parts if p.target == index])
         for seed in seeds:
             found = parts.load(index, ALL_ROWS, seed) if parts else None
             if found is None:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from workbench.errors import ConfigError, near
 
 if TYPE_CHECKING:
+    from workbench.metrics import Metric
     from workbench.training.target import Target, TargetColumn
 
-__all__ = ["BALANCED", "check_class_weight", "class_weights", "without_weights"]
+__all__ = ["BALANCED", "check_class_weight", "class_weights", "is_decision", "without_weights"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -74,6 +75,14 @@ def class_weights(given: str | dict[str, float] | None, column: TargetColumn, ro
         return np.array([given.get(name, 1.0) for name in _spelled(column)])  # type: ignore[union-attr]
     counts = np.bincount(column.values[rows].astype(np.int64), minlength=len(column.classes))
     return np.asarray(len(rows) / (len(counts) * np.maximum(counts, 1)))
+
+
+def is_decision(metric: Metric) -> bool:
+    """Say whether a metric scores what was decided for, which classes' weights are meant to change.
+
+    Anything else takes the probability itself, which is to be one: there their effect is taken back.
+    """
+    return metric.needs in ("label", "ranked")
 
 
 def without_weights(probabilities: Floats, weights: Floats) -> Floats:

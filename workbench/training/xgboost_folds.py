@@ -19,6 +19,7 @@ import polars as pl
 from workbench.errors import ConfigError, TrainingError, near
 from workbench.features import CHUNK_ROWS
 from workbench.training.asked import Asked
+from workbench.training.columns import by_position
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
@@ -175,7 +176,9 @@ def _try(asked: Asked, parameters: dict[str, Any]) -> None:
     """Train on eight rows, to hear what XGBoost does not know: it would say so in a warning and go on."""
     width = asked.target.columns[0].width
     n_rows = max(8, width)
-    label = np.arange(n_rows) % max(2, width) / (1.0 if asked.task == "multiclass" else 2.0)
+    # Between 0 and 1 there are labels that every objective for numbers takes, whatever it asks of the sign.
+    rows = np.arange(n_rows, dtype=np.float64)
+    label = rows % width if asked.task == "multiclass" else rows % 2 / 2 + 0.25
     values = np.arange(2 * n_rows, dtype=np.float32).reshape(n_rows, 2)
     tried = {k: v for k, v in parameters.items() if k not in OF_COLUMNS} | {"nthread": 1}
     unused, problem = _heard(values, label, tried)
@@ -258,22 +261,13 @@ class XGBoostLearner:
 
     def _of_columns(self) -> dict[str, Any]:
         """Return the constraints, by place as XGBoost takes them."""
-        given, names = self.spec.parameters, self.rows.names
-        made: dict[str, Any] = {}
-        monotone, groups = (given.get(key) for key in OF_COLUMNS)
-        if isinstance(monotone, dict):
-            self._check_names("monotone_constraints", monotone)
-            made["monotone_constraints"] = tuple(int(monotone.get(name, 0)) for name in names)
-        if isinstance(groups, list) and all(isinstance(g, list) for g in groups):
-            self._check_names("interaction_constraints", [name for g in groups for name in g])
-            made["interaction_constraints"] = json.dumps([[names.index(name) for name in g] for g in groups])
+        given = {key: self.spec.parameters[key] for key in OF_COLUMNS if key in self.spec.parameters}
+        made = by_position(given, self.rows.names, self.rows.categorical, where=self.spec.where, rest=False)
+        if "monotone_constraints" in made:
+            made["monotone_constraints"] = tuple(int(value) for value in made["monotone_constraints"])
+        if "interaction_constraints" in made:
+            made["interaction_constraints"] = json.dumps(made["interaction_constraints"])
         return made
-
-    def _check_names(self, key: str, given: Sequence[str] | dict[str, Any]) -> None:
-        for name in given:
-            if name not in self.rows.names:
-                hint = near(str(name), self.rows.names, what="column")
-                raise ConfigError(f"{self.spec.where} {key}: no column {name!r}", hint=hint)
 
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Train and predict one fold with one seed."""

@@ -142,7 +142,7 @@ def _opened(
     storage, notes = _storage(folder, url), []
     # In a database workspaces share, others may have a study of this name on other data.
     name = key.name if url is None else f"{key.name}-{content_key('study', key.parts)[:12]}"
-    last = _last(folder) if url is not None else _as_last(_created(storage, name, greater, seed, folder))
+    last = _last(folder) if url is not None else _as_last(_created(storage, name, greater))
     if last is not None and (changed := key.changed(last["parts"])):
         if any(p.name != worker and is_locked(p) for p in (folder / "workers").iterdir()):
             raise BusyError(
@@ -152,13 +152,17 @@ def _opened(
         kept = _set_aside(folder, last, url)
         notes.append(f"the study begins anew, for {' and '.join(changed)} changed; the {kept}")
         storage = _storage(folder, url)
-    study = _created(storage, name, greater, seed, folder)
+    study = _created(storage, name, greater)
     if "parts" not in study.user_attrs:
         study.set_user_attr("parts", key.parts)
     elif study.trials:
         if notes:  # changed back to what a study of the database is of
             notes = [notes[0].replace("the study begins anew", "an earlier study is taken up again")]
         notes.append(f"the study goes on after {_trials(len(study.trials))}")
+    # Processes that share a study, and one that goes on with it, must not draw the same points.
+    opened = int(study.user_attrs.get("opened", 0))
+    study.set_user_attr("opened", opened + 1)
+    study.sampler = optuna().samplers.TPESampler(seed=seed + 104_729 * opened, multivariate=True)
     if url is not None:
         write_json(folder / LAST, {"name": name, "parts": key.parts})
     return study, notes
@@ -178,14 +182,11 @@ def _last(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _created(storage: BaseStorage, name: str, greater: bool, seed: int, folder: Path) -> Study:
+def _created(storage: BaseStorage, name: str, greater: bool) -> Study:
     op = optuna()
     study: Study = op.create_study(
         storage=storage, study_name=name, direction="maximize" if greater else "minimize", load_if_exists=True
     )
-    # Processes that share a study, and one that goes on with it, must not draw the same points.
-    rank = sum(is_locked(path) for path in (folder / "workers").iterdir())
-    study.sampler = op.samplers.TPESampler(seed=seed + 7919 * len(study.trials) + 104_729 * rank, multivariate=True)
     # What to give up is decided fold by fold in `pruning`.
     study.pruner = op.pruners.NopPruner()
     return study
