@@ -352,8 +352,7 @@ class Search:
             return {s.number: s.value for s in self._scored()} | (mine if full else {})
 
         def by_quick() -> dict[int, float]:
-            complete = [t for t in self._complete() if "same_as" not in t.user_attrs]
-            return {t.number: float(t.value or 0) for t in complete} | ({} if full else mine)
+            return {t.number: float(t.value or 0) for t in self._complete()} | ({} if full else mine)
 
         return self.kept.telling(number, scores, by_full, by_quick)
 
@@ -465,7 +464,7 @@ class Search:
 
     def _candidates(self, rate: float | None) -> list[FrozenTrial]:
         """Return the trials to score thoroughly: the experiment's own parameters and the best, the best first."""
-        ranked = [t for t in self._complete() if "same_as" not in t.user_attrs]
+        ranked = self._complete()
         own = [t for t in ranked if self._is_own(t)]
         found = [*ranked[:2], *own, *ranked[2:]]
         if self.budget.trials is not None and self.budget.ends_at is None:
@@ -646,8 +645,9 @@ class Search:
         return bool(trial.params == self.own)
 
     def _complete(self) -> list[FrozenTrial]:
-        """Return the finished trials, the best first."""
-        trials = self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE,))
+        """Return the finished trials, the best first; of those with the same point the one that was scored."""
+        complete = self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE,))
+        trials = [t for t in complete if "same_as" not in t.user_attrs]
         return sorted(trials, key=lambda t: -float(t.value or 0) if self.greater else float(t.value or 0))
 
     def _scored(self) -> list[Scored]:
