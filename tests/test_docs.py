@@ -57,6 +57,7 @@ def test_the_public_names_are_these() -> None:
         "features",
         "fetch",
         "init",
+        "nb",
         "rebuild_ledger",
         "rehearse",
         "target_mean",

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench import features
+    from workbench import features, nb
     from workbench.errors import WorkbenchError
     from workbench.features import ROW, feature, target_mean
     from workbench.library import (
@@ -39,6 +39,7 @@ __all__ = [
     "features",
     "fetch",
     "init",
+    "nb",
     "rebuild_ledger",
     "rehearse",
     "target_mean",
@@ -56,8 +57,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
-    if name == "features":
-        return importlib.import_module("workbench.features")
+    if name in ("features", "nb"):
+        return importlib.import_module(f"workbench.{name}")
     return getattr(importlib.import_module(_HOMES.get(name, "workbench.library")), name)
 
 

@@ -9,6 +9,7 @@ would look for::
     ├── DataError (ValueError)         a table, a target or an id is not as it must be
     │   └── DamagedError                  a file is not what was written: truncated, changed, half there
     ├── FeatureError (ValueError)      a feature breaks its contract or raises
+    ├── NotebookError (RuntimeError)   a notebook failed, or was ended
     ├── TrainingError (RuntimeError)   folds or model parameters that can't be trained
     │   └── MemoryLimitError (MemoryError)   what is to be done would take more memory than it may
     ├── StorageError (OSError)         the disk is full, or the folder can't be written
@@ -37,6 +38,7 @@ __all__ = [
     "LedgerError",
     "MemoryLimitError",
     "NotFoundError",
+    "NotebookError",
     "PlatformError",
     "StorageError",
     "SubmissionError",
@@ -92,6 +94,23 @@ class DamagedError(DataError):
 
 class FeatureError(WorkbenchError, ValueError):
     """A feature breaks its contract, or its function raises."""
+
+
+class NotebookError(WorkbenchError, RuntimeError):
+    """A notebook failed, was ended for a limit, or recorded nothing; the message has the cell.
+
+    Parameters
+    ----------
+    trace : str
+        The cell's traceback, where it raised.
+    peak_mb : float
+        The most memory that its kernel and what that started had.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", trace: str = "", peak_mb: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.trace = trace
+        self.peak_mb = peak_mb
 
 
 class TrainingError(WorkbenchError, RuntimeError):

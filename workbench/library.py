@@ -380,10 +380,60 @@ class OpenCompetition:
         return self.run_outcome(number, **options).run
 
     def run_outcome(self, number: int, **options: Any) -> RunOutcome:
-        """Run an experiment, and say also whether it was done already or went on from a killed run."""
-        from workbench.experiment import run_tuned
+        """Run an experiment, and say also whether it was done already or went on from a killed run.
 
-        return run_tuned(self.workspace, self.definition, number, **options)
+        Of a grid it is the best one.
+        """
+        outcomes = self.run_outcomes(number, **options)
+        better = max if self.definition.metric.greater_is_better else min
+        return better(outcomes, key=lambda o: o.run.record.cv_mean or 0.0)
+
+    def run_outcomes(self, number: int, **options: Any) -> list[RunOutcome]:
+        """Run an experiment; a notebook with a grid once for each combination."""
+        from workbench.experiment import run_all
+
+        return run_all(self.workspace, self.definition, number, **options)
+
+    def report(self, number: int, *, source: Path | None = None, report: Report = lambda _: None) -> Path:
+        """Execute the report's notebook on the newest finished run of an experiment, and return its page.
+
+        Parameters
+        ----------
+        number : int
+        source : Path, optional
+            The notebook; by default ``notebooks/report.ipynb`` of the workspace, or the package's own.
+
+        Raises
+        ------
+        NotFoundError
+            When the experiment has no finished run.
+        NotebookError
+            When a cell of the notebook fails.
+        """
+        folder = self.result(number).folder
+        return self._shown("report", folder, source, {"exp": number}, report)
+
+    def explore(self, *, source: Path | None = None, report: Report = lambda _: None) -> Path:
+        """Execute the notebook for a fresh competition, ``notebooks/eda.ipynb``, and return its page."""
+        return self._shown("eda", self.definition.folder, source, {}, report)
+
+    def _shown(self, name: str, folder: Path, source: Path | None, parameters: dict[str, Any], report: Report) -> Path:
+        from workbench.notebooks import Told, execute, read_notebook, tell
+        from workbench.report import own_notebook
+
+        usual = self.workspace.root / "notebooks" / f"{name}.ipynb"
+        path = source or (usual if usual.exists() else own_notebook(name))
+        with tell(Told.of(self.workspace, self.slug)) as environment:
+            done = execute(
+                read_notebook(path),
+                parameters,
+                copy=folder / f"{name}.ipynb",
+                folder=self.definition.folder,
+                environment=environment,
+                with_code=False,
+                report=report,
+            )
+        return done.copy.with_suffix(".html")
 
     def tune(
         self,
@@ -546,6 +596,56 @@ class OpenCompetition:
             text += f"\n[{spec.kind}]\n{as_toml_lines(found, without=spec.model)}"
         write_text(path, text)
         return path
+
+    def new_notebook(self, source: int, *, title: str = "") -> tuple[Path, Path]:
+        """Write an experiment out as a notebook, and the next experiment's file, which runs it; return both paths.
+
+        Raises
+        ------
+        ConfigError
+            When it is a notebook already, or has several targets.
+        """
+        from workbench.cache import write_text
+        from workbench.experiment import compose
+        from workbench.notebooks import as_text
+
+        number = max(self.definition.experiment_numbers(), default=0) + 1
+        text = as_text(compose(self.definition, source))
+        notebook = self.workspace.root / "notebooks" / f"{self.slug}-{number:03d}.ipynb"
+        experiment = self.definition.experiment_path(number)
+        write_text(notebook, text)
+        quoted = json.dumps(title or f"{source} as a notebook", ensure_ascii=False)
+        write_text(experiment, f'title = {quoted}\nbase = {source}\n\n[notebook]\nfile = "{notebook.name}"\n')
+        return notebook, experiment
+
+    def adopt(self, path: Path, *, title: str = "", submission: str = "submission.csv") -> tuple[Path, Path, list[str]]:
+        """Take a notebook that was written for Kaggle, and make it the next experiment.
+
+        Parameters
+        ----------
+        path : Path
+            As it was downloaded; it is copied to the workspace's notebooks.
+        submission : str
+            The file that it leaves.
+
+        Returns
+        -------
+        notebook, experiment : Path
+        inputs : list of str
+            Other data of Kaggle's that it reads, and that are not here.
+        """
+        from workbench.cache import write_text
+        from workbench.notebooks import inputs_of, read_notebook
+
+        found = read_notebook(path)
+        number = max(self.definition.experiment_numbers(), default=0) + 1
+        notebook = self.workspace.root / "notebooks" / f"{self.slug}-{number:03d}{path.suffix}"
+        experiment = self.definition.experiment_path(number)
+        write_text(notebook, path.read_text(encoding="utf-8"))
+        quoted = json.dumps(title or path.stem, ensure_ascii=False)
+        table = f'[notebook]\nfile = "{notebook.name}"\nsubmission = {json.dumps(submission)}\n'
+        write_text(experiment, f"title = {quoted}\n\n{table}")
+        return notebook, experiment, [name for name in inputs_of(found) if name != self.slug]
 
     # -------------------------------------------------------------------------------------------------- submissions
 

@@ -18,6 +18,7 @@ NAMES = (
     "ingest",
     "matrix",
     "metrics",
+    "notebook",
     "overhead",
     "select",
     "small",

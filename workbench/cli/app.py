@@ -29,6 +29,8 @@ COMMANDS = {
     "check": ("checks", "Look for drift, leaks, repeats, features that read the future."),
     "select": ("selection", "Find the columns worth keeping, as a list for experiments."),
     "tune": ("tuning", "Search for better parameters, for the time you give."),
+    "report": ("notebooks", "Show a run, or a fresh competition, in figures."),
+    "notebook": ("notebooks", "Look at the parameters of a notebook."),
     "table": ("table", "Show every experiment: CV, change, cost, scores."),
     "show": ("table", "Show one experiment's run in full."),
     "submit": ("submissions", "Check a run, send it once, log it."),

@@ -59,7 +59,7 @@ def run_command(
     for number in chosen:
         with fold_bar(f"exp {number}") as (report, done):
             try:
-                outcome = competition.run_outcome(
+                outcomes = competition.run_outcomes(
                     number, sample=sample, force=force, threads=threads, storage=storage, report=report, done=done
                 )
             except WorkbenchError as exc:
@@ -69,9 +69,10 @@ def run_command(
                 failed = exc
                 results.append({"exp": number, "error": _error(exc)})
                 continue
-        results.append(_result(outcome))
+        results += [_result(outcome) for outcome in outcomes]
         if not as_json:
-            _print(outcome)
+            for outcome in outcomes:
+                _print(outcome)
     if as_json:
         echo_json(results[0] if len(results) == 1 else results)
     elif failed is not None:
@@ -116,11 +117,15 @@ def _print(outcome: RunOutcome) -> None:
         note(f"experiment {record.exp} is unchanged since it ran; --force runs it again")
     if outcome.how == "resumed":
         note(f"experiment {record.exp} went on from the folds that were finished")
-    folds = " ".join(f"{s:.5f}" for s in record.fold_scores)
-    click.echo(
-        f"exp {record.exp}  {record.metric} {record.cv_mean:.5f} ± {record.cv_std:.5f}  ({folds})  "
-        f"{record.n_features} features  {record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}"
-    )
+    if record.cv_mean is None:
+        scored = f"{record.metric}: no CV"
+    elif record.cv_std is None:
+        scored = f"{record.metric} {record.cv_mean:.5f} as it says itself"
+    else:
+        folds = " ".join(f"{s:.5f}" for s in record.fold_scores)
+        scored = f"{record.metric} {record.cv_mean:.5f} ± {record.cv_std:.5f}  ({folds})"
+    features = "" if record.n_features is None else f"{record.n_features} features  "
+    click.echo(f"exp {record.exp}  {scored}  {features}{record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}")
     folder = outcome.run.folder
     here = Path.cwd()
     click.echo(f"       {folder.relative_to(here) if folder.is_relative_to(here) else folder}")

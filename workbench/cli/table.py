@@ -173,6 +173,8 @@ def _lines(row: Row) -> list[tuple[str, str]]:
         lines.append(("sample", f"{run.sample:.3g} of the rows: a quick try, not for submission"))
     if run.base is not None:
         lines.append(("base", f"{run.base}: {', '.join(run.changes) or 'nothing changed'}"))
+    if run.cv_mean is not None and run.cv_std is None:
+        lines.append((run.metric, f"{run.cv_mean:.6f}, as the notebook says itself"))
     if run.cv_mean is not None and run.cv_std is not None:
         lines.append(
             (run.metric, f"{run.cv_mean:.6f} ± {run.cv_std:.6f} over {run.cv_folds} folds; OOF {run.oof_score:.6f}")

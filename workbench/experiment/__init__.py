@@ -1,11 +1,15 @@
 """`run`: the one use case that strings competition, folds, features and training together."""
 
+from workbench.experiment.compose import compose
 from workbench.experiment.feature_list import FeatureList, check_list_name, read_list, write_list
 from workbench.experiment.other_folds import SEEDED, on_other_folds
-from workbench.experiment.run import ReadyExperiment, RunOutcome, lightgbm_of, ready, reconcile, recover, run
+from workbench.experiment.plan import fold_rows
+from workbench.experiment.ready import ReadyExperiment, lightgbm_of, ready
+from workbench.experiment.reconcile import reconcile, recover
+from workbench.experiment.run import RunOutcome, run
 from workbench.experiment.run_folder import FinishedRun, check_files, list_run_folders, read_run, write_run
 from workbench.experiment.spec import ExperimentSpec, parse_keep, parse_numbers, read_spec
-from workbench.experiment.submission_file import class_texts
+from workbench.experiment.sweep import run_all
 from workbench.experiment.tune import (
     TuneOutcome,
     TuneRequest,
@@ -16,6 +20,7 @@ from workbench.experiment.tune import (
     run_tuned,
     tune,
 )
+from workbench.serving.submission_file import class_texts
 
 __all__ = [
     "SEEDED",
@@ -32,7 +37,9 @@ __all__ = [
     "check_files",
     "check_list_name",
     "class_texts",
+    "compose",
     "find_study",
+    "fold_rows",
     "lightgbm_of",
     "list_run_folders",
     "on_other_folds",
@@ -45,6 +52,7 @@ __all__ = [
     "reconcile",
     "recover",
     "run",
+    "run_all",
     "run_tuned",
     "tune",
     "write_list",

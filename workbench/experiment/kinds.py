@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from workbench.competition import Competition
 from workbench.errors import ConfigError
+from workbench.experiment.notebook_spec import NotebookSpec, notebook_spec
 from workbench.experiment.spec import ExperimentSpec
 from workbench.training import (
     Asked,
@@ -28,8 +30,8 @@ __all__ = ["model_spec"]
 
 def model_spec(
     spec: ExperimentSpec, competition: Competition, target: Target, *, threads: int | None = None
-) -> ModelSpec:
-    """Return what an experiment says of its model, checked by the rules of its library.
+) -> ModelSpec | NotebookSpec:
+    """Return what an experiment says of its model, checked by the rules of its library, or of its notebook.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def model_spec(
     ConfigError
         When the library does not know a parameter, or is not installed.
     """
+    if spec.kind == "notebook":
+        return _notebook(spec, competition)
     transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
     if spec.kind == "model":
         return _lightgbm(spec, competition, target, threads=threads, transform=transform)
@@ -72,6 +76,18 @@ def model_spec(
     return function_spec(asked)
 
 
+def _notebook(spec: ExperimentSpec, competition: Competition) -> NotebookSpec:
+    given = {**_lightgbms(spec), "target_transform": spec.target_transform}
+    for key, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"{spec.path}: {key} goes with models that are trained here, and this is a [notebook] experiment",
+                hint="take it out: what the notebook records counts as it is",
+            )
+    folder = Path(competition.folder)
+    return notebook_spec(spec, folder, folder.parent.parent / "notebooks")
+
+
 def _lightgbm(
     spec: ExperimentSpec, competition: Competition, target: Target, *, threads: int | None, transform: str
 ) -> LightGBMSpec:
@@ -99,10 +115,14 @@ def _refuse_what_is_lightgbms(spec: ExperimentSpec, target: Target) -> None:
             f"{spec.path}: task 'ranking' goes with [model] (LightGBM), and this is a [{spec.kind}] experiment",
             hint=f"under [model] these rank the rows of a query: {', '.join(RANKING)}",
         )
-    given = {"class_weight": spec.class_weight, "refit": spec.refit or None, "pseudo": spec.pseudo, "tune": spec.tune}
-    for key, value in given.items():
+    for key, value in _lightgbms(spec).items():
         if value is not None:
             raise ConfigError(
                 f"{spec.path}: {key} goes with [model] (LightGBM), and this is a [{spec.kind}] experiment",
                 hint="take it out",
             )
+
+
+def _lightgbms(spec: ExperimentSpec) -> dict[str, Any]:
+    """Return what an experiment says that only LightGBM has; None for what it does not say."""
+    return {"class_weight": spec.class_weight, "refit": spec.refit or None, "pseudo": spec.pseudo, "tune": spec.tune}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.experiment.run import ReadyExperiment
+from workbench.experiment.ready import ReadyExperiment
 from workbench.folds import Folds, make_folds
 from workbench.training import Problem
 

@@ -18,7 +18,7 @@ from workbench.errors import DamagedError, NotFoundError
 from workbench.ledger import RunRecord
 from workbench.training import ALL_ROWS, FoldResult
 
-__all__ = ["FinishedRun", "FoldParts", "check_files", "list_run_folders", "read_run", "write_run"]
+__all__ = ["FinishedRun", "FoldParts", "check_files", "find_run", "list_run_folders", "read_run", "write_run"]
 
 RUN_FILE = "run.json"
 NOTED = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix", "notes")
@@ -184,3 +184,14 @@ def list_run_folders(runs: Path, exp: int | None = None) -> list[Path]:
     """Return the run folders, oldest first; those of one experiment where `exp` is given."""
     prefix = "" if exp is None else f"{exp:03d}-"
     return sorted(p for p in runs.glob(f"{prefix}*") if p.is_dir() and not p.name.startswith("."))
+
+
+def find_run(runs: Path, number: int, key: str) -> tuple[Path, RunRecord, dict[str, Any]] | None:
+    """Return the newest run of the experiment with this key, if there is one."""
+    for folder in reversed(list_run_folders(runs, number)):
+        if not folder.name.endswith(key[:8]):
+            continue
+        record, details = read_run(folder)
+        if record.key == key:
+            return folder, record, details
+    return None

@@ -15,7 +15,7 @@ from workbench.experiment.feature_list import FeatureList, read_list
 
 __all__ = ["KINDS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
 
-KINDS = ("model", "xgboost", "catboost", "sklearn", "python")
+KINDS = ("model", "xgboost", "catboost", "sklearn", "python", "notebook")
 """The tables that say what kind of experiment it is; an experiment has one of them."""
 
 
@@ -43,6 +43,7 @@ class _File(StrictModel):
     catboost: dict[str, Any] | None = None
     sklearn: dict[str, Any] | None = None
     python: dict[str, Any] | None = None
+    notebook: dict[str, Any] | None = None
     tune: _Tune | Literal[False] | None = None
 
 
@@ -183,7 +184,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         raise ConfigError(
             f"{path}: no table says what kind of experiment it is", hint=f"add [model] (LightGBM), or one of {others}"
         )
-    if not file.features:
+    if not file.features and kind != "notebook":
         raise ConfigError(
             f"{path}: features is missing or empty", hint='features = ["rows"] takes every column of the tables'
         )
@@ -194,7 +195,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         title=chain[0].get("title", ""),
         base=chain[0].get("base"),
         kind=kind,
-        features=tuple(file.features),
+        features=tuple(file.features or ()),
         drop=tuple(file.drop),
         categorical=tuple(file.categorical),
         seeds=tuple(file.seeds),
@@ -283,6 +284,9 @@ def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
     if kind is not None and kind != "model":
         kept = {k: v for k, v in kept.items() if k not in LIGHTGBMS}
+    if kind == "notebook":
+        # What it records counts as it is.
+        kept.pop("target_transform", None)
     merged = _merged(kept, top)
     return {k: v for k, v in merged.items() if v is not False or k not in LIGHTGBMS}
 
@@ -298,7 +302,7 @@ def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_repeats(file: _File, path: Path) -> None:
     for key in ("features", "drop", "categorical", "seeds"):
-        values = getattr(file, key)
+        values = getattr(file, key) or []
         repeated = [v for v in values if values.count(v) > 1]
         if repeated:
             raise ConfigError(f"{path}: {key} lists {repeated[0]!r} more than once", hint="once is enough")

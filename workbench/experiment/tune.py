@@ -15,17 +15,9 @@ from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, NotFoundError
 from workbench.experiment.kinds import model_spec
 from workbench.experiment.other_folds import on_other_folds
-from workbench.experiment.run import (
-    FoldDone,
-    ReadyExperiment,
-    RunOutcome,
-    find_finished,
-    lightgbm_of,
-    log_file,
-    ready,
-    run,
-    untuned_key,
-)
+from workbench.experiment.plan import untuned_key
+from workbench.experiment.ready import ReadyExperiment, find_finished, lightgbm_of, ready
+from workbench.experiment.run import FoldDone, RunOutcome, log_file, run
 from workbench.experiment.spec import TuneSpec, read_spec
 from workbench.ledger import RunRecord
 from workbench.training import FoldScorer, LightGBMSpec, primary_name, with_bagging

@@ -2,6 +2,7 @@
 
 from workbench.training.asked import Asked
 from workbench.training.binned import BinnedRows, KeptBins
+from workbench.training.fold_rows import FoldRows, probabilities
 from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError
 from workbench.training.learner import Learner, ModelSpec
 from workbench.training.needs import MemoryNeeds, check_memory
@@ -10,7 +11,9 @@ from workbench.training.parameters import (
     LightGBMSpec,
     check_target,
     lightgbm_defaults,
+    lightgbm_metric,
     lightgbm_spec,
+    objective_for,
     primary_name,
     transform_for,
     with_bagging,
@@ -20,6 +23,7 @@ from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainResul
 from workbench.training.refit import refit
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
 from workbench.training.shuffled import FoldModels, shuffled_gains
+from workbench.training.split import split_of
 from workbench.training.target import Target, TargetColumn, read_target
 from workbench.training.train import class_notes, train
 from workbench.training.weights import check_class_weight
@@ -31,6 +35,7 @@ __all__ = [
     "Fidelity",
     "FoldModels",
     "FoldResult",
+    "FoldRows",
     "FoldScore",
     "FoldScorer",
     "KeptBins",
@@ -53,14 +58,18 @@ __all__ = [
     "class_notes",
     "fold_scores",
     "lightgbm_defaults",
+    "lightgbm_metric",
     "lightgbm_spec",
+    "objective_for",
     "oof_score",
     "own_objective",
     "primary_name",
+    "probabilities",
     "read_target",
     "refit",
     "score",
     "shuffled_gains",
+    "split_of",
     "train",
     "transform_for",
     "with_bagging",

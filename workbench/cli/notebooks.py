@@ -1,0 +1,116 @@
+"""`wb notebook` and `wb report`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from workbench import library
+from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.cli.progress import step_bar
+
+
+@click.group("notebook")
+def notebook_command() -> None:
+    """Look at notebooks that experiments run."""
+
+
+@notebook_command.command("params")
+@click.argument("path", type=click.Path(path_type=Path))
+@shared_options
+def params_command(path: Path, as_json: bool) -> None:
+    """List the parameters of a notebook: kind, default, and the comment behind each.
+
+    \b
+    wb notebook params notebooks/model.ipynb
+    """
+    from workbench.notebooks import read_notebook
+
+    notebook = read_notebook(path)
+    found = list((notebook.parameters or {}).values())
+    if as_json:
+        echo_json([asdict(p) for p in found])
+        return
+    if notebook.parameters is None:
+        note(f'{path} has no cell that is tagged "parameters": it takes none')
+    lines = [(p.name, p.kind or "any", p.default, p.help) for p in found]
+    widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
+    for line in lines:
+        click.echo("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip())
+
+
+@notebook_command.command("new")
+@click.option("--from", "source", type=int, required=True, metavar="N", help="The experiment to write out.")
+@click.option("--title", default="", help="Of the new experiment.")
+@competition_option
+@shared_options
+def new_command(source: int, title: str, slug: str | None, as_json: bool) -> None:
+    """Write an experiment out as a notebook to play with, and the next experiment, which runs it.
+
+    \b
+    wb notebook new --from 12
+    """
+    notebook, experiment = library.competition(slug).new_notebook(source, title=title)
+    if as_json:
+        echo_json({"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment)})
+        return
+    click.echo(f"{notebook}\n{experiment}")
+    note(f"next: wb run --exp {int(experiment.stem)}, or open it: jupyter lab {notebook}")
+
+
+@notebook_command.command("adopt")
+@click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--title", default="", help="Of the new experiment; by default the file's name.")
+@click.option("--submission", default="submission.csv", show_default=True, help="The file that it leaves.")
+@competition_option
+@shared_options
+def adopt_command(path: Path, title: str, submission: str, slug: str | None, as_json: bool) -> None:
+    """Make a notebook that was written for Kaggle the next experiment: its paths lead here, its submission is checked.
+
+    \b
+    wb notebook adopt ~/Downloads/best-public-notebook.ipynb
+    """
+    competition = library.competition(slug)
+    notebook, experiment, others = competition.adopt(path, title=title, submission=submission)
+    if as_json:
+        found = {"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment), "inputs": others}
+        echo_json(found)
+        return
+    click.echo(f"{notebook}\n{experiment}")
+    for name in others:
+        note(f"it reads /kaggle/input/{name}, which is not here: change the path, or bring the data")
+    note(f"next: wb run --exp {int(experiment.stem)}")
+
+
+@click.command("report")
+@click.argument("number", type=int, required=False, metavar="[N]")
+@click.option(
+    "--notebook",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Another notebook than report.ipynb, or eda.ipynb.",
+)
+@competition_option
+@shared_options
+def report_command(number: int | None, source: Path | None, slug: str | None, as_json: bool) -> None:
+    """Execute the report's notebook on the run of experiment N, or without N that for a fresh competition.
+
+    The executed notebook and its page are kept in the run's folder, or in the competition's.
+
+    \b
+    wb report 12
+    wb report
+    """
+    competition = library.competition(slug)
+    with step_bar("report") as (report, _):
+        if number is None:
+            page = competition.explore(source=source, report=report)
+        else:
+            page = competition.report(number, source=source, report=report)
+    if as_json:
+        echo_json({"exp": number, "page": str(page)})
+    else:
+        click.echo(str(page))

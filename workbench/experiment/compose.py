@@ -1,0 +1,115 @@
+"""An experiment written out as a notebook, to play with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.competition import Competition
+from workbench.errors import ConfigError
+from workbench.experiment.kinds import model_spec
+from workbench.experiment.spec import ExperimentSpec, read_spec
+from workbench.notebooks.extra import library
+from workbench.training import LightGBMSpec, lightgbm_metric, objective_for, read_target
+
+__all__ = ["compose"]
+
+LEFT_OUT = ("target_transform", "class_weight", "refit", "pseudo", "tune")
+
+LOOP = """from workbench import nb
+import numpy as np
+
+n_test, width = nb.competition.definition.n_test, {width}
+oof, test = np.full((len(nb.target), width), np.nan), np.zeros((n_test, width))
+for fold in nb.folds:
+    f = nb.frames(fold.number)
+{body}
+nb.score(oof)"""
+
+LIGHTGBM = """    train = lgb.Dataset(f.X_train, label=f.y_train, categorical_feature=f.categorical or "auto")
+    valid = lgb.Dataset(f.X_valid, label=f.y_valid, reference=train)
+    model = lgb.train(
+        parameters,
+        train,
+        num_boost_round=rounds,
+        valid_sets=[valid],
+        callbacks=[lgb.early_stopping(patience, verbose=False)],
+    )
+    print(f"fold {fold.number}: {model.best_iteration} rounds")
+    oof[fold.valid] = model.predict(f.X_valid).reshape(-1, width)
+    test += model.predict(f.X_test).reshape(-1, width) / len(nb.folds)"""
+
+ANY = """    # As experiment {number} trains its models; what is given here takes the place of what its file says.
+    made = nb.fit({number}, fold.number{parameters})
+    oof[fold.valid] = made.oof
+    test += made.test / len(nb.folds)"""
+
+
+def compose(competition: Competition, number: int) -> Any:
+    """Return an experiment as a notebook: its parameters, a loop over the folds, and what it records.
+
+    LightGBM's own functions are written out; the models of other libraries are trained as the experiment does.
+
+    Raises
+    ------
+    ConfigError
+        When the experiment is a notebook already, or has several targets.
+    """
+    spec = read_spec(competition, number)
+    if spec.kind == "notebook":
+        raise ConfigError(f"{spec.path} is a notebook already: {spec.model.get('file')}", hint="copy that file")
+    target = read_target(competition)
+    if len(target.columns) > 1:
+        raise ConfigError(
+            f"{competition.slug!r} has {len(target.columns)} targets; a loop over folds is written out for one",
+            hint="copy experiments by `wb new`",
+        )
+    nbformat = library("nbformat")
+    width = target.columns[0].width
+    model = model_spec(spec, competition, target)
+    if isinstance(model, LightGBMSpec) and model.own is None:
+        task = target.columns[0].task
+        watched = lightgbm_metric(model, task, competition.metric)
+        objective = objective_for(task, competition.metric) | ({"metric": watched} if watched else {})
+        cells = _lightgbm(spec, model, objective, width)
+    else:
+        simple = {k: v for k, v in spec.model.items() if k.isidentifier() and not isinstance(v, dict | list)}
+        given = "".join(f", {k}={k}" for k in simple)
+        cells = [_lines(simple), LOOP.format(width=width, body=ANY.format(number=number, parameters=given))]
+    node = nbformat.v4.new_notebook()
+    node.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    node.cells = [
+        nbformat.v4.new_markdown_cell(_words(spec, number)),
+        nbformat.v4.new_code_cell(cells[0], metadata={"tags": ["parameters"]}),
+        *(nbformat.v4.new_code_cell(source) for source in cells[1:]),
+        nbformat.v4.new_code_cell("nb.record(oof=oof, test=test)"),
+    ]
+    return node
+
+
+def _words(spec: ExperimentSpec, number: int) -> str:
+    left_out = [name for name in LEFT_OUT if getattr(spec, name)]
+    more = f"\n\nNot written out: {', '.join(left_out)}." if left_out else ""
+    return (
+        f"# Experiment {number}: {spec.title or 'untitled'}\n\n"
+        f"Run by `wb run` it is an experiment like any other; run here, it shows the score and keeps nothing.{more}"
+    )
+
+
+def _lines(parameters: dict[str, Any]) -> str:
+    return "\n".join(f"{name} = {value!r}" for name, value in parameters.items()) or "pass"
+
+
+def _lightgbm(spec: ExperimentSpec, model: LightGBMSpec, objective: dict[str, Any], width: int) -> list[str]:
+    ours = ("verbosity", "deterministic", "num_threads", "force_col_wise", "feature_pre_filter", "objective")
+    objective |= {k: v for k, v in model.parameters.items() if k == "objective"}
+    named = {k: v for k, v in model.parameters.items() if k not in ours}
+    simple = {k: v for k, v in named.items() if not isinstance(v, dict | list)}
+    rest = {k: v for k, v in named.items() if k not in simple}
+    parameters = {**objective, **({"num_class": width} if width > 1 else {}), "verbosity": -1, **rest}
+    listed = [*(f"    {k!r}: {v!r},\n" for k, v in parameters.items()), *(f"    {k!r}: {k},\n" for k in simple)]
+    first = {"rounds": model.rounds, "patience": model.patience or model.rounds, "seed": spec.seeds[0], **simple}
+    return [
+        _lines(first),
+        f"import lightgbm as lgb\n\nparameters = {{\n{''.join(listed)}    'seed': seed,\n}}",
+        LOOP.format(width=width, body=LIGHTGBM),
+    ]

@@ -1,0 +1,191 @@
+"""What a run is to do: everything that decides its result, read and checked before the first second of work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from workbench.cache import content_key
+from workbench.competition import Competition
+from workbench.errors import ConfigError, WorkbenchError
+from workbench.experiment.kinds import model_spec
+from workbench.experiment.notebook_spec import NotebookSpec
+from workbench.experiment.spec import ExperimentSpec, read_spec
+from workbench.features import Blocks, FeatureMatrix, FoldFeature, build_matrix, code_key, load_features
+from workbench.folds import Folds, load_folds
+from workbench.serving import SubmissionForm, submission_form
+from workbench.training import FoldRows, KeptBins, ModelSpec, Problem, Target, read_target, split_of
+from workbench.workspace import Workspace
+
+__all__ = ["Plan", "fold_rows", "make_plan", "matrix_of", "problem_of", "sampled_rows", "untuned_key"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the result, read and checked before the first second of work."""
+
+    competition: Competition
+    spec: ExperimentSpec
+    model: ModelSpec | NotebookSpec
+    blocks: Blocks
+    folds: Folds
+    target: Target
+    form: SubmissionForm
+    sample: float | None
+    key: str
+    matrix_key: str
+    target_key: str
+
+    @property
+    def untuned(self) -> str:
+        """The key of what is tuned: all that decides the result but ``[tune]`` and the seeds."""
+        return content_key("untuned-v1", self.matrix_key, self.folds.content, self.target_key, self.model.content())
+
+
+def make_plan(
+    competition: Competition,
+    number: int,
+    blocks: Blocks,
+    *,
+    sample: float | None,
+    threads: int | None,
+    given: dict[str, Any] | None = None,
+) -> Plan:
+    """Read and check everything that decides the result of a run; `given` takes the place of its kind's table."""
+    if sample is not None and not 0 < sample < 1:
+        raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
+    spec = read_spec(competition, number)
+    if given is not None and spec.kind == "notebook":
+        # Each combination of a grid is a run of its own, whatever else the grid has.
+        of_grid = [f"{k} = {v}" for k, v in given.items() if k in spec.model.get("grid", {})]
+        spec = replace(spec, model=given, changes=(*spec.changes, *of_grid))
+    if sample is not None and spec.kind == "notebook":
+        raise ConfigError("--sample: a notebook predicts all rows", hint="give it a parameter for a quick try")
+    features = [_feature_key(blocks, name, spec) for name in spec.features]
+    target = read_target(competition)
+    _check_encodings(blocks, spec, competition)
+    model = model_spec(spec if given is None else replace(spec, model=given), competition, target, threads=threads)
+    folds = load_folds(competition)
+    competition.test_ids()  # not unique: better said now than after an hour of training
+    form = submission_form(competition, target)
+    d = competition.definition
+    key = content_key(
+        "run-v2",
+        d.slug,
+        spec.content(),
+        features,
+        competition.rows_content,
+        folds.content,
+        [
+            list(d.targets),
+            d.task,
+            d.metric,
+            d.weight,
+            *([d.query] if d.query else []),
+            [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
+        ],
+        _metric_code(competition),
+        sample,
+        model.content(),
+    )
+    matrix_key = content_key(
+        "matrix-v1", features, competition.rows_content, sorted(spec.drop), sorted(spec.categorical)
+    )
+    metric = competition.metric
+    target_key = content_key(
+        "target-v2",
+        [list(d.targets), d.task, d.weight, d.query],
+        [metric.name, metric.greater_is_better, metric.needs, _metric_code(competition)],
+    )
+    return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
+
+
+def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
+    feature = name.partition(".")[0]
+    if feature == "rows":
+        return name
+    try:
+        made = blocks.get(feature)
+    except WorkbenchError as exc:
+        raise type(exc)(f"{spec.path}: {exc.message}", hint=exc.hint) from exc
+    if isinstance(made, FoldFeature) and feature != name:
+        raise ConfigError(f"{spec.path}: {name!r}: {feature!r} depends on the fold and is taken whole")
+    key = blocks.key(feature)
+    if isinstance(made, FoldFeature):
+        # What it may learn from depends on more of [cv] than the folds tell.
+        cv = blocks.competition.definition.cv
+        key = content_key(key, cv.scheme, str(cv.gap), str(cv.purge), cv.column, cv.group)
+    return f"{name}:{key}"
+
+
+def _check_encodings(blocks: Blocks, spec: ExperimentSpec, competition: Competition) -> None:
+    d = competition.definition
+    for name in spec.features:
+        made = blocks.features.get(name)
+        if isinstance(made, FoldFeature):
+            made.check(d.task, d.targets)
+            made.check_columns(competition.shared_columns, blocks.features)
+
+
+def _metric_code(competition: Competition) -> str:
+    file, colon, name = competition.definition.metric.partition(":")
+    return code_key(competition.folder / file, name) if colon else ""
+
+
+def untuned_key(workspace: Workspace, competition: Competition, number: int) -> str:
+    """Return the key of all that tuning an experiment begins with, as it now stands; see `ReadyExperiment`."""
+    blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
+    return make_plan(competition, number, blocks, sample=None, threads=None).untuned
+
+
+def matrix_of(plan: Plan) -> FeatureMatrix:
+    """Return the columns of a run; of a quick try those of its train rows only."""
+    matrix = build_matrix(plan.blocks, plan.spec.features, drop=plan.spec.drop, categorical=plan.spec.categorical)
+    if plan.sample is None:
+        return matrix
+    return matrix.only_train(sampled_rows(plan))
+
+
+def sampled_rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the train rows of a quick try."""
+    n_rows = plan.target.n_rows
+    size = max(1, round(n_rows * float(plan.sample or 1)))
+    chosen = np.random.default_rng(0).choice(n_rows, size, replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def problem_of(plan: Plan, matrix: FeatureMatrix) -> Problem:
+    """Return what is trained on: the columns with target, folds and metric."""
+    target, folds, split = plan.target, plan.folds, split_of(plan.competition, plan.folds)
+    if plan.sample is not None:
+        rows = sampled_rows(plan)
+        target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
+    # A quick try has rows of its own, and takes no time to bin.
+    kept = KeptBins(plan.blocks.store, plan.matrix_key) if plan.sample is None else None
+    return Problem(matrix, target, folds, split, plan.competition.metric, kept)
+
+
+def fold_rows(
+    competition: Competition,
+    features: Sequence[str],
+    *,
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    memory_limit: int | None = None,
+) -> FoldRows:
+    """Return the rows of columns, fold by fold, for whoever trains by themselves; the target's first column counts.
+
+    Parameters
+    ----------
+    features, drop, categorical
+        As in an experiment's file.
+    """
+    blocks = Blocks(competition, load_features(competition), lambda _: None, memory_limit)
+    matrix = build_matrix(blocks, features, drop=drop, categorical=categorical)
+    folds = load_folds(competition)
+    return FoldRows(
+        Problem(matrix, read_target(competition), folds, split_of(competition, folds), competition.metric), 0, "none"
+    )

@@ -1,0 +1,126 @@
+"""An experiment made ready: what its run would train on, for those who train otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.competition import Competition
+from workbench.errors import ConfigError
+from workbench.experiment.notebook_spec import NotebookSpec
+from workbench.experiment.plan import make_plan, matrix_of, problem_of, sampled_rows
+from workbench.experiment.run_folder import FinishedRun, check_files, find_run
+from workbench.experiment.spec import ExperimentSpec
+from workbench.features import Blocks, load_features
+from workbench.training import LightGBMSpec, ModelSpec, Problem
+from workbench.workspace import Workspace
+
+__all__ = ["ReadyExperiment", "find_finished", "lightgbm_of", "ready"]
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ReadyExperiment:
+    """What a run of an experiment would train, without running it.
+
+    Attributes
+    ----------
+    rows : int array, or None
+        The train rows of a quick try; None for all of them.
+    key : str
+        The run's key: the same code, data, parameters and seeds give the same.
+    finished : FinishedRun, or None
+        The newest finished run with this key.
+    matrix_key : str
+        Of the features, the rows, and of what is left out or taken as categories.
+    target_key : str
+        Of the target, the task, the weights, the queries and the metric with its code.
+    untuned : str
+        Of all that tuning begins with.
+    """
+
+    competition: Competition
+    spec: ExperimentSpec
+    blocks: Blocks
+    model: ModelSpec
+    problem: Problem
+    rows: npt.NDArray[np.int64] | None
+    key: str
+    finished: FinishedRun | None
+    matrix_key: str = ""
+    target_key: str = ""
+    untuned: str = ""
+
+
+def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:
+    """Return the model of an experiment where only LightGBM's will do.
+
+    Parameters
+    ----------
+    because : str
+        Why, for the message.
+
+    Raises
+    ------
+    ConfigError
+        When it is another's.
+    """
+    if not isinstance(experiment.model, LightGBMSpec):
+        raise ConfigError(
+            f"{experiment.spec.path}: {because}, and this is a [{experiment.spec.kind}] experiment", hint=hint
+        )
+    return experiment.model
+
+
+def ready(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None = None,
+    threads: int | None = None,
+    model: dict[str, Any] | None = None,
+    report: Report = lambda _: None,
+) -> ReadyExperiment:
+    """Read and build all that a run of an experiment would train on: its matrix, target, folds, metric, parameters.
+
+    The parameters, and what is raised, are those of `run`. Nothing is written but feature blocks and folds.
+    """
+    blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
+    plan = make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+    if isinstance(plan.model, NotebookSpec):
+        raise ConfigError(
+            f"{plan.spec.path} is a [notebook] experiment: nothing is trained here", hint="choose one with a model"
+        )
+    found = find_run(competition.runs_folder, number, plan.key)
+    finished = check_files(*found) if found and found[1].status == "finished" else None
+    rows = None if sample is None else sampled_rows(plan)
+    problem = problem_of(plan, matrix_of(plan))
+    return ReadyExperiment(
+        competition,
+        plan.spec,
+        blocks,
+        plan.model,
+        problem,
+        rows,
+        plan.key,
+        finished,
+        plan.matrix_key,
+        plan.target_key,
+        plan.untuned,
+    )
+
+
+def find_finished(
+    workspace: Workspace, competition: Competition, number: int, *, model: dict[str, Any] | None = None
+) -> FinishedRun | None:
+    """Return the finished run of an experiment as it now stands, with the parameters `model`, if there is one."""
+    blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
+    plan = make_plan(competition, number, blocks, sample=None, threads=None, given=model)
+    found = find_run(competition.runs_folder, number, plan.key)
+    return check_files(*found) if found and found[1].status == "finished" else None

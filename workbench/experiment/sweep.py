@@ -1,0 +1,49 @@
+"""All runs of an experiment: one as a rule, one for each combination of a grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.competition import Competition
+from workbench.errors import WorkbenchError
+from workbench.experiment.notebook_spec import without_grid
+from workbench.experiment.run import RunOutcome, run
+from workbench.experiment.spec import read_spec
+from workbench.experiment.tune import run_tuned
+from workbench.workspace import Workspace
+
+__all__ = ["run_all"]
+
+
+def run_all(workspace: Workspace, competition: Competition, number: int, **options: Any) -> list[RunOutcome]:
+    """Run an experiment, tuned where it asks for it; a notebook with ``[notebook.grid]`` once for each combination.
+
+    One that fails does not keep the others from being run.
+
+    Parameters
+    ----------
+    **options
+        Those of `run_tuned`.
+
+    Raises
+    ------
+    WorkbenchError
+        What `run_tuned` raises; of a grid the first failure, after the last run.
+    """
+    spec = read_spec(competition, number)
+    if spec.kind != "notebook" or "grid" not in spec.model:
+        return [run_tuned(workspace, competition, number, **options)]
+    tables = without_grid(spec)
+    options.pop("storage", None)
+    done: list[RunOutcome] = []
+    failed: list[WorkbenchError] = []
+    for table in tables:
+        try:
+            done.append(run(workspace, competition, number, model=table, **options))
+        except WorkbenchError as exc:
+            failed.append(exc)
+    if failed:
+        first = failed[0]
+        first.hint = f"{len(done)} of the {len(tables)} runs of the grid are done; {first.hint}"
+        raise first
+    return done

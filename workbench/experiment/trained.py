@@ -1,0 +1,84 @@
+"""Predictions by training: features, folds, models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workbench.cache import write_json
+from workbench.experiment.plan import Plan, matrix_of, problem_of
+from workbench.experiment.predictions import Predictions
+from workbench.experiment.run_folder import FoldParts
+from workbench.memory import used_bytes
+from workbench.training import FoldResult, ModelSpec, TrainResult, check_memory, class_notes, refit, train
+
+__all__ = ["trained"]
+
+
+def trained(
+    plan: Plan,
+    model: ModelSpec,
+    folder: Path,
+    *,
+    report: Callable[[str], None],
+    done: Callable[[FoldResult, int], None],
+) -> Predictions:
+    """Train what an experiment says; finished folds are taken from its folder and kept there."""
+    matrix = matrix_of(plan)
+    problem = problem_of(plan, matrix)
+    forecast, limit = model.needs(problem, plan.spec.seeds), plan.blocks.limit_bytes
+    before_training = used_bytes()
+    report(check_memory(forecast, before_training, limit))
+    parts = FoldParts(folder)
+    result = train(problem, model, plan.spec.seeds, parts=parts, done=done)
+    if plan.spec.refit:
+        report("training on all rows")
+        result = refit(problem, model, plan.spec.seeds, result, parts=parts, done=done)
+    foreseen = (before_training + forecast.total) / 2**20
+    details: dict[str, Any] = {
+        "models": _model_notes(result),
+        "memory": {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)},
+        "unseen_categories": {u.column: {"values": u.values, "rows": u.rows} for u in matrix.unseen},
+    }
+    if model.transform != "none":
+        details["target_transform"] = model.transform
+    notes = [
+        *getattr(model, "notes", ()),
+        *class_notes(problem),
+        *(f"left out, not a number or a text: {c}" for c in matrix.left_out),
+    ]
+    notes += [
+        f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "
+        "predicted as none of the categories"
+        for u in (matrix.unseen if plan.sample is None else ())
+    ]
+    write_json(folder / "models" / "categories.json", matrix.categories)
+    return Predictions(
+        target=problem.target,
+        folds=problem.folds,
+        oof=result.oof,
+        test=result.test,
+        seed_oof=result.seed_oof,
+        n_features=matrix.width + sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns),
+        importance=result.importance(),
+        files=("models/categories.json", *(f"models/{p.name}" for p in sorted((folder / "models").glob("t*-s*.*")))),
+        details=details,
+        notes=tuple(notes),
+    )
+
+
+def _model_notes(result: TrainResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "target": p.target,
+            "fold": p.fold,
+            "seed": p.seed,
+            "rounds": p.rounds,
+            "seconds": round(p.seconds, 3),
+            "curve": [round(v, 7) for v in p.curve.get("valid", [])],
+            **({"train_curve": [round(v, 7) for v in p.curve["train"]]} if p.curve.get("train") else {}),
+            **({"notes": p.notes} if p.notes else {}),
+        }
+        for p in (*result.parts, *result.whole)
+    ]

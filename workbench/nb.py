@@ -1,0 +1,287 @@
+"""What a notebook works with: ``from workbench import nb``.
+
+In a notebook that `wb run` executes this is the experiment: its competition, folds, columns and parameters; what
+`record` gets becomes the run. In one that you opened yourself it is the competition of the folder (or the only one),
+and `record` shows the score and keeps nothing.
+
+>>> from workbench import nb                                             # doctest: +SKIP
+>>> X, X_test = nb.features("rows.x", "ratio")                           # doctest: +SKIP
+>>> for fold in nb.folds:                                                # doctest: +SKIP
+...     model.fit(X[fold.train], nb.target[fold.train])
+...     oof[fold.valid] = model.predict(X[fold.valid])
+>>> nb.record(oof=oof, test=model.predict(X_test))                       # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import ConfigError, NotFoundError
+from workbench.notebooks.told import Told, told
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from workbench.library import OpenCompetition
+    from workbench.metrics import Metric
+    from workbench.report import RunView
+    from workbench.training import FoldResult
+
+__all__ = [
+    "Fold",
+    "classes",
+    "competition",
+    "features",
+    "fit",
+    "folds",
+    "frames",
+    "metric",
+    "record",
+    "score",
+    "seeds",
+    "table",
+    "target",
+    "view",
+]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold: the positions of the rows that it trains on and of those that it validates, in the train table."""
+
+    number: int
+    train: npt.NDArray[np.int64]
+    valid: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The columns of one fold, those that depend on the fold among them; text as codes, null where a value is missing.
+
+    Attributes
+    ----------
+    X_train, X_valid, X_test : polars frame
+    y_train, y_valid : array
+    categorical : list of str
+        The columns that are codes.
+    """
+
+    X_train: pl.DataFrame
+    y_train: npt.NDArray[Any]
+    X_valid: pl.DataFrame
+    y_valid: npt.NDArray[Any]
+    X_test: pl.DataFrame
+    categorical: list[str]
+
+
+@functools.cache
+def _told() -> Told:
+    return told()
+
+
+@functools.cache
+def _competition() -> OpenCompetition:
+    from workbench import library
+    from workbench.workspace import Workspace
+
+    given = _told()
+    if given.workspace is None:
+        return library.competition(None)
+    place = Workspace(Path(given.workspace), given.ledger, given.memory_limit)
+    return library.OpenCompetition(place, str(given.competition))
+
+
+@functools.cache
+def _target() -> Any:
+    from workbench.training import read_target
+
+    return read_target(_competition().definition)
+
+
+@functools.cache
+def _folds() -> list[Fold]:
+    folds = _competition().folds
+    return [Fold(k, folds.train_rows(k), folds.valid_rows(k)) for k in range(folds.n_folds)]
+
+
+@functools.cache
+def _rows(names: tuple[str, ...]) -> Any:
+    from workbench.experiment import fold_rows
+
+    given = _told()
+    chosen = names or given.features or ("rows",)
+    definition = _competition().definition
+    return fold_rows(
+        definition, chosen, drop=given.drop, categorical=given.categorical, memory_limit=given.memory_limit
+    )
+
+
+def _values() -> npt.NDArray[Any]:
+    columns = _target().columns
+    arrays = [c.values if c.task == "regression" else c.values.astype(np.int64) for c in columns]
+    return arrays[0] if len(arrays) == 1 else np.column_stack(arrays)
+
+
+_LAZY: dict[str, Callable[[], Any]] = {
+    "competition": _competition,
+    "folds": _folds,
+    "target": _values,
+    "classes": lambda: _target().columns[0].classes,
+    "metric": lambda: _competition().definition.metric,
+    "seeds": lambda: _told().seeds,
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'workbench.nb' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return _LAZY[name]()
+
+
+if TYPE_CHECKING:
+    competition: OpenCompetition
+    folds: list[Fold]
+    target: npt.NDArray[Any]
+    classes: tuple[Any, ...] | None
+    metric: Metric
+    seeds: tuple[int, ...]
+
+
+def table(name: str) -> pl.LazyFrame:
+    """Return a table of the competition, lazily."""
+    return _competition().tables[name]
+
+
+def features(*names: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the columns of the train and of the test rows, in the order of the tables.
+
+    Parameters
+    ----------
+    *names : str
+        As in an experiment's ``features``; none for those of this experiment, else "rows".
+
+    Raises
+    ------
+    ConfigError
+        For one that depends on the fold: `frames` has those.
+    """
+    rows = _rows(names)
+    if rows.problem.matrix.fold_columns:
+        raise ConfigError(
+            "some of the features depend on the fold, so that there is no frame of all rows",
+            hint="nb.frames(fold) gives the columns of one fold",
+        )
+    n = rows.problem.target.n_rows
+    return rows.frame(0, range(n)), rows.frame(0, rows.test_rows)
+
+
+def frames(fold: int, *names: str) -> Frames:
+    """Return the columns of one fold: what it trains on, what it validates, and the test rows."""
+    rows = _rows(names)
+    train, valid = rows.sides(fold)
+    y = _values()
+    return Frames(
+        rows.frame(fold, train),
+        y[train],
+        rows.frame(fold, valid),
+        y[valid],
+        rows.frame(fold, rows.test_rows),
+        list(rows.categorical),
+    )
+
+
+def fit(exp: int, fold: int, *, seed: int = 1, **changes: Any) -> FoldResult:
+    """Train one fold as an experiment does, and return its OOF, its test predictions, rounds and model.
+
+    Parameters
+    ----------
+    exp, fold, seed : int
+    **changes
+        Parameters in place of those of the experiment's file.
+    """
+    learner = _learner(exp, json.dumps(changes, sort_keys=True))
+    found: FoldResult = learner.fit(fold, seed)
+    return found
+
+
+@functools.cache
+def _learner(exp: int, changes: str) -> Any:
+    from workbench.experiment import read_spec, ready
+
+    opened = _competition()
+    model = read_spec(opened.definition, exp).model | json.loads(changes)
+    made = ready(opened.workspace, opened.definition, exp, model=model)
+    return made.model.learner(made.problem, 0)
+
+
+def view(exp: int) -> RunView:
+    """Return the newest finished run of an experiment, to be looked at, beside that of its base."""
+    from workbench.report import RunView
+
+    opened = _competition()
+    run = opened.result(exp)
+    base = None
+    if run.record.base is not None:
+        with suppress(NotFoundError):
+            base = opened.result(run.record.base)
+    return RunView(opened.definition, run, base)
+
+
+def score(oof: Any) -> list[float]:
+    """Return the competition's metric of each fold, of OOF predictions as `record` takes them."""
+    from workbench.notebooks import checked_oof
+    from workbench.training import fold_scores
+
+    definition, target_ = _competition().definition, _target()
+    found = checked_oof(oof, definition, target_, _competition().folds)
+    return list(fold_scores(target_, _competition().folds, found, definition.metric))
+
+
+def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -> list[float]:
+    """Record what the notebook predicts; the last call counts.
+
+    Parameters
+    ----------
+    oof : array or frame
+        Predictions of the train rows, (n_train,), or (n_train, classes) with a probability for each of `classes`: of
+        each row by a model that has not seen it. A frame with the row key or the ids may have any order.
+    test : array or frame
+        Predictions of the test rows, likewise.
+    metrics : mapping, optional
+        Name -> number, kept beside the score.
+
+    Returns
+    -------
+    list of float
+        The score of each fold.
+
+    Raises
+    ------
+    DataError
+        When they are of other rows, of another shape, not finite, or no probabilities.
+    """
+    from workbench.notebooks import Recorded, checked_metrics, checked_oof, checked_test, write_recorded
+
+    definition, target_, folds_ = _competition().definition, _target(), _competition().folds
+    found = Recorded(
+        checked_oof(oof, definition, target_, folds_),
+        checked_test(test, definition, target_),
+        checked_metrics(metrics),
+    )
+    scores = score(found.oof)
+    place = _told().record
+    if place is not None:
+        write_recorded(Path(place), found)
+    shown = " ".join(f"{s:.5f}" for s in scores)
+    kept = "" if place is not None else "  (not kept: `wb run` keeps it)"
+    print(f"{definition.metric.name} {np.mean(scores):.5f}  ({shown}){kept}")  # noqa: T201 for who reads the notebook
+    return scores
