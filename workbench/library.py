@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from workbench.features import Blocks, CachedBlock, FeatureSummary
     from workbench.folds import Folds
     from workbench.ingest import Fetched
+    from workbench.kernels import BuiltKernel, Rehearsed
     from workbench.ledger import SubmissionRecord
     from workbench.rehearsal import RehearsalSpec
     from workbench.review import Row
@@ -646,6 +647,45 @@ class OpenCompetition:
         table = f'[notebook]\nfile = "{notebook.name}"\nsubmission = {json.dumps(submission)}\n'
         write_text(experiment, f"title = {quoted}\n\n{table}")
         return notebook, experiment, [name for name in inputs_of(found) if name != self.slug]
+
+    # ------------------------------------------------------------------------------------------------------ kernels
+
+    def build_kernel(
+        self,
+        number: int,
+        *,
+        python: str | None = None,
+        wheels: Path | None = None,
+        report: Report = lambda _: None,
+    ) -> BuiltKernel:
+        """Pack the newest finished run of an experiment for a kernel without network.
+
+        Parameters
+        ----------
+        python : str, optional
+            The kernel's, as "3.12"; None for Kaggle's.
+        wheels : Path, optional
+            A folder of wheels to take instead of downloading them.
+        """
+        from workbench.kernels import KERNEL_PYTHON, build
+
+        run = self.result(number)
+        return build(self.definition, run, python=python or KERNEL_PYTHON, wheels=wheels, report=report)
+
+    def rehearse_kernel(
+        self, number: int, built: BuiltKernel, *, minutes: float | None = None, report: Report = lambda _: None
+    ) -> Rehearsed:
+        """Run a built kernel as Kaggle would, and compare what it writes with the run's own submission."""
+        from workbench.kernels import rehearse
+
+        return rehearse(
+            self.definition,
+            self.result(number),
+            built,
+            memory=self.workspace.memory_limit,
+            seconds=None if minutes is None else 60 * minutes,
+            report=report,
+        )
 
     # -------------------------------------------------------------------------------------------------- submissions
 

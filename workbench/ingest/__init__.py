@@ -18,7 +18,7 @@ from workbench.ingest.sources import block_bytes
 from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 
-__all__ = ["Fetched", "fetch"]
+__all__ = ["Fetched", "convert", "fetch", "reading_options"]
 
 Report = Callable[[str], None]
 Progress = Callable[[int], None]
@@ -88,7 +88,7 @@ def fetch(
     facts = platform.facts(slug)
     files = platform.files(slug)
     wanted = _wanted(files, only, slug)
-    options = _options(folder, workspace.memory_limit)
+    options = reading_options(folder, workspace.memory_limit)
     data = folder / "data"
     with storage_errors(folder), lock(data / ".fetch.lock", f"the data of {slug!r}"):
         _finish_swap(data)
@@ -125,7 +125,8 @@ def fetch(
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
 
 
-def _options(folder: Path, memory_limit: int | None) -> Options:
+def reading_options(folder: Path, memory_limit: int | None) -> Options:
+    """Return what a competition's definition says of how its files are read, within a limit of memory."""
     path = folder / "competition.toml"
     options = Options(*read_options(path)) if path.exists() else NO_OPTIONS
     return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))

@@ -1,5 +1,16 @@
-"""From predictions to the file that is sent."""
+"""From a finished run to a submission, anywhere: the form of the file, and predictions without the workspace."""
 
+from workbench.serving.predict import FORMAT, MANIFEST, Bundle, predict, read_bundle
 from workbench.serving.submission_file import SubmissionForm, class_texts, submission_form, write_submission
 
-__all__ = ["SubmissionForm", "class_texts", "submission_form", "write_submission"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Bundle",
+    "SubmissionForm",
+    "class_texts",
+    "predict",
+    "read_bundle",
+    "submission_form",
+    "write_submission",
+]

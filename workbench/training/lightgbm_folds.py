@@ -358,8 +358,31 @@ class LightGBMLearner:
             notes=notes,
         )
 
+    def predicted_by(self, text: str, fold: int) -> Floats:
+        """Return the predictions of the test rows (n_test, width) by a model that was kept as text.
+
+        Parameters
+        ----------
+        text : str
+        fold : int
+            Which it was trained for, `ALL_ROWS` for one of all rows: its columns and what it learned are those.
+        """
+        import lightgbm as lgb
+
+        matrix = self.problem.matrix
+        with lightgbm_errors(f"fold {fold}"):
+            booster = lgb.Booster(model_str=text)
+            rows = range(matrix.n_train, matrix.n_rows)
+            # The text says how raw values become probabilities, of one's own objective, too.
+            return self.back(self._raw(booster, booster.current_iteration(), rows, fold), fold)
+
     def _predict(self, booster: lgb.Booster, rounds: int, rows: range | Ints, fold: int) -> Floats:
         """Return the predictions of some rows, (n, width)."""
+        predicted = self._raw(booster, rounds, rows, fold)
+        return self.back(linked(predicted, self.column) if self.spec.own is not None else predicted, fold)
+
+    def _raw(self, booster: lgb.Booster, rounds: int, rows: range | Ints, fold: int) -> Floats:
+        """Return what LightGBM says of some rows, (n, width)."""
         extra = self.own_columns.frame(fold)
         threads = {"num_threads": self.parameters["num_threads"]}
         predicted = np.empty((len(rows), self.column.width))
@@ -367,9 +390,7 @@ class LightGBMLearner:
             beside = _beside(frame, extra[np.asarray(rows[where])] if extra.width else extra)
             made = np.asarray(booster.predict(beside, num_iteration=rounds, **threads))
             predicted[where] = made.reshape(-1, self.column.width)
-        if self.spec.own is not None:
-            predicted = linked(predicted, self.column)
-        return self.back(predicted, fold)
+        return predicted
 
     def _pieces(self, rows: range | Ints) -> Iterator[tuple[slice, pl.DataFrame]]:
         if self.problem.matrix.width:

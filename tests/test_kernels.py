@@ -1,0 +1,223 @@
+"""Code competitions: what is packed, that it predicts what the run did, and what a rehearsal finds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
+from workbench.kernels.rehearse import UNSHARE, hidden_data
+from workbench.kernels.wheels import check_wheels, own_wheel
+from workbench.serving import predict, read_bundle
+
+EXPERIMENT = 'features = ["ratio", "te_town", "town_size", "rows.town", "rows.x", "rows.z"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.2\n'
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+ISOLATED = subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def no_wheels(tmp_path: Path) -> Path:
+    """A folder with a wheel that is nothing: the machine's own packages are used."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "nothing-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("nothing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1.0\n")
+        archive.writestr(
+            "nothing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("nothing-1.0.dist-info/RECORD", "")
+    return folder
+
+
+def built(made: Any, wheels: Path, number: int = 1) -> Any:
+    return made.open.build_kernel(number, python=HERE, wheels=wheels)
+
+
+class TestServing:
+    @pytest.mark.parametrize(
+        ("task", "metric"), [("binary", "auc"), ("regression", "rmsle"), ("multiclass", "mlogloss"), ("two", "rmse")]
+    )
+    @pytest.mark.parametrize("more", ["", "refit = true\n"])
+    def test_a_bundle_predicts_what_the_run_did(
+        self, small, no_wheels, tmp_path: Path, task: str, metric: str, more: str
+    ) -> None:
+        made = small(task=task, metric=metric)
+        made.experiment(1, more + EXPERIMENT)
+        run = made.open.run(1)
+        bundle = built(made, no_wheels).bundle
+        out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "submission.csv", report=lambda _: None)
+        assert out.read_bytes() == run.submission.read_bytes()
+
+    def test_an_objective_of_ones_own_and_weights_of_classes(self, small, no_wheels, tmp_path: Path) -> None:
+        made = small(metric="logloss")
+        (made.folder / "objective.py").write_text(
+            "import numpy as np\n\n\ndef mine(p, y, w):\n    q = 1 / (1 + np.exp(-p))\n    return q - y, q * (1 - q)\n"
+        )
+        made.experiment(1, 'class_weight = "balanced"\n' + EXPERIMENT + 'objective = "objective.py:mine"\n')
+        run = made.open.run(1)
+        out = predict(
+            built(made, no_wheels).bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None
+        )
+        found, own = pl.read_csv(out), pl.read_csv(run.submission)
+        assert np.abs((found["y"] - own["y"]).to_numpy()).max() < 1e-12
+
+    def test_a_larger_test_set_with_unseen_categories(self, small, no_wheels, tmp_path: Path) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        rows = hidden_data(made.open.definition, tmp_path / "hidden")
+        assert rows == 150
+        hidden = pl.read_csv(tmp_path / "hidden" / "test.csv")
+        assert hidden["town"].str.contains("never seen").sum() == 5
+        assert hidden["id"].n_unique() == 150
+        out = predict(built(made, no_wheels).bundle, tmp_path / "hidden", out=tmp_path / "s.csv", report=lambda _: None)
+        found = pl.read_csv(out)
+        assert found["id"].to_list() == hidden["id"].to_list()
+        assert found["y"].is_between(0, 1).all()
+
+    def test_other_train_rows_are_refused(self, small, no_wheels, tmp_path: Path) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        bundle = built(made, no_wheels).bundle
+        other = small(n_rows=450, slug="other")
+        with pytest.raises(DataError, match="the folds of .* are not those that run 001-"):
+            predict(bundle, other.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
+
+    def test_what_was_packed_is_checked(self, small, no_wheels) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        bundle = built(made, no_wheels).bundle
+        model = bundle / "models" / "t0-f0-s1.txt"
+        model.write_text(model.read_text() + "\n")
+        with pytest.raises(DamagedError, match="is not what was packed"):
+            read_bundle(bundle)
+        model.unlink()
+        with pytest.raises(DamagedError, match="is missing"):
+            read_bundle(bundle)
+
+    def test_serving_needs_little(self) -> None:
+        """It is imported where there are no databases, no notebooks and no command line."""
+        code = "import sys, workbench.serving; print([m for m in ('sqlalchemy', 'alembic', 'optuna', 'kaggle', 'papermill', 'click', 'rich') if m in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]"
+
+
+class TestBuild:
+    def test_what_is_packed(self, small, no_wheels) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        run = made.open.run(1)
+        found = built(made, no_wheels)
+        manifest = json.loads((found.bundle / "wb-manifest.json").read_text())
+        assert manifest["run_id"] == run.record.run_id
+        names = set(manifest["files"])
+        assert {"competition/competition.toml", "competition/features.py", "models/categories.json"} <= names
+        assert len([n for n in names if n.startswith("models/t0-f")]) == 5
+        assert any(n.startswith("wheels/workbench-") for n in names)
+        assert not any("001.toml" in n for n in names)
+
+    def test_a_second_build_changes_only_what_changed(self, small, no_wheels) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        first = built(made, no_wheels).bundle
+        before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in first.rglob("*") if p.is_file()}
+        built(made, no_wheels)
+        after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in first.rglob("*") if p.is_file()}
+        changed = {p.name for p in before if before[p] != after[p]}
+        assert changed <= {"wb-manifest.json"}
+        assert {p: b for p, (_, b) in before.items()} == {p: b for p, (_, b) in after.items()}
+
+    def test_what_can_not_be_served_is_said(self, small, no_wheels) -> None:
+        made = small()
+        made.experiment(1, 'features = ["rows.x"]\n[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n')
+        made.open.run(1)
+        with pytest.raises(ConfigError, match=r"is of \[sklearn\]; kernels predict with models of LightGBM"):
+            built(made, no_wheels)
+
+    def test_our_wheel_is_the_same_each_time_and_can_be_installed(self, tmp_path: Path) -> None:
+        one, two = own_wheel(tmp_path / "a"), own_wheel(tmp_path / "b")
+        assert one.read_bytes() == two.read_bytes()
+        target = tmp_path / "site"
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-index",
+            "--no-deps",
+            "--target",
+            str(target),
+            str(one),
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+        code = f"import sys; sys.path.insert(0, {str(target)!r}); import workbench.serving; print(workbench.serving.__file__)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert done.stdout.startswith(str(target))
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("polars-1.0-cp39-abi3-manylinux_2_17_x86_64.whl", None),
+            ("numpy-2.0-cp312-cp312-manylinux_2_17_x86_64.whl", None),
+            ("pure-1.0-py3-none-any.whl", None),
+            ("pure-1.0-py2.py3-none-any.whl", None),
+            ("numpy-2.0-cp311-cp311-manylinux_2_17_x86_64.whl", "is a wheel for cp311, and the kernel has Python 3.12"),
+            ("new-2.0-cp313-abi3-manylinux_2_17_x86_64.whl", "is a wheel for cp313"),
+            ("numpy-2.0-cp312-cp312-macosx_11_0_arm64.whl", "is a wheel for macosx_11_0_arm64"),
+            ("numpy.whl", "is not named as a wheel"),
+        ],
+    )
+    def test_a_wheel_for_another_python_is_named(self, name: str, message: str | None) -> None:
+        if message is None:
+            check_wheels([Path(name)], "3.12")
+        else:
+            with pytest.raises(ConfigError, match=message):
+                check_wheels([Path(name)], "3.12")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ISOLATED, reason="the system gives no namespaces to make a rehearsal in")
+class TestRehearsal:
+    def test_it_predicts_the_same_without_network(self, small, no_wheels) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        found = made.open.rehearse_kernel(1, built(made, no_wheels))
+        assert (found.differing, found.largest) == (0, 0.0)
+        assert found.rows == (100, 150)
+        assert pl.read_csv(found.hidden).height == 150
+
+    @pytest.mark.parametrize(
+        ("cell", "message"),
+        [
+            ("import urllib.request; urllib.request.urlopen('http://127.0.0.2:9', timeout=5)", "URLError"),
+            ("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)", "Network is unreachable"),
+            ("open('/kaggle/input/small/new.csv', 'w')", "Read-only file system"),
+            ("open('/usr/new.txt', 'w')", "Read-only file system"),
+        ],
+    )
+    def test_what_kaggle_does_not_allow_fails_here_too(self, small, no_wheels, cell: str, message: str) -> None:
+        import nbformat
+
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        kernel = built(made, no_wheels)
+        node = nbformat.read(kernel.notebook, as_version=4)
+        node.cells.append(nbformat.v4.new_code_cell(cell))
+        nbformat.write(node, kernel.notebook)
+        with pytest.raises(NotebookError, match=message):
+            made.open.rehearse_kernel(1, kernel)
+        assert (kernel.folder / "rehearsal" / "public" / "inference.ipynb").exists()

@@ -1,0 +1,177 @@
+"""A finished run as a folder that needs nothing else: its models, code and packages, and the notebook that predicts."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from workbench.cache import file_sha256, write_json, write_text
+from workbench.competition import Competition
+from workbench.errors import ConfigError
+from workbench.experiment import FinishedRun, read_run
+from workbench.kernels.wheels import check_wheels, download, own_wheel
+from workbench.notebooks import as_text
+from workbench.notebooks.extra import library
+from workbench.serving import FORMAT, MANIFEST
+
+__all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
+
+KERNEL_PYTHON = "3.12"
+"""Of Kaggle's current image."""
+
+INSTALL = """import subprocess
+import sys
+from pathlib import Path
+
+bundle = next(Path("/kaggle/input").glob("**/{manifest}")).parent
+wheels = sorted(map(str, (bundle / "wheels").glob("*.whl")))
+done = subprocess.run(
+    [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", *wheels],
+    capture_output=True,
+    text=True,
+)
+if done.returncode:
+    said = done.stderr[-500:]
+    raise RuntimeError(f"the packages of {{bundle}} do not fit Python {{sys.version.split()[0]}}: {{said}}")"""
+
+PREDICT = """from workbench.serving import predict
+
+data = next(p for p in map(Path, ({places})) if p.exists())
+predict(bundle, data, out="submission.csv")"""
+
+
+@dataclass(frozen=True)
+class BuiltKernel:
+    """What was built.
+
+    Attributes
+    ----------
+    folder : Path
+    bundle : Path
+        What goes into a dataset.
+    notebook : Path
+        What the kernel runs.
+    size : int
+        Bytes of the bundle.
+    """
+
+    folder: Path
+    bundle: Path
+    notebook: Path
+    size: int
+
+
+def build(
+    competition: Competition,
+    run: FinishedRun,
+    *,
+    python: str = KERNEL_PYTHON,
+    wheels: Path | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> BuiltKernel:
+    """Pack a finished run for a code competition.
+
+    The code is that of the run, as its folder keeps it. What is there already and the same is not written again, so
+    that a later push uploads only what changed.
+
+    Parameters
+    ----------
+    python : str
+        The kernel's.
+    wheels : Path, optional
+        A folder of wheels to take instead of downloading them.
+
+    Raises
+    ------
+    ConfigError
+        When the run is of a kind that can't be served, or wheels for that Python are missing.
+    """
+    record, details = run.record, read_run(run.folder)[1]
+    if record.kind != "model":
+        raise ConfigError(
+            f"run {record.run_id} is of [{record.kind}]; kernels predict with models of LightGBM",
+            hint="choose an experiment with [model]",
+        )
+    if record.sample is not None:
+        raise ConfigError(f"run {record.run_id} is a quick try", hint=f"`wb run --exp {record.exp}` runs it whole")
+    folder = competition.folder / "kernels" / f"{record.exp:03d}"
+    bundle = folder / "bundle"
+    files: dict[str, Path] = {}
+    for path in sorted((run.folder / "source").glob("*")):
+        if path.suffix == ".py" or path.name == "competition.toml":
+            files[f"competition/{path.name}"] = path
+    for path in sorted((run.folder / "models").glob("*")):
+        files[f"models/{path.name}"] = path
+    report("wheels")
+    packed = _wheels(folder, python, wheels)
+    check_wheels(packed, python)
+    files |= {f"wheels/{p.name}": p for p in packed}
+    _put(bundle, files)
+    manifest = {
+        "format": FORMAT,
+        "slug": competition.slug,
+        "exp": record.exp,
+        "run_id": record.run_id,
+        "cv_mean": record.cv_mean,
+        "metric": record.metric,
+        "folds": record.folds_hash,
+        "spec": details["spec"],
+        "python": python,
+        "versions": {name: version(name) for name in ("workbench", "lightgbm", "polars", "numpy")}
+        | {"home": platform.python_version()},
+        "files": {name: file_sha256(bundle / name) for name in sorted(files)},
+    }
+    write_json(bundle / MANIFEST, manifest)
+    notebook = folder / "kernel" / "inference.ipynb"
+    write_text(notebook, as_text(_notebook(competition.slug, record.exp, record.title)))
+    size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
+    return BuiltKernel(folder, bundle, notebook, size)
+
+
+def _wheels(folder: Path, python: str, given: Path | None) -> list[Path]:
+    place = folder / "wheels" / python
+    if given is not None:
+        if not list(given.glob("*.whl")):
+            raise ConfigError(f"--wheels {given}: there is no wheel", hint="leave it out to download them")
+        others = sorted(p for p in given.glob("*.whl") if not p.name.startswith("workbench-"))
+    else:
+        others = sorted(p for p in place.glob("*.whl") if not p.name.startswith("workbench-")) or download(
+            place, python
+        )
+    return [own_wheel(place), *others]
+
+
+def _put(bundle: Path, files: dict[str, Path]) -> None:
+    """Make the bundle's files those given: what is the same stays, what is not among them goes."""
+    for name, source in files.items():
+        target = bundle / name
+        if target.exists() and file_sha256(target) == file_sha256(source):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    for path in sorted(bundle.rglob("*")):
+        if path.is_file() and path.relative_to(bundle).as_posix() not in {*files, MANIFEST}:
+            path.unlink()
+
+
+def _notebook(slug: str, exp: int, title: str) -> Any:
+    nbformat = library("nbformat")
+    places = ", ".join(json.dumps(f"/kaggle/input/{place}{slug}") for place in ("", "competitions/"))
+    node = nbformat.v4.new_notebook()
+    node.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    node.cells = [
+        nbformat.v4.new_markdown_cell(
+            f"# {slug}, experiment {exp}: {title or 'untitled'}\n\nPredicts, trains nothing."
+        ),
+        nbformat.v4.new_code_cell(INSTALL.format(manifest=MANIFEST)),
+        nbformat.v4.new_code_cell(PREDICT.format(places=places)),
+    ]
+    for number, cell in enumerate(node.cells):
+        cell.id = f"cell-{number}"
+    return node

@@ -1,0 +1,229 @@
+"""Predictions of a finished run for a test set that came later: what a code competition runs, without network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.cache import file_sha256
+from workbench.competition import Competition, load_competition
+from workbench.errors import ConfigError, DamagedError, DataError
+from workbench.features import Blocks, build_matrix, load_features
+from workbench.folds import load_folds
+from workbench.ingest import convert, reading_options
+from workbench.serving.submission_file import submission_form, write_submission
+from workbench.training import (
+    ALL_ROWS,
+    LightGBMSpec,
+    Problem,
+    Target,
+    check_class_weight,
+    lightgbm_spec,
+    own_objective,
+    read_target,
+    split_of,
+    transform_for,
+)
+from workbench.workspace import create_workspace
+
+__all__ = ["FORMAT", "MANIFEST", "Bundle", "predict", "read_bundle"]
+
+FORMAT = 1
+MANIFEST = "wb-manifest.json"
+"""The name by which a bundle is found among the inputs."""
+
+MODEL = re.compile(r"t(\d+)-(?:f(\d+)|(all))-s(\d+)\.txt")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A finished run, packed for where there is nothing else.
+
+    Attributes
+    ----------
+    folder : Path
+        With ``competition/`` (its definition and code), ``models/`` and the manifest.
+    slug : str
+    exp : int
+    run_id : str
+    spec : dict
+        As `run.json` has it: features, drop, categorical, seeds, model, …
+    folds : str
+        The content key of the folds that the models were trained on.
+    models : tuple of str
+        The names of their files.
+    """
+
+    folder: Path
+    slug: str
+    exp: int
+    run_id: str
+    spec: dict[str, Any]
+    folds: str
+    models: tuple[str, ...]
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check that its files are those that were packed.
+
+    Raises
+    ------
+    DamagedError
+        When the manifest or a file is missing or changed.
+    """
+    path = folder / MANIFEST
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        made = Bundle(
+            folder,
+            found["slug"],
+            int(found["exp"]),
+            found["run_id"],
+            dict(found["spec"]),
+            found["folds"],
+            tuple(n.removeprefix("models/") for n in found["files"] if MODEL.fullmatch(n.removeprefix("models/"))),
+        )
+        files = dict(found["files"])
+        made_as = int(found["format"])
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise DamagedError(f"{path} is missing or damaged: {exc}", hint="`wb kernel build` makes it again") from exc
+    if made_as != FORMAT:
+        raise DamagedError(f"{path} has the format {made_as}; this version reads {FORMAT}", hint="build and push again")
+    for name, sha256 in files.items():
+        file = folder / name
+        if not file.exists() or file_sha256(file) != sha256:
+            state = "missing" if not file.exists() else "not what was packed"
+            raise DamagedError(f"{file} is {state}", hint="push the dataset again")
+    return made
+
+
+def predict(
+    bundle: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path = "submission.csv",
+    work: str | Path | None = None,
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Predict the test rows that are in `data` with the models of a run, and write the submission.
+
+    The tables are read, the features built, and the encodings learned from the train rows, as at home: a test set
+    that has grown, or has categories that nobody saw, is one like any other.
+
+    Parameters
+    ----------
+    bundle : path
+        The folder of a bundle.
+    data : path
+        The competition's files, as ``/kaggle/input/SLUG`` has them.
+    out : path
+        The submission.
+    work : path, optional
+        Where tables and features go meanwhile; by default a folder that is removed at the end.
+
+    Raises
+    ------
+    DamagedError
+        When the bundle is not what was packed.
+    DataError
+        When the train rows, and with them the folds, are not those that the models were trained on.
+    """
+    packed = read_bundle(Path(bundle))
+    if work is not None:
+        return _predict(packed, Path(data), Path(out), Path(work), threads, memory_limit, report)
+    with tempfile.TemporaryDirectory(prefix="wb-") as folder:
+        return _predict(packed, Path(data), Path(out), Path(folder), threads, memory_limit, report)
+
+
+def _predict(
+    packed: Bundle,
+    data: Path,
+    out: Path,
+    work: Path,
+    threads: int | None,
+    memory_limit: int | None,
+    report: Callable[[str], None],
+) -> Path:
+    competition = _opened(packed, data, work, memory_limit, report)
+    target, folds = read_target(competition), load_folds(competition)
+    if folds.content != packed.folds:
+        raise DataError(
+            f"the folds of {data} are not those that run {packed.run_id} was trained on: the train rows differ",
+            hint="run the experiment again on these data, build and push",
+        )
+    blocks = Blocks(competition, load_features(competition), report, memory_limit)
+    spec = packed.spec
+    matrix = build_matrix(blocks, tuple(spec["features"]), drop=spec["drop"], categorical=spec["categorical"])
+    known = json.loads((packed.folder / "models" / "categories.json").read_text(encoding="utf-8"))
+    if known != matrix.categories:
+        raise DataError(f"the categories of the train rows in {data} are not those of run {packed.run_id}")
+    problem = Problem(matrix, target, folds, split_of(competition, folds), competition.metric)
+    model = _model(packed, competition, target, threads)
+    form = submission_form(competition, target)
+    test = np.zeros((matrix.n_test, target.width))
+    report(f"{len(packed.models)} models, {matrix.n_test:,} test rows")
+    for index, where in enumerate(target.slices):
+        learner = model.learner(problem, index)
+        mine = [m for m in map(MODEL.fullmatch, packed.models) if m is not None and int(m[1]) == index]
+        # Where there are models of all rows, the folds' gave the OOF. The order is that of the training, so that the
+        # sums are the same to the last digit.
+        whole = [m for m in mine if m[3]]
+        for match in sorted(whole or mine, key=lambda m: (int(m[4]), int(m[2] or ALL_ROWS))):
+            text = (packed.folder / "models" / match[0]).read_text(encoding="utf-8")
+            made = learner.predicted_by(text, int(match[2] or ALL_ROWS))
+            test[:, where] += made / len(whole) if whole else made
+        if not whole:
+            test[:, where] /= len(mine)
+    write_submission(competition, form, target, test, out)
+    report(f"wrote {out}")
+    return out
+
+
+def _opened(
+    packed: Bundle, data: Path, work: Path, memory_limit: int | None, report: Callable[[str], None]
+) -> Competition:
+    """Make a competition of the bundle's definition and code and the data that are there."""
+    workspace = replace(create_workspace(work), memory_limit=memory_limit)
+    folder = workspace.competitions / packed.slug
+    shutil.copytree(packed.folder / "competition", folder, dirs_exist_ok=True)
+    raw = folder / "data" / "raw"
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    if not raw.exists():
+        raw.symlink_to(data.resolve(), target_is_directory=True)
+    convert(
+        raw,
+        folder / "data" / "tables",
+        packed.slug,
+        options=reading_options(folder, memory_limit),
+        report=lambda name: report(f"reading {name}"),
+    )
+    return load_competition(workspace, packed.slug)
+
+
+def _model(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:
+    spec, where = packed.spec, f"run {packed.run_id}"
+    if spec["kind"] != "model":
+        raise ConfigError(f"{where} is of [{spec['kind']}]; models of LightGBM are served")
+    transform = transform_for(spec.get("target_transform"), target, competition.metric, where=where)
+    made = lightgbm_spec(
+        dict(spec["model"]),
+        where=where,
+        threads=threads,
+        transform=transform,
+        own=lambda reference: own_objective(competition, reference),
+        folder=competition.folder,
+    )
+    return replace(made, class_weight=check_class_weight(spec.get("class_weight"), target, where=where))
