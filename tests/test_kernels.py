@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -110,6 +111,52 @@ class TestServing:
         code = "import sys, workbench.serving; print([m for m in ('sqlalchemy', 'alembic', 'optuna', 'kaggle', 'papermill', 'click', 'rich') if m in sys.modules])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
+
+
+class TestOnKaggle:
+    """The same notebook there: the dataset and the competition's files are inputs."""
+
+    CODE = """
+from pathlib import Path
+from workbench.serving import predict as module
+import sys
+sys.modules["workbench.serving.predict"].INPUTS = Path({inputs!r})
+from workbench import nb
+X, X_test = nb.features("rows.x")
+print(nb.competition.slug, len(nb.target), len(X_test), len(nb.folds))
+"""
+
+    def run(self, inputs: Path, where: Path) -> subprocess.CompletedProcess[str]:
+        code = self.CODE.format(inputs=str(inputs))
+        return subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True, check=False)
+
+    def test_nb_is_the_competition_of_the_dataset(self, small, no_wheels, tmp_path: Path) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        inputs = tmp_path / "input"
+        inputs.mkdir()
+        shutil.copytree(built(made, no_wheels).bundle, inputs / "wb-small-001")
+        done = self.run(inputs, tmp_path)
+        assert "no files of 'small'" in done.stderr
+        assert "there is wb-small-001" in done.stderr
+        (inputs / "small").symlink_to(made.folder / "data" / "raw")
+        done = self.run(inputs, tmp_path)
+        assert done.stdout.strip() == "small 400 100 5", done.stderr
+
+    def test_a_workspace_on_the_drive_of_colab_is_found(self, tmp_path: Path, monkeypatch) -> None:
+        from workbench import workspace
+
+        monkeypatch.setattr(workspace, "DRIVE", tmp_path / "drive")
+        away = tmp_path / "content"
+        away.mkdir()
+        with pytest.raises(ConfigError, match="no workspace"):
+            workspace.find_workspace(away)
+        workspace.create_workspace(tmp_path / "drive" / "mine")
+        assert workspace.find_workspace(away).root == tmp_path / "drive" / "mine"
+        workspace.create_workspace(tmp_path / "drive" / "other")
+        with pytest.raises(ConfigError, match="several workspaces .*: mine, other"):
+            workspace.find_workspace(away)
 
 
 class TestBuild:

@@ -2,7 +2,8 @@
 
 In a notebook that `wb run` executes this is the experiment: its competition, folds, columns and parameters; what
 `record` gets becomes the run. In one that you opened yourself it is the competition of the folder (or the only one),
-and `record` shows the score and keeps nothing.
+and `record` shows the score and keeps nothing. On Kaggle, with the dataset of `wb kernel` among the inputs, it is the
+competition of that dataset, on the files that are there.
 
 >>> from workbench import nb                                             # doctest: +SKIP
 >>> X, X_test = nb.features("rows.x", "ratio")                           # doctest: +SKIP
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,9 +93,15 @@ def _told() -> Told:
 @functools.cache
 def _competition() -> OpenCompetition:
     from workbench import library
+    from workbench.serving import find_bundle, find_data, opened, read_bundle
     from workbench.workspace import Workspace
 
     given = _told()
+    if given.workspace is None and (bundle := find_bundle()) is not None:
+        packed = read_bundle(bundle)
+        place = Path(tempfile.mkdtemp(prefix="wb-"))
+        opened(packed, find_data(packed.slug), place)
+        return library.OpenCompetition(Workspace(place), packed.slug)
     if given.workspace is None:
         return library.competition(None)
     place = Workspace(Path(given.workspace), given.ledger, given.memory_limit)

@@ -10,6 +10,9 @@ from workbench.errors import ConfigError, NotFoundError, near
 
 __all__ = ["Workspace", "create_workspace", "find_workspace"]
 
+DRIVE = Path("/content/drive/MyDrive")
+"""Where Colab mounts its user's files."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -87,6 +90,8 @@ def find_workspace(
 ) -> Workspace:
     """Return the workspace that `start` is in: the nearest folder upwards that has ``competitions/``.
 
+    Where there is none, and none is named, it is the one on the drive that Colab has mounted.
+
     Parameters
     ----------
     start : Path
@@ -114,6 +119,13 @@ def find_workspace(
                 f"WB_WORKSPACE={fallback} has no folder competitions/", hint=f"`wb init {fallback}` makes it"
             )
         return Workspace(root, ledger_url, cache_limit=cache_limit)
+    on_drive = sorted(p.parent for p in DRIVE.glob("*/competitions") if p.is_dir())
+    if len(on_drive) > 1:
+        raise ConfigError(
+            f"several workspaces in {DRIVE}: {', '.join(p.name for p in on_drive)}", hint="set WB_WORKSPACE to one"
+        )
+    if on_drive:
+        return Workspace(on_drive[0], ledger_url, cache_limit=cache_limit)
     raise ConfigError(
         f"no workspace at {start} or above it (a folder that has competitions/)",
         hint="`wb init DIR` makes one; or set WB_WORKSPACE",
@@ -134,7 +146,11 @@ submissions are left out by `.gitignore`; `submissions/ledger.db` is the record 
 _GITIGNORE = """competitions/*/data/
 competitions/*/cache/
 competitions/*/runs/
+competitions/*/studies/
+competitions/*/kernels/
 competitions/*/rehearsal*/
+competitions/*/check.html
+competitions/*/eda.*
 submissions/
 *.tmp
 """

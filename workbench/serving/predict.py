@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from workbench.cache import file_sha256
 from workbench.competition import Competition, load_competition
-from workbench.errors import ConfigError, DamagedError, DataError
+from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError
 from workbench.features import Blocks, build_matrix, load_features
 from workbench.folds import load_folds
 from workbench.ingest import convert, reading_options
@@ -35,11 +35,14 @@ from workbench.training import (
 )
 from workbench.workspace import create_workspace
 
-__all__ = ["FORMAT", "MANIFEST", "Bundle", "predict", "read_bundle"]
+__all__ = ["FORMAT", "INPUTS", "MANIFEST", "Bundle", "find_bundle", "find_data", "opened", "predict", "read_bundle"]
 
 FORMAT = 1
 MANIFEST = "wb-manifest.json"
 """The name by which a bundle is found among the inputs."""
+
+INPUTS = Path("/kaggle/input")
+"""Where Kaggle puts what a notebook reads."""
 
 MODEL = re.compile(r"t(\d+)-(?:f(\d+)|(all))-s(\d+)\.txt")
 
@@ -108,6 +111,31 @@ def read_bundle(folder: Path) -> Bundle:
     return made
 
 
+def find_bundle() -> Path | None:
+    """Return the folder of the bundle among Kaggle's inputs; None where there is none, as at home."""
+    found = sorted(INPUTS.glob(f"**/{MANIFEST}"))
+    return found[0].parent if found else None
+
+
+def find_data(slug: str) -> Path:
+    """Return the folder of a competition's files among Kaggle's inputs.
+
+    Raises
+    ------
+    NotFoundError
+        Where the competition is no input of the notebook.
+    """
+    places = (INPUTS / slug, INPUTS / "competitions" / slug)
+    found = next((p for p in places if p.is_dir()), None)
+    if found is None:
+        there = [p.name for p in INPUTS.glob("*")]
+        raise NotFoundError(
+            f"no files of {slug!r} in {INPUTS}: there is {', '.join(there) or 'nothing'}",
+            hint="add the competition to the notebook's input",
+        )
+    return found
+
+
 def predict(
     bundle: str | Path,
     data: str | Path,
@@ -157,7 +185,7 @@ def _predict(
     memory_limit: int | None,
     report: Callable[[str], None],
 ) -> Path:
-    competition = _opened(packed, data, work, memory_limit, report)
+    competition = opened(packed, data, work, memory_limit=memory_limit, report=report)
     target, folds = read_target(competition), load_folds(competition)
     if folds.content != packed.folds:
         raise DataError(
@@ -192,10 +220,24 @@ def _predict(
     return out
 
 
-def _opened(
-    packed: Bundle, data: Path, work: Path, memory_limit: int | None, report: Callable[[str], None]
+def opened(
+    packed: Bundle,
+    data: Path,
+    work: Path,
+    *,
+    memory_limit: int | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Competition:
-    """Make a competition of the bundle's definition and code and the data that are there."""
+    """Return the competition that a bundle's definition and code and the data that are there make.
+
+    Parameters
+    ----------
+    packed : Bundle
+    data : Path
+        The competition's files.
+    work : Path
+        Where its tables go: a workspace is made there.
+    """
     workspace = replace(create_workspace(work), memory_limit=memory_limit)
     folder = workspace.competitions / packed.slug
     shutil.copytree(packed.folder / "competition", folder, dirs_exist_ok=True)
