@@ -99,9 +99,9 @@ def _competition() -> OpenCompetition:
     given = _told()
     if given.workspace is None and (bundle := find_bundle()) is not None:
         packed = read_bundle(bundle)
-        place = Path(tempfile.mkdtemp(prefix="wb-"))
-        opened(packed, find_data(packed.slug), place)
-        return library.OpenCompetition(Workspace(place), packed.slug)
+        work = Path(tempfile.mkdtemp(prefix="wb-"))
+        opened(packed, find_data(packed.slug), work)
+        return library.OpenCompetition(Workspace(work), packed.slug)
     if given.workspace is None:
         return library.competition(None)
     place = Workspace(Path(given.workspace), given.ledger, given.memory_limit)

@@ -21,8 +21,9 @@ from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
 from workbench.kernels.build import BuiltKernel
 from workbench.notebooks import Limits, execute, read_notebook
+from workbench.serving import MANIFEST
 
-__all__ = ["HIDDEN_TIMES", "Rehearsed", "hidden_data", "rehearse"]
+__all__ = ["HIDDEN_TIMES", "Rehearsed", "compared", "hidden_data", "rehearse"]
 
 HIDDEN_TIMES = 1.5
 """The hidden test set has so many times the rows of the public one."""
@@ -98,7 +99,7 @@ def rehearse(
     report("the public test set")
     public = _run(competition, built, raw, results / "public", limits, report, notes)
     own = pl.read_csv(run.folder / "submission.csv")
-    largest, differing = _compared(public.path, own, competition)
+    largest, differing = compared(public.path, own, competition)
     hidden, hidden_rows, hidden_seconds, peak = None, 0, 0.0, public.peak_mb
     with tempfile.TemporaryDirectory() as folder:
         made = hidden_data(competition, Path(folder))
@@ -196,7 +197,7 @@ def _check_namespaces() -> None:
 def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
     """Give the bundle with packages that this Python can install: the kernel's may be another."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    python = json.loads((built.bundle / "wb-manifest.json").read_text(encoding="utf-8"))["python"]
+    python = json.loads((built.bundle / MANIFEST).read_text(encoding="utf-8"))["python"]
     if python == here:
         yield built.bundle
         return
@@ -207,14 +208,20 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         for wheel in (place / "wheels").glob("*.whl"):
             if not wheel.name.startswith("workbench-"):
                 wheel.unlink()
-        manifest = json.loads((place / "wb-manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         manifest["files"] = {n: h for n, h in manifest["files"].items() if (place / n).exists()}
-        (place / "wb-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        (place / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         yield place
 
 
-def _compared(path: Path, own: pl.DataFrame, competition: Competition) -> tuple[float, int]:
-    """Return the largest difference to the run's own submission, by its spread, and how many rows differ."""
+def compared(path: Path, own: pl.DataFrame, competition: Competition) -> tuple[float, int]:
+    """Return the largest difference to the run's own submission, by its spread, and how many rows differ.
+
+    Raises
+    ------
+    DataError
+        When the two are of other rows or columns.
+    """
     ids = list(competition.definition.id_columns)
     found = pl.read_csv(path)
     if found.columns != own.columns or found.height != own.height:
