@@ -100,7 +100,11 @@ def _run(job: dict[str, Any], masks: Masks) -> dict[str, Any]:
 
 def _in_source(cells: list[Any], index: int) -> int:
     """Return a cell's place in the notebook as it was written: papermill puts cells of its own between."""
-    return index - sum(bool(PAPERMILLS.intersection(c.metadata.get("tags", []))) for c in cells[:index])
+    return index - sum(map(_is_papermills, cells[:index]))
+
+
+def _is_papermills(cell: Any) -> bool:
+    return bool(PAPERMILLS.intersection(cell.metadata.get("tags", [])))
 
 
 def _engine(masks: Masks, most_output: int) -> Any:
@@ -111,7 +115,7 @@ def _engine(masks: Masks, most_output: int) -> Any:
 
     class Client(PapermillNotebookClient):  # type: ignore[misc] # it has no types
         def execute_cell(self, cell: Any, cell_index: int, **more: Any) -> Any:
-            if cell.cell_type == "code" and cell.source.strip():
+            if cell.cell_type == "code" and cell.source.strip() and not _is_papermills(cell):
                 Engine.at, Engine.source = _in_source(self.nb.cells, cell_index), cell.source
                 of = _in_source(self.nb.cells, len(self.nb.cells))
                 _say({"event": "cell", "cell": Engine.at, "of": of, "source": cell.source})
