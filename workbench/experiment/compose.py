@@ -7,13 +7,13 @@ from typing import Any
 from workbench.competition import Competition
 from workbench.errors import ConfigError
 from workbench.experiment.kinds import model_spec
-from workbench.experiment.spec import ExperimentSpec, read_spec
+from workbench.experiment.spec import LIGHTGBMS, ExperimentSpec, read_spec
 from workbench.notebooks.extra import library
 from workbench.training import LightGBMSpec, lightgbm_metric, objective_for, read_target
 
 __all__ = ["compose"]
 
-LEFT_OUT = ("target_transform", "class_weight", "refit", "pseudo", "tune")
+LEFT_OUT = ("target_transform", *LIGHTGBMS)
 
 LOOP = """from workbench import nb
 import numpy as np

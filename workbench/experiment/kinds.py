@@ -10,17 +10,15 @@ from typing import Any
 from workbench.competition import Competition
 from workbench.errors import ConfigError
 from workbench.experiment.notebook_spec import NotebookSpec, notebook_spec
-from workbench.experiment.spec import ExperimentSpec
+from workbench.experiment.spec import LIGHTGBMS, ExperimentSpec
 from workbench.training import (
     Asked,
     LightGBMSpec,
     ModelSpec,
     Target,
-    check_class_weight,
     check_pseudo,
     check_target,
-    lightgbm_spec,
-    own_objective,
+    lightgbm_for,
     transform_for,
 )
 from workbench.training.objectives import RANKING
@@ -92,19 +90,16 @@ def _lightgbm(
     spec: ExperimentSpec, competition: Competition, target: Target, *, threads: int | None, transform: str
 ) -> LightGBMSpec:
     where = str(spec.path)
-    model = lightgbm_spec(
+    model = lightgbm_for(
+        competition,
+        target,
         spec.model,
         where=where,
         threads=threads,
         transform=transform,
-        own=lambda reference: own_objective(competition, reference),
-        folder=Path(competition.folder),
+        class_weight=spec.class_weight,
     )
-    model = replace(
-        model,
-        class_weight=check_class_weight(spec.class_weight, target, where=where),
-        pseudo=check_pseudo(spec.pseudo, target, where=where),
-    )
+    model = replace(model, pseudo=check_pseudo(spec.pseudo, target, where=where))
     check_target(model, target, competition.metric)
     return model
 
@@ -125,4 +120,5 @@ def _refuse_what_is_lightgbms(spec: ExperimentSpec, target: Target) -> None:
 
 def _lightgbms(spec: ExperimentSpec) -> dict[str, Any]:
     """Return what an experiment says that only LightGBM has; None for what it does not say."""
-    return {"class_weight": spec.class_weight, "refit": spec.refit or None, "pseudo": spec.pseudo, "tune": spec.tune}
+    said = {key: getattr(spec, key) for key in LIGHTGBMS}
+    return {key: None if value is False else value for key, value in said.items()}

@@ -13,7 +13,7 @@ from workbench.competition import Competition, StrictModel, read_toml, validate
 from workbench.errors import ConfigError, NotFoundError
 from workbench.experiment.feature_list import FeatureList, read_list
 
-__all__ = ["KINDS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
+__all__ = ["KINDS", "LIGHTGBMS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
 
 KINDS = ("model", "xgboost", "catboost", "sklearn", "python", "notebook")
 """The tables that say what kind of experiment it is; an experiment has one of them."""

@@ -26,9 +26,7 @@ from workbench.training import (
     LightGBMSpec,
     Problem,
     Target,
-    check_class_weight,
-    lightgbm_spec,
-    own_objective,
+    lightgbm_for,
     read_target,
     split_of,
     transform_for,
@@ -260,12 +258,12 @@ def _model(packed: Bundle, competition: Competition, target: Target, threads: in
     if spec["kind"] != "model":
         raise ConfigError(f"{where} is of [{spec['kind']}]; models of LightGBM are served")
     transform = transform_for(spec.get("target_transform"), target, competition.metric, where=where)
-    made = lightgbm_spec(
+    return lightgbm_for(
+        competition,
+        target,
         dict(spec["model"]),
         where=where,
         threads=threads,
         transform=transform,
-        own=lambda reference: own_objective(competition, reference),
-        folder=competition.folder,
+        class_weight=spec.get("class_weight"),
     )
-    return replace(made, class_weight=check_class_weight(spec.get("class_weight"), target, where=where))

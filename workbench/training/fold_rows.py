@@ -18,6 +18,7 @@ from workbench.training.records import Problem
 from workbench.training.scoring import score_column
 from workbench.training.target import TargetColumn
 from workbench.training.transforms import Transform, fitted_transform
+from workbench.training.weights import is_decision
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
@@ -234,7 +235,7 @@ def stopping_metric(metric: Metric, task: str) -> Metric:
     usual = "mlogloss" if task == "multiclass" else "logloss"
     if task == "regression":
         return metric
-    if metric.needs in ("label", "ranked") or metric.name in ("logloss", "mlogloss"):
+    if is_decision(metric) or metric.name in ("logloss", "mlogloss"):
         return metrics.get(usual)
     return metric
 

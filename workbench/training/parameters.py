@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,13 @@ from workbench.cache import file_sha256
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.training.columns import PER_COLUMN
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
-from workbench.training.objectives import RANKING, OwnObjective, check_objective, primary_objective
+from workbench.training.objectives import RANKING, OwnObjective, check_objective, own_objective, primary_objective
 from workbench.training.pseudo import Pseudo
 from workbench.training.transforms import LOWEST, TRANSFORMS
-from workbench.training.weights import is_decision
+from workbench.training.weights import check_class_weight, is_decision
 
 if TYPE_CHECKING:
+    from workbench.competition import Competition
     from workbench.metrics import Metric
     from workbench.training.lightgbm_folds import LightGBMLearner
     from workbench.training.records import Problem
@@ -35,6 +36,7 @@ __all__ = [
     "LightGBMSpec",
     "check_target",
     "lightgbm_defaults",
+    "lightgbm_for",
     "lightgbm_metric",
     "lightgbm_spec",
     "objective_for",
@@ -232,6 +234,31 @@ def lightgbm_spec(
         notes=tuple(notes),
         files=_files(named, folder or Path(), where),
     )
+
+
+def lightgbm_for(
+    competition: Competition,
+    target: Target,
+    given: dict[str, Any],
+    *,
+    where: str,
+    threads: int | None,
+    transform: str,
+    class_weight: Any,
+) -> LightGBMSpec:
+    """Return what ``[model]`` and ``class_weight`` say, with what they name in the competition's folder.
+
+    The parameters, and what is raised, are those of `lightgbm_spec` and `check_class_weight`.
+    """
+    made = lightgbm_spec(
+        given,
+        where=where,
+        threads=threads,
+        transform=transform,
+        own=lambda reference: own_objective(competition, reference),
+        folder=competition.folder,
+    )
+    return replace(made, class_weight=check_class_weight(class_weight, target, where=where))
 
 
 def _try(named: dict[str, Any], where: str) -> None:
