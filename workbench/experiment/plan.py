@@ -58,20 +58,21 @@ def make_plan(
     if sample is not None and not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
     spec = read_spec(competition, number)
+    asked = spec if given is None else replace(spec, model=given)
     if given is not None and spec.kind == "notebook":
         # Each combination of a grid is a run of its own, whatever else the grid has.
         of_grid = [f"{k} = {v}" for k, v in given.items() if k in spec.model.get("grid", {})]
-        spec = replace(spec, model=given, changes=(*spec.changes, *of_grid))
+        spec = asked = replace(asked, changes=(*spec.changes, *of_grid))
     if sample is not None and spec.kind == "notebook":
         raise ConfigError("--sample: a notebook predicts all rows", hint="give it a parameter for a quick try")
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
     _check_encodings(blocks, spec, competition)
-    model = model_spec(spec if given is None else replace(spec, model=given), competition, target, threads=threads)
+    model = model_spec(asked, competition, target, threads=threads)
     folds = load_folds(competition)
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
-    d = competition.definition
+    d, metric_code = competition.definition, _metric_code(competition)
     key = content_key(
         "run-v2",
         d.slug,
@@ -87,7 +88,7 @@ def make_plan(
             *([d.query] if d.query else []),
             [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
         ],
-        _metric_code(competition),
+        metric_code,
         sample,
         model.content(),
     )
@@ -98,7 +99,7 @@ def make_plan(
     target_key = content_key(
         "target-v2",
         [list(d.targets), d.task, d.weight, d.query],
-        [metric.name, metric.greater_is_better, metric.needs, _metric_code(competition)],
+        [metric.name, metric.greater_is_better, metric.needs, metric_code],
     )
     return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
 

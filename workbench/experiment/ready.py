@@ -12,7 +12,7 @@ import numpy.typing as npt
 from workbench.competition import Competition
 from workbench.errors import ConfigError
 from workbench.experiment.notebook_spec import NotebookSpec
-from workbench.experiment.plan import make_plan, matrix_of, problem_of, sampled_rows
+from workbench.experiment.plan import Plan, make_plan, matrix_of, problem_of, sampled_rows
 from workbench.experiment.run_folder import FinishedRun, check_files, find_run
 from workbench.experiment.spec import ExperimentSpec
 from workbench.features import Blocks, load_features
@@ -52,9 +52,9 @@ class ReadyExperiment:
     rows: npt.NDArray[np.int64] | None
     key: str
     finished: FinishedRun | None
-    matrix_key: str = ""
-    target_key: str = ""
-    untuned: str = ""
+    matrix_key: str
+    target_key: str
+    untuned: str
 
 
 def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:
@@ -97,22 +97,18 @@ def ready(
         raise ConfigError(
             f"{plan.spec.path} is a [notebook] experiment: nothing is trained here", hint="choose one with a model"
         )
-    found = find_run(competition.runs_folder, number, plan.key)
-    finished = check_files(*found) if found and found[1].status == "finished" else None
-    rows = None if sample is None else sampled_rows(plan)
-    problem = problem_of(plan, matrix_of(plan))
     return ReadyExperiment(
-        competition,
-        plan.spec,
-        blocks,
-        plan.model,
-        problem,
-        rows,
-        plan.key,
-        finished,
-        plan.matrix_key,
-        plan.target_key,
-        plan.untuned,
+        competition=competition,
+        spec=plan.spec,
+        blocks=blocks,
+        model=plan.model,
+        finished=_finished(plan),
+        rows=None if sample is None else sampled_rows(plan),
+        problem=problem_of(plan, matrix_of(plan)),
+        key=plan.key,
+        matrix_key=plan.matrix_key,
+        target_key=plan.target_key,
+        untuned=plan.untuned,
     )
 
 
@@ -121,6 +117,9 @@ def find_finished(
 ) -> FinishedRun | None:
     """Return the finished run of an experiment as it now stands, with the parameters `model`, if there is one."""
     blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
-    plan = make_plan(competition, number, blocks, sample=None, threads=None, given=model)
-    found = find_run(competition.runs_folder, number, plan.key)
+    return _finished(make_plan(competition, number, blocks, sample=None, threads=None, given=model))
+
+
+def _finished(plan: Plan) -> FinishedRun | None:
+    found = find_run(plan.competition.runs_folder, plan.spec.number, plan.key)
     return check_files(*found) if found and found[1].status == "finished" else None
