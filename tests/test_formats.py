@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -221,6 +221,8 @@ class TestRandomTables:
         separator=st.sampled_from(",;"),
         size=st.integers(8, 30),
     )
+    @example(values=["", "No"], more=["yes"], separator=",", size=8)
+    @example(values=["yes"], more=["yes", "yes"], separator=",", size=8)
     @settings(max_examples=40, deadline=None)
     def test_types_are_those_of_the_whole_however_little_the_guess_saw(self, values, more, separator, size) -> None:
         files = {
@@ -234,6 +236,19 @@ class TestRandomTables:
             assert_frame_equal(small.frames[name], large.frames[name])
             assert small.frames[name].schema == large.frames["train"].schema
             assert small.infos[name].spelled == large.infos[name].spelled
+
+    @pytest.mark.parametrize(
+        ("values", "again"),
+        [(["yes"] * 9, False), (["yes", "NA", " yes", ""] * 3, False), (["yes"] * 9 + ["no"], True)],
+    )
+    def test_a_single_word_is_counted_again_only_where_another_follows(self, values, again: bool, monkeypatch) -> None:
+        module = sys.modules["workbench.ingest.delimited"]
+        whole, counted = module._full_stats, []
+        monkeypatch.setattr(module, "_full_stats", lambda *rest: counted.append(rest) or whole(*rest))
+        with windows(12):
+            frame = train(written(tuple(values), ","))
+        assert bool(counted) == again
+        assert frame["v"].dtype == (pl.Boolean if again else pl.String)
 
     @given(frame=tables(anything))
     @examples

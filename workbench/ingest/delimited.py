@@ -301,9 +301,16 @@ class _Reader:
             lost = typed[column].null_count() - text[column].null_count()
             if lost and lost > int(text[column].str.strip_chars().is_in([*MISSING, *self.form.missing]).sum() or 0):
                 raise self._mismatch(column, text[column].filter(typed[column].is_null()))
-        if self.unknown and any(text[c].null_count() < text.height for c in self.unknown):
+        if any(self._has_more(text[c], self.plan[c].only) for c in self.unknown):
             self.unseen = True
         return typed
+
+    def _has_more(self, values: pl.Series, only: str) -> bool:
+        """Whether a column has values beside those by which its type was decided: none, or a single one."""
+        if not only:
+            return values.null_count() < len(values)
+        known = [*MISSING, *self.form.missing, only]
+        return not values.drop_nulls().str.strip_chars().is_in(known).all()
 
     def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
         for column in self.times:

@@ -113,8 +113,8 @@ class ColumnType:
 
     `time_format` is that of a date or time, `words` the texts of a boolean (false, true), `decimal` the mark in a
     number; `direct` says that the CSV reader may read it as it stands, `any_case`
-    that the words come in several spellings; `certain` is False where no value was seen, `asked` True where
-    competition.toml names the type.
+    that the words come in several spellings; `certain` is False where no value was seen, or one alone that another
+    would make a word of a boolean (`only`), `asked` True where competition.toml names the type.
     """
 
     dtype: pl.DataType
@@ -124,6 +124,7 @@ class ColumnType:
     direct: bool = False
     any_case: bool = True
     certain: bool = field(default=True, compare=False)
+    only: str = field(default="", compare=False)
     asked: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
 
@@ -337,7 +338,8 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
         if time_format in (total.times or {}):
             is_time = "%H" in time_format or "%I" in time_format
             return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format, loose=total.loose)
-    return ColumnType(pl.String())
+    only = _half_of_words(total.few)
+    return ColumnType(pl.String(), certain=not only, only=only)
 
 
 def _number(total: ColumnStats, decimal: str, separator: str) -> ColumnType | None:
@@ -360,6 +362,12 @@ def _marks(decimal: str, separator: str) -> tuple[str, ...]:
     if decimal:
         return (",",) if decimal == "," else ("1,000",)
     return ("1,000", ",") if separator == "," else (",", "1,000")
+
+
+def _half_of_words(few: frozenset[str] | None) -> str:
+    """Return the one value of a column where it is half of a pair of words, else an empty text."""
+    only = next(iter(few)) if few is not None and len(few) == 1 else ""
+    return only if any(only.lower() in pair for pair in WORDS) else ""
 
 
 def _words(few: frozenset[str] | None) -> tuple[str, str] | None:
