@@ -606,17 +606,22 @@ class OpenCompetition:
         ConfigError
             When it is a notebook already, or has several targets.
         """
-        from workbench.cache import write_text
         from workbench.experiment import compose
         from workbench.notebooks import as_text
 
-        number = max(self.definition.experiment_numbers(), default=0) + 1
         text = as_text(compose(self.definition, source))
-        notebook = self.workspace.root / "notebooks" / f"{self.slug}-{number:03d}.ipynb"
+        return self._with_notebook(text, ".ipynb", title or f"{source} as a notebook", f"base = {source}\n")
+
+    def _with_notebook(self, text: str, suffix: str, title: str, head: str = "", more: str = "") -> tuple[Path, Path]:
+        """Write a notebook, and the next experiment's file, which runs it: `head` above its table, `more` in it."""
+        from workbench.cache import write_text
+
+        number = max(self.definition.experiment_numbers(), default=0) + 1
+        notebook = self.workspace.root / "notebooks" / f"{self.slug}-{number:03d}{suffix}"
         experiment = self.definition.experiment_path(number)
         write_text(notebook, text)
-        quoted = json.dumps(title or f"{source} as a notebook", ensure_ascii=False)
-        write_text(experiment, f'title = {quoted}\nbase = {source}\n\n[notebook]\nfile = "{notebook.name}"\n')
+        quoted = json.dumps(title, ensure_ascii=False)
+        write_text(experiment, f'title = {quoted}\n{head}\n[notebook]\nfile = "{notebook.name}"\n{more}')
         return notebook, experiment
 
     def adopt(self, path: Path, *, title: str = "", submission: str = "submission.csv") -> tuple[Path, Path, list[str]]:
@@ -635,17 +640,11 @@ class OpenCompetition:
         inputs : list of str
             Other data of Kaggle's that it reads, and that are not here.
         """
-        from workbench.cache import write_text
         from workbench.notebooks import inputs_of, read_notebook
 
         found = read_notebook(path)
-        number = max(self.definition.experiment_numbers(), default=0) + 1
-        notebook = self.workspace.root / "notebooks" / f"{self.slug}-{number:03d}{path.suffix}"
-        experiment = self.definition.experiment_path(number)
-        write_text(notebook, path.read_text(encoding="utf-8"))
-        quoted = json.dumps(title or path.stem, ensure_ascii=False)
-        table = f'[notebook]\nfile = "{notebook.name}"\nsubmission = {json.dumps(submission)}\n'
-        write_text(experiment, f"title = {quoted}\n\n{table}")
+        text, more = path.read_text(encoding="utf-8"), f"submission = {json.dumps(submission)}\n"
+        notebook, experiment = self._with_notebook(text, path.suffix, title or path.stem, more=more)
         return notebook, experiment, [name for name in inputs_of(found) if name != self.slug]
 
     # ------------------------------------------------------------------------------------------------------ kernels

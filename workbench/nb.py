@@ -247,11 +247,15 @@ def view(exp: int) -> RunView:
 def score(oof: Any) -> list[float]:
     """Return the competition's metric of each fold, of OOF predictions as `record` takes them."""
     from workbench.notebooks import checked_oof
+
+    return _scores(checked_oof(oof, _competition().definition, _target(), _competition().folds))
+
+
+def _scores(checked: npt.NDArray[np.float64]) -> list[float]:
     from workbench.training import fold_scores
 
-    definition, target_ = _competition().definition, _target()
-    found = checked_oof(oof, definition, target_, _competition().folds)
-    return list(fold_scores(target_, _competition().folds, found, definition.metric))
+    opened = _competition()
+    return list(fold_scores(_target(), opened.folds, checked, opened.definition.metric))
 
 
 def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -> list[float]:
@@ -285,7 +289,7 @@ def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -
         checked_test(test, definition, target_),
         checked_metrics(metrics),
     )
-    scores = score(found.oof)
+    scores = _scores(found.oof)
     place = _told().record
     if place is not None:
         write_recorded(Path(place), found)

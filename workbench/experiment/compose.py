@@ -8,7 +8,7 @@ from workbench.competition import Competition
 from workbench.errors import ConfigError
 from workbench.experiment.kinds import model_spec
 from workbench.experiment.spec import LIGHTGBMS, ExperimentSpec, read_spec
-from workbench.notebooks.extra import library
+from workbench.notebooks import new_notebook
 from workbench.training import LightGBMSpec, lightgbm_metric, objective_for, read_target
 
 __all__ = ["compose"]
@@ -63,7 +63,6 @@ def compose(competition: Competition, number: int) -> Any:
             f"{competition.slug!r} has {len(target.columns)} targets; a loop over folds is written out for one",
             hint="copy experiments by `wb new`",
         )
-    nbformat = library("nbformat")
     width = target.columns[0].width
     model = model_spec(spec, competition, target)
     if isinstance(model, LightGBMSpec) and model.own is None:
@@ -75,15 +74,8 @@ def compose(competition: Competition, number: int) -> Any:
         simple = {k: v for k, v in spec.model.items() if k.isidentifier() and not isinstance(v, dict | list)}
         given = "".join(f", {k}={k}" for k in simple)
         cells = [_lines(simple), LOOP.format(width=width, body=ANY.format(number=number, parameters=given))]
-    node = nbformat.v4.new_notebook()
-    node.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    node.cells = [
-        nbformat.v4.new_markdown_cell(_words(spec, number)),
-        nbformat.v4.new_code_cell(cells[0], metadata={"tags": ["parameters"]}),
-        *(nbformat.v4.new_code_cell(source) for source in cells[1:]),
-        nbformat.v4.new_code_cell("nb.record(oof=oof, test=test)"),
-    ]
-    return node
+    parameters, *code = cells
+    return new_notebook(_words(spec, number), *code, "nb.record(oof=oof, test=test)", parameters=parameters)
 
 
 def _words(spec: ExperimentSpec, number: int) -> str:

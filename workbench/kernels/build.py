@@ -16,8 +16,7 @@ from workbench.competition import Competition
 from workbench.errors import ConfigError
 from workbench.experiment import FinishedRun, read_run
 from workbench.kernels.wheels import check_wheels, download, own_wheel
-from workbench.notebooks import as_text
-from workbench.notebooks.extra import library
+from workbench.notebooks import as_text, new_notebook
 from workbench.serving import FORMAT, MANIFEST
 
 __all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
@@ -40,10 +39,9 @@ if done.returncode:
     said = done.stderr[-500:]
     raise RuntimeError(f"the packages of {{bundle}} do not fit Python {{sys.version.split()[0]}}: {{said}}")"""
 
-PREDICT = """from workbench.serving import predict
+PREDICT = """from workbench.serving import find_data, predict
 
-data = next(p for p in map(Path, ({places})) if p.exists())
-predict(bundle, data, out="submission.csv")"""
+predict(bundle, find_data({slug}), out="submission.csv")"""
 
 
 @dataclass(frozen=True)
@@ -136,14 +134,11 @@ def build(
 
 def _wheels(folder: Path, python: str, given: Path | None) -> list[Path]:
     place = folder / "wheels" / python
-    if given is not None:
-        if not list(given.glob("*.whl")):
-            raise ConfigError(f"--wheels {given}: there is no wheel", hint="leave it out to download them")
-        others = sorted(p for p in given.glob("*.whl") if not p.name.startswith("workbench-"))
-    else:
-        others = sorted(p for p in place.glob("*.whl") if not p.name.startswith("workbench-")) or download(
-            place, python
-        )
+    if given is not None and not list(given.glob("*.whl")):
+        raise ConfigError(f"--wheels {given}: there is no wheel", hint="leave it out to download them")
+    others = sorted(p for p in (given or place).glob("*.whl") if not p.name.startswith("workbench-"))
+    if given is None and not others:
+        others = download(place, python)
     return [own_wheel(place), *others]
 
 
@@ -161,17 +156,5 @@ def _put(bundle: Path, files: dict[str, Path]) -> None:
 
 
 def _notebook(slug: str, exp: int, title: str) -> Any:
-    nbformat = library("nbformat")
-    places = ", ".join(json.dumps(f"/kaggle/input/{place}{slug}") for place in ("", "competitions/"))
-    node = nbformat.v4.new_notebook()
-    node.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    node.cells = [
-        nbformat.v4.new_markdown_cell(
-            f"# {slug}, experiment {exp}: {title or 'untitled'}\n\nPredicts, trains nothing."
-        ),
-        nbformat.v4.new_code_cell(INSTALL.format(manifest=MANIFEST)),
-        nbformat.v4.new_code_cell(PREDICT.format(places=places)),
-    ]
-    for number, cell in enumerate(node.cells):
-        cell.id = f"cell-{number}"
-    return node
+    words = f"# {slug}, experiment {exp}: {title or 'untitled'}\n\nPredicts, trains nothing."
+    return new_notebook(words, INSTALL.format(manifest=MANIFEST), PREDICT.format(slug=json.dumps(slug)))

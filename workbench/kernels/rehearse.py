@@ -91,6 +91,7 @@ def rehearse(
     ConfigError
         Where the system lets nobody make namespaces.
     """
+    _check_namespaces()
     notes: list[str] = []
     raw = competition.folder / "data" / "raw"
     results = built.folder / "rehearsal"
@@ -155,7 +156,6 @@ def _run(
         }
         job = Path(folder) / "job.json"
         job.write_text(json.dumps({"root": str(root), "mounts": mounts, "folder": "/kaggle/working"}), encoding="utf-8")
-        _check_namespaces()
         done = execute(
             notebook,
             {},
@@ -197,7 +197,8 @@ def _check_namespaces() -> None:
 def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
     """Give the bundle with packages that this Python can install: the kernel's may be another."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    python = json.loads((built.bundle / MANIFEST).read_text(encoding="utf-8"))["python"]
+    manifest = json.loads((built.bundle / MANIFEST).read_text(encoding="utf-8"))
+    python = manifest["python"]
     if python == here:
         yield built.bundle
         return
@@ -208,7 +209,6 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         for wheel in (place / "wheels").glob("*.whl"):
             if not wheel.name.startswith("workbench-"):
                 wheel.unlink()
-        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         manifest["files"] = {n: h for n, h in manifest["files"].items() if (place / n).exists()}
         (place / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         yield place

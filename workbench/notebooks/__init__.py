@@ -11,7 +11,7 @@ from workbench.notebooks.recorded import (
     read_recorded,
     write_recorded,
 )
-from workbench.notebooks.source import Notebook, Parameter, as_text, check_parameters, read_notebook
+from workbench.notebooks.source import Notebook, Parameter, as_text, check_parameters, new_notebook, read_notebook
 from workbench.notebooks.told import Told, tell, told
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "execute",
     "inputs_of",
     "known_secrets",
+    "new_notebook",
     "printed_cv",
     "read_notebook",
     "read_recorded",

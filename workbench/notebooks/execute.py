@@ -252,10 +252,9 @@ def _kill(processes: Mapping[int, int]) -> None:
 
 def _error(notebook: Notebook, copy: Path, ended: _Ended, limits: Limits) -> NotebookError:
     event = ended.event
-    cell, source = (
-        event.get("cell", ended.last_cell.get("cell", -1)),
-        event.get("source", ended.last_cell.get("source", "")),
-    )
+    # One that was killed says nothing of its cell.
+    at: dict[str, Any] = {"cell": -1, "source": ""} | ended.last_cell | event
+    cell, source = at["cell"], at["source"]
     where = f"{notebook.path.name}, cell {cell + 1}" if cell >= 0 else notebook.path.name
     kind, peak = event.get("event", ""), shown_bytes(ended.peak)
     hint = f"the executed copy is {copy}"

@@ -60,9 +60,7 @@ def checked_oof(values: Any, competition: Competition, target: Target, folds: Fo
     DataError
         When they are of other rows, not of this width, missing where a fold validates, or no probabilities.
     """
-    found = _aligned(
-        values, target, "oof", ROW, pl.Series(ROW, range(target.n_rows), dtype=pl.UInt32), competition, "train"
-    )
+    found = _aligned(values, target, "oof", range(target.n_rows), competition, "train")
     covered = folds.covered
     for fold in range(folds.n_folds):
         rows = folds.valid_rows(fold)
@@ -79,23 +77,20 @@ def checked_oof(values: Any, competition: Competition, target: Target, folds: Fo
 def checked_test(values: Any, competition: Competition, target: Target) -> Floats:
     """Return test predictions as (n_test, width), in the order of the test table; as `checked_oof`."""
     n_train, n_test = competition.n_train, competition.n_test
-    keys = pl.Series(ROW, range(n_train, n_train + n_test), dtype=pl.UInt32)
-    found = _aligned(values, target, "test", ROW, keys, competition, "test")
+    found = _aligned(values, target, "test", range(n_train, n_train + n_test), competition, "test")
     missing = int((~np.isfinite(found).all(axis=1)).sum())
     if missing:
         raise DataError(f"test: {missing:,} of {n_test:,} rows have no finite prediction")
     return _as_probabilities(found, target, "test", np.ones(n_test, np.bool_))
 
 
-def _aligned(
-    values: Any, target: Target, what: str, key: str, keys: pl.Series, competition: Competition, side: str
-) -> Floats:
+def _aligned(values: Any, target: Target, what: str, rows: range, competition: Competition, side: str) -> Floats:
     """Return the predictions in the order of their rows, (n, width)."""
     frame = _as_frame(values)
     if frame is not None:
         ids = [c for c in competition.definition.id_columns if c in frame.columns]
-        if key in frame.columns:
-            frame = _by_key(frame, keys.to_frame(), [key], what, side)
+        if ROW in frame.columns:
+            frame = _by_key(frame, pl.DataFrame({ROW: rows}, schema={ROW: pl.UInt32}), [ROW], what, side)
         elif ids and len(ids) == len(competition.definition.id_columns):
             own = competition.test_ids() if side == "test" else competition.train_columns(*ids)
             frame = _by_key(frame, own, ids, what, side)
@@ -106,7 +101,7 @@ def _aligned(
         raise DataError(f"{what}: expected numbers, got {type(values).__name__}: {exc}") from exc
     if found.ndim == 1:
         found = found[:, None]
-    n, width = len(keys), target.width
+    n, width = len(rows), target.width
     if found.shape == (n, 2) and width == 1 and target.columns[0].task == "binary":
         raise DataError(
             f"{what}: expected the probability of the second class, ({n:,},), got ({n:,}, 2)",

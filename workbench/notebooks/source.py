@@ -12,7 +12,7 @@ from typing import Any
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.notebooks.extra import library
 
-__all__ = ["Notebook", "Parameter", "as_text", "check_parameters", "read_notebook"]
+__all__ = ["Notebook", "Parameter", "as_text", "check_parameters", "new_notebook", "read_notebook"]
 
 TAG = "parameters"
 """Papermill's tag of the cell with the parameters."""
@@ -107,6 +107,20 @@ def read_notebook(path: Path) -> Notebook:
     tagged = [c for c in cells if c["type"] == "code" and TAG in c["tags"]]
     parameters = None if not tagged else _parameters(tagged[0]["source"], path)
     return Notebook(path, cells, nbformat.writes(node), str(kernel.get("name", "")), parameters)
+
+
+def new_notebook(words: str, *code: str, parameters: str | None = None) -> Any:
+    """Return a notebook of nbformat's: words, the cell of parameters where there is one, and cells of code."""
+    v4 = library("nbformat").v4
+    node = v4.new_notebook()
+    node.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    node.cells = [v4.new_markdown_cell(words), *(v4.new_code_cell(source) for source in code)]
+    if parameters is not None:
+        node.cells.insert(1, v4.new_code_cell(parameters, metadata={"tags": [TAG]}))
+    for number, cell in enumerate(node.cells):
+        # Of its own they are drawn at random: the same notebook is to be the same file.
+        cell.id = f"cell-{number}"
+    return node
 
 
 def as_text(node: Any) -> str:

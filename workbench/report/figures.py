@@ -47,6 +47,12 @@ def _axes(width: float = 7.0, height: float = 3.2) -> tuple[Any, Any]:
     return figure, axes
 
 
+def _bins(values: Any, tail: float, n: int) -> Any:
+    """Return the edges of bins for all values but those in the tails."""
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return np.linspace(low, high if high > low else low + 1, n)
+
+
 def scores(view: RunView) -> Any:
     """Draw the score of each fold, beside the base's."""
     frame, metric = view.scores(), view.run.record.metric
@@ -65,8 +71,7 @@ def distribution(view: RunView) -> Any:
     figure, axes = _axes()
     column = view.target.columns[0]
     oof, test = view.oof[view.rows, 0], view.test[:, 0]
-    low, high = np.quantile(np.concatenate([oof, test]), [0.001, 0.999])
-    bins = np.linspace(low, high if high > low else low + 1, 60)
+    bins = _bins(np.concatenate([oof, test]), 0.001, 60)
     if column.task == "binary":
         truth = column.values[view.rows]
         for value, color in ((0, QUIET), (1, OURS)):
@@ -168,8 +173,7 @@ def target(overview: Overview) -> Any:
         axes.tick_params(axis="x", rotation=60 if frame.height > 6 else 0)
         axes.set(ylabel="rows")
     else:
-        low, high = np.quantile(column.values, [0.002, 0.998])
-        axes.hist(column.values, np.linspace(low, high if high > low else low + 1, 60), color=OURS)
+        axes.hist(column.values, _bins(column.values, 0.002, 60), color=OURS)
         axes.set(xlabel=column.name, ylabel="rows")
     return figure
 
