@@ -223,6 +223,7 @@ class TestRandomTables:
     )
     @example(values=["", "No"], more=["yes"], separator=",", size=8)
     @example(values=["yes"], more=["yes", "yes"], separator=",", size=8)
+    @example(values=["99999999999999999999", "1,5"], more=[], separator=",", size=8)
     @settings(max_examples=40, deadline=None)
     def test_types_are_those_of_the_whole_however_little_the_guess_saw(self, values, more, separator, size) -> None:
         files = {
@@ -238,17 +239,25 @@ class TestRandomTables:
             assert small.infos[name].spelled == large.infos[name].spelled
 
     @pytest.mark.parametrize(
-        ("values", "again"),
-        [(["yes"] * 9, False), (["yes", "NA", " yes", ""] * 3, False), (["yes"] * 9 + ["no"], True)],
+        ("values", "dtype"),
+        [
+            (["yes"] * 9, None),
+            (["yes", "NA", " yes", ""] * 3, None),
+            (["", "NA"] * 6, None),
+            (["9" * 20] * 9, None),
+            (["yes"] * 9 + ["no"], pl.Boolean),
+            ([""] * 9 + ["1"], pl.Int64),
+            (["9" * 20] * 9 + ["1.5"], pl.Float64),
+        ],
     )
-    def test_a_single_word_is_counted_again_only_where_another_follows(self, values, again: bool, monkeypatch) -> None:
+    def test_a_guess_is_counted_again_only_where_another_value_follows(self, values, dtype: Any, monkeypatch) -> None:
         module = sys.modules["workbench.ingest.delimited"]
         whole, counted = module._full_stats, []
         monkeypatch.setattr(module, "_full_stats", lambda *rest: counted.append(rest) or whole(*rest))
         with windows(12):
             frame = train(written(tuple(values), ","))
-        assert bool(counted) == again
-        assert frame["v"].dtype == (pl.Boolean if again else pl.String)
+        assert bool(counted) == (dtype is not None)
+        assert frame["v"].dtype == (dtype or pl.String)
 
     @given(frame=tables(anything))
     @examples

@@ -106,7 +106,7 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
             counted = {t.name: _full_stats(t, forms[t.name], headers[t.name]) for t in group}
             # What has no value in the whole of the files has none.
             plans = {
-                name: {c: replace(decided, certain=True) for c, decided in plan.items()}
+                name: {c: replace(decided, like=None) for c, decided in plan.items()}
                 for name, plan in _plans(counted, forms, options).items()
             }
     raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
@@ -278,7 +278,7 @@ class _Reader:
         self.numbers = [c for c in header if plan[c].dtype in (pl.Int64, pl.Float64) and not plan[c].asked]
         self.parsed = [c for c, t in plan.items() if not t.direct and t.dtype != pl.String]
         self.times = [c for c, t in plan.items() if t.time_format]
-        self.unknown = [c for c, t in plan.items() if not t.certain]
+        self.unknown = {c: t.like for c, t in plan.items() if t.like is not None}
         self.unseen = False
         self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
 
@@ -301,16 +301,15 @@ class _Reader:
             lost = typed[column].null_count() - text[column].null_count()
             if lost and lost > int(text[column].str.strip_chars().is_in([*MISSING, *self.form.missing]).sum() or 0):
                 raise self._mismatch(column, text[column].filter(typed[column].is_null()))
-        if any(self._has_more(text[c], self.plan[c].only) for c in self.unknown):
+        if any(self._has_others(text[c], like) for c, like in self.unknown.items()):
             self.unseen = True
         return typed
 
-    def _has_more(self, values: pl.Series, only: str) -> bool:
-        """Whether a column has values beside those by which its type was decided: none, or a single one."""
-        if not only:
-            return values.null_count() < len(values)
-        known = [*MISSING, *self.form.missing, only]
-        return not values.drop_nulls().str.strip_chars().is_in(known).all()
+    def _has_others(self, values: pl.Series, like: str) -> bool:
+        """Whether a column has values that are unlike those by which its type was decided."""
+        present = values.drop_nulls().str.strip_chars()
+        others = present.filter(~present.is_in([*MISSING, *self.form.missing]))
+        return not others.str.contains(f"^(?:{like})$").all()
 
     def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
         for column in self.times:

@@ -52,6 +52,7 @@ CLOCKS = (
 TIME_FORMATS = (*(f"{day}{clock}" for clock in CLOCKS for day in DAYS), "%Y%m%d")
 """In the order in which they are tried: where days and months can't be told apart, the month comes first."""
 
+WHOLE = r"[+-]?\d+"
 WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 FEW = 8
 LOOSE_ROWS = 10_000
@@ -113,8 +114,9 @@ class ColumnType:
 
     `time_format` is that of a date or time, `words` the texts of a boolean (false, true), `decimal` the mark in a
     number; `direct` says that the CSV reader may read it as it stands, `any_case`
-    that the words come in several spellings; `certain` is False where no value was seen, or one alone that another
-    would make a word of a boolean (`only`), `asked` True where competition.toml names the type.
+    that the words come in several spellings; `like` is the pattern of the values that were seen where one that is
+    unlike them may make another type of all, None where none can; `asked` is True where competition.toml names the
+    type.
     """
 
     dtype: pl.DataType
@@ -123,8 +125,7 @@ class ColumnType:
     decimal: str = "."
     direct: bool = False
     any_case: bool = True
-    certain: bool = field(default=True, compare=False)
-    only: str = field(default="", compare=False)
+    like: str | None = field(default=None, compare=False)
     asked: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
 
@@ -229,7 +230,7 @@ def _column(values: pl.Series, name: str, formats: Iterable[str] | None, tokens:
     floats = text.cast(pl.Float64, strict=False)
     n_floats = present - floats.null_count()
     integers = text.cast(pl.Int64, strict=False) if n_floats == present else None
-    digits = text.str.contains(r"^[+-]?\d+$")
+    digits = text.str.contains(f"^{WHOLE}$")
     n_digits = int(digits.sum())
     padded = int(text.str.contains(r"^[+-]?0\d+$").sum()) if n_digits else 0
     times = _times(text, name, formats) if n_floats < present or n_digits == present else {}
@@ -322,7 +323,7 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
     """
     total = reduce(lambda a, b: a + b, stats)
     if not total.present:
-        return ColumnType(pl.String(), certain=False)
+        return ColumnType(pl.String(), like="")
     if total.times and "%Y%m%d" in total.times:
         return ColumnType(pl.Date(), "%Y%m%d")
     if total.padded:
@@ -338,8 +339,8 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
         if time_format in (total.times or {}):
             is_time = "%H" in time_format or "%I" in time_format
             return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format, loose=total.loose)
-    only = _half_of_words(total.few)
-    return ColumnType(pl.String(), certain=not only, only=only)
+    # With a fraction among them, whole numbers are numbers, however large.
+    return ColumnType(pl.String(), like=WHOLE if total.digits == total.present else _half_of_words(total.few))
 
 
 def _number(total: ColumnStats, decimal: str, separator: str) -> ColumnType | None:
@@ -364,10 +365,12 @@ def _marks(decimal: str, separator: str) -> tuple[str, ...]:
     return ("1,000", ",") if separator == "," else (",", "1,000")
 
 
-def _half_of_words(few: frozenset[str] | None) -> str:
-    """Return the one value of a column where it is half of a pair of words, else an empty text."""
-    only = next(iter(few)) if few is not None and len(few) == 1 else ""
-    return only if any(only.lower() in pair for pair in WORDS) else ""
+def _half_of_words(few: frozenset[str] | None) -> str | None:
+    """Return the pattern of a column's one value where it is half of a pair of words, else None."""
+    if few is None or len(few) != 1:
+        return None
+    (only,) = few
+    return re.escape(only) if any(only.lower() in pair for pair in WORDS) else None
 
 
 def _words(few: frozenset[str] | None) -> tuple[str, str] | None:
