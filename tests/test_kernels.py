@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
+from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
 from workbench.kernels.rehearse import UNSHARE, compared, hidden_data
 from workbench.kernels.wheels import check_wheels, own_wheel
 from workbench.serving import predict, read_bundle
@@ -120,7 +124,7 @@ class TestOnKaggle:
 from pathlib import Path
 from workbench.serving import predict as module
 import sys
-sys.modules["workbench.serving.predict"].INPUTS = Path({inputs!r})
+sys.modules["workbench.serving.bundle"].INPUTS = Path({inputs!r})
 from workbench import nb
 X, X_test = nb.features("rows.x")
 print(nb.competition.slug, len(nb.target), len(X_test), len(nb.folds))
@@ -143,6 +147,75 @@ print(nb.competition.slug, len(nb.target), len(X_test), len(nb.folds))
         (inputs / "small").symlink_to(made.folder / "data" / "raw")
         done = self.run(inputs, tmp_path)
         assert done.stdout.strip() == "small 400 100 5", done.stderr
+
+    def test_what_did_not_change_is_found_in_the_other_dataset(self, small, no_wheels, tmp_path: Path) -> None:
+        """As a second push leaves it: one dataset with all files, one with the manifest and what changed since."""
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        bundle = built(made, no_wheels).bundle
+        base, changes = tmp_path / "input" / "one-base", tmp_path / "input" / "datasets" / "someone" / "one-changes"
+        base.mkdir(parents=True)
+        changes.mkdir(parents=True)
+        for path in bundle.rglob("*"):
+            if path.is_file():
+                shutil.copyfile(path, base / path.name)
+        (base / "wb-manifest.json").rename(changes / "wb-manifest.json")
+        (base / "t0-f0-s1.txt").write_text("the model of an earlier push")
+        shutil.copyfile(bundle / "models" / "t0-f0-s1.txt", changes / "t0-f0-s1.txt")
+        (tmp_path / "input" / "small").symlink_to(made.folder / "data" / "raw")
+        done = self.run(tmp_path / "input", tmp_path)
+        assert done.stdout.strip() == "small 400 100 5", done.stderr
+        (changes / "t0-f0-s1.txt").unlink()
+        done = self.run(tmp_path / "input", tmp_path)
+        assert "one-base/t0-f0-s1.txt is not what was packed" in done.stderr
+
+
+class TestLayers:
+    """Which file goes into which dataset."""
+
+    def packed(self, **sizes: int) -> list[PackedFile]:
+        names = {"wheel": "wheels/polars-1-py3-none-any.whl", "own": "wheels/workbench-1-py3-none-any.whl"}
+        names |= {"manifest": "wb-manifest.json"}
+        return [PackedFile(names.get(n, f"models/{n}"), Path(n), f"digest of {n}", size) for n, size in sizes.items()]
+
+    def names(self, found: dict[str, list[PackedFile]]) -> dict[str, set[str]]:
+        return {name: {file.path.name for file in files} for name, files in found.items()}
+
+    def test_a_change_goes_beside_the_base(self) -> None:
+        files = self.packed(wheel=900, own=9, manifest=1, a=10, b=10, c=10)
+        first = layers(files, {})
+        assert self.names(first) == {"packages": {"wheel"}, "base": {"own", "a", "b", "c"}, "changes": {"manifest"}}
+        base = {f.flat: f.sha256 for f in first["base"]}
+        assert self.names(layers(files, base)) == {"packages": {"wheel"}, "changes": {"manifest"}}
+        other = base | {"b": "another"}
+        assert self.names(layers(files, other)) == {"packages": {"wheel"}, "changes": {"manifest", "b"}}
+        # Two of three models: all of the base anew is not much more.
+        assert self.names(layers(files, other | {"a": "another"}))["base"] == {"own", "a", "b", "c"}
+
+    @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 100), min_size=1), st.data())
+    def test_every_file_is_found_by_its_digest(self, sizes: dict[str, int], data: Any) -> None:
+        files = self.packed(**sizes, manifest=1)
+        base = {n: data.draw(st.sampled_from([f"digest of {n}", "another"])) for n in sizes if data.draw(st.booleans())}
+        found = layers(files, base)
+        held = {f.sha256 for layer in found.values() for f in layer} | (
+            set() if "base" in found else set(base.values())
+        )
+        assert {f.sha256 for f in files} <= held
+
+    def test_names_on_the_platform(self) -> None:
+        assert kernel_name("Store_Sales", 7) == "wb-store-sales-007"
+        long = [kernel_name("a-very-long-name-of-a-competition-that-goes-on-" + end, 7) for end in ("one", "two")]
+        assert long[0] != long[1]
+        assert {len(f"{name}-packages") <= 50 for name in long} == {True}
+        assert re.fullmatch("[a-z0-9-]+", long[0])
+
+    def test_two_files_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        for folder in ("models", "competition"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "same.txt").write_text(folder)
+        with pytest.raises(ConfigError, match=r"competition/same.txt and models/same.txt would have one name"):
+            packed_files(tmp_path)
 
     def test_a_workspace_on_the_drive_of_colab_is_found(self, tmp_path: Path, monkeypatch) -> None:
         from workbench import workspace

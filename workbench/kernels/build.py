@@ -15,21 +15,32 @@ from workbench.cache import file_sha256, write_json, write_text
 from workbench.competition import Competition
 from workbench.errors import ConfigError
 from workbench.experiment import FinishedRun, read_run
+from workbench.kernels.layers import kernel_name
 from workbench.kernels.wheels import check_wheels, download, own_wheel
 from workbench.notebooks import as_text, new_notebook
-from workbench.serving import FORMAT, MANIFEST
+from workbench.serving import DATASETS, FORMAT, MANIFEST
 
 __all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
 
 KERNEL_PYTHON = "3.12"
 """Of Kaggle's current image."""
 
-INSTALL = """import subprocess
+INSTALL = """import hashlib
+import json
+import subprocess
 import sys
 from pathlib import Path
 
-bundle = next(Path("/kaggle/input").glob("**/{manifest}")).parent
-wheels = sorted(map(str, (bundle / "wheels").glob("*.whl")))
+places = [place for pattern in {datasets} for place in Path("/kaggle/input").glob(pattern)]
+bundle = next(place for place in places if (place / "{manifest}").is_file())
+wheels = []
+for name, sha256 in json.loads((bundle / "{manifest}").read_text())["files"].items():
+    if name.startswith("wheels/"):
+        found = [file for place in places for file in (place / name, place / Path(name).name) if file.is_file()]
+        same = [str(file) for file in found if hashlib.sha256(file.read_bytes()).hexdigest() == sha256]
+        if not same:
+            raise RuntimeError(f"no input has the {{name}} that was packed")
+        wheels.append(same[0])
 done = subprocess.run(
     [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", *wheels],
     capture_output=True,
@@ -39,9 +50,12 @@ if done.returncode:
     said = done.stderr[-500:]
     raise RuntimeError(f"the packages of {{bundle}} do not fit Python {{sys.version.split()[0]}}: {{said}}")"""
 
-PREDICT = """from workbench.serving import find_data, predict
+PUSH = 'push = ""  # told from outside: what this writes is known by it'
 
-predict(bundle, find_data({slug}), out="submission.csv")"""
+PREDICT = """from workbench.serving import find_data, predict, receipt
+
+print("push", push)
+receipt(predict(bundle, find_data({slug}), out="submission.csv"), push)"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,8 @@ class BuiltKernel:
 
     Attributes
     ----------
+    name : str
+        On the platform; its datasets' names begin with it.
     folder : Path
     bundle : Path
         What goes into a dataset.
@@ -59,6 +75,7 @@ class BuiltKernel:
         Bytes of the bundle.
     """
 
+    name: str
     folder: Path
     bundle: Path
     notebook: Path
@@ -129,7 +146,7 @@ def build(
     notebook = folder / "kernel" / "inference.ipynb"
     write_text(notebook, as_text(_notebook(competition.slug, record.exp, record.title)))
     size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
-    return BuiltKernel(folder, bundle, notebook, size)
+    return BuiltKernel(kernel_name(competition.slug, record.exp), folder, bundle, notebook, size)
 
 
 def _wheels(folder: Path, python: str, given: Path | None) -> list[Path]:
@@ -157,4 +174,5 @@ def _put(bundle: Path, files: dict[str, Path]) -> None:
 
 def _notebook(slug: str, exp: int, title: str) -> Any:
     words = f"# {slug}, experiment {exp}: {title or 'untitled'}\n\nPredicts, trains nothing."
-    return new_notebook(words, INSTALL.format(manifest=MANIFEST), PREDICT.format(slug=json.dumps(slug)))
+    install = INSTALL.format(manifest=MANIFEST, datasets=DATASETS)
+    return new_notebook(words, install, PREDICT.format(slug=json.dumps(slug)), parameters=PUSH)

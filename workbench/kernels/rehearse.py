@@ -20,6 +20,7 @@ from workbench.competition import Competition, as_written
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
 from workbench.kernels.build import BuiltKernel
+from workbench.kernels.layers import layers, packed_files
 from workbench.notebooks import Limits, execute, read_notebook
 from workbench.serving import MANIFEST
 
@@ -150,10 +151,11 @@ def _run(
         working.mkdir()
         mounts = {
             f"/kaggle/input/{competition.slug}": (str(data.resolve()), False),
-            "/kaggle/input/wb-bundle": (str(bundle.resolve()), False),
             "/kaggle/working": (str(working), True),
             str(result.resolve()): (str(result.resolve()), True),
         }
+        for name, place in _datasets(bundle, Path(folder) / "datasets").items():
+            mounts[f"/kaggle/input/{built.name}-{name}"] = (str(place), False)
         job = Path(folder) / "job.json"
         job.write_text(json.dumps({"root": str(root), "mounts": mounts, "folder": "/kaggle/working"}), encoding="utf-8")
         done = execute(
@@ -172,6 +174,17 @@ def _run(
             raise DataError("the kernel came to its end and left no submission.csv")
         shutil.copyfile(written, result / "submission.csv")
     return _Ran(result / "submission.csv", done.seconds, done.peak_mb)
+
+
+def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
+    """Lay out the bundle as the datasets that `push` makes of it the first time."""
+    places = {}
+    for name, files in layers(packed_files(bundle), {}).items():
+        places[name] = (folder / name).resolve()
+        places[name].mkdir(parents=True)
+        for file in files:
+            shutil.copyfile(file.path, places[name] / file.flat)
+    return places
 
 
 KAGGLES = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "HOME": "/kaggle/working"}
@@ -209,7 +222,7 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         for wheel in (place / "wheels").glob("*.whl"):
             if not wheel.name.startswith("workbench-"):
                 wheel.unlink()
-        manifest["files"] = {n: h for n, h in manifest["files"].items() if (place / n).exists()}
+        manifest["files"] = {n: h for n, h in manifest["files"].items() if (place / n).is_file()}
         (place / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         yield place
 

@@ -1,11 +1,24 @@
 """From a finished run to a submission, anywhere: the form of the file, and predictions without the workspace."""
 
-from workbench.serving.predict import FORMAT, MANIFEST, Bundle, find_bundle, find_data, opened, predict, read_bundle
+from workbench.serving.bundle import (
+    DATASETS,
+    FORMAT,
+    MANIFEST,
+    RECEIPT,
+    Bundle,
+    find_bundle,
+    find_data,
+    read_bundle,
+    receipt,
+)
+from workbench.serving.predict import opened, predict
 from workbench.serving.submission_file import SubmissionForm, class_texts, submission_form, write_submission
 
 __all__ = [
+    "DATASETS",
     "FORMAT",
     "MANIFEST",
+    "RECEIPT",
     "Bundle",
     "SubmissionForm",
     "class_texts",
@@ -14,6 +27,7 @@ __all__ = [
     "opened",
     "predict",
     "read_bundle",
+    "receipt",
     "submission_form",
     "write_submission",
 ]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from workbench.cache import file_sha256
 from workbench.competition import Competition, load_competition
-from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError
+from workbench.errors import ConfigError, DataError
 from workbench.features import Blocks, build_matrix, load_features
 from workbench.folds import load_folds
 from workbench.ingest import convert, reading_options
+from workbench.serving.bundle import MODEL, Bundle, read_bundle
 from workbench.serving.submission_file import submission_form, write_submission
 from workbench.training import (
     ALL_ROWS,
@@ -33,105 +31,9 @@ from workbench.training import (
 )
 from workbench.workspace import create_workspace
 
-__all__ = ["FORMAT", "INPUTS", "MANIFEST", "Bundle", "find_bundle", "find_data", "opened", "predict", "read_bundle"]
-
-FORMAT = 1
-MANIFEST = "wb-manifest.json"
-"""The name by which a bundle is found among the inputs."""
-
-INPUTS = Path("/kaggle/input")
-"""Where Kaggle puts what a notebook reads."""
-
-MODEL = re.compile(r"t(\d+)-(?:f(\d+)|(all))-s(\d+)\.txt")
+__all__ = ["opened", "predict"]
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A finished run, packed for where there is nothing else.
-
-    Attributes
-    ----------
-    folder : Path
-        With ``competition/`` (its definition and code), ``models/`` and the manifest.
-    slug : str
-    exp : int
-    run_id : str
-    spec : dict
-        As `run.json` has it: features, drop, categorical, seeds, model, …
-    folds : str
-        The content key of the folds that the models were trained on.
-    models : tuple of str
-        The names of their files.
-    """
-
-    folder: Path
-    slug: str
-    exp: int
-    run_id: str
-    spec: dict[str, Any]
-    folds: str
-    models: tuple[str, ...]
-
-
-def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check that its files are those that were packed.
-
-    Raises
-    ------
-    DamagedError
-        When the manifest or a file is missing or changed.
-    """
-    path = folder / MANIFEST
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        made = Bundle(
-            folder,
-            found["slug"],
-            int(found["exp"]),
-            found["run_id"],
-            dict(found["spec"]),
-            found["folds"],
-            tuple(n.removeprefix("models/") for n in found["files"] if MODEL.fullmatch(n.removeprefix("models/"))),
-        )
-        files = dict(found["files"])
-        made_as = int(found["format"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise DamagedError(f"{path} is missing or damaged: {exc}", hint="`wb kernel build` makes it again") from exc
-    if made_as != FORMAT:
-        raise DamagedError(f"{path} has the format {made_as}; this version reads {FORMAT}", hint="build and push again")
-    for name, sha256 in files.items():
-        file = folder / name
-        if not file.exists() or file_sha256(file) != sha256:
-            state = "missing" if not file.exists() else "not what was packed"
-            raise DamagedError(f"{file} is {state}", hint="push the dataset again")
-    return made
-
-
-def find_bundle() -> Path | None:
-    """Return the folder of the bundle among Kaggle's inputs; None where there is none, as at home."""
-    found = sorted(INPUTS.glob(f"**/{MANIFEST}"))
-    return found[0].parent if found else None
-
-
-def find_data(slug: str) -> Path:
-    """Return the folder of a competition's files among Kaggle's inputs.
-
-    Raises
-    ------
-    NotFoundError
-        Where the competition is no input of the notebook.
-    """
-    places = (INPUTS / slug, INPUTS / "competitions" / slug)
-    found = next((p for p in places if p.is_dir()), None)
-    if found is None:
-        there = [p.name for p in INPUTS.glob("*")]
-        raise NotFoundError(
-            f"no files of {slug!r} in {INPUTS}: there is {', '.join(there) or 'nothing'}",
-            hint="add the competition to the notebook's input",
-        )
-    return found
 
 
 def predict(
@@ -152,7 +54,7 @@ def predict(
     Parameters
     ----------
     bundle : path
-        The folder of a bundle.
+        The folder with a bundle's manifest.
     data : path
         The competition's files, as ``/kaggle/input/SLUG`` has them.
     out : path
@@ -193,7 +95,7 @@ def _predict(
     blocks = Blocks(competition, load_features(competition), report, memory_limit)
     spec = packed.spec
     matrix = build_matrix(blocks, tuple(spec["features"]), drop=spec["drop"], categorical=spec["categorical"])
-    known = json.loads((packed.folder / "models" / "categories.json").read_text(encoding="utf-8"))
+    known = json.loads(packed.files["models/categories.json"].read_text(encoding="utf-8"))
     if known != matrix.categories:
         raise DataError(f"the categories of the train rows in {data} are not those of run {packed.run_id}")
     problem = Problem(matrix, target, folds, split_of(competition, folds), competition.metric)
@@ -208,7 +110,7 @@ def _predict(
         # sums are the same to the last digit.
         whole = [m for m in mine if m[3]]
         for match in sorted(whole or mine, key=lambda m: (int(m[4]), int(m[2] or ALL_ROWS))):
-            text = (packed.folder / "models" / match[0]).read_text(encoding="utf-8")
+            text = packed.files[f"models/{match[0]}"].read_text(encoding="utf-8")
             made = learner.predicted_by(text, int(match[2] or ALL_ROWS))
             test[:, where] += made / len(whole) if whole else made
         if not whole:
@@ -238,7 +140,9 @@ def opened(
     """
     workspace = replace(create_workspace(work), memory_limit=memory_limit)
     folder = workspace.competitions / packed.slug
-    shutil.copytree(packed.folder / "competition", folder, dirs_exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in packed.code():
+        shutil.copyfile(path, folder / name)
     raw = folder / "data" / "raw"
     raw.parent.mkdir(parents=True, exist_ok=True)
     if not raw.exists():
