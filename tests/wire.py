@@ -103,6 +103,20 @@ class Hosted:
         return sum(s["status"] != "ERROR" for s in self.submissions)
 
 
+@dataclass
+class Session:
+    """A kernel's run: what it is told, the states that it goes through, each shown once, and what it leaves."""
+
+    push: str
+    states: list[str]
+    output: dict[str, bytes]
+
+    @property
+    def log(self) -> str:
+        pieces = [f"push {self.push}\n", "wrote submission.csv\n"]
+        return json.dumps([{"stream_name": "stdout", "time": 0.1 * i, "data": text} for i, text in enumerate(pieces)])
+
+
 class Server:
     """The server; `calls` lists what was asked, in order."""
 
@@ -112,6 +126,16 @@ class Server:
         self.calls: list[str] = []
         self.bodies: list[str] = []
         self.bytes_sent = 0
+        self.bytes_uploaded = 0
+        # Datasets and kernels are hosted as a competition of this name holds its uploads; versions by slug.
+        self.hosted["blobs"] = Hosted("blobs", {})
+        self.datasets: dict[str, list[dict[str, bytes]]] = {}
+        self.dataset_states: list[str] = ["READY"]
+        self.kernels: dict[str, list[dict[str, Any]]] = {}
+        self.kernel_states: list[str] = ["QUEUED", "RUNNING", "COMPLETE"]
+        self.kernel_output = {"submission.csv": b"id,y\n"}
+        self.kernel_error = ""
+        self.session = Session("", [], {})
         self.refuse_proxy = False
         self.login_ok = True
         self.send_md5 = True
@@ -154,6 +178,15 @@ class Server:
     def fault_for(self, call: str) -> Fault | None:
         with self._lock:
             return next((f for f in self.faults if f.on == call and f.strikes()), None)
+
+    def start(self, notebook: str) -> None:
+        """Run a kernel: it is not executed; what it would write is `kernel_output`, and the receipt of that."""
+        push = re.search(r"push = \\?\"([^\"\\]+)", notebook)
+        told = {"push": push[1] if push else "", "file": "submission.csv"}
+        told["sha256"] = hashlib.sha256(self.kernel_output.get("submission.csv", b"")).hexdigest()
+        failed = self.kernel_states[-1] in ("ERROR", "CANCEL_ACKNOWLEDGED")
+        output = {} if failed else self.kernel_output | {"wb-receipt.json": json.dumps(told).encode()}
+        self.session = Session(told["push"], list(self.kernel_states), output)
 
     def digest(self, data: bytes) -> bytes:
         """Return the MD5 of hosted bytes; of large ones computed once, as a storage has it at hand."""
@@ -427,6 +460,88 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             ]
             return {"submissions": rows, "nextPageToken": token}
 
+        # ------------------------------------------------------------------------- datasets, kernels, code submissions
+
+        def api_StartBlobUpload(self, request: dict[str, Any]) -> Any:
+            return self.api_StartSubmissionUpload({"competitionName": "blobs", "fileName": request["name"]})
+
+        def _version(self, slug: str, body: dict[str, Any]) -> Any:
+            blobs = server.hosted["blobs"]
+            # (?) A token that holds no upload is left out.
+            tokens = [f["token"] for f in body.get("files", []) if f["token"] in blobs.uploads]
+            server.datasets.setdefault(slug, []).append({blobs.names[t]: blobs.uploads[t] for t in tokens})
+            return {"status": "ok", "ref": f"{USER}/{slug}"}
+
+        def api_CreateDataset(self, request: dict[str, Any]) -> Any:
+            if request["slug"] in server.datasets:
+                return {"status": "error", "error": "The requested title is already in use by a dataset."}
+            return self._version(request["slug"], request)
+
+        def api_CreateDatasetVersion(self, request: dict[str, Any]) -> Any:
+            return self._version(request["datasetSlug"], request["body"])
+
+        def _versions(self, request: dict[str, Any]) -> list[dict[str, bytes]]:
+            versions = server.datasets.get(request["datasetSlug"])
+            if not versions:
+                raise _RefusedError(403, "Permission 'datasets.get' was denied")
+            return versions
+
+        def api_GetDataset(self, request: dict[str, Any]) -> Any:
+            return {"ref": request["datasetSlug"], "currentVersionNumber": len(self._versions(request))}
+
+        def api_GetDatasetStatus(self, request: dict[str, Any]) -> Any:
+            self._versions(request)
+            return {
+                "status": server.dataset_states.pop(0) if len(server.dataset_states) > 1 else server.dataset_states[0]
+            }
+
+        def api_ListDatasetFiles(self, request: dict[str, Any]) -> Any:
+            files = self._versions(request)[request["datasetVersionNumber"] - 1]
+            page, token = self._page(sorted(files.items()), request)
+            return {"datasetFiles": [{"name": n, "totalBytes": len(b)} for n, b in page], "nextPageToken": token}
+
+        def api_SaveKernel(self, request: dict[str, Any]) -> Any:
+            if server.kernel_error:
+                return {"error": server.kernel_error}
+            slug = request["newTitle"].lower().replace(" ", "-")
+            unknown = [d for d in request["datasetDataSources"] if d.partition("/")[2] not in server.datasets]
+            server.kernels.setdefault(slug, []).append(request)
+            number = len(server.kernels[slug])
+            server.start(request["text"])
+            return {"ref": f"/code/{USER}/{slug}", "versionNumber": number, "invalidDatasetSources": unknown}
+
+        def api_GetKernel(self, request: dict[str, Any]) -> Any:
+            versions = server.kernels.get(request["kernelSlug"])
+            if not versions:
+                raise _RefusedError(403, "Permission 'kernels.get' was denied")
+            metadata = {"slug": request["kernelSlug"], "currentVersionNumber": len(versions)}
+            return {"metadata": metadata, "blob": {"source": versions[-1]["text"]}}
+
+        def api_GetKernelSessionStatus(self, _: dict[str, Any]) -> Any:
+            states = server.session.states
+            state = states.pop(0) if len(states) > 1 else states[0]
+            return {"status": state, "failureMessage": "it raised" if state == "ERROR" else ""}
+
+        def api_ListKernelSessionOutput(self, request: dict[str, Any]) -> Any:
+            output = server.session.output
+            server.hosted["blobs"].files = output
+            url = f"https://{STORAGE}/blobs/file"
+            page, token = self._page(list(output), request)
+            files = [{"fileName": n, "url": f"{url}/{quote(n, safe='')}"} for n in page]
+            return {"files": files, "log": server.session.log, "nextPageToken": token}
+
+        def api_CreateCodeSubmission(self, request: dict[str, Any]) -> Any:
+            h = self._joined(request)
+            if not 0 < request["kernelVersion"] <= len(server.kernels.get(request["kernelSlug"], [])):
+                raise _RefusedError(403, "Permission 'kernels.get' was denied")
+            kernels_only, h.kernels_only = h.kernels_only, False
+            token = f"code-{len(h.names)}"
+            h.names[token], h.uploads[token] = request["fileName"], server.session.output[request["fileName"]]
+            try:
+                return self.api_CreateSubmission(request | {"blobFileTokens": token})
+            finally:
+                h.kernels_only = kernels_only
+
         # ---------------------------------------------------------------------------------------------- storage
 
         def do_GET(self) -> None:
@@ -490,6 +605,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 server.wait(fault.hang_s)
                 return self._drop()
             body = self.rfile.read(length)
+            server.bytes_uploaded += len(body)
             if fault and fault.status:
                 return self._answer(fault.status, fault.body, fault.headers)
             if span.startswith("bytes */"):

@@ -16,7 +16,12 @@ from typing import Protocol, cast
 from workbench.errors import NotFoundError, near
 
 __all__ = [
+    "CodeHost",
     "CompetitionFacts",
+    "DatasetState",
+    "KernelSource",
+    "KernelState",
+    "KernelVersion",
     "Leaderboard",
     "Platform",
     "PlatformSubmission",
@@ -117,6 +122,115 @@ class Leaderboard:
     private: Standing | None = None
 
 
+@dataclass(frozen=True)
+class DatasetState:
+    """A dataset of one's own: the number of its newest version, and whether that is "ready", "pending" or "failed"."""
+
+    version: int
+    status: str
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """A notebook that is to be run, privately and without network.
+
+    Attributes
+    ----------
+    title : str
+        The name in the address is made of it.
+    notebook : str
+        Its text.
+    datasets : tuple of str
+        One's own, by name.
+    competition : str
+    accelerator : str
+        In the platform's words; "" for none.
+    docker_pin : str
+        ``"original"`` (the image of the first version) or ``"latest"``.
+    limit_s : float
+        How long it may run, in seconds.
+    """
+
+    title: str
+    notebook: str
+    datasets: tuple[str, ...]
+    competition: str
+    accelerator: str
+    docker_pin: str
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class KernelVersion:
+    """A version of a kernel: whose, its name in the address, and its number from 1."""
+
+    owner: str
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
+class KernelState:
+    """A kernel's newest version and its text."""
+
+    version: KernelVersion
+    source: str
+
+
+class CodeHost(Protocol):
+    """Where one has datasets, and kernels that read them and whose output can be submitted.
+
+    Every method may raise `PlatformError`. Those that make something are sent once: `UnansweredError` when it is not
+    known whether it was made.
+    """
+
+    delay_s: float
+    """How long it may take to show what it took."""
+
+    def dataset(self, name: str) -> DatasetState | None:
+        """Return the state of a dataset; None where there is none of that name."""
+        ...
+
+    def dataset_files(self, name: str, version: int) -> dict[str, int]:
+        """Return the sizes of a version's files, by name."""
+        ...
+
+    def upload(self, file: Path) -> str:
+        """Upload a file and return the token by which `put_dataset` knows it."""
+        ...
+
+    def put_dataset(self, name: str, tokens: list[str], *, first: bool, notes: str) -> None:
+        """Make a private dataset, or its next version, of uploaded files: all of them, there are no others in it."""
+        ...
+
+    def kernel(self, name: str) -> KernelState | None:
+        """Return the newest version of a kernel; None where there is none of that name."""
+        ...
+
+    def save_kernel(self, name: str, source: KernelSource) -> KernelVersion:
+        """Save the next version of a kernel, which runs at once."""
+        ...
+
+    def kernel_status(self, name: str) -> tuple[str, str] | None:
+        """Return how the newest run is doing ("complete", "error", "cancelled" end it) and why it failed.
+
+        None where it can't be read yet.
+        """
+        ...
+
+    def kernel_log(self, name: str) -> str:
+        """Return what the newest run printed so far."""
+        ...
+
+    def fetch_output(self, name: str, folder: Path) -> list[str]:
+        """Fetch what the newest run wrote; return the names that lead out of the folder, which are left out."""
+        ...
+
+    def submit_kernel(self, slug: str, version: KernelVersion, file: str, message: str) -> str:
+        """Submit a file that a version writes and return the submission's reference; see `Platform.submit`."""
+        ...
+
+
 class Platform(Protocol):
     """A place where competitions live.
 
@@ -127,6 +241,11 @@ class Platform(Protocol):
     name: str
     listing_delay_s: float
     """How long the platform may take to list a submission that it took; after that, one not listed did not arrive."""
+
+    @property
+    def code(self) -> CodeHost | None:
+        """Datasets and kernels; None where there are none."""
+        ...
 
     def facts(self, slug: str) -> CompetitionFacts:
         """Return what the platform says of the competition."""

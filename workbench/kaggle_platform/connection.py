@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Patience", "error_text", "explain", "is_definite"]
 
 WEB = "https://www.kaggle.com/competitions"
+SERVICES = {"competitions": "competition", "datasets": "dataset", "kernels": "kernels", "blobs": "blob"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Connection:
                 raise explain(exc, "logging in") from exc
         return self._api
 
-    def ask(self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "") -> Any:
+    def ask(
+        self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
+    ) -> Any:
         """Make a call that may be repeated, and return the answer.
 
         Parameters
@@ -67,15 +71,19 @@ class Connection:
         what : str
             For messages: "listing the files of 'titanic'".
         method : str
-            Of the client's competition service.
+            Of the client's service.
         request : callable
-            Makes the request from the module of the client's request types.
+            Makes the request from the module of the service's request types.
         slug : str
             For hints.
+        service : str
+            ``"competitions"``, ``"datasets"``, ``"kernels"`` or ``"blobs"``.
         """
-        return self._call(what, method, request, slug, kind="repeated")
+        return self._call(what, method, request, slug, kind="repeated", service=service)
 
-    def tell(self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "") -> Any:
+    def tell(
+        self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
+    ) -> Any:
         """Make a call that must not be repeated.
 
         Raises
@@ -85,7 +93,7 @@ class Connection:
         PlatformError
             When it was not.
         """
-        return self._call(what, method, request, slug, kind="once")
+        return self._call(what, method, request, slug, kind="once", service=service)
 
     def address(self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "") -> requests.Response:
         """Make a call that is answered by a redirect, and return that answer without following it.
@@ -95,12 +103,21 @@ class Connection:
         """
         return self._call(what, method, request, slug, kind="address")  # type: ignore[no-any-return]
 
-    def _call(self, what: str, method: str, request: Callable[[Any], Any], slug: str, *, kind: str) -> Any:
-        service = self._client(kind).competitions.competition_api_client
-        from kagglesdk.competitions.types import competition_api_service as types
-
+    def _call(
+        self,
+        what: str,
+        method: str,
+        request: Callable[[Any], Any],
+        slug: str,
+        *,
+        kind: str,
+        service: str = "competitions",
+    ) -> Any:
+        name = SERVICES[service]
+        client = getattr(getattr(self._client(kind), service), f"{name}_api_client")
+        types = importlib.import_module(f"kagglesdk.{service}.types.{name}_api_service")
         try:
-            return getattr(service, method)(request(types))
+            return getattr(client, method)(request(types))
         except WorkbenchError:
             raise
         except Exception as exc:

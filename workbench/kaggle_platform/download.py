@@ -64,7 +64,7 @@ def _md5(headers: Any) -> str | None:
 
 def download(
     connection: Connection,
-    ask: Callable[[], requests.Response],
+    ask: Callable[[], requests.Response | str],
     destination: Path,
     *,
     what: str,
@@ -79,8 +79,8 @@ def download(
     ----------
     connection : Connection
     ask : callable
-        Asks Kaggle for the object: the answer is a redirect to the storage, or the object itself. Called again when a
-        connection broke off, since the address may have expired.
+        Asks Kaggle for the object: the answer is a redirect to the storage, its address there, or the object itself.
+        Called again when a connection broke off, since the address may have expired.
     destination : Path
     what : str
         For messages: "downloading train.csv of 'titanic'".
@@ -114,7 +114,7 @@ class _Transfer:
     def __init__(
         self,
         connection: Connection,
-        ask: Callable[[], requests.Response],
+        ask: Callable[[], requests.Response | str],
         destination: Path,
         what: str,
         progress: Progress,
@@ -179,17 +179,22 @@ class _Transfer:
         """Make one request and take in what it brings; True when the object is complete."""
         if self.object is not None and self.have == self.object.size_bytes:
             return True
-        response = self.ask()
-        if response.is_redirect or "Location" in response.headers:
-            address = response.headers["Location"]
-            response.close()
-            headers = {"Accept-Encoding": "identity"}
-            if self.object is not None and self.have:
-                headers |= {"Range": f"bytes={self.have}-", "If-Range": str(self.object.validator)}
-            response = self.session.get(address, headers=headers, stream=True)
+        response = self._open()
         with response:
             self.name = unquote(PurePosixPath(urlsplit(response.url).path).name)
             return self._take_in(response) and self._is_complete()
+
+    def _open(self) -> requests.Response:
+        answer = self.ask()
+        if not isinstance(answer, str):
+            if "Location" not in answer.headers:
+                return answer
+            answer.close()
+            answer = answer.headers["Location"]
+        headers = {"Accept-Encoding": "identity"}
+        if self.object is not None and self.have:
+            headers |= {"Range": f"bytes={self.have}-", "If-Range": str(self.object.validator)}
+        return self.session.get(answer, headers=headers, stream=True)
 
     def _take_in(self, response: requests.Response) -> bool:
         if response.status_code not in (200, 206) or _is_error_page(response, self.destination):

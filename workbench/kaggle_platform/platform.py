@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 
 from workbench import metrics
 from workbench.errors import DamagedError, NotFoundError, PlatformError, UnansweredError, near
-from workbench.kaggle_platform.connection import WEB, Connection, Patience, explain
+from workbench.kaggle_platform.code import Code
+from workbench.kaggle_platform.connection import WEB, Connection, Patience
 from workbench.kaggle_platform.download import download, unwrap
-from workbench.kaggle_platform.login import LoginState, login_state, within
+from workbench.kaggle_platform.login import LoginState, login_state
+from workbench.kaggle_platform.upload import upload
 from workbench.platforms import (
     CompetitionFacts,
     Leaderboard,
@@ -30,8 +32,6 @@ __all__ = ["Kaggle"]
 PAGE = 200
 LEADERBOARD_PAGES = 50
 USUAL = Patience()
-UPLOAD_BYTES_PER_S = 20_000
-"""A slower upload than this is taken for one that hangs."""
 
 
 class Kaggle:
@@ -53,6 +53,11 @@ class Kaggle:
         self.listing_delay_s = listing_delay_s
         self._connection = Connection(patience)
         self._found: dict[str, Any] = {}
+
+    @property
+    def code(self) -> Code:
+        """Datasets, kernels, and submissions of what these wrote."""
+        return Code(self._connection, self.listing_delay_s, self._sent_kernel)
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
@@ -224,8 +229,16 @@ class Kaggle:
             request.submission_description = message
             return request
 
+        return self._sent(slug, message, f"submitting to {slug!r}", "create_submission", make)
+
+    def _sent_kernel(self, slug: str, message: str, what: str, make: Callable[[Any], Any]) -> str:
+        self._competition(slug)
+        return self._sent(slug, message, what, "create_code_submission", make)
+
+    def _sent(self, slug: str, message: str, what: str, method: str, make: Callable[[Any], Any]) -> str:
+        """Create a submission, once; if the answer to that is lost, look for it in the list."""
         try:
-            answer = self._connection.tell(f"submitting to {slug!r}", "create_submission", make, slug=slug)
+            answer = self._connection.tell(what, method, make, slug=slug)
         except UnansweredError as exc:
             return self._settled(slug, message, exc)
         if not answer.ref:
@@ -234,39 +247,20 @@ class Kaggle:
         return str(answer.ref)
 
     def _upload(self, slug: str, file: Path) -> str:
-        from kaggle.api.kaggle_api_extended import ResumableUploadResult
+        stat = file.stat()
 
-        api, patience = self._connection.api, self._connection.patience
-        stat, deadline = file.stat(), patience.answer_s + file.stat().st_size / UPLOAD_BYTES_PER_S
-        result = None
-        for attempt in range(patience.tries):
-            if result != ResumableUploadResult.INCOMPLETE:
-                started = self._ask(
-                    slug,
-                    "starting the upload",
-                    "start_submission_upload",
-                    "ApiStartSubmissionUploadRequest",
-                    content_length=stat.st_size,
-                    last_modified_epoch_seconds=int(stat.st_mtime),
-                    file_name=file.name,
-                )
-            resume = result == ResumableUploadResult.INCOMPLETE
-            result = self._upload_once(api, file, started.create_url, deadline, resume=resume)
-            if result == ResumableUploadResult.COMPLETE:
-                return str(started.token)
-            time.sleep(min(patience.backoff_s * 2**attempt, patience.backoff_max_s))
-        raise PlatformError(
-            f"{file.name} could not be uploaded in {patience.tries} tries; nothing was submitted",
-            hint="look at the network, then `wb submit` again",
-        )
+        def start() -> Any:
+            return self._ask(
+                slug,
+                "starting the upload",
+                "start_submission_upload",
+                "ApiStartSubmissionUploadRequest",
+                content_length=stat.st_size,
+                last_modified_epoch_seconds=int(stat.st_mtime),
+                file_name=file.name,
+            )
 
-    def _upload_once(self, api: Any, file: Path, url: str, deadline_s: float, *, resume: bool) -> Any:
-        try:
-            return within(deadline_s, lambda: api.upload_complete(str(file), url, True, resume), what="uploading")
-        except PlatformError:
-            raise
-        except Exception as exc:
-            raise explain(exc, f"uploading {file.name}") from exc
+        return upload(self._connection, file, start, otherwise="nothing was submitted", again="wb submit")
 
     def _settled(self, slug: str, message: str, lost: UnansweredError) -> str:
         until = time.monotonic() + self.listing_delay_s

@@ -44,6 +44,7 @@ class Rehearsal:
 
     name = "rehearsal"
     listing_delay_s = 0.0
+    code = None
 
     def __init__(self, workspace: Path, now: Callable[[], datetime] = _utc_now) -> None:
         self._workspace = workspace
