@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from workbench.features import Blocks, CachedBlock, FeatureSummary
     from workbench.folds import Folds
     from workbench.ingest import Fetched
-    from workbench.kernels import BuiltKernel, Rehearsed
+    from workbench.kernels import BuiltKernel, Machine, Pushed, Rehearsed
     from workbench.ledger import SubmissionRecord
     from workbench.rehearsal import RehearsalSpec
     from workbench.review import Row
@@ -685,6 +685,38 @@ class OpenCompetition:
             seconds=None if minutes is None else 60 * minutes,
             report=report,
         )
+
+    def push_kernel(
+        self, built: BuiltKernel, machine: Machine | None = None, *, report: Report = lambda _: None
+    ) -> Pushed:
+        """Upload what changed of a built kernel, run it on the platform, and fetch what it wrote."""
+        from workbench.kernels import push
+
+        return push(self.definition, built, self._platform(), machine, report=report)
+
+    def prepare_kernel(self, number: int) -> Prepared:
+        """Return what `send` would submit of an experiment's pushed kernel, and everything that speaks against it.
+
+        Raises
+        ------
+        NotFoundError
+            When no version of it was pushed and came to its end.
+        """
+        from workbench.kernels import pushed
+        from workbench.ledger import Ledger
+        from workbench.submission import Written, prepare
+
+        found = pushed(self.definition.folder / "kernels" / f"{number:03d}")
+        with Ledger.open(self.workspace.ledger) as ledger:
+            return prepare(
+                self.workspace,
+                self.definition,
+                number,
+                self._platform(),
+                ledger,
+                run_id=found.run_id,
+                kernel=Written(found.version, found.submission),
+            )
 
     # -------------------------------------------------------------------------------------------------- submissions
 

@@ -9,6 +9,12 @@ import click
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.progress import step_bar
+from workbench.cli.submissions import send_prepared, sending_options
+from workbench.errors import NotebookError
+
+ACCELERATORS = ("NvidiaTeslaT4", "NvidiaTeslaP100")
+LOG_TAIL = 3000
+"""Characters of a failed kernel's log that are shown."""
 
 
 @click.group("kernel")
@@ -89,3 +95,85 @@ def rehearse_command(
         click.echo(f"{found.peak_mb:,.0f} MB at the peak")
         for line in found.notes:
             note(line)
+
+
+@kernel_command.command("push")
+@click.argument("number", type=int, metavar="N")
+@PYTHON
+@click.option("--wheels", type=click.Path(path_type=Path, file_okay=False), help="As for build.")
+@click.option("--accelerator", type=click.Choice(ACCELERATORS), help="Run it with that; without, on CPUs alone.")
+@click.option(
+    "--docker-pin",
+    type=click.Choice(["original", "latest"]),
+    default="original",
+    show_default=True,
+    help="Kaggle's image: that of the kernel's first version, or the newest.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="M",
+    help="How long it may run there.",
+)
+@competition_option
+@shared_options
+def push_command(
+    number: int,
+    python: str | None,
+    wheels: Path | None,
+    accelerator: str | None,
+    docker_pin: str,
+    minutes: float,
+    slug: str | None,
+    as_json: bool,
+) -> int:
+    """Upload what changed of the kernel of experiment N, run it on the platform, and fetch what it wrote.
+
+    \b
+    wb kernel push 12 --minutes 30
+    """
+    from workbench.kernels import Machine
+
+    competition = library.competition(slug)
+    machine = Machine(accelerator or "", docker_pin, minutes)
+    with step_bar("kernel") as (report, _):
+        built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
+        found = competition.push_kernel(built, machine, report=report)
+    for line in found.notes:
+        note(line)
+    if as_json:
+        told = {"exp": number, "kernel": found.version.name, "version": found.version.number, "status": found.status}
+        told |= {"failure": found.failure, "uploaded": list(found.uploaded), "bytes": found.size}
+        echo_json(told | {"folder": str(found.folder), "log": str(found.log)})
+    else:
+        version = f"{found.version.owner}/{found.version.name}, version {found.version.number}"
+        click.echo(f"{version}: {found.status}; {found.size / 2**20:.2f} MB uploaded")
+        click.echo(str(found.folder))
+    if found.status == "complete":
+        note(f"next: wb kernel submit {number}")
+        return 0
+    log = found.log.read_text(encoding="utf-8")
+    raise NotebookError(
+        f"the kernel ended with {found.status}: {found.failure or 'no reason is given'}\n{log[-LOG_TAIL:].rstrip()}",
+        hint=f"its log is {found.log}; `wb kernel rehearse {number}` runs it here",
+    )
+
+
+@kernel_command.command("submit")
+@click.argument("number", type=int, metavar="N")
+@sending_options
+@competition_option
+@shared_options
+def submit_command(
+    number: int, message: str, yes: bool, dry_run: bool, wait: bool, slug: str | None, as_json: bool
+) -> int:
+    """Submit the newest version of the kernel of experiment N that came to its end; as `wb submit` does with a file.
+
+    \b
+    wb kernel submit 12 --wait
+    """
+    competition = library.competition(slug)
+    prepared = competition.prepare_kernel(number)
+    return send_prepared(competition, prepared, message=message, yes=yes, dry_run=dry_run, wait=wait, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
     from workbench.submission import Prepared
 
 
+def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of `send_prepared`."""
+    for option in (
+        click.option("--wait", is_flag=True, help="Wait for the score, for an hour at most."),
+        click.option("--dry-run", is_flag=True, help="Show the findings and send nothing."),
+        click.option("--yes", "-y", is_flag=True, help="Answer the warnings with yes."),
+        click.option("--message", "-m", default="", help="By default number, title and CV."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command("submit")
 @click.option("--exp", "number", required=True, type=int, metavar="N", help="The experiment.")
 @click.option(
     "--run", "run_id", default="", metavar="ID", help="A particular run of it; by default the newest finished."
 )
-@click.option("--message", "-m", default="", help="By default number, title and CV.")
-@click.option("--yes", "-y", is_flag=True, help="Answer the warnings with yes.")
-@click.option("--dry-run", is_flag=True, help="Show the findings and send nothing.")
-@click.option("--wait", is_flag=True, help="Wait for the score, for an hour at most.")
+@sending_options
 @competition_option
 @shared_options
 def submit_command(
@@ -37,6 +47,21 @@ def submit_command(
     """
     competition = library.competition(slug)
     prepared = competition.prepare(number, run_id=run_id)
+    return send_prepared(competition, prepared, message=message, yes=yes, dry_run=dry_run, wait=wait, as_json=as_json)
+
+
+def send_prepared(
+    competition: library.OpenCompetition,
+    prepared: Prepared,
+    *,
+    message: str,
+    yes: bool,
+    dry_run: bool,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Show what speaks against sending, ask where there are warnings, send, and show what came of it."""
+    number = prepared.record.exp
     if not as_json:
         _print_findings(competition, prepared)
     if prepared.errors:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from workbench.competition import Competition, as_written
@@ -22,18 +21,15 @@ from workbench.experiment import FinishedRun
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.layers import layers, packed_files
 from workbench.notebooks import Limits, execute, read_notebook
-from workbench.serving import MANIFEST
+from workbench.serving import MANIFEST, compared
 
-__all__ = ["HIDDEN_TIMES", "Rehearsed", "compared", "hidden_data", "rehearse"]
+__all__ = ["HIDDEN_TIMES", "Rehearsed", "hidden_data", "rehearse"]
 
 HIDDEN_TIMES = 1.5
 """The hidden test set has so many times the rows of the public one."""
 
 UNSEEN = 0.1
 """In so many of its rows a category is one that nobody has seen."""
-
-CLOSE = 1e-6
-"""Predictions that differ by no more are the same: sums are taken in another order."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def rehearse(
     report("the public test set")
     public = _run(competition, built, raw, results / "public", limits, report, notes)
     own = pl.read_csv(run.folder / "submission.csv")
-    largest, differing = compared(public.path, own, competition)
+    largest, differing = compared(public.path, own, competition.definition.id_columns)
     hidden, hidden_rows, hidden_seconds, peak = None, 0, 0.0, public.peak_mb
     with tempfile.TemporaryDirectory() as folder:
         made = hidden_data(competition, Path(folder))
@@ -225,39 +221,6 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         manifest["files"] = {n: h for n, h in manifest["files"].items() if (place / n).is_file()}
         (place / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         yield place
-
-
-def compared(path: Path, own: pl.DataFrame, competition: Competition) -> tuple[float, int]:
-    """Return the largest difference to the run's own submission, by its spread, and how many rows differ.
-
-    Raises
-    ------
-    DataError
-        When the two are of other rows or columns.
-    """
-    ids = list(competition.definition.id_columns)
-    found = pl.read_csv(path)
-    if found.columns != own.columns or found.height != own.height:
-        raise DataError(
-            f"the kernel's submission has {found.height:,} rows and the columns {found.columns}; the run's own has "
-            f"{own.height:,} and {own.columns}"
-        )
-    both = own.join(found, on=ids, how="inner", suffix="\0kernel")
-    if both.height != own.height:
-        n = own.height - both.height
-        raise DataError(f"the kernel's submission has other ids than the run's own: {n:,} of {own.height:,}")
-    largest, differs = 0.0, np.zeros(both.height, np.bool_)
-    for name in own.columns:
-        if name in ids:
-            continue
-        a, b = both[name], both[f"{name}\0kernel"]
-        if not a.dtype.is_numeric():
-            differs |= (a != b).fill_null(value=True).to_numpy()
-            continue
-        gap = np.abs(a.to_numpy() - b.to_numpy()) / (float(a.std() or 0.0) or 1.0)  # type: ignore[arg-type]
-        largest = max(largest, float(gap.max()))
-        differs |= gap > CLOSE
-    return largest, int(differs.sum())
 
 
 def _check_hidden(path: Path, rows: int) -> None:

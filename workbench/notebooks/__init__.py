@@ -11,10 +11,19 @@ from workbench.notebooks.recorded import (
     read_recorded,
     write_recorded,
 )
-from workbench.notebooks.source import Notebook, Parameter, as_text, check_parameters, new_notebook, read_notebook
+from workbench.notebooks.source import (
+    PARAMETERS_TAG,
+    Notebook,
+    Parameter,
+    as_text,
+    check_parameters,
+    new_notebook,
+    read_notebook,
+)
 from workbench.notebooks.told import Told, tell, told
 
 __all__ = [
+    "PARAMETERS_TAG",
     "Executed",
     "Limits",
     "Masks",

@@ -14,7 +14,7 @@ from workbench.notebooks.extra import library
 
 __all__ = ["Notebook", "Parameter", "as_text", "check_parameters", "new_notebook", "read_notebook"]
 
-TAG = "parameters"
+PARAMETERS_TAG = "parameters"
 """Papermill's tag of the cell with the parameters."""
 
 KINDS: dict[str, tuple[type, ...]] = {
@@ -104,7 +104,7 @@ def read_notebook(path: Path) -> Notebook:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     cells = [{"type": c.cell_type, "source": c.source, "tags": list(c.metadata.get("tags", []))} for c in node.cells]
-    tagged = [c for c in cells if c["type"] == "code" and TAG in c["tags"]]
+    tagged = [c for c in cells if c["type"] == "code" and PARAMETERS_TAG in c["tags"]]
     parameters = None if not tagged else _parameters(tagged[0]["source"], path)
     return Notebook(path, cells, nbformat.writes(node), str(kernel.get("name", "")), parameters)
 
@@ -116,7 +116,7 @@ def new_notebook(words: str, *code: str, parameters: str | None = None) -> Any:
     node.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     node.cells = [v4.new_markdown_cell(words), *(v4.new_code_cell(source) for source in code)]
     if parameters is not None:
-        node.cells.insert(1, v4.new_code_cell(parameters, metadata={"tags": [TAG]}))
+        node.cells.insert(1, v4.new_code_cell(parameters, metadata={"tags": [PARAMETERS_TAG]}))
     for number, cell in enumerate(node.cells):
         # Of its own they are drawn at random: the same notebook is to be the same file.
         cell.id = f"cell-{number}"
@@ -190,7 +190,7 @@ def check_parameters(notebook: Notebook, given: Mapping[str, Any], *, where: str
     if given and notebook.parameters is None:
         raise ConfigError(
             f"{where} gives {', '.join(given)}, but {notebook.path} has no cell of parameters",
-            hint=f'tag the cell that sets them "{TAG}"',
+            hint=f'tag the cell that sets them "{PARAMETERS_TAG}"',
         )
     known = notebook.parameters or {}
     for name, value in given.items():

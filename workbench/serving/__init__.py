@@ -12,7 +12,7 @@ from workbench.serving.bundle import (
     receipt,
 )
 from workbench.serving.predict import opened, predict
-from workbench.serving.submission_file import SubmissionForm, class_texts, submission_form, write_submission
+from workbench.serving.submission_file import SubmissionForm, class_texts, compared, submission_form, write_submission
 
 __all__ = [
     "DATASETS",
@@ -22,6 +22,7 @@ __all__ = [
     "Bundle",
     "SubmissionForm",
     "class_texts",
+    "compared",
     "find_bundle",
     "find_data",
     "opened",

@@ -16,7 +16,11 @@ from workbench.competition import Competition, as_written, match_classes, match_
 from workbench.errors import DataError
 from workbench.training import Target, as_metric_input
 
-__all__ = ["SubmissionForm", "class_texts", "submission_form", "write_submission"]
+__all__ = ["SubmissionForm", "class_texts", "compared", "submission_form", "write_submission"]
+
+
+CLOSE = 1e-6
+"""Predictions that differ by no more are the same: sums are taken in another order."""
 
 
 @dataclass(frozen=True)
@@ -147,3 +151,44 @@ def _key(a: pl.DataType, b: pl.DataType, column: str) -> pl.Expr:
     if a.is_temporal() or b.is_temporal():
         return pl.col(column).cast(pl.Datetime("us"), strict=False)
     return pl.col(column).cast(pl.String)
+
+
+def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:
+    """Compare a kernel's submission with the run's own.
+
+    Returns
+    -------
+    float
+        The largest difference of a prediction, by the spread of its column.
+    int
+        How many rows differ by more than rounding.
+
+    Raises
+    ------
+    DataError
+        When the two are of other rows or columns.
+    """
+    found = pl.read_csv(path)
+    if found.columns != own.columns or found.height != own.height:
+        raise DataError(
+            f"the kernel's submission has {found.height:,} rows and the columns {found.columns}; the run's own has "
+            f"{own.height:,} and {own.columns}"
+        )
+    both = own.join(found, on=list(ids), how="inner", suffix="\0kernel")
+    if both.height != own.height:
+        n = own.height - both.height
+        raise DataError(f"the kernel's submission has other ids than the run's own: {n:,} of {own.height:,}")
+    largest, differs = 0.0, np.zeros(both.height, np.bool_)
+    for name in own.columns:
+        if name in ids:
+            continue
+        a, b = both[name], both[f"{name}\0kernel"]
+        if not a.dtype.is_numeric():
+            differs |= (a != b).fill_null(value=True).to_numpy()
+            continue
+        gap = np.abs(a.to_numpy() - b.to_numpy()) / (float(a.std() or 0.0) or 1.0)  # type: ignore[arg-type]
+        # What is missing on one side alone is as far off as can be.
+        gap = np.where(np.isnan(gap), np.where(a.is_null() & b.is_null(), 0.0, np.inf), gap)
+        largest = max(largest, float(gap.max(initial=0.0)))
+        differs |= gap > CLOSE
+    return largest, int(differs.sum())

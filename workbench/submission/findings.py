@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from workbench.competition import Competition, as_written, match_targets
-from workbench.errors import WorkbenchError
-from workbench.experiment import class_texts
+from workbench.errors import DataError, WorkbenchError
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.platforms import CompetitionFacts, SubmissionLimits
+from workbench.serving import class_texts, compared
 
-__all__ = ["Finding", "file_findings", "history_findings", "platform_findings", "run_findings"]
+__all__ = ["Finding", "file_findings", "history_findings", "kernel_findings", "platform_findings", "run_findings"]
 
 SENT = ("sending", "pending", "complete", "unknown")
 
@@ -71,12 +71,25 @@ def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRec
     return found
 
 
-def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits) -> list[Finding]:
-    """Find what the platform has against it: closed, limit used up."""
+def kernel_findings(competition: Competition, written: Path, own: Path) -> list[Finding]:
+    """Compare what a kernel wrote with the run's own file: a score belongs to the one, the CV to the other."""
+    try:
+        largest, differing = compared(written, pl.read_csv(own), competition.definition.id_columns)
+    except (DataError, OSError, pl.exceptions.PolarsError):
+        return []  # `file_findings` says what is wrong with it
+    if not differing:
+        return []
+    text = f"{differing:,} of the kernel's predictions are not the run's own, by up to {largest:.2g} of their spread"
+    return [_warning("differs", text)]
+
+
+def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits, *, kernel: bool = False) -> list[Finding]:
+    """Find what the platform has against it: closed, limit used up, no file but a kernel."""
     found = []
     if facts.kind == "notebook":
         where = f": {facts.url}" if facts.url else ""
-        found.append(_error("notebook_only", f"the competition takes notebooks only, submitted on its page{where}"))
+        text = f"the competition takes notebooks only, by `wb kernel push` and `wb kernel submit` or on its page{where}"
+        found += [] if kernel else [_error("notebook_only", text)]
     elif not facts.accepts_submissions:
         since = f" since {facts.deadline:%Y-%m-%d %H:%M} UTC" if facts.deadline else ""
         found.append(_error("closed", f"the competition takes no submissions{since}"))

@@ -20,12 +20,13 @@ from workbench.errors import (
 )
 from workbench.experiment import check_files, read_run
 from workbench.ledger import Ledger, RunRecord, SubmissionRecord
-from workbench.platforms import Platform
+from workbench.platforms import KernelVersion, Platform
 from workbench.submission.findings import (
     Finding,
     describe,
     file_findings,
     history_findings,
+    kernel_findings,
     platform_findings,
     run_findings,
 )
@@ -33,7 +34,15 @@ from workbench.submission.follow import Report, followed_up, settle
 from workbench.submission.log import Log
 from workbench.workspace import Workspace
 
-__all__ = ["Prepared", "latest_run", "prepare", "send"]
+__all__ = ["Prepared", "Written", "latest_run", "prepare", "send"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a version of a kernel wrote: the version is submitted, and the file is logged."""
+
+    version: KernelVersion
+    file: Path
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Prepared:
     sha256: str
     findings: tuple[Finding, ...]
     remaining_today: int | None
+    kernel: KernelVersion | None = None
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -73,7 +83,14 @@ def latest_run(ledger: Ledger, slug: str, exp: int) -> RunRecord:
 
 
 def prepare(
-    workspace: Workspace, competition: Competition, exp: int, platform: Platform, ledger: Ledger, *, run_id: str = ""
+    workspace: Workspace,
+    competition: Competition,
+    exp: int,
+    platform: Platform,
+    ledger: Ledger,
+    *,
+    run_id: str = "",
+    kernel: Written | None = None,
 ) -> Prepared:
     """Look at a run with a view to sending it; nothing is changed.
 
@@ -83,6 +100,8 @@ def prepare(
         The experiment; its newest finished run on all rows is taken.
     run_id : str
         A particular run instead.
+    kernel : Written, optional
+        What a kernel wrote with that run's models: it is looked at in place of the run's own file.
 
     Raises
     ------
@@ -99,6 +118,9 @@ def prepare(
     if not findings:
         on_disk, details = read_run(workspace.root / record.folder)
         check_files(workspace.root / record.folder, on_disk, details)
+        if kernel is not None:
+            findings += kernel_findings(competition, kernel.file, file)
+            file = kernel.file
         sha256 = file_sha256(file)
         findings += file_findings(competition, file)
         # What an earlier call left open is settled by `send`, which does not send it twice: no reason to ask.
@@ -110,10 +132,11 @@ def prepare(
     try:
         limits = platform.limits(competition.slug)
         remaining = limits.remaining_today
-        findings += platform_findings(platform.facts(competition.slug), limits)
+        findings += platform_findings(platform.facts(competition.slug), limits, kernel=kernel is not None)
     except (PlatformError, NotFoundError) as exc:
         findings.append(describe(exc))
-    return Prepared(record, file, sha256, tuple(findings), remaining)
+    version = None if kernel is None else kernel.version
+    return Prepared(record, file, sha256, tuple(findings), remaining, version)
 
 
 def send(
@@ -128,7 +151,8 @@ def send(
 ) -> SubmissionRecord:
     """Send a prepared submission, once, and log it before and after.
 
-    The file is copied to ``submissions/<slug>/`` first: the copy is what is sent. If the process dies while sending,
+    The file is copied to ``submissions/<slug>/`` first: the copy is what is sent, or what the kernel that is submitted
+    wrote. If the process dies while sending,
     or the answer is lost, the log has the state "sending"; the next call, or `sync`, finds out from the platform
     whether it arrived. Where it did, the next call returns that and sends nothing.
 
@@ -166,7 +190,7 @@ def send(
         record = replace(record, status="sending", sent_at=datetime.now(UTC))
         log.put(record, "sending")
         try:
-            ref = platform.submit(slug, copy, record.message)
+            ref = _submit(platform, slug, copy, record.message, prepared.kernel)
         except UnansweredError as exc:
             log.put(record, exc.message)  # still "sending": only the platform's list can tell
             raise
@@ -179,6 +203,14 @@ def send(
             return followed_up(record, platform.submissions(slug), log)
         except PlatformError:
             return record  # it was taken; its score can come later
+
+
+def _submit(platform: Platform, slug: str, file: Path, message: str, kernel: KernelVersion | None) -> str:
+    if kernel is None:
+        return platform.submit(slug, file, message)
+    if platform.code is None:
+        raise PlatformError(f"the platform {platform.name!r} has no kernels")
+    return platform.code.submit_kernel(slug, kernel, "submission.csv", message)
 
 
 def _sent(ledger: Ledger, prepared: Prepared) -> dict[str, SubmissionRecord]:
@@ -200,7 +232,8 @@ def _prepared_record(
     run = prepared.record
     token = uuid.uuid4().hex[:10]
     cv = "" if run.cv_mean is None else f" | CV {run.cv_mean:.6g}"
-    file = workspace.submissions / competition.slug / f"{run.run_id}.csv"
+    version = "" if prepared.kernel is None else f"-v{prepared.kernel.number}"
+    file = workspace.submissions / competition.slug / f"{run.run_id}{version}.csv"
     return SubmissionRecord(
         submission_id=token,
         competition=competition.slug,

@@ -1,0 +1,464 @@
+"""Kernels on the platform: the real client against the stand-in on the wire, which executes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_kaggle import kaggle, server  # noqa: F401 - fixtures
+from tests.test_kernels import no_wheels  # noqa: F401 - a fixture
+from tests.wire import Server
+from workbench.cache import file_sha256
+from workbench.cli.app import main
+from workbench.errors import BusyError, ConfigError, DamagedError, NotFoundError, PlatformError, UnansweredError
+from workbench.kernels import BuiltKernel, Machine, Pushed, push, pushed
+from workbench.serving import read_bundle
+
+EXPERIMENT = 'features = ["ratio"]\n[model]\nnum_iterations = 5\n'
+MODEL = "models/t0-f0-s1.txt"
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclass
+class Ready:
+    """An experiment that was run and built, and a platform to push its kernel to."""
+
+    made: Any
+    server: Server
+    wheels: Path
+    platform: Any
+
+    changes: int = 0
+
+    def build(self) -> BuiltKernel:
+        """Build it; its first model is another after each `change_model`."""
+        found: BuiltKernel = self.made.open.build_kernel(1, python=HERE, wheels=self.wheels)
+        if self.changes:
+            model, path = found.bundle / MODEL, found.bundle / "wb-manifest.json"
+            model.write_text(model.read_text() + self.changes * "\n")
+            manifest = json.loads(path.read_text())
+            manifest["files"][MODEL] = file_sha256(model)
+            path.write_text(json.dumps(manifest))
+        return found
+
+    def push(self, machine: Machine | None = None, report: Callable[[str], None] = lambda _: None) -> Pushed:
+        return push(self.made.open.definition, self.build(), self.platform, machine, pause_s=0.02, report=report)
+
+    def change_model(self) -> None:
+        self.changes += 1
+
+    def versions(self) -> dict[str, int]:
+        return {name.removeprefix("wb-small-001-"): len(v) for name, v in self.server.datasets.items()}
+
+    @property
+    def kernels(self) -> list[dict[str, Any]]:
+        return self.server.kernels["wb-small-001"]
+
+
+@pytest.fixture
+def ready(small, no_wheels, server, kaggle, monkeypatch) -> Ready:  # noqa: F811
+    made = small()
+    made.experiment(1, EXPERIMENT)
+    run = made.open.run(1)
+    server.host("small", {"train.csv": b"id\n"}, kernels_only=True)
+    server.kernel_output = {"submission.csv": run.submission.read_bytes()}
+    monkeypatch.setattr(type(made.open), "_platform", lambda _: kaggle)
+    return Ready(made, server, no_wheels, kaggle)
+
+
+class TestPush:
+    def test_it_uploads_runs_and_fetches(self, ready: Ready) -> None:
+        ready.server.kernel_output["plots/one.png"] = b"a plot"
+        found = ready.push(Machine("NvidiaTeslaT4", "latest", 30))
+        assert (found.status, found.version.name, found.version.number) == ("complete", "wb-small-001", 1)
+        assert found.submission.read_bytes() == ready.made.open.result(1).submission.read_bytes()
+        assert (found.folder / "plots" / "one.png").read_bytes() == b"a plot"
+        assert "wrote submission.csv" in found.log.read_text()
+        [sent] = ready.kernels
+        assert {k: sent[k] for k in ("isPrivate", "enableInternet", "enableGpu", "machineShape")} == {
+            "isPrivate": True,
+            "enableInternet": False,
+            "enableGpu": True,
+            "machineShape": "NvidiaTeslaT4",
+        }
+        assert (sent["dockerImagePinningType"], sent["sessionTimeoutSeconds"]) == ("latest", 1800)
+        names = [f"someone/wb-small-001-{layer}" for layer in ("packages", "base", "changes")]
+        assert (sent["datasetDataSources"], sent["competitionDataSources"]) == (names, ["small"])
+        assert pushed(ready.made.folder / "kernels" / "001").version == found.version
+
+    def test_what_is_there_can_be_read_as_a_bundle(self, ready: Ready, tmp_path: Path, monkeypatch) -> None:
+        """Of two pushes: the files that count are found by their digests, in whichever dataset."""
+        ready.push()
+        ready.change_model()
+        ready.push()
+        for name, versions in ready.server.datasets.items():
+            (tmp_path / "input" / name).mkdir(parents=True)
+            for file, data in versions[-1].items():
+                (tmp_path / "input" / name / file).write_bytes(data)
+        monkeypatch.setattr("workbench.serving.bundle.INPUTS", tmp_path / "input")
+        bundle = ready.build().bundle
+        found = read_bundle(tmp_path / "input" / "wb-small-001-changes")
+        assert len(found.models) == 5
+        assert {n: p.read_bytes() for n, p in found.files.items()} == {
+            n: (bundle / n).read_bytes() for n in found.files
+        }
+
+    def test_again_there_is_nothing_to_do(self, ready: Ready) -> None:
+        ready.push()
+        before, calls = ready.server.bytes_uploaded, len(ready.server.calls)
+        assert ready.push().uploaded == ()
+        assert ready.server.bytes_uploaded == before
+        assert len(ready.kernels) == 1
+        assert {"GetDataset", "GetDatasetStatus", "GetKernel"} == set(ready.server.calls[calls:])
+
+    def test_a_changed_model_uploads_that_file(self, ready: Ready) -> None:
+        first = ready.push()
+        assert first.size == ready.build().size == ready.server.bytes_uploaded
+        ready.change_model()
+        before = ready.server.bytes_uploaded
+        found = ready.push()
+        assert set(found.uploaded) == {MODEL, "wb-manifest.json"}
+        bundle = ready.build().bundle
+        sent = ready.server.bytes_uploaded - before
+        assert sent == found.size == sum((bundle / name).stat().st_size for name in found.uploaded)
+        assert ready.versions() == {"packages": 1, "base": 1, "changes": 2}
+        assert (found.version.number, len(ready.kernels)) == (2, 2)
+
+    def test_another_machine_runs_it_again(self, ready: Ready) -> None:
+        ready.push()
+        assert ready.push(Machine("NvidiaTeslaP100")).version.number == 2
+        assert ready.versions() == {"packages": 1, "base": 1, "changes": 1}
+
+    def test_a_dataset_that_was_changed_elsewhere_is_put_right(self, ready: Ready) -> None:
+        ready.push()
+        ready.server.datasets["wb-small-001-base"].append({"mine.txt": b"by hand"})
+        found = ready.push()
+        assert ready.versions()["base"] == 3
+        assert any(n.startswith("models/") for n in found.uploaded)
+        assert set(ready.server.datasets["wb-small-001-base"][2]) == set(ready.server.datasets["wb-small-001-base"][0])
+
+    def test_without_other_wheels_there_is_no_dataset_of_packages(self, ready: Ready) -> None:
+        built = ready.build()
+        for wheel in (built.bundle / "wheels").glob("nothing*"):
+            wheel.unlink()
+        push(ready.made.open.definition, built, ready.platform, pause_s=0.02)
+        assert ready.versions() == {"base": 1, "changes": 1}
+        assert len(ready.kernels[0]["datasetDataSources"]) == 2
+
+    def test_datasets_are_waited_for(self, ready: Ready) -> None:
+        ready.server.dataset_states = ["NOT_YET_PERSISTED", "BLOBS_RECEIVED", "READY"]
+        ready.push()
+        calls = ready.server.calls
+        assert calls.count("GetDatasetStatus") >= 5
+        assert calls.index("SaveKernel") > max(i for i, c in enumerate(calls) if c == "ListDatasetFiles")
+
+    def test_names_that_are_too_long_are_shortened(self, small, no_wheels, server, kaggle) -> None:  # noqa: F811
+        slug = "a-competition-whose-name-has-more-characters-than-a-title"
+        made = small(slug=slug)
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        server.host(slug, {"train.csv": b"id\n"})
+        built = made.open.build_kernel(1, python=HERE, wheels=no_wheels)
+        push(made.open.definition, built, kaggle, pause_s=0.02)
+        assert all(len(name) <= 50 for name in [*server.datasets, *server.kernels])
+        assert next(iter(server.kernels.values()))[0]["competitionDataSources"] == [slug]
+
+
+class TestFaults:
+    @pytest.mark.parametrize("call", ["CreateDataset", "CreateDatasetVersion", "SaveKernel"])
+    def test_a_lost_answer_makes_no_second_version(self, ready: Ready, call: str) -> None:
+        if call == "CreateDatasetVersion":
+            ready.push()
+            ready.change_model()
+        ready.server.fault(call, lose_answer=True)
+        number = ready.push().version.number
+        assert number == len(ready.kernels) == (2 if call == "CreateDatasetVersion" else 1)
+        assert ready.versions() == {"packages": 1, "base": 1, "changes": number}
+
+    @pytest.mark.parametrize("call", ["CreateDataset", "SaveKernel"])
+    def test_what_did_not_arrive_is_sent_by_the_next_push(self, ready: Ready, call: str) -> None:
+        ready.server.fault(call, hang_s=2.0)
+        with pytest.raises(UnansweredError, match=r"answer of Kaggle was lost .*; it is not shown"):
+            ready.push()
+        before = ready.server.bytes_uploaded
+        found = ready.push()
+        assert (found.status, len(ready.kernels)) == ("complete", 1)
+        assert ready.versions() == {"packages": 1, "base": 1, "changes": 1}
+        if call == "SaveKernel":
+            assert ready.server.bytes_uploaded == before
+
+    @pytest.mark.parametrize("at", ["dataset wb-small-001-base", "kernel", "kernel running", "output"])
+    def test_a_push_that_was_cut_off_is_taken_up(self, ready: Ready, at: str) -> None:
+        class CutOffError(BaseException):
+            pass
+
+        def report(words: str) -> None:
+            if words == at:
+                raise CutOffError
+
+        with pytest.raises(CutOffError):
+            ready.push(report=report)
+        before = ready.server.bytes_uploaded
+        found = ready.push()
+        assert (found.status, found.version.number, len(ready.kernels)) == ("complete", 1, 1)
+        assert ready.versions() == {"packages": 1, "base": 1, "changes": 1}
+        if at != "dataset wb-small-001-base":
+            assert ready.server.bytes_uploaded == before
+        # What was uploaded before the cut is not uploaded again.
+        assert ready.server.bytes_uploaded == ready.build().size
+
+    @pytest.mark.parametrize("call", ["CreateDataset", "SaveKernel"])
+    def test_a_process_that_dies_when_it_has_sent(self, ready: Ready, call: str, monkeypatch) -> None:
+        """It was made, and nobody noted it: the next push finds it and makes no second one."""
+        method = {"CreateDataset": "put_dataset", "SaveKernel": "save_kernel"}[call]
+        code = type(ready.platform.code)
+        original = getattr(code, method)
+
+        class DeadError(BaseException):
+            pass
+
+        def dies(*args: Any, **kwargs: Any) -> Any:
+            original(*args, **kwargs)
+            raise DeadError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(code, method, dies)
+            with pytest.raises(DeadError):
+                ready.push()
+        before = ready.server.calls.count(call)
+        found = ready.push()
+        assert (found.version.number, len(ready.kernels)) == (1, 1)
+        assert ready.versions() == {"packages": 1, "base": 1, "changes": 1}
+        # Of the three datasets one was made before it died, of the kernel its one version.
+        assert (before, ready.server.calls.count(call)) == (1, 3 if call == "CreateDataset" else 1)
+
+    def test_a_version_by_another_hand_is_not_taken_for_ours(self, ready: Ready, monkeypatch) -> None:
+        """The answer is lost, nothing was made, and meanwhile somebody saved the kernel on its page."""
+        ready.server.fault("SaveKernel", hang_s=2.0)
+        with pytest.raises(UnansweredError):
+            ready.push()
+        ready.server.kernels["wb-small-001"] = [{"text": "print('by hand')"}]
+        found = ready.push()
+        assert (found.version.number, found.status) == (2, "complete")
+
+    def test_a_cut_upload_goes_on(self, ready: Ready) -> None:
+        ready.server.fault("upload", cut_after=10)
+        assert ready.push().status == "complete"
+        assert ready.server.datasets["wb-small-001-packages"][0] == {
+            p.name: p.read_bytes() for p in (ready.build().bundle / "wheels").glob("nothing*")
+        }
+
+    def test_a_refused_kernel(self, ready: Ready) -> None:
+        ready.server.kernel_error = "Maximum batch CPU session count of 5 reached."
+        with pytest.raises(PlatformError, match="Kaggle refused pushing the kernel 'wb-small-001': Maximum batch CPU"):
+            ready.push()
+        ready.server.kernel_error = ""
+        before, calls = ready.server.bytes_uploaded, len(ready.server.calls)
+        assert ready.push().version.number == 1
+        assert ready.server.bytes_uploaded == before
+        # Nothing was on its way: nothing is waited for.
+        assert ready.server.calls[calls:].count("GetKernel") == 1
+
+    def test_a_refused_dataset(self, ready: Ready) -> None:
+        ready.server.datasets["wb-small-001-base"] = []
+        with pytest.raises(PlatformError, match="already in use by a dataset"):
+            ready.push()
+
+    def test_data_that_is_not_known(self, ready: Ready) -> None:
+        push_ = ready.push
+        ready.server.fault(
+            "SaveKernel",
+            status=200,
+            body=b'{"ref": "/code/someone/wb-small-001", "versionNumber": 1, "invalidCompetitionSources": ["small"]}',
+        )
+        with pytest.raises(PlatformError, match="runs without data that Kaggle does not know: small"):
+            push_()
+        assert push_().status == "complete"
+
+    def test_a_file_that_was_left_out(self, ready: Ready) -> None:
+        def lose() -> None:
+            uploads = ready.server.hosted["blobs"].uploads
+            names = ready.server.hosted["blobs"].names
+            del uploads[next(t for t in uploads if names[t] == "features.py")]
+
+        ready.server.fault("CreateDataset", before=lose, skip=1)
+        with pytest.raises(PlatformError, match=r"version 1 of the dataset 'wb-small-001-base' .*missing: features.py"):
+            ready.push()
+        assert ready.push().status == "complete"
+        assert ready.versions() == {"packages": 1, "base": 2, "changes": 1}
+
+    def test_a_dataset_that_fails(self, ready: Ready) -> None:
+        ready.server.dataset_states = ["FAILED"]
+        with pytest.raises(PlatformError, match="'wb-small-001-packages' is failed"):
+            ready.push()
+        ready.server.dataset_states = ["READY"]
+        assert ready.push().status == "complete"
+
+    def test_a_status_that_is_denied_for_a_while(self, ready: Ready) -> None:
+        ready.server.fault("GetKernelSessionStatus", status=403, body=b'{"message": "denied"}', times=2)
+        assert ready.push().status == "complete"
+
+    def test_a_status_that_stays_denied(self, ready: Ready) -> None:
+        ready.server.fault("GetKernelSessionStatus", status=403, body=b'{"message": "denied"}', times=1000)
+        with pytest.raises(PlatformError, match="does not tell how the kernel 'wb-small-001' is doing"):
+            ready.push()
+
+    def test_the_status_of_the_run_before_is_not_taken_for_ours(self, ready: Ready) -> None:
+        ready.push()
+        old = ready.server.session
+        ready.change_model()
+        ready.server.kernel_output = {"submission.csv": b"id,y\nnew\n"}
+        fresh: list[Any] = []
+
+        def late() -> None:
+            # The first answers are still about the old run.
+            fresh.append(ready.server.session)
+            ready.server.session = old if len(fresh) < 3 else fresh[0]
+
+        ready.server.fault("GetKernelSessionStatus", before=late, times=3)
+        found = ready.push()
+        assert found.submission.read_bytes() == b"id,y\nnew\n"
+
+    @pytest.mark.parametrize(("state", "status"), [("ERROR", "error"), ("CANCEL_ACKNOWLEDGED", "cancelled")])
+    def test_a_run_that_fails(self, ready: Ready, state: str, status: str) -> None:
+        ready.push()
+        ready.change_model()
+        ready.server.kernel_states = ["RUNNING", state]
+        found = ready.push()
+        assert (found.status, found.version.number) == (status, 2)
+        assert "push" in found.log.read_text()
+        # The version before is still there to be submitted; another push runs the new one again.
+        assert pushed(found.folder.parents[1]).version.number == 1
+        ready.server.kernel_states = ["COMPLETE"]
+        assert ready.push().version.number == 3
+
+    def test_a_run_that_does_not_end(self, ready: Ready, monkeypatch) -> None:
+        monkeypatch.setattr(sys.modules["workbench.kernels.push"], "QUEUE_S", 0.1)
+        ready.server.kernel_states = ["QUEUED"]
+        with pytest.raises(PlatformError, match="has not ended after"):
+            ready.push(Machine(minutes=0.001))
+        ready.server.session.states = ["COMPLETE"]
+        assert ready.push(Machine(minutes=0.001)).version.number == 1
+
+    def test_outputs_stay_in_their_folder(self, ready: Ready) -> None:
+        ready.server.kernel_output |= {"../outside.txt": b"x", "/etc/outside.txt": b"x", "..\\outside.txt": b"x"}
+        found = ready.push()
+        assert len(found.notes) == 3
+        assert "leads out of the folder: '../outside.txt'" in found.notes[0]
+        assert {p.name for p in found.folder.rglob("*")} == {"submission.csv", "wb-receipt.json"}
+        assert not (found.folder.parent / "outside.txt").exists()
+
+    def test_an_output_that_is_damaged_on_its_way(self, ready: Ready) -> None:
+        ready.server.send_md5 = False
+        ready.server.fault("storage", change=lambda data: data[:-2] + b"9\n")
+        with pytest.raises(DamagedError, match="is not what the kernel wrote"):
+            ready.push()
+        assert ready.push().status == "complete"
+        assert len(ready.kernels) == 1
+
+    def test_output_that_was_changed_here_is_fetched_again(self, ready: Ready) -> None:
+        found = ready.push()
+        found.submission.write_text("id,y\n")
+        with pytest.raises(DamagedError, match="is not what the kernel wrote"):
+            pushed(found.folder.parents[1])
+        ready.push()
+        assert pushed(found.folder.parents[1]).submission.stat().st_size > 10
+
+    def test_two_at_once(self, ready: Ready) -> None:
+        def report(words: str) -> None:
+            if words == "kernel":
+                with pytest.raises(BusyError, match="pushing the kernel 'wb-small-001'"):
+                    ready.push()
+
+        ready.push(report=report)
+
+    def test_a_platform_without_kernels(self, ready: Ready, tmp_path: Path) -> None:
+        from workbench.rehearsal import Rehearsal
+
+        with pytest.raises(ConfigError, match="the platform 'rehearsal' has no kernels"):
+            push(ready.made.open.definition, ready.build(), Rehearsal(tmp_path))
+
+
+class TestSubmit:
+    @pytest.mark.parametrize("lost", [False, True])
+    def test_it_is_sent_once_and_logged_with_its_cv(self, ready: Ready, lost: bool) -> None:
+        ready.push()
+        if lost:
+            ready.server.fault("CreateCodeSubmission", lose_answer=True)
+        place = ready.made.open
+        prepared = place.prepare_kernel(1)
+        assert prepared.findings == ()
+        sent = place.send(prepared)
+        assert (sent.ref, sent.status) == ("1000", "complete")
+        assert sent.cv_mean == place.result(1).record.cv_mean is not None
+        assert sent.file == f"submissions/small/{sent.run_id}-v1.csv"
+        assert (place.workspace.root / sent.file).read_bytes() == ready.server.kernel_output["submission.csv"]
+        assert ready.server.calls.count("CreateCodeSubmission") == 1
+        [row] = [r for r in place.table() if r.run.exp == 1]
+        assert row.public_score == sent.public_score is not None
+
+    def test_what_differs_from_the_run_is_said(self, ready: Ready) -> None:
+        own = ready.server.kernel_output["submission.csv"].decode().splitlines()
+        own[1] = own[1].split(",")[0] + ",0.987654"
+        ready.server.kernel_output = {"submission.csv": ("\n".join(own) + "\n").encode()}
+        ready.push()
+        [finding] = ready.made.open.prepare_kernel(1).warnings
+        assert finding.code == "differs"
+        assert finding.message.startswith("1 of the kernel's predictions are not the run's own")
+
+    def test_what_is_wrong_with_the_file_stops_it(self, ready: Ready) -> None:
+        ready.server.kernel_output = {"submission.csv": b"id,y\n1,0.5\n"}
+        ready.push()
+        assert {f.code for f in ready.made.open.prepare_kernel(1).errors} >= {"row_count", "missing_ids"}
+
+    def test_a_kernel_that_was_never_pushed(self, ready: Ready) -> None:
+        ready.build()
+        with pytest.raises(NotFoundError, match="no version of the kernel .* was pushed and came to its end"):
+            ready.made.open.prepare_kernel(1)
+
+    def test_a_file_is_still_refused(self, ready: Ready) -> None:
+        [finding] = ready.made.open.prepare(1).errors
+        assert finding.code == "notebook_only"
+        assert "`wb kernel submit`" in finding.message
+
+
+class TestCommands:
+    @pytest.fixture
+    def run(self, ready: Ready, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+        def go(*arguments: str) -> tuple[int, str, str]:
+            monkeypatch.chdir(ready.made.folder)
+            with pytest.raises(SystemExit) as ended:
+                main(["kernel", *arguments])
+            out, err = capsys.readouterr()
+            return int(ended.value.code or 0), out, err
+
+        return go
+
+    def test_push_and_submit(self, ready: Ready, run) -> None:
+        options = ("1", "--python", HERE, "--wheels", str(ready.wheels), "--accelerator", "NvidiaTeslaT4", "--json")
+        ready.server.kernel_states = ["COMPLETE"]
+        code, out, err = run("push", *options)
+        assert code == 0, err
+        found = json.loads(out)
+        assert (found["kernel"], found["version"], found["status"]) == ("wb-small-001", 1, "complete")
+        assert found["bytes"] == ready.server.bytes_uploaded
+        assert "next: wb kernel submit 1" in err
+        code, out, err = run("submit", "1", "--dry-run")
+        assert (code, "nothing speaks against it" in out) == (0, True), err
+        assert "CreateCodeSubmission" not in ready.server.calls
+        code, out, err = run("submit", "1", "--wait", "--json")
+        assert (code, json.loads(out)["status"]) == (0, "complete"), err
+
+    def test_a_run_that_fails_shows_its_log(self, ready: Ready, run) -> None:
+        ready.server.kernel_states = ["ERROR"]
+        code, out, err = run("push", "1", "--python", HERE, "--wheels", str(ready.wheels))
+        assert code != 0
+        assert "wb-small-001, version 1: error" in out
+        assert "the kernel ended with error: it raised" in err
+        assert "wrote submission.csv" in err
