@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
-from workbench.kernels.rehearse import UNSHARE, hidden_data
+from workbench.kernels.rehearse import UNSHARE, hidden_data, shown_data
 from workbench.kernels.wheels import check_wheels, own_wheel
 from workbench.serving import compared, predict, read_bundle
 
@@ -78,7 +78,7 @@ class TestServing:
         made = small()
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
-        rows = hidden_data(made.open.definition, tmp_path / "hidden")
+        rows = hidden_data(made.open.definition, made.folder / "data" / "raw", tmp_path / "hidden")
         assert rows == 150
         hidden = pl.read_csv(tmp_path / "hidden" / "test.csv")
         assert hidden["town"].str.contains("never seen").sum() == 5
@@ -87,6 +87,29 @@ class TestServing:
         found = pl.read_csv(out)
         assert found["id"].to_list() == hidden["id"].to_list()
         assert found["y"].is_between(0, 1).all()
+
+    def test_what_came_in_an_archive_is_shown_unpacked(self, small, tmp_path: Path) -> None:
+        made = small()
+        raw = made.folder / "data" / "raw"
+        for path in list(raw.glob("*.csv")):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+            path.unlink()
+        with zipfile.ZipFile(raw / "small.zip", "w") as archive:
+            for path in tmp_path.glob("*.csv"):
+                archive.write(path, path.name)
+            archive.writestr("images/1.png", "an image")
+        with zipfile.ZipFile(raw / "extra.csv.zip", "w") as archive:
+            archive.writestr("extra.csv", "a,b\n1,2\n")
+        (raw / "images").mkdir()
+        (raw / "images" / "1.png").write_text("unpacked when it was fetched")
+        shown = tmp_path / "shown"
+        shown_data(raw, shown)
+        names = {p.relative_to(shown).as_posix() for p in shown.rglob("*") if p.is_file()}
+        tables = {"train.csv", "test.csv", "sample_submission.csv", "towns.csv"}
+        assert names == tables | {"images/1.png", "extra.csv.zip"}
+        assert (shown / "images" / "1.png").read_text() == "unpacked when it was fetched"
+        assert hidden_data(made.open.definition, shown, tmp_path / "hidden") == 150
+        assert (tmp_path / "hidden" / "train.csv").read_bytes() == (tmp_path / "train.csv").read_bytes()
 
     def test_other_train_rows_are_refused(self, small, no_wheels, tmp_path: Path) -> None:
         made = small()

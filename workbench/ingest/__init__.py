@@ -14,11 +14,11 @@ from workbench.errors import DamagedError, NotFoundError, near, storage_errors
 from workbench.inference import baseline_text, definition_text, infer
 from workbench.ingest.archives import unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
-from workbench.ingest.sources import block_bytes
+from workbench.ingest.sources import block_bytes, sources_in, table_name
 from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 
-__all__ = ["Fetched", "convert", "fetch", "reading_options"]
+__all__ = ["Fetched", "convert", "fetch", "is_table", "reading_options", "sources_in", "table_name", "unpack"]
 
 Report = Callable[[str], None]
 Progress = Callable[[int], None]

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,7 @@ import polars as pl
 from workbench.competition import Competition, as_written
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
+from workbench.ingest import is_table, sources_in, table_name, unpack
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.layers import layers, packed_files
 from workbench.notebooks import Limits, execute, read_notebook
@@ -94,18 +96,22 @@ def rehearse(
     results = built.folder / "rehearsal"
     shutil.rmtree(results, ignore_errors=True)
     limits = Limits(seconds=seconds, memory=memory)
-    report("the public test set")
-    public = _run(competition, built, raw, results / "public", limits, report, notes)
     own = pl.read_csv(run.folder / "submission.csv")
-    largest, differing = compared(public.path, own, competition.definition.id_columns)
-    hidden, hidden_rows, hidden_seconds, peak = None, 0, 0.0, public.peak_mb
-    with tempfile.TemporaryDirectory() as folder:
-        made = hidden_data(competition, Path(folder))
+    hidden, hidden_rows, hidden_seconds = None, 0, 0.0
+    # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
+    with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
+        data, grown = Path(folder) / "public", Path(folder) / "hidden"
+        report("the public test set")
+        shown_data(raw, data)
+        public = _run(competition, built, data, results / "public", limits, report, notes)
+        largest, differing = compared(public.path, own, competition.definition.id_columns)
+        peak = public.peak_mb
+        made = hidden_data(competition, data, grown)
         if made is None:
             notes.append("the test set is no CSV or Parquet file of its own: there is no hidden one to try")
         else:
             report("a hidden test set")
-            second = _run(competition, built, Path(folder), results / "hidden", limits, report, notes)
+            second = _run(competition, built, grown, results / "hidden", limits, report, notes)
             hidden, hidden_rows, hidden_seconds = second.path, made, second.seconds
             peak = max(peak, second.peak_mb)
             _check_hidden(second.path, made)
@@ -232,8 +238,34 @@ def _check_hidden(path: Path, rows: int) -> None:
         raise DataError(f"of the hidden test set {odd:,} predictions are missing or infinite")
 
 
-def hidden_data(competition: Competition, folder: Path) -> int | None:
+def shown_data(raw: Path, folder: Path) -> None:
+    """Lay out a competition's files as Kaggle shows them to a notebook: what came in an archive is unpacked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [p for p in sorted(raw.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    # "train.csv.zip" is a file of its own, and stays as it is.
+    archives = [p for p in files if p.suffix.lower() == ".zip" and not is_table(p.stem)]
+    for archive in archives:
+        unpack(archive, folder / archive.parent.relative_to(raw), wanted=partial(_is_packed_only, archive.parent))
+    for path in files:
+        if path not in archives:
+            target = folder / path.relative_to(raw)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path.resolve())
+
+
+def _is_packed_only(folder: Path, name: str) -> bool:
+    return not (folder / name).is_file()
+
+
+def hidden_data(competition: Competition, shown: Path, folder: Path) -> int | None:
     """Write the competition's files with a test set that is larger and has categories that nobody has seen.
+
+    Parameters
+    ----------
+    shown : Path
+        The files as they are.
+    folder : Path
+        Where the new ones go; what stays the same is linked.
 
     Returns
     -------
@@ -241,27 +273,25 @@ def hidden_data(competition: Competition, folder: Path) -> int | None:
         Its rows; None where the test set is not a file of its own that we can write.
     """
     tables, manifest = competition.definition.tables, competition.manifest
-    raw = competition.folder / "data" / "raw"
-    sources = {
-        name: next((p for p in raw.rglob("*") if p.stem == name and p.suffix in (".csv", ".parquet")), None)
-        for name in (tables.test, tables.sample_submission)
-        if name is not None
-    }
-    if any(path is None for path in sources.values()):
-        return None
+    sources: dict[str, Path] = {}
+    for name in (tables.test, tables.sample_submission):
+        if name is None:
+            continue
+        files = [s.path for s in sources_in(shown) if s.member is None and table_name(s.name) == name]
+        if len(files) != 1 or files[0].suffix not in (".csv", ".parquet"):
+            return None
+        sources[name] = files[0]
     ids = competition.definition.id_columns
     rows = 0
-    for other in raw.rglob("*"):
+    for other in shown.rglob("*"):
         if other.is_file() and other not in sources.values():
-            target = folder / other.relative_to(raw)
+            target = folder / other.relative_to(shown)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(other.resolve())
     for name, path in sources.items():
-        if path is None:
-            continue
         frame = competition.table(name).collect()
         grown = _grown(frame, ids, unseen=name == tables.test)
-        target = folder / path.relative_to(raw)
+        target = folder / path.relative_to(shown)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
             as_written(grown, manifest.table(name, slug=competition.slug).spelled).write_csv(target)
