@@ -74,6 +74,15 @@ class TestServing:
         found, own = pl.read_csv(out), pl.read_csv(run.submission)
         assert np.abs((found["y"] - own["y"]).to_numpy()).max() < 1e-12
 
+    def test_files_of_the_training_are_not_needed(self, small, no_wheels, tmp_path: Path) -> None:
+        made = small()
+        (made.folder / "splits.json").write_text('{"feature": 0, "threshold": 0.1}')
+        made.experiment(1, EXPERIMENT + 'forcedsplits_filename = "splits.json"\n')
+        run = made.open.run(1)
+        bundle = built(made, no_wheels).bundle
+        out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
+        assert out.read_bytes() == run.submission.read_bytes()
+
     def test_a_larger_test_set_with_unseen_categories(self, small, no_wheels, tmp_path: Path) -> None:
         made = small()
         made.experiment(1, EXPERIMENT)

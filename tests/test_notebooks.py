@@ -18,8 +18,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from workbench.cache import lock
 from workbench.cli.app import wb
-from workbench.errors import ConfigError, DataError, NotebookError, NotFoundError, WorkbenchError
+from workbench.errors import BusyError, ConfigError, DataError, NotebookError, NotFoundError, WorkbenchError
 from workbench.experiment import notebook_spec as notebook_spec_module
 from workbench.notebooks import (
     Limits,
@@ -348,10 +349,27 @@ class TestRun:
         )
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, BODY, figure, RECORD)
         done = made.open.run(1)
-        (figure_path,) = (done.folder / "figures").iterdir()
+        (figure_path,) = (done.folder / "notebook-figures").iterdir()
         assert figure_path.read_bytes()[:4] == b"\x89PNG"
         assert "so far" in (done.folder / "notebook.txt").read_text()
         assert "so far" in (done.folder / "notebook.html").read_text()
+        # A report has figures of its own in the same folder: they must not take the place of these.
+        before = figure_path.read_bytes()
+        report = made.workspace.root / "notebooks" / "report.ipynb"
+        write(report, "exp = 0", "", figure.replace("[1, 2]", "[2, 1]"), "")
+        made.open.report(1)
+        assert len(list((done.folder / "report-figures").iterdir())) == 1
+        assert figure_path.read_bytes() == before
+        # What is not drawn any more is gone.
+        write(report, "exp = 0", "", "", "")
+        made.open.report(1)
+        assert not (done.folder / "report-figures").exists()
+        assert made.open.result(1).record.status == "finished"
+
+    def test_one_report_at_a_time(self, made) -> None:
+        done = made.open.run(1)
+        with lock(done.folder / ".report.lock", "this"), pytest.raises(BusyError, match=r"making .*report.html"):
+            made.open.report(1)
 
     def test_frames_of_a_fold_have_what_depends_on_it(self, made) -> None:
         body = """from workbench import nb

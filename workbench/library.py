@@ -419,12 +419,16 @@ class OpenCompetition:
         return self._shown("eda", self.definition.folder, source, {}, report)
 
     def _shown(self, name: str, folder: Path, source: Path | None, parameters: dict[str, Any], report: Report) -> Path:
+        from workbench.cache import lock
         from workbench.notebooks import Told, execute, read_notebook, tell
         from workbench.report import own_notebook
 
         usual = self.workspace.root / "notebooks" / f"{name}.ipynb"
         path = source or (usual if usual.exists() else own_notebook(name))
-        with tell(Told.of(self.workspace, self.slug)) as environment:
+        with (
+            lock(folder / f".{name}.lock", f"making {folder / name}.html"),
+            tell(Told.of(self.workspace, self.slug)) as environment,
+        ):
             done = execute(
                 read_notebook(path),
                 parameters,

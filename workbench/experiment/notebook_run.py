@@ -112,7 +112,7 @@ def _executed(
 def _about(plan: Plan, folder: Path, done: Executed, more: dict[str, Any]) -> dict[str, Any]:
     """Return what is kept of every notebook that came to its end."""
     names = (COPY, "notebook.html", "notebook.txt")
-    kept = [p for p in sorted(folder.rglob("*")) if p.name in names or p.parent.name == "figures"]
+    kept = [p for p in sorted(folder.rglob("*")) if p.name in names or p.parent.name == "notebook-figures"]
     details = {"seconds": round(done.seconds, 2), "peak_mb": round(done.peak_mb, 1), **more}
     return {
         "target": plan.target,

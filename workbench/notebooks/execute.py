@@ -62,7 +62,7 @@ class Executed:
     Attributes
     ----------
     copy : Path
-        The executed notebook; beside it are its page (.html), what it printed (.txt) and ``figures/``.
+        The executed notebook; beside it are its page (.html), what it printed (.txt) and ``NAME-figures/``.
     seconds : float
     peak_mb : float
         Of the kernel and of what it started.

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -181,6 +182,11 @@ def _not_installed(node: Any) -> list[tuple[int, str]]:
     return found
 
 
+def _figures_of(copy: Path) -> Path:
+    """Return the folder with the figures of an executed copy: a run's folder may have several."""
+    return copy.with_name(f"{copy.stem}-figures")
+
+
 def _show(copy: Path, masks: Masks, *, with_code: bool) -> Any:
     """Write the executed copy as a page beside it, and its figures; return it, or None where there is none."""
     nbformat: Any = importlib.import_module("nbformat")
@@ -197,7 +203,9 @@ def _show(copy: Path, masks: Masks, *, with_code: bool) -> Any:
         logging.getLogger("workbench").exception("no page could be made of %s", copy)
         return None
     copy.with_suffix(".html").write_text(masks.text(page), encoding="utf-8")
-    figures = copy.parent / "figures"
+    figures = _figures_of(copy)
+    # Those of an attempt before this one would be taken for this one's.
+    shutil.rmtree(figures, ignore_errors=True)
     for index, cell in enumerate(node.cells):
         images = [
             (kind, data[kind])

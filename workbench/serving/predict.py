@@ -21,6 +21,7 @@ from workbench.serving.bundle import MODEL, Bundle, read_bundle
 from workbench.serving.submission_file import submission_form, write_submission
 from workbench.training import (
     ALL_ROWS,
+    FILE_PARAMETERS,
     LightGBMSpec,
     Problem,
     Target,
@@ -165,7 +166,8 @@ def _model(packed: Bundle, competition: Competition, target: Target, threads: in
     return lightgbm_for(
         competition,
         target,
-        dict(spec["model"]),
+        # What LightGBM reads from files is for the training alone, and is not packed.
+        {key: value for key, value in spec["model"].items() if key not in FILE_PARAMETERS},
         where=where,
         threads=threads,
         transform=transform,

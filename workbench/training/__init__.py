@@ -8,6 +8,7 @@ from workbench.training.learner import Learner, ModelSpec
 from workbench.training.needs import MemoryNeeds, check_memory
 from workbench.training.objectives import OwnObjective, own_objective
 from workbench.training.parameters import (
+    FILE_PARAMETERS,
     LightGBMSpec,
     check_target,
     lightgbm_defaults,
@@ -31,6 +32,7 @@ from workbench.training.weights import check_class_weight
 
 __all__ = [
     "ALL_ROWS",
+    "FILE_PARAMETERS",
     "Asked",
     "BinnedRows",
     "Fidelity",

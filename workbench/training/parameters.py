@@ -78,7 +78,7 @@ SAME_METRIC = {
     "average_precision": "average_precision",
 }
 
-FILES = ("forcedsplits_filename", "forcedbins_filename")
+FILE_PARAMETERS = ("forcedsplits_filename", "forcedbins_filename")
 """Parameters that name a file, which LightGBM would go without where it is missing."""
 
 LISTS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at", "label_gain")
@@ -266,7 +266,7 @@ def _try(named: dict[str, Any], where: str) -> None:
 
     What goes by column or by class is left out, files and the objective, too: the try has none of them.
     """
-    left_out = {*PER_COLUMN, *FILES, "interaction_constraints", "auc_mu_weights", "objective"}
+    left_out = {*PER_COLUMN, *FILE_PARAMETERS, "interaction_constraints", "auc_mu_weights", "objective"}
     for key, value in named.items():
         if isinstance(value, list) and key not in (*left_out, *LISTS):
             raise ConfigError(f"{where}: [model] {key} = {value!r}: expected one value, not a list")
@@ -299,7 +299,7 @@ def _heard(parameters: dict[str, Any]) -> str:
 def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
     """Return the files that parameters name, which LightGBM reads without a word where there is something wrong."""
     found: dict[str, Path] = {}
-    for key in FILES:
+    for key in FILE_PARAMETERS:
         given = named.get(key, "")
         if given == "":
             continue
