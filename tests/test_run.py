@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.experiment import read_spec
+from workbench.experiment.run import log_file
 from workbench.features import ROW
 from workbench.ledger import Ledger
 
@@ -630,3 +632,12 @@ def test_the_ledger_is_rebuilt_from_the_folders(small) -> None:
     with Ledger.open(made.workspace.ledger) as ledger:
         assert ledger.submissions("small") == [sent]
         assert [e.status for e in ledger.events(sent.submission_id)] == ["prepared", "sending", "pending", "complete"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_log_that_can_not_be_written_hides_no_error(tmp_path: Path, capsys) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with pytest.raises(DataError, match="the run's own"), log_file(tmp_path):
+        logging.getLogger("workbench").warning("of this nothing is kept")
+        raise DataError("the run's own")
+    assert capsys.readouterr().err == ""
