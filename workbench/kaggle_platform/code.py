@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.errors import NotFoundError, PlatformError
-from workbench.kaggle_platform.connection import Connection
+from workbench.kaggle_platform.connection import Connection, pages
 from workbench.kaggle_platform.download import download
 from workbench.kaggle_platform.upload import upload
 from workbench.platforms import DatasetState, KernelSource, KernelState, KernelVersion
@@ -234,13 +234,9 @@ class Code:
             raise
 
     def _pages(self, what: str, method: str, request: str, service: str, **fields: Any) -> Iterator[Any]:
-        token = ""
-        while True:
-            page = self._ask(what, method, request, service, page_size=PAGE, page_token=token, **fields)
-            yield page
-            if not page.next_page_token or page.next_page_token == token:
-                return
-            token = page.next_page_token
+        return pages(
+            lambda token: self._ask(what, method, request, service, page_size=PAGE, page_token=token, **fields)
+        )
 
 
 def _address(url: str) -> Callable[[], str]:

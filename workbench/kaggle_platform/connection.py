@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from workbench.kaggle_platform.login import HOW_TO_LOG_IN, find_credential, log_
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["Connection", "Patience", "error_text", "explain", "is_definite"]
+__all__ = ["Connection", "Patience", "error_text", "explain", "is_definite", "pages"]
 
 WEB = "https://www.kaggle.com/competitions"
 SERVICES = {"competitions": "competition", "datasets": "dataset", "kernels": "kernels", "blobs": "blob"}
@@ -205,6 +205,17 @@ def _correct_type(response: requests.Response, *, hide: bool) -> None:
             wrong = True
     if wrong:
         response.headers.pop("Content-Type", None)
+
+
+def pages(ask: Callable[[str], Any]) -> Iterator[Any]:
+    """Give every page of a list; `ask` asks for one by the token that the page before it has for it."""
+    token = ""
+    while True:
+        page = ask(token)
+        yield page
+        if not page.next_page_token or page.next_page_token == token:
+            return
+        token = page.next_page_token
 
 
 # ------------------------------------------------------------------------------------------------------ explanations

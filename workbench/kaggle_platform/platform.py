@@ -13,7 +13,7 @@ from typing import Any
 from workbench import metrics
 from workbench.errors import DamagedError, NotFoundError, PlatformError, UnansweredError, near
 from workbench.kaggle_platform.code import Code
-from workbench.kaggle_platform.connection import WEB, Connection, Patience
+from workbench.kaggle_platform.connection import WEB, Connection, Patience, pages
 from workbench.kaggle_platform.download import download, unwrap
 from workbench.kaggle_platform.login import LoginState, login_state
 from workbench.kaggle_platform.upload import upload
@@ -156,13 +156,7 @@ class Kaggle:
         return sorted(found, key=lambda f: f.name)
 
     def _pages(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Iterator[Any]:
-        token = ""
-        while True:
-            page = self._ask(slug, what, method, request, page_size=PAGE, page_token=token, **fields)
-            yield page
-            if not page.next_page_token or page.next_page_token == token:
-                return
-            token = page.next_page_token
+        return pages(lambda token: self._ask(slug, what, method, request, page_size=PAGE, page_token=token, **fields))
 
     def archive(self, slug: str) -> RemoteFile | None:
         """Return the archive of all files; its size is known only when it comes."""
