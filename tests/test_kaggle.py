@@ -93,7 +93,7 @@ def test_facts_in_the_platforms_words(server: Server, kaggle: Kaggle) -> None:
         "Custom 7",
         None,
         "notebook",
-        False,
+        True,
     )
 
 

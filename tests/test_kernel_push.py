@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,29 @@ class Ready:
         """Build it; its first model is another after each `change_model`."""
         found: BuiltKernel = self.made.open.build_kernel(1, python=HERE, wheels=self.wheels)
         if self.changes:
-            model, path = found.bundle / MODEL, found.bundle / "wb-manifest.json"
+            model = found.bundle / MODEL
             model.write_text(model.read_text() + self.changes * "\n")
-            manifest = json.loads(path.read_text())
-            manifest["files"][MODEL] = file_sha256(model)
-            path.write_text(json.dumps(manifest))
+            self.edit_manifest(found, lambda files: files.update({MODEL: file_sha256(model)}))
         return found
+
+    def edit_manifest(self, built: BuiltKernel, edit: Callable[[dict[str, str]], Any]) -> None:
+        path = built.bundle / "wb-manifest.json"
+        manifest = json.loads(path.read_text())
+        edit(manifest["files"])
+        path.write_text(json.dumps(manifest))
+
+    def manifest_there(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.server.datasets["wb-small-001-changes"][-1]["wb-manifest.json"])
+        return found
+
+    def pushed(self) -> tuple[Pushed, str]:
+        return pushed(self.made.folder / "kernels" / "001", "someone")
+
+    def run_again(self) -> Any:
+        self.made.experiment(1, EXPERIMENT + "learning_rate = 0.3\n")
+        run = self.made.open.run(1)
+        self.server.kernel_output["submission.csv"] = run.submission.read_bytes()
+        return run
 
     def push(self, machine: Machine | None = None, report: Callable[[str], None] = lambda _: None) -> Pushed:
         return push(self.made.open.definition, self.build(), self.platform, machine, pause_s=0.02, report=report)
@@ -90,7 +108,7 @@ class TestPush:
         assert (sent["dockerImagePinningType"], sent["sessionTimeoutSeconds"]) == ("latest", 1800)
         names = [f"someone/wb-small-001-{layer}" for layer in ("packages", "base", "changes")]
         assert (sent["datasetDataSources"], sent["competitionDataSources"]) == (names, ["small"])
-        assert pushed(ready.made.folder / "kernels" / "001").version == found.version
+        assert ready.pushed()[0].version == found.version
 
     def test_what_is_there_can_be_read_as_a_bundle(self, ready: Ready, tmp_path: Path, monkeypatch) -> None:
         """Of two pushes: the files that count are found by their digests, in whichever dataset."""
@@ -147,6 +165,7 @@ class TestPush:
         built = ready.build()
         for wheel in (built.bundle / "wheels").glob("nothing*"):
             wheel.unlink()
+            ready.edit_manifest(built, lambda files, name=wheel.name: files.pop(f"wheels/{name}"))
         push(ready.made.open.definition, built, ready.platform, pause_s=0.02)
         assert ready.versions() == {"base": 1, "changes": 1}
         assert len(ready.kernels[0]["datasetDataSources"]) == 2
@@ -334,7 +353,10 @@ class TestFaults:
         assert (found.status, found.version.number) == (status, 2)
         assert "push" in found.log.read_text()
         # The version before is still there to be submitted; another push runs the new one again.
-        assert pushed(found.folder.parents[1]).version.number == 1
+        assert (ready.pushed()[0].version.number, ready.pushed()[1]) == (
+            1,
+            f"version 2 was pushed after it and ended with {status}",
+        )
         ready.server.kernel_states = ["COMPLETE"]
         assert ready.push().version.number == 3
 
@@ -366,9 +388,183 @@ class TestFaults:
         found = ready.push()
         found.submission.write_text("id,y\n")
         with pytest.raises(DamagedError, match="is not what the kernel wrote"):
-            pushed(found.folder.parents[1])
+            ready.pushed()
         ready.push()
-        assert pushed(found.folder.parents[1]).submission.stat().st_size > 10
+        assert ready.pushed()[0].submission.stat().st_size > 10
+
+    def test_datasets_that_were_deleted_are_made_again_and_the_kernel_run(self, ready: Ready) -> None:
+        ready.push()
+        del ready.server.datasets["wb-small-001-changes"]
+        ready.change_model()
+        found = ready.push()
+        assert (found.version.number, ready.versions()["changes"]) == (2, 1)
+
+    def test_of_another_account_nothing_is_known(self, ready: Ready) -> None:
+        login, place = ready.platform._connection.api.config_values, ready.server
+        ready.push()
+        first = (place.datasets, place.kernels)
+        place.datasets, place.kernels = {}, {}
+        login["username"] = "other"
+        run = ready.run_again()
+        found = ready.push()
+        assert found.notes == ("the pushes before were by 'someone': what 'other' has is not known",)
+        with pytest.raises(NotFoundError, match="'someone' pushed no version"):
+            ready.pushed()
+        place.datasets, place.kernels = first
+        login["username"] = "someone"
+        assert ready.push().run_id == ready.manifest_there()["run_id"] == run.record.run_id
+
+    def test_another_build_while_it_uploads(self, ready: Ready) -> None:
+        """What is recorded is what was uploaded."""
+        ready.made.experiment(1, EXPERIMENT + "learning_rate = 0.3\n")
+        first = ready.made.open.result(1).record.run_id
+
+        def rebuild(words: str) -> None:
+            if words == "dataset wb-small-001-changes":
+                ready.made.open.run(1)
+                ready.build()
+
+        assert ready.push(report=rebuild).run_id == ready.manifest_there()["run_id"] == first
+
+    def test_a_file_that_changes_while_it_is_uploaded(self, ready: Ready) -> None:
+        built = ready.build()
+
+        def change(words: str) -> None:
+            if words == "uploading models/t0-f4-s1.txt":
+                with (built.bundle / "models" / "t0-f4-s1.txt").open("a") as file:
+                    file.write("\n")
+
+        with pytest.raises(DamagedError, match="t0-f4-s1.txt changed while it was uploaded"):
+            ready.push(report=change)
+        assert ready.push().status == "complete"
+
+    def test_a_bundle_that_is_not_what_was_built(self, ready: Ready) -> None:
+        built = ready.build()
+        (built.bundle / MODEL).write_text("")
+        with pytest.raises(DamagedError, match="is not what its manifest says"):
+            push(ready.made.open.definition, built, ready.platform)
+
+    def test_a_kernel_that_was_deleted_and_made_anew(self, ready: Ready) -> None:
+        """Numbers begin anew: what the first version 1 wrote is not what the second would submit."""
+        ready.push()
+        ready.server.kernels.clear()
+        ready.change_model()
+
+        class CutOffError(BaseException):
+            pass
+
+        def report(words: str) -> None:
+            if words == "kernel running":
+                raise CutOffError
+
+        with pytest.raises(CutOffError):
+            ready.push(report=report)
+        with pytest.raises(NotFoundError):
+            ready.pushed()
+        assert ready.push().version.number == 1
+
+    def test_datasets_that_the_kernel_found_damaged_are_uploaded_again(self, ready: Ready) -> None:
+        ready.server.kernel_states = ["ERROR"]
+        ready.server.kernel_says = "DamagedError: t0-f0-s1.txt is not what was packed\n"
+        ready.push()
+        ready.server.kernel_states, ready.server.kernel_says = ["COMPLETE"], ""
+        found = ready.push()
+        assert (found.status, found.size) == ("complete", ready.build().size)
+        assert ready.versions() == {"packages": 2, "base": 2, "changes": 2}
+
+    def test_output_of_a_failed_run_that_can_not_be_fetched(self, ready: Ready) -> None:
+        ready.server.kernel_states = ["ERROR"]
+        ready.server.failed_output = {"half.bin": b"x"}
+        ready.server.fault("storage", status=404, times=1000)
+        found = ready.push()
+        assert found.status == "error"
+        assert "could not be fetched" in found.notes[0]
+        assert ready.push().version.number == 2
+
+    @pytest.mark.parametrize("receipt", [b"{}", b"[]", b'{"push": "another", "run_id": ""}'])
+    def test_a_receipt_of_something_else(self, ready: Ready, receipt: bytes) -> None:
+        ready.server.kernel_output["wb-receipt.json"] = receipt
+        with pytest.raises(DamagedError, match=r"the kernel's wb-receipt.json is .*; expected '.*' and run '001-"):
+            ready.push()
+        del ready.server.kernel_output["wb-receipt.json"]
+        assert ready.push().version.number == 2
+
+    def test_a_version_is_known_by_its_names_where_sizes_are_listed_otherwise(self, ready: Ready, monkeypatch) -> None:
+        code = type(ready.platform.code)
+        files, put = code.dataset_files, code.put_dataset
+        monkeypatch.setattr(code, "dataset_files", lambda s, n, v: {k: b + 1 for k, b in files(s, n, v).items()})
+
+        class DeadError(BaseException):
+            pass
+
+        def dies(*args: Any, **kwargs: Any) -> Any:
+            put(*args, **kwargs)
+            raise DeadError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(code, "put_dataset", dies)
+            with pytest.raises(DeadError):
+                ready.push()
+        found = ready.push()
+        assert ready.versions()["packages"] == 1
+        assert "of another size in the dataset 'wb-small-001-base'" in found.notes[0]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[1]",
+            "{",
+            '{"datasets": []}',
+            '{"owner": "someone", "datasets": null}',
+            '{"owner": "someone", "newest": {"name": "wb-small-001"}}',
+            '{"owner": "someone", "datasets": {"wb-small-001-base": {"files": {"a": 1}}}}',
+        ],
+    )
+    def test_a_record_that_is_damaged(self, ready: Ready, text: str) -> None:
+        found = ready.push()
+        path = found.folder.parents[1] / "pushed.json"
+        path.write_text(text)
+        for use in (ready.push, ready.pushed):
+            with pytest.raises(DamagedError, match="pushed.json is") as told:
+                use()
+            assert told.value.hint.startswith("remove it: the next push")
+        path.unlink()
+        assert ready.push().version.number == 2
+
+    def test_a_refusal_does_not_cost_the_uploads(self, ready: Ready) -> None:
+        ready.server.fault("CreateDataset", status=429, body=b'{"message": "slow down"}', skip=1, times=20)
+        with pytest.raises(PlatformError, match="fewer calls"):
+            ready.push()
+        ready.server.faults.clear()
+        ready.push()
+        assert ready.server.bytes_uploaded == ready.build().size
+
+    def test_uploads_of_an_earlier_push_that_are_refused_are_made_again(self, ready: Ready) -> None:
+        ready.server.fault("CreateDataset", status=400, body=b'{"message": "unknown token"}', times=2)
+        for _ in range(2):
+            with pytest.raises(PlatformError, match="unknown token"):
+                ready.push()
+        before = ready.server.bytes_uploaded
+        ready.push()
+        assert ready.server.bytes_uploaded - before == ready.build().size
+
+    def test_output_goes_on_from_what_arrived(self, ready: Ready) -> None:
+        ready.server.kernel_output["big.bin"] = bytes(range(256)) * 4000
+        ready.server.fault("storage", cut_after=500_000, skip=1)
+        ready.server.fault("storage", status=403, skip=1, times=30)
+        with pytest.raises(PlatformError, match=r"0\.5 MB are kept"):
+            ready.push()
+        ready.server.faults.clear()
+        ready.server.ranges.clear()
+        found = ready.push()
+        assert "bytes=500000-" in ready.server.ranges
+        assert (found.folder / "big.bin").stat().st_size == 256 * 4000
+        assert not list(found.folder.parent.glob(".*"))
+
+    def test_a_status_that_is_denied_once_in_a_long_run(self, ready: Ready) -> None:
+        ready.server.kernel_states = ["RUNNING"] * 40 + ["COMPLETE"]
+        ready.server.fault("GetKernelSessionStatus", status=403, body=b'{"message": "denied"}', skip=35)
+        assert ready.push().status == "complete"
 
     def test_two_at_once(self, ready: Ready) -> None:
         def report(words: str) -> None:
@@ -397,7 +593,7 @@ class TestSubmit:
         sent = place.send(prepared)
         assert (sent.ref, sent.status) == ("1000", "complete")
         assert sent.cv_mean == place.result(1).record.cv_mean is not None
-        assert sent.file == f"submissions/small/{sent.run_id}-v1.csv"
+        assert sent.file == f"submissions/small/{sent.run_id}-v1-{sent.sha256[:8]}.csv"
         assert (place.workspace.root / sent.file).read_bytes() == ready.server.kernel_output["submission.csv"]
         assert ready.server.calls.count("CreateCodeSubmission") == 1
         [row] = [r for r in place.table() if r.run.exp == 1]
@@ -417,9 +613,47 @@ class TestSubmit:
         ready.push()
         assert {f.code for f in ready.made.open.prepare_kernel(1).errors} >= {"row_count", "missing_ids"}
 
+    def test_what_was_pushed_or_run_since_is_said(self, ready: Ready) -> None:
+        ready.push()
+        run = ready.run_again()
+        ready.server.kernel_states = ["ERROR"]
+        ready.push()
+        older, again = ready.made.open.prepare_kernel(1).warnings[:2]
+        assert (older.code, again.code) == ("older_version", "run_again")
+        assert older.message.endswith("version 2 was pushed after it and ended with error")
+        assert run.record.run_id in again.message
+
+    def test_the_second_version_is_not_taken_for_the_first(self, ready: Ready) -> None:
+        """Whether the first was submitted is not known until the second is."""
+        place = ready.made.open
+        ready.push()
+        ready.server.fault("CreateCodeSubmission", lose_answer=True)
+        ready.server.fault("ListSubmissions", status=403, body=b'{"message": "denied"}', skip=1, times=1000)
+        with pytest.raises(UnansweredError):
+            place.send(place.prepare_kernel(1))
+        ready.server.faults.clear()
+        text = ready.server.kernel_output["submission.csv"].decode().replace("0.", "0.0", 1)
+        ready.server.kernel_output = {"submission.csv": text.encode()}
+        ready.push(Machine("NvidiaTeslaT4"))
+        prepared = place.prepare_kernel(1)
+        sent = place.send(prepared)
+        assert (sent.ref, sent.sha256) == ("1001", prepared.sha256)
+        first, second = place.submissions()
+        assert (first.status, second.status) == ("complete", "complete")
+        assert first.file != second.file
+
+    def test_a_competition_that_is_over(self, ready: Ready) -> None:
+        ready.push()
+        hosted = ready.server.hosted["small"]
+        hosted.deadline = datetime.now(UTC) - timedelta(days=1)
+        assert [f.code for f in ready.made.open.prepare_kernel(1).findings] == ["late"]
+        hosted.disabled = True
+        ready.platform._found.clear()
+        assert [f.code for f in ready.made.open.prepare_kernel(1).findings] == ["closed"]
+
     def test_a_kernel_that_was_never_pushed(self, ready: Ready) -> None:
         ready.build()
-        with pytest.raises(NotFoundError, match="no version of the kernel .* was pushed and came to its end"):
+        with pytest.raises(NotFoundError, match="'someone' pushed no version of the kernel .* that came to its end"):
             ready.made.open.prepare_kernel(1)
 
     def test_a_file_is_still_refused(self, ready: Ready) -> None:
@@ -462,3 +696,6 @@ class TestCommands:
         assert "wb-small-001, version 1: error" in out
         assert "the kernel ended with error: it raised" in err
         assert "wrote submission.csv" in err
+        code, out, err = run("push", "1", "--python", HERE, "--wheels", str(ready.wheels), "--json")
+        assert code != 0
+        assert (json.loads(out)["status"], json.loads(out)["failure"]) == ("error", "it raised")

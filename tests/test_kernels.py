@@ -103,19 +103,21 @@ class TestServing:
         for path in list(raw.glob("*.csv")):
             (tmp_path / path.name).write_bytes(path.read_bytes())
             path.unlink()
+        with zipfile.ZipFile(tmp_path / "train.zip", "w") as inner:
+            inner.writestr("cats/2.png", "another image")
         with zipfile.ZipFile(raw / "small.zip", "w") as archive:
-            for path in tmp_path.glob("*.csv"):
+            for path in [*tmp_path.glob("*.csv"), tmp_path / "train.zip"]:
                 archive.write(path, path.name)
             archive.writestr("images/1.png", "an image")
-        with zipfile.ZipFile(raw / "extra.csv.zip", "w") as archive:
-            archive.writestr("extra.csv", "a,b\n1,2\n")
-        (raw / "images").mkdir()
-        (raw / "images" / "1.png").write_text("unpacked when it was fetched")
+        # What `wb fetch` unpacked: of images/ a file is there, too; cats/ is nowhere on Kaggle.
+        for name in ("images/1.png", "cats/2.png"):
+            (raw / name).parent.mkdir()
+            (raw / name).write_text("unpacked when it was fetched")
         shown = tmp_path / "shown"
-        shown_data(raw, shown)
+        shown_data(raw, "small", shown)
         names = {p.relative_to(shown).as_posix() for p in shown.rglob("*") if p.is_file()}
         tables = {"train.csv", "test.csv", "sample_submission.csv", "towns.csv"}
-        assert names == tables | {"images/1.png", "extra.csv.zip"}
+        assert names == tables | {"images/1.png", "train.zip"}
         assert (shown / "images" / "1.png").read_text() == "unpacked when it was fetched"
         assert hidden_data(made.open.definition, shown, tmp_path / "hidden") == 150
         assert (tmp_path / "hidden" / "train.csv").read_bytes() == (tmp_path / "train.csv").read_bytes()
@@ -375,6 +377,7 @@ class TestRehearsal:
             ("import urllib.request; urllib.request.urlopen('http://127.0.0.2:9', timeout=5)", "URLError"),
             ("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)", "Network is unreachable"),
             ("open('/kaggle/input/small/new.csv', 'w')", "Read-only file system"),
+            ("open('/kaggle/input/small/towns.csv', 'w')", "Read-only file system"),
             ("open('/usr/new.txt', 'w')", "Read-only file system"),
         ],
     )

@@ -110,10 +110,11 @@ class Session:
     push: str
     states: list[str]
     output: dict[str, bytes]
+    says: str = ""
 
     @property
     def log(self) -> str:
-        pieces = [f"push {self.push}\n", "wrote submission.csv\n"]
+        pieces = [f"push {self.push}\n", "wrote submission.csv\n", self.says]
         return json.dumps([{"stream_name": "stdout", "time": 0.1 * i, "data": text} for i, text in enumerate(pieces)])
 
 
@@ -135,6 +136,8 @@ class Server:
         self.kernel_states: list[str] = ["QUEUED", "RUNNING", "COMPLETE"]
         self.kernel_output = {"submission.csv": b"id,y\n"}
         self.kernel_error = ""
+        self.kernel_says = ""
+        self.failed_output: dict[str, bytes] = {}
         self.session = Session("", [], {})
         self.refuse_proxy = False
         self.login_ok = True
@@ -185,8 +188,13 @@ class Server:
         told = {"push": push[1] if push else "", "file": "submission.csv"}
         told["sha256"] = hashlib.sha256(self.kernel_output.get("submission.csv", b"")).hexdigest()
         failed = self.kernel_states[-1] in ("ERROR", "CANCEL_ACKNOWLEDGED")
-        output = {} if failed else self.kernel_output | {"wb-receipt.json": json.dumps(told).encode()}
-        self.session = Session(told["push"], list(self.kernel_states), output)
+        # The run, too, is in the receipt: it is that of the manifest among the kernel's datasets.
+        manifests = [v[-1]["wb-manifest.json"] for v in self.datasets.values() if v and "wb-manifest.json" in v[-1]]
+        told["run_id"] = json.loads(manifests[0])["run_id"] if manifests else ""
+        output = dict(self.failed_output if failed else self.kernel_output)
+        if not failed:
+            output.setdefault("wb-receipt.json", json.dumps(told).encode())
+        self.session = Session(told["push"], list(self.kernel_states), output, self.kernel_says)
 
     def digest(self, data: bytes) -> bytes:
         """Return the MD5 of hosted bytes; of large ones computed once, as a storage has it at hand."""

@@ -710,16 +710,19 @@ class OpenCompetition:
         from workbench.ledger import Ledger
         from workbench.submission import Written, prepare
 
-        found = pushed(self.definition.folder / "kernels" / f"{number:03d}")
+        platform = self._platform()
+        if platform.code is None:
+            raise ConfigError(f"the platform {platform.name!r} has no kernels", hint=f"`wb submit --exp {number}`")
+        found, newer = pushed(self.definition.folder / "kernels" / f"{number:03d}", platform.code.owner)
         with Ledger.open(self.workspace.ledger) as ledger:
             return prepare(
                 self.workspace,
                 self.definition,
                 number,
-                self._platform(),
+                platform,
                 ledger,
                 run_id=found.run_id,
-                kernel=Written(found.version, found.submission),
+                kernel=Written(found.version, found.submission, newer),
             )
 
     # -------------------------------------------------------------------------------------------------- submissions

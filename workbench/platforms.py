@@ -43,7 +43,8 @@ class CompetitionFacts:
     """What the platform says of a competition; None where it does not say.
 
     `metric` is a built-in name of `workbench.metrics` or the platform's own words. `id_columns`, `target_columns` and
-    `task` are given only by a platform that knows them; elsewhere they are inferred from the files.
+    `task` are given only by a platform that knows them; elsewhere they are inferred from the files. `kind` is
+    "notebook" where kernels are taken and no files; `accepts_submissions` is of what is taken.
     """
 
     slug: str
@@ -186,6 +187,11 @@ class CodeHost(Protocol):
 
     delay_s: float
     """How long it may take to show what it took."""
+
+    @property
+    def owner(self) -> str:
+        """The account whose datasets and kernels these are."""
+        ...
 
     def dataset(self, name: str) -> DatasetState | None:
         """Return the state of a dataset; None where there is none of that name."""

@@ -31,7 +31,7 @@ COMMANDS = {
     "tune": ("tuning", "Search for better parameters, for the time you give."),
     "report": ("notebooks", "Show a run, or a fresh competition, in figures."),
     "notebook": ("notebooks", "Look at the parameters of a notebook."),
-    "kernel": ("kernels", "Pack a run for a code competition, and rehearse it."),
+    "kernel": ("kernels", "Pack a run for a code competition, rehearse, push and submit it."),
     "table": ("table", "Show every experiment: CV, change, cost, scores."),
     "show": ("table", "Show one experiment's run in full."),
     "submit": ("submissions", "Check a run, send it once, log it."),

@@ -19,7 +19,7 @@ LOG_TAIL = 3000
 
 @click.group("kernel")
 def kernel_command() -> None:
-    """Pack a run for a code competition, and rehearse it as Kaggle would run it."""
+    """Pack a run for a code competition, rehearse it as Kaggle would run it, push it and submit it."""
 
 
 PYTHON = click.option("--python", metavar="X.Y", help="The kernel's Python. [default: that of Kaggle's image]")
@@ -154,6 +154,8 @@ def push_command(
     if found.status == "complete":
         note(f"next: wb kernel submit {number}")
         return 0
+    if as_json:
+        return 1
     log = found.log.read_text(encoding="utf-8")
     raise NotebookError(
         f"the kernel ended with {found.status}: {found.failure or 'no reason is given'}\n{log[-LOG_TAIL:].rstrip()}",

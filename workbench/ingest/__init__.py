@@ -18,7 +18,7 @@ from workbench.ingest.sources import block_bytes, sources_in, table_name
 from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 
-__all__ = ["Fetched", "convert", "fetch", "is_table", "reading_options", "sources_in", "table_name", "unpack"]
+__all__ = ["Fetched", "convert", "fetch", "reading_options", "sources_in", "table_name", "unpack"]
 
 Report = Callable[[str], None]
 Progress = Callable[[int], None]

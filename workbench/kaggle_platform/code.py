@@ -40,15 +40,15 @@ class Code:
         self._submit = submit
 
     @property
-    def _owner(self) -> str:
-        # The client asks for it when it logs in.
+    def owner(self) -> str:
+        """The account whose login is in use; the client asks for its name when it logs in."""
         return str(self._connection.api.config_values["username"])
 
     # ----------------------------------------------------------------------------------------------------- datasets
 
     def dataset(self, name: str) -> DatasetState | None:
         """Return the state of a dataset; None where there is none of that name."""
-        place = {"owner_slug": self._owner, "dataset_slug": name}
+        place = {"owner_slug": self.owner, "dataset_slug": name}
         what = f"looking up the dataset {name!r}"
         found = self._known(what, "get_dataset", "ApiGetDatasetRequest", "datasets", **place)
         if found is None:
@@ -64,7 +64,7 @@ class Code:
             "list_dataset_files",
             "ApiListDatasetFilesRequest",
             "datasets",
-            owner_slug=self._owner,
+            owner_slug=self.owner,
             dataset_slug=name,
             dataset_version_number=version,
         )
@@ -94,11 +94,11 @@ class Code:
         def make(types: Any) -> Any:
             if first:
                 request = body = types.ApiCreateDatasetRequest()
-                request.owner_slug, request.slug, request.title = self._owner, name, name
+                request.owner_slug, request.slug, request.title = self.owner, name, name
                 request.license_name, request.is_private = "unknown", True
             else:
                 request, body = types.ApiCreateDatasetVersionRequest(), types.ApiCreateDatasetVersionRequestBody()
-                request.owner_slug, request.dataset_slug, request.body = self._owner, name, body
+                request.owner_slug, request.dataset_slug, request.body = self.owner, name, body
                 body.version_notes = notes
             for token in tokens:
                 file = types.ApiDatasetNewFile()
@@ -117,7 +117,7 @@ class Code:
 
     def kernel(self, name: str) -> KernelState | None:
         """Return the newest version of a kernel; None where there is none of that name."""
-        owner = self._owner
+        owner = self.owner
         what = f"looking up the kernel {name!r}"
         found = self._known(what, "get_kernel", "ApiGetKernelRequest", "kernels", user_name=owner, kernel_slug=name)
         if found is None:
@@ -127,7 +127,7 @@ class Code:
 
     def save_kernel(self, name: str, source: KernelSource) -> KernelVersion:
         """Save the next version of a kernel, which runs at once."""
-        owner = self._owner
+        owner = self.owner
 
         def make(types: Any) -> Any:
             request = types.ApiSaveKernelRequest()
@@ -164,7 +164,7 @@ class Code:
             "get_kernel_session_status",
             "ApiGetKernelSessionStatusRequest",
             "kernels",
-            user_name=self._owner,
+            user_name=self.owner,
             kernel_slug=name,
         )
         if found is None:
@@ -194,7 +194,7 @@ class Code:
             "list_kernel_session_output",
             "ApiListKernelSessionOutputRequest",
             "kernels",
-            user_name=self._owner,
+            user_name=self.owner,
             kernel_slug=name,
         )
 

@@ -87,7 +87,7 @@ class Kaggle:
             greater_is_better=known.greater_is_better if known else None,
             deadline=deadline,
             daily_limit=found.max_daily_submissions or None,
-            accepts_submissions=not found.submissions_disabled and not found.is_kernels_submissions_only,
+            accepts_submissions=not found.submissions_disabled,
             kind="notebook" if found.is_kernels_submissions_only else "over" if over else "tabular",
             url=f"{WEB}/{slug}",
         )

@@ -55,7 +55,7 @@ PUSH = 'push = ""  # told from outside: what this writes is known by it'
 PREDICT = """from workbench.serving import find_data, predict, receipt
 
 print("push", push)
-receipt(predict(bundle, find_data({slug}), out="submission.csv"), push)"""
+receipt(bundle, predict(bundle, find_data({slug}), out="submission.csv"), push)"""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def main(job: str, command: list[str]) -> None:
             _mount("--rbind", str(place), str(target))
             if place.name not in WRITABLE:
                 _mount("-o", "remount,bind,ro", str(target))
+                _seal(target)
     for at, (source, writable) in told["mounts"].items():
         target = root / at.lstrip("/")
         target.mkdir(parents=True, exist_ok=True)
@@ -44,6 +45,18 @@ def main(job: str, command: list[str]) -> None:
     os.chroot(root)
     os.chdir(told["folder"])
     os.execvp(command[0], command)  # noqa: S606 the command is ours
+
+
+def _seal(folder: Path) -> None:
+    """Let what is mounted below a folder be read only, too: another disk, say."""
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as file:
+        mounts = [line.split() for line in file]
+    for _, _, _, _, place, options, *_ in mounts:
+        if place.startswith(f"{folder}/"):
+            # Options that it has must stay: of a mount that is another user's they can't be taken away.
+            kept = ",".join(o for o in options.split(",") if o not in ("rw", "ro"))
+            at = place.encode().decode("unicode_escape")
+            subprocess.run(["mount", "-o", f"remount,bind,ro,{kept}", at], check=True)
 
 
 def _mount(*arguments: str) -> None:

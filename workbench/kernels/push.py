@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.cache import content_key, file_sha256, lock, read_json, write_json, write_text
+from workbench.cache import content_key, file_sha256, lock, read_json, write_text
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, NotFoundError, PlatformError, UnansweredError
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.layers import NAMES, PackedFile, layers, packed_files
+from workbench.kernels.record import DatasetRecord, DatasetSending, KernelRecord, KernelSending, PushRecord, Upload
 from workbench.notebooks import PARAMETERS_TAG
 from workbench.platforms import CodeHost, DatasetState, KernelSource, KernelState, KernelVersion, Platform
 from workbench.serving import MANIFEST, RECEIPT
@@ -30,7 +31,9 @@ PENDING_S = 30 * 60
 QUEUE_S = 30 * 60
 """A run may stand in the queue for so long, beyond the time that it may take."""
 
-RECORD = "pushed.json"
+DOUBT = ("is not what was packed", "that was packed", "is missing")
+"""Words in the log of a run that did not find in its datasets what it was packed with."""
+
 LOOKS_AGAIN = "`wb kernel push` looks again before it sends anything"
 
 Report = Callable[[str], None]
@@ -131,13 +134,15 @@ def push(
         return _Push(competition, built, platform.code, machine or Machine(), pause_s, report).run()
 
 
-def pushed(folder: Path) -> Pushed:
-    """Return the newest run of a kernel that was pushed and has ended.
+def pushed(folder: Path, owner: str) -> tuple[Pushed, str]:
+    """Return the newest version of a kernel whose run came to its end, and what became of a newer one, if there is one.
 
     Parameters
     ----------
     folder : Path
         Of the kernel: ``kernels/012``.
+    owner : str
+        Whose kernel.
 
     Raises
     ------
@@ -146,28 +151,29 @@ def pushed(folder: Path) -> Pushed:
     DamagedError
         When what it wrote is no longer what came.
     """
-    complete = _record(folder).get("complete")
-    if complete is None:
+    record = PushRecord.read(folder)
+    complete = record.complete if record is not None and record.owner == owner else None
+    if record is None or complete is None:
         raise NotFoundError(
-            f"no version of the kernel in {folder} was pushed and came to its end", hint="`wb kernel push` does both"
+            f"{owner!r} pushed no version of the kernel in {folder} that came to its end",
+            hint="`wb kernel push` pushes it and waits",
         )
     found = _pushed(folder, complete)
-    if not _is_whole(found.folder, complete):
+    if not _is_whole(found.folder, complete.sha256):
         raise DamagedError(f"{found.submission} is not what the kernel wrote", hint="`wb kernel push` fetches it again")
-    return found
+    newest, newer = record.newest, ""
+    if record.sending is not None or newest is None:
+        newer = "a push after it was cut off"
+    elif newest.push != complete.push:
+        ended = "was not seen to end" if newest.status is None else f"ended with {newest.status}"
+        newer = f"version {newest.number} was pushed after it and {ended}"
+    return found, newer
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    path = folder / RECORD
-    return dict(read_json(path)) if path.exists() else {}
-
-
-def _pushed(folder: Path, kernel: dict[str, Any]) -> Pushed:
-    version = KernelVersion(**kernel["version"])
-    place = folder / "pushed" / f"v{version.number}"
-    return Pushed(
-        version, kernel["run_id"], kernel["status"], kernel["failure"], place, place.with_name(f"{place.name}.log")
-    )
+def _pushed(folder: Path, kernel: KernelRecord) -> Pushed:
+    place = folder / "pushed" / f"v{kernel.number}"
+    log = place.with_name(f"{place.name}.log")
+    return Pushed(kernel.version, kernel.run_id, kernel.status or "", kernel.failure, place, log)
 
 
 class _Push:
@@ -184,20 +190,36 @@ class _Push:
     ) -> None:
         self.competition, self.built, self.code, self.machine = competition, built, code, machine
         self.pause_s, self.report = pause_s, report
-        self.record = _record(built.folder)
         self.uploaded: list[PackedFile] = []
         self.notes: list[str] = []
+        record = PushRecord.read(built.folder)
+        if record is not None and record.owner != code.owner:
+            self.notes.append(f"the pushes before were by {record.owner!r}: what {code.owner!r} has is not known")
+            record = None
+        self.record = record or PushRecord(owner=code.owner)
+        # What is pushed is what is there now: another build may write over it while this one uploads.
+        self.files = packed_files(built.bundle)
+        self.manifest = self.read_manifest()
+
+    def read_manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] = read_json(self.built.bundle / MANIFEST)
+        there = {f.name: f.sha256 for f in self.files if f.name != MANIFEST}
+        if there != manifest["files"]:
+            raise DamagedError(
+                f"{self.built.bundle} is not what its manifest says: another build may be at work in it",
+                hint="`wb kernel push` builds it again",
+            )
+        return manifest
 
     def keep(self) -> None:
-        write_json(self.built.folder / RECORD, self.record)
+        self.record.write(self.built.folder)
 
     def run(self) -> Pushed:
-        datasets = self.record.setdefault("datasets", {})
         base = f"{self.built.name}-base"
-        held = datasets.get(base, {})
-        state = self.code.dataset(base) if held.get("files") else None
-        known = held["files"] if state is not None and state.version == held["version"] else {}
-        found = layers(packed_files(self.built.bundle), known)
+        held = self.record.datasets.get(base, DatasetRecord())
+        state = self.code.dataset(base) if held.files else None
+        known = held.files if state is not None and state.version == held.version else {}
+        found = layers(self.files, known)
         for layer, files in found.items():
             self.put(f"{self.built.name}-{layer}", files)
         self.save([f"{self.built.name}-{layer}" for layer in NAMES if layer in found or layer == "base"])
@@ -210,17 +232,17 @@ class _Push:
 
     def put(self, name: str, files: list[PackedFile]) -> None:
         """See to it that the newest version of a dataset has these files."""
-        held = self.record["datasets"].setdefault(name, {})
+        held = self.record.datasets.setdefault(name, DatasetRecord())
         wanted = {f.flat: f.sha256 for f in files}
-        if "sending" in held:
-            self.settle(name, held)
+        if held.sending is not None:
+            held = self.settle(name, held, held.sending)
         state = self.code.dataset(name)
-        if state is not None and (state.version, wanted) == (held.get("version"), held.get("files")):
+        if state is not None and (state.version, wanted) == (held.version, held.files):
             return
-        tokens = [self.upload(file, held.setdefault("uploads", {})) for file in files]
+        earlier = set(held.uploads)
+        tokens = [self.upload(file, held) for file in files]
         before = state.version if state else 0
-        sizes = {f.flat: f.size for f in files}
-        held["sending"] = {"before": before, "files": wanted, "sizes": sizes}
+        held.sending = DatasetSending(before=before, files=wanted)
         self.keep()
         self.report(f"dataset {name}")
         lost = None
@@ -229,42 +251,46 @@ class _Push:
         except UnansweredError as exc:
             lost = exc
         except PlatformError:
-            # Refused: nothing is on its way, and what was uploaded may be the reason.
-            del held["sending"], held["uploads"]
+            # Nothing is on its way. Uploads that are not of this push may be too old, and the reason.
+            held.sending = None
+            for stale in earlier:
+                held.uploads.pop(stale, None)
             self.keep()
             raise
         made = self.appeared(name, before)
         if made is None:
             said = lost.message if lost else f"a version of the dataset {name!r} was taken"
             raise UnansweredError(f"{said}; it is not shown", hint=LOOKS_AGAIN)
-        self.check(name, made, sizes)
-        self.taken(held, made.version, wanted)
+        self.check(name, made, files)
+        self.taken(name, made.version, wanted)
 
-    def settle(self, name: str, held: dict[str, Any]) -> None:
+    def settle(self, name: str, held: DatasetRecord, sending: DatasetSending) -> DatasetRecord:
         """Find out what became of a version that an earlier push was making when it was cut off."""
         self.report(f"dataset {name}: was a version made when the last push was cut off?")
-        sending = held.pop("sending")
-        made = self.appeared(name, sending["before"])
-        ready = made is not None and made.status == "ready"
-        if made is not None and ready and self.code.dataset_files(name, made.version) == sending["sizes"]:
-            self.taken(held, made.version, sending["files"])
-        else:
-            self.keep()
-
-    def taken(self, held: dict[str, Any], version: int, files: dict[str, str]) -> None:
-        held.clear()
-        held |= {"version": version, "files": files}
+        made = self.appeared(name, sending.before)
+        there = self.code.dataset_files(name, made.version) if made is not None and made.status == "ready" else {}
+        if made is not None and set(there) == set(sending.files):
+            return self.taken(name, made.version, sending.files)
+        held.sending = None
         self.keep()
+        return held
 
-    def upload(self, file: PackedFile, uploads: dict[str, Any]) -> str:
-        known = uploads.get(file.flat, {})
-        if known.get("sha256") != file.sha256 or known["at"] < time.time() - TOKEN_S:
+    def taken(self, name: str, version: int, files: dict[str, str]) -> DatasetRecord:
+        held = self.record.datasets[name] = DatasetRecord(version=version, files=files)
+        self.keep()
+        return held
+
+    def upload(self, file: PackedFile, held: DatasetRecord) -> str:
+        known = held.uploads.get(file.flat)
+        if known is None or known.sha256 != file.sha256 or known.at < time.time() - TOKEN_S:
             self.report(f"uploading {file.name}")
-            known = {"sha256": file.sha256, "token": self.code.upload(file.path), "at": time.time()}
-            uploads[file.flat] = known
+            token = self.code.upload(file.path)
+            if file_sha256(file.path) != file.sha256:
+                raise DamagedError(f"{file.path} changed while it was uploaded", hint="`wb kernel push` again")
+            known = held.uploads[file.flat] = Upload(sha256=file.sha256, token=token, at=time.time())
             self.uploaded.append(file)
             self.keep()
-        return str(known["token"])
+        return known.token
 
     def appeared(self, name: str, before: int) -> DatasetState | None:
         """Return the version that came after `before` once it is ready or failed; None where none comes."""
@@ -280,21 +306,21 @@ class _Push:
                 return None
             time.sleep(min(self.pause_s, self.code.delay_s / 4))
 
-    def check(self, name: str, made: DatasetState, sizes: dict[str, int]) -> None:
+    def check(self, name: str, made: DatasetState, files: list[PackedFile]) -> None:
         """Look whether every file is there: one whose upload failed is left out without a word."""
         there = self.code.dataset_files(name, made.version) if made.status == "ready" else {}
-        missing = [n for n in sizes if n not in there]
+        missing = [f.flat for f in files if f.flat not in there]
         if missing:
-            self.record["datasets"][name].clear()
+            self.record.datasets[name] = DatasetRecord()
             self.keep()
             raise PlatformError(
                 f"version {made.version} of the dataset {name!r} is {made.status} with {len(there)} files, expected "
-                f"{len(sizes)}; missing: {', '.join(missing[:5])}",
+                f"{len(files)}; missing: {', '.join(missing[:5])}",
                 hint="`wb kernel push` uploads them again",
             )
         # (?) Whether the sizes that are listed are always those of the files is not known: the kernel compares
         # digests before it predicts.
-        other = [f"{n} ({there[n]:,} bytes; it has {size:,} here)" for n, size in sizes.items() if there[n] != size]
+        other = [f"{f.flat} ({there[f.flat]:,} bytes; {f.size:,} here)" for f in files if there[f.flat] != f.size]
         if other:
             self.notes.append(f"of another size in the dataset {name!r}: {', '.join(other[:3])}")
 
@@ -302,23 +328,27 @@ class _Push:
 
     def save(self, names: list[str]) -> None:
         """See to it that the newest version of the kernel is this notebook, on these versions of its datasets."""
-        kernel = self.record.setdefault("kernel", {})
-        name = kernel.setdefault("name", self.built.name)
-        versions = {dataset: self.record["datasets"][dataset]["version"] for dataset in names}
-        key = content_key(file_sha256(self.built.notebook), versions, vars(self.machine))
+        record = self.record
+        name = record.name or self.built.name
+        datasets = {dataset: record.datasets[dataset].model_dump(include={"version", "files"}) for dataset in names}
+        key = content_key(file_sha256(self.built.notebook), datasets, vars(self.machine))
         state = self.code.kernel(name)
-        if "sending" in kernel:
-            sending = kernel.pop("sending")
-            arrived = self.saved(name, sending["push"])
+        if record.sending is not None:
+            arrived = self.saved(name, record.sending.push)
             if arrived is not None:
                 state = arrived
-                kernel |= {**sending, "version": vars(state.version)}
-        newest = state is not None and kernel.get("version") == vars(state.version)
-        if newest and kernel["key"] == key and kernel.get("status", "complete") == "complete":
-            return self.keep()
-        push = f"{key[:12]}.{(state.version.number if state else 0) + 1}"
-        sending = {"key": key, "push": push, "run_id": read_json(self.built.bundle / MANIFEST)["run_id"]}
-        self.record["kernel"] = kernel = {"name": name, "sending": sending}
+                self.noted(record.sending, arrived.version)
+        newest = record.newest
+        is_newest = newest is not None and state is not None and newest.version == state.version
+        if newest is not None and is_newest and newest.key == key and newest.status in (None, "complete"):
+            return
+        if state is None:
+            # It was deleted, if there ever was one: numbers begin anew.
+            record.newest = record.complete = None
+        number = (state.version.number if state else 0) + 1
+        # The time makes it another one than that of a kernel that was deleted, or of a version that failed.
+        push = f"{key[:12]}.{number}.{time.time():.0f}"
+        record.sending = KernelSending(key=key, push=push, run_id=self.manifest["run_id"])
         self.keep()
         self.report("kernel")
         source = KernelSource(
@@ -338,63 +368,114 @@ class _Push:
                 raise UnansweredError(f"{exc.message}; it is not shown", hint=LOOKS_AGAIN) from exc
             version = state.version
         except PlatformError:
-            del kernel["sending"]
+            record.sending = None
             self.keep()
             raise
-        self.record["kernel"] = {"name": version.name, **sending, "version": vars(version)}
-        return self.keep()
+        self.noted(record.sending, version)
 
-    def saved(self, name: str, told: str) -> KernelState | None:
-        """Return the newest version of the kernel once it is the one that was told this; None where it never is."""
+    def noted(self, sending: KernelSending, version: KernelVersion) -> None:
+        self.record.newest = KernelRecord(**sending.model_dump(), **vars(version))
+        self.record.name, self.record.sending = version.name, None
+        self.keep()
+
+    def saved(self, name: str, push: str) -> KernelState | None:
+        """Return the newest version of the kernel once it is the one of this push; None where it never is."""
         started = time.monotonic()
         while True:
             state = self.code.kernel(name)
-            if state is not None and told in state.source:
+            if state is not None and push in state.source:
                 return state
             if time.monotonic() - started > self.code.delay_s:
                 return None
             time.sleep(min(self.pause_s, self.code.delay_s / 4))
 
-    def wait(self) -> dict[str, Any]:
+    def wait(self) -> KernelRecord:
         """Wait for the end of the run, and fetch its log and what it wrote."""
-        kernel: dict[str, Any] = self.record["kernel"]
-        complete: dict[str, Any] = self.record.get("complete", {})
-        if complete.get("push") == kernel["push"] and _is_whole(_pushed(self.built.folder, complete).folder, complete):
+        kernel, complete = self.record.newest, self.record.complete
+        if kernel is None:
+            raise PlatformError("no version of the kernel was saved")
+        fetched = complete is not None and complete.push == kernel.push
+        if complete is not None and fetched and _is_whole(_pushed(self.built.folder, complete).folder, complete.sha256):
             return complete
-        status, failure, log = self.ended(kernel["name"], kernel["push"])
-        kernel |= {"status": status, "failure": failure}
+        status, failure, log = self.ended(kernel.name, kernel.push)
         place = _pushed(self.built.folder, kernel)
         write_text(place.log, log)
-        self.report("output")
-        shutil.rmtree(place.folder, ignore_errors=True)
-        refused = self.code.fetch_output(kernel["name"], place.folder)
-        self.notes += [f"not fetched, its name leads out of the folder: {name!r}" for name in refused]
+        if status != "complete":
+            kernel.status, kernel.failure = status, failure
+            if any(words in log for words in DOUBT):
+                # What is in the datasets is not what was uploaded: the next push brings all of it.
+                self.record.datasets.clear()
+            self.keep()
+        self.fetch(kernel, place.folder, whole=status == "complete")
         if status == "complete":
-            kernel["sha256"] = _receipt(place.folder, kernel["push"])
-            self.record["complete"] = kernel
-        self.keep()
+            kernel.status = status
+            self.record.complete = kernel
+            self.keep()
         return kernel
 
-    def ended(self, name: str, told: str) -> tuple[str, str, str]:
+    def fetch(self, kernel: KernelRecord, folder: Path, *, whole: bool) -> None:
+        """Bring what the run wrote to its folder; that of a run that failed as far as it can be had."""
+        self.report("output")
+        # What arrived when an earlier push was cut off is there to go on from.
+        arriving = folder.with_name(f".{folder.name}-{kernel.push}")
+        arriving.mkdir(parents=True, exist_ok=True)
+        try:
+            refused = self.code.fetch_output(kernel.name, arriving)
+            self.notes += [f"not fetched, its name leads out of the folder: {name!r}" for name in refused]
+            if whole:
+                self.accept(kernel, arriving)
+        except PlatformError as exc:
+            if whole:
+                raise
+            self.notes.append(f"what the run had written could not be fetched: {exc.message}")
+        shutil.rmtree(folder, ignore_errors=True)
+        arriving.rename(folder)
+
+    def accept(self, kernel: KernelRecord, folder: Path) -> None:
+        """Check that what came is what this push's run wrote."""
+        again = "`wb kernel push` fetches it again"
+        path = folder / RECEIPT
+        try:
+            found = read_json(path) if path.is_file() else {}
+        except DamagedError as exc:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise DamagedError(f"what came is not what the kernel wrote: {exc.message}", hint=again) from exc
+        told = found if isinstance(found, dict) else {}
+        if (told.get("push"), told.get("run_id")) != (kernel.push, kernel.run_id):
+            kernel.status = "unknown"
+            self.keep()
+            shutil.rmtree(folder, ignore_errors=True)
+            what = f"is of {told.get('push')!r} and run {told.get('run_id')!r}" if told else "is missing"
+            raise DamagedError(
+                f"the kernel's {RECEIPT} {what}; expected {kernel.push!r} and run {kernel.run_id!r}",
+                hint="`wb kernel push` runs it again",
+            )
+        if not _is_whole(folder, told.get("sha256")):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise DamagedError("the submission.csv that came is not what the kernel wrote", hint=again)
+        kernel.sha256 = str(told["sha256"])
+
+    def ended(self, name: str, push: str) -> tuple[str, str, str]:
         """Return how the run ended, why it failed, and its log."""
-        started, seen = time.monotonic(), ""
-        limit = 60 * self.machine.minutes + QUEUE_S
+        started = readable = time.monotonic()
+        limit, seen = 60 * self.machine.minutes + QUEUE_S, ""
         while True:
-            passed = time.monotonic() - started
-            found = self.code.kernel_status(name)
+            found, now = self.code.kernel_status(name), time.monotonic()
             # For a while after a push its status can't be read, or is that of the run before.
-            if found is None and passed > self.code.delay_s:
+            if found is not None:
+                readable = now
+            elif now - readable > self.code.delay_s:
                 raise PlatformError(
                     f"the platform does not tell how the kernel {name!r} is doing", hint="`wb kernel push` asks again"
                 )
             if found is not None and found[0] in ("complete", "error", "cancelled"):
                 log = self.code.kernel_log(name)
-                if f"push {told}" in log or passed > self.code.delay_s:
+                if f"push {push}" in log or now - started > self.code.delay_s:
                     return *found, log
             elif found is not None and found[0] != seen:
                 seen = found[0]
                 self.report(f"kernel {seen}")
-            if passed > limit:
+            if now - started > limit:
                 raise PlatformError(
                     f"the kernel {name!r} has not ended after {limit / 60:.0f} minutes",
                     hint="`wb kernel push` waits for it again",
@@ -413,21 +494,6 @@ def _told(notebook: Path, push: str) -> str:
     return json.dumps(node)
 
 
-def _receipt(folder: Path, push: str) -> str:
-    """Check that what came is what this push's run wrote, and return the submission's digest."""
-    path = folder / RECEIPT
-    if not path.is_file():
-        raise DamagedError(
-            f"the kernel came to its end and left no {RECEIPT}", hint="was it changed on its page? Build and push again"
-        )
-    found = read_json(path)
-    if found["push"] != push:
-        raise DamagedError(f"what came is of the push {found['push']!r}, expected {push!r}", hint="push again")
-    if not _is_whole(folder, found):
-        raise DamagedError("the submission.csv that came is not what the kernel wrote", hint="push again")
-    return str(found["sha256"])
-
-
-def _is_whole(folder: Path, told: dict[str, Any]) -> bool:
+def _is_whole(folder: Path, sha256: str | None) -> bool:
     path = folder / "submission.csv"
-    return path.is_file() and file_sha256(path) == told.get("sha256")
+    return path.is_file() and file_sha256(path) == sha256

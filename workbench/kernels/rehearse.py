@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +18,7 @@ import polars as pl
 from workbench.competition import Competition, as_written
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
-from workbench.ingest import is_table, sources_in, table_name, unpack
+from workbench.ingest import sources_in, table_name, unpack
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.layers import layers, packed_files
 from workbench.notebooks import Limits, execute, read_notebook
@@ -102,7 +101,7 @@ def rehearse(
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
         data, grown = Path(folder) / "public", Path(folder) / "hidden"
         report("the public test set")
-        shown_data(raw, data)
+        shown_data(raw, competition.slug, data)
         public = _run(competition, built, data, results / "public", limits, report, notes)
         largest, differing = compared(public.path, own, competition.definition.id_columns)
         peak = public.peak_mb
@@ -238,23 +237,34 @@ def _check_hidden(path: Path, rows: int) -> None:
         raise DataError(f"of the hidden test set {odd:,} predictions are missing or infinite")
 
 
-def shown_data(raw: Path, folder: Path) -> None:
-    """Lay out a competition's files as Kaggle shows them to a notebook: what came in an archive is unpacked."""
+def shown_data(raw: Path, slug: str, folder: Path) -> None:
+    """Lay out a competition's files as Kaggle shows them to a notebook.
+
+    The archive of all files, which is made for the download, is unpacked; other archives are files like any. What was
+    unpacked here beside it is not shown.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    files = [p for p in sorted(raw.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    # "train.csv.zip" is a file of its own, and stays as it is.
-    archives = [p for p in files if p.suffix.lower() == ".zip" and not is_table(p.stem)]
-    for archive in archives:
-        unpack(archive, folder / archive.parent.relative_to(raw), wanted=partial(_is_packed_only, archive.parent))
-    for path in files:
-        if path not in archives:
-            target = folder / path.relative_to(raw)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(path.resolve())
+    archive = raw / f"{slug}.zip"
+    if archive.is_file():
+        unpack(archive, folder, wanted=lambda name: not _link(raw / name, folder / name))
+        return
+    for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        _link(path, folder / path.relative_to(raw))
 
 
-def _is_packed_only(folder: Path, name: str) -> bool:
-    return not (folder / name).is_file()
+def _link(file: Path, target: Path) -> bool:
+    """Put a file there without its bytes; False where there is no such file.
+
+    Not by a symbolic link: through that the file could be written, in a folder that can only be read.
+    """
+    if not file.is_file():
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file.resolve(), target)
+    except OSError:  # another disk, or one without such links
+        shutil.copyfile(file, target)
+    return True
 
 
 def hidden_data(competition: Competition, shown: Path, folder: Path) -> int | None:
@@ -285,9 +295,7 @@ def hidden_data(competition: Competition, shown: Path, folder: Path) -> int | No
     rows = 0
     for other in shown.rglob("*"):
         if other.is_file() and other not in sources.values():
-            target = folder / other.relative_to(shown)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(other.resolve())
+            _link(other, folder / other.relative_to(shown))
     for name, path in sources.items():
         frame = competition.table(name).collect()
         grown = _grown(frame, ids, unseen=name == tables.test)

@@ -148,7 +148,8 @@ def find_data(slug: str) -> Path:
     return found
 
 
-def receipt(submission: Path, push: str) -> None:
-    """Write beside a submission which push of the kernel it is of, and its digest."""
-    told = {"push": push, "file": submission.name, "sha256": file_sha256(submission)}
+def receipt(bundle: str | Path, submission: Path, push: str) -> None:
+    """Write beside a submission which push of the kernel and which run it is of, and its digest."""
+    run_id = json.loads((Path(bundle) / MANIFEST).read_text(encoding="utf-8"))["run_id"]
+    told = {"push": push, "run_id": run_id, "file": submission.name, "sha256": file_sha256(submission)}
     write_json(submission.with_name(RECEIPT), told)

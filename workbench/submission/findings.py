@@ -14,7 +14,15 @@ from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.platforms import CompetitionFacts, SubmissionLimits
 from workbench.serving import class_texts, compared
 
-__all__ = ["Finding", "file_findings", "history_findings", "kernel_findings", "platform_findings", "run_findings"]
+__all__ = [
+    "Finding",
+    "file_findings",
+    "history_findings",
+    "kernel_findings",
+    "newer_findings",
+    "platform_findings",
+    "run_findings",
+]
 
 SENT = ("sending", "pending", "complete", "unknown")
 
@@ -71,26 +79,37 @@ def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRec
     return found
 
 
-def kernel_findings(competition: Competition, written: Path, own: Path) -> list[Finding]:
+def newer_findings(record: RunRecord, latest: RunRecord) -> list[Finding]:
+    """Find that the experiment was run again since."""
+    if latest.run_id == record.run_id:
+        return []
+    cv = "" if latest.cv_mean is None else f", CV {latest.cv_mean:.5f}"
+    return [
+        _warning("run_again", f"it is of run {record.run_id}; the experiment was run again since: {latest.run_id}{cv}")
+    ]
+
+
+def kernel_findings(competition: Competition, written: Path, own: Path, newer: str) -> list[Finding]:
     """Compare what a kernel wrote with the run's own file: a score belongs to the one, the CV to the other."""
+    found = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
     try:
         largest, differing = compared(written, pl.read_csv(own), competition.definition.id_columns)
     except (DataError, OSError, pl.exceptions.PolarsError):
-        return []  # `file_findings` says what is wrong with it
+        return found  # `file_findings` says what is wrong with it
     if not differing:
-        return []
+        return found
     text = f"{differing:,} of the kernel's predictions are not the run's own, by up to {largest:.2g} of their spread"
-    return [_warning("differs", text)]
+    return [*found, _warning("differs", text)]
 
 
 def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits, *, kernel: bool = False) -> list[Finding]:
     """Find what the platform has against it: closed, limit used up, no file but a kernel."""
     found = []
-    if facts.kind == "notebook":
+    if facts.kind == "notebook" and not kernel:
         where = f": {facts.url}" if facts.url else ""
         text = f"the competition takes notebooks only, by `wb kernel push` and `wb kernel submit` or on its page{where}"
-        found += [] if kernel else [_error("notebook_only", text)]
-    elif not facts.accepts_submissions:
+        found.append(_error("notebook_only", text))
+    if not facts.accepts_submissions:
         since = f" since {facts.deadline:%Y-%m-%d %H:%M} UTC" if facts.deadline else ""
         found.append(_error("closed", f"the competition takes no submissions{since}"))
     elif facts.deadline and facts.deadline < datetime.now(UTC):

@@ -27,6 +27,7 @@ from workbench.submission.findings import (
     file_findings,
     history_findings,
     kernel_findings,
+    newer_findings,
     platform_findings,
     run_findings,
 )
@@ -39,10 +40,14 @@ __all__ = ["Prepared", "Written", "latest_run", "prepare", "send"]
 
 @dataclass(frozen=True)
 class Written:
-    """What a version of a kernel wrote: the version is submitted, and the file is logged."""
+    """What a version of a kernel wrote: the version is submitted, and the file is logged.
+
+    `newer` says what became of a version that was pushed after it; "" where there is none.
+    """
 
     version: KernelVersion
     file: Path
+    newer: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ def prepare(
         on_disk, details = read_run(workspace.root / record.folder)
         check_files(workspace.root / record.folder, on_disk, details)
         if kernel is not None:
-            findings += kernel_findings(competition, kernel.file, file)
+            findings += kernel_findings(competition, kernel.file, file, kernel.newer)
+            findings += newer_findings(record, latest_run(ledger, competition.slug, exp))
             file = kernel.file
         sha256 = file_sha256(file)
         findings += file_findings(competition, file)
@@ -175,10 +181,10 @@ def send(
     with lock(workspace.submissions / slug / ".send.lock", f"submitting to {slug!r}"):
         before = _sent(ledger, prepared)
         settle(workspace, competition, platform, ledger, prepared.record.run_id, report)
-        arrived = _arrived(before, _sent(ledger, prepared))
+        record = _prepared_record(workspace, competition, prepared, message)
+        arrived = _arrived(before, _sent(ledger, prepared), record.file)
         if arrived is not None:
             return arrived
-        record = _prepared_record(workspace, competition, prepared, message)
         copy = workspace.root / record.file
         if not copy.exists() or file_sha256(copy) != prepared.sha256:
             with atomic(copy) as temporary:
@@ -218,10 +224,20 @@ def _sent(ledger: Ledger, prepared: Prepared) -> dict[str, SubmissionRecord]:
     return {s.submission_id: s for s in earlier if s.run_id == prepared.record.run_id}
 
 
-def _arrived(before: dict[str, SubmissionRecord], now: dict[str, SubmissionRecord]) -> SubmissionRecord | None:
-    """Return the submission of a call that was cut off, where it turns out to have arrived."""
+def _arrived(
+    before: dict[str, SubmissionRecord], now: dict[str, SubmissionRecord], file: str
+) -> SubmissionRecord | None:
+    """Return the submission of a call that was cut off, where it turns out to have arrived.
+
+    A run whose kernel was pushed twice has two files: one that arrived is not the other.
+    """
     for key, record in now.items():
-        if key in before and before[key].status == "sending" and record.status in ("pending", "complete"):
+        if (
+            record.file == file
+            and key in before
+            and before[key].status == "sending"
+            and record.status in ("pending", "complete")
+        ):
             return record
     return None
 
@@ -232,7 +248,8 @@ def _prepared_record(
     run = prepared.record
     token = uuid.uuid4().hex[:10]
     cv = "" if run.cv_mean is None else f" | CV {run.cv_mean:.6g}"
-    version = "" if prepared.kernel is None else f"-v{prepared.kernel.number}"
+    # Of a kernel that was deleted and made anew there are two versions of one number.
+    version = "" if prepared.kernel is None else f"-v{prepared.kernel.number}-{prepared.sha256[:8]}"
     file = workspace.submissions / competition.slug / f"{run.run_id}{version}.csv"
     return SubmissionRecord(
         submission_id=token,
