@@ -1,0 +1,6 @@
+"""Recommenders: interactions, candidates, labels, features, a ranker, the top k."""
+
+from workbench.recommender.covisit import Covisit, Neighbours, count_covisits
+from workbench.recommender.interactions import Columns, Ids, Interactions, read_interactions
+
+__all__ = ["Columns", "Covisit", "Ids", "Interactions", "Neighbours", "count_covisits", "read_interactions"]

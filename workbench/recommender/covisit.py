@@ -1,0 +1,196 @@
+"""Co-visitation: which items come together in the lists of users or sessions, and how much."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.errors import ConfigError, near
+from workbench.recommender.extra import compiled
+from workbench.recommender.interactions import MOST_KINDS, Interactions
+
+__all__ = ["UNIT", "Covisit", "Neighbours", "count_covisits"]
+
+UNIT = 1024
+"""A weight of 1 in units. Weights are whole numbers of units: sums of them are exact, in whatever order."""
+
+PARTS = 64
+SMALL_CELLS = 16_384
+DIRECTIONS = ("both", "after", "before")
+
+
+@dataclass(frozen=True)
+class Covisit:
+    """What counts as coming together.
+
+    A pair of events of one list, of two items a and b, counts for b as a neighbour of a: the weight of the kind of b's
+    event, divided by 1 + gap / `decay_s`, rounded to 1/1024. Of several pairs of the same two items in one list the
+    one that weighs most counts. What a pair of items has is the sum over the lists.
+
+    Attributes
+    ----------
+    last : int
+        So many of a list's last events count.
+    window_s : int
+        Between the two events there may be so many seconds.
+    direction : str
+        ``"both"``; ``"after"`` where b must not be earlier than a; ``"before"`` where it must not be later. Events of
+        the same second are neither.
+    weights : dict
+        By kind; a kind that is not named has 1.
+    kinds : tuple of str, optional
+        Only events of these kinds count, for a and for b; None for all.
+    decay_s : float, optional
+        After so many seconds a pair weighs half.
+    top : int
+        So many neighbours are kept, of those that weigh the same the more frequent item.
+    """
+
+    last: int = 30
+    window_s: int = 24 * 3600
+    direction: str = "both"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    kinds: tuple[str, ...] | None = None
+    decay_s: float | None = None
+    top: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("last", "window_s", "top"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"covisit: {name} = {getattr(self, name)!r}: expected 1 or more")
+        if self.direction not in DIRECTIONS:
+            raise ConfigError(
+                f"covisit: direction = {self.direction!r}: expected one of {', '.join(DIRECTIONS)}",
+                hint=near(self.direction, DIRECTIONS, what="direction"),
+            )
+        for kind, weight in self.weights.items():
+            if not 0 <= weight <= 1_000_000:
+                raise ConfigError(f"covisit: weights.{kind} = {weight!r}: expected a number from 0 to a million")
+        if self.decay_s is not None and not self.decay_s > 0:
+            raise ConfigError(f"covisit: decay_s = {self.decay_s!r}: expected more than 0")
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """For every item those that come with it most, the strongest first.
+
+    Attributes
+    ----------
+    items : array of shape (n_items, top), int32
+        Codes; -1 where there are no more.
+    weights : array of shape (n_items, top), float64
+    """
+
+    items: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float64]
+
+    def frame(self, log: Interactions) -> pl.DataFrame:
+        """Return it in ids: item, neighbour, weight, rank from 1."""
+        there = self.items >= 0
+        item, rank = np.nonzero(there)
+        ids = log.item_ids.values
+        return pl.DataFrame(
+            {
+                "item": ids.gather(item),
+                "neighbour": ids.gather(self.items[there]),
+                "weight": self.weights[there],
+                "rank": rank + 1,
+            }
+        )
+
+
+def count_covisits(
+    log: Interactions,
+    covisit: Covisit,
+    *,
+    threads: int | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Neighbours:
+    """Count which items come together.
+
+    The result is the same, to the last digit, whatever the number of threads.
+
+    Parameters
+    ----------
+    log : Interactions
+    covisit : Covisit
+    threads : int, optional
+        By default as many as there are processors.
+    progress : callable
+        Told the share that is done.
+
+    Raises
+    ------
+    ConfigError
+        When a kind is none of the log's.
+    """
+    run = compiled("compiled_covisit")
+    units, counts = _units(log, covisit)
+    index = _index(run, log, counts, covisit.last)
+    rule = run.Rule(
+        covisit.window_s,
+        covisit.direction != "after",
+        covisit.direction != "before",
+        units,
+        float(covisit.decay_s or 0.0),
+    )
+    items = np.full((log.n_items, covisit.top), -1, np.int32)
+    sums = np.zeros((log.n_items, covisit.top), np.int64)
+    # Parts of as many events each: those of the most frequent items are short.
+    bounds = np.searchsorted(index.starts, np.linspace(0, len(index.words), PARTS + 1))
+    bounds[0], bounds[-1] = 0, log.n_items
+    own = threading.local()
+    done = []
+
+    def count(part: int) -> None:
+        if not hasattr(own, "cells"):
+            touched = np.empty(max(log.n_items, SMALL_CELLS), np.int32)
+            own.cells = run.Cells(_cells(run, SMALL_CELLS), _cells(run, log.n_items), touched)
+        run.strongest(index, rule, own.cells, int(bounds[part]), int(bounds[part + 1]), items, sums)
+        done.append(part)
+        progress(len(done) / PARTS)
+
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        list(pool.map(count, range(PARTS)))
+    return Neighbours(items, sums / UNIT)
+
+
+def _index(run: Any, log: Interactions, counts: npt.NDArray[np.uint8], last: int) -> Any:
+    events = (log.starts, log.items, log.times, log.kinds)
+    n = run.pack(events, counts, last, np.empty(0, np.uint64))
+    words = np.empty(n, np.uint64)
+    run.pack(events, counts, last, words)
+    starts, places = np.zeros(log.n_items + 1, np.int64), np.empty(n, np.uint32 if n < 1 << 32 else np.int64)
+    run.index_items(words, starts, places)
+    return run.Index(words, starts, places)
+
+
+def _cells(run: Any, size: int) -> npt.NDArray[np.void]:
+    cells = np.zeros(size, run.CELL)
+    cells["item"] = -1
+    return cells
+
+
+def _units(log: Interactions, covisit: Covisit) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Return the weight of each kind in units, and which kinds count."""
+    known = [str(kind) for kind in log.kind_ids.values]
+    for kind in (*covisit.weights, *(covisit.kinds or ())):
+        if str(kind) not in known:
+            raise ConfigError(
+                f"covisit: the interactions have no kind {kind!r}: they have {', '.join(known)}",
+                hint=near(str(kind), known, what="kind"),
+            )
+    weights = {str(kind): weight for kind, weight in covisit.weights.items()}
+    units, counts = np.zeros(MOST_KINDS + 1, np.int64), np.zeros(MOST_KINDS + 1, np.uint8)
+    for code, kind in enumerate(known):
+        units[code] = int(np.floor(weights.get(kind, 1.0) * UNIT + 0.5))
+        counts[code] = covisit.kinds is None or kind in covisit.kinds
+    return units, counts

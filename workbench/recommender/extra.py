@@ -1,0 +1,24 @@
+"""numba, which is an extra: everything but recommenders does without a compiler."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from workbench.errors import ConfigError
+
+__all__ = ["compiled"]
+
+
+def compiled(name: str) -> ModuleType:
+    """Import one of this package's modules of compiled functions.
+
+    Raises
+    ------
+    ConfigError
+        When numba is not installed.
+    """
+    if importlib.util.find_spec("numba") is None:
+        raise ConfigError("recommenders need numba, which is not installed", hint="pip install 'workbench[recommend]'")
+    return importlib.import_module(f"workbench.recommender.{name}")

@@ -1,0 +1,260 @@
+"""Interactions: who did what with which item, and when; coded once, as lists of events in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.errors import ConfigError, DataError, near
+from workbench.recommender.extra import compiled
+
+__all__ = ["Columns", "Ids", "Interactions", "read_interactions"]
+
+BATCH_ROWS = 500_000
+SPREAD = 8
+"""Whole numbers are looked up in a table of their range where that is at most so many times as long as the rows."""
+
+MOST_KINDS = 15
+MOST_ITEMS = (1 << 27) - 1
+SECONDS = {"ns": 1_000_000_000, "us": 1_000_000, "ms": 1_000, "s": 1}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table of interactions.
+
+    Attributes
+    ----------
+    user : str
+        The user or the session: whose list an event is in.
+    item : str
+    time : str
+        A date, a time, or a whole number in units of `unit`.
+    kind : str, optional
+        The type of an event, such as "clicks"; None where there is but one.
+    unit : str
+        ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``: of times that are whole numbers.
+    """
+
+    user: str
+    item: str
+    time: str
+    kind: str | None = None
+    unit: str = "s"
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The ids of users, items or kinds and their codes: an id's place in `values` is its code.
+
+    Attributes
+    ----------
+    values : polars.Series
+    table : array, optional
+        Of whole numbers the code by value less `low`; -1 where there is none.
+    low : int
+    """
+
+    values: pl.Series
+    table: npt.NDArray[np.int32] | None = None
+    low: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def codes(self, ids: pl.Series) -> npt.NDArray[np.int32]:
+        """Return the codes of ids; -1 for one that is not known, and for null."""
+        if self.table is not None and ids.dtype.is_integer():
+            at = ids.cast(pl.Int64).fill_null(self.low - 1).to_numpy() - self.low
+            known = (at >= 0) & (at < len(self.table))
+            return np.where(known, self.table[np.where(known, at, 0)], np.int32(-1))
+        asked = pl.DataFrame({"id": ids.cast(self.values.dtype, strict=False)})
+        own = pl.DataFrame({"id": self.values, "code": np.arange(len(self.values), dtype=np.int32)})
+        found = asked.join(own, on="id", how="left", maintain_order="left")["code"]
+        return found.fill_null(-1).to_numpy()
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """A log of interactions: for every user the events in the order of time; of equal times in that of the table.
+
+    Attributes
+    ----------
+    users, items_ids, kind_ids : Ids
+        Items are coded by how often they occur, the most frequent first, equal ones by id; users and kinds by id.
+    starts : array of shape (n_users + 1,), int64
+        Where each list begins.
+    items : array of shape (n_events,), int32
+    times : array of shape (n_events,), int32
+        Whole seconds since `origin`.
+    kinds : array of shape (n_events,), uint8
+    origin : int
+        The earliest time, in seconds since 1970.
+    """
+
+    users: Ids
+    item_ids: Ids
+    kind_ids: Ids
+    starts: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    times: npt.NDArray[np.int32]
+    kinds: npt.NDArray[np.uint8]
+    origin: int
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def n_items(self) -> int:
+        """How many items there are."""
+        return len(self.item_ids)
+
+
+def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
+    """Read a table of interactions, in parts: ids are counted first, then every event goes to its place.
+
+    Parameters
+    ----------
+    table : polars.LazyFrame
+        In any order.
+    columns : Columns
+
+    Raises
+    ------
+    ConfigError
+        When a column is missing, or a time is none.
+    DataError
+        When there is no event, an id or a time is missing, or there are more items or kinds than can be coded.
+    """
+    schema = table.collect_schema()
+    named = [c for c in (columns.user, columns.item, columns.time, columns.kind) if c is not None]
+    for name in named:
+        if name not in schema:
+            raise ConfigError(
+                f"the interactions have no column {name!r}", hint=near(name, schema.names(), what="column")
+            )
+    facts = _facts(table, columns, named)
+    users, n_events, starts = _users(table, columns.user, schema, facts)
+    item_ids = _items(table, columns.item, schema, facts)
+    kind_ids = _kinds(table, columns.kind)
+    log = compiled("compiled_log")
+    items, times = np.empty(n_events, np.int32), np.empty(n_events, np.int32)
+    kinds = np.zeros(n_events, np.uint8)
+    cursor = starts[:-1].copy()
+    seconds = _seconds(columns, schema)
+    origin = int(facts["origin"])
+    for batch in _batches(table, named, seconds.alias("\0seconds")):
+        told = (
+            item_ids.codes(batch[columns.item]),
+            (batch["\0seconds"] - origin).cast(pl.Int32).to_numpy(),
+            np.zeros(batch.height, np.int32) if columns.kind is None else kind_ids.codes(batch[columns.kind]),
+        )
+        log.place(users.codes(batch[columns.user]), told, cursor, (items, times, kinds))
+    log.sort_lists(starts, (items, times, kinds))
+    return Interactions(users, item_ids, kind_ids, starts, items, times, kinds, origin)
+
+
+def _batches(table: pl.LazyFrame, named: list[str], *more: pl.Expr) -> Iterator[pl.DataFrame]:
+    return table.select(*named, *more).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+
+
+def _seconds(columns: Columns, schema: pl.Schema) -> pl.Expr:
+    dtype, time = schema[columns.time], pl.col(columns.time)
+    if dtype.is_integer():
+        if columns.unit not in SECONDS:
+            raise ConfigError(f"unit = {columns.unit!r}: expected one of {', '.join(SECONDS)}")
+        return (time.cast(pl.Int64) // SECONDS[columns.unit]).alias(columns.time)
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        return (time.cast(pl.Datetime("us")).dt.epoch("us") // 1_000_000).alias(columns.time)
+    raise ConfigError(f"{columns.time!r} is of the type {dtype}; expected a date, a time or a whole number")
+
+
+def _facts(table: pl.LazyFrame, columns: Columns, named: list[str]) -> dict[str, Any]:
+    """Return the number of events, the first and last second, and the ranges of ids that are whole numbers."""
+    schema = table.collect_schema()
+    seconds = _seconds(columns, schema)
+    asked = [pl.len().alias("events"), seconds.min().alias("origin"), seconds.max().alias("last")]
+    asked += [pl.col(name).null_count().alias(f"\0{name}") for name in named]
+    for name in (columns.user, columns.item):
+        if schema[name].is_integer():
+            asked += [pl.col(name).min().alias(f"low {name}"), pl.col(name).max().alias(f"high {name}")]
+    facts = table.select(asked).collect().row(0, named=True)
+    if not facts["events"]:
+        raise DataError("there are no interactions")
+    for name in named:
+        if n := facts[f"\0{name}"]:
+            raise DataError(
+                f"{n:,} of {facts['events']:,} interactions have no {name!r}", hint="leave them out of the table"
+            )
+    if facts["last"] - facts["origin"] > np.iinfo(np.int32).max:
+        raise DataError(
+            f"the times of {columns.time!r} go over {(facts['last'] - facts['origin']) / 31_557_600:,.0f} years",
+            hint="is the unit right, and is there a time that stands for none?",
+        )
+    return facts
+
+
+def _range(facts: dict[str, Any], name: str) -> tuple[int, int] | None:
+    """Return the range of whole numbers that is short enough for a table; None for others."""
+    if f"low {name}" not in facts:
+        return None
+    low, high = int(facts[f"low {name}"]), int(facts[f"high {name}"])
+    return (low, high) if high - low < SPREAD * facts["events"] + 1_000_000 else None
+
+
+def _counted(table: pl.LazyFrame, name: str, facts: dict[str, Any]) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+    """Return the ids that occur, in their order, and how often each does."""
+    span = _range(facts, name)
+    if span is None:
+        found = table.group_by(name).len().sort(name).collect()
+        return found[name], found["len"].cast(pl.Int64).to_numpy()
+    low, high = span
+    counts = np.zeros(high - low + 1, np.int64)
+    for batch in _batches(table, [name]):
+        at = batch[name].cast(pl.Int64).to_numpy() - low
+        first = int(at.min())
+        found_here = np.bincount(at - first)
+        counts[first : first + len(found_here)] += found_here
+    there = np.flatnonzero(counts)
+    return pl.Series(name, there + low), counts[there]
+
+
+def _ids(values: pl.Series, facts: dict[str, Any], name: str) -> Ids:
+    span = _range(facts, name)
+    if span is None:
+        return Ids(values)
+    low, high = span
+    codes = np.full(high - low + 1, -1, np.int32)
+    codes[values.to_numpy() - low] = np.arange(len(values), dtype=np.int32)
+    return Ids(values, codes, low)
+
+
+def _users(
+    table: pl.LazyFrame, name: str, schema: pl.Schema, facts: dict[str, Any]
+) -> tuple[Ids, int, npt.NDArray[np.int64]]:
+    values, counts = _counted(table, name, facts)
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return _ids(values.cast(schema[name]), facts, name), int(starts[-1]), starts
+
+
+def _items(table: pl.LazyFrame, name: str, schema: pl.Schema, facts: dict[str, Any]) -> Ids:
+    values, counts = _counted(table, name, facts)
+    if len(values) > MOST_ITEMS:
+        raise DataError(f"{name!r} has {len(values):,} items; at most {MOST_ITEMS:,} can be coded")
+    order = np.argsort(-counts, kind="stable")
+    return _ids(values.cast(schema[name]).gather(order), facts, name)
+
+
+def _kinds(table: pl.LazyFrame, name: str | None) -> Ids:
+    if name is None:
+        return Ids(pl.Series("kind", ["event"]))
+    values = table.select(pl.col(name).unique().sort()).collect().to_series()
+    if len(values) > MOST_KINDS:
+        raise DataError(f"{name!r} has {len(values):,} types of interactions; at most {MOST_KINDS} are told apart")
+    return Ids(values)
