@@ -183,3 +183,11 @@ def test_one_user_with_very_many_events() -> None:
     assert_frame_equal(
         count_covisits(log, spec).frame(log), polars_covisits(events.lazy(), spec).collect(), check_dtypes=False
     )
+
+
+def test_one_event_may_have_more_neighbours_than_its_item_has_events() -> None:
+    events = pl.DataFrame({"user": [1] * 900, "item": range(900), "time": range(900), "kind": ["clicks"] * 900})
+    log = read(events)
+    found = count_covisits(log, Covisit(last=900, top=5)).frame(log)
+    assert found.height == 900 * 5
+    assert found["weight"].unique().to_list() == [1.0]

@@ -29,6 +29,7 @@ class Index(NamedTuple):
 class Rule(NamedTuple):
     """What counts, as in `workbench.recommender.covisit.Covisit`; `units` is the weight of each kind."""
 
+    last: int
     window: int
     backward: bool
     forward: bool
@@ -211,16 +212,20 @@ def strongest(index, rule, cells, first, last, to_items, to_sums):
     """Write, for the items from `first` to before `last`, those that come with each most, in units.
 
     The cells of `small` and `dense` have no item (-1), and are left so. Most items come with few others: for these a
-    small table that the processor keeps at hand is enough.
+    small table that the processor keeps at hand is enough. An event has fewer neighbours than `rule.last`: where these
+    might fill three quarters of the small table, the large one goes on.
     """
     words, starts, places = index
     for a in range(first, last):
         n_touched, size = 0, 16
-        while size < 24 * (starts[a + 1] - starts[a]) and size <= len(cells.small):
+        while 3 * size < 4 * (rule.last + 18 * (starts[a + 1] - starts[a])) and size <= len(cells.small):
             size *= 2
         is_small = size <= len(cells.small)
         where, end = np.int64(-1), np.int64(0)
         for k in range(starts[a], starts[a + 1]):
+            if is_small and 4 * (n_touched + rule.last) > 3 * size:
+                _spill(cells, n_touched)
+                is_small = False
             if k + AHEAD < starts[a + 1]:
                 _prefetch(words, np.int64(places[k + AHEAD]))
             p = np.int64(places[k])
@@ -245,7 +250,4 @@ def strongest(index, rule, cells, first, last, to_items, to_sums):
                     cells.touched[n_touched] = at
                     n_touched += 1
             end = max(end, _end_of(words, p))
-            if is_small and 4 * n_touched > 3 * size - 512:
-                _spill(cells, n_touched)
-                is_small = False
         _write(cells, n_touched, is_small, to_items[a], to_sums[a])

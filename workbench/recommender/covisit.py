@@ -15,7 +15,7 @@ import polars as pl
 
 from workbench.errors import ConfigError, near
 from workbench.recommender.extra import compiled
-from workbench.recommender.interactions import MOST_KINDS, Interactions
+from workbench.recommender.interactions import MOST_ITEMS, MOST_KINDS, Interactions
 
 __all__ = ["UNIT", "Covisit", "Neighbours", "count_covisits"]
 
@@ -136,6 +136,7 @@ def count_covisits(
     units, counts = _units(log, covisit)
     index = _index(run, log, counts, covisit.last)
     rule = run.Rule(
+        min(covisit.last, MOST_ITEMS),
         covisit.window_s,
         covisit.direction != "after",
         covisit.direction != "before",
