@@ -138,6 +138,9 @@ def test_labels_may_be_text_or_far_apart(name: str) -> None:
         assert metrics.get(name)(names[truth], names[predicted]) == pytest.approx(expected)
 
 
+RANKED = ("map", "recall", "micro_recall", "hit_rate", "mrr", "ndcg")
+
+
 def dense(lists: list[list[int]], items: int) -> np.ndarray:
     result = np.zeros((len(lists), items))
     for i, relevant in enumerate(lists):
@@ -164,21 +167,44 @@ def test_ranked_lists_against_the_plain_definition(seed: int, n: int, k: int) ->
     lists = [rng.integers(0, 10, rng.integers(0, 6)).tolist() for _ in range(n)]
     lists[0] = [3, 3, 4]
     ranked = rng.integers(-1, 10, (n, 8))
-    average, recall = [], []
+    scores: dict[str, list[float]] = {name: [] for name in ("map", "recall", "hit_rate", "mrr")}
+    found, possible = 0, 0
     for relevant, row in zip(lists, ranked.tolist(), strict=True):
         if not relevant:
             continue
-        hits, total, seen = 0, 0.0, set()
+        total, seen, first = 0.0, set(), 0.0
         for place, item in enumerate(row[:k], start=1):
             if item in set(relevant) and item not in seen:
                 seen.add(item)
-                hits += 1
-                total += hits / place
+                total += len(seen) / place
+                first = first or 1 / place
         best = min(k, len(set(relevant)))
-        average.append(total / best)
-        recall.append(hits / best)
-    assert metrics.get(f"map@{k}")(Relevant.of(lists), ranked) == pytest.approx(np.mean(average))
-    assert metrics.get(f"recall@{k}")(Relevant.of(lists), ranked) == pytest.approx(np.mean(recall))
+        found, possible = found + len(seen), possible + best
+        for name, score in (("map", total / best), ("recall", len(seen) / best), ("mrr", first)):
+            scores[name].append(score)
+        scores["hit_rate"].append(float(bool(seen)))
+    for name, each in scores.items():
+        assert metrics.get(f"{name}@{k}")(Relevant.of(lists), ranked) == pytest.approx(np.mean(each)), name
+    assert metrics.get(f"micro_recall@{k}")(Relevant.of(lists), ranked) == pytest.approx(found / possible)
+
+
+@given(seeds, st.integers(2, 12), st.integers(1, 6))
+def test_a_list_of_weight_two_counts_as_two_lists(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    lists = [rng.integers(0, 8, rng.integers(1, 6)).tolist() for _ in range(n)]
+    ranked = rng.integers(-1, 8, (n, 6))
+    weight = rng.integers(1, 4, n)
+    again = np.repeat(np.arange(n), weight)
+    for name in RANKED:
+        metric = metrics.get(f"{name}@{k}")
+        expected = metric(Relevant.of([lists[i] for i in again]), ranked[again])
+        assert metric(Relevant.of(lists), ranked, weight) == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_lists_of_which_none_is_relevant_are_refused(name: str) -> None:
+    with pytest.raises(DataError, match="none of the 2 lists has a relevant item"):
+        metrics.get(f"{name}@3")(Relevant.of([[], []]), np.zeros((2, 3), np.int64))
 
 
 def test_ranked_lists_with_one_relevant_item() -> None:
@@ -205,7 +231,7 @@ def test_ndcg_of_queries(seed: int, n_queries: int, k: int, ties: bool, weighted
 
 @given(seeds, st.integers(1, 25), st.integers(1, 8))
 @settings(max_examples=60)
-def test_map_and_recall_of_queries_are_those_of_lists(seed: int, n_queries: int, k: int) -> None:
+def test_metrics_of_queries_are_those_of_lists(seed: int, n_queries: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     query = rng.permutation(np.repeat(np.arange(n_queries), rng.integers(1, 6, n_queries)))
     relevance = rng.integers(0, 2, len(query)).astype(float)
@@ -215,12 +241,13 @@ def test_map_and_recall_of_queries_are_those_of_lists(seed: int, n_queries: int,
     ranked = np.full((n_queries, 8), -1)
     for q, of in enumerate(rows):
         ranked[q, : len(of)] = of[np.argsort(-scores[of])]
-    for name in ("map", "recall"):
+    for name in ("map", "recall", "micro_recall", "hit_rate", "mrr"):
         metric = metrics.get(f"{name}@{k}")
-        # Lists count only where something is relevant; queries count as 0 there.
-        some = sum(bool(items) for items in lists)
+        # Lists count only where something is relevant; queries count as 0 there, but not where all are counted as one.
+        some = n_queries if name == "micro_recall" and any(lists) else sum(bool(items) for items in lists)
         expected = metric(Relevant.of(lists), ranked) * some / n_queries if some else 0.0
-        assert metric(Queries(relevance, query), scores) == pytest.approx(expected)
+        assert metric(Queries(relevance, query), scores) == pytest.approx(expected), name
+        assert metric(Queries(relevance, query), scores, np.full(len(query), 2.0)) == pytest.approx(expected), name
 
 
 def test_kaggles_own_by_hand() -> None:
@@ -275,6 +302,20 @@ def test_unknown_names(name: str, message: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         metrics.get(name)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("Mean Reciprocal Rank", "mrr@"),
+        ("MRR@10", "mrr@10"),
+        ("HitRate@5", "hit_rate@5"),
+        ("Micro Recall@20", "micro_recall@20"),
+        ("Recall@20", "recall@20"),
+    ],
+)
+def test_names_of_lists_in_a_platforms_words(words: str, name: str) -> None:
+    assert metrics.find(words) == name
 
 
 def test_every_name_is_a_metric_in_any_case() -> None:

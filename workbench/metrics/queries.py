@@ -11,7 +11,15 @@ import numpy.typing as npt
 
 from workbench.errors import DataError
 
-__all__ = ["Queries", "map_of_queries", "ndcg_of_queries", "recall_of_queries"]
+__all__ = [
+    "Queries",
+    "hit_rate_of_queries",
+    "map_of_queries",
+    "micro_recall_of_queries",
+    "mrr_of_queries",
+    "ndcg_of_queries",
+    "recall_of_queries",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -107,12 +115,40 @@ def map_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -
 
 def recall_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
     """Recall@k, the mean over the queries of the relevant rows among the first k over ``min(k, relevant)``."""
+    found, relevant = _found(truth, scores, k)
+    return _mean(found / np.maximum(relevant, 1), truth, weight)
+
+
+def micro_recall_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
+    """Micro recall@k: the relevant rows among the first k of all queries over the sum of ``min(k, relevant)``."""
+    found, relevant = _found(truth, scores, k)
+    own = np.ones(len(found)) if weight is None else _weights(truth, weight)
+    possible = float(np.dot(relevant, own))
+    return float(np.dot(found, own)) / possible if possible else 0.0
+
+
+def hit_rate_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
+    """Hit rate@k: the share of the queries that have a relevant row among the first k."""
+    return _mean((_found(truth, scores, k)[0] > 0).astype(np.float64), truth, weight)
+
+
+def mrr_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
+    """MRR@k, the mean over the queries of one over the place of the first relevant row; 0 where it is beyond k."""
+    order, place = truth.ranked(np.asarray(scores, np.float64))
+    codes, starts = truth.by_query
+    is_hit = (np.asarray(truth.values)[order] > 0) & (place < k)
+    best = np.zeros(len(starts) - 1)
+    np.maximum.at(best, codes[order][is_hit], 1.0 / (place[is_hit] + 1))
+    return _mean(best, truth, weight)
+
+
+def _found(truth: Queries, scores: Any, k: int) -> tuple[Floats, Floats]:
+    """Return for each query the relevant rows among the first k, and how many there could be."""
     order, place = truth.ranked(np.asarray(scores, np.float64))
     codes, starts = truth.by_query
     hits = (np.asarray(truth.values)[order] > 0).astype(np.float64)
     found = _sum(np.where(place < k, hits, 0.0), codes[order], starts)
-    relevant = np.minimum(_sum(hits, codes[order], starts), k)
-    return _mean(found / np.maximum(relevant, 1), truth, weight)
+    return found, np.minimum(_sum(hits, codes[order], starts), k)
 
 
 def _sum(values: Floats, codes: Ints, starts: Ints) -> Floats:
@@ -123,6 +159,10 @@ def _mean(of_queries: Floats, truth: Queries, weight: Floats | None) -> float:
     """Return the mean; a query weighs as much as its rows do on average."""
     if weight is None:
         return float(of_queries.mean())
-    codes, starts = truth.by_query
-    own = np.bincount(codes, weights=weight, minlength=len(of_queries)) / np.diff(starts)
+    own = _weights(truth, weight)
     return float(np.dot(of_queries, own) / own.sum())
+
+
+def _weights(truth: Queries, weight: Floats) -> Floats:
+    codes, starts = truth.by_query
+    return _sum(weight, codes, starts) / np.diff(starts)

@@ -10,9 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import DataError
-from workbench.metrics.queries import Queries, map_of_queries, ndcg_of_queries, recall_of_queries
+from workbench.metrics.queries import (
+    Queries,
+    hit_rate_of_queries,
+    map_of_queries,
+    micro_recall_of_queries,
+    mrr_of_queries,
+    ndcg_of_queries,
+    recall_of_queries,
+)
 
-__all__ = ["Relevant", "map_at", "ndcg_at", "recall_at"]
+__all__ = ["Relevant", "hit_rate_at", "map_at", "micro_recall_at", "mrr_at", "ndcg_at", "recall_at"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -82,9 +90,13 @@ def _repeats(predicted: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 def _mean_over_lists(scores: Floats, counts: Ints, weight: Floats | None) -> float:
     # Lists without a relevant item can't be scored; Kaggle leaves them out.
     kept = counts > 0
-    if not kept.any():
-        raise DataError(f"none of the {len(counts):,} lists has a relevant item")
+    _need_relevant(counts)
     return float(np.average(scores[kept], weights=None if weight is None else weight[kept]))
+
+
+def _need_relevant(counts: Ints) -> None:
+    if not counts.any():
+        raise DataError(f"none of the {len(counts):,} lists has a relevant item")
 
 
 def map_at(k: int) -> Callable[..., float]:
@@ -102,13 +114,56 @@ def map_at(k: int) -> Callable[..., float]:
 
 
 def recall_at(k: int) -> Callable[..., float]:
-    """Return recall@k: the mean over lists of hits over ``min(k, relevant)``, as in Kaggle's OTTO competition."""
+    """Return recall@k: the mean over lists of hits over ``min(k, relevant)``."""
 
     def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
         if isinstance(y_true, Queries):
             return recall_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
         return _mean_over_lists(hits.sum(axis=1) / np.maximum(np.minimum(counts, k), 1), counts, weight)
+
+    return compute
+
+
+def micro_recall_at(k: int) -> Callable[..., float]:
+    """Return micro recall@k: the hits of all lists over the sum of ``min(k, relevant)``.
+
+    It is what Kaggle's OTTO competition scores each type by, with k = 20. A list of many relevant items counts for
+    more than one of few.
+    """
+
+    def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        if isinstance(y_true, Queries):
+            return micro_recall_of_queries(y_true, y_pred, k, weight)
+        hits, counts = _hits(y_true, y_pred, k)
+        _need_relevant(counts)
+        own = np.ones(len(counts)) if weight is None else weight
+        return float(np.dot(hits.sum(axis=1), own) / np.dot(np.minimum(counts, k), own))
+
+    return compute
+
+
+def hit_rate_at(k: int) -> Callable[..., float]:
+    """Return hit rate@k: the share of the lists that have a relevant item among their first k."""
+
+    def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        if isinstance(y_true, Queries):
+            return hit_rate_of_queries(y_true, y_pred, k, weight)
+        hits, counts = _hits(y_true, y_pred, k)
+        return _mean_over_lists(hits.any(axis=1).astype(np.float64), counts, weight)
+
+    return compute
+
+
+def mrr_at(k: int) -> Callable[..., float]:
+    """Return MRR@k: the mean over lists of one over the place of the first relevant item; 0 where it is beyond k."""
+
+    def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        if isinstance(y_true, Queries):
+            return mrr_of_queries(y_true, y_pred, k, weight)
+        hits, counts = _hits(y_true, y_pred, k)
+        scores: Floats = np.where(hits.any(axis=1), 1 / (1.0 + hits.argmax(axis=1)), 0.0)
+        return _mean_over_lists(scores, counts, weight)
 
     return compute
 

@@ -41,6 +41,9 @@ _PLAIN = {
 _AT: dict[str, Callable[[int], Callable[..., float]]] = {
     "map": ranked.map_at,
     "recall": ranked.recall_at,
+    "micro_recall": ranked.micro_recall_at,
+    "hit_rate": ranked.hit_rate_at,
+    "mrr": ranked.mrr_at,
     "ndcg": ranked.ndcg_at,
 }
 

@@ -9,10 +9,13 @@ __all__ = ["find"]
 # The first pattern that matches the words (lower case, only letters, digits, @ and single spaces) decides; so what is
 # longer comes before what it contains. A name that ends in "@" takes the number behind the at sign.
 _WORDS: tuple[tuple[str, str], ...] = (
+    (r"mean reciprocal rank|\bmrr\b", "mrr@"),
     (r"gini", "gini"),
     (r"receiver operating|roc|\bauc\b|^auroc$", "auc"),
     (r"precision recall curve|auprc|^average precision", "average_precision"),
     (r"\bmap\b|\bmap ?@|mean average precision ?@", "map@"),
+    (r"hit ?(rate|ratio)", "hit_rate@"),
+    (r"micro (averaged )?recall ?@", "micro_recall@"),
     (r"recall ?@", "recall@"),
     (r"ndcg", "ndcg@"),
     (r"rmsle|root mean squared? log", "rmsle"),
