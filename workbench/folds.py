@@ -6,7 +6,6 @@ the same file, so that scores can be compared pair by pair.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -20,6 +19,7 @@ import polars as pl
 from workbench.cache import atomic, content_key, sweep
 from workbench.competition import user_frame
 from workbench.errors import ConfigError, DamagedError, DataError, WorkbenchError
+from workbench.interactions import parse_duration
 
 if TYPE_CHECKING:
     from workbench.competition import Competition, CvSpec
@@ -405,18 +405,15 @@ def _refuse_nulls(series: pl.Series, key: str) -> None:
         )
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
 def _duration(value: str | float, unit: str, key: str) -> float:
     if isinstance(value, str):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", value)
-        if not match or not unit:
+        duration = parse_duration(value)
+        if duration is None or not unit:
             raise ConfigError(
                 f"cv.{key} = {value!r}: expected " + ('a duration such as "12h" or "7d"' if unit else "a number"),
                 hint="units are s, m, h, d, w; they need a date or time column",
             )
-        return timedelta(**{_UNITS[match[2]]: float(match[1])}) / timedelta(microseconds=1)
+        return duration / timedelta(microseconds=1)
     if unit and value:
         raise ConfigError(
             f"cv.{key} = {value}: the time column is a date or time", hint='write a duration such as "7d"'

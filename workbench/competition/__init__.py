@@ -27,6 +27,7 @@ from workbench.competition.tables import (
     write_manifest,
 )
 from workbench.errors import ConfigError, DataError, NotFoundError, WorkbenchError, near
+from workbench.interactions import InteractionsSpec
 from workbench.workspace import Workspace
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "CvSpec",
     "Definition",
     "IdTemplate",
+    "InteractionsSpec",
     "Manifest",
     "StrictModel",
     "TableInfo",

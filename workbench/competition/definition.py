@@ -10,7 +10,9 @@ from pydantic import Field, field_validator
 
 from workbench import metrics
 from workbench.competition.files import StrictModel, read_toml, validate
+from workbench.competition.log import InteractionsTable, read_interactions, refuse_interactions
 from workbench.errors import ConfigError, NotFoundError, near
+from workbench.interactions import InteractionsSpec
 
 __all__ = ["CvSpec", "Definition", "TableNames", "read_definition", "read_options"]
 
@@ -65,6 +67,7 @@ class _File(StrictModel):
     weight: str | None = None
     query: str | None = None
     tables: _Tables = _Tables()
+    interactions: InteractionsTable | None = None
     cv: _Cv = _Cv()
     read: dict[str, _Read] = Field(default_factory=dict)
     types: dict[str, str] = Field(default_factory=dict)
@@ -112,7 +115,8 @@ class Definition:
     `id_columns` are those of the sample submission. `id_in_test` says where test has them under another name or in
     pieces: a column, ``"{Store}_{Date}"``, or ``"{row+1}"`` for the rows' numbers; None: under the same names.
     `metric_of_platform` is what the platform scores by where `metric` only stands in for it. `query` is the column
-    whose rows are ranked among each other, for the task ranking and no other.
+    whose rows are ranked among each other, for the task ranking and no other. `interactions` says what the log of the
+    task recommend is, and what is asked of it; None for other tasks.
     """
 
     slug: str
@@ -130,6 +134,13 @@ class Definition:
     id_in_test: str | None = None
     metric_of_platform: str | None = None
     query: str | None = None
+    interactions: InteractionsSpec | None = None
+
+    @property
+    def list_length(self) -> int | None:
+        """The K of a metric of lists, such as recall@20; None for other metrics."""
+        number = self.metric.partition("@")[2]
+        return int(number) if number.isdigit() else None
 
 
 def read_definition(path: Path, slug: str) -> Definition:
@@ -149,6 +160,7 @@ def read_definition(path: Path, slug: str) -> Definition:
         raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
     _check_metric(file, path)
     query = _query(file, path)
+    interactions = _interactions(file, path)
     cv = file.cv
     if query is not None and cv.scheme in ("group", "stratified_group") and cv.group is None:
         cv = cv.model_copy(update={"group": query})
@@ -171,6 +183,7 @@ def read_definition(path: Path, slug: str) -> Definition:
         id_in_test=file.id_in_test,
         metric_of_platform=file.metric_of_platform,
         query=query,
+        interactions=interactions,
     )
 
 
@@ -206,6 +219,32 @@ def _query(file: _File, path: Path) -> str | None:
             hint='add query = "…" (a search, a session, a user)',
         )
     return query
+
+
+def _interactions(file: _File, path: Path) -> InteractionsSpec | None:
+    """Return what the log is; None for other tasks."""
+    if file.task != "recommend":
+        if file.interactions is not None:
+            refuse_interactions(file.task, path)
+        return None
+    for key in ("id", "target"):
+        if len(_as_tuple(getattr(file, key), key, path)) > 1:
+            raise ConfigError(f"{path}: the task recommend has one {key}, got {list(getattr(file, key))}")
+    for key in ("id_in_test", "weight", "query"):
+        if getattr(file, key) is not None:
+            raise ConfigError(f"{path}: {key} is not for the task recommend", hint="take it out; see [interactions]")
+    if file.cv.scheme != "kfold":
+        raise ConfigError(
+            f"{path}: cv.scheme = {file.cv.scheme!r}, but the folds of the task recommend are by user",
+            hint="take scheme out; folds and seed remain",
+        )
+    if ".py:" in file.metric or metrics.get(file.metric).needs != "ranked":
+        lists = [name for name in metrics.names() if name.endswith("@K")]
+        raise ConfigError(
+            f"{path}: metric = {file.metric!r} does not score lists, which the task recommend gives",
+            hint=f"one of {', '.join(lists)}, with a number for K",
+        )
+    return read_interactions(file.interactions, path)
 
 
 def _check_metric(file: _File, path: Path) -> None:
