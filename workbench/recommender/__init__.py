@@ -1,6 +1,18 @@
 """Recommenders: interactions, candidates, labels, features, a ranker, the top k."""
 
 from workbench.recommender.covisit import Covisit, Neighbours, count_covisits
+from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.interactions import Columns, Ids, Interactions, read_interactions
 
-__all__ = ["Columns", "Covisit", "Ids", "Interactions", "Neighbours", "count_covisits", "read_interactions"]
+__all__ = [
+    "Columns",
+    "Covisit",
+    "Ids",
+    "Interactions",
+    "Neighbours",
+    "SkipGram",
+    "count_covisits",
+    "nearest_items",
+    "read_interactions",
+    "train_embeddings",
+]

@@ -1,0 +1,65 @@
+"""Compiled: the best of many products. What it does is told in `workbench.recommender.products`."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+__all__ = ["keep_best"]
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _product(a, b):
+    total = 0.0
+    for d in range(len(a)):
+        total += np.float64(a[d]) * np.float64(b[d])
+    return np.float32(total)
+
+
+@numba.njit(nogil=True, cache=True)
+def keep_best(block, of, products, rows, barred, to_items, to_scores):
+    """Put the best of a block of products among the best so far.
+
+    Parameters
+    ----------
+    block : tuple
+        The first of the block's items, and the vectors of all items.
+    of : tuple
+        The vectors of those asked for, and by how much a product may be off for each.
+    products : array
+        Rows of those asked for, columns of the block's items; rounded, in whatever order they were summed.
+    rows : tuple
+        From which row to before which.
+    barred : tuple
+        Starts and items: what a row must not have.
+    to_items, to_scores : arrays
+        The best so far, in order.
+    """
+    first_item, items = block
+    queries, margins = of
+    starts, out = barred
+    top = to_items.shape[1]
+    for r in range(rows[0], rows[1]):
+        best, scores = to_items[r], to_scores[r]
+        least = scores[top - 1] if best[top - 1] >= 0 else np.float32(-np.inf)
+        for j in range(products.shape[1]):
+            if products[r, j] + margins[r] < least:
+                continue
+            code = first_item + j
+            if not items[code].any():
+                continue
+            score = _product(queries[r], items[code])
+            if best[top - 1] >= 0 and score <= scores[top - 1]:
+                continue
+            is_barred = False
+            for i in range(starts[r], starts[r + 1]):
+                is_barred |= out[i] == code
+            if is_barred:
+                continue
+            at = top - 1
+            while at > 0 and (best[at - 1] < 0 or scores[at - 1] < score):
+                best[at], scores[at] = best[at - 1], scores[at - 1]
+                at -= 1
+            best[at], scores[at] = code, score
+            if best[top - 1] >= 0:
+                least = scores[top - 1]

@@ -1,0 +1,235 @@
+"""Embeddings: a vector for every item, such that items which are near each other in the lists have similar ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import ConfigError, DataError
+from workbench.recommender.covisit import Neighbours
+from workbench.recommender.extra import compiled
+from workbench.recommender.interactions import Interactions
+from workbench.recommender.products import CHUNK, best_products
+
+__all__ = ["SkipGram", "nearest_items", "train_embeddings"]
+
+PARTS = 64
+LAST_RATE = 1e-4
+"""The learning rate falls in a line to this share of what it began with, as in word2vec."""
+
+
+@dataclass(frozen=True)
+class SkipGram:
+    """How vectors of items are learned: by skip-gram with negative sampling.
+
+    A list is read as a sentence and its items as words (Barkan & Koenigstein 2016, "Item2vec", arXiv:1603.04259): a
+    vector is moved so that it tells the items around its own from items drawn by their frequency to the power of 0.75
+    (Mikolov et al. 2013, "Distributed representations of words and phrases", arXiv:1310.4546, equation 4). The items
+    that are drawn serve all the pairs of an event, which reads memory less often (Ji et al. 2016, arXiv:1604.04661).
+    Times play no part, only the order; two events of the same item are no pair.
+
+    Attributes
+    ----------
+    size : int
+        The numbers of a vector.
+    window : int
+        An event is paired with those up to so many places from it; how many is drawn anew for every event, from 1.
+    negatives : int
+        So many items are drawn for an event.
+    epochs : int
+    learning_rate : float
+        At the beginning. Twice word2vec's: after five epochs over a million events its own has not learned enough.
+    last : int
+        So many of a list's last events count.
+    most_items : int
+        At most so many items get a vector: the most frequent.
+    min_count : int
+        An item needs so many events for a vector.
+    sample : float
+        Events of an item whose share of all events is above this are left out at random, the more the higher it is;
+        0 for none (Mikolov et al. 2013, section 2.3, in the form of their program).
+    seed : int
+    top : int
+        So many neighbours are kept.
+    """
+
+    size: int = 32
+    window: int = 5
+    negatives: int = 5
+    epochs: int = 5
+    learning_rate: float = 0.05
+    last: int = 100
+    most_items: int = 200_000
+    min_count: int = 2
+    sample: float = 1e-3
+    seed: int = 1
+    top: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("size", "window", "negatives", "epochs", "most_items", "min_count", "top"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"embeddings: {name} = {getattr(self, name)!r}: expected 1 or more")
+        if self.last < 2:
+            raise ConfigError(f"embeddings: last = {self.last!r}: expected 2 or more, as pairs are learned from")
+        if not 0 < self.learning_rate <= 1:
+            raise ConfigError(f"embeddings: learning_rate = {self.learning_rate!r}: expected more than 0, at most 1")
+        if not 0 <= self.sample <= 1:
+            raise ConfigError(f"embeddings: sample = {self.sample!r}: expected a number from 0 to 1")
+        if not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"embeddings: seed = {self.seed!r}: expected a whole number of 0 or more")
+
+
+def train_embeddings(
+    log: Interactions, spec: SkipGram, *, progress: Callable[[float], None] = lambda _: None
+) -> npt.NDArray[np.float32]:
+    """Learn vectors of items, on one thread: the same seed gives the same vectors on the same kind of processor.
+
+    Parameters
+    ----------
+    log : Interactions
+    spec : SkipGram
+    progress : callable
+        Told the share that is done.
+
+    Returns
+    -------
+    array of shape (n, spec.size), float32
+        By code, for the first `n` of the log's items; all zeros for one that was never in a pair.
+
+    Raises
+    ------
+    DataError
+        When no list has two items that get a vector.
+    ConfigError
+        When the learning rate is so high that the vectors are no numbers any more.
+    """
+    run = compiled("compiled_embeddings")
+    counts = np.bincount(log.items, minlength=log.n_items)
+    # The codes are by falling frequency: those that are frequent enough are the first ones.
+    n_vectors = min(spec.most_items, int(np.searchsorted(-counts, -spec.min_count, side="right")))
+    starts, items = _lists(run, log, spec, n_vectors)
+    counts = np.bincount(items, minlength=n_vectors)
+    if not _has_pair(starts, items):
+        raise DataError(
+            f"no list has two different items of {spec.min_count} or more events each: there is nothing to learn from"
+        )
+    rng = np.random.default_rng(spec.seed)
+    inner = ((rng.random((n_vectors, spec.size), np.float32) - 0.5) / spec.size).astype(np.float32)
+    vectors = run.Vectors(inner, np.zeros_like(inner), np.zeros(n_vectors, np.uint8))
+    steps = _steps(run, spec, counts)
+    longest = int(np.diff(starts).max())
+    room = (
+        np.empty(longest, np.int32),
+        np.empty(2 * spec.window + 1, np.int32),
+        np.empty((2 * spec.window + 1, spec.size), np.float32),
+    )
+    state, done = rng.integers(0, 1 << 63, 1, np.uint64), 0
+    bounds = np.searchsorted(starts, np.linspace(0, len(items), PARTS + 1))
+    for epoch in range(spec.epochs):
+        for part in range(PARTS):
+            done = run.train((starts, items), bounds[part], bounds[part + 1], done, steps, vectors, state, room)
+            progress((epoch * PARTS + part + 1) / (PARTS * spec.epochs))
+    if not np.isfinite(inner).all():
+        raise ConfigError(
+            f"embeddings: learning_rate = {spec.learning_rate!r}: the vectors grew beyond all bounds",
+            hint="a tenth of it",
+        )
+    inner[vectors.met == 0] = 0
+    return inner
+
+
+def nearest_items(
+    vectors: npt.NDArray[np.float32], n_items: int, top: int, *, chunk: int = CHUNK, threads: int | None = None
+) -> Neighbours:
+    """Return for every item the others whose vectors are at the smallest angles to its own.
+
+    All are looked at; the memory that this takes is that of `chunk` times some thousand numbers.
+
+    Parameters
+    ----------
+    vectors : array of shape (n, size)
+        Of the first `n` items; one that is all zeros is none.
+    n_items : int
+        As many as the log has; those without a vector have no neighbours, and are none.
+    top : int
+        So many are kept, of those with the same cosine the more frequent item.
+    chunk, threads : int
+        Has no influence on the result.
+
+    Returns
+    -------
+    Neighbours
+        The weights are cosines.
+    """
+    if top < 1:
+        raise ConfigError(f"embeddings: top = {top!r}: expected 1 or more")
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
+    unit = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+    n = len(unit)
+    itself = (np.arange(n + 1), np.arange(n, dtype=np.int32))
+    codes, cosines = best_products(unit, unit, top, barred=itself, chunk=chunk, threads=threads)
+    items, weights = np.full((n_items, top), -1, np.int32), np.zeros((n_items, top))
+    items[:n], weights[:n] = codes, cosines
+    return Neighbours(items, weights)
+
+
+def _lists(
+    run: Any, log: Interactions, spec: SkipGram, n_vectors: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Return the lists that are learned from: where each begins, and their items."""
+    told = (log.starts, log.items, spec.last, n_vectors)
+    n_lists, n = run.pack_lists(*told, np.empty(0, np.int64), np.empty(0, np.int32))
+    starts, items = np.zeros(n_lists + 1, np.int64), np.empty(n, np.int32)
+    run.pack_lists(*told, starts, items)
+    return starts, items
+
+
+def _has_pair(starts: npt.NDArray[np.int64], items: npt.NDArray[np.int32]) -> bool:
+    """Say whether two neighbours in a list are of different items: then and only then the list has such a pair."""
+    if not len(items):
+        return False
+    differs = items[1:] != items[:-1]
+    differs[starts[1:-1] - 1] = False
+    return bool(differs.any())
+
+
+def _steps(run: Any, spec: SkipGram, counts: npt.NDArray[np.int64]) -> Any:
+    over = spec.sample * counts.sum() / np.maximum(counts, 1)
+    kept = np.minimum(np.sqrt(over) + over, 1.0) if spec.sample else np.ones(len(counts))
+    middles = np.linspace(-run.CURVE_END, run.CURVE_END, run.CURVE)
+    return run.Steps(
+        spec.window,
+        spec.negatives,
+        spec.learning_rate,
+        spec.learning_rate * LAST_RATE,
+        int(counts.sum()) * spec.epochs,
+        (kept * 0xFFFFFFFF).astype(np.uint64),
+        _alias_table(counts.astype(np.float64) ** 0.75),
+        (1 / (1 + np.exp(-middles))).astype(np.float32),
+    )
+
+
+def _alias_table(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """Return a table to draw from by weight with one look at it (Walker 1977; Vose 1991, IEEE TSE 17(9)).
+
+    Every row has the chance of its own item, in 2**32nds, in the upper half, and in the lower the item it is else.
+    """
+    n = len(weights)
+    chances = (weights * (n / weights.sum())).tolist()
+    other = list(range(n))
+    small = [i for i in range(n) if chances[i] < 1]
+    large = [i for i in range(n) if chances[i] >= 1]
+    while small and large:
+        less, more = small.pop(), large[-1]
+        other[less] = more
+        chances[more] -= 1 - chances[less]
+        if chances[more] < 1:
+            small.append(large.pop())
+    for i in (*small, *large):
+        chances[i] = 1.0
+    own = (np.array(chances) * 0xFFFFFFFF).astype(np.uint64)
+    return own << np.uint64(32) | np.array(other, np.uint64)
