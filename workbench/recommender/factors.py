@@ -1,0 +1,275 @@
+"""Matrix factorisation: a vector for every user and every item, whose product says how well they go together.
+
+The only module that knows the library implicit, which does the fitting.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import ConfigError, DataError, near
+from workbench.recommender.interactions import Interactions
+from workbench.recommender.products import CHUNK, best_products
+
+__all__ = ["Factorisation", "Factors", "best_items", "fit_factors"]
+
+ITERATIONS = {"als": 15, "bpr": 100}
+"""By method; where `iterations` is None."""
+
+
+@dataclass(frozen=True)
+class Factorisation:
+    """How users and items are factorised.
+
+    What a user has of an item is r: the sum over its events of the weight of the kind, divided by 1 + age / `decay_s`,
+    where the age is counted from the last event of the log. Then
+
+    - ``"als"`` (Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets"): the product is to
+      be 1 where r > 0 and 0 elsewhere, in least squares with a confidence of 1 + `alpha` r;
+    - ``"bpr"`` (Rendle et al. 2009, "BPR: Bayesian personalized ranking", arXiv:1205.2618): the product is to be larger
+      for an item with r > 0 than for one drawn at random; how large r is plays no part.
+
+    Attributes
+    ----------
+    method : str
+    factors : int
+        The numbers of a vector; ``"bpr"`` has one more, for how well an item goes with everyone.
+    iterations : int, optional
+        None for 15 of ``"als"`` and 100 of ``"bpr"``.
+    regularization : float
+    alpha : float
+        Of ``"als"`` only.
+    learning_rate : float
+        Of ``"bpr"`` only.
+    weights : dict
+        By kind; a kind that is not named has 1, and one of 0 does not count.
+    last : int, optional
+        So many of a list's last events count, of the kinds that do; None for all.
+    decay_s : float, optional
+        An event that is so many seconds older than the log's last weighs half.
+    seed : int
+    top : int
+        So many items are kept for a user.
+    """
+
+    method: str = "als"
+    factors: int = 64
+    iterations: int | None = None
+    regularization: float = 0.01
+    alpha: float = 1.0
+    learning_rate: float = 0.05
+    weights: Mapping[str, float] = field(default_factory=dict)
+    last: int | None = None
+    decay_s: float | None = None
+    seed: int = 1
+    top: int = 100
+
+    def __post_init__(self) -> None:
+        if self.method not in ITERATIONS:
+            raise ConfigError(
+                f"factors: method = {self.method!r}: expected one of {', '.join(ITERATIONS)}",
+                hint=near(self.method, ITERATIONS, what="method"),
+            )
+        for name in ("factors", "iterations", "last", "top"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"factors: {name} = {value!r}: expected 1 or more")
+        for name in ("alpha", "learning_rate", "decay_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"factors: {name} = {value!r}: expected more than 0")
+        if not 0 <= self.regularization < float("inf"):
+            raise ConfigError(f"factors: regularization = {self.regularization!r}: expected 0 or more")
+        for kind, weight in self.weights.items():
+            if not 0 <= weight <= 1_000_000:
+                raise ConfigError(f"factors: weights.{kind} = {weight!r}: expected a number from 0 to a million")
+        if not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"factors: seed = {self.seed!r}: expected a whole number of 0 or more")
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The vectors of users and items, by code.
+
+    Attributes
+    ----------
+    users : array of shape (n_users, size), float32
+        All zeros for one without an event that counts.
+    items : array of shape (n_items, size), float32
+        Likewise.
+    """
+
+    users: npt.NDArray[np.float32]
+    items: npt.NDArray[np.float32]
+
+
+def fit_factors(
+    log: Interactions,
+    spec: Factorisation,
+    threads: int | None = None,
+    *,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Factors:
+    """Factorise a log.
+
+    The same seed gives the same vectors on the same machine: with ``"als"`` whatever the number of threads, with
+    ``"bpr"`` on one thread only, as several change the vectors at once.
+
+    Parameters
+    ----------
+    log : Interactions
+    spec : Factorisation
+    threads : int, optional
+        By default as many as there are processors.
+    progress : callable
+        Told the share that is done.
+
+    Raises
+    ------
+    ConfigError
+        When implicit is not installed, a kind is none of the log's, or the vectors grew beyond all bounds.
+    DataError
+        When no event counts.
+    """
+    if importlib.util.find_spec("implicit") is None:
+        raise ConfigError(
+            "factorisation needs implicit, which is not installed", hint="pip install 'workbench[recommend]'"
+        )
+    from threadpoolctl import threadpool_limits
+
+    had = _had(log, spec)
+    n_rounds = spec.iterations or ITERATIONS[spec.method]
+    # implicit has threads of its own; those of BLAS would be in their way, which it warns of.
+    with threadpool_limits(1, "blas"):
+        model = _model(spec, n_rounds, threads or os.cpu_count() or 1)
+        _fit(model, _confidences(had, spec), lambda done, *_: progress((done + 1) / n_rounds))
+    users, items = np.asarray(model.user_factors, np.float32), np.asarray(model.item_factors, np.float32)
+    users[np.diff(had.indptr) == 0] = 0
+    items[np.bincount(had.indices, minlength=had.shape[1]) == 0] = 0
+    return Factors(users, items)
+
+
+def best_items(
+    factors: Factors,
+    users: npt.NDArray[np.int32],
+    top: int,
+    *,
+    known: Interactions | None = None,
+    chunk: int = CHUNK,
+    threads: int | None = None,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Return for every user the items whose vectors have the largest products with its own, the largest first.
+
+    Parameters
+    ----------
+    factors : Factors
+    users : array of int32
+        Codes; -1 for one that is not known, which gets none.
+    top : int
+        So many for each, of those with the same product the more frequent item.
+    known : Interactions, optional
+        A log with the same codes: the items of a user's list are left out. None where they are wanted too.
+    chunk, threads : int
+        Of no influence on the result; the memory it takes is that of `chunk` times some thousand numbers.
+
+    Returns
+    -------
+    items : array of shape (len(users), top), int32
+        Codes; -1 where there are no more.
+    scores : array of shape (len(users), top), float32
+    """
+    if top < 1:
+        raise ConfigError(f"factors: top = {top!r}: expected 1 or more")
+    there = users >= 0
+    queries = np.where(there[:, None], factors.users[np.where(there, users, 0)], np.float32(0))
+    barred = None if known is None else _lists_of(known, users)
+    return best_products(queries, factors.items, top, barred=barred, chunk=chunk, threads=threads)
+
+
+def _lists_of(log: Interactions, users: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Return the items of each user's list; none of one that is not known."""
+    of = np.where(users >= 0, users, 0)
+    lengths = np.where(users >= 0, log.starts[of + 1] - log.starts[of], 0)
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    at = np.arange(starts[-1]) + np.repeat(log.starts[of] - starts[:-1], lengths)
+    return starts, log.items[at]
+
+
+def _had(log: Interactions, spec: Factorisation) -> Any:
+    """Return what each user has of each item, as a sparse matrix."""
+    from scipy.sparse import csr_matrix
+
+    by_kind = _kind_weights(log, spec)
+    counts = by_kind[log.kinds] > 0
+    before = np.concatenate(([0], np.cumsum(counts)))
+    ends = before[log.starts[1:]]
+    if spec.last is not None:
+        # So many that count come after an event in its list.
+        counts &= np.repeat(ends, np.diff(log.starts)) - before[1:] < spec.last
+        before = np.concatenate(([0], np.cumsum(counts)))
+    if not before[-1]:
+        raise DataError("no event counts: the weights of all kinds are 0")
+    weights = by_kind[log.kinds[counts]]
+    if spec.decay_s is not None:
+        ages = (int(log.times.max()) - log.times[counts]).astype(np.float64)
+        weights = weights / (1 + ages / spec.decay_s)
+    shape = (len(log.users), log.n_items)
+    had = csr_matrix((weights.astype(np.float32), log.items[counts], before[log.starts]), shape=shape)
+    had.sum_duplicates()
+    return had
+
+
+def _kind_weights(log: Interactions, spec: Factorisation) -> npt.NDArray[np.float64]:
+    known = [str(kind) for kind in log.kind_ids.values]
+    weights = {str(kind): weight for kind, weight in spec.weights.items()}
+    for kind in weights:
+        if kind not in known:
+            raise ConfigError(
+                f"factors: the interactions have no kind {kind!r}: they have {', '.join(known)}",
+                hint=near(kind, known, what="kind"),
+            )
+    return np.array([weights.get(kind, 1.0) for kind in known])
+
+
+def _model(spec: Factorisation, iterations: int, threads: int) -> Any:
+    same = {
+        "factors": spec.factors,
+        "regularization": spec.regularization,
+        "iterations": iterations,
+        "num_threads": threads,
+        "random_state": spec.seed,
+    }
+    if spec.method == "bpr":
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+        return BayesianPersonalizedRanking(learning_rate=spec.learning_rate, **same)
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    return AlternatingLeastSquares(**same)
+
+
+def _confidences(had: Any, spec: Factorisation) -> Any:
+    """Return what implicit is to fit: it takes values for confidences, and what a user has not has one of 1."""
+    if spec.method == "bpr":
+        return had
+    confidences = had.copy()
+    confidences.data = (1 + spec.alpha * had.data).astype(np.float32)
+    return confidences
+
+
+def _fit(model: Any, had: Any, told: Callable[..., None]) -> None:
+    from implicit.recommender_base import ModelFitError
+
+    try:
+        model.fit(had, show_progress=False, callback=told)
+    except ModelFitError as error:
+        raise ConfigError(
+            "factors: the vectors grew beyond all bounds", hint="more regularization, or a lower learning_rate"
+        ) from error
