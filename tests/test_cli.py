@@ -16,6 +16,26 @@ from tests.small import Small
 from tests.test_run import ALL, QUICK
 from workbench.cli.app import COMMANDS
 
+ROWS = ["rehearse", "x", "--train", "n", "--target", "y", "--metric", "auc"]
+LOG = [
+    "rehearse",
+    "x",
+    "--train",
+    "n",
+    "--metric",
+    "map@3",
+    "--task",
+    "recommend",
+    "--user",
+    "u",
+    "--item",
+    "i",
+    "--time",
+    "t",
+    "--horizon",
+    "7d",
+]
+
 
 def wb(
     *arguments: str, cwd: Path, env: dict[str, str] | None = None, text: str = ""
@@ -144,6 +164,16 @@ def test_a_batch_goes_on_after_a_failure(made: Small) -> None:
             2,
             "expected COL=VALUE",
         ),
+        (["rehearse", "x", "--train", "n", "--metric", "auc"], 2, "Missing option '--target'"),
+        ([*ROWS, "--horizon", "7d"], 2, "--horizon is for --task recommend"),
+        ([*LOG, "--holdout", "0.2"], 2, "--holdout is not for --task recommend"),
+        ([*LOG, "--less-is-better"], 2, "--greater-is-better is not for --task recommend"),
+        (LOG[:-2], 2, "Missing option '--horizon', which --task recommend needs"),
+        ([*LOG[:-1], "28 days"], 2, "--horizon '28 days': expected a duration such as 28d"),
+        ([*LOG, "--kind", "k", "--weights", "clicks"], 2, "--weights 'clicks': expected KIND=W,KIND=W"),
+        ([*LOG, "--id", "a", "--id", "b"], 2, "--task recommend has one --id and one --target"),
+        ([*LOG, "--weights", "clicks=1"], 1, "no column of types is named"),
+        (LOG, 1, "there is no file n"),
     ],
 )
 def test_what_is_wrong_is_explained_without_a_traceback(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -180,7 +180,7 @@ def duration_text(seconds: int) -> str:
     return f"{seconds}s"
 
 
-def parse_weights(text: str) -> Mapping[str, float]:
+def parse_weights(text: str) -> dict[str, float]:
     """Return weights by type from "clicks=0.1,carts=0.3".
 
     Raises

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workbench.ingest import Fetched
     from workbench.kernels import BuiltKernel, Machine, Pushed, Rehearsed
     from workbench.ledger import SubmissionRecord
-    from workbench.rehearsal import RehearsalSpec
+    from workbench.rehearsal import LogSpec, RehearsalSpec
     from workbench.review import Row
     from workbench.selection import Selection
     from workbench.submission import Prepared
@@ -72,7 +72,7 @@ def init(folder: str | Path) -> Workspace:
     return create_workspace(Path(folder))
 
 
-def rehearse(slug: str, spec: RehearsalSpec, *, force: bool = False, where: Workspace | None = None) -> Path:
+def rehearse(slug: str, spec: RehearsalSpec | LogSpec, *, force: bool = False, where: Workspace | None = None) -> Path:
     """Host a competition in the workspace, from data of one's own. The same as ``wb rehearse``.
 
     Returns

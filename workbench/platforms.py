@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from workbench.errors import NotFoundError, near
+from workbench.interactions import InteractionsSpec
 
 __all__ = [
     "CodeHost",
@@ -44,7 +45,8 @@ class CompetitionFacts:
 
     `metric` is a built-in name of `workbench.metrics` or the platform's own words. `id_columns`, `target_columns` and
     `task` are given only by a platform that knows them; elsewhere they are inferred from the files. `kind` is
-    "notebook" where kernels are taken and no files; `accepts_submissions` is of what is taken.
+    "notebook" where kernels are taken and no files; `accepts_submissions` is of what is taken. `interactions` is the
+    log of the task recommend, where the platform knows it.
     """
 
     slug: str
@@ -60,6 +62,7 @@ class CompetitionFacts:
     accepts_submissions: bool = True
     kind: str = "tabular"
     url: str | None = None
+    interactions: InteractionsSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ COMMANDS = {
     "submit": ("submissions", "Check a run, send it once, log it."),
     "submissions": ("submissions", "List all submissions: CV, public and private score."),
     "sync": ("submissions", "Bring in scores that came later."),
-    "rehearse": ("data", "Host a competition of your own, to practise on."),
+    "rehearse": ("rehearse", "Host a competition of your own, to practise on."),
     "ledger": ("workspace", "Rebuild the ledger from the run folders."),
     "doctor": ("workspace", "Look at versions, disk, memory, ledger and data."),
     "demo": ("demo", "Run the whole loop on real data."),

@@ -1,4 +1,4 @@
-"""`wb fetch` and `wb rehearse`."""
+"""`wb fetch`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import click
 from workbench import library
 from workbench.cli.app import echo_json, memory_option, note, shared_options
 from workbench.cli.progress import byte_bar
-from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from workbench.platforms import CompetitionFacts
@@ -98,60 +97,3 @@ def _size(n_bytes: int) -> str:
 def _short(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-@click.command("rehearse")
-@click.argument("slug")
-@click.option("--train", required=True, type=click.Path(path_type=Path), help="CSV or Parquet file with the target.")
-@click.option("--target", "targets", required=True, multiple=True, help="The target's column; may be repeated.")
-@click.option("--metric", required=True, help="A built-in metric, or FILE.py:FUNCTION.")
-@click.option("--holdout", type=float, help="The share of the rows that becomes the test side, at random.")
-@click.option("--after", metavar="COL=VALUE", help="Instead: rows with COL >= VALUE become the test side.")
-@click.option("--id", "ids", multiple=True, help="The id column; may be repeated. Default: id, row_id, or a new one.")
-@click.option("--drop", multiple=True, help="A column known only afterwards; may be repeated.")
-@click.option(
-    "--table", "tables", multiple=True, type=click.Path(path_type=Path), help="A further file; may be repeated."
-)
-@click.option("--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Default: from the target.")
-@click.option("--public", default=0.3, show_default=True, help="The share of the test side for the public score.")
-@click.option("--daily-limit", default=5, show_default=True, help="Submissions a day (UTC).")
-@click.option("--deadline", metavar="DATE", help="Until then the private score is hidden: 2026-12-31.")
-@click.option("--leaderboard", type=click.Path(path_type=Path), help="CSV with team and score: gives rank and medal.")
-@click.option("--greater-is-better/--less-is-better", default=None, help="The direction of a metric of your own.")
-@click.option("--weight", help="The column of weights, for a weighted metric.")
-@click.option("--title", default="", help="The competition's title.")
-@click.option("--seed", default=42, show_default=True)
-@click.option("--force", is_flag=True, help="Replace a rehearsal that is there.")
-@shared_options
-def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> None:
-    """Host a competition of your own: hidden solution, public and private score, daily limit, leaderboard.
-
-    \b
-    wb rehearse houses --train houses.csv --target price --metric rmsle --holdout 0.2
-    wb fetch houses
-    """
-    from workbench.rehearsal import RehearsalSpec
-
-    after = options.pop("after")
-    if after is not None and "=" not in after:
-        raise click.UsageError(f"--after {after!r}: expected COL=VALUE, for example --after date=2013-11-01")
-    deadline = options.pop("deadline")
-    spec = RehearsalSpec(
-        after=tuple(after.split("=", 1)) if after else None,
-        deadline=_date(deadline) if deadline else None,
-        **options,
-    )
-    folder = library.rehearse(slug, spec, force=force)
-    if as_json:
-        echo_json({"slug": slug, "folder": str(folder)})
-        return
-    click.echo(f"rehearsal {slug} in {_short(folder)}: the solution stays there, hidden from the data")
-    click.echo(f"next: wb fetch {slug}")
-
-
-def _date(text: str) -> datetime:
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"--deadline {text!r}: expected a date such as 2026-12-31 or 2026-12-31T23:59") from None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -150,7 +150,8 @@ def hit_rate_at(k: int) -> Callable[..., float]:
         if isinstance(y_true, Queries):
             return hit_rate_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
-        return _mean_over_lists(hits.any(axis=1).astype(np.float64), counts, weight)
+        scores: Floats = np.where(hits.any(axis=1), 1.0, 0.0)
+        return _mean_over_lists(scores, counts, weight)
 
     return compute
 

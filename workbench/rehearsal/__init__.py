@@ -7,10 +7,12 @@
     solution.parquet     hidden: ids, targets, usage
     submissions/         what was received, each with its scores
     leaderboard.csv      where one was given
+
+Of a log of interactions (`LogSpec`) the end is hidden: see `workbench.rehearsal.log`.
 """
 
 from workbench.rehearsal.create import create
 from workbench.rehearsal.platform import Rehearsal
-from workbench.rehearsal.spec import RehearsalSpec
+from workbench.rehearsal.spec import LogSpec, RehearsalSpec
 
-__all__ = ["Rehearsal", "RehearsalSpec", "create"]
+__all__ = ["LogSpec", "Rehearsal", "RehearsalSpec", "create"]

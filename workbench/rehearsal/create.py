@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import ConfigError, DataError, NotFoundError, near, storage_errors
+from workbench.errors import ConfigError, DataError, NotFoundError, near
 from workbench.metrics import Metric
+from workbench.rehearsal.files import built_beside, place_for, readable, sink, source
 from workbench.rehearsal.grade import Refused, grade, read_solution
 from workbench.rehearsal.host import Host, host_text, load_metric
 from workbench.rehearsal.labels import classes_of, infer_task, numbers, sample_values
-from workbench.rehearsal.spec import USAGE, RehearsalSpec, check_options
+from workbench.rehearsal.log import create_log
+from workbench.rehearsal.spec import USAGE, LogSpec, RehearsalSpec, check_options
 from workbench.rehearsal.split import public_part, served_order, test_side
 
 __all__ = ["create"]
@@ -50,7 +48,7 @@ class _Plan:
     classes: list[list[str]]
 
 
-def create(workspace: Path, slug: str, spec: RehearsalSpec, *, force: bool = False) -> Path:
+def create(workspace: Path, slug: str, spec: RehearsalSpec | LogSpec, *, force: bool = False) -> Path:
     """Host a competition in ``competitions/<slug>/rehearsal`` and return that folder.
 
     The folder is built beside its place and renamed: it is never half there. Of the file, the columns that decide
@@ -61,7 +59,7 @@ def create(workspace: Path, slug: str, spec: RehearsalSpec, *, force: bool = Fal
     ----------
     workspace : Path
     slug : str
-    spec : RehearsalSpec
+    spec : RehearsalSpec, or LogSpec for the task recommend
     force : bool
         Replace a rehearsal that is there; the submissions it received are kept beside it, in
         ``rehearsal-submissions-<time>``.
@@ -78,25 +76,19 @@ def create(workspace: Path, slug: str, spec: RehearsalSpec, *, force: bool = Fal
     StorageError
         When the folder can't be written.
     """
+    if isinstance(spec, LogSpec):
+        return create_log(workspace, slug, spec, force=force)
     check_options(slug, spec)
-    final = workspace / "competitions" / slug / "rehearsal"
-    if final.exists() and not force:
-        raise ConfigError(f"there is a rehearsal {slug!r} already: {final}", hint=_force_hint(final))
-    with _readable(spec.train):
+    final = place_for(workspace, slug, force=force)
+    with readable(spec.train):
         plan = _decide(spec, _load_own(spec))
-        with _built_beside(final) as folder:
+        with built_beside(final) as folder:
             _write_tables(folder, plan)
             _write_test(folder, plan)
             host = _host(slug, plan)
             (folder / "host.toml").write_text(host_text(host), encoding="utf-8")
             _check_sample(folder, host, plan.metric)
     return final
-
-
-def _force_hint(final: Path) -> str:
-    received = len(list((final / "submissions").glob("*.json")))
-    kept = f", and keeps the {received:,} submissions it received in a folder beside it" if received else ""
-    return f"--force replaces it{kept}"
 
 
 # ----------------------------------------------------------------------------------------------------------- deciding
@@ -121,20 +113,13 @@ def _own_metric(spec: RehearsalSpec) -> tuple[Path, str]:
     return Path(file), function
 
 
-def _source(spec: RehearsalSpec) -> pl.LazyFrame:
-    """Return the file; of CSV, every column as text, so that nothing is lost in rewriting it."""
-    if spec.train.suffix == ".parquet":
-        return pl.scan_parquet(spec.train)
-    return pl.scan_csv(spec.train, infer_schema=False, separator="\t" if ".tsv" in spec.train.suffixes else ",")
-
-
 def _decide(spec: RehearsalSpec, metric: Metric) -> _Plan:
-    source = _source(spec)
-    columns = source.collect_schema().names()
+    frame = source(spec.train)
+    columns = frame.collect_schema().names()
     _check_names(columns, spec)
     after = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
     candidates = spec.ids or tuple(c for c in DEFAULT_IDS if c in columns and c not in (*spec.drop, *spec.hidden))
-    keys = source.select(list(dict.fromkeys((*candidates, *spec.hidden, *after)))).collect()
+    keys = frame.select(list(dict.fromkeys((*candidates, *spec.hidden, *after)))).collect()
     _check_values(keys, spec)
     ids = _ids(keys, candidates, columns, spec)
     if ids[0] not in columns:
@@ -229,76 +214,24 @@ def _check_class_names(plan: _Plan) -> None:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Say of which file it is that polars can't read it; what it reports of a full disk passes."""
-    try:
-        yield
-    except pl.exceptions.PolarsError as exc:
-        if "No space left" in str(exc):
-            raise
-        raise DataError(f"{path} can't be read: {(str(exc).splitlines() or [''])[0]}") from exc
-
-
-@contextmanager
-def _built_beside(final: Path) -> Iterator[Path]:
-    """Give a folder to build in; put it in its place at the end, keeping what an older one had received."""
-    temporary = final.with_name(f".rehearsal-{os.getpid()}-{uuid.uuid4().hex[:6]}.tmp")
-    is_new = not final.parent.exists()
-    with storage_errors(final):
-        try:
-            for name in ("files", "submissions"):
-                (temporary / name).mkdir(parents=True)
-            yield temporary
-            _put_in_place(temporary, final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if is_new:
-                with suppress(OSError):  # it is not empty: all went well
-                    final.parent.rmdir()
-
-
-def _put_in_place(temporary: Path, final: Path) -> None:
-    if not final.exists():
-        temporary.rename(final)
-        return
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    # Renamed first, emptied last: a kill in between leaves the old one whole under a name that can be seen.
-    replaced = final.with_name(f"rehearsal-replaced-{stamp}")
-    final.rename(replaced)
-    temporary.rename(final)
-    received = replaced / "submissions"
-    if received.is_dir() and any(received.iterdir()):
-        received.rename(final.with_name(f"rehearsal-submissions-{stamp}"))
-    shutil.rmtree(replaced)
-
-
 def _side(plan: _Plan, *, test: bool) -> pl.LazyFrame:
     """Return the rows of one side in file order, ids first, streaming."""
     marks: dict[str, Any] = {TEST: plan.is_test}
-    source = _source(plan.spec)
-    if plan.ids[0] not in source.collect_schema().names():
+    frame = source(plan.spec.train)
+    if plan.ids[0] not in frame.collect_schema().names():
         marks[plan.ids[0]] = plan.keys[plan.ids[0]]
     hidden = plan.spec.hidden if test else ()
     wanted = [*plan.ids, *(c for c in plan.columns if c not in hidden)]
-    marked = pl.concat([source, pl.LazyFrame(marks)], how="horizontal")
+    marked = pl.concat([frame, pl.LazyFrame(marks)], how="horizontal")
     return marked.filter(pl.col(TEST) if test else ~pl.col(TEST)).select(wanted)
-
-
-def _sink(frame: pl.LazyFrame, path: Path) -> None:
-    if path.suffix == ".parquet":
-        frame.sink_parquet(path)
-    else:
-        # polars notices a line with too many cells only where it reads every column: so it does, also with --drop.
-        frame.sink_csv(path, optimizations=pl.QueryOptFlags(projection_pushdown=False))
 
 
 def _write_tables(folder: Path, plan: _Plan) -> None:
     spec, served = plan.spec, folder / "files"
     suffix = ".parquet" if spec.train.suffix == ".parquet" else ".csv"
-    _sink(_side(plan, test=False), served / f"train{suffix}")
+    sink(_side(plan, test=False), served / f"train{suffix}")
     test = _side(plan, test=True)
-    _sink(test if plan.order is None else test.collect()[plan.order].lazy(), served / f"test{suffix}")
+    sink(test if plan.order is None else test.collect()[plan.order].lazy(), served / f"test{suffix}")
     for table in spec.tables:
         shutil.copyfile(table, served / table.name)
     if spec.leaderboard:

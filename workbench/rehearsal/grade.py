@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,11 @@ from workbench.errors import DamagedError, WorkbenchError
 from workbench.metrics import Metric
 from workbench.rehearsal.host import REMAKE, Host
 from workbench.rehearsal.labels import codes, list_length, numbers
-from workbench.rehearsal.spec import USAGE
+from workbench.rehearsal.lists import grade_lists
+from workbench.rehearsal.received import Refused, Scores, aligned, read_sent
+from workbench.rehearsal.spec import KIND, USAGE
 
 __all__ = ["Refused", "Scores", "grade", "read_solution"]
-
-
-class Refused(Exception):  # noqa: N818 it is an answer, not a failure
-    """A file that can't be scored; the text says why."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of the two parts."""
-
-    public: float
-    private: float
 
 
 def read_solution(folder: Path, host: Host) -> pl.DataFrame:
@@ -46,6 +35,7 @@ def read_solution(folder: Path, host: Host) -> pl.DataFrame:
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise DamagedError(f"{path} is missing or damaged", hint=REMAKE) from exc
     expected = [*host.id, *host.target, *([host.weight] if host.weight else []), USAGE]
+    expected += [KIND] * (host.interactions is not None and host.interactions.by_kind)
     missing = [c for c in expected if c not in solution.columns]
     if missing:
         raise DamagedError(f"{path} lacks the columns {missing}, which host.toml names", hint=REMAKE)
@@ -65,13 +55,14 @@ def grade(file: Path, solution: pl.DataFrame, host: Host, metric: Metric) -> Sco
     Refused
         When its columns, ids or values are not as the sample has them, or the metric is not defined for them.
     """
+    if host.interactions is not None:
+        return grade_lists(file, solution, host, metric)
     columns = _prediction_columns(host, metric)
-    sent = _read(file, [*host.id, *columns])
-    aligned = _aligned(sent, solution, host.id)
+    lines = aligned(read_sent(file, [*host.id, *columns]), solution, host.id)
     parts = []
     for usage in ("public", "private"):
         mask = solution[USAGE] == usage
-        parts.append(_part(aligned.filter(mask), solution.filter(mask), columns, host, metric))
+        parts.append(_part(lines.filter(mask), solution.filter(mask), columns, host, metric))
     return Scores(*parts)
 
 
@@ -91,38 +82,6 @@ def _by_class(host: Host, metric: Metric) -> bool:
 
 def _prediction_columns(host: Host, metric: Metric) -> list[str]:
     return host.classes[0] if _by_class(host, metric) else host.target
-
-
-def _read(file: Path, wanted: list[str]) -> pl.DataFrame:
-    try:
-        sent = pl.read_csv(file, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as exc:
-        raise Refused(f"not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
-    missing, extra = [c for c in wanted if c not in sent.columns], [c for c in sent.columns if c not in wanted]
-    if missing or extra:
-        raise Refused(f"expected the columns {', '.join(wanted)}; missing {missing}, unknown {extra}")
-    for column in sent.columns:
-        if sent[column].null_count():
-            raise Refused(f"column {column} has {sent[column].null_count():,} empty values")
-    return sent
-
-
-def _aligned(sent: pl.DataFrame, solution: pl.DataFrame, ids: list[str]) -> pl.DataFrame:
-    """Return the sent lines in the solution's order."""
-    repeated = sent.select(ids).filter(sent.select(ids).is_duplicated())
-    if repeated.height:
-        raise Refused(f"{repeated.height:,} lines repeat an id, for example {_some(repeated)}")
-    missing = solution.select(ids).join(sent, on=ids, how="anti")
-    if missing.height:
-        raise Refused(f"{missing.height:,} ids are missing, for example {_some(missing)}")
-    extra = sent.select(ids).join(solution, on=ids, how="anti")
-    if extra.height:
-        raise Refused(f"{extra.height:,} ids are unknown, for example {_some(extra)}")
-    return solution.select(ids).join(sent, on=ids, how="left", maintain_order="left")
-
-
-def _some(frame: pl.DataFrame) -> str:
-    return ", ".join("/".join(map(str, row)) for row in frame.unique(maintain_order=True).head(3).rows())
 
 
 def _score(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Host, metric: Metric) -> float:

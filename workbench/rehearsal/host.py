@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench import metrics
 from workbench.errors import DamagedError, NotFoundError, near
+from workbench.interactions import InteractionsSpec, wrong_values
 
 __all__ = ["Host", "host_text", "hosted", "load_metric", "read_host", "rehearsal_folder"]
 
@@ -32,6 +33,7 @@ class Host:
     late_submissions : whether it takes submissions after the deadline
     closed : takes none at all
     rows_train, rows_test, rows_public : how many rows there are; 0 where that was not noted
+    interactions : of the task recommend what the log is, and what is asked of it; None for other tasks
     """
 
     title: str
@@ -50,6 +52,7 @@ class Host:
     rows_train: int = 0
     rows_test: int = 0
     rows_public: int = 0
+    interactions: InteractionsSpec | None = None
 
     @property
     def ends_at(self) -> datetime | None:
@@ -72,8 +75,19 @@ class Host:
 
 def host_text(host: Host) -> str:
     """Return the text of `host.toml`."""
+    plain = [f.name for f in fields(host) if f.name != "interactions"]
+    text = "".join(f"{name} = {_toml(getattr(host, name))}\n" for name in plain)
+    if host.interactions is None:
+        return text
+    given = {f.name: getattr(host.interactions, f.name) for f in fields(host.interactions)}
+    return text + "\n[interactions]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in given.items() if v is not None)
+
+
+def _toml(value: Any) -> str:
     # JSON's texts, numbers, booleans and lists are TOML's too.
-    return "".join(f"{f.name} = {json.dumps(getattr(host, f.name), ensure_ascii=False)}\n" for f in fields(host))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def read_host(folder: Path) -> Host:
@@ -107,6 +121,10 @@ def _host(data: dict[str, Any]) -> Host:
         first = exc.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
     _ = host.ends_at
+    if (host.task == "recommend") != (host.interactions is not None):
+        raise ValueError(f"[interactions] is for the task recommend and needed there, got task = {host.task!r}")
+    for wrong in wrong_values(host.interactions) if host.interactions else ():
+        raise ValueError(f"interactions.{wrong.key}: {wrong.message}")
     return host
 
 

@@ -76,6 +76,7 @@ class Rehearsal:
             deadline=host.ends_at,
             daily_limit=host.daily_limit,
             accepts_submissions=host.is_open(self._now()),
+            interactions=host.interactions,
         )
 
     # -------------------------------------------------------------------------------------------------------- files

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from workbench import metrics
 from workbench.errors import ConfigError, NotFoundError, near
+from workbench.interactions import InteractionsSpec, wrong_values
 from workbench.rehearsal.leaderboard import read_leaderboard
 
-__all__ = ["RehearsalSpec", "check_options"]
+__all__ = ["KIND", "USAGE", "LogSpec", "RehearsalSpec", "check_log_options", "check_options"]
 
 TASKS = ("binary", "multiclass", "regression")
 SERVED = ("train.", "test.", "sample_submission.")
 USAGE = "usage"
+KIND = "kind"
+"""What the solution calls the type of event that a line is about."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,67 @@ class RehearsalSpec:
         return (*self.targets, *((self.weight,) if self.weight else ()))
 
 
+@dataclass(frozen=True)
+class LogSpec:
+    """What `create` is to do with a log of interactions: the task recommend.
+
+    Attributes
+    ----------
+    train : a CSV or Parquet file with a line per event
+    log : its columns, the cut and the horizon, whose events are hidden
+    metric : of lists: "recall@20" and the like
+    target : what the sample's column of lists is called
+    id : what the sample's column of ids is called; "" for the user's column, with "_type" behind it where ids have one
+    tables, public, daily_limit, deadline, leaderboard, title : as `RehearsalSpec` has them; parts are made of users
+    seed : of the public part, and of the points at which sessions are cut
+    """
+
+    train: Path
+    log: InteractionsSpec
+    metric: str
+    target: str = "items"
+    id: str = ""
+    tables: tuple[Path, ...] = ()
+    public: float = 0.3
+    daily_limit: int = 5
+    deadline: datetime | None = None
+    leaderboard: Path | None = None
+    title: str = ""
+    seed: int = 42
+
+    @property
+    def id_column(self) -> str:
+        """The sample's column of ids."""
+        return self.id or (f"{self.log.user}_type" if self.log.by_kind else self.log.user)
+
+
+def check_log_options(slug: str, spec: LogSpec) -> metrics.Metric:
+    """Check what can be checked without reading the data, and return the metric.
+
+    Raises
+    ------
+    ConfigError, NotFoundError, DamagedError
+        As `check_options`.
+    """
+    for wrong in wrong_values(spec.log):
+        raise ConfigError(f"--{wrong.key}: {wrong.message}", hint=wrong.hint)
+    lists = ", ".join(name for name in metrics.names() if name.endswith("@K"))
+    metric = None if ".py:" in spec.metric else metrics.get(spec.metric)
+    if metric is None or metric.needs != "ranked":
+        raise ConfigError(
+            f"the metric {spec.metric!r} does not score lists, which the task recommend gives",
+            hint=f"one of {lists}, with a number for K",
+        )
+    if spec.target == spec.id_column or {spec.target, spec.id_column} & {USAGE, KIND}:
+        raise ConfigError(
+            f"the sample's columns would be {spec.id_column!r} and {spec.target!r}: they must differ, and neither may "
+            f"be {USAGE!r} or {KIND!r}, which the solution has of its own",
+            hint="choose other names by --id and --target",
+        )
+    _check_hosting(slug, spec)
+    return metric
+
+
 def check_options(slug: str, spec: RehearsalSpec) -> None:
     """Check what can be checked without reading the data.
 
@@ -77,10 +142,25 @@ def check_options(slug: str, spec: RehearsalSpec) -> None:
     DamagedError
         For a leaderboard that has no team and score.
     """
+    if (spec.holdout is None) == (spec.after is None):
+        raise ConfigError("the test side is given by --holdout SHARE or by --after COL=VALUE; give one of them")
+    if spec.holdout is not None:
+        _check_share("holdout", spec.holdout)
+    if spec.task is not None and spec.task not in TASKS:
+        raise ConfigError(f"--task {spec.task!r}", hint=near(spec.task, TASKS, what="task"))
+    _check_columns(spec)
+    _check_hosting(slug, spec)
+
+
+def _check_hosting(slug: str, spec: RehearsalSpec | LogSpec) -> None:
+    """Check what every rehearsal has: a name, files, a public part, a limit, a deadline."""
     if not slug or not all(c.isalnum() or c in "-_" for c in slug):
         raise ConfigError(f"{slug!r} is no name for a competition", hint="letters, digits, - and _")
-    _check_numbers(spec)
-    _check_columns(spec)
+    _check_share("public", spec.public)
+    if spec.daily_limit < 1:
+        raise ConfigError(f"--daily-limit {spec.daily_limit}: expected at least 1 submission a day")
+    if spec.deadline is not None and spec.deadline.tzinfo is None:
+        raise ConfigError(f"the deadline {spec.deadline} has no time zone", hint="give it as UTC")
     for path in (spec.train, *spec.tables, *([spec.leaderboard] if spec.leaderboard else [])):
         if not path.is_file():
             beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -90,18 +170,9 @@ def check_options(slug: str, spec: RehearsalSpec) -> None:
         read_leaderboard(spec.leaderboard)
 
 
-def _check_numbers(spec: RehearsalSpec) -> None:
-    if (spec.holdout is None) == (spec.after is None):
-        raise ConfigError("the test side is given by --holdout SHARE or by --after COL=VALUE; give one of them")
-    for name, value in (("holdout", spec.holdout), ("public", spec.public)):
-        if value is not None and not 0 < value < 1:
-            raise ConfigError(f"--{name} {value}: expected a share between 0 and 1")
-    if spec.daily_limit < 1:
-        raise ConfigError(f"--daily-limit {spec.daily_limit}: expected at least 1 submission a day")
-    if spec.task is not None and spec.task not in TASKS:
-        raise ConfigError(f"--task {spec.task!r}", hint=near(spec.task, TASKS, what="task"))
-    if spec.deadline is not None and spec.deadline.tzinfo is None:
-        raise ConfigError(f"the deadline {spec.deadline} has no time zone", hint="give it as UTC")
+def _check_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ConfigError(f"--{name} {value}: expected a share between 0 and 1")
 
 
 def _check_columns(spec: RehearsalSpec) -> None:

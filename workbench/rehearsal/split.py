@@ -11,7 +11,7 @@ import polars as pl
 
 from workbench.errors import ConfigError, DataError, NotFoundError, near
 from workbench.rehearsal.labels import numbers
-from workbench.rehearsal.spec import RehearsalSpec
+from workbench.rehearsal.spec import LogSpec, RehearsalSpec
 
 __all__ = ["public_part", "rows_after", "served_order", "test_side"]
 
@@ -50,7 +50,7 @@ def served_order(n_test: int, spec: RehearsalSpec) -> npt.NDArray[np.int64] | No
     return None if spec.after else np.random.default_rng(spec.seed + 2).permutation(n_test)
 
 
-def public_part(n_test: int, spec: RehearsalSpec) -> Mask:
+def public_part(n_test: int, spec: RehearsalSpec | LogSpec) -> Mask:
     """Return which test rows, in the served order, the public score is computed on; at least one, never all."""
     size = min(max(1, round(n_test * spec.public)), n_test - 1)
     is_public = np.zeros(n_test, np.bool_)

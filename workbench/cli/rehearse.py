@@ -1,0 +1,153 @@
+"""`wb rehearse`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench import library
+from workbench.cli.app import echo_json, shared_options
+from workbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from workbench.rehearsal import LogSpec, RehearsalSpec
+
+OF_LOGS = ("user", "item", "time", "kind", "unit", "horizon", "cut", "weights", "first")
+OF_ROWS = ("holdout", "after", "drop", "weight", "greater_is_better")
+
+
+@click.command("rehearse")
+@click.argument("slug")
+@click.option("--train", required=True, type=click.Path(path_type=Path), help="CSV or Parquet file with the target.")
+@click.option("--target", "targets", multiple=True, help="The target's column; may be repeated.")
+@click.option("--metric", required=True, help="A built-in metric, or FILE.py:FUNCTION.")
+@click.option("--holdout", type=float, help="The share of the rows that becomes the test side, at random.")
+@click.option("--after", metavar="COL=VALUE", help="Instead: rows with COL >= VALUE become the test side.")
+@click.option("--id", "ids", multiple=True, help="The id column; may be repeated. Default: id, row_id, or a new one.")
+@click.option("--drop", multiple=True, help="A column known only afterwards; may be repeated.")
+@click.option(
+    "--table", "tables", multiple=True, type=click.Path(path_type=Path), help="A further file; may be repeated."
+)
+@click.option(
+    "--task",
+    type=click.Choice(["binary", "multiclass", "regression", "recommend"]),
+    help="Default: from the target. recommend: --train is a log of interactions, of which the end is hidden.",
+)
+@click.option("--public", default=0.3, show_default=True, help="The share of the test side for the public score.")
+@click.option("--daily-limit", default=5, show_default=True, help="Submissions a day (UTC).")
+@click.option("--deadline", metavar="DATE", help="Until then the private score is hidden: 2026-12-31.")
+@click.option("--leaderboard", type=click.Path(path_type=Path), help="CSV with team and score: gives rank and medal.")
+@click.option("--greater-is-better/--less-is-better", default=None, help="The direction of a metric of your own.")
+@click.option("--weight", help="The column of weights, for a weighted metric.")
+@click.option("--user", metavar="COL", help="recommend: the column of users, or of sessions.")
+@click.option("--item", metavar="COL", help="recommend: the column of items.")
+@click.option("--time", metavar="COL", help="recommend: the column of times: dates, times, or whole numbers.")
+@click.option("--kind", metavar="COL", help="recommend: the column with the type of an event, if there is one.")
+@click.option("--unit", type=click.Choice(["s", "ms", "us", "ns"]), help="recommend: of times as numbers. [default: s]")
+@click.option("--horizon", metavar="28d", help="recommend: how much of the end is hidden: 28d, 12h.")
+@click.option(
+    "--cut",
+    type=click.Choice(["last", "session"]),
+    help="recommend: what comes after the log is asked for, or how sessions go on that begin in the horizon. "
+    "[default: last]",
+)
+@click.option("--weights", metavar="KIND=W,…", help="recommend: a line per user and type, and what each type weighs.")
+@click.option("--first", metavar="KIND,…", help="recommend: of these types only the next event is asked for.")
+@click.option("--title", default="", help="The competition's title.")
+@click.option("--seed", default=42, show_default=True)
+@click.option("--force", is_flag=True, help="Replace a rehearsal that is there.")
+@shared_options
+def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> None:
+    """Host a competition of your own: hidden solution, public and private score, daily limit, leaderboard.
+
+    \b
+    wb rehearse houses --train houses.csv --target price --metric rmsle --holdout 0.2
+    wb rehearse shop --train bought.csv --task recommend --user customer --item article --time day \\
+        --horizon 28d --metric recall@20
+    wb fetch houses
+    """
+    deadline = options.pop("deadline")
+    options["deadline"] = _date(deadline) if deadline else None
+    spec = _log_spec(options) if options["task"] == "recommend" else _spec(options)
+    folder = library.rehearse(slug, spec, force=force)
+    if as_json:
+        echo_json({"slug": slug, "folder": str(folder)})
+        return
+    here = Path.cwd()
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    click.echo(f"rehearsal {slug} in {shown}: the solution stays there, hidden from the data")
+    click.echo(f"next: wb fetch {slug}")
+
+
+def _spec(options: dict[str, Any]) -> RehearsalSpec:
+    from workbench.rehearsal import RehearsalSpec
+
+    for name in OF_LOGS:
+        if options.pop(name):
+            raise click.UsageError(f"--{name} is for --task recommend")
+    if not options["targets"]:
+        raise click.UsageError("Missing option '--target'.")
+    after = options.pop("after")
+    if after is not None and "=" not in after:
+        raise click.UsageError(f"--after {after!r}: expected COL=VALUE, for example --after date=2013-11-01")
+    return RehearsalSpec(after=tuple(after.split("=", 1)) if after else None, **options)
+
+
+def _log_spec(options: dict[str, Any]) -> LogSpec:
+    from workbench.interactions import InteractionsSpec
+    from workbench.rehearsal import LogSpec
+
+    for name in OF_ROWS:
+        if options.pop(name) not in (None, ()):
+            option = "--greater-is-better" if name == "greater_is_better" else f"--{name}"
+            raise click.UsageError(f"{option} is not for --task recommend: --horizon says what is hidden")
+    for name in ("user", "item", "time", "horizon"):
+        if not options[name]:
+            raise click.UsageError(f"Missing option '--{name}', which --task recommend needs.")
+    given = {name: options.pop(name) for name in OF_LOGS}
+    log = InteractionsSpec(
+        user=given["user"],
+        item=given["item"],
+        time=given["time"],
+        horizon_s=_seconds(given["horizon"]),
+        kind=given["kind"],
+        unit=given["unit"] or "s",
+        cut=given["cut"] or "last",
+        id="{user}_{kind}" if given["weights"] else "{user}",
+        weights=_weights(given["weights"]) if given["weights"] else {},
+        first=tuple(given["first"].split(",")) if given["first"] else (),
+    )
+    options.pop("task")
+    ids, targets = options.pop("ids"), options.pop("targets")
+    if len(ids) > 1 or len(targets) > 1:
+        raise click.UsageError("--task recommend has one --id and one --target: the two columns of the sample")
+    return LogSpec(log=log, id="".join(ids), target="".join(targets) or "items", **options)
+
+
+def _seconds(text: str) -> int:
+    from workbench.interactions import parse_duration
+
+    duration = parse_duration(text)
+    if duration is None:
+        raise click.UsageError(f"--horizon {text!r}: expected a duration such as 28d or 12h (units s, m, h, d, w)")
+    return int(duration.total_seconds())
+
+
+def _weights(text: str) -> dict[str, float]:
+    from workbench.interactions import parse_weights
+
+    try:
+        return parse_weights(text)
+    except ValueError:
+        raise click.UsageError(f"--weights {text!r}: expected KIND=W,KIND=W, each type once") from None
+
+
+def _date(text: str) -> datetime:
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--deadline {text!r}: expected a date such as 2026-12-31 or 2026-12-31T23:59") from None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,97 @@
+"""The files of a rehearsal: what is read, and the folder that is never half there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from workbench.errors import ConfigError, DataError, storage_errors
+
+__all__ = ["built_beside", "place_for", "readable", "sink", "source"]
+
+
+def place_for(workspace: Path, slug: str, *, force: bool) -> Path:
+    """Return the folder that a rehearsal goes to.
+
+    Raises
+    ------
+    ConfigError
+        When there is one, and it is not to be replaced.
+    """
+    final = workspace / "competitions" / slug / "rehearsal"
+    if final.exists() and not force:
+        raise ConfigError(f"there is a rehearsal {slug!r} already: {final}", hint=_force_hint(final))
+    return final
+
+
+def _force_hint(final: Path) -> str:
+    received = len(list((final / "submissions").glob("*.json")))
+    kept = f", and keeps the {received:,} submissions it received in a folder beside it" if received else ""
+    return f"--force replaces it{kept}"
+
+
+def source(train: Path) -> pl.LazyFrame:
+    """Return the file; of CSV, every column as text, so that nothing is lost in rewriting it."""
+    if train.suffix == ".parquet":
+        return pl.scan_parquet(train)
+    return pl.scan_csv(train, infer_schema=False, separator="\t" if ".tsv" in train.suffixes else ",")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say of which file it is that polars can't read it; what it reports of a full disk passes."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as exc:
+        if "No space left" in str(exc):
+            raise
+        raise DataError(f"{path} can't be read: {(str(exc).splitlines() or [''])[0]}") from exc
+
+
+@contextmanager
+def built_beside(final: Path) -> Iterator[Path]:
+    """Give a folder to build in; put it in its place at the end, keeping what an older one had received."""
+    temporary = final.with_name(f".rehearsal-{os.getpid()}-{uuid.uuid4().hex[:6]}.tmp")
+    is_new = not final.parent.exists()
+    with storage_errors(final):
+        try:
+            for name in ("files", "submissions"):
+                (temporary / name).mkdir(parents=True)
+            yield temporary
+            _put_in_place(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if is_new:
+                with suppress(OSError):  # it is not empty: all went well
+                    final.parent.rmdir()
+
+
+def _put_in_place(temporary: Path, final: Path) -> None:
+    if not final.exists():
+        temporary.rename(final)
+        return
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    # Renamed first, emptied last: a kill in between leaves the old one whole under a name that can be seen.
+    replaced = final.with_name(f"rehearsal-replaced-{stamp}")
+    final.rename(replaced)
+    temporary.rename(final)
+    received = replaced / "submissions"
+    if received.is_dir() and any(received.iterdir()):
+        received.rename(final.with_name(f"rehearsal-submissions-{stamp}"))
+    shutil.rmtree(replaced)
+
+
+def sink(frame: pl.LazyFrame, path: Path) -> None:
+    """Write a frame, streaming, in the form that the name of the file says."""
+    if path.suffix == ".parquet":
+        frame.sink_parquet(path)
+    else:
+        # polars notices a line with too many cells only where it reads every column: so it does, also with --drop.
+        frame.sink_csv(path, optimizations=pl.QueryOptFlags(projection_pushdown=False))

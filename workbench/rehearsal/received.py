@@ -1,0 +1,67 @@
+"""A received file: its columns and its ids, before anything is scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+__all__ = ["Refused", "Scores", "aligned", "read_sent"]
+
+
+class Refused(Exception):  # noqa: N818 it is an answer, not a failure
+    """A file that can't be scored; the text says why."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of the two parts."""
+
+    public: float
+    private: float
+
+
+def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None) -> pl.DataFrame:
+    """Read a received file as texts; one of its columns may have empty cells.
+
+    Raises
+    ------
+    Refused
+        When it is no CSV file, has other columns, or cells are empty.
+    """
+    try:
+        sent = pl.read_csv(file, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as exc:
+        raise Refused(f"not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
+    missing, extra = [c for c in wanted if c not in sent.columns], [c for c in sent.columns if c not in wanted]
+    if missing or extra:
+        raise Refused(f"expected the columns {', '.join(wanted)}; missing {missing}, unknown {extra}")
+    for column in sent.columns:
+        if column != may_be_empty and sent[column].null_count():
+            raise Refused(f"column {column} has {sent[column].null_count():,} empty values")
+    return sent
+
+
+def aligned(sent: pl.DataFrame, solution: pl.DataFrame, ids: list[str]) -> pl.DataFrame:
+    """Return the sent lines in the solution's order.
+
+    Raises
+    ------
+    Refused
+        When ids are repeated, missing or unknown.
+    """
+    repeated = sent.select(ids).filter(sent.select(ids).is_duplicated())
+    if repeated.height:
+        raise Refused(f"{repeated.height:,} lines repeat an id, for example {_some(repeated)}")
+    missing = solution.select(ids).join(sent, on=ids, how="anti")
+    if missing.height:
+        raise Refused(f"{missing.height:,} ids are missing, for example {_some(missing)}")
+    extra = sent.select(ids).join(solution, on=ids, how="anti")
+    if extra.height:
+        raise Refused(f"{extra.height:,} ids are unknown, for example {_some(extra)}")
+    return solution.select(ids).join(sent, on=ids, how="left", maintain_order="left")
+
+
+def _some(frame: pl.DataFrame) -> str:
+    return ", ".join("/".join(map(str, row)) for row in frame.unique(maintain_order=True).head(3).rows())
