@@ -25,7 +25,8 @@ def polars_covisits(events: pl.LazyFrame, covisit: Covisit) -> pl.LazyFrame:
     )
     pairs = kept.join(kept.rename({"code": "other"}), on="user", suffix="_b").filter(pl.col("code") != pl.col("other"))
     gap = pl.col("time_b").cast(pl.Int64) - pl.col("time")
-    pairs = pairs.filter(gap.abs() <= covisit.window_s)
+    if covisit.window_s is not None:
+        pairs = pairs.filter(gap.abs() <= covisit.window_s)
     if covisit.direction != "both":
         pairs = pairs.filter(gap >= 0 if covisit.direction == "after" else gap <= 0)
     units = pl.lit(float(UNIT))
@@ -34,16 +35,23 @@ def polars_covisits(events: pl.LazyFrame, covisit: Covisit) -> pl.LazyFrame:
         units = pl.when(pl.col("kind_b") == kind).then(whole).otherwise(units)
     if covisit.decay_s is not None:
         units = (units / (1.0 + gap.abs() / covisit.decay_s) + 0.5).floor()
-    return (
+    counted = (
         pairs.group_by("user", "code", "other")
         .agg(units.max().cast(pl.Int64).alias("units"))
         .filter(pl.col("units") > 0)
         .group_by("code", "other")
-        .agg(pl.col("units").sum())
-        .sort("code", "units", "other", descending=[False, True, False])
+        .agg(weight=pl.col("units").sum() / UNIT)
+    )
+    if covisit.normalise == "cosine":
+        lists = kept.group_by("code").agg(lists=pl.col("user").n_unique())
+        counted = counted.join(lists, on="code").join(lists.rename({"code": "other", "lists": "of_other"}), on="other")
+        root = (pl.col("lists").cast(pl.Int64) * pl.col("of_other")).cast(pl.Float64).sqrt()
+        counted = counted.with_columns(weight=pl.col("weight") / root)
+    return (
+        counted.sort("code", "weight", "other", descending=[False, True, False])
         .group_by("code", maintain_order=True)
         .head(covisit.top)
-        .with_columns(rank=pl.int_range(1, pl.len() + 1).over("code"), weight=pl.col("units") / UNIT)
+        .with_columns(rank=pl.int_range(1, pl.len() + 1).over("code"))
         .join(codes.rename({"item": "name"}), on="code", maintain_order="left")
         .join(codes.rename({"item": "neighbour", "code": "other"}), on="other", maintain_order="left")
         .select(item="name", neighbour="neighbour", weight="weight", rank="rank")

@@ -44,12 +44,13 @@ def logs(draw: st.DrawFn) -> pl.DataFrame:
 SPECS = st.builds(
     Covisit,
     last=st.integers(1, 12),
-    window_s=st.integers(1, 40),
+    window_s=st.one_of(st.none(), st.integers(1, 40)),
     direction=st.sampled_from(["both", "after", "before"]),
     weights=st.dictionaries(st.sampled_from(KINDS), st.sampled_from([0.0, 0.3, 1.0, 2.5, 6.0])),
     kinds=st.sampled_from([None, ("orders",), ("carts", "orders")]),
     decay_s=st.sampled_from([None, 1.0, 7.0, 3600.0]),
     top=st.integers(1, 6),
+    normalise=st.sampled_from(["none", "cosine"]),
 )
 
 
@@ -168,6 +169,7 @@ class TestInteractions:
         ({"weights": {"orders": float("nan")}}, "weights.orders = nan"),
         ({"decay_s": 0}, "decay_s = 0: expected more than 0"),
         ({"weights": {"order": 1}}, "have no kind 'order': they have carts, clicks, orders"),
+        ({"normalise": "cosin"}, "normalise = 'cosin': expected one of none, cosine"),
         ({"kinds": ("cart",)}, "have no kind 'cart'"),
     ],
 )
@@ -191,3 +193,17 @@ def test_one_event_may_have_more_neighbours_than_its_item_has_events() -> None:
     found = count_covisits(log, Covisit(last=900, top=5)).frame(log)
     assert found.height == 900 * 5
     assert found["weight"].unique().to_list() == [1.0]
+
+
+def test_cosine_is_that_of_the_matrix_of_lists_and_items() -> None:
+    events = shop(4_000, 60)
+    log = read(events)
+    found = count_covisits(log, Covisit(last=1_000, window_s=None, top=60, normalise="cosine"))
+    matrix = np.zeros((len(log.users), log.n_items))
+    matrix[np.repeat(np.arange(len(log.users)), np.diff(log.starts)), log.items] = 1
+    unit = matrix / np.linalg.norm(matrix, axis=0)
+    cosines = unit.T @ unit
+    for a in range(log.n_items):
+        there = found.items[a] >= 0
+        assert found.weights[a][there] == pytest.approx(cosines[a, found.items[a][there]])
+        assert there.sum() == (cosines[a] > 0).sum() - 1

@@ -15,7 +15,7 @@ from numba.core import types
 from numba.core.cgutils import get_item_pointer
 from numba.extending import intrinsic
 
-__all__ = ["CELL", "Cells", "Index", "Rule", "index_items", "pack", "strongest"]
+__all__ = ["CELL", "Cells", "Index", "Rule", "count_lists", "index_items", "pack", "strongest"]
 
 
 class Index(NamedTuple):
@@ -27,7 +27,10 @@ class Index(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What counts, as in `workbench.recommender.covisit.Covisit`; `units` is the weight of each kind."""
+    """What counts, as in `workbench.recommender.covisit.Covisit`; `units` is the weight of each kind.
+
+    `lists` is in how many lists each item is, where sums are divided by that; of no length where they are not.
+    """
 
     last: int
     window: int
@@ -35,6 +38,8 @@ class Rule(NamedTuple):
     forward: bool
     units: Any
     decay: float
+    unit: int
+    lists: Any
 
 
 class Cells(NamedTuple):
@@ -110,6 +115,19 @@ def index_items(words, starts, places):
         a = np.int64(words[i] & ITEM)
         places[cursor[a]] = i
         cursor[a] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def count_lists(words, last, lists):
+    """Count in how many lists each item is; `last` has room for an item's last list, and is -1."""
+    where = np.int64(-1)
+    for i in range(len(words)):
+        if words[i] & FIRST:
+            where = i
+        a = np.int64(words[i] & ITEM)
+        if last[a] != where:
+            last[a] = where
+            lists[a] += 1
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -197,19 +215,22 @@ def _keep(items, sums, found, item, total):
 
 
 @numba.njit(nogil=True, cache=True)
-def _write(cells, n, is_small, items, sums):
-    """Write the strongest of what was counted, and leave the cells empty."""
+def _write(cells, n, is_small, rule, a, items, strengths):
+    """Write the strongest of what was counted for an item, and leave the cells empty."""
     found = 0
     for i in range(n):
         at = cells.touched[i]
         cell = cells.small[at] if is_small else cells.dense[at]
-        found = _keep(items, sums, found, cell.item, cell.sum)
+        strength = cell.sum / rule.unit
+        if len(rule.lists):
+            strength /= np.sqrt(np.float64(rule.lists[a] * rule.lists[cell.item]))
+        found = _keep(items, strengths, found, cell.item, strength)
         cell.item = -1
 
 
 @numba.njit(nogil=True, cache=True)
-def strongest(index, rule, cells, first, last, to_items, to_sums):
-    """Write, for the items from `first` to before `last`, those that come with each most, in units.
+def strongest(index, rule, cells, first, last, to_items, to_strengths):
+    """Write, for the items from `first` to before `last`, those that come with each most.
 
     The cells of `small` and `dense` have no item (-1), and are left so. Most items come with few others: for these a
     small table that the processor keeps at hand is enough. An event has fewer neighbours than `rule.last`: where these
@@ -250,4 +271,4 @@ def strongest(index, rule, cells, first, last, to_items, to_sums):
                     cells.touched[n_touched] = at
                     n_touched += 1
             end = max(end, _end_of(words, p))
-        _write(cells, n_touched, is_small, to_items[a], to_sums[a])
+        _write(cells, n_touched, is_small, rule, a, to_items[a], to_strengths[a])

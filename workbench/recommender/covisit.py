@@ -25,6 +25,8 @@ UNIT = 1024
 PARTS = 64
 SMALL_CELLS = 16_384
 DIRECTIONS = ("both", "after", "before")
+NORMALISE = ("none", "cosine")
+ANY_TIME = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,16 @@ class Covisit:
 
     A pair of events of one list, of two items a and b, counts for b as a neighbour of a: the weight of the kind of b's
     event, divided by 1 + gap / `decay_s`, rounded to 1/1024. Of several pairs of the same two items in one list the
-    one that weighs most counts. What a pair of items has is the sum over the lists.
+    one that weighs most counts. What a pair of items has is the sum over the lists; with `normalise` = "cosine" divided
+    by the root of the product of the numbers of lists that each of the two is in. Where all weighs 1 that is the cosine
+    of the columns of the matrix that says which list has which item.
 
     Attributes
     ----------
     last : int
         So many of a list's last events count.
-    window_s : int
-        Between the two events there may be so many seconds.
+    window_s : int, optional
+        Between the two events there may be so many seconds; None for any number.
     direction : str
         ``"both"``; ``"after"`` where b must not be earlier than a; ``"before"`` where it must not be later. Events of
         the same second are neither.
@@ -52,25 +56,31 @@ class Covisit:
         After so many seconds a pair weighs half.
     top : int
         So many neighbours are kept, of those that weigh the same the more frequent item.
+    normalise : str
+        ``"none"`` or ``"cosine"``.
     """
 
     last: int = 30
-    window_s: int = 24 * 3600
+    window_s: int | None = 24 * 3600
     direction: str = "both"
     weights: Mapping[str, float] = field(default_factory=dict)
     kinds: tuple[str, ...] | None = None
     decay_s: float | None = None
     top: int = 20
+    normalise: str = "none"
 
     def __post_init__(self) -> None:
         for name in ("last", "window_s", "top"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"covisit: {name} = {getattr(self, name)!r}: expected 1 or more")
-        if self.direction not in DIRECTIONS:
-            raise ConfigError(
-                f"covisit: direction = {self.direction!r}: expected one of {', '.join(DIRECTIONS)}",
-                hint=near(self.direction, DIRECTIONS, what="direction"),
-            )
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"covisit: {name} = {value!r}: expected 1 or more")
+        for name, valid in (("direction", DIRECTIONS), ("normalise", NORMALISE)):
+            value = getattr(self, name)
+            if value not in valid:
+                raise ConfigError(
+                    f"covisit: {name} = {value!r}: expected one of {', '.join(valid)}",
+                    hint=near(value, valid, what=name),
+                )
         for kind, weight in self.weights.items():
             if not 0 <= weight <= 1_000_000:
                 raise ConfigError(f"covisit: weights.{kind} = {weight!r}: expected a number from 0 to a million")
@@ -137,14 +147,16 @@ def count_covisits(
     index = _index(run, log, counts, covisit.last)
     rule = run.Rule(
         min(covisit.last, MOST_ITEMS),
-        covisit.window_s,
+        ANY_TIME if covisit.window_s is None else covisit.window_s,
         covisit.direction != "after",
         covisit.direction != "before",
         units,
         float(covisit.decay_s or 0.0),
+        UNIT,
+        _lists(run, index, log.n_items) if covisit.normalise == "cosine" else np.empty(0, np.int64),
     )
     items = np.full((log.n_items, covisit.top), -1, np.int32)
-    sums = np.zeros((log.n_items, covisit.top), np.int64)
+    strengths = np.zeros((log.n_items, covisit.top))
     # Parts of as many events each: those of the most frequent items are short.
     bounds = np.searchsorted(index.starts, np.linspace(0, len(index.words), PARTS + 1))
     bounds[0], bounds[-1] = 0, log.n_items
@@ -155,13 +167,13 @@ def count_covisits(
         if not hasattr(own, "cells"):
             touched = np.empty(max(log.n_items, SMALL_CELLS), np.int32)
             own.cells = run.Cells(_cells(run, SMALL_CELLS), _cells(run, log.n_items), touched)
-        run.strongest(index, rule, own.cells, int(bounds[part]), int(bounds[part + 1]), items, sums)
+        run.strongest(index, rule, own.cells, int(bounds[part]), int(bounds[part + 1]), items, strengths)
         done.append(part)
         progress(len(done) / PARTS)
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         list(pool.map(count, range(PARTS)))
-    return Neighbours(items, sums / UNIT)
+    return Neighbours(items, strengths)
 
 
 def _index(run: Any, log: Interactions, counts: npt.NDArray[np.uint8], last: int) -> Any:
@@ -172,6 +184,12 @@ def _index(run: Any, log: Interactions, counts: npt.NDArray[np.uint8], last: int
     starts, places = np.zeros(log.n_items + 1, np.int64), np.empty(n, np.uint32 if n < 1 << 32 else np.int64)
     run.index_items(words, starts, places)
     return run.Index(words, starts, places)
+
+
+def _lists(run: Any, index: Any, n_items: int) -> npt.NDArray[np.int64]:
+    lists = np.zeros(n_items, np.int64)
+    run.count_lists(index.words, np.full(n_items, -1, np.int64), lists)
+    return lists
 
 
 def _cells(run: Any, size: int) -> npt.NDArray[np.void]:
