@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,13 @@ class TestTraining:
         assert train_embeddings(log, SkipGram(min_count=1, epochs=1)).shape[0] == 5
         assert train_embeddings(log, SkipGram(min_count=3, epochs=1)).shape[0] == 3
         assert train_embeddings(log, SkipGram(most_items=2, epochs=1)).shape[0] == 2
+
+    def test_codes_that_are_not_by_frequency_any_more(self) -> None:
+        """As in a log of which the end was taken away: the item that was the most frequent there is rare."""
+        log = read([[2, 3]] * 5 + [[1, 3]])
+        vectors = train_embeddings(replace(log, items=2 - log.items), SkipGram(epochs=1, sample=0.0))
+        assert np.bincount(2 - log.items).tolist() == [1, 5, 6]
+        assert vectors.any(axis=1).tolist() == [False, True, True]
 
     def test_an_item_that_was_never_in_a_pair_has_no_vector(self) -> None:
         log = read([[1, 2]] * 20 + [[3]] * 5 + [[4, 4, 4]] + [[5] * 3 + [1, 2]])

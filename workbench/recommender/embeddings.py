@@ -109,8 +109,9 @@ def train_embeddings(
     """
     run = compiled("compiled_embeddings")
     counts = np.bincount(log.items, minlength=log.n_items)
-    # The codes are by falling frequency: those that are frequent enough are the first ones.
-    n_vectors = min(spec.most_items, int(np.searchsorted(-counts, -spec.min_count, side="right")))
+    # The codes are by falling frequency, or nearly so in a log of which the end was taken away.
+    is_rare = counts < spec.min_count
+    n_vectors = min(spec.most_items, int(np.flatnonzero(~is_rare).max(initial=-1)) + 1)
     starts, items = _lists(run, log, spec, n_vectors)
     counts = np.bincount(items, minlength=n_vectors)
     if not _has_pair(starts, items):
@@ -138,7 +139,7 @@ def train_embeddings(
             f"embeddings: learning_rate = {spec.learning_rate!r}: the vectors grew beyond all bounds",
             hint="a tenth of it",
         )
-    inner[vectors.met == 0] = 0
+    inner[(vectors.met == 0) | is_rare[:n_vectors]] = 0
     return inner
 
 

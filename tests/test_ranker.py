@@ -1,0 +1,299 @@
+"""The ranker: rows to train on, folds of users, lists; runs that end and go on; what odd logs give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from workbench import metrics
+from workbench.errors import ConfigError, DataError
+from workbench.recommender import (
+    Asked,
+    Columns,
+    Covisit,
+    CovisitSource,
+    HistorySource,
+    Interactions,
+    ListModel,
+    PopularSource,
+    Problem,
+    RankerSpec,
+    Recommended,
+    RecommenderSpec,
+    Settings,
+    make_validation_window,
+    read_interactions,
+    recommend,
+    score_lists,
+    with_users,
+)
+from workbench.recommender import ranker as ranking
+from workbench.recommender.candidate_features import make_features
+from workbench.recommender.candidates import Generator
+from workbench.recommender.pipeline import NothingKept
+from workbench.recommender.sources import Ready, Tables
+from workbench.recommender.windows import take_users
+
+DAY = 86_400
+KINDS = ("carts", "clicks", "orders")
+SOURCES = {
+    "history": HistorySource(top=20),
+    "near": CovisitSource(top=20, counts=Covisit(window_s=5 * DAY, top=10)),
+    "popular": PopularSource(top=10),
+}
+SMALL = {"num_iterations": 20, "num_leaves": 7, "min_data_in_leaf": 20}
+
+
+def habits(n_users: int = 300, n_items: int = 120, weeks: int = 8, seed: int = 5) -> Interactions:
+    """Users who buy the same few things each at its own pace, and others by chance: what is due tells what comes."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        for item in rng.choice(n_items, 6, replace=False):
+            pace = rng.integers(2, 20)
+            days = np.arange(rng.integers(0, pace), weeks * 7, pace) + rng.random() * 0.5
+            rows += [(user, int(item), int(d * DAY), str(rng.choice(KINDS, p=[0.3, 0.5, 0.2]))) for d in days]
+        for _ in range(15):
+            item = int(n_items * rng.random() ** 2)
+            rows.append((user, item, int(rng.random() * weeks * 7 * DAY), "clicks"))
+    frame = pl.DataFrame(rows, schema=["user", "item", "time", "kind"], orient="row")
+    return read_interactions(frame.lazy(), Columns("user", "item", "time", "kind"))
+
+
+@pytest.fixture(scope="module")
+def log() -> Interactions:
+    return habits()
+
+
+def problem(log: Interactions, *, kinds: tuple[str, ...] | None = None, k: int = 5, **options: Any) -> Problem:
+    asked = Asked("last", 7 * DAY, k, kinds)
+    weights = (1.0,) if kinds is None else tuple(0.1 * (i + 1) for i in range(len(kinds)))
+    users = np.arange(len(log.users), dtype=np.int32)
+    return Problem(log, users, asked, metrics.get(f"recall@{k}"), weights, folds=3, **options)
+
+
+def spec(**options: Any) -> RecommenderSpec:
+    return RecommenderSpec(**({"sources": SOURCES, "candidates": 40, "ranker": RankerSpec(model=SMALL)} | options))
+
+
+def same(a: Recommended, b: Recommended) -> bool:
+    of = [(r.lists.items if r.lists else None, r.valid.items, r.fold_scores) for r in (a, b)]
+    return all(np.array_equal(x, y) for x, y in zip(*of, strict=True))
+
+
+class TestRowsToTrainOn:
+    def rows(self, log: Interactions, share: float, **options: Any) -> tuple[Any, Any, Any, Any]:
+        window = make_validation_window(log, np.empty(0, np.int32), Asked("last", 7 * DAY, 5, KINDS))
+        ready = Ready(window, Tables(), 2, lambda _: None)
+        finds = {name: source.prepare(ready) for name, source in SOURCES.items()}
+        sources = Generator(finds, {name: s.top for name, s in SOURCES.items()}, 6)
+        maker = make_features(window.history, sources.names, Tables(), 7 * DAY)
+        levels = ranking.levels_of((1.0, 2.0, 3.0), per_list=True)
+        made = RankerSpec(negatives=share, **options)
+        rows = ranking.training_rows(window, sources, maker, made, levels, seed=1, threads=2)
+        return rows, window, sources, maker
+
+    def test_all_that_came_and_a_share_of_the_others(self, log: Interactions) -> None:
+        every, window, sources, maker = self.rows(log, 1.0)
+        some, *_ = self.rows(log, 0.25)
+        made = sources.make(window, slice(0, len(window)))
+        features = maker.make_for(made, window)
+        wanted = {
+            (kind, row, int(item))
+            for kind, truth in enumerate(window.truth)
+            for row in range(len(window))
+            for item in truth.items[truth.offsets[row] : truth.offsets[row + 1]]
+        }
+        labels = np.array(
+            [[(k, int(r), int(i)) in wanted for k in range(3)] for r, i in zip(made.user_rows, made.items, strict=True)]
+        )
+        with_hit = np.isin(made.user_rows, made.user_rows[labels.any(axis=1)])
+        assert 0 < with_hit.sum() < len(with_hit)
+        assert np.array_equal(every.labels.astype(bool), labels[with_hit])
+        assert np.array_equal(every.features, features[with_hit], equal_nan=True)
+        assert np.array_equal(every.users, made.user_rows[with_hit])
+        assert (some.labels.sum(axis=0) == every.labels.sum(axis=0)).all()
+        negatives = [(~r.labels.any(axis=1)).sum() for r in (some, every)]
+        assert negatives[0] / negatives[1] == pytest.approx(0.25, abs=0.05)
+
+    def test_the_batches_change_nothing(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+        first, *_ = self.rows(log, 0.3)
+        from workbench.recommender import candidates
+
+        monkeypatch.setattr(candidates.in_batches, "__kwdefaults__", {"size": 17})
+        again, *_ = self.rows(log, 0.3)
+        assert np.array_equal(first.features, again.features, equal_nan=True)
+        assert np.array_equal(first.labels, again.labels)
+
+    def test_some_of_the_users(self, log: Interactions) -> None:
+        rows, *_ = self.rows(log, 1.0, users=50)
+        assert 25 < len(np.unique(rows.users)) <= 50
+
+    def test_nothing_that_came_is_found(self, log: Interactions) -> None:
+        asked = Asked("last", 7 * DAY, 5, ("orders",))
+        window = make_validation_window(log, np.empty(0, np.int32), asked)
+        none = replace(window, truth=tuple(replace(t, items=t.items * 0 - 1) for t in window.truth or ()))
+        finds = {"popular": PopularSource().prepare(Ready(window, Tables(), 1, lambda _: None))}
+        sources = Generator(finds, {"popular": 3}, 3)
+        maker = make_features(window.history, sources.names, Tables(), DAY)
+        with pytest.raises(DataError, match="nothing that came is among the candidates"):
+            ranking.training_rows(none, sources, maker, RankerSpec(), [(1,)], seed=1, threads=1)
+
+
+class TestTwoStages:
+    def test_the_ranker_learns_what_is_due(self, log: Interactions) -> None:
+        plain, ranked = recommend(problem(log), spec(ranker=None)), recommend(problem(log), spec())
+        assert ranked.score > 1.15 * plain.score
+        assert ranked.models["items-all"].gains["own_due"] > 0
+
+    def test_scores_are_of_users_that_their_model_has_not_seen(self, log: Interactions) -> None:
+        p = problem(log, kinds=KINDS)
+        made = recommend(p, spec())
+        assert (
+            np.bincount(made.valid_fold).tolist() == [len(made.valid_users) // 3] * 3 or len(set(made.valid_fold)) == 3
+        )
+        window = make_validation_window(log, p.tested, p.asked)
+        assert np.array_equal(window.users, made.valid_users)
+        for fold, score in enumerate(made.fold_scores):
+            at = np.flatnonzero(made.valid_fold == fold)
+            again, each = score_lists(made.valid.items[at], take_users(window, at), p.metric, p.weights)
+            assert score == again
+            assert score == pytest.approx(np.average(each, weights=[0.1, 0.2, 0.3]))
+
+    def test_a_model_never_sees_its_fold(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[tuple[Any, Any]] = []
+        train = ranking.train_model
+
+        def watched(rows: Any, which: int, *rest: Any, **options: Any) -> ListModel:
+            seen.append((rows.users, options["is_valid"]))
+            return train(rows, which, *rest, **options)
+
+        monkeypatch.setattr("workbench.recommender.pipeline.train_model", watched)
+        made = recommend(problem(log), spec())
+        for fold, (users, is_valid) in enumerate(seen[:3]):
+            assert np.array_equal(is_valid, made.valid_fold[users] == fold)
+        assert seen[3][1] is None
+
+    def test_threads_change_nothing(self, log: Interactions) -> None:
+        p = problem(log, kinds=KINDS)
+        assert same(recommend(p, spec(), Settings(threads=1)), recommend(p, spec(), Settings(threads=3)))
+
+    def test_lists_have_each_item_once_and_the_best_first(self, log: Interactions) -> None:
+        made = recommend(problem(log, k=10), spec())
+        assert made.lists is not None
+        for items, scores in zip(made.lists.items[:, 0], made.lists.scores[:, 0], strict=True):
+            there = items[items >= 0]
+            assert len(set(there)) == len(there)
+            assert (np.diff(scores[: len(there)]) <= 0).all()
+            assert (items[len(there) :] == -1).all()
+
+    def test_one_model_for_all_lists(self, log: Interactions) -> None:
+        made = recommend(problem(log, kinds=KINDS), spec(ranker=RankerSpec(model=SMALL, per_list=False)))
+        assert sorted(made.models) == ["lists-0", "lists-1", "lists-2", "lists-all"]
+        assert made.lists is not None
+        assert np.array_equal(made.lists.items[:, 0], made.lists.items[:, 2])
+
+    @pytest.mark.parametrize("objective", ["binary", "rank_xendcg"])
+    def test_other_objectives(self, log: Interactions, objective: str) -> None:
+        made = recommend(problem(log), spec(ranker=RankerSpec(model={**SMALL, "objective": objective})))
+        assert made.score > recommend(problem(log), spec(ranker=None)).score
+
+    def test_a_quick_try(self, log: Interactions) -> None:
+        made = recommend(problem(log), spec(), Settings(sample=0.5))
+        assert made.lists is None
+        assert len(made.valid_users) == round(0.5 * len(recommend(problem(log), spec(ranker=None)).valid_users))
+
+    def test_a_run_that_ended_goes_on(self, log: Interactions) -> None:
+        class Kept(NothingKept):
+            def __init__(self, most: int) -> None:
+                self.models: dict[str, ListModel] = {}
+                self.most = most
+
+            def load(self, name: str) -> ListModel | None:
+                return self.models.get(name)
+
+            def save(self, name: str, model: ListModel) -> None:
+                if len(self.models) == self.most:
+                    raise KeyboardInterrupt
+                self.models[name] = model
+
+        kept, p = Kept(5), problem(log, kinds=KINDS)
+        with pytest.raises(KeyboardInterrupt):
+            recommend(p, spec(), Settings(kept=kept))
+        before, kept.most = dict(kept.models), 99
+        made = recommend(p, spec(), Settings(kept=kept))
+        assert len(before) == 5
+        assert all(made.models[name] is model for name, model in before.items())
+        assert same(made, recommend(p, spec()))
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"negatives": 0.0}, "negatives = 0.0: expected a share above 0"),
+            ({"users": 0}, "users = 0"),
+            ({"model": {"num_leafs": 3}}, "unknown key 'num_leafs'"),
+            ({"model": {"objective": "regression"}}, "objective = 'regression': expected lambdarank"),
+        ],
+    )
+    def test_odd_values(self, log: Interactions, change: dict[str, Any], message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            recommend(problem(log), spec(ranker=RankerSpec(**change)))
+
+
+class TestOddLogs:
+    def test_k_beyond_the_number_of_items(self) -> None:
+        log = habits(40, 8)
+        made = recommend(problem(log, k=30), spec())
+        assert made.lists is not None
+        assert ((made.lists.items >= 0).sum(axis=2) <= 8).all()
+        assert made.lists.items.shape[2] == 30
+
+    def test_users_without_history_get_what_is_popular(self, log: Interactions) -> None:
+        more = with_users(log, pl.Series([9_001, 9_002]))
+        p = replace(problem(more), tested=more.users.codes(pl.Series([9_001, 9_002, 3])))
+        made = recommend(p, spec(), Settings())
+        assert made.lists is not None
+        assert (made.lists.items[:, 0] >= 0).all()
+        assert np.array_equal(made.lists.items[0], made.lists.items[1])
+        without = recommend(p, spec(sources={"history": HistorySource()}, ranker=None))
+        assert without.lists is not None
+        assert (without.lists.items[:2] == -1).all()
+        assert (without.lists.items[2, 0] >= 0).any()
+
+    def test_one_user_with_very_many_events(self, log: Interactions) -> None:
+        rng = np.random.default_rng(1)
+        n = 200_000
+        frame = pl.DataFrame(
+            {
+                "user": np.concatenate([np.full(n, 1), rng.integers(2, 60, 2_000)]),
+                "item": rng.integers(0, 3_000, n + 2_000),
+                "time": rng.integers(0, 60 * DAY, n + 2_000),
+            }
+        )
+        many = read_interactions(frame.lazy(), Columns("user", "item", "time"))
+        made = recommend(problem(many), spec())
+        assert made.lists is not None
+        assert (made.lists.items[0] >= 0).all()
+
+    def test_all_at_the_same_time_but_one(self) -> None:
+        frame = pl.DataFrame({"user": [1, 2, 2, 3, 3], "item": [1, 1, 2, 2, 1], "time": [0, 8 * DAY] + [9 * DAY] * 3})
+        same_time = read_interactions(frame.lazy(), Columns("user", "item", "time"))
+        made = recommend(problem(same_time, k=3), spec(ranker=None))
+        assert made.lists is not None
+        assert sorted(made.lists.items[0, 0, :2].tolist()) == [0, 1]
+
+    def test_times_before_1970(self, log: Interactions) -> None:
+        frame = pl.DataFrame({"user": [1, 2] * 20, "item": [1, 2] * 20, "time": range(-40 * DAY, 0, DAY)})
+        old = read_interactions(frame.lazy(), Columns("user", "item", "time"))
+        made = recommend(problem(old, k=2), spec(ranker=None))
+        assert made.score == 1.0
+
+    def test_what_one_validation_user_can_tell(self) -> None:
+        frame = pl.DataFrame({"user": [1] * 30, "item": [1, 2] * 15, "time": range(0, 30 * DAY, DAY)})
+        one = read_interactions(frame.lazy(), Columns("user", "item", "time"))
+        made = recommend(problem(one, k=2), spec())
+        assert (made.fold_scores, made.score) == ((1.0,), 1.0)

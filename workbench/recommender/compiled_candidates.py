@@ -1,0 +1,203 @@
+"""Compiled: candidates of users. What the functions are for is told in `workbench.recommender.candidates`.
+
+A user's items are told apart by a small table with open addressing, `keys`, that is left empty (-1).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+__all__ = ["best_of", "mark", "merge", "own_items", "place_of", "table_size", "votes"]
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def place_of(keys, item):
+    """Return where the item is in the table, or where it would be."""
+    mask = len(keys) - 1
+    at = np.int64((np.uint32(item) * np.uint32(2654435769)) >> np.uint32(7)) & mask
+    while keys[at] >= 0 and keys[at] != item:
+        at = (at + 1) & mask
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def table_size(n):
+    """Return the size of a table for so many items."""
+    size = 16
+    while size < 2 * n:
+        size *= 2
+    return size
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _recency(age, place, decay_s, decay_events):
+    weight = 1.0
+    if decay_s > 0:
+        weight /= 1.0 + age / decay_s
+    if decay_events > 0:
+        weight /= 1.0 + place / decay_events
+    return weight
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _write_best(table, n, top, row, to):
+    """Write the strongest, of equal ones the smaller code, and leave the table empty."""
+    keys, sums, touched = table
+    offsets, items, scores = to
+    order = np.empty(n, np.uint64)
+    for j in range(n):
+        at = touched[j]
+        # A float32 that is not negative has the order of its bits.
+        bits = np.uint64(np.float32(sums[at]).view(np.uint32))
+        order[j] = (np.uint64(0xFFFFFFFF) - bits) << np.uint64(32) | np.uint64(keys[at])
+    order.sort()
+    start = offsets[row]
+    kept = min(n, top)
+    for j in range(kept):
+        item = np.int32(order[j] & np.uint64(0xFFFFFFFF))
+        items[start + j] = item
+        scores[start + j] = sums[place_of(keys, item)]
+    for j in range(n):
+        keys[touched[j]] = -1
+    offsets[row + 1] = start + kept
+
+
+@numba.njit(nogil=True, cache=True)
+def own_items(events, users, now, rule, top, to):
+    """Write every user's own items by what their last events weigh."""
+    starts, of_items, times, kinds = events
+    weights, last, decay_s, decay_events = rule
+    longest = 0
+    for row in range(len(users)):
+        if users[row] >= 0:
+            longest = max(longest, min(last, starts[users[row] + 1] - starts[users[row]]))
+    keys = np.full(table_size(longest), -1, np.int32)
+    sums = np.empty(len(keys), np.float64)
+    touched = np.empty(longest, np.int64)
+    for row in range(len(users)):
+        n = 0
+        if users[row] >= 0:
+            low, high = starts[users[row]], starts[users[row] + 1]
+            for i in range(high - 1, max(low, high - last) - 1, -1):
+                weight = weights[kinds[i]]
+                if weight <= 0:
+                    continue
+                at = place_of(keys, of_items[i])
+                if keys[at] == -1:
+                    keys[at] = of_items[i]
+                    sums[at] = 0.0
+                    touched[n] = at
+                    n += 1
+                sums[at] += weight * _recency(now[row] - times[i], high - 1 - i, decay_s, decay_events)
+        _write_best((keys, sums, touched), n, top, row, to)
+
+
+@numba.njit(nogil=True, cache=True)
+def votes(events, users, now, rule, neighbours, top, to):
+    """Write what the neighbours of every user's last items come to: the sum of what they weigh times the event.
+
+    `neighbours` are rows of items with their weights, -1 behind the last; `row_of` says which one an item has.
+    """
+    starts, of_items, times, kinds = events
+    weights, last, decay_s, decay_events = rule
+    near, shares, row_of = neighbours
+    longest = 0
+    for row in range(len(users)):
+        if users[row] >= 0:
+            longest = max(longest, min(last, starts[users[row] + 1] - starts[users[row]]))
+    keys = np.full(table_size(longest * near.shape[1]), -1, np.int32)
+    sums = np.empty(len(keys), np.float64)
+    touched = np.empty(max(1, longest * near.shape[1]), np.int64)
+    for row in range(len(users)):
+        n = 0
+        if users[row] >= 0:
+            low, high = starts[users[row]], starts[users[row] + 1]
+            for i in range(high - 1, max(low, high - last) - 1, -1):
+                weight = weights[kinds[i]] * _recency(now[row] - times[i], high - 1 - i, decay_s, decay_events)
+                of = row_of[of_items[i]]
+                if weight <= 0 or of < 0:
+                    continue
+                for j in range(near.shape[1]):
+                    b = near[of, j]
+                    if b < 0:
+                        break
+                    at = place_of(keys, b)
+                    if keys[at] == -1:
+                        keys[at] = b
+                        sums[at] = 0.0
+                        touched[n] = at
+                        n += 1
+                    sums[at] += weight * shares[of, j]
+        _write_best((keys, sums, touched), n, top, row, to)
+
+
+@numba.njit(nogil=True, cache=True)
+def merge(found, most, limit, offsets, items, features):
+    """Write the candidates of each user, and what every source says of them: score and rank.
+
+    In turns each source gives its next best, `most` at most, until there are `limit`. `found` has the sources' lists:
+    list of source s and user row is from ``starts[s, row]`` to before ``ends[s, row]``.
+    """
+    starts, ends, of_items, of_scores = found
+    keys = np.full(table_size(limit), -1, np.int32)
+    places = np.empty(len(keys), np.int64)
+    touched = np.empty(limit, np.int64)
+    n_sources = len(most)
+    for row in range(starts.shape[1]):
+        first = offsets[row]
+        n = first
+        rank, is_more = 0, True
+        while is_more and n - first < limit:
+            is_more = False
+            for s in range(n_sources):
+                if rank >= most[s] or starts[s, row] + rank >= ends[s, row] or n - first >= limit:
+                    continue
+                is_more = True
+                item = of_items[starts[s, row] + rank]
+                at = place_of(keys, item)
+                if keys[at] == -1:
+                    keys[at] = item
+                    places[at] = n
+                    touched[n - first] = at
+                    items[n] = item
+                    n += 1
+            rank += 1
+        offsets[row + 1] = n
+        for s in range(n_sources):
+            for i in range(starts[s, row], ends[s, row]):
+                at = place_of(keys, of_items[i])
+                if keys[at] != -1:
+                    features[places[at], 2 * s] = of_scores[i]
+                    features[places[at], 2 * s + 1] = i - starts[s, row] + 1
+        for j in range(n - first):
+            keys[touched[j]] = -1
+
+
+@numba.njit(nogil=True, cache=True)
+def best_of(offsets, items, scores, to_items, to_scores):
+    """Write each user's best candidates, of equal ones the earlier; -1 and NaN behind the last."""
+    for row in range(len(offsets) - 1):
+        low, high = offsets[row], offsets[row + 1]
+        order = np.argsort(-scores[low:high], kind="mergesort")
+        for j in range(to_items.shape[1]):
+            is_there = j < high - low
+            to_items[row, j] = items[low + order[j]] if is_there else -1
+            to_scores[row, j] = scores[low + order[j]] if is_there else np.nan
+
+
+@numba.njit(nogil=True, cache=True)
+def mark(offsets, items, wanted_offsets, wanted, level, labels):
+    """Raise the label of candidates that are among what came for their user, to a level; return how many are."""
+    marked = 0
+    for row in range(len(offsets) - 1):
+        low, high = wanted_offsets[row], wanted_offsets[row + 1]
+        if low == high:
+            continue
+        for c in range(offsets[row], offsets[row + 1]):
+            # What came is in order.
+            at = low + np.searchsorted(wanted[low:high], items[c])
+            if at < high and wanted[at] == items[c]:
+                labels[c] = max(labels[c], level)
+                marked += 1
+    return marked

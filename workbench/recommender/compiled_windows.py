@@ -1,0 +1,58 @@
+"""Compiled: the cutting of lists. What the functions are for is told in `workbench.recommender.windows`."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+__all__ = ["first_from", "take_heads", "what_came"]
+
+
+@numba.njit(nogil=True, cache=True)
+def first_from(starts, times, moment):
+    """Return for each list where its first event lies that is not before the moment; its end where there is none."""
+    found = np.empty(len(starts) - 1, np.int64)
+    for k in range(len(starts) - 1):
+        low, high = starts[k], starts[k + 1]
+        while low < high:
+            middle = (low + high) // 2
+            if times[middle] < moment:
+                low = middle + 1
+            else:
+                high = middle
+        found[k] = low
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def take_heads(bounds, events, to):
+    """Copy the beginning of each list, from its start to before its end, to where the new list starts."""
+    starts, ends, to_starts = bounds
+    items, times, kinds = events
+    to_items, to_times, to_kinds = to
+    for k in range(len(ends)):
+        at = to_starts[k]
+        for i in range(starts[k], ends[k]):
+            to_items[at] = items[i]
+            to_times[at] = times[i]
+            to_kinds[at] = kinds[i]
+            at += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def what_came(events, users, ends, kind, only_first):
+    """Return the rows of users and the items of their events from `ends` on; of one kind, unless it is -1."""
+    starts, items, kinds = events
+    n = 0
+    for row in range(len(users)):
+        n += starts[users[row] + 1] - ends[users[row]]
+    rows, found, n = np.empty(n, np.int64), np.empty(n, np.int32), 0
+    for row in range(len(users)):
+        for i in range(ends[users[row]], starts[users[row] + 1]):
+            if kind < 0 or kinds[i] == kind:
+                rows[n] = row
+                found[n] = items[i]
+                n += 1
+                if only_first:
+                    break
+    return rows[:n], found[:n]

@@ -1,0 +1,338 @@
+"""The ranker: candidates of the validation window with what came of them, LightGBM by folds of users, the top k."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import ConfigError, DataError
+from workbench.recommender.candidate_features import FeatureMaker
+from workbench.recommender.candidates import Candidates, Generator, in_batches
+from workbench.recommender.extra import compiled
+from workbench.recommender.windows import Window, take_users
+from workbench.training import LightGBMSpec, lightgbm_spec
+
+__all__ = ["ListModel", "Lists", "RankerSpec", "TrainingRows", "rank", "take_turns", "train_model", "training_rows"]
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RankerSpec:
+    """How candidates are ranked.
+
+    Attributes
+    ----------
+    negatives : float
+        The share of the candidates that did not come which is trained on; those that came are all.
+    users : int, optional
+        So many users of the validation window, at most, are trained on; None for all.
+    per_list : bool
+        A model for each list; else one for all, to which a list of more weight is of more relevance.
+    model : dict
+        LightGBM's parameters.
+    """
+
+    negatives: float = 0.3
+    users: int | None = 300_000
+    per_list: bool = True
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.negatives <= 1:
+            raise ConfigError(f"ranker: negatives = {self.negatives!r}: expected a share above 0, up to 1")
+        if self.users is not None and self.users < 1:
+            raise ConfigError(f"ranker: users = {self.users!r}: expected 1 or more")
+
+    def lightgbm(self, k: int, *, where: str, threads: int | None) -> LightGBMSpec:
+        """Return the model's parameters, checked; lambdarank for the first k places where nothing else is said."""
+        usual: dict[str, Any] = {"num_iterations": 300, "early_stopping_round": 30, "learning_rate": 0.1}
+        usual |= {"objective": "lambdarank", "min_data_in_leaf": 100}
+        spec = lightgbm_spec({**usual, **self.model}, where=where, threads=threads)
+        if spec.parameters["objective"] not in ("lambdarank", "rank_xendcg", "binary"):
+            raise ConfigError(
+                f"{where}: objective = {spec.parameters['objective']!r}: expected lambdarank, rank_xendcg or binary"
+            )
+        if spec.parameters["objective"] == "lambdarank":
+            spec.parameters.setdefault("lambdarank_truncation_level", k + 10)
+        return spec
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Candidates to train on, those of a user one after the other.
+
+    Attributes
+    ----------
+    features : float32 array (n, n_features)
+    labels : uint8 array (n, n_models)
+    users : int32 array (n,)
+        Rows of the window.
+    """
+
+    features: Floats
+    labels: npt.NDArray[np.uint8]
+    users: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ListModel:
+    """A trained model: its text, its rounds, and gain by column."""
+
+    text: str
+    rounds: int
+    gains: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What is recommended.
+
+    Attributes
+    ----------
+    items : int32 array (n_users, n_lists, k)
+        Codes, the best first; -1 behind the last.
+    scores : float32 array (n_users, n_lists, k)
+    """
+
+    items: npt.NDArray[np.int32]
+    scores: Floats
+
+
+# ------------------------------------------------------------------------------------------------------ rows to train
+
+
+def levels_of(weights: Sequence[float], *, per_list: bool) -> list[tuple[int, ...]]:
+    """Return for each model what a hit in each list is as a label; 0 where it is none.
+
+    Examples
+    --------
+    >>> levels_of([0.1, 0.3, 0.6], per_list=True)
+    [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    >>> levels_of([0.1, 0.6, 0.3], per_list=False)
+    [(1, 3, 2)]
+    """
+    n = len(weights)
+    if per_list:
+        return [tuple(int(i == j) for j in range(n)) for i in range(n)]
+    return [tuple(1 + sorted(set(weights)).index(w) for w in weights)]
+
+
+def training_rows(
+    window: Window,
+    generator: Generator,
+    maker: FeatureMaker,
+    spec: RankerSpec,
+    levels: Sequence[tuple[int, ...]],
+    *,
+    seed: int,
+    threads: int,
+) -> TrainingRows:
+    """Return the candidates of the validation window to train on, labelled, with a share of those that did not come.
+
+    Users of whom nothing that came is among the candidates teach nothing and are left out.
+    """
+    chosen = np.arange(len(window))
+    if spec.users is not None and len(window) > spec.users:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(window), spec.users, replace=False))
+    part, truth = take_users(window, chosen), window.truth or ()
+    run = compiled("compiled_candidates")
+
+    def work(rows: slice) -> tuple[Any, ...]:
+        made = generator.make(part, rows)
+        labels = np.zeros((len(made.items), len(levels)), np.uint8)
+        for which, whole in enumerate(truth):
+            wanted = whole.take(chosen[rows])
+            for m, level in enumerate(levels):
+                if level[which]:
+                    column = np.ascontiguousarray(labels[:, m])
+                    run.mark(made.offsets, made.items, wanted.offsets, wanted.items, level[which], column)
+                    labels[:, m] = column
+        kept = _kept(made, part.users[rows], labels, spec.negatives, seed)
+        some = _only(made, kept)
+        return maker.make_for(some, part), labels[kept], chosen[rows][some.user_rows]
+
+    blocks = list(in_batches(part, work, threads=threads))
+    features = _stacked([b[0] for b in blocks])
+    if not len(features):
+        raise DataError(
+            "nothing that came is among the candidates: there is nothing to learn",
+            hint="more sources, or a larger top",
+        )
+    users = np.concatenate([b[2] for b in blocks]).astype(np.int32)
+    return TrainingRows(features, np.concatenate([b[1] for b in blocks]), users)
+
+
+def _stacked(blocks: list[Floats]) -> Floats:
+    """Put blocks one below the other, letting go of each as it is copied: there is no room for all of it twice."""
+    whole = np.empty((sum(len(b) for b in blocks), blocks[0].shape[1]), np.float32)
+    at = 0
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        whole[at : at + len(block)] = block
+        at += len(block)
+    return whole
+
+
+def _kept(made: Candidates, users: Any, labels: Any, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Return which candidates are trained on: chosen by user and item, in whatever batch they are."""
+    rows = made.user_rows
+    is_hit = labels.any(axis=1)
+    with_hit = np.zeros(len(made.offsets) - 1, np.bool_)
+    with_hit[rows[is_hit]] = True
+    mixed = (users[rows].astype(np.uint64) << np.uint64(32)) + made.items.astype(np.uint64) + np.uint64(seed)
+    # The finaliser of splitmix64 (Steele, Lea and Flood 2014).
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    drawn: npt.NDArray[np.bool_] = (mixed >> np.uint64(11)).astype(np.float64) / 2**53 < share
+    kept: npt.NDArray[np.bool_] = (is_hit | drawn) & with_hit[rows]
+    return kept
+
+
+def _only(made: Candidates, kept: npt.NDArray[np.bool_]) -> Candidates:
+    """Return some of the candidates of a batch."""
+    counts = np.bincount(made.user_rows[kept], minlength=len(made.offsets) - 1)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Candidates(made.rows, offsets, made.items[kept], made.told[kept], ())
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+def train_model(
+    rows: TrainingRows,
+    which: int,
+    names: Sequence[str],
+    spec: LightGBMSpec,
+    *,
+    is_valid: npt.NDArray[np.bool_] | None,
+    rounds: int | None = None,
+    seed: int = 1,
+) -> ListModel:
+    """Train a model on all rows but those to stop early by.
+
+    Parameters
+    ----------
+    which : int
+        The column of the labels.
+    is_valid : bool array (n,), or None
+        The rows to stop early by; None: there are none, and `rounds` are trained.
+    """
+    import lightgbm as lgb
+
+    label = rows.labels[:, which]
+    told = np.zeros(int(rows.users.max()) + 1, np.bool_)
+    told[rows.users[label > 0]] = True
+    of_list = told[rows.users]
+    parameters = {k: v for k, v in spec.parameters.items() if k != "metric"}
+    parameters |= {"seed": seed, "metric": "ndcg", "eval_at": [20]}
+    if parameters["objective"] == "binary":
+        parameters["metric"] = "average_precision"
+
+    def dataset(chosen: npt.NDArray[np.bool_], reference: Any = None) -> Any:
+        at = np.flatnonzero(chosen)
+        users = rows.users[at]
+        group = np.diff(np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1], [True]])))
+        return lgb.Dataset(
+            rows.features[at],
+            label[at].astype(np.float32),
+            group=group,
+            feature_name=list(names),
+            reference=reference,
+            params=parameters,
+            free_raw_data=True,
+        ).construct()
+
+    if not of_list.any():
+        raise DataError(f"no candidate of list {which} came: there is nothing to learn", hint="more sources")
+    valid = of_list & is_valid if is_valid is not None else None
+    train = dataset(of_list if is_valid is None else of_list & ~is_valid)
+    stops = valid is not None and valid.any() and spec.patience > 0
+    callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.patience, verbose=False)] if stops else []
+    booster = lgb.train(
+        parameters,
+        train,
+        num_boost_round=rounds or spec.rounds,
+        valid_sets=[dataset(valid, train)] if stops and valid is not None else None,
+        callbacks=callbacks,
+    )
+    best = booster.best_iteration if stops and booster.best_iteration > 0 else booster.num_trees()
+    gains = booster.feature_importance("gain", iteration=best)
+    return ListModel(
+        booster.model_to_string(num_iteration=best), int(best), dict(zip(names, map(float, gains), strict=True))
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- ranking
+
+
+def take_turns(window: Window, generator: Generator, k: int, n_lists: int, *, threads: int) -> Lists:
+    """Return the first k candidates of each user, in the order in which the sources give them."""
+    return _ranked(window, generator, k, n_lists, threads, lambda made: [-np.arange(len(made.items), dtype=np.float32)])
+
+
+def rank(
+    window: Window,
+    generator: Generator,
+    maker: FeatureMaker,
+    models: Sequence[ListModel],
+    k: int,
+    n_lists: int,
+    *,
+    threads: int,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Lists:
+    """Return the k best candidates of each user for each list; batch by batch, so that memory is bounded.
+
+    Parameters
+    ----------
+    models : sequence of ListModel
+        One for each list, or one for all.
+    """
+    import lightgbm as lgb
+
+    boosters = [lgb.Booster(model_str=model.text) for model in models]
+
+    def score(made: Candidates) -> list[Any]:
+        features = maker.make_for(made, window)
+        if not len(features):
+            return [np.empty(0, np.float32)] * len(boosters)
+        # One thread each: the batches are what runs side by side.
+        return [np.asarray(b.predict(features, num_threads=1), np.float32) for b in boosters]
+
+    return _ranked(window, generator, k, n_lists, threads, score, progress)
+
+
+def _ranked(
+    window: Window,
+    generator: Generator,
+    k: int,
+    n_lists: int,
+    threads: int,
+    score: Callable[[Candidates], list[Any]],
+    progress: Callable[[float], None] = lambda _: None,
+) -> Lists:
+    best_of = compiled("compiled_candidates").best_of
+    items = np.empty((len(window), n_lists, k), np.int32)
+    scores = np.empty(items.shape, np.float32)
+
+    def work(rows: slice) -> slice:
+        made = generator.make(window, rows)
+        told = score(made)
+        for which in range(n_lists):
+            given = told[which] if len(told) > 1 else told[0]
+            best_items = np.empty((rows.stop - rows.start, k), np.int32)
+            best_scores = np.empty(best_items.shape, np.float32)
+            best_of(made.offsets, made.items, given, best_items, best_scores)
+            items[rows, which], scores[rows, which] = best_items, best_scores
+        return rows
+
+    for rows in in_batches(window, work, threads=threads):
+        progress(rows.stop / len(window))
+    return Lists(items, scores)
