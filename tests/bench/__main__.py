@@ -11,6 +11,8 @@ from typing import Any
 NAMES = (
     "baseline",
     "bigger",
+    "covisit",
+    "covisit-full",
     "cv",
     "encode",
     "features",
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="scale the sizes down, for a quick look")
     parser.add_argument("--json", action="store_true", help="one JSON list on stdout")
     arguments = parser.parse_args()
-    rows = importlib.import_module(f"tests.bench.{arguments.name}").cases(arguments.scale)
+    rows = importlib.import_module(f"tests.bench.{arguments.name.replace('-', '_')}").cases(arguments.scale)
     if arguments.json:
         json.dump(rows, sys.stdout)
         print()

@@ -13,9 +13,9 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.cgutils import get_item_pointer
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
-__all__ = ["CELL", "Cells", "Index", "Rule", "count_lists", "index_items", "pack", "strongest"]
+__all__ = ["CELL", "CELL_OF_ONE", "Cells", "Index", "Rule", "count_lists", "index_items", "pack", "strongest"]
 
 
 class Index(NamedTuple):
@@ -29,7 +29,8 @@ class Index(NamedTuple):
 class Rule(NamedTuple):
     """What counts, as in `workbench.recommender.covisit.Covisit`; `units` is the weight of each kind.
 
-    `lists` is in how many lists each item is, where sums are divided by that; of no length where they are not.
+    What a sum weighs is it times `each` by `unit`. `lists` is in how many lists each item is, where that is divided by
+    it; of no length where it is not.
     """
 
     last: int
@@ -38,6 +39,7 @@ class Rule(NamedTuple):
     forward: bool
     units: Any
     decay: float
+    each: int
     unit: int
     lists: Any
 
@@ -52,6 +54,9 @@ class Cells(NamedTuple):
 
 CELL = np.dtype([("sum", np.int64), ("item", np.int32), ("list", np.int32), ("most", np.int64)])
 """The sum of a pair so far; the last list that it was seen in, and the most of it there."""
+
+CELL_OF_ONE = np.dtype([("sum", np.int32), ("item", np.int32), ("list", np.int32)])
+"""The same where all pairs weigh the same: the sum is a number of lists."""
 
 ITEM = np.uint64((1 << 27) - 1)
 FIRST = np.uint64(1 << 31)
@@ -139,48 +144,58 @@ def _slot(cells, b, mask):
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _end_of(words, p):
-    end = p + 1
-    while end < len(words) and not words[end] & FIRST:
-        end += 1
-    return end
+def _same_list(words, before, p, last):
+    """Say whether two events, one before the other, are of the same list, which has `last` events at most."""
+    if p - before >= last:
+        return False
+    for i in range(before + 1, p + 1):  # noqa: SIM110 numba compiles no generators
+        if words[i] & FIRST:
+            return False
+    return True
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def _add(cell, item, where, weight):
-    """Count a pair of the list `where`, of which the one that weighs most counts; True where the item is new."""
-    if cell.item < 0:
-        cell.item = item
-        cell.sum = cell.most = weight
-        cell.list = where
-        return True
-    if cell.list != where:
-        cell.sum += weight
-        cell.most = weight
-        cell.list = where
-    elif weight > cell.most:
-        cell.sum += weight - cell.most
-        cell.most = weight
-    return False
+def _add(cell: Any, item: Any, where: Any, weight: Any) -> Any:
+    """Count an event beside one of the list `where`; return whether the item is new there."""
+    raise NotImplementedError
 
 
-@numba.njit(nogil=True, cache=True)
-def _spill(cells, n):
-    """Move what the small table has to the large one."""
-    for i in range(n):
-        cell = cells.small[cells.touched[i]]
-        moved = cells.dense[cell.item]
-        moved.item = cell.item
-        moved.sum = cell.sum
-        moved.most = cell.most
-        moved.list = cell.list
-        cells.touched[i] = cell.item
-        cell.item = -1
+@overload(_add)
+def _add_to(cell, item, where, weight):  # noqa: ARG001
+    if "most" not in cell.fields:
+
+        def add_one(cell, item, where, weight):  # noqa: ARG001
+            is_new = cell.item < 0
+            cell.item = item
+            cell.sum += cell.list != where
+            cell.list = where
+            return is_new
+
+        return add_one
+
+    def add_weight(cell, item, where, weight):
+        if cell.item < 0:
+            cell.item = item
+            cell.sum = cell.most = weight
+            cell.list = where
+            return True
+        if cell.list != where:
+            cell.sum += weight
+            cell.most = weight
+            cell.list = where
+        elif weight > cell.most:
+            cell.sum += weight - cell.most
+            cell.most = weight
+        return False
+
+    return add_weight
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _first_within(words, p, rule):
-    """Return the first of the events before p, in its list, that are near enough."""
+    """Return the first of the events before p, in its list, that are near enough.
+
+    This also asks memory for what is counted next.
+    """
     time, low = np.int64(words[p] >> TIME_AT), p
     while not words[low] & FIRST:
         gap = time - np.int64(words[low - 1] >> TIME_AT)
@@ -196,6 +211,23 @@ def _weight(other, gap, rule):
     if rule.decay > 0:
         weight = np.int64(np.floor(weight / (1.0 + abs(gap) / rule.decay) + 0.5))
     return weight
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _empty(cell):
+    cell.item = -1
+    cell.sum = 0
+    cell.list = -1
+
+
+@numba.njit(nogil=True, cache=True)
+def _spill(cells, n):
+    """Move what the small table has to the large one."""
+    for i in range(n):
+        cell = cells.small[cells.touched[i]]
+        cells.dense[cell.item] = cell
+        cells.touched[i] = cell.item
+        _empty(cell)
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -221,43 +253,60 @@ def _write(cells, n, is_small, rule, a, items, strengths):
     for i in range(n):
         at = cells.touched[i]
         cell = cells.small[at] if is_small else cells.dense[at]
-        strength = cell.sum / rule.unit
+        strength = cell.sum * rule.each / rule.unit
         if len(rule.lists):
             strength /= np.sqrt(np.float64(rule.lists[a] * rule.lists[cell.item]))
         found = _keep(items, strengths, found, cell.item, strength)
-        cell.item = -1
+        _empty(cell)
 
 
 @numba.njit(nogil=True, cache=True)
-def strongest(index, rule, cells, first, last, to_items, to_strengths):
+def strongest(index, rule, cells, first, last, to_items, to_strengths):  # noqa: C901, PLR0912, PLR0915 a call costs half
     """Write, for the items from `first` to before `last`, those that come with each most.
 
-    The cells of `small` and `dense` have no item (-1), and are left so. Most items come with few others: for these a
-    small table that the processor keeps at hand is enough. An event has fewer neighbours than `rule.last`: where these
-    might fill three quarters of the small table, the large one goes on.
+    The cells of `small` and `dense` are empty, and are left so. Most items come with few others: for these a small
+    table that the processor keeps at hand is enough. An event has fewer neighbours than `rule.last`: where these might
+    fill three quarters of the small table, the large one goes on.
     """
     words, starts, places = index
     for a in range(first, last):
-        n_touched, size = 0, 16
+        n, size = 0, 16
         while 3 * size < 4 * (rule.last + 18 * (starts[a + 1] - starts[a])) and size <= len(cells.small):
             size *= 2
-        is_small = size <= len(cells.small)
-        where, end = np.int64(-1), np.int64(0)
+        if size > len(cells.small):
+            size = 0
+        where = np.int64(-1)
         for k in range(starts[a], starts[a + 1]):
-            if is_small and 4 * (n_touched + rule.last) > 3 * size:
-                _spill(cells, n_touched)
-                is_small = False
+            if size and 4 * (n + rule.last) > 3 * size:
+                _spill(cells, n)
+                size = 0
             if k + AHEAD < starts[a + 1]:
-                _prefetch(words, np.int64(places[k + AHEAD]))
+                ahead = np.int64(places[k + AHEAD])
+                _prefetch(words, ahead)
+                _prefetch(words, min(ahead + 8, len(words) - 1))
+                _prefetch(words, max(ahead - 8, 0))
             p = np.int64(places[k])
-            if p >= end:
-                where = p  # the list is known by the first of its events that has the item
-            time, q = np.int64(words[p] >> TIME_AT), _first_within(words, p, rule)
-            end = p + 1
-            while q < len(words):
+            table = cells.small if size else cells.dense
+            if k == starts[a] or not _same_list(words, np.int64(places[k - 1]), p, rule.last):
+                where = p  # a list is known by the first of its events that has the item
+            time, q = np.int64(words[p] >> TIME_AT), p
+            while not words[q] & FIRST:
+                q -= 1
                 other = words[q]
-                if q > p and other & FIRST:
+                gap = np.int64(other >> TIME_AT) - time
+                if -gap > rule.window or (gap < 0 and not rule.backward):
                     break
+                b = np.int64(other & ITEM)
+                weight = _weight(other, gap, rule)
+                if b == a or weight <= 0:
+                    continue
+                at = _slot(table, b, size - 1) if size else b
+                if _add(table[at], b, where, weight):
+                    cells.touched[n] = at
+                    n += 1
+            q = p + 1
+            while q < len(words) and not words[q] & FIRST:
+                other = words[q]
                 gap = np.int64(other >> TIME_AT) - time
                 if gap > rule.window or (gap > 0 and not rule.forward):
                     break
@@ -266,9 +315,8 @@ def strongest(index, rule, cells, first, last, to_items, to_strengths):
                 weight = _weight(other, gap, rule)
                 if b == a or weight <= 0:
                     continue
-                at = _slot(cells.small, b, size - 1) if is_small else b
-                if _add(cells.small[at] if is_small else cells.dense[at], b, where, weight):
-                    cells.touched[n_touched] = at
-                    n_touched += 1
-            end = max(end, _end_of(words, p))
-        _write(cells, n_touched, is_small, rule, a, to_items[a], to_strengths[a])
+                at = _slot(table, b, size - 1) if size else b
+                if _add(table[at], b, where, weight):
+                    cells.touched[n] = at
+                    n += 1
+        _write(cells, n, size > 0, rule, a, to_items[a], to_strengths[a])

@@ -7,17 +7,29 @@ import numba
 __all__ = ["place", "sort_lists"]
 
 
+@numba.njit(nogil=True, cache=True, inline="always")
+def _code(value, table, low):
+    return table[value - low] if len(table) else value
+
+
 @numba.njit(nogil=True, cache=True)
-def place(lists, events, cursor, to):
-    """Write each event behind the last of its list; `cursor` says where that is, and goes on."""
-    items, times, kinds = events
+def place(events, tables, lows, cursor, to):
+    """Write each event behind the last of its list; `cursor` says where that is, and goes on.
+
+    Users, items and kinds are codes where their table has no length; else the table has the code of a value at its
+    distance from the low one. Times are taken from theirs.
+    """
+    users, items, times, kinds = events
+    of_users, of_items, of_kinds = tables
+    low_user, low_item, low_time, low_kind = lows
     to_items, to_times, to_kinds = to
-    for i in range(len(lists)):
-        at = cursor[lists[i]]
-        cursor[lists[i]] = at + 1
-        to_items[at] = items[i]
-        to_times[at] = times[i]
-        to_kinds[at] = kinds[i]
+    for i in range(len(users)):
+        user = _code(users[i], of_users, low_user)
+        at = cursor[user]
+        cursor[user] = at + 1
+        to_items[at] = _code(items[i], of_items, low_item)
+        to_times[at] = times[i] - low_time
+        to_kinds[at] = _code(kinds[i], of_kinds, low_kind)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -144,6 +144,10 @@ def count_covisits(
     """
     run = compiled("compiled_covisit")
     units, counts = _units(log, covisit)
+    counted = units[: len(log.kind_ids)][counts[: len(log.kind_ids)] > 0]
+    each = int(counted[0]) if len(counted) else 0
+    is_same = covisit.decay_s is None and each > 0 and bool((counted == each).all())
+    cell = run.CELL_OF_ONE if is_same else run.CELL
     index = _index(run, log, counts, covisit.last)
     rule = run.Rule(
         min(covisit.last, MOST_ITEMS),
@@ -152,6 +156,7 @@ def count_covisits(
         covisit.direction != "before",
         units,
         float(covisit.decay_s or 0.0),
+        each if is_same else 1,
         UNIT,
         _lists(run, index, log.n_items) if covisit.normalise == "cosine" else np.empty(0, np.int64),
     )
@@ -166,7 +171,7 @@ def count_covisits(
     def count(part: int) -> None:
         if not hasattr(own, "cells"):
             touched = np.empty(max(log.n_items, SMALL_CELLS), np.int32)
-            own.cells = run.Cells(_cells(run, SMALL_CELLS), _cells(run, log.n_items), touched)
+            own.cells = run.Cells(_cells(cell, SMALL_CELLS), _cells(cell, log.n_items), touched)
         run.strongest(index, rule, own.cells, int(bounds[part]), int(bounds[part + 1]), items, strengths)
         done.append(part)
         progress(len(done) / PARTS)
@@ -192,9 +197,9 @@ def _lists(run: Any, index: Any, n_items: int) -> npt.NDArray[np.int64]:
     return lists
 
 
-def _cells(run: Any, size: int) -> npt.NDArray[np.void]:
-    cells = np.zeros(size, run.CELL)
-    cells["item"] = -1
+def _cells(cell: npt.DTypeLike, size: int) -> npt.NDArray[np.void]:
+    cells = np.zeros(size, cell)
+    cells["item"] = cells["list"] = -1
     return cells
 
 

@@ -20,6 +20,9 @@ SPREAD = 8
 """Whole numbers are looked up in a table of their range where that is at most so many times as long as the rows."""
 
 MOST_KINDS = 15
+FEW = 1000
+"""So many texts are looked up by themselves, more of them by a join."""
+
 MOST_ITEMS = (1 << 27) - 1
 SECONDS = {"ns": 1_000_000_000, "us": 1_000_000, "ms": 1_000, "s": 1}
 
@@ -73,10 +76,25 @@ class Ids:
             at = ids.cast(pl.Int64).fill_null(self.low - 1).to_numpy() - self.low
             known = (at >= 0) & (at < len(self.table))
             return np.where(known, self.table[np.where(known, at, 0)], np.int32(-1))
+        if self.values.dtype == pl.String and len(self) <= FEW:
+            # A text that is none of them becomes null.
+            found = ids.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical()
+            return found.cast(pl.Int32).fill_null(-1).to_numpy()
         asked = pl.DataFrame({"id": ids.cast(self.values.dtype, strict=False)})
         own = pl.DataFrame({"id": self.values, "code": np.arange(len(self.values), dtype=np.int32)})
         found = asked.join(own, on="id", how="left", maintain_order="left")["code"]
         return found.fill_null(-1).to_numpy()
+
+    @property
+    def looked_up(self) -> tuple[npt.NDArray[np.int32], int]:
+        """The table that codes are looked up in, of no length where there is none, and the value it begins with."""
+        return (np.empty(0, np.int32), 0) if self.table is None else (self.table, self.low)
+
+    def to_look_up(self, ids: pl.Series) -> npt.NDArray[np.int64]:
+        """Return what is looked up of ids that are all known: the ids, or their codes where there is no table."""
+        if self.table is not None:
+            return ids.cast(pl.Int64).to_numpy()
+        return self.codes(ids).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -148,13 +166,15 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
     cursor = starts[:-1].copy()
     seconds = _seconds(columns, schema)
     origin = int(facts["origin"])
+    tables, lows = zip(*(ids.looked_up for ids in (users, item_ids, kind_ids)), strict=True)
     for batch in _batches(table, named, seconds.alias("\0seconds")):
         told = (
-            item_ids.codes(batch[columns.item]),
-            (batch["\0seconds"] - origin).cast(pl.Int32).to_numpy(),
-            np.zeros(batch.height, np.int32) if columns.kind is None else kind_ids.codes(batch[columns.kind]),
+            users.to_look_up(batch[columns.user]),
+            item_ids.to_look_up(batch[columns.item]),
+            batch["\0seconds"].cast(pl.Int64).to_numpy(),
+            np.zeros(batch.height, np.int64) if columns.kind is None else kind_ids.to_look_up(batch[columns.kind]),
         )
-        log.place(users.codes(batch[columns.user]), told, cursor, (items, times, kinds))
+        log.place(told, tables, (lows[0], lows[1], origin, lows[2]), cursor, (items, times, kinds))
     log.sort_lists(starts, (items, times, kinds))
     return Interactions(users, item_ids, kind_ids, starts, items, times, kinds, origin)
 
@@ -224,13 +244,12 @@ def _counted(table: pl.LazyFrame, name: str, facts: dict[str, Any]) -> tuple[pl.
     return pl.Series(name, there + low), counts[there]
 
 
-def _ids(values: pl.Series, facts: dict[str, Any], name: str) -> Ids:
-    span = _range(facts, name)
+def _ids(values: pl.Series, span: tuple[int, int] | None) -> Ids:
     if span is None:
         return Ids(values)
     low, high = span
     codes = np.full(high - low + 1, -1, np.int32)
-    codes[values.to_numpy() - low] = np.arange(len(values), dtype=np.int32)
+    codes[values.cast(pl.Int64).to_numpy() - low] = np.arange(len(values), dtype=np.int32)
     return Ids(values, codes, low)
 
 
@@ -240,7 +259,7 @@ def _users(
     values, counts = _counted(table, name, facts)
     starts = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=starts[1:])
-    return _ids(values.cast(schema[name]), facts, name), int(starts[-1]), starts
+    return _ids(values.cast(schema[name]), _range(facts, name)), int(starts[-1]), starts
 
 
 def _items(table: pl.LazyFrame, name: str, schema: pl.Schema, facts: dict[str, Any]) -> Ids:
@@ -248,7 +267,7 @@ def _items(table: pl.LazyFrame, name: str, schema: pl.Schema, facts: dict[str, A
     if len(values) > MOST_ITEMS:
         raise DataError(f"{name!r} has {len(values):,} items; at most {MOST_ITEMS:,} can be coded")
     order = np.argsort(-counts, kind="stable")
-    return _ids(values.cast(schema[name]).gather(order), facts, name)
+    return _ids(values.cast(schema[name]).gather(order), _range(facts, name))
 
 
 def _kinds(table: pl.LazyFrame, name: str | None) -> Ids:
@@ -257,4 +276,5 @@ def _kinds(table: pl.LazyFrame, name: str | None) -> Ids:
     values = table.select(pl.col(name).unique().sort()).collect().to_series()
     if len(values) > MOST_KINDS:
         raise DataError(f"{name!r} has {len(values):,} types of interactions; at most {MOST_KINDS} are told apart")
-    return Ids(values)
+    span = (int(values[0]), int(values[-1])) if values.dtype.is_integer() else None
+    return _ids(values, span if span is not None and span[1] - span[0] < FEW else None)
