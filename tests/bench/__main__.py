@@ -21,6 +21,7 @@ NAMES = (
     "matrix",
     "metrics",
     "notebook",
+    "otto",
     "overhead",
     "select",
     "small",
