@@ -108,6 +108,18 @@ def plain(events: pl.DataFrame, spec: Factorisation) -> dict[tuple[int, int], fl
     return {(user, item): weight for user, item, weight in rows}
 
 
+def test_als_solves_what_it_says() -> None:
+    spec = Factorisation(factors=4, iterations=200, regularization=0.5, alpha=3.0, decay_s=100.0)
+    log = read(blocks(n=2, users=60))
+    factors, r = fit_factors(log, spec), _had(log, spec).toarray().astype(np.float64)
+    users, wanted = factors.users.astype(np.float64), r > 0
+    weights = np.where(wanted, spec.alpha * r, 1.0)
+    for item, vector in enumerate(factors.items):
+        by = users.T * weights[:, item]
+        exact = np.linalg.solve(by @ users + spec.regularization * np.eye(4), by @ wanted[:, item])
+        assert vector == pytest.approx(exact, abs=2e-3)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(

@@ -119,13 +119,13 @@ PEERS = {
     "implicit ALS": Peer(
         _als,
         (
-            {"factors": (64, 128), "alpha": (1.0, 5.0, 15.0, 40.0)},
+            {"factors": (64, 128), "alpha": (0.3, 1.0, 5.0, 20.0)},
             {"regularization": (0.01, 1.0, 10.0, 100.0)},
             {"weighting": WEIGHTING},
         ),
     ),
     "implicit BPR": Peer(
-        _bpr, ({"factors": (64, 128), "learning_rate": (0.01, 0.03, 0.1)}, {"regularization": (0.001, 0.01, 0.1)})
+        _bpr, ({"factors": (64, 128), "learning_rate": (0.003, 0.01, 0.05)}, {"regularization": (0.001, 0.01, 0.1)})
     ),
     "implicit cosine": Peer(_cosine, ({"K": (20, 100, 300), "weighting": WEIGHTING[:2]},)),
     "implicit BM25": Peer(

@@ -7,6 +7,9 @@ import numpy as np
 
 __all__ = ["keep_best"]
 
+STEP = 16
+"""So many products are compared at once: nearly all are too small."""
+
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _product(a, b):
@@ -14,6 +17,24 @@ def _product(a, b):
     for d in range(len(a)):
         total += np.float64(a[d]) * np.float64(b[d])
     return np.float32(total)
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _any_reaches(products, low, limit):
+    found = False
+    for j in range(low, low + STEP):
+        found |= products[j] >= limit
+    return found
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _put(best, scores, code, score):
+    """Put an item among the best, which are in order, before those that are smaller; the last one goes."""
+    at = len(best) - 1
+    while at > 0 and (best[at - 1] < 0 or scores[at - 1] < score):
+        best[at], scores[at] = best[at - 1], scores[at - 1]
+        at -= 1
+    best[at], scores[at] = code, score
 
 
 @numba.njit(nogil=True, cache=True)
@@ -38,15 +59,18 @@ def keep_best(block, of, products, rows, barred, to_items, to_scores):
     first_item, items = block
     queries, margins = of
     starts, out = barred
-    top = to_items.shape[1]
+    top, width = to_items.shape[1], products.shape[1]
     for r in range(rows[0], rows[1]):
-        best, scores = to_items[r], to_scores[r]
-        least = scores[top - 1] if best[top - 1] >= 0 else np.float32(-np.inf)
-        for j in range(products.shape[1]):
-            if products[r, j] + margins[r] < least:
+        best, scores, row = to_items[r], to_scores[r], products[r]
+        limit = scores[top - 1] - margins[r] if best[top - 1] >= 0 else np.float32(-np.inf)
+        j = -1
+        while j + 1 < width:
+            j += 1
+            if j % STEP == 0 and j + STEP <= width and not _any_reaches(row, j, limit):
+                j += STEP - 1
                 continue
             code = first_item + j
-            if not items[code].any():
+            if row[j] < limit or not items[code].any():
                 continue
             score = _product(queries[r], items[code])
             if best[top - 1] >= 0 and score <= scores[top - 1]:
@@ -54,12 +78,7 @@ def keep_best(block, of, products, rows, barred, to_items, to_scores):
             is_barred = False
             for i in range(starts[r], starts[r + 1]):
                 is_barred |= out[i] == code
-            if is_barred:
-                continue
-            at = top - 1
-            while at > 0 and (best[at - 1] < 0 or scores[at - 1] < score):
-                best[at], scores[at] = best[at - 1], scores[at - 1]
-                at -= 1
-            best[at], scores[at] = code, score
-            if best[top - 1] >= 0:
-                least = scores[top - 1]
+            if not is_barred:
+                _put(best, scores, code, score)
+                if best[top - 1] >= 0:
+                    limit = scores[top - 1] - margins[r]

@@ -32,7 +32,8 @@ class Factorisation:
     where the age is counted from the last event of the log. Then
 
     - ``"als"`` (Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets"): the product is to
-      be 1 where r > 0 and 0 elsewhere, in least squares with a confidence of 1 + `alpha` r;
+      be 1 where r > 0, in least squares with a weight of `alpha` r, and 0 elsewhere, with a weight of 1. (The paper has
+      1 + `alpha` r. Without the 1 an event that has faded is as good as none.)
     - ``"bpr"`` (Rendle et al. 2009, "BPR: Bayesian personalized ranking", arXiv:1205.2618): the product is to be larger
       for an item with r > 0 than for one drawn at random; how large r is plays no part.
 
@@ -256,11 +257,11 @@ def _model(spec: Factorisation, iterations: int, threads: int) -> Any:
 
 
 def _confidences(had: Any, spec: Factorisation) -> Any:
-    """Return what implicit is to fit: it takes values for confidences, and what a user has not has one of 1."""
+    """Return what implicit is to fit: it takes the values for weights, and what a user has not has one of 1."""
     if spec.method == "bpr":
         return had
     confidences = had.copy()
-    confidences.data = (1 + spec.alpha * had.data).astype(np.float32)
+    confidences.data = (spec.alpha * had.data).astype(np.float32)
     return confidences
 
 
