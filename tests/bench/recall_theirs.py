@@ -119,7 +119,7 @@ PEERS = {
     "implicit ALS": Peer(
         _als,
         (
-            {"factors": (64, 128), "alpha": (0.3, 1.0, 5.0, 20.0)},
+            {"factors": (64, 128), "alpha": (0.1, 0.3, 1.0, 10.0)},
             {"regularization": (0.01, 1.0, 10.0, 100.0)},
             {"weighting": WEIGHTING},
         ),
