@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.competition import Manifest, TableInfo
 from workbench.errors import DataError
 from workbench.inference.answer import Answer, find_answer
 from workbench.inference.baseline import Baseline, find_baseline
+from workbench.inference.log import InferredLog, find_log
 from workbench.inference.scheme import Scheme, find_scheme
-from workbench.inference.tables import NotPlainError, Roles, Table, find_roles
+from workbench.inference.tables import NotPlainError, Table, find_roles
 from workbench.inference.task import Task, find_task
 from workbench.platforms import CompetitionFacts
 
@@ -37,7 +39,7 @@ class Inferred:
     types: dict[str, str]
 
 
-def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str) -> Inferred:
+def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str) -> Inferred | InferredLog:
     """Infer a definition: which table is which, what is asked for, how it is scored, how to fold.
 
     Parameters
@@ -54,6 +56,11 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
     DataError
         When the files do not say; the message has what is missing and how to write the file by hand.
     """
+    looked_at = [Table(info, tables) for info in manifest.tables.values() if info.rows]
+    log = find_log(looked_at, facts, platform)
+    if log is not None:
+        ours = [t for t in looked_at if t.name in (log.train, log.test)]
+        return replace(log, read=_all_reading(manifest, but=log.explode), types=_types(ours))
     try:
         roles = find_roles(manifest, tables)
         answer = find_answer(roles, facts.id_columns, facts.target_columns)
@@ -77,9 +84,14 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
         greater_is_better=facts.greater_is_better if ".py:" in task.metric else None,
         weight=facts.weight_column,
         baseline=find_baseline(roles.train.rows),
-        read={name: lines for name, info in manifest.tables.items() if (lines := _reading(info))},
-        types=_types(roles),
+        read=_all_reading(manifest),
+        types=_types([roles.train, roles.test]),
     )
+
+
+def _all_reading(manifest: Manifest, but: Collection[str] = ()) -> dict[str, list[str]]:
+    given = {name: _reading(info) for name, info in manifest.tables.items() if name not in but}
+    return {name: lines for name, lines in given.items() if lines}
 
 
 def _reading(info: TableInfo) -> list[str]:
@@ -88,10 +100,9 @@ def _reading(info: TableInfo) -> list[str]:
     return [*info.read, *offered]
 
 
-def _types(roles: Roles) -> dict[str, str]:
+def _types(tables: list[Table]) -> dict[str, str]:
     """Return the types that were guessed from spellings, as ``[types]`` takes them."""
     types: dict[str, str] = {}
-    tables: list[Table] = [roles.train, roles.test]
     for table in tables:
         for column, how in table.info.spelled.items():
             types.setdefault(column, f"{table.dtype(column).partition('(')[0]} {how}")

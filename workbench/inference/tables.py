@@ -13,7 +13,7 @@ import polars as pl
 from workbench.competition import Manifest, TableInfo
 from workbench.errors import DataError
 
-__all__ = ["NotPlainError", "Roles", "Table", "find_roles", "normal"]
+__all__ = ["NotPlainError", "Roles", "Table", "best_sample", "find_roles", "normal", "sounds_like"]
 
 
 class NotPlainError(DataError):
@@ -107,16 +107,16 @@ def find_roles(manifest: Manifest, folder: Path) -> Roles:
         When there is no train or no test table.
     """
     tables = {name: Table(info, folder) for name, info in manifest.tables.items() if info.rows}
-    sample = _best_sample(tables.values())
+    sample = best_sample(tables.values())
     rest = [t for t in tables.values() if t is not sample]
     pairs = [
-        (_named(a, "train") + _named(b, "test") + _overlap(a, b), a, b)
+        (sounds_like(a, "train") + sounds_like(b, "test") + _overlap(a, b), a, b)
         for a in rest
         for b in rest
-        if a is not b and _named(a, "train") > 0 and _named(b, "test") > 0
+        if a is not b and sounds_like(a, "train") > 0 and sounds_like(b, "test") > 0
     ]
     if not pairs:
-        missing = [r for r in ("train", "test") if not any(_named(t, r) > 0 for t in rest)] or ["train and test"]
+        missing = [r for r in ("train", "test") if not any(sounds_like(t, r) > 0 for t in rest)] or ["train and test"]
         have = ", ".join(manifest.tables) or "none"
         raise NotPlainError(f"no table is called {' or '.join(missing)}; the tables are {have}")
     _, train, test = max(pairs, key=lambda p: (p[0], p[1].rows))
@@ -126,7 +126,7 @@ def find_roles(manifest: Manifest, folder: Path) -> Roles:
 _TRAIN, _TEST = r"train(ing)?", r"(test(ing|set)?|holdout|eval(uation)?)"
 
 
-def _named(table: Table, role: str) -> float:
+def sounds_like(table: Table, role: str) -> float:
     """Say how much a name sounds like a role: 2 for the word itself, 1 where it is one of the words, 0 for none."""
     name, pattern = table.name.lower(), _TRAIN if role == "train" else _TEST
     if re.fullmatch(pattern, name):
@@ -157,7 +157,8 @@ def _sample_score(table: Table) -> float:
     return 0
 
 
-def _best_sample(tables: Iterable[Table]) -> Table | None:
+def best_sample(tables: Iterable[Table]) -> Table | None:
+    """Return the table whose name sounds most like a sample submission; None where none does."""
     scored = [(_sample_score(t), -len(t.columns), t.rows, -len(t.name), t) for t in tables]
     found = max(scored, key=lambda s: s[:4], default=None)
     return found[4] if found and found[0] > 0 else None

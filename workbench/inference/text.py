@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from workbench.inference.infer import Inferred
+from workbench.inference.log import InferredLog
+from workbench.interactions import duration_text
 
 __all__ = ["baseline_text", "definition_text"]
 
@@ -22,8 +24,10 @@ def _comment(text: str) -> str:
     return "  # " + " ".join(text.split())
 
 
-def definition_text(inferred: Inferred) -> str:
+def definition_text(inferred: Inferred | InferredLog) -> str:
     """Return the text of `competition.toml`, with a comment behind every guess."""
+    if isinstance(inferred, InferredLog):
+        return _log_text(inferred)
     answer, task, scheme = inferred.answer, inferred.task, inferred.scheme
 
     def one_or_list(values: tuple[str, ...]) -> str:
@@ -57,7 +61,36 @@ def definition_text(inferred: Inferred) -> str:
     return "\n".join([*lines, *_reading(inferred), ""])
 
 
-def _reading(inferred: Inferred) -> list[str]:
+def _log_text(inferred: InferredLog) -> str:
+    """Return the definition of a recommender competition."""
+    why = {key: _comment(text) for key, text in inferred.why.items()}
+    lines = [f"{key} = {_toml(getattr(inferred, key))}" for key in ("slug", "title", "platform")]
+    lines.append(f'task = "recommend"{why.get("task", "")}')
+    lines += [f"{key} = {_toml(getattr(inferred, key))}{why.get(key, '')}" for key in ("id", "target", "metric")]
+    if inferred.stands_for is not None:
+        lines.append(f"metric_of_platform = {_toml(inferred.stands_for)}  # said at every run, until you take it out")
+    lines += ["", "[tables]", f"train = {_toml(inferred.train)}"]
+    lines += [f"test = {_toml(inferred.test)}"] * (inferred.test is not None)
+    lines += [f"sample_submission = {_toml(inferred.sample)}", "", "[interactions]", *_of_log(inferred, why)]
+    lines += ["", "[cv]", "folds = 5  # by user", "seed = 42"]
+    for name, column in inferred.explode.items():
+        lines += ["", f"[read.{_key(name)}]", f"explode = {_toml(column)}  # an event for each record in these lists"]
+    return "\n".join([*lines, *_reading(inferred), ""])
+
+
+def _of_log(inferred: InferredLog, why: dict[str, str]) -> list[str]:
+    """Return the lines of [interactions]; what is as it would be without a word is left out."""
+    log = inferred.log
+    weights = ", ".join(f"{_key(kind)} = {weight}" for kind, weight in log.weights.items())
+    values = {"user": log.user, "item": log.item, "time": log.time, "kind": log.kind, "cut": log.cut}
+    values |= {"horizon": duration_text(log.horizon_s), "id": log.id, "users": log.users, "items": log.items}
+    lines = [f"{key} = {_toml(value)}{why.get(key, '')}" for key, value in values.items() if value is not None]
+    lines += [f"unit = {_toml(log.unit)}"] * (log.unit != "s")
+    lines += [f"weights = {{ {weights} }}{why.get('weights', '')}"] * bool(log.weights)
+    return lines + [f"first = {_toml(log.first)}"] * bool(log.first)
+
+
+def _reading(inferred: Inferred | InferredLog) -> list[str]:
     """Return what was guessed of the files' writing, as comments: to override a guess, take away the mark."""
     lines: list[str] = []
     for name, read in inferred.read.items():
@@ -73,8 +106,13 @@ def _key(name: str) -> str:
     return name if name.replace("_", "a").replace("-", "a").isalnum() and name.isascii() else _toml(name)
 
 
-def baseline_text(inferred: Inferred) -> str:
-    """Return the text of the first experiment: the features that need no thought, and settings that suit the size."""
+def baseline_text(inferred: Inferred | InferredLog) -> str:
+    """Return the text of the first experiment: the features that need no thought, and settings that suit the size.
+
+    Of a log: for everybody the items that they had before.
+    """
+    if isinstance(inferred, InferredLog):
+        return 'title = "what they had before"\n\n[recommend]\n[recommend.history]\n'
     baseline = inferred.baseline
     model = "".join(f"{name} = {_toml(value)}\n" for name, value in baseline.model.items())
     return (
