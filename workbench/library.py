@@ -411,7 +411,13 @@ class OpenCompetition:
         NotebookError
             When a cell of the notebook fails.
         """
-        folder = self.result(number).folder
+        result = self.result(number)
+        if result.record.kind == "recommend":
+            raise ConfigError(
+                f"run {result.record.run_id} is of [recommend]: it has lists, and the report is of predictions",
+                hint=f"`wb show {number}` has its scores, what each source finds, and what the stages took",
+            )
+        folder = result.folder
         return self._shown("report", folder, source, {"exp": number}, report)
 
     def explore(self, *, source: Path | None = None, report: Report = lambda _: None) -> Path:

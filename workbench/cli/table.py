@@ -117,6 +117,7 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
         )
     row = rows[0]
     importance, models = _importance(competition, row), _models(competition, row)
+    told = _recommender(competition, row)
     if as_json:
         submissions = [s.to_dict() for s in row.submissions]
         echo_json(
@@ -124,13 +125,16 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
                 **as_dicts(rows)[0],
                 "importance": importance,
                 "models": models,
+                **({} if told is None else {"recommender": told}),
                 "submissions_sent": submissions,
                 "folder": row.run.folder,
             }
         )
         return
     for name, value in [*_lines(row), *_rounds(models)]:
-        click.echo(f"{name:<14}{value}")
+        click.echo(f"{name:<13} {value}")
+    if told is not None:
+        _show_recommender(told)
     if importance:
         click.echo("importance    (mean gain)")
         for entry in importance[:15]:
@@ -149,6 +153,26 @@ def _models(competition: library.OpenCompetition, row: Row) -> list[dict[str, An
     if row.run.status != "finished" or row.run.sample is not None:
         return []
     return competition.result(row.run.exp).model_notes
+
+
+def _recommender(competition: library.OpenCompetition, row: Row) -> dict[str, Any] | None:
+    if row.run.status != "finished" or row.run.kind != "recommend" or row.run.sample is not None:
+        return None
+    return competition.result(row.run.exp).recommender
+
+
+def _show_recommender(told: dict[str, Any]) -> None:
+    """Print the score of each list, what its sources find, and what the stages took."""
+    for of, sources in told["recall"].items():
+        score = told["list_scores"].get(of)
+        click.echo(f"list          {of}" + ("" if score is None else f": {score:.6f}"))
+        click.echo(f"  {'what came is':<18}{'in the first':>14}{'in all':>9}{'only there':>12}{'candidates':>12}")
+        for s in sources:
+            only = "" if s["name"] == "together" else f"{s['adds']:.4f}"
+            click.echo(f"  {s['name']:<18}{s['alone_at_k']:>14.4f}{s['alone']:>9.4f}{only:>12}{s['per_user']:>12.1f}")
+    click.echo("stages        seconds, MB")
+    for stage in told["stages"]:
+        click.echo(f"  {stage['name']:<38}{stage['seconds']:>10.1f}{stage['peak_mb']:>9.0f}")
 
 
 def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ PACKAGES_OF = {
     "xgboost": ("xgboost", "xgboost-cpu"),
     "catboost": ("catboost",),
     "sklearn": ("scikit-learn",),
+    "recommend": ("lightgbm", "numba", "implicit"),
     "python": ("lightgbm", "xgboost", "xgboost-cpu", "catboost", "scikit-learn", "torch"),
 }
 """By the kind of experiment; of those of a function, which may use anything, what is installed."""

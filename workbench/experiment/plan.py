@@ -13,6 +13,7 @@ from workbench.competition import Competition
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.experiment.kinds import model_spec
 from workbench.experiment.notebook_spec import NotebookSpec
+from workbench.experiment.recommend_run import refuse_recommend
 from workbench.experiment.spec import ExperimentSpec, read_spec
 from workbench.features import Blocks, FeatureMatrix, FoldFeature, build_matrix, code_key, load_features
 from workbench.folds import Folds, load_folds
@@ -40,6 +41,11 @@ class Plan:
     target_key: str
 
     @property
+    def folds_hash(self) -> str:
+        """The key of the folds."""
+        return self.folds.content
+
+    @property
     def untuned(self) -> str:
         """The key of what is tuned: all that decides the result but ``[tune]`` and the seeds."""
         return content_key("untuned-v1", self.matrix_key, self.folds.content, self.target_key, self.model.content())
@@ -58,6 +64,7 @@ def make_plan(
     if sample is not None and not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
     spec = read_spec(competition, number)
+    refuse_recommend(spec, competition)
     asked = spec if given is None else replace(spec, model=given)
     if given is not None and spec.kind == "notebook":
         # Each combination of a grid is a run of its own, whatever else the grid has.

@@ -20,8 +20,10 @@ from workbench.experiment.notebook_run import from_notebook
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.plan import Plan, make_plan
 from workbench.experiment.predictions import scored, write_predictions
+from workbench.experiment.recommend_run import RecommendPlan, make_recommend_plan, recommended
 from workbench.experiment.reconcile import lock_path, reconcile_locked
-from workbench.experiment.run_folder import FinishedRun, FoldParts, check_files, find_run, read_run, write_run
+from workbench.experiment.run_folder import FinishedRun, FoldParts, Made, check_files, find_run, read_run, write_run
+from workbench.experiment.spec import read_spec
 from workbench.experiment.trained import trained
 from workbench.features import Blocks, load_features
 from workbench.ledger import Ledger, RunRecord
@@ -85,8 +87,7 @@ def run(  # noqa: PLR0913 what a run may be asked
     BusyError
         When another process runs the same experiment.
     """
-    blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
-    plan = make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+    plan = _planned(workspace, competition, number, sample=sample, threads=threads, model=model, report=report)
     with (
         lock(lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
@@ -107,6 +108,23 @@ def run(  # noqa: PLR0913 what a run may be asked
         return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *notes))
 
 
+def _planned(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None,
+    threads: int | None,
+    model: dict[str, Any] | None,
+    report: Report,
+) -> Plan | RecommendPlan:
+    spec = read_spec(competition, number)
+    if spec.kind == "recommend":
+        return make_recommend_plan(competition, spec, sample=sample, threads=threads)
+    blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
+    return make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+
+
 def _standing_notes(competition: Competition) -> tuple[str, ...]:
     """Return what is to be said of every run, new or not."""
     d = competition.definition
@@ -115,7 +133,7 @@ def _standing_notes(competition: Competition) -> tuple[str, ...]:
     return (f"the platform scores by {d.metric_of_platform!r}; CV is {d.metric}, which stands in for it",)
 
 
-def _new_run(workspace: Workspace, plan: Plan) -> tuple[Path, RunRecord, str]:
+def _new_run(workspace: Workspace, plan: Plan | RecommendPlan) -> tuple[Path, RunRecord, str]:
     c, spec = plan.competition, plan.spec
     now = datetime.now(UTC)
     run_id = f"{spec.number:03d}-{now:%Y%m%dT%H%M%S}-{plan.key[:8]}"
@@ -141,7 +159,7 @@ def _new_run(workspace: Workspace, plan: Plan) -> tuple[Path, RunRecord, str]:
         fold_scores=(),
         seed_scores=(),
         seeds=spec.seeds,
-        folds_hash=plan.folds.content,
+        folds_hash=plan.folds_hash,
         n_features=None,
         seconds=None,
         peak_rss_mb=None,
@@ -158,7 +176,7 @@ def _new_run(workspace: Workspace, plan: Plan) -> tuple[Path, RunRecord, str]:
 
 def _execute(
     workspace: Workspace,
-    plan: Plan,
+    plan: Plan | RecommendPlan,
     folder: Path,
     record: RunRecord,
     ledger: Ledger,
@@ -179,27 +197,38 @@ def _execute(
         return round(before + time.perf_counter() - started, 2)
 
     with measured_peak() as peak, log_file(folder), _outcome(folder, record, ledger, seconds):
-        if isinstance(plan.model, NotebookSpec):
-            made = from_notebook(workspace, plan, plan.model, folder, report=report)
+        if isinstance(plan, RecommendPlan):
+            made = recommended(plan, folder, record, report=report)
         else:
-            made = trained(plan, plan.model, folder, report=report, done=done)
-        report("writing")
-        final = scored(record, plan, made)
-        files = write_predictions(plan, folder, made)
+            made = _predicted(workspace, plan, folder, record, report=report, done=done)
         final = replace(
-            final,
+            made.record,
             status="finished",
             finished_at=datetime.now(UTC),
             seconds=seconds(),
             peak_rss_mb=max(peak.mb, made.peak_mb),
         )
-        write_run(folder, final, {**about, "files": files, "data": plan.competition.manifest.content, **made.details})
+        data = {"files": made.files, "data": plan.competition.manifest.content}
+        write_run(folder, final, {**about, **data, **made.details})
         ledger.put_run(final)
         FoldParts(folder).discard()
     notes = [*plan.spec.ignored, *made.notes]
     if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1 and plan.spec.kind != "notebook":
         notes.append("the seeds make no difference: set bagging_fraction and bagging_freq, or feature_fraction")
     return tuple(notes)
+
+
+def _predicted(
+    workspace: Workspace, plan: Plan, folder: Path, record: RunRecord, *, report: Report, done: FoldDone
+) -> Made:
+    """Predict the rows of train and test by a model or a notebook, and write that."""
+    if isinstance(plan.model, NotebookSpec):
+        made = from_notebook(workspace, plan, plan.model, folder, report=report)
+    else:
+        made = trained(plan, plan.model, folder, report=report, done=done)
+    report("writing")
+    final = scored(record, plan, made)
+    return Made(final, write_predictions(plan, folder, made), made.details, made.notes, made.peak_mb)
 
 
 @contextmanager
@@ -252,7 +281,7 @@ def log_file(folder: Path) -> Iterator[None]:
         handler.close()
 
 
-def _keep_source(plan: Plan, folder: Path) -> None:
+def _keep_source(plan: Plan | RecommendPlan, folder: Path) -> None:
     """Keep a copy of the code and the definitions that the run was made with."""
     c = plan.competition
     sources = [c.folder / "competition.toml", plan.spec.path, *c.folder.glob("*.py")]

@@ -18,7 +18,7 @@ from workbench.errors import DamagedError, NotFoundError
 from workbench.ledger import RunRecord
 from workbench.training import ALL_ROWS, FoldResult
 
-__all__ = ["FinishedRun", "FoldParts", "check_files", "find_run", "list_run_folders", "read_run", "write_run"]
+__all__ = ["FinishedRun", "FoldParts", "Made", "check_files", "find_run", "list_run_folders", "read_run", "write_run"]
 
 RUN_FILE = "run.json"
 NOTED = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix", "notes")
@@ -68,6 +68,12 @@ class FinishedRun:
         return list(read_run(self.folder)[1].get("models", []))
 
     @property
+    def recommender(self) -> dict[str, Any] | None:
+        """Of a recommender what its sources find, the score of each list, and the stages; None for other runs."""
+        told: dict[str, Any] | None = read_run(self.folder)[1].get("recommend")
+        return told
+
+    @property
     def score(self) -> float | None:
         """The CV: the mean over folds."""
         return self.record.cv_mean
@@ -77,6 +83,17 @@ class FinishedRun:
         """The submission file; None for a quick try."""
         path = self.folder / "submission.csv"
         return path if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a run before its record is closed: the scored record, its files by SHA-256, details and notes."""
+
+    record: RunRecord
+    files: dict[str, str]
+    details: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    peak_mb: float = 0.0
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from workbench.experiment.feature_list import FeatureList, read_list
 
 __all__ = ["KINDS", "LIGHTGBMS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
 
-KINDS = ("model", "xgboost", "catboost", "sklearn", "python", "notebook")
+KINDS = ("model", "xgboost", "catboost", "sklearn", "python", "notebook", "recommend")
 """The tables that say what kind of experiment it is; an experiment has one of them."""
 
 
@@ -44,6 +44,7 @@ class _File(StrictModel):
     sklearn: dict[str, Any] | None = None
     python: dict[str, Any] | None = None
     notebook: dict[str, Any] | None = None
+    recommend: dict[str, Any] | None = None
     tune: _Tune | Literal[False] | None = None
 
 
@@ -184,7 +185,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         raise ConfigError(
             f"{path}: no table says what kind of experiment it is", hint=f"add [model] (LightGBM), or one of {others}"
         )
-    if not file.features and kind != "notebook":
+    if not file.features and kind not in ("notebook", "recommend"):
         raise ConfigError(
             f"{path}: features is missing or empty", hint='features = ["rows"] takes every column of the tables'
         )
@@ -339,7 +340,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     if old_kind != new_kind:
         changes.append(f"{old_kind} -> {new_kind}")
     # Parameters of another library are no change of this one's.
-    old_model, new_model = before.get(new_kind or "") or {}, after.get(new_kind or "") or {}
+    old_model, new_model = (_flat(d.get(new_kind or "") or {}, new_kind) for d in (before, after))
     for key in sorted(old_model.keys() | new_model.keys()):
         if old_model.get(key) != new_model.get(key):
             changes.append(f"{key} {old_model.get(key, 'default')} -> {new_model.get(key, 'default')}")
@@ -349,6 +350,16 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     if before.get("seeds", [1]) != after.get("seeds", [1]):
         changes.append(f"seeds {before.get('seeds', [1])} -> {after.get('seeds', [1])}")
     return tuple(changes)
+
+
+def _flat(model: dict[str, Any], kind: str | None, within: str = "") -> dict[str, Any]:
+    """Return the tables of a recommender as one, with names such as covisit.recent.last; others as they are."""
+    if kind != "recommend":
+        return model
+    flat: dict[str, Any] = {}
+    for key, value in model.items():
+        flat |= _flat(value, kind, f"{within}{key}.") if isinstance(value, dict) and value else {within + key: value}
+    return flat
 
 
 def _short(value: Any) -> str:

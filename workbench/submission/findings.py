@@ -13,6 +13,7 @@ from workbench.errors import DataError, WorkbenchError
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.platforms import CompetitionFacts, SubmissionLimits
 from workbench.serving import class_texts, compared
+from workbench.submission.list_findings import list_findings
 
 __all__ = [
     "Finding",
@@ -137,6 +138,13 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
     ids = [c for c in expected.columns if c not in values]
     found += _id_findings(sent, expected, ids)
     targets = match_targets(values, competition.definition.targets) or {}
+    of_lists = competition.definition.interactions
+    if of_lists is not None:
+        return found + [
+            Finding(level, code, text)
+            for column in values
+            for level, code, text in list_findings(sent[column], competition, of_lists)
+        ]
     for column in values:
         found += _value_findings(sent[column], competition, targets.get(column))
     return found

@@ -1,0 +1,320 @@
+"""`[recommend]` experiments, from a hosted log to a scored submission; what is said of wrong ones; killed and gone on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.test_ranker import habits
+from workbench import library
+from workbench.errors import ConfigError, DataError, WorkbenchError
+from workbench.interactions import InteractionsSpec
+from workbench.recommender.windows import history_frame
+from workbench.rehearsal import LogSpec, create
+from workbench.workspace import create_workspace
+
+DAY = 86_400
+LOG = InteractionsSpec("user", "item", "time", 7 * DAY)
+KINDS = replace(LOG, kind="kind", id="{user}_{kind}", weights={"carts": 0.3, "clicks": 0.1, "orders": 0.6})
+RANKER = "[recommend.ranker]\nmodel = { num_iterations = 15, num_leaves = 7, min_data_in_leaf = 20 }\n"
+TWO_STAGES = f"""
+[recommend]
+candidates = 40
+[recommend.history]
+recent = {{ decay = "14d" }}
+[recommend.covisit]
+counts = {{ window = "5d", top = 10 }}
+[recommend.popular]
+top = 10
+{RANKER}"""
+
+
+class Shop:
+    """A hosted and fetched log."""
+
+    def __init__(self, folder: Path, log: InteractionsSpec, frame: pl.DataFrame, **options: Any) -> None:
+        frame.write_parquet(folder / "log.parquet")
+        self.workspace = create_workspace(folder)
+        create(folder, "shop", LogSpec(folder / "log.parquet", log, **({"metric": "recall@5"} | options)))
+        library.fetch("shop", where=self.workspace)
+        self.open = library.OpenCompetition(self.workspace, "shop")
+        self.folder = self.workspace.competitions / "shop"
+
+    def write(self, number: int, text: str) -> None:
+        (self.folder / "experiments" / f"{number:03d}.toml").write_text(text)
+
+    def run(self, number: int, text: str | None = None, **options: Any) -> Any:
+        if text is not None:
+            self.write(number, text)
+        return self.open.run_outcome(number, **options)
+
+    def define(self, old: str, new: str) -> None:
+        path = self.folder / "competition.toml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+
+def frame() -> pl.DataFrame:
+    return history_frame(habits(150, 80)).sort("time", "user", "item")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Any:
+    def make(log: InteractionsSpec = LOG, rows: pl.DataFrame | None = None, **options: Any) -> Shop:
+        return Shop(tmp_path, log, frame() if rows is None else rows, **options)
+
+    return make
+
+
+def scored(shop: Shop, prepared: Any) -> float:
+    """Send, and return the public score."""
+    sent = shop.open.send(prepared)
+    return float(sent.public_score or shop.open.wait_for_score(sent).public_score or 0.0)
+
+
+class TestFromLogToScore:
+    @pytest.mark.parametrize("log", [LOG, replace(KINDS, cut="session", first=("clicks",))], ids=["last", "session"])
+    def test_the_whole_way(self, shop: Any, log: InteractionsSpec) -> None:
+        rows = frame()
+        if log.cut == "session":  # many short sessions, of the users' weeks
+            rows = rows.with_columns(user=pl.col("user") * 100 + pl.col("time") // (7 * DAY))
+        s = shop(log, rows)
+        baseline = s.run(1).run  # what `wb fetch` wrote
+        ranked = s.run(2, TWO_STAGES).run
+        assert baseline.score > 0
+        assert ranked.score > 0
+        assert ranked.record.cv_folds == 5
+        sample = s.open.definition.table("sample_submission").collect()
+        sent = pl.read_csv(ranked.submission, infer_schema=False)
+        assert sent.columns == sample.columns
+        assert sent.to_series(0).to_list() == sample.to_series(0).cast(pl.String).to_list()
+        words = sent.to_series(1).str.split(" ")
+        assert (words.list.n_unique() == words.list.len()).all()
+        assert set(words.explode()) <= set(map(str, rows["item"]))
+        prepared = s.open.prepare(2)
+        assert [f.code for f in prepared.findings if f.level == "error"] == []
+        assert scored(s, prepared) > 0
+        again = s.run(2)
+        assert again.how == "unchanged"
+
+    def test_cv_tells_what_the_platform_will_say(self, shop: Any) -> None:
+        s = shop(public=0.9)
+        run = s.run(2, TWO_STAGES).run
+        assert scored(s, s.open.prepare(2)) == pytest.approx(run.score, abs=0.08)
+
+    def test_what_a_run_keeps(self, shop: Any) -> None:
+        s = shop(KINDS)
+        run = s.run(2, TWO_STAGES).run
+        told = run.recommender
+        assert list(told["recall"]) == ["carts", "clicks", "orders"]
+        assert [r["name"] for r in told["recall"]["orders"]] == ["history", "covisit", "popular", "together"]
+        assert {stage["name"] for stage in told["stages"]} >= {"training", "lists of test", "source covisit, test"}
+        assert run.importance["column"].n_unique() == run.record.n_features
+        assert run.importance["gain"].is_sorted(descending=True)
+        for lists in (run.oof, run.test):
+            for kind in ("carts", "clicks", "orders"):
+                assert (lists[kind].list.len() == lists[f"{kind}_score"].list.len()).all()
+        assert set(run.oof["fold"]) == set(range(5))
+        models = {p.name for p in (run.folder / "models").glob("*.txt")}
+        assert models == {f"{k}-{f}.txt" for k in ("carts", "clicks", "orders") for f in (*range(5), "all")}
+        assert not (run.folder / "parts").exists()
+
+    def test_a_base_is_built_on(self, shop: Any) -> None:
+        s = shop()
+        s.write(2, TWO_STAGES)
+        changed = "base = 2\n[recommend]\npopular = false\n[recommend.covisit]\ncounts = { top = 4 }\n"
+        run = s.run(3, changed).run
+        assert run.record.changes == (
+            "covisit.counts.top 10 -> 4",
+            "popular default -> False",
+            "popular.top 10 -> default",
+        )
+        assert [r["name"] for r in run.recommender["recall"]["items"]] == ["history", "covisit", "together"]
+
+    def test_several_of_a_kind_and_a_function_of_ones_own(self, shop: Any) -> None:
+        s = shop()
+        (s.folder / "sources.py").write_text(
+            "import polars as pl\n\n\ndef first(history, users, now):\n"
+            "    return history.group_by('user').agg(pl.col('item').first()).select('user', 'item', score=pl.lit(1.0))\n"
+        )
+        text = (
+            "[recommend.covisit.near]\ntop = 9\n[recommend.covisit.wide]\ncounts = { window = false }\n"
+            '[recommend.own]\nfunction = "sources.py:first"\n[recommend.cosine]\n[recommend.embeddings]\n'
+            "model = { epochs = 1, size = 8 }\n[recommend.factors]\nmodel = { factors = 4, iterations = 3 }\n"
+        )
+        run = s.run(2, text + RANKER).run
+        names = [r["name"] for r in run.recommender["recall"]["items"]]
+        assert names == ["covisit", "near", "wide", "own", "cosine", "embeddings", "factors", "together"] or names == [
+            "near", "wide", "own", "cosine", "embeddings", "factors", "together"
+        ]  # fmt: skip
+        (s.folder / "sources.py").write_text((s.folder / "sources.py").read_text().replace("first()", "last()"))
+        assert s.run(2).how == "new"
+
+    def test_attributes_and_segments(self, tmp_path: Path) -> None:
+        rows = frame()
+        pl.DataFrame({"item": range(80), "shelf": [f"s{i % 7}" for i in range(80)], "price": range(80)}).write_csv(
+            tmp_path / "things.csv"
+        )
+        pl.DataFrame({"user": range(150), "town": [f"t{i % 3}" for i in range(150)]}).write_csv(tmp_path / "people.csv")
+        s = Shop(tmp_path, LOG, rows, tables=(tmp_path / "things.csv", tmp_path / "people.csv"))
+        text = (
+            '[recommend.history]\n[recommend.attribute]\ncolumn = "shelf"\n[recommend.popular]\nby = "town"\n' + RANKER
+        )
+        run = s.run(2, text).run
+        assert {"same_shelf", "items_price", "more_price", "users_town"} <= set(run.importance["column"])
+
+    def test_a_quick_try_can_not_be_sent(self, shop: Any) -> None:
+        s = shop()
+        run = s.run(2, TWO_STAGES, sample=0.4).run
+        assert run.submission is None
+        assert run.oof.height == pytest.approx(0.4 * s.run(1).run.oof.height, abs=1)
+
+    def test_ids_that_are_texts(self, shop: Any) -> None:
+        rows = frame().with_columns(
+            user=pl.format("u-{}", "user"), item=pl.format("0{}", "item"), time=pl.from_epoch("time", "s")
+        )
+        s = shop(LOG, rows)
+        run = s.run(2, TWO_STAGES).run
+        words = pl.read_csv(run.submission, infer_schema=False).to_series(1).str.split(" ").explode()
+        assert words.str.starts_with("0").all()
+
+    def test_users_that_only_the_sample_knows(self, shop: Any) -> None:
+        new = pl.DataFrame({"user": [900, 901], "item": [1, 2], "time": [8 * 7 * DAY - 5, 8 * 7 * DAY - 4]})
+        s = shop(LOG, pl.concat([frame().drop("kind"), new]))
+        sample = s.open.definition.table("sample_submission").collect()
+        assert set(sample["user"]) - set(s.open.definition.table("train").collect()["user"])
+        sent = pl.read_csv(s.run(2, TWO_STAGES).run.submission)
+        assert sent.height == sample.height
+        assert sent.to_series(1).null_count() == 0
+
+
+class TestWrong:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("[recommend]\n", "no source of candidates"),
+            ("[recommend.histroy]\n", "unknown key 'histroy'.*"),
+            ("[recommend.history]\ntopp = 3\n", "history has an unknown key 'topp'"),
+            ("[recommend.history]\ntop = 0\n", "history: top = 0: expected 1 or more"),
+            ("[recommend.history]\ntop = 2.5\n", "top = 2.5: expected a whole number"),
+            (
+                '[recommend.covisit]\ncounts = { window = "1 fortnight" }\n',
+                "window = '1 fortnight': expected a duration",
+            ),
+            ('[recommend.covisit]\ncounts = { direction = "up" }\n', "direction = 'up': expected one of both"),
+            ("[recommend]\nhistory = 3\n", "history = 3: expected a table, or false"),
+            ("[recommend.own]\ntop = 3\n", "own needs function"),
+            ('[recommend.own]\nfunction = "sources.py:x"\n', "sources.py is missing"),
+            ("[recommend.history]\n[recommend.ranker]\nmodel = { num_leafs = 3 }\n", "unknown key 'num_leafs'"),
+            ("[recommend]\ncandidates = 0\n[recommend.history]\n", "candidates = 0: expected a whole number from 1 up"),
+            ("seeds = [1, 2]\n[recommend.history]\n", "has one seed"),
+            ('features = ["rows"]\n[recommend.history]\n', "features goes with models of rows"),
+            ('features = ["rows"]\n[model]\n', "is a .model. experiment, and the competition's task is 'recommend'"),
+        ],
+    )
+    def test_what_is_wrong_with_an_experiment_is_said(self, shop: Any, text: str, message: str) -> None:
+        s = shop()
+        with pytest.raises(WorkbenchError, match=message):
+            s.run(2, text)
+        assert not list((s.folder / "runs").glob("002-*/oof.parquet"))
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ('user = "user"', 'user = "usr"', "names 'usr', and table 'train' has no such column"),
+            ('id = "{user}"', 'id = "u{user}"', "ids of 'sample_submission' are not of the form 'u{user}', such as"),
+            ('horizon = "7d"', 'horizon = "900d"', "nothing is known before it"),
+        ],
+    )
+    def test_what_is_wrong_with_the_definition_is_said(self, shop: Any, old: str, new: str, message: str) -> None:
+        s = shop()
+        s.define(old, new)
+        with pytest.raises((ConfigError, DataError), match=message):
+            s.run(1)
+        assert s.open.table()[0].run.status == "failed"
+
+    def test_other_commands_say_what_it_is(self, shop: Any) -> None:
+        s = shop()
+        s.run(1)
+        for ask in (lambda: s.open.tune(1), lambda: s.open.build_kernel(1), lambda: s.open.report(1)):
+            with pytest.raises(WorkbenchError, match=r"\[recommend\]"):
+                ask()
+
+    def test_an_experiment_of_lists_in_a_competition_of_rows(self, small: Any) -> None:
+        s = small()
+        s.experiment(1, "[recommend.history]\n")
+        with pytest.raises(ConfigError, match="is a .recommend. experiment, and the competition's task is 'binary'"):
+            s.open.run(1)
+
+
+def test_a_killed_run_goes_on(shop: Any) -> None:
+    """Killed in the middle of training, it takes the models that were finished, and ends with the same lists."""
+    s = shop(KINDS)
+    s.write(2, TWO_STAGES.replace("num_iterations = 15", "num_iterations = 200"))
+    whole = s.run(2).run
+    expected = whole.submission.read_bytes()
+    command = [sys.executable, "-m", "workbench", "run", "--exp", "2", "--force", "-c", "shop"]
+    root = str(Path(library.__file__).parents[1])
+    child = subprocess.Popen(
+        command, cwd=s.workspace.root, env=os.environ | {"PYTHONPATH": root}, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(list(s.folder.glob("runs/*/parts/*.json"))) < 3:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    kept = {p.name: p.stat().st_mtime_ns for p in s.folder.glob("runs/*/models/*.txt") if p.parents[1] != whole.folder}
+    assert len(kept) >= 3
+    again = s.run(2)
+    assert again.how in ("resumed", "unchanged", "new")
+    folders = [p for p in (s.folder / "runs").glob("002-*") if p != whole.folder]
+    if again.run.folder in folders:
+        same = [n for n, t in kept.items() if (again.run.folder / "models" / n).stat().st_mtime_ns == t]
+        assert len(same) >= 3
+    assert again.run.submission.read_bytes() == expected
+
+
+def test_the_command(shop: Any) -> None:
+    s = shop(KINDS)
+    s.write(2, TWO_STAGES)
+    root = str(Path(library.__file__).parents[1])
+
+    def wb(*words: str) -> str:
+        command = [sys.executable, "-m", "workbench", *words, "-c", "shop"]
+        done = subprocess.run(
+            command,
+            cwd=s.workspace.root,
+            env=os.environ | {"PYTHONPATH": root},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout + done.stderr
+
+    shown = wb("run", "--exp", "2")
+    assert "candidates hold" in shown
+    text = wb("show", "2")
+    assert "what came is" in text
+    assert "only there" in text
+    assert "lists of test" in text
+    assert "recommend" in wb("table", "--json")
+
+
+def test_batches_of_users_bound_nothing_but_memory(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench.recommender import candidates
+
+    s = shop()
+    first = s.run(2, TWO_STAGES).run.submission.read_bytes()
+    monkeypatch.setattr(candidates.in_batches, "__kwdefaults__", {"size": 11})
+    assert s.run(2, force=True).run.submission.read_bytes() == first
+    assert np.isfinite(s.run(2).run.score)

@@ -1,0 +1,373 @@
+"""A ``[recommend]`` run: the competition's tables read as a log, the two stages, lists for validation and test."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.cache import atomic, content_key, file_sha256, write_json, write_text
+from workbench.competition import Competition, InteractionsSpec
+from workbench.errors import ConfigError, DataError
+from workbench.experiment.recommend_spec import RecommendSpec, recommend_spec
+from workbench.experiment.run_folder import Made
+from workbench.experiment.spec import ExperimentSpec
+from workbench.features import code_key
+from workbench.ledger import RunRecord
+from workbench.recommender import (
+    Asked,
+    Columns,
+    Interactions,
+    ListModel,
+    Lists,
+    Problem,
+    Recommended,
+    Settings,
+    Tables,
+    read_interactions,
+    recommend,
+    with_users,
+)
+
+__all__ = ["RecommendPlan", "make_recommend_plan", "recommended"]
+
+
+@dataclass(frozen=True)
+class RecommendPlan:
+    """Everything that decides the result, read and checked before the first second of work."""
+
+    competition: Competition
+    spec: ExperimentSpec
+    model: RecommendSpec
+    interactions: InteractionsSpec
+    sample: float | None
+    key: str
+
+    @property
+    def folds_hash(self) -> str:
+        """The key of how users are split."""
+        cv = self.competition.definition.cv
+        return content_key("users-v1", cv.folds, cv.seed, self.competition.manifest.content)
+
+
+def make_recommend_plan(
+    competition: Competition, spec: ExperimentSpec, *, sample: float | None, threads: int | None
+) -> RecommendPlan:
+    """Read and check everything that decides the result of a run.
+
+    Raises
+    ------
+    ConfigError
+        When the competition is no recommender's, or the experiment says what there is not.
+    """
+    d = competition.definition
+    if d.interactions is None:
+        raise ConfigError(
+            f"{spec.path} is a [recommend] experiment, and the competition's task is {d.task!r}",
+            hint=f'task = "recommend" and a table [interactions] in {competition.folder / "competition.toml"}',
+        )
+    if len(spec.seeds) > 1:
+        raise ConfigError(f"{spec.path}: seeds = {list(spec.seeds)}: a [recommend] experiment has one seed")
+    for key, given in (("features", spec.features), ("drop", spec.drop), ("categorical", spec.categorical)):
+        if given:
+            raise ConfigError(
+                f"{spec.path}: {key} goes with models of rows, and this is a [recommend] experiment",
+                hint="take it out: candidates have features of their own",
+            )
+    model = recommend_spec(spec, competition, threads=threads)
+    file, colon, name = d.metric.partition(":")
+    key = content_key(
+        "recommend-v1",
+        d.slug,
+        spec.content(),
+        competition.manifest.content,
+        repr(d.interactions),
+        [d.metric, code_key(competition.folder / file, name) if colon else ""],
+        [list(d.id_columns), list(d.targets), d.cv.folds, d.cv.seed],
+        sample,
+        model.content(),
+    )
+    return RecommendPlan(competition, spec, model, d.interactions, sample, key)
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+@dataclass(frozen=True)
+class _Read:
+    log: Interactions
+    users: npt.NDArray[np.int32]
+    lines: pl.DataFrame
+    tables: Tables
+    asked: Asked
+
+
+def _has(competition: Competition, table: str) -> bool:
+    return table in competition.manifest.tables
+
+
+def _read(plan: RecommendPlan) -> _Read:
+    """Return the log, who is asked for, and the lines of the submission: id, user code, list."""
+    c, of = plan.competition, plan.interactions
+    columns = Columns(of.user, of.item, of.time, of.kind, of.unit)
+    names = [n for n in (of.user, of.item, of.time, of.kind) if n is not None]
+    frames = [c.table(c.definition.tables.train)]
+    has_test = of.cut == "session" and _has(c, c.definition.tables.test)
+    if has_test:
+        frames.append(c.table(c.definition.tables.test))
+    log = read_interactions(_stacked(frames, names, c), columns)
+    kinds = tuple(of.weights) if "{kind}" in of.id else None
+    asked = Asked(
+        of.cut, of.horizon_s, int(c.metric.name.partition("@")[2]), kinds, tuple(of.first), c.definition.cv.seed
+    )
+    lines = _lines(plan, log, asked, frames[-1] if has_test else None)
+    log = with_users(log, lines["user"])
+    lines = lines.with_columns(code=log.users.codes(lines["user"]))
+    users = lines["code"].unique().sort().to_numpy()
+    tables = Tables(
+        _aligned(c, of.items, of.item, log.item_ids.values), _aligned(c, of.users, of.user, log.users.values)
+    )
+    return _Read(log, users.astype(np.int32), lines, tables, asked)
+
+
+def _stacked(frames: list[pl.LazyFrame], names: list[str], competition: Competition) -> pl.LazyFrame:
+    for frame, table in zip(
+        frames, (competition.definition.tables.train, competition.definition.tables.test), strict=False
+    ):
+        missing = [n for n in names if n not in frame.collect_schema()]
+        if missing:
+            raise ConfigError(
+                f"{competition.folder / 'competition.toml'}: [interactions] names {missing[0]!r}, and table {table!r} "
+                "has no such column"
+            )
+    return pl.concat([f.select(names) for f in frames], how="vertical_relaxed")
+
+
+def _lines(plan: RecommendPlan, log: Interactions, asked: Asked, test: pl.LazyFrame | None) -> pl.DataFrame:
+    """Return a line for each line of the submission, in the sample's order: id, user, list."""
+    c, of = plan.competition, plan.interactions
+    d = c.definition
+    dtype = log.users.values.dtype
+    if d.tables.sample_submission is None:
+        if test is None:
+            raise ConfigError(
+                f"{c.folder / 'competition.toml'}: nothing says who is asked for: there is no sample_submission"
+            )
+        users = test.select(pl.col(of.user).cast(dtype)).unique().sort(of.user).collect()[of.user]
+        frame = pl.DataFrame({"user": users}).join(pl.DataFrame({"list": list(asked.lists)}), how="cross")
+        text = pl.lit(of.id)
+        text = text.str.replace_all("{user}", pl.col("user").cast(pl.String), literal=True)
+        return frame.with_columns(id=text.str.replace_all("{kind}", pl.col("list"), literal=True))
+    sample = c.table(d.tables.sample_submission).select(pl.col(d.id_columns[0]).alias("id")).collect()
+    texts = sample["id"].cast(pl.String)
+    pattern = re.escape(of.id).replace(r"\{user\}", "(?P<user>.+)")
+    pattern = pattern.replace(r"\{kind\}", f"(?P<list>{'|'.join(map(re.escape, asked.lists))})")
+    found = texts.to_frame("text").select(pl.col("text").str.extract_groups(f"^{pattern}$")).unnest("text")
+    wrong = sample["id"].filter(found["user"].is_null())
+    if len(wrong):
+        raise DataError(
+            f"{len(wrong):,} ids of {d.tables.sample_submission!r} are not of the form {of.id!r}, such as {wrong[0]!r}",
+            hint="id under [interactions] says how they are written, and weights which kinds there are",
+        )
+    users = found["user"].cast(dtype, strict=False)
+    if users.null_count():
+        raise DataError(
+            f"{users.null_count():,} users of {d.tables.sample_submission!r} are no {dtype}, as {of.user!r} of the "
+            f"interactions is, for example {found['user'].filter(users.is_null())[0]!r}"
+        )
+    lists = (
+        found["list"] if "list" in found.columns else pl.Series("list", [asked.lists[0]]).new_from_index(0, len(sample))
+    )
+    return pl.DataFrame({"id": sample["id"], "user": users, "list": lists})
+
+
+def _aligned(competition: Competition, table: str | None, key: str, ids: pl.Series) -> pl.DataFrame | None:
+    """Return a line of the table for each id, in the order of codes; null where it has none."""
+    if table is None:
+        return None
+    frame = competition.table(table)
+    if key not in frame.collect_schema():
+        raise ConfigError(
+            f"{competition.folder / 'competition.toml'}: table {table!r} has no column {key!r} to be joined by"
+        )
+    found = frame.with_columns(pl.col(key).cast(ids.dtype, strict=False)).unique(key, keep="first", maintain_order=True)
+    asked = pl.DataFrame({key: ids}).lazy()
+    return asked.join(found, on=key, how="left", maintain_order="left").drop(key).collect()
+
+
+# ------------------------------------------------------------------------------------------------------------ the run
+
+
+@dataclass(frozen=True)
+class _RunModels:
+    """Models in a run folder: ``models/`` for good, ``parts/`` until the run is whole."""
+
+    folder: Path
+
+    def _paths(self, name: str) -> tuple[Path, Path]:
+        file = re.sub(r"[^\w.-]", "_", name)
+        return self.folder / "models" / f"{file}.txt", self.folder / "parts" / f"{file}.json"
+
+    def load(self, name: str) -> ListModel | None:
+        """Return a finished model; None where there is none, or its file is not what was written."""
+        model, part = self._paths(name)
+        try:
+            note = json.loads(part.read_text())
+            if file_sha256(model) != note["sha256"]:
+                return None
+            return ListModel(model.read_text(), int(note["rounds"]), dict(note["gains"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, name: str, model: ListModel) -> None:
+        """Keep a finished model: its text first, then the part that vouches for it."""
+        path, part = self._paths(name)
+        write_text(path, model.text)
+        write_json(part, {"sha256": file_sha256(path), "rounds": model.rounds, "gains": model.gains})
+
+
+def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report: Callable[[str], None]) -> Made:
+    """Make the lists, score them and write them.
+
+    Raises
+    ------
+    ConfigError, DataError
+        When the tables are not what the definition says, or there is nothing to learn from.
+    """
+    c, of = plan.competition, plan.interactions
+    report("reading the interactions")
+    read = _read(plan)
+    weights = tuple(float(of.weights[kind]) for kind in read.asked.kinds) if read.asked.kinds else (1.0,)
+    cv = c.definition.cv
+    problem = Problem(read.log, read.users, read.asked, c.metric, weights, read.tables, cv.folds, cv.seed)
+    made = recommend(
+        problem,
+        plan.model.recommender,
+        Settings(
+            seed=plan.spec.seeds[0],
+            threads=plan.model.threads,
+            where=f"{plan.spec.path}: [recommend.ranker]",
+            kept=_RunModels(folder),
+            load=c.load_function,
+            sample=plan.sample,
+        ),
+        report=report,
+    )
+    report("writing")
+    files = _write(plan, read, made, folder)
+    scores = made.fold_scores
+    final = replace(
+        record,
+        cv_mean=float(np.mean(scores)) if scores else None,
+        cv_std=float(np.std(scores)) if scores else None,
+        cv_folds=len(scores) or None,
+        oof_score=made.score,
+        fold_scores=scores,
+        seed_scores=(scores,),
+        n_features=len(made.features) or None,
+    )
+    return Made(final, files, {"recommend": made.details()}, tuple(_notes(made, read)))
+
+
+def _notes(made: Recommended, read: _Read) -> list[str]:
+    notes = [
+        f"{of}: nothing of it came in the validation window"
+        if np.isnan(made.list_scores[of])
+        else f"{of}: {made.list_scores[of]:.5f}; {rows[-1].per_user:.0f} candidates hold {rows[-1].alone:.4f} of it"
+        for of, rows in made.recall.items()
+    ]
+    if made.lists is not None:
+        short = int((made.lists.items[..., -1] < 0).sum())
+        if short:
+            notes.append(
+                f"{short:,} of {made.lists.items[..., -1].size:,} lists have fewer than {read.asked.k} items: the "
+                "sources find no more"
+            )
+    return notes
+
+
+def _write(plan: RecommendPlan, read: _Read, made: Recommended, folder: Path) -> dict[str, str]:
+    log, asked = read.log, read.asked
+    gains: dict[str, float] = {}
+    for name, model in made.models.items():
+        if name.endswith("-all"):
+            for column, gain in model.gains.items():
+                gains[column] = gains.get(column, 0.0) + gain
+    importance = pl.DataFrame(
+        {"column": list(gains), "gain": list(gains.values()), "splits": [None] * len(gains)},
+        schema={"column": pl.String, "gain": pl.Float64, "splits": pl.Float64},
+    ).sort("gain", descending=True)
+    valid = _as_frame(log, made.valid_users, made.valid, asked).insert_column(1, pl.Series("fold", made.valid_fold))
+    frames = {"importance.parquet": importance, "oof.parquet": valid}
+    if made.lists is not None:
+        frames["test.parquet"] = _as_frame(log, read.users, made.lists, asked)
+    for name, frame in frames.items():
+        with atomic(folder / name) as temporary:
+            frame.write_parquet(temporary)
+    written = list(frames)
+    if made.lists is not None:
+        _write_submission(plan, read, made.lists, folder / "submission.csv")
+        written.append("submission.csv")
+    written += [f"models/{p.name}" for p in sorted((folder / "models").glob("*.txt"))]
+    return {name: file_sha256(folder / name) for name in written}
+
+
+def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, asked: Asked) -> pl.DataFrame:
+    """Return lists in ids: user, and for each list its items and their scores."""
+    columns = {"user": log.users.values.gather(users)}
+    for which, name in enumerate(asked.lists):
+        items, scores = lists.items[:, which], lists.scores[:, which]
+        there = items >= 0
+        at = np.repeat(np.arange(len(items), dtype=np.uint32), there.sum(axis=1))
+        flat = pl.DataFrame({"at": at, name: log.item_ids.values.gather(items[there]), f"{name}_score": scores[there]})
+        grouped = flat.group_by("at", maintain_order=True).agg(pl.all())
+        rows = pl.DataFrame({"at": np.arange(len(items), dtype=np.uint32)})
+        found = rows.join(grouped, on="at", how="left", maintain_order="left")
+        columns |= {c: found[c] for c in (name, f"{name}_score")}
+    return pl.DataFrame(columns)
+
+
+def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path) -> None:
+    """Write a line for each line of the sample: its id, and the items with a space between them."""
+    d = plan.competition.definition
+    texts = read.log.item_ids.values.cast(pl.String)
+    row_of = np.full(len(read.log.users), -1, np.int64)
+    row_of[read.users] = np.arange(len(read.users))
+    which = read.lines["list"].replace_strict(list(read.asked.lists), range(len(read.asked.lists))).to_numpy()
+    chosen = lists.items[row_of[read.lines["code"].to_numpy()], which]
+    there = chosen >= 0
+    at = np.repeat(np.arange(len(chosen), dtype=np.uint32), there.sum(axis=1))
+    words = pl.DataFrame({"at": at, "text": texts.gather(chosen[there])})
+    joined = words.group_by("at", maintain_order=True).agg(pl.col("text").str.join(" "))
+    lines = read.lines.select("id").with_columns(at=pl.int_range(len(chosen), dtype=pl.UInt32))
+    frame = lines.join(joined, on="at", how="left", maintain_order="left")
+    with atomic(path) as temporary:
+        frame.select(pl.col("id").alias(d.id_columns[0]), pl.col("text").fill_null("").alias(d.targets[0])).write_csv(
+            temporary
+        )
+
+
+def refuse_recommend(spec: ExperimentSpec, competition: Competition) -> None:
+    """Refuse what needs rows with features where the experiment has lists, or the competition asks for them.
+
+    Raises
+    ------
+    ConfigError
+        When it is a [recommend] experiment, or one of another kind in a recommender competition.
+    """
+    if spec.kind != "recommend" and competition.definition.interactions is not None:
+        raise ConfigError(
+            f"{spec.path} is a [{spec.kind}] experiment, and the competition's task is 'recommend'",
+            hint="add [recommend.history] in place of it; `wb new` writes the next experiment",
+        )
+    if spec.kind == "recommend":
+        raise ConfigError(
+            f"{spec.path} is a [recommend] experiment: it has lists, no rows to train on",
+            hint="choose one with a model",
+        )

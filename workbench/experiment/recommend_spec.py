@@ -1,0 +1,206 @@
+"""What ``[recommend]`` says of an experiment, checked before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workbench.competition import Competition
+from workbench.errors import ConfigError, near
+from workbench.experiment.spec import ExperimentSpec
+from workbench.features import code_key
+from workbench.interactions import parse_duration
+from workbench.recommender import SOURCES, OwnSource, RankerSpec, RecommenderSpec
+
+__all__ = ["RecommendSpec", "recommend_spec"]
+
+OURS = ("candidates", "validation_users", "ranker")
+
+
+@dataclass(frozen=True)
+class RecommendSpec:
+    """A recommender to make.
+
+    Attributes
+    ----------
+    recommender : RecommenderSpec
+    code : dict
+        By source, what decides what a function of one's own does.
+    threads : int, or None
+    """
+
+    recommender: RecommenderSpec
+    code: dict[str, str]
+    threads: int | None
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        of = self.recommender
+        return {
+            "sources": {name: [type(s).__name__, _plain(s)] for name, s in of.sources.items()},
+            "candidates": of.candidates,
+            "validation_users": of.validation_users,
+            "ranker": None if of.ranker is None else _plain(of.ranker),
+            "lightgbm": importlib.metadata.version("lightgbm"),
+            "code": self.code,
+        }
+
+
+def _plain(spec: Any) -> dict[str, Any]:
+    """Return a dataclass as a document."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
+
+
+def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: int | None = None) -> RecommendSpec:
+    """Check the ``[recommend]`` table of an experiment.
+
+    Each table in it is a source, ``[recommend.covisit]``, or several of one kind, ``[recommend.covisit.NAME]``. What
+    it does not say is the source's usual value. A duration is a text, ``window = "24h"``; `false` stands for none.
+
+    Raises
+    ------
+    ConfigError
+        For a source, a key or a value that is none.
+    """
+    where = f"{spec.path}: [recommend]"
+    table = dict(spec.model)
+    known = (*OURS, *SOURCES)
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+    sources: dict[str, Any] = {}
+    for key in (k for k in table if k in SOURCES):
+        for name, given in _named(key, table[key], where):
+            if name in sources:
+                raise ConfigError(f"{where} has two sources that are called {name!r}", hint="rename one")
+            sources[name] = _built(SOURCES[key], given, f"{where} {key if name == key else f'{key}.{name}'}")
+    if not sources:
+        raise ConfigError(f"{where} has no source of candidates", hint=f"add one of {', '.join(SOURCES)}")
+    given = table.get("ranker", False)
+    ranker = None if given is False else _built(RankerSpec, given, f"{where} ranker")
+    if ranker is not None:
+        ranker.lightgbm(_k_of(competition), where=f"{where} ranker", threads=threads)
+    code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, OwnSource)}
+    return RecommendSpec(
+        RecommenderSpec(
+            sources=sources,
+            candidates=_whole(table.get("candidates", 100), f"{where} candidates"),
+            ranker=ranker,
+            validation_users=_whole_or_none(table.get("validation_users", False), f"{where} validation_users"),
+        ),
+        code,
+        threads,
+    )
+
+
+def _k_of(competition: Competition) -> int:
+    return int(competition.metric.name.partition("@")[2])
+
+
+def _code(competition: Competition, reference: str) -> str:
+    competition.load_function(reference)
+    file, _, name = reference.partition(":")
+    return code_key(competition.folder / file, name)
+
+
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{where} = {value!r}: expected a whole number from 1 up")
+    return value
+
+
+def _whole_or_none(value: Any, where: str) -> int | None:
+    return None if value is False else _whole(value, where)
+
+
+def _named(key: str, given: Any, where: str) -> list[tuple[str, Any]]:
+    """Return the sources of a kind by name: one, or one for each table."""
+    if given is False:
+        return []
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where} {key} = {given!r}: expected a table, or false for none")
+    names = {f.name for f in dataclasses.fields(SOURCES[key])}
+    if given and all(isinstance(v, dict) or v is False for v in given.values()) and not names & set(given):
+        return [(name, table) for name, table in given.items() if table is not False]
+    return [(key, given)]
+
+
+def _built(made_of: Any, given: Any, where: str) -> Any:
+    """Return a dataclass with what a table gives in place of its usual values.
+
+    Parameters
+    ----------
+    made_of : type or dataclass
+        The class, or what the values are taken from where the table gives none.
+    """
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where} = {given!r}: expected a table")
+    cls = made_of if isinstance(made_of, type) else type(made_of)
+    hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key if key in fields else f"{key}_s"
+        if name not in fields:
+            known = [name.removesuffix("_s") if name.endswith("_s") else name for name in fields]
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+        usual = fields[name].default if isinstance(made_of, type) else getattr(made_of, name)
+        values[name] = _value(value, hints[name], usual, f"{where} {key}", is_duration=name != key)
+    missing = [
+        f.name
+        for f in fields.values()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values
+    ]
+    if isinstance(made_of, type) and missing:
+        raise ConfigError(f"{where} needs {missing[0]}", hint=f'add {missing[0]} = "…"')
+    try:
+        return cls(**values) if isinstance(made_of, type) else dataclasses.replace(made_of, **values)
+    except ConfigError as exc:
+        raise ConfigError(f"{where}: {exc.message}", hint=exc.hint) from exc
+
+
+def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) -> Any:
+    """Return a value as a field of this type takes it."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if value is False and type(None) in options:
+        return None
+    expected = next(o for o in options if o is not type(None))
+    if dataclasses.is_dataclass(expected):
+        return _built(usual if dataclasses.is_dataclass(usual) else expected, value, where)
+    if is_duration:
+        seconds = _seconds(value, where)
+        return int(seconds) if expected is int else seconds
+    taken = _taken(value, typing.get_origin(expected) or expected)
+    if taken is None:
+        what = {
+            int: "a whole number",
+            float: "a number",
+            str: "a text",
+            bool: "true or false",
+            tuple: "a list of texts",
+        }
+        raise ConfigError(
+            f"{where} = {value!r}: expected {what.get(typing.get_origin(expected) or expected, 'a table')}"
+        )
+    return taken
+
+
+def _taken(value: Any, expected: Any) -> Any:
+    """Return a value of TOML as the type that is expected; None where it is none of it."""
+    if expected is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    is_right = isinstance(value, dict) if expected is Mapping else type(value) is expected
+    return value if is_right else None
+
+
+def _seconds(value: Any, where: str) -> float:
+    found = parse_duration(value) if isinstance(value, str) else None
+    if found is None:
+        raise ConfigError(f'{where} = {value!r}: expected a duration such as "12h" or "7d"')
+    return found.total_seconds()
