@@ -59,9 +59,10 @@ def votes(told: list[tuple[int, float]], near: Any, shares: Any, top: int) -> li
     return best(sums, top)
 
 
-def in_turns(lists: list[list[int]], tops: list[int], limit: int) -> list[int]:
-    """The first of each list, then the second of each, and so on; each item once."""
+def in_turns(lists: list[list[int]], tops: list[int], limit: int, barred: set[int]) -> list[int]:
+    """The first of each list, then the second of each, and so on; each item once, and none that is barred."""
     taken: list[int] = []
+    lists = [[item for item in items if item not in barred] for items in lists]
     for rank in range(max(tops, default=0)):
         for items, top in zip(lists, tops, strict=True):
             if rank < min(top, len(items)) and items[rank] not in taken and len(taken) < limit:

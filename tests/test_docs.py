@@ -96,3 +96,17 @@ def test_every_kind_of_experiment_is_documented() -> None:
 
     for kind in KINDS:
         assert re.search(rf"^\[{kind}\]", README, re.MULTILINE), kind
+
+
+def test_every_source_of_candidates_and_its_keys_are_documented() -> None:
+    from dataclasses import fields
+
+    from workbench.recommender import SOURCES, Recent
+
+    section = README.partition("### Recommenders, in two stages")[2].partition("\n## ")[0]
+    for name, source in SOURCES.items():
+        line = next(line for line in section.splitlines() if line.startswith(f"| `{name}`"))
+        keys = {f.name.removesuffix("_s") for f in fields(source)} - {"top"}
+        assert keys <= set(re.findall(r"`(\w+)`", line)), name
+    for f in fields(Recent):
+        assert f.name.removesuffix("_s") in section

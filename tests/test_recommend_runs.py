@@ -217,6 +217,7 @@ class TestWrong:
             ('[recommend.own]\nfunction = "sources.py:x"\n', "sources.py is missing"),
             ("[recommend.history]\n[recommend.ranker]\nmodel = { num_leafs = 3 }\n", "unknown key 'num_leafs'"),
             ("[recommend]\ncandidates = 0\n[recommend.history]\n", "candidates = 0: expected a whole number from 1 up"),
+            ("[recommend]\nagain = 3\n[recommend.history]\n", "again = 3: expected true or false"),
             ("seeds = [1, 2]\n[recommend.history]\n", "has one seed"),
             ('features = ["rows"]\n[recommend.history]\n', "features goes with models of rows"),
             ('features = ["rows"]\n[model]\n', "is a .model. experiment, and the competition's task is 'recommend'"),

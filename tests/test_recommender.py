@@ -288,27 +288,30 @@ class TestSources:
 # ----------------------------------------------------------------------------------------------------------- candidates
 
 
-def generator(window: Window, limit: int = 7, tops: tuple[int, int, int] = (3, 4, 2)) -> Generator:
+def generator(
+    window: Window, limit: int = 7, tops: tuple[int, int, int] = (3, 4, 2), *, again: bool = True
+) -> Generator:
     specs = {
         "history": HistorySource(),
         "near": CovisitSource(counts=Covisit(window_s=30, top=5)),
         "popular": PopularSource(),
     }
     finds = {name: spec.prepare(ready(window)) for name, spec in specs.items()}
-    return Generator(finds, dict(zip(specs, tops, strict=True)), limit)
+    return Generator(finds, dict(zip(specs, tops, strict=True)), limit, again)
 
 
 class TestCandidates:
     @settings(max_examples=120, deadline=None)
-    @given(logs(), st.integers(1, 12), st.tuples(*[st.integers(1, 5)] * 3))
-    def test_sources_take_turns(self, log: Interactions, limit: int, tops: tuple[int, int, int]) -> None:
+    @given(logs(), st.integers(1, 12), st.tuples(*[st.integers(1, 5)] * 3), st.booleans())
+    def test_sources_take_turns(self, log: Interactions, limit: int, tops: tuple[int, int, int], again: bool) -> None:
         window = whole(log)
-        sources = generator(window, limit, tops)
+        sources = generator(window, limit, tops, again=again)
         made = sources.make(window, slice(0, len(window)))
         for row in range(len(window)):
             lists = [[i for i, _ in listed(f, row)] for f in made.found]
             part = slice(int(made.offsets[row]), int(made.offsets[row + 1]))
-            assert made.items[part].tolist() == plain.in_turns(lists, list(tops), limit)
+            had = {i for i, _, _ in plain.events_of(log, int(window.users[row]))}
+            assert made.items[part].tolist() == plain.in_turns(lists, list(tops), limit, set() if again else had)
             for c, item in zip(range(part.start, part.stop), made.items[part], strict=True):
                 for s, found in enumerate(made.found):
                     of = dict(listed(found, row))

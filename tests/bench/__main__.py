@@ -23,6 +23,7 @@ NAMES = (
     "notebook",
     "otto",
     "overhead",
+    "recall",
     "select",
     "small",
     "startup",

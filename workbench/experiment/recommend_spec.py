@@ -19,7 +19,7 @@ from workbench.recommender import SOURCES, OwnSource, RankerSpec, RecommenderSpe
 
 __all__ = ["RecommendSpec", "recommend_spec"]
 
-OURS = ("candidates", "validation_users", "ranker")
+OURS = ("candidates", "validation_users", "again", "ranker")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class RecommendSpec:
             "sources": {name: [type(s).__name__, _plain(s)] for name, s in of.sources.items()},
             "candidates": of.candidates,
             "validation_users": of.validation_users,
+            "again": of.again,
             "ranker": None if of.ranker is None else _plain(of.ranker),
             "lightgbm": importlib.metadata.version("lightgbm"),
             "code": self.code,
@@ -85,6 +86,9 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     ranker = None if given is False else _built(RankerSpec, given, f"{where} ranker")
     if ranker is not None:
         ranker.lightgbm(_k_of(competition), where=f"{where} ranker", threads=threads)
+    again = table.get("again", True)
+    if not isinstance(again, bool):
+        raise ConfigError(f"{where} again = {again!r}: expected true or false")
     code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, OwnSource)}
     return RecommendSpec(
         RecommenderSpec(
@@ -92,6 +96,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
             candidates=_whole(table.get("candidates", 100), f"{where} candidates"),
             ranker=ranker,
             validation_users=_whole_or_none(table.get("validation_users", False), f"{where} validation_users"),
+            again=again,
         ),
         code,
         threads,

@@ -21,6 +21,9 @@ LOOK = 2
 """A source is asked for so many times its `top`: what lies behind it makes no candidate, but says something of one that
 another source has found."""
 
+LOOK_BEYOND = 4
+"""The same where what the user had is no candidate: that is what sources find first."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -54,12 +57,14 @@ class Candidates:
 class Generator:
     """Sources that are ready, and how many candidates a user gets at most.
 
-    The sources take turns, best first, each until it has given its own `top`.
+    The sources take turns, best first, each until it has given its own `top`. Without `again` what a user had before is
+    no candidate.
     """
 
     finds: Mapping[str, Find]
     tops: Mapping[str, int]
     limit: int
+    again: bool = True
 
     @property
     def names(self) -> list[str]:
@@ -69,7 +74,8 @@ class Generator:
     def make(self, window: Window, rows: slice) -> Candidates:
         """Return the candidates of some of a window's users."""
         users, now = window.users[rows], window.now[rows]
-        found = tuple(find(users, now, LOOK * self.tops[name]) for name, find in self.finds.items())
+        look = LOOK if self.again else LOOK_BEYOND
+        found = tuple(find(users, now, look * self.tops[name]) for name, find in self.finds.items())
         before = np.concatenate([[0], np.cumsum([len(f.items) for f in found])])
         starts = np.stack([f.offsets[:-1] + b for f, b in zip(found, before, strict=False)])
         ends = np.stack([f.offsets[1:] + b for f, b in zip(found, before, strict=False)])
@@ -80,7 +86,9 @@ class Generator:
         items = np.empty(len(users) * limit, np.int32)
         told = np.full((len(items), 2 * len(found)), np.nan, np.float32)
         merge = compiled("compiled_candidates").merge
-        merge((starts, ends, of_items, of_scores), most, limit, offsets, items, told)
+        log = window.history
+        had = (log.starts, log.items, users if not self.again else np.empty(0, np.int32))
+        merge((starts, ends, of_items, of_scores), had, most, limit, offsets, items, told)
         return Candidates(rows, offsets, items[: offsets[-1]], told[: offsets[-1]], found)
 
 

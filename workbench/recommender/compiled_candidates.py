@@ -133,28 +133,63 @@ def votes(events, users, now, rule, neighbours, top, to):
 
 
 @numba.njit(nogil=True, cache=True)
-def merge(found, most, limit, offsets, items, features):
+def _take_in(starts, items, user, keys, touched):
+    """Put what a user had into a table; return how many items it is."""
+    n = 0
+    if user < 0:
+        return n
+    for i in range(starts[user], starts[user + 1]):
+        at = place_of(keys, items[i])
+        if keys[at] == -1:
+            keys[at] = items[i]
+            touched[n] = at
+            n += 1
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def _forget(keys, touched, n):
+    for j in range(n):
+        keys[touched[j]] = -1
+
+
+@numba.njit(nogil=True, cache=True)
+def merge(found, had, most, limit, offsets, items, features):
     """Write the candidates of each user, and what every source says of them: score and rank.
 
     In turns each source gives its next best, `most` at most, until there are `limit`. `found` has the sources' lists:
-    list of source s and user row is from ``starts[s, row]`` to before ``ends[s, row]``.
+    list of source s and user row is from ``starts[s, row]`` to before ``ends[s, row]``. What is in the user's list of
+    `had` is no candidate.
     """
     starts, ends, of_items, of_scores = found
+    had_starts, had_items, had_users = had
+    longest = 0
+    for user in had_users:
+        if user >= 0:
+            longest = max(longest, had_starts[user + 1] - had_starts[user])
+    own = np.full(table_size(longest), -1, np.int32)
+    own_touched = np.empty(longest, np.int64)
     keys = np.full(table_size(limit), -1, np.int32)
     places = np.empty(len(keys), np.int64)
     touched = np.empty(limit, np.int64)
     n_sources = len(most)
+    turn = np.empty(n_sources, np.int64)
     for row in range(starts.shape[1]):
         first = offsets[row]
         n = first
+        n_own = _take_in(had_starts, had_items, had_users[row], own, own_touched) if longest > 0 else 0
+        turn[:] = starts[:, row]
         rank, is_more = 0, True
         while is_more and n - first < limit:
             is_more = False
             for s in range(n_sources):
-                if rank >= most[s] or starts[s, row] + rank >= ends[s, row] or n - first >= limit:
+                while n_own and turn[s] < ends[s, row] and own[place_of(own, of_items[turn[s]])] != -1:
+                    turn[s] += 1
+                if rank >= most[s] or turn[s] >= ends[s, row] or n - first >= limit:
                     continue
                 is_more = True
-                item = of_items[starts[s, row] + rank]
+                item = of_items[turn[s]]
+                turn[s] += 1
                 at = place_of(keys, item)
                 if keys[at] == -1:
                     keys[at] = item
@@ -170,8 +205,8 @@ def merge(found, most, limit, offsets, items, features):
                 if keys[at] != -1:
                     features[places[at], 2 * s] = of_scores[i]
                     features[places[at], 2 * s + 1] = i - starts[s, row] + 1
-        for j in range(n - first):
-            keys[touched[j]] = -1
+        _forget(keys, touched, n - first)
+        _forget(own, own_touched, n_own)
 
 
 @numba.njit(nogil=True, cache=True)

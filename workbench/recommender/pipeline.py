@@ -59,12 +59,15 @@ class RecommenderSpec:
         None: the sources' own order counts.
     validation_users : int, optional
         So many users of the validation window, at most, are asked for; None for all.
+    again : bool
+        Whether what a user had before may be recommended.
     """
 
     sources: Mapping[str, SourceSpec]
     candidates: int = 100
     ranker: RankerSpec | None = None
     validation_users: int | None = None
+    again: bool = True
 
 
 @dataclass(frozen=True)
@@ -330,7 +333,7 @@ class _Work:
             with self.clock(f"source {name}, {of}"):
                 finds[name] = source.prepare(ready)
         tops = {name: source.top for name, source in self.spec.sources.items()}
-        return Generator(finds, tops, self.spec.candidates)
+        return Generator(finds, tops, self.spec.candidates, self.spec.again)
 
     def _model_names(self) -> list[str]:
         lists = self.problem.asked.lists
