@@ -134,11 +134,9 @@ class TestFromLogToScore:
         s.write(2, TWO_STAGES)
         changed = "base = 2\n[recommend]\npopular = false\n[recommend.covisit]\ncounts = { top = 4 }\n"
         run = s.run(3, changed).run
-        assert run.record.changes == (
-            "covisit.counts.top 10 -> 4",
-            "popular default -> False",
-            "popular.top 10 -> default",
-        )
+        assert run.record.changes == ("-popular", "covisit.counts.top 10 -> 4")
+        more = s.run(4, "base = 3\n[recommend]\ncandidates = 30\n[recommend.cosine]\ntop = 5\n").run
+        assert more.record.changes == ("+cosine", "candidates 40 -> 30")
         assert [r["name"] for r in run.recommender["recall"]["items"]] == ["history", "covisit", "together"]
 
     def test_several_of_a_kind_and_a_function_of_ones_own(self, shop: Any) -> None:

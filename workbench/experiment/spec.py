@@ -340,7 +340,10 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     if old_kind != new_kind:
         changes.append(f"{old_kind} -> {new_kind}")
     # Parameters of another library are no change of this one's.
-    old_model, new_model = (_flat(d.get(new_kind or "") or {}, new_kind) for d in (before, after))
+    old_model, new_model = before.get(new_kind or "") or {}, after.get(new_kind or "") or {}
+    if new_kind == "recommend":
+        came, (old_model, new_model) = _sources_changed(old_model, new_model)
+        changes += came
     for key in sorted(old_model.keys() | new_model.keys()):
         if old_model.get(key) != new_model.get(key):
             changes.append(f"{key} {old_model.get(key, 'default')} -> {new_model.get(key, 'default')}")
@@ -352,13 +355,20 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     return tuple(changes)
 
 
-def _flat(model: dict[str, Any], kind: str | None, within: str = "") -> dict[str, Any]:
-    """Return the tables of a recommender as one, with names such as covisit.recent.last; others as they are."""
-    if kind != "recommend":
-        return model
+def _sources_changed(
+    before: dict[str, Any], after: dict[str, Any]
+) -> tuple[list[str], tuple[dict[str, Any], dict[str, Any]]]:
+    """Return which tables of a recommender came and went, and what else it has, with names as covisit.recent.last."""
+    old, new = ({k for k, v in model.items() if isinstance(v, dict)} for model in (before, after))
+    came = [f"+{k}" for k in after if k in new - old] + [f"-{k}" for k in before if k in old - new]
+    rest = [{k: v for k, v in m.items() if k in old & new or k not in old | new} for m in (before, after)]
+    return came, (_flat(rest[0]), _flat(rest[1]))
+
+
+def _flat(tables: dict[str, Any], within: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for key, value in model.items():
-        flat |= _flat(value, kind, f"{within}{key}.") if isinstance(value, dict) and value else {within + key: value}
+    for key, value in tables.items():
+        flat |= _flat(value, f"{within}{key}.") if isinstance(value, dict) and value else {within + key: value}
     return flat
 
 

@@ -40,9 +40,17 @@ def list_findings(lists: pl.Series, competition: Competition, of: InteractionsSp
         level = "error" if not filled else "warning"
         found.append((level, "empty_lists", f"{name}: {empty:,} of {len(lists):,} lists are empty"))
     if long:
-        found.append(("warning", "long_lists", f"{name}: {long:,} lists have more than {k} items: the first {k} count"))
+        found.append(
+            (
+                "warning",
+                "long_lists",
+                f"{name}: {long:,} of {len(lists):,} lists have more than {k} items: the first {k} count",
+            )
+        )
     if repeating:
-        found.append(("warning", "repeated_items", f"{name}: {repeating:,} lists have an item more than once"))
+        found.append(
+            ("warning", "repeated_items", f"{name}: {repeating:,} of {len(lists):,} lists have an item more than once")
+        )
     return found + _unknown(words, name, competition, of)
 
 
