@@ -20,13 +20,24 @@ def events_of(log: Interactions, user: int) -> list[Event]:
     return [(int(i), int(t), int(k)) for i, t, k in zip(log.items[part], log.times[part], log.kinds[part], strict=True)]
 
 
+def own_weights(log: Interactions, user: int) -> list[float]:
+    """What each of a user's events weighs by itself."""
+    part = slice(int(log.starts[user]), int(log.starts[user + 1]))
+    return log.weights[part].tolist() if len(log.weights) else [1.0] * (part.stop - part.start)
+
+
 def weights_of_events(
-    events: list[Event], now: int, weights: list[float], last: int, decay_s: float | None, decay_events: float | None
+    events: list[Event],
+    own: list[float],
+    now: int,
+    weights: list[float],
+    rule: tuple[int, float | None, float | None],
 ) -> list[tuple[int, float]]:
     """The last events, the latest first, as (item, weight)."""
     told = []
+    last, decay_s, decay_events = rule
     for place, (item, time, kind) in enumerate(list(reversed(events))[:last]):
-        weight = weights[kind]
+        weight = weights[kind] * own[len(own) - 1 - place]
         if decay_s:
             weight /= 1 + (now - time) / decay_s
         if decay_events:

@@ -149,6 +149,19 @@ class TestInteractions:
         with pytest.raises(DataError, match=message):
             read(events.with_columns(pl.Series(column, values)))
 
+    def test_weights_go_with_their_events(self) -> None:
+        events = pl.DataFrame({"user": [2, 1, 2, 1], "item": [1, 2, 3, 4], "time": [9, 8, 7, 6], "stars": [1, 2, 3, 4]})
+        log = read(events, Columns("user", "item", "time", weight="stars"))
+        assert log.weights.tolist() == [4.0, 2.0, 3.0, 1.0]
+        for odd in (-1, None, float("nan")):
+            with pytest.raises(DataError, match="weight 'stars' of 1 of 4 interactions is no number from 0 up|have no"):
+                read(
+                    events.with_columns(stars=pl.Series([1, 2, odd, 3], strict=False)),
+                    Columns("user", "item", "time", weight="stars"),
+                )
+        with pytest.raises(ConfigError, match="'stars' is of the type String; expected a number"):
+            read(events.cast({"stars": pl.String}), Columns("user", "item", "time", weight="stars"))
+
     def test_no_events(self) -> None:
         with pytest.raises(DataError, match="there are no interactions"):
             read(shop(30, 5).head(0))

@@ -186,6 +186,37 @@ class TestFromLogToScore:
         words = pl.read_csv(run.submission, infer_schema=False).to_series(1).str.split(" ").explode()
         assert words.str.starts_with("0").all()
 
+    def test_events_that_weigh_more(self, shop: Any) -> None:
+        s = shop(replace(LOG, weight="stars"), frame().with_columns(stars=pl.col("item") % 5))
+        run = s.run(1).run
+        # What weighs nothing is not recommended, and the more the first.
+        firsts = [row[0] for row in run.test["items"] if row is not None and len(row)]
+        assert np.mean([i % 5 for i in firsts]) > 3
+        assert all(i % 5 for row in run.test["items"] if row is not None for i in row)
+
+    def test_sessions_of_which_nothing_is_known(self, tmp_path: Path) -> None:
+        """As `wb fetch` leaves them of JSON lines with an empty list; and items that only the test's events have."""
+        rows = frame().with_columns(user=pl.col("user") * 100 + pl.col("time") // (7 * DAY))
+        s = Shop(tmp_path, replace(LOG, cut="session"), rows)
+        test = s.open.definition.table("test").collect()
+        chosen = test["user"][0]
+        empty = (
+            test.filter(pl.col("user") == chosen)
+            .head(1)
+            .with_columns(pl.lit(None, pl.Int64).alias(c) for c in ("item", "time"))
+        )
+        strange = test.filter(pl.col("user") != chosen).with_columns(
+            item=pl.when(pl.col("user") == pl.col("user").max()).then(4_711).otherwise("item")
+        )
+        path = s.workspace.root / "competitions" / "shop" / "rehearsal" / "files" / "test.parquet"
+        pl.concat([empty, strange.cast(empty.schema)]).write_parquet(path)
+        library.fetch("shop", where=s.workspace, force=True)
+        run = s.run(2, TWO_STAGES).run
+        sent = pl.read_csv(run.submission, schema_overrides={"items": pl.String}).sort("user")
+        of = dict(zip(sent["user"], sent["items"].str.split(" "), strict=True))
+        assert len(of[chosen]) == 5
+        assert "4711" in of[strange["user"].max()]
+
     def test_users_that_only_the_sample_knows(self, shop: Any) -> None:
         new = pl.DataFrame({"user": [900, 901], "item": [1, 2], "time": [8 * 7 * DAY - 5, 8 * 7 * DAY - 4]})
         s = shop(LOG, pl.concat([frame().drop("kind"), new]))

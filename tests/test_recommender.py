@@ -55,7 +55,12 @@ def logs(draw: st.DrawFn) -> Interactions:
         }
     )
     more = pl.DataFrame({"user": [7] * 4, "item": [0, 1, 2, 0], "time": [0, 0, 0, 60], "kind": [*KINDS, "clicks"]})
-    return read_interactions(events.extend(more).lazy(), COLUMNS)
+    events = events.extend(more)
+    if not draw(st.booleans()):
+        return read_interactions(events.lazy(), COLUMNS)
+    weights = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 4.0]), min_size=n, max_size=n))
+    weighted = events.with_columns(weight=pl.Series([*weights, 1.0, 2.0, 1.0, 1.0]))
+    return read_interactions(weighted.lazy(), replace(COLUMNS, weight="weight"))
 
 
 def ready(window: Window, tables: Tables | None = None, load: Any = None) -> Ready:
@@ -85,6 +90,7 @@ class TestWindows:
         for user in range(len(log.users)):
             before = [e for e in plain.events_of(log, user) if e[1] < moment]
             assert plain.events_of(window.history, user) == before
+            assert plain.own_weights(window.history, user) == plain.own_weights(log, user)[: len(before)]
         came = {u: [e for e in plain.events_of(log, u) if e[1] >= moment] for u in range(len(log.users))}
         assert window.users.tolist() == [u for u, events in came.items() if events]
         assert window.now.tolist() == [moment] * len(window)
@@ -170,13 +176,13 @@ RECENT = st.builds(
 
 def told(window: Window, row: int, recent: Recent) -> list[tuple[int, float]]:
     weights = [recent.weights.get(kind, 1.0) for kind in window.history.kind_ids.values]
+    user = int(window.users[row])
     return plain.weights_of_events(
-        plain.events_of(window.history, int(window.users[row])),
+        plain.events_of(window.history, user),
+        plain.own_weights(window.history, user),
         int(window.now[row]),
         weights,
-        recent.last,
-        recent.decay_s,
-        recent.decay_events,
+        (recent.last, recent.decay_s, recent.decay_events),
     )
 
 
@@ -222,9 +228,10 @@ class TestSources:
             for user in range(len(log.users)):
                 if by and segment[user] != segment[int(window.users[row])]:
                     continue
-                for item, time, kind in plain.events_of(log, user):
-                    if window_s is None or time > int(log.times.max()) - window_s:
-                        sums[item] = sums.get(item, 0.0) + (0.5 if KINDS[kind] == "clicks" else 1.0)
+                own = plain.own_weights(log, user)
+                for (item, time, kind), weight in zip(plain.events_of(log, user), own, strict=True):
+                    if weight and (window_s is None or time > int(log.times.max()) - window_s):
+                        sums[item] = sums.get(item, 0.0) + weight * (0.5 if KINDS[kind] == "clicks" else 1.0)
             total = sum(sums.values())
             same(listed(found, row), plain.best({i: s / total for i, s in sums.items()}, 4))
 

@@ -52,6 +52,8 @@ class InteractionsSpec:
         The types that are asked for and what each weighs in the score, which is the sum; empty where `id` has no type.
     first : tuple of str
         Of these types only the next event is asked for, of the others all.
+    weight : str, optional
+        The column with what an event weighs by itself: a rating, a quantity.
     users, items : str, optional
         Tables with a line per user, or per item, keyed by the columns `user` and `item`.
     """
@@ -66,13 +68,15 @@ class InteractionsSpec:
     id: str = "{user}"
     weights: dict[str, float] = field(default_factory=dict)
     first: tuple[str, ...] = ()
+    weight: str | None = None
     users: str | None = None
     items: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the log: user, item, time, and the type where there is one."""
-        return (self.user, self.item, self.time, *((self.kind,) if self.kind else ()))
+        """The columns of the log: user, item, time, and the type and the weight where there are any."""
+        more = (self.kind, self.weight)
+        return (self.user, self.item, self.time, *(column for column in more if column is not None))
 
     @property
     def by_kind(self) -> bool:
@@ -107,9 +111,11 @@ def wrong_values(spec: InteractionsSpec) -> Iterator[Wrong]:
     >>> [wrong.key for wrong in wrong_values(InteractionsSpec("u", "i", "t", 60, cut="first"))]
     ['cut']
     """
-    for key, column in (("item", spec.item), ("time", spec.time), ("kind", spec.kind)):
+    for key, column in (("item", spec.item), ("time", spec.time), ("kind", spec.kind), ("weight", spec.weight)):
         if column is not None and spec.columns.count(column) > 1:
-            yield Wrong(key, f"{column!r} is named twice among user, item, time and kind", "name another column")
+            yield Wrong(
+                key, f"{column!r} is named twice among user, item, time, kind and weight", "name another column"
+            )
     for key, value, valid in (("unit", spec.unit, tuple(UNITS)), ("cut", spec.cut, CUTS)):
         if value not in valid:
             yield Wrong(key, f"{value!r} is none of {', '.join(valid)}", near(value, valid, what=key))

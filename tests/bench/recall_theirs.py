@@ -45,7 +45,9 @@ def cut(log: Interactions, at_s: int, until_s: int | None = None) -> tuple[Inter
 
     def where(kept: npt.NDArray[np.bool_]) -> Interactions:
         starts = np.concatenate(([0], np.cumsum(kept)))[log.starts]
-        return replace(log, starts=starts, items=log.items[kept], times=log.times[kept], kinds=log.kinds[kept])
+        weights = log.weights[kept] if len(log.weights) else log.weights
+        arrays = {"items": log.items[kept], "times": log.times[kept], "kinds": log.kinds[kept], "weights": weights}
+        return replace(log, starts=starts, **arrays)
 
     is_after = log.times >= at_s
     if until_s is not None:

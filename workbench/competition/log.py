@@ -26,6 +26,7 @@ class InteractionsTable(StrictModel):
     id: str = "{user}"
     weights: dict[str, float] = Field(default_factory=dict)
     first: list[str] = Field(default_factory=list)
+    weight: str | None = None
     users: str | None = None
     items: str | None = None
 

@@ -115,13 +115,14 @@ def _has(competition: Competition, table: str) -> bool:
 def _read(plan: RecommendPlan) -> _Read:
     """Return the log, who is asked for, and the lines of the submission: id, user code, list."""
     c, of = plan.competition, plan.interactions
-    columns = Columns(of.user, of.item, of.time, of.kind, of.unit)
-    names = [n for n in (of.user, of.item, of.time, of.kind) if n is not None]
+    columns = Columns(of.user, of.item, of.time, of.kind, of.unit, of.weight)
     frames = [c.table(c.definition.tables.train)]
     has_test = of.cut == "session" and _has(c, c.definition.tables.test)
     if has_test:
         frames.append(c.table(c.definition.tables.test))
-    log = read_interactions(_stacked(frames, names, c), columns)
+    # A session of which nothing is known is a line without an event.
+    is_event = pl.col(of.item).is_not_null() | pl.col(of.time).is_not_null()
+    log = read_interactions(_stacked(frames, list(of.columns), c).filter(is_event), columns)
     kinds = tuple(of.weights) if "{kind}" in of.id else None
     asked = Asked(
         of.cut, of.horizon_s, int(c.metric.name.partition("@")[2]), kinds, tuple(of.first), c.definition.cv.seed

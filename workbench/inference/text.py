@@ -85,6 +85,7 @@ def _of_log(inferred: InferredLog, why: dict[str, str]) -> list[str]:
     values = {"user": log.user, "item": log.item, "time": log.time, "kind": log.kind, "cut": log.cut}
     values |= {"horizon": duration_text(log.horizon_s), "id": log.id, "users": log.users, "items": log.items}
     lines = [f"{key} = {_toml(value)}{why.get(key, '')}" for key, value in values.items() if value is not None]
+    lines += [f"weight = {_toml(log.weight)}"] * (log.weight is not None)
     lines += [f"unit = {_toml(log.unit)}"] * (log.unit != "s")
     lines += [f"weights = {{ {weights} }}{why.get('weights', '')}"] * bool(log.weights)
     return lines + [f"first = {_toml(log.first)}"] * bool(log.first)

@@ -66,7 +66,7 @@ def _write_best(table, n, top, row, to):
 @numba.njit(nogil=True, cache=True)
 def own_items(events, users, now, rule, top, to):
     """Write every user's own items by what their last events weigh."""
-    starts, of_items, times, kinds = events
+    starts, of_items, times, kinds, of_weights = events
     weights, last, decay_s, decay_events = rule
     longest = 0
     for row in range(len(users)):
@@ -80,7 +80,7 @@ def own_items(events, users, now, rule, top, to):
         if users[row] >= 0:
             low, high = starts[users[row]], starts[users[row] + 1]
             for i in range(high - 1, max(low, high - last) - 1, -1):
-                weight = weights[kinds[i]]
+                weight = weights[kinds[i]] * (of_weights[i] if len(of_weights) else 1.0)
                 if weight <= 0:
                     continue
                 at = place_of(keys, of_items[i])
@@ -99,7 +99,7 @@ def votes(events, users, now, rule, neighbours, top, to):
 
     `neighbours` are rows of items with their weights, -1 behind the last; `row_of` says which one an item has.
     """
-    starts, of_items, times, kinds = events
+    starts, of_items, times, kinds, of_weights = events
     weights, last, decay_s, decay_events = rule
     near, shares, row_of = neighbours
     longest = 0
@@ -115,6 +115,8 @@ def votes(events, users, now, rule, neighbours, top, to):
             low, high = starts[users[row]], starts[users[row] + 1]
             for i in range(high - 1, max(low, high - last) - 1, -1):
                 weight = weights[kinds[i]] * _recency(now[row] - times[i], high - 1 - i, decay_s, decay_events)
+                if len(of_weights):
+                    weight *= of_weights[i]
                 of = row_of[of_items[i]]
                 if weight <= 0 or of < 0:
                     continue

@@ -28,14 +28,16 @@ def first_from(starts, times, moment):
 def take_heads(bounds, events, to):
     """Copy the beginning of each list, from its start to before its end, to where the new list starts."""
     starts, ends, to_starts = bounds
-    items, times, kinds = events
-    to_items, to_times, to_kinds = to
+    items, times, kinds, weights = events
+    to_items, to_times, to_kinds, to_weights = to
     for k in range(len(ends)):
         at = to_starts[k]
         for i in range(starts[k], ends[k]):
             to_items[at] = items[i]
             to_times[at] = times[i]
             to_kinds[at] = kinds[i]
+            if len(weights):
+                to_weights[at] = weights[i]
             at += 1
 
 

@@ -28,8 +28,8 @@ ITERATIONS = {"als": 15, "bpr": 100}
 class Factorisation:
     """How users and items are factorised.
 
-    What a user has of an item is r: the sum over its events of the weight of the kind, divided by 1 + age / `decay_s`,
-    where the age is counted from the last event of the log. Then
+    What a user has of an item is r: the sum over its events of the weight of the kind, times that of the event where it
+    has one, divided by 1 + age / `decay_s`, where the age is counted from the last event of the log. Then
 
     - ``"als"`` (Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets"): the product is to
       be 1 where r > 0, in least squares with a weight of `alpha` r, and 0 elsewhere, with a weight of 1. (The paper has
@@ -217,7 +217,7 @@ def _had(log: Interactions, spec: Factorisation) -> Any:
         before = np.concatenate(([0], np.cumsum(counts)))
     if not before[-1]:
         raise DataError("no event counts: the weights of all kinds are 0")
-    weights = by_kind[log.kinds[counts]]
+    weights = by_kind[log.kinds[counts]] * (log.weights[counts] if len(log.weights) else 1.0)
     if spec.decay_s is not None:
         ages = (int(log.times.max()) - log.times[counts]).astype(np.float64)
         weights = weights / (1 + ages / spec.decay_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ class Columns:
         The type of an event, such as "clicks"; None where there is but one.
     unit : str
         ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``: of times that are whole numbers.
+    weight : str, optional
+        What an event weighs, from 0 up: a rating, a quantity; None where all weigh the same.
     """
 
     user: str
@@ -49,6 +51,7 @@ class Columns:
     time: str
     kind: str | None = None
     unit: str = "s"
+    weight: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class Interactions:
     kinds : array of shape (n_events,), uint8
     origin : int
         The earliest time, in seconds since 1970.
+    weights : array of shape (n_events,), float32
+        Of no length where all weigh the same.
     """
 
     users: Ids
@@ -123,9 +128,15 @@ class Interactions:
     times: npt.NDArray[np.int32]
     kinds: npt.NDArray[np.uint8]
     origin: int
+    weights: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """Items, times, kinds and weights: what compiled functions take."""
+        return self.items, self.times, self.kinds, self.weights
 
     @property
     def n_items(self) -> int:
@@ -150,7 +161,8 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
         When there is no event, an id or a time is missing, or there are more items or kinds than can be coded.
     """
     schema = table.collect_schema()
-    named = [c for c in (columns.user, columns.item, columns.time, columns.kind) if c is not None]
+    asked = (columns.user, columns.item, columns.time, columns.kind, columns.weight)
+    named = [c for c in asked if c is not None]
     for name in named:
         if name not in schema:
             raise ConfigError(
@@ -163,6 +175,7 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
     log = compiled("compiled_log")
     items, times = np.empty(n_events, np.int32), np.empty(n_events, np.int32)
     kinds = np.zeros(n_events, np.uint8)
+    weights = np.empty(0 if columns.weight is None else n_events, np.float32)
     cursor = starts[:-1].copy()
     seconds = _seconds(columns, schema)
     origin = int(facts["origin"])
@@ -173,10 +186,11 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
             item_ids.to_look_up(batch[columns.item]),
             batch["\0seconds"].cast(pl.Int64).to_numpy(),
             np.zeros(batch.height, np.int64) if columns.kind is None else kind_ids.to_look_up(batch[columns.kind]),
+            weights[:0] if columns.weight is None else batch[columns.weight].cast(pl.Float32).to_numpy(),
         )
-        log.place(told, tables, (lows[0], lows[1], origin, lows[2]), cursor, (items, times, kinds))
-    log.sort_lists(starts, (items, times, kinds))
-    return Interactions(users, item_ids, kind_ids, starts, items, times, kinds, origin)
+        log.place(told, tables, (lows[0], lows[1], origin, lows[2]), cursor, (items, times, kinds, weights))
+    log.sort_lists(starts, (items, times, kinds, weights))
+    return Interactions(users, item_ids, kind_ids, starts, items, times, kinds, origin, weights)
 
 
 def _batches(table: pl.LazyFrame, named: list[str], *more: pl.Expr) -> Iterator[pl.DataFrame]:
@@ -203,6 +217,11 @@ def _facts(table: pl.LazyFrame, columns: Columns, named: list[str]) -> dict[str,
     for name in (columns.user, columns.item):
         if schema[name].is_integer():
             asked += [pl.col(name).min().alias(f"low {name}"), pl.col(name).max().alias(f"high {name}")]
+    if columns.weight is not None:
+        if not schema[columns.weight].is_numeric():
+            raise ConfigError(f"{columns.weight!r} is of the type {schema[columns.weight]}; expected a number")
+        weight = pl.col(columns.weight).cast(pl.Float32)
+        asked.append((~(weight.is_finite() & (weight >= 0))).sum().alias("odd weights"))
     facts = table.select(asked).collect().row(0, named=True)
     if not facts["events"]:
         raise DataError("there are no interactions")
@@ -211,6 +230,11 @@ def _facts(table: pl.LazyFrame, columns: Columns, named: list[str]) -> dict[str,
             raise DataError(
                 f"{n:,} of {facts['events']:,} interactions have no {name!r}", hint="leave them out of the table"
             )
+    if odd := facts.get("odd weights"):
+        raise DataError(
+            f"the weight {columns.weight!r} of {odd:,} of {facts['events']:,} interactions is no number from 0 up",
+            hint="leave them out of the table",
+        )
     if facts["last"] - facts["origin"] > np.iinfo(np.int32).max:
         raise DataError(
             f"the times of {columns.time!r} go over {(facts['last'] - facts['origin']) / 31_557_600:,.0f} years",

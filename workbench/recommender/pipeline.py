@@ -222,9 +222,9 @@ class Recommended:
 def score_lists(
     items: npt.NDArray[np.int32], window: Window, metric: Metric, weights: tuple[float, ...]
 ) -> tuple[float, list[float]]:
-    """Return the score of lists, (n_users, n_lists, k), weighted, and that of each list.
+    """Return the score of lists, (n_users, n_lists, k), which is the weighted sum, and that of each list.
 
-    A list that nothing came for in the whole window has no score, and does not count.
+    A list that nothing came for in the whole window has no score; its weight goes to the others.
     """
     scores = []
     for which, truth in enumerate(window.truth or ()):
@@ -232,7 +232,9 @@ def score_lists(
         scores.append(float(metric.compute(relevant, items[:, which])) if len(truth.items) else float("nan"))
     counted = np.array([w for w, s in zip(weights, scores, strict=True) if not np.isnan(s)])
     values = np.array([s for s in scores if not np.isnan(s)])
-    return (float(counted @ values / counted.sum()) if len(values) and counted.sum() else float("nan")), scores
+    if not counted.sum():
+        return float("nan"), scores
+    return float(sum(weights) * (counted @ values) / counted.sum()), scores
 
 
 def recommend(

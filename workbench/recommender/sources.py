@@ -174,7 +174,7 @@ class HistorySource:
 
 
 def _events(log: Interactions) -> tuple[Any, ...]:
-    return log.starts, log.items, log.times, log.kinds
+    return log.starts, *log.arrays
 
 
 def _filled(function: Any, users: Ints, most: int, before: tuple[Any, ...]) -> Found:
@@ -370,7 +370,10 @@ def _popularity(
     if window_s is not None:
         kept &= log.times > int(log.times.max(initial=0)) - window_s
     by_kind = kind_weights(log, weights, "popular")
-    counted = np.bincount(log.items[kept], by_kind[log.kinds[kept]], minlength=log.n_items)
+    weights_of = by_kind[log.kinds[kept]]
+    if len(log.weights):
+        weights_of = weights_of * log.weights[kept]
+    counted = np.bincount(log.items[kept], weights_of, minlength=log.n_items)
     return counted.astype(np.float64)
 
 

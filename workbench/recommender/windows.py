@@ -119,7 +119,7 @@ def take_users(window: Window, rows: npt.NDArray[np.int64]) -> Window:
 
 
 def history_frame(log: Interactions) -> pl.DataFrame:
-    """Return a log as a frame of ids: user, item, time (seconds since 1970), kind; in the order of its lists."""
+    """Return a log as a frame of ids: user, item, time (seconds since 1970), kind, and weight where it has any."""
     users = np.repeat(np.arange(len(log.users)), np.diff(log.starts))
     return pl.DataFrame(
         {
@@ -127,6 +127,7 @@ def history_frame(log: Interactions) -> pl.DataFrame:
             "item": log.item_ids.values.gather(log.items),
             "time": log.times.astype(np.int64) + log.origin,
             "kind": log.kind_ids.values.gather(log.kinds),
+            **({"weight": log.weights} if len(log.weights) else {}),
         }
     )
 
@@ -162,9 +163,10 @@ def known_until(log: Interactions, ends: npt.NDArray[np.int64]) -> Interactions:
     starts = np.zeros(len(log.starts), np.int64)
     np.cumsum(ends - log.starts[:-1], out=starts[1:])
     n = int(starts[-1])
-    to = (np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8))
-    compiled("compiled_windows").take_heads((log.starts, ends, starts), (log.items, log.times, log.kinds), to)
-    return replace(log, starts=starts, items=to[0], times=to[1], kinds=to[2])
+    n_weights = n if len(log.weights) else 0
+    to = (np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8), np.empty(n_weights, np.float32))
+    compiled("compiled_windows").take_heads((log.starts, ends, starts), log.arrays, to)
+    return replace(log, starts=starts, items=to[0], times=to[1], kinds=to[2], weights=to[3])
 
 
 def make_test_window(log: Interactions, users: npt.NDArray[np.int32], asked: Asked) -> Window:
