@@ -1,72 +1,107 @@
-"""What is said of a file of lists before it is sent."""
+"""What `wb submit` finds in a file of lists."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from tests.test_recommend_runs import KINDS, LOG, Shop, frame
+from tests.test_log_rehearsal import KINDS, LOG, make_log
+from workbench import library
+from workbench.competition import Competition
+from workbench.rehearsal import LogSpec, create
 from workbench.submission.findings import file_findings
+from workbench.workspace import create_workspace
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Any:
-    s = Shop(tmp_path, LOG, frame())
-    sample = s.open.definition.table("sample_submission").collect()
+def shop(tmp_path: Path):
+    """Return a function that hosts and fetches a shop; and gives the competition and a submission that is in order."""
 
-    def of(change: Any) -> list[tuple[str, str, str]]:
-        path = tmp_path / "sent.csv"
-        good = sample.with_columns(items=pl.lit("1 2 3 4 5"))
-        change(good).write_csv(path)
-        return [(f.level, f.code, f.message) for f in file_findings(s.open.definition, path)]
+    def made(log: Any = LOG) -> tuple[Competition, pl.DataFrame]:
+        workspace = create_workspace(tmp_path / "workspace")
+        train, items = tmp_path / "log.csv", tmp_path / "products.csv"
+        make_log().write_csv(train)
+        pl.DataFrame({"item": range(7000, 7060), "size": 1}).write_csv(items)
+        create(workspace.root, "shop", LogSpec(train, log, "recall@3", tables=(items,)))
+        library.fetch("shop", where=workspace)
+        competition = library.OpenCompetition(workspace, "shop").definition
+        sample = competition.table("sample_submission").collect()
+        lists = [f"{7000 + i % 40} {7001 + i % 40} {7002 + i % 40}" for i in range(sample.height)]
+        return competition, sample.with_columns(items=pl.Series(lists))
 
-    return of
+    return made
 
 
-def first(text: str | None) -> Any:
-    """Change the first line's list."""
-    row = pl.int_range(pl.len())
-    return lambda f: f.with_columns(items=pl.when(row == 0).then(pl.lit(text)).otherwise("items"))
+def found(competition: Competition, frame: pl.DataFrame, path: Path) -> dict[tuple[str, str], str]:
+    frame.write_csv(path / "sent.csv")
+    return {(f.level, f.code): f.message for f in file_findings(competition, path / "sent.csv")}
 
 
-def test_good_lists(found: Any) -> None:
-    assert [f for f in found(first("5 4 3")) if f[1] != "constant"] == []
+def where(value: str | None, rows: int) -> pl.Expr:
+    return pl.when(pl.int_range(pl.len()) < rows).then(pl.lit(value, pl.String)).otherwise("items").alias("items")
+
+
+@pytest.mark.parametrize("log", [LOG, KINDS, replace(KINDS, cut="session")])
+def test_a_file_that_is_in_order(shop, tmp_path: Path, log: Any) -> None:
+    competition, frame = shop(log)
+    assert found(competition, frame, tmp_path) == {}
 
 
 @pytest.mark.parametrize(
-    ("change", "level", "code", "text"),
+    ("spoil", "key", "message"),
     [
-        (first("1 2 3 4 5 6"), "warning", "long_lists", "1 of 150 lists have more than 5 items: the first 5 count"),
-        (first("1 2 1"), "warning", "repeated_items", "1 of 150 lists have an item more than once"),
-        (first(""), "warning", "empty_lists", "1 of 150 lists are empty"),
-        (first(None), "warning", "empty_lists", "1 of 150 lists are empty"),
+        (where(None, 4), ("warning", "empty_lists"), "items: 4 of 60 lists are empty"),
+        (where("", 4), ("warning", "empty_lists"), "items: 4 of 60 lists are empty"),
+        (where(" ", 4), ("warning", "empty_lists"), "items: 4 of 60 lists are empty"),
         (
-            first("1 2 77777"),
-            "warning",
-            "labels",
-            "1 of 748 items are neither in train nor in test, for example '77777'",
+            where("7001 7002 7003 7004", 5),
+            ("warning", "long_lists"),
+            "5 lists have more than 3 items; the platform takes",
         ),
-        (lambda f: f.with_columns(items=pl.lit("a b")), "error", "labels", "300 of 300 items are neither"),
-        (lambda f: f.with_columns(items=pl.lit("")), "error", "empty_lists", "150 of 150 lists are empty"),
-        (lambda f: f.head(100), "error", "row_count", "100 rows, expected 150"),
-        (lambda f: f.rename({"items": "x"}), "error", "columns", "columns are missing: items"),
+        (where("7001 7002 7001", 6), ("warning", "repeated_items"), "6 lists repeat an item"),
+        (
+            where("7001 8000", 1),
+            ("warning", "labels"),
+            "1 of 179 items are neither in the log nor in a table .* '8000'",
+        ),
+        (where("8000 8001", 2), ("error", "labels"), "4 of 178 items"),
+        (pl.col("items").str.replace_all("7", "07").alias("items"), ("error", "labels"), "180 of 180 items"),
+        (pl.lit("7001 7002").alias("items"), ("warning", "constant"), "every prediction is '7001 7002'"),
     ],
 )
-def test_what_speaks_against_lists(found: Any, change: Any, level: str, code: str, text: str) -> None:
-    assert any(text in f[2] for f in found(change) if f[:2] == (level, code))
+def test_what_is_wrong_is_said_and_nothing_else(shop, tmp_path: Path, spoil: Any, key: Any, message: str) -> None:
+    competition, frame = shop()
+    findings = found(competition, frame.with_columns(spoil), tmp_path)
+    assert list(findings) == [key]
+    assert re.search(message, findings[key])
 
 
-def test_spaces_too_many_are_none(found: Any) -> None:
-    assert [f for f in found(first("  1   2  ")) if f[1] != "constant"] == []
+def test_a_file_of_empty_lists_is_not_an_error(shop, tmp_path: Path) -> None:
+    competition, frame = shop()
+    findings = found(competition, frame.with_columns(items=pl.lit(None, pl.String)), tmp_path)
+    assert set(findings) == {("warning", "empty_lists")}
 
 
-def test_a_line_per_type(tmp_path: Path) -> None:
-    s = Shop(tmp_path, KINDS, frame())
-    sample = s.open.definition.table("sample_submission").collect()
-    path = tmp_path / "sent.csv"
-    sample.with_columns(items=pl.lit("1 2")).head(3).write_csv(path)
-    codes = {f.code for f in file_findings(s.open.definition, path)}
-    assert {"row_count", "missing_ids"} <= codes
+def test_items_of_the_table_of_items_are_known(shop, tmp_path: Path) -> None:
+    competition, frame = shop()
+    assert 7055 not in make_log()["item"]
+    assert found(competition, frame.with_columns(where("7055 7056", 30)), tmp_path) == {}
+
+
+def test_lists_are_counted_over_all_slices(shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    competition, frame = shop()
+    spoiled = frame.with_columns(where("7001 8000", 30))
+    expected = found(competition, spoiled, tmp_path)
+    monkeypatch.setattr("workbench.submission.lists.SLICE", 7)
+    assert found(competition, spoiled, tmp_path) == expected
+    assert "30 of 150 items" in expected["error", "labels"]
+
+
+def test_ids_are_compared_with_the_sample(shop, tmp_path: Path) -> None:
+    competition, frame = shop(KINDS)
+    assert set(found(competition, frame.head(170), tmp_path)) == {("error", "row_count"), ("error", "missing_ids")}

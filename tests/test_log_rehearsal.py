@@ -430,3 +430,22 @@ class TestHost:
         solution(folder).drop("kind").write_parquet(folder / "solution.parquet")
         with pytest.raises(DamagedError, match=r"lacks the columns \['kind'\]"):
             send(workspace, served(folder, "sample_submission"))
+
+
+def test_the_options_of_the_command_are_those_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from workbench.cli.app import wb
+
+    (tmp_path / "competitions").mkdir()
+    make_log().with_columns(ts=pl.col("ts") * 1000).write_csv(tmp_path / "log.csv")
+    monkeypatch.chdir(tmp_path)
+    columns = "--user user --item item --time ts --kind type --unit ms --horizon 168h --cut session"
+    asked = "--weights clicks=0.1,carts=0.3,orders=0.6 --first clicks,carts --id session_type --target labels"
+    done = CliRunner().invoke(
+        wb, f"rehearse shop --train log.csv --task recommend --metric MRR@7 {columns} {asked}".split()
+    )
+    assert done.exit_code == 0, done.output
+    facts = Rehearsal(tmp_path).facts("shop")
+    assert facts.interactions == replace(KINDS, unit="ms", cut="session", first=("clicks", "carts"))
+    assert (facts.metric, facts.id_columns, facts.target_columns) == ("mrr@7", ("session_type",), ("labels",))

@@ -211,6 +211,7 @@ class TestFromLogToScore:
         path = s.workspace.root / "competitions" / "shop" / "rehearsal" / "files" / "test.parquet"
         pl.concat([empty, strange.cast(empty.schema)]).write_parquet(path)
         library.fetch("shop", where=s.workspace, force=True)
+        s.open = library.OpenCompetition(s.workspace, "shop")
         run = s.run(2, TWO_STAGES).run
         sent = pl.read_csv(run.submission, schema_overrides={"items": pl.String}).sort("user")
         of = dict(zip(sent["user"], sent["items"].str.split(" "), strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +12,10 @@ from workbench.errors import DataError, WorkbenchError
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.platforms import CompetitionFacts, SubmissionLimits
 from workbench.serving import class_texts, compared
-from workbench.submission.list_findings import list_findings
+from workbench.submission.finding import Finding
+from workbench.submission.finding import error as _error
+from workbench.submission.finding import warning as _warning
+from workbench.submission.lists import list_findings
 
 __all__ = [
     "Finding",
@@ -26,24 +28,6 @@ __all__ = [
 ]
 
 SENT = ("sending", "pending", "complete", "unknown")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that speaks against sending: an "error" stops, a "warning" asks."""
-
-    level: str
-    code: str
-    message: str
-    details: dict[str, object] = field(default_factory=dict)
-
-
-def _error(code: str, message: str) -> Finding:
-    return Finding("error", code, message)
-
-
-def _warning(code: str, message: str) -> Finding:
-    return Finding("warning", code, message)
 
 
 def run_findings(record: RunRecord) -> list[Finding]:
@@ -138,13 +122,6 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
     ids = [c for c in expected.columns if c not in values]
     found += _id_findings(sent, expected, ids)
     targets = match_targets(values, competition.definition.targets) or {}
-    of_lists = competition.definition.interactions
-    if of_lists is not None:
-        return found + [
-            Finding(level, code, text)
-            for column in values
-            for level, code, text in list_findings(sent[column], competition, of_lists)
-        ]
     for column in values:
         found += _value_findings(sent[column], competition, targets.get(column))
     return found
@@ -197,11 +174,14 @@ def _some(frame: pl.DataFrame) -> str:
 
 def _value_findings(text: pl.Series, competition: Competition, target: str | None) -> list[Finding]:
     name, found = text.name, []
-    if text.null_count():
+    is_lists = competition.definition.task == "recommend"
+    if text.null_count() and not is_lists:
         found.append(_error("nulls", f"{name}: {text.null_count():,} values are empty"))
     constant = _warning("constant", f"{name}: every prediction is {text.drop_nulls().first()!r}")
     if text.drop_nulls().n_unique() == 1 and len(text) > 1:
         found.append(constant)
+    if is_lists:
+        return found + list_findings(text, competition)
     if competition.definition.task not in ("regression", "ranking") and competition.metric.needs in ("label", "ranked"):
         return found + _label_findings(text, competition, target)
     numbers = text.cast(pl.Float64, strict=False)

@@ -1,0 +1,27 @@
+"""One thing that speaks against sending a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Finding", "error", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that speaks against sending: an "error" stops, a "warning" asks."""
+
+    level: str
+    code: str
+    message: str
+    details: dict[str, object] = field(default_factory=dict)
+
+
+def error(code: str, message: str) -> Finding:
+    """Return a finding that stops."""
+    return Finding("error", code, message)
+
+
+def warning(code: str, message: str) -> Finding:
+    """Return a finding that asks."""
+    return Finding("warning", code, message)
