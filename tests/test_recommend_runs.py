@@ -230,6 +230,37 @@ class TestFromLogToScore:
 
 class TestWrong:
     @pytest.mark.parametrize(
+        ("body", "message"),
+        [
+            ("    return history.nothing", "sources.py:mine failed: AttributeError: .*nothing.*line 2"),
+            ("    return None", "sources.py:mine returned NoneType; expected a frame"),
+            (
+                "    return history.head(0).select('user', 'item', score='kind')",
+                "a score that is String; expected numbers",
+            ),
+        ],
+    )
+    def test_what_is_wrong_with_a_function_of_ones_own_is_said(self, shop: Any, body: str, message: str) -> None:
+        s = shop()
+        (s.folder / "sources.py").write_text(f"def mine(history, users, now):\n{body}\n")
+        with pytest.raises(WorkbenchError, match=message):
+            s.run(2, '[recommend.history]\n[recommend.own]\nfunction = "sources.py:mine"\n')
+
+    def test_the_order_of_sources_is_part_of_what_is_done(self, shop: Any) -> None:
+        s = shop()
+        first = s.run(2, "[recommend.history]\n[recommend.popular]\n").run
+        second = s.run(2, "[recommend.popular]\n[recommend.history]\n")
+        assert second.how == "new"
+        assert second.run.submission.read_bytes() != first.submission.read_bytes()
+
+    def test_without_the_compiler(self, shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        s = shop()
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ConfigError, match="recommenders need numba, which is not installed"):
+            s.run(1)
+        assert not (s.folder / "runs").exists() or not list((s.folder / "runs").glob("001-*"))
+
+    @pytest.mark.parametrize(
         ("text", "message"),
         [
             ("[recommend]\n", "no source of candidates"),
@@ -247,6 +278,7 @@ class TestWrong:
             ('[recommend.own]\nfunction = "sources.py:x"\n', "sources.py is missing"),
             ("[recommend.history]\n[recommend.ranker]\nmodel = { num_leafs = 3 }\n", "unknown key 'num_leafs'"),
             ("[recommend]\ncandidates = 0\n[recommend.history]\n", "candidates = 0: expected a whole number from 1 up"),
+            ("[recommend]\ncandidates = 20000\n[recommend.history]\n", "LightGBM ranks lists of 10,000 at most"),
             ("[recommend]\nagain = 3\n[recommend.history]\n", "again = 3: expected true or false"),
             ("seeds = [1, 2]\n[recommend.history]\n", "has one seed"),
             ('features = ["rows"]\n[recommend.history]\n', "features goes with models of rows"),

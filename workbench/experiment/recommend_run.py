@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import atomic, content_key, file_sha256, write_json, write_text
-from workbench.competition import Competition, InteractionsSpec
-from workbench.errors import ConfigError, DataError
+from workbench.competition import Competition, InteractionsSpec, user_frame
+from workbench.errors import ConfigError, DataError, TrainingError, WorkbenchError
 from workbench.experiment.recommend_spec import RecommendSpec, recommend_spec
 from workbench.experiment.run_folder import Made
 from workbench.experiment.spec import ExperimentSpec
@@ -36,6 +38,10 @@ from workbench.recommender import (
 )
 
 __all__ = ["RecommendPlan", "make_recommend_plan", "recommended"]
+
+
+PART_LISTS = 250_000
+"""So many lists are written at once."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +261,7 @@ def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report:
             threads=plan.model.threads,
             where=f"{plan.spec.path}: [recommend.ranker]",
             kept=_RunModels(folder),
-            load=c.load_function,
+            load=lambda reference: _guarded(c, reference),
             sample=plan.sample,
         ),
         report=report,
@@ -274,6 +280,26 @@ def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report:
         n_features=len(made.features) or None,
     )
     return Made(final, files, {"recommend": made.details()}, tuple(_notes(made, read)))
+
+
+def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
+    """Return a function of the competition's, of which a failure is told with its line."""
+    function = competition.load_function(reference)
+
+    def call(*given: Any) -> Any:
+        try:
+            found = function(*given)
+            return found.collect() if isinstance(found, pl.LazyFrame) else found
+        except (WorkbenchError, MemoryError):
+            raise
+        except Exception as exc:
+            logging.getLogger("workbench").exception("%s failed", reference)
+            path = competition.folder / reference.partition(":")[0]
+            raise TrainingError(
+                f"{reference} failed: {user_frame(exc, path)}", hint="mend it; the run's log.txt has all of it"
+            ) from exc
+
+    return call
 
 
 def _notes(made: Recommended, read: _Read) -> list[str]:
@@ -321,17 +347,31 @@ def _write(plan: RecommendPlan, read: _Read, made: Recommended, folder: Path) ->
 
 def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, asked: Asked) -> pl.DataFrame:
     """Return lists in ids: user, and for each list its items and their scores."""
-    columns = {"user": log.users.values.gather(users)}
-    for which, name in enumerate(asked.lists):
-        items, scores = lists.items[:, which], lists.scores[:, which]
-        there = items >= 0
-        at = np.repeat(np.arange(len(items), dtype=np.uint32), there.sum(axis=1))
-        flat = pl.DataFrame({"at": at, name: log.item_ids.values.gather(items[there]), f"{name}_score": scores[there]})
-        grouped = flat.group_by("at", maintain_order=True).agg(pl.all())
-        rows = pl.DataFrame({"at": np.arange(len(items), dtype=np.uint32)})
-        found = rows.join(grouped, on="at", how="left", maintain_order="left")
-        columns |= {c: found[c] for c in (name, f"{name}_score")}
-    return pl.DataFrame(columns)
+    ids = log.users.values
+    frames = []
+    for part in _parts(len(users)):
+        columns = {"user": ids.gather(users[part])}
+        for which, name in enumerate(asked.lists):
+            items, scores = lists.items[part, which], lists.scores[part, which]
+            columns[name] = _as_lists(log.item_ids.values, items)
+            columns[f"{name}_score"] = _as_lists(pl.Series(scores.ravel()), np.where(items < 0, -1, _places(items)))
+        frames.append(pl.DataFrame(columns))
+    return pl.concat(frames)
+
+
+def _parts(n: int) -> list[slice]:
+    return [slice(low, min(low + PART_LISTS, n)) for low in range(0, max(n, 1), PART_LISTS)]
+
+
+def _places(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    return np.arange(items.size).reshape(items.shape)
+
+
+def _as_lists(values: pl.Series, at: npt.NDArray[Any]) -> pl.Series:
+    """Return for each row the values at its places, without those that are -1."""
+    places = pl.Series(at.ravel()).cast(pl.Int64)
+    found = values.gather(places.set(places < 0, None))
+    return found.reshape(at.shape).arr.to_list().list.drop_nulls()
 
 
 def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path) -> None:
@@ -341,17 +381,13 @@ def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path
     row_of = np.full(len(read.log.users), -1, np.int64)
     row_of[read.users] = np.arange(len(read.users))
     which = read.lines["list"].replace_strict(list(read.asked.lists), range(len(read.asked.lists))).to_numpy()
-    chosen = lists.items[row_of[read.lines["code"].to_numpy()], which]
-    there = chosen >= 0
-    at = np.repeat(np.arange(len(chosen), dtype=np.uint32), there.sum(axis=1))
-    words = pl.DataFrame({"at": at, "text": texts.gather(chosen[there])})
-    joined = words.group_by("at", maintain_order=True).agg(pl.col("text").str.join(" "))
-    lines = read.lines.select("id").with_columns(at=pl.int_range(len(chosen), dtype=pl.UInt32))
-    frame = lines.join(joined, on="at", how="left", maintain_order="left")
-    with atomic(path) as temporary:
-        frame.select(pl.col("id").alias(d.id_columns[0]), pl.col("text").fill_null("").alias(d.targets[0])).write_csv(
-            temporary
-        )
+    rows = row_of[read.lines["code"].to_numpy()]
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        for part in _parts(len(rows)):
+            items = _as_lists(texts, lists.items[rows[part], which[part]]).list.join(" ")
+            ids = read.lines["id"][part]
+            frame = pl.DataFrame({d.id_columns[0]: ids, d.targets[0]: items.fill_null("")})
+            frame.write_csv(file, include_header=part.start == 0)
 
 
 def refuse_recommend(spec: ExperimentSpec, competition: Competition) -> None:

@@ -16,10 +16,12 @@ from workbench.experiment.spec import ExperimentSpec
 from workbench.features import code_key
 from workbench.interactions import parse_duration
 from workbench.recommender import SOURCES, OwnSource, RankerSpec, RecommenderSpec
+from workbench.recommender.extra import need_compiler
 
 __all__ = ["RecommendSpec", "recommend_spec"]
 
 OURS = ("candidates", "validation_users", "again", "ranker")
+MOST_CANDIDATES = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class RecommendSpec:
         """Return what decides the result."""
         of = self.recommender
         return {
-            "sources": {name: [type(s).__name__, _plain(s)] for name, s in of.sources.items()},
+            # In their order: they take turns.
+            "sources": [[name, type(s).__name__, _plain(s)] for name, s in of.sources.items()],
             "candidates": of.candidates,
             "validation_users": of.validation_users,
             "again": of.again,
@@ -68,6 +71,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     ConfigError
         For a source, a key or a value that is none.
     """
+    need_compiler()
     where = f"{spec.path}: [recommend]"
     table = dict(spec.model)
     known = (*OURS, *SOURCES)
@@ -89,11 +93,14 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     again = table.get("again", True)
     if not isinstance(again, bool):
         raise ConfigError(f"{where} again = {again!r}: expected true or false")
+    candidates = _whole(table.get("candidates", 100), f"{where} candidates")
+    if candidates > MOST_CANDIDATES:
+        raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MOST_CANDIDATES:,} at most")
     code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, OwnSource)}
     return RecommendSpec(
         RecommenderSpec(
             sources=sources,
-            candidates=_whole(table.get("candidates", 100), f"{where} candidates"),
+            candidates=candidates,
             ranker=ranker,
             validation_users=_whole_or_none(table.get("validation_users", False), f"{where} validation_users"),
             again=again,

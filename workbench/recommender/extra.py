@@ -8,7 +8,19 @@ from types import ModuleType
 
 from workbench.errors import ConfigError
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "need_compiler"]
+
+
+def need_compiler() -> None:
+    """Check that numba is there.
+
+    Raises
+    ------
+    ConfigError
+        When it is not installed.
+    """
+    if importlib.util.find_spec("numba") is None:
+        raise ConfigError("recommenders need numba, which is not installed", hint="pip install 'workbench[recommend]'")
 
 
 def compiled(name: str) -> ModuleType:
@@ -19,6 +31,5 @@ def compiled(name: str) -> ModuleType:
     ConfigError
         When numba is not installed.
     """
-    if importlib.util.find_spec("numba") is None:
-        raise ConfigError("recommenders need numba, which is not installed", hint="pip install 'workbench[recommend]'")
+    need_compiler()
     return importlib.import_module(f"workbench.recommender.{name}")

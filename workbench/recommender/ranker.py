@@ -59,6 +59,7 @@ class RankerSpec:
             )
         if spec.parameters["objective"] == "lambdarank":
             spec.parameters.setdefault("lambdarank_truncation_level", k + 10)
+        spec.parameters.setdefault("eval_at", [k])
         return spec
 
 
@@ -231,7 +232,7 @@ def train_model(
     told[rows.users[label > 0]] = True
     of_list = told[rows.users]
     parameters = {k: v for k, v in spec.parameters.items() if k != "metric"}
-    parameters |= {"seed": seed, "metric": "ndcg", "eval_at": [20]}
+    parameters |= {"seed": seed, "metric": "ndcg"}
     if parameters["objective"] == "binary":
         parameters["metric"] = "average_precision"
 

@@ -442,6 +442,8 @@ class OwnSource:
         if not isinstance(frame, pl.DataFrame) or set(frame.columns) != {"user", "item", "score"}:
             got = f"the columns {frame.columns}" if isinstance(frame, pl.DataFrame) else type(frame).__name__
             raise DataError(f"{self.function} returned {got}; expected a frame of user, item and score")
+        if not frame["score"].dtype.is_numeric():
+            raise DataError(f"{self.function} returned a score that is {frame['score'].dtype}; expected numbers")
         coded = pl.DataFrame(
             {
                 "user": log.users.codes(frame["user"]),
