@@ -85,10 +85,7 @@ def _prefetch(context: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
 
 @numba.njit(nogil=True, cache=True)
 def pack(events, counts, last, words):
-    """Write the last events of every list, of the kinds that count, as words; return how many they are.
-
-    Without `words` (of no length) they are only counted.
-    """
+    """Write the last events of every list, of the kinds that count, as words; return how many they are."""
     starts, items, times, kinds = events
     n = 0
     for k in range(len(starts) - 1):
@@ -100,9 +97,8 @@ def pack(events, counts, last, words):
         first = True
         for i in range(low, starts[k + 1]):
             if counts[kinds[i]]:
-                if len(words):
-                    word = np.uint64(times[i]) << TIME_AT | np.uint64(kinds[i]) << KIND_AT | np.uint64(items[i])
-                    words[n] = word | FIRST if first else word
+                word = np.uint64(times[i]) << TIME_AT | np.uint64(kinds[i]) << KIND_AT | np.uint64(items[i])
+                words[n] = word | FIRST if first else word
                 first = False
                 n += 1
     return n

@@ -183,9 +183,10 @@ def count_covisits(
 
 def _index(run: Any, log: Interactions, counts: npt.NDArray[np.uint8], last: int) -> Any:
     events = (log.starts, log.items, log.times, log.kinds)
-    n = run.pack(events, counts, last, np.empty(0, np.uint64))
-    words = np.empty(n, np.uint64)
-    run.pack(events, counts, last, words)
+    # What is not written of the room takes no memory.
+    words = np.empty(len(log), np.uint64)
+    n = run.pack(events, counts, last, words)
+    words = words[:n]
     starts, places = np.zeros(log.n_items + 1, np.int64), np.empty(n, np.uint32 if n < 1 << 32 else np.int64)
     run.index_items(words, starts, places)
     return run.Index(words, starts, places)
