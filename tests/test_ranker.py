@@ -202,6 +202,17 @@ class TestTwoStages:
         made = recommend(problem(log), spec(ranker=RankerSpec(model={**SMALL, "objective": objective})))
         assert made.score > recommend(problem(log), spec(ranker=None)).score
 
+    def test_what_is_being_done_is_said(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("workbench.recommender.pipeline.SHARE_EVERY_S", 0.0)
+        said: list[str] = []
+        made = recommend(problem(log), spec(), report=said.append)
+        assert [s.name for s in made.stages] == [s for s in said if "%" not in s]
+        shares = [int(s.rpartition(" ")[2][:-1]) for s in said if s.startswith("lists of validation:")]
+        assert shares == sorted(shares)
+        assert shares[-1] == 100
+        assert "lists of test: 100%" in said
+        assert "source near, test: 100%" in said
+
     def test_a_quick_try(self, log: Interactions) -> None:
         made = recommend(problem(log), spec(), Settings(sample=0.5))
         assert made.lists is None

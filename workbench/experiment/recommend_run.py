@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,6 +220,8 @@ class _RunModels:
 
     def _paths(self, name: str) -> tuple[Path, Path]:
         file = re.sub(r"[^\w.-]", "_", name)
+        if file != name:  # two names may become the same
+            file += f"-{zlib.crc32(name.encode()):08x}"
         return self.folder / "models" / f"{file}.txt", self.folder / "parts" / f"{file}.json"
 
     def load(self, name: str) -> ListModel | None:
@@ -274,7 +277,7 @@ def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report:
         cv_mean=float(np.mean(scores)) if scores else None,
         cv_std=float(np.std(scores)) if scores else None,
         cv_folds=len(scores) or None,
-        oof_score=made.score,
+        oof_score=None if np.isnan(made.score) else made.score,
         fold_scores=scores,
         seed_scores=(scores,),
         n_features=len(made.features) or None,

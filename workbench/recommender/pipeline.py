@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -157,17 +158,33 @@ class Stage:
     peak_mb: float
 
 
+SHARE_EVERY_S = 10.0
+
+
 @dataclass
 class _Clock:
     """Times stages, and says when each begins."""
 
     report: Callable[[str], None]
     stages: list[Stage] = field(default_factory=list)
+    name: str = ""
+    told_at: float = 0.0
+
+    def share(self, done: float) -> None:
+        """Say how much of the stage is done, from time to time."""
+        if time.perf_counter() - self.told_at >= SHARE_EVERY_S:
+            self.told_at = time.perf_counter()
+            self.report(f"{self.name}: {done:.0%}")
+
+    def share_of(self, before: float, part: float, done: float) -> None:
+        """Say the same of a part of the stage, with another before it."""
+        self.share(before + part * done)
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         self.report(name)
-        started = time.perf_counter()
+        self.name, self.told_at = name, time.perf_counter()
+        started = self.told_at
         with measured_peak() as peak:
             yield
         self.stages.append(Stage(name, round(time.perf_counter() - started, 2), round(peak.mb, 1)))
@@ -329,7 +346,7 @@ class _Work:
 
     def generator(self, window: Window, of: str) -> Generator:
         """Return the sources, ready for a window."""
-        ready = Ready(window, self.problem.tables, self.threads, self.settings.load)
+        ready = Ready(window, self.problem.tables, self.threads, self.settings.load, self.clock.share)
         finds = {}
         for name, source in self.spec.sources.items():
             with self.clock(f"source {name}, {of}"):
@@ -399,7 +416,16 @@ class _Work:
         for f in np.unique(fold):
             at = np.flatnonzero(fold == f)
             of_fold = [models[f"{of}-{f}"] for of in self._model_names()]
-            part = rank(take_users(window, at), generator, maker, of_fold, k, n_lists, threads=self.threads)
+            part = rank(
+                take_users(window, at),
+                generator,
+                maker,
+                of_fold,
+                k,
+                n_lists,
+                threads=self.threads,
+                progress=partial(self.clock.share_of, float((fold < f).mean()), len(at) / len(window)),
+            )
             items[at], scores[at] = part.items, part.scores
         return Lists(items, scores)
 
@@ -415,4 +441,13 @@ class _Work:
             maker = make_features(window.history, generator.names, p.tables, p.asked.horizon_s)
         whole = [models[f"{of}-all"] for of in self._model_names()]
         with self.clock("lists of test"):
-            return rank(window, generator, maker, whole, p.asked.k, n_lists, threads=self.threads)
+            return rank(
+                window,
+                generator,
+                maker,
+                whole,
+                p.asked.k,
+                n_lists,
+                threads=self.threads,
+                progress=self.clock.share,
+            )

@@ -73,6 +73,7 @@ class Ready:
     tables: Tables
     threads: int
     load: Callable[[str], Any]
+    progress: Callable[[float], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class CovisitSource:
     def prepare(self, ready: Ready) -> Find:
         """Return the source."""
         log = ready.window.history
-        found = count_covisits(log, self.counts, threads=ready.threads)
+        found = count_covisits(log, self.counts, threads=ready.threads, progress=ready.progress)
         shares = found.weights.astype(np.float32)
         if self.counts.normalise == "none":
             shares /= np.maximum(np.bincount(log.items, minlength=log.n_items), 1)[:, None].astype(np.float32)
@@ -237,7 +238,7 @@ class CosineSource:
         """Return the source."""
         counts = Covisit(last=self.last, window_s=None, kinds=self.kinds, top=self.neighbours, normalise="cosine")
         log = ready.window.history
-        found = count_covisits(log, counts, threads=ready.threads)
+        found = count_covisits(log, counts, threads=ready.threads, progress=ready.progress)
         return _voted(log, self.recent, found.items, found.weights)
 
 
@@ -255,7 +256,7 @@ class EmbeddingsSource:
     def prepare(self, ready: Ready) -> Find:
         """Return the source."""
         log = ready.window.history
-        found = nearest_items(train_embeddings(log, self.model), log.n_items, self.model.top)
+        found = nearest_items(train_embeddings(log, self.model, progress=ready.progress), log.n_items, self.model.top)
         return _voted(log, self.recent, found.items, np.maximum(found.weights, 0.0))
 
 
