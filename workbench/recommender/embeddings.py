@@ -12,7 +12,7 @@ import numpy.typing as npt
 from workbench.errors import ConfigError, DataError
 from workbench.recommender.covisit import Neighbours
 from workbench.recommender.extra import compiled
-from workbench.recommender.interactions import Interactions
+from workbench.recommender.interactions import Interactions, count_items
 from workbench.recommender.products import CHUNK, best_products
 
 __all__ = ["SkipGram", "nearest_items", "train_embeddings"]
@@ -108,7 +108,7 @@ def train_embeddings(
         When the learning rate is so high that the vectors are no numbers any more.
     """
     run = compiled("compiled_embeddings")
-    counts = np.bincount(log.items, minlength=log.n_items)
+    counts = count_items(log).astype(np.int64)
     # The codes are by falling frequency, or nearly so in a log of which the end was taken away.
     is_rare = counts < spec.min_count
     n_vectors = min(spec.most_items, int(np.flatnonzero(~is_rare).max(initial=-1)) + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +14,10 @@ import polars as pl
 from workbench.errors import ConfigError, DataError, near
 from workbench.recommender.extra import compiled
 
-__all__ = ["Columns", "Ids", "Interactions", "read_interactions"]
+__all__ = ["Columns", "Ids", "Interactions", "count_items", "read_interactions"]
 
 BATCH_ROWS = 500_000
+COUNTED = 1 << 24
 SPREAD = 8
 """Whole numbers are looked up in a table of their range where that is at most so many times as long as the rows."""
 
@@ -143,6 +144,27 @@ class Interactions:
     def n_items(self) -> int:
         """How many items there are."""
         return len(self.item_ids)
+
+
+def count_items(
+    log: Interactions, weigh: Callable[[slice], npt.NDArray[np.float64]] | None = None
+) -> npt.NDArray[np.float64]:
+    """Return what the events of each item weigh, in parts: numpy would copy all of them to whole numbers of 64 bits.
+
+    Parameters
+    ----------
+    weigh : callable, optional
+        Given a part of the events, what each of them weighs; None: each weighs 1.
+
+    Returns
+    -------
+    array of shape (n_items,), float64
+    """
+    counts = np.zeros(log.n_items, np.float64)
+    for low in range(0, len(log), COUNTED):
+        part = slice(low, min(low + COUNTED, len(log)))
+        counts += np.bincount(log.items[part], None if weigh is None else weigh(part), minlength=log.n_items)
+    return counts
 
 
 def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:

@@ -15,7 +15,7 @@ from workbench.recommender.covisit import Covisit, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.extra import compiled
 from workbench.recommender.factors import Factorisation, best_items, fit_factors
-from workbench.recommender.interactions import Interactions
+from workbench.recommender.interactions import Interactions, count_items
 from workbench.recommender.windows import Window, history_frame
 
 __all__ = [
@@ -217,7 +217,7 @@ class CovisitSource:
         found = count_covisits(log, self.counts, threads=ready.threads, progress=ready.progress)
         shares = found.weights.astype(np.float32)
         if self.counts.normalise == "none":
-            shares /= np.maximum(np.bincount(log.items, minlength=log.n_items), 1)[:, None].astype(np.float32)
+            shares /= np.maximum(count_items(log), 1)[:, None].astype(np.float32)
         return _voted(log, self.recent, found.items, shares)
 
 
@@ -342,10 +342,10 @@ class PopularSource:
         segment = np.zeros(len(log.users), np.int32)
         if self.by is not None:
             segment = _codes(ready.tables.users, self.by, "users") + 1
-        users = np.repeat(np.arange(len(log.users), dtype=np.int32), np.diff(log.starts))
+        of_event = None if self.by is None else np.repeat(segment, np.diff(log.starts))
         ranked = []
         for code in range(int(segment.max(initial=0)) + 1):
-            chosen = None if self.by is None else segment[users] == code
+            chosen = None if of_event is None else of_event == code
             weights = _popularity(log, self.window_s, self.weights, chosen)
             order = np.argsort(-weights, kind="stable")[: int((weights > 0).sum())].astype(np.int32)
             total = weights.sum() or 1.0
@@ -366,16 +366,17 @@ class PopularSource:
 def _popularity(
     log: Interactions, window_s: int | None, weights: Mapping[str, float], chosen: Any = None
 ) -> npt.NDArray[np.float64]:
-    """Return what the events of each item weigh."""
-    kept = np.ones(len(log), np.bool_) if chosen is None else chosen.copy()
-    if window_s is not None:
-        kept &= log.times > int(log.times.max(initial=0)) - window_s
+    """Return what the events of each item weigh: those that are late enough, and chosen."""
     by_kind = kind_weights(log, weights, "popular")
-    weights_of = by_kind[log.kinds[kept]]
-    if len(log.weights):
-        weights_of = weights_of * log.weights[kept]
-    counted = np.bincount(log.items[kept], weights_of, minlength=log.n_items)
-    return counted.astype(np.float64)
+    after = -1 if window_s is None else int(log.times.max(initial=0)) - window_s
+
+    def weigh(part: slice) -> npt.NDArray[np.float64]:
+        found = by_kind[log.kinds[part]] * (log.times[part] > after)
+        if len(log.weights):
+            found *= log.weights[part]
+        return found if chosen is None else found * chosen[part]
+
+    return count_items(log, weigh)
 
 
 # ------------------------------------------------------------------------------------------------ factors, one's own
