@@ -92,7 +92,7 @@ class TestRowsToTrainOn:
         finds = {name: source.prepare(ready) for name, source in SOURCES.items()}
         sources = Generator(finds, {name: s.top for name, s in SOURCES.items()}, 6)
         maker = make_features(window.history, sources.names, Tables(), 7 * DAY)
-        levels = ranking.levels_of((1.0, 2.0, 3.0), per_list=True)
+        levels = options.pop("levels", ranking.levels_of((1.0, 2.0, 3.0), per_list=True))
         made = RankerSpec(negatives=share, **options)
         rows = ranking.training_rows(window, sources, maker, made, levels, seed=1, threads=2)
         return rows, window, sources, maker
@@ -119,6 +119,12 @@ class TestRowsToTrainOn:
         assert (some.labels.sum(axis=0) == every.labels.sum(axis=0)).all()
         negatives = [(~r.labels.any(axis=1)).sum() for r in (some, every)]
         assert negatives[0] / negatives[1] == pytest.approx(0.25, abs=0.05)
+
+    def test_one_label_for_all_lists_is_the_highest_that_came(self, log: Interactions) -> None:
+        each, *_ = self.rows(log, 1.0)
+        one, *_ = self.rows(log, 1.0, levels=ranking.levels_of((1.0, 3.0, 2.0), per_list=False))
+        assert set(one.labels[:, 0]) == {0, 1, 2, 3}
+        assert np.array_equal(one.labels[:, 0], (each.labels * [1, 3, 2]).max(axis=1))
 
     def test_the_batches_change_nothing(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
         first, *_ = self.rows(log, 0.3)
