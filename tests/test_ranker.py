@@ -184,6 +184,32 @@ class TestTwoStages:
             assert np.array_equal(is_valid, made.valid_fold[users] == fold)
         assert seen[3][1] is None
 
+    def test_what_came_of_a_fold_is_nothing_to_its_model(self, log: Interactions) -> None:
+        rows, window, sources, maker = TestRowsToTrainOn().rows(log, 1.0)
+        is_valid = rows.users % 3 == 0
+        labels = rows.labels.copy()
+        labels[is_valid] = np.random.default_rng(1).permutation(labels[is_valid])
+        lightgbm = RankerSpec(model={**SMALL, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
+        texts = [
+            ranking.train_model(r, 1, maker.names, lightgbm, is_valid=is_valid).text
+            for r in (rows, replace(rows, labels=labels))
+        ]
+        assert texts[0] == texts[1]
+
+    def test_lists_of_a_fold_are_of_its_own_model(self, log: Interactions) -> None:
+        p = problem(log, kinds=KINDS)
+        made = recommend(p, spec())
+        window = make_validation_window(log, p.tested, p.asked)
+        ready = Ready(window, Tables(), 2, lambda _: None)
+        finds = {name: source.prepare(ready) for name, source in SOURCES.items()}
+        sources = Generator(finds, {name: s.top for name, s in SOURCES.items()}, 40)
+        maker = make_features(window.history, sources.names, Tables(), 7 * DAY)
+        for fold in range(3):
+            at = np.flatnonzero(made.valid_fold == fold)
+            models = [made.models[f"{kind}-{fold}"] for kind in KINDS]
+            again = ranking.rank(take_users(window, at), sources, maker, models, 5, 3, threads=1)
+            assert np.array_equal(again.items, made.valid.items[at])
+
     def test_threads_change_nothing(self, log: Interactions) -> None:
         p = problem(log, kinds=KINDS)
         assert same(recommend(p, spec(), Settings(threads=1)), recommend(p, spec(), Settings(threads=3)))

@@ -246,6 +246,8 @@ class TestSources:
         names = [[log.item_ids.values[i] for i, _ in listed(found, row)] for row in range(3)]
         # 11 is the most frequent of a; of the others the one with the smaller code; 13 has no brand.
         assert names == [[11, 10], [11, 10], []]
+        # Their shares of the four events of a.
+        assert [s for _, s in listed(found, 0)] == [0.5, 0.25]
         with pytest.raises(ConfigError, match="the table of items has no column 'brnad'"):
             AttributeSource("brnad").prepare(ready(window, Tables(items=table)))
         with pytest.raises(ConfigError, match="'brand' is to be a column of the table of items, and there is none"):
