@@ -313,6 +313,21 @@ class TestWrong:
             with pytest.raises(WorkbenchError, match=r"\[recommend\]"):
                 ask()
 
+    def test_what_looks_at_rows_says_that_there_are_none(self, shop: Any) -> None:
+        s = shop()
+        for ask in (s.open.check, s.open.check_time, s.open.feature_list, s.open.explore, lambda: s.open.feature("x")):
+            with pytest.raises(ConfigError, match="looks at rows of train and test, and competition 'shop' has a log"):
+                ask()
+        assert not list(s.folder.glob("eda*")) + list(s.folder.glob("log.txt"))
+
+    def test_the_next_experiment(self, shop: Any) -> None:
+        s = shop()
+        s.open.new(title="next")
+        assert s.run(2).run.record.base == 1
+        for number in (1, 2):
+            s.open.definition.experiment_path(number).unlink()
+        assert "[recommend.history]" in s.open.new().read_text()
+
     def test_an_experiment_of_lists_in_a_competition_of_rows(self, small: Any) -> None:
         s = small()
         s.experiment(1, "[recommend.history]\n")

@@ -208,6 +208,20 @@ class OpenCompetition:
 
         return list(load_features(self.definition))
 
+    def _need_rows(self, what: str) -> None:
+        """Refuse what looks at rows where the competition has a log.
+
+        Raises
+        ------
+        ConfigError
+            When its task is recommend.
+        """
+        if self.definition.definition.interactions is not None:
+            raise ConfigError(
+                f"{what} looks at rows of train and test, and competition {self.slug!r} has a log",
+                hint="its experiments are [recommend]; `wb show N` has what each source finds",
+            )
+
     def feature(self, name: str) -> pl.LazyFrame:
         """Return a feature's block, built if it is not in the cache: the row key and its columns.
 
@@ -216,6 +230,7 @@ class OpenCompetition:
         NotFoundError, FeatureError
             For an unknown feature, or one that breaks its contract.
         """
+        self._need_rows("a feature")
         return self._blocks().lines(name)
 
     def feature_list(
@@ -235,6 +250,7 @@ class OpenCompetition:
         """
         from workbench.features import summarise_features
 
+        self._need_rows("wb features")
         blocks = self._blocks(report)
         summaries = summarise_features(blocks, names)
         if build:
@@ -311,6 +327,7 @@ class OpenCompetition:
         """
         from workbench.checks import check_data
 
+        self._need_rows("wb check")
         return check_data(
             self._blocks(report), self._of_experiment(names, exp), sample=sample, time=time, report=report
         )
@@ -348,6 +365,7 @@ class OpenCompetition:
         """
         from workbench.checks import check_time
 
+        self._need_rows("wb check --time")
         return check_time(self._blocks(report), self._of_experiment(names, exp), columns=columns, allow=allow)
 
     def _of_experiment(self, names: Sequence[str], exp: int | None) -> list[str]:
@@ -422,6 +440,7 @@ class OpenCompetition:
 
     def explore(self, *, source: Path | None = None, report: Report = lambda _: None) -> Path:
         """Execute the notebook for a fresh competition, ``notebooks/eda.ipynb``, and return its page."""
+        self._need_rows("wb report")
         return self._shown("eda", self.definition.folder, source, {}, report)
 
     def _shown(self, name: str, folder: Path, source: Path | None, parameters: dict[str, Any], report: Report) -> Path:
@@ -596,11 +615,14 @@ class OpenCompetition:
         quoted = json.dumps(title, ensure_ascii=False)
         if base is None:
             text = f'title = {quoted}\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
+            if self.definition.definition.interactions is not None:
+                text = f"title = {quoted}\n\n[recommend]\n[recommend.history]\n"
         else:
             spec = read_spec(self.definition, base)
             listed = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
             features = f'"{spec.selection}"' if spec.selection else listed
-            text = f"title = {quoted}\nbase = {base}\nfeatures = {features}\n"
+            text = f"title = {quoted}\nbase = {base}\n"
+            text += "" if spec.kind == "recommend" else f"features = {features}\n"
             found = best_parameters(self.workspace, self.definition, base) if tuned else {}
             # What was found needs no search again.
             text += "tune = false\n" if tuned and spec.tune is not None else ""
