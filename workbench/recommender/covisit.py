@@ -15,7 +15,7 @@ import polars as pl
 
 from workbench.errors import ConfigError, near
 from workbench.recommender.extra import compiled
-from workbench.recommender.interactions import MOST_ITEMS, MOST_KINDS, Interactions
+from workbench.recommender.interactions import MOST_ITEMS, MOST_KINDS, Interactions, kind_codes, kind_weights
 
 __all__ = ["UNIT", "Covisit", "Neighbours", "count_covisits"]
 
@@ -206,16 +206,9 @@ def _cells(cell: npt.DTypeLike, size: int) -> npt.NDArray[np.void]:
 
 def _units(log: Interactions, covisit: Covisit) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """Return the weight of each kind in units, and which kinds count."""
-    known = [str(kind) for kind in log.kind_ids.values]
-    for kind in (*covisit.weights, *(covisit.kinds or ())):
-        if str(kind) not in known:
-            raise ConfigError(
-                f"covisit: the interactions have no kind {kind!r}: they have {', '.join(known)}",
-                hint=near(str(kind), known, what="kind"),
-            )
-    weights = {str(kind): weight for kind, weight in covisit.weights.items()}
+    weights = kind_weights(log, covisit.weights, "covisit: ")
+    chosen = None if covisit.kinds is None else kind_codes(log, covisit.kinds, "covisit: ")
     units, counts = np.zeros(MOST_KINDS + 1, np.int64), np.zeros(MOST_KINDS + 1, np.uint8)
-    for code, kind in enumerate(known):
-        units[code] = int(np.floor(weights.get(kind, 1.0) * UNIT + 0.5))
-        counts[code] = covisit.kinds is None or kind in covisit.kinds
+    units[: len(weights)] = np.floor(weights * UNIT + 0.5)
+    counts[np.arange(len(weights)) if chosen is None else chosen] = 1
     return units, counts

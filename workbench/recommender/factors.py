@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import ConfigError, DataError, near
-from workbench.recommender.interactions import Interactions
+from workbench.recommender.interactions import Interactions, kind_weights
 from workbench.recommender.products import CHUNK, best_products
 
 __all__ = ["Factorisation", "Factors", "best_items", "fit_factors"]
@@ -207,7 +207,7 @@ def _had(log: Interactions, spec: Factorisation) -> Any:
     """Return what each user has of each item, as a sparse matrix."""
     from scipy.sparse import csr_matrix
 
-    by_kind = _kind_weights(log, spec)
+    by_kind = kind_weights(log, spec.weights, "factors: ")
     counts = by_kind[log.kinds] > 0
     before = np.concatenate(([0], np.cumsum(counts)))
     ends = before[log.starts[1:]]
@@ -225,18 +225,6 @@ def _had(log: Interactions, spec: Factorisation) -> Any:
     had = csr_matrix((weights.astype(np.float32), log.items[counts], before[log.starts]), shape=shape)
     had.sum_duplicates()
     return had
-
-
-def _kind_weights(log: Interactions, spec: Factorisation) -> npt.NDArray[np.float64]:
-    known = [str(kind) for kind in log.kind_ids.values]
-    weights = {str(kind): weight for kind, weight in spec.weights.items()}
-    for kind in weights:
-        if kind not in known:
-            raise ConfigError(
-                f"factors: the interactions have no kind {kind!r}: they have {', '.join(known)}",
-                hint=near(kind, known, what="kind"),
-            )
-    return np.array([weights.get(kind, 1.0) for kind in known])
 
 
 def _model(spec: Factorisation, iterations: int, threads: int) -> Any:

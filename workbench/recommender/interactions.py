@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ import polars as pl
 from workbench.errors import ConfigError, DataError, near
 from workbench.recommender.extra import compiled
 
-__all__ = ["Columns", "Ids", "Interactions", "count_items", "read_interactions"]
+__all__ = ["Columns", "Ids", "Interactions", "count_items", "kind_codes", "kind_weights", "read_interactions"]
 
 BATCH_ROWS = 500_000
 COUNTED = 1 << 24
@@ -144,6 +144,38 @@ class Interactions:
     def n_items(self) -> int:
         """How many items there are."""
         return len(self.item_ids)
+
+
+def kind_codes(log: Interactions, kinds: Iterable[str], what: str = "") -> list[int]:
+    """Return the codes of kinds by name; `what` begins the message.
+
+    Raises
+    ------
+    ConfigError
+        When the log has no such kind.
+    """
+    known = [str(kind) for kind in log.kind_ids.values]
+    asked = [str(kind) for kind in kinds]
+    for kind in asked:
+        if kind not in known:
+            raise ConfigError(
+                f"{what}the interactions have no kind {kind!r}: they have {', '.join(known)}",
+                hint=near(kind, known, what="kind"),
+            )
+    return [known.index(kind) for kind in asked]
+
+
+def kind_weights(log: Interactions, weights: Mapping[str, float], what: str = "") -> npt.NDArray[np.float64]:
+    """Return the weight of each kind by code; 1 for one that is not named.
+
+    Raises
+    ------
+    ConfigError
+        When the log has no such kind.
+    """
+    found = np.ones(len(log.kind_ids), np.float64)
+    found[kind_codes(log, weights, what)] = list(weights.values())
+    return found
 
 
 def count_items(

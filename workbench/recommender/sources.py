@@ -15,7 +15,7 @@ from workbench.recommender.covisit import Covisit, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.extra import compiled
 from workbench.recommender.factors import Factorisation, best_items, fit_factors
-from workbench.recommender.interactions import Interactions, count_items
+from workbench.recommender.interactions import Interactions, count_items, kind_weights
 from workbench.recommender.windows import Window, history_frame
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "Recent",
     "SourceSpec",
     "Tables",
-    "kind_weights",
 ]
 
 Ints = npt.NDArray[np.int32]
@@ -106,7 +105,7 @@ class Recent:
 
     def rule(self, log: Interactions) -> tuple[npt.NDArray[np.float64], int, float, float]:
         """Return it as the compiled functions take it."""
-        weights = kind_weights(log, self.weights, "recent")
+        weights = _kind_weights(log, self.weights, "recent")
         return weights, min(self.last, 1 << 30), float(self.decay_s or 0), float(self.decay_events or 0)
 
 
@@ -129,24 +128,13 @@ def _at_least_one(what: str, spec: Any, *names: str) -> None:
             raise ConfigError(f"{what}: {name} = {getattr(spec, name)!r}: expected 1 or more")
 
 
-def kind_weights(log: Interactions, weights: Mapping[str, float], what: str) -> npt.NDArray[np.float64]:
-    """Return the weight of each kind by code; 1 for one that is not named.
-
-    Raises
-    ------
-    ConfigError
-        When the log has no such kind, or a weight is negative.
-    """
-    known = [str(kind) for kind in log.kind_ids.values]
+def _kind_weights(log: Interactions, weights: Mapping[str, float], what: str) -> npt.NDArray[np.float64]:
+    """Return the weight of each kind by code; refuse negative ones."""
+    found = kind_weights(log, weights, f"{what}: ")
     for kind, weight in weights.items():
-        if kind not in known:
-            raise ConfigError(
-                f"{what}: the interactions have no kind {kind!r}: they have {', '.join(known)}",
-                hint=near(kind, known, what="kind"),
-            )
         if not 0 <= weight < 1e9:
             raise ConfigError(f"{what}: weights.{kind} = {weight!r}: expected 0 or more")
-    return np.array([weights.get(kind, 1.0) for kind in known], np.float64)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------- own history
@@ -367,7 +355,7 @@ def _popularity(
     log: Interactions, window_s: int | None, weights: Mapping[str, float], chosen: Any = None
 ) -> npt.NDArray[np.float64]:
     """Return what the events of each item weigh: those that are late enough, and chosen."""
-    by_kind = kind_weights(log, weights, "popular")
+    by_kind = _kind_weights(log, weights, "popular")
     after = -1 if window_s is None else int(log.times.max(initial=0)) - window_s
 
     def weigh(part: slice) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ import polars as pl
 
 from workbench.errors import ConfigError, DataError
 from workbench.recommender.extra import compiled
-from workbench.recommender.interactions import Ids, Interactions
+from workbench.recommender.interactions import Ids, Interactions, kind_codes
 
 __all__ = [
     "Asked",
@@ -255,7 +255,7 @@ def _now(
 def _truth(
     log: Interactions, users: npt.NDArray[np.int32], ends: npt.NDArray[np.int64], asked: Asked, kind: str
 ) -> Truth:
-    code = -1 if asked.kinds is None else _kind(log, kind)
+    code = -1 if asked.kinds is None else kind_codes(log, [kind])[0]
     only_first = kind in asked.first
     rows, items = compiled("compiled_windows").what_came(
         (log.starts, log.items, log.kinds), users, ends, code, only_first
@@ -264,10 +264,3 @@ def _truth(
     counts = np.bincount(keys // log.n_items, minlength=len(users))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Truth(offsets, (keys % log.n_items).astype(np.int32))
-
-
-def _kind(log: Interactions, kind: str) -> int:
-    known = [str(k) for k in log.kind_ids.values]
-    if kind not in known:
-        raise ConfigError(f"the interactions have no kind {kind!r}: they have {', '.join(known)}")
-    return known.index(kind)
