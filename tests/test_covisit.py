@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from tests.covisit_plain import polars_covisits
 from workbench.errors import ConfigError, DataError
-from workbench.recommender import Columns, Covisit, count_covisits, covisit, read_interactions
+from workbench.recommender import Columns, Covisit, count_covisits, read_interactions
 
 COLUMNS = Columns("user", "item", "time", "kind")
 KINDS = ("carts", "clicks", "orders")
@@ -75,10 +75,9 @@ def shop(n: int, items: int, seed: int = 3) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("small_cells", [16, 1024, covisit.SMALL_CELLS])
-def test_a_larger_log_in_small_and_in_large_tables(monkeypatch, small_cells: int) -> None:
-    monkeypatch.setattr(covisit, "SMALL_CELLS", small_cells)
-    events, spec = shop(30_000, 3_000), Covisit(window_s=400_000, weights={"orders": 3.0}, decay_s=50_000.0)
+@pytest.mark.parametrize("changes", [{}, {"weights": {"orders": 3.0}, "decay_s": 50_000.0}])
+def test_a_larger_log_by_threads(changes: dict[str, Any]) -> None:
+    events, spec = shop(30_000, 3_000), Covisit(window_s=400_000, **changes)
     log = read(events)
     found = count_covisits(log, spec)
     assert_frame_equal(found.frame(log), polars_covisits(events.lazy(), spec).collect(), check_dtypes=False)
@@ -86,6 +85,12 @@ def test_a_larger_log_in_small_and_in_large_tables(monkeypatch, small_cells: int
         again = count_covisits(log, spec, threads=threads)
         assert np.array_equal(again.items, found.items)
         assert np.array_equal(again.weights, found.weights)
+
+
+def test_numbers_that_are_larger_than_any_log() -> None:
+    log, most = read(shop(300, 30)), 10**30
+    all_of_it = count_covisits(log, Covisit(last=most, window_s=most)).frame(log)
+    assert_frame_equal(all_of_it, count_covisits(log, Covisit(last=300, window_s=None)).frame(log))
 
 
 class TestInteractions:

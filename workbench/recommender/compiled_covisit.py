@@ -15,11 +15,14 @@ from numba.core import types
 from numba.core.cgutils import get_item_pointer
 from numba.extending import intrinsic, overload
 
-__all__ = ["CELL", "CELL_OF_ONE", "Cells", "Index", "Rule", "count_lists", "index_items", "pack", "strongest"]
+__all__ = ["Cells", "Index", "Rule", "count_lists", "index_items", "pack", "strongest"]
 
 
 class Index(NamedTuple):
-    """The events as words, in the order of their lists, and of every item where it occurs."""
+    """The events as words, in the order of their lists, and of every item where it occurs.
+
+    A place is written as `~place` where the item already was before it in the same list.
+    """
 
     words: Any
     starts: Any
@@ -27,16 +30,15 @@ class Index(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What counts, as in `workbench.recommender.covisit.Covisit`; `units` is the weight of each kind.
+    """What counts: of an event, those of its list at most `back` seconds before it and `ahead` seconds after it.
 
-    What a sum weighs is it times `each` by `unit`. `lists` is in how many lists each item is, where that is divided by
-    it; of no length where it is not.
+    `units` is the weight of each kind, `decay` as in `workbench.recommender.covisit.Covisit`. What a sum weighs is it
+    times `each` by `unit`. `lists` is in how many lists each item is, where that is divided by it; of no length where
+    it is not.
     """
 
-    last: int
-    window: int
-    backward: bool
-    forward: bool
+    back: int
+    ahead: int
     units: Any
     decay: float
     each: int
@@ -45,18 +47,17 @@ class Rule(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """What one thread works with: tables of cells, and which of them are in use."""
+    """What one thread works with: a cell for each item, all 0, and room for the numbers of those in use, and one.
 
-    small: Any
-    dense: Any
+    While the lists of an item are gone through they have turns, from 1. A cell tells the turn of the last list that had
+    its item, so that the item counts once a list, and is 0 only while it is not in use. Where all pairs weigh the same
+    a cell is one number: the turn (from bit 32) and the number of lists. Else, where `cells` has two columns, it is the
+    sum so far, and the turn (from bit 31) with the most that the pair weighs in that list, of which 2 ** 30 is allowed.
+    """
+
+    cells: Any
     touched: Any
 
-
-CELL = np.dtype([("sum", np.int64), ("item", np.int32), ("list", np.int32), ("most", np.int64)])
-"""The sum of a pair so far; the last list that it was seen in, and the most of it there."""
-
-CELL_OF_ONE = np.dtype([("sum", np.int32), ("item", np.int32), ("list", np.int32)])
-"""The same where all pairs weigh the same: the sum is a number of lists."""
 
 ITEM = np.uint64((1 << 27) - 1)
 FIRST = np.uint64(1 << 31)
@@ -111,119 +112,89 @@ def index_items(words, starts, places):
         starts[np.int64(words[i] & ITEM) + 1] += 1
     for a in range(len(starts) - 1):
         starts[a + 1] += starts[a]
-    cursor = starts[:-1].copy()
+    # By item: where its next event is written, and its last event.
+    at = np.empty((len(starts) - 1, 2), np.int64)
+    at[:, 0] = starts[:-1]
+    at[:, 1] = -1
+    begin = 0
     for i in range(len(words)):
+        if words[i] & FIRST:
+            begin = i
         a = np.int64(words[i] & ITEM)
-        places[cursor[a]] = i
-        cursor[a] += 1
+        places[at[a, 0]] = ~i if at[a, 1] >= begin else i
+        at[a, 0] += 1
+        at[a, 1] = i
 
 
 @numba.njit(nogil=True, cache=True)
-def count_lists(words, last, lists):
-    """Count in how many lists each item is; `last` has room for an item's last list, and is -1."""
-    where = np.int64(-1)
-    for i in range(len(words)):
-        if words[i] & FIRST:
-            where = i
-        a = np.int64(words[i] & ITEM)
-        if last[a] != where:
-            last[a] = where
-            lists[a] += 1
+def count_lists(index, lists):
+    """Count in how many lists each item is."""
+    for a in range(len(lists)):
+        for k in range(index.starts[a], index.starts[a + 1]):
+            lists[a] += index.places[k] >= 0
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def _slot(cells, b, mask):
-    at = np.int64((np.uint32(b) * np.uint32(2654435769)) >> np.uint32(7)) & mask
-    while cells[at].item not in (b, -1):
-        at = (at + 1) & mask
-    return at
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _weight(word, gap, units, decay):
+    weight = units[np.int64(word >> KIND_AT) & 15]
+    if decay > 0:
+        weight = np.int64(np.floor(weight / (1.0 + gap / decay) + 0.5))
+    return weight
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def _same_list(words, before, p, last):
-    """Say whether two events, one before the other, are of the same list, which has `last` events at most."""
-    if p - before >= last:
-        return False
-    for i in range(before + 1, p + 1):  # noqa: SIM110 numba compiles no generators
-        if words[i] & FIRST:
-            return False
-    return True
-
-
-def _add(cell: Any, item: Any, where: Any, weight: Any) -> Any:
-    """Count an event beside one of the list `where`; return whether the item is new there."""
+def _add(cells: Any, touched: Any, n: Any, b: Any, turn: Any, weight: Any) -> Any:
+    """Count an item beside one of the list whose turn it is; return how many cells are in use."""
     raise NotImplementedError
 
 
 @overload(_add)
-def _add_to(cell, item, where, weight):  # noqa: ARG001
-    if "most" not in cell.fields:
+def _add_to(cells, touched, n, b, turn, weight):  # noqa: ARG001
+    # Without branches: whether an item was there before can't be foreseen, and a wrong guess costs more than all this.
+    if cells.ndim == 1:
 
-        def add_one(cell, item, where, weight):  # noqa: ARG001
-            is_new = cell.item < 0
-            cell.item = item
-            cell.sum += cell.list != where
-            cell.list = where
-            return is_new
+        def add_one(cells, touched, n, b, turn, weight):  # noqa: ARG001
+            cell = cells[b]
+            cells[b] = turn << 32 | (cell & 0xFFFFFFFF) + (cell >> 32 != turn)
+            touched[n] = b
+            return n + (cell == 0)
 
         return add_one
 
-    def add_weight(cell, item, where, weight):
-        if cell.item < 0:
-            cell.item = item
-            cell.sum = cell.most = weight
-            cell.list = where
-            return True
-        if cell.list != where:
-            cell.sum += weight
-            cell.most = weight
-            cell.list = where
-        elif weight > cell.most:
-            cell.sum += weight - cell.most
-            cell.most = weight
-        return False
+    def add_weight(cells, touched, n, b, turn, weight):
+        seen = cells[b, 1]
+        before = max(seen, turn << 31)
+        now = max(before, (turn << 31) + weight)
+        cells[b, 0] += now - before
+        cells[b, 1] = now
+        touched[n] = b
+        return n + (seen == 0)
 
     return add_weight
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def _first_within(words, p, rule):
-    """Return the first of the events before p, in its list, that are near enough.
-
-    This also asks memory for what is counted next.
-    """
-    time, low = np.int64(words[p] >> TIME_AT), p
-    while not words[low] & FIRST:
-        gap = time - np.int64(words[low - 1] >> TIME_AT)
-        if gap > rule.window or (gap > 0 and not rule.backward):
-            break
-        low -= 1
-    return low
+def _take(cells: Any, item: Any) -> Any:
+    """Return what the cell of an item sums, and leave it empty."""
+    raise NotImplementedError
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def _weight(other, gap, rule):
-    weight = rule.units[np.int64(other >> KIND_AT) & 15]
-    if rule.decay > 0:
-        weight = np.int64(np.floor(weight / (1.0 + abs(gap) / rule.decay) + 0.5))
-    return weight
+@overload(_take)
+def _take_from(cells, item):  # noqa: ARG001
+    if cells.ndim == 1:
 
+        def take_one(cells, item):
+            total = cells[item] & 0xFFFFFFFF
+            cells[item] = 0
+            return total
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def _empty(cell):
-    cell.item = -1
-    cell.sum = 0
-    cell.list = -1
+        return take_one
 
+    def take_weight(cells, item):
+        total = cells[item, 0]
+        cells[item, 0] = 0
+        cells[item, 1] = 0
+        return total
 
-@numba.njit(nogil=True, cache=True)
-def _spill(cells, n):
-    """Move what the small table has to the large one."""
-    for i in range(n):
-        cell = cells.small[cells.touched[i]]
-        cells.dense[cell.item] = cell
-        cells.touched[i] = cell.item
-        _empty(cell)
+    return take_weight
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -242,77 +213,50 @@ def _keep(items, sums, found, item, total):
     return min(found + 1, top)
 
 
-@numba.njit(nogil=True, cache=True)
-def _write(cells, n, is_small, rule, a, items, strengths):
-    """Write the strongest of what was counted for an item, and leave the cells empty."""
-    found = 0
-    for i in range(n):
-        at = cells.touched[i]
-        cell = cells.small[at] if is_small else cells.dense[at]
-        strength = cell.sum * rule.each / rule.unit
-        if len(rule.lists):
-            strength /= np.sqrt(np.float64(rule.lists[a] * rule.lists[cell.item]))
-        found = _keep(items, strengths, found, cell.item, strength)
-        _empty(cell)
-
-
-@numba.njit(nogil=True, cache=True)
-def strongest(index, rule, cells, first, last, to_items, to_strengths):  # noqa: C901, PLR0912, PLR0915 a call costs half
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def strongest(index, rule, cells, first, last, to_items, to_strengths):
     """Write, for the items from `first` to before `last`, those that come with each most.
 
-    The cells of `small` and `dense` are empty, and are left so. Most items come with few others: for these a small
-    table that the processor keeps at hand is enough. An event has fewer neighbours than `rule.last`: where these might
-    fill three quarters of the small table, the large one goes on.
+    An item's own cell counts the item beside itself, and is left out at the end: that is less than to ask each time.
     """
     words, starts, places = index
+    table, touched = cells
     for a in range(first, last):
-        n, size = 0, 16
-        while 3 * size < 4 * (rule.last + 18 * (starts[a + 1] - starts[a])) and size <= len(cells.small):
-            size *= 2
-        if size > len(cells.small):
-            size = 0
-        where = np.int64(-1)
+        n = 0
+        turn = np.int64(0)
         for k in range(starts[a], starts[a + 1]):
-            if size and 4 * (n + rule.last) > 3 * size:
-                _spill(cells, n)
-                size = 0
-            if k + AHEAD < starts[a + 1]:
+            if k + AHEAD < len(places):
                 ahead = np.int64(places[k + AHEAD])
+                ahead = max(ahead, ~ahead)
                 _prefetch(words, ahead)
                 _prefetch(words, min(ahead + 8, len(words) - 1))
                 _prefetch(words, max(ahead - 8, 0))
             p = np.int64(places[k])
-            table = cells.small if size else cells.dense
-            if k == starts[a] or not _same_list(words, np.int64(places[k - 1]), p, rule.last):
-                where = p  # a list is known by the first of its events that has the item
-            time, q = np.int64(words[p] >> TIME_AT), p
-            while not words[q] & FIRST:
+            turn += p >= 0
+            p = max(p, ~p)
+            word = words[p]
+            time, q = np.int64(word >> TIME_AT), p
+            while not word & FIRST:
                 q -= 1
-                other = words[q]
-                gap = np.int64(other >> TIME_AT) - time
-                if -gap > rule.window or (gap < 0 and not rule.backward):
+                word = words[q]
+                gap = time - np.int64(word >> TIME_AT)
+                if gap > rule.back:
                     break
-                b = np.int64(other & ITEM)
-                weight = _weight(other, gap, rule)
-                if b == a or weight <= 0:
-                    continue
-                at = _slot(table, b, size - 1) if size else b
-                if _add(table[at], b, where, weight):
-                    cells.touched[n] = at
-                    n += 1
-            q = p + 1
-            while q < len(words) and not words[q] & FIRST:
-                other = words[q]
-                gap = np.int64(other >> TIME_AT) - time
-                if gap > rule.window or (gap > 0 and not rule.forward):
+                weight = _weight(word, gap, rule.units, rule.decay)
+                n = _add(table, touched, n, np.int64(word & ITEM), turn, weight)
+            for q in range(p + 1, len(words)):
+                word = words[q]
+                gap = np.int64(word >> TIME_AT) - time
+                if word & FIRST or gap > rule.ahead:
                     break
-                q += 1
-                b = np.int64(other & ITEM)
-                weight = _weight(other, gap, rule)
-                if b == a or weight <= 0:
-                    continue
-                at = _slot(table, b, size - 1) if size else b
-                if _add(table[at], b, where, weight):
-                    cells.touched[n] = at
-                    n += 1
-        _write(cells, n, size > 0, rule, a, to_items[a], to_strengths[a])
+                weight = _weight(word, gap, rule.units, rule.decay)
+                n = _add(table, touched, n, np.int64(word & ITEM), turn, weight)
+        found = 0
+        for i in range(n):
+            b = touched[i]
+            total = _take(table, b)
+            if total > 0 and b != a:
+                strength = total * rule.each / rule.unit
+                if len(rule.lists):
+                    strength /= np.sqrt(np.float64(rule.lists[a] * rule.lists[b]))
+                found = _keep(to_items[a], to_strengths[a], found, b, strength)

@@ -15,7 +15,7 @@ import polars as pl
 
 from workbench.errors import ConfigError, near
 from workbench.recommender.extra import compiled
-from workbench.recommender.interactions import MOST_ITEMS, MOST_KINDS, Interactions, kind_codes, kind_weights
+from workbench.recommender.interactions import MOST_KINDS, Interactions, kind_codes, kind_weights
 
 __all__ = ["UNIT", "Covisit", "Neighbours", "count_covisits"]
 
@@ -23,7 +23,6 @@ UNIT = 1024
 """A weight of 1 in units. Weights are whole numbers of units: sums of them are exact, in whatever order."""
 
 PARTS = 64
-SMALL_CELLS = 16_384
 DIRECTIONS = ("both", "after", "before")
 NORMALISE = ("none", "cosine")
 ANY_TIME = 1 << 40
@@ -147,13 +146,11 @@ def count_covisits(
     counted = units[: len(log.kind_ids)][counts[: len(log.kind_ids)] > 0]
     each = int(counted[0]) if len(counted) else 0
     is_same = covisit.decay_s is None and each > 0 and bool((counted == each).all())
-    cell = run.CELL_OF_ONE if is_same else run.CELL
     index = _index(run, log, counts, covisit.last)
+    window = min(covisit.window_s or ANY_TIME, ANY_TIME)
     rule = run.Rule(
-        min(covisit.last, MOST_ITEMS),
-        ANY_TIME if covisit.window_s is None else covisit.window_s,
-        covisit.direction != "after",
-        covisit.direction != "before",
+        0 if covisit.direction == "after" else window,
+        0 if covisit.direction == "before" else window,
         units,
         float(covisit.decay_s or 0.0),
         each if is_same else 1,
@@ -170,8 +167,8 @@ def count_covisits(
 
     def count(part: int) -> None:
         if not hasattr(own, "cells"):
-            touched = np.empty(max(log.n_items, SMALL_CELLS), np.int32)
-            own.cells = run.Cells(_cells(cell, SMALL_CELLS), _cells(cell, log.n_items), touched)
+            cells = np.zeros(log.n_items if is_same else (log.n_items, 2), np.int64)
+            own.cells = run.Cells(cells, np.empty(log.n_items + 1, np.int32))
         run.strongest(index, rule, own.cells, int(bounds[part]), int(bounds[part + 1]), items, strengths)
         done.append(part)
         progress(len(done) / PARTS)
@@ -185,23 +182,17 @@ def _index(run: Any, log: Interactions, counts: npt.NDArray[np.uint8], last: int
     events = (log.starts, log.items, log.times, log.kinds)
     # What is not written of the room takes no memory.
     words = np.empty(len(log), np.uint64)
-    n = run.pack(events, counts, last, words)
+    n = run.pack(events, counts, min(last, len(log)), words)
     words = words[:n]
-    starts, places = np.zeros(log.n_items + 1, np.int64), np.empty(n, np.uint32 if n < 1 << 32 else np.int64)
+    starts, places = np.zeros(log.n_items + 1, np.int64), np.empty(n, np.int32 if n < 1 << 31 else np.int64)
     run.index_items(words, starts, places)
     return run.Index(words, starts, places)
 
 
 def _lists(run: Any, index: Any, n_items: int) -> npt.NDArray[np.int64]:
     lists = np.zeros(n_items, np.int64)
-    run.count_lists(index.words, np.full(n_items, -1, np.int64), lists)
+    run.count_lists(index, lists)
     return lists
-
-
-def _cells(cell: npt.DTypeLike, size: int) -> npt.NDArray[np.void]:
-    cells = np.zeros(size, cell)
-    cells["item"] = cells["list"] = -1
-    return cells
 
 
 def _units(log: Interactions, covisit: Covisit) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
