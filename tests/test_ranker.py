@@ -184,6 +184,51 @@ class TestTwoStages:
             assert np.array_equal(is_valid, made.valid_fold[users] == fold)
         assert seen[3][1] is None
 
+    def test_earlier_windows_are_trained_on_and_nobody_is_judged_by_them(
+        self, log: Interactions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[Any, dict[str, Any]]] = []
+        train = ranking.train_model
+
+        def watched(rows: Any, which: int, *rest: Any, **options: Any) -> ListModel:
+            seen.append((rows, options))
+            return train(rows, which, *rest, **options)
+
+        monkeypatch.setattr("workbench.recommender.pipeline.train_model", watched)
+        p, before = problem(log), recommend(problem(log), spec(ranker=RankerSpec(model=SMALL)))
+        made = recommend(p, spec(ranker=RankerSpec(model=SMALL, windows=3)))
+        one, three = seen[0][0], seen[-1][0]
+        windows = [make_validation_window(log, p.tested, p.asked, earlier=n) for n in (0, 2, 1)]
+        users = np.concatenate([w.users for w in windows])[three.users]
+        first = slice(0, len(one.users))
+        assert np.array_equal(three.features[first], one.features, equal_nan=True)
+        assert np.array_equal(three.labels[first], one.labels)
+        assert set(three.users // len(windows[0])) >= {0, 1, 2}
+        fold_of = dict(zip(made.valid_users.tolist(), made.valid_fold.tolist(), strict=True))
+        for fold, (rows, options) in enumerate(seen[4:7]):
+            is_of_fold = np.array([fold_of.get(int(u)) == fold for u in users])
+            is_last = rows.users < len(windows[0])
+            assert np.array_equal(options["is_valid"], is_of_fold & is_last)
+            assert np.array_equal(options["is_kept_apart"], is_of_fold & ~is_last)
+            assert options["is_kept_apart"].any()
+        assert seen[7][1]["is_valid"] is None
+        assert np.array_equal(made.valid_fold, before.valid_fold)
+        names = [s.name for s in made.stages]
+        assert names.index("rows to train on, 2 before") < names.index("validation window")
+
+    def test_what_is_earlier_is_left_out_of_a_model_where_it_is_kept_apart(self, log: Interactions) -> None:
+        rows, _, _, maker = TestRowsToTrainOn().rows(log, 1.0)
+        lightgbm = RankerSpec(model={**SMALL, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
+        none, apart = np.zeros(len(rows.users), np.bool_), rows.users % 3 == 0
+        labels = rows.labels.copy()
+        labels[apart] = np.random.default_rng(1).permutation(labels[apart])
+        texts = [
+            ranking.train_model(r, 1, maker.names, lightgbm, is_valid=none, is_kept_apart=apart).text
+            for r in (rows, replace(rows, labels=labels))
+        ]
+        assert texts[0] == texts[1]
+        assert ranking.train_model(rows, 1, maker.names, lightgbm, is_valid=none).text != texts[0]
+
     def test_what_came_of_a_fold_is_nothing_to_its_model(self, log: Interactions) -> None:
         rows, window, sources, maker = TestRowsToTrainOn().rows(log, 1.0)
         is_valid = rows.users % 3 == 0
@@ -269,6 +314,9 @@ class TestTwoStages:
             recommend(p, spec(), Settings(kept=kept))
         before, kept.most = dict(kept.models), 99
         made = recommend(p, spec(), Settings(kept=kept))
+        # All models are there: what earlier windows are for is done.
+        again = recommend(p, spec(ranker=RankerSpec(model=SMALL, windows=3)), Settings(kept=kept))
+        assert not [s.name for s in again.stages if "before" in s.name]
         assert len(before) == 5
         assert all(made.models[name] is model for name, model in before.items())
         assert same(made, recommend(p, spec()))
@@ -278,6 +326,7 @@ class TestTwoStages:
         [
             ({"negatives": 0.0}, "negatives = 0.0: expected a share above 0"),
             ({"users": 0}, "users = 0"),
+            ({"windows": 0}, "windows = 0: expected 1 or more"),
             ({"model": {"num_leafs": 3}}, "unknown key 'num_leafs'"),
             ({"model": {"objective": "regression"}}, "objective = 'regression': expected lambdarank"),
         ],
@@ -306,6 +355,11 @@ class TestOddLogs:
         assert without.lists is not None
         assert (without.lists.items[:2] == -1).all()
         assert (without.lists.items[2, 0] >= 0).any()
+
+    def test_more_windows_than_the_log_has(self, log: Interactions) -> None:
+        with pytest.raises(DataError, match="nothing is known before 40 of them") as told:
+            recommend(problem(log), spec(ranker=RankerSpec(model=SMALL, windows=40)))
+        assert told.value.hint == "fewer windows"
 
     def test_one_user_with_very_many_events(self, log: Interactions) -> None:
         rng = np.random.default_rng(1)

@@ -82,16 +82,24 @@ def listed(found: Any, row: int) -> list[tuple[int, float]]:
 
 class TestWindows:
     @settings(max_examples=150, deadline=None)
-    @given(logs(), st.integers(5, 50), st.sampled_from([None, ("clicks", "orders")]), st.booleans())
-    def test_the_last_horizon_is_hidden(self, log: Interactions, horizon: int, kinds: Any, first: bool) -> None:
+    @given(logs(), st.integers(5, 50), st.sampled_from([None, ("clicks", "orders")]), st.booleans(), st.integers(0, 2))
+    def test_the_last_horizon_is_hidden(
+        self, log: Interactions, horizon: int, kinds: Any, first: bool, earlier: int
+    ) -> None:
         asked = Asked("last", horizon, 5, kinds, ("clicks",) if first and kinds else ())
-        window = make_validation_window(log, np.empty(0, np.int32), asked)
-        moment = int(log.times.max()) + 1 - horizon
+        moment = int(log.times.max()) + 1 - (1 + earlier) * horizon
+        if earlier and (moment <= 0 or not ((log.times >= moment) & (log.times < moment + horizon)).any()):
+            with pytest.raises(DataError, match="nothing is known before . of them|nothing to validate on"):
+                make_validation_window(log, np.empty(0, np.int32), asked, earlier=earlier)
+            return
+        window = make_validation_window(log, np.empty(0, np.int32), asked, earlier=earlier)
         for user in range(len(log.users)):
             before = [e for e in plain.events_of(log, user) if e[1] < moment]
             assert plain.events_of(window.history, user) == before
             assert plain.own_weights(window.history, user) == plain.own_weights(log, user)[: len(before)]
-        came = {u: [e for e in plain.events_of(log, u) if e[1] >= moment] for u in range(len(log.users))}
+        came = {
+            u: [e for e in plain.events_of(log, u) if moment <= e[1] < moment + horizon] for u in range(len(log.users))
+        }
         assert window.users.tolist() == [u for u, events in came.items() if events]
         assert window.now.tolist() == [moment] * len(window)
         assert window.truth is not None
@@ -103,22 +111,25 @@ class TestWindows:
                 assert truth.items[truth.offsets[row] : truth.offsets[row + 1]].tolist() == sorted(set(expected))
 
     @settings(max_examples=150, deadline=None)
-    @given(logs(), st.integers(5, 50), st.sets(st.integers(0, 6), max_size=3))
-    def test_sessions_are_cut_inside(self, log: Interactions, horizon: int, tested: set[int]) -> None:
+    @given(logs(), st.integers(5, 50), st.sets(st.integers(0, 6), max_size=3), st.integers(0, 2))
+    def test_sessions_are_cut_inside(self, log: Interactions, horizon: int, tested: set[int], earlier: int) -> None:
         known = log.users.values.to_list()
         codes = np.array([known.index(u) for u in sorted(tested) if u in known], np.int32)
         begins = {u: plain.events_of(log, u)[0][1] for u in range(len(log.users)) if u not in codes}
-        moment = max(begins.values()) + 1 - horizon
-        wanted = [u for u, begin in begins.items() if begin >= moment and len(plain.events_of(log, u)) > 1]
+        moment = max(begins.values()) + 1 - (1 + earlier) * horizon
+        # Of an earlier window nothing is known that is not before the next.
+        end = moment + horizon if earlier else 10**9
+        came_until = {u: [e for e in plain.events_of(log, u) if e[1] < end] for u in range(len(log.users))}
+        wanted = [u for u, begin in begins.items() if begin >= moment and len(came_until[u]) > 1]
         asked = Asked("session", horizon, 5)
         if moment <= 0 or not wanted:
-            with pytest.raises(DataError, match="nothing is known before it|nothing to validate on"):
-                make_validation_window(log, codes, asked)
+            with pytest.raises(DataError, match="nothing is known before|nothing to validate on"):
+                make_validation_window(log, codes, asked, earlier=earlier)
             return
-        window = make_validation_window(log, codes, asked)
+        window = make_validation_window(log, codes, asked, earlier=earlier)
         assert window.users.tolist() == wanted
         for row, user in enumerate(window.users):
-            known_events, all_events = plain.events_of(window.history, int(user)), plain.events_of(log, int(user))
+            known_events, all_events = plain.events_of(window.history, int(user)), came_until[int(user)]
             assert 1 <= len(known_events) < len(all_events)
             assert all_events[: len(known_events)] == known_events
             assert window.now[row] == known_events[-1][1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -23,6 +23,8 @@ from workbench.recommender.ranker import (
     ListModel,
     Lists,
     RankerSpec,
+    TrainingRows,
+    join_rows,
     levels_of,
     rank,
     take_turns,
@@ -278,10 +280,11 @@ def recommend(
         When the log is too short, or there is nothing to learn from.
     """
     work = _Work(problem, spec, settings or Settings(), _Clock(report))
-    seed, sample, threads = work.settings.seed, work.settings.sample, work.threads
+    threads = work.threads
+    # Before the validation window's, so that what they hold is gone when that is made.
+    earlier = work.earlier()
     with work.clock("validation window"):
-        window = make_validation_window(problem.log, problem.tested, problem.asked)
-        window = _some_users(window, spec.validation_users, sample, seed)
+        window = work.window()
     generator = work.generator(window, "validation")
     with work.clock("recall of the sources"):
         recall = source_recall(window, generator, problem.asked.k, problem.asked.lists, threads=threads)
@@ -295,8 +298,8 @@ def recommend(
             valid = take_turns(window, generator, problem.asked.k, len(problem.asked.lists), threads=threads)
     else:
         with work.clock("features, validation"):
-            maker = make_features(window.history, generator.names, problem.tables, problem.asked.horizon_s)
-        models = work.trained(window, generator, maker, fold)
+            maker = work.maker(window, generator)
+        models = work.trained(window, generator, maker, fold, earlier)
         with work.clock("lists of validation"):
             valid = work.ranked_by_folds(window, generator, maker, fold, models)
     scores = [
@@ -309,7 +312,7 @@ def recommend(
     users, features = window.users, maker.names if maker is not None else ()
     del window, generator, maker
     return Recommended(
-        lists=None if sample else work.tested(models),
+        lists=None if work.settings.sample else work.tested(models),
         valid=valid,
         valid_users=users,
         valid_fold=fold.astype(np.int32),
@@ -333,6 +336,14 @@ def _some_users(window: Window, most: int | None, share: float | None, seed: int
 
 
 @dataclass(frozen=True)
+class _Earlier:
+    """What is trained on of an earlier window, and its users."""
+
+    rows: TrainingRows
+    users: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class _Work:
     problem: Problem
     spec: RecommenderSpec
@@ -343,6 +354,11 @@ class _Work:
     def threads(self) -> int:
         """How many threads there are."""
         return self.settings.threads or len(os.sched_getaffinity(0))
+
+    def window(self, earlier: int = 0) -> Window:
+        """Return the validation window, or one so many horizons before it, of as many users as are wanted."""
+        window = make_validation_window(self.problem.log, self.problem.tested, self.problem.asked, earlier=earlier)
+        return _some_users(window, self.spec.validation_users, self.settings.sample, self.settings.seed)
 
     def generator(self, window: Window, of: str) -> Generator:
         """Return the sources, ready for a window."""
@@ -358,48 +374,95 @@ class _Work:
         lists = self.problem.asked.lists
         return list(lists) if self.spec.ranker is not None and self.spec.ranker.per_list else ["lists"]
 
+    def kept_models(self, folds: Iterable[Any]) -> tuple[dict[str, ListModel], bool]:
+        """Return the models that are finished, and whether that is all of them."""
+        names = [f"{of}-{f}" for of in self._model_names() for f in (*folds, "all")]
+        models = {name: model for name in names if (model := self.settings.kept.load(name)) is not None}
+        return models, len(models) == len(names)
+
+    def rows(self, window: Window, generator: Generator, maker: FeatureMaker, of: str) -> TrainingRows:
+        """Return what is trained on of a window."""
+        ranker = self.spec.ranker or RankerSpec()
+        levels = levels_of(self.problem.weights, per_list=ranker.per_list)
+        with self.clock(f"rows to train on, {of}"):
+            return training_rows(
+                window, generator, maker, ranker, levels, seed=self.settings.seed, threads=self.threads
+            )
+
+    def earlier(self) -> list[_Earlier]:
+        """Return what is trained on of the windows before the validation's; nothing where no model is missing."""
+        found: list[_Earlier] = []
+        n = self.spec.ranker.windows - 1 if self.spec.ranker is not None else 0
+        if not n or self.kept_models(range(self.problem.folds))[1]:
+            return found
+        # The earliest first: whether the log is long enough is then known at once.
+        for number in range(n, 0, -1):
+            of = f"{number} before"
+            with self.clock(f"window, {of}"):
+                window = self.window(number)
+            generator = self.generator(window, of)
+            with self.clock(f"features, {of}"):
+                maker = self.maker(window, generator)
+            found.append(_Earlier(self.rows(window, generator, maker, of), window.users))
+            del window, generator, maker
+        return found
+
+    def maker(self, window: Window, generator: Generator) -> FeatureMaker:
+        """Return what makes the features of candidates of a window."""
+        return make_features(window.history, generator.names, self.problem.tables, self.problem.asked.horizon_s)
+
     def trained(
-        self, window: Window, generator: Generator, maker: FeatureMaker, fold: npt.NDArray[Any]
+        self,
+        window: Window,
+        generator: Generator,
+        maker: FeatureMaker,
+        fold: npt.NDArray[Any],
+        earlier: list[_Earlier],
     ) -> dict[str, ListModel]:
         """Return the models of all folds and lists, and those of all users; finished ones are taken as they were."""
         ranker = self.spec.ranker or RankerSpec()
         lightgbm = ranker.lightgbm(self.problem.asked.k, where=self.settings.where, threads=self.threads)
-        names = [f"{of}-{f}" for of in self._model_names() for f in (*np.unique(fold), "all")]
-        models = {name: model for name in names if (model := self.settings.kept.load(name)) is not None}
-        if len(models) == len(names):
+        folds = np.unique(fold)
+        models, are_all = self.kept_models(folds)
+        if are_all:
             return models
-        with self.clock("rows to train on"):
-            levels = levels_of(self.problem.weights, per_list=ranker.per_list)
-            rows = training_rows(
-                window, generator, maker, ranker, levels, seed=self.settings.seed, threads=self.threads
-            )
+        fold_of = np.full(len(self.problem.log.users), -1)
+        fold_of[window.users] = fold
+        # Of the rows of all windows, the validation's first.
+        fold_of_row = np.concatenate([fold, *(fold_of[e.users] for e in earlier)])
+        parts = [self.rows(window, generator, maker, "validation"), *(e.rows for e in earlier)]
+        sizes = [len(window), *(len(e.users) for e in earlier)]
+        earlier.clear()
+        rows = join_rows(parts, sizes)
         with self.clock("training"):
             for which, of in enumerate(self._model_names()):
-                for f in (*np.unique(fold), "all"):
+                for f in (*folds, "all"):
                     name = f"{of}-{f}"
                     if name not in models:
-                        models[name] = self._train(rows, which, f, fold, maker.names, lightgbm, models)
+                        is_of_fold = None
+                        if f != "all":
+                            is_of_fold = (fold_of_row[rows.users] == f) & (len(folds) > 1)
+                        models[name] = self._train(rows, which, is_of_fold, len(window), maker.names, lightgbm, models)
                         self.settings.kept.save(name, models[name])
         return models
 
     def _train(
         self,
-        rows: Any,
+        rows: TrainingRows,
         which: int,
-        of_fold: Any,
-        fold: npt.NDArray[Any],
+        is_of_fold: npt.NDArray[np.bool_] | None,
+        n_valid: int,
         names: tuple[str, ...],
         lightgbm: LightGBMSpec,
         models: Mapping[str, ListModel],
     ) -> ListModel:
+        train = partial(train_model, rows, which, names, lightgbm, seed=self.settings.seed)
+        if is_of_fold is not None:
+            is_last = rows.users < n_valid
+            return train(is_valid=is_of_fold & is_last, is_kept_apart=is_of_fold & ~is_last)
         of = self._model_names()[which]
-        if of_fold != "all":
-            is_valid = fold[rows.users] == of_fold
-            if len(np.unique(fold)) == 1:
-                is_valid[:] = False
-            return train_model(rows, which, names, lightgbm, is_valid=is_valid, seed=self.settings.seed)
         rounds = round(np.mean([m.rounds for name, m in models.items() if name.rpartition("-")[0] == of]))
-        return train_model(rows, which, names, lightgbm, is_valid=None, rounds=rounds, seed=self.settings.seed)
+        return train(is_valid=None, rounds=rounds)
 
     def ranked_by_folds(
         self,
@@ -438,7 +501,7 @@ class _Work:
             with self.clock("lists of test"):
                 return take_turns(window, generator, p.asked.k, n_lists, threads=self.threads)
         with self.clock("features, test"):
-            maker = make_features(window.history, generator.names, p.tables, p.asked.horizon_s)
+            maker = self.maker(window, generator)
         whole = [models[f"{of}-all"] for of in self._model_names()]
         with self.clock("lists of test"):
             return rank(

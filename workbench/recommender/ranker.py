@@ -16,7 +16,17 @@ from workbench.recommender.extra import compiled
 from workbench.recommender.windows import Window, take_users
 from workbench.training import LightGBMSpec, lightgbm_spec
 
-__all__ = ["ListModel", "Lists", "RankerSpec", "TrainingRows", "rank", "take_turns", "train_model", "training_rows"]
+__all__ = [
+    "ListModel",
+    "Lists",
+    "RankerSpec",
+    "TrainingRows",
+    "join_rows",
+    "rank",
+    "take_turns",
+    "train_model",
+    "training_rows",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,7 +40,9 @@ class RankerSpec:
     negatives : float
         The share of the candidates that did not come which is trained on; those that came are all.
     users : int, optional
-        So many users of the validation window, at most, are trained on; None for all.
+        So many users of a window, at most, are trained on; None for all.
+    windows : int
+        So many windows are trained on: the validation window, and those that end a horizon before it, two and so on.
     per_list : bool
         A model for each list; else one for all, to which a list of more weight is of more relevance.
     model : dict
@@ -39,14 +51,17 @@ class RankerSpec:
 
     negatives: float = 0.3
     users: int | None = 300_000
+    windows: int = 1
     per_list: bool = True
     model: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.negatives <= 1:
             raise ConfigError(f"ranker: negatives = {self.negatives!r}: expected a share above 0, up to 1")
-        if self.users is not None and self.users < 1:
-            raise ConfigError(f"ranker: users = {self.users!r}: expected 1 or more")
+        for name in ("users", "windows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"ranker: {name} = {value!r}: expected 1 or more")
 
     def lightgbm(self, k: int, *, where: str, threads: int | None) -> LightGBMSpec:
         """Return the model's parameters, checked; lambdarank for the first k places where nothing else is said."""
@@ -72,12 +87,24 @@ class TrainingRows:
     features : float32 array (n, n_features)
     labels : uint8 array (n, n_models)
     users : int32 array (n,)
-        Rows of the window.
+        Rows of the window; of several windows, of the one after the other.
     """
 
     features: Floats
     labels: npt.NDArray[np.uint8]
     users: npt.NDArray[np.int32]
+
+
+def join_rows(parts: list[TrainingRows], sizes: Sequence[int]) -> TrainingRows:
+    """Join the rows of several windows, which have `sizes` users; takes them out of the list that is given."""
+    if len(parts) == 1:
+        return parts.pop()
+    before = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    users = np.concatenate([part.users + n for part, n in zip(parts, before, strict=True)])
+    labels = np.concatenate([part.labels for part in parts])
+    features = [part.features for part in parts]
+    parts.clear()
+    return TrainingRows(_stacked(features), labels, users)
 
 
 @dataclass(frozen=True)
@@ -133,7 +160,7 @@ def training_rows(
     seed: int,
     threads: int,
 ) -> TrainingRows:
-    """Return the candidates of the validation window to train on, labelled, with a share of those that did not come.
+    """Return the candidates of a window to train on, labelled, with a share of those that did not come.
 
     Users of whom nothing that came is among the candidates teach nothing and are left out.
     """
@@ -213,10 +240,11 @@ def train_model(
     spec: LightGBMSpec,
     *,
     is_valid: npt.NDArray[np.bool_] | None,
+    is_kept_apart: npt.NDArray[np.bool_] | None = None,
     rounds: int | None = None,
     seed: int = 1,
 ) -> ListModel:
-    """Train a model on all rows but those to stop early by.
+    """Train a model on all rows but those to stop early by, and those that are kept apart.
 
     Parameters
     ----------
@@ -224,6 +252,8 @@ def train_model(
         The column of the labels.
     is_valid : bool array (n,), or None
         The rows to stop early by; None: there are none, and `rounds` are trained.
+    is_kept_apart : bool array (n,), or None
+        Rows that the model must not see, and is not stopped by.
     """
     import lightgbm as lgb
 
@@ -253,7 +283,8 @@ def train_model(
     if not of_list.any():
         raise DataError(f"no candidate of list {which} came: there is nothing to learn", hint="more sources")
     valid = of_list & is_valid if is_valid is not None else None
-    train = dataset(of_list if is_valid is None else of_list & ~is_valid)
+    unseen = [rows for rows in (is_valid, is_kept_apart) if rows is not None]
+    train = dataset(np.logical_and.reduce([of_list, *(~rows for rows in unseen)]))
     stops = valid is not None and valid.any() and spec.patience > 0
     callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.patience, verbose=False)] if stops else []
     booster = lgb.train(

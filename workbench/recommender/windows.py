@@ -182,7 +182,9 @@ def make_test_window(log: Interactions, users: npt.NDArray[np.int32], asked: Ask
     return Window(log, users.astype(np.int32), _now(log, log.starts[1:], users, asked))
 
 
-def make_validation_window(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked) -> Window:
+def make_validation_window(
+    log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, *, earlier: int = 0
+) -> Window:
     """Return a window like the test's that ends before the end of what is known, so that what came then is known, too.
 
     With the cut "last" the last horizon of the log is hidden, and asked is for those who did something in it. With
@@ -193,6 +195,8 @@ def make_validation_window(log: Interactions, tested: npt.NDArray[np.int32], ask
     ----------
     tested : int32 array
         The users of the test window, which with "session" take no part.
+    earlier : int
+        The window ends so many horizons before the last one does, as if nothing that came after it were known.
 
     Raises
     ------
@@ -207,13 +211,18 @@ def make_validation_window(log: Interactions, tested: npt.NDArray[np.int32], ask
     # Sessions that began before those of test may go on beside them: the horizon is that of beginnings.
     at = log.starts[:-1] if asked.cut == "session" else log.starts[1:] - 1
     of_list = np.where(lengths > 0, log.times[np.clip(at, 0, len(log) - 1)], -1)
-    moment = int(of_list[part].max(initial=-1)) + 1 - asked.horizon_s
+    known = int(of_list[part].max(initial=-1)) + 1
+    moment = known - (1 + earlier) * asked.horizon_s
     if moment <= 0:
-        raise DataError(
-            f"the interactions go over {(moment + asked.horizon_s) / 86_400:,.1f} days, and the horizon has "
-            f"{asked.horizon_s / 86_400:,.1f}: nothing is known before it",
-            hint="a shorter horizon, or a longer log",
+        days = (
+            f"the interactions go over {known / 86_400:,.1f} days, and the horizon has {asked.horizon_s / 86_400:,.1f}"
         )
+        if earlier:
+            raise DataError(f"{days}: nothing is known before {1 + earlier} of them", hint="fewer windows")
+        raise DataError(f"{days}: nothing is known before it", hint="a shorter horizon, or a longer log")
+    if earlier:
+        log = known_until(log, run.first_from(log.starts, log.times, moment + asked.horizon_s))
+        lengths = np.diff(log.starts)
     ends = run.first_from(log.starts, log.times, moment)
     if asked.cut == "last":
         users = _codes(part & (ends < log.starts[1:]))
@@ -223,7 +232,8 @@ def make_validation_window(log: Interactions, tested: npt.NDArray[np.int32], ask
         ends[~part] = log.starts[:-1][~part]  # test is not known at that time
         ends[users] = log.starts[users] + 1 + kept.astype(np.int64)
     if not len(users):
-        raise DataError("nobody has interactions in the last horizon: there is nothing to validate on")
+        which = f"the horizon that is {earlier} before the last" if earlier else "the last horizon"
+        raise DataError(f"nobody has interactions in {which}: there is nothing to validate on")
     history = known_until(log, ends)
     truth = tuple(_truth(log, users, ends, asked, kind) for kind in asked.lists)
     now = _now(log, ends, users, asked, moment)
