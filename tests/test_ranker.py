@@ -217,27 +217,26 @@ class TestTwoStages:
         assert names.index("rows to train on, 2 before") < names.index("validation window")
 
     def test_what_is_earlier_is_left_out_of_a_model_where_it_is_kept_apart(self, log: Interactions) -> None:
-        rows, _, _, maker = TestRowsToTrainOn().rows(log, 1.0)
+        rows, *_ = TestRowsToTrainOn().rows(log, 1.0)
         lightgbm = RankerSpec(model={**SMALL, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
         none, apart = np.zeros(len(rows.users), np.bool_), rows.users % 3 == 0
         labels = rows.labels.copy()
         labels[apart] = np.random.default_rng(1).permutation(labels[apart])
         texts = [
-            ranking.train_model(r, 1, maker.names, lightgbm, is_valid=none, is_kept_apart=apart).text
+            ranking.train_model(r, 1, lightgbm, is_valid=none, is_kept_apart=apart).text
             for r in (rows, replace(rows, labels=labels))
         ]
         assert texts[0] == texts[1]
-        assert ranking.train_model(rows, 1, maker.names, lightgbm, is_valid=none).text != texts[0]
+        assert ranking.train_model(rows, 1, lightgbm, is_valid=none).text != texts[0]
 
     def test_what_came_of_a_fold_is_nothing_to_its_model(self, log: Interactions) -> None:
-        rows, window, sources, maker = TestRowsToTrainOn().rows(log, 1.0)
+        rows, *_ = TestRowsToTrainOn().rows(log, 1.0)
         is_valid = rows.users % 3 == 0
         labels = rows.labels.copy()
         labels[is_valid] = np.random.default_rng(1).permutation(labels[is_valid])
         lightgbm = RankerSpec(model={**SMALL, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
         texts = [
-            ranking.train_model(r, 1, maker.names, lightgbm, is_valid=is_valid).text
-            for r in (rows, replace(rows, labels=labels))
+            ranking.train_model(r, 1, lightgbm, is_valid=is_valid).text for r in (rows, replace(rows, labels=labels))
         ]
         assert texts[0] == texts[1]
 
@@ -288,6 +287,9 @@ class TestTwoStages:
         assert shares == sorted(shares)
         assert shares[-1] == 100
         assert "lists of test: 100%" in said
+        shares = [int(s.rpartition(" ")[2][:-1]) for s in said if s.startswith("training:")]
+        assert shares == sorted(shares)
+        assert shares[-1] == 100
         assert "source near, test: 100%" in said
 
     def test_a_quick_try(self, log: Interactions) -> None:

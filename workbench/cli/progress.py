@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from workbench.cli.app import note
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from workbench.training import FoldResult
 
 __all__ = ["byte_bar", "fold_bar", "step_bar"]
@@ -44,17 +46,28 @@ def byte_bar() -> Iterator[Callable[[int], None]]:
         bar.stop()
 
 
+def _bar() -> Progress:
+    from rich import progress
+    from rich.console import Console
+    from rich.text import Text
+
+    class Count(progress.MofNCompleteColumn):
+        """How much of how much, where that is known."""
+
+        def render(self, task: progress.Task) -> Text:
+            return super().render(task) if task.total is not None else Text()
+
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), Count(), progress.TimeElapsedColumn())
+    return progress.Progress(*columns, console=Console(stderr=True), transient=True)
+
+
 @contextmanager
 def fold_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[FoldResult, int], None]]]:
     """Give two callbacks: for a line of text, and for a trained model and the number still to come."""
     if not sys.stderr.isatty():
         yield note, _fold_line
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = _bar()
     task = bar.add_task(label, total=None)
     total = 0
     timer = threading.Timer(PATIENCE_S, bar.start)
@@ -95,11 +108,7 @@ def step_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[int,
     if not sys.stderr.isatty():
         yield note, _SlowLines()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = _bar()
     task = bar.add_task(label, total=None)
     timer = threading.Timer(PATIENCE_S, bar.start)
     timer.daemon = True

@@ -33,7 +33,6 @@ from workbench.recommender.ranker import (
 )
 from workbench.recommender.sources import Ready, SourceSpec, Tables
 from workbench.recommender.windows import Asked, Window, make_test_window, make_validation_window, take_users
-from workbench.training import LightGBMSpec
 
 __all__ = [
     "Kept",
@@ -434,35 +433,23 @@ class _Work:
         sizes = [len(window), *(len(e.users) for e in earlier)]
         earlier.clear()
         rows = join_rows(parts, sizes)
+        is_last = rows.users < len(window)
+        train = partial(train_model, rows, spec=lightgbm, seed=self.settings.seed)
+        wanted = [(which, of, f) for which, of in enumerate(self._model_names()) for f in (*folds, "all")]
+        wanted = [(which, of, f) for which, of, f in wanted if f"{of}-{f}" not in models]
         with self.clock("training"):
-            for which, of in enumerate(self._model_names()):
-                for f in (*folds, "all"):
-                    name = f"{of}-{f}"
-                    if name not in models:
-                        is_of_fold = None
-                        if f != "all":
-                            is_of_fold = (fold_of_row[rows.users] == f) & (len(folds) > 1)
-                        models[name] = self._train(rows, which, is_of_fold, len(window), maker.names, lightgbm, models)
-                        self.settings.kept.save(name, models[name])
+            for done, (which, of, f) in enumerate(wanted):
+                progress = partial(self.clock.share_of, done / len(wanted), 1 / len(wanted))
+                if f == "all":
+                    rounds = round(np.mean([models[f"{of}-{fold}"].rounds for fold in folds]))
+                    model = train(which, is_valid=None, rounds=rounds, progress=progress)
+                else:
+                    is_of_fold = (fold_of_row[rows.users] == f) & (len(folds) > 1)
+                    apart = is_of_fold & ~is_last
+                    model = train(which, is_valid=is_of_fold & is_last, is_kept_apart=apart, progress=progress)
+                models[f"{of}-{f}"] = model
+                self.settings.kept.save(f"{of}-{f}", model)
         return models
-
-    def _train(
-        self,
-        rows: TrainingRows,
-        which: int,
-        is_of_fold: npt.NDArray[np.bool_] | None,
-        n_valid: int,
-        names: tuple[str, ...],
-        lightgbm: LightGBMSpec,
-        models: Mapping[str, ListModel],
-    ) -> ListModel:
-        train = partial(train_model, rows, which, names, lightgbm, seed=self.settings.seed)
-        if is_of_fold is not None:
-            is_last = rows.users < n_valid
-            return train(is_valid=is_of_fold & is_last, is_kept_apart=is_of_fold & ~is_last)
-        of = self._model_names()[which]
-        rounds = round(np.mean([m.rounds for name, m in models.items() if name.rpartition("-")[0] == of]))
-        return train(is_valid=None, rounds=rounds)
 
     def ranked_by_folds(
         self,

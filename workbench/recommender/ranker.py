@@ -85,12 +85,15 @@ class TrainingRows:
     Attributes
     ----------
     features : float32 array (n, n_features)
+    names : tuple of str
+        Of the features.
     labels : uint8 array (n, n_models)
     users : int32 array (n,)
         Rows of the window; of several windows, of the one after the other.
     """
 
     features: Floats
+    names: tuple[str, ...]
     labels: npt.NDArray[np.uint8]
     users: npt.NDArray[np.int32]
 
@@ -101,10 +104,10 @@ def join_rows(parts: list[TrainingRows], sizes: Sequence[int]) -> TrainingRows:
         return parts.pop()
     before = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
     users = np.concatenate([part.users + n for part, n in zip(parts, before, strict=True)])
-    labels = np.concatenate([part.labels for part in parts])
+    labels, names = np.concatenate([part.labels for part in parts]), parts[0].names
     features = [part.features for part in parts]
     parts.clear()
-    return TrainingRows(_stacked(features), labels, users)
+    return TrainingRows(_stacked(features), names, labels, users)
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def training_rows(
             hint="more sources, or a larger top",
         )
     users = np.concatenate([b[2] for b in blocks]).astype(np.int32)
-    return TrainingRows(features, np.concatenate([b[1] for b in blocks]), users)
+    return TrainingRows(features, maker.names, np.concatenate([b[1] for b in blocks]), users)
 
 
 def _stacked(blocks: list[Floats]) -> Floats:
@@ -236,13 +239,13 @@ def _only(made: Candidates, kept: npt.NDArray[np.bool_]) -> Candidates:
 def train_model(
     rows: TrainingRows,
     which: int,
-    names: Sequence[str],
     spec: LightGBMSpec,
     *,
     is_valid: npt.NDArray[np.bool_] | None,
     is_kept_apart: npt.NDArray[np.bool_] | None = None,
     rounds: int | None = None,
     seed: int = 1,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> ListModel:
     """Train a model on all rows but those to stop early by, and those that are kept apart.
 
@@ -254,6 +257,8 @@ def train_model(
         The rows to stop early by; None: there are none, and `rounds` are trained.
     is_kept_apart : bool array (n,), or None
         Rows that the model must not see, and is not stopped by.
+    progress : callable
+        Told the share of the rounds that is done.
     """
     import lightgbm as lgb
 
@@ -274,7 +279,7 @@ def train_model(
             rows.features[at],
             label[at].astype(np.float32),
             group=group,
-            feature_name=list(names),
+            feature_name=list(rows.names),
             reference=reference,
             params=parameters,
             free_raw_data=True,
@@ -286,7 +291,8 @@ def train_model(
     unseen = [rows for rows in (is_valid, is_kept_apart) if rows is not None]
     train = dataset(np.logical_and.reduce([of_list, *(~rows for rows in unseen)]))
     stops = valid is not None and valid.any() and spec.patience > 0
-    callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.patience, verbose=False)] if stops else []
+    callbacks: list[Callable[..., Any]] = [lambda at: progress((at.iteration + 1) / at.end_iteration)]
+    callbacks += [lgb.early_stopping(spec.patience, verbose=False)] if stops else []
     booster = lgb.train(
         parameters,
         train,
@@ -297,7 +303,7 @@ def train_model(
     best = booster.best_iteration if stops and booster.best_iteration > 0 else booster.num_trees()
     gains = booster.feature_importance("gain", iteration=best)
     return ListModel(
-        booster.model_to_string(num_iteration=best), int(best), dict(zip(names, map(float, gains), strict=True))
+        booster.model_to_string(num_iteration=best), int(best), dict(zip(rows.names, map(float, gains), strict=True))
     )
 
 
