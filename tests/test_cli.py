@@ -295,6 +295,22 @@ def test_a_person_sees_a_bar_and_colour(made: Small) -> None:
     assert b"auc 0." in shown
 
 
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")]
+)
+def test_threads_wait_asleep_unless_the_environment_says_how(
+    made: Small, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spins: str
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    ran = wb("run", "--exp", "1", cwd=made.folder, env={"OMP_DISPLAY_ENV": "verbose", **given})
+    # What libgomp itself says when LightGBM loads it; another OpenMP has no such count.
+    told = [line.partition("=")[2].strip() for line in ran.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+    if not told:
+        pytest.skip("LightGBM's OpenMP is not libgomp")
+    assert set(told) == {f"'{spins}'"}
+
+
 def test_new_experiments_build_on_the_last(made: Small) -> None:
     here = made.workspace.root
     assert "wrote" in wb("new", "--title", "more", cwd=here).stdout
