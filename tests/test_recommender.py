@@ -123,7 +123,8 @@ class TestWindows:
         wanted = [u for u, begin in begins.items() if begin >= moment and len(came_until[u]) > 1]
         asked = Asked("session", horizon, 5)
         if moment <= 0 or not wanted:
-            with pytest.raises(DataError, match="nothing is known before|nothing to validate on"):
+            before = f"{1 + earlier} of them\nfewer windows" if earlier else "it\na shorter horizon, or a longer log"
+            with pytest.raises(DataError, match=f"nothing is known before {before}$|nothing to validate on"):
                 make_validation_window(log, codes, asked, earlier=earlier)
             return
         window = make_validation_window(log, codes, asked, earlier=earlier)

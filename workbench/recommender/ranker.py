@@ -288,8 +288,8 @@ def train_model(
     if not of_list.any():
         raise DataError(f"no candidate of list {which} came: there is nothing to learn", hint="more sources")
     valid = of_list & is_valid if is_valid is not None else None
-    unseen = [rows for rows in (is_valid, is_kept_apart) if rows is not None]
-    train = dataset(np.logical_and.reduce([of_list, *(~rows for rows in unseen)]))
+    unseen = [chosen for chosen in (is_valid, is_kept_apart) if chosen is not None]
+    train = dataset(np.logical_and.reduce([of_list, *(~chosen for chosen in unseen)]))
     stops = valid is not None and valid.any() and spec.patience > 0
     callbacks: list[Callable[..., Any]] = [lambda at: progress((at.iteration + 1) / at.end_iteration)]
     callbacks += [lgb.early_stopping(spec.patience, verbose=False)] if stops else []
