@@ -12,6 +12,8 @@ nothing and inference needs only polars, numpy and lightgbm.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ __all__ = [
     "workspace",
 ]
 
+_PUBLIC_MODULES = ("features", "nb")
+
 _HOMES = {
     "WorkbenchError": "workbench.errors",
     "ROW": "workbench.features",
@@ -57,10 +61,28 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
-    if name in ("features", "nb"):
+    if name in _PUBLIC_MODULES:
         return importlib.import_module(f"workbench.{name}")
     return getattr(importlib.import_module(_HOMES.get(name, "workbench.library")), name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """The package, whose public names stay what they are when a submodule of the same name is imported.
+
+    The import system sets each submodule as an attribute of its package: without this, ``wb.competition`` would be the
+    function until something imports `workbench.competition`, and the module ever after. The submodule is in
+    `sys.modules`, and ``from workbench.competition import ...`` finds it there.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        is_submodule = isinstance(value, ModuleType) and value.__name__ == f"{__name__}.{name}"
+        if is_submodule and name in __all__ and name not in _PUBLIC_MODULES:
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
