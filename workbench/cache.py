@@ -32,6 +32,7 @@ __all__ = [
     "Stored",
     "atomic",
     "content_key",
+    "create_text",
     "file_sha256",
     "is_locked",
     "lock",
@@ -179,6 +180,36 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file as UTF-8, whole or not at all; see `atomic`."""
     write_bytes(path, text.encode())
+
+
+def create_text(path: Path, text: str) -> bool:
+    """Write a text file whole if there is none of that name, and return whether it was written.
+
+    Of several processes that do this at once, one writes.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full or the folder can't be written.
+    """
+    with storage_errors(path), temporary_file(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:
+            # Some file systems (exFAT, some network drives) have no second names: an empty file takes the name first.
+            try:
+                path.open("xb").close()
+            except FileExistsError:
+                return False
+            temporary.replace(path)
+        _fsync_folder(path.parent)
+        return True
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -589,12 +589,14 @@ class OpenCompetition:
     def not_run(self, rows: Sequence[Row]) -> list[int]:
         """Return the experiments that have a file and none of the runs in `rows`, which `table` gave."""
         folder = self.workspace.competition_folder(self.slug) / "experiments"
-        numbers = sorted(int(p.stem) for p in folder.glob("*.toml") if p.stem.isdigit())
+        numbers = sorted(int(p.stem) for p in folder.glob("*.toml") if p.stem.isdecimal())
         have = {row.run.exp for row in rows}
         return [n for n in numbers if n not in have]
 
     def new(self, *, source: int | None = None, title: str = "", tuned: bool = False) -> Path:
         """Write the next experiment's file, based on `source` (None: the newest), and return its path.
+
+        Its number is one more than the largest that was ever used: see `workbench.competition.next_number`.
 
         Parameters
         ----------
@@ -605,13 +607,14 @@ class OpenCompetition:
         ------
         NotFoundError
             When it has not been tuned.
+        LedgerError
+            When the ledger can't be read: without it the number is not known.
         """
-        from workbench.cache import write_text
+        from workbench.competition import create_experiment
         from workbench.experiment import as_toml_lines, best_parameters, read_spec
 
         numbers = self.definition.experiment_numbers()
         base = source if source is not None else (numbers[-1] if numbers else None)
-        path = self.definition.experiment_path(max(numbers, default=0) + 1)
         quoted = json.dumps(title, ensure_ascii=False)
         if base is None:
             text = f'title = {quoted}\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
@@ -627,8 +630,7 @@ class OpenCompetition:
             # What was found needs no search again.
             text += "tune = false\n" if tuned and spec.tune is not None else ""
             text += f"\n[{spec.kind}]\n{as_toml_lines(found, without=spec.model)}"
-        write_text(path, text)
-        return path
+        return create_experiment(self.workspace, self.slug, text)[1]
 
     def new_notebook(self, source: int, *, title: str = "") -> tuple[Path, Path]:
         """Write an experiment out as a notebook, and the next experiment's file, which runs it; return both paths.
@@ -646,15 +648,16 @@ class OpenCompetition:
 
     def _with_notebook(self, text: str, suffix: str, title: str, head: str = "", more: str = "") -> tuple[Path, Path]:
         """Write a notebook, and the next experiment's file, which runs it: `head` above its table, `more` in it."""
-        from workbench.cache import write_text
+        from workbench.competition import create_notebook
 
-        number = max(self.definition.experiment_numbers(), default=0) + 1
-        notebook = self.workspace.root / "notebooks" / f"{self.slug}-{number:03d}{suffix}"
-        experiment = self.definition.experiment_path(number)
-        write_text(notebook, text)
         quoted = json.dumps(title, ensure_ascii=False)
-        write_text(experiment, f'title = {quoted}\n{head}\n[notebook]\nfile = "{notebook.name}"\n{more}')
-        return notebook, experiment
+        return create_notebook(
+            self.workspace,
+            self.slug,
+            text,
+            suffix,
+            lambda path: f"title = {quoted}\n{head}\n[notebook]\nfile = {json.dumps(path.name)}\n{more}",
+        )
 
     def adopt(self, path: Path, *, title: str = "", submission: str = "submission.csv") -> tuple[Path, Path, list[str]]:
         """Take a notebook that was written for Kaggle, and make it the next experiment.

@@ -59,7 +59,8 @@ def fetch_command(
         click.echo(f"the data before is in {_short(fetched.earlier)}")
     for path in fetched.written:
         click.echo(f"wrote {_short(path)}")
-    click.echo(f"next: wb run --exp 1 -c {slug}")
+    baseline = next((int(p.stem) for p in fetched.written if p.parent.name == "experiments"), 1)
+    click.echo(f"next: wb run --exp {baseline} -c {slug}")
 
 
 def _facts_line(facts: CompetitionFacts) -> str:

@@ -18,6 +18,7 @@ from workbench.cache import content_key
 from workbench.competition.answer import IdTemplate, as_written, match_classes, match_targets
 from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition, read_options
 from workbench.competition.files import StrictModel, read_toml, validate
+from workbench.competition.numbers import create_experiment, create_notebook, next_number
 from workbench.competition.tables import (
     Manifest,
     TableInfo,
@@ -43,10 +44,13 @@ __all__ = [
     "TableNames",
     "as_written",
     "check_table",
+    "create_experiment",
+    "create_notebook",
     "load_code",
     "load_competition",
     "match_classes",
     "match_targets",
+    "next_number",
     "read_manifest",
     "read_options",
     "read_toml",
@@ -130,7 +134,7 @@ class Competition:
     def experiment_numbers(self) -> list[int]:
         """Return the numbers of the experiments that have a file, ascending."""
         paths = (self.folder / "experiments").glob("*.toml")
-        return sorted(int(p.stem) for p in paths if p.stem.isdigit())
+        return sorted(int(p.stem) for p in paths if p.stem.isdecimal())
 
     def selection_path(self, name: str) -> Path:
         """Return the path of a feature list, which need not exist."""

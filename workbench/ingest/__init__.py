@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import file_sha256, lock, read_json, sweep, write_json, write_text
-from workbench.competition import Manifest, read_manifest, read_options
+from workbench.competition import Manifest, create_experiment, read_manifest, read_options
 from workbench.errors import DamagedError, NotFoundError, near, storage_errors
 from workbench.inference import baseline_text, definition_text, infer
 from workbench.ingest.archives import unpack, unpack_tar
@@ -121,7 +121,7 @@ def fetch(
         earlier = _swap(data) if changed else None
         manifest = read_manifest(data / "tables", slug=slug)
         _say_how_to_explode(manifest, slug, report)
-        written = [] if only else _write_missing(folder, manifest, data / "tables", facts, platform.name)
+        written = [] if only else _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name)
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
 
 
@@ -315,9 +315,9 @@ def _finish_swap(data: Path) -> Path | None:
 
 
 def _write_missing(
-    folder: Path, manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str
+    workspace: Workspace, folder: Path, manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str
 ) -> list[Path]:
-    definition, first = folder / "competition.toml", folder / "experiments" / "001.toml"
+    definition = folder / "competition.toml"
     experiments = list((folder / "experiments").glob("[0-9]*.toml"))
     if definition.exists() and experiments:
         return []
@@ -327,6 +327,6 @@ def _write_missing(
         write_text(definition, definition_text(inferred))
         written.append(definition)
     if not experiments:
-        write_text(first, baseline_text(inferred))
-        written.append(first)
+        # Mostly 001; where experiments were run and their files are gone, a number of its own.
+        written.append(create_experiment(workspace, folder.name, baseline_text(inferred))[1])
     return written

@@ -145,6 +145,15 @@ class Ledger:
         # Sorted here: as fast, and without the database's own ideas of the order of letters.
         return sorted(self._read(RunRecord, query), key=attrgetter("created_at", "run_id"))
 
+    def largest_experiment(self, competition: str) -> int:
+        """Return the largest number of an experiment of which there is a run or a submission; 0 where there is none."""
+        with self._transaction() as connection:
+            largest = [
+                connection.scalar(sa.select(sa.func.max(t.c.exp)).where(t.c.competition == competition))
+                for t in (runs, submissions)
+            ]
+        return max(n or 0 for n in largest)
+
     # --------------------------------------------------------------------------------------------------- submissions
 
     def put_submission(self, record: SubmissionRecord, detail: str = "") -> None:
