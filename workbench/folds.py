@@ -20,6 +20,7 @@ from workbench.cache import atomic, content_key, sweep
 from workbench.competition import user_frame
 from workbench.errors import ConfigError, DamagedError, DataError, WorkbenchError
 from workbench.interactions import parse_duration
+from workbench.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
 
 if TYPE_CHECKING:
     from workbench.competition import Competition, CvSpec
@@ -215,7 +216,8 @@ def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float
 
     The rows are cut, at time boundaries, into ``folds + 1`` blocks of about equal size; the first is never
     validated. Fold k validates block k + 1 and trains on the rows whose time t obeys ``t + gap + purge <= start`` of
-    that block (``t < start`` where both are 0).
+    that block (``t < start`` where both are 0). A row without a time (NaN) is in no fold, on neither side: it may be
+    later than what a fold validates.
 
     Parameters
     ----------
@@ -234,9 +236,13 @@ def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float
     ([-1, -1, 0, 0, 1, 1], [0, 1, 2, 3])
     """
     time = np.asarray(times)
-    starts = _block_starts(time, folds)
-    valid = (np.searchsorted(starts, time, side="right") - 1).astype(np.int16)
-    horizon = gap + purge
+    if time.dtype == np.float32:
+        time = time.astype(np.float64)  # a gap added to a Float32 would be rounded away
+    known = ~np.isnan(time) if time.dtype.kind == "f" else np.ones(len(time), np.bool_)
+    starts = _block_starts(time[known], folds)
+    valid = np.where(known, np.searchsorted(starts, time, side="right") - 1, -1).astype(np.int16)
+    horizon = float(gap + purge)  # a whole number would overflow in small types
+    # A comparison with NaN is False.
     train = np.stack([time + horizon <= start if horizon else time < start for start in starts])
     return Folds(valid, train)
 
@@ -331,7 +337,8 @@ def make_folds(competition: Competition) -> Folds:
     Raises
     ------
     DataError
-        When it does not fit the data: too few groups or times, an empty fold, nulls in the group or time column.
+        When it does not fit the data: too few groups or times, an empty fold, nulls in the group column, or a time
+        column that has no times.
     """
     folds = _split(competition, competition.definition.cv)
     folds.check()
@@ -349,7 +356,7 @@ def _split(competition: Competition, cv: CvSpec) -> Folds:
         return stratified_group_folds(_strata(competition), _groups(competition, cv), cv.folds, cv.seed)
     if cv.scheme == "time":
         times, unit = time_column(competition)
-        gap, purge = _gap_and_purge(cv, unit)
+        gap, purge = _gap_and_purge(competition, unit)
         return time_folds(times, cv.folds, gap=gap, purge=purge)
     return _custom(competition, cv)
 
@@ -378,24 +385,38 @@ def _groups(competition: Competition, cv: CvSpec) -> npt.NDArray[np.uint32]:
 
 
 def time_column(competition: Competition) -> tuple[npt.NDArray[Any], str]:
-    """Return the time column of a "time" scheme as numbers (n_train,), and its unit: "us" or "" for plain numbers."""
+    """Return the time column of a "time" scheme as numbers (n_train,), and their unit.
+
+    The unit is "us" for dates, stamps (those with a zone in UTC), spans and texts in ISO 8601; "s", "ms", "us" or "ns"
+    for numbers that are times since 1970, else "". A row without a time is NaN.
+    """
     name = str(competition.definition.cv.column)
     series = competition.train_columns(name)[name]
-    _refuse_nulls(series, "cv.column")
-    if series.dtype.is_numeric():
-        return series.to_numpy(), ""
-    if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
-        return series.cast(pl.Datetime("us")).to_physical().to_numpy(), "us"
-    raise DataError(f"cv.column {name!r} is a {series.dtype}; expected a date, a time stamp or a number")
+    dtype = series.dtype
+    expression = moments(name, dtype)
+    if expression is None or (dtype == pl.String and not is_iso_text(series.to_frame().lazy(), name)):
+        raise DataError(f"cv.column {name!r} is a {dtype}; expected a date, a time stamp or a number")
+    times = series.to_frame().select(expression.alias(name)).to_series()
+    low, high = times.min(), times.max()
+    if low is None or high is None:
+        raise DataError(f"cv.column {name!r} has no value in the {len(times):,} rows of train")
+    unit = "us" if has_own_unit(dtype) else epoch_unit(low, high) or ""  # type: ignore[arg-type]
+    if times.null_count() and times.dtype.is_integer():
+        # Exact for microseconds of three centuries, and for as many of any unit.
+        return times.cast(pl.Float64).fill_null(float("nan")).to_numpy(), unit
+    return times.fill_null(float("nan")).to_numpy() if times.null_count() else times.to_numpy(), unit
 
 
 def time_horizon(competition: Competition) -> float:
     """Return the gap and the purge of a "time" scheme together, in the unit of `time_column`."""
-    return sum(_gap_and_purge(competition.definition.cv, time_column(competition)[1]))
+    return sum(_gap_and_purge(competition, time_column(competition)[1]))
 
 
-def _gap_and_purge(cv: CvSpec, unit: str) -> tuple[float, float]:
-    return _duration(cv.gap, unit, "gap"), _duration(cv.purge, unit, "purge")
+def _gap_and_purge(competition: Competition, unit: str) -> tuple[float, float]:
+    cv = competition.definition.cv
+    is_number = competition.train_columns(str(cv.column)).dtypes[0].is_numeric()
+    gap = _duration(cv.gap, unit, "gap", is_number=is_number)
+    return gap, _duration(cv.purge, unit, "purge", is_number=is_number)
 
 
 def _refuse_nulls(series: pl.Series, key: str) -> None:
@@ -405,16 +426,16 @@ def _refuse_nulls(series: pl.Series, key: str) -> None:
         )
 
 
-def _duration(value: str | float, unit: str, key: str) -> float:
+def _duration(value: str | float, unit: str, key: str, *, is_number: bool) -> float:
     if isinstance(value, str):
         duration = parse_duration(value)
         if duration is None or not unit:
             raise ConfigError(
                 f"cv.{key} = {value!r}: expected " + ('a duration such as "12h" or "7d"' if unit else "a number"),
-                hint="units are s, m, h, d, w; they need a date or time column",
+                hint="units are s, m, h, d, w; they need a date or time column, or numbers that are times since 1970",
             )
-        return duration / timedelta(microseconds=1)
-    if unit and value:
+        return duration / timedelta(seconds=1) * PER_SECOND[unit]
+    if not is_number and value:
         raise ConfigError(
             f"cv.{key} = {value}: the time column is a date or time", hint='write a duration such as "7d"'
         )

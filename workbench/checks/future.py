@@ -32,6 +32,7 @@ from workbench.features.evaluate import Evaluation
 from workbench.features.groupcodes import group_codes
 from workbench.features.partition import key_hash
 from workbench.folds import load_folds, time_horizon
+from workbench.folds import time_column as fold_times
 from workbench.training.target import TargetColumn, read_target
 
 __all__ = ["Difference", "TimeCheck", "check_time", "leak_error"]
@@ -495,7 +496,7 @@ def _fold_feature(blocks: Blocks, made: FoldFeature, clock: _Clock) -> TimeCheck
         target = read_target(c).columns
     except WorkbenchError as exc:
         return TimeCheck(made.name, "not checked", exc.message)
-    folds, time = load_folds(c), c.train_columns(clock.column)[clock.column].to_physical().to_numpy()
+    folds, time = load_folds(c), fold_times(c)[0]
     fold = folds.n_folds - 1
     split = Split(folds.valid, folds.train, time, horizon=time_horizon(c))
     seen = split.seen(fold)

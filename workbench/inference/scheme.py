@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from workbench.inference.answer import Answer
-from workbench.inference.tables import Roles
+from workbench.inference.tables import Roles, Table
+from workbench.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
 
 __all__ = ["Scheme", "find_scheme"]
 
@@ -16,11 +17,23 @@ MIN_GROUPS = 5
 MIN_TIMES = 10
 """Folds that go forward in time need some moments to be cut at."""
 
+DAY_S = 86_400
+HEAD = 1000
 FIRST_LOOK = 10_000
 SURE_CROSSINGS = 20
 """A random cut would let so many rows of test meet their group in train; where none does, it was cut by groups."""
 
+FEWEST_DATED = 0.5
+"""Of the rows of train and of test: where fewer have a time, it is not what they were cut by."""
+
+BORDER = (0.25, 0.5)
+"""Of the rows of train and of test: so many may lie on the day that ends the one and begins the other."""
+
 TIME_WORDS = re.compile(r"(^|_|\b)(year|quarter|month|week|weeks|day|days|date|dt|time|timestamp|period|block|num)\d*")
+MORE_TIME_WORDS = re.compile(
+    r"(^|_)(hours?|minutes?|seconds?|secs?|ms|ts|stamp|epoch|unix|utc|created|updated|since|elapsed|seasons?|era|yr|yrs|"
+    r"years|mon|months|wk|quarters|t|tick|step|datetime|start|begin|began|end|ended|at|when)\d*(_|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -36,15 +49,18 @@ class Scheme:
 def find_scheme(roles: Roles, answer: Answer, task: str) -> Scheme:
     """Find the scheme of the folds."""
     train, test = roles.train, roles.test
-    time = _time_column(roles, answer)
-    if time:
-        return Scheme("time", time, None, f"all of {test.name} is later than {train.name} by {time}")
+    found, against = _time_column(roles, answer)
+    if found:
+        return Scheme("time", found.column, None, found.why(train, test))
     by_class = task != "regression" and len(answer.targets) == 1
     group = _group_column(roles, answer)
+    because = "".join(f"; {reason}" for reason in against)
     if group:
-        why = f"no value of {group} is in both {train.name} and {test.name}"
+        why = f"no value of {group} is in both {train.name} and {test.name}{because}"
         return Scheme("stratified_group" if by_class else "group", None, group, why)
-    why = f"rows of {train.name} and {test.name} differ neither in time nor by group"
+    why = f"by no column is all of {test.name} later than {train.name}, and no group keeps to one of them"
+    if against:
+        why = f"no group of rows keeps to {train.name} or {test.name}{because}"
     return Scheme("stratified" if by_class else "kfold", None, None, why)
 
 
@@ -52,29 +68,206 @@ def _shared(roles: Roles, answer: Answer) -> list[str]:
     return [c for c in roles.train.columns if c in roles.test.columns and c not in answer.targets]
 
 
-def _time_column(roles: Roles, answer: Answer) -> str | None:
-    """Return the date or time column by which all of test is later than all of train, if there is one."""
+# ----------------------------------------------------------------------------------------------------------- by time
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """The moments of a column in one table, as numbers: the first and the last, and how many rows have none."""
+
+    low: float
+    high: float
+    nulls: int
+
+
+@dataclass(frozen=True)
+class _Later:
+    """A column by which test is later than train; `border` is True where the day that ends train begins test."""
+
+    column: str
+    train: _Extent
+    test: _Extent
+    border: bool
+
+    def why(self, train: Table, test: Table) -> str:
+        """Say by what test is later, and what becomes of rows without a time."""
+        said = f"all of {test.name} is later than {train.name} by {self.column}"
+        if self.border:
+            said = f"{test.name} begins by {self.column} where {train.name} ends, and all else of it is later"
+        empty = [
+            f"{extent.nulls:,} of {table.rows:,} rows of {table.name}"
+            for table, extent in ((train, self.train), (test, self.test))
+            if extent.nulls
+        ]
+        said += f"; {' and '.join(empty)} have no {self.column}" if empty else ""
+        return said + (": no fold trains on such a row or validates it" if self.train.nulls else "")
+
+
+def _time_column(roles: Roles, answer: Answer) -> tuple[_Later | None, list[str]]:
+    """Return what all of test is later by than all of train, if there is such a column, and what speaks against others.
+
+    Judged by values: a stamp may have a zone in one table and none in the other, and a time may be a number of any
+    type. A number that no calendar has may count days, but then its name says so: an id grows as well.
+    """
     train, test = roles.train, roles.test
-    # A number may count days, but then its name says so: an id grows as well.
-    dates = [c for c in _shared(roles, answer) if train.is_time(c) and test.is_time(c)]
-    numbers = [
-        c
-        for c in _shared(roles, answer)
-        if train.dtype(c).startswith("Int")
-        and test.dtype(c).startswith("Int")
-        and TIME_WORDS.search(c.lower())
-        and c not in (*answer.ids, answer.id_in_test)
-    ]
-    columns = [c for c in (*dates, *numbers) if not train.nulls[c] and not test.nulls[c]]
-    if not columns:
-        return None
-    last = train.scan.select(pl.col(columns).max()).collect(engine="streaming").row(0, named=True)
-    first = test.scan.select(pl.col(columns).min()).collect(engine="streaming").row(0, named=True)
-    lowest = train.scan.select(pl.col(columns).min()).collect(engine="streaming").row(0, named=True)
-    for column in columns:
-        if first[column] > last[column] > lowest[column] and train.unique(column) >= MIN_TIMES:
-            return column
+    clocks = _clocks(roles, answer)
+    if not clocks:
+        return None, []
+    ends = [_extents(table, clocks, side) for side, table in enumerate((train, test))]
+    later: list[tuple[int, _Later]] = []
+    for clock in clocks:
+        before, after = ends[0].get(clock.column), ends[1].get(clock.column)
+        if before is None or after is None or not before.high > before.low:
+            continue
+        rank = clock.rank(roles, before, after)
+        border = None if rank is None else _border(roles, clock, before, after)
+        if rank is not None and border is not None:
+            later.append((rank, _Later(clock.column, before, after, border)))
+    against: list[str] = []
+    for _, found in sorted(later, key=lambda pair: (pair[0], pair[1].train.nulls + pair[1].test.nulls > 0)):
+        reason = _unfit(found, train, test)
+        if reason is None:
+            return found, against
+        against.append(reason)
+    return None, against
+
+
+def _unfit(found: _Later, train: Table, test: Table) -> str | None:
+    """Say why folds can't be cut by a column by which test is later; None where they can."""
+    for table, extent in ((train, found.train), (test, found.test)):
+        if extent.nulls > (1 - FEWEST_DATED) * table.rows:
+            some = f"{extent.nulls:,} of {table.rows:,} rows of {table.name} have none"
+            return f"{test.name} is later than {train.name} by {found.column}, but {some}"
+    n_times = train.unique(found.column)
+    if n_times < MIN_TIMES:
+        return (
+            f"{test.name} is later than {train.name} by {found.column}, which has only {n_times} values in "
+            f"{train.name}: too few to cut folds at"
+        )
     return None
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """A column that may tell the time: its moments in train and in test as numbers, and its type in train.
+
+    `named` is whether its name speaks of time, `is_id` whether it is one of the ids.
+    """
+
+    column: str
+    moments: tuple[pl.Expr, pl.Expr]
+    dtype: pl.DataType
+    named: bool
+    is_id: bool
+
+    def rank(self, roles: Roles, before: _Extent, after: _Extent) -> int | None:
+        """Return how sure it is that the column tells the time, 0 for surest; None: it is rather something else."""
+        if has_own_unit(self.dtype):
+            return 0 if self.dtype != pl.String else 1
+        low, high = min(before.low, after.low), max(before.high, after.high)
+        if self.named and not self.is_id:
+            return 2
+        if self.is_id and not self.named:
+            return None
+        return 3 if self.in_calendar(roles, low, high) else None
+
+    def in_calendar(self, roles: Roles, low: float, high: float) -> bool:
+        """Whether all numbers are times since 1970, or days or months as one writes them: 20240131, 202401."""
+        if epoch_unit(low, high) is not None:
+            return True
+        if not _may_be_calendar(low, high):
+            return False
+        tables = zip((roles.train, roles.test), self.moments, strict=True)
+        return all(bool(t.scan.select(_are_days(m)).collect(engine="streaming").item()) for t, m in tables)
+
+    def day(self, before: _Extent, after: _Extent) -> float | None:
+        """Return what a day is in the numbers of the moments; None where that is unknown."""
+        own = has_own_unit(self.dtype)
+        unit = "us" if own else epoch_unit(min(before.low, after.low), max(before.high, after.high))
+        return None if unit is None or isinstance(self.dtype, pl.Duration) else float(DAY_S * PER_SECOND[unit])
+
+
+def _clocks(roles: Roles, answer: Answer) -> list[_Clock]:
+    """Return the columns that may tell the time; of unnamed numbers and of texts a look at the first rows decides."""
+    tables = (roles.train, roles.test)
+    schemas = [t.scan.collect_schema() for t in tables]
+    shared = _shared(roles, answer)
+    heads = [t.scan.select(shared).head(HEAD).collect() for t in tables]
+    clocks = []
+    for column in shared:
+        one, other = (s[column] for s in schemas)
+        both = (moments(column, one), moments(column, other))
+        if both[0] is None or both[1] is None or has_own_unit(one) != has_own_unit(other):
+            continue
+        if pl.Duration in (one.base_type(), other.base_type()) and one.base_type() != other.base_type():
+            continue
+        named = _speaks_of_time(column)
+        is_id = column in (*answer.ids, answer.id_in_test)
+        clock = _Clock(column, (both[0], both[1]), one, named, is_id)
+        if _may_tell(clock, heads, tables):
+            clocks.append(clock)
+    return clocks
+
+
+def _may_tell(clock: _Clock, heads: list[pl.DataFrame], tables: tuple[Table, Table]) -> bool:
+    column, columns = clock.column, [h[clock.column] for h in heads]
+    if any(c.dtype == pl.String for c in columns):
+        of_text = [(h, t) for h, t, c in zip(heads, tables, columns, strict=True) if c.dtype == pl.String]
+        return all(is_iso_text(h.lazy(), column) for h, _ in of_text) and all(
+            is_iso_text(t.scan, column) for _, t in of_text
+        )
+    if has_own_unit(clock.dtype) or (clock.named and not clock.is_id):
+        return True
+    first = heads[0].select(clock.moments[0].min().alias("low"), clock.moments[0].max().alias("high")).row(0)
+    return first[0] is None or epoch_unit(*first) is not None or _may_be_calendar(*first)
+
+
+def _speaks_of_time(column: str) -> bool:
+    apart = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column)).lower()
+    return bool(TIME_WORDS.search(column.lower()) or TIME_WORDS.search(apart) or MORE_TIME_WORDS.search(apart))
+
+
+def _may_be_calendar(low: float, high: float) -> bool:
+    return 19900101 <= low <= high <= 20691231 or 199001 <= low <= high <= 206912
+
+
+def _are_days(numbers: pl.Expr) -> pl.Expr:
+    text = numbers.drop_nulls().cast(pl.Int64).cast(pl.String)
+    text = pl.when(text.str.len_chars() == 6).then(text + "01").otherwise(text)
+    return text.str.strptime(pl.Date(), "%Y%m%d", strict=False).is_not_null().all()
+
+
+def _extents(table: Table, clocks: list[_Clock], side: int) -> dict[str, _Extent]:
+    wanted: list[pl.Expr] = []
+    for i, clock in enumerate(clocks):
+        values = clock.moments[side]
+        wanted += [values.min().alias(f"low{i}"), values.max().alias(f"high{i}"), values.null_count().alias(f"null{i}")]
+    row = table.scan.select(wanted).collect(engine="streaming").row(0, named=True)
+    return {
+        clock.column: _Extent(row[f"low{i}"], row[f"high{i}"], row[f"null{i}"])
+        for i, clock in enumerate(clocks)
+        if row[f"low{i}"] is not None
+    }
+
+
+def _border(roles: Roles, clock: _Clock, before: _Extent, after: _Extent) -> bool | None:
+    """Return False where all of test is later, True where they share the moment or the day of the border, else None."""
+    if after.low > before.high:
+        return False
+    day = clock.day(before, after)
+    same_day = day is not None and after.low // day == before.high // day
+    if after.low < before.high and not same_day:
+        return None
+    # On one day only, and with little of either: else the rows lie side by side.
+    masks = (clock.moments[0] >= after.low, clock.moments[1] <= before.high)
+    shares = [
+        float(table.scan.select(mask.mean()).collect(engine="streaming").item() or 0.0)
+        for table, mask in zip((roles.train, roles.test), masks, strict=True)
+    ]
+    return True if shares[0] <= BORDER[0] and shares[1] <= BORDER[1] else None
+
+
+# ---------------------------------------------------------------------------------------------------------- by group
 
 
 def _group_column(roles: Roles, answer: Answer) -> str | None:

@@ -32,7 +32,8 @@ class Split:
     train : bool array (k, n_train), or None
         Whether fold k trains on the row; None: on all that it does not validate.
     time : array (n_train,), or None
-        The time of each row where the folds go forward in time: then a row may learn only from earlier rows.
+        The time of each row where the folds go forward in time: then a row may learn only from earlier rows. One that
+        is unknown (NaN) counts as the latest: nothing learns from that row.
     horizon : float
         In the unit of `time`, the gap and the purge of the folds together: a row at time t learns from rows with
         ``time + horizon <= t``, as a validation row does; 0: from rows with ``time < t``.
@@ -110,7 +111,8 @@ class Split:
         if not self.horizon:
             return rank, rank
         # The same comparison as that of the folds, so that both round alike.
-        return rank, np.searchsorted(values + self.horizon, values, side="right")[rank]
+        first_unseen = np.searchsorted(values + self.horizon, values, side="right")
+        return rank, np.minimum(first_unseen, np.arange(len(values)))[rank]
 
     def is_prefix(self, fold: int) -> bool:
         """Say whether `fold` trains on all rows up to some time: then the past of a row is the same in every fold."""
