@@ -320,6 +320,9 @@ class TestRun:
         outcomes = made.open.run_outcomes(1)
         assert [o.how for o in outcomes] == ["unchanged", "unchanged", "new"]
         assert made.open.run(1).score == max(o.run.score for o in outcomes)
+        made.experiment(1, EXPERIMENT + "[notebook.grid]\nn_bins = [8]\nshrink = [0.0]\n")
+        (row,) = [r for r in made.open.table() if r.latest]
+        assert (row.run.changes, row.outdated) == (("n_bins = 8", "shrink = 0.0"), ())
 
     def test_what_fails_of_a_grid_does_not_stop_the_rest(self, made) -> None:
         body = BODY + "assert n_bins != 2, 'too few'\n"

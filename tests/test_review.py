@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_ledger import NOW, RUN, SUBMISSION
+from workbench.current_runs import CurrentRun
 from workbench.errors import ConfigError
-from workbench.ledger import RunRecord
-from workbench.review import _t975, as_csv, as_dicts, as_text, change_against, select, summarise
+from workbench.ledger import RunRecord, SubmissionRecord
+from workbench.review import Row, _t975, as_csv, as_dicts, as_text, change_against, select, summarise
 
 
 def run(exp: int, scores: list[float], **more: Any) -> RunRecord:
@@ -26,6 +27,11 @@ def run(exp: int, scores: list[float], **more: Any) -> RunRecord:
         "created_at": NOW.replace(minute=exp % 60),
     }
     return replace(RUN, **(values | more))
+
+
+def newest(runs: list[RunRecord], sent: list[SubmissionRecord]) -> list[Row]:
+    """Summarise runs of which each experiment's last one stands for it."""
+    return summarise(runs, sent, {r.exp: CurrentRun(r) for r in runs})
 
 
 @given(st.integers(1, 200))
@@ -86,33 +92,49 @@ class TestChange:
 
 
 class TestSummary:
-    def test_the_newest_whole_finished_run_stands_for_its_experiment(self) -> None:
-        old, new = run(1, [0.6, 0.6]), run(1, [0.7, 0.7, 0.7])
-        quick, dead = run(1, [0.9], sample=0.1), run(1, [], status="interrupted", cv_mean=None)
-        rows = summarise([old, new, quick, dead], [])
-        assert [r.latest for r in rows] == [False, True, False, False]
+    def test_the_row_of_the_current_run_is_marked(self) -> None:
+        old, new = run(1, [0.6, 0.6]), run(1, [0.7, 0.7, 0.7], folds_hash="three")
+        rows = summarise([old, new], [], {1: CurrentRun(old)})
+        assert [r.latest for r in rows] == [True, False]
+        assert [r.outdated for r in rows] == [(), ("folds",)]
+        rows = summarise([old, new], [], {1: CurrentRun(new, ("experiment",))})
+        assert [(r.latest, r.outdated) for r in rows] == [(False, ("folds",)), (True, ("experiment",))]
+
+    def test_outdated_runs_are_marked_in_text_and_json(self) -> None:
+        rows = summarise(
+            [run(1, [0.6, 0.6], title="first")], [], {1: CurrentRun(run(1, [0.6, 0.6]), ("folds", "data"))}
+        )
+        assert "[other folds, other data] first" in as_text(rows)
+        assert as_dicts(rows)[0]["outdated"] == ["folds", "data"]
+
+    def test_a_base_on_other_folds_gives_way_to_its_newest_run_on_the_same(self) -> None:
+        same, other = run(1, [0.6, 0.6]), run(1, [0.9, 0.9], folds_hash="other", run_id="other")
+        runs = [same, other, run(2, [0.7, 0.7], base=1)]
+        rows = summarise(runs, [], {1: CurrentRun(other), 2: CurrentRun(runs[2])})
+        assert rows[2].change is not None
+        assert rows[2].change.mean == pytest.approx(0.1)
 
     def test_a_run_is_compared_with_what_stands_for_its_base(self) -> None:
-        rows = summarise([run(1, [0.6, 0.6]), run(1, [0.65, 0.65], key="n"), run(2, [0.7, 0.7], base=1)], [])
+        rows = newest([run(1, [0.6, 0.6]), run(1, [0.65, 0.65], key="n"), run(2, [0.7, 0.7], base=1)], [])
         assert rows[2].change is not None
         assert rows[2].change.mean == pytest.approx(0.05)
 
     def test_scores_are_those_of_the_last_submission_that_has_some(self) -> None:
         one = run(1, [0.6, 0.6])
         sent = [replace(SUBMISSION, run_id=one.run_id, public_score=s, status="complete") for s in (0.5, 0.6)]
-        (row,) = summarise([one], [*sent, replace(SUBMISSION, run_id=one.run_id)])
+        (row,) = newest([one], [*sent, replace(SUBMISSION, run_id=one.run_id)])
         assert (row.public_score, len(row.submissions)) == (0.6, 3)
 
     def test_a_repeated_run_shows_what_was_sent_of_the_first(self) -> None:
         first, again = run(1, [0.6, 0.6]), run(1, [0.6, 0.6], run_id="again")
         changed = run(1, [0.7, 0.7], run_id="changed", key="other")
         sent = [replace(SUBMISSION, run_id=first.run_id)]
-        assert [len(r.submissions) for r in summarise([first, again], sent)] == [1, 1]
-        assert [len(r.submissions) for r in summarise([first, changed], sent)] == [1, 0]
+        assert [len(r.submissions) for r in newest([first, again], sent)] == [1, 1]
+        assert [len(r.submissions) for r in newest([first, changed], sent)] == [1, 0]
 
 
 class TestSelect:
-    rows = summarise([run(i, [0.5 + i / 100, 0.5], title=f"t{i}", seconds=float(i)) for i in range(5)], [])
+    rows = newest([run(i, [0.5 + i / 100, 0.5], title=f"t{i}", seconds=float(i)) for i in range(5)], [])
 
     @pytest.mark.parametrize(
         ("sort", "expected"),
@@ -122,7 +144,7 @@ class TestSelect:
         assert [r.run.exp for r in select(self.rows, sort=sort)] == expected
 
     def test_less_is_better_comes_first_too(self) -> None:
-        rows = summarise([run(i, [0.5 + i / 100], greater_is_better=False) for i in range(3)], [])
+        rows = newest([run(i, [0.5 + i / 100], greater_is_better=False) for i in range(3)], [])
         assert [r.run.exp for r in select(rows, sort="cv")] == [0, 1, 2]
 
     @pytest.mark.parametrize(
@@ -157,24 +179,24 @@ class TestText:
         base = run(1, [0.5, 0.6], title="base")
         long = run(2, [0.6, 0.7], title="a long title " * 5, changes=("+a" * 30,), base=1)
         sent = replace(SUBMISSION, run_id=long.run_id, public_score=0.71234, private_score=0.70123)
-        text = as_text(summarise([base, long], [sent]), width=width)
+        text = as_text(newest([base, long], [sent]), width=width)
         assert max(map(len, text.splitlines())) <= width
         for score in ("0.65000", "+0.10000", "0.71234", "0.70123"):
             assert score in text
 
     def test_a_quick_try_and_a_broken_run_say_so(self) -> None:
-        rows = summarise([run(1, [0.5], sample=0.05), run(2, [], status="interrupted", cv_mean=None)], [])
+        rows = newest([run(1, [0.5], sample=0.05), run(2, [], status="interrupted", cv_mean=None)], [])
         text = as_text(rows)
         assert "[0.05 sample]" in text
         assert "[interrupted]" in text
 
     def test_json_has_the_agreed_keys(self) -> None:
-        (found,) = as_dicts(summarise([run(1, [0.5])], []))
+        (found,) = as_dicts(newest([run(1, [0.5])], []))
         agreed = "exp run_id title kind status metric greater_is_better cv_mean cv_std cv_folds n_features seconds"
         agreed += " peak_rss_mb created_at git_commit public_score private_score"
         assert list(found)[:17] == agreed.split()
 
     def test_csv_has_a_line_per_run(self) -> None:
-        lines = as_csv(summarise([run(1, [0.5]), run(2, [0.6])], [])).splitlines()
+        lines = as_csv(newest([run(1, [0.5]), run(2, [0.6])], [])).splitlines()
         assert len(lines) == 3
         assert lines[0].startswith("exp,run_id,title")

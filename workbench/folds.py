@@ -32,6 +32,7 @@ __all__ = [
     "kfold",
     "load_folds",
     "make_folds",
+    "saved_content",
     "stratified_folds",
     "stratified_group_folds",
     "time_folds",
@@ -291,6 +292,24 @@ def load_folds(competition: Competition) -> Folds:
     folds = make_folds(competition)
     _write(path, folds)
     return folds
+
+
+def saved_content(competition: Competition) -> str | None:
+    """Return the `content` of the competition's saved folds without reading the split; None where none are saved yet.
+
+    Raises
+    ------
+    DamagedError
+        When the file can't be read.
+    """
+    path = competition.folds_folder / f"{_folds_key(competition)}.parquet"
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file:
+            return pl.read_parquet_metadata(file).get("content")
+    except pl.exceptions.PolarsError as exc:
+        raise _damaged(path, competition.slug) from exc
 
 
 def _folds_key(competition: Competition) -> str:

@@ -546,7 +546,9 @@ class OpenCompetition:
         )
 
     def result(self, number: int) -> FinishedRun:
-        """Return the newest finished run of an experiment, checked, without running anything.
+        """Return the finished run that stands for an experiment, checked, without running anything.
+
+        It is the one that belongs to the experiment's present definition; see `workbench.current_runs`.
 
         Raises
         ------
@@ -555,17 +557,18 @@ class OpenCompetition:
         DamagedError
             When its files are not those that were written.
         """
+        from workbench.current_runs import current_run
         from workbench.experiment import check_files, read_run
         from workbench.ledger import Ledger
-        from workbench.submission import latest_run
 
         with Ledger.open(self.workspace.ledger) as ledger:
-            record = latest_run(ledger, self.slug, number)
+            record = current_run(self.workspace, self.slug, number, ledger.runs(self.slug)).record
         folder = self.workspace.root / record.folder
         return check_files(folder, *read_run(folder))
 
     def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
         """Return every run with its change against its base and its submissions; see `workbench.review`."""
+        from workbench.current_runs import current_runs
         from workbench.ledger import Ledger
         from workbench.review import from_elsewhere, select, summarise
 
@@ -577,7 +580,7 @@ class OpenCompetition:
                 reconcile(self.workspace, ledger, self.slug)
                 runs = ledger.runs(self.slug)
             submissions = ledger.submissions(self.slug)
-        rows = summarise(runs, submissions)
+        rows = summarise(runs, submissions, current_runs(self.workspace, self.slug, runs))
         # Only where there are any: the metric's direction needs the definition, which most calls don't read.
         elsewhere = [s for s in submissions if not s.run_id]
         if elsewhere:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, near
 from workbench.ledger import RunRecord, SubmissionRecord
 
@@ -58,13 +59,15 @@ class Change:
 class Row:
     """One line of the table: a run, the run that it is compared with, its submissions.
 
-    `latest` says that the run stands for its experiment.
+    `latest` says that the run stands for its experiment; `outdated` names what of the definition has changed since, see
+    `workbench.current_runs.CurrentRun`.
     """
 
     run: RunRecord
     base: RunRecord | None
     submissions: tuple[SubmissionRecord, ...]
     latest: bool
+    outdated: tuple[str, ...] = ()
 
     @property
     def change(self) -> Change | None:
@@ -166,20 +169,27 @@ def from_elsewhere(submission: SubmissionRecord, metric: str, *, greater_is_bett
     return Row(run, None, (submission,), latest=True)
 
 
-def summarise(runs: Sequence[RunRecord], submissions: Sequence[SubmissionRecord]) -> list[Row]:
+def summarise(
+    runs: Sequence[RunRecord], submissions: Sequence[SubmissionRecord], current: Mapping[int, CurrentRun]
+) -> list[Row]:
     """Summarise runs, in the order given (oldest first).
 
-    A run is compared with the run that stands for its base: the newest finished one on all rows (for a quick try, the
-    newest quick try of the same share).
+    A run is compared with the run that stands for its base or, where that is of other folds, with the newest run of its
+    base on the same folds; a quick try with the newest quick try of the same share.
+
+    Parameters
+    ----------
+    current : mapping
+        The run that stands for each experiment, as `workbench.current_runs` tells.
     """
-    standing: dict[int, RunRecord] = {}
-    tries: dict[tuple[int, float | None], RunRecord] = {}
+    comparable: dict[tuple[int, float | None, str], RunRecord] = {}
     for run in runs:
         if run.status == "finished":
-            tries[run.exp, run.sample] = run
-        old = standing.get(run.exp)
-        if old is None or _weight(run) >= _weight(old):
-            standing[run.exp] = run
+            comparable[run.exp, run.sample, run.folds_hash] = run
+    for standing in current.values():
+        record = standing.record
+        if record.status == "finished":
+            comparable[record.exp, record.sample, record.folds_hash] = record
     keys = {run.run_id: (run.exp, run.key) for run in runs}
     sent: dict[Any, list[SubmissionRecord]] = {}
     for submission in submissions:
@@ -187,16 +197,21 @@ def summarise(runs: Sequence[RunRecord], submissions: Sequence[SubmissionRecord]
         sent.setdefault(keys.get(submission.run_id), []).append(submission)
     rows = []
     for run in runs:
-        base = None if run.base is None else tries.get((run.base, run.sample))
-        latest = standing[run.exp] is run
+        base = None if run.base is None else comparable.get((run.base, run.sample, run.folds_hash))
+        standing = current[run.exp]
+        latest = standing.record.run_id == run.run_id
         # A run that was repeated unchanged has the same predictions: what was sent of the first is sent of it.
         of_run = sent.get((run.exp, run.key) if latest else run.run_id, ())
-        rows.append(Row(run, base, tuple(of_run), latest))
+        outdated = standing.outdated if latest else _other_folds(run, standing)
+        rows.append(Row(run, base, tuple(of_run), latest, outdated))
     return rows
 
 
-def _weight(run: RunRecord) -> int:
-    return 2 * (run.sample is None) + (run.status == "finished")
+def _other_folds(run: RunRecord, standing: CurrentRun) -> tuple[str, ...]:
+    """Name the folds where an earlier run's are not the present ones, as far as the run that stands tells."""
+    if run.status != "finished" or run.sample is not None or standing.record.sample is not None:
+        return ()
+    return ("folds",) if "folds" in standing.outdated or run.folds_hash != standing.record.folds_hash else ()
 
 
 # ------------------------------------------------------------------------------------------------ select, sort, print
@@ -312,6 +327,7 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "sample": run.sample,
         "submissions": len(row.submissions),
         "latest": row.latest,
+        "outdated": list(row.outdated),
         "error": run.error,
     }
 
@@ -389,7 +405,7 @@ def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
 
 
 def _tone(row: Row) -> str:
-    if row.run.status != "finished" or row.run.sample is not None:
+    if row.run.status != "finished" or row.run.sample is not None or row.outdated:
         return "quiet"
     change = row.change
     if change is None or not change.clear:
@@ -402,6 +418,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     title = run.title
     if run.sample is not None:
         title = f"[{run.sample:.3g} sample] {title}"
+    if row.outdated:
+        title = f"[{outdated_text(row.outdated)}] {title}"
     if run.status != "finished":
         title = f"[{run.status}] {title}"
     interval = "" if change is None or change.low is None else f"{change.low:+.5f} {change.high:+.5f}"

@@ -11,6 +11,7 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.current_runs import outdated_text
 from workbench.errors import NotFoundError
 from workbench.review import Row, as_csv, as_dicts, as_text
 
@@ -44,6 +45,9 @@ def table_command(
     as_json: bool,
 ) -> None:
     """Show every experiment: CV, its change against the base and whether that is beyond noise, cost, scores.
+
+    An experiment is shown by the run of its present definition; where there is none, the title says how the run
+    differs: [other folds], [edited since], ….
 
     "*" behind a change: its 95 % interval does not hold 0; "~": it may be noise.
     With --json and --csv there is one entry per run.
@@ -195,6 +199,9 @@ def _lines(row: Row) -> list[tuple[str, str]]:
     lines += [("error", run.error)] * bool(run.error) if run.error else []
     if run.sample is not None:
         lines.append(("sample", f"{run.sample:.3g} of the rows: a quick try, not for submission"))
+    if row.outdated:
+        text = f"{outdated_text(row.outdated)}: `wb run --exp {run.exp}` runs the present definition"
+        lines.append(("outdated", text))
     if run.base is not None:
         lines.append(("base", f"{run.base}: {', '.join(run.changes) or 'nothing changed'}"))
     if run.cv_mean is not None and run.cv_std is None:

@@ -9,7 +9,7 @@ from workbench.experiment.reconcile import reconcile, recover
 from workbench.experiment.run import RunOutcome, run
 from workbench.experiment.run_folder import FinishedRun, check_files, list_run_folders, read_run, write_run
 from workbench.experiment.spec import ExperimentSpec, parse_keep, parse_numbers, read_spec
-from workbench.experiment.sweep import run_all
+from workbench.experiment.sweep import run_all, specs_of_runs
 from workbench.experiment.tune import (
     TuneOutcome,
     TuneRequest,
@@ -54,6 +54,7 @@ __all__ = [
     "run",
     "run_all",
     "run_tuned",
+    "specs_of_runs",
     "tune",
     "write_list",
     "write_run",

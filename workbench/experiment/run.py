@@ -209,6 +209,8 @@ def _execute(
             peak_rss_mb=max(peak.mb, made.peak_mb),
         )
         data = {"files": made.files, "data": plan.competition.manifest.content}
+        if isinstance(plan, Plan):
+            data["rows"] = plan.competition.rows_content
         write_run(folder, final, {**about, **data, **made.details})
         ledger.put_run(final)
         FoldParts(folder).discard()

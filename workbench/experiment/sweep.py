@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from workbench.competition import Competition
 from workbench.errors import WorkbenchError
 from workbench.experiment.notebook_spec import without_grid
 from workbench.experiment.run import RunOutcome, run
-from workbench.experiment.spec import read_spec
+from workbench.experiment.spec import ExperimentSpec, read_spec
 from workbench.experiment.tune import run_tuned
 from workbench.workspace import Workspace
 
-__all__ = ["run_all"]
+__all__ = ["run_all", "specs_of_runs"]
+
+
+def specs_of_runs(spec: ExperimentSpec) -> list[ExperimentSpec]:
+    """Return the experiment itself, or one for each combination of its grid: each is a run."""
+    if not _has_grid(spec):
+        return [spec]
+    return [replace(spec, model=table) for table in without_grid(spec)]
+
+
+def _has_grid(spec: ExperimentSpec) -> bool:
+    return spec.kind == "notebook" and "grid" in spec.model
 
 
 def run_all(workspace: Workspace, competition: Competition, number: int, **options: Any) -> list[RunOutcome]:
@@ -31,7 +43,7 @@ def run_all(workspace: Workspace, competition: Competition, number: int, **optio
         What `run_tuned` raises; of a grid the first failure, after the last run.
     """
     spec = read_spec(competition, number)
-    if spec.kind != "notebook" or "grid" not in spec.model:
+    if not _has_grid(spec):
         return [run_tuned(workspace, competition, number, **options)]
     tables = without_grid(spec)
     options.pop("storage", None)

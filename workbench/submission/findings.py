@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from workbench.competition import Competition, as_written, match_targets
+from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import DataError, WorkbenchError
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.platforms import CompetitionFacts, SubmissionLimits
@@ -23,6 +24,7 @@ __all__ = [
     "history_findings",
     "kernel_findings",
     "newer_findings",
+    "outdated_findings",
     "platform_findings",
     "run_findings",
 ]
@@ -72,6 +74,17 @@ def newer_findings(record: RunRecord, latest: RunRecord) -> list[Finding]:
     return [
         _warning("run_again", f"it is of run {record.run_id}; the experiment was run again since: {latest.run_id}{cv}")
     ]
+
+
+def outdated_findings(current: CurrentRun) -> list[Finding]:
+    """Find that the run is not of the experiment's present definition."""
+    if not current.outdated:
+        return []
+    text = (
+        f"run {current.record.run_id} is of an earlier definition ({outdated_text(current.outdated)}): "
+        f"`wb run --exp {current.record.exp}` runs the present one"
+    )
+    return [_warning("outdated", text)]
 
 
 def kernel_findings(competition: Competition, written: Path, own: Path, newer: str) -> list[Finding]:

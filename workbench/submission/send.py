@@ -10,6 +10,7 @@ from pathlib import Path
 
 from workbench.cache import atomic, file_sha256, lock
 from workbench.competition import Competition
+from workbench.current_runs import current_run
 from workbench.errors import (
     DamagedError,
     NotFoundError,
@@ -28,6 +29,7 @@ from workbench.submission.findings import (
     history_findings,
     kernel_findings,
     newer_findings,
+    outdated_findings,
     platform_findings,
     run_findings,
 )
@@ -35,7 +37,7 @@ from workbench.submission.follow import Report, followed_up, settle
 from workbench.submission.log import Log
 from workbench.workspace import Workspace
 
-__all__ = ["Prepared", "Written", "latest_run", "prepare", "send"]
+__all__ = ["Prepared", "Written", "prepare", "send"]
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,6 @@ class Prepared:
         return tuple(f for f in self.findings if f.level == "warning")
 
 
-def latest_run(ledger: Ledger, slug: str, exp: int) -> RunRecord:
-    """Return the run of an experiment that stands for it: the newest finished one on all rows, else the newest.
-
-    Raises
-    ------
-    NotFoundError
-        When it was never run.
-    """
-    runs = ledger.runs(slug, exp)
-    if not runs:
-        raise NotFoundError(f"experiment {exp} of {slug!r} was never run", hint=f"`wb run --exp {exp}` runs it")
-    whole = [r for r in runs if r.status == "finished" and r.sample is None]
-    return (whole or runs)[-1]
-
-
 def prepare(
     workspace: Workspace,
     competition: Competition,
@@ -102,7 +89,7 @@ def prepare(
     Parameters
     ----------
     exp : int
-        The experiment; its newest finished run on all rows is taken.
+        The experiment; the run that stands for it is taken, see `workbench.current_runs`.
     run_id : str
         A particular run instead.
     kernel : Written, optional
@@ -115,9 +102,11 @@ def prepare(
     DamagedError
         When the run's files are not those that were written.
     """
-    record = ledger.run(run_id) if run_id else latest_run(ledger, competition.slug, exp)
-    if record is None:
+    record = ledger.run(run_id) if run_id else None
+    if run_id and record is None:
         raise NotFoundError(f"no run {run_id!r}", hint="`wb table --all` lists them")
+    current = current_run(workspace, competition.slug, exp, ledger.runs(competition.slug))
+    record = record or current.record
     findings = run_findings(record)
     file, sha256 = workspace.root / record.folder / "submission.csv", ""
     if not findings:
@@ -125,7 +114,7 @@ def prepare(
         check_files(workspace.root / record.folder, on_disk, details)
         if kernel is not None:
             findings += kernel_findings(competition, kernel.file, file, kernel.newer)
-            findings += newer_findings(record, latest_run(ledger, competition.slug, exp))
+            findings += newer_findings(record, current.record)
             file = kernel.file
         sha256 = file_sha256(file)
         findings += file_findings(competition, file)
@@ -134,6 +123,8 @@ def prepare(
             s for s in ledger.submissions(competition.slug) if (s.run_id, s.status) != (record.run_id, "sending")
         ]
         findings += history_findings(record, sha256, earlier)
+        if record.run_id == current.record.run_id:
+            findings += outdated_findings(current)
     remaining = None
     try:
         limits = platform.limits(competition.slug)

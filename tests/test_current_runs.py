@@ -1,0 +1,185 @@
+"""Which run stands for an experiment, in the table, in the library and for submissions."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from workbench import library
+from workbench.review import as_dicts
+
+ROWS = 'features = ["rows"]\n'
+MODEL = "[model]\nlearning_rate = 0.3\nnum_leaves = 7\nnum_iterations = 12\nmin_data_in_leaf = 5\n"
+
+
+def current(made: Any, exp: int = 1) -> Any:
+    """Return the row of the table that stands for an experiment, after checking that the library agrees with it."""
+    (row,) = [r for r in made.open.table() if r.run.exp == exp and r.latest]
+    assert made.open.result(exp).record.run_id == row.run.run_id
+    assert made.open.prepare(exp).record.run_id == row.run.run_id
+    return row
+
+
+def findings(made: Any) -> list[str]:
+    return [f.code for f in made.open.prepare(1).findings]
+
+
+def test_folds_that_were_set_back_bring_the_earlier_run_back(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    five = made.open.run(1).record
+    made.definition("folds = 5", "folds = 10")
+    assert current(made).outdated == ("folds",)
+    assert "outdated" in findings(made)
+    ten = made.open.run(1).record
+    assert (current(made).run, current(made).outdated) == (ten, ())
+    made.definition("folds = 10", "folds = 5")
+    # Before anything is run again, and after `wb run` said that it is unchanged.
+    for _ in range(2):
+        assert current(made).run.cv_folds == 5
+        assert (current(made).run, current(made).outdated) == (five, ())
+        assert made.open.run_outcome(1).how == "unchanged"
+    assert "outdated" not in findings(made)
+    rows = {d["run_id"]: d for d in as_dicts(made.open.table())}
+    assert (rows[five.run_id]["latest"], rows[five.run_id]["outdated"]) == (True, [])
+    assert (rows[ten.run_id]["latest"], rows[ten.run_id]["outdated"]) == (False, ["folds"])
+
+
+def edit_model(made: Any) -> None:
+    made.experiment(1, ROWS + MODEL.replace("num_leaves = 7", "num_leaves = 9"))
+
+
+def edit_base(made: Any) -> None:
+    made.experiment(7, ROWS + MODEL.replace("num_leaves = 7", "num_leaves = 9"))
+
+
+def edit_metric(made: Any) -> None:
+    made.definition('metric = "auc"', 'metric = "logloss"')
+
+
+def edit_data(made: Any) -> None:
+    host = made.folder / "rehearsal" / "files" / "test.csv"
+    host.write_text(host.read_text().replace("town 3", "town 33"))
+    library.fetch("small", where=made.workspace)
+
+
+@pytest.mark.parametrize(
+    ("edit", "outdated"),
+    [(edit_model, "experiment"), (edit_base, "experiment"), (edit_metric, "competition"), (edit_data, "data")],
+)
+def test_an_edit_marks_the_run_and_another_run_takes_its_place(small, edit, outdated: str) -> None:
+    made = small()
+    made.experiment(7, ROWS + MODEL)
+    made.experiment(1, "base = 7\n" if edit is edit_base else ROWS + MODEL)
+    first = made.open.run(1).record
+    assert current(made).outdated == ()
+    edit(made)
+    assert (current(made).run, current(made).outdated) == (first, (outdated,))
+    second = made.open.run(1).record
+    assert second.run_id != first.run_id
+    assert (current(made).run, current(made).outdated) == (second, ())
+
+
+def test_a_table_that_no_feature_reads_marks_nothing(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    first = made.open.run(1).record
+    host = made.folder / "rehearsal" / "files" / "towns.csv"
+    host.write_text(host.read_text().replace("town 3,3", "town 3,33"))
+    library.fetch("small", where=made.workspace)
+    assert made.open.run_outcome(1).how == "unchanged"
+    assert (current(made).run, current(made).outdated) == (first, ())
+
+
+def test_a_definition_that_was_set_back_brings_the_earlier_run_back(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    first = made.open.run(1).record
+    edit_model(made)
+    made.open.run(1)
+    made.experiment(1, 'title = "as before"\n' + ROWS + MODEL)
+    assert (current(made).run.run_id, current(made).outdated) == (first.run_id, ())
+
+
+def test_code_that_was_set_back_brings_the_earlier_run_back(small) -> None:
+    made = small()
+    made.experiment(1, 'features = ["ratio", "doubled"]\n' + MODEL)
+    first = made.open.run(1).record
+    path = made.folder / "features.py"
+    code = path.read_text()
+    path.write_text(code.replace("abs() + 1", "abs() + 2"))
+    second = made.open.run(1).record
+    assert current(made).run == second
+    path.write_text(code)
+    assert made.open.run_outcome(1).run.record == first
+    assert current(made).run == first
+
+
+def test_forced_runs_of_one_definition_are_the_newest(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    made.open.run(1)
+    again = made.open.run(1, force=True).record
+    assert current(made).run == again
+
+
+def test_a_table_is_shown_whatever_the_definition_says(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    first = made.open.run(1).record
+    definition = (made.folder / "competition.toml").read_text()
+    (made.folder / "experiments" / "001.toml").write_text("this is [no TOML")
+    assert [(r.run, r.outdated) for r in made.open.table()] == [(first, ("experiment",))]
+    (made.folder / "experiments" / "001.toml").unlink()
+    assert [(r.run, r.outdated) for r in made.open.table()] == [(first, ())]
+    for broken in ("", "slug = 3", definition.replace('metric = "auc"', 'metric = "auk"')):
+        (made.folder / "competition.toml").write_text(broken)
+        assert [(r.run, r.outdated) for r in made.open.table()] == [(first, ())]
+
+
+def test_a_run_whose_folder_is_elsewhere_is_shown_without_a_mark(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    first = made.open.run(1).record
+    (made.workspace.root / first.folder).rename(made.workspace.root / "elsewhere")
+    os.utime(made.folder / "competition.toml")
+    assert [(r.run, r.outdated) for r in made.open.table()] == [(first, ())]
+
+
+def test_an_untouched_definition_is_not_read(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    made.open.run(1)
+    code = (
+        "import sys; from workbench import library; library.competition().table()\n"
+        "print(sorted({'polars', 'pydantic', 'lightgbm', 'workbench.experiment'} & set(sys.modules)))"
+    )
+
+    def imported() -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=made.folder).stdout
+
+    assert imported().strip() == "[]"
+    os.utime(made.folder / "competition.toml")
+    assert "workbench.experiment" in imported()
+    assert "lightgbm" not in imported()
+
+
+def test_table_and_show_say_what_differs(small, capsys, monkeypatch) -> None:
+    from workbench.cli import main
+
+    made = small()
+    made.experiment(1, 'title = "the first"\n' + ROWS + MODEL)
+    made.open.run(1)
+    made.definition("folds = 5", "folds = 4")
+    monkeypatch.chdir(made.folder)
+    with pytest.raises(SystemExit, match="0"):
+        main(["table"])
+    assert "[other folds] the first" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["show", "1"])
+    assert "outdated      other folds: `wb run --exp 1` runs the present definition" in capsys.readouterr().out
