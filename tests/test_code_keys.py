@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from workbench.competition import load_code
 from workbench.errors import FeatureError
-from workbench.features import ROW, Blocks, code_key, code_keys, load_features, recipes
+from workbench.features import ROW, Blocks, code_key, code_key_of, code_keys, load_features, recipes
+from workbench.features.code_modules import Module, code_files, code_files_of
 
 FILES = {
     "features.py": '''
@@ -132,7 +135,7 @@ NAMES = "abcdeghijk"
 
 def written(folder: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder / "features.py"
 
@@ -360,7 +363,7 @@ def test_what_is_no_recipe_does_not_count(tmp_path: Path, rewritten) -> None:
     code = "from workbench.features import ROW, feature\n\n\n@feature\ndef a(rows):\n    return rows.select(ROW, 'x')\n"
     path = written(tmp_path, {"features.py": code})
     walk = code_keys._Walk()
-    walk.follow(code_keys._Module("features", path, path.parent), "a", [()])
+    walk.follow(Module("features", path, path.parent), "a", [()])
     assert set(walk.seen) == {
         "features:a",
         "features:ROW",
@@ -390,7 +393,7 @@ def test_the_version_of_scikit_learn_counts_where_it_is_used(
 ) -> None:
     path = written(tmp_path, {"features.py": code})
     before = code_key(path, "a")
-    monkeypatch.setattr(code_keys, "_version", lambda module: f"another {module}")
+    monkeypatch.setattr(code_keys, "package_version", lambda module: f"another {module}")
     assert (code_key(path, "a") != before) == depends
 
 
@@ -466,3 +469,80 @@ class TestBlocks:
         assert block.note["parts"] > 1
         assert whole[ROW].to_list() == list(range(500))
         assert_frame_equal(cut.lines("f").collect(), whole, rel_tol=1e-9)
+
+
+STRUCTURES = {
+    "package": {"lib/__init__.py": "", "lib/helpers.py": "A = 1\n", "features.py": "from lib.helpers import A\n"},
+    "package whole": {"lib/__init__.py": "from .helpers import A\n", "lib/helpers.py": "A = 1\n", "features.py": "import lib\nA = lib.A\n"},
+    "namespace": {"lib/text/clean.py": "A = 1\n", "features.py": "import lib.text.clean\nA = lib.text.clean.A\n"},
+    "namespace, a name": {"lib/text/clean.py": "A = 1\n", "features.py": "from lib.text import clean\nA = clean.A\n"},
+    "relative": {"lib/a.py": "from ..other.b import A\n", "lib/__init__.py": "", "features.py": "from lib.a import A\n"}
+    | {"lib/c.py": "from . import d\nfrom .e.f import A\n", "lib/d.py": "X = 1\n", "lib/e/f.py": "from ..d import X\nA = X\n"}
+    | {"features.py": "from lib.c import A\n"},
+    "in a function": {"late.py": "A = 1\n", "features.py": "def A(rows):\n    from late import A\n    return A\n"},
+    "by its text": {"lib/late.py": "X = 1\n", "features.py": "import importlib\nA = importlib.import_module('lib.late').X\n"},
+    "by a text that is made": {"lib/late.py": "X = 1\n", "features.py": "import importlib\nA = importlib.import_module('lib.' + 'late').X\n"},
+    "a file before a folder": {"lib.py": "A = 1\n", "lib/other.py": "A = 2\n", "features.py": "from lib import A\n"},
+    "with a star": {"lib/names.py": "from .more import *\n", "lib/more.py": "A = 1\n", "features.py": "from lib.names import *\n"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", STRUCTURES)
+def test_what_the_key_follows_is_what_is_kept(tmp_path: Path, how: str) -> None:
+    """What the walk of the key reads is among the files that are kept, and these alone are enough to load the code."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for name, text in STRUCTURES[how].items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(text)
+    path = here / "features.py"
+    walk = code_keys._Walk()
+    assert walk.follow(Module("features", path, here), "A", [()])
+    followed = {p for p in walk.parsed_files if p.is_file()}
+    kept = code_files([path]).files
+    assert len(followed) > 1
+    assert followed <= {*kept}
+    for file in kept:
+        (there / file.relative_to(here)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, there / file.relative_to(here))
+    code = "import features; print(features.A)" if how != "in a function" else "import features; print(features.A(0))"
+    said = [subprocess.run([sys.executable, "-c", code], cwd=p, capture_output=True, check=True) for p in (here, there)]
+    assert said[0].stdout == said[1].stdout
+    # And a change of any file that was followed is another key.
+    for file in followed - {path}:
+        before, text = code_key(path, "A"), file.read_text()
+        file.write_text(text.replace("= 1", "= 2"))
+        assert "= 1" not in text or code_key(path, "A") != before
+        file.write_text(text)
+
+
+def test_code_is_kept_that_a_key_does_not_need(tmp_path: Path) -> None:
+    """A package's __init__.py runs before what is in it; what another feature imports is loaded with the file."""
+    path = written(tmp_path, {**FILES, "unrelated.py": "X = 1\n", "pieces/unrelated.py": "X = 1\n"})
+    files = code_files([path])
+    expected = {name for name in FILES if name not in ("late.py",)} | {"late.py"}
+    assert {p.relative_to(tmp_path).as_posix() for p in files.files} >= expected
+    assert "polars" in files.packages
+    assert "workbench" in files.packages
+
+
+def test_cells_of_a_notebook(tmp_path: Path) -> None:
+    written(tmp_path, {"pieces/__init__.py": "", "pieces/cut.py": "A = 1\n", "features.py": ""})
+    cell = "%matplotlib inline\nif True:\n    pass\nfrom pieces.cut import A\nprint(A)\n".replace("%m", "pass  # ")
+    before = code_key_of(cell, tmp_path)
+    assert before
+    assert [p.name for p in code_files_of(cell, tmp_path).files] == ["__init__.py", "cut.py"]
+    written(tmp_path, {"pieces/cut.py": "A = 2\n"})
+    assert code_key_of(cell, tmp_path) != before
+    assert code_key_of("import polars as pl\nx = 1\n", tmp_path) == ""
+    assert code_key_of("no python at all", tmp_path) == ""
+
+
+def test_a_folder_of_code_is_that_of_the_competition_that_is_loaded(tmp_path: Path) -> None:
+    """A folder without an __init__.py, too, at any depth; a module stays in memory when the next one is loaded."""
+    for number, init in ((1, False), (2, False), (3, True), (4, False)):
+        folder = tmp_path / str(number)
+        written(folder, {"competition.toml": "", "lib/text/deep.py": f"A = {number}\n"})
+        if init:
+            written(folder, {"lib/__init__.py": f"B = {number}\n"})
+        path = written(folder, {"features.py": "import lib.text.deep\nA = lib.text.deep.A\n"})
+        assert number == load_code(path).A

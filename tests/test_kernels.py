@@ -28,6 +28,35 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 ISOLATED = subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
 
 
+HELPERS = {
+    "lib/__init__.py": "",
+    "lib/helpers.py": "from .text.clean import shorter\nfrom lib.space.deep import FACTOR\n\n\ndef scaled(c):\n    return shorter(c) * FACTOR\n",
+    "lib/text/__init__.py": "",
+    "lib/text/clean.py": "def shorter(c):\n    return c.round(1)\n",
+    "lib/space/deep.py": "FACTOR = 2.5\n",
+    "scoring/own.py": "import rank\n\n\ndef score(y, p):\n    return rank.area(y, p)\n",
+    "scoring/rank.py": "def area(y, p):\n    return float(((p > 0.5) == y).mean())\n",
+    "lib/scale.txt": "3",
+}
+
+
+def helped(made: Any) -> Any:
+    """Give a competition code in folders, and an experiment that uses all of it."""
+    for name, text in HELPERS.items():
+        (made.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (made.folder / name).write_text(text)
+    features = made.folder / "features.py"
+    features.write_text(
+        features.read_text() + "\nfrom pathlib import Path\n\nfrom lib import helpers\n\n\n"
+        "@feature(files=['lib/scale.txt'])\ndef helped(rows):\n"
+        "    times = float((Path(__file__).parent / 'lib' / 'scale.txt').read_text())\n"
+        "    return [(helpers.scaled(pl.col('x')) * times).alias('helped')]\n"
+    )
+    made.definition('metric = "auc"', 'metric = "scoring/own.py:score"\ngreater_is_better = true')
+    made.experiment(1, EXPERIMENT.replace('"ratio"', '"ratio", "helped"'))
+    return made
+
+
 @pytest.fixture
 def no_wheels(tmp_path: Path) -> Path:
     """A folder with a wheel that is nothing: the machine's own packages are used."""
@@ -82,6 +111,59 @@ class TestServing:
         bundle = built(made, no_wheels).bundle
         out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
         assert out.read_bytes() == run.submission.read_bytes()
+
+    def test_helper_code_comes_along(self, small, no_wheels, tmp_path: Path) -> None:
+        """Packages, namespaces, a metric in a folder, files that features read, an empty file: each in its place."""
+        made = helped(small())
+        run = made.open.run(1)
+        kernel = built(made, no_wheels)
+        names = set(json.loads((kernel.bundle / "wb-manifest.json").read_text())["files"])
+        assert {f"competition/{name}" for name in HELPERS} <= names
+        # As datasets hold it: without folders, and without empty files.
+        flat = tmp_path / "flat"
+        flat.mkdir()
+        for file in packed_files(kernel.bundle):
+            shutil.copyfile(file.path, flat / file.flat)
+        assert not (flat / "lib--__init__.py").exists()
+        shutil.rmtree(made.folder / "lib")
+        out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
+        assert out.read_bytes() == run.submission.read_bytes()
+
+    def test_code_that_can_not_come_along_is_named(self, small, no_wheels, tmp_path: Path) -> None:
+        made = helped(small())
+        (tmp_path / "elsewhere.txt").write_text("3")
+        link = made.folder / "lib" / "scale.txt"
+        link.unlink()
+        link.symlink_to(tmp_path / "elsewhere.txt")
+        outcome = made.open.run(1)
+        source = json.loads((outcome.folder / "run.json").read_text())["source"]
+        assert source["excluded"].keys() == {"lib/scale.txt"}
+        assert "lib/helpers.py" in source["files"]
+        assert not (outcome.folder / "source" / "lib" / "scale.txt").exists()
+        with pytest.raises(ConfigError, match=r"needs lib/scale\.txt, which a kernel can't take along: it is a link"):
+            built(made, no_wheels)
+
+    def test_a_run_of_an_older_version_that_kept_no_helpers(self, small, no_wheels) -> None:
+        made = helped(small())
+        run = made.open.run(1)
+        record = json.loads((run.folder / "run.json").read_text())
+        del record["source"]
+        (run.folder / "run.json").write_text(json.dumps(record))
+        shutil.rmtree(run.folder / "source" / "lib")
+        with pytest.raises(ConfigError, match=r"kept no copy of lib/__init__\.py, which its code imports"):
+            built(made, no_wheels)
+
+    def test_names_that_lead_out_of_the_bundle_are_refused(self, small, no_wheels) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        path = built(made, no_wheels).bundle / "wb-manifest.json"
+        for name in ("competition/../../evil.py", "/tmp/evil.py"):
+            manifest = json.loads(path.read_text())
+            manifest["files"][name] = "0"
+            path.write_text(json.dumps(manifest))
+            with pytest.raises(DamagedError, match="names a file outside its folder"):
+                read_bundle(path.parent)
 
     def test_a_larger_test_set_with_unseen_categories(self, small, no_wheels, tmp_path: Path) -> None:
         made = small()

@@ -297,6 +297,25 @@ class TestRun:
         rows = made.open.table()
         assert rows[0].run.cv_mean == done.score
 
+    def test_code_that_it_imports_is_kept_and_counts(self, made) -> None:
+        """A notebook runs in the competition's folder: what is beside, and in folders there, is its code."""
+        helper = made.folder / "lib" / "halves.py"
+        helper.parent.mkdir()
+        helper.write_text("SHRINK = 0.5\n")
+        write(
+            made.workspace.root / "notebooks" / "model.ipynb",
+            "x = 1",
+            "from lib.halves import SHRINK\n" + PARAMETERS.replace("0.5", "SHRINK") + BODY,
+            RECORD,
+        )
+        first = made.open.run(1)
+        assert (first.folder / "source" / "lib" / "halves.py").read_text() == "SHRINK = 0.5\n"
+        assert made.open.run_outcome(1).how == "unchanged"
+        helper.write_text("SHRINK = 0.9\n")
+        second = made.open.run_outcome(1)
+        assert second.how == "new"
+        assert not second.run.oof.equals(first.oof)
+
     def test_parameters_are_put_in_and_are_another_run(self, made) -> None:
         first = made.open.run(1)
         made.experiment(1, EXPERIMENT + "shrink = 0.0\nn_bins = 4\n")

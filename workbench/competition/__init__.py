@@ -377,19 +377,27 @@ def load_code(path: Path) -> ModuleType:
 def _forget_beside(folder: Path) -> None:
     """Forget modules of the folder, and those of the same name that came from another competition's."""
     importlib.invalidate_caches()
-    names = {p.stem for p in folder.glob("*.py")} | {p.parent.name for p in folder.glob("*/__init__.py")}
+    names = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
+    stale = []
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file is None or name.startswith("_competition_") or name == "__main__":
+        if name.startswith("_competition_") or name == "__main__":
             continue
-        inside = Path(file).is_relative_to(folder)
-        shadowed = name.partition(".")[0] in names and _is_competition(Path(file).parent)
-        if inside or shadowed:
-            del sys.modules[name]
+        beside = name.partition(".")[0] in names
+        file = getattr(module, "__file__", None)
+        if file is None and beside:
+            # A folder without an __init__.py: it would go on standing for the other's package.
+            file = next(iter(getattr(module, "__path__", ())), None)
+        if file is None:
+            continue
+        if Path(file).is_relative_to(folder) or (beside and _in_competition(Path(file))):
+            stale.append(name)
+    # All at once: the path of a package without an __init__.py is worked out from the one that it is in.
+    for name in stale:
+        del sys.modules[name]
 
 
-def _is_competition(folder: Path) -> bool:
-    return any((f / "competition.toml").exists() for f in (folder, folder.parent))
+def _in_competition(path: Path) -> bool:
+    return any((f / "competition.toml").exists() for f in path.parents)
 
 
 def user_frame(exc: BaseException, path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.experiment.spec import ExperimentSpec
+from workbench.features import code_key_of
 from workbench.notebooks import Limits, Notebook, check_parameters, read_notebook
 
 __all__ = ["NotebookSpec", "notebook_spec", "without_grid"]
@@ -35,6 +36,8 @@ class NotebookSpec:
         The file that a notebook written for Kaggle leaves; None for one that records.
     cv : str, or None
         A regular expression for the CV that such a one prints.
+    code : str
+        The key of the competition's code that it imports; empty where it imports none.
     """
 
     notebook: Notebook
@@ -43,10 +46,12 @@ class NotebookSpec:
     transform: str = "none"
     submission: str | None = None
     cv: str | None = None
+    code: str = ""
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the cells' code and the parameters."""
         found = {"notebook": self.notebook.content(), "kernel": self.notebook.kernel, "parameters": self.parameters}
+        found |= {"code": self.code} if self.code else {}
         return found | ({} if self.submission is None else {"submission": self.submission, "cv": self.cv})
 
 
@@ -87,7 +92,9 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
         if submission is None:
             raise ConfigError(f"{where} cv = {cv!r} is for a notebook that leaves a submission", hint="take it out")
         _check_pattern(cv, f"{where} cv")
-    return NotebookSpec(notebook, parameters, Limits(in_all, of_cell), submission=submission, cv=cv)
+    # One that was written for Kaggle runs in a folder of its own, and can't import what is beside.
+    code = code_key_of(notebook.code, folder) if submission is None else ""
+    return NotebookSpec(notebook, parameters, Limits(in_all, of_cell), submission=submission, cv=cv, code=code)
 
 
 def _text(value: Any, where: str) -> str | None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbench.cache import lock, sweep, write_text
+from workbench.cache import lock, sweep
 from workbench.competition import Competition
 from workbench.errors import WorkbenchError, storage_errors
 from workbench.experiment.measure import git_commit, versions
@@ -23,6 +23,7 @@ from workbench.experiment.predictions import scored, write_predictions
 from workbench.experiment.recommend_run import RecommendPlan, make_recommend_plan, recommended
 from workbench.experiment.reconcile import lock_path, reconcile_locked
 from workbench.experiment.run_folder import FinishedRun, FoldParts, Made, check_files, find_run, read_run, write_run
+from workbench.experiment.source import kept_source, write_source
 from workbench.experiment.spec import read_spec
 from workbench.experiment.trained import trained
 from workbench.features import Blocks, load_features
@@ -186,10 +187,11 @@ def _execute(
 ) -> tuple[str, ...]:
     started, before = time.perf_counter(), record.seconds or 0.0
     with storage_errors(folder):
-        for swept in (folder, *(folder / part for part in ("models", "parts", "source"))):
+        for swept in (folder, *(folder / part for part in ("models", "parts"))):
             sweep(swept)
-        _keep_source(plan, folder)
+    source = kept_source(plan)
     about = {"spec": plan.spec.content(), "model": plan.model.content(), "versions": versions(plan.spec.kind)}
+    about["source"] = write_source(source, folder / "source")
     write_run(folder, record, about)
     ledger.put_run(record)
 
@@ -214,7 +216,7 @@ def _execute(
         write_run(folder, final, {**about, **data, **made.details})
         ledger.put_run(final)
         FoldParts(folder).discard()
-    notes = [*plan.spec.ignored, *made.notes]
+    notes = [*plan.spec.ignored, *made.notes, *source.notes]
     if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1 and plan.spec.kind != "notebook":
         notes.append("the seeds make no difference: set bagging_fraction and bagging_freq, or feature_fraction")
     return tuple(notes)
@@ -281,15 +283,3 @@ def log_file(folder: Path) -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate = propagate
         handler.close()
-
-
-def _keep_source(plan: Plan | RecommendPlan, folder: Path) -> None:
-    """Keep a copy of the code and the definitions that the run was made with."""
-    c = plan.competition
-    sources = [c.folder / "competition.toml", plan.spec.path, *c.folder.glob("*.py")]
-    if isinstance(plan.model, NotebookSpec):
-        sources.append(plan.model.notebook.path)
-    if plan.spec.selection is not None:
-        sources.append(c.selection_path(plan.spec.selection))
-    for path in sources:
-        write_text(folder / "source" / path.name, path.read_text(encoding="utf-8"))

@@ -2,7 +2,8 @@
 
 from workbench.competition import ROW
 from workbench.features.build import Blocks, load_features
-from workbench.features.code_keys import code_key
+from workbench.features.code_keys import code_key, code_key_of, package_version
+from workbench.features.code_modules import code_files, code_files_of
 from workbench.features.definition import Feature, FoldFeature, feature
 from workbench.features.encoded import EncodedColumn
 from workbench.features.encodings import (
@@ -81,7 +82,10 @@ __all__ = [
     "as_svg",
     "build_matrix",
     "cached_blocks",
+    "code_files",
+    "code_files_of",
     "code_key",
+    "code_key_of",
     "columns_of",
     "counts",
     "crosses",
@@ -101,6 +105,7 @@ __all__ = [
     "load_features",
     "null_counts",
     "ordinal_codes",
+    "package_version",
     "rare_grouped",
     "rolling",
     "session_position",

@@ -21,16 +21,31 @@ from types import ModuleType
 from typing import Any
 
 from workbench.cache import content_key
+from workbench.features.code_modules import (
+    Import,
+    Module,
+    beside,
+    imported_by_text,
+    imports_of,
+    located,
+    modules_by_text,
+)
 
-__all__ = ["code_key"]
+__all__ = ["code_key", "code_key_of", "package_version"]
 
 RECIPES = "workbench.features.recipes"
 """Of the workbench's own code only this gives columns their values."""
+
+NOTEBOOKS = "workbench.nb"
+"""Its names are worked out when they are asked for: they are the competition's target, folds and columns."""
 
 WITHOUT_VERSION = {"polars", "numpy", "workbench", "__future__"}
 """polars' version is in every key already; numpy's arithmetic does not change with its version."""
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "PyYAML"}
+
+NO_FILE = "(code)"
+"""In place of a file's name, for code that is in none."""
 
 UNFOLLOWED = ("globals", "vars", "exec", "eval")
 """With these a definition reaches any name."""
@@ -68,42 +83,28 @@ def code_key(path: Path, name: str) -> str:
         When a file can't be read.
     """
     walk = _Walk()
-    start = _Module(path.stem, path, path.parent)
+    start = Module(path.stem, path, path.parent)
     if not walk.follow(start, name, {()}):
         walk.whole(start)
     return content_key("code-v2", name, walk.seen)
 
 
-# ------------------------------------------------------------------------------------------------------------- files
+def code_key_of(text: str, folder: Path) -> str:
+    """Return a key of the files of a folder that a piece of code uses, such as the cells of a notebook.
+
+    Empty where it imports none of them; the piece itself is to be counted by whoever has it.
+    """
+    try:
+        parsed = _parsed(text, "")
+    except (SyntaxError, ValueError):
+        return ""
+    walk, start = _Walk(), Module("", folder / NO_FILE, folder)
+    walk.parsed_files[start.path] = parsed
+    walk.whole(start)
+    return content_key("code-v2", "", walk.seen) if len(walk.parsed_files) > 1 else ""
 
 
-@dataclass(frozen=True)
-class _Module:
-    """A file of code. `root` is the folder from which it imports the files beside; None for the workbench's own."""
-
-    name: str
-    path: Path
-    root: Path | None
-
-    @property
-    def package(self) -> list[str]:
-        """What relative imports start from."""
-        parts = self.name.split(".")
-        return parts if self.path.name == "__init__.py" else parts[:-1]
-
-
-@dataclass(frozen=True)
-class _Import:
-    """One name that an import statement binds: a module, or what `attribute` is called in it ("*" for all)."""
-
-    bound: str
-    module: str
-    attribute: str | None = None
-    level: int = 0
-
-    @property
-    def text(self) -> str:
-        return f"import {'.' * self.level}{self.module} {self.attribute or ''}"
+# -------------------------------------------------------------------------------------------------------- statements
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ class _Statement:
         return found
 
     @cached_property
-    def imports(self) -> list[_Import]:
-        return [i for node in ast.walk(self.node) for i in _imports_of(node)]
+    def imports(self) -> list[Import]:
+        return [i for node in ast.walk(self.node) for i in imports_of(node)]
 
 
 class _Parsed:
@@ -173,17 +174,17 @@ class _Walk:
     """Follows names from one definition to the next; `seen` is what was found: the text of each."""
 
     seen: dict[str, str] = field(default_factory=dict)
-    _files: dict[Path, _Parsed] = field(default_factory=dict)
+    parsed_files: dict[Path, _Parsed] = field(default_factory=dict)
     _done: set[tuple[Path, str, Chain]] = field(default_factory=set)
 
-    def parsed(self, module: _Module) -> _Parsed:
+    def parsed(self, module: Module) -> _Parsed:
         """Return the statements of a module; none for a folder of code without an ``__init__.py``."""
         path = module.path
-        if path not in self._files:
-            self._files[path] = _parsed(path.read_text(encoding="utf-8") if path.is_file() else "", str(path))
-        return self._files[path]
+        if path not in self.parsed_files:
+            self.parsed_files[path] = _parsed(path.read_text(encoding="utf-8") if path.is_file() else "", str(path))
+        return self.parsed_files[path]
 
-    def follow(self, module: _Module, name: str, chains: Iterable[Chain]) -> bool:
+    def follow(self, module: Module, name: str, chains: Iterable[Chain]) -> bool:
         """Take in what a name of a module is, of which the chains are used; say whether the module has it."""
         parsed = self.parsed(module)
         statements = parsed.definitions.get(name)
@@ -198,7 +199,7 @@ class _Walk:
             self._follow_statement(module, statement, name, new)
         return True
 
-    def _follow_statement(self, module: _Module, statement: _Statement, name: str, chains: list[Chain]) -> None:
+    def _follow_statement(self, module: Module, statement: _Statement, name: str, chains: list[Chain]) -> None:
         for imported in statement.imports:
             if imported.bound == name:
                 self._follow_import(module, imported, chains)
@@ -209,7 +210,7 @@ class _Walk:
         used = dict(statement.names)
         if any(builtin in used and builtin not in self.parsed(module).definitions for builtin in UNFOLLOWED):
             self.whole(module)
-        for imported_name in _imported_by_text(statement.node):
+        for imported_name in (text for node in ast.walk(statement.node) for text in imported_by_text(node)):
             self._follow_text(module, imported_name)
         if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef) and name != statement.node.name:
             # A function that sets `name` by `global`: who calls it matters.
@@ -218,14 +219,14 @@ class _Walk:
             if other != name:
                 self.follow(module, other, taken)
 
-    def _follow_star(self, module: _Module, star: _Import, name: str, chains: Iterable[Chain]) -> bool:
-        found = _located(module, star)
+    def _follow_star(self, module: Module, star: Import, name: str, chains: Iterable[Chain]) -> bool:
+        found = located(module, star)
         if isinstance(found, ModuleType):
             return self._follow_library(found, [(name, *c) for c in chains])
         return found is not None and self.follow(found, name, chains)
 
-    def _follow_import(self, module: _Module, imported: _Import, chains: Iterable[Chain]) -> None:
-        found = _located(module, imported)
+    def _follow_import(self, module: Module, imported: Import, chains: Iterable[Chain]) -> None:
+        found = located(module, imported)
         self.seen[f"{module.name}:{imported.bound} = {imported.text}"] = ""
         taken = [c if imported.attribute is None else (imported.attribute, *c) for c in chains]
         if imported.attribute == "*":
@@ -239,16 +240,12 @@ class _Walk:
                 self._follow_attribute(found, chain)
                 self._follow_callers(module, found, chain)
 
-    def _follow_text(self, module: _Module, name: str | None) -> None:
+    def _follow_text(self, module: Module, name: str | None) -> None:
         """Take in a module beside that is imported by the text of its name; all of them where that is not known."""
-        if module.root is None:
-            return
-        names = [path.stem for path in sorted(module.root.glob("*.py"))] if name is None else [name]
-        for found in (_beside(module.root, name) for name in names):
-            if found is not None:
-                self.whole(found)
+        for found in modules_by_text(module, name):
+            self.whole(found)
 
-    def _follow_callers(self, module: _Module, other: _Module, chain: Chain) -> None:
+    def _follow_callers(self, module: Module, other: Module, chain: Chain) -> None:
         """Take in the statements of a module that, by a call into another, change what it uses of that one."""
         if not chain:
             return
@@ -259,33 +256,33 @@ class _Walk:
         for statement, name, attributes in parsed.calls:
             for imported in (i for s in parsed.definitions.get(name, ()) for i in s.imports if i.bound == name):
                 called = imported.attribute or next(iter(attributes), "")
-                found = _located(module, imported) if called in changers else None
-                if isinstance(found, _Module) and found.path == other.path:
+                found = located(module, imported) if called in changers else None
+                if isinstance(found, Module) and found.path == other.path:
                     self._take_statement(module, statement)
 
-    def _take_statement(self, module: _Module, statement: _Statement) -> None:
+    def _take_statement(self, module: Module, statement: _Statement) -> None:
         label = f"{module.name}: {statement.text}"
         if label not in self.seen:
             self.seen[label] = ""
             self._follow_statement(module, statement, "", [()])
 
-    def _follow_attribute(self, module: _Module, chain: Chain) -> None:
+    def _follow_attribute(self, module: Module, chain: Chain) -> None:
         if not chain:
             self.whole(module)
             return
-        inner = _beside(module.root, f"{module.name}.{chain[0]}") if module.path.name == "__init__.py" else None
+        inner = beside(module.root, f"{module.name}.{chain[0]}") if module.path.name == "__init__.py" else None
         if not self.follow(module, chain[0], [chain[1:]]) and inner is not None:
             self._follow_attribute(inner, chain[1:])
 
-    def whole(self, module: _Module) -> None:
+    def whole(self, module: Module) -> None:
         """Take in everything that a module says and uses."""
         label = f"{module.name}:"
         if label not in self.seen:
             parsed = self.parsed(module)
             self.seen[label] = ast.dump(parsed.tree)
             for star in parsed.stars:
-                found = _located(module, star)
-                if isinstance(found, _Module):
+                found = located(module, star)
+                if isinstance(found, Module):
                     self.whole(found)
             for name in parsed.definitions:
                 self.follow(module, name, [()])
@@ -300,6 +297,8 @@ class _Walk:
             for name in _recipe_modules(module.__name__):
                 self.whole(_own(name))
             return True
+        if module.__name__ == NOTEBOOKS:
+            return True
         found = _attribute(module, chain[0])
         if isinstance(found, ModuleType):
             return self._follow_own(found, chain[1:])
@@ -310,45 +309,17 @@ class _Walk:
             self.follow(_own(home), getattr(found, "__name__", chain[0]), [chain[1:]])
         return found is not None
 
-    def _count_version(self, imported: _Import) -> None:
+    def _count_version(self, imported: Import) -> None:
         top = imported.module.partition(".")[0]
         if top and top not in WITHOUT_VERSION and top not in sys.stdlib_module_names:
-            self.seen[f"version:{top}"] = _version(top)
+            self.seen[f"version:{top}"] = package_version(top)
 
 
 # ----------------------------------------------------------------------------------------------------------- modules
 
 
-def _located(module: _Module, imported: _Import) -> _Module | ModuleType | None:
-    """Return what an import statement imports from: a file beside, a module of the workbench, or None for others."""
-    name = imported.module
-    if imported.level:
-        package = module.package
-        package = package[: len(package) - imported.level + 1]
-        name = ".".join([*package, name] if name else package)
-    found = _beside(module.root, name)
-    if found is not None:
-        return found
-    if name.partition(".")[0] == "workbench":
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            return None
-    return None
-
-
-def _beside(root: Path | None, name: str) -> _Module | None:
-    if root is None or not name:
-        return None
-    path = root.joinpath(*name.split("."))
-    if (path / "__init__.py").is_file() or (path.is_dir() and any(path.glob("*.py"))):
-        return _Module(name, path / "__init__.py", root)
-    file = path.with_name(f"{path.name}.py")
-    return _Module(name, file, root) if file.is_file() else None
-
-
-def _own(name: str) -> _Module:
-    return _Module(name, Path(str(sys.modules[name].__file__)), None)
+def _own(name: str) -> Module:
+    return Module(name, Path(str(sys.modules[name].__file__)), None)
 
 
 def _recipe_modules(name: str) -> list[str]:
@@ -376,7 +347,8 @@ def _attribute(module: ModuleType, name: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _version(module: str) -> str:
+def package_version(module: str) -> str:
+    """Return the version of an installed package by the name that is imported; empty where there is none."""
     try:
         return importlib.metadata.version(DISTRIBUTIONS.get(module, module))
     except importlib.metadata.PackageNotFoundError:
@@ -385,16 +357,6 @@ def _version(module: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ syntax
-
-
-def _imports_of(node: ast.AST) -> list[_Import]:
-    if isinstance(node, ast.Import):
-        # `import a.b` binds `a`, of which b is then taken like any other of its names.
-        pairs = [(a.asname, a.name) if a.asname else (a.name.partition(".")[0],) * 2 for a in node.names]
-        return [_Import(bound, module) for bound, module in pairs]
-    if isinstance(node, ast.ImportFrom):
-        return [_Import(a.asname or a.name, node.module or "", a.name, node.level) for a in node.names]
-    return []
 
 
 def _at_top(node: ast.AST) -> Iterator[ast.AST]:
@@ -417,7 +379,7 @@ def _bound_names(node: ast.stmt) -> list[str]:
         elif isinstance(inner, ast.MatchAs | ast.MatchStar) and inner.name:
             names.append(inner.name)
         else:
-            names += [i.bound for i in _imports_of(inner) if i.attribute != "*"]
+            names += [i.bound for i in imports_of(inner) if i.attribute != "*"]
     return names + [name for inner in ast.walk(node) if isinstance(inner, ast.Global) for name in inner.names]
 
 
@@ -498,16 +460,6 @@ def _alias(node: ast.stmt) -> tuple[str, str]:
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
         return node.targets[0].id, node.value.id
     return "", ""
-
-
-def _imported_by_text(node: ast.stmt) -> Iterator[str | None]:
-    """Yield the modules that a statement imports by the text of their name; None where that is not written there."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Call):
-            name = inner.func.attr if isinstance(inner.func, ast.Attribute) else getattr(inner.func, "id", "")
-            if name in ("import_module", "__import__"):
-                text = inner.args[0].value if inner.args and isinstance(inner.args[0], ast.Constant) else None
-                yield text if isinstance(text, str) else None
 
 
 def _root(node: ast.expr) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 
 from workbench.cache import file_sha256, write_json, write_text
 from workbench.competition import Competition
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DamagedError
 from workbench.experiment import FinishedRun, read_run
+from workbench.features import code_files
 from workbench.kernels.layers import kernel_name
 from workbench.kernels.wheels import check_wheels, download, own_wheel
 from workbench.notebooks import as_text, new_notebook
 from workbench.serving import DATASETS, FORMAT, MANIFEST
+from workbench.training import FILE_PARAMETERS
 
 __all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
 
@@ -118,9 +120,8 @@ def build(
     folder = competition.folder / "kernels" / f"{record.exp:03d}"
     bundle = folder / "bundle"
     files: dict[str, Path] = {}
-    for path in sorted((run.folder / "source").glob("*")):
-        if path.suffix == ".py" or path.name == "competition.toml":
-            files[f"competition/{path.name}"] = path
+    for name, path in _code(competition, run, details).items():
+        files[f"competition/{name}"] = path
     for path in sorted((run.folder / "models").glob("*")):
         files[f"models/{path.name}"] = path
     report("wheels")
@@ -147,6 +148,29 @@ def build(
     write_text(notebook, as_text(_notebook(competition.slug, record.exp, record.title)))
     size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
     return BuiltKernel(kernel_name(competition.slug, record.exp), folder, bundle, notebook, size)
+
+
+def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -> dict[str, Path]:
+    """Return the definition and the code that a run kept, by their places in the competition's folder."""
+    folder, run_id = run.folder / "source", run.record.run_id
+    hint = f"`wb run --exp {run.record.exp} --force` makes a run that keeps it"
+    # What LightGBM reads from files is for the training alone.
+    of_training = {str(details["spec"]["model"].get(key)) for key in FILE_PARAMETERS}
+    source = details.get("source")
+    if source is None:  # of an older version, which kept only what lies beside features.py
+        names = [p.name for p in sorted(folder.glob("*.py"))]
+        needed = code_files([competition.features_path]).files
+        lacking = [n for n in (p.relative_to(competition.folder).as_posix() for p in needed) if n not in names]
+        if lacking:
+            raise ConfigError(f"run {run_id} kept no copy of {lacking[0]}, which its code imports", hint=hint)
+        return {name: folder / name for name in ("competition.toml", *names)}
+    for name, why in source["excluded"].items():
+        if name not in of_training:
+            raise ConfigError(f"run {run_id} needs {name}, which a kernel can't take along: {why}")
+    for name, digest in source["files"].items():
+        if not (folder / name).is_file() or file_sha256(folder / name) != digest:
+            raise DamagedError(f"{folder / name} is missing or changed", hint=hint)
+    return {name: folder / name for name in ("competition.toml", *source["files"]) if name not in of_training}
 
 
 def _wheels(folder: Path, python: str, given: Path | None) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from workbench.cache import file_sha256
 from workbench.errors import ConfigError
-from workbench.serving import MANIFEST
+from workbench.serving import MANIFEST, flat_name
 
 __all__ = ["NAMES", "PackedFile", "kernel_name", "layers", "packed_files"]
 
@@ -47,11 +47,11 @@ class PackedFile:
     @property
     def flat(self) -> str:
         """Its name in a dataset: the client uploads no folders."""
-        return Path(self.name).name
+        return flat_name(self.name)
 
 
 def packed_files(bundle: Path) -> list[PackedFile]:
-    """Return the files of a bundle, by name.
+    """Return the files of a bundle, by name, but for the empty ones, which datasets do not take.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def packed_files(bundle: Path) -> list[PackedFile]:
     found = [
         PackedFile(p.relative_to(bundle).as_posix(), p, file_sha256(p), p.stat().st_size)
         for p in sorted(bundle.rglob("*"))
-        if p.is_file()
+        if p.is_file() and p.stat().st_size
     ]
     seen: dict[str, str] = {}
     for file in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,10 @@ class Parameter:
     help: str
 
 
+MAGIC = re.compile(r"^(\s*)[%!].*")
+"""A line that only IPython understands."""
+
+
 @dataclass(frozen=True)
 class Notebook:
     """A notebook as it was written.
@@ -75,6 +80,12 @@ class Notebook:
     def with_kernel(self, name: str) -> Notebook:
         """Return the notebook, to be run by another kernel."""
         return replace(self, kernel=name)
+
+    @property
+    def code(self) -> str:
+        """All cells of code as one text, without what only IPython understands."""
+        lines = (line for c in self.cells if c["type"] == "code" for line in c["source"].splitlines())
+        return "\n".join(MAGIC.sub(r"\1pass", line) for line in lines) + "\n"
 
     def content(self) -> list[Any]:
         """Return what decides the result: cells, not their outputs."""

@@ -8,6 +8,7 @@ from workbench.serving.bundle import (
     Bundle,
     find_bundle,
     find_data,
+    flat_name,
     read_bundle,
     receipt,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "compared",
     "find_bundle",
     "find_data",
+    "flat_name",
     "opened",
     "predict",
     "read_bundle",

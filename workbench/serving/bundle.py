@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.cache import file_sha256, write_json
@@ -22,6 +24,7 @@ __all__ = [
     "Bundle",
     "find_bundle",
     "find_data",
+    "flat_name",
     "read_bundle",
     "receipt",
 ]
@@ -38,6 +41,8 @@ INPUTS = Path("/kaggle/input")
 
 DATASETS = ("*", "*/*", "datasets/*/*", "datasets/*/*/*")
 """Where in there datasets are, and the folders in them. Deeper is not looked: there may be a million images."""
+
+EMPTY = hashlib.sha256().hexdigest()
 
 MODEL = re.compile(r"t(\d+)-(?:f(\d+)|(all))-s(\d+)\.txt")
 
@@ -79,6 +84,18 @@ class Bundle:
                 yield name.removeprefix("competition/"), path
 
 
+def flat_name(name: str) -> str:
+    """Return the name of a bundle's file in a dataset, which has no folders.
+
+    Examples
+    --------
+    >>> flat_name("models/t0-f0-s1.txt"), flat_name("competition/lib/text/clean.py")
+    ('t0-f0-s1.txt', 'lib--text--clean.py')
+    """
+    parts = name.split("/")
+    return "--".join(parts[1:]) if len(parts) > 1 else name
+
+
 def read_bundle(folder: Path) -> Bundle:
     """Read a bundle and check that its files are those that were packed.
 
@@ -102,6 +119,11 @@ def read_bundle(folder: Path) -> Bundle:
         known = (found["slug"], int(found["exp"]), found["run_id"], dict(found["spec"]), found["folds"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise DamagedError(f"{path} is missing or damaged: {exc}", hint="`wb kernel build` makes it again") from exc
+    unsafe = [name for name in files if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if unsafe:
+        raise DamagedError(
+            f"{path} names a file outside its folder: {unsafe[0]!r}", hint="`wb kernel build` makes it again"
+        )
     if made_as != FORMAT:
         raise DamagedError(f"{path} has the format {made_as}; this version reads {FORMAT}", hint="build and push again")
     others = _places() if folder.is_relative_to(INPUTS) else []
@@ -115,7 +137,9 @@ def _places() -> list[Path]:
 
 
 def _find(name: str, sha256: str, places: list[Path]) -> Path:
-    there = [f for place in places for f in (place / name, place / Path(name).name) if f.is_file()]
+    if sha256 == EMPTY:
+        return Path(os.devnull)  # datasets take no empty files, as an __init__.py often is
+    there = [f for place in places for f in (place / name, place / flat_name(name)) if f.is_file()]
     for file in there:
         if file_sha256(file) == sha256:
             return file

@@ -143,6 +143,7 @@ def opened(
     folder = workspace.competitions / packed.slug
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in packed.code():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     raw = folder / "data" / "raw"
     raw.parent.mkdir(parents=True, exist_ok=True)

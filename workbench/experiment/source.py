@@ -1,0 +1,159 @@
+"""The copy of its code and definitions that a run keeps: whatever its key follows, each file in its place."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.cache import file_sha256, write_bytes
+from workbench.competition import Competition
+from workbench.errors import storage_errors
+from workbench.experiment.notebook_spec import NotebookSpec
+from workbench.experiment.plan import Plan
+from workbench.experiment.recommend_run import RecommendPlan
+from workbench.features import Feature, code_files, code_files_of, package_version
+from workbench.memory import shown_bytes
+from workbench.training import FILE_PARAMETERS
+
+__all__ = ["KeptSource", "kept_source", "write_source"]
+
+MOST_BYTES = 64 * 2**20
+"""A larger file is not kept: it is recorded with its digest."""
+
+MOST_BYTES_IN_ALL = 512 * 2**20
+
+REFERENCE = re.compile(r"([^:\n]+\.py):\w+")
+"""A function of the competition's folder, as ``metric = "metric.py:score"`` names it."""
+
+
+@dataclass(frozen=True)
+class KeptSource:
+    """What a run keeps.
+
+    Attributes
+    ----------
+    files : dict
+        Code, and files that features and models read: where each is, by its path from the competition's folder.
+    records : dict
+        The definitions and the notebook, by the names that they are kept under.
+    excluded : dict
+        What is not kept, with the reason.
+    packages : dict
+        The versions of the installed packages that the code imports.
+    """
+
+    files: dict[str, Path]
+    records: dict[str, Path]
+    excluded: dict[str, str] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of it."""
+        return tuple(f"{name} is not kept with the run: {why}" for name, why in self.excluded.items())
+
+
+def kept_source(plan: Plan | RecommendPlan) -> KeptSource:
+    """Return which files a run is to keep.
+
+    These are the Python files of the competition's folder, whatever they import from there, whichever functions the
+    definition and the experiment name, and the files that features and models read.
+    """
+    c = plan.competition
+    named = [c.folder / m[1] for m in map(REFERENCE.fullmatch, _texts([_functions(c), plan.spec.model])) if m]
+    code = code_files([c.features_path, *(p for p in named if p.is_file())])
+    files, packages = {*c.folder.glob("*.py"), *code.files}, {*code.packages}
+    records = [c.folder / "competition.toml", plan.spec.path]
+    if isinstance(plan.model, NotebookSpec):
+        records.append(plan.model.notebook.path)
+        imported = code_files_of(plan.model.notebook.code, c.folder)
+        files |= {*imported.files}
+        packages |= {*imported.packages}
+    if plan.spec.selection is not None:
+        records.append(c.selection_path(plan.spec.selection))
+    others = {c.folder / name for name in _files_read(plan)}
+    kept, excluded = _checked(sorted(files | others), c.folder)
+    versions = {name: package_version(name) for name in sorted(packages) if name not in sys.stdlib_module_names}
+    return KeptSource(kept, _named_apart(records, kept, c.folder), excluded, {n: v for n, v in versions.items() if v})
+
+
+def write_source(source: KeptSource, folder: Path) -> dict[str, Any]:
+    """Write the copies into a folder, and return the record of them."""
+    with storage_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its files may be others
+        copies = source.records | source.files
+        for name, path in copies.items():
+            write_bytes(folder / name, path.read_bytes())
+    digests = {name: file_sha256(folder / name) for name in sorted(source.files)}
+    return {"files": digests, "excluded": source.excluded, "packages": source.packages}
+
+
+def _functions(competition: Competition) -> list[str]:
+    d = competition.definition
+    return [d.metric, d.cv.function or ""]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _files_read(plan: Plan | RecommendPlan) -> Iterator[str]:
+    """Yield the files that models and features read by themselves, by their paths from the competition's folder."""
+    if isinstance(plan, RecommendPlan):
+        return
+    yield from (str(plan.spec.model[key]) for key in FILE_PARAMETERS if plan.spec.model.get(key))
+    waiting, seen = [name.partition(".")[0] for name in plan.spec.features], set[str]()
+    while waiting:
+        name = waiting.pop()
+        feature = plan.blocks.features.get(name)
+        if name in seen or feature is None:
+            continue
+        seen.add(name)
+        if isinstance(feature, Feature):
+            yield from feature.files
+            waiting += [i for i in feature.inputs if i != name]
+        else:
+            waiting += [column.partition(".")[0] for column in feature.columns]
+
+
+def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the files that can be kept, by their path from the folder, and why others can't."""
+    kept: dict[str, Path] = {}
+    excluded: dict[str, str] = {}
+    total = 0
+    for path in paths:
+        inside = path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
+        name = path.relative_to(folder).as_posix() if inside else str(path)
+        size = path.stat().st_size
+        if not inside:
+            excluded[name] = "it is outside the competition's folder"
+        elif not path.resolve().is_relative_to(folder.resolve()):
+            excluded[name] = f"it is a link to {path.resolve()}, outside the competition's folder"
+        elif size > MOST_BYTES or total + size > MOST_BYTES_IN_ALL:
+            excluded[name] = f"it has {shown_bytes(size)} (digest {file_sha256(path)[:16]})"
+        else:
+            kept[name] = path
+            total += size
+    return kept, excluded
+
+
+def _named_apart(paths: Iterable[Path], taken: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return records by their names; one that a file of code has already goes into a folder of its own."""
+    names: dict[str, Path] = {}
+    for path in paths:
+        other = taken.get(path.name)
+        apart = other is not None and other.resolve() != path.resolve()
+        names[f"{path.parent.name}/{path.name}" if apart and path.parent != folder else path.name] = path
+    return names
