@@ -15,7 +15,7 @@ from workbench.experiment.kinds import model_spec
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.recommend_run import refuse_recommend
 from workbench.experiment.spec import ExperimentSpec, read_spec
-from workbench.features import Blocks, FeatureMatrix, FoldFeature, build_matrix, code_key, load_features
+from workbench.features import Blocks, FeatureMatrix, FoldFeature, build_matrix, code_key, load_features, sparse_codes
 from workbench.folds import Folds, load_folds
 from workbench.serving import SubmissionForm, submission_form
 from workbench.training import FoldRows, KeptBins, ModelSpec, Problem, Target, read_target, split_of
@@ -80,6 +80,9 @@ def make_plan(
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
     d, metric_code = competition.definition, _metric_code(competition)
+    # Only those who have such codes get other numbers than before they were renumbered.
+    renumbered = sparse_codes(blocks, spec.features, spec.categorical)
+    codes = [["codes-v2", renumbered]] if renumbered else []
     key = content_key(
         "run-v2",
         d.slug,
@@ -98,9 +101,10 @@ def make_plan(
         metric_code,
         sample,
         model.content(),
+        *codes,
     )
     matrix_key = content_key(
-        "matrix-v1", features, competition.rows_content, sorted(spec.drop), sorted(spec.categorical)
+        "matrix-v1", features, competition.rows_content, sorted(spec.drop), sorted(spec.categorical), *codes
     )
     metric = competition.metric
     target_key = content_key(

@@ -24,6 +24,7 @@ from workbench.features.matrix import (
     Unseen,
     build_matrix,
     columns_of,
+    sparse_codes,
 )
 from workbench.features.overview import (
     CachedBlock,
@@ -111,6 +112,7 @@ __all__ = [
     "session_position",
     "sessions",
     "since_last",
+    "sparse_codes",
     "summarise_features",
     "svd_embeddings",
     "target_count",

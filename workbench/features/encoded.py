@@ -6,15 +6,16 @@ values; then it is an expression, so that a stretch of rows can be read and enco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
 from workbench.competition import ROW
 from workbench.errors import FeatureError
 
-__all__ = ["EncodedColumn", "as_number", "encode_columns", "is_no_number"]
+__all__ = ["EncodedColumn", "as_number", "encode_columns", "has_sparse_codes", "is_no_number"]
 
 MAX_EXACT_FLOAT32 = 2**24
 """Whole numbers up to here are exact in 32 bits."""
@@ -22,6 +23,16 @@ MAX_EXACT_FLOAT32 = 2**24
 TEXTS = (pl.String, pl.Categorical, pl.Enum)
 MANY_LEVELS = 10_000
 """With more categories, codes are looked up once for all rows: the look-up table costs more than a stretch of rows."""
+
+MAX_INT32 = 2**31 - 1
+"""LightGBM holds a code in 32 bits, and takes what is beyond, or negative, as missing."""
+
+SMALL_CODE = 1000
+SPARSE = 4
+"""Integer codes are renumbered where one is at least `SMALL_CODE` and `SPARSE` times as large as there are codes.
+
+LightGBM's trees and XGBoost's histograms have a place for every code up to the largest, used or not.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class EncodedColumn:
         Whether 32 bits hold every value as well as `dtype` does.
     levels : tuple of str, or None
         The categories that train has, sorted: a code is a place in them. Null and what train lacks have no code, which
-        LightGBM takes as "none of the categories". None for what is no text.
+        LightGBM takes as "none of the categories". None for numbers, and for integers that are their own codes.
     unseen_values, unseen_rows : int
         How many categories only test has, and how many test rows have one.
     lowest : float, or None
@@ -81,7 +92,9 @@ def as_number(name: str, dtype: pl.DataType) -> pl.Expr:
     return column.cast(pl.Float64) if dtype.is_decimal() else column
 
 
-def encode_columns(frame: pl.LazyFrame, columns: Sequence[str], n_train: int, *, origin: str) -> list[EncodedColumn]:
+def encode_columns(
+    frame: pl.LazyFrame, columns: Sequence[str], n_train: int, *, origin: str, categorical: Collection[str] = ()
+) -> list[EncodedColumn]:
     """Decide what the columns of a frame become.
 
     Parameters
@@ -93,21 +106,31 @@ def encode_columns(frame: pl.LazyFrame, columns: Sequence[str], n_train: int, *,
         The rows before it are the train rows.
     origin : str
         The feature that the columns come from, for messages.
+    categorical : collection of str
+        Columns of numbers that are codes of categories; text is always treated so.
 
     Raises
     ------
     FeatureError
-        For a type that LightGBM can't take: it would end the process.
+        For a type that LightGBM can't take: it would end the process; for codes that are not whole.
     """
     schema = frame.collect_schema()
     for name in columns:
         _refuse(name, schema[name], origin)
     looked_at = [c for c in columns if _needs_a_look(schema[c])]
     seen = _seen(frame, looked_at, schema)
-    return [
-        _text(frame, c, n_train) if schema[c] in TEXTS else _number(c, schema[c], seen.get(c, (None, None, True)))
-        for c in columns
-    ]
+    encoded = []
+    for name in columns:
+        dtype = schema[name]
+        if dtype in TEXTS:
+            encoded.append(_text(frame, name, n_train))
+            continue
+        number = _number(name, dtype, seen.get(name, (None, None, True)))
+        is_code = name in categorical and dtype != pl.Boolean
+        if is_code and dtype.is_float():
+            _refuse_fractions(frame, name, dtype, origin)
+        encoded.append(_code(frame, number, dtype, n_train) if is_code else number)
+    return encoded
 
 
 def _refuse(name: str, dtype: pl.DataType, origin: str) -> None:
@@ -159,17 +182,88 @@ def _number(name: str, dtype: pl.DataType, seen: Seen) -> EncodedColumn:
 
 
 def _text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:
-    counts = (
-        frame.select(ROW, pl.col(name).cast(pl.String).alias("value"))
+    spelled = pl.col(name).cast(pl.String)
+    counts = _counts(frame, spelled, n_train)
+    # Codes follow the sorted categories, so that they do not depend on the order of the rows.
+    return _with_levels(frame, name, spelled, counts.filter(pl.col("train") > 0)["value"].sort(), counts)
+
+
+def _refuse_fractions(frame: pl.LazyFrame, name: str, dtype: pl.DataType, origin: str) -> None:
+    value = pl.col(name).fill_nan(None).drop_nulls()
+    odd = frame.select(value.filter(value != value.floor()).first()).collect(engine="streaming").item()
+    if odd is not None:
+        raise FeatureError(
+            f"feature {origin!r}: categorical: column {name!r} is a {dtype} with values such as {odd!r}; expected "
+            "integers from 0 up, or others to renumber",
+            hint="text columns are categorical by themselves",
+        )
+
+
+def _code(frame: pl.LazyFrame, number: EncodedColumn, dtype: pl.DataType, n_train: int) -> EncodedColumn:
+    """Return a column of numbers that are codes: as they are where they are dense, else renumbered in their order."""
+    name, value = number.name, _as_code(number.name, dtype)
+    counts = _counts(frame, value, n_train)
+    in_train = counts.filter(pl.col("train") > 0)["value"].sort()
+    if _is_sparse(dtype, in_train.min(), in_train.max(), len(in_train)):
+        return _with_levels(frame, name, value.cast(pl.String), in_train.cast(pl.String), counts)
+    unseen = counts.filter(pl.col("train") == 0)
+    # What only test has may be anything; a library could take a negative code for the one that stands for null.
+    expression = pl.when(pl.col(name).is_between(0, MAX_INT32)).then(pl.col(name)).cast(number.dtype).alias(name)
+    outside = unseen.select((~pl.col("value").is_between(0, MAX_INT32)).any()).item()
+    return replace(
+        number,
+        expression=expression if outside else number.expression,
+        unseen_values=unseen.height,
+        unseen_rows=int(unseen["all"].sum()),
+    )
+
+
+def has_sparse_codes(frame: pl.LazyFrame, name: str, n_train: int) -> bool:
+    """Say whether a column of numbers that are codes gets others: those of the train rows decide.
+
+    Parameters
+    ----------
+    frame : LazyFrame
+        With the row key and the column; the lines in any order.
+    """
+    dtype = frame.collect_schema()[name]
+    if not dtype.is_integer():
+        return dtype.is_float()
+    train = frame.filter(pl.col(ROW) < n_train)
+    lowest, highest = train.select(pl.col(name).min().alias("<"), pl.col(name).max().alias(">")).collect().row(0)
+    if not _is_sparse(dtype, lowest, highest, 1):
+        return False
+    n_codes = train.select(pl.col(name).drop_nulls().n_unique()).collect(engine="streaming").item()
+    return _is_sparse(dtype, lowest, highest, n_codes)
+
+
+def _is_sparse(dtype: pl.DataType, lowest: Any, highest: Any, n_codes: int) -> bool:
+    if lowest is None or not dtype.is_integer():
+        return lowest is not None
+    return bool(lowest < 0 or (highest >= SMALL_CODE and highest >= SPARSE * n_codes))
+
+
+def _as_code(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).cast(pl.Int64, strict=False) if dtype.is_float() else pl.col(name)
+
+
+def _counts(frame: pl.LazyFrame, value: pl.Expr, n_train: int) -> pl.DataFrame:
+    """Return each value of a column with the numbers of all rows and of the train rows that have it."""
+    return (
+        frame.select(ROW, value.alias("value"))
         .drop_nulls("value")
         .group_by("value")
         .agg(pl.len().alias("all"), (pl.col(ROW) < n_train).sum().alias("train"))
         .collect(engine="streaming")
     )
-    # Codes follow the sorted categories, so that they do not depend on the order of the rows.
-    levels = counts.filter(pl.col("train") > 0)["value"].sort()
+
+
+def _with_levels(
+    frame: pl.LazyFrame, name: str, spelled: pl.Expr, levels: pl.Series, counts: pl.DataFrame
+) -> EncodedColumn:
+    """Return a column of codes: places in `levels`, its values in train as text."""
     unseen = counts.filter(pl.col("train") == 0)
-    codes = pl.col(name).cast(pl.String).cast(pl.Enum(levels if len(levels) <= MANY_LEVELS else []), strict=False)
+    codes = spelled.cast(pl.Enum(levels if len(levels) <= MANY_LEVELS else []), strict=False)
     return EncodedColumn(
         name,
         codes.to_physical().cast(pl.Int32).alias(name),
@@ -178,11 +272,11 @@ def _text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:
         levels=tuple(levels.to_list()),
         unseen_values=unseen.height,
         unseen_rows=int(unseen["all"].sum()),
-        codes=_looked_up(frame, name, levels) if len(levels) > MANY_LEVELS else None,
+        codes=_looked_up(frame, name, spelled, levels) if len(levels) > MANY_LEVELS else None,
     )
 
 
-def _looked_up(frame: pl.LazyFrame, name: str, levels: pl.Series) -> pl.Series:
+def _looked_up(frame: pl.LazyFrame, name: str, spelled: pl.Expr, levels: pl.Series) -> pl.Series:
     table = pl.LazyFrame({"value": levels, "code": pl.arange(len(levels), dtype=pl.Int32, eager=True)})
-    lines = frame.select(ROW, pl.col(name).cast(pl.String).alias("value")).join(table, on="value", how="left")
+    lines = frame.select(ROW, spelled.alias("value")).join(table, on="value", how="left")
     return lines.select(ROW, "code").collect(engine="streaming").sort(ROW)["code"].alias(name)

@@ -15,7 +15,7 @@ from workbench.competition import ROW, Competition
 from workbench.errors import DamagedError, FeatureError, NotFoundError, near
 from workbench.features.build import Blocks
 from workbench.features.definition import FoldFeature
-from workbench.features.encoded import EncodedColumn, as_number, encode_columns, is_no_number
+from workbench.features.encoded import EncodedColumn, as_number, encode_columns, has_sparse_codes, is_no_number
 from workbench.features.encodings import Learned, Split, TargetLike
 from workbench.features.groupcodes import group_codes
 from workbench.features.ordering import ROWS_PER_BUCKET
@@ -29,6 +29,7 @@ __all__ = [
     "Unseen",
     "build_matrix",
     "columns_of",
+    "sparse_codes",
 ]
 
 CHUNK_ROWS = ROWS_PER_BUCKET
@@ -139,8 +140,8 @@ class FeatureMatrix:
     n_train : int
         The first `n_train` rows are the train rows.
     categories : dict
-        For each column of codes, the categories that train has, in the order of the codes; empty for whole numbers that
-        are their own codes. Null, and what train lacks, have no code.
+        For each column of codes, the categories that train has as text, in the order of the codes; empty for whole
+        numbers that are their own codes. Null, and what train lacks, have no code.
     fold_columns : tuple of FoldColumns
         What depends on the fold.
     left_out : tuple of str
@@ -308,7 +309,8 @@ def build_matrix(
     drop : sequence of str
         Columns to leave out again.
     categorical : sequence of str
-        Integer columns that are codes; text is always treated so.
+        Columns of numbers that are codes; text is always treated so. Codes that are negative, sparse or no integers
+        are renumbered in their order, as train has them.
 
     Raises
     ------
@@ -331,11 +333,11 @@ def build_matrix(
         if isinstance(made, FoldFeature):
             fold_columns += [FoldColumns(one, group_codes(blocks.columns(one.columns)), name) for one in made.each()]
         elif name.partition(".")[0] == "rows":
-            source, dropped = _rows_source(blocks, name, drop)
+            source, dropped = _rows_source(blocks, name, drop, categorical)
             sources.append(source)
             left_out += dropped
         else:
-            sources.append(_feature_source(blocks, name, drop))
+            sources.append(_feature_source(blocks, name, drop, categorical))
     _check_drop(drop, blocks, features)
     named = [(s.name, [c.name for c in s.columns]) for s in sources]
     _check_clashes([*named, *((c.feature.name, [c.feature.name]) for c in fold_columns)])
@@ -345,7 +347,7 @@ def build_matrix(
     n_rows = competition.n_train + competition.n_test
     matrix = FeatureMatrix(kept, n_rows, competition.n_train, {}, tuple(fold_columns), tuple(left_out))
     levels = {c.name: list(c.levels) for c in matrix.encoded if c.levels is not None}
-    matrix = replace(matrix, categories=levels | _integer_categories(matrix, categorical))
+    matrix = replace(matrix, categories=levels | _own_codes(matrix, categorical))
     small = matrix.size_bytes <= blocks.limit_bytes // HELD_SHARE
     return replace(matrix, held=matrix.frame) if small and matrix.width else matrix
 
@@ -371,7 +373,7 @@ def columns_of(blocks: Blocks, name: str) -> list[str]:
     return [c for c in wanted if not is_no_number(schema[c])]
 
 
-def _feature_source(blocks: Blocks, name: str, drop: Sequence[str]) -> MatrixSource:
+def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical: Sequence[str]) -> MatrixSource:
     feature, _, column = name.partition(".")
     block = blocks.block(feature)
     known = block.note["columns"]
@@ -380,7 +382,7 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str]) -> MatrixSou
     hold = blocks.hold(feature)
     lines = blocks.lines(feature)
     wanted = [c for c in ([column] if column else known) if c not in drop]
-    encoded = encode_columns(lines, wanted, blocks.competition.n_train, origin=name)
+    encoded = encode_columns(lines, wanted, blocks.competition.n_train, origin=name, categorical=categorical)
     return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded), hold)
 
 
@@ -394,14 +396,20 @@ def _rows_columns(competition: Competition, name: str) -> list[str]:
     return [column]
 
 
-def _rows_source(blocks: Blocks, name: str, drop: Sequence[str]) -> tuple[MatrixSource, list[str]]:
+def _rows_source(
+    blocks: Blocks, name: str, drop: Sequence[str], categorical: Sequence[str]
+) -> tuple[MatrixSource, list[str]]:
     competition = blocks.competition
     wanted, rows = _rows_columns(competition, name), competition.rows()
     schema = rows.collect_schema()
     usable = [c for c in wanted if not is_no_number(schema[c])]
     numbers = [as_number(c, schema[c]) for c in usable]
     encoded = encode_columns(
-        rows.select(ROW, *numbers), [c for c in usable if c not in drop], competition.n_train, origin=name
+        rows.select(ROW, *numbers),
+        [c for c in usable if c not in drop],
+        competition.n_train,
+        origin=name,
+        categorical=categorical,
     )
 
     def between(start: int, stop: int) -> pl.LazyFrame:
@@ -410,18 +418,35 @@ def _rows_source(blocks: Blocks, name: str, drop: Sequence[str]) -> tuple[Matrix
     return MatrixSource(name, between, tuple(encoded)), [f"{c} ({schema[c]})" for c in wanted if c not in usable]
 
 
-def _integer_categories(matrix: FeatureMatrix, categorical: Sequence[str]) -> dict[str, list[str]]:
+def _own_codes(matrix: FeatureMatrix, categorical: Sequence[str]) -> dict[str, list[str]]:
+    """Return the columns of `categorical` whose integers are their own codes, without categories."""
     known = {c.name: c for c in matrix.encoded}
     for name in categorical:
         if name not in known:
             raise NotFoundError(f"categorical: no column {name!r}", hint=near(name, known, what="column"))
-        column = known[name]
-        if not column.dtype.is_integer() or (column.lowest or 0) < 0:
-            raise FeatureError(
-                f"categorical: column {name!r} is a {column.dtype} from {column.lowest!r}; expected integers from 0 up",
-                hint="text columns are categorical by themselves",
-            )
     return {name: [] for name in categorical if known[name].levels is None}
+
+
+def sparse_codes(blocks: Blocks, features: Sequence[str], categorical: Sequence[str]) -> list[str]:
+    """Return which columns of `categorical` hold integers that are no codes of their own, and get others.
+
+    A feature that they come from is built where it is not there yet; names that nothing gives are left out.
+    """
+    competition = blocks.competition
+    sparse = []
+    for name in features if categorical else ():
+        feature, _, column = name.partition(".")
+        if feature == "rows":
+            schema = competition.rows().collect_schema()
+            given = [c for c in _rows_columns(competition, name) if not is_no_number(schema[c])]
+            lines = competition.rows().select(ROW, *(as_number(c, schema[c]) for c in given))
+        elif isinstance(blocks.features.get(name), FoldFeature) or (column and column not in categorical):
+            continue
+        else:
+            blocks.build([feature])
+            given, lines = [column] if column else list(blocks.block(feature).note["columns"]), blocks.lines(feature)
+        sparse += [c for c in given if c in categorical and has_sparse_codes(lines, c, competition.n_train)]
+    return sorted(set(sparse))
 
 
 def _check_drop(drop: Sequence[str], blocks: Blocks, features: Sequence[str]) -> None:
