@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ import polars as pl
 from workbench import metrics
 from workbench.cache import content_key
 from workbench.competition.answer import IdTemplate, as_written, match_classes, match_targets
-from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition, read_options
+from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition, read_keys, read_options
 from workbench.competition.files import StrictModel, read_toml, validate
 from workbench.competition.numbers import create_experiment, create_notebook, next_number
 from workbench.competition.tables import (
@@ -51,6 +52,7 @@ __all__ = [
     "match_classes",
     "match_targets",
     "next_number",
+    "read_keys",
     "read_manifest",
     "read_options",
     "read_toml",
@@ -284,6 +286,7 @@ class Competition:
         """
         d, template = self.definition, self.id_template
         columns = d.id_columns if template is None else template.columns
+        self.check_keys({d.tables.test: columns, d.tables.sample_submission or "": d.id_columns})
         ids = scan(self._table_path(d.tables.test), ROW).select(ROW, *columns).sort(ROW).drop(ROW).collect()
         if template is not None:
             if template.first_row is not None:
@@ -304,6 +307,29 @@ class Competition:
                 hint=f'name all the id columns in {self.folder / "competition.toml"}: id = ["…", "…"]',
             )
         return ids
+
+    def check_keys(self, keys: Mapping[str, Iterable[str]]) -> None:
+        """Refuse tables that an earlier version made, and whose keys may be spelled otherwise there than in the files.
+
+        Parameters
+        ----------
+        keys : mapping
+            By table the columns that are keys; a table that is not there is passed over.
+
+        Raises
+        ------
+        DataError
+            Names table and column, and how to convert them again.
+        """
+        for name, columns in keys.items():
+            info = self.manifest.tables.get(name)
+            for column in columns if info is not None and info.keys is None else ():
+                if info is not None and info.may_have_lost(column):
+                    raise DataError(
+                        f"table {name!r} was converted by an earlier version: {column!r} is a key, and became "
+                        f"{info.dtypes[column]}, which may spell it otherwise than the file does",
+                        hint=f"`wb fetch {self.slug} --force` converts the files again; keys keep their spelling now",
+                    )
 
     # ---------------------------------------------------------------------------------------------- its own code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from workbench.competition.log import InteractionsTable, read_interactions, refu
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.interactions import InteractionsSpec
 
-__all__ = ["CvSpec", "Definition", "TableNames", "read_definition", "read_options"]
+__all__ = ["CvSpec", "Definition", "TableNames", "read_definition", "read_keys", "read_options"]
 
 TASKS = ("binary", "multiclass", "regression", "ranking", "recommend")
 SCHEMES = ("kfold", "stratified", "group", "stratified_group", "time", "custom")
@@ -197,6 +198,25 @@ def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
     """
     file = validate(_File, read_toml(path), path)
     return {name: r.model_dump(exclude_defaults=True) for name, r in file.read.items()}, file.types
+
+
+def read_keys(path: Path) -> tuple[str, ...]:
+    """Return the columns that a `competition.toml` names as ids, users, items and kinds of events.
+
+    Raises
+    ------
+    ConfigError
+        When a key or a value of the file is wrong.
+    """
+    file = validate(_File, read_toml(path), path)
+    names = list(_as_tuple(file.id, "id", path))
+    if file.id_in_test is not None:
+        # A column, or a template of columns: "{Store}_{Date}".
+        names += re.findall(r"\{([^{}]+)\}", file.id_in_test) or [file.id_in_test]
+    if file.interactions is not None:
+        log = file.interactions
+        names += [log.user, log.item, *([log.kind] if log.kind else [])]
+    return tuple(names)
 
 
 def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:

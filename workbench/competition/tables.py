@@ -25,7 +25,8 @@ class TableInfo:
 
     `stamp` tells without reading whether the source is still the same; `options` are those of competition.toml that it
     was read with. `read` is what was guessed of how the text is written, as lines of TOML; `spelled` is how the source
-    writes its dates (a format) and booleans ("False/True").
+    writes its dates (a format) and booleans ("False/True"). `keys` are the columns whose values are written as the
+    source has them; None where the table was converted by a version that knew none.
     """
 
     name: str
@@ -41,12 +42,24 @@ class TableInfo:
     options: str = ""
     read: list[str] = field(default_factory=list)
     spelled: dict[str, str] = field(default_factory=dict)
+    keys: list[str] | None = None
 
     @property
     def lists_of_records(self) -> list[str]:
         """The columns that hold lists of structs, as a session holds its events, with no field of a column's name."""
         found = [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
         return [c for c in found if not any(f"{o!r}: " in self.dtypes[c] for o in self.dtypes if o != c)]
+
+    def may_have_lost(self, column: str) -> bool:
+        """Whether the values of a column may have been written otherwise by the source than they are here.
+
+        That is so where it holds fractions or truth values that were not converted as a key's. Whole numbers are
+        taken as they were, so that what was fetched earlier stays in use; the check of a submission compares with the
+        file itself.
+        """
+        from_text = not self.source.lower().endswith(".parquet")
+        is_key = self.keys is not None and column in self.keys
+        return from_text and not is_key and self.dtypes.get(column, "").startswith(("Float", "Boolean"))
 
     @property
     def content(self) -> str:

@@ -15,6 +15,7 @@ from workbench.cache import atomic
 from workbench.errors import DataError, NotebookError
 from workbench.experiment.plan import Plan
 from workbench.experiment.predictions import Predictions
+from workbench.ingest import read_text_file
 from workbench.memory import machine_bytes
 from workbench.notebooks import (
     Executed,
@@ -166,8 +167,8 @@ def _check_submission(path: Path, plan: Plan) -> None:
     """
     form, ids = plan.form, plan.competition.test_ids()
     try:
-        frame = pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError) as exc:
+        frame = read_text_file(path)
+    except (pl.exceptions.PolarsError, DataError, OSError) as exc:
         raise DataError(f"{path.name} of the notebook is no CSV file: {str(exc).splitlines()[0]}") from exc
     if set(frame.columns) != set(form.columns):
         raise DataError(

@@ -122,6 +122,9 @@ def _has(competition: Competition, table: str) -> bool:
 def _read(plan: RecommendPlan) -> _Read:
     """Return the log, who is asked for, and the lines of the submission: id, user code, list."""
     c, of = plan.competition, plan.interactions
+    names, keys = c.definition.tables, (of.user, of.item, *([of.kind] if of.kind else []))
+    named = {n: keys for n in (names.train, names.test, of.users, of.items) if n}
+    c.check_keys(named | {names.sample_submission or "": c.definition.id_columns})
     columns = Columns(of.user, of.item, of.time, of.kind, of.unit, of.weight)
     frames = [c.table(c.definition.tables.train)]
     has_test = of.cut == "session" and _has(c, c.definition.tables.test)
@@ -184,6 +187,9 @@ def _lines(plan: RecommendPlan, log: Interactions, asked: Asked, test: pl.LazyFr
             hint="id under [interactions] says how they are written, and weights which kinds there are",
         )
     users = found["user"].cast(dtype, strict=False)
+    if dtype.is_integer():
+        # "007" is not the user 7.
+        users = users.to_frame("u").select(pl.when(pl.col("u").cast(pl.String) == found["user"]).then("u")).to_series()
     if users.null_count():
         raise DataError(
             f"{users.null_count():,} users of {d.tables.sample_submission!r} are no {dtype}, as {of.user!r} of the "

@@ -13,7 +13,17 @@ import polars as pl
 from workbench.competition import Manifest, TableInfo
 from workbench.errors import DataError
 
-__all__ = ["NotPlainError", "Roles", "Table", "best_sample", "find_roles", "normal", "sounds_like"]
+__all__ = [
+    "NotPlainError",
+    "Roles",
+    "Table",
+    "best_sample",
+    "find_roles",
+    "name_sounds_like",
+    "normal",
+    "sample_score",
+    "sounds_like",
+]
 
 
 class NotPlainError(DataError):
@@ -127,8 +137,13 @@ _TRAIN, _TEST = r"train(ing)?", r"(test(ing|set)?|holdout|eval(uation)?)"
 
 
 def sounds_like(table: Table, role: str) -> float:
+    """Say how much a table's name sounds like a role, as `name_sounds_like` does."""
+    return name_sounds_like(table.name, role)
+
+
+def name_sounds_like(table: str, role: str) -> float:
     """Say how much a name sounds like a role: 2 for the word itself, 1 where it is one of the words, 0 for none."""
-    name, pattern = table.name.lower(), _TRAIN if role == "train" else _TEST
+    name, pattern = table.lower(), _TRAIN if role == "train" else _TEST
     if re.fullmatch(pattern, name):
         return 2.0
     words = re.split(r"[\W_\d]+", name)
@@ -144,8 +159,9 @@ def _overlap(a: Table, b: Table) -> float:
     return 2 * len(set(a.columns) & set(b.columns)) / len(b.columns) + (len(a.columns) > len(b.columns))
 
 
-def _sample_score(table: Table) -> float:
-    name = normal(table.name)
+def sample_score(table: str) -> float:
+    """Say how much a table's name sounds like a sample submission: from 4 down to 0."""
+    name = normal(table)
     if name in ("samplesubmission", "sampleentry", "samplesub"):
         return 4
     if "sample" in name and ("sub" in name or "entry" in name):
@@ -159,6 +175,6 @@ def _sample_score(table: Table) -> float:
 
 def best_sample(tables: Iterable[Table]) -> Table | None:
     """Return the table whose name sounds most like a sample submission; None where none does."""
-    scored = [(_sample_score(t), -len(t.columns), t.rows, -len(t.name), t) for t in tables]
+    scored = [(sample_score(t.name), -len(t.columns), t.rows, -len(t.name), t) for t in tables]
     found = max(scored, key=lambda s: s[:4], default=None)
     return found[4] if found and found[0] > 0 else None

@@ -9,16 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import file_sha256, lock, read_json, sweep, write_json, write_text
-from workbench.competition import Manifest, create_experiment, read_manifest, read_options
+from workbench.competition import Manifest, create_experiment, read_keys, read_manifest, read_options
 from workbench.errors import DamagedError, NotFoundError, near, storage_errors
 from workbench.inference import baseline_text, definition_text, infer
 from workbench.ingest.archives import unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
+from workbench.ingest.downloaded import read_as_downloaded, read_text_file
+from workbench.ingest.keys import NO_KEYS
 from workbench.ingest.sources import block_bytes, sources_in, table_name
 from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 
-__all__ = ["Fetched", "convert", "fetch", "reading_options", "sources_in", "table_name", "unpack"]
+__all__ = [
+    "Fetched",
+    "convert",
+    "fetch",
+    "read_as_downloaded",
+    "read_text_file",
+    "reading_options",
+    "sources_in",
+    "table_name",
+    "unpack",
+]
 
 Report = Callable[[str], None]
 Progress = Callable[[int], None]
@@ -88,7 +100,7 @@ def fetch(
     facts = platform.facts(slug)
     files = platform.files(slug)
     wanted = _wanted(files, only, slug)
-    options = reading_options(folder, workspace.memory_limit)
+    options = _with_keys_of(facts, reading_options(folder, workspace.memory_limit))
     data = folder / "data"
     with storage_errors(folder), lock(data / ".fetch.lock", f"the data of {slug!r}"):
         _finish_swap(data)
@@ -128,8 +140,17 @@ def fetch(
 def reading_options(folder: Path, memory_limit: int | None) -> Options:
     """Return what a competition's definition says of how its files are read, within a limit of memory."""
     path = folder / "competition.toml"
-    options = Options(*read_options(path)) if path.exists() else NO_OPTIONS
+    options = NO_OPTIONS
+    if path.exists():
+        options = replace(Options(*read_options(path)), keys=NO_KEYS.naming(read_keys(path)))
     return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))
+
+
+def _with_keys_of(facts: CompetitionFacts, options: Options) -> Options:
+    """Return the options with the ids, users, items and kinds that the platform names."""
+    log = facts.interactions
+    of_log = () if log is None else (log.user, log.item, *([log.kind] if log.kind else []))
+    return replace(options, keys=options.keys.naming((*facts.id_columns, *of_log)))
 
 
 def _say_how_to_explode(manifest: Manifest, slug: str, report: Report) -> None:

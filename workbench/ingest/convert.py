@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from workbench.competition import Manifest, TableInfo, check_table, read_manifest, write_manifest
@@ -11,6 +12,8 @@ from workbench.errors import DamagedError, DataError, NotFoundError
 from workbench.ingest.delimited import text_tables
 from workbench.ingest.documents import NoTableError, document_table
 from workbench.ingest.grouping import tables_in
+from workbench.ingest.key_evidence import find_keys
+from workbench.ingest.keys import Keys, is_numeric, name_of
 from workbench.ingest.lines import lines_table
 from workbench.ingest.parts import parquet_tables
 from workbench.ingest.sources import (
@@ -67,23 +70,18 @@ def convert(
     found = tables_in(raw)
     if not found:
         raise DataError(f"{raw} has no file that can become a table (expected {', '.join(FORMATS)})")
-    done = {} if force else _still_good(tables, slug, found, options)
-    infos = {t.name: done[t.name] for t in found if t.name in done}
-    for group in _sharing(found):
-        if all(t.name in done for t in group):
-            continue
-        if group[0].kind == "text":
-            infos |= text_tables(group, tables, options, report)
-        elif group[0].kind == "parquet":
-            infos |= parquet_tables(group, tables, options, report)
-        else:
-            for table in group:
-                report(table.name)
-                try:
-                    infos[table.name] = _other_table(table, tables, options, report)
-                except NoTableError:
-                    # A map of labels, annotations of images: as little reason to stop as an image is.
-                    report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
+    options = replace(options, keys=find_keys(found, options))
+    infos = {} if force else _still_good(tables, slug, found, options)
+    while True:
+        for group in _sharing(found):
+            if not all(t.name in infos for t in group):
+                infos |= _converted(group, tables, options, report)
+        split = _spelled_two_ways(infos, options.keys)
+        if not split:
+            break
+        report(f"{', '.join(sorted(split))}: not a number everywhere, so that it is text in all tables")
+        options = replace(options, keys=options.keys.with_text(split))
+        infos = {n: i for n, i in infos.items() if not any(c in split and is_numeric(t) for c, t in i.dtypes.items())}
     if not infos:
         said = ", ".join(t.where for t in found)
         raise DataError(
@@ -96,6 +94,36 @@ def convert(
         if stale.stem not in manifest.tables:
             stale.unlink()
     return manifest
+
+
+def _converted(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
+    """Convert tables that share their types."""
+    if group[0].kind == "text":
+        return text_tables(group, tables, options, report)
+    if group[0].kind == "parquet":
+        return parquet_tables(group, tables, options, report)
+    infos = {}
+    for table in group:
+        report(table.name)
+        try:
+            infos[table.name] = _other_table(table, tables, options, report)
+        except NoTableError:
+            # A map of labels, annotations of images: as little reason to stop as an image is.
+            report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
+    return infos
+
+
+def _spelled_two_ways(infos: dict[str, TableInfo], keys: Keys) -> set[str]:
+    """Return the columns of keys and codes that are numbers in a table, and text in one: a value there is no number."""
+    types: dict[str, set[str]] = {}
+    for info in infos.values():
+        for column, dtype in info.dtypes.items():
+            types.setdefault(name_of(column), set()).add("number" if is_numeric(dtype) else dtype)
+    both = {name for name, of in types.items() if {"number", "String"} <= of}
+    numbers = {(c, t) for i in infos.values() for c, t in i.dtypes.items() if is_numeric(t) and name_of(c) in both}
+    # A code that is a whole number everywhere in a table has lost nothing there.
+    lost = {c for c, t in numbers if keys.kind(c) == "key" or (keys.kind(c) == "code" and t.startswith("Float"))}
+    return {c for c in lost if not keys.is_text(c)}
 
 
 def _sharing(found: list[Table]) -> list[list[Table]]:
@@ -120,8 +148,19 @@ def _still_good(tables: Path, slug: str, found: list[Table], options: Options) -
             check_table(tables, info, slug=slug)
         except DamagedError:
             continue
-        good[table.name] = info
+        if not _has_lost_spelling(info, options):
+            good[table.name] = info
     return good
+
+
+def _has_lost_spelling(info: TableInfo, options: Options) -> bool:
+    """Whether a key of a table was converted as if it were none, or as a number that is text in another file."""
+    keys = options.keys
+    columns = [c for c in info.dtypes if keys.kind(c) and not options.asked(info.name, c)]
+    return any(
+        (keys.kind(c) == "key" and info.may_have_lost(c)) or (keys.is_text(c) and is_numeric(info.dtypes[c]))
+        for c in columns
+    )
 
 
 def _other_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from workbench.competition import TableInfo
 from workbench.errors import DataError
 from workbench.ingest.grouping import key_columns, with_keys
+from workbench.ingest.keys import CANONICAL, Keys, is_numeric
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
 from workbench.ingest.text import (
     HEAD_BYTES,
@@ -32,10 +34,19 @@ from workbench.ingest.text import (
     header_of,
     without_blank_lines,
 )
-from workbench.ingest.types import MISSING, ColumnStats, ColumnType, column_stats, decide, from_name, has_short_years
+from workbench.ingest.types import (
+    MISSING,
+    ColumnStats,
+    ColumnType,
+    column_stats,
+    decide,
+    from_name,
+    has_short_years,
+    respelled,
+)
 from workbench.ingest.writing import info_of, write_frames
 
-__all__ = ["text_tables"]
+__all__ = ["as_text", "text_tables"]
 
 CODES_BYTES = 256 * 1024
 """Looked through at a time: what fits the processor's cache."""
@@ -56,7 +67,7 @@ class _RaggedError(pl.exceptions.PolarsError):
 
 
 def text_tables(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
-    """Convert tables that share the types of their columns.
+    """Convert tables that share the types of their columns; keys stay as they are written.
 
     Raises
     ------
@@ -78,7 +89,7 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
         try:
             if plans is None:
                 # The head of a second part may be the first to show that the encoding is another.
-                heads = {t.name: _head_stats(t, forms[t.name], headers[t.name]) for t in group}
+                heads = {t.name: _head_stats(t, forms[t.name], headers[t.name], options.keys) for t in group}
                 plans = _plans(heads, forms, options)
             infos = {}
             for table in group:
@@ -103,7 +114,7 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
             plans = None
         except _MismatchError:
             report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
-            counted = {t.name: _full_stats(t, forms[t.name], headers[t.name]) for t in group}
+            counted = {t.name: _full_stats(t, forms[t.name], headers[t.name], options.keys) for t in group}
             # What has no value in the whole of the files has none.
             plans = {
                 name: {c: replace(decided, like=None) for c, decided in plan.items()}
@@ -133,8 +144,11 @@ def _plans(
                 plans[name][column] = from_name(asked, column)
                 continue
             everywhere = [s[column] for s in stats.values() if column in s]
-            decided = decide(everywhere, decimal=form.decimal, separator=form.separator)
-            direct = decided.direct and not form.missing
+            decided = decide(everywhere, decimal=form.decimal, separator=form.separator, key=options.keys.kind(column))
+            if options.keys.is_text(column) and is_numeric(decided.dtype):
+                decided = ColumnType(pl.String())
+            # What the CSV reader reads directly can't be held against its text.
+            direct = decided.direct and not form.missing and not (decided.key and decided.dtype == pl.Float64)
             plans[name][column] = replace(decided, direct=direct)
     return plans
 
@@ -179,7 +193,8 @@ def _not_packed(block: bytes, form: TextForm) -> bytes:
     return b'"' + field.replace(b'"', b'""') + b'"' + block[len(field) :]
 
 
-def _as_text(block: bytes, form: TextForm, header: list[str]) -> pl.DataFrame:
+def as_text(block: bytes, form: TextForm, header: list[str]) -> pl.DataFrame:
+    """Read a block of whole records, every column as text."""
     return _frame(block, form, dict.fromkeys(header, pl.String()))
 
 
@@ -209,26 +224,28 @@ def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, form:
     )
 
 
-def _head_stats(table: Table, form: TextForm, header: list[str]) -> dict[str, ColumnStats]:
+def _head_stats(table: Table, form: TextForm, header: list[str], keys: Keys) -> dict[str, ColumnStats]:
     whole = [column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))]
+    kinds = {c: keys.kind(c) for c in header}
     for part in table.parts:
         for block in blocks(part, form, size=HEAD_BYTES):
             try:
-                whole.append(column_stats(_as_text(block, form, header), missing=form.missing))
+                whole.append(column_stats(as_text(block, form, header), missing=form.missing, keys=kinds))
             except pl.exceptions.PolarsError as exc:
                 raise _explained(exc, table, block, form, len(header)) from exc
             break
     return _summed(whole)
 
 
-def _full_stats(table: Table, form: TextForm, header: list[str]) -> dict[str, ColumnStats]:
+def _full_stats(table: Table, form: TextForm, header: list[str], keys: Keys) -> dict[str, ColumnStats]:
     """Count through the whole table; a time format that failed once is not tried again."""
+    kinds = {c: keys.kind(c) for c in header}
     total: dict[str, ColumnStats] | None = None
     for part in table.parts:
         for block in blocks(part, form):
             formats = None if total is None else {c: _open_formats(s) for c, s in total.items()}
             try:
-                piece = column_stats(_as_text(block, form, header), formats, form.missing)
+                piece = column_stats(as_text(block, form, header), formats, form.missing, kinds)
             except pl.exceptions.PolarsError as exc:
                 raise _explained(exc, table, block, form, len(header)) from exc
             total = piece if total is None else _summed([total, piece])
@@ -253,19 +270,19 @@ def _text_table(
 ) -> TableInfo:
     digests: list[Any] = []
     reader = _Reader(table, form, header, plan)
-    keys = key_columns(table, header)
+    folders = key_columns(table, header, options.keys)
 
     def frames() -> Iterator[pl.DataFrame]:
         for number, part in enumerate(table.parts):
             digests.append(hashlib.sha256())
             looked = blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1], size=options.block_bytes)
             for block, codes in looked:
-                yield with_keys(reader.frame(block, codes=codes), keys, number)
+                yield with_keys(reader.frame(block, codes=codes), folders, number)
         if reader.unseen:
             raise _MismatchError
 
     path = tables / f"{table.name}.parquet"
-    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(keys.schema))
+    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(folders.schema))
     return info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, form, plan)
 
 
@@ -280,11 +297,14 @@ class _Reader:
         self.times = [c for c, t in plan.items() if t.time_format]
         self.unknown = {c: t.like for c, t in plan.items() if t.like is not None}
         self.unseen = False
+        keys = {c: t for c, t in plan.items() if t.key and t.dtype != pl.String}
+        self.whole_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
+        self.compared = [c for c, t in keys.items() if not t.direct and (t.key == "key" or t.dtype == pl.Float64)]
         self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
 
     def may_have_codes(self, block: bytes) -> bool:
         """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
-        return bool(self.numbers) and _may_have_codes(block, self.form.separator)
+        return bool(self.numbers) and _may_have_codes(block, self.form.separator, keys=bool(self.whole_keys))
 
     def frame(self, block: bytes, *, codes: bool) -> pl.DataFrame:
         if codes:
@@ -301,6 +321,10 @@ class _Reader:
             lost = typed[column].null_count() - text[column].null_count()
             if lost and lost > int(text[column].str.strip_chars().is_in([*MISSING, *self.form.missing]).sum() or 0):
                 raise self._mismatch(column, text[column].filter(typed[column].is_null()))
+        for column in self.compared:
+            differing = respelled(text[column], typed[column], self.plan[column])
+            if differing.filter(~differing.is_in(list(self.form.missing))).len():
+                raise _MismatchError(column)
         if any(self._has_others(text[c], like) for c, like in self.unknown.items()):
             self.unseen = True
         return typed
@@ -334,24 +358,29 @@ class _Reader:
 
     def _is_a_table(self, block: bytes) -> bool:
         try:
-            _as_text(block, self.form, self.header)
+            as_text(block, self.form, self.header)
         except pl.exceptions.PolarsError:
             return False
         return True
 
     def _refuse_codes(self, block: bytes) -> None:
         try:
-            text = _as_text(block, self.form, self.header)
+            text = as_text(block, self.form, self.header)
         except pl.exceptions.PolarsError as exc:
             raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
         if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in self.numbers):
             raise _MismatchError
+        for column in self.whole_keys:
+            values = text[column].drop_nulls()
+            if values.filter(~values.str.contains(CANONICAL) & ~values.is_in(list(self.form.missing))).len():
+                raise _MismatchError(column)
 
 
-def _may_have_codes(block: bytes, separator: str) -> bool:
+def _may_have_codes(block: bytes, separator: str, *, keys: bool = False) -> bool:
     """Whether a field may begin with a zero and another digit: as a number the zero would be lost.
 
-    Looks at the bytes only, so that the reader may take whole numbers directly; says yes too often for dates.
+    With `keys` also whether one may begin with a plus or a space, or be "-0". Looks at the bytes only, so that the
+    reader may take whole numbers directly; says yes too often for dates.
     """
     # A line end in front, so that the first field begins like any other.
     data = np.frombuffer(b"\n" + block, np.uint8)
@@ -360,8 +389,18 @@ def _may_have_codes(block: bytes, separator: str) -> bool:
         piece = data[start : start + CODES_BYTES + 3]
         begins = (piece == mark) | (piece == 10) | (piece == 34)
         sign = (piece == 43) | (piece == 45) | (piece == 32)
+        if keys and _is_written_oddly(begins, piece):
+            return True
         begins[1:] |= sign[1:] & begins[:-1]
         # Below 48, bytes wrap round to large numbers.
         if (begins[:-2] & (piece[1:-1] == 48) & (piece[2:] - np.uint8(48) < 10)).any():
             return True
     return False
+
+
+def _is_written_oddly(begins: npt.NDArray[np.bool_], piece: npt.NDArray[np.uint8]) -> bool:
+    """Whether a field begins with a plus, a space or a tab and a digit, or is a zero with a minus."""
+    after, next_one = piece[1:-1], piece[2:]
+    is_odd = (after == 43) | (after == 32) | (after == 9)
+    is_odd &= (next_one - np.uint8(48) < 10) | (next_one == 43) | (next_one == 45) | (next_one == 32)
+    return bool((begins[:-2] & (is_odd | ((after == 45) & (next_one == 48)))).any())

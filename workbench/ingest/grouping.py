@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from workbench.errors import DataError
+from workbench.ingest.keys import NO_KEYS, Keys
 from workbench.ingest.sources import Table, kind_of, place_of, sources_in, table_name, without_endings
 from workbench.ingest.text import Source, form_of, head_of, header_of
 
@@ -171,16 +172,18 @@ def _columns(source: Source, kind: str) -> set[str] | None:
 # --------------------------------------------------------------------------------------------------------------- keys
 
 
-def key_columns(table: Table, present: Collection[str]) -> pl.DataFrame:
+def key_columns(table: Table, present: Collection[str], keys: Keys = NO_KEYS) -> pl.DataFrame:
     """Return the columns that Hive folders give, one row for each part; without those that are in the files too.
 
-    Whole numbers and dates (``date=2022-08-01``) are read as such where all values are; all else is text.
+    Whole numbers and dates (``date=2022-08-01``) are read as such where all values are; all else is text, and so is a
+    key that is text in another file.
     """
     names = dict.fromkeys(name for part in table.parts for name, _ in part.keys if name not in present)
     columns = []
     for name in names:
         texts = [dict(part.keys).get(name) for part in table.parts]
-        columns.append(_key_column(name, [None if t in (HIVE_NULL, "") else t for t in texts]))
+        column = _key_column(name, [None if t in (HIVE_NULL, "") else t for t in texts])
+        columns.append(column.cast(pl.String) if keys.is_text(name) and column.dtype == pl.Int64 else column)
     return pl.DataFrame(columns)
 
 

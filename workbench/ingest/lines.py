@@ -49,7 +49,7 @@ class _AgainError(Exception):
 
 
 def lines_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:
-    """Convert files of one JSON object a line.
+    """Convert files of one JSON object a line; keys stay as they are written.
 
     Raises
     ------
@@ -124,12 +124,28 @@ class _Lines:
         paths = self._paths()
         asked = {c: a for c in paths if (a := self.options.asked(self.table.name, c))}
         self.asked: dict[str, ColumnType] = {c: from_name(a, c) for c, a in asked.items()}
-        as_text = {paths[c] for c in asked}
+        unquoted = set(self._keys_as_text("", self.shape))
+        as_text = {paths[c] for c in asked} | unquoted
         schema = schema_of(self.shape, as_text, self.table.name, self.places)
         out = dict(schema) if self.explode is None else exploded_schema(schema, self.explode, self.table.name)
-        self.keys = key_columns(self.table, out)
+        self.keys = key_columns(self.table, out, self.options.keys)
         self._out = out | {c: t.dtype for c, t in self.asked.items()} | dict(self.keys.schema)
-        return ShapedReader(self.shape, schema, as_text, self.explode)
+        names = {path.rpartition(".")[2] for path in unquoted}
+        return ShapedReader(self.shape, schema, as_text, self.explode, unquoted=names)
+
+    def _keys_as_text(self, prefix: str, shape: Shape) -> Iterator[str]:
+        """Yield the places of keys that are written as numbers and read as text.
+
+        Some of them have a fraction, or another file has them in a spelling that is no number's.
+        """
+        for name, inside in shape.fields.items():
+            path, numbers = f"{prefix}{name}", inside.kinds & {"whole", "large", "number"}
+            is_key = self.options.keys.kind(name) == "key" and "number" in numbers
+            if numbers and inside.kinds <= {*numbers, "text"} and (is_key or self.options.keys.is_text(name)):
+                yield path
+            yield from self._keys_as_text(f"{path}.", inside)
+            if inside.element is not None:
+                yield from self._keys_as_text(f"{path}[].", inside.element)
 
     def _paths(self) -> dict[str, str]:
         """Return where the values of each column stand in the records."""

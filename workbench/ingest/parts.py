@@ -18,6 +18,7 @@ import polars as pl
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError, storage_errors
 from workbench.ingest.grouping import HIVE_NULL, key_columns, with_keys
+from workbench.ingest.keys import is_numeric
 from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
@@ -80,7 +81,9 @@ def _plan(table: Table, paths: list[Path], options: Options) -> _Plan:
         except (pl.exceptions.PolarsError, OSError) as exc:
             raise _unreadable(part, exc) from exc
     explode = options.read.get(table.name, {}).get("explode")
-    asked = {c: from_name(a, c) for s in schemas for c in s if c != explode and (a := options.asked(table.name, c))}
+    texts = {c for s in schemas for c, t in s.items() if c != explode and options.keys.is_text(c) and is_numeric(t)}
+    asked = {c: from_name("String", c) for c in texts}
+    asked |= {c: from_name(a, c) for s in schemas for c in s if c != explode and (a := options.asked(table.name, c))}
     try:
         common = common_schema([{c: t for c, t in s.items() if c not in asked} for s in schemas])
     except IrreconcilableError as exc:
@@ -155,9 +158,11 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
     explode = options.read.get(table.name, {}).get("explode")
     out = dict(plan.common) if explode is None else exploded_schema(plan.common, explode, table.name)
     # Those of the items, which are columns only now.
-    inside = {c: from_name(a, c) for c in out if c not in plan.asked and (a := options.asked(table.name, c))}
+    new = [c for c in out if c not in plan.asked]
+    inside = {c: from_name("String", c) for c in new if options.keys.is_text(c) and is_numeric(out[c])}
+    inside |= {c: from_name(a, c) for c in new if (a := options.asked(table.name, c))}
     out |= {c: t.dtype for c, t in inside.items()}
-    keys = key_columns(table, out)
+    folders = key_columns(table, out, options.keys)
     without = 0
     row_bytes, row_bytes_out = _row_bytes(table, paths, explode, options.block_bytes)
 
@@ -170,12 +175,12 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
                     frame, none = exploded(frame, explode)
                     without += none
                     frame = _as_asked(frame, inside, part, table.name)
-                yield with_keys(frame, keys, number)
+                yield with_keys(frame, folders, number)
 
     path = tables / f"{table.name}.parquet"
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256_of, table.parts)
-        write_frames(table, path, frames(), out | dict(keys.schema), rows_per_group(row_bytes_out, options))
+        write_frames(table, path, frames(), out | dict(folders.schema), rows_per_group(row_bytes_out, options))
         sha256 = joined_sha(list(digests))
     say_without(report, table.name, explode or "", without)
     return info_of(table, path, sha256, options)

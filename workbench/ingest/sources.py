@@ -12,6 +12,7 @@ from typing import Any
 
 from workbench.competition import TableInfo
 from workbench.ingest.archives import check_members
+from workbench.ingest.keys import NO_KEYS, Keys
 from workbench.ingest.text import BLOCK_BYTES, Source, head_of, sha256_of
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "is_table",
     "joined_sha",
     "kind_of",
+    "members_of",
     "options_key",
     "place_of",
     "same_source",
@@ -47,12 +49,14 @@ PACKED = (".gz", ".xz", ".bz2")
 class Options:
     """What competition.toml says of the reading: by table, and types by column or "table.column".
 
-    `block_bytes` is how much of a file is read at a time, which bounds memory and changes nothing else.
+    `block_bytes` is how much of a file is read at a time, which bounds memory and changes nothing else. `keys` are the
+    ids, users, items and codes: at first those that the definition and the platform name.
     """
 
     read: dict[str, dict[str, Any]]
     types: dict[str, str]
     block_bytes: int = field(default=BLOCK_BYTES, compare=False)
+    keys: Keys = field(default=NO_KEYS, compare=False)
 
     def asked(self, table: str, column: str) -> str | None:
         """Return the type that is asked for a column, as it is written there."""
@@ -148,12 +152,13 @@ def sources_in(raw: Path) -> list[Source]:
         if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(path)):
             on_disk[name] = Source(name, path, size_bytes=path.stat().st_size)
         elif path.suffix.lower() == ".zip":
-            for source in _members(path, raw):
+            for source in members_of(path, raw):
                 in_archives[source.name] = source
     return sorted((in_archives | on_disk).values(), key=lambda s: s.name)
 
 
-def _members(archive: Path, raw: Path) -> list[Source]:
+def members_of(archive: Path, raw: Path) -> list[Source]:
+    """Return the files of a zip archive that become tables."""
     members = [m for m in check_members(archive, raw) if is_table(m.filename)]
     folder = archive.parent.relative_to(raw)
     # "train.csv.zip" with one file in it stands for train.csv, whatever the file in it is called.

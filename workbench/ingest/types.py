@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import polars as pl
 
 from workbench.errors import DataError, near
+from workbench.ingest.keys import SHORT_WHOLE, KeyKind
 
-__all__ = ["MISSING", "ColumnStats", "ColumnType", "column_stats", "decide", "from_name", "has_short_years"]
+__all__ = [
+    "MISSING",
+    "ColumnStats",
+    "ColumnType",
+    "column_stats",
+    "decide",
+    "from_name",
+    "has_short_years",
+    "respelled",
+]
 
 MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "none", "NaT", "?", "-")
 """What stands in a number's or a date's place when there is none. In a text column only the empty text is missing."""
@@ -67,7 +77,8 @@ class ColumnStats:
     `times` counts by format; a format that failed in one piece is missing. `few` are the values where there are few,
     else None. `decimals` could be read with a comma as the decimal mark, `thousands` with one between the thousands.
     `plain` is whether every value is a number as it stands, so that the CSV reader may read it directly. `loose` names
-    what dates are written in without a leading zero: "d" days and months, "h" hours.
+    what dates are written in without a leading zero: "d" days and months, "h" hours. `exact`, of keys and codes only,
+    names the readings that give every value back as it is written; None where there is no value, or nobody asked.
     """
 
     present: int = 0
@@ -81,6 +92,7 @@ class ColumnStats:
     times: dict[str, int] | None = None
     few: frozenset[str] | None = frozenset()
     loose: str = ""
+    exact: frozenset[str] | None = None
 
     def __add__(self, other: ColumnStats) -> ColumnStats:
         """Join the statistics of two pieces of a column."""
@@ -97,6 +109,9 @@ class ColumnStats:
             times=_joined(self, other),
             few=few if few is not None and len(few) <= FEW else None,
             loose="".join(sorted({*self.loose, *other.loose})),
+            exact=other.exact
+            if self.exact is None
+            else self.exact & (self.exact if other.exact is None else other.exact),
         )
 
 
@@ -116,7 +131,7 @@ class ColumnType:
     number; `direct` says that the CSV reader may read it as it stands, `any_case`
     that the words come in several spellings; `like` is the pattern of the values that were seen where one that is
     unlike them may make another type of all, None where none can; `asked` is True where competition.toml names the
-    type.
+    type; `key` says that every value must be given back as it is written.
     """
 
     dtype: pl.DataType
@@ -128,6 +143,7 @@ class ColumnType:
     like: str | None = field(default=None, compare=False)
     asked: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
+    key: KeyKind = field(default="", compare=False)
 
     @property
     def spelled(self) -> str:
@@ -201,7 +217,10 @@ def from_name(text: str, column: str) -> ColumnType:
 
 
 def column_stats(
-    frame: pl.DataFrame, formats: dict[str, Iterable[str]] | None = None, missing: Sequence[str] = ()
+    frame: pl.DataFrame,
+    formats: dict[str, Iterable[str]] | None = None,
+    missing: Sequence[str] = (),
+    keys: Mapping[str, KeyKind] | None = None,
 ) -> dict[str, ColumnStats]:
     """Count what the values of text columns could be read as.
 
@@ -213,9 +232,57 @@ def column_stats(
         For each column the time formats that are still possible; None: all.
     missing : sequence of str
         Further texts that stand for a missing value.
+    keys : mapping, optional
+        The columns whose spelling matters, and how far.
     """
     tokens = [*MISSING, *missing]
-    return {c: _column(frame[c], c, None if formats is None else formats.get(c, ()), tokens) for c in frame.columns}
+    found = {c: _column(frame[c], c, None if formats is None else formats.get(c, ()), tokens) for c in frame.columns}
+    for column, kind in (keys or {}).items():
+        if kind and column in found:
+            exact = _exact(frame[column].drop_nulls(), found[column].times or {}, missing, kind)
+            found[column] = replace(found[column], exact=exact)
+    return found
+
+
+def _exact(values: pl.Series, times: Iterable[str], missing: Sequence[str], kind: KeyKind) -> frozenset[str] | None:
+    """Return the readings of texts that give each of them back: "whole", "fraction", and formats of times."""
+    tokens = [*MISSING, *missing] if kind == "code" else list(missing)
+    text = values.filter(~values.str.strip_chars().is_in(tokens)) if tokens else values
+    if not text.len():
+        # A code that is missing everywhere may be anything, an id that is called "NA" is one.
+        return None
+    exact = {f"{f}|{loose}" for f in times for loose in ("", "d", "h", "dh") if _gives_back(text, _time(f, loose))}
+    for name, dtype in (("whole", pl.Int64()), ("fraction", pl.Float64())):
+        if _gives_back(text, ColumnType(dtype, key=kind)):
+            exact.add(name)
+    return frozenset(exact)
+
+
+def _time(time_format: str, loose: str) -> ColumnType:
+    is_time = "%H" in time_format or "%I" in time_format
+    return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format, loose=loose, key="key")
+
+
+def _gives_back(text: pl.Series, decided: ColumnType) -> bool:
+    typed = text.to_frame("t").select(decided.read("t")).to_series()
+    return not respelled(text, typed, decided).len()
+
+
+def respelled(text: pl.Series, typed: pl.Series, decided: ColumnType) -> pl.Series:
+    """Return the values of a key that its type would write otherwise than the file does.
+
+    Of a code a fraction may lack what makes it one ("7" beside "7.5"), and what stands for a missing value is no value.
+    """
+    if decided.time_format:
+        written = typed.dt.strftime(decided.spelled)
+    elif decided.words:
+        written = typed.replace_strict([False, True], list(decided.words), return_dtype=pl.String)
+    else:
+        written = typed.cast(pl.String)
+    differs = text.is_not_null() & (text != written).fill_null(value=True)
+    if decided.key == "code" and differs.any():
+        differs &= ~(text.str.contains(SHORT_WHOLE) | text.str.strip_chars().is_in(MISSING))
+    return text.filter(differs)
 
 
 def _column(values: pl.Series, name: str, formats: Iterable[str] | None, tokens: list[str]) -> ColumnStats:
@@ -302,7 +369,7 @@ def _is_read(values: pl.Series, time_format: str) -> bool:
 # ---------------------------------------------------------------------------------------------------------- deciding
 
 
-def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = ",") -> ColumnType:  # noqa: PLR0911
+def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = ",", key: KeyKind = "") -> ColumnType:
     """Decide a column's type from its statistics in all the files that share it.
 
     Parameters
@@ -312,6 +379,9 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
         The mark in numbers, "." or ","; "" to decide it here.
     separator : str
         Of the file: beside a comma that separates, a comma in a number is rather one of thousands.
+    key : "key", "code" or ""
+        Whether it is a key, which is text unless every value is given back as it is written, or a code, which is text
+        where as a fraction two of them might become one.
 
     Examples
     --------
@@ -322,6 +392,24 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
     String
     """
     total = reduce(lambda a, b: a + b, stats)
+    decided = _decided(total, decimal, separator)
+    if not key or decided.dtype == pl.String:
+        return decided
+    return replace(decided, key=key) if _keeps_spelling(decided, total, key) else ColumnType(pl.String())
+
+
+def _keeps_spelling(decided: ColumnType, total: ColumnStats, key: KeyKind) -> bool:
+    exact = total.exact or frozenset()
+    if decided.dtype == pl.Float64:
+        return decided.decimal == "." and "fraction" in exact
+    if key == "code":
+        return True
+    if decided.dtype == pl.Int64:
+        return "whole" in exact
+    return f"{decided.time_format}|{decided.loose}" in exact
+
+
+def _decided(total: ColumnStats, decimal: str, separator: str) -> ColumnType:  # noqa: PLR0911
     if not total.present:
         return ColumnType(pl.String(), like="")
     if total.times and "%Y%m%d" in total.times:

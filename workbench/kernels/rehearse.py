@@ -95,7 +95,8 @@ def rehearse(
     results = built.folder / "rehearsal"
     shutil.rmtree(results, ignore_errors=True)
     limits = Limits(seconds=seconds, memory=memory)
-    own = pl.read_csv(run.folder / "submission.csv")
+    as_ids = dict.fromkeys(competition.definition.id_columns, pl.String())
+    own = pl.read_csv(run.folder / "submission.csv", schema_overrides=as_ids)
     hidden, hidden_rows, hidden_seconds = None, 0, 0.0
     # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,22 +76,17 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
 def write_submission(competition: Competition, form: SubmissionForm, target: Target, test: Any, path: Path) -> None:
     """Write the submission file; rows in the sample's order where it has the same ids, else in the test file's.
 
-    Dates in the id and words for yes and no are written as the sample writes them.
+    Ids are written as the sample writes them, whatever type test has them in.
 
     Parameters
     ----------
     test : float array (n_test, width)
     """
     values = [_column(competition, form, target, test, name).alias(name) for name in form.sources]
-    frame = _in_sample_order(competition, form, competition.test_ids().hstack(values))
+    frame = _as_the_sample(competition, form, competition.test_ids().hstack(values))
     with atomic(path) as temporary:
-        as_written(frame, _id_spelling(competition, form)).select(form.columns).write_csv(temporary)
-
-
-def _id_spelling(competition: Competition, form: SubmissionForm) -> dict[str, str]:
-    tables = competition.definition.tables
-    info = competition.manifest.table(tables.sample_submission or tables.test, slug=competition.slug)
-    return {c: how for c, how in info.spelled.items() if c in form.ids}
+        # Only the ids are texts by now; a truth value among the predictions is written as ever.
+        as_written(frame, {}).select(form.columns).write_csv(temporary)
 
 
 def _column(
@@ -129,32 +124,53 @@ def class_texts(competition: Competition, column: str, target: str, classes: Seq
     return [(words or "False/True").split("/")[int(c)] for c in classes]
 
 
-def _in_sample_order(competition: Competition, form: SubmissionForm, frame: pl.DataFrame) -> pl.DataFrame:
-    sample = competition.definition.tables.sample_submission
-    if sample is None:
-        return frame
-    order = competition.table(sample).select(form.ids).collect()
-    names = [f"__key_{c}__" for c in form.ids]
-    keys = [_key(order.schema[c], frame.schema[c], c).alias(n) for c, n in zip(form.ids, names, strict=True)]
-    ordered = (
-        order.select(keys)
-        .with_row_index("__order__")
-        .join(frame.with_columns(keys), on=names, how="inner")
-        .sort("__order__")
-    )
+def _as_the_sample(competition: Competition, form: SubmissionForm, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with their ids as the sample has them, in its order; of another sample's, as test has them."""
+    tables = competition.definition.tables
+    spelled = competition.manifest.table(tables.sample_submission or tables.test, slug=competition.slug).spelled
+    written = frame.with_columns(_as_texts(frame.select(form.ids), spelled))
+    if tables.sample_submission is None:
+        return written
+    sample = competition.table(tables.sample_submission).select(form.ids).collect()
+    texts = _as_texts(sample, spelled)
+    found = _ordered(texts, [texts[c] for c in form.ids], written, [written[c] for c in form.ids])
+    if found is None:
+        pairs = [_comparable(sample[c], frame[c]) for c in form.ids]
+        found = _ordered(texts, [a for a, _ in pairs], written, [b for _, b in pairs])
     # A sample with other ids (a few lines only, to show the form) does not say the order.
-    return ordered.drop(["__order__", *names]) if ordered.height == frame.height else frame
+    return written if found is None else found
 
 
-def _key(a: pl.DataType, b: pl.DataType, column: str) -> pl.Expr:
-    """Return an expression that makes ids of two tables comparable, whatever types they were read as."""
-    if a.is_temporal() or b.is_temporal():
-        return pl.col(column).cast(pl.Datetime("us"), strict=False)
-    return pl.col(column).cast(pl.String)
+def _as_texts(ids: pl.DataFrame, spelled: Mapping[str, str]) -> pl.DataFrame:
+    return as_written(ids, {c: how for c, how in spelled.items() if c in ids.columns}).select(pl.all().cast(pl.String))
+
+
+def _comparable(one: pl.Series, other: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return the ids of two tables so that they can be compared by value: 7 and "7.0", a date and its midnight."""
+    if one.dtype.is_temporal() and other.dtype.is_temporal():
+        return one.cast(pl.Datetime("us"), strict=False), other.cast(pl.Datetime("us"), strict=False)
+    numbers = [s.cast(pl.Float64, strict=False) for s in (one, other) if not s.dtype.is_temporal()]
+    if len(numbers) == 2 and not any(n.null_count() or (n.abs() >= 2**53).any() for n in numbers):
+        return numbers[0], numbers[1]
+    return one.cast(pl.String), other.cast(pl.String)
+
+
+def _ordered(
+    texts: pl.DataFrame, of_sample: list[pl.Series], frame: pl.DataFrame, of_test: list[pl.Series]
+) -> pl.DataFrame | None:
+    """Return the rows of test in the sample's order with its texts, found by keys; None where they are not the same."""
+    names = [f"__key_{i}__" for i in range(len(of_sample))]
+    keys = [pl.DataFrame(dict(zip(names, of, strict=True))) for of in (of_sample, of_test)]
+    if any(k.is_duplicated().any() for k in keys):
+        return None
+    ids = texts.hstack(keys[0]).with_row_index("__order__")
+    rows = frame.drop(texts.columns).hstack(keys[1])
+    ordered = ids.join(rows, on=names, how="inner").sort("__order__")
+    return ordered.drop("__order__", *names) if ordered.height == frame.height else None
 
 
 def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:
-    """Compare a kernel's submission with the run's own.
+    """Compare a kernel's submission with the run's own: ids byte by byte.
 
     Returns
     -------
@@ -168,7 +184,8 @@ def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, 
     DataError
         When the two are of other rows or columns.
     """
-    found = pl.read_csv(path)
+    as_ids = dict.fromkeys(ids, pl.String())
+    found, own = pl.read_csv(path, schema_overrides=as_ids), own.with_columns(pl.col(ids).cast(pl.String))
     if found.columns != own.columns or found.height != own.height:
         raise DataError(
             f"the kernel's submission has {found.height:,} rows and the columns {found.columns}; the run's own has "

@@ -10,6 +10,7 @@ import polars as pl
 from workbench.competition import Competition, as_written, match_targets
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import DataError, WorkbenchError
+from workbench.ingest import read_as_downloaded, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.platforms import CompetitionFacts, SubmissionLimits
 from workbench.serving import class_texts, compared
@@ -91,7 +92,9 @@ def kernel_findings(competition: Competition, written: Path, own: Path, newer: s
     """Compare what a kernel wrote with the run's own file: a score belongs to the one, the CV to the other."""
     found = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
     try:
-        largest, differing = compared(written, pl.read_csv(own), competition.definition.id_columns)
+        ids = competition.definition.id_columns
+        ours = pl.read_csv(own, schema_overrides=dict.fromkeys(ids, pl.String()))
+        largest, differing = compared(written, ours, ids)
     except (DataError, OSError, pl.exceptions.PolarsError):
         return found  # `file_findings` says what is wrong with it
     if not differing:
@@ -123,17 +126,17 @@ def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits, *, kern
 
 
 def file_findings(competition: Competition, path: Path) -> list[Finding]:
-    """Compare the file with the sample (or, without one, against the test ids)."""
+    """Compare the file with the sample as it was downloaded (or, without one, against the test ids)."""
     expected, values = _expected(competition)
     try:
-        sent = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as exc:
+        sent = read_text_file(path)
+    except (OSError, DataError, pl.exceptions.PolarsError) as exc:
         return [_error("unreadable", f"{path} can't be read as CSV: {(str(exc).splitlines() or [''])[0]}")]
     found = _column_findings(sent.columns, expected.columns, values)
     if any(f.level == "error" for f in found):
         return found
     ids = [c for c in expected.columns if c not in values]
-    found += _id_findings(sent, expected, ids)
+    found += _spelling_findings(sent, expected, ids, competition) or _id_findings(sent, expected, ids)
     targets = match_targets(values, competition.definition.targets) or {}
     for column in values:
         found += _value_findings(sent[column], competition, targets.get(column))
@@ -147,8 +150,12 @@ def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
     spelled = competition.manifest.table(name or d.tables.test, slug=d.slug).spelled
     if name is None:
         return as_written(competition.test_ids(), spelled), list(d.targets)
-    sample = competition.table(name).collect()
-    return as_written(sample, spelled), [c for c in sample.columns if c not in d.id_columns]
+    # The file itself, not the table that was made of it: what the table lost, the platform would miss.
+    options = reading_options(competition.folder, None)
+    sample = read_as_downloaded(competition.folder / "data" / "raw", competition.manifest.tables[name], options)
+    if sample is None:
+        sample = as_written(competition.table(name).collect(), spelled)
+    return sample, [c for c in sample.columns if c not in d.id_columns]
 
 
 def _column_findings(have: list[str], expected: list[str], values: list[str]) -> list[Finding]:
@@ -159,6 +166,30 @@ def _column_findings(have: list[str], expected: list[str], values: list[str]) ->
     if not found and have != wanted:
         found.append(_warning("column_order", f"the columns are in another order than the sample's: {', '.join(have)}"))
     return found
+
+
+def _spelling_findings(
+    sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str], competition: Competition
+) -> list[Finding]:
+    """Find ids that are the sample's as numbers, and no more than that: 2025.1 where it has 2025.10."""
+    have, want = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
+    missing, extra = (a.join(b, on=ids, how="anti", nulls_equal=True) for a, b in ((want, have), (have, want)))
+    if not missing.height or not extra.height:
+        return []
+    numbers = {f"{c}\0": pl.col(c).cast(pl.Float64, strict=False) for c in ids}
+    both = missing.with_columns(**numbers).join(extra.with_columns(**numbers), on=list(numbers), suffix="\0sent")
+    if not both.height:
+        return []
+    example = both.row(0, named=True)
+    sent_as, as_sample = ("/".join(example[f"{c}{end}"] for c in ids) for end in ("\0sent", ""))
+    text = (
+        f"{both.height:,} ids are spelled otherwise than in the sample, for example {sent_as} where it has {as_sample}"
+    )
+    tables = competition.manifest.tables.values()
+    if any(t.keys is None for t in tables):
+        slug = competition.slug
+        text += f"; the tables were fetched by an earlier version: `wb fetch {slug} --force`, then run it again"
+    return [_error("spelled_ids", text)]
 
 
 def _id_findings(sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str]) -> list[Finding]:

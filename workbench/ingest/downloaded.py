@@ -1,0 +1,66 @@
+"""Delimited text as it lies on disk: every value as its bytes have it, for what must be compared so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from workbench.competition import TableInfo
+from workbench.ingest.delimited import as_text
+from workbench.ingest.sources import Options, members_of
+from workbench.ingest.text import Source, TextForm, blocks, form_of, header_of
+
+__all__ = ["read_as_downloaded", "read_text_file"]
+
+PLAIN = TextForm(encoding="utf-8", separator=",", lines="\n")
+
+
+def read_text_file(path: Path) -> pl.DataFrame:
+    """Return a CSV file in UTF-8, header and values as they stand there; an empty value is null.
+
+    Raises
+    ------
+    DataError
+        When it has no header, or is not written in UTF-8.
+    polars.exceptions.PolarsError
+        When a record has more or fewer fields than the header.
+    """
+    return _read(Source(path.name, path), PLAIN)
+
+
+def read_as_downloaded(raw: Path, info: TableInfo, options: Options) -> pl.DataFrame | None:
+    """Return the delimited text that became a table, as `read_text_file` does.
+
+    Parameters
+    ----------
+    raw : Path
+        ``data/raw`` of the competition.
+    info : TableInfo
+    options : Options
+        What competition.toml says of the reading.
+
+    Returns
+    -------
+    DataFrame, or None
+        None where the table was no delimited text, or several files, or the file is gone.
+    """
+    source = _source(raw, info.source)
+    if source is None:
+        return None
+    return _read(source, form_of(source, options.read.get(info.name, {})))
+
+
+def _source(raw: Path, name: str) -> Source | None:
+    if name.lower().endswith((".parquet", ".json", ".jsonl", ".ndjson")) or ", " in name:
+        return None
+    if (raw / name).is_file():
+        return Source(name, raw / name)
+    archives = sorted({*raw.glob("*.zip"), *(raw / name).parent.glob("*.zip")})
+    return next((s for archive in archives for s in members_of(archive, raw) if s.name == name), None)
+
+
+def _read(source: Source, form: TextForm) -> pl.DataFrame:
+    header = header_of(source, form)
+    frames = [as_text(block, form, header) for block in blocks(source, form)]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(header, pl.String()))
