@@ -26,7 +26,8 @@ class TableInfo:
     `stamp` tells without reading whether the source is still the same; `options` are those of competition.toml that it
     was read with. `read` is what was guessed of how the text is written, as lines of TOML; `spelled` is how the source
     writes its dates (a format) and booleans ("False/True"). `keys` are the columns whose values are written as the
-    source has them; None where the table was converted by a version that knew none.
+    source has them; None where the table was converted by a version that knew none. `codes` are text although they look
+    like numbers.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TableInfo:
     read: list[str] = field(default_factory=list)
     spelled: dict[str, str] = field(default_factory=dict)
     keys: list[str] | None = None
+    codes: list[str] = field(default_factory=list)
 
     @property
     def lists_of_records(self) -> list[str]:

@@ -106,4 +106,6 @@ def _types(tables: list[Table]) -> dict[str, str]:
     for table in tables:
         for column, how in table.info.spelled.items():
             types.setdefault(column, f"{table.dtype(column).partition('(')[0]} {how}")
+        for column in table.info.codes:
+            types.setdefault(column, "String")
     return types

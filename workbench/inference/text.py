@@ -97,10 +97,15 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
     for name, read in inferred.read.items():
         lines += [f"# [read.{_key(name)}]", *(f"# {line}" for line in read)]
     if inferred.types:
-        lines += ["# [types]", *(f"# {_toml(column)} = {_toml(how)}" for column, how in inferred.types.items())]
+        lines += ["# [types]", *(_type(column, how) for column, how in inferred.types.items())]
     return ["", "# How the files were read. To read one otherwise, take the mark away and fetch again.", *lines] * bool(
         lines
     )
+
+
+def _type(column: str, how: str) -> str:
+    why = "  # codes; as Float64 some would be written otherwise" if how == "String" else ""
+    return f"# {_toml(column)} = {_toml(how)}{why}"
 
 
 def _key(name: str) -> str:

@@ -97,6 +97,7 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
                 infos[table.name] = _text_table(
                     table, forms[table.name], headers[table.name], plans[table.name], tables, options
                 )
+            _say_what_is_text(plans, options.keys, report)
             return infos
         except _EncodingError:
             named = {t.name for t in group if options.read.get(t.name, {}).get("encoding")}
@@ -123,6 +124,14 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
     raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
 
 
+def _say_what_is_text(plans: dict[str, dict[str, ColumnType]], keys: Keys, report: Report) -> None:
+    """Report the keys and codes that are text although they look like numbers."""
+    for column in dict.fromkeys(c for plan in plans.values() for c, t in plan.items() if t.looks_numeric):
+        names = " and ".join(name for name, plan in plans.items() if column in plan)
+        what = "a key" if keys.kind(column) == "key" else "a code"
+        report(f"{names}: {column!r} is {what}, left as text: as numbers some values would be written otherwise")
+
+
 def _with_encoding(table: Table, form: TextForm) -> TextForm:
     encoding = full_encoding(table.parts)
     if encoding == form.encoding:
@@ -146,7 +155,7 @@ def _plans(
             everywhere = [s[column] for s in stats.values() if column in s]
             decided = decide(everywhere, decimal=form.decimal, separator=form.separator, key=options.keys.kind(column))
             if options.keys.is_text(column) and is_numeric(decided.dtype):
-                decided = ColumnType(pl.String())
+                decided = ColumnType(pl.String(), looks_numeric=True)
             # What the CSV reader reads directly can't be held against its text.
             direct = decided.direct and not form.missing and not (decided.key and decided.dtype == pl.Float64)
             plans[name][column] = replace(decided, direct=direct)

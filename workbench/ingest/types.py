@@ -131,7 +131,8 @@ class ColumnType:
     number; `direct` says that the CSV reader may read it as it stands, `any_case`
     that the words come in several spellings; `like` is the pattern of the values that were seen where one that is
     unlike them may make another type of all, None where none can; `asked` is True where competition.toml names the
-    type; `key` says that every value must be given back as it is written.
+    type; `key` says that every value must be given back as it is written, and `looks_numeric` that a number is text for
+    that reason alone.
     """
 
     dtype: pl.DataType
@@ -144,6 +145,7 @@ class ColumnType:
     asked: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
     key: KeyKind = field(default="", compare=False)
+    looks_numeric: bool = field(default=False, compare=False)
 
     @property
     def spelled(self) -> str:
@@ -395,7 +397,9 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
     decided = _decided(total, decimal, separator)
     if not key or decided.dtype == pl.String:
         return decided
-    return replace(decided, key=key) if _keeps_spelling(decided, total, key) else ColumnType(pl.String())
+    if _keeps_spelling(decided, total, key):
+        return replace(decided, key=key)
+    return ColumnType(pl.String(), looks_numeric=decided.dtype.is_numeric())
 
 
 def _keeps_spelling(decided: ColumnType, total: ColumnStats, key: KeyKind) -> bool:

@@ -98,5 +98,6 @@ def info_of(
         options=options_key(table, options),
         read=list(form.guessed) if form else [],
         spelled={c: t.spelled for c, t in (plan or {}).items() if t.spelled},
+        codes=[c for c, t in (plan or {}).items() if t.looks_numeric and options.keys.kind(c) == "code"],
         keys=[c for c in written.collect_schema() if options.keys.kind(c) == "key"],
     )
