@@ -30,7 +30,7 @@ FEW_ROWS = 1000
 PIECES = r"[_\-:|/+,;#@ .]"
 """What ids are glued with, of columns of test."""
 
-COUNTED = r"^\d+\.(0|[1-9]\d*)$"
+COUNTED = r"^\d+\.(0|[1-9]\d{0,2})$"
 """A number, a point and a number that counts on, as 10.10 follows 10.9: no fraction with a leading zero, no sign."""
 
 ODD_EXPONENT = r"^\d{2,}[eE]\d+$"
@@ -185,12 +185,15 @@ def _codes(head: _Head, of_test: set[str]) -> list[str]:
         values = values.filter(~values.str.strip_chars().is_in(MISSING))
         is_exponent = has_exponent[column][0] and values.str.contains(rf"{ODD_EXPONENT}|^\d+$").all()
         may_be_counted = ends_in_zero[column][0] and not (head.is_train and column not in of_test)
-        if is_exponent or (may_be_counted and _are_counted(values.unique())):
+        if is_exponent or (may_be_counted and _are_counted(values)):
             codes.append(column)
     return codes
 
 
-def _are_counted(texts: pl.Series) -> bool:
+def _are_counted(values: pl.Series) -> bool:
+    texts = values.unique()
+    if 2 * texts.len() > values.len():
+        return False  # categories occur again and again
     with_point = texts.filter(texts.str.contains(".", literal=True))
     if not with_point.str.contains(COUNTED).all() or not texts.str.contains(r"^[\d.]+$").all():
         return False

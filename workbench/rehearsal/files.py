@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import uuid
@@ -15,7 +14,7 @@ import polars as pl
 
 from workbench.errors import ConfigError, DataError, storage_errors
 
-__all__ = ["built_beside", "header", "place_for", "readable", "sink", "source"]
+__all__ = ["built_beside", "place_for", "readable", "sink", "source", "with_plain_names"]
 
 
 def place_for(workspace: Path, slug: str, *, force: bool) -> Path:
@@ -43,16 +42,13 @@ def source(train: Path) -> pl.LazyFrame:
     if train.suffix == ".parquet":
         return pl.scan_parquet(train)
     separator = "\t" if ".tsv" in train.suffixes else ","
-    frame = pl.scan_csv(train, infer_schema=False, separator=separator)
-    quoted = [c for c in frame.collect_schema().names() if '"' in c]
-    # polars leaves doubled quotes doubled in a header.
+    return with_plain_names(pl.scan_csv(train, infer_schema=False, separator=separator))
+
+
+def with_plain_names(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Return a scanned CSV file with its names as they are: polars leaves doubled quotes doubled in a header."""
+    quoted = [c for c in frame.collect_schema().names() if '""' in c]
     return frame.rename({c: c.replace('""', '"') for c in quoted}) if quoted else frame
-
-
-def header(file: Path) -> list[str]:
-    """Return the names in the first record of a CSV file, as they stand there."""
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        return next(csv.reader(lines), [])
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from workbench.rehearsal.files import header
+from workbench.rehearsal.files import with_plain_names
 
 __all__ = ["Refused", "Scores", "aligned", "read_sent"]
 
@@ -34,9 +33,8 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
         When it is no CSV file, has other columns, or cells are empty.
     """
     try:
-        # polars leaves doubled quotes doubled in a header.
-        sent = pl.read_csv(file, infer_schema=False, new_columns=header(file))
-    except (OSError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError) as exc:
+        sent = with_plain_names(pl.scan_csv(file, infer_schema=False)).collect()
+    except (OSError, pl.exceptions.PolarsError) as exc:
         raise Refused(f"not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
     missing, extra = [c for c in wanted if c not in sent.columns], [c for c in sent.columns if c not in wanted]
     if missing or extra:
