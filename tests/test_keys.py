@@ -339,3 +339,32 @@ def test_a_template_has_its_columns_as_they_are_written(tmp_path: Path) -> None:
     assert (manifest.tables["test"].dtypes["Shop"], manifest.tables["test"].dtypes["Day"]) == ("String", "Date")
     test = pl.read_parquet(folder / "data" / "tables" / "test.parquet")
     assert as_written(test, manifest.tables["test"].spelled).rows() == pairs
+
+
+def test_what_is_text_for_its_spelling_is_said(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    rows = [(f"2025.{i % 12 + 1:02d}{i}", ("10.1", "10.10")[i % 2], i / 2) for i in range(30)]
+    _write(raw / "train.csv", ["id", "section", "y"], rows)
+    _write(raw / "test.csv", ["id", "section"], [r[:2] for r in rows])
+    _write(raw / "sample_submission.csv", ["id", "y"], [(r[0], 0) for r in rows])
+    said: list[str] = []
+    manifest = convert(raw, tmp_path / "tables", "c", report=said.append)
+    assert any("'section' is a code, left as text" in line for line in said)
+    assert manifest.tables["train"].codes == ["section"]
+    assert manifest.tables["test"].keys == ["id"]
+
+
+def test_several_ids_keep_theirs_each(tmp_path: Path) -> None:
+    folder = create_workspace(tmp_path).competitions / "c"
+    raw = folder / "data" / "raw"
+    pairs = [(shop, day) for shop in ("1.10", "1.1", "07") for day in ("2024-1-5", "2024-11-6")]
+    _write(raw / "train.csv", ["shop", "day", "a", "y"], [(*p, 1, 2) for p in pairs])
+    _write(raw / "test.csv", ["shop", "day", "a"], [(*p, 1) for p in pairs])
+    _write(raw / "sample_submission.csv", ["shop", "day", "y"], [(*p, 0) for p in reversed(pairs)])
+    manifest = convert(raw, folder / "data" / "tables", "c")
+    assert [manifest.tables["test"].dtypes[c] for c in ("shop", "day")] == ["String", "Date"]
+    (folder / "competition.toml").write_text(DEFINITION.replace('id = "id"', 'id = ["shop", "day"]'), encoding="utf-8")
+    competition = load_competition(create_workspace(tmp_path), "c")
+    assert _submitted(competition)[1] == []
+    with (folder / "submission.csv").open(newline="", encoding="utf-8") as file:
+        assert [tuple(row[:2]) for row in csv.reader(file)][1:] == list(reversed(pairs))
