@@ -16,9 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from workbench import library, metrics
 from workbench.competition import Competition, as_written, load_competition, read_manifest, write_manifest
 from workbench.errors import DataError
 from workbench.ingest import convert
+from workbench.interactions import InteractionsSpec
+from workbench.rehearsal.grade import grade, read_solution
+from workbench.rehearsal.host import read_host
+from workbench.rehearsal.spec import LogSpec
 from workbench.serving import submission_form, write_submission
 from workbench.submission.findings import file_findings
 from workbench.training import read_target
@@ -368,3 +373,40 @@ def test_several_ids_keep_theirs_each(tmp_path: Path) -> None:
     assert _submitted(competition)[1] == []
     with (folder / "submission.csv").open(newline="", encoding="utf-8") as file:
         assert [tuple(row[:2]) for row in csv.reader(file)][1:] == list(reversed(pairs))
+
+
+def test_tables_of_before_are_named_where_their_ids_would_be_refused(tmp_path: Path) -> None:
+    competition = _as_before(_competition(tmp_path, ["2025.10", "2025.01", "303e2"], ["1", "2"]), pl.Float64())
+    path = tmp_path / "sent.csv"
+    # What such a version wrote, from the ids as it had them.
+    _write(path, ["id", "y"], [("30300.0", 1.0), ("2025.01", 2.0), ("2025.1", 3.0)])
+    (finding,) = [f for f in file_findings(competition, path) if f.level == "error"]
+    assert finding.message.startswith("2 ids are spelled otherwise than in the sample")
+    assert "wb fetch c --force" in finding.message
+
+
+def test_users_and_items_come_back_as_the_log_has_them(tmp_path: Path) -> None:
+    users, items = [*NASTY[0], *NASTY[1], "007", "NA", "+5"], ["0123", "123", "10.10", "10.1", "1e5", "None", "7", "-0"]
+    rows = [
+        (u, items[(n + k) % len(items)], 1_700_000_000 + 86_400 * k) for k in range(30) for n, u in enumerate(users)
+    ]
+    rows += [(u, items[n % len(items)], 1_700_000_000 + 86_400 * 40) for n, u in enumerate(users)]
+    _write(tmp_path / "log.csv", ["user", "item", "ts"], rows)
+    _write(tmp_path / "items.csv", ["item", "shelf"], [(i, n) for n, i in enumerate(items)])
+    workspace = create_workspace(tmp_path / "ws")
+    log = InteractionsSpec(user="user", item="item", time="ts", horizon_s=5 * 86_400)
+    library.rehearse(
+        "shop", LogSpec(tmp_path / "log.csv", log, "recall@8", tables=(tmp_path / "items.csv",)), where=workspace
+    )
+    library.fetch("shop", where=workspace)
+    shop = library.competition("shop", where=workspace)
+    run = shop.run(1)
+    sample = workspace.competitions / "shop" / "rehearsal" / "files" / "sample_submission.csv"
+    sent = run.folder / "submission.csv"
+    assert [line.split(",")[0] for line in sent.read_text(encoding="utf-8").splitlines()] == [
+        line.split(",")[0] for line in sample.read_text(encoding="utf-8").splitlines()
+    ]
+    assert not [f for f in file_findings(shop.definition, sent) if f.level == "error"]
+    host = read_host(workspace.competitions / "shop" / "rehearsal")
+    folder = workspace.competitions / "shop" / "rehearsal"
+    assert grade(sent, read_solution(folder, host), host, metrics.get("recall@8")).public == 1.0

@@ -314,7 +314,7 @@ def _grown(frame: pl.DataFrame, ids: tuple[str, ...], *, unseen: bool) -> pl.Dat
     """Return the rows with more behind them: their ids are new, and some of their categories, too."""
     more = frame.head(int((HIDDEN_TIMES - 1) * frame.height) or 1)
     first = ids[0]
-    if frame[first].dtype.is_integer():
+    if frame[first].dtype.is_numeric():
         above = int(frame[first].max() or 0) + 1  # type: ignore[arg-type]
         more = more.with_columns((pl.int_range(pl.len()) + above).cast(frame[first].dtype).alias(first))
     else:
