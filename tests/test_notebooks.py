@@ -595,6 +595,8 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("cell", "more", "message", "hint"),
         [
+            ("import sys\nsys.exit()", "", "cell 2: SystemExit", "the executed copy is"),
+            ("x = 2\nraise SystemExit(0)", "", "cell 2: SystemExit: 0", "the executed copy is"),
             ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "", "cell 2: the kernel died, as one does", "more memory"),
             ("import time\nwhile True:\n    time.sleep(0.1)", "cell_seconds = 2\n", "cell 2: it took longer than 2 s", "cell_seconds"),
             ("while True:\n    pass", "seconds = 4\n", "cell 2: the time of 4 s in all is over", "seconds = "),

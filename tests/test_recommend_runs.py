@@ -233,6 +233,7 @@ class TestWrong:
         ("body", "message"),
         [
             ("    return history.nothing", "sources.py:mine failed: AttributeError: .*nothing.*line 2"),
+            ("    exit(0)", r"sources.py:mine failed: SystemExit: 0 \(sources.py, line 2\)"),
             ("    return None", "sources.py:mine returned NoneType; expected a frame"),
             (
                 "    return history.head(0).select('user', 'item', score='kind')",

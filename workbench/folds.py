@@ -17,10 +17,10 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import atomic, content_key, sweep
-from workbench.competition import user_frame
 from workbench.errors import ConfigError, DamagedError, DataError, WorkbenchError
 from workbench.interactions import parse_duration
 from workbench.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
+from workbench.user_code import user_code
 
 if TYPE_CHECKING:
     from workbench.competition import Competition, CvSpec
@@ -465,7 +465,13 @@ def _custom(competition: Competition, cv: CvSpec) -> Folds:
     """Call the competition's own ``split(train)``: it gives the fold of each row, or pairs (train rows, valid rows)."""
     function = competition.load_function(str(cv.function))
     d = competition.definition
-    try:
+    with user_code(
+        f"cv.function {cv.function!r}",
+        DataError,
+        folder=competition.folder,
+        hint="it takes the train table and returns the fold of each row, or a list of (train rows, valid rows)",
+        passing=(WorkbenchError,),
+    ):
         result = function(competition.table(d.tables.train).collect())
         if not isinstance(result, list | tuple):
             return _checked_size(Folds(np.asarray(result, np.int16)), competition.n_train, cv)
@@ -477,14 +483,6 @@ def _custom(competition: Competition, cv: CvSpec) -> Folds:
                     f"cv.function {cv.function!r}: fold {k} validates rows that an earlier fold validates too"
                 )
             valid[valid_rows], train[k, train_rows] = k, True
-    except WorkbenchError:
-        raise
-    except Exception as exc:
-        path = competition.folder / str(cv.function).partition(":")[0]
-        raise DataError(
-            f"cv.function {cv.function!r}: {user_frame(exc, path)}",
-            hint="it takes the train table and returns the fold of each row, or a list of (train rows, valid rows)",
-        ) from exc
     return Folds(valid, train)
 
 

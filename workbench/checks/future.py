@@ -23,7 +23,7 @@ import polars as pl
 
 from workbench.cache import Store, temporary_file
 from workbench.checks.data import is_time, time_column, time_columns
-from workbench.competition import ROW, Competition, user_frame
+from workbench.competition import ROW, Competition
 from workbench.errors import ConfigError, FeatureError, NotFoundError, WorkbenchError, near
 from workbench.features import Blocks, Feature
 from workbench.features.definition import FoldFeature
@@ -34,6 +34,7 @@ from workbench.features.partition import key_hash
 from workbench.folds import load_folds, time_horizon
 from workbench.folds import time_column as fold_times
 from workbench.training.target import TargetColumn, read_target
+from workbench.user_code import user_code
 
 __all__ = ["Difference", "TimeCheck", "check_time", "leak_error"]
 
@@ -336,18 +337,17 @@ class _Truncated:
     def differences(self, made: Feature) -> list[Difference]:
         store = self.blocks.store
         full = self.blocks.lines(made.name)
-        with _scratch(store) as fresh:
-            try:
-                less = self._computed(made, fresh)
-                return self._compared(made, full, less)
-            except (WorkbenchError, KeyboardInterrupt, MemoryError):
-                raise
-            except Exception as exc:
-                raise FeatureError(
-                    f"feature {made.name!r} ({made.where}) failed on the data before {_shown(self.cut)}: "
-                    f"{user_frame(exc, made.path)}",
-                    hint="a feature must work on any first part of the data: nothing else shows that it reads no more",
-                ) from exc
+        with (
+            _scratch(store) as fresh,
+            user_code(
+                f"feature {made.name!r} ({made.where}) failed on the data before {_shown(self.cut)}",
+                FeatureError,
+                folder=made.path.parent,
+                hint="a feature must work on any first part of the data: nothing else shows that it reads no more",
+            ),
+        ):
+            less = self._computed(made, fresh)
+            return self._compared(made, full, less)
 
     def _computed(self, made: Feature, fresh: Callable[[], Path]) -> pl.LazyFrame:
         """Return a feature on the data up to the cut, written to a file that lasts as long as the comparison."""

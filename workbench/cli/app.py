@@ -168,6 +168,8 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
         return 130
     except WorkbenchError as exc:
         return _explained(exc, as_json)
+    except SystemExit as exc:
+        return _explained(_exit_of_other_code(exc), as_json)
     except BrokenPipeError:
         _silence_stdout()
         return 0
@@ -178,6 +180,13 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
             hint = "this is a defect of the workbench"
             echo_json({"error": {"type": type(exc).__name__, "message": str(exc), "hint": hint}})
         raise
+
+
+def _exit_of_other_code(exc: SystemExit) -> WorkbenchError:
+    """Explain an exit that no module below translated: no command ends by itself without having said why."""
+    from workbench.user_code import EXIT_HINT, user_frame
+
+    return WorkbenchError(f"the command was ended by code that it calls: {user_frame(exc)}", hint=EXIT_HINT)
 
 
 def _explained(exc: WorkbenchError, as_json: bool) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ from workbench.competition.tables import (
 )
 from workbench.errors import ConfigError, DataError, NotFoundError, WorkbenchError, near
 from workbench.interactions import InteractionsSpec
+from workbench.user_code import EXIT_HINT, as_error, user_frame
 from workbench.workspace import Workspace
 
 __all__ = [
@@ -56,7 +56,6 @@ __all__ = [
     "read_manifest",
     "read_options",
     "read_toml",
-    "user_frame",
     "validate",
     "write_manifest",
 ]
@@ -385,15 +384,18 @@ def load_code(path: Path) -> ModuleType:
     _forget_beside(path.parent)
     sys.path.insert(0, str(path.parent))
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+
+    def failure(exc: BaseException) -> ConfigError:
+        if isinstance(exc, SyntaxError):
+            return ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="mend that line")
+        hint = EXIT_HINT if isinstance(exc, SystemExit) else exc.hint if isinstance(exc, WorkbenchError) else ""
+        return ConfigError(f"{path} can't be loaded: {user_frame(exc, path.parent)}", hint=hint)
+
     try:
         # The source is compiled here, never taken from __pycache__: its time stamps are too coarse for a file that
         # was edited and run twice within a second.
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
-    except SyntaxError as exc:
-        raise ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="mend that line") from exc
-    except Exception as exc:
-        hint = exc.hint if isinstance(exc, WorkbenchError) else ""
-        raise ConfigError(f"{path} can't be loaded: {user_frame(exc, path)}", hint=hint) from exc
+        with as_error(failure, passing=()):
+            exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
     finally:
         sys.dont_write_bytecode = writes
         sys.path.remove(str(path.parent))
@@ -424,11 +426,3 @@ def _forget_beside(folder: Path) -> None:
 
 def _in_competition(path: Path) -> bool:
     return any((f / "competition.toml").exists() for f in path.parents)
-
-
-def user_frame(exc: BaseException, path: Path) -> str:
-    """Describe an exception by its last line in the user's folder: "KeyError: 'x' (features.py, line 12)"."""
-    frames = [f for f in traceback.extract_tb(exc.__traceback__) if Path(f.filename).parent == path.parent]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    text = (str(exc).strip().splitlines() or [""])[0]
-    return f"{type(exc).__name__}: {text}{where}"

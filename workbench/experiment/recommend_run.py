@@ -16,8 +16,8 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import atomic, content_key, file_sha256, write_json, write_text
-from workbench.competition import Competition, InteractionsSpec, user_frame
-from workbench.errors import ConfigError, DataError, TrainingError, WorkbenchError
+from workbench.competition import Competition, InteractionsSpec
+from workbench.errors import ConfigError, DataError, TrainingError
 from workbench.experiment.recommend_spec import RecommendSpec, recommend_spec
 from workbench.experiment.run_folder import Made
 from workbench.experiment.spec import ExperimentSpec
@@ -37,6 +37,7 @@ from workbench.recommender import (
     recommend,
     with_users,
 )
+from workbench.user_code import user_code
 
 __all__ = ["RecommendPlan", "make_recommend_plan", "recommended"]
 
@@ -296,17 +297,11 @@ def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
     function = competition.load_function(reference)
 
     def call(*given: Any) -> Any:
-        try:
+        hint = "mend it; the run's log.txt has all of it"
+        log = logging.getLogger("workbench")
+        with user_code(f"{reference} failed", TrainingError, folder=competition.folder, hint=hint, log=log):
             found = function(*given)
             return found.collect() if isinstance(found, pl.LazyFrame) else found
-        except (WorkbenchError, MemoryError):
-            raise
-        except Exception as exc:
-            logging.getLogger("workbench").exception("%s failed", reference)
-            path = competition.folder / reference.partition(":")[0]
-            raise TrainingError(
-                f"{reference} failed: {user_frame(exc, path)}", hint="mend it; the run's log.txt has all of it"
-            ) from exc
 
     return call
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from workbench.cache import Block, Hold, Store, content_key, file_sha256
 from workbench.competition import ROW, Competition, load_code
-from workbench.errors import FeatureError, NotFoundError, StorageError, WorkbenchError, near
+from workbench.errors import FeatureError, NotFoundError, StorageError, near
 from workbench.features import auto
 from workbench.features.auto import auto_features
 from workbench.features.code_keys import code_key
@@ -21,6 +21,7 @@ from workbench.features.definition import Feature, FoldFeature, features_of, rep
 from workbench.features.evaluate import Evaluation, write_blocks
 from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
 from workbench.memory import default_limit, measured_peak, shown_bytes
+from workbench.user_code import as_error, is_interrupt
 
 __all__ = ["AUTO", "Blocks", "load_features"]
 
@@ -296,9 +297,12 @@ class Blocks:
             if len(group) > 1:
                 try:
                     self._write(group)
-                except (StorageError, KeyboardInterrupt, MemoryError):
+                except (StorageError, MemoryError):
                     raise
-                except Exception as exc:  # noqa: BLE001 one by one, it is said which of them it is and where
+                except BaseException as exc:
+                    if is_interrupt(exc):
+                        raise
+                    # One by one, it is said which of them it is and where.
                     why = (str(exc).strip().splitlines() or ["not together"])[0]
                     self.report(f"features {', '.join(m.name for m in group)} one by one: {why}")
 
@@ -312,8 +316,10 @@ class Blocks:
                 if expressions is None:
                     continue
                 columns = set(evaluation.schema(evaluation.inputs("rows", part).select(ROW, *expressions))) - {ROW}
-            except Exception:  # noqa: BLE001, S112 said when it is built by itself
-                continue
+            except BaseException as exc:
+                if is_interrupt(exc):
+                    raise
+                continue  # what is wrong is said when it is built by itself
             if not columns & taken:
                 chosen.append(made)
                 taken |= columns
@@ -323,12 +329,12 @@ class Blocks:
         for name in made.inputs:
             if self._kind(made, name) == "feature":
                 self.block(name)
-        try:
+
+        def failure(exc: BaseException) -> FeatureError:
+            return self.evaluation(made)[0].failure(exc)
+
+        with as_error(failure):
             self._write([made])
-        except (WorkbenchError, KeyboardInterrupt, MemoryError):
-            raise
-        except Exception as exc:
-            raise self.evaluation(made)[0].failure(exc) from exc
         block = self.store.get(key)
         if block is None:
             raise FeatureError(f"feature {made.name!r}: its block in {self.store.folder} vanished while it was written")

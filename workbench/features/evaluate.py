@@ -14,11 +14,12 @@ from typing import Any, Literal
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from workbench.competition import ROW, user_frame
+from workbench.competition import ROW
 from workbench.errors import FeatureError
 from workbench.features.definition import Feature
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets, RowOrderError, in_row_order, row_problem
 from workbench.features.partition import Part, Parts
+from workbench.user_code import EXIT_HINT, is_interrupt, user_frame
 
 __all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "write_blocks"]
 
@@ -123,11 +124,12 @@ class Evaluation:
                 )
         return pl.Schema({ROW: schema[ROW], **schema})
 
-    def failure(self, exc: Exception) -> FeatureError:
+    def failure(self, exc: BaseException) -> FeatureError:
         """Return what to raise where the function or polars raised `exc`: place and, as far as known, column."""
-        name, where, said = self.made.name, self.made.where, user_frame(exc, self.made.path)
+        name, where, said = self.made.name, self.made.where, user_frame(exc, self.made.path.parent)
         if "while building Series" not in str(exc):
-            return FeatureError(f"feature {name!r} ({where}) failed: {said}")
+            hint = EXIT_HINT if isinstance(exc, SystemExit) else ""
+            return FeatureError(f"feature {name!r} ({where}) failed: {said}", hint=hint)
         column = self._column_of_mixed_values()
         named = f"column {column!r} has values of mixed types" if column else "a column has values of mixed types"
         return FeatureError(f"feature {name!r} ({where}): {named}: {said}", hint=ONE_TYPE)
@@ -136,8 +138,10 @@ class Evaluation:
         try:
             result = next(self.results())
             columns = [c for c in result.collect_schema() if c != ROW]
-        except Exception:  # noqa: BLE001 the function itself raises: the line of it is said
-            return None
+        except BaseException as exc:
+            if is_interrupt(exc):
+                raise
+            return None  # the function itself raises: the line of it is said
         for column in columns:
             try:
                 for _ in result.select(column).collect_batches(chunk_size=ROWS_PER_BUCKET):
@@ -242,7 +246,7 @@ def write_blocks(
     source = register_io_source(batches, schema={c: t for c, t in whole.items() if c != ROW})
     try:
         _sink(source if alone else source.cache(), [[c for c in s if c != ROW] for s in schemas], paths)
-    except Exception:
+    except BaseException:
         if not failure:
             raise
         # What was raised while computing comes back wrapped by polars.

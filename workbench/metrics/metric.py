@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from workbench.errors import DataError, WorkbenchError
 from workbench.metrics.queries import Queries
+from workbench.user_code import user_code
 
 __all__ = ["Metric", "from_function"]
 
@@ -106,13 +107,9 @@ def from_function(
         raise DataError(f"metric {name!r}: needs = {needs!r}, expected one of {', '.join(NEEDS)}")
 
     def compute(y_true: Any, y_pred: Any, weight: Any = None) -> float:
-        try:
+        with user_code(f"metric {name!r} failed", DataError, hint="check its function", passing=(WorkbenchError,)):
             value = function(y_true, y_pred) if weight is None else function(y_true, y_pred, weight)
             result = float(value)
-        except WorkbenchError:
-            raise
-        except Exception as exc:
-            raise DataError(f"metric {name!r} failed: {type(exc).__name__}: {exc}", hint="check its function") from exc
         if not np.isfinite(result):
             raise DataError(f"metric {name!r} returned {result}, expected a finite number")
         return result

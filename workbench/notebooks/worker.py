@@ -96,7 +96,23 @@ def _run(job: dict[str, Any], masks: Masks) -> dict[str, Any]:
     except (RuntimeError, ValueError, OSError) as exc:
         # The kernel that can't start, for one.
         return {"event": "refused", "cell": engine.at, "source": engine.source, "text": masks.text(f"{exc}")}
-    return {"event": "done"}
+    return _exited(Path(job["copy"]), masks) or {"event": "done"}
+
+
+def _exited(copy: Path, masks: Masks) -> dict[str, Any] | None:
+    """Return the error of a cell that exited with 0, for papermill the good end of a notebook; None where none did.
+
+    The cells behind it did not run.
+    """
+    nbformat: Any = importlib.import_module("nbformat")
+
+    cells = nbformat.read(copy, as_version=4).cells
+    for index, cell in enumerate(cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error" and output.ename == "SystemExit":
+                said = {"name": "SystemExit", "text": masks.text(str(output.evalue)), "trace": ""}
+                return {"event": "error", "cell": _in_source(cells, index), "source": cell.source, **said}
+    return None
 
 
 def _in_source(cells: list[Any], index: int) -> int:

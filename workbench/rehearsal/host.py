@@ -12,6 +12,7 @@ from typing import Any
 from workbench import metrics
 from workbench.errors import DamagedError, NotFoundError, near
 from workbench.interactions import InteractionsSpec, wrong_values
+from workbench.user_code import user_code
 
 __all__ = ["Host", "host_text", "hosted", "load_metric", "read_host", "rehearsal_folder"]
 
@@ -166,10 +167,9 @@ def load_metric(name: str, folder: Path, *, greater_is_better: bool) -> metrics.
     if ".py:" not in name:
         return metrics.get(name)
     file, _, function = name.partition(":")
+    path = folder / file
     namespace: dict[str, Any] = {}
-    try:
-        exec(compile((folder / file).read_bytes(), file, "exec"), namespace)  # noqa: S102 the user's own metric
+    with user_code(f"the metric {name!r} can't be loaded from {folder}", NotFoundError, folder=path.parent, passing=()):
+        exec(compile(path.read_bytes(), str(path), "exec"), namespace)  # noqa: S102 the user's own metric
         found = namespace[function]
-    except Exception as exc:
-        raise NotFoundError(f"the metric {name!r} can't be loaded from {folder}: {type(exc).__name__}: {exc}") from exc
     return metrics.from_function(found, function, greater_is_better=greater_is_better)

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.competition import load_code, user_frame
-from workbench.errors import ConfigError, NotFoundError, TrainingError, WorkbenchError, near
+from workbench.competition import load_code
+from workbench.errors import ConfigError, NotFoundError, TrainingError, near
 from workbench.features import code_key
 from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
+from workbench.user_code import user_code
 
 __all__ = ["FunctionLearner", "FunctionSpec", "function_spec"]
 
@@ -244,15 +245,10 @@ def _errors(where: str, path: Path) -> Iterator[None]:
     """Turn what the function raises into an error that names its line; its warnings go into the log."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        hint = "mend it; the run's log.txt has all of it"
         try:
-            yield
-        except (WorkbenchError, MemoryError):
-            raise
-        except (Exception, SystemExit) as exc:
-            log.exception("%s failed", where)
-            raise TrainingError(
-                f"{where} failed: {user_frame(exc, path)}", hint="mend it; the run's log.txt has all of it"
-            ) from exc
+            with user_code(f"{where} failed", TrainingError, folder=path.parent, hint=hint, log=log):
+                yield
         finally:
             for warning in caught:
                 log.warning("%s: %s", where, str(warning.message).strip())

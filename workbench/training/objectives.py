@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from workbench.errors import ConfigError, TrainingError, near
 from workbench.features import code_key
+from workbench.user_code import user_code
 
 if TYPE_CHECKING:
     from workbench.competition import Competition
@@ -154,14 +155,10 @@ class OwnObjective:
         TrainingError
             When it raises, or gives arrays of another shape or values that are not finite.
         """
-        try:
+        hint = "it takes (predictions, labels, weights or None) and returns (gradient, hessian)"
+        with user_code(f"objective {self.reference!r} failed", TrainingError, hint=hint, passing=()):
             pair = self.function(predictions, data.get_label(), data.get_weight())
             gradient, hessian = (np.asarray(values, np.float64) for values in pair)
-        except Exception as exc:
-            raise TrainingError(
-                f"objective {self.reference!r} failed: {type(exc).__name__}: {exc}",
-                hint="it takes (predictions, labels, weights or None) and returns (gradient, hessian)",
-            ) from exc
         for name, values in (("gradient", gradient), ("hessian", hessian)):
             if values.shape != predictions.shape:
                 raise TrainingError(

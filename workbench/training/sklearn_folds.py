@@ -24,6 +24,7 @@ from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
+from workbench.user_code import user_code
 
 __all__ = ["SklearnLearner", "SklearnSpec", "sklearn_spec"]
 
@@ -133,7 +134,12 @@ def _class(asked: Asked, name: str) -> type:
     module_name, _, cls_name = name.rpartition(".")
     hint = 'write where it is imported from: "sklearn.linear_model.LogisticRegression"'
     try:
-        module = importlib.import_module(module_name)
+        with user_code(
+            f"{asked.where} estimator = {name!r} can't be imported", ConfigError, passing=(ImportError, ValueError)
+        ):
+            module = importlib.import_module(module_name)
+    except WorkbenchError:
+        raise
     except (ImportError, ValueError) as exc:
         parent = module_name.rpartition(".")[0]
         if parent == "sklearn":
@@ -151,10 +157,14 @@ def _class(asked: Asked, name: str) -> type:
 
 
 def _constructed(asked: Asked, cls: type, parameters: dict[str, Any]) -> Any:
+    what = f"{asked.where}: {cls.__name__} can't be made"
     try:
-        made = cls(**parameters)
-        if hasattr(made, "_validate_params"):  # scikit-learn's own rules, which it otherwise applies when it fits
-            made._validate_params()
+        with user_code(what, ConfigError, hint="check its parameters", passing=(TypeError, ValueError)):
+            made = cls(**parameters)
+            if hasattr(made, "_validate_params"):  # scikit-learn's own rules, which it otherwise applies when it fits
+                made._validate_params()
+    except WorkbenchError:
+        raise
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"{asked.where}: {cls.__name__} refused it: {exc}", hint="check its parameters") from exc
     return made
@@ -324,17 +334,10 @@ def _errors(estimator: str, where: str) -> Iterator[None]:
     """Turn an estimator's exceptions into ours, and its warnings into lines of the log, for the length of the block."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        hint = "check [sklearn] in the experiment's file; the run's log.txt has all of it"
         try:
-            yield
-        except (WorkbenchError, MemoryError):
-            raise
-        except Exception as exc:
-            log.exception("%s failed (%s)", estimator, where)
-            text = (str(exc).strip().splitlines() or [""])[0]
-            raise TrainingError(
-                f"{estimator} failed ({where}): {type(exc).__name__}: {text}",
-                hint="check [sklearn] in the experiment's file; the run's log.txt has all of it",
-            ) from exc
+            with user_code(f"{estimator} failed ({where})", TrainingError, hint=hint, log=log):
+                yield
         finally:
             for warning in caught:
                 log.warning("%s: %s", where, str(warning.message).strip())

@@ -11,6 +11,7 @@ from workbench.errors import FeatureError
 from workbench.features.encodings.past import Past
 from workbench.features.encodings.split import LearningSets, Units
 from workbench.features.encodings.statistics import Statistic
+from workbench.user_code import user_code
 
 __all__ = ["past_calls", "past_quantiles", "table_of_calls", "table_of_quantiles"]
 
@@ -73,13 +74,12 @@ def _kept(
 
 def _call(statistic: Statistic, values: Floats) -> float:
     function = statistic.function
-    try:
-        return float(function(values.copy())) if function else np.nan
-    except Exception as exc:
-        raise FeatureError(
-            f"the statistic {statistic.name!r} failed on {len(values):,} values: {type(exc).__name__}: {exc}",
-            hint="it takes an array of the target's values in a group, one or more, and returns a number",
-        ) from exc
+    if function is None:
+        return np.nan
+    hint = "it takes an array of the target's values in a group, one or more, and returns a number"
+    what = f"the statistic {statistic.name!r} failed on {len(values):,} values"
+    with user_code(what, FeatureError, hint=hint, passing=()):
+        return float(function(values.copy()))
 
 
 # ---------------------------------------------------------------------------------------------------------- in time
