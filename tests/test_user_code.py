@@ -378,6 +378,7 @@ def test_no_other_place_calls_it() -> None:
         # They import what is installed or the workbench's own.
         "__init__.py: importlib.import_module",
         "features/code_keys.py: importlib.import_module",
+        "features/code_modules.py: importlib.import_module",
         "notebooks/extra.py: importlib.import_module",
         "platforms.py: importlib.import_module",
         "training/asked.py: importlib.import_module",

@@ -18,6 +18,7 @@ import polars as pl
 
 from workbench.cache import atomic, content_key, sweep
 from workbench.errors import ConfigError, DamagedError, DataError, WorkbenchError
+from workbench.frames import read_parquet
 from workbench.interactions import parse_duration
 from workbench.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
 from workbench.user_code import user_code
@@ -332,7 +333,7 @@ def _write(path: Path, folds: Folds) -> None:
 
 def _read(path: Path, n_rows: int, *, slug: str) -> Folds:
     try:
-        frame = pl.read_parquet(path)
+        frame = read_parquet(path)
         train = [frame[c].to_numpy() for c in frame.columns if c.startswith("train_")]
         folds = Folds(frame["valid"].to_numpy(), np.stack(train) if train else None)
         whole = pl.read_parquet_metadata(path).get("content") == folds.content and folds.n_rows == n_rows

@@ -113,7 +113,7 @@ def find_workspace(
         if (folder / "competitions").is_dir():
             return Workspace(folder, ledger_url, cache_limit=cache_limit)
     if fallback:
-        root = Path(fallback).expanduser().resolve()
+        root = _expanded(Path(fallback)).resolve()
         if not (root / "competitions").is_dir():
             raise ConfigError(
                 f"WB_WORKSPACE={fallback} has no folder competitions/", hint=f"`wb init {fallback}` makes it"
@@ -130,6 +130,16 @@ def find_workspace(
         f"no workspace at {start} or above it (a folder that has competitions/)",
         hint="`wb init DIR` makes one; or set WB_WORKSPACE",
     )
+
+
+def _expanded(path: Path) -> Path:
+    """Return a path with the home folder in place of a leading ``~``, unless something is called so, or no user is."""
+    if path.exists():
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 _README = """# A workspace
@@ -166,7 +176,7 @@ def create_workspace(root: Path) -> Workspace:
     StorageError
         When it can't be written.
     """
-    root = root.expanduser().resolve()
+    root = _expanded(root).resolve()
     if root.exists() and not root.is_dir():
         raise ConfigError(f"{root} is a file; expected a folder, or nothing", hint="choose another name")
     for name, text in (("README.md", _README), (".gitignore", _GITIGNORE)):

@@ -48,7 +48,7 @@ def flights(data: Path) -> pl.DataFrame:
 
 def weather(data: Path) -> pl.DataFrame:
     """Return one line per airport and hour."""
-    frame = pl.read_csv(data / "weather.csv", null_values="NA", infer_schema_length=None)
+    frame = pl.read_csv(data / "weather.csv", glob=False, null_values="NA", infer_schema_length=None)
     hour = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ")
     return (
         frame.with_columns(hour_utc=hour)
@@ -63,7 +63,7 @@ def main() -> None:
     target.mkdir(parents=True, exist_ok=True)
     tables = {"flights": flights(data), "weather": weather(data)}
     for name in ("planes", "airports", "airlines"):
-        tables[name] = pl.read_csv(data / f"{name}.csv", null_values="NA", infer_schema_length=None)
+        tables[name] = pl.read_csv(data / f"{name}.csv", glob=False, null_values="NA", infer_schema_length=None)
     for name, frame in tables.items():
         frame.write_csv(target / f"{name}.csv", datetime_format="%Y-%m-%d %H:%M:%S")
         print(f"{name}.csv  {frame.height:,} rows, {frame.width} columns")

@@ -39,7 +39,7 @@ def package_data() -> Path:
 
 def transactions(data: Path) -> pl.DataFrame:
     """Return one line per household, basket and product, in order of time."""
-    frame = pl.read_parquet(data / "transactions.parquet").rename({"transaction_timestamp": "bought_at"})
+    frame = pl.read_parquet(data / "transactions.parquet", glob=False).rename({"transaction_timestamp": "bought_at"})
     return frame.sort("bought_at", "household_id", "basket_id", "product_id").select(BOUGHT)
 
 
@@ -48,13 +48,13 @@ def products(data: Path) -> pl.DataFrame:
     bought = transactions(data).filter(pl.col("quantity") > 0)
     known = bought.filter(pl.col("bought_at") <= bought["bought_at"].max() - HIDDEN)
     prices = known.group_by("product_id").agg(price=(pl.col("sales_value") / pl.col("quantity")).median().round(2))
-    frame = pl.read_parquet(data / "products.parquet")
+    frame = pl.read_parquet(data / "products.parquet", glob=False)
     return frame.join(prices, on="product_id", how="left").sort("product_id")
 
 
 def households(data: Path) -> pl.DataFrame:
     """Return one line per household that said who they are: a third of them."""
-    return pl.read_parquet(data / "demographics.parquet").sort("household_id")
+    return pl.read_parquet(data / "demographics.parquet", glob=False).sort("household_id")
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ from workbench.features.groupcodes import group_codes
 from workbench.features.partition import key_hash
 from workbench.folds import load_folds, time_horizon
 from workbench.folds import time_column as fold_times
+from workbench.frames import scan_parquet
 from workbench.training.target import TargetColumn, read_target
 from workbench.user_code import user_code
 
@@ -363,7 +364,7 @@ class _Truncated:
             given = {n: self._part(f, of_rows, made, part) for n, f in inputs.items()}
             path = fresh()
             evaluation.result(given, of_rows).sink_parquet(path, compression="lz4")
-            pieces.append(pl.scan_parquet(path))
+            pieces.append(scan_parquet(path))
         self._made[made.name] = pl.concat(pieces, how="diagonal_relaxed")
         return self._made[made.name]
 

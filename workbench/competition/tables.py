@@ -10,6 +10,7 @@ import polars as pl
 
 from workbench.cache import content_key, file_sha256, read_json, write_json
 from workbench.errors import DamagedError, NotFoundError, near
+from workbench.frames import scan_parquet
 
 __all__ = ["Manifest", "TableInfo", "check_table", "read_manifest", "write_manifest"]
 
@@ -152,4 +153,4 @@ def check_table(folder: Path, info: TableInfo, *, slug: str, full: bool = False)
 
 def scan(path: Path, row_index: str | None = None, offset: int = 0) -> pl.LazyFrame:
     """Scan a Parquet table, with a row number from `offset` where `row_index` names its column."""
-    return pl.scan_parquet(path, row_index_name=row_index, row_index_offset=offset)
+    return scan_parquet(path, row_index_name=row_index, row_index_offset=offset)

@@ -15,6 +15,7 @@ import polars as pl
 from workbench.cache import atomic, file_sha256, read_json, write_json, write_text
 from workbench.competition import ROW
 from workbench.errors import DamagedError, NotFoundError
+from workbench.frames import read_parquet
 from workbench.ledger import RunRecord
 from workbench.training import ALL_ROWS, FoldResult
 
@@ -98,7 +99,7 @@ class Made:
 
 def _read_parquet(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise DamagedError(f"{path} is missing or damaged", hint="`wb run --exp N --force` runs it again") from exc
 

@@ -20,6 +20,7 @@ from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation, write_blocks
 from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
+from workbench.frames import read_parquet, scan_parquet
 from workbench.memory import default_limit, measured_peak, shown_bytes
 from workbench.user_code import as_error, is_interrupt
 
@@ -223,7 +224,7 @@ class Blocks:
 
     def lines(self, name: str) -> pl.LazyFrame:
         """Return the lines of a feature's block with their row keys, in row order; it is built where it is missing."""
-        return pl.scan_parquet(self.block(name).path, row_index_name=ROW)
+        return scan_parquet(self.block(name).path, row_index_name=ROW)
 
     def build(self, names: Iterable[str]) -> None:
         """Build what is missing of these features, those that are partitioned by one column together.
@@ -451,7 +452,7 @@ class Blocks:
                     found = self.store.get(key)
         if found is None:
             raise FeatureError(f"the copy of {name!r} by {parts.column!r} vanished from {self.store.folder}")
-        return pl.scan_parquet(found.path)
+        return scan_parquet(found.path)
 
     # ------------------------------------------------------------------------------------------------------ reading
 
@@ -469,7 +470,7 @@ class Blocks:
                 raise NotFoundError(
                     f"feature {block!r} has no column {column!r}", hint=near(column, known, what="column")
                 )
-            return pl.read_parquet(path, columns=[column])[column]
+            return read_parquet(path, columns=[column])[column]
         name = column if column and block == "rows" else reference
         known = self.competition.shared_columns
         if name not in known:

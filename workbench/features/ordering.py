@@ -18,6 +18,7 @@ import polars as pl
 
 from workbench.cache import temporary_file
 from workbench.competition import ROW
+from workbench.frames import scan_ipc
 
 __all__ = ["ROWS_PER_BUCKET", "Buckets", "RowOrderError", "in_row_order", "row_problem"]
 
@@ -90,7 +91,7 @@ class Buckets:
     def take(self, bucket: int) -> pl.DataFrame | None:
         """Return the lines of a bucket, and forget them; None where it has none."""
         pieces = [
-            pl.scan_ipc(run.path).slice(run.starts[bucket], run.counts[bucket]).collect()
+            scan_ipc(run.path).slice(run.starts[bucket], run.counts[bucket]).collect()
             for run in self._runs
             if bucket in run.counts
         ]

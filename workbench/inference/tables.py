@@ -12,6 +12,7 @@ import polars as pl
 
 from workbench.competition import Manifest, TableInfo
 from workbench.errors import DataError
+from workbench.frames import scan_parquet
 
 __all__ = [
     "NotPlainError",
@@ -63,7 +64,7 @@ class Table:
     @property
     def scan(self) -> pl.LazyFrame:
         """The table, lazily."""
-        return pl.scan_parquet(self.folder / f"{self.name}.parquet")
+        return scan_parquet(self.folder / f"{self.name}.parquet")
 
     def select(self, columns: Iterable[str]) -> pl.DataFrame:
         """Read columns, in file order."""

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from workbench.errors import DataError
+from workbench.frames import parquet_schema
 from workbench.ingest.keys import NO_KEYS, Keys
 from workbench.ingest.sources import Table, kind_of, place_of, sources_in, table_name, without_endings
 from workbench.ingest.text import Source, form_of, head_of, header_of
@@ -163,7 +164,7 @@ def _columns(source: Source, kind: str) -> set[str] | None:
         if kind == "lines":
             return set(json.loads(head_of(source).lstrip(b"\xef\xbb\xbf\r\n\t ").partition(b"\n")[0]))
         if source.member is None and source.name.lower().endswith(".parquet"):
-            return set(pl.read_parquet_schema(source.path))
+            return set(parquet_schema(source.path))
     except (ValueError, TypeError, pl.exceptions.PolarsError):
         return None
     return None

@@ -15,6 +15,7 @@ from functools import cached_property
 import polars as pl
 
 from workbench.errors import WorkbenchError
+from workbench.frames import parquet_schema
 from workbench.inference.log import ITEMS, KINDS, USERS
 from workbench.inference.tables import name_sounds_like, sample_score
 from workbench.ingest.delimited import as_text
@@ -88,7 +89,7 @@ def _head(table: Table, options: Options) -> _Head | None:
             header = header_of(part, form)
             return _Head(table.name, (*header, *of_folders), _first_rows(table, form, header))
         if table.kind == "parquet" and part.member is None:
-            return _Head(table.name, (*pl.read_parquet_schema(part.path), *of_folders))
+            return _Head(table.name, (*parquet_schema(part.path), *of_folders))
         if table.kind == "lines":
             record = json.loads(head_of(part).lstrip(b"\xef\xbb\xbf\r\n\t ").partition(b"\n")[0])
             return _Head(table.name, (*_fields(record), *of_folders))

@@ -17,6 +17,7 @@ import polars as pl
 
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError, storage_errors
+from workbench.frames import parquet_schema, scan_parquet
 from workbench.ingest.grouping import HIVE_NULL, key_columns, with_keys
 from workbench.ingest.keys import is_numeric
 from workbench.ingest.nested import exploded, exploded_schema, say_without
@@ -77,7 +78,7 @@ def _plan(table: Table, paths: list[Path], options: Options) -> _Plan:
     schemas = []
     for part, path in zip(table.parts, paths, strict=True):
         try:
-            schemas.append(dict(pl.read_parquet_schema(path)))
+            schemas.append(dict(parquet_schema(path)))
         except (pl.exceptions.PolarsError, OSError) as exc:
             raise _unreadable(part, exc) from exc
     explode = options.read.get(table.name, {}).get("explode")
@@ -95,7 +96,7 @@ def _plan(table: Table, paths: list[Path], options: Options) -> _Plan:
 def _two_types(table: Table, paths: list[Path], schemas: list[Schema], exc: IrreconcilableError) -> DataError:
     said = []
     for i in (exc.first, exc.second):
-        values = pl.scan_parquet(paths[i]).select(pl.col(exc.column).drop_nulls().head(1)).collect().to_series()
+        values = scan_parquet(paths[i]).select(pl.col(exc.column).drop_nulls().head(1)).collect().to_series()
         example = f", such as {_shown(values.to_list()[0])}" if values.len() else ""
         said.append(f"{schemas[i][exc.column]} in {place_of(table.parts[i])}{example}")
     return DataError(
@@ -218,7 +219,7 @@ def _row_bytes(table: Table, paths: list[Path], explode: str | None, block_bytes
 def _slices(part: Source, path: Path, block_bytes: int, row_bytes: float) -> Iterator[pl.DataFrame]:
     """Yield a file's rows in order, in slices of about the same bytes."""
     try:
-        rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        rows = int(scan_parquet(path).select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError) as exc:
         raise _unreadable(part, exc) from exc
     start = 0
@@ -234,10 +235,10 @@ def _slices(part: Source, path: Path, block_bytes: int, row_bytes: float) -> Ite
 def _read(part: Source, path: Path, rows: tuple[int, int], block_bytes: int) -> pl.DataFrame:
     """Read so many rows from a first one on."""
     try:
-        scan = pl.scan_parquet(path, hive_partitioning=False)
+        scan = scan_parquet(path, hive_partitioning=False)
         if path.stat().st_size <= LARGE_BLOCKS * block_bytes:
             return scan.slice(*rows).collect()
-        names = list(pl.read_parquet_schema(path))
+        names = list(parquet_schema(path))
         return pl.DataFrame([scan.select(c).slice(*rows).collect().to_series() for c in names])
     except (pl.exceptions.PolarsError, OSError) as exc:
         raise _unreadable(part, exc) from exc

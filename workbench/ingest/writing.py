@@ -12,6 +12,7 @@ from polars.io.plugins import register_io_source
 from workbench.cache import atomic, file_sha256
 from workbench.competition import TableInfo
 from workbench.errors import DataError, storage_errors
+from workbench.frames import scan_parquet
 from workbench.ingest.sources import Options, Table, options_key, stamp_of
 from workbench.ingest.text import TextForm
 from workbench.ingest.types import ColumnType
@@ -82,7 +83,7 @@ def info_of(
     plan: Mapping[str, ColumnType] | None = None,
 ) -> TableInfo:
     """Return the manifest's entry of a table that was written to `path`."""
-    written = pl.scan_parquet(path)
+    written = scan_parquet(path)
     stat = path.stat()
     return TableInfo(
         name=table.name,

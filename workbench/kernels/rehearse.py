@@ -18,6 +18,7 @@ import polars as pl
 from workbench.competition import Competition, as_written
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
+from workbench.frames import read_csv
 from workbench.ingest import sources_in, table_name, unpack
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.layers import layers, packed_files
@@ -96,7 +97,7 @@ def rehearse(
     shutil.rmtree(results, ignore_errors=True)
     limits = Limits(seconds=seconds, memory=memory)
     as_ids = dict.fromkeys(competition.definition.id_columns, pl.String())
-    own = pl.read_csv(run.folder / "submission.csv", schema_overrides=as_ids)
+    own = read_csv(run.folder / "submission.csv", schema_overrides=as_ids)
     hidden, hidden_rows, hidden_seconds = None, 0, 0.0
     # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
@@ -230,7 +231,7 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
 
 
 def _check_hidden(path: Path, rows: int) -> None:
-    frame = pl.read_csv(path)
+    frame = read_csv(path)
     if frame.height != rows:
         raise DataError(f"of the hidden test set the kernel's submission has {frame.height:,} rows; expected {rows:,}")
     odd = sum(int((~c.is_finite()).sum() + c.null_count()) for c in frame if c.dtype.is_float())

@@ -72,8 +72,8 @@ def _run(job: dict[str, Any], masks: Masks) -> dict[str, Any]:
     try:
         with Path(job["output"]).open("w", encoding="utf-8") as output:
             papermill.execute_notebook(
-                job["notebook"],
-                job["copy"],
+                _literally(job["notebook"]),
+                _literally(job["copy"]),
                 job["parameters"],
                 engine_name="workbench",
                 kernel_name=job["kernel"],
@@ -97,6 +97,11 @@ def _run(job: dict[str, Any], masks: Masks) -> dict[str, Any]:
         # The kernel that can't start, for one.
         return {"event": "refused", "cell": engine.at, "source": engine.source, "text": masks.text(f"{exc}")}
     return _exited(Path(job["copy"]), masks) or {"event": "done"}
+
+
+def _literally(path: str) -> str:
+    """Return a path as papermill wants it, which fills in what stands in braces."""
+    return path.replace("{", "{{").replace("}", "}}")
 
 
 def _exited(copy: Path, masks: Masks) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from workbench.errors import ConfigError, DataError, storage_errors
+from workbench.frames import scan_csv, scan_parquet
 
 __all__ = ["built_beside", "place_for", "readable", "sink", "source", "with_plain_names"]
 
@@ -40,9 +41,9 @@ def _force_hint(final: Path) -> str:
 def source(train: Path) -> pl.LazyFrame:
     """Return the file; of CSV, every column as text, so that nothing is lost in rewriting it."""
     if train.suffix == ".parquet":
-        return pl.scan_parquet(train)
+        return scan_parquet(train)
     separator = "\t" if ".tsv" in train.suffixes else ","
-    return with_plain_names(pl.scan_csv(train, infer_schema=False, separator=separator))
+    return with_plain_names(scan_csv(train, infer_schema=False, separator=separator))
 
 
 def with_plain_names(frame: pl.LazyFrame) -> pl.LazyFrame:

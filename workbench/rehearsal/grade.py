@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.errors import DamagedError, WorkbenchError
+from workbench.frames import read_parquet
 from workbench.metrics import Metric
 from workbench.rehearsal.host import REMAKE, Host
 from workbench.rehearsal.labels import codes, list_length, numbers
@@ -31,7 +32,7 @@ def read_solution(folder: Path, host: Host) -> pl.DataFrame:
     """
     path = folder / "solution.parquet"
     try:
-        solution = pl.read_parquet(path)
+        solution = read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise DamagedError(f"{path} is missing or damaged", hint=REMAKE) from exc
     expected = [*host.id, *host.target, *([host.weight] if host.weight else []), USAGE]

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from workbench.errors import DamagedError
+from workbench.frames import read_csv
 from workbench.platforms import Standing
 
 __all__ = ["read_leaderboard", "standing"]
@@ -22,7 +23,7 @@ def read_leaderboard(path: Path) -> list[tuple[str, float]]:
         When it has no such columns.
     """
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = read_csv(path, infer_schema=False)
     except pl.exceptions.PolarsError as exc:
         raise DamagedError(f"{path} is not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
     by_name = {c.lower().replace("_", ""): c for c in frame.columns}

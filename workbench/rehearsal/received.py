@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from workbench.frames import scan_csv
 from workbench.rehearsal.files import with_plain_names
 
 __all__ = ["Refused", "Scores", "aligned", "read_sent"]
@@ -33,7 +34,7 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
         When it is no CSV file, has other columns, or cells are empty.
     """
     try:
-        sent = with_plain_names(pl.scan_csv(file, infer_schema=False)).collect()
+        sent = with_plain_names(scan_csv(file, infer_schema=False)).collect()
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise Refused(f"not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
     missing, extra = [c for c in wanted if c not in sent.columns], [c for c in sent.columns if c not in wanted]

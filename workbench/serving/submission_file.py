@@ -14,6 +14,7 @@ import polars as pl
 from workbench.cache import atomic
 from workbench.competition import Competition, as_written, match_classes, match_targets
 from workbench.errors import DataError
+from workbench.frames import read_csv
 from workbench.training import Target, as_metric_input
 
 __all__ = ["SubmissionForm", "class_texts", "compared", "submission_form", "write_submission"]
@@ -185,7 +186,7 @@ def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, 
         When the two are of other rows or columns.
     """
     as_ids = dict.fromkeys(ids, pl.String())
-    found, own = pl.read_csv(path, schema_overrides=as_ids), own.with_columns(pl.col(ids).cast(pl.String))
+    found, own = read_csv(path, schema_overrides=as_ids), own.with_columns(pl.col(ids).cast(pl.String))
     if found.columns != own.columns or found.height != own.height:
         raise DataError(
             f"the kernel's submission has {found.height:,} rows and the columns {found.columns}; the run's own has "

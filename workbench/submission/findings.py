@@ -10,6 +10,7 @@ import polars as pl
 from workbench.competition import Competition, as_written, match_targets
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import DataError, WorkbenchError
+from workbench.frames import read_csv
 from workbench.ingest import read_as_downloaded, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.platforms import CompetitionFacts, SubmissionLimits
@@ -93,7 +94,7 @@ def kernel_findings(competition: Competition, written: Path, own: Path, newer: s
     found = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
     try:
         ids = competition.definition.id_columns
-        ours = pl.read_csv(own, schema_overrides=dict.fromkeys(ids, pl.String()))
+        ours = read_csv(own, schema_overrides=dict.fromkeys(ids, pl.String()))
         largest, differing = compared(written, ours, ids)
     except (DataError, OSError, pl.exceptions.PolarsError):
         return found  # `file_findings` says what is wrong with it

@@ -309,9 +309,11 @@ def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
         if not path.is_file():
             names = [p.name for p in folder.glob("*.json")]
             raise NotFoundError(f"{where}: [model] {key} = {given!r}: {path} is missing", hint=near(given, names))
-        if any(c.isspace() for c in str(path)):
+        if any(c.isspace() or c == "=" for c in str(path)):
+            # It reads its parameters from one text, and what it can't make out of that it leaves out.
             raise ConfigError(
-                f"{where}: [model] {key} = {given!r}: LightGBM takes no path with a space in it, as {str(path)!r} has",
+                f"{where}: [model] {key} = {given!r}: LightGBM takes no path with a space or a = in it, as "
+                f"{str(path)!r} has",
                 hint="name a file elsewhere, from the root of the disk on",
             )
         try:
