@@ -18,10 +18,11 @@ from workbench.training import (
     Target,
     check_pseudo,
     check_target,
+    check_together,
     lightgbm_for,
     transform_for,
 )
-from workbench.training.objectives import RANKING
+from workbench.training.objectives import RANKING, log_objective
 
 __all__ = ["model_spec"]
 
@@ -43,7 +44,13 @@ def model_spec(
     """
     if spec.kind == "notebook":
         return _notebook(spec, competition)
-    transform = transform_for(spec.target_transform, target, competition.metric, where=str(spec.path))
+    transform = transform_for(
+        spec.target_transform,
+        target,
+        competition.metric,
+        where=str(spec.path),
+        log_objective=None if spec.kind == "python" else log_objective(spec.model),
+    )
     if spec.kind == "model":
         return _lightgbm(spec, competition, target, threads=threads, transform=transform)
     _refuse_what_is_lightgbms(spec, target)
@@ -101,7 +108,7 @@ def _lightgbm(
     )
     model = replace(model, pseudo=check_pseudo(spec.pseudo, target, where=where))
     check_target(model, target, competition.metric)
-    return model
+    return check_together(model, target, competition.metric)
 
 
 def _refuse_what_is_lightgbms(spec: ExperimentSpec, target: Target) -> None:

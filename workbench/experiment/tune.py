@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -20,7 +21,16 @@ from workbench.experiment.ready import ReadyExperiment, find_finished, lightgbm_
 from workbench.experiment.run import FoldDone, RunOutcome, log_file, run
 from workbench.experiment.spec import TuneSpec, read_spec
 from workbench.ledger import RunRecord
-from workbench.training import FoldScorer, LightGBMSpec, primary_name, with_bagging
+from workbench.training import (
+    FoldScorer,
+    LightGBMSpec,
+    first_training,
+    lightgbm_defaults,
+    objective_for,
+    primary_name,
+    taken_back,
+    with_bagging,
+)
 from workbench.tuning import (
     KEPT_AS,
     Budget,
@@ -33,6 +43,7 @@ from workbench.tuning import (
     default_space,
     enough_rounds,
     open_study,
+    own_point,
     parse_space,
     read_study,
 )
@@ -153,6 +164,8 @@ def tune(
         for line in opened.notes:
             (say or report)(line)
         budget = _budget(asked, started, opened.study if request.only_rest else None)
+        if budget is None:
+            budget = _for_edited(opened.study, own_point(space, spec.parameters), started)
         search = Search(
             opened,
             scorer,
@@ -191,6 +204,15 @@ def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
     return Budget(started, None if seconds is None else started + seconds, trials)
 
 
+def _for_edited(study: Any, own: Mapping[str, Any] | None, started: float) -> Budget | None:
+    """Return what scores the experiment's own parameters where they were edited since all of the time was spent."""
+    trials = study.get_trials(deepcopy=False)
+    if own is None or any(t.params == own and t.state.is_finished() for t in trials):
+        return None
+    waiting = sum(not t.state.is_finished() for t in trials)
+    return Budget(started, None, waiting + 1)
+
+
 def run_tuned(  # noqa: PLR0913 what a run may be asked
     workspace: Workspace,
     competition: Competition,
@@ -213,7 +235,10 @@ def run_tuned(  # noqa: PLR0913 what a run may be asked
             workspace, competition, number, sample=sample, force=force, threads=threads, report=report, done=done
         )
     kept = _kept(competition, number)
-    model = kept["model"] if kept is not None and kept["asked"] == spec.tune.content() else None
+    asked_for_this = kept is not None and kept["asked"] == spec.tune.content()
+    # What was found for other parameters of [model], other features or folds is none of this experiment's.
+    is_current = asked_for_this and kept["of"] == untuned_key(workspace, competition, number)  # type: ignore[index]
+    model = kept["model"] if is_current and kept is not None else None
     if model is None or find_finished(workspace, competition, number, model=model) is None:
         request = TuneRequest(storage=storage, threads=threads, only_rest=True)
         outcome = tune(workspace, competition, number, request, report=report, progress=_Lines(report))
@@ -325,10 +350,11 @@ def _space(experiment: ReadyExperiment, spec: LightGBMSpec, asked: TuneSpec) -> 
     if asked.space:
         space = parse_space(asked.space, where=str(experiment.spec.path))
         for d in space.dimensions:
-            if (refusal := _refusal(experiment, spec, d)) is not None:
+            if (refusal := _refusal(experiment, spec, d, space)) is not None:
                 value, exc = refusal
                 where = f"{experiment.spec.path}: [tune.space] {d.name} = {value!r}"
                 raise ConfigError(f"{where} contradicts the experiment: {exc.message}", hint=exc.hint)
+        _check_pairs(experiment, spec, space)
         return space
     problem = experiment.problem
     n_rows = len(problem.folds.train_rows(0))
@@ -336,20 +362,76 @@ def _space(experiment: ReadyExperiment, spec: LightGBMSpec, asked: TuneSpec) -> 
     n_columns = matrix.width + len(matrix.fold_columns)
     task = problem.target.columns[0].task
     space = default_space(task, n_rows, n_columns, has_categories=bool(matrix.categories)).widened(spec.parameters)
-    return space.without([d.name for d in space.dimensions if _refusal(experiment, spec, d) is not None])
+    return space.without([d.name for d in space.dimensions if _refusal(experiment, spec, d, space) is not None])
 
 
-def _refusal(experiment: ReadyExperiment, spec: LightGBMSpec, d: Dimension) -> tuple[Any, ConfigError] | None:
-    """Return a value of the dimension that the experiment's model can't have, and why."""
+def _refusal(
+    experiment: ReadyExperiment, spec: LightGBMSpec, d: Dimension, space: Space
+) -> tuple[Any, ConfigError] | None:
+    """Return a value of the dimension that the experiment's model can't have, and why.
+
+    A value that does nothing, or is refused, by itself may go with what the space has beside it.
+    """
+    others = [o for o in space.dimensions if o.name != d.name and o.choices is not None]
     for value in d.choices if d.choices is not None else (d.low, d.high):
-        model = _with_found(experiment.spec.model, with_bagging({d.name: value}, spec.parameters))
-        try:
-            made = model_spec(replace(experiment.spec, model=model), experiment.competition, experiment.problem.target)
-        except ConfigError as exc:
-            return value, exc
-        if isinstance(made, LightGBMSpec) and made.patience != spec.patience:
-            return value, ConfigError("it has no early stopping", hint="tune it in an experiment of its own")
+        refused = _refused_values(experiment, spec, {d.name: value})
+        if refused is None:
+            continue
+        beside = [{o.name: choice} for o in others for choice in o.choices or ()]
+        rest = {o.name: _inner(o)[0] for o in space.dimensions if o.name != d.name}
+        if any(_refused_values(experiment, spec, {**b, d.name: value}) is None for b in [*beside, rest]):
+            continue
+        return value, refused
     return None
+
+
+def _refused_values(experiment: ReadyExperiment, spec: LightGBMSpec, values: Mapping[str, Any]) -> ConfigError | None:
+    """Return why the experiment's model can't have these values of parameters together; None where it can."""
+    found = with_bagging(values, spec.parameters)
+    unused = taken_back(_stopping(spec) | found, lightgbm_defaults(), but=values)
+    model = _with_found(experiment.spec.model, found | unused)
+    try:
+        made = model_spec(replace(experiment.spec, model=model), experiment.competition, experiment.problem.target)
+    except ConfigError as exc:
+        return exc
+    if isinstance(made, LightGBMSpec) and made.patience != spec.patience:
+        return ConfigError("it has no early stopping", hint="tune it in an experiment of its own")
+    return None
+
+
+def _inner(d: Dimension) -> tuple[Any, ...]:
+    """Return values of a dimension that trials have: of a range, near to its ends."""
+    if d.choices is not None:
+        return d.choices
+    if d.whole:
+        return (int(d.low), int(d.high))
+    margin = (d.high - d.low) / 100
+    return (d.low + margin, d.high - margin)
+
+
+def _check_pairs(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> None:
+    """Refuse a space in which two parameters have values that LightGBM does not take together."""
+    fixed = {k: v for k, v in spec.parameters.items() if k != "objective"}
+    column, metric = experiment.problem.target.columns[0], experiment.problem.metric
+    objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
+    usual = "regression" if spec.own is not None else objective
+    for one, other in itertools.combinations(space.dimensions, 2):
+        for values in itertools.product(_inner(one), _inner(other)):
+            pair = dict(zip((one.name, other.name), values, strict=True))
+            problem, _ = first_training(fixed | with_bagging(pair, spec.parameters), usual)
+            if not problem or _refused_alone(pair, fixed, usual, spec):
+                continue
+            shown = " and ".join(f"{name} = {value!r}" for name, value in pair.items())
+            raise ConfigError(
+                f"{experiment.spec.path}: [tune.space] contradicts itself: {shown}: {problem}",
+                hint="take one of the two out, or tune them in experiments of their own",
+            )
+
+
+def _refused_alone(pair: Mapping[str, Any], fixed: Mapping[str, Any], objective: str, spec: LightGBMSpec) -> bool:
+    """Say whether one of two values is refused without the other: then what it lacks is another's to give."""
+    alone = ({name: value} for name, value in pair.items())
+    return any(first_training({**fixed, **with_bagging(one, spec.parameters)}, objective)[0] for one in alone)
 
 
 def _with_found(model: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -364,15 +446,25 @@ def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> Study
     fixed = {k: v for k, v in content.items() if k != "parameters"} | {
         "parameters": {k: v for k, v in content["parameters"].items() if k not in searched}
     }
+    # Scores of trials that stopped by another rule can't be compared.
+    least = {"least": spec.parameters["early_stopping_min_delta"]} if _stops_by_least(spec) else {}
     parts = {
         "features": experiment.matrix_key,
         "folds": experiment.problem.folds.content,
         "target": experiment.target_key,
         "space": content_key("space", space.content()),
         "model": content_key("model", fixed),
-        "search": KEPT_AS,
+        "search": content_key(KEPT_AS, least) if least else KEPT_AS,
     }
     return StudyKey(f"{experiment.competition.slug}-{experiment.spec.number:03d}", parts)
+
+
+def _stopping(spec: LightGBMSpec) -> dict[str, Any]:
+    return spec.parameters | {"early_stopping_round": spec.patience}
+
+
+def _stops_by_least(spec: LightGBMSpec) -> bool:
+    return bool(spec.patience and spec.parameters.get("early_stopping_min_delta"))
 
 
 def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -390,6 +482,7 @@ def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space, model: Mapp
     if tuned.start is None or best.parameters != tuned.start.parameters:
         point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
         found = with_bagging(point, spec.parameters)
+        found |= taken_back(_stopping(spec) | found, lightgbm_defaults())
     if best.rate is not None and "learning_rate" not in spec.parameters:
         found["learning_rate"] = best.rate
         found["num_iterations"], found["early_stopping_round"] = enough_rounds(best.rate, spec.rounds, spec.patience)

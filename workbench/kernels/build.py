@@ -137,7 +137,8 @@ def build(
         "cv_mean": record.cv_mean,
         "metric": record.metric,
         "folds": record.folds_hash,
-        "spec": details["spec"],
+        # As the run was trained, whatever is the default where it is served.
+        "spec": details["spec"] | {"target_transform": details.get("target_transform", "none")},
         "python": python,
         "versions": {name: version(name) for name in ("workbench", "lightgbm", "polars", "numpy")}
         | {"home": platform.python_version()},

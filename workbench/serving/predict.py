@@ -21,7 +21,6 @@ from workbench.serving.bundle import MODEL, Bundle, read_bundle
 from workbench.serving.submission_file import submission_form, write_submission
 from workbench.training import (
     ALL_ROWS,
-    FILE_PARAMETERS,
     LightGBMSpec,
     Problem,
     Target,
@@ -30,6 +29,7 @@ from workbench.training import (
     split_of,
     transform_for,
 )
+from workbench.training.objectives import OBJECTIVE_KEYS
 from workbench.workspace import create_workspace
 
 __all__ = ["opened", "predict"]
@@ -167,8 +167,8 @@ def _model(packed: Bundle, competition: Competition, target: Target, threads: in
     return lightgbm_for(
         competition,
         target,
-        # What LightGBM reads from files is for the training alone, and is not packed.
-        {key: value for key, value in spec["model"].items() if key not in FILE_PARAMETERS},
+        # The trees are there; what a prediction takes beside them is how raw values become the target's.
+        {key: value for key, value in spec["model"].items() if key in OBJECTIVE_KEYS},
         where=where,
         threads=threads,
         transform=transform,

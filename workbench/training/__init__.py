@@ -5,12 +5,14 @@ from workbench.training.binned import BinnedRows, KeptBins
 from workbench.training.fold_rows import FoldRows, probabilities
 from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError
 from workbench.training.learner import Learner, ModelSpec
+from workbench.training.lightgbm_rules import first_training, parameter_type, taken_back
 from workbench.training.needs import MemoryNeeds, check_memory
 from workbench.training.objectives import OwnObjective, own_objective
 from workbench.training.parameters import (
     FILE_PARAMETERS,
     LightGBMSpec,
     check_target,
+    check_together,
     lightgbm_defaults,
     lightgbm_for,
     lightgbm_metric,
@@ -58,7 +60,9 @@ __all__ = [
     "check_memory",
     "check_pseudo",
     "check_target",
+    "check_together",
     "class_notes",
+    "first_training",
     "fold_scores",
     "lightgbm_defaults",
     "lightgbm_for",
@@ -67,6 +71,7 @@ __all__ = [
     "objective_for",
     "oof_score",
     "own_objective",
+    "parameter_type",
     "primary_name",
     "probabilities",
     "read_target",
@@ -74,6 +79,7 @@ __all__ = [
     "score",
     "shuffled_gains",
     "split_of",
+    "taken_back",
     "train",
     "transform_for",
     "with_bagging",

@@ -24,6 +24,7 @@ from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
+from workbench.training.weights import is_decision
 
 if TYPE_CHECKING:
     import catboost
@@ -82,6 +83,18 @@ RESERVED = {
     "snapshot_interval": "finished folds are kept in the run folder",
     "callback": "functions can't be written in an experiment's file",
     "name": "the experiment has a title",
+    "metadata": "the run's record says what it is",
+    "detailed_profile": "what it says goes into the run's log",
+    "roc_file": "the run's OOF is in its folder",
+    "output_borders": "models go into the run folder",
+    "used_ram_limit": "the memory limit is the workspace's",
+    **dict.fromkeys(
+        ("gpu_ram_part", "gpu_cat_features_storage", "pinned_memory_size", "devices"), "use task_type alone"
+    ),
+    **dict.fromkeys(
+        ("text_processing", "tokenizers", "dictionaries", "feature_calcers"),
+        "columns are numbers and codes; make features of texts in features.py",
+    ),
 }
 
 # Our metric's name -> CatBoost's, where both compute the same number.
@@ -124,6 +137,7 @@ class CatBoostSpec:
     patience: int
     transform: str
     version: str
+    unweighted: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the number of threads does: sums are taken thread by thread."""
@@ -133,6 +147,7 @@ class CatBoostSpec:
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
+            **({"stops_by": "unweighted"} if self.unweighted else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
@@ -173,7 +188,56 @@ def catboost_spec(asked: Asked) -> CatBoostSpec:
     parameters = fixed | {"loss_function": _usual_loss(asked)} | named
     if asked.task == "multiclass":
         parameters["classes_count"] = asked.target.columns[0].width
-    return CatBoostSpec(parameters, rounds, patience, asked.transform, library.__version__)
+    _check_effects(asked, parameters)
+    _try(asked, parameters)
+    # Where labels or ranked classes are scored, the weights are there to move the decision. CatBoost's AUC has none but
+    # those of the rows.
+    is_weighted = asked.metric.name in ("logloss", "mlogloss", *(["auc"] if asked.target.weight is not None else []))
+    unweighted = _weights_classes(parameters) and is_weighted and not is_decision(asked.metric)
+    return CatBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, unweighted)
+
+
+def _weights_classes(parameters: dict[str, Any]) -> bool:
+    """Say whether classes have weights, which CatBoost puts into its metrics, too."""
+    given = (parameters.get("class_weights"), parameters.get("auto_class_weights", "None") != "None")
+    return any(value not in (None, False) for value in given) or parameters.get("scale_pos_weight", 1) != 1
+
+
+def _check_effects(asked: Asked, parameters: dict[str, Any]) -> None:
+    """Refuse what CatBoost takes and does not use beside the other parameters."""
+    deep = parameters.get("grow_policy", "SymmetricTree") == "SymmetricTree"
+    if parameters.get("min_data_in_leaf", 1) != 1 and deep:
+        raise ConfigError(
+            f'{asked.where} min_data_in_leaf does nothing without grow_policy = "Depthwise" or "Lossguide"',
+            hint="add one of them, or take it out",
+        )
+    if "diffusion_temperature" in parameters and not parameters.get("langevin"):
+        raise ConfigError(f"{asked.where} diffusion_temperature does nothing without langevin = true")
+
+
+# Of the columns or the classes, which a try on a few rows does not have.
+NOT_TRIED = (
+    *("monotone_constraints", "feature_weights", "first_feature_use_penalties", "per_object_feature_penalties"),
+    *("per_float_feature_quantization", "input_borders", "class_weights", "ctr_description", "per_feature_ctr"),
+)
+
+
+def _try(asked: Asked, parameters: dict[str, Any]) -> None:
+    """Train one round on a few rows, to hear what CatBoost refuses only once there are data."""
+    import catboost
+
+    n_rows, task = 32, asked.task
+    rows = np.arange(n_rows)
+    label = rows % (3 if task == "multiclass" else 2) if task != "regression" else rows % 2 / 2 + 0.25
+    tried = {k: v for k, v in parameters.items() if k not in NOT_TRIED}
+    tried |= {"iterations": 1, "thread_count": 1} | ({"classes_count": 3} if task == "multiclass" else {})
+    values = np.stack([rows, rows * 7 % 11], axis=1).astype(np.float32)
+    try:
+        catboost.CatBoost(tried).fit(catboost.Pool(values, label), log_cout=_Log(), log_cerr=_Log())
+    except (catboost.CatBoostError, TypeError, ValueError) as exc:
+        if "Can't parse parameter" in str(exc):  # a single value, which the training names as well
+            return
+        raise ConfigError(f"{asked.where}: CatBoost refused it: {_said(exc)}", hint="check its values") from exc
 
 
 def _check_loss(asked: Asked, given: Any) -> None:
@@ -197,8 +261,11 @@ def _usual_loss(asked: Asked) -> str:
     return f"Quantile:alpha={level or 0.5}" if name == "pinball" else LOSS_OF.get(name, "RMSE")
 
 
-def _native_metric(rows: FoldRows, raw: Metric, loss: str) -> str | None:
-    """Return CatBoost's name of the metric to stop by, or None where ours is to be called."""
+def _native_metric(rows: FoldRows, raw: Metric, loss: str, *, unweighted: bool = False) -> str | None:
+    """Return CatBoost's name of the metric to stop by, or None where ours is to be called.
+
+    Where classes have weights, CatBoost's metrics have them, too, unless they have no weights at all.
+    """
     if loss in EXPONENTIAL or (rows.column.task == "multiclass" and rows.stop_by.name != "mlogloss"):
         return None
     if rows.transform != "none":
@@ -206,6 +273,9 @@ def _native_metric(rows: FoldRows, raw: Metric, loss: str) -> str | None:
     name = SAME_METRIC.get(rows.stop_by.name)
     if rows.column.task == "binary" and name in ("RMSE", "MAE", "R2"):  # of CatBoost's raw values, not probabilities
         return None
+    if unweighted:
+        has_weights = rows.problem.target.weight is not None
+        return None if has_weights or loss == "MultiClassOneVsAll" or name is None else f"{name}:use_weights=false"
     if name == "AUC" and rows.problem.target.weight is not None:
         return "AUC:use_weights=true"
     return name if loss != "MultiClassOneVsAll" else None
@@ -222,7 +292,7 @@ class CatBoostLearner:
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
-        self.native = _native_metric(self.rows, problem.metric, spec.loss)
+        self.native = _native_metric(self.rows, problem.metric, spec.loss, unweighted=spec.unweighted)
 
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Train and predict one fold with one seed."""

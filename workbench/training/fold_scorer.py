@@ -275,6 +275,8 @@ class _Run:
         booster.add_valid(self.sides[1].dataset, "valid")
         asks = self._asked if self.keeps or self.own_metric else None
         every, patience = self.fidelity.every, self.fidelity.patience
+        # As LightGBM's own early stopping counts: what is better by less is not better.
+        delta = float(self.parameters.get("early_stopping_min_delta", 0.0)) if patience else 0.0
         for done in range(1, self.fidelity.rounds + 1):
             finished = booster.update(fobj=own)
             self.each_round()
@@ -289,7 +291,11 @@ class _Run:
                     f"metric {self.learner.problem.metric.name!r} gives {value} after {done} rounds",
                     hint="it must give a number for any predictions of the model",
                 )
-            if self.best_round == 0 or not patience or (value > self.best if greater else value < self.best):
+            if (
+                self.best_round == 0
+                or not patience
+                or (value - delta > self.best if greater else value + delta < self.best)
+            ):
                 self.best, self.best_round = float(value), done
                 if self.keeps and self._now is not None:
                     self.predictions = self._now.copy()

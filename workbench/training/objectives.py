@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from workbench.competition import Competition
     from workbench.training.target import TargetColumn
 
-__all__ = ["RANKING", "OwnObjective", "check_objective", "linked", "own_objective", "primary_objective"]
+__all__ = [
+    "OBJECTIVE_KEYS",
+    "RANKING",
+    "OwnObjective",
+    "check_objective",
+    "linked",
+    "log_objective",
+    "own_objective",
+    "primary_objective",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,6 +66,41 @@ _ALLOWED: dict[str, tuple[str, Callable[[Floats], npt.NDArray[np.bool_]]]] = {
 }
 OF_TRANSFORMED = ("regression", "regression_l1", "huber", "fair", "quantile")
 """The objectives for a target whose transformed values may be of either sign."""
+
+
+# Models of the logarithm of the target, and losses that take it of target and prediction.
+_OF_LOG = {
+    *("poisson", "gamma", "tweedie"),
+    *("reg:squaredlogerror", "reg:gamma", "reg:tweedie", "count:poisson", "survival:cox", "survival:aft"),
+    *("poisson", "tweedie", "loglinquantile", "msle", "cox", "survivalaft"),
+}
+OBJECTIVE_KEYS = ("objective", "app", "loss", "application", "objective_type", "loss_function")
+"""Under which names LightGBM, XGBoost and CatBoost take the objective."""
+
+
+def log_objective(table: Mapping[str, Any]) -> str | None:
+    """Return the objective of a model's table where it takes the logarithm of the target itself; None for others.
+
+    Parameters
+    ----------
+    table : mapping
+        As the experiment has it, of any library. Of scikit-learn's estimators it is the one whose link is the
+        logarithm.
+    """
+    estimator = str(table.get("estimator", "")).rpartition(".")[2]
+    if estimator in ("PoissonRegressor", "GammaRegressor"):
+        return estimator
+    if estimator == "TweedieRegressor":
+        link = table.get("link", "auto")
+        return estimator if link == "log" or (link == "auto" and table.get("power", 0) > 0) else None
+    given = (table[key] for key in OBJECTIVE_KEYS if isinstance(table.get(key), str))
+    return next((name for name in given if _loss(name) in _OF_LOG), None)
+
+
+def _loss(name: str) -> str:
+    """Return a loss without its own parameters, which CatBoost writes behind it: "Tweedie:variance_power=1.5"."""
+    lowered = name.lower()
+    return lowered.partition(":")[0] if "=" in lowered else lowered
 
 
 def primary_objective(name: Any, where: str) -> str:

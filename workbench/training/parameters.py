@@ -19,6 +19,13 @@ from workbench import metrics
 from workbench.cache import file_sha256
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.training.columns import PER_COLUMN
+from workbench.training.lightgbm_rules import (
+    NO_EFFECT,
+    check_effects,
+    contradiction,
+    first_training,
+    objective_notes,
+)
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, own_objective, primary_objective
 from workbench.training.pseudo import Pseudo
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = [
     "LightGBMSpec",
     "check_target",
+    "check_together",
+    "heard",
     "lightgbm_defaults",
     "lightgbm_for",
     "lightgbm_metric",
@@ -65,6 +74,7 @@ RESERVED = {
     "weight_column": "the weights come from competition.toml",
     "ignore_column": 'put the columns into the experiment: drop = ["…"]',
     "header": "the data comes from features",
+    **NO_EFFECT,
 }
 
 # Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round. Its
@@ -207,8 +217,12 @@ def lightgbm_spec(
     elif "objective" in named:
         named["objective"] = primary_objective(objective, where)
     notes: list[str] = []
+    # What the command says goes first.
+    of_file = _positive(named.pop("num_threads", 0), "num_threads", where, minimum=0)
     _check_boosting(named, found, where)
     _try(named, where)
+    stops = 0 if named.get("boosting") == "dart" else patience
+    check_effects(named | {"early_stopping_round": stops}, lightgbm_defaults(), where=f"{where}: [model]")
     train_curve = bool(named.pop("is_provide_training_metric", False))
     if named.get("boosting") == "dart":
         # A later round changes the trees before it, so that a model cut at its best round is none that was measured:
@@ -217,7 +231,7 @@ def lightgbm_spec(
         notes.append(f"boosting = dart: early stopping has no meaning there, all {rounds:,} rounds are used")
     if named.get("linear_tree") and "monotone_constraints" in named:
         notes.append("linear_tree: monotone_constraints hold for the splits, not within the leaves")
-    cores = threads or len(os.sched_getaffinity(0))
+    cores = threads or of_file or len(os.sched_getaffinity(0))
     # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them. Without
     # `feature_pre_filter` the bins serve every min_data_in_leaf.
     fixed: dict[str, Any] = {"verbosity": -1, "deterministic": True, "num_threads": cores, "feature_pre_filter": False}
@@ -271,12 +285,12 @@ def _try(named: dict[str, Any], where: str) -> None:
         if isinstance(value, list) and key not in (*left_out, *LISTS):
             raise ConfigError(f"{where}: [model] {key} = {value!r}: expected one value, not a list")
     tried = {k: v for k, v in named.items() if k not in left_out}
-    problem = _heard(tried)
+    problem = heard(tried)
     if not problem:
         return
     # Some of the messages do not say of which parameter they are.
     named_in_it = (k for k in tried if f"({k})" in problem or f" {k} " in problem)
-    odd = next(named_in_it, "") or next((k for k, v in tried.items() if _heard({k: v})), "")
+    odd = next(named_in_it, "") or next((k for k, v in tried.items() if heard({k: v})), "")
     if not odd:
         raise ConfigError(f"{where}: [model]: LightGBM refused it: {problem}", hint="check its values")
     said = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", problem)
@@ -285,12 +299,12 @@ def _try(named: dict[str, Any], where: str) -> None:
     raise ConfigError(f"{where}: [model] {odd} = {named[odd]!r}: {said}")
 
 
-def _heard(parameters: dict[str, Any]) -> str:
+def heard(parameters: Mapping[str, Any]) -> str:
     """Return what LightGBM says of parameters that it refuses."""
     import lightgbm as lgb
 
     try:
-        lgb.Dataset(np.arange(4.0)[:, None], params=parameters | {"verbosity": -1, "num_threads": 1}).construct()
+        lgb.Dataset(np.arange(4.0)[:, None], params={**parameters, "verbosity": -1, "num_threads": 1}).construct()
     except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
         return str(exc).strip()
     return ""
@@ -388,6 +402,35 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
             )
 
 
+def check_together(spec: LightGBMSpec, target: Target, metric: Metric) -> LightGBMSpec:
+    """Return the model with notes of what LightGBM does not take as it is; its parameters are tried on a few rows.
+
+    Raises
+    ------
+    ConfigError
+        For parameters that it refuses together, which it says only once there are data.
+    """
+    notes = list(spec.notes)
+    if "eval_at" in spec.parameters:
+        raise ConfigError(f"{spec.where}: [model] can't set 'eval_at': the competition's metric is used")
+    for column in target.columns[:1]:
+        objective = "regression"
+        if spec.own is None:
+            objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
+            notes += objective_notes(spec.parameters, objective)
+        problem, changed = first_training(spec.parameters, objective)
+        if problem:
+            names = contradiction(spec.parameters, objective)[0]
+            shown = ", ".join(f"{k} = {spec.parameters[k]!r}" for k in names)
+            raise ConfigError(
+                f"{spec.where}: [model] {shown or 'its parameters'} with the objective {objective!r}: LightGBM refuses "
+                f"it: {problem}",
+                hint="take one of them out" if len(names) > 1 else "",
+            )
+        notes += [f"LightGBM: {text}" for text in changed]
+    return replace(spec, notes=tuple(notes))
+
+
 def primary_name(key: str, *, where: str) -> str:
     """Return the primary name of one of LightGBM's parameters.
 
@@ -468,16 +511,31 @@ def objective_for(task: str, metric: Metric) -> dict[str, Any]:
     return {"objective": OBJECTIVE_OF.get(name, "regression")}
 
 
-def transform_for(asked: str | None, target: Target, metric: Metric, *, where: str) -> str:
+def transform_for(
+    asked: str | None, target: Target, metric: Metric, *, where: str, log_objective: str | None = None
+) -> str:
     """Return the target's transform: the one asked for, else the one that the metric rewards and the values allow.
+
+    Parameters
+    ----------
+    log_objective : str, optional
+        The model's objective where it takes a logarithm itself, as `log_objective` finds it: by default the target
+        then stays as it is.
 
     Raises
     ------
     ConfigError
-        For an unknown one, or one that the target's values do not allow.
+        For an unknown one, one that the target's values do not allow, or a logarithm that would be taken twice.
     """
     regression = all(c.task == "regression" for c in target.columns)
     lowest = min(float(c.values.min()) for c in target.columns)
+    if asked == "log1p" and log_objective is not None:
+        raise ConfigError(
+            f"{where}: target_transform = 'log1p' and the objective {log_objective!r} take the logarithm twice",
+            hint='target_transform = "none", which is the default with this objective',
+        )
+    if asked is None and log_objective is not None:
+        return "none"
     if asked is None:
         usual = TRANSFORM_OF.get(metric.name, "none")
         return usual if regression and lowest > -1 else "none"

@@ -38,6 +38,13 @@ RESERVED = {
     "random_state": "put the seeds into the experiment: seeds = [1, 2, 3]",
     "n_jobs": "use --threads",
     "warm_start": "every run starts afresh",
+    "verbose": "what it says goes into the run's log",
+    "verbosity": "what it says goes into the run's log",
+    "thread_count": "use --threads",
+    "nthread": "use --threads",
+    "random_seed": "put the seeds into the experiment: seeds = [1, 2, 3]",
+    "copy_X": "an estimator gets an array of its own",
+    "copy_X_train": "an estimator gets an array of its own",
 }
 TREES = ("sklearn.ensemble.", "sklearn.tree.")
 

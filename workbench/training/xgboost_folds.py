@@ -67,6 +67,10 @@ RESERVED = {
     "enable_categorical": 'put the columns into the experiment: categorical = ["…"]',
     "process_type": "every run starts afresh",
     "missing": "null is what is missing",
+    "updater": "tree_method chooses how trees are built",
+    "refresh_leaf": "every run starts afresh",
+    "debug_synchronize": "one machine trains",
+    "max_cached_hist_node": "it changes nothing but the time",
 }
 
 # Of the columns, which a try on eight rows does not have.
@@ -78,6 +82,9 @@ ALSO_KNOWN = {"num_boost_round", "early_stopping_rounds", "objective", "booster"
 # Our metric's name -> XGBoost's, where both compute the same number. Its aucpr interpolates, and
 # its mape is infinite where a target is 0; ours do not and is not.
 SAME_METRIC = {"auc": "auc", "rmse": "rmse", "mae": "mae", "logloss": "logloss", "mlogloss": "mlogloss"}
+
+CHANGED = re.compile(r"is changed|falling back|fall back|No visible GPU|setting device|will be ignored|ignored", re.I)
+"""What XGBoost's warnings say where it takes another value than the one given."""
 
 OBJECTIVE_OF = {"mae": "reg:absoluteerror", "medae": "reg:absoluteerror", "wmae": "reg:absoluteerror"}
 FITTING = {
@@ -147,6 +154,8 @@ def xgboost_spec(asked: Asked) -> XGBoostSpec:
     parameters |= defaults | _objective(asked, named.get("objective")) | named
     if asked.task == "multiclass":
         parameters["num_class"] = asked.target.columns[0].width
+    if "scale_pos_weight" in named and asked.task != "binary":
+        raise ConfigError(f"{asked.where} scale_pos_weight is for two classes; the task is {asked.task!r}")
     _try(asked, parameters)
     return XGBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, asked.where)
 
@@ -212,6 +221,8 @@ def _heard(values: Singles, label: Floats, parameters: dict[str, Any]) -> tuple[
     for warning in caught:
         found = re.search(r"Parameters: \{ (.*?) \} are not used", str(warning.message))
         unused |= set(re.findall(r'"([^"]+)"', found[1])) if found else set()
+        if CHANGED.search(str(warning.message)):
+            problem = problem or _said(warning.message)
     return unused, problem
 
 
@@ -425,10 +436,12 @@ def _safe(names: Sequence[str]) -> list[str]:
     return [f"{name}_{i}" for i, name in enumerate(safe)] if len(set(safe)) < len(safe) else safe
 
 
-def _said(exc: Exception) -> str:
+def _said(exc: Exception | Warning | str) -> str:
     """Return the first line of a message of XGBoost, without the time and the place in its source."""
     text = str(exc).partition("\nStack trace")[0]
-    line = (re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", text).strip().splitlines() or [type(exc).__name__])[0]
+    line = (
+        re.sub(r"^\[[\d:]+\] (WARNING: )?\S+:\d+: ", "", text.strip()).strip().splitlines() or [type(exc).__name__]
+    )[0]
     return line.strip()
 
 

@@ -3,7 +3,7 @@
 from workbench.tuning.plan import Budget, enough_rounds
 from workbench.tuning.scored import Progress, Scored, Tuned, scored_trials
 from workbench.tuning.search import KEPT_AS, Search
-from workbench.tuning.space import Dimension, Space, default_space, parse_space
+from workbench.tuning.space import Dimension, Space, default_space, own_point, parse_space
 from workbench.tuning.study import OpenStudy, StudyKey, open_study, read_study
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "default_space",
     "enough_rounds",
     "open_study",
+    "own_point",
     "parse_space",
     "read_study",
     "scored_trials",

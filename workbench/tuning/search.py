@@ -210,10 +210,11 @@ class Search:
         """Queue the first points of a new study, and settle how quick a quick score is; once for all processes."""
         self._stage, self._stop_at = "quick", self.budget.at(SECOND_UNTIL) or math.inf
         with self.opened.locked():
-            if not self.study.get_trials(deepcopy=False):
-                points = [*([self.own] if self.own is not None else []), *known_good(self.space)]
-                for point in points:
-                    self.study.enqueue_trial(point, skip_if_exists=True)
+            is_new = not self.study.get_trials(deepcopy=False)
+            # The experiment's own may have been edited since the study was begun.
+            points = [*([self.own] if self.own is not None else []), *(known_good(self.space) if is_new else [])]
+            for point in points:
+                self.study.enqueue_trial(point, skip_if_exists=True)
             known = self.study.user_attrs.get("quick")
             if known is None:
                 known = self._settled().content()
@@ -263,7 +264,8 @@ class Search:
             return
         self._repeated = 0
         folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self.quick.folds)]
-        rivals = self._complete()[:RIVALS]
+        # The experiment's own parameters are scored to the end: what is found is compared with them.
+        rivals = [] if trial.params == self.own else self._complete()[:RIVALS]
         scores: dict[int, FoldScore] = {}
         try:
             for fold in folds:

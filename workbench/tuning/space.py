@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, near
-from workbench.training import lightgbm_defaults, primary_name
+from workbench.training import lightgbm_defaults, parameter_type, primary_name
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -16,17 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Dimension", "Space", "default_space", "known_good", "own_point", "parse_space"]
 
 KEYS = ("low", "high", "log", "step", "choices")
-
-WHOLE = {
-    "num_leaves",
-    "min_data_in_leaf",
-    "max_depth",
-    "bagging_freq",
-    "max_bin",
-    "min_data_per_group",
-    "max_cat_to_onehot",
-}
-"""Parameters of LightGBM that are whole numbers, whatever the bounds look like."""
 
 LIMITS: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-6, 10.0),
@@ -306,7 +295,11 @@ def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
     log, step = value.get("log", False), value.get("step")
     if not isinstance(log, bool):
         raise ConfigError(f"{where}: log = {log!r}: expected true or false")
-    whole = name in WHOLE or (isinstance(value["low"], int) and isinstance(value["high"], int) and name not in LIMITS)
+    kind = parameter_type(name)
+    if kind not in ("int", "float"):
+        of = "true or false" if kind == "bool" else "no number"
+        raise ConfigError(f"{where}: {name} is {of}, got a range", hint="give its values: […]")
+    whole = kind == "int"
     if whole and (low % 1 or high % 1 or (step or 0) % 1):
         raise ConfigError(f"{where}: {name} is a whole number, got a range from {low:g} to {high:g}")
     if low >= high:

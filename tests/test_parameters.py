@@ -1,0 +1,356 @@
+"""Parameters of the libraries: each does what it says, or is refused by name before anything is trained."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import optuna
+import pytest
+
+from workbench.errors import ConfigError
+from workbench.experiment import TuneRequest, find_study, ready, run_tuned, tune
+from workbench.experiment.kinds import model_spec
+from workbench.experiment.spec import read_spec
+from workbench.training import Fidelity, FoldScorer, lightgbm_spec, parameter_type, read_target, taken_back
+from workbench.training.lightgbm_rules import first_training
+from workbench.training.objectives import log_objective
+from workbench.training.parameters import RESERVED, lightgbm_defaults
+from workbench.tuning import parse_space
+
+FAILED = optuna.trial.TrialState.FAIL
+ROWS = 'features = ["rows.x", "rows.z"]\n'
+
+
+def spec_of(made: Any, table: str, number: int = 7, **options: Any) -> Any:
+    made.experiment(number, ROWS + table)
+    definition = made.open.definition
+    return model_spec(read_spec(definition, number), definition, read_target(definition), **options)
+
+
+class TestLightGBM:
+    @pytest.mark.parametrize(
+        ("key", "reason"),
+        [
+            ("pred_early_stop", "predictions are made with all trees"),
+            ("config_file", "parameters stand in the experiment's file"),
+            ("save_period", "finished folds are kept"),
+            ("verbose", "goes into the run's log"),
+            ("use_two_round_loading", "the data comes from features"),
+            ("leaf_index", "predictions are made with all trees"),
+            ("nodes", "one machine trains"),
+            ("tree_learner", "one machine trains"),
+            ("output_freq", "every round is watched"),
+            ("auc_mu_weights", "the competition's metric is used"),
+        ],
+    )
+    def test_what_changes_nothing_is_refused_with_the_reason(self, key: str, reason: str) -> None:
+        with pytest.raises(ConfigError, match=f"can't set '{key}': .*{reason}"):
+            lightgbm_spec({key: 1}, where="exp.toml")
+
+    @pytest.mark.parametrize(
+        ("given", "missing"),
+        [
+            ({"drop_rate": 0.3}, 'boosting = "dart"'),
+            ({"skip_drop": 0.9, "boosting": "gbdt"}, 'boosting = "dart"'),
+            ({"top_rate": 0.4}, 'data_sample_strategy = "goss"'),
+            ({"subsample": 0.5}, "bagging_freq = 1"),
+            ({"linear_lambda": 2.0}, "linear_tree = true"),
+            ({"mc_penalty": 2.0}, "monotone_constraints"),
+            ({"num_grad_quant_bins": 8}, "use_quantized_grad = true"),
+            ({"early_stopping_min_delta": 0.1, "early_stopping_round": 0}, "early stopping"),
+            ({"early_stopping_min_delta": 0.1, "boosting": "dart"}, "early stopping"),
+        ],
+    )
+    def test_what_does_nothing_without_another_says_so(self, given: dict[str, Any], missing: str) -> None:
+        with pytest.raises(ConfigError, match=f"does nothing without {missing}"):
+            lightgbm_spec(given, where="exp.toml")
+
+    def test_its_own_value_takes_back_what_a_base_says(self) -> None:
+        usual = lightgbm_defaults()
+        assert lightgbm_spec({"drop_rate": usual["drop_rate"], "top_rate": usual["top_rate"]}, where="").parameters
+        assert lightgbm_spec({"boosting": "dart", "drop_rate": 0.3}, where="").parameters["drop_rate"] == 0.3
+        assert lightgbm_spec({"boosting": "goss", "top_rate": 0.3}, where="").parameters["top_rate"] == 0.3
+
+    def test_every_other_parameter_is_read_by_its_type(self) -> None:
+        kinds = {name: parameter_type(name) for name in lightgbm_defaults() if name not in RESERVED}
+        assert {"skip_drop", "scale_pos_weight", "linear_lambda", "tweedie_variance_power", "cat_smooth"} <= {
+            name for name, kind in kinds.items() if kind == "float"
+        }
+        assert {"num_leaves", "max_depth", "bagging_freq", "max_drop", "max_cat_threshold"} <= {
+            name for name, kind in kinds.items() if kind == "int"
+        }
+        assert {name for name, kind in kinds.items() if kind == "bool"} >= {"extra_trees", "linear_tree", "reg_sqrt"}
+
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            ('objective = "quantile"\nmonotone_constraints = { x = 1 }\n', r"monotone_constraints = .* it: Cannot use"),
+            ('objective = "mae"\nmonotone_constraints = { x = -1 }\n', r"monotone_constraints = .* it: Cannot use"),
+            (
+                "linear_tree = true\nzero_as_missing = true\n",
+                "zero_as_missing must be false",
+            ),
+            ('objective = "quantile"\nalpha = 1.5\n', "alpha = 1.5 .* it needs"),
+            ('data_sample_strategy = "goss"\ntop_rate = 0.8\nother_rate = 0.4\n', "top_rate = 0.8, other_rate = 0.4"),
+            ('device = "cuda"\n', "device_type = 'cuda'"),
+            ("eval_at = [3]\n", "can't set 'eval_at': the competition's metric"),
+        ],
+    )
+    def test_what_it_refuses_only_with_data_is_refused_before(self, small: Any, table: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            spec_of(small(task="regression", metric="rmse"), f"[model]\n{table}")
+
+    def test_values_that_it_replaces_are_said(self, small: Any) -> None:
+        made = small(task="regression", metric="rmse")
+        assert spec_of(made, "[model]\nnum_leaves = 7\n").notes == ()
+        for table, note in (
+            ('objective = "huber"\nreg_sqrt = true\n', "LightGBM: Cannot use sqrt transform in huber"),
+            ("path_smooth = 1.0\nmin_data_in_leaf = 1\n", "LightGBM: min_data_in_leaf has been increased to 2"),
+            ("alpha = 0.3\n", "alpha does nothing with the objective 'regression': it is for huber, quantile"),
+        ):
+            assert [n for n in spec_of(made, f"[model]\n{table}").notes if n.startswith(note)], table
+
+    def test_a_first_training_leaves_the_logger_as_it_was(self) -> None:
+        from lightgbm import basic
+
+        before = basic._LOGGER
+        assert first_training({}, "regression") == ("", [])
+        assert basic._LOGGER is before
+
+    @pytest.mark.parametrize("name", ["num_threads", "n_jobs", "nthread", "num_thread"])
+    def test_threads_of_the_command_go_first_and_no_key_has_them(self, small: Any, name: str) -> None:
+        made = small()
+        without, keys = spec_of(made, "[model]\nnum_leaves = 7\n"), []
+        for n in (1, 2):
+            spec = spec_of(made, f"[model]\nnum_leaves = 7\n{name} = {n}\n")
+            assert spec.parameters["num_threads"] == n
+            assert spec.content() == without.content()
+            assert spec_of(made, f"[model]\n{name} = {n}\n", threads=3).parameters["num_threads"] == 3
+            made.experiment(7, ROWS + f"[model]\nnum_leaves = 7\n{name} = {n}\n")
+            keys.append(ready(made.workspace, made.open.definition, 7).key)
+        made.experiment(7, ROWS + "[model]\nnum_leaves = 7\n")
+        assert {*keys} == {ready(made.workspace, made.open.definition, 7).key}
+
+
+class TestOtherLibraries:
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            ("[xgboost]\nrate_drop = 0.1\n", "'rate_drop' that XGBoost does not know, or does not use"),
+            (
+                '[xgboost]\nbooster = "gblinear"\nmax_depth = 3\n',
+                "'max_depth' that XGBoost does not know, or does not use",
+            ),
+            ("[xgboost]\nscale_pos_weight = 3\n", "scale_pos_weight is for two classes"),
+            ("[xgboost]\nn_jobs = 3\n", "use --threads"),
+            ('[catboost]\nbootstrap_type = "Bernoulli"\nbagging_temperature = 1.0\n', "bayesian bootstrap only"),
+            ('[catboost]\nbootstrap_type = "Bayesian"\nsubsample = 0.5\n', "doesn't support 'subsample'"),
+            ("[catboost]\nmax_leaves = 9\n", "works only with lossguide"),
+            ("[catboost]\nmin_data_in_leaf = 9\n", "does nothing without grow_policy"),
+            ('[catboost]\nauto_class_weights = "Balanced"\n', "class weights takes effect only"),
+            ("[catboost]\nused_ram_limit = '3gb'\n", "can't set 'used_ram_limit'"),
+            ('[sklearn]\nestimator = "sklearn.linear_model.Lasso"\ncopy_X = true\n', "can't set 'copy_X'"),
+            ('[sklearn]\nestimator = "sklearn.ensemble.GradientBoostingRegressor"\nverbose = 1\n', "run's log"),
+        ],
+    )
+    def test_what_does_nothing_or_is_refused_later_is_refused_before(
+        self, small: Any, table: str, message: str
+    ) -> None:
+        if importlib.util.find_spec(table[1 : table.index("]")]) is None:
+            pytest.skip("not installed")
+        with pytest.raises(ConfigError, match=message):
+            spec_of(small(task="regression", metric="rmse"), table)
+
+    @pytest.mark.parametrize(
+        "weights", ['auto_class_weights = "Balanced"', "scale_pos_weight = 9.0", "class_weights = [1.0, 9.0]"]
+    )
+    @pytest.mark.parametrize("metric", ["logloss", "auc"])
+    def test_catboost_stops_by_the_metric_without_classes_weights(self, small: Any, weights: str, metric: str) -> None:
+        pytest.importorskip("catboost")
+        made = small(metric=metric)
+        plain = spec_of(made, "[catboost]\nlearning_rate = 0.3\n")
+        spec = spec_of(made, f"[catboost]\nlearning_rate = 0.3\niterations = 60\n{weights}\n")
+        assert "stops_by" not in plain.content()
+        assert ("stops_by" in spec.content()) == (metric == "logloss")  # what did not change keeps its key
+        problem = ready(made.workspace, made.open.definition, 7).problem
+        result = spec.learner(problem, 0).fit(0, 1)
+        rows = problem.folds.valid_rows(0)
+        ours = problem.metric(problem.target.columns[0].values[rows].astype(int), result.oof[:, 0], None)
+        best = (max if metric == "auc" else min)(result.curve["valid"])
+        assert best == pytest.approx(ours, rel=1e-4)
+
+
+LOGARITHMS = {
+    "poisson": '[model]\nobjective = "poisson"\n',
+    "tweedie by an alias": '[model]\napplication = "tweedie"\ntweedie_variance_power = 1.3\n',
+    "gamma": '[model]\nloss = "gamma"\n',
+    "xgboost": '[xgboost]\nobjective = "count:poisson"\n',
+    "xgboost gamma": '[xgboost]\nobjective = "reg:gamma"\n',
+    "squared log error": '[xgboost]\nobjective = "reg:squaredlogerror"\n',
+    "catboost": '[catboost]\nloss_function = "Poisson"\n',
+    "catboost tweedie": '[catboost]\nobjective = "Tweedie:variance_power=1.5"\n',
+    "sklearn": '[sklearn]\nestimator = "sklearn.linear_model.PoissonRegressor"\n',
+    "histogram": '[sklearn]\nestimator = "sklearn.ensemble.HistGradientBoostingRegressor"\nloss = "gamma"\n',
+}
+
+
+class TestLogarithm:
+    @pytest.mark.parametrize(
+        ("table", "expected"),
+        [
+            ({"objective": "poisson"}, "poisson"),
+            ({"app": "gamma"}, "gamma"),
+            ({"objective": "reg:squaredlogerror"}, "reg:squaredlogerror"),
+            ({"loss_function": "Tweedie:variance_power=1.2"}, "Tweedie:variance_power=1.2"),
+            ({"objective": "regression"}, None),
+            ({"objective": "reg:squarederror"}, None),
+            ({"loss_function": "Quantile:alpha=0.5"}, None),
+            ({"estimator": "sklearn.linear_model.TweedieRegressor"}, None),
+            ({"estimator": "sklearn.linear_model.TweedieRegressor", "power": 1.5}, "TweedieRegressor"),
+            ({"estimator": "sklearn.linear_model.TweedieRegressor", "link": "log"}, "TweedieRegressor"),
+            ({"estimator": "sklearn.linear_model.Ridge"}, None),
+            ({}, None),
+        ],
+    )
+    def test_objectives_of_the_logarithm_are_known_in_every_library(self, table: Any, expected: str | None) -> None:
+        assert log_objective(table) == expected
+
+    @pytest.mark.parametrize("table", ["[model]\n", "[model]\nobjective = 'huber'\n", "[xgboost]\n"])
+    def test_other_objectives_are_of_the_logarithm_as_the_metric_is(self, small: Any, table: str) -> None:
+        assert spec_of(small(task="regression", metric="rmsle"), table).transform == "log1p"
+
+    @pytest.mark.parametrize("name", list(LOGARITHMS))
+    def test_the_logarithm_is_taken_once(self, small: Any, name: str) -> None:
+        table = LOGARITHMS[name]
+        if importlib.util.find_spec({"model": "lightgbm"}.get(kind := table[1 : table.index("]")], kind)) is None:
+            pytest.skip(f"needs {kind}")
+        made = small(task="regression", metric="rmsle", n_rows=300)
+        rounds = "" if kind == "sklearn" else "n_estimators = 40\n"
+        spec = spec_of(made, table + rounds)
+        assert spec.transform == "none"
+        made.experiment(7, 'target_transform = "log1p"\n' + ROWS + table)
+        definition = made.open.definition
+        with pytest.raises(ConfigError, match="take the logarithm twice"):
+            model_spec(read_spec(definition, 7), definition, read_target(definition))
+        made.experiment(7, ROWS + table + rounds)
+        problem = ready(made.workspace, definition, 7).problem
+        result = spec.learner(problem, 0).fit(0, 1)
+        truth = problem.target.columns[0].values[problem.folds.valid_rows(0)]
+        # A model of the logarithm's logarithm predicts amounts that are far too small.
+        assert result.oof.mean() == pytest.approx(truth.mean(), rel=0.25)
+
+
+class TestSpaces:
+    @pytest.mark.parametrize(
+        "name", ["skip_drop", "scale_pos_weight", "linear_lambda", "tweedie_variance_power", "alpha", "cegb_tradeoff"]
+    )
+    def test_whole_bounds_of_a_fraction_are_no_whole_numbers(self, name: str) -> None:
+        from optuna.distributions import FloatDistribution
+
+        (dimension,) = parse_space({name: {"low": 1, "high": 2}}, where="").dimensions
+        assert isinstance(dimension.distribution(), FloatDistribution)
+
+    @pytest.mark.parametrize("name", ["max_drop", "max_cat_threshold", "num_leaves", "lambdarank_truncation_level"])
+    def test_whole_numbers_stay_whole(self, name: str) -> None:
+        from optuna.distributions import IntDistribution
+
+        (dimension,) = parse_space({name: {"low": 2, "high": 4}}, where="").dimensions
+        assert isinstance(dimension.distribution(), IntDistribution)
+        with pytest.raises(ConfigError, match="is a whole number"):
+            parse_space({name: {"low": 2.5, "high": 4}}, where="")
+
+    @pytest.mark.parametrize("name", ["extra_trees", "boosting"])
+    def test_what_is_no_number_has_no_range(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=f"{name} is .*, got a range"):
+            parse_space({name: {"low": 0, "high": 1}}, where="")
+
+    @pytest.mark.parametrize(
+        ("space", "message"),
+        [
+            (
+                'data_sample_strategy = ["bagging", "goss"]\nbagging_fraction = { low = 0.5, high = 1.0 }\n',
+                "contradicts itself: data_sample_strategy = 'goss' and bagging_fraction = .*: Cannot use bagging in GOSS",
+            ),
+            (
+                "linear_tree = [true, false]\nzero_as_missing = [true, false]\n",
+                "contradicts itself: linear_tree = True and zero_as_missing = True",
+            ),
+            ("drop_rate = { low = 0, high = 1 }\n", "drop_rate = 0 .*does nothing without boosting|drop_rate = 1 "),
+        ],
+    )
+    def test_a_space_that_contradicts_itself_is_refused_before_a_trial(
+        self, small: Any, space: str, message: str
+    ) -> None:
+        made = small()
+        made.experiment(1, f"{ROWS}[model]\nnum_iterations = 5\n[tune]\ntrials = 2\n[tune.space]\n{space}")
+        with pytest.raises(ConfigError, match=message):
+            tune(made.workspace, made.open.definition, 1, TuneRequest(threads=1))
+
+    @pytest.mark.parametrize(
+        "space",
+        [
+            'boosting = ["gbdt", "rf"]\nbagging_fraction = { low = 0.4, high = 0.8 }\n',
+            'data_sample_strategy = ["bagging", "goss"]\ntop_rate = { low = 0.1, high = 0.4 }\n',
+        ],
+    )
+    def test_a_value_may_need_another_of_the_space(self, small: Any, space: str) -> None:
+        made = small()
+        made.experiment(1, f"{ROWS}[model]\nnum_iterations = 5\n[tune]\ntrials = 8\n[tune.space]\n{space}")
+        outcome = run_tuned(made.workspace, made.open.definition, 1, threads=1)
+        assert outcome.how == "new"
+        assert find_study(made.open.definition, 1)[0].get_trials(states=[FAILED]) == []
+
+    def test_what_the_best_does_not_use_is_taken_back(self) -> None:
+        usual = lightgbm_defaults()
+        searched = {"data_sample_strategy": "bagging", "top_rate": 0.4, "bagging_fraction": 0.5, "bagging_freq": 0}
+        assert taken_back(searched, usual) == {"top_rate": usual["top_rate"], "bagging_fraction": 1}
+        assert taken_back(searched | {"data_sample_strategy": "goss"}, usual, but=["bagging_fraction"]) == {}
+
+
+TUNED = ROWS + "[model]\nlearning_rate = 0.2\nnum_leaves = {leaves}\nnum_iterations = 20\nmin_data_in_leaf = {least}\n"
+SPACE = "[tune]\ntrials = 4\n[tune.space]\nnum_leaves = { low = 2, high = 31 }\n"
+
+
+class TestStudies:
+    def test_edited_parameters_are_scored_by_a_study_that_goes_on(self, small: Any) -> None:
+        made = small()
+        for leaves in (4, 9, 17):
+            made.experiment(1, TUNED.format(leaves=leaves, least=20) + SPACE)
+            outcome = tune(
+                made.workspace, made.open.definition, 1, TuneRequest(threads=1, trials=6 if leaves == 4 else 1)
+            )
+            assert outcome.tuned.start is not None
+            assert outcome.tuned.start.parameters == {"num_leaves": leaves}
+        assert outcome.tuned.complete + outcome.tuned.pruned >= 8
+
+    def test_a_run_takes_what_was_edited_though_the_trials_are_spent(self, small: Any) -> None:
+        made = small()
+        definition = made.open.definition
+        made.experiment(1, TUNED.format(leaves=4, least=20) + SPACE)
+        first = run_tuned(made.workspace, definition, 1, threads=1)
+        assert run_tuned(made.workspace, definition, 1, threads=1).how == "unchanged"
+        made.experiment(1, TUNED.format(leaves=4, least=40) + SPACE)
+        second = run_tuned(made.workspace, definition, 1, threads=1)
+        assert second.how == "new"
+        assert second.run.record.key != first.run.record.key
+        made.experiment(1, TUNED.format(leaves=13, least=40) + SPACE)
+        said: list[str] = []
+        run_tuned(made.workspace, definition, 1, threads=1, report=said.append)
+        assert tune(made.workspace, definition, 1, TuneRequest(threads=1, only_rest=True)).tuned.start.parameters == {
+            "num_leaves": 13
+        }
+
+    @pytest.mark.parametrize("delta", [0.0, 0.02, 0.2])
+    def test_the_least_gain_counts_as_in_a_run(self, small: Any, delta: float) -> None:
+        made = small()
+        made.experiment(
+            1,
+            ROWS + f"[model]\nlearning_rate = 0.2\nnum_iterations = 60\nearly_stopping_round = 4\n"
+            f"early_stopping_min_delta = {delta}\n",
+        )
+        found = ready(made.workspace, made.open.definition, 1, threads=1)
+        scorer = FoldScorer(found.problem, found.model, room=2**30)
+        for fold in range(3):
+            ours = scorer.score({}, fold, 1, Fidelity(None, 60, 4))
+            assert ours.rounds == (found.model.learner(found.problem, 0).fit(fold, 1).rounds,)
