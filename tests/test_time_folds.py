@@ -140,6 +140,10 @@ def test_a_zone_in_train_and_none_in_test_can_be_compared(tmp_path: Path) -> Non
     train = stamps(0, TRAIN).dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")
     c, line = competition(tmp_path, {"at": train}, {"at": stamps(TRAIN, TEST)})
     assert c.definition.cv.scheme == "time", line
+    # One column of rows, in UTC.
+    rows = c.rows().collect().sort("at")["at"]
+    assert rows.dtype == pl.Datetime("us")
+    assert rows.to_list() == stamps(0, TRAIN + TEST).to_list()
 
 
 def test_days_in_train_and_stamps_in_test_can_be_compared(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from workbench.frames import parquet_schema, scan_parquet
 from workbench.ingest.grouping import HIVE_NULL, key_columns, with_keys
 from workbench.ingest.keys import is_numeric
 from workbench.ingest.nested import exploded, exploded_schema, say_without
-from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless
+from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless, zone_note
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
 from workbench.ingest.types import MISSING, ColumnType, from_name
@@ -124,7 +124,10 @@ def _say_what_differs(table: Table, plan: _Plan, report: Report) -> None:
         seen = dict.fromkeys(str(_without_categories(s[column])) for s in plan.schemas if column in s)
         if any(s[column] != dtype for s in plan.schemas if column in s) and column not in plan.asked:
             how = " and ".join(seen) if len(seen) > 1 else f"{next(iter(seen))} of different categories"
-            report(f"{table.name}: column {column!r} is {how} in its parts; taken as {_without_categories(dtype)}")
+            note = zone_note([s[column] for s in plan.schemas if column in s])
+            report(
+                f"{table.name}: column {column!r} is {how} in its parts; taken as {_without_categories(dtype)}{note}"
+            )
 
 
 def _without_categories(dtype: pl.DataType) -> Any:
@@ -147,7 +150,8 @@ def _share(plans: dict[str, _Plan], report: Report) -> None:
         if shared is None or not all(is_lossless(t, shared) for t in types.values()):
             report(f"{both}: column {column!r} is {said}; left so")
             continue
-        report(f"{both}: column {column!r} is {said}; taken as {_without_categories(shared)} in all")
+        taken = f"{_without_categories(shared)} in all{zone_note(types.values())}"
+        report(f"{both}: column {column!r} is {said}; taken as {taken}")
         for name in having:
             plans[name].common[column] = shared
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
-__all__ = ["IrreconcilableError", "common_schema", "common_type", "fitted", "is_lossless"]
+__all__ = ["IrreconcilableError", "common_schema", "common_type", "fitted", "is_lossless", "zone_note"]
 
 INTEGERS: tuple[type[pl.DataType], ...] = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
 UNSIGNED: tuple[type[pl.DataType], ...] = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
@@ -49,8 +49,9 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:  # 
 
     Null gives way to anything. Whole numbers widen to the wider, with fractions to Float64. An Enum or a Categorical
     that is not the same in both is text: the order of its categories has no meaning across files. Times take the finer
-    unit, a date among times becomes midnight; lists and structs go by what they hold, and a struct has the fields of
-    both. Numbers, booleans, texts and times do not go together.
+    unit, a date among times becomes midnight, and times of different zones are in UTC, for which times without a zone
+    are taken; lists and structs go by what they hold, and a struct has the fields of both. Numbers, booleans, texts
+    and times do not go together.
 
     Examples
     --------
@@ -72,6 +73,18 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:  # 
     if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
         return _common_struct(one, other)
     return _common_time(one, other)
+
+
+def zone_note(types: Collection[pl.DataType]) -> str:
+    """Return what is to be said of times of different zones that become one column, "" where there is nothing.
+
+    Examples
+    --------
+    >>> zone_note([pl.Datetime("us", "UTC"), pl.Datetime("us")])
+    ', times without a zone for UTC'
+    """
+    zones = {t.time_zone for t in types if isinstance(t, pl.Datetime)}
+    return ", times without a zone for UTC" if len(zones) > 1 and None in zones else ""
 
 
 def is_lossless(one: pl.DataType, shared: pl.DataType) -> bool:
@@ -126,8 +139,11 @@ def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     times = [t for t in (one, other) if isinstance(t, pl.Datetime)]
     spans = [t for t in (one, other) if isinstance(t, pl.Duration)]
     units = ("ms", "us", "ns")
-    if len(days) + len(times) == 2 and times and len({t.time_zone for t in times}) == 1:
-        return max(times, key=lambda t: units.index(t.time_unit))
+    if len(days) + len(times) == 2 and times:
+        finest = max(times, key=lambda t: units.index(t.time_unit))
+        zones = {t.time_zone for t in times}
+        # polars casts by the moment in UTC.
+        return finest if len(zones) == 1 else pl.Datetime(finest.time_unit, None if None in zones else "UTC")
     return max(spans, key=lambda t: units.index(t.time_unit)) if len(spans) == 2 else None
 
 
