@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
@@ -334,8 +335,7 @@ class TestLayers:
             packed_files(tmp_path)
 
     def test_a_workspace_on_the_drive_of_colab_is_found(self, tmp_path: Path, monkeypatch) -> None:
-        from workbench import workspace
-
+        workspace = importlib.import_module("workbench.workspace")
         monkeypatch.setattr(workspace, "DRIVE", tmp_path / "drive")
         away = tmp_path / "content"
         away.mkdir()

@@ -74,6 +74,8 @@ class Competition:
     definition: Definition
     folder: Path
     cache_limit: int | None = None
+    columns: tuple[str, ...] | None = None
+    """The columns of the rows, where a model was trained on them: what else the tables share does not count."""
 
     @property
     def slug(self) -> str:
@@ -186,6 +188,16 @@ class Competition:
             self._need_columns(d.id_columns, test, d.tables.test, "id")
         if d.weight:
             self._need_columns((d.weight,), train, d.tables.train, "weight")
+        if self.columns is not None:
+            for table, have in ((d.tables.train, train), (d.tables.test, test)):
+                for column in self.columns:
+                    if column not in have:
+                        raise DataError(
+                            f"table {table!r} has no column {column!r}, which it had when the model was trained; "
+                            f"it has {', '.join(list(have)[:20])}",
+                            hint=near(column, have, what="column"),
+                        )
+            return self.columns
         return tuple(c for c in train if c in test and c not in d.targets)
 
     def _need_columns(self, wanted: tuple[str, ...], have: dict[str, str], table: str, key: str) -> None:
@@ -382,6 +394,7 @@ def load_code(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     _forget_beside(path.parent)
+    _loaded_from.add(path.parent)
     sys.path.insert(0, str(path.parent))
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
 
@@ -402,6 +415,10 @@ def load_code(path: Path) -> ModuleType:
     return module
 
 
+_loaded_from: set[Path] = set()
+"""The folders whose code this process has loaded; some may be gone."""
+
+
 def _forget_beside(folder: Path) -> None:
     """Forget modules of the folder, and those of the same name that came from another competition's."""
     importlib.invalidate_caches()
@@ -417,12 +434,8 @@ def _forget_beside(folder: Path) -> None:
             file = next(iter(getattr(module, "__path__", ())), None)
         if file is None:
             continue
-        if Path(file).is_relative_to(folder) or (beside and _in_competition(Path(file))):
+        if Path(file).is_relative_to(folder) or (beside and not _loaded_from.isdisjoint(Path(file).parents)):
             stale.append(name)
     # All at once: the path of a package without an __init__.py is worked out from the one that it is in.
     for name in stale:
         del sys.modules[name]
-
-
-def _in_competition(path: Path) -> bool:
-    return any((f / "competition.toml").exists() for f in path.parents)

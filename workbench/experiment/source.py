@@ -114,18 +114,9 @@ def _files_read(plan: Plan | RecommendPlan) -> Iterator[str]:
     if isinstance(plan, RecommendPlan):
         return
     yield from (str(plan.spec.model[key]) for key in FILE_PARAMETERS if plan.spec.model.get(key))
-    waiting, seen = [name.partition(".")[0] for name in plan.spec.features], set[str]()
-    while waiting:
-        name = waiting.pop()
-        feature = plan.blocks.features.get(name)
-        if name in seen or feature is None:
-            continue
-        seen.add(name)
-        if isinstance(feature, Feature):
-            yield from feature.files
-            waiting += [i for i in feature.inputs if i != name]
-        else:
-            waiting += [column.partition(".")[0] for column in feature.columns]
+    for name in sorted(plan.blocks.used(plan.spec.features)):
+        feature = plan.blocks.features[name]
+        yield from feature.files if isinstance(feature, Feature) else ()
 
 
 def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:

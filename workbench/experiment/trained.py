@@ -11,6 +11,7 @@ from workbench.experiment.plan import Plan, matrix_of, problem_of
 from workbench.experiment.predictions import Predictions
 from workbench.experiment.run_folder import FoldParts
 from workbench.memory import used_bytes
+from workbench.serving import LearnedColumns
 from workbench.training import FoldResult, ModelSpec, TrainResult, check_memory, class_notes, refit, train
 
 __all__ = ["trained"]
@@ -54,6 +55,8 @@ def trained(
         for u in (matrix.unseen if plan.sample is None else ())
     ]
     write_json(folder / "models" / "categories.json", matrix.categories)
+    learned = LearnedColumns.of(plan.blocks, plan.spec.features, matrix, problem.target)
+    learned.write(folder / "models")
     return Predictions(
         target=problem.target,
         folds=problem.folds,
@@ -62,7 +65,11 @@ def trained(
         seed_oof=result.seed_oof,
         n_features=matrix.width + sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns),
         importance=result.importance(),
-        files=("models/categories.json", *(f"models/{p.name}" for p in sorted((folder / "models").glob("t*-s*.*")))),
+        files=(
+            "models/categories.json",
+            *(f"models/{n}" for n in learned.files),
+            *(f"models/{p.name}" for p in sorted((folder / "models").glob("t*-s*.*"))),
+        ),
         details=details,
         notes=tuple(notes),
     )

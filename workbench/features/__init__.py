@@ -1,7 +1,7 @@
 """Features: named functions that give columns for every row, built once, checked, and fold-safe where they learn."""
 
 from workbench.competition import ROW
-from workbench.features.build import Blocks, load_features
+from workbench.features.build import AUTO, Blocks, load_features
 from workbench.features.code_keys import code_key, code_key_of, package_version
 from workbench.features.code_modules import code_files, code_files_of
 from workbench.features.definition import Feature, FoldFeature, feature
@@ -64,6 +64,7 @@ from workbench.features.recipes import (
 )
 
 __all__ = [
+    "AUTO",
     "CHUNK_ROWS",
     "ROW",
     "Blocks",

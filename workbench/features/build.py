@@ -14,8 +14,9 @@ import polars as pl
 from workbench.cache import Block, Hold, Store, content_key, file_sha256
 from workbench.competition import ROW, Competition, load_code
 from workbench.errors import FeatureError, NotFoundError, StorageError, near
-from workbench.features import auto
-from workbench.features.auto import auto_features
+from workbench.features import auto, auto_plan
+from workbench.features.auto import auto_plan as decide
+from workbench.features.auto_plan import AutoPlan
 from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation, write_blocks
@@ -78,27 +79,48 @@ class Blocks:
         Called with a line of text when a block is being built.
     memory_limit : int, optional
         The bytes of memory to stay within; 60% of the machine's by default.
+    plan : AutoPlan, optional
+        What ``auto`` makes of the rows, where that was decided before: in serving, when the model was trained.
     """
 
     competition: Competition
     features: dict[str, Feature | FoldFeature]
     report: Report = field(default=lambda _: None)
     memory_limit: int | None = None
+    plan: AutoPlan | None = None
     _keys: dict[str, str] = field(default_factory=dict)
     _planned: dict[tuple[str, int], Parts | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.limit_bytes = self.memory_limit or default_limit()
         self.store = Store(self.competition.cache_folder, max_bytes=self.competition.cache_limit)
+        self.served = self.plan is not None
         self.features = {AUTO: self._auto(), **self.features}
 
     def _auto(self) -> Feature:
-        c = self.competition
-
         def made(rows: pl.LazyFrame) -> pl.LazyFrame:
-            return auto_features(rows, leave_out=c.key_columns, n_train=c.n_train)
+            return self.auto_plan().apply(rows)
 
         return Feature(AUTO, made, ("rows",), Path(auto.__file__), 1)
+
+    def auto_plan(self) -> AutoPlan:
+        """Return what ``auto`` makes of the rows; it is decided from them where it was not given."""
+        if self.plan is None:
+            c = self.competition
+            self.plan = decide(c.rows(), leave_out=c.key_columns, n_train=c.n_train)
+        return self.plan
+
+    def used(self, names: Iterable[str]) -> set[str]:
+        """Return the features that these entries of an experiment's ``features`` are made of, at any remove."""
+        waiting, used = [n.partition(".")[0] for n in names], set[str]()
+        while waiting:
+            made = self.features.get(name := waiting.pop())
+            if made is None or name in used:
+                continue
+            used.add(name)
+            read = made.inputs if isinstance(made, Feature) else [c.partition(".")[0] for c in made.columns]
+            waiting += [n for n in read if n != name]
+        return used
 
     def get(self, name: str) -> Feature | FoldFeature:
         """Return a feature by name.
@@ -129,9 +151,10 @@ class Blocks:
         if name not in self._keys:
             made = self.get(name)
             if self.built_in(made):
-                code = file_sha256(Path(auto.__file__))
+                written = [file_sha256(Path(str(module.__file__))) for module in (auto, auto_plan)]
                 kept = [list(self.competition.key_columns), self.competition.n_train]
-                self._keys[name] = content_key("auto-v2", code, self.competition.rows_content, kept, pl.__version__)
+                how = "auto-served" if self.served else "auto-v3"
+                self._keys[name] = content_key(how, written, self.competition.rows_content, kept, pl.__version__)
             elif isinstance(made, FoldFeature):
                 self._keys[name] = content_key(made.key, [self._column_key(c) for c in made.columns])
             else:

@@ -15,23 +15,19 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.competition import Competition, as_written
+from workbench.cache import read_json
+from workbench.competition import Competition
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
 from workbench.frames import read_csv
-from workbench.ingest import sources_in, table_name, unpack
+from workbench.ingest import unpack
 from workbench.kernels.build import BuiltKernel
+from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, link
 from workbench.kernels.layers import layers, packed_files
 from workbench.notebooks import Limits, execute, read_notebook
-from workbench.serving import MANIFEST, compared
+from workbench.serving import MANIFEST, NOTES, compared
 
 __all__ = ["HIDDEN_TIMES", "Rehearsed", "hidden_data", "rehearse"]
-
-HIDDEN_TIMES = 1.5
-"""The hidden test set has so many times the rows of the public one."""
-
-UNSEEN = 0.1
-"""In so many of its rows a category is one that nobody has seen."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,9 @@ class Rehearsed:
     seconds : tuple of float
     peak_mb : float
     notes : tuple of str
+        With what was changed in the hidden test sets.
+    moved : int
+        How many rows of the public test set are predicted otherwise within the hidden one.
     """
 
     public: Path
@@ -61,6 +60,8 @@ class Rehearsed:
     seconds: tuple[float, float]
     peak_mb: float
     notes: tuple[str, ...]
+    moved: int = 0
+    emptied: Path | None = None
 
 
 def rehearse(
@@ -98,7 +99,7 @@ def rehearse(
     limits = Limits(seconds=seconds, memory=memory)
     as_ids = dict.fromkeys(competition.definition.id_columns, pl.String())
     own = read_csv(run.folder / "submission.csv", schema_overrides=as_ids)
-    hidden, hidden_rows, hidden_seconds = None, 0, 0.0
+    hidden, hidden_rows, hidden_seconds, n_moved, emptied = None, 0, 0.0, 0, None
     # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
         data, grown = Path(folder) / "public", Path(folder) / "hidden"
@@ -107,7 +108,8 @@ def rehearse(
         public = _run(competition, built, data, results / "public", limits, report, notes)
         largest, differing = compared(public.path, own, competition.definition.id_columns)
         peak = public.peak_mb
-        made = hidden_data(competition, data, grown)
+        changes: list[str] = []
+        made = hidden_data(competition, data, grown, changes)
         if made is None:
             notes.append("the test set is no CSV or Parquet file of its own: there is no hidden one to try")
         else:
@@ -116,6 +118,16 @@ def rehearse(
             hidden, hidden_rows, hidden_seconds = second.path, made, second.seconds
             peak = max(peak, second.peak_mb)
             _check_hidden(second.path, made)
+            notes += [f"hidden test set: {change}" for change in changes]
+            n_moved = moved(second.path, own, competition.definition.id_columns)[1]
+            notes += _moved_notes(second.path, n_moved, own.height)
+            report("a hidden test set with empty columns")
+            bare, changes = Path(folder) / "emptied", []
+            rows = emptied_data(competition, data, bare, changes) or 0
+            third = _run(competition, built, bare, results / "emptied", limits, report, notes)
+            emptied, peak = third.path, max(peak, third.peak_mb)
+            _check_hidden(third.path, rows)
+            notes += [f"another hidden test set: {change}" for change in changes]
     return Rehearsed(
         public.path,
         hidden,
@@ -125,7 +137,21 @@ def rehearse(
         (public.seconds, hidden_seconds),
         peak,
         tuple(dict.fromkeys(notes)),
+        n_moved,
+        emptied,
     )
+
+
+def _moved_notes(submission: Path, n_moved: int, rows: int) -> list[str]:
+    """Say how many public rows are predicted otherwise in a larger test set, and which features are why."""
+    said = submission.with_name(NOTES)
+    found = list(read_json(said)) if said.is_file() else []
+    if n_moved:
+        found.append(
+            f"{n_moved:,} of the {rows:,} rows of the public test set are predicted otherwise within the hidden one: "
+            "what they are given depends on the other test rows"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -176,6 +202,8 @@ def _run(
         if not written.is_file():
             raise DataError("the kernel came to its end and left no submission.csv")
         shutil.copyfile(written, result / "submission.csv")
+        if (working / NOTES).is_file():
+            shutil.copyfile(working / NOTES, result / NOTES)
     return _Ran(result / "submission.csv", done.seconds, done.peak_mb)
 
 
@@ -248,83 +276,23 @@ def shown_data(raw: Path, slug: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     archive = raw / f"{slug}.zip"
     if archive.is_file():
-        unpack(archive, folder, wanted=lambda name: not _link(raw / name, folder / name))
+        unpack(archive, folder, wanted=lambda name: not link(raw / name, folder / name))
         return
     for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        _link(path, folder / path.relative_to(raw))
+        link(path, folder / path.relative_to(raw))
 
 
-def _link(file: Path, target: Path) -> bool:
-    """Put a file there without its bytes; False where there is no such file.
+def moved(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple[float, int]:
+    """Return how far the predictions of public rows differ in a larger test set; see `compared`.
 
-    Not by a symbolic link: through that the file could be written, in a folder that can only be read.
+    Raises
+    ------
+    DataError
+        When some of them are missing there.
     """
-    if not file.is_file():
-        return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(file.resolve(), target)
-    except OSError:  # another disk, or one without such links
-        shutil.copyfile(file, target)
-    return True
-
-
-def hidden_data(competition: Competition, shown: Path, folder: Path) -> int | None:
-    """Write the competition's files with a test set that is larger and has categories that nobody has seen.
-
-    Parameters
-    ----------
-    shown : Path
-        The files as they are.
-    folder : Path
-        Where the new ones go; what stays the same is linked.
-
-    Returns
-    -------
-    int, or None
-        Its rows; None where the test set is not a file of its own that we can write.
-    """
-    tables, manifest = competition.definition.tables, competition.manifest
-    sources: dict[str, Path] = {}
-    for name in (tables.test, tables.sample_submission):
-        if name is None:
-            continue
-        files = [s.path for s in sources_in(shown) if s.member is None and table_name(s.name) == name]
-        if len(files) != 1 or files[0].suffix not in (".csv", ".parquet"):
-            return None
-        sources[name] = files[0]
-    ids = competition.definition.id_columns
-    rows = 0
-    for other in shown.rglob("*"):
-        if other.is_file() and other not in sources.values():
-            _link(other, folder / other.relative_to(shown))
-    for name, path in sources.items():
-        frame = competition.table(name).collect()
-        grown = _grown(frame, ids, unseen=name == tables.test)
-        target = folder / path.relative_to(shown)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".csv":
-            as_written(grown, manifest.table(name, slug=competition.slug).spelled).write_csv(target)
-        else:
-            grown.write_parquet(target)
-        rows = grown.height if name == tables.test else rows
-    return rows
-
-
-def _grown(frame: pl.DataFrame, ids: tuple[str, ...], *, unseen: bool) -> pl.DataFrame:
-    """Return the rows with more behind them: their ids are new, and some of their categories, too."""
-    more = frame.head(int((HIDDEN_TIMES - 1) * frame.height) or 1)
-    first = ids[0]
-    if frame[first].dtype.is_numeric():
-        above = int(frame[first].max() or 0) + 1  # type: ignore[arg-type]
-        more = more.with_columns((pl.int_range(pl.len()) + above).cast(frame[first].dtype).alias(first))
-    else:
-        more = more.with_columns((pl.col(first).cast(pl.String) + "-hidden").alias(first))
-    if unseen:
-        texts = [c for c in more.columns if c not in ids and more[c].dtype == pl.String]
-        every = round(1 / UNSEEN)
-        more = more.with_columns(
-            pl.when(pl.int_range(pl.len()) % every == 0).then(pl.lit("never seen before")).otherwise(pl.col(c)).alias(c)
-            for c in texts
-        )
-    return pl.concat([frame, more.select(frame.columns)])
+    every = read_csv(submission, schema_overrides=dict.fromkeys(ids, pl.String()))
+    inside = every.join(public.select(pl.col(ids).cast(pl.String)), on=list(ids), how="semi")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "public.csv"
+        inside.write_csv(place)
+        return compared(place, public, ids)

@@ -12,15 +12,19 @@ from workbench.serving.bundle import (
     read_bundle,
     receipt,
 )
-from workbench.serving.predict import opened, predict
+from workbench.serving.learned import COLUMNS, LearnedColumns
+from workbench.serving.predict import NOTES, opened, predict
 from workbench.serving.submission_file import SubmissionForm, class_texts, compared, submission_form, write_submission
 
 __all__ = [
+    "COLUMNS",
     "DATASETS",
     "FORMAT",
     "MANIFEST",
+    "NOTES",
     "RECEIPT",
     "Bundle",
+    "LearnedColumns",
     "SubmissionForm",
     "class_texts",
     "compared",

@@ -77,6 +77,11 @@ class Bundle:
         names = (name.removeprefix("models/") for name in self.files)
         return tuple(name for name in names if MODEL.fullmatch(name))
 
+    @property
+    def learned(self) -> dict[str, Path]:
+        """The files beside the models, by their names: what the models' columns were."""
+        return {n.removeprefix("models/"): path for n, path in self.files.items() if n.startswith("models/")}
+
     def code(self) -> Iterator[tuple[str, Path]]:
         """Give the competition's definition and code: each name, and where it is."""
         for name, path in self.files.items():

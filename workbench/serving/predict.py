@@ -8,16 +8,19 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from workbench.cache import read_json, write_json
 from workbench.competition import Competition, load_competition
 from workbench.errors import ConfigError, DataError
-from workbench.features import Blocks, build_matrix, load_features
+from workbench.features import AUTO, Blocks, build_matrix, columns_of, load_features
 from workbench.folds import load_folds
 from workbench.ingest import convert, reading_options
 from workbench.serving.bundle import MODEL, Bundle, read_bundle
+from workbench.serving.learned import COLUMNS, LearnedColumns
 from workbench.serving.submission_file import submission_form, write_submission
 from workbench.training import (
     ALL_ROWS,
@@ -49,8 +52,9 @@ def predict(
 ) -> Path:
     """Predict the test rows that are in `data` with the models of a run, and write the submission.
 
-    The tables are read, the features built, and the encodings learned from the train rows, as at home: a test set
-    that has grown, or has categories that nobody saw, is one like any other.
+    The tables are read, the features built, and the encodings learned from the train rows, as at home; ``auto`` does
+    what it decided in the training. A test set that has grown, or has categories that nobody saw, or is filled where
+    the other was empty, is one like any other. Features that depend on which rows the test set has are named.
 
     Parameters
     ----------
@@ -68,7 +72,8 @@ def predict(
     DamagedError
         When the bundle is not what was packed.
     DataError
-        When the train rows, and with them the folds, are not those that the models were trained on.
+        When the train rows, and with them the folds, are not those that the models were trained on, or the columns are
+        not: what they are was decided in the training, and nothing of it is decided again.
     """
     packed = read_bundle(Path(bundle))
     if work is not None:
@@ -93,12 +98,19 @@ def _predict(
             f"the folds of {data} are not those that run {packed.run_id} was trained on: the train rows differ",
             hint="run the experiment again on these data, build and push",
         )
-    blocks = Blocks(competition, load_features(competition), report, memory_limit)
-    spec = packed.spec
+    spec, learned = packed.spec, LearnedColumns.read(packed.learned)
+    blocks = Blocks(competition, load_features(competition), report, memory_limit, learned.plan)
+    learned.check_rows(blocks)
     matrix = build_matrix(blocks, tuple(spec["features"]), drop=spec["drop"], categorical=spec["categorical"])
     known = json.loads(packed.files["models/categories.json"].read_text(encoding="utf-8"))
-    if known != matrix.categories:
-        raise DataError(f"the categories of the train rows in {data} are not those of run {packed.run_id}")
+    learned.check_matrix(matrix, target)
+    differing = [c for c in known if known[c] != matrix.categories.get(c)]
+    if differing:
+        raise DataError(
+            f"the categories of the train rows in {data} are not those of run {packed.run_id}: "
+            f"{', '.join(differing[:5])}"
+        )
+    _note_changes(blocks, spec, learned.changed(matrix), out, report)
     problem = Problem(matrix, target, folds, split_of(competition, folds), competition.metric)
     model = _model(packed, competition, target, threads)
     form = submission_form(competition, target)
@@ -119,6 +131,40 @@ def _predict(
     write_submission(competition, form, target, test, out)
     report(f"wrote {out}")
     return out
+
+
+NOTES = "wb-notes.json"
+"""What is to be said of the predictions lies beside them; where there is nothing to say it is not there."""
+
+
+def _note_changes(
+    blocks: Blocks, spec: dict[str, Any], changed: list[str], out: Path, report: Callable[[str], None]
+) -> None:
+    """Say which features are made of the test rows, too: what they give changes with the test set.
+
+    Raises
+    ------
+    DataError
+        When columns that are made of a row alone, or by the plan of ``auto``, have other values in train rows.
+    """
+    if not changed:
+        return
+    of: dict[str, list[str]] = {}
+    for name in spec["features"]:
+        given = columns_of(blocks, name)
+        of.setdefault(name.partition(".")[0], []).extend(c for c in given if c in changed)
+    fixed = [
+        c for name in ("rows", AUTO if blocks.built_in(blocks.features[AUTO]) else "rows") for c in of.pop(name, ())
+    ]
+    if fixed:
+        raise DataError(
+            f"columns have other values in train rows than when the model was trained: {', '.join(fixed[:5])}",
+            hint="are they read in another way? Their types under [types] in competition.toml hold for every test set",
+        )
+    named = "; ".join(f"{name} ({', '.join(columns[:5])})" for name, columns in of.items() if columns)
+    said = f"features that depend on which rows the test set has, and are others than in training: {named}"
+    report(said)
+    write_json(out.with_name(NOTES), [said])
 
 
 def opened(
@@ -156,7 +202,10 @@ def opened(
         options=reading_options(folder, memory_limit),
         report=lambda name: report(f"reading {name}"),
     )
-    return load_competition(workspace, packed.slug)
+    competition = load_competition(workspace, packed.slug)
+    if COLUMNS not in packed.learned:
+        return competition
+    return replace(competition, columns=tuple(read_json(packed.learned[COLUMNS])["rows"]))
 
 
 def _model(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:

@@ -372,9 +372,22 @@ class LightGBMLearner:
         matrix = self.problem.matrix
         with lightgbm_errors(f"fold {fold}"):
             booster = lgb.Booster(model_str=text)
+            self._check_names(booster.feature_name())
             rows = range(matrix.n_train, matrix.n_rows)
             # The text says how raw values become probabilities, of one's own objective, too.
             return self.back(self._raw(booster, booster.current_iteration(), rows, fold), fold)
+
+    def _check_names(self, trained: list[str]) -> None:
+        """Refuse a matrix whose columns are not those of the model, in their order: LightGBM compares only how many."""
+        have = _safe_names(self.names)
+        if trained != have:
+            at = next((i for i, pair in enumerate(zip(trained, have, strict=False)) if pair[0] != pair[1]), None)
+            at = min(len(trained), len(have)) if at is None else at
+            was, now = (f"{n[at]!r}" if at < len(n) else "nothing" for n in (trained, have))
+            raise DataError(
+                f"the model was trained on {len(trained):,} columns, the matrix has {len(have):,}: column {at + 1} was "
+                f"{was} and is {now}"
+            )
 
     def _predict(self, booster: lgb.Booster, rounds: int, rows: range | Ints, fold: int) -> Floats:
         """Return the predictions of some rows, (n, width)."""
@@ -447,10 +460,12 @@ def _renamed(model: str, names: list[str]) -> str:
 
     Training uses c0, c1, … because LightGBM refuses names with JSON's characters and changes spaces.
     """
+    return re.sub(r"(?m)^feature_names=.*$", lambda _: "feature_names=" + " ".join(_safe_names(names)), model, count=1)
+
+
+def _safe_names(names: list[str]) -> list[str]:
     safe = [re.sub(r'[\s\[\]{}":,]', "_", name) for name in names]
-    if len(set(safe)) < len(safe):
-        safe = [f"{name}_{i}" for i, name in enumerate(safe)]
-    return re.sub(r"(?m)^feature_names=.*$", lambda _: "feature_names=" + " ".join(safe), model, count=1)
+    return [f"{name}_{i}" for i, name in enumerate(safe)] if len(set(safe)) < len(safe) else safe
 
 
 @contextmanager

@@ -1,0 +1,311 @@
+"""Served models: their columns are those of the training whatever the test set holds, or they are refused by name."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.small import Small
+from workbench import library
+from workbench.competition import ROW
+from workbench.errors import ConfigError, DataError
+from workbench.features.auto_plan import AutoPlan
+from workbench.kernels.hidden import emptied_data, hidden_data
+from workbench.kernels.rehearse import UNSHARE
+from workbench.rehearsal import RehearsalSpec, create
+from workbench.serving import NOTES, predict
+from workbench.workspace import create_workspace
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+ISOLATED = subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+N, N_TRAIN = 900, 600
+
+
+def rows(n: int = N, seed: int = 3) -> pl.DataFrame:
+    """The later rows, which are the test set, have no `b`, no fractions in `f`, and no words in `w`."""
+    rng = np.random.default_rng(seed)
+    later = np.arange(n) >= N_TRAIN
+    a, b, f = rng.normal(size=n), rng.normal(size=n), rng.integers(0, 40, n) / 4
+    code, place = rng.integers(0, 90, n) * 10, rng.integers(0, 30, n)
+    few = np.array(["red", "green", "blue"])[rng.integers(0, 3, n)]
+    y = (
+        a
+        + 0.5 * np.nan_to_num(b)
+        + 0.2 * f
+        + 0.01 * code
+        + np.sin(place)
+        + (few == "red")
+        + rng.normal(scale=0.3, size=n)
+    )
+    return pl.DataFrame(
+        {
+            "id": np.arange(n) + 5000,
+            "day": np.datetime64("2024-01-01") + np.where(later, 200, np.arange(n) % 180).astype("timedelta64[D]"),
+            "a": a.round(5),
+            "b": pl.Series(b.round(5)).zip_with(pl.Series(~later), pl.Series([None] * n, dtype=pl.Float64)),
+            "f": np.where(later, np.floor(f), f),
+            "code": code,
+            "place": [f"place {p:02}" for p in place],
+            "few": few,
+            "cabin": [f"{'ABC'[p % 3]}/{p}/{'PS'[p % 2]}" for p in place],
+            "sometimes": [None if i % 5 == 0 else int(i % 17) for i in range(n)],
+            "gaps": [None if i % 4 == 0 else float(i % 13) for i in range(n)],
+            "y": y.round(5),
+        }
+    )
+
+
+FEATURES = """
+import polars as pl
+from workbench.features import ROW, feature
+
+
+@feature
+def alone(rows):
+    return [(pl.col("a") * pl.col("f")).alias("product")]
+
+
+@feature
+def crowd(rows):
+    return [pl.len().over("place").alias("crowd"), (pl.col("a") - pl.col("a").mean()).alias("centred")]
+"""
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "nothing-1.0-py3-none-any.whl", "w") as archive:
+        about = "nothing-1.0.dist-info"
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return folder
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Small:
+    workspace = create_workspace(tmp_path / "workspace")
+    rows().write_csv(tmp_path / "all.csv")
+    spec: dict[str, Any] = {"train": tmp_path / "all.csv", "targets": ("y",), "metric": "rmse", "holdout": None}
+    create(workspace.root, "served", RehearsalSpec(**spec, after=("day", "2024-07-10")))
+    library.fetch("served", where=workspace)
+    found = Small(workspace, "served")
+    (found.folder / "features.py").write_text(FEATURES)
+    text = (found.folder / "competition.toml").read_text()
+    (found.folder / "competition.toml").write_text(re.sub(r"(?m)^scheme = .*$", 'scheme = "kfold"', text))
+    return found
+
+
+def trained(made: Small, wheels: Path, features: str = '["auto"]', more: str = "") -> tuple[Any, Path]:
+    made.experiment(
+        1, f"features = {features}\n{more}[model]\nnum_iterations = 15\nlearning_rate = 0.3\nmin_data_in_leaf = 5\n"
+    )
+    run = made.open.run(1)
+    return run, made.open.build_kernel(1, python=HERE, wheels=wheels).bundle
+
+
+def with_test(made: Small, folder: Path, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Path:
+    """Lay out the competition's files with another test set, and the sample that goes with it."""
+    shutil.copytree(made.folder / "data" / "raw", folder)
+    test = change(pl.read_csv(folder / "test.csv"))
+    test.write_csv(folder / "test.csv")
+    test.select("id", y=pl.lit(0.0)).write_csv(folder / "sample_submission.csv")
+    return folder
+
+
+def served(bundle: Path, data: Path, out: Path) -> tuple[pl.DataFrame, list[str]]:
+    said: list[str] = []
+    return pl.read_csv(predict(bundle, data, out=out, report=said.append)), said
+
+
+def filled(test: pl.DataFrame) -> pl.DataFrame:
+    """The public rows, and as many that have `b`, fractions, other values and new categories; `gaps` is never missing."""
+    more = test.with_columns(
+        pl.col("id") + 10_000,
+        b=pl.int_range(pl.len()) / 7,
+        f=pl.col("f") + 0.5,
+        place=pl.lit("never"),
+        code=pl.lit(12345),
+        gaps=pl.lit(2.0),
+        few=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("violet")).otherwise("few"),
+    )
+    return pl.concat(
+        [test.with_columns(pl.col("b").cast(pl.Float64), pl.col("f").cast(pl.Float64)), more.select(test.columns)],
+        how="vertical_relaxed",
+    )
+
+
+def by_hand(run: Any, data: Path) -> np.ndarray:
+    """Apply the plan that was kept, and the models, without the serving."""
+    models = run.folder / "models"
+    plan = AutoPlan.read({p.name: p for p in models.iterdir()})
+    categories = json.loads((models / "categories.json").read_text())
+    types = {"b": pl.Float64, "f": pl.Float64, "gaps": pl.Float64, "sometimes": pl.Int64, "code": pl.Int64}
+    test = pl.read_csv(data / "test.csv", schema_overrides=types, try_parse_dates=True).with_row_index(ROW)
+    frame = plan.apply(test.lazy()).collect().sort(ROW).drop(ROW)
+    codes = [
+        pl.col(c).replace_strict(levels, range(len(levels)), default=None, return_dtype=pl.Float64)
+        for c, levels in categories.items()
+        if levels
+    ]
+    values = frame.with_columns(codes).cast(pl.Float32).to_numpy()
+    texts = sorted(models.glob("t0-f*-s*.txt"))
+    return np.mean([lgb.Booster(model_str=p.read_text()).predict(values) for p in texts], axis=0)
+
+
+def test_a_hidden_test_set_that_is_filled_where_the_public_one_is_empty(
+    made: Small, wheels: Path, tmp_path: Path
+) -> None:
+    run, bundle = trained(made, wheels)
+    plan = AutoPlan.read({p.name: p for p in (run.folder / "models").iterdir()})
+    assert "b" not in plan.types
+    assert {"code_count", "place_count", "cabin_part1"} <= {s.name for s in plan.steps}
+    data = with_test(made, tmp_path / "hidden", filled)
+    found, _ = served(bundle, data, tmp_path / "s.csv")
+    own = pl.read_csv(run.submission)
+    assert found.height == 2 * own.height
+    # Counts do not grow with the test set, categories are not numbered anew: the public rows are what they were.
+    assert np.array_equal(found["y"].to_numpy()[: own.height], own["y"].to_numpy())
+    assert np.allclose(found["y"].to_numpy(), by_hand(run, data), rtol=1e-6)
+    assert not (tmp_path / NOTES).exists()
+
+
+def test_a_smaller_test_set_that_is_empty_where_the_public_one_is_filled(
+    made: Small, wheels: Path, tmp_path: Path
+) -> None:
+    run, bundle = trained(made, wheels)
+    gone = ("code", "place", "gaps", "few")
+    data = with_test(made, tmp_path / "hidden", lambda t: t.head(40).with_columns(pl.lit(None).alias(c) for c in gone))
+    found, _ = served(bundle, data, tmp_path / "s.csv")
+    assert np.allclose(found["y"].to_numpy(), by_hand(run, data), rtol=1e-6)
+
+
+def test_a_value_that_was_never_seen_counts_as_one(made: Small, wheels: Path) -> None:
+    run, _ = trained(made, wheels)
+    plan = AutoPlan.read({p.name: p for p in (run.folder / "models").iterdir()})
+    data = made.open.definition.rows()
+    every = plan.apply(data).collect().sort(ROW)
+    codes = data.collect().sort(ROW)["code"]
+    counts = codes.value_counts()
+    assert every["code_count"].to_list() == codes.replace_strict(counts["code"], counts["count"]).to_list()
+    other = data.with_columns(code=pl.when(pl.col(ROW) < 3).then(pl.lit(777)).otherwise("code"))
+    assert plan.apply(other).collect().sort(ROW)["code_count"].to_list()[:4] == [1, 1, 1, every["code_count"][3]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop("gaps"), r"table 'test' has no column 'gaps', which it had when the model was trained"),
+        (
+            lambda t: t.with_columns(a=pl.col("a").cast(pl.String) + " m"),
+            "column 'a' of the rows is a String; it was a Float64",
+        ),
+    ],
+)
+@pytest.mark.parametrize("features", ['["auto"]', '["rows", "alone"]'])
+def test_other_columns_are_refused_by_name(
+    made: Small, wheels: Path, tmp_path: Path, change, message, features
+) -> None:
+    _, bundle = trained(made, wheels, features, 'drop = ["day"]\n' if "rows" in features else "")
+    with pytest.raises(DataError, match=message):
+        served(bundle, with_test(made, tmp_path / "hidden", change), tmp_path / "s.csv")
+
+
+def test_what_only_the_hidden_test_set_has_is_not_looked_at(made: Small, wheels: Path, tmp_path: Path) -> None:
+    """And the columns may lie in another order: they are taken by name."""
+    run, bundle = trained(made, wheels, '["rows", "alone"]')
+    data = with_test(
+        made, tmp_path / "hidden", lambda t: t.with_columns(more=pl.lit(1)).select("more", *reversed(t.columns))
+    )
+    found, _ = served(bundle, data, tmp_path / "s.csv")
+    assert found["y"].to_list() == pl.read_csv(run.submission)["y"].to_list()
+
+
+def test_features_that_depend_on_the_test_rows_are_named(made: Small, wheels: Path, tmp_path: Path) -> None:
+    run, bundle = trained(made, wheels, '["auto", "alone", "crowd"]')
+    _, said = served(bundle, made.folder / "data" / "raw", tmp_path / "s.csv")
+    assert not [s for s in said if "depend on" in s]
+    _, said = served(bundle, with_test(made, tmp_path / "hidden", lambda t: t.head(5)), tmp_path / "s.csv")
+    (named,) = [s for s in said if "depend on" in s]
+    assert named.endswith(": crowd (crowd, centred)")
+    assert json.loads((tmp_path / NOTES).read_text()) == [named]
+
+
+def test_columns_are_compared_by_name_before_a_model_predicts(made: Small, wheels: Path, tmp_path: Path) -> None:
+    """LightGBM compares only how many there are."""
+    _, bundle = trained(made, wheels, '["rows.a", "rows.f", "alone"]')
+    raw = made.folder / "data" / "raw"
+    manifest = json.loads((bundle / "wb-manifest.json").read_text())
+
+    def features(names: list[str]) -> None:
+        manifest["spec"]["features"] = names
+        (bundle / "wb-manifest.json").write_text(json.dumps(manifest))
+
+    features(["rows.f", "rows.a", "alone"])
+    with pytest.raises(DataError, match="in another order: column 1 was 'a' and is 'f'"):
+        served(bundle, raw, tmp_path / "s.csv")
+    features(["rows.a", "rows.gaps", "alone"])
+    with pytest.raises(DataError, match=r"trained on \(3, now 3\): 'f' missing; 'gaps' new"):
+        served(bundle, raw, tmp_path / "s.csv")
+
+
+def test_a_run_that_kept_no_columns_is_not_built(made: Small, wheels: Path) -> None:
+    run, _ = trained(made, wheels)
+    (run.folder / "models" / "columns.json").unlink()
+    record = json.loads((run.folder / "run.json").read_text())
+    record["files"] = (
+        [f for f in record["files"] if "columns.json" not in f]
+        if isinstance(record["files"], list)
+        else {k: v for k, v in record["files"].items() if "columns.json" not in k}
+    )
+    (run.folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="of an older version, which did not keep what its models' columns are"):
+        made.open.build_kernel(1, python=HERE, wheels=wheels)
+
+
+def test_test_sets_to_rehearse_with(made: Small, tmp_path: Path) -> None:
+    raw, competition = made.folder / "data" / "raw", made.open.definition
+    changes: list[str] = []
+    assert hidden_data(competition, raw, tmp_path / "hidden", changes) == 450
+    public, hidden = pl.read_csv(raw / "test.csv"), pl.read_csv(tmp_path / "hidden" / "test.csv")
+    assert hidden.head(300).select("id", "a", "place").equals(public.select("id", "a", "place"))
+    assert hidden["b"].null_count() == 300
+    assert not (hidden["f"] == hidden["f"].floor()).all()
+    assert any("filled, where the public test set is empty: b" in c for c in changes)
+    assert any("categories that nobody has seen: place, few, cabin" in c for c in changes)
+    changes = []
+    assert emptied_data(competition, raw, tmp_path / "emptied", changes) == 150
+    emptied = pl.read_csv(tmp_path / "emptied" / "test.csv")
+    gone = [c for c in emptied.columns if emptied[c].null_count() == 150 and c != "b"]
+    assert len(gone) >= 4
+    assert changes == ["150 rows", f"empty: {', '.join(gone)}"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ISOLATED, reason="the system gives no namespaces to make a rehearsal in")
+def test_a_rehearsal_meets_them(made: Small, wheels: Path) -> None:
+    trained(made, wheels, '["alone", "crowd"]')
+    kernel = made.open.build_kernel(1, python=HERE, wheels=wheels)
+    found = made.open.rehearse_kernel(1, kernel)
+    assert (found.differing, found.rows) == (0, (300, 450))
+    assert found.moved > 0
+    assert pl.read_csv(found.emptied).height == 150
+    notes = "\n".join(found.notes)
+    assert "features that depend on which rows the test set has, and are others than in training: crowd" in notes
+    assert "hidden test set: filled, where the public test set is empty: b" in notes
+    trained(made, wheels)
+    found = made.open.rehearse_kernel(1, made.open.build_kernel(1, python=HERE, wheels=wheels))
+    assert found.moved == 0

@@ -1,0 +1,237 @@
+"""What ``auto`` makes of the columns, as a value: decided once from the rows of the training, applied to any rows.
+
+A model is served with the plan that it was trained with. Nothing in it is decided again: which columns there are, how
+each is taken apart, which values are categories, how often a value occurs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from workbench.cache import atomic, read_json, write_json
+from workbench.competition import ROW
+from workbench.errors import DataError
+from workbench.frames import read_parquet
+
+__all__ = ["FILE", "LETTERS_NUMBER", "RARE", "AutoPlan", "AutoStep", "kind_of"]
+
+RARE = "(rare)"
+LETTERS_NUMBER = r"^([A-Za-z]*)[ ._-]?(\d{1,15})([A-Za-z]*)$"
+
+TEXTS = (pl.String, pl.Categorical, pl.Enum)
+
+FILE = "auto.json"
+
+NEVER_SEEN = 1
+"""How often a value occurs that the training's rows lack: there, every value of a test row was counted with itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class AutoStep:
+    """One column of ``auto``.
+
+    Attributes
+    ----------
+    name : str
+        The column's.
+    column : str
+        The column of the rows that it is made of; empty where it is made of several.
+    take : str
+        What is taken of it: "value", "year" and other parts of a time, "seconds", "length", "words", "items", "count",
+        "missing".
+    piece : list, or None
+        Which piece of a text: a separator and a number, or "letters_number" and the number of a group.
+    form : str
+        What becomes of the value: "" as it is, "integer", "grouped" (what is not in `values` is rare), "numbered" (by
+        the place in `values`).
+    values : Series of str, or None
+        Of a category.
+    counts : DataFrame (value, count), or None
+        How often each value occurs in the training's rows.
+    columns : tuple of str
+        Whose missing values are counted.
+    """
+
+    name: str
+    column: str = ""
+    take: str = "value"
+    piece: tuple[str, int] | None = None
+    form: str = ""
+    values: pl.Series | None = field(default=None, repr=False)
+    counts: pl.DataFrame | None = field(default=None, repr=False)
+    columns: tuple[str, ...] = ()
+
+    def expression(self, dtype: pl.DataType | None) -> pl.Expr:
+        """Return what gives the column from the rows; `dtype` is the type that its column has there."""
+        if self.take == "missing":
+            return pl.sum_horizontal(pl.col(self.columns).is_null().cast(pl.Int16))
+        column = pl.col(self.column)
+        if dtype in TEXTS:
+            column = column.cast(pl.String)
+        if self.take == "count":
+            # A value that the training's rows lack would have been counted with itself there.
+            count = pl.col(counted(self.column))
+            never_seen = count.is_null() & column.is_not_null()
+            return pl.when(never_seen).then(pl.lit(NEVER_SEEN)).otherwise(count).cast(pl.UInt32)
+        if self.piece is not None:
+            column = _piece(column, *self.piece)
+        return self._formed(_taken(column, self.take, dtype))
+
+    def _formed(self, value: pl.Expr) -> pl.Expr:
+        if self.form == "integer":
+            return value.cast(pl.Int64, strict=False)
+        if self.values is None:
+            return value
+        if self.form == "numbered":
+            numbers = pl.int_range(len(self.values), dtype=pl.Int32, eager=True)
+            return pl.when(value.is_not_null()).then(value.replace_strict(self.values, numbers, default=-1))
+        return pl.when(value.is_in(self.values.implode())).then(value).when(value.is_not_null()).then(pl.lit(RARE))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, without its counts."""
+        told = {"column": self.column, "piece": self.piece, "form": self.form, "columns": self.columns}
+        values = None if self.values is None else self.values.to_list()
+        return {"name": self.name, "take": self.take, **{k: v for k, v in {**told, "values": values}.items() if v}}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any], counts: pl.DataFrame | None) -> AutoStep:
+        """Return the step that `to_dict` gave."""
+        return cls(
+            name=told["name"],
+            column=told.get("column", ""),
+            take=told["take"],
+            piece=(str(told["piece"][0]), int(told["piece"][1])) if told.get("piece") else None,
+            form=told.get("form", ""),
+            values=pl.Series(told["values"], dtype=pl.String) if told.get("values") else None,
+            counts=counts,
+            columns=tuple(told.get("columns", ())),
+        )
+
+
+def _piece(text: pl.Expr, how: str, number: int) -> pl.Expr:
+    if how == "letters_number":
+        return text.str.extract(LETTERS_NUMBER, number)
+    return text.str.split(how).list.get(number, null_on_oob=True)
+
+
+def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
+    at = column.dt
+    if take == "value":
+        return column.cast(pl.Float64) if dtype is not None and dtype.is_decimal() else column
+    if take in ("year", "month", "day", "weekday", "hour", "minute"):
+        part: pl.Expr = getattr(at, take)()
+        return part
+    others: dict[str, Callable[[], pl.Expr]] = {
+        "day_of_year": at.ordinal_day,
+        "minute_of_day": lambda: at.hour().cast(pl.Int16) * 60 + at.minute(),
+        "days": lambda: (at.epoch("s") / 86400).floor().cast(pl.Int32),
+        "seconds": (column.cast(pl.Duration("us")) if dtype == pl.Time else column).dt.total_seconds,
+        "length": column.str.len_chars,
+        "words": lambda: column.str.count_matches(r"\S+"),
+        "items": column.list.len,
+    }
+    return others[take]()
+
+
+def counted(column: str) -> str:
+    """Return the name of a column's counts beside the rows' own columns, of which one may be called "x_count"."""
+    return f"__count_of_{column}__"
+
+
+@dataclass(frozen=True)
+class AutoPlan:
+    """What ``auto`` makes of the columns.
+
+    Attributes
+    ----------
+    types : dict
+        The types of the rows' columns that it reads, as they were when it was decided.
+    steps : tuple of AutoStep
+        The columns that it gives, in their order.
+    """
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    steps: tuple[AutoStep, ...] = ()
+
+    def apply(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Return the columns for all rows, with the row key.
+
+        Raises
+        ------
+        DataError
+            When a column that it reads is missing, or of another type than it was.
+        """
+        schema = rows.collect_schema()
+        self.check(schema)
+        made = rows
+        for step in self.steps:
+            if step.take == "count":
+                made = _with_counts(made, step, schema[step.column])
+        return made.select(ROW, *(s.expression(schema.get(s.column)).alias(s.name) for s in self.steps))
+
+    def check(self, schema: Mapping[str, pl.DataType]) -> None:
+        """Refuse rows whose columns are not those that it was decided for."""
+        for column, was in self.types.items():
+            if column not in schema:
+                raise DataError(
+                    f"the rows have no column {column!r}, which was a {was} when the model was trained; "
+                    f"they have {', '.join(c for c in list(schema)[:20] if c != ROW)}"
+                )
+            if kind_of(str(schema[column])) != kind_of(was):
+                raise DataError(
+                    f"column {column!r} is a {schema[column]}; it was a {was} when the model was trained",
+                    hint="set its type under [types] in competition.toml, so that every test set is read alike, run "
+                    "the experiment again and build",
+                )
+
+    @property
+    def files(self) -> list[str]:
+        """The names of the files that `write` writes."""
+        return [FILE, *(_counts_file(i) for i, step in enumerate(self.steps) if step.counts is not None)]
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder: ``auto.json``, and a Parquet file for the counts of each column that is counted."""
+        write_json(folder / FILE, {"types": dict(self.types), "steps": [s.to_dict() for s in self.steps]})
+        for number, step in enumerate(self.steps):
+            if step.counts is not None:
+                with atomic(folder / _counts_file(number)) as temporary:
+                    step.counts.write_parquet(temporary)
+
+    @classmethod
+    def read(cls, files: Mapping[str, Path]) -> AutoPlan:
+        """Return the plan that `write` wrote, of which the files are given by their names."""
+        told = read_json(files[FILE])
+        steps = []
+        for number, step in enumerate(told["steps"]):
+            counts = files.get(_counts_file(number))
+            steps.append(AutoStep.from_dict(step, None if counts is None else read_parquet(counts)))
+        return cls(dict(told["types"]), tuple(steps))
+
+
+def _counts_file(number: int) -> str:
+    return f"auto-counts-{number}.parquet"
+
+
+def kind_of(dtype: str) -> str:
+    """Return what a column of a type holds: types of one kind mean the same values the same way."""
+    name = dtype.partition("(")[0]
+    if name.startswith(("Int", "UInt", "Float", "Decimal")):
+        return "number"
+    if name in ("String", "Categorical", "Enum"):
+        return "text"
+    return "date" if name in ("Date", "Datetime") else name
+
+
+def _with_counts(rows: pl.LazyFrame, step: AutoStep, dtype: pl.DataType) -> pl.LazyFrame:
+    if step.counts is None:
+        raise DataError(f"the plan of auto lacks the counts of {step.column!r}", hint="build the kernel again")
+    key, name = f"__value_of_{step.column}__", counted(step.column)
+    dtype = pl.String() if dtype in TEXTS else dtype
+    table = step.counts.lazy().select(pl.col("value").cast(dtype).alias(key), pl.col("count").alias(name))
+    with_key = rows.with_columns(pl.col(step.column).cast(dtype).alias(key))
+    return with_key.join(table, on=key, how="left", nulls_equal=True).drop(key)
