@@ -492,7 +492,7 @@ class TestLines:
         assert train("a\n1\n\n3\n")["a"].to_list() == [1, None, 3]
 
     def test_rows_that_end_without_a_value_are_whole(self) -> None:
-        assert train('a,b,c\n1,,\n,"",\n3,,4\n').rows() == [(1, None, None), (None, "", None), (3, None, 4)]
+        assert train('a,b,c\n1,,\n,"",\n3,,4\n').rows() == [(1, None, None), (None, None, None), (3, None, 4)]
 
     def test_a_nul_byte_is_a_character(self) -> None:
         assert train("a,b\n1,x\0y\n2,z\n")["b"].to_list() == ["x\0y", "z"]

@@ -79,6 +79,14 @@ class TestFindings:
         frame.with_columns(y=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(value)).otherwise("y")).write_csv(path)
         assert (("error", "labels") in codes(file_findings(made.open.definition, path))) == expected
 
+    @pytest.mark.parametrize("empty", ["", None])
+    def test_an_empty_label_stops_in_quotes_or_not(self, small, tmp_path: Path, empty: str | None) -> None:
+        made = small(task="multiclass", metric="accuracy")
+        frame = pl.read_csv(quick(made).submission)
+        path = tmp_path / "sent.csv"
+        frame.with_columns(y=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(empty)).otherwise("y")).write_csv(path)
+        assert codes(file_findings(made.open.definition, path)) == {("error", "nulls")}
+
     def test_all_are_shown_at_once(self, small, tmp_path: Path) -> None:
         made = small()
         frame = pl.read_csv(quick(made).submission)

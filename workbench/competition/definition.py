@@ -49,7 +49,7 @@ class _Read(StrictModel):
     encoding: str | None = None
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
-    missing: list[str] = Field(default_factory=list)
+    missing: list[str | int | float] = Field(default_factory=list)
     explode: str | None = None
 
 
@@ -197,7 +197,13 @@ def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
         When a key or a value of the file is wrong.
     """
     file = validate(_File, read_toml(path), path)
-    return {name: r.model_dump(exclude_defaults=True) for name, r in file.read.items()}, file.types
+    return {name: _reading(r) for name, r in file.read.items()}, file.types
+
+
+def _reading(read: _Read) -> dict[str, Any]:
+    options = read.model_dump(exclude_defaults=True)
+    # -999 and "-999" say the same.
+    return options | ({"missing": [str(m) for m in read.missing]} if read.missing else {})
 
 
 def read_keys(path: Path) -> tuple[str, ...]:

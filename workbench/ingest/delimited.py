@@ -42,6 +42,7 @@ from workbench.ingest.types import (
     decide,
     from_name,
     has_short_years,
+    present_texts,
     respelled,
 )
 from workbench.ingest.writing import info_of, write_frames
@@ -167,7 +168,14 @@ def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame
 
     def read(data: bytes) -> pl.DataFrame:
         try:
-            return pl.read_csv(_not_packed(data, form), has_header=False, schema=schema, separator=form.separator)
+            return pl.read_csv(
+                _not_packed(data, form),
+                has_header=False,
+                schema=schema,
+                separator=form.separator,
+                # Quoted or not: who writes all in quotes has no other way to say that there is nothing.
+                null_values=[""] if b'"' in data else None,
+            )
         except OSError as exc:
             raise pl.exceptions.ComputeError("it begins like a compressed file") from exc
 
@@ -184,9 +192,9 @@ def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame
         return read(tidy) if tidy else pl.DataFrame(schema=schema)
     nulls = frame.to_series(-1).null_count()
     separator = form.separator.encode()
-    if not nulls or nulls <= block.count(separator + b"\n") + block.count(separator + b"\r\n"):
+    if not nulls or nulls <= sum(block.count(separator + end) for end in (b"\n", b"\r\n", b'""\n', b'""\r\n')):
         return frame
-    # More records lack the last field than end in a separator.
+    # More records lack the last field than end in a separator, or in a field that is empty in quotes.
     if has_short_record(block, form, len(schema)):
         raise _RaggedError("a record has too few fields")
     tidy = without_blank_lines(block)
@@ -328,20 +336,23 @@ class _Reader:
         self._refuse_short_years(text, typed)
         for column in self.parsed:
             lost = typed[column].null_count() - text[column].null_count()
-            if lost and lost > int(text[column].str.strip_chars().is_in([*MISSING, *self.form.missing]).sum() or 0):
+            if lost and self._unreadable(column, text[column].filter(typed[column].is_null())).len():
                 raise self._mismatch(column, text[column].filter(typed[column].is_null()))
         for column in self.compared:
             differing = respelled(text[column], typed[column], self.plan[column])
-            if differing.filter(~differing.is_in(list(self.form.missing))).len():
+            if present_texts(differing, self.form.missing, tokens=()).len():
                 raise _MismatchError(column)
         if any(self._has_others(text[c], like) for c, like in self.unknown.items()):
             self.unseen = True
         return typed
 
+    def _unreadable(self, column: str, values: pl.Series) -> pl.Series:
+        """Return the values that became null though they do not stand for a missing one."""
+        return present_texts(values, self.form.missing, self.plan[column].decimal)
+
     def _has_others(self, values: pl.Series, like: str) -> bool:
         """Whether a column has values that are unlike those by which its type was decided."""
-        present = values.drop_nulls().str.strip_chars()
-        others = present.filter(~present.is_in([*MISSING, *self.form.missing]))
+        others = present_texts(values, self.form.missing).str.strip_chars()
         return not others.str.contains(f"^(?:{like})$").all()
 
     def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
@@ -357,8 +368,7 @@ class _Reader:
         planned = self.plan[column]
         if not planned.asked:
             return _MismatchError(column)
-        tokens = [*MISSING, *self.form.missing]
-        bad = values.drop_nulls().filter(~values.drop_nulls().str.strip_chars().is_in(tokens)).first()
+        bad = self._unreadable(column, values).first()
         written = f" {planned.time_format!r}" if planned.time_format else ""
         return DataError(
             f"{self.table.where}: column {column!r} has {bad!r}, which is no {planned.dtype.base_type()}{written}",

@@ -15,6 +15,7 @@ from workbench.cache import atomic
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError
 from workbench.ingest.keys import Keys, is_numeric
+from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.sources import Options, Table, first_byte
 from workbench.ingest.text import Source, sha256_of, text_of
@@ -57,6 +58,7 @@ def document_table(table: Table, tables: Path, options: Options, report: Report)
             exploded_schema(frame.schema, explode, table.name)
             frame, without = exploded(frame, explode)
             say_without(report, table.name, explode, without)
+        frame = without_tokens(frame, options.read.get(table.name, {}).get("missing") or ())
         with atomic(path) as temporary:
             frame.lazy().sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
     except WorkbenchError:

@@ -20,12 +20,13 @@ import polars as pl
 from workbench.competition import TableInfo
 from workbench.errors import DataError
 from workbench.ingest.grouping import key_columns, with_keys
+from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded_schema, say_without
 from workbench.ingest.shaped import MisfitError, ShapedReader
 from workbench.ingest.shapes import FaultError, Place, Shape, look_at_lines, schema_of
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
 from workbench.ingest.text import HEAD_BYTES, LONGEST_RECORD_BYTES, Source, ahead
-from workbench.ingest.types import MISSING, ColumnType, from_name
+from workbench.ingest.types import ColumnType, from_name, present_texts
 from workbench.ingest.writing import info_of, rows_per_group, write_frames
 
 __all__ = ["lines_table"]
@@ -157,19 +158,16 @@ class _Lines:
         return paths
 
     def _typed(self, frame: pl.DataFrame) -> pl.DataFrame:
-        if not self.asked:
-            return frame
         typed = frame.with_columns(t.read(c, self.missing).alias(c) for c, t in self.asked.items())
-        tokens = [*MISSING, *self.missing]
         for column, asked in self.asked.items():
             lost = frame[column].filter(typed[column].is_null() & frame[column].is_not_null())
-            bad = lost.filter(~lost.str.strip_chars().is_in(tokens))
+            bad = present_texts(lost, self.missing, asked.decimal)
             if bad.len():
                 raise DataError(
                     f"{self.table.where}: column {column!r} has {bad[0]!r}, which is no {asked.dtype.base_type()}",
                     hint=f"[types] of competition.toml asks for that; mend {column!r} there",
                 )
-        return typed
+        return without_tokens(typed, self.missing)
 
     # --------------------------------------------------------------------------------------------------------- frames
 

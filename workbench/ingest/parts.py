@@ -14,17 +14,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError, storage_errors
 from workbench.frames import parquet_schema, scan_parquet
 from workbench.ingest.grouping import HIVE_NULL, key_columns, with_keys
 from workbench.ingest.keys import is_numeric
+from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless, zone_note
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
-from workbench.ingest.types import MISSING, ColumnType, from_name
+from workbench.ingest.types import ColumnType, from_name, present_texts
 from workbench.ingest.writing import info_of, rows_per_group, write_frames
 
 __all__ = ["parquet_tables"]
@@ -43,11 +45,15 @@ LARGE_BLOCKS = 16
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a table's parts will be: their schemas as they are, the common one, and the types asked for."""
+    """What a table's parts will be: their schemas as they are, the common one, and the types asked for.
+
+    `missing` are the texts and numbers that stand for a missing value.
+    """
 
     schemas: list[Schema]
     common: Schema
     asked: dict[str, ColumnType]
+    missing: tuple[str, ...] = ()
 
 
 def parquet_tables(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
@@ -81,7 +87,8 @@ def _plan(table: Table, paths: list[Path], options: Options) -> _Plan:
             schemas.append(dict(parquet_schema(path)))
         except (pl.exceptions.PolarsError, OSError) as exc:
             raise _unreadable(part, exc) from exc
-    explode = options.read.get(table.name, {}).get("explode")
+    how = options.read.get(table.name, {})
+    explode = how.get("explode")
     texts = {c for s in schemas for c, t in s.items() if c != explode and options.keys.is_text(c) and is_numeric(t)}
     asked = {c: from_name("String", c) for c in texts}
     asked |= {c: from_name(a, c) for s in schemas for c in s if c != explode and (a := options.asked(table.name, c))}
@@ -90,7 +97,7 @@ def _plan(table: Table, paths: list[Path], options: Options) -> _Plan:
     except IrreconcilableError as exc:
         raise _two_types(table, paths, schemas, exc) from None
     ordered = {c: asked[c].dtype if c in asked else common[c] for s in schemas for c in s}
-    return _Plan(schemas, ordered, asked)
+    return _Plan(schemas, ordered, asked, tuple(how.get("missing") or ()))
 
 
 def _two_types(table: Table, paths: list[Path], schemas: list[Schema], exc: IrreconcilableError) -> DataError:
@@ -175,11 +182,12 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
         nonlocal without
         for number, (part, path) in enumerate(zip(table.parts, paths, strict=True)):
             for piece in _slices(part, path, options.block_bytes, row_bytes):
-                frame = _from_folders(_fitted(piece, plan, part, table.name), part, plan.schemas[number])
+                frame = without_tokens(_fitted(piece, plan, part, table.name), plan.missing)
+                frame = _from_folders(frame, part, plan.schemas[number])
                 if explode is not None:
                     frame, none = exploded(frame, explode)
                     without += none
-                    frame = _as_asked(frame, inside, part, table.name)
+                    frame = without_tokens(_as_asked(frame, inside, part, table.name, plan.missing), plan.missing)
                 yield with_keys(frame, folders, number)
 
     path = tables / f"{table.name}.parquet"
@@ -249,18 +257,21 @@ def _read(part: Source, path: Path, rows: tuple[int, int], block_bytes: int) -> 
 
 
 def _fitted(frame: pl.DataFrame, plan: _Plan, part: Source, table: str) -> pl.DataFrame:
-    as_asked = _as_asked(frame, plan.asked, part, table)
+    as_asked = _as_asked(frame, plan.asked, part, table, plan.missing)
     try:
-        return fitted(as_asked, plan.common)
+        # As in text, what is no number is missing.
+        return fitted(as_asked, plan.common).with_columns(cs.float().fill_nan(None))
     except pl.exceptions.PolarsError as exc:
         raise _misfit(part, table, exc, nested=any(t.is_nested() for t in plan.common.values())) from exc
 
 
-def _as_asked(frame: pl.DataFrame, asked: dict[str, ColumnType], part: Source, table: str) -> pl.DataFrame:
+def _as_asked(
+    frame: pl.DataFrame, asked: dict[str, ColumnType], part: Source, table: str, missing: tuple[str, ...]
+) -> pl.DataFrame:
     """Return a frame with the columns that it has of those asked for, as they are asked for."""
     present = [c for c in asked if c in frame.columns]
     try:
-        return frame.with_columns(_asked(frame[c], asked[c]).alias(c) for c in present)
+        return frame.with_columns(_asked(frame[c], asked[c], missing).alias(c) for c in present)
     except pl.exceptions.PolarsError as exc:
         raise _misfit(part, table, exc, nested=any(frame.schema[c].is_nested() for c in present)) from exc
 
@@ -274,7 +285,7 @@ def _misfit(part: Source, table: str, exc: Exception, *, nested: bool) -> DataEr
     )
 
 
-def _asked(values: pl.Series, asked: ColumnType) -> pl.Series:
+def _asked(values: pl.Series, asked: ColumnType, missing: tuple[str, ...]) -> pl.Series:
     if values.dtype.is_nested():
         raise pl.exceptions.InvalidOperationError(
             f"{values.name!r} holds {values.dtype}, which [types] can't make {asked.dtype.base_type()}"
@@ -289,9 +300,8 @@ def _asked(values: pl.Series, asked: ColumnType) -> pl.Series:
                     f"{values.name!r} has {changed[0]!r}, no {asked.dtype.base_type()}"
                 )
         return typed
-    typed = pl.DataFrame(values).select(asked.read(values.name)).to_series()
-    lost = values.filter(typed.is_null() & values.is_not_null())
-    bad = lost.filter(~lost.str.strip_chars().is_in(list(MISSING)))
+    typed = pl.DataFrame(values).select(asked.read(values.name, missing)).to_series()
+    bad = present_texts(values.filter(typed.is_null() & values.is_not_null()), missing, asked.decimal)
     if bad.len():
         raise pl.exceptions.InvalidOperationError(f"{values.name!r} has {bad[0]!r}, no {asked.dtype.base_type()}")
     return typed.alias(values.name)

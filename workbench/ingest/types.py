@@ -11,6 +11,7 @@ import polars as pl
 
 from workbench.errors import DataError, near
 from workbench.ingest.keys import SHORT_WHOLE, KeyKind
+from workbench.ingest.missing import is_token, token_numbers
 
 __all__ = [
     "MISSING",
@@ -20,11 +21,13 @@ __all__ = [
     "decide",
     "from_name",
     "has_short_years",
+    "present_texts",
     "respelled",
 ]
 
 MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "none", "NaT", "?", "-")
-"""What stands in a number's or a date's place when there is none. In a text column only the empty text is missing."""
+"""What stands in a number's or a date's place when there is none. In a text column only the empty text is missing,
+quoted or not; one of spaces alone is a text there."""
 
 DAYS = (
     "%Y-%m-%d",
@@ -160,13 +163,17 @@ class ColumnType:
         """Return the expression that turns the text column `name` into this type; what can't be read becomes null."""
         text = pl.col(name)
         if self.dtype == pl.String:
-            return pl.when(~text.is_in(list(missing))).then(text).alias(name) if missing else text
+            return pl.when(~is_token(text, missing)).then(text).alias(name) if missing else text
         if self.direct:
             return text.fill_nan(None) if self.dtype == pl.Float64 else text
         # What stands for a missing value can't be read as any of these, so that it needs no look of its own; only
         # further tokens of one's own may be such: "-999".
-        text = text.str.strip_chars()
-        present = pl.when(~text.is_in(list(missing))).then(text) if missing else text
+        present = text.str.strip_chars()
+        if missing:
+            # Other spellings of a number are told once it is parsed.
+            is_number = self.dtype in (pl.Int64, pl.Float64)
+            is_missing = present.is_in([t.strip() for t in missing]) if is_number else is_token(text, missing)
+            present = pl.when(~is_missing).then(present)
         if self.words:
             false, true = self.words
             if self.any_case:
@@ -185,6 +192,9 @@ class ColumnType:
         elif self.decimal == "1,000":
             number = pl.when(number.str.contains(THOUSANDS_COMMA)).then(number.str.replace_all(",", "", literal=True))
         found = number.cast(self.dtype, strict=False)
+        tokens = token_numbers(missing)
+        if tokens:
+            found = pl.when(~found.cast(pl.Float64).is_in(tokens)).then(found)
         return (found.fill_nan(None) if self.dtype == pl.Float64 else found).alias(name)
 
 
@@ -237,8 +247,7 @@ def column_stats(
     keys : mapping, optional
         The columns whose spelling matters, and how far.
     """
-    tokens = [*MISSING, *missing]
-    found = {c: _column(frame[c], c, None if formats is None else formats.get(c, ()), tokens) for c in frame.columns}
+    found = {c: _column(frame[c], c, None if formats is None else formats.get(c, ()), missing) for c in frame.columns}
     for column, kind in (keys or {}).items():
         if kind and column in found:
             exact = _exact(frame[column].drop_nulls(), found[column].times or {}, missing, kind)
@@ -248,10 +257,9 @@ def column_stats(
 
 def _exact(values: pl.Series, times: Iterable[str], missing: Sequence[str], kind: KeyKind) -> frozenset[str] | None:
     """Return the readings of texts that give each of them back: "whole", "fraction", and formats of times."""
-    tokens = [*MISSING, *missing] if kind == "code" else list(missing)
-    text = values.filter(~values.str.strip_chars().is_in(tokens)) if tokens else values
+    # A code that is missing everywhere may be anything, an id that is called "NA" is one.
+    text = present_texts(values, missing, tokens=MISSING if kind == "code" else ())
     if not text.len():
-        # A code that is missing everywhere may be anything, an id that is called "NA" is one.
         return None
     exact = {f"{f}|{loose}" for f in times for loose in ("", "d", "h", "dh") if _gives_back(text, _time(f, loose))}
     for name, dtype in (("whole", pl.Int64()), ("fraction", pl.Float64())):
@@ -287,9 +295,19 @@ def respelled(text: pl.Series, typed: pl.Series, decided: ColumnType) -> pl.Seri
     return text.filter(differs)
 
 
-def _column(values: pl.Series, name: str, formats: Iterable[str] | None, tokens: list[str]) -> ColumnStats:
+def present_texts(
+    values: pl.Series, missing: Sequence[str], decimal: str = "", *, tokens: Sequence[str] = MISSING
+) -> pl.Series:
+    """Return the texts of a column that stand for a value: neither one of `missing`, in any spelling, nor a token."""
+    present = values.drop_nulls()
+    if missing:
+        present = present.filter(pl.select(~is_token(pl.lit(present), missing, decimal)).to_series())
+    return present.filter(~present.str.strip_chars().is_in(list(tokens))) if tokens else present
+
+
+def _column(values: pl.Series, name: str, formats: Iterable[str] | None, missing: Sequence[str]) -> ColumnStats:
     whole = values.drop_nulls()
-    text = whole.filter(~whole.str.strip_chars().is_in(tokens))
+    text = present_texts(whole, missing)
     present = text.len()
     if not present:
         return ColumnStats(plain=not whole.len(), times=None)

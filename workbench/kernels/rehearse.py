@@ -259,7 +259,7 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
 
 
 def _check_hidden(path: Path, rows: int) -> None:
-    frame = read_csv(path)
+    frame = read_csv(path, null_values=[""])
     if frame.height != rows:
         raise DataError(f"of the hidden test set the kernel's submission has {frame.height:,} rows; expected {rows:,}")
     odd = sum(int((~c.is_finite()).sum() + c.null_count()) for c in frame if c.dtype.is_float())

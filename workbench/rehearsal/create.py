@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import polars.selectors as cs
 
 from workbench.errors import ConfigError, DataError, NotFoundError, near
 from workbench.metrics import Metric
@@ -120,6 +121,8 @@ def _decide(spec: RehearsalSpec, metric: Metric) -> _Plan:
     after = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
     candidates = spec.ids or tuple(c for c in DEFAULT_IDS if c in columns and c not in (*spec.drop, *spec.hidden))
     keys = frame.select(list(dict.fromkeys((*candidates, *spec.hidden, *after)))).collect()
+    # Empty is empty, quoted or not.
+    keys = keys.with_columns(pl.when(cs.string() != "").then(cs.string()).name.keep())
     _check_values(keys, spec)
     ids = _ids(keys, candidates, columns, spec)
     if ids[0] not in columns:

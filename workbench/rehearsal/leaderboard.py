@@ -23,7 +23,7 @@ def read_leaderboard(path: Path) -> list[tuple[str, float]]:
         When it has no such columns.
     """
     try:
-        frame = read_csv(path, infer_schema=False)
+        frame = read_csv(path, infer_schema=False, null_values=[""])
     except pl.exceptions.PolarsError as exc:
         raise DamagedError(f"{path} is not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
     by_name = {c.lower().replace("_", ""): c for c in frame.columns}
