@@ -105,6 +105,7 @@ def _result(outcome: RunOutcome) -> dict[str, Any]:
         "fold_scores": list(record.fold_scores),
         "sample": record.sample,
         "how": outcome.how,
+        "notes": list(outcome.notes),
     }
 
 

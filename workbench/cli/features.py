@@ -47,6 +47,11 @@ def features_command(
         click.echo(mermaid)
     else:
         _print_table([("feature", "reads", "columns", "size", "seconds", "peak", "")], [_line(s) for s in summaries])
+        from workbench.features import shown_left_out
+
+        for summary in summaries:
+            for line in shown_left_out(summary.left_out or {}):
+                click.echo(f"{summary.name}: {line}")
 
 
 def _line(s: FeatureSummary) -> tuple[str, ...]:

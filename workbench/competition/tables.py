@@ -28,7 +28,7 @@ class TableInfo:
     was read with. `read` is what was guessed of how the text is written, as lines of TOML; `spelled` is how the source
     writes its dates (a format) and booleans ("False/True"). `keys` are the columns whose values are written as the
     source has them; None where the table was converted by a version that knew none. `codes` are text although they look
-    like numbers.
+    like numbers. `beyond_64_bits` are the columns of fractions that were whole numbers too large for 64 bits.
     """
 
     name: str
@@ -46,6 +46,7 @@ class TableInfo:
     spelled: dict[str, str] = field(default_factory=dict)
     keys: list[str] | None = None
     codes: list[str] = field(default_factory=list)
+    beyond_64_bits: list[str] = field(default_factory=list)
 
     @property
     def lists_of_records(self) -> list[str]:

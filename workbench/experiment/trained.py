@@ -10,6 +10,7 @@ from workbench.cache import write_json
 from workbench.experiment.plan import Plan, matrix_of, problem_of
 from workbench.experiment.predictions import Predictions
 from workbench.experiment.run_folder import FoldParts
+from workbench.features import shown_left_out
 from workbench.memory import used_bytes
 from workbench.serving import LearnedColumns
 from workbench.training import FoldResult, ModelSpec, TrainResult, check_memory, class_notes, refit, train
@@ -40,6 +41,7 @@ def trained(
     details: dict[str, Any] = {
         "models": _model_notes(result),
         "memory": {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)},
+        "left_out": dict(matrix.left_out),
         "unseen_categories": {u.column: {"values": u.values, "rows": u.rows} for u in matrix.unseen},
     }
     if model.transform != "none":
@@ -47,7 +49,7 @@ def trained(
     notes = [
         *getattr(model, "notes", ()),
         *class_notes(problem),
-        *(f"left out, not a number or a text: {c}" for c in matrix.left_out),
+        *shown_left_out(matrix.left_out),
     ]
     notes += [
         f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "

@@ -15,6 +15,7 @@ from workbench.features.encodings import (
     weight_of_evidence,
 )
 from workbench.features.groupcodes import group_codes
+from workbench.features.left_out import shown_left_out
 from workbench.features.matrix import (
     CHUNK_ROWS,
     FeatureMatrix,
@@ -112,6 +113,7 @@ __all__ = [
     "rolling",
     "session_position",
     "sessions",
+    "shown_left_out",
     "since_last",
     "sparse_codes",
     "summarise_features",

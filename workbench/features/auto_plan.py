@@ -47,8 +47,8 @@ class AutoStep:
     piece : list, or None
         Which piece of a text: a separator and a number, or "letters_number" and the number of a group.
     form : str
-        What becomes of the value: "" as it is, "integer", "grouped" (what is not in `values` is rare), "numbered" (by
-        the place in `values`).
+        What becomes of the value: "" as it is, "integer", "float", "grouped" (what is not in `values` is rare),
+        "numbered" (by the place in `values`).
     values : Series of str, or None
         Of a category.
     counts : DataFrame (value, count), or None
@@ -85,6 +85,8 @@ class AutoStep:
     def _formed(self, value: pl.Expr) -> pl.Expr:
         if self.form == "integer":
             return value.cast(pl.Int64, strict=False)
+        if self.form == "float":
+            return value.str.strip_chars().cast(pl.Float64, strict=False)
         if self.values is None:
             return value
         if self.form == "numbered":

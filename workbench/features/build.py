@@ -20,6 +20,7 @@ from workbench.features.auto_plan import AutoPlan
 from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation, write_blocks
+from workbench.features.left_out import left_out_by_auto
 from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
 from workbench.frames import read_parquet, scan_parquet
 from workbench.memory import default_limit, measured_peak, shown_bytes
@@ -383,6 +384,8 @@ class Blocks:
                 note.update(columns=own, seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
                 if len(names) > 1:
                     note["together"] = names
+            if self.built_in(group[0]) and not self.served:
+                notes[0]["left_out"] = self._left_out(notes[0]["columns"])
         taken = peak.mb * 2**20
         if taken > self.limit_bytes:
             advice = "" if group[0].partition_by else ', @feature(partition_by="…") takes the rows in parts'
@@ -390,6 +393,11 @@ class Blocks:
                 f"feature {', '.join(names)} took {shown_bytes(taken)}, more than the memory limit of "
                 f"{shown_bytes(self.limit_bytes)}{advice}"
             )
+
+    def _left_out(self, made: Iterable[str]) -> dict[str, str]:
+        """Return the columns of the rows of which `auto` made nothing, each with the reason."""
+        c = self.competition
+        return left_out_by_auto(c.rows(), list(made), ids=c.key_columns, n_train=c.n_train)
 
     def evaluation(self, made: Feature) -> tuple[Evaluation, int]:
         """Return what computes a feature, and in how many parts of the rows it will.

@@ -177,7 +177,9 @@ def _number(name: str, dtype: pl.DataType, seen: Seen) -> EncodedColumn:
         return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
     if dtype.is_float():
         return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
-    kept = pl.Int64() if dtype in (pl.Int128, pl.UInt128) else dtype
+    kept: pl.DataType = dtype
+    if dtype in (pl.Int128, pl.UInt128):
+        kept = pl.Int64() if greatest < 2**63 else pl.Float64()
     return EncodedColumn(name, column.cast(kept), kept, exact_in_float32=greatest <= MAX_EXACT_FLOAT32, lowest=low)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,11 +13,12 @@ import polars as pl
 from workbench.cache import Hold
 from workbench.competition import ROW, Competition
 from workbench.errors import DamagedError, FeatureError, NotFoundError, near
-from workbench.features.build import Blocks
+from workbench.features.build import AUTO, Blocks
 from workbench.features.definition import FoldFeature
 from workbench.features.encoded import EncodedColumn, as_number, encode_columns, has_sparse_codes, is_no_number
 from workbench.features.encodings import Learned, Split, TargetLike
 from workbench.features.groupcodes import group_codes
+from workbench.features.left_out import IS_ID, never_shared
 from workbench.features.ordering import ROWS_PER_BUCKET
 
 __all__ = [
@@ -144,8 +145,8 @@ class FeatureMatrix:
         numbers that are their own codes. Null, and what train lacks, have no code.
     fold_columns : tuple of FoldColumns
         What depends on the fold.
-    left_out : tuple of str
-        Columns of ``rows`` that can't be numbers, with the reason.
+    left_out : dict
+        Columns of the tables that "rows" or "auto" make nothing of, each with the reason.
     held : DataFrame, or None
         All of it, where it is small.
     taken : int array (n_rows,), or None
@@ -157,7 +158,7 @@ class FeatureMatrix:
     n_train: int
     categories: dict[str, list[str]]
     fold_columns: tuple[FoldColumns, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     held: pl.DataFrame | None = None
     taken: Ints | None = None
 
@@ -321,7 +322,8 @@ def build_matrix(
         process), or when nothing is left.
     """
     competition = blocks.competition
-    sources, fold_columns, left_out = [], [], []
+    sources, fold_columns = [], []
+    left_out = never_shared(competition) if {"rows", AUTO} & set(features) else {}
     of_rows = [name for name in features if name.partition(".")[0] == "rows"]
     for name in of_rows:
         _rows_columns(competition, name)
@@ -335,9 +337,10 @@ def build_matrix(
         elif name.partition(".")[0] == "rows":
             source, dropped = _rows_source(blocks, name, drop, categorical)
             sources.append(source)
-            left_out += dropped
+            left_out |= dropped
         else:
             sources.append(_feature_source(blocks, name, drop, categorical))
+            left_out |= blocks.block(name).note.get("left_out", {}) if name == AUTO else {}
     _check_drop(drop, blocks, features)
     named = [(s.name, [c.name for c in s.columns]) for s in sources]
     _check_clashes([*named, *((c.feature.name, [c.feature.name]) for c in fold_columns)])
@@ -345,11 +348,17 @@ def build_matrix(
     if not kept and not fold_columns:
         raise FeatureError(f"no column is left to train on: features = {list(features)}, drop = {list(drop)}")
     n_rows = competition.n_train + competition.n_test
-    matrix = FeatureMatrix(kept, n_rows, competition.n_train, {}, tuple(fold_columns), tuple(left_out))
+    matrix = FeatureMatrix(kept, n_rows, competition.n_train, {}, tuple(fold_columns), _unused(left_out, sources))
     levels = {c.name: list(c.levels) for c in matrix.encoded if c.levels is not None}
     matrix = replace(matrix, categories=levels | _own_codes(matrix, categorical))
     small = matrix.size_bytes <= blocks.limit_bytes // HELD_SHARE
     return replace(matrix, held=matrix.frame) if small and matrix.width else matrix
+
+
+def _unused(left_out: Mapping[str, str], sources: Sequence[MatrixSource]) -> dict[str, str]:
+    """Return those columns that no other feature of the experiment has under their name."""
+    taken = {c.name for s in sources for c in s.columns}
+    return {c: reason for c, reason in left_out.items() if c not in taken}
 
 
 def columns_of(blocks: Blocks, name: str) -> list[str]:
@@ -398,7 +407,7 @@ def _rows_columns(competition: Competition, name: str) -> list[str]:
 
 def _rows_source(
     blocks: Blocks, name: str, drop: Sequence[str], categorical: Sequence[str]
-) -> tuple[MatrixSource, list[str]]:
+) -> tuple[MatrixSource, dict[str, str]]:
     competition = blocks.competition
     wanted, rows = _rows_columns(competition, name), competition.rows()
     schema = rows.collect_schema()
@@ -415,7 +424,9 @@ def _rows_source(
     def between(start: int, stop: int) -> pl.LazyFrame:
         return competition.rows_between(start, stop).select(ROW, *numbers)
 
-    return MatrixSource(name, between, tuple(encoded)), [f"{c} ({schema[c]})" for c in wanted if c not in usable]
+    reasons = {c: f"{schema[c]}, neither a number nor a text" for c in wanted if c not in usable}
+    reasons |= dict.fromkeys(competition.key_columns, IS_ID) if name == "rows" else {}
+    return MatrixSource(name, between, tuple(encoded)), reasons
 
 
 def _own_codes(matrix: FeatureMatrix, categorical: Sequence[str]) -> dict[str, list[str]]:

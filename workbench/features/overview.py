@@ -32,6 +32,8 @@ class FeatureSummary:
     columns : dict or None
         The columns with their types; None as long as it was not built.
     size_bytes, seconds, peak_rss_mb : of the block, None as long as it was not built.
+    left_out : dict or None
+        Of ``auto`` the columns that it makes nothing of, with the reasons; None as long as it was not built.
     """
 
     name: str
@@ -44,6 +46,7 @@ class FeatureSummary:
     size_bytes: int | None = None
     seconds: float | None = None
     peak_rss_mb: float | None = None
+    left_out: dict[str, str] | None = None
 
 
 def summarise_features(blocks: Blocks, names: Sequence[str] = ()) -> list[FeatureSummary]:
@@ -81,6 +84,7 @@ def _summary(blocks: Blocks, name: str) -> FeatureSummary:
         size_bytes=note["size_bytes"],
         seconds=note.get("seconds"),
         peak_rss_mb=note.get("peak_rss_mb"),
+        left_out=note.get("left_out"),
     )
 
 

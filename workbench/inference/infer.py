@@ -37,6 +37,7 @@ class Inferred:
     baseline: Baseline
     read: dict[str, list[str]]
     types: dict[str, str]
+    large: tuple[str, ...] = ()
 
 
 def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str) -> Inferred | InferredLog:
@@ -60,7 +61,8 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
     log = find_log(looked_at, facts, platform)
     if log is not None:
         ours = [t for t in looked_at if t.name in (log.train, log.test)]
-        return replace(log, read=_all_reading(manifest, but=log.explode), types=_types(ours))
+        reading = _all_reading(manifest, but=log.explode)
+        return replace(log, read=reading, types=_types(ours), large=_large(ours))
     try:
         roles = find_roles(manifest, tables)
         answer = find_answer(roles, facts.id_columns, facts.target_columns)
@@ -86,6 +88,7 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
         baseline=find_baseline(roles.train.rows),
         read=_all_reading(manifest),
         types=_types([roles.train, roles.test]),
+        large=_large([roles.train, roles.test]),
     )
 
 
@@ -98,6 +101,11 @@ def _reading(info: TableInfo) -> list[str]:
     """Return what was guessed of a file's writing, and how lists of records become rows, as lines of TOML."""
     offered = [f'explode = "{c}"  # a row for each record in these lists' for c in info.lists_of_records[:1]]
     return [*info.read, *offered]
+
+
+def _large(tables: list[Table]) -> tuple[str, ...]:
+    """Return the columns of which whole numbers beyond 64 bits became fractions."""
+    return tuple(dict.fromkeys(c for table in tables for c in table.info.beyond_64_bits))
 
 
 def _types(tables: list[Table]) -> dict[str, str]:

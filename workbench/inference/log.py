@@ -60,6 +60,7 @@ class InferredLog:
     explode: dict[str, str] = field(default_factory=dict)
     read: dict[str, list[str]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
+    large: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

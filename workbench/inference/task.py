@@ -50,7 +50,7 @@ def _task(train: Table, answer: Answer, metric: str | None, words: str) -> tuple
         return "multiclass", f"{answer.asked[0]}, {answer.asked[1]} and so on are the values of {name}"
     n, dtype = train.unique(name), train.dtype(name)
     is_number = dtype.startswith(("Int", "UInt", "Float"))
-    if metric in OF_AMOUNTS and is_number:
+    if metric in OF_AMOUNTS:
         return "regression", f"{words} scores amounts"
     if n == 2:
         return "binary", f"{name} has two values"

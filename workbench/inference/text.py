@@ -96,8 +96,10 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
     lines: list[str] = []
     for name, read in inferred.read.items():
         lines += [f"# [read.{_key(name)}]", *(f"# {line}" for line in read)]
-    if inferred.types:
+    if inferred.types or inferred.large:
         lines += ["# [types]", *(_type(column, how) for column, how in inferred.types.items())]
+        why = "it is Float64: whole numbers beyond 64 bits, of which 15 digits are kept; text keeps all"
+        lines += [f'# {_toml(column)} = "String"  # {why}' for column in inferred.large]
     return ["", "# How the files were read. To read one otherwise, take the mark away and fetch again.", *lines] * bool(
         lines
     )

@@ -35,7 +35,6 @@ from workbench.ingest.text import (
     without_blank_lines,
 )
 from workbench.ingest.types import (
-    MISSING,
     ColumnStats,
     ColumnType,
     column_stats,
@@ -45,7 +44,7 @@ from workbench.ingest.types import (
     present_texts,
     respelled,
 )
-from workbench.ingest.writing import info_of, write_frames
+from workbench.ingest.writing import info_of, say_beyond_64_bits, write_frames
 
 __all__ = ["as_text", "text_tables"]
 
@@ -99,6 +98,8 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
                     table, forms[table.name], headers[table.name], plans[table.name], tables, options
                 )
             _say_what_is_text(plans, options.keys, report)
+            beyond = {c: None for plan in plans.values() for c, t in plan.items() if t.beyond_64_bits}
+            say_beyond_64_bits(report, [t.name for t in group], list(beyond))
             return infos
         except _EncodingError:
             named = {t.name for t in group if options.read.get(t.name, {}).get("encoding")}

@@ -15,11 +15,12 @@ from workbench.cache import atomic
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError
 from workbench.ingest.keys import Keys, is_numeric
+from workbench.ingest.large import narrowed
 from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.sources import Options, Table, first_byte
 from workbench.ingest.text import Source, sha256_of, text_of
-from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of
+from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of, say_beyond_64_bits
 
 __all__ = ["NoTableError", "document_table"]
 
@@ -58,6 +59,7 @@ def document_table(table: Table, tables: Path, options: Options, report: Report)
             exploded_schema(frame.schema, explode, table.name)
             frame, without = exploded(frame, explode)
             say_without(report, table.name, explode, without)
+        frame, large = _narrowed(frame, table, options.keys, report)
         frame = without_tokens(frame, options.read.get(table.name, {}).get("missing") or ())
         with atomic(path) as temporary:
             frame.lazy().sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
@@ -68,7 +70,15 @@ def document_table(table: Table, tables: Path, options: Options, report: Report)
         raise DataError(
             f"{table.where} can't be converted to a table: {fault}", hint="if the file is cut, fetch it again"
         ) from exc
-    return info_of(table, path, sha256_of(source), options)
+    return info_of(table, path, sha256_of(source), options, beyond_64_bits=large)
+
+
+def _narrowed(frame: pl.DataFrame, table: Table, keys: Keys, report: Report) -> tuple[pl.DataFrame, list[str]]:
+    """Return the frame without types wider than 64 bits, and the columns that are fractions for that."""
+    types = narrowed([(frame.schema, frame.lazy())], lambda c: keys.kind(c) != "", ())
+    large = [c for c, t in types.items() if t.beyond_64_bits]
+    say_beyond_64_bits(report, [table.name], large)
+    return frame.with_columns(pl.col(c).cast(t.dtype) for c, t in types.items()), large
 
 
 def _is_text(column: str, dtype: pl.DataType, keys: Keys) -> bool:

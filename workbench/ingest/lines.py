@@ -27,7 +27,7 @@ from workbench.ingest.shapes import FaultError, Place, Shape, look_at_lines, sch
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
 from workbench.ingest.text import HEAD_BYTES, LONGEST_RECORD_BYTES, Source, ahead
 from workbench.ingest.types import ColumnType, from_name, present_texts
-from workbench.ingest.writing import info_of, rows_per_group, write_frames
+from workbench.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
 
 __all__ = ["lines_table"]
 
@@ -104,7 +104,9 @@ class _Lines:
         path = tables / f"{self.table.name}.parquet"
         write_frames(self.table, path, bounded, self._out, group_rows)
         say_without(report, self.table.name, self.explode or "", self.without)
-        return info_of(self.table, path, joined_sha([d.hexdigest() for d in digests]), self.options)
+        say_beyond_64_bits(report, [self.table.name], self._beyond_64_bits())
+        sha256 = joined_sha([d.hexdigest() for d in digests])
+        return info_of(self.table, path, sha256, self.options, beyond_64_bits=self._beyond_64_bits())
 
     def _look_for_a_field(self) -> None:
         """Look further than the heads, for the first line that has a field."""
@@ -137,16 +139,24 @@ class _Lines:
     def _keys_as_text(self, prefix: str, shape: Shape) -> Iterator[str]:
         """Yield the places of keys that are written as numbers and read as text.
 
-        Some of them have a fraction, or another file has them in a spelling that is no number's.
+        Some of them have a fraction, or are beyond 64 bits, or another file has them in a spelling that is no number's.
         """
         for name, inside in shape.fields.items():
             path, numbers = f"{prefix}{name}", inside.kinds & {"whole", "large", "number"}
-            is_key = self.options.keys.kind(name) == "key" and "number" in numbers
+            kind = self.options.keys.kind(name)
+            is_key = (kind == "key" and "number" in numbers) or (kind != "" and "large" in numbers)
             if numbers and inside.kinds <= {*numbers, "text"} and (is_key or self.options.keys.is_text(name)):
                 yield path
             yield from self._keys_as_text(f"{path}.", inside)
             if inside.element is not None:
                 yield from self._keys_as_text(f"{path}[].", inside.element)
+
+    def _beyond_64_bits(self) -> list[str]:
+        """Return the columns of fractions that hold whole numbers beyond 64 bits."""
+        shapes = dict(self.shape.fields)
+        lists = shapes.get(self.explode or "")
+        shapes |= lists.element.fields if lists is not None and lists.element is not None else {}
+        return [c for c, s in shapes.items() if "large" in s.kinds and self._out.get(c) == pl.Float64]
 
     def _paths(self) -> dict[str, str]:
         """Return where the values of each column stand in the records."""

@@ -21,13 +21,14 @@ from workbench.errors import DataError, WorkbenchError, storage_errors
 from workbench.frames import parquet_schema, scan_parquet
 from workbench.ingest.grouping import HIVE_NULL, key_columns, with_keys
 from workbench.ingest.keys import is_numeric
+from workbench.ingest.large import narrowed
 from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless, zone_note
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
 from workbench.ingest.types import ColumnType, from_name, present_texts
-from workbench.ingest.writing import info_of, rows_per_group, write_frames
+from workbench.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
 
 __all__ = ["parquet_tables"]
 
@@ -66,7 +67,10 @@ def parquet_tables(group: list[Table], tables: Path, options: Options, report: R
     """
     with ExitStack() as stack:
         readable = {t.name: [stack.enter_context(_plain(p, tables)) for p in t.parts] for t in group}
-        plans = {t.name: _plan(t, readable[t.name], options) for t in group}
+        schemas = {t.name: _schemas(t, readable[t.name]) for t in group}
+        wide = _narrowed(group, readable, schemas, options)
+        say_beyond_64_bits(report, [t.name for t in group], [c for c, t in wide.items() if t.beyond_64_bits])
+        plans = {t.name: _plan(t, readable[t.name], schemas[t.name], options, wide) for t in group}
         for table in group:
             _say_what_differs(table, plans[table.name], report)
         _share(plans, report)
@@ -80,17 +84,40 @@ def parquet_tables(group: list[Table], tables: Path, options: Options, report: R
 # -------------------------------------------------------------------------------------------------------------- types
 
 
-def _plan(table: Table, paths: list[Path], options: Options) -> _Plan:
+def _schemas(table: Table, paths: list[Path]) -> list[Schema]:
     schemas = []
     for part, path in zip(table.parts, paths, strict=True):
         try:
             schemas.append(dict(parquet_schema(path)))
         except (pl.exceptions.PolarsError, OSError) as exc:
             raise _unreadable(part, exc) from exc
+    return schemas
+
+
+def _narrowed(
+    group: list[Table], readable: dict[str, list[Path]], schemas: dict[str, list[Schema]], options: Options
+) -> dict[str, ColumnType]:
+    """Return what columns of types beyond 64 bits become in all the tables of a group."""
+    named = {c for t in group for s in schemas[t.name] for c in s if options.asked(t.name, c)}
+    frames = [
+        (schema, scan_parquet(path, hive_partitioning=False))
+        for table in group
+        for path, schema in zip(readable[table.name], schemas[table.name], strict=True)
+    ]
+    try:
+        return narrowed(frames, lambda c: options.keys.kind(c) != "", named)
+    except (pl.exceptions.PolarsError, OSError):
+        return {}  # which file can't be read is said when it is converted
+
+
+def _plan(
+    table: Table, paths: list[Path], schemas: list[Schema], options: Options, wide: dict[str, ColumnType]
+) -> _Plan:
     how = options.read.get(table.name, {})
     explode = how.get("explode")
     texts = {c for s in schemas for c, t in s.items() if c != explode and options.keys.is_text(c) and is_numeric(t)}
-    asked = {c: from_name("String", c) for c in texts}
+    asked = {c: wide[c] for s in schemas for c in s if c in wide and c != explode}
+    asked |= {c: from_name("String", c) for c in texts}
     asked |= {c: from_name(a, c) for s in schemas for c in s if c != explode and (a := options.asked(table.name, c))}
     try:
         common = common_schema([{c: t for c, t in s.items() if c not in asked} for s in schemas])
@@ -196,7 +223,7 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
         write_frames(table, path, frames(), out | dict(folders.schema), rows_per_group(row_bytes_out, options))
         sha256 = joined_sha(list(digests))
     say_without(report, table.name, explode or "", without)
-    return info_of(table, path, sha256, options)
+    return info_of(table, path, sha256, options, beyond_64_bits=[c for c, t in plan.asked.items() if t.beyond_64_bits])
 
 
 def _from_folders(frame: pl.DataFrame, part: Source, own: Schema) -> pl.DataFrame:

@@ -73,7 +73,7 @@ class Shape:
     @property
     def is_text(self) -> bool:
         """Whether the values are read as text, because they are text or because nothing else holds all of them."""
-        return not self.kinds or "text" in self.kinds or self.kinds in ({"large"}, {"large", "whole"}) or self.is_hollow
+        return not self.kinds or "text" in self.kinds or self.is_hollow
 
     @property
     def is_hollow(self) -> bool:
@@ -83,8 +83,8 @@ class Shape:
     def dtype(self, path: str, as_text: Collection[str] = ()) -> pl.DataType:
         """Return the type that holds all values without a loss; those at places in `as_text` are text anyway.
 
-        Whole numbers among fractions are fractions; whole numbers among texts are text, digit by digit, as are those
-        beyond 64 bits; where there is no value at all, and for objects without fields, it is text too.
+        Whole numbers among fractions are fractions, as are those beyond 64 bits; whole numbers among texts are text,
+        digit by digit; where there is no value at all, and for objects without fields, it is text too.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class Shape:
             return pl.Struct({n: s.dtype(f"{path}.{n}", as_text) for n, s in self.fields.items()})
         if kinds in ({"flag"}, {"whole"}):
             return pl.Boolean() if kinds == {"flag"} else pl.Int64()
-        if "number" in kinds and kinds <= {"whole", "large", "number"}:
+        if kinds & {"large", "number"} and kinds <= {"whole", "large", "number"}:
             return pl.Float64()
         if self.is_hollow or kinds <= {"whole", "large", "text"}:
             return pl.String()

@@ -135,7 +135,7 @@ class ColumnType:
     that the words come in several spellings; `like` is the pattern of the values that were seen where one that is
     unlike them may make another type of all, None where none can; `asked` is True where competition.toml names the
     type; `key` says that every value must be given back as it is written, and `looks_numeric` that a number is text for
-    that reason alone.
+    that reason alone; `beyond_64_bits` that whole numbers are too large for one.
     """
 
     dtype: pl.DataType
@@ -144,6 +144,7 @@ class ColumnType:
     decimal: str = "."
     direct: bool = False
     any_case: bool = True
+    beyond_64_bits: bool = field(default=False, compare=False)
     like: str | None = field(default=None, compare=False)
     asked: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
@@ -456,7 +457,9 @@ def _decided(total: ColumnStats, decimal: str, separator: str) -> ColumnType:  #
 def _number(total: ColumnStats, decimal: str, separator: str) -> ColumnType | None:
     if total.integers == total.present:
         return ColumnType(pl.Int64(), direct=total.plain)
-    # Whole numbers too large for 64 bits are ids: as floats they would no longer be unique.
+    if total.digits == total.present:
+        # Amounts, hashes: as fractions they keep their size and their order.
+        return ColumnType(pl.Float64(), direct=total.plain, beyond_64_bits=True)
     if total.digits < total.present:
         if decimal == "," and total.decimals == total.present:
             return ColumnType(pl.Float64(), decimal=",")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from workbench.ingest.sources import Options, Table, options_key, stamp_of
 from workbench.ingest.text import TextForm
 from workbench.ingest.types import ColumnType
 
-__all__ = ["COMPRESSION", "ROWS_PER_GROUP", "info_of", "rows_per_group", "write_frames"]
+__all__ = ["COMPRESSION", "ROWS_PER_GROUP", "info_of", "rows_per_group", "say_beyond_64_bits", "write_frames"]
 
 ROWS_PER_GROUP = 128 * 1024
 GROUP_BLOCKS = 4
@@ -74,6 +74,15 @@ def write_frames(
         raise
 
 
+def say_beyond_64_bits(report: Callable[[str], None], tables: Sequence[str], columns: Sequence[str]) -> None:
+    """Say of which columns the whole numbers are too large for 64 bits, and how their digits are kept."""
+    for column in columns:
+        report(
+            f"{' and '.join(tables)}: column {column!r} has whole numbers beyond 64 bits; taken as Float64, which "
+            f'keeps their first 15 digits ([types] "{column}" = "String" keeps all of them)'
+        )
+
+
 def info_of(
     table: Table,
     path: Path,
@@ -81,6 +90,8 @@ def info_of(
     options: Options,
     form: TextForm | None = None,
     plan: Mapping[str, ColumnType] | None = None,
+    *,
+    beyond_64_bits: Iterable[str] = (),
 ) -> TableInfo:
     """Return the manifest's entry of a table that was written to `path`."""
     written = scan_parquet(path)
@@ -101,4 +112,5 @@ def info_of(
         spelled={c: t.spelled for c, t in (plan or {}).items() if t.spelled},
         codes=[c for c, t in (plan or {}).items() if t.looks_numeric and options.keys.kind(c) == "code"],
         keys=[c for c in written.collect_schema() if options.keys.kind(c) == "key"],
+        beyond_64_bits=[*beyond_64_bits, *(c for c, t in (plan or {}).items() if t.beyond_64_bits)],
     )

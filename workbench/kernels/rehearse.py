@@ -98,7 +98,7 @@ def rehearse(
     shutil.rmtree(results, ignore_errors=True)
     limits = Limits(seconds=seconds, memory=memory)
     as_ids = dict.fromkeys(competition.definition.id_columns, pl.String())
-    own = read_csv(run.folder / "submission.csv", schema_overrides=as_ids)
+    own = read_csv(run.folder / "submission.csv", schema_overrides=as_ids, null_values=[""])
     hidden, hidden_rows, hidden_seconds, n_moved, emptied = None, 0, 0.0, 0, None
     # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
@@ -290,7 +290,7 @@ def moved(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple
     DataError
         When some of them are missing there.
     """
-    every = read_csv(submission, schema_overrides=dict.fromkeys(ids, pl.String()))
+    every = read_csv(submission, schema_overrides=dict.fromkeys(ids, pl.String()), null_values=[""])
     inside = every.join(public.select(pl.col(ids).cast(pl.String)), on=list(ids), how="semi")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "public.csv"

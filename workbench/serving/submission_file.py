@@ -186,7 +186,8 @@ def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, 
         When the two are of other rows or columns.
     """
     as_ids = dict.fromkeys(ids, pl.String())
-    found, own = read_csv(path, schema_overrides=as_ids), own.with_columns(pl.col(ids).cast(pl.String))
+    found = read_csv(path, schema_overrides=as_ids, null_values=[""])
+    own = own.with_columns(pl.col(ids).cast(pl.String))
     if found.columns != own.columns or found.height != own.height:
         raise DataError(
             f"the kernel's submission has {found.height:,} rows and the columns {found.columns}; the run's own has "

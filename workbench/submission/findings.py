@@ -94,7 +94,7 @@ def kernel_findings(competition: Competition, written: Path, own: Path, newer: s
     found = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
     try:
         ids = competition.definition.id_columns
-        ours = read_csv(own, schema_overrides=dict.fromkeys(ids, pl.String()))
+        ours = read_csv(own, schema_overrides=dict.fromkeys(ids, pl.String()), null_values=[""])
         largest, differing = compared(written, ours, ids)
     except (DataError, OSError, pl.exceptions.PolarsError):
         return found  # `file_findings` says what is wrong with it

@@ -152,9 +152,23 @@ def _refuse_nulls(series: pl.Series, table: str) -> None:
         )
 
 
+def _from_text(series: pl.Series, task: str, where: str) -> pl.Series:
+    """Return the numbers that are written as texts, as a file of a type without such large ones has them."""
+    numbers = series.str.strip_chars().cast(pl.Float64, strict=False)
+    if numbers.null_count():
+        row = int(numbers.is_null().arg_max() or 0)
+        raise DataError(
+            f"{where} is a {series.dtype}; task {task} needs a number, and {series[row]!r} in row {row:,} is none",
+            hint="mend the value, name what stands for a missing one under [read.TABLE] missing, or write another task "
+            "into competition.toml",
+        )
+    return numbers
+
+
 def _column(series: pl.Series, task: str, table: str) -> TargetColumn:
     where = f"target {series.name!r} of table {table!r}"
     if task in ("regression", "ranking"):
+        series = _from_text(series, task, where) if series.dtype == pl.String else series
         if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
             raise DataError(f"{where} is a {series.dtype}; task {task} needs a number")
         values = series.cast(pl.Float64).to_numpy()
