@@ -189,6 +189,12 @@ def test_the_last_line_counts(small_blocks: Callable[..., Made], first: Any, las
     assert len(again) == (schema_of(shape_of([first]), (), "train", ["x"]) != {"a": dtype})
 
 
+@pytest.mark.parametrize("text", ["1", "[1]", "null", '"x"'])
+def test_a_line_that_is_no_object_is_explained(text: str) -> None:
+    with pytest.raises(DataError, match="is no JSON object"):
+        lines(f"{text}\n")
+
+
 def test_a_field_that_comes_late_is_a_column(small_blocks: Callable[..., Made]) -> None:
     result = small_blocks([{"a": i} for i in range(300)] + [{"b": "x"}, {"a": 301, "b": None}])
     assert result.train["b"].to_list() == [None] * 300 + ["x", None]

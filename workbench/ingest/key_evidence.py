@@ -92,7 +92,7 @@ def _head(table: Table, options: Options) -> _Head | None:
             return _Head(table.name, (*parquet_schema(part.path), *of_folders))
         if table.kind == "lines":
             record = json.loads(head_of(part).lstrip(b"\xef\xbb\xbf\r\n\t ").partition(b"\n")[0])
-            return _Head(table.name, (*_fields(record), *of_folders))
+            return _Head(table.name, (*_fields(record), *of_folders)) if isinstance(record, dict) else None
     except (WorkbenchError, ValueError, OSError, pl.exceptions.PolarsError):
         return None  # the conversion says what is wrong with it
     return None
