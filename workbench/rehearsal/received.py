@@ -34,7 +34,7 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
         When it is no CSV file, has other columns, or cells are empty.
     """
     try:
-        sent = with_plain_names(scan_csv(file, infer_schema=False)).collect()
+        sent = with_plain_names(scan_csv(file, infer_schema=False, null_values=[""])).collect()
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise Refused(f"not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
     missing, extra = [c for c in wanted if c not in sent.columns], [c for c in sent.columns if c not in wanted]
