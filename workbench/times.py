@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
-__all__ = ["PER_SECOND", "epoch_unit", "has_own_unit", "is_iso_text", "moments"]
+__all__ = ["PER_SECOND", "epoch_unit", "has_own_unit", "is_iso_text", "moments", "offset_minutes"]
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of a unit make a second."""
@@ -78,3 +80,17 @@ def _of_iso_text(column: str) -> pl.Expr:
     plain = [text.str.strptime(pl.Datetime("us"), f"%Y-%m-%dT%H:%M{s}", strict=False) for s in (":%S%.f", "")]
     days = text.str.strptime(pl.Date(), "%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
     return pl.coalesce([t.to_physical() for t in (*zoned, *plain, days)]).alias(column)
+
+
+def offset_minutes(form: str) -> int:
+    """Return how far east of UTC the offset is that a format of times ends in, in minutes; 0 where it has none.
+
+    Examples
+    --------
+    >>> offset_minutes("%Y-%m-%d %H:%M+09:00"), offset_minutes("%H:%M -0330"), offset_minutes("%Y-%m-%dT%H:%MZ")
+    (540, -210, 0)
+    """
+    found = re.search(r"%\.?[MSpf] ?([+-])(\d{2}):?(\d{2})?$", form)
+    if found is None:
+        return 0
+    return (1 if found[1] == "+" else -1) * (60 * int(found[2]) + int(found[3] or 0))

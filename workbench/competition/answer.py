@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from workbench.times import offset_minutes
+
 __all__ = ["ROW_NUMBER", "IdTemplate", "as_written", "match_classes", "match_targets"]
 
 ROW_NUMBER = "row"
@@ -73,7 +75,7 @@ def as_written(frame: pl.DataFrame, spelled: Mapping[str, str]) -> pl.DataFrame:
     for series in frame.get_columns():
         how = spelled.get(series.name, "")
         if series.dtype in (pl.Date, pl.Datetime) and how:
-            columns[series.name] = series.dt.strftime(how)
+            columns[series.name] = _times_as_written(series, how.split("|"))
         elif series.dtype == pl.Boolean:
             false, true = (how or "False/True").split("/")
             words = pl.when(series).then(pl.lit(true)).when(~series).then(pl.lit(false))
@@ -81,6 +83,22 @@ def as_written(frame: pl.DataFrame, spelled: Mapping[str, str]) -> pl.DataFrame:
         else:
             columns[series.name] = series
     return pl.DataFrame(columns)
+
+
+def _times_as_written(series: pl.Series, formats: list[str]) -> pl.Series:
+    """Return times in a format, with its offset from UTC; midnight as a day alone where one of the formats is that."""
+
+    def written(form: str) -> pl.Series:
+        minutes = offset_minutes(form)
+        return (series.dt.offset_by(f"{minutes}m") if minutes else series).dt.strftime(form)
+
+    days = [f for f in formats if "%H" not in f and "%I" not in f]
+    timed = [f for f in formats if f not in days]
+    if not days or not timed:
+        return written(formats[0])
+    midnight = series.dt.truncate("1d") == series
+    whole = written(days[0]), written(timed[0])
+    return pl.select(pl.when(midnight).then(whole[0]).otherwise(whole[1]).alias(series.name)).to_series()
 
 
 def match_targets(asked: Sequence[str], targets: Sequence[str]) -> dict[str, str] | None:

@@ -24,11 +24,15 @@ class TableInfo:
     `source_sha256` is the hash of the downloaded file, `dtypes` maps columns to polars' type names; together they
     are the table's content. `sha256`, `size_bytes` and `mtime_ns` belong to the Parquet file.
 
-    `stamp` tells without reading whether the source is still the same; `options` are those of competition.toml that it
-    was read with. `read` is what was guessed of how the text is written, as lines of TOML; `spelled` is how the source
-    writes its dates (a format) and booleans ("False/True"). `keys` are the columns whose values are written as the
-    source has them; None where the table was converted by a version that knew none. `codes` are text although they look
-    like numbers. `beyond_64_bits` are the columns of fractions that were whole numbers too large for 64 bits.
+    `stamp` tells without reading whether the source is still the same; `options` are those of competition.toml that
+    it was read with. `read` is what was guessed of how the text is written, as lines of TOML; `spelled` is how the
+    source writes its dates (a format, or several with "|" between them) and booleans ("False/True"). `keys` are the
+    columns whose values are written as the source has them; None where the table was converted by a version that knew
+    none. `codes` are text although they look like numbers, `beyond_64_bits` the columns of fractions that were whole
+    numbers too large for 64 bits. `types` are those that were guessed from spellings, as ``[types]`` names them, and
+    `notes` say of a column why it is read as it is, or why it stays text, where its values could be read otherwise.
+    `choices` are the types that are others than a column alone would be taken for: the same source and type may then
+    have other values.
     """
 
     name: str
@@ -47,6 +51,9 @@ class TableInfo:
     keys: list[str] | None = None
     codes: list[str] = field(default_factory=list)
     beyond_64_bits: list[str] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def lists_of_records(self) -> list[str]:
@@ -68,7 +75,8 @@ class TableInfo:
     @property
     def content(self) -> str:
         """The key of the table's content; equal for equal source and types, on every machine."""
-        return content_key("table", self.source_sha256, list(self.dtypes.items()))
+        choices = [sorted(self.choices.items())] if self.choices else []
+        return content_key("table", self.source_sha256, list(self.dtypes.items()), *choices)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Inferred:
     weight: str | None
     baseline: Baseline
     read: dict[str, list[str]]
-    types: dict[str, str]
+    types: dict[str, tuple[str, str]]
     large: tuple[str, ...] = ()
 
 
@@ -62,7 +62,7 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
     if log is not None:
         ours = [t for t in looked_at if t.name in (log.train, log.test)]
         reading = _all_reading(manifest, but=log.explode)
-        return replace(log, read=reading, types=_types(ours), large=_large(ours))
+        return replace(log, read=reading, types=_types(manifest, ours), large=_large(ours))
     try:
         roles = find_roles(manifest, tables)
         answer = find_answer(roles, facts.id_columns, facts.target_columns)
@@ -87,7 +87,7 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
         weight=facts.weight_column,
         baseline=find_baseline(roles.train.rows),
         read=_all_reading(manifest),
-        types=_types([roles.train, roles.test]),
+        types=_types(manifest, [roles.train, roles.test]),
         large=_large([roles.train, roles.test]),
     )
 
@@ -108,12 +108,24 @@ def _large(tables: list[Table]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(c for table in tables for c in table.info.beyond_64_bits))
 
 
-def _types(tables: list[Table]) -> dict[str, str]:
-    """Return the types that were guessed from spellings, as ``[types]`` takes them."""
-    types: dict[str, str] = {}
-    for table in tables:
-        for column, how in table.info.spelled.items():
-            types.setdefault(column, f"{table.dtype(column).partition('(')[0]} {how}")
-        for column in table.info.codes:
-            types.setdefault(column, "String")
+def _types(manifest: Manifest, first: list[Table]) -> dict[str, tuple[str, str]]:
+    """Return the types that were guessed from spellings, as ``[types]`` takes them, each with what is said of it.
+
+    Those of train and test by column, those of another table where they are others, or are not in these.
+    """
+    types: dict[str, tuple[str, str]] = {}
+    names = [t.name for t in first]
+    for name, info in sorted(manifest.tables.items(), key=lambda item: item[0] not in names):
+        offered = {c: note.rpartition("(")[2].partition(" or ")[0] for c, note in info.notes.items() if _is_open(note)}
+        spelled = {c: f"{info.dtypes[c].partition('(')[0]} {how}" for c, how in info.spelled.items()}
+        for column, how in (spelled | info.types | offered).items():
+            if types.get(column, ("",))[0] != how:
+                key = column if name in names and column not in types else f"{name}.{column}"
+                types[key] = (how, info.notes.get(column, ""))
+    for column in (c for table in first for c in table.info.codes):
+        types.setdefault(column, ("String", "codes; as Float64 some would be written otherwise"))
     return types
+
+
+def _is_open(note: str) -> bool:
+    return note.startswith("undecided") and note.endswith(")")

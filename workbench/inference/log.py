@@ -59,7 +59,7 @@ class InferredLog:
     why: dict[str, str]
     explode: dict[str, str] = field(default_factory=dict)
     read: dict[str, list[str]] = field(default_factory=dict)
-    types: dict[str, str] = field(default_factory=dict)
+    types: dict[str, tuple[str, str]] = field(default_factory=dict)
     large: tuple[str, ...] = ()
 
 

@@ -97,17 +97,16 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
     for name, read in inferred.read.items():
         lines += [f"# [read.{_key(name)}]", *(f"# {line}" for line in read)]
     if inferred.types or inferred.large:
-        lines += ["# [types]", *(_type(column, how) for column, how in inferred.types.items())]
+        lines.append("# [types]")
+        lines += [
+            f"# {_toml(column)} = {_toml(how)}" + (_comment(why) if why else "")
+            for column, (how, why) in inferred.types.items()
+        ]
         why = "it is Float64: whole numbers beyond 64 bits, of which 15 digits are kept; text keeps all"
         lines += [f'# {_toml(column)} = "String"  # {why}' for column in inferred.large]
     return ["", "# How the files were read. To read one otherwise, take the mark away and fetch again.", *lines] * bool(
         lines
     )
-
-
-def _type(column: str, how: str) -> str:
-    why = "  # codes; as Float64 some would be written otherwise" if how == "String" else ""
-    return f"# {_toml(column)} = {_toml(how)}{why}"
 
 
 def _key(name: str) -> str:

@@ -133,6 +133,7 @@ def fetch(
         earlier = _swap(data) if changed else None
         manifest = read_manifest(data / "tables", slug=slug)
         _say_how_to_explode(manifest, slug, report)
+        _say_what_was_chosen(manifest, slug, report)
         written = [] if only else _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name)
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
 
@@ -160,6 +161,18 @@ def _say_how_to_explode(manifest: Manifest, slug: str, report: Report) -> None:
                 f"{name}: a row has a list of records in {column!r}; for a row each, put [read.{name}] "
                 f'explode = "{column}" into competition.toml and `wb fetch {slug}` again'
             )
+
+
+def _say_what_was_chosen(manifest: Manifest, slug: str, report: Report) -> None:
+    """Report the columns whose values could be read otherwise, or are left as text for that."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for name, info in manifest.tables.items():
+        for column, note in info.notes.items():
+            said.setdefault((column, note), []).append(name)
+    for (column, note), names in said.items():
+        report(f"{', '.join(names)}: {column!r} is {note}")
+    if said:
+        report(f"to have such a column read otherwise, name its type under [types] and `wb fetch {slug}` again")
 
 
 def _sweep_below(folder: Path) -> None:

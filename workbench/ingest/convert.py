@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workbench.competition import Manifest, TableInfo, check_table, read_manifest, write_manifest
 from workbench.errors import DamagedError, DataError, NotFoundError
-from workbench.ingest.delimited import text_tables
+from workbench.ingest.delimited import Witnesses, text_tables
 from workbench.ingest.documents import NoTableError, document_table
 from workbench.ingest.grouping import tables_in
 from workbench.ingest.key_evidence import find_keys
@@ -73,8 +73,11 @@ def convert(
     options = replace(options, keys=find_keys(found, options))
     infos = {} if force else _still_good(tables, slug, found, options)
     while True:
-        for group in _sharing(found):
-            if not all(t.name in infos for t in group):
+        groups = _sharing(found)
+        wanted = [group for group in groups if not all(t.name in infos for t in group)]
+        infos |= _text_tables([g for g in groups if g[0].kind == "text"], wanted, tables, options, report)
+        for group in wanted:
+            if group[0].kind != "text":
                 infos |= _converted(group, tables, options, report)
         split = _spelled_two_ways(infos, options.keys)
         if not split:
@@ -97,9 +100,7 @@ def convert(
 
 
 def _converted(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
-    """Convert tables that share their types."""
-    if group[0].kind == "text":
-        return text_tables(group, tables, options, report)
+    """Convert tables that share their types, of any kind but delimited text."""
     if group[0].kind == "parquet":
         return parquet_tables(group, tables, options, report)
     infos = {}
@@ -124,6 +125,23 @@ def _spelled_two_ways(infos: dict[str, TableInfo], keys: Keys) -> set[str]:
     # A code that is a whole number everywhere in a table has lost nothing there.
     lost = {c for c, t in numbers if keys.kind(c) == "key" or (keys.kind(c) == "code" and t.startswith("Float"))}
     return {c for c in lost if not keys.is_text(c)}
+
+
+def _text_tables(
+    groups: list[list[Table]], open_groups: list[list[Table]], tables: Path, options: Options, report: Report
+) -> dict[str, TableInfo]:
+    """Convert delimited tables; how dates and numbers are written is decided by what all of them show."""
+    witnesses = Witnesses(options)
+    wanted = [group for group in groups if group in open_groups]
+    for group in groups if wanted else []:
+        witnesses.look(group)
+    done = [text_tables(group, tables, options, report, witnesses) for group in wanted]
+    for place, group in enumerate(wanted):
+        # A table that was read later may have shown how an earlier one is meant.
+        if not done[place].holds(options, witnesses.evidence):
+            report(f"{' and '.join(t.name for t in group)} again: another table shows how its values are meant")
+            done[place] = text_tables(group, tables, options, report, witnesses)
+    return {n: info for converted in done for n, info in converted.noted(options, witnesses.evidence).items()}
 
 
 def _sharing(found: list[Table]) -> list[list[Table]]:

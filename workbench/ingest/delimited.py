@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.competition import TableInfo
-from workbench.errors import DataError
+from workbench.errors import DamagedError, DataError
 from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.keys import CANONICAL, Keys, is_numeric
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
@@ -35,18 +36,21 @@ from workbench.ingest.text import (
     without_blank_lines,
 )
 from workbench.ingest.types import (
+    NO_EVIDENCE,
     ColumnStats,
     ColumnType,
+    Evidence,
     column_stats,
     decide,
+    evidence_of,
     from_name,
     has_short_years,
     present_texts,
     respelled,
 )
-from workbench.ingest.writing import info_of, say_beyond_64_bits, write_frames
+from workbench.ingest.writing import info_of, said_of, say_beyond_64_bits, write_frames
 
-__all__ = ["as_text", "text_tables"]
+__all__ = ["Converted", "Witnesses", "as_text", "text_tables"]
 
 CODES_BYTES = 256 * 1024
 """Looked through at a time: what fits the processor's cache."""
@@ -66,8 +70,80 @@ class _RaggedError(pl.exceptions.PolarsError):
     """A record has too few fields, which polars would fill with nulls."""
 
 
-def text_tables(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
-    """Convert tables that share the types of their columns; keys stay as they are written.
+class Witnesses:
+    """What the columns of all delimited tables of a competition look like, for what one of them alone leaves open.
+
+    A table that is only asked, as its conversion still stands, is looked at from its beginning.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._stats: dict[str, dict[str, ColumnStats]] = {}
+        self._heads: dict[tuple[str, TextForm], dict[str, ColumnStats]] = {}
+
+    def heads(
+        self, group: list[Table], forms: dict[str, TextForm], headers: dict[str, list[str]]
+    ) -> dict[str, dict[str, ColumnStats]]:
+        """Return what the beginnings of tables look like, counted once, and note it."""
+        for table in group:
+            key = table.name, forms[table.name]
+            if key not in self._heads:
+                self._heads[key] = _head_stats(table, forms[table.name], headers[table.name], self._options.keys)
+        stats = {t.name: self._heads[t.name, forms[t.name]] for t in group}
+        self.hear(stats)
+        return dict(stats)
+
+    def look(self, group: list[Table]) -> None:
+        """Look at the beginnings of the tables of a group; one that is no table is told of where it is converted."""
+        with suppress(DataError, DamagedError, _EncodingError):
+            forms = {t.name: form_of(t.parts[0], self._options.read.get(t.name, {})) for t in group}
+            self.heads(group, forms, {t.name: header_of(t.parts[0], forms[t.name]) for t in group})
+
+    def hear(self, stats: dict[str, dict[str, ColumnStats]]) -> None:
+        """Note the statistics of the tables of a group, which share their columns."""
+        self._stats |= {",".join(stats): _shared_stats(stats)}
+
+    @property
+    def evidence(self) -> Evidence:
+        """What all of them together prove."""
+        return evidence_of(total for columns in self._stats.values() for total in columns.values())
+
+
+def _shared_stats(stats: dict[str, dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
+    names = dict.fromkeys(c for columns in stats.values() for c in columns)
+    return {c: reduce(lambda a, b: a + b, (s[c] for s in stats.values() if c in s)) for c in names}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Tables that were converted, with what they were converted by, so that it can be seen whether it still holds."""
+
+    infos: dict[str, TableInfo]
+    stats: dict[str, dict[str, ColumnStats]]
+    forms: dict[str, TextForm]
+    plans: dict[str, dict[str, ColumnType]]
+
+    def holds(self, options: Options, evidence: Evidence) -> bool:
+        """Whether the types are those that the evidence speaks for."""
+        now = _plans(self.stats, self.forms, options, evidence)
+        return all(_same_types(plan, now[name]) for name, plan in self.plans.items())
+
+    def noted(self, options: Options, evidence: Evidence) -> dict[str, TableInfo]:
+        """Return the manifest's entries with what the whole of the files says of each choice."""
+        now = _plans(self.stats, self.forms, options, evidence)
+        return {name: replace(info, **said_of(now[name])) for name, info in self.infos.items()}  # type: ignore[arg-type]
+
+
+def _same_types(one: dict[str, ColumnType], other: dict[str, ColumnType]) -> bool:
+    return all((one[c].dtype, one[c].named) == (t.dtype, t.named) for c, t in other.items())
+
+
+def text_tables(
+    group: list[Table], tables: Path, options: Options, report: Report, witnesses: Witnesses | None = None
+) -> Converted:
+    """Convert tables that share the types of their columns; what these leave open, `witnesses` decide.
+
+    Keys stay as they are written.
 
     Raises
     ------
@@ -85,22 +161,30 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
     forms = {t.name: form_of(t.parts[0], options.read.get(t.name, {})) for t in group}
     headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
     plans: dict[str, dict[str, ColumnType]] | None = None
-    for _ in range(3):
+    witnesses = witnesses or Witnesses(options)
+    stats: dict[str, dict[str, ColumnStats]] = {}
+    for _ in range(4):
         try:
             if plans is None:
                 # The head of a second part may be the first to show that the encoding is another.
-                heads = {t.name: _head_stats(t, forms[t.name], headers[t.name], options.keys) for t in group}
-                plans = _plans(heads, forms, options)
+                stats = witnesses.heads(group, forms, headers)
+                plans = _plans(stats, forms, options, witnesses.evidence)
             infos = {}
             for table in group:
                 report(table.name)
-                infos[table.name] = _text_table(
-                    table, forms[table.name], headers[table.name], plans[table.name], tables, options
-                )
-            _say_what_is_text(plans, options.keys, report)
-            beyond = {c: None for plan in plans.values() for c, t in plan.items() if t.beyond_64_bits}
-            say_beyond_64_bits(report, [t.name for t in group], list(beyond))
-            return infos
+                name = table.name
+                infos[name], chosen = _text_table(table, forms[name], headers[name], plans[name], tables, options)
+                # What was a choice is known of the whole of the file now.
+                whole = {c: replace(s, exact=stats[name][c].exact) for c, s in chosen.items()}
+                stats[name] = stats[name] | whole
+            witnesses.hear(stats)
+            done = Converted(infos, stats, forms, plans)
+            if done.holds(options, witnesses.evidence):
+                _say_what_is_text(plans, options.keys, report)
+                beyond = {c: None for plan in plans.values() for c, t in plan.items() if t.beyond_64_bits}
+                say_beyond_64_bits(report, [t.name for t in group], list(beyond))
+                return done
+            raise _MismatchError
         except _EncodingError:
             named = {t.name for t in group if options.read.get(t.name, {}).get("encoding")}
             before = dict(forms)
@@ -117,11 +201,12 @@ def text_tables(group: list[Table], tables: Path, options: Options, report: Repo
             plans = None
         except _MismatchError:
             report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
-            counted = {t.name: _full_stats(t, forms[t.name], headers[t.name], options.keys) for t in group}
+            stats = {t.name: _full_stats(t, forms[t.name], headers[t.name], options.keys) for t in group}
+            witnesses.hear(stats)
             # What has no value in the whole of the files has none.
             plans = {
                 name: {c: replace(decided, like=None) for c, decided in plan.items()}
-                for name, plan in _plans(counted, forms, options).items()
+                for name, plan in _plans(stats, forms, options, witnesses.evidence).items()
             }
     raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
 
@@ -142,7 +227,10 @@ def _with_encoding(table: Table, form: TextForm) -> TextForm:
 
 
 def _plans(
-    stats: dict[str, dict[str, ColumnStats]], forms: dict[str, TextForm], options: Options
+    stats: dict[str, dict[str, ColumnStats]],
+    forms: dict[str, TextForm],
+    options: Options,
+    evidence: Evidence = NO_EVIDENCE,
 ) -> dict[str, dict[str, ColumnType]]:
     """Decide the types, column by column over all the tables of a group."""
     plans: dict[str, dict[str, ColumnType]] = {}
@@ -150,16 +238,24 @@ def _plans(
         form = forms[name]
         plans[name] = {}
         for column in own:
+            everywhere = [s[column] for s in stats.values() if column in s]
+            decided = decide(
+                everywhere,
+                decimal=form.decimal,
+                separator=form.separator,
+                evidence=evidence,
+                name=column,
+                key=options.keys.kind(column),
+            )
             asked = options.asked(name, column)
             if asked:
-                plans[name][column] = from_name(asked, column)
+                plans[name][column] = replace(from_name(asked, column), plainest=decided.plainest)
                 continue
-            everywhere = [s[column] for s in stats.values() if column in s]
-            decided = decide(everywhere, decimal=form.decimal, separator=form.separator, key=options.keys.kind(column))
             if options.keys.is_text(column) and is_numeric(decided.dtype):
                 decided = ColumnType(pl.String(), looks_numeric=True)
             # What the CSV reader reads directly can't be held against its text.
             direct = decided.direct and not form.missing and not (decided.key and decided.dtype == pl.Float64)
+            direct = direct and not decided.is_choice
             plans[name][column] = replace(decided, direct=direct)
     return plans
 
@@ -285,7 +381,7 @@ def _text_table(
     plan: dict[str, ColumnType],
     tables: Path,
     options: Options,
-) -> TableInfo:
+) -> tuple[TableInfo, dict[str, ColumnStats]]:
     digests: list[Any] = []
     reader = _Reader(table, form, header, plan)
     folders = key_columns(table, header, options.keys)
@@ -301,7 +397,7 @@ def _text_table(
 
     path = tables / f"{table.name}.parquet"
     write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(folders.schema))
-    return info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, form, plan)
+    return info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, form, plan), reader.chosen
 
 
 class _Reader:
@@ -318,6 +414,8 @@ class _Reader:
         keys = {c: t for c, t in plan.items() if t.key and t.dtype != pl.String}
         self.whole_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
         self.compared = [c for c, t in keys.items() if not t.direct and (t.key == "key" or t.dtype == pl.Float64)]
+        self.chosen: dict[str, ColumnStats] = {}
+        self._choices = [c for c, t in plan.items() if t.is_choice and not t.asked]
         self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
 
     def may_have_codes(self, block: bytes) -> bool:
@@ -343,6 +441,7 @@ class _Reader:
             differing = respelled(text[column], typed[column], self.plan[column])
             if present_texts(differing, self.form.missing, tokens=()).len():
                 raise _MismatchError(column)
+        self._count_choices(text)
         if any(self._has_others(text[c], like) for c, like in self.unknown.items()):
             self.unseen = True
         return typed
@@ -350,6 +449,14 @@ class _Reader:
     def _unreadable(self, column: str, values: pl.Series) -> pl.Series:
         """Return the values that became null though they do not stand for a missing one."""
         return present_texts(values, self.form.missing, self.plan[column].decimal)
+
+    def _count_choices(self, text: pl.DataFrame) -> None:
+        """Count the columns that could be read otherwise: another value may speak for that."""
+        for column in self._choices:
+            # Of each value one is enough.
+            values = text[column].cast(pl.String).unique().to_frame()
+            piece = column_stats(values, missing=self.form.missing)[column]
+            self.chosen[column] = self.chosen[column] + piece if column in self.chosen else piece
 
     def _has_others(self, values: pl.Series, like: str) -> bool:
         """Whether a column has values that are unlike those by which its type was decided."""
@@ -361,7 +468,7 @@ class _Reader:
             is_early = typed[column].dt.year() < 1000
             if is_early.any():
                 early = text[column].filter(is_early)
-                if has_short_years(early, self.plan[column].time_format or ""):
+                if has_short_years(early, (self.plan[column].time_format or "").partition("|")[0]):
                     raise self._mismatch(column, early)
 
     def _mismatch(self, column: str, values: pl.Series) -> Exception:

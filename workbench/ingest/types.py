@@ -9,16 +9,35 @@ from functools import reduce
 
 import polars as pl
 
+from workbench.competition.answer import as_written
 from workbench.errors import DataError, near
+from workbench.ingest.dates import (
+    COMPACT,
+    DAYS,
+    MOST_DAYS,
+    choose_day,
+    clock_formats,
+    day_order,
+    days_read,
+    has_short_years,
+    is_clock,
+    last_year,
+    read_times,
+    split_times,
+    zones_of,
+)
 from workbench.ingest.keys import SHORT_WHOLE, KeyKind
 from workbench.ingest.missing import is_token, token_numbers
 
 __all__ = [
     "MISSING",
+    "NO_EVIDENCE",
     "ColumnStats",
     "ColumnType",
+    "Evidence",
     "column_stats",
     "decide",
+    "evidence_of",
     "from_name",
     "has_short_years",
     "present_texts",
@@ -29,56 +48,29 @@ MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"
 """What stands in a number's or a date's place when there is none. In a text column only the empty text is missing,
 quoted or not; one of spaces alone is a text there."""
 
-DAYS = (
-    "%Y-%m-%d",
-    "%Y/%m/%d",
-    "%Y.%m.%d",
-    "%m/%d/%Y",
-    "%d/%m/%Y",
-    "%d.%m.%Y",
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%d-%b-%Y",
-    "%d %b %Y",
-    "%d %B %Y",
-    "%b %d, %Y",
-    "%B %d, %Y",
-    "%m/%d/%y",
-    "%d/%m/%y",
-    "%d.%m.%y",
-    "%d-%b-%y",
-)
-CLOCKS = (
-    "",
-    " %H:%M:%S",
-    " %H:%M",
-    "T%H:%M:%S",
-    "T%H:%M:%SZ",
-    " %H:%M:%S%.f",
-    "T%H:%M:%S%.f",
-    "T%H:%M:%S%.fZ",
-    " %H:%M:%S UTC",
-    " %I:%M:%S %p",
-    " %I:%M %p",
-    "T%H:%M",
-)
-TIME_FORMATS = (*(f"{day}{clock}" for clock in CLOCKS for day in DAYS), "%Y%m%d")
-"""In the order in which they are tried: where days and months can't be told apart, the month comes first."""
-
 WHOLE = r"[+-]?\d+"
 WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 FEW = 8
+LOOK = 50
 LOOSE_ROWS = 10_000
-DECIMAL_COMMA = r"^[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?$"
-THOUSANDS_COMMA = r"^[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?$"
+DECIMAL_COMMA = r"^[+-]?((\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?|,\d+)([eE][+-]?\d+)?$"
+THOUSANDS_COMMA = r"^[+-]?((\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
+MARKS = (",", "1,000")
+"""What a comma in a number is, as ``[types]`` names it: the decimal mark, or between thousands."""
+POINT_GROUPS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"
+LONG = r"^[+-]?\d{4,}"
+"""A number that has its thousands without a mark."""
 
 
 @dataclass(frozen=True)
 class ColumnStats:
     """How many of a column's values could be read as what; statistics of several pieces are joined with ``+``.
 
-    `times` counts by format; a format that failed in one piece is missing. `few` are the values where there are few,
-    else None. `decimals` could be read with a comma as the decimal mark, `thousands` with one between the thousands.
+    `times` counts by format of the day; a format that failed in one piece is missing. `clocks` are the formats of what
+    follows the day, "" where nothing does; `days` the different days as they are written, where a choice depends on
+    them, None where they are too many. `few` are the values where there are few, else None. `decimals` could be read
+    with a comma as the decimal mark, `thousands` with one between the thousands; `commas` have one at all, `points`
+    have a point, `grouped` have points between groups of three only, and `long` have more than three digits in a row.
     `plain` is whether every value is a number as it stands, so that the CSV reader may read it directly. `loose` names
     what dates are written in without a leading zero: "d" days and months, "h" hours. `exact`, of keys and codes only,
     names the readings that give every value back as it is written; None where there is no value, or nobody asked.
@@ -93,6 +85,12 @@ class ColumnStats:
     padded: int = 0
     plain: bool = True
     times: dict[str, int] | None = None
+    clocks: frozenset[str] = frozenset()
+    days: frozenset[str] | None = frozenset()
+    commas: int = 0
+    points: int = 0
+    grouped: int = 0
+    long: int = 0
     few: frozenset[str] | None = frozenset()
     loose: str = ""
     exact: frozenset[str] | None = None
@@ -100,6 +98,7 @@ class ColumnStats:
     def __add__(self, other: ColumnStats) -> ColumnStats:
         """Join the statistics of two pieces of a column."""
         few = None if self.few is None or other.few is None else self.few | other.few
+        days = None if self.days is None or other.days is None else self.days | other.days
         return ColumnStats(
             present=self.present + other.present,
             integers=self.integers + other.integers,
@@ -110,6 +109,12 @@ class ColumnStats:
             padded=self.padded + other.padded,
             plain=self.plain and other.plain,
             times=_joined(self, other),
+            clocks=self.clocks | other.clocks,
+            days=days if days is not None and len(days) <= MOST_DAYS else None,
+            commas=self.commas + other.commas,
+            points=self.points + other.points,
+            grouped=self.grouped + other.grouped,
+            long=self.long + other.long,
             few=few if few is not None and len(few) <= FEW else None,
             loose="".join(sorted({*self.loose, *other.loose})),
             exact=other.exact
@@ -127,15 +132,33 @@ def _joined(a: ColumnStats, b: ColumnStats) -> dict[str, int] | None:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What other columns of a competition prove: the order of day and month ("dmy", "mdy", "ymd"), the decimal mark.
+
+    "" where nothing does, or columns contradict each other.
+    """
+
+    order: str = ""
+    decimal: str = ""
+
+
+NO_EVIDENCE = Evidence()
+
+
+@dataclass(frozen=True)
 class ColumnType:
     """A decided type, and how its text is read.
 
-    `time_format` is that of a date or time, `words` the texts of a boolean (false, true), `decimal` the mark in a
+    `time_format` is that of a date or time, several with "|" between them, `until` the last year of the century that
+    years of two digits are in; `words` are the texts of a boolean (false, true), `decimal` is the mark in a
     number; `direct` says that the CSV reader may read it as it stands, `any_case`
     that the words come in several spellings; `like` is the pattern of the values that were seen where one that is
     unlike them may make another type of all, None where none can; `asked` is True where competition.toml names the
     type; `key` says that every value must be given back as it is written, and `looks_numeric` that a number is text for
-    that reason alone; `beyond_64_bits` that whole numbers are too large for one.
+    that reason alone; `beyond_64_bits` that whole numbers are too large for one. `is_choice` is whether the values
+    could be read in another way, `why` says why it is this one,
+    `offered` is what competition.toml may name where it is undecided, and `plainest` is the type as it would be named
+    without a look at other columns.
     """
 
     dtype: pl.DataType
@@ -145,11 +168,16 @@ class ColumnType:
     direct: bool = False
     any_case: bool = True
     beyond_64_bits: bool = field(default=False, compare=False)
+    until: int | None = None
     like: str | None = field(default=None, compare=False)
     asked: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
     key: KeyKind = field(default="", compare=False)
     looks_numeric: bool = field(default=False, compare=False)
+    is_choice: bool = field(default=False, compare=False)
+    why: str = field(default="", compare=False)
+    offered: str = field(default="", compare=False)
+    plainest: str = field(default="", compare=False)
 
     @property
     def spelled(self) -> str:
@@ -159,6 +187,27 @@ class ColumnType:
         for letter in letters if self.time_format else "":
             found = found.replace(f"%{letter}", f"%-{letter}")
         return found
+
+    @property
+    def named(self) -> str:
+        """The type as competition.toml would name it under ``[types]``."""
+        how = self.spelled or (self.decimal if self.dtype == pl.Float64 and self.decimal != "." else "")
+        until = f" until {self.until}" if self.until is not None else ""
+        return f"{self.dtype.base_type()} {how}".strip() + until
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether competition.toml should show how the values are read, so that it can be changed there."""
+        return bool(self.spelled) or (self.is_choice and " " in self.named)
+
+    @property
+    def note(self) -> str:
+        """What is to be said of a choice, "" where there was none."""
+        if not self.why or self.asked:
+            return ""
+        if self.dtype == pl.String:
+            return f"undecided, so it stays text: {self.why}" + (f" ({self.offered})" if self.offered else "")
+        return f"read as {self.named}: {self.why}"
 
     def read(self, name: str, missing: Sequence[str] = ()) -> pl.Expr:
         """Return the expression that turns the text column `name` into this type; what can't be read becomes null."""
@@ -182,8 +231,7 @@ class ColumnType:
             return pl.when(present == true).then(True).when(present == false).then(False).alias(name)
         if self.time_format:
             dtype = pl.Date() if self.dtype == pl.Date else pl.Datetime("us")
-            # With a cache, polars is four times slower where most values differ.
-            return present.str.strptime(dtype, self.time_format, strict=False, cache=False).alias(name)
+            return read_times(present, self.time_format.split("|"), dtype, self.until).alias(name)
         number = present
         if self.decimal == ",":
             # "1.5" beside "1,5" is no 15: only what is written so throughout is taken apart.
@@ -215,15 +263,19 @@ def from_name(text: str, column: str) -> ColumnType:
     name, _, rest = text.partition(" ")
     if name in ("Date", "Datetime"):
         usual = "%Y-%m-%d" if name == "Date" else "%Y-%m-%d %H:%M:%S"
-        return ColumnType(pl.Date() if name == "Date" else pl.Datetime("us"), rest or usual, asked=True)
+        form, _, until = rest.partition(" until ")
+        dtype = pl.Date() if name == "Date" else pl.Datetime("us")
+        last = int(until) if until.isdigit() else None
+        return ColumnType(dtype, form or usual, until=last, asked=True)
     if name == "Boolean":
         false, _, true = rest.partition("/")
         return ColumnType(pl.Boolean(), words=(false, true) if true else ("False", "True"), asked=True)
     plain = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
-    if name not in plain or rest not in ("", ","):
-        known = [*plain, "Boolean", "Date", "Datetime", "Float64 ,", "Date %d.%m.%Y", "Boolean no/yes"]
+    if name not in plain or rest not in ("", *(MARKS if name == "Float64" else ())):
+        known = [*plain, "Boolean", "Date", "Datetime", *(f"Float64 {m}" for m in MARKS)]
+        known += ["Date %d.%m.%Y", "Date %d/%m/%y until 2024", "Boolean no/yes"]
         raise DataError(f"[types]: {column} = {text!r} is no type", hint=near(text, known, what="type"))
-    return ColumnType(plain[name], decimal="," if rest else ".", asked=True)
+    return ColumnType(plain[name], decimal=rest or ".", asked=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- counting
@@ -251,7 +303,10 @@ def column_stats(
     found = {c: _column(frame[c], c, None if formats is None else formats.get(c, ()), missing) for c in frame.columns}
     for column, kind in (keys or {}).items():
         if kind and column in found:
-            exact = _exact(frame[column].drop_nulls(), found[column].times or {}, missing, kind)
+            stats = found[column]
+            clock = next(iter(stats.clocks)) if len(stats.clocks) == 1 else None
+            times = [] if clock is None else [day + clock for day in stats.times or ()]
+            exact = _exact(frame[column].drop_nulls(), times, missing, kind)
             found[column] = replace(found[column], exact=exact)
     return found
 
@@ -285,7 +340,7 @@ def respelled(text: pl.Series, typed: pl.Series, decided: ColumnType) -> pl.Seri
     Of a code a fraction may lack what makes it one ("7" beside "7.5"), and what stands for a missing value is no value.
     """
     if decided.time_format:
-        written = typed.dt.strftime(decided.spelled)
+        written = as_written(typed.to_frame("t"), {"t": decided.spelled})["t"]
     elif decided.words:
         written = typed.replace_strict([False, True], list(decided.words), return_dtype=pl.String)
     else:
@@ -321,21 +376,37 @@ def _column(values: pl.Series, name: str, formats: Iterable[str] | None, missing
     digits = text.str.contains(f"^{WHOLE}$")
     n_digits = int(digits.sum())
     padded = int(text.str.contains(r"^[+-]?0\d+$").sum()) if n_digits else 0
-    times = _times(text, name, formats) if n_floats < present or n_digits == present else {}
+    times = _times(text, name, formats) if n_floats < present or n_digits == present else NO_TIMES
+    has_commas = n_digits < present and n_floats < present
     return ColumnStats(
         present=present,
         integers=0 if integers is None else present - integers.null_count(),
         digits=n_digits,
         floats=n_floats,
-        decimals=int(text.str.contains(DECIMAL_COMMA).sum()) if n_digits < present else present,
-        thousands=int(text.str.contains(THOUSANDS_COMMA).sum()) if n_digits < present else present,
+        decimals=_count(text, DECIMAL_COMMA) if n_digits < present else present,
+        thousands=_count(text, THOUSANDS_COMMA) if n_digits < present else present,
         padded=padded,
         # With a space around it a number is none for the CSV reader.
         plain=n_floats == present == whole.len() and text.str.len_bytes().sum() == whole.str.len_bytes().sum(),
-        times=times,
+        times=times.formats,
+        clocks=times.clocks,
+        days=times.days,
+        commas=int(text.str.contains(",", literal=True).sum()) if has_commas else 0,
+        points=int(text.str.contains(".", literal=True).sum()) if n_digits < present == n_floats else 0,
+        grouped=_grouped(text) if n_digits < present == n_floats else 0,
+        long=_count(text, LONG) if has_commas or n_digits == present else 0,
         few=few,
-        loose=_loose(text) if times else "",
+        loose=_loose(text) if times.formats else "",
     )
+
+
+def _count(text: pl.Series, pattern: str) -> int:
+    return int(text.str.contains(pattern).sum())
+
+
+def _grouped(text: pl.Series) -> int:
+    some = text.head(LOOK)
+    return _count(text, POINT_GROUPS) if _count(some, rf"{POINT_GROUPS}|^[+-]?\d{{1,3}}$") == some.len() else 0
 
 
 def _loose(text: pl.Series) -> str:
@@ -346,17 +417,39 @@ def _loose(text: pl.Series) -> str:
     return "d" * days + "h" * hours
 
 
-def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> dict[str, int]:
+@dataclass(frozen=True)
+class _Times:
+    """The formats of the day that all values have, those of the clocks, and the days where a choice depends on them."""
+
+    formats: dict[str, int]
+    clocks: frozenset[str] = frozenset()
+    days: frozenset[str] | None = frozenset()
+
+
+NO_TIMES = _Times({})
+
+
+def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> _Times:
     """Return the formats that all values have. Most formats fail on a handful of values: those are tried first."""
     first = str(text[0])
-    if not (re.search(r"\d", first) and 6 <= len(first) <= 32):
-        return {}
-    possible = [f for f in (TIME_FORMATS if formats is None else formats) if f != "%Y%m%d" or _is_compact(text, name)]
-    for piece in (text.head(5), text.sample(min(200, text.len()), seed=0), text):
-        possible = [f for f in possible if _parses(piece, f)]
-        if not possible:
-            break
-    return dict.fromkeys(possible, text.len())
+    if not (re.search(r"\d", first) and 6 <= len(first) <= 40):
+        return NO_TIMES
+    possible = list(DAYS if formats is None else formats)
+    if (formats is None or COMPACT in formats) and _is_compact(text, name) and not days_read(text, COMPACT).has_nulls():
+        return _Times({COMPACT: text.len()}, frozenset({""}))
+    days = pl.Series(dtype=pl.String)
+    clocks: dict[str, pl.Series] = {}
+    for piece in (text.head(5), text.sample(min(200, text.len()), seed=0), text.unique()):
+        parts = split_times(piece)
+        if parts is None:
+            return NO_TIMES
+        days, clocks = parts
+        possible = [f for f in possible if not days_read(days, f).has_nulls()]
+        if not possible or not all(is_clock(values, form) for form, values in clocks.items()):
+            return NO_TIMES
+    is_open = len(possible) > 1 or "%y" in possible[0]
+    kept = frozenset() if not is_open else frozenset(days.to_list()) if days.len() <= MOST_DAYS else None
+    return _Times(dict.fromkeys(possible, text.len()), frozenset(clocks), kept)
 
 
 def _is_compact(text: pl.Series, name: str) -> bool:
@@ -365,32 +458,18 @@ def _is_compact(text: pl.Series, name: str) -> bool:
     return bool(named) and bool(text.str.contains(r"^(19|20)\d\d[01]\d[0-3]\d$").all())
 
 
-def has_short_years(text: pl.Series, time_format: str) -> bool:
-    """Whether a year that must have four digits has fewer, which polars takes for one of the first century."""
-    if "%Y" not in time_format:
-        return False
-    pieces = re.split(r"(%-?\w)", time_format.partition("%Y")[0])
-    before = "".join(r"\s*\w+" if p.startswith("%") else re.escape(p) for p in pieces)
-    year = rf"^{before}\d{{4}}(\D|$)" if before else r"^\d{4}"
-    return not text.str.strip_chars().str.contains(year).all()
-
-
-def _parses(values: pl.Series, time_format: str) -> bool:
-    return not has_short_years(values, time_format) and _is_read(values, time_format)
-
-
-def _is_read(values: pl.Series, time_format: str) -> bool:
-    return values.str.strptime(pl.Datetime("us"), time_format, strict=False, cache=False).null_count() == 0 or (
-        "%H" not in time_format
-        and "%I" not in time_format
-        and values.str.strptime(pl.Date, time_format, strict=False, cache=False).null_count() == 0
-    )
-
-
 # ---------------------------------------------------------------------------------------------------------- deciding
 
 
-def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = ",", key: KeyKind = "") -> ColumnType:
+def decide(
+    stats: Sequence[ColumnStats],
+    *,
+    decimal: str = "",
+    separator: str = ",",
+    evidence: Evidence = NO_EVIDENCE,
+    name: str = "",
+    key: KeyKind = "",
+) -> ColumnType:
     """Decide a column's type from its statistics in all the files that share it.
 
     Parameters
@@ -400,6 +479,10 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
         The mark in numbers, "." or ","; "" to decide it here.
     separator : str
         Of the file: beside a comma that separates, a comma in a number is rather one of thousands.
+    evidence : Evidence
+        What other columns of the competition prove.
+    name : str
+        The column's.
     key : "key", "code" or ""
         Whether it is a key, which is text unless every value is given back as it is written, or a code, which is text
         where as a fraction two of them might become one.
@@ -413,7 +496,7 @@ def decide(stats: Sequence[ColumnStats], *, decimal: str = "", separator: str = 
     String
     """
     total = reduce(lambda a, b: a + b, stats)
-    decided = _decided(total, decimal, separator)
+    decided = _decided(total, decimal, separator, evidence, name)
     if not key or decided.dtype == pl.String:
         return decided
     if _keeps_spelling(decided, total, key):
@@ -432,43 +515,62 @@ def _keeps_spelling(decided: ColumnType, total: ColumnStats, key: KeyKind) -> bo
     return f"{decided.time_format}|{decided.loose}" in exact
 
 
-def _decided(total: ColumnStats, decimal: str, separator: str) -> ColumnType:  # noqa: PLR0911
+def _decided(total: ColumnStats, decimal: str, separator: str, evidence: Evidence, name: str) -> ColumnType:
     if not total.present:
         return ColumnType(pl.String(), like="")
-    if total.times and "%Y%m%d" in total.times:
-        return ColumnType(pl.Date(), "%Y%m%d")
+    if total.times and COMPACT in total.times:
+        return ColumnType(pl.Date(), COMPACT, plainest=f"Date {COMPACT}")
     if total.padded:
         # A leading zero is part of a code ("007"): as a number it would be lost.
         return ColumnType(pl.String())
-    number = _number(total, decimal, separator)
-    if number:
-        return number
-    words = _words(total.few)
-    if words:
-        return ColumnType(pl.Boolean(), words=words, any_case=not (total.few or frozenset()) <= set(words))
-    for time_format in TIME_FORMATS:
-        if time_format in (total.times or {}):
-            is_time = "%H" in time_format or "%I" in time_format
-            return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format, loose=total.loose)
+    found = _number(total, decimal, separator, evidence) or _boolean(total) or _moment(total, evidence.order, name)
     # With a fraction among them, whole numbers are numbers, however large.
-    return ColumnType(pl.String(), like=WHOLE if total.digits == total.present else _half_of_words(total.few))
+    like = WHOLE if total.digits == total.present else _half_of_words(total.few)
+    return found or ColumnType(pl.String(), like=like)
 
 
-def _number(total: ColumnStats, decimal: str, separator: str) -> ColumnType | None:
+def _number(  # noqa: PLR0911 one per way to write numbers
+    total: ColumnStats, decimal: str, separator: str, evidence: Evidence
+) -> ColumnType | None:
     if total.integers == total.present:
         return ColumnType(pl.Int64(), direct=total.plain)
     if total.digits == total.present:
         # Amounts, hashes: as fractions they keep their size and their order.
         return ColumnType(pl.Float64(), direct=total.plain, beyond_64_bits=True)
-    if total.digits < total.present:
-        if decimal == "," and total.decimals == total.present:
-            return ColumnType(pl.Float64(), decimal=",")
-        if total.floats == total.present:
-            return ColumnType(pl.Float64(), direct=total.plain)
-        for mark in _marks(decimal, separator):
-            if total.present == (total.decimals if mark == "," else total.thousands):
-                return ColumnType(pl.Float64(), decimal=mark)
-    return None
+    is_decimal, is_thousands = total.decimals == total.present, total.thousands == total.present
+    if decimal == "," and is_decimal:
+        return ColumnType(pl.Float64(), decimal=",", plainest="Float64 ,")
+    if total.floats == total.present:
+        groups = total.grouped == total.points > 0 and not total.long
+        if groups and not decimal and evidence.decimal == ",":
+            why = "groups of three digits, and a comma is the decimal mark in other columns"
+            return ColumnType(pl.Float64(), decimal=",", is_choice=True, why=why, plainest="Float64")
+        return ColumnType(pl.Float64(), direct=total.plain, is_choice=groups, plainest="Float64")
+    if not (is_decimal or is_thousands) or (decimal and not is_thousands):
+        return None
+    plainest = _marks(decimal, separator)[0]
+    if decimal or not (is_decimal and is_thousands):
+        mark = "1,000" if decimal or is_thousands else ","
+        return ColumnType(pl.Float64(), decimal=mark, plainest=f"Float64 {mark}")
+    mark, why = _mark(total, separator, evidence)
+    if not mark:
+        offered = " or ".join(f"Float64 {m}" for m in MARKS)
+        return ColumnType(pl.String(), is_choice=True, why=why, offered=offered)
+    return ColumnType(pl.Float64(), decimal=mark, is_choice=True, why=why, plainest=f"Float64 {plainest}")
+
+
+def _mark(total: ColumnStats, separator: str, evidence: Evidence) -> tuple[str, str]:
+    """Return what a comma is where all of them stand before three digits, and why; "" where nothing tells."""
+    if evidence.decimal:
+        mark = "," if evidence.decimal == "," else "1,000"
+        return mark, f"in other columns {evidence.decimal!r} is the decimal mark"
+    if total.long:
+        return ",", "thousands are written without a mark in it"
+    if total.commas < total.present:
+        return "1,000", "groups of three digits throughout"
+    if separator == ",":
+        return "1,000", "beside commas that separate"
+    return "", "a comma before three digits may be the decimal mark or stand between thousands"
 
 
 def _marks(decimal: str, separator: str) -> tuple[str, ...]:
@@ -476,6 +578,66 @@ def _marks(decimal: str, separator: str) -> tuple[str, ...]:
     if decimal:
         return (",",) if decimal == "," else ("1,000",)
     return ("1,000", ",") if separator == "," else (",", "1,000")
+
+
+def _boolean(total: ColumnStats) -> ColumnType | None:
+    words = _words(total.few)
+    any_case = not (total.few or frozenset()) <= set(words or ())
+    if not words:
+        return None
+    return ColumnType(pl.Boolean(), words=words, any_case=any_case, plainest=f"Boolean {'/'.join(words)}")
+
+
+def _moment(total: ColumnStats, order: str, name: str) -> ColumnType | None:
+    """Return a date or a time; text where nothing tells how it is meant."""
+    if not total.times:
+        return None
+    clocks = clock_formats(total.clocks)
+    if len({bool(zones_of(c)) for c in clocks if c}) > 1:
+        why = "some times have an offset from UTC and others none"
+        return ColumnType(pl.String(), is_choice=True, why=why)
+    choice = choose_day(total.times, total.days, order)
+    dtype = pl.Date() if clocks == ("",) else pl.Datetime("us")
+    plainest = next(f for f in DAYS if f in total.times)
+
+    def named(day: str, until: int | None = None) -> ColumnType:
+        joined = "|".join(day + clock for clock in clocks)
+        return ColumnType(dtype, joined, loose=total.loose, until=until)
+
+    if choice.day_format is None:
+        offered = " or ".join(named(f).named for f in DAYS if f in total.times)
+        return ColumnType(pl.String(), is_choice=True, why=choice.why, offered=offered)
+    until = last_year(total.days or (), choice.day_format, name)
+    reasons = [choice.why] * bool(choice.why)
+    reasons += [f"years of two digits are those until {until}: later ones would lie in the future"] * (
+        until is not None
+    )
+    return replace(
+        named(choice.day_format, until),
+        is_choice=not choice.certain or "%y" in choice.day_format,
+        why="; ".join(reasons),
+        plainest=named(plainest).named,
+    )
+
+
+def evidence_of(columns: Iterable[ColumnStats]) -> Evidence:
+    """Return what columns prove of the order of day and month and of the decimal mark, where none contradicts."""
+    orders: dict[bool, set[str]] = {True: set(), False: set()}
+    marks = set()
+    for total in columns:
+        if total.times and total.present and COMPACT not in total.times:
+            choice = choose_day(total.times, total.days)
+            day = choice.day_format or ""
+            found = day_order(day) if choice.certain or choice.strong else None
+            # With points the day is first as a rule, which proves little of days with a slash.
+            if found is not None and (found != "ymd" or "%y" in day):
+                orders["." in day].add(found)
+        if total.commas and (total.decimals == total.present) != (total.thousands == total.present):
+            marks.add("," if total.decimals == total.present else ".")
+        elif total.floats == total.present and total.points > total.grouped:
+            marks.add(".")
+    sure = orders[False] or orders[True]
+    return Evidence(sure.pop() if len(sure) == 1 else "", marks.pop() if len(marks) == 1 else "")
 
 
 def _half_of_words(few: frozenset[str] | None) -> str | None:

@@ -17,7 +17,15 @@ from workbench.ingest.sources import Options, Table, options_key, stamp_of
 from workbench.ingest.text import TextForm
 from workbench.ingest.types import ColumnType
 
-__all__ = ["COMPRESSION", "ROWS_PER_GROUP", "info_of", "rows_per_group", "say_beyond_64_bits", "write_frames"]
+__all__ = [
+    "COMPRESSION",
+    "ROWS_PER_GROUP",
+    "info_of",
+    "rows_per_group",
+    "said_of",
+    "say_beyond_64_bits",
+    "write_frames",
+]
 
 ROWS_PER_GROUP = 128 * 1024
 GROUP_BLOCKS = 4
@@ -25,6 +33,20 @@ GROUP_BLOCKS = 4
 
 COMPRESSION: Any = "lz4"
 """zstd is a fifth smaller and takes a third longer to write; reading is what happens again and again."""
+
+
+def said_of(plan: Mapping[str, ColumnType]) -> dict[str, dict[str, str]]:
+    """Return what the manifest says of guesses: the types, those that are choices, and why."""
+    return {
+        "types": {c: t.named for c, t in plan.items() if t.is_guess and not t.asked},
+        "choices": {c: t.named for c, t in plan.items() if " " in t.named and t.named != _plainest(t)},
+        "notes": {c: t.note for c, t in plan.items() if t.note},
+    }
+
+
+def _plainest(planned: ColumnType) -> str:
+    # Words for yes and no have one reading, unless competition.toml names it.
+    return planned.plainest if planned.asked or planned.plainest else planned.named
 
 
 def rows_per_group(row_bytes: float, options: Options) -> int:
@@ -113,4 +135,5 @@ def info_of(
         codes=[c for c, t in (plan or {}).items() if t.looks_numeric and options.keys.kind(c) == "code"],
         keys=[c for c in written.collect_schema() if options.keys.kind(c) == "key"],
         beyond_64_bits=[*beyond_64_bits, *(c for c, t in (plan or {}).items() if t.beyond_64_bits)],
+        **said_of(plan or {}),
     )
