@@ -46,7 +46,8 @@ class CompetitionFacts:
     `metric` is a built-in name of `workbench.metrics` or the platform's own words. `id_columns`, `target_columns` and
     `task` are given only by a platform that knows them; elsewhere they are inferred from the files. `kind` is
     "notebook" where kernels are taken and no files; `accepts_submissions` is of what is taken. `interactions` is the
-    log of the task recommend, where the platform knows it.
+    log of the task recommend, where the platform knows it. `positive_classes` are, of each target of two classes,
+    the one whose probability is scored; `description` is what the competition is about, in the platform's words.
     """
 
     slug: str
@@ -63,6 +64,8 @@ class CompetitionFacts:
     kind: str = "tabular"
     url: str | None = None
     interactions: InteractionsSpec | None = None
+    positive_classes: tuple[str, ...] = ()
+    description: str | None = None
 
 
 @dataclass(frozen=True)

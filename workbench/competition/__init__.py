@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 import polars as pl
 
 from workbench import metrics
-from workbench.cache import content_key
+from workbench.cache import content_key, read_json, write_json
 from workbench.competition.answer import IdTemplate, as_written, match_classes, match_targets
 from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition, read_keys, read_options
 from workbench.competition.files import StrictModel, read_toml, validate
 from workbench.competition.numbers import create_experiment, create_notebook, next_number
+from workbench.competition.row_numbers import find_row_numbers
 from workbench.competition.tables import (
     Manifest,
     TableInfo,
@@ -27,7 +29,7 @@ from workbench.competition.tables import (
     scan,
     write_manifest,
 )
-from workbench.errors import ConfigError, DataError, NotFoundError, WorkbenchError, near
+from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError, WorkbenchError, near
 from workbench.interactions import InteractionsSpec
 from workbench.user_code import EXIT_HINT, as_error, user_frame
 from workbench.workspace import Workspace
@@ -200,6 +202,55 @@ class Competition:
             return self.columns
         return tuple(c for c in train if c in test and c not in d.targets)
 
+    def class_words(self, target: str, classes: Sequence[Any]) -> list[str]:
+        """Return the classes of a target as the train file writes them."""
+        info = self.manifest.table(self.definition.tables.train, slug=self.slug)
+        if info.dtypes[target] != "Boolean":
+            return [str(c) for c in classes]
+        words = (info.spelled.get(target) or "False/True").split("/")
+        return [words[int(c)] for c in classes]
+
+    def asked_column(self, target: str) -> str:
+        """Return the sample's column for a target; the target's own name where no column is for it alone."""
+        d = self.definition
+        if d.tables.sample_submission is None:
+            return target
+        have = self.manifest.table(d.tables.sample_submission, slug=self.slug).dtypes
+        matched = match_targets([c for c in have if c not in d.id_columns], d.targets) or {}
+        return next((asked for asked, of in matched.items() if of == target), target)
+
+    def positive(self, target: str, classes: Sequence[Any]) -> metrics.Positive:
+        """Find which of two classes of a target is the positive one: whose probability a prediction is.
+
+        competition.toml says it (`positive`), else the name of the sample's column or of the target, else what is usual
+        for such a pair of classes.
+
+        Parameters
+        ----------
+        classes : sequence
+            The two values, as the table has them.
+
+        Raises
+        ------
+        ConfigError
+            When competition.toml names a class that the target does not have.
+        """
+        labels = self.class_words(target, classes)
+        said = self.definition.positive.get(target)
+        if said is not None:
+            index = metrics.match_label(said, labels)
+            if index is None:
+                raise ConfigError(
+                    f"{self.folder / 'competition.toml'}: positive = {said!r}, but the classes of target {target!r} "
+                    f"are {labels[0]!r} and {labels[1]!r}",
+                    hint="write one of these two",
+                )
+            return metrics.Positive(index, "competition.toml")
+        found = metrics.find_positive(labels, (self.asked_column(target), target))
+        # What was read as no and yes has an order, whatever its words are.
+        is_boolean = all(isinstance(c, bool) for c in classes)
+        return metrics.Positive(1, "it is true") if found.index is None and is_boolean else found
+
     def _need_columns(self, wanted: tuple[str, ...], have: dict[str, str], table: str, key: str) -> None:
         for column in wanted:
             if column not in have:
@@ -230,13 +281,40 @@ class Competition:
             )
         return template
 
-    @cached_property
+    @property
     def key_columns(self) -> tuple[str, ...]:
-        """The columns that only tell rows apart and say nothing of them: the id, where it is one column and no date."""
+        """The columns that only tell rows apart: the id, where it is one column and no date, and `row_numbers`."""
+        return tuple(dict.fromkeys((*self._single_id, *self.row_numbers)))
+
+    @cached_property
+    def _single_id(self) -> tuple[str, ...]:
         template = self.id_template
         ids = self.definition.id_columns if template is None else template.columns * template.is_column
         types = self.manifest.table(self.definition.tables.test, slug=self.slug).dtypes
         return ids if len(ids) == 1 and not types[ids[0]].startswith(("Date", "Datetime")) else ()
+
+    @cached_property
+    def row_numbers(self) -> dict[str, str]:
+        """The columns of train and test, beside an id, that only number the rows of train, and of each why it is so.
+
+        They are no features: where train is sorted by its target, they would give it away.
+        """
+        d = self.definition
+        meant = (*self._single_id, d.weight, d.query, d.cv.column, d.cv.group)
+        types = self.manifest.table(d.tables.train, slug=self.slug).dtypes
+        dtypes = {c: types[c] for c in self.shared_columns if c not in meant}
+        template = self.id_template
+        ids = d.id_columns if template is None else template.columns
+        key = content_key("row-numbers-v1", self.rows_content, dtypes, list(ids))
+        path = self.folder / "data" / "row_numbers.json"
+        with suppress(DamagedError, OSError, KeyError, TypeError):
+            noted = read_json(path)
+            if noted["key"] == key:
+                return dict(noted["columns"])
+        found = find_row_numbers(self.table(d.tables.train), self.n_train, dtypes, ids)
+        with suppress(OSError):
+            write_json(path, {"key": key, "columns": found})
+        return found
 
     def rows(self) -> pl.LazyFrame:
         """Return train and test stacked, in file order, with the row key `ROW`: what features attach to.

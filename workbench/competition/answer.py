@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from workbench.metrics import match_label, name_words
 from workbench.times import offset_minutes
 
 __all__ = ["ROW_NUMBER", "IdTemplate", "as_written", "match_classes", "match_targets"]
@@ -102,7 +103,7 @@ def _times_as_written(series: pl.Series, formats: list[str]) -> pl.Series:
 
 
 def match_targets(asked: Sequence[str], targets: Sequence[str]) -> dict[str, str] | None:
-    """Match the sample's columns to targets: by name, else in upper or lower case, else the only one to the only one.
+    """Match the sample's columns to targets: by name, by another spelling of it, else the only one to the only one.
 
     Examples
     --------
@@ -111,25 +112,65 @@ def match_targets(asked: Sequence[str], targets: Sequence[str]) -> dict[str, str
     >>> match_targets(["a", "b"], ["c"]) is None
     True
     """
-    for spell in (str, str.casefold):
+    for spell in (str, str.casefold, _joined):
         known = {spell(t): t for t in targets}
         if len(known) == len(asked) and {spell(a) for a in asked} == set(known):
             return {a: known[spell(a)] for a in asked}
     return {asked[0]: targets[0]} if len(asked) == len(targets) == 1 else None
 
 
+def _joined(name: str) -> str:
+    return "".join(name_words(name))
+
+
 def match_classes(asked: Sequence[str], labels: Sequence[str]) -> tuple[int, ...] | None:
-    """Match the sample's columns to classes, one each: by equal names, else by the one class that each name ends in.
+    """Match the sample's columns to classes, one each: by equal names, else by the one class that each name holds.
+
+    Spellings count as equal that differ in case, in what joins their words, or in the zeros of a number. A class is
+    held by a name that has its words in a row, or ends in it; of several the longest. None where that is not one class
+    for each column.
 
     Examples
     --------
     >>> match_classes(["Status_C", "Status_CL", "Status_D"], ["C", "CL", "D"])
     (0, 1, 2)
+    >>> match_classes(["prob_high", "low_probability"], ["Low", "High"])
+    (1, 0)
     """
     if len(asked) != len(labels):
         return None
     if sorted(labels) == sorted(asked):
         return tuple(labels.index(c) for c in asked)
-    found = [[i for i, label in enumerate(labels) if c.casefold().endswith(label.casefold())] for c in asked]
-    best = [max(f, key=lambda i: len(labels[i]), default=-1) for f in found]
-    return tuple(best) if -1 not in best and len(set(best)) == len(best) else None
+    for match in (_equal_class, _class_of_words, _class_at_end):
+        found = [match(name, labels) for name in asked]
+        if None not in found and len(set(found)) == len(found):
+            return tuple(i for i in found if i is not None)
+    return None
+
+
+def _equal_class(name: str, labels: Sequence[str]) -> int | None:
+    return match_label(name, labels)
+
+
+def _class_words(text: str) -> tuple[str, ...]:
+    """Return the words of a class, letters apart from numbers, and numbers without the zeros that say nothing."""
+    text = re.sub(r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", text)
+    words = [part for word in name_words(text) for part in re.findall(r"\d+|[^\d]+", word)]
+    return tuple(word.lstrip("0") or "0" if word.isdigit() else word for word in words)
+
+
+def _class_of_words(name: str, labels: Sequence[str]) -> int | None:
+    """Return the class whose words stand in a row in the name; the longest, and of equally long ones the last."""
+    words, found = _class_words(name), []
+    for i, label in enumerate(map(_class_words, labels)):
+        places = [at for at in range(len(words) - len(label) + 1) if label and words[at : at + len(label)] == label]
+        found += [(len(label), at, i) for at in places[-1:]]
+    best = sorted(found)[-2:]
+    return None if not best or (len(best) == 2 and best[0][:2] == best[1][:2]) else best[-1][2]
+
+
+def _class_at_end(name: str, labels: Sequence[str]) -> int | None:
+    # "classA": no gap, and no word of its own. A number is not cut in two.
+    ends = [i for i, c in enumerate(labels) if c and name.casefold().endswith(c.casefold())]
+    ends = [i for i in ends if not (labels[i][0].isdigit() and name[: -len(labels[i])][-1:].isdigit())]
+    return max(ends, key=lambda i: len(labels[i]), default=None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,9 @@ class _Read(StrictModel):
     explode: str | None = None
 
 
+_Label = str | int | float | bool
+
+
 class _File(StrictModel):
     slug: str
     title: str = ""
@@ -67,6 +71,7 @@ class _File(StrictModel):
     metric_needs: Literal["value", "proba", "label", "ranked"] | None = None
     weight: str | None = None
     query: str | None = None
+    positive: _Label | dict[str, _Label] | None = None
     tables: _Tables = _Tables()
     interactions: InteractionsTable | None = None
     cv: _Cv = _Cv()
@@ -117,7 +122,8 @@ class Definition:
     pieces: a column, ``"{Store}_{Date}"``, or ``"{row+1}"`` for the rows' numbers; None: under the same names.
     `metric_of_platform` is what the platform scores by where `metric` only stands in for it. `query` is the column
     whose rows are ranked among each other, for the task ranking and no other. `interactions` says what the log of the
-    task recommend is, and what is asked of it; None for other tasks.
+    task recommend is, and what is asked of it; None for other tasks. `positive` is, by target, the class of two whose
+    probability is predicted, as text, where the file says it.
     """
 
     slug: str
@@ -136,6 +142,7 @@ class Definition:
     metric_of_platform: str | None = None
     query: str | None = None
     interactions: InteractionsSpec | None = None
+    positive: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def list_length(self) -> int | None:
@@ -185,6 +192,7 @@ def read_definition(path: Path, slug: str) -> Definition:
         metric_of_platform=file.metric_of_platform,
         query=query,
         interactions=interactions,
+        positive=_positive(file, path),
     )
 
 
@@ -230,6 +238,26 @@ def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
     if not values or len(set(values)) != len(values):
         raise ConfigError(f"{path}: {key} needs at least one column, each once; got {list(values)}")
     return values
+
+
+def _positive(file: _File, path: Path) -> dict[str, str]:
+    """Return the positive class of each target that has one in the file."""
+    if file.positive is None:
+        return {}
+    targets = _as_tuple(file.target, "target", path)
+    if file.task != "binary":
+        raise ConfigError(f"{path}: positive is for the task binary, got task = {file.task!r}", hint="take it out")
+    if not isinstance(file.positive, dict):
+        if len(targets) > 1:
+            raise ConfigError(
+                f"{path}: positive = {file.positive!r}, but there are {len(targets)} targets",
+                hint=f'write positive = {{ {targets[0]} = "…" }}',
+            )
+        return {targets[0]: str(file.positive)}
+    for name in file.positive:
+        if name not in targets:
+            raise ConfigError(f"{path}: positive.{name}: no such target", hint=near(name, targets, what="target"))
+    return {name: str(label) for name, label in file.positive.items()}
 
 
 def _query(file: _File, path: Path) -> str | None:

@@ -83,6 +83,8 @@ def make_plan(
     # Only those who have such codes get other numbers than before they were renumbered.
     renumbered = sparse_codes(blocks, spec.features, spec.categorical)
     codes = [["codes-v2", renumbered]] if renumbered else []
+    # Classes in their usual order have never been part of a key.
+    turned = [c.name for c in target.columns if c.is_turned]
     key = content_key(
         "run-v2",
         d.slug,
@@ -97,6 +99,7 @@ def make_plan(
             d.weight,
             *([d.query] if d.query else []),
             [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
+            *([["turned", *turned]] if turned else []),
         ],
         metric_code,
         sample,
@@ -109,7 +112,7 @@ def make_plan(
     metric = competition.metric
     target_key = content_key(
         "target-v2",
-        [list(d.targets), d.task, d.weight, d.query],
+        [list(d.targets), d.task, d.weight, d.query, *([["turned", *turned]] if turned else [])],
         [metric.name, metric.greater_is_better, metric.needs, metric_code],
     )
     return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
@@ -118,7 +121,9 @@ def make_plan(
 def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
     feature = name.partition(".")[0]
     if feature == "rows":
-        return name
+        # What "rows" leaves out besides the id has not always been left out.
+        without = list(blocks.competition.row_numbers) if name == "rows" else []
+        return content_key(name, without) if without else name
     try:
         made = blocks.get(feature)
     except WorkbenchError as exc:

@@ -29,6 +29,7 @@ from workbench.experiment.trained import trained
 from workbench.features import Blocks, load_features
 from workbench.ledger import Ledger, RunRecord
 from workbench.memory import measured_peak
+from workbench.serving import positive_labels
 from workbench.training import FoldResult
 from workbench.workspace import Workspace
 
@@ -190,7 +191,13 @@ def _execute(
         for swept in (folder, *(folder / part for part in ("models", "parts"))):
             sweep(swept)
     source = kept_source(plan)
-    about = {"spec": plan.spec.content(), "model": plan.model.content(), "versions": versions(plan.spec.kind)}
+    about: dict[str, Any] = {
+        "spec": plan.spec.content(),
+        "model": plan.model.content(),
+        "versions": versions(plan.spec.kind),
+    }
+    if isinstance(plan, Plan) and (positive := positive_labels(plan.competition, plan.target)):
+        about["positive"] = positive
     about["source"] = write_source(source, folder / "source")
     write_run(folder, record, about)
     ledger.put_run(record)

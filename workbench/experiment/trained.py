@@ -50,6 +50,7 @@ def trained(
         *getattr(model, "notes", ()),
         *class_notes(problem),
         *shown_left_out(matrix.left_out),
+        *_left_out_numbers(plan),
     ]
     notes += [
         f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "
@@ -75,6 +76,14 @@ def trained(
         details=details,
         notes=tuple(notes),
     )
+
+
+def _left_out_numbers(plan: Plan) -> list[str]:
+    """Say which columns "auto" and "rows" leave out because they only number the rows."""
+    if not {"auto", "rows"} & set(plan.spec.features):
+        return []
+    said = [f"{c!r} ({why})" for c, why in plan.competition.row_numbers.items()]
+    return [f'left out, only tells rows apart: {", ".join(said)}; "rows.COLUMN" takes one all the same'] * bool(said)
 
 
 def _model_notes(result: TrainResult) -> list[dict[str, Any]]:

@@ -184,9 +184,12 @@ def _targets(
 
 def _labels(train: Table, column: str, n: int) -> list[str]:
     """Return the values of a column as text where there are exactly n of them, else none."""
-    if n > MAX_CLASSES or train.dtype(column).startswith("Float") or train.unique(column) != n:
+    if n > MAX_CLASSES or train.unique(column) != n:
         return []
-    return [str(v) for v in train.select([column])[column].drop_nulls().unique().sort()]
+    values = train.select([column]).drop_nulls().unique().sort(column)
+    if values[column].dtype.is_float() and not (values[column] == values[column].floor()).all():
+        return []
+    return [str(v) for v in as_written(values, train.info.spelled)[column]]
 
 
 def _one_target(candidates: Sequence[str], asked: Sequence[str]) -> tuple[str | None, str]:

@@ -11,6 +11,7 @@ from workbench.errors import DataError
 from workbench.inference.answer import Answer, find_answer
 from workbench.inference.baseline import Baseline, find_baseline
 from workbench.inference.log import InferredLog, find_log
+from workbench.inference.positive import PositiveGuess, find_positives
 from workbench.inference.scheme import Scheme, find_scheme
 from workbench.inference.tables import NotPlainError, Table, find_roles
 from workbench.inference.task import Task, find_task
@@ -34,6 +35,7 @@ class Inferred:
     scheme: Scheme
     greater_is_better: bool | None
     weight: str | None
+    positives: tuple[PositiveGuess, ...]
     baseline: Baseline
     read: dict[str, list[str]]
     types: dict[str, tuple[str, str]]
@@ -85,6 +87,7 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
         scheme=find_scheme(roles, answer, task.task),
         greater_is_better=facts.greater_is_better if ".py:" in task.metric else None,
         weight=facts.weight_column,
+        positives=find_positives(roles, answer, task, facts),
         baseline=find_baseline(roles.train.rows),
         read=_all_reading(manifest),
         types=_types(manifest, [roles.train, roles.test]),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from workbench.inference.infer import Inferred
 from workbench.inference.log import InferredLog
+from workbench.inference.positive import PositiveGuess
 from workbench.interactions import duration_text
 
-__all__ = ["baseline_text", "definition_text"]
+__all__ = ["baseline_text", "definition_text", "question"]
 
 
 def _toml(value: object) -> str:
@@ -51,6 +52,7 @@ def definition_text(inferred: Inferred | InferredLog) -> str:
     if inferred.greater_is_better is not None:
         lines.append(f"greater_is_better = {_toml(inferred.greater_is_better)}")
     lines += [f"weight = {_toml(inferred.weight)}"] * bool(inferred.weight)
+    lines += _positive(inferred)
     lines += ["", "[tables]", f"train = {_toml(inferred.train)}", f"test = {_toml(inferred.test)}"]
     none = "false  # there is none: the ids of test and the target's name make the file"
     lines.append(f"sample_submission = {none if inferred.sample is None else _toml(inferred.sample)}")
@@ -59,6 +61,27 @@ def definition_text(inferred: Inferred | InferredLog) -> str:
     lines += [f"group = {_toml(scheme.group)}"] * (scheme.group is not None)
     lines += ["folds = 5", "seed = 42"]
     return "\n".join([*lines, *_reading(inferred), ""])
+
+
+def _positive(inferred: Inferred) -> list[str]:
+    """Return which class of two a column of predictions means; where nothing says it, both to choose from."""
+    lines = []
+    for guess in inferred.positives:
+        key = "positive" if len(inferred.answer.targets) == 1 else f"positive.{_key(guess.target)}"
+        if guess.label is not None:
+            other = next(label for label in guess.labels if label != guess.label)
+            why = f"{guess.asked} holds the probability of this class, not of {other!r}: {guess.why}"
+            lines.append(f"{key} = {_toml(guess.label)}{_comment(why)}")
+            continue
+        lines.append(f"# {question(guess)} Take the mark away from one line:")
+        lines += [f"# {key} = {_toml(label)}" for label in guess.labels]
+    return lines
+
+
+def question(guess: PositiveGuess) -> str:
+    """Return what is to be decided of a column of predictions."""
+    one, other = guess.labels
+    return f"Is {guess.asked} the probability of {one!r} or of {other!r}? {guess.why[0].upper()}{guess.why[1:]}."
 
 
 def _log_text(inferred: InferredLog) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from workbench.cache import file_sha256, lock, read_json, sweep, write_json, write_text
 from workbench.competition import Manifest, create_experiment, read_keys, read_manifest, read_options
 from workbench.errors import DamagedError, NotFoundError, near, storage_errors
-from workbench.inference import baseline_text, definition_text, infer
+from workbench.inference import Inferred, baseline_text, definition_text, infer, question
 from workbench.ingest.archives import unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.downloaded import read_as_downloaded, read_text_file
@@ -134,7 +134,9 @@ def fetch(
         manifest = read_manifest(data / "tables", slug=slug)
         _say_how_to_explode(manifest, slug, report)
         _say_what_was_chosen(manifest, slug, report)
-        written = [] if only else _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name)
+        written = []
+        if not only:
+            written = _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name, report)
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
 
 
@@ -349,7 +351,13 @@ def _finish_swap(data: Path) -> Path | None:
 
 
 def _write_missing(
-    workspace: Workspace, folder: Path, manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str
+    workspace: Workspace,
+    folder: Path,
+    manifest: Manifest,
+    tables: Path,
+    facts: CompetitionFacts,
+    platform: str,
+    report: Report,
 ) -> list[Path]:
     definition = folder / "competition.toml"
     experiments = list((folder / "experiments").glob("[0-9]*.toml"))
@@ -360,6 +368,9 @@ def _write_missing(
     if not definition.exists():
         write_text(definition, definition_text(inferred))
         written.append(definition)
+        for guess in inferred.positives if isinstance(inferred, Inferred) else ():
+            if guess.label is None:
+                report(f"to be decided in {definition}: {question(guess)} It is asked again by `wb run`")
     if not experiments:
         # Mostly 001; where experiments were run and their files are gone, a number of its own.
         written.append(create_experiment(workspace, folder.name, baseline_text(inferred))[1])

@@ -90,6 +90,7 @@ class Kaggle:
             accepts_submissions=not found.submissions_disabled,
             kind="notebook" if found.is_kernels_submissions_only else "over" if over else "tabular",
             url=f"{WEB}/{slug}",
+            description=found.description or None,
         )
 
     def _competition(self, slug: str, *, fresh: bool = False) -> Any:

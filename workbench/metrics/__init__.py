@@ -21,9 +21,24 @@ Equal to scikit-learn's function of the same meaning where there is one; the oth
 from __future__ import annotations
 
 from workbench.metrics.metric import Metric, from_function
+from workbench.metrics.positive import Positive, depends_on_positive, find_positive, is_pair, match_label, name_words
 from workbench.metrics.queries import Queries
 from workbench.metrics.ranked import Relevant
 from workbench.metrics.registry import get, names
 from workbench.metrics.words import find
 
-__all__ = ["Metric", "Queries", "Relevant", "find", "from_function", "get", "names"]
+__all__ = [
+    "Metric",
+    "Positive",
+    "Queries",
+    "Relevant",
+    "depends_on_positive",
+    "find",
+    "find_positive",
+    "from_function",
+    "get",
+    "is_pair",
+    "match_label",
+    "name_words",
+    "names",
+]

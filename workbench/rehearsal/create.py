@@ -18,7 +18,7 @@ from workbench.metrics import Metric
 from workbench.rehearsal.files import built_beside, place_for, readable, sink, source
 from workbench.rehearsal.grade import Refused, grade, read_solution
 from workbench.rehearsal.host import Host, host_text, load_metric
-from workbench.rehearsal.labels import classes_of, infer_task, numbers, sample_values
+from workbench.rehearsal.labels import classes_of, infer_task, numbers, positive_last, sample_values
 from workbench.rehearsal.log import create_log
 from workbench.rehearsal.spec import USAGE, LogSpec, RehearsalSpec, check_options
 from workbench.rehearsal.split import public_part, served_order, test_side
@@ -134,6 +134,8 @@ def _decide(spec: RehearsalSpec, metric: Metric) -> _Plan:
     targets = [keys[t] for t in spec.targets]
     task = infer_task(targets, metric, spec.task)
     classes = [] if task == "regression" else [classes_of(t) for t in targets]
+    if task == "binary":
+        classes = [positive_last(of, t.name) for of, t in zip(classes, targets, strict=True)]
     kept = tuple(c for c in columns if c not in spec.drop and c not in ids)
     plan = _Plan(
         spec=spec,

@@ -26,7 +26,7 @@ class Host:
     Attributes
     ----------
     metric : a built-in name, or ``metric.py:function`` of the rehearsal's folder
-    classes : for each target its values as texts, in order; empty for regression
+    classes : for each target its values as texts, in order; of two the last is the positive one; empty for regression
     weight : the solution's column of weights; empty for none
     daily_limit : submissions a day (UTC)
     deadline : ISO time, UTC where it names no zone; empty for none: then it counts as finished, and private scores

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.errors import ConfigError, DataError
-from workbench.metrics import Metric
+from workbench.metrics import Metric, find_positive
 
-__all__ = ["classes_of", "codes", "infer_task", "list_length", "numbers", "sample_values"]
+__all__ = ["classes_of", "codes", "infer_task", "list_length", "numbers", "positive_last", "sample_values"]
 
 MAX_CLASSES = 20
 
@@ -101,6 +101,17 @@ def classes_of(column: pl.Series) -> list[str]:
     if order["number"].null_count():
         return order["text"].sort().to_list()
     return order.sort("number", "text")["text"].to_list()
+
+
+def positive_last(classes: list[str], target: str) -> list[str]:
+    """Put the class that the target is named for last of two: its probability is what is scored.
+
+    Examples
+    --------
+    >>> positive_last(["approved", "denied"], "approved")
+    ['denied', 'approved']
+    """
+    return classes[::-1] if find_positive(classes, (target,)).index == 0 else classes
 
 
 def codes(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:

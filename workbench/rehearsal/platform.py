@@ -77,6 +77,7 @@ class Rehearsal:
             daily_limit=host.daily_limit,
             accepts_submissions=host.is_open(self._now()),
             interactions=host.interactions,
+            positive_classes=tuple(of[-1] for of in host.classes) if host.task == "binary" else (),
         )
 
     # -------------------------------------------------------------------------------------------------------- files

@@ -14,7 +14,14 @@ from workbench.serving.bundle import (
 )
 from workbench.serving.learned import COLUMNS, LearnedColumns
 from workbench.serving.predict import NOTES, opened, predict
-from workbench.serving.submission_file import SubmissionForm, class_texts, compared, submission_form, write_submission
+from workbench.serving.submission_file import (
+    SubmissionForm,
+    class_texts,
+    compared,
+    positive_labels,
+    submission_form,
+    write_submission,
+)
 
 __all__ = [
     "COLUMNS",
@@ -32,6 +39,7 @@ __all__ = [
     "find_data",
     "flat_name",
     "opened",
+    "positive_labels",
     "predict",
     "read_bundle",
     "receipt",

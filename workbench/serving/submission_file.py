@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,26 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from workbench import metrics
 from workbench.cache import atomic
 from workbench.competition import Competition, as_written, match_classes, match_targets
-from workbench.errors import DataError
+from workbench.errors import ConfigError, DataError
 from workbench.frames import read_csv
-from workbench.training import Target, as_metric_input
+from workbench.training import Target, TargetColumn, as_metric_input
 
-__all__ = ["SubmissionForm", "class_texts", "compared", "submission_form", "write_submission"]
+__all__ = [
+    "SubmissionForm",
+    "class_texts",
+    "compared",
+    "positive_labels",
+    "respelled",
+    "submission_form",
+    "write_submission",
+]
 
+
+MANY_TEXTS = 10_000
+WHOLE, WHOLE_FLOAT = re.compile(r"-?\d+"), re.compile(r"-?\d+\.0")
 
 CLOSE = 1e-6
 """Predictions that differ by no more are the same: sums are taken in another order."""
@@ -37,12 +51,15 @@ class SubmissionForm:
         For each column beside the ids the number of the target, or with `by_class` of the class.
     by_class : bool
         True where the file has one probability column per class; otherwise there is one column per target.
+    texts : dict
+        For each column that holds labels what stands for each class, as the sample spells it.
     """
 
     ids: tuple[str, ...]
     columns: tuple[str, ...]
     sources: dict[str, int]
     by_class: bool
+    texts: dict[str, list[str]] = field(default_factory=dict)
 
 
 def submission_form(competition: Competition, target: Target) -> SubmissionForm:
@@ -56,12 +73,12 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
     d = competition.definition
     names = [c.name for c in target.columns]
     sample = d.tables.sample_submission
-    if sample is None:
-        return SubmissionForm(d.id_columns, (*d.id_columns, *names), {n: i for i, n in enumerate(names)}, False)
-    have = list(competition.manifest.table(sample, slug=d.slug).dtypes)
+    have = [*d.id_columns, *names]
+    if sample is not None:
+        have = list(competition.manifest.table(sample, slug=d.slug).dtypes)
     asked = [c for c in have if c not in d.id_columns]
     # Columns named for the classes come first: two of them would also match two targets in no other way.
-    classes = match_classes(asked, target.columns[0].labels) if len(names) == 1 < len(asked) else None
+    classes = _classes_of_columns(competition, asked, target) if len(names) == 1 < len(asked) else None
     matched = match_targets(asked, names)
     if (matched is None and classes is None) or not set(d.id_columns) <= set(have):
         raise DataError(
@@ -70,8 +87,69 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
             hint=f"check id and target in {competition.folder / 'competition.toml'}",
         )
     if matched is None:
-        return SubmissionForm(d.id_columns, tuple(have), dict(zip(asked, classes or (), strict=True)), True)
-    return SubmissionForm(d.id_columns, tuple(have), {c: names.index(t) for c, t in matched.items()}, False)
+        form = SubmissionForm(d.id_columns, tuple(have), dict(zip(asked, classes or (), strict=True)), True)
+    else:
+        sources = {c: names.index(t) for c, t in matched.items()}
+        columns = {c: target.columns[i] for c, i in sources.items()}
+        texts = {c: class_texts(competition, c, of) for c, of in columns.items() if _holds_labels(competition, of)}
+        form = SubmissionForm(d.id_columns, tuple(have), sources, False, texts)
+    for column in target.columns:
+        _check_positive(competition, column, form)
+    return form
+
+
+def _classes_of_columns(competition: Competition, asked: list[str], target: Target) -> tuple[int, ...] | None:
+    column = target.columns[0]
+    return (
+        None if column.classes is None else match_classes(asked, competition.class_words(column.name, column.classes))
+    )
+
+
+def _holds_labels(competition: Competition, column: TargetColumn) -> bool:
+    needs = competition.metric.needs
+    return (
+        column.classes is not None and column.task != "ranking" and (needs in ("label", "ranked") or column.width > 1)
+    )
+
+
+def _check_positive(competition: Competition, column: TargetColumn, form: SubmissionForm) -> None:
+    """Stop where it is undecided which of two classes is the positive one, and the file or the score depends on it.
+
+    Raises
+    ------
+    ConfigError
+        With the two ways to say it.
+    """
+    if column.task != "binary" or column.classes is None:
+        return
+    positive = competition.positive(column.name, column.classes)
+    labels = competition.class_words(column.name, column.classes)
+    asked, metric = competition.asked_column(column.name), competition.metric
+    if metric.needs == "proba" and form.by_class:
+        return
+    what = f"whether {asked!r} is the probability of the one or of the other"
+    if metric.needs in ("label", "ranked"):
+        what = f"which of the two {metric.name} is of"
+        texts = form.texts.get(asked, labels)
+        if [metrics.match_label(text, labels) for text in texts] != [0, 1]:
+            what = f"which of the two stands for {texts[1]!r} in {asked!r}"
+        elif not metrics.depends_on_positive(metric):
+            return
+    if positive.index is not None:
+        return
+    key = f"positive.{json.dumps(column.name)}" if len(competition.definition.targets) > 1 else "positive"
+    choice = " or ".join(f"{key} = {json.dumps(label, ensure_ascii=False)}" for label in labels)
+    raise ConfigError(
+        f"target {column.name!r} is {labels[0]!r} or {labels[1]!r}, and it is undecided {what}: {positive.why}",
+        hint=f"the competition's page says it; write {choice} into {competition.folder / 'competition.toml'}, above "
+        "[tables]",
+    )
+
+
+def positive_labels(competition: Competition, target: Target) -> dict[str, str]:
+    """Return by target the class whose probability is predicted, as train writes it, where there are two."""
+    two = [c for c in target.columns if c.task == "binary" and c.classes is not None]
+    return {c.name: competition.class_words(c.name, c.classes or ())[-1] for c in two}
 
 
 def write_submission(competition: Competition, form: SubmissionForm, target: Target, test: Any, path: Path) -> None:
@@ -94,35 +172,116 @@ def _column(
     competition: Competition, form: SubmissionForm, target: Target, test: npt.NDArray[np.float64], name: str
 ) -> pl.Series:
     if form.by_class:
-        return pl.Series(test[:, form.sources[name]])
+        of_class = form.sources[name]
+        if target.width == 1:  # of two classes the second is predicted
+            return pl.Series(test[:, 0] if of_class == 1 else 1.0 - test[:, 0])
+        return pl.Series(test[:, of_class])
     column = target.columns[form.sources[name]]
     predictions = test[:, target.slices[form.sources[name]]]
     metric = competition.metric
     predicted = as_metric_input(predictions, column, metric)
-    if metric.needs == "ranked" and column.task != "ranking":
-        classes = np.array(class_texts(competition, name, column.name, column.classes or ()), dtype=object)
-        return pl.Series([" ".join(row) for row in classes[predicted]])
-    if column.classes is not None and (metric.needs == "label" or column.width > 1):
+    if name in form.texts:
+        if metric.needs == "ranked":
+            classes = np.array(form.texts[name], dtype=object)
+            return pl.Series([" ".join(row) for row in classes[predicted]])
         codes = predicted if metric.needs == "label" else predictions.argmax(axis=1)
-        return pl.Series(class_texts(competition, name, column.name, column.classes)).gather(codes)
-    return pl.Series(predicted)
+        return pl.Series(form.texts[name]).gather(codes)
+    values = pl.Series(predicted)
+    if values.dtype.is_integer() and _is_written_as_float(competition, name):
+        return values.cast(pl.Float64)
+    return values
 
 
-def class_texts(competition: Competition, column: str, target: str, classes: Sequence[Any]) -> list[str]:
-    """Return what a submission writes for each class of a target, in the column of that name.
+def _is_written_as_float(competition: Competition, column: str) -> bool:
+    """Say whether the sample writes whole numbers as 3.0."""
+    texts = _sample_texts(competition, column)
+    return bool(texts) and all(WHOLE_FLOAT.fullmatch(text) for text in texts)
 
-    A yes or no is written as the sample does: in its words, or as 0 and 1; without a sample as train does.
+
+def class_texts(competition: Competition, column: str, target: TargetColumn) -> list[str]:
+    """Return what a submission writes for each class of a target, in the sample's column of that name.
+
+    Labels are spelled as the sample spells them: in another case, as 1 or as 1.0, in other words for no and yes. What
+    the sample does not show is written in the same manner, and without a sample as train does.
     """
-    d, manifest = competition.definition, competition.manifest
-    train = manifest.table(d.tables.train, slug=d.slug)
-    sample = manifest.table(d.tables.sample_submission, slug=d.slug) if d.tables.sample_submission else None
-    asked = "" if sample is None else sample.dtypes.get(column, "")
-    if train.dtypes[target] != "Boolean":
-        return [str(c) for c in classes]
-    if asked.startswith(("Int", "Float")):
-        return [str(int(c)) for c in classes]
-    words = (sample.spelled.get(column) if sample and asked == "Boolean" else "") or train.spelled.get(target)
-    return [(words or "False/True").split("/")[int(c)] for c in classes]
+    classes = target.classes or ()
+    labels = competition.class_words(target.name, classes)
+    shown = _sample_texts(competition, column)
+    return respelled(labels, shown) if shown else labels
+
+
+def respelled(labels: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Return labels as others are spelled that mean the same; unchanged where these mean something else.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Of two, the second is the positive one.
+    shown : sequence of str
+        What a column of the sample holds; it need not have all labels.
+
+    Examples
+    --------
+    >>> respelled(["1.0", "2.0"], ["1"]), respelled(["no", "yes"], ["False"]), respelled(["0", "1"], ["0.5"])
+    (['1', '2'], ['False', 'True'], ['0', '1'])
+    """
+    if set(shown) <= set(labels):
+        return list(labels)
+    for respell in (_as_number, _in_case, _in_words):
+        made = respell(labels, shown)
+        if made is not None and len(set(made)) == len(made):
+            return made
+    return list(labels)
+
+
+def _as_number(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
+    for form, write in ((WHOLE, "{}"), (WHOLE_FLOAT, "{}.0")):
+        if all(map(form.fullmatch, shown)):
+            numbers = [re.fullmatch(r"\s*([-+]?\d+)(?:\.0*)?\s*", label) for label in labels]
+            if all(numbers):
+                return [write.format(int(found[1])) for found in numbers if found]
+    return None
+
+
+def _in_case(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
+    """Return the labels in the sample's case, exactly as it has them where it has them."""
+    folded = [label.casefold() for label in labels]
+    there = {text.casefold(): text for text in shown}
+    if len(set(folded)) < len(folded) or not set(there) <= set(folded):
+        return None
+    known = [text for text in shown if text.upper() != text.lower()]
+    cases = [c for c in (str.upper, str.lower, str.title, str.capitalize) if known and all(c(t) == t for t in known)]
+    return [there.get(f, cases[0](label) if cases else label) for f, label in zip(folded, labels, strict=True)]
+
+
+def _in_words(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
+    """Return other words for no and yes: 0 and 1, False and TRUE."""
+    if len(labels) != 2:
+        return None
+    floats = all(WHOLE_FLOAT.fullmatch(text) for text in shown)
+    plain = [text[:-2] if floats else text for text in shown]
+    for pair in (("0", "1"), ("-1", "1"), ("False", "True"), ("No", "Yes"), ("N", "Y"), ("F", "T")):
+        for case in (str, str.upper, str.lower):
+            words = [case(word) for word in pair]
+            if set(plain) <= set(words):
+                return [f"{word}.0" if floats else word for word in words]
+    return None
+
+
+def _sample_texts(competition: Competition, column: str) -> list[str]:
+    """Return the values of a column of the sample as its file writes them; none where there are very many."""
+    d = competition.definition
+    if d.tables.sample_submission is None:
+        return []
+    info = competition.manifest.table(d.tables.sample_submission, slug=d.slug)
+    if column not in info.dtypes:
+        return []
+    values = competition.table(d.tables.sample_submission).select(pl.col(column).drop_nulls().unique())
+    frame = as_written(values.head(MANY_TEXTS + 1).collect(), info.spelled)
+    texts = frame[column].cast(pl.String)
+    if competition.metric.needs == "ranked":
+        texts = texts.str.split(" ").explode().drop_nulls().unique()
+    return [] if len(texts) > MANY_TEXTS else sorted(text for text in texts if text)
 
 
 def _as_the_sample(competition: Competition, form: SubmissionForm, frame: pl.DataFrame) -> pl.DataFrame:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from workbench.competition import Competition, as_written, match_targets
 from workbench.current_runs import CurrentRun, outdated_text
-from workbench.errors import DataError, WorkbenchError
+from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.frames import read_csv
 from workbench.ingest import read_as_downloaded, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
+from workbench.metrics import match_label
 from workbench.platforms import CompetitionFacts, SubmissionLimits
-from workbench.serving import class_texts, compared
+from workbench.serving import class_texts, compared, submission_form
 from workbench.submission.finding import Finding
 from workbench.submission.finding import error as _error
 from workbench.submission.finding import warning as _warning
 from workbench.submission.lists import list_findings
+from workbench.training import read_target
 
 __all__ = [
     "Finding",
@@ -28,6 +32,7 @@ __all__ = [
     "newer_findings",
     "outdated_findings",
     "platform_findings",
+    "positive_findings",
     "run_findings",
 ]
 
@@ -244,14 +249,47 @@ def _label_findings(text: pl.Series, competition: Competition, target: str | Non
     name = text.name
     if target is None:
         return []
-    classes = competition.train_columns(target)[target].drop_nulls().unique().sort().to_list()
-    known = pl.Series(class_texts(competition, name, target, classes))
+    column = next(c for c in read_target(competition).columns if c.name == target)
+    known = class_texts(competition, name, column)
     sent = text.drop_nulls()
     words = sent.str.split(" ").explode() if competition.metric.needs == "ranked" else sent
-    unknown = words.filter(~words.is_in(known.implode()))
+    unknown = words.filter(~words.is_in(pl.Series(known).implode()))
     if not len(unknown):
         return []
+    meant = match_label(unknown[0], known)
+    if meant is not None:
+        spelled = f"for example {unknown[0]!r} in place of {known[meant]!r}"
+        return [
+            _error("labels", f"{name}: {len(unknown):,} labels are not spelled as the sample spells them, {spelled}")
+        ]
     return [_error("labels", f"{name}: {len(unknown):,} labels are not in train, for example {unknown[0]!r}")]
+
+
+def positive_findings(competition: Competition, details: Mapping[str, Any]) -> list[Finding]:
+    """Compare the class whose probability a run predicts with the one that the column means.
+
+    Parameters
+    ----------
+    details : mapping
+        Of `run.json`. Runs that do not say it predict the greater of the two values.
+    """
+    d = competition.definition
+    if d.task != "binary" or competition.metric.needs in ("label", "ranked"):
+        return []
+    target = read_target(competition)
+    try:
+        submission_form(competition, target)
+    except ConfigError as exc:
+        return [_error("positive", f"{exc.message}; {exc.hint}")]
+    found = []
+    for column in target.columns:
+        labels = competition.class_words(column.name, sorted(column.classes or ()))
+        predicted = details.get("positive", {}).get(column.name, labels[-1])
+        wanted = competition.class_words(column.name, column.classes or ())[-1]
+        if predicted != wanted:
+            text = f"{competition.asked_column(column.name)} is of {wanted!r}, but the run predicts {predicted!r}"
+            found.append(_error("positive", f"{text}: run the experiment again"))
+    return found
 
 
 def _range_findings(numbers: pl.Series, name: str, competition: Competition, target: str | None) -> list[Finding]:

@@ -31,6 +31,7 @@ from workbench.submission.findings import (
     newer_findings,
     outdated_findings,
     platform_findings,
+    positive_findings,
     run_findings,
 )
 from workbench.submission.follow import Report, followed_up, settle
@@ -118,6 +119,7 @@ def prepare(
             file = kernel.file
         sha256 = file_sha256(file)
         findings += file_findings(competition, file)
+        findings += positive_findings(competition, details)
         # What an earlier call left open is settled by `send`, which does not send it twice: no reason to ask.
         earlier = [
             s for s in ledger.submissions(competition.slug) if (s.run_id, s.status) != (record.run_id, "sending")

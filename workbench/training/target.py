@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,8 @@ class TargetColumn:
     ----------
     name : str
     classes : tuple, or None
-        The sorted values of a binary or multiclass target, as the table has them; None for a number.
+        The values of a binary or multiclass target, as the table has them: sorted, but of two the positive one is the
+        second, whose probability is predicted; None for a number.
     values : float array (n_train,)
         The number, or the index of the class.
     task : str
@@ -52,6 +53,11 @@ class TargetColumn:
         if self.width == 1:
             return [self.name]
         return [str(c) for c in self.classes or ()]
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the positive class, the second, is the lesser of the two values."""
+        return self.task == "binary" and self.classes is not None and self.classes[0] > self.classes[1]
 
     def one_hot(self) -> npt.NDArray[np.float64]:
         """Return (n_train, width): the values, or for multiclass a column per class."""
@@ -133,12 +139,23 @@ def read_target(competition: Competition) -> Target:
             f"{competition.folder / 'competition.toml'}: experiments know the tasks {', '.join(TASKS)}; got "
             f"task = {d.task!r}"
         )
-    made = tuple(_column(frame[name], d.task, d.tables.train) for name in d.targets)
+    made = tuple(_positive_last(_column(frame[name], d.task, d.tables.train), competition) for name in d.targets)
     weight = frame[d.weight].cast(pl.Float64).to_numpy() if d.weight else None
     if weight is not None and (not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0):
         raise DataError(f"weight {d.weight!r} of table {d.tables.train!r}: expected numbers >= 0, not all of them 0")
     query = (frame[d.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if d.query else None
     return Target(made, weight, query)
+
+
+def _positive_last(column: TargetColumn, competition: Competition) -> TargetColumn:
+    """Put the positive one of two classes last; where nothing says which one it is, they stay sorted."""
+    if (
+        column.task != "binary"
+        or column.classes is None
+        or competition.positive(column.name, column.classes).index != 0
+    ):
+        return column
+    return replace(column, values=1 - column.values, classes=column.classes[::-1])
 
 
 def _refuse_nulls(series: pl.Series, table: str) -> None:

@@ -1,0 +1,151 @@
+"""Columns that only number the rows of train: no features, for a train that is sorted by its target leaks by them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import polars as pl
+
+from workbench.metrics import name_words
+
+__all__ = ["find_row_numbers", "is_unnamed", "sounds_like_id"]
+
+UNNAMED = r"|unnamed: ?\d+(_level_\d+)?|_duplicated_\d+|__index_level_\d+__"
+PERHAPS_UNNAMED = r"column_[01]|level_0|v1"
+"""What programs call the column of a frame's index, which has no name. The second may be somebody's own names, too: of
+these only what rises from row to row is an index."""
+
+IN_ORDER = frozenset(
+    """year month week day hour minute second date time timestamp datetime step t period quarter epoch rank ranking
+    position place order age""".split()  # noqa: SIM905 a list in two lines
+)
+"""Words of columns that may well count from 1 to the number of rows and yet mean something."""
+
+FEW_ROWS = 50
+"""In fewer rows, a column of any name may count by chance."""
+
+SEEN_ROWS = 10_000
+MANY_ROWS = 5_000_000
+"""With more, values are counted by an estimate where they are not dense."""
+
+ID = (
+    r"(?i:(^|[\W_])(id|uuid|guid|rowid|idx)($|[\W_])|^(row|record|line|obs|serial)[\W_]*(index|number|num|no|nr|key)$|"
+    r"^(index|key)$)|(?<=[a-z])Id$|(?<![A-Z])ID$"
+)
+NUMBERED = r"^(\D*)(\d{1,15})$"
+
+
+def is_unnamed(name: str) -> bool:
+    """Say whether a column is called as programs call one without a name.
+
+    Examples
+    --------
+    >>> is_unnamed(""), is_unnamed("Unnamed: 0"), is_unnamed("column_1"), is_unnamed("town")
+    (True, True, False, False)
+    """
+    return re.fullmatch(UNNAMED, name.strip().casefold()) is not None
+
+
+def sounds_like_id(name: str) -> bool:
+    """Say whether a column's name is that of an id.
+
+    Examples
+    --------
+    >>> sounds_like_id("row_id"), sounds_like_id("PassengerId"), sounds_like_id("paid"), sounds_like_id("heat_index")
+    (True, True, False, False)
+    """
+    return is_unnamed(name) or re.search(ID, name.strip()) is not None
+
+
+def find_row_numbers(
+    train: pl.LazyFrame, n_rows: int, dtypes: Mapping[str, str], ids: Collection[str] = ()
+) -> dict[str, str]:
+    """Find the columns that only tell the rows of a table apart, and say of each why.
+
+    Only train decides, so that the columns are the same for any test set.
+
+    Parameters
+    ----------
+    train : LazyFrame
+    n_rows : int
+    dtypes : mapping
+        The columns that may be features, with the names of their types.
+    ids : collection of str
+        Those among them that are part of the id.
+    """
+    whole = [c for c, t in dtypes.items() if t.startswith(("Int", "UInt")) or (t.startswith("Float") and is_unnamed(c))]
+    texts = [c for c, t in dtypes.items() if t == "String"]
+    candidates = _unique_at_the_ends(train, [*whole, *texts], n_rows)
+    found: dict[str, str] = {}
+    for column in dtypes:
+        if column in candidates:
+            why = _number_of_row(train, column, n_rows, column in ids) if column in whole else ""
+            why = why or (_text_of_row(train, column, n_rows, column in ids) if column in texts else "")
+            found |= {column: why} if why else {}
+    return found
+
+
+def _unique_at_the_ends(train: pl.LazyFrame, columns: list[str], n_rows: int) -> list[str]:
+    """Return the columns whose first and last rows have no missing or repeated value; few do."""
+    for offset in dict.fromkeys((0, max(0, n_rows - SEEN_ROWS))):
+        if not columns:
+            return []
+        seen = train.select(columns).slice(offset, SEEN_ROWS).collect()
+        columns = [c for c in columns if seen[c].null_count() == 0 and seen[c].n_unique() == seen.height > 1]
+    return columns
+
+
+def _number_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
+    value = pl.col(column)
+    low, high, nulls, whole = (
+        train.select(value.min(), b=value.max(), c=value.null_count(), d=(value % 1 == 0).all())
+        .collect(engine="streaming")
+        .row(0)
+    )
+    if nulls or not whole:
+        return ""
+    span, is_id = int(high) - int(low) + 1, is_id or sounds_like_id(column)
+    may_count = n_rows >= FEW_ROWS and not IN_ORDER & set(name_words(column))
+    if (is_id or may_count) and span == n_rows and _is_dense(train, column, int(low), n_rows):
+        return f"numbers the rows, from {int(low):,}"
+    if is_id and _is_unique(train, column, n_rows):
+        return "an index without a name" if is_unnamed(column) else "every row has its own"
+    if re.fullmatch(PERHAPS_UNNAMED, column.strip().casefold()) and low >= 0 and span <= 100 * n_rows:
+        rises = train.select((value.diff().drop_nulls() > 0).all()).collect().item()
+        return "an index without a name" * bool(rises)
+    return ""
+
+
+def _text_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
+    seen = train.select(column).head(SEEN_ROWS).collect()[column]
+    if seen.str.contains(r"\s").any():
+        return ""
+    if (is_id or sounds_like_id(column)) and _is_unique(train, column, n_rows):
+        return "every row has its own"
+    parts = pl.DataFrame({"text": seen}).select(
+        pl.col("text").str.extract(NUMBERED, 1).alias("text"),
+        pl.col("text").str.extract(NUMBERED, 2).cast(pl.Int64).alias("n"),
+    )
+    if n_rows < FEW_ROWS or parts["n"].null_count() or parts["text"].n_unique() > 1:
+        return ""
+    number = pl.col(column).str.extract(NUMBERED, 2).cast(pl.Int64)
+    low, high = train.select(number.min(), number.max().alias("high")).collect(engine="streaming").row(0)
+    counts = high - low + 1 == n_rows and _is_unique(train, column, n_rows)
+    return "numbers the rows" if counts else ""
+
+
+def _is_dense(train: pl.LazyFrame, column: str, low: int, n_rows: int) -> bool:
+    """Say whether the values are n_rows different ones from `low` up; a byte for each row, whatever the size."""
+    seen = np.zeros(n_rows, np.bool_)
+    for batch in train.select((pl.col(column).cast(pl.Int128) - low).cast(pl.Int64)).collect_batches():
+        seen[batch.to_series().to_numpy()] = True
+    return bool(seen.all())
+
+
+def _is_unique(train: pl.LazyFrame, column: str, n_rows: int) -> bool:
+    value = pl.col(column)
+    count = value.n_unique() if n_rows <= MANY_ROWS else value.approx_n_unique()
+    found = train.select(count).collect(engine="streaming").item()
+    return int(found) == n_rows if n_rows <= MANY_ROWS else int(found) > 0.95 * n_rows
