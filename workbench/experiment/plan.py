@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from workbench.cache import content_key
 from workbench.competition import Competition
@@ -15,7 +16,16 @@ from workbench.experiment.kinds import model_spec
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.recommend_run import refuse_recommend
 from workbench.experiment.spec import ExperimentSpec, read_spec
-from workbench.features import Blocks, FeatureMatrix, FoldFeature, build_matrix, code_key, load_features, sparse_codes
+from workbench.features import (
+    Blocks,
+    FeatureMatrix,
+    FoldFeature,
+    build_matrix,
+    code_key,
+    load_features,
+    merged_in_float32,
+    sparse_codes,
+)
 from workbench.folds import Folds, load_folds
 from workbench.serving import SubmissionForm, submission_form
 from workbench.training import FoldRows, KeptBins, ModelSpec, Problem, Target, read_target, split_of
@@ -83,6 +93,8 @@ def make_plan(
     # Only those who have such codes get other numbers than before they were renumbered.
     renumbered = sparse_codes(blocks, spec.features, spec.categorical)
     codes = [["codes-v2", renumbered]] if renumbered else []
+    merging = _merging_columns(competition, every=spec.kind in ("xgboost", "catboost"))
+    features += [content_key("in-64-bits", merging)] * bool(merging)
     # Classes in their usual order have never been part of a key.
     turned = [c.name for c in target.columns if c.is_turned]
     key = content_key(
@@ -116,6 +128,27 @@ def make_plan(
         [metric.name, metric.greater_is_better, metric.needs, metric_code],
     )
     return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
+
+
+def _merging_columns(competition: Competition, *, every: bool) -> list[str]:
+    """Return the columns of the tables that 32 bits would merge, and that have not always been kept from that.
+
+    Parameters
+    ----------
+    every : bool
+        Of a library that takes 32 bits only all of them; of the others those with fractions.
+    """
+    d = competition.definition
+    types = competition.manifest.table(d.tables.train, slug=d.slug).dtypes
+    wide = [c for c in competition.shared_columns if types[c] in ("Float64", "Int32", "UInt32", "Int64", "UInt64")]
+    train = competition.table(d.tables.train)
+    asked = wide if every else [c for c in wide if types[c] == "Float64"]
+    merged = merged_in_float32(train, asked, competition.n_train)
+    if every or not merged:
+        return sorted(merged)
+    value = pl.col(list(merged))
+    whole = train.select((value.drop_nulls() % 1 == 0).all()).head(1).collect(engine="streaming").row(0, named=True)
+    return sorted(c for c in merged if not whole[c])
 
 
 def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
@@ -181,7 +214,7 @@ def problem_of(plan: Plan, matrix: FeatureMatrix) -> Problem:
         rows = sampled_rows(plan)
         target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
     # A quick try has rows of its own, and takes no time to bin.
-    kept = KeptBins(plan.blocks.store, plan.matrix_key) if plan.sample is None else None
+    kept = KeptBins(plan.blocks.store, content_key("bins-v2", plan.matrix_key)) if plan.sample is None else None
     return Problem(matrix, target, folds, split, plan.competition.metric, kept)
 
 

@@ -51,6 +51,10 @@ def trained(
         *class_notes(problem),
         *shown_left_out(matrix.left_out),
         *_left_out_numbers(plan),
+        *(
+            f"{name}: {plan.spec.kind}, which has 32 bits, gets it less {center:.15g}, in the kept models, too"
+            for name, center in (matrix.centers.items() if plan.spec.kind in ("xgboost", "catboost") else ())
+        ),
     ]
     notes += [
         f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "

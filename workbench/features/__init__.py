@@ -5,7 +5,7 @@ from workbench.features.build import AUTO, Blocks, load_features
 from workbench.features.code_keys import code_key, code_key_of, package_version
 from workbench.features.code_modules import code_files, code_files_of
 from workbench.features.definition import Feature, FoldFeature, feature
-from workbench.features.encoded import EncodedColumn
+from workbench.features.encoded import EncodedColumn, merged_in_float32
 from workbench.features.encodings import (
     Split,
     TargetEncoding,
@@ -106,6 +106,7 @@ __all__ = [
     "holiday_distances",
     "lags",
     "load_features",
+    "merged_in_float32",
     "null_counts",
     "ordinal_codes",
     "package_version",

@@ -16,6 +16,7 @@ import polars as pl
 from workbench.cache import atomic, read_json, write_json
 from workbench.competition import ROW
 from workbench.errors import DataError
+from workbench.features.encoded import as_seconds
 from workbench.frames import read_parquet
 
 __all__ = ["FILE", "LETTERS_NUMBER", "RARE", "AutoPlan", "AutoStep", "kind_of"]
@@ -132,7 +133,7 @@ def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
         "day_of_year": at.ordinal_day,
         "minute_of_day": lambda: at.hour().cast(pl.Int16) * 60 + at.minute(),
         "days": lambda: (at.epoch("s") / 86400).floor().cast(pl.Int32),
-        "seconds": (column.cast(pl.Duration("us")) if dtype == pl.Time else column).dt.total_seconds,
+        "seconds": lambda: as_seconds(column, pl.Duration("us") if dtype is None else dtype),
         "length": column.str.len_chars,
         "words": lambda: column.str.count_matches(r"\S+"),
         "items": column.list.len,

@@ -15,10 +15,22 @@ import polars as pl
 from workbench.competition import ROW
 from workbench.errors import FeatureError
 
-__all__ = ["EncodedColumn", "as_number", "encode_columns", "has_sparse_codes", "is_no_number"]
+__all__ = [
+    "EncodedColumn",
+    "as_number",
+    "as_seconds",
+    "encode_columns",
+    "has_sparse_codes",
+    "is_no_number",
+    "merged_in_float32",
+]
 
 MAX_EXACT_FLOAT32 = 2**24
 """Whole numbers up to here are exact in 32 bits."""
+
+STRETCH = 10_000
+MERGED_SHARE = 0.01
+"""Of 30,000 values of any spread, 32 bits make one of two for less than a hundred."""
 
 TEXTS = (pl.String, pl.Categorical, pl.Enum)
 MANY_LEVELS = 10_000
@@ -47,7 +59,9 @@ class EncodedColumn:
     dtype : DataType
         Float32 or Float64, an integer, or Int32 for codes.
     exact_in_float32 : bool
-        Whether 32 bits hold every value as well as `dtype` does.
+        Whether 32 bits hold every value as well as `dtype` does, or tell values apart as well.
+    center : float, or None
+        Where that is not so, a value in the middle: values less their center are small, and 32 bits tell them apart.
     levels : tuple of str, or None
         The categories that train has, sorted: a code is a place in them. Null and what train lacks have no code, which
         LightGBM takes as "none of the categories". None for numbers, and for integers that are their own codes.
@@ -63,6 +77,7 @@ class EncodedColumn:
     expression: pl.Expr
     dtype: pl.DataType
     exact_in_float32: bool = True
+    center: float | None = None
     levels: tuple[str, ...] | None = None
     unseen_values: int = 0
     unseen_rows: int = 0
@@ -85,11 +100,15 @@ def as_number(name: str, dtype: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     if dtype in (pl.Date, pl.Datetime):
         return column.dt.epoch("s")
-    if dtype == pl.Duration:
-        return column.dt.total_seconds()
-    if dtype == pl.Time:
-        return column.cast(pl.Duration("us")).dt.total_seconds()
+    if dtype in (pl.Duration, pl.Time):
+        return as_seconds(pl.col(name), dtype)
     return column.cast(pl.Float64) if dtype.is_decimal() else column
+
+
+def as_seconds(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Return a column of durations, or of times of day, in seconds with their fractions."""
+    unit = dtype.time_unit if isinstance(dtype, pl.Duration) else "ns"
+    return column.to_physical() / {"ms": 1e3, "us": 1e6, "ns": 1e9}[unit or "us"]
 
 
 def encode_columns(
@@ -119,13 +138,14 @@ def encode_columns(
         _refuse(name, schema[name], origin)
     looked_at = [c for c in columns if _needs_a_look(schema[c])]
     seen = _seen(frame, looked_at, schema)
+    merged = merged_in_float32(frame, [c for c in looked_at if _may_merge(schema[c], seen[c])], n_train)
     encoded = []
     for name in columns:
         dtype = schema[name]
         if dtype in TEXTS:
             encoded.append(_text(frame, name, n_train))
             continue
-        number = _number(name, dtype, seen.get(name, (None, None, True)))
+        number = _number(name, dtype, seen.get(name, (None, None, True)), merged.get(name))
         is_code = name in categorical and dtype != pl.Boolean
         if is_code and dtype.is_float():
             _refuse_fractions(frame, name, dtype, origin)
@@ -136,7 +156,7 @@ def encode_columns(
 def _refuse(name: str, dtype: pl.DataType, origin: str) -> None:
     if dtype in TEXTS or dtype == pl.Boolean or dtype.is_float() or dtype.is_integer():
         return
-    fix = {"Date": ".dt.epoch()", "Datetime": '.dt.epoch("s")', "Duration": ".dt.total_seconds()"}
+    fix = {"Date": ".dt.epoch()", "Datetime": '.dt.epoch("s")', "Duration": ".dt.total_microseconds() / 1e6"}
     how = fix.get(str(dtype.base_type()), "")
     raise FeatureError(
         f"feature {origin!r}: column {name!r} is a {dtype}, which LightGBM can't take",
@@ -146,6 +166,38 @@ def _refuse(name: str, dtype: pl.DataType, origin: str) -> None:
 
 def _needs_a_look(dtype: pl.DataType) -> bool:
     return dtype == pl.Float64 or dtype.is_integer()
+
+
+def _may_merge(dtype: pl.DataType, seen: Seen) -> bool:
+    greatest = max(abs(seen[0] or 0), abs(seen[1] or 0))
+    return greatest > MAX_EXACT_FLOAT32 or (dtype.is_float() and not seen[2])
+
+
+def merged_in_float32(frame: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict[str, float]:
+    """Find the columns of which 32 bits make one value of several, each with its median, by some stretches of train.
+
+    Seconds since 1970 are 64 or 128 apart in 32 bits. Neighbours in a table are the likeliest to be close in value, and
+    only train is looked at: what a column becomes must not depend on the test set.
+
+    Parameters
+    ----------
+    frame : LazyFrame
+        With the train rows first.
+    columns : sequence of str
+        Integers and floats.
+    """
+    if not columns:
+        return {}
+    starts = dict.fromkeys((0, max(0, n_train // 2 - STRETCH // 2), max(0, n_train - STRETCH)))
+    parts = [frame.select(columns).slice(at, min(STRETCH, n_train - at)).collect() for at in starts]
+    merged = {}
+    for name in columns:
+        values = pl.concat([part[name] for part in parts]).drop_nulls()
+        values = values.filter(values.is_finite()) if values.dtype.is_float() else values
+        before, after = values.n_unique(), values.cast(pl.Float32).n_unique()
+        if before - after > MERGED_SHARE * before:
+            merged[name] = float(values.sort()[len(values) // 2])
+    return merged
 
 
 Seen = tuple[float | None, float | None, bool]  # least, greatest, all whole
@@ -164,7 +216,7 @@ def _seen(frame: pl.LazyFrame, columns: Sequence[str], schema: pl.Schema) -> dic
     return {name: (found[f"{i}<"], found[f"{i}>"], bool(found[f"{i}="])) for i, name in enumerate(columns)}
 
 
-def _number(name: str, dtype: pl.DataType, seen: Seen) -> EncodedColumn:
+def _number(name: str, dtype: pl.DataType, seen: Seen, center: float | None = None) -> EncodedColumn:
     lowest, highest, whole = seen
     column = pl.col(name)
     greatest = max(abs(lowest or 0), abs(highest or 0))
@@ -172,15 +224,16 @@ def _number(name: str, dtype: pl.DataType, seen: Seen) -> EncodedColumn:
     if dtype == pl.Boolean:
         return EncodedColumn(name, column.cast(pl.Int8), pl.Int8())
     if dtype == pl.Float64:
-        if whole and greatest >= MAX_EXACT_FLOAT32:
-            return EncodedColumn(name, column, pl.Float64(), exact_in_float32=False, lowest=low)
+        if (whole and greatest >= MAX_EXACT_FLOAT32) or center is not None:
+            return EncodedColumn(name, column, pl.Float64(), exact_in_float32=False, center=center, lowest=low)
         return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
     if dtype.is_float():
         return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
     kept: pl.DataType = dtype
     if dtype in (pl.Int128, pl.UInt128):
         kept = pl.Int64() if greatest < 2**63 else pl.Float64()
-    return EncodedColumn(name, column.cast(kept), kept, exact_in_float32=greatest <= MAX_EXACT_FLOAT32, lowest=low)
+    exact = greatest <= MAX_EXACT_FLOAT32
+    return EncodedColumn(name, column.cast(kept), kept, exact_in_float32=exact, center=center, lowest=low)
 
 
 def _text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:

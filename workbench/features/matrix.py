@@ -193,6 +193,11 @@ class FeatureMatrix:
         return tuple(Unseen(c.name, c.unseen_values, c.unseen_rows) for c in self.encoded if c.unseen_rows)
 
     @property
+    def centers(self) -> dict[str, float]:
+        """By column what 32 bits need taken away to tell its values apart: a value in their middle."""
+        return {c.name: c.center for c in self.encoded if c.center is not None and c.name not in self.categories}
+
+    @property
     def number_type(self) -> type[np.float32] | type[np.float64]:
         """What holds every value of every column exactly as its type does: float32 if that suffices."""
         return np.float32 if all(c.exact_in_float32 for c in self.encoded) else np.float64

@@ -379,10 +379,9 @@ class CatBoostLearner:
         import pandas as pd
 
         codes = self.rows.categorical
+        numbers = self.rows.singles(frame.select(pl.exclude(codes) if codes else pl.all()))
         columns = {
-            name: frame[name].cast(pl.Int64).fill_null(-1).to_numpy()
-            if name in codes
-            else frame[name].cast(pl.Float32).to_numpy()
+            name: frame[name].cast(pl.Int64).fill_null(-1).to_numpy() if name in codes else numbers[name].to_numpy()
             for name in frame.columns
         }
         values = pd.DataFrame(columns, copy=False)

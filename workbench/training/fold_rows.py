@@ -70,6 +70,16 @@ class FoldRows:
         """The columns that are codes: whole numbers from 0 up, null for what train lacks."""
         return [name for name in self.problem.matrix.columns if name in self.problem.matrix.categories]
 
+    def singles(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return columns in 32 bits, for libraries that have no others; less their center where they would merge."""
+        apart = []
+        for name, center in self.problem.matrix.centers.items():
+            if name in frame.columns:
+                is_long = frame.schema[name].is_integer() and frame.schema[name] != pl.UInt64
+                value = pl.col(name).cast(pl.Int64 if is_long else pl.Float64)
+                apart.append(value - (int(center) if is_long else center))
+        return frame.with_columns(apart).cast(pl.Float32)
+
     def own_columns(self, fold: int) -> pl.DataFrame:
         """Return the columns that depend on the fold, for all rows; kept until another fold is asked for."""
         frame = self._columns.frame(fold)

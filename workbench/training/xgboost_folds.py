@@ -413,7 +413,7 @@ class XGBoostLearner:
 
     def _values(self, frame: pl.DataFrame, seen: dict[str, pl.Series]) -> Singles:
         known = [pl.when(pl.col(n).is_in(codes.implode())).then(pl.col(n)).alias(n) for n, codes in seen.items()]
-        values: Singles = frame.with_columns(known).cast(pl.Float32).to_numpy(order="c", writable=True)
+        values: Singles = self.rows.singles(frame.with_columns(known)).to_numpy(order="c", writable=True)
         values[np.isinf(values)] = np.nan  # which XGBoost refuses
         return values
 

@@ -21,6 +21,7 @@ __all__ = [
     "Ordered",
     "attached",
     "duration_units",
+    "how_to_type",
     "narrow",
     "plain",
     "widened",
@@ -245,6 +246,23 @@ class Call:
             raise self.error(f"{name}={number!r}: expected a whole number from {least} up", f"write {name}={least}")
         return number
 
+    def order(self, given: Columns) -> list[str]:
+        """Return the columns that rows are ordered by, none of them a text: "10" would come before "9".
+
+        An Enum has an order of its own, a Boolean the one of no and yes.
+
+        Raises
+        ------
+        FeatureError
+            Names the column, and says how it becomes a time or a number.
+        """
+        columns = self.columns(given, name="order_by")
+        for column in columns:
+            dtype = self.schema[column]
+            if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.Enum)):
+                raise self.error(f"order_by={column!r} is a {dtype}, which has no order of time", how_to_type(column))
+        return columns
+
     def time(self, column: str) -> str:
         """Return the one column that rows are ordered by and that can be subtracted: a time, a date or a number."""
         if not isinstance(column, str):
@@ -254,7 +272,7 @@ class Call:
         if not isinstance(dtype, TIMES) and not (dtype.is_numeric() and not dtype.is_decimal()):
             raise self.error(
                 f"order_by must be a time, a date or a number, but {column!r} is a {dtype}",
-                "cast it first: .str.to_datetime(), .cast(pl.Int64)",
+                how_to_type(column),
             )
         return column
 
@@ -276,7 +294,7 @@ class Call:
     def ordered(self, by: Columns | None, order_by: Columns, *values: pl.Expr) -> Ordered:
         """Return the rows with their group, their order and the values; a missing or NaN order is none."""
         groups = [] if by is None else self.columns(by, name="by")
-        given = self.columns(order_by, name="order_by")
+        given = self.order(order_by)
         order = [f"__order{i}__" for i in range(len(given))]
         placed = [
             plain(c, self.schema[c]).alias(o) if self.schema[c].is_float() else pl.col(c).alias(o)
@@ -288,6 +306,14 @@ class Call:
         sorted_frame = frame.filter(known).sort(*keys, *order, ROW)
         numbered = sorted_frame.with_columns(new.cast(pl.UInt32).cum_sum().alias(GROUP)).drop(keys)
         return Ordered(numbered, frame.filter(~known).select(ROW), order)
+
+
+def how_to_type(column: str) -> str:
+    """Say how a text becomes what rows can be ordered by."""
+    return (
+        f'make it a time or a number: "{column}" = "Date %d.%m.%Y" (or "Datetime …", "Int64") under [types] in '
+        f"competition.toml and `wb fetch` again, or here pl.col({column!r}).str.to_date(…), .cast(pl.Int64)"
+    )
 
 
 def attached(frame: pl.LazyFrame, keys: list[str], table: pl.LazyFrame) -> pl.LazyFrame:

@@ -72,7 +72,7 @@ def group_stats(
     keys, named = call.columns(by, name="by"), call.columns(columns)
     quantiles = [s for s in ([stats] if isinstance(stats, str) else stats) if QUANTILE.fullmatch(s)]
     wanted = call.chosen(stats, [*STATISTICS, *quantiles], name="stats")
-    order = [] if order_by is None else call.columns(order_by, name="order_by")
+    order = [] if order_by is None else call.order(order_by)
     if {"first", "last"} & set(wanted) and not order:
         raise call.error('"first" and "last" need an order', 'say which: order_by="…"')
     for stat in wanted:

@@ -46,7 +46,7 @@ def lags(
     columns : str or list of str
         Of any type, which stays.
     order_by : str or list of str
-        The time. Rows of equal time are ordered by their row key.
+        The time: times, dates or numbers; a text is refused. Rows of equal time are ordered by their row key.
     n : int or list of int
         How many rows back; -1 is the next row (``price_lead1_by_store``), which looks ahead.
     **naming
