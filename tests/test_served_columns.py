@@ -21,6 +21,8 @@ from tests.small import Small
 from workbench import library
 from workbench.competition import ROW
 from workbench.errors import ConfigError, DataError
+from workbench.features import Blocks
+from workbench.features.auto import auto_plan
 from workbench.features.auto_plan import AutoPlan
 from workbench.kernels.hidden import emptied_data, hidden_data
 from workbench.kernels.rehearse import UNSHARE
@@ -97,8 +99,12 @@ def wheels(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Small:
+    return competition_of(tmp_path, rows())
+
+
+def competition_of(tmp_path: Path, frame: pl.DataFrame) -> Small:
     workspace = create_workspace(tmp_path / "workspace")
-    rows().write_csv(tmp_path / "all.csv")
+    frame.write_csv(tmp_path / "all.csv")
     spec: dict[str, Any] = {"train": tmp_path / "all.csv", "targets": ("y",), "metric": "rmse", "holdout": None}
     create(workspace.root, "served", RehearsalSpec(**spec, after=("day", "2024-07-10")))
     library.fetch("served", where=workspace)
@@ -203,6 +209,134 @@ def test_a_value_that_was_never_seen_counts_as_one(made: Small, wheels: Path) ->
     assert every["code_count"].to_list() == codes.replace_strict(counts["code"], counts["count"]).to_list()
     other = data.with_columns(code=pl.when(pl.col(ROW) < 3).then(pl.lit(777)).otherwise("code"))
     assert plan.apply(other).collect().sort(ROW)["code_count"].to_list()[:4] == [1, 1, 1, every["code_count"][3]]
+
+
+SPELLED = """
+import polars as pl
+from workbench.features import feature
+
+
+@feature
+def of_spellings(rows):
+    when, code = pl.col("when"), pl.col("code").cast(pl.String)
+    return [when.dt.month().alias("when_month"), code.str.len_chars().alias("n"), (pl.col("yes") == "yes").alias("is")]
+"""
+
+
+def spelled(n: int = N) -> pl.DataFrame:
+    """What tells how `when`, `code` and `yes` are to be read lies in the later rows alone, which are the test set."""
+    rng = np.random.default_rng(5)
+    later, month = np.arange(n) >= N_TRAIN, rng.integers(1, 13, n)
+    day = np.where(later, rng.integers(1, 29, n), rng.integers(1, 13, n))
+    code, yes = rng.integers(100, 190, n), np.array(["yes", "no"])[rng.integers(0, 2, n)]
+    return pl.DataFrame(
+        {
+            "id": np.arange(n) + 5000,
+            "day": np.datetime64("2024-01-01") + np.where(later, 200, np.arange(n) % 180).astype("timedelta64[D]"),
+            "when": [f"{d:02}/{m:02}/2023" for d, m in zip(day, month, strict=True)],
+            "other": [f"2023-{m:02}-{d:02}" for d, m in zip(day, month, strict=True)],
+            "code": [f"{c:05}" if late and c % 2 else str(c) for c, late in zip(code, later, strict=True)],
+            "yes": np.where(later & (np.arange(n) % 10 == 0), "maybe", yes),
+            "late": [i / 4 if late else None for i, late in enumerate(later)],
+            "nothing": pl.Series([None] * n, dtype=pl.String),
+            "y": (0.3 * month + 0.02 * code + rng.normal(scale=0.1, size=n)).round(4),
+        }
+    )
+
+
+@pytest.mark.parametrize("features", ['["auto"]', '["of_spellings"]'])
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        ("when", pl.col("when").str.slice(0, 2) <= "12"),
+        ("code", ~pl.col("code").str.starts_with("0")),
+        ("yes", pl.col("yes") != "maybe"),
+    ],
+)
+def test_files_are_read_as_in_the_training(wheels: Path, tmp_path: Path, column: str, shown: pl.Expr, features) -> None:
+    """How they are spelled is not decided again: the month would come first, codes would be numbers."""
+    made = competition_of(tmp_path, spelled())
+    (made.folder / "features.py").write_text(SPELLED)
+    run, bundle = trained(made, wheels, features)
+
+    def change(test: pl.DataFrame) -> pl.DataFrame:
+        texts = pl.read_csv(made.folder / "data" / "raw" / "test.csv", infer_schema=False)
+        return texts.filter(shown)
+
+    found, said = served(bundle, with_test(made, tmp_path / "hidden", change), tmp_path / "s.csv")
+    own = pl.read_csv(run.submission).join(found.select("id"), on="id", how="semi")
+    assert 50 < found.height < 300
+    assert found["y"].to_list() == own["y"].to_list()
+    assert not [s for s in said if "depend on" in s]
+
+
+def test_another_reading_of_the_train_rows_is_refused(wheels: Path, tmp_path: Path) -> None:
+    """Where a new spelling in one column makes that all is decided again, the others are looked at."""
+    made = competition_of(tmp_path, spelled())
+    (made.folder / "features.py").write_text(SPELLED)
+    _, bundle = trained(made, wheels, '["of_spellings"]')
+
+    def change(test: pl.DataFrame) -> pl.DataFrame:
+        texts = pl.read_csv(made.folder / "data" / "raw" / "test.csv", infer_schema=False)
+        return texts.filter(pl.col("when").str.slice(0, 2) <= "12").with_columns(other=pl.lit("soon"))
+
+    with pytest.raises(DataError, match="column '(when|code|other)' "):
+        served(bundle, with_test(made, tmp_path / "hidden", change), tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize("features", ['["auto"]', '["rows.code", "late"]'])
+def test_columns_of_nothing_keep_their_types(wheels: Path, tmp_path: Path, features: str) -> None:
+    """Filled in the public test set alone, or nowhere: with or without values they are no reason to stop."""
+    made = competition_of(tmp_path, spelled())
+    (made.folder / "features.py").write_text(
+        "import polars as pl\nfrom workbench.features import feature\n\n\n@feature\ndef late(rows):\n"
+        '    return [(pl.col("late") * 2).alias("late2"), pl.col("nothing").str.len_chars().alias("n"), pl.col("yes")]\n'
+    )
+    run, bundle = trained(made, wheels, features)
+    test = pl.read_csv(made.folder / "data" / "raw" / "test.csv", infer_schema=False)
+    for i, (late, nothing) in enumerate([(None, None), ("1.5", "7"), (None, "word")]):
+        change = {"late": pl.lit(late, dtype=pl.String), "nothing": pl.lit(nothing, dtype=pl.String)}
+        hidden = test.with_columns(**change)
+        data = with_test(made, tmp_path / f"hidden-{i}", lambda _, hidden=hidden: hidden)
+        found, _ = served(bundle, data, tmp_path / "s.csv")
+        # The models saw nothing of them.
+        assert found["y"].to_list() == pl.read_csv(run.submission)["y"].to_list()
+
+
+def test_a_column_that_no_feature_reads_may_hold_anything(made: Small, wheels: Path, tmp_path: Path) -> None:
+    run, bundle = trained(made, wheels, '["rows.a", "rows.f"]')
+    data = with_test(made, tmp_path / "hidden", lambda t: t.with_columns(code=pl.lit("soon")))
+    found, _ = served(bundle, data, tmp_path / "s.csv")
+    assert found["y"].to_list() == pl.read_csv(run.submission)["y"].to_list()
+
+
+def test_a_plan_is_decided_once(made: Small) -> None:
+    """To decide it takes several passes over the rows: it is kept beside the blocks."""
+    competition = made.open.definition
+    plan = Blocks(competition, {}).auto_plan()
+    other = Blocks(competition, {})
+    assert other.auto_plan().content == plan.content
+    with other.store.writing(other.plan_key, {}, suffix="bin") as path:
+        AutoPlan(plan.types, plan.steps[:2]).pack(path)
+    assert [s.name for s in Blocks(competition, {}).auto_plan().steps] == [s.name for s in plan.steps[:2]]
+    # A plan that is given has blocks of its own.
+    keys = {Blocks(competition, {}, plan=p).key("auto") for p in (None, plan, AutoPlan(plan.types, plan.steps[:2]))}
+    assert len(keys) == 3
+
+
+def test_a_plan_is_applied_to_narrower_types() -> None:
+    """Parquet has many: where the test set of the training alone had large numbers, or hours."""
+    n = 300
+    values = [i % 60 for i in range(n)]
+    rows = pl.DataFrame({ROW: range(n), "k": [v + 40_000 * (i > 200) for i, v in enumerate(values)]}).with_columns(
+        at=pl.datetime(2024, 1, 1) + pl.duration(hours=pl.col(ROW))
+    )
+    plan = auto_plan(rows.lazy(), leave_out=(), n_train=200)
+    narrow = rows.head(200).with_columns(pl.col("k").cast(pl.Int16), pl.col("at").cast(pl.Date))
+    found = plan.apply(narrow.lazy()).collect().sort(ROW)
+    assert found.height == 200
+    assert found["k_count"].to_list() == plan.apply(rows.lazy()).collect().sort(ROW)["k_count"].to_list()[:200]
+    assert set(found["at_hour"]) == {0}
 
 
 @pytest.mark.parametrize(

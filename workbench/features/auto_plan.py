@@ -6,6 +6,8 @@ each is taken apart, which values are categories, how often a value occurs.
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from workbench.cache import atomic, read_json, write_json
+from workbench.cache import atomic, file_sha256, read_json, write_json
 from workbench.competition import ROW
 from workbench.errors import DataError
 from workbench.features.encoded import as_seconds
@@ -123,6 +125,8 @@ def _piece(text: pl.Expr, how: str, number: int) -> pl.Expr:
 
 
 def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
+    if dtype == pl.Date and take in ("hour", "minute", "minute_of_day"):
+        column = column.cast(pl.Datetime("us"))  # days without their hours, where the training had these
     at = column.dt
     if take == "value":
         return column.cast(pl.Float64) if dtype is not None and dtype.is_decimal() else column
@@ -136,7 +140,7 @@ def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
         "seconds": lambda: as_seconds(column, pl.Duration("us") if dtype is None else dtype),
         "length": column.str.len_chars,
         "words": lambda: column.str.count_matches(r"\S+"),
-        "items": column.list.len,
+        "items": column.arr.len if isinstance(dtype, pl.Array) else column.list.len,
     }
     return others[take]()
 
@@ -197,6 +201,27 @@ class AutoPlan:
         """The names of the files that `write` writes."""
         return [FILE, *(_counts_file(i) for i, step in enumerate(self.steps) if step.counts is not None)]
 
+    def pack(self, path: Path) -> None:
+        """Write it as one file, which is the same for the same plan: an archive of what `write` writes."""
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path, "w") as archive:
+            self.write(Path(folder))
+            for name in self.files:
+                archive.writestr(zipfile.ZipInfo(name), (Path(folder) / name).read_bytes())
+
+    @classmethod
+    def unpack(cls, path: Path) -> AutoPlan:
+        """Return the plan that `pack` wrote."""
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+            return cls.read({name: Path(folder) / name for name in archive.namelist()})
+
+    @property
+    def content(self) -> str:
+        """A key that differs where the plan does."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.pack(Path(folder) / "plan")
+            return file_sha256(Path(folder) / "plan")
+
     def write(self, folder: Path) -> None:
         """Write it into a folder: ``auto.json``, and a Parquet file for the counts of each column that is counted."""
         write_json(folder / FILE, {"types": dict(self.types), "steps": [s.to_dict() for s in self.steps]})
@@ -235,6 +260,9 @@ def _with_counts(rows: pl.LazyFrame, step: AutoStep, dtype: pl.DataType) -> pl.L
         raise DataError(f"the plan of auto lacks the counts of {step.column!r}", hint="build the kernel again")
     key, name = f"__value_of_{step.column}__", counted(step.column)
     dtype = pl.String() if dtype in TEXTS else dtype
-    table = step.counts.lazy().select(pl.col("value").cast(dtype).alias(key), pl.col("count").alias(name))
+    # What the type can't hold, for the test set of the training had it alone, is not to be found.
+    value = pl.col("value").cast(dtype, strict=False)
+    held = step.counts.lazy().filter(value.is_not_null() | pl.col("value").is_null())
+    table = held.select(value.alias(key), pl.col("count").alias(name))
     with_key = rows.with_columns(pl.col(step.column).cast(dtype).alias(key))
     return with_key.join(table, on=key, how="left", nulls_equal=True).drop(key)

@@ -95,7 +95,7 @@ class Blocks:
     def __post_init__(self) -> None:
         self.limit_bytes = self.memory_limit or default_limit()
         self.store = Store(self.competition.cache_folder, max_bytes=self.competition.cache_limit)
-        self.served = self.plan is not None
+        self.given = self.plan
         self.features = {AUTO: self._auto(), **self.features}
 
     def _auto(self) -> Feature:
@@ -105,11 +105,26 @@ class Blocks:
         return Feature(AUTO, made, ("rows",), Path(auto.__file__), 1)
 
     def auto_plan(self) -> AutoPlan:
-        """Return what ``auto`` makes of the rows; it is decided from them where it was not given."""
+        """Return what ``auto`` makes of the rows; it is decided from them where it was not given, and kept."""
         if self.plan is None:
-            c = self.competition
-            self.plan = decide(c.rows(), leave_out=c.key_columns, n_train=c.n_train)
+            with self.store.lock(self.plan_key):
+                found = self.store.get(self.plan_key)
+                self.plan = AutoPlan.unpack(found.path) if found is not None else self._decided()
         return self.plan
+
+    @property
+    def plan_key(self) -> str:
+        """The key of what ``auto`` makes of the rows, in the cache: to decide it takes several passes."""
+        return content_key("auto-plan", self._auto_key())
+
+    def _decided(self) -> AutoPlan:
+        c, started = self.competition, time.perf_counter()
+        plan = decide(c.rows(), leave_out=c.key_columns, n_train=c.n_train)
+        seconds = round(time.perf_counter() - started, 3)
+        note: dict[str, Any] = {"plan_of": AUTO, "seconds": seconds}
+        with self.store.writing(self.plan_key, note, suffix="bin") as path:
+            plan.pack(path)
+        return plan
 
     def used(self, names: Iterable[str]) -> set[str]:
         """Return the features that these entries of an experiment's ``features`` are made of, at any remove."""
@@ -152,10 +167,7 @@ class Blocks:
         if name not in self._keys:
             made = self.get(name)
             if self.built_in(made):
-                written = [file_sha256(Path(str(module.__file__))) for module in (auto, auto_plan)]
-                kept = [list(self.competition.key_columns), self.competition.n_train]
-                how = "auto-served" if self.served else "auto-v3"
-                self._keys[name] = content_key(how, written, self.competition.rows_content, kept, pl.__version__)
+                self._keys[name] = self._auto_key()
             elif isinstance(made, FoldFeature):
                 self._keys[name] = content_key(made.key, [self._column_key(c) for c in made.columns])
             else:
@@ -166,6 +178,12 @@ class Blocks:
                 files = [(file, self._file_key(made, file)) for file in made.files]
                 self._keys[name] = content_key("block-v3", code, inputs, files, pl.__version__)
         return self._keys[name]
+
+    def _auto_key(self) -> str:
+        written = [file_sha256(Path(str(module.__file__))) for module in (auto, auto_plan)]
+        kept = [list(self.competition.key_columns), self.competition.n_train]
+        how = "auto-v3" if self.given is None else f"auto-served {self.given.content}"
+        return content_key(how, written, self.competition.rows_content, kept, pl.__version__)
 
     def _file_key(self, made: Feature, file: str) -> str:
         path = self.competition.features_path.parent / file
@@ -384,7 +402,7 @@ class Blocks:
                 note.update(columns=own, seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
                 if len(names) > 1:
                     note["together"] = names
-            if self.built_in(group[0]) and not self.served:
+            if self.built_in(group[0]) and self.given is None:
                 notes[0]["left_out"] = self._left_out(notes[0]["columns"])
         taken = peak.mb * 2**20
         if taken > self.limit_bytes:

@@ -110,19 +110,21 @@ def cached_blocks(blocks: Blocks) -> list[CachedBlock]:
         For a feature that can't be keyed: its blocks would look as if nothing used them.
     """
     current = {blocks.key(name) for name, made in blocks.features.items() if isinstance(made, Feature)}
+    current.add(blocks.plan_key)
     return [_cached(stored, stored.key in current) for stored in blocks.store.stored()]
 
 
 def _cached(stored: Stored, current: bool) -> CachedBlock:
     note = stored.note
     copied = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else "damaged"
-    what = "LightGBM's bins" if "binned" in note else str(note.get("feature", copied))
+    of_feature = f"the plan of {note['plan_of']}" if "plan_of" in note else str(note.get("feature", copied))
+    what = "LightGBM's bins" if "binned" in note else of_feature
     # A copy of the rows that lies part by part serves every feature with that key, and bins every experiment with the
     # same columns; they are kept as long as they are used.
     return CachedBlock(
         stored.key,
         what,
-        (current and "feature" in note) or "parts_of" in note or "binned" in note,
+        (current and ("feature" in note or "plan_of" in note)) or "parts_of" in note or "binned" in note,
         len(note.get("columns") or ()),
         stored.size_bytes,
         note.get("seconds"),
