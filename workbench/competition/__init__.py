@@ -78,6 +78,8 @@ class Competition:
     cache_limit: int | None = None
     columns: tuple[str, ...] | None = None
     """The columns of the rows, where a model was trained on them: what else the tables share does not count."""
+    empty_types: Mapping[str, pl.DataType] | None = None
+    """Types of columns of the rows that have no value, where a model was trained: a column of nothing tells none."""
 
     @property
     def slug(self) -> str:
@@ -325,7 +327,9 @@ class Competition:
         columns = list(self.shared_columns)
         train = scan(self._table_path(names.train), ROW, 0).select(ROW, *columns)
         test = scan(self._table_path(names.test), ROW, self.n_train).select(ROW, *columns)
-        return pl.concat([train, test], how="vertical_relaxed")
+        rows = pl.concat([train, test], how="vertical_relaxed")
+        nothing = [pl.lit(None, dtype=t).alias(c) for c, t in (self.empty_types or {}).items()]
+        return rows.with_columns(nothing) if nothing else rows
 
     def rows_between(self, start: int, stop: int) -> pl.LazyFrame:
         """Return the lines of `rows` from row `start` to row `stop` (not included), without reading what is before."""
@@ -343,7 +347,8 @@ class Competition:
         """The content key of `rows`."""
         names = self.definition.tables
         parts = [self.manifest.table(n, slug=self.slug).content for n in (names.train, names.test)]
-        return content_key("rows", parts, list(self.shared_columns))
+        empty = [[{c: str(t) for c, t in self.empty_types.items()}]] if self.empty_types else []
+        return content_key("rows", parts, list(self.shared_columns), *empty)
 
     def feature_table(self, name: str) -> pl.LazyFrame:
         """Return a table as features may see it: train without its targets and without what test lacks."""

@@ -19,7 +19,7 @@ from workbench.features import code_files
 from workbench.kernels.layers import kernel_name
 from workbench.kernels.wheels import check_wheels, download, own_wheel
 from workbench.notebooks import as_text, new_notebook
-from workbench.serving import COLUMNS, DATASETS, FORMAT, MANIFEST
+from workbench.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_SAMPLE
 from workbench.training import FILE_PARAMETERS
 
 __all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
@@ -124,7 +124,7 @@ def build(
         files[f"competition/{name}"] = path
     for path in sorted((run.folder / "models").glob("*")):
         files[f"models/{path.name}"] = path
-    if f"models/{COLUMNS}" not in files:
+    if not {f"models/{COLUMNS}", f"models/{ROWS_SAMPLE}"} <= set(files):
         raise ConfigError(
             f"run {record.run_id} is of an older version, which did not keep what its models' columns are",
             hint=f"`wb run --exp {record.exp} --force` makes a run that does",

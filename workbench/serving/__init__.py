@@ -12,7 +12,7 @@ from workbench.serving.bundle import (
     read_bundle,
     receipt,
 )
-from workbench.serving.learned import COLUMNS, LearnedColumns
+from workbench.serving.learned import COLUMNS, ROWS_SAMPLE, LearnedColumns
 from workbench.serving.predict import NOTES, opened, predict
 from workbench.serving.submission_file import (
     SubmissionForm,
@@ -30,6 +30,7 @@ __all__ = [
     "MANIFEST",
     "NOTES",
     "RECEIPT",
+    "ROWS_SAMPLE",
     "Bundle",
     "LearnedColumns",
     "SubmissionForm",

@@ -20,7 +20,7 @@ from workbench.features import AUTO, Blocks, build_matrix, columns_of, load_feat
 from workbench.folds import load_folds
 from workbench.ingest import convert, reading_options
 from workbench.serving.bundle import MODEL, Bundle, read_bundle
-from workbench.serving.learned import COLUMNS, LearnedColumns
+from workbench.serving.learned import COLUMNS, LearnedColumns, with_trained_rows
 from workbench.serving.submission_file import submission_form, write_submission
 from workbench.training import (
     ALL_ROWS,
@@ -100,7 +100,7 @@ def _predict(
         )
     spec, learned = packed.spec, LearnedColumns.read(packed.learned)
     blocks = Blocks(competition, load_features(competition), report, memory_limit, learned.plan)
-    learned.check_rows(blocks)
+    learned.check_rows(blocks, spec["features"])
     matrix = build_matrix(blocks, tuple(spec["features"]), drop=spec["drop"], categorical=spec["categorical"])
     known = json.loads(packed.files["models/categories.json"].read_text(encoding="utf-8"))
     learned.check_matrix(matrix, target)
@@ -195,17 +195,23 @@ def opened(
     raw.parent.mkdir(parents=True, exist_ok=True)
     if not raw.exists():
         raw.symlink_to(data.resolve(), target_is_directory=True)
-    convert(
-        raw,
-        folder / "data" / "tables",
-        packed.slug,
-        options=reading_options(folder, memory_limit),
-        report=lambda name: report(f"reading {name}"),
-    )
+    trained = read_json(packed.learned[COLUMNS]) if COLUMNS in packed.learned else {}
+    options = reading_options(folder, memory_limit)
+    tables = folder / "data" / "tables"
+
+    def said(name: str) -> None:
+        report(f"reading {name}")
+
+    # A type that competition.toml names for a column goes before, as it did in the training.
+    decided = {c: t for c, t in trained.get("types_as_read", {}).items() if c.partition(".")[2] not in options.types}
+    try:
+        as_trained = replace(options, types=decided | options.types)
+        convert(raw, tables, packed.slug, options=as_trained, report=said)
+    except DataError:
+        # A value is spelled in a way that the training's files had not: whether it changes the meaning is seen later.
+        convert(raw, tables, packed.slug, options=options, report=said)
     competition = load_competition(workspace, packed.slug)
-    if COLUMNS not in packed.learned:
-        return competition
-    return replace(competition, columns=tuple(read_json(packed.learned[COLUMNS])["rows"]))
+    return with_trained_rows(competition, trained["rows"]) if trained else competition
 
 
 def _model(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:
