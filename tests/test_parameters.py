@@ -35,7 +35,9 @@ class TestLightGBM:
             ("pred_early_stop", "predictions are made with all trees"),
             ("config_file", "parameters stand in the experiment's file"),
             ("save_period", "finished folds are kept"),
-            ("verbose", "goes into the run's log"),
+            ("silent", "goes into the run's log"),
+            ("class_weight", "put it into the experiment: class_weight"),
+            ("eval_metric", "the competition's metric is used"),
             ("use_two_round_loading", "the data comes from features"),
             ("leaf_index", "predictions are made with all trees"),
             ("nodes", "one machine trains"),
@@ -60,6 +62,9 @@ class TestLightGBM:
             ({"num_grad_quant_bins": 8}, "use_quantized_grad = true"),
             ({"early_stopping_min_delta": 0.1, "early_stopping_round": 0}, "early stopping"),
             ({"early_stopping_min_delta": 0.1, "boosting": "dart"}, "early stopping"),
+            ({"bagging_seed": 7}, "bagging_freq = 1"),
+            ({"feature_fraction_seed": 7}, "feature_fraction below 1"),
+            ({"gpu_device_id": 1}, 'device_type = "gpu"'),
         ],
     )
     def test_what_does_nothing_without_another_says_so(self, given: dict[str, Any], missing: str) -> None:
@@ -105,11 +110,59 @@ class TestLightGBM:
         made = small(task="regression", metric="rmse")
         assert spec_of(made, "[model]\nnum_leaves = 7\n").notes == ()
         for table, note in (
-            ('objective = "huber"\nreg_sqrt = true\n', "LightGBM: Cannot use sqrt transform in huber"),
             ("path_smooth = 1.0\nmin_data_in_leaf = 1\n", "LightGBM: min_data_in_leaf has been increased to 2"),
-            ("alpha = 0.3\n", "alpha does nothing with the objective 'regression': it is for huber, quantile"),
         ):
             assert [n for n in spec_of(made, f"[model]\n{table}").notes if n.startswith(note)], table
+
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            ("alpha = 0.3\n", "alpha = 0.3 does nothing with the objective 'regression': it is for huber, quantile"),
+            ('objective = "huber"\nreg_sqrt = true\n', "reg_sqrt = True does nothing with the objective 'huber'"),
+            ("tweedie_variance_power = 1.2\nfair_c = 2\n", "2 things:\n  fair_c = 2 .*\n  tweedie_variance_power"),
+        ],
+    )
+    def test_what_another_objective_has_is_refused(self, small: Any, table: str, said: str) -> None:
+        made = small(task="regression", metric="rmse")
+        with pytest.raises(ConfigError, match=said):
+            spec_of(made, f"[model]\n{table}")
+        assert spec_of(made, "[model]\nalpha = 0.9\nreg_sqrt = false\n").notes == ()
+
+    def test_a_list_from_a_notebook_is_answered_at_once(self, small: Any) -> None:
+        """Whoever brings parameters along learns of all that is in the way, and what is harmless is no obstacle."""
+        usual = (
+            'objective = "binary"\nboosting_type = "gbdt"\nsubsample_freq = 1\ncolsample_bytree = 0.8\nreg_alpha = 0.1\n'
+            'reg_lambda = 1.0\nmin_child_samples = 20\nverbosity = -1\nn_jobs = -1\ndevice_type = "cpu"\n'
+            "force_col_wise = true\nfeature_pre_filter = false\nmax_bin = 255\nn_estimators = 500\n"
+        )
+        made = small()
+        taken = spec_of(made, "[model]\nsubsample = 0.8\n" + usual)
+        assert taken.parameters["num_threads"] > 0
+        with pytest.raises(ConfigError) as caught:
+            spec_of(
+                made,
+                '[model]\nmetric = "auc"\nseed = 42\nrandom_state = 42\nnum_leafs = 7\ndrop_rate = 0.3\nverbose_eval = 9\n'
+                + usual,
+            )
+        for said in (
+            "'metric'",
+            "'seed'",
+            "'random_state'",
+            "key 'num_leafs' (did you",
+            "drop_rate = 0.3",
+            "'verbose_eval'",
+        ):
+            assert said in caught.value.message, said
+
+    def test_what_is_logged_is_no_part_of_a_key(self, small: Any) -> None:
+        made = small()
+        plain = spec_of(made, "[model]\nnum_leaves = 7\n")
+        assert plain.content()["parameters"]["verbosity"] == -1  # as the keys of finished runs have it
+        key = ready(made.workspace, made.open.definition, 7).key
+        for name, value in (("verbosity", 0), ("verbose", -1)):
+            spec = spec_of(made, f"[model]\nnum_leaves = 7\n{name} = {value}\n")
+            assert (spec.parameters["verbosity"], spec.content()) == (value, plain.content())
+            assert ready(made.workspace, made.open.definition, 7).key == key
 
     def test_a_first_training_leaves_the_logger_as_it_was(self) -> None:
         from lightgbm import basic
@@ -144,6 +197,35 @@ class TestOtherLibraries:
             ),
             ("[xgboost]\nscale_pos_weight = 3\n", "scale_pos_weight is for two classes"),
             ("[xgboost]\nn_jobs = 3\n", "use --threads"),
+            (
+                "[xgboost]\nseed = 1\nn_jobs = 3\nuse_label_encoder = false\n",
+                "3 things:\n  can't set 'seed'.*\n.* 'n_jobs'.*\n.* 'use_label_encoder'",
+            ),
+            (
+                "[xgboost]\nrate_drop = 0.1\none_drop = 1\n",
+                "2 things:\n  has a key 'rate_drop' .*\n  has a key 'one_drop'",
+            ),
+            (
+                '[xgboost]\ntree_method = "exact"\nmax_bin = 64\n',
+                'max_bin = 64 does nothing with tree_method = "exact"',
+            ),
+            ('[xgboost]\ntree_method = "exact"\nmax_leaves = 9\n', "max_leaves = 9 does nothing"),
+            ('[xgboost]\nsampling_method = "gradient_based"\n', "without subsample below 1"),
+            ('[xgboost]\nmulti_strategy = "multi_output_tree"\n', "multi_strategy does nothing here"),
+            ("[catboost]\nbagging_temperature = 9.0\n", 'does nothing without bootstrap_type = "Bayesian"'),
+            ('[catboost]\nbootstrap_type = "Bernoulli"\nmvs_reg = 0.5\n', "mvs_reg|MVS"),
+            ("[catboost]\nfold_len_multiplier = 4\n", 'does nothing without boosting_type = "Ordered"'),
+            ("[catboost]\npenalties_coefficient = 4\n", "does nothing without first_feature_use_penalties"),
+            ('[catboost]\nmodel_shrink_mode = "Decreasing"\n', "does nothing without model_shrink_rate"),
+            ('[catboost]\nfinal_ctr_computation_mode = "Skip"\n', "can't set 'final_ctr_computation_mode'"),
+            (
+                "[catboost]\nverbose = 0\nrandom_seed = 1\n",
+                "2 things:\n  can't set 'verbose'.*\n  can't set 'random_seed'",
+            ),
+            (
+                '[sklearn]\nestimator = "sklearn.linear_model.Ridge"\nrandom_state = 1\nalhpa = 2.0\n',
+                "2 things:\n  can't set 'random_state'.*\n  has an unknown key 'alhpa' .did you mean 'alpha'",
+            ),
             ('[catboost]\nbootstrap_type = "Bernoulli"\nbagging_temperature = 1.0\n', "bayesian bootstrap only"),
             ('[catboost]\nbootstrap_type = "Bayesian"\nsubsample = 0.5\n', "doesn't support 'subsample'"),
             ("[catboost]\nmax_leaves = 9\n", "works only with lossguide"),
@@ -161,6 +243,22 @@ class TestOtherLibraries:
             pytest.skip("not installed")
         with pytest.raises(ConfigError, match=message):
             spec_of(small(task="regression", metric="rmse"), table)
+
+    @pytest.mark.parametrize(
+        ("task", "metric", "table"),
+        [
+            ("regression", "rmse", "[xgboost]\nscale_pos_weight = 1\n"),
+            ("multiclass", "mlogloss", '[xgboost]\nmulti_strategy = "multi_output_tree"\n'),
+            ("binary", "auc", '[xgboost]\ntree_method = "exact"\nmax_bin = 256\n'),
+            ("multiclass", "mlogloss", "[catboost]\nbagging_temperature = 9.0\n"),
+            ("binary", "auc", '[catboost]\nboosting_type = "Ordered"\nfold_len_multiplier = 4\n'),
+            ("binary", "auc", '[catboost]\nbootstrap_type = "Bayesian"\nbagging_temperature = 9.0\n'),
+            ("binary", "auc", "[catboost]\nsubsample = 0.5\nmvs_reg = 0.5\n"),
+        ],
+    )
+    def test_what_does_something_is_taken(self, small: Any, task: str, metric: str, table: str) -> None:
+        pytest.importorskip(table[1 : table.index("]")])
+        assert spec_of(small(task=task, metric=metric), table).parameters
 
     @pytest.mark.parametrize(
         "weights", ['auto_class_weights = "Balanced"', "scale_pos_weight = 9.0", "class_weights = [1.0, 9.0]"]

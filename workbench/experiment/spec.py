@@ -51,8 +51,8 @@ class _File(StrictModel):
 LIGHTGBMS = ("class_weight", "refit", "pseudo", "tune")
 """What only goes with ``[model]``; `false` switches off what a base has of them."""
 
-THREADS = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
-"""LightGBM's names for the number of threads, which changes nothing but the time."""
+NOT_THE_RESULT = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs", "verbosity", "verbose")
+"""LightGBM's names for the number of threads and what it logs, which change no number."""
 
 ALL = 10**9
 
@@ -152,7 +152,7 @@ class ExperimentSpec:
             "drop": sorted(self.drop),
             "categorical": sorted(self.categorical),
             "seeds": list(self.seeds),
-            "model": {k: v for k, v in self.model.items() if self.kind != "model" or k not in THREADS},
+            "model": {k: v for k, v in self.model.items() if self.kind != "model" or k not in NOT_THE_RESULT},
             **({"target_transform": self.target_transform} if self.target_transform else {}),
             **({"tune": self.tune.content()} if self.tune else {}),
             **({"class_weight": self.class_weight} if self.class_weight else {}),

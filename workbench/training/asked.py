@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, near
+from workbench.training.refused import Refused, refuse
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
@@ -93,20 +94,25 @@ class Asked:
         Raises
         ------
         ConfigError
-            For a name that is unknown, reserved, or given twice.
+            For names that are unknown, reserved, or given twice: for all of them at once.
         """
         aliases = aliases or {}
         everything = {*known, *aliases}
         found: dict[str, Any] = {}
+        spelled: dict[str, str] = {}
+        refused: list[Refused] = []
         for key, value in self.table.items():
             name = aliases.get(key, key)
             if name in reserved:
-                raise ConfigError(f"{self.where} can't set {key!r}: {reserved[name]}")
-            if key not in everything:
-                raise self.unknown(key, everything - {*reserved})
-            if name in found:
-                raise ConfigError(f"{self.where} sets {name!r} twice, also as {key!r}", hint="keep one of them")
-            found[name] = value
+                refused.append(Refused(f"can't set {key!r}: {reserved[name]}"))
+            elif key not in everything:
+                refused.append(Refused(f"has an unknown key {key!r}", near(key, everything - {*reserved}, what="key")))
+            elif name in found:
+                other = next(k for k in (key, spelled[name], name) if k != name)
+                refused.append(Refused(f"sets {name!r} twice, also as {other!r}", "keep one of them"))
+            else:
+                found[name], spelled[name] = value, key
+        refuse(refused, where=self.where)
         return found
 
     def unknown(self, key: str, known: Iterable[str]) -> ConfigError:

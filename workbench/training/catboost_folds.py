@@ -24,6 +24,7 @@ from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
+from workbench.training.refused import Refused, refuse
 from workbench.training.weights import is_decision
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ RESERVED = {
     "detailed_profile": "what it says goes into the run's log",
     "roc_file": "the run's OOF is in its folder",
     "output_borders": "models go into the run folder",
+    "final_ctr_computation_mode": "predictions need what was learned of the categories",
+    "force_unit_auto_pair_weights": "rows have no pairs",
+    "bayesian_matrix_reg": "rows have no pairs",
     "used_ram_limit": "the memory limit is the workspace's",
     **dict.fromkeys(
         ("gpu_ram_part", "gpu_cat_features_storage", "pinned_memory_size", "devices"), "use task_type alone"
@@ -188,8 +192,7 @@ def catboost_spec(asked: Asked) -> CatBoostSpec:
     parameters = fixed | {"loss_function": _usual_loss(asked)} | named
     if asked.task == "multiclass":
         parameters["classes_count"] = asked.target.columns[0].width
-    _check_effects(asked, parameters)
-    _try(asked, parameters)
+    _check_effects(asked, parameters, _try(asked, parameters))
     # Where labels or ranked classes are scored, the weights are there to move the decision. CatBoost's AUC has none but
     # those of the rows.
     is_weighted = asked.metric.name in ("logloss", "mlogloss", *(["auc"] if asked.target.weight is not None else []))
@@ -203,16 +206,33 @@ def _weights_classes(parameters: dict[str, Any]) -> bool:
     return any(value not in (None, False) for value in given) or parameters.get("scale_pos_weight", 1) != 1
 
 
-def _check_effects(asked: Asked, parameters: dict[str, Any]) -> None:
-    """Refuse what CatBoost takes and does not use beside the other parameters."""
-    deep = parameters.get("grow_policy", "SymmetricTree") == "SymmetricTree"
-    if parameters.get("min_data_in_leaf", 1) != 1 and deep:
-        raise ConfigError(
-            f'{asked.where} min_data_in_leaf does nothing without grow_policy = "Depthwise" or "Lossguide"',
-            hint="add one of them, or take it out",
-        )
-    if "diffusion_temperature" in parameters and not parameters.get("langevin"):
-        raise ConfigError(f"{asked.where} diffusion_temperature does nothing without langevin = true")
+# Name -> which other parameters give it a meaning: name and values.
+NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "min_data_in_leaf": ("grow_policy", ("Depthwise", "Lossguide")),
+    "bagging_temperature": ("bootstrap_type", ("Bayesian",)),
+    "mvs_reg": ("bootstrap_type", ("MVS",)),
+    "fold_len_multiplier": ("boosting_type", ("Ordered",)),
+    "diffusion_temperature": ("langevin", (True,)),
+}
+USUAL = {"min_data_in_leaf": 1, "bagging_temperature": 1, "fold_len_multiplier": 2}
+"""CatBoost's own values, which take back what a base says."""
+
+PENALTIES = ("first_feature_use_penalties", "per_object_feature_penalties")
+
+
+def _check_effects(asked: Asked, given: dict[str, Any], taken: dict[str, Any]) -> None:
+    """Refuse what CatBoost takes and does not use beside the others: those given, or those that it has `taken`."""
+    known = taken | given
+    refused = []
+    for name, (other, values) in NEEDS.items():
+        if name in given and given[name] != USUAL.get(name) and known.get(other, values[0]) not in values:
+            needed = " or ".join(f'"{v}"' if isinstance(v, str) else str(v).lower() for v in values)
+            refused.append(Refused(f"{name} does nothing without {other} = {needed}", "add it, or take the other out"))
+    if given.get("penalties_coefficient", 1) != 1 and not any(given.get(name) for name in PENALTIES):
+        refused.append(Refused(f"penalties_coefficient does nothing without {' or '.join(PENALTIES)}"))
+    if "model_shrink_mode" in given and not given.get("model_shrink_rate"):
+        refused.append(Refused("model_shrink_mode does nothing without model_shrink_rate"))
+    refuse(refused, where=asked.where)
 
 
 # Of the columns or the classes, which a try on a few rows does not have.
@@ -222,8 +242,14 @@ NOT_TRIED = (
 )
 
 
-def _try(asked: Asked, parameters: dict[str, Any]) -> None:
-    """Train one round on a few rows, to hear what CatBoost refuses only once there are data."""
+def _try(asked: Asked, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Train one round on a few rows, to hear what CatBoost refuses only once there are data.
+
+    Returns
+    -------
+    dict
+        All parameters, with what CatBoost takes of those that are not given; nothing where it can't say.
+    """
     import catboost
 
     n_rows, task = 32, asked.task
@@ -233,11 +259,13 @@ def _try(asked: Asked, parameters: dict[str, Any]) -> None:
     tried |= {"iterations": 1, "thread_count": 1} | ({"classes_count": 3} if task == "multiclass" else {})
     values = np.stack([rows, rows * 7 % 11], axis=1).astype(np.float32)
     try:
-        catboost.CatBoost(tried).fit(catboost.Pool(values, label), log_cout=_Log(), log_cerr=_Log())
+        model = catboost.CatBoost(tried).fit(catboost.Pool(values, label), log_cout=_Log(), log_cerr=_Log())
     except (catboost.CatBoostError, TypeError, ValueError) as exc:
         if "Can't parse parameter" in str(exc):  # a single value, which the training names as well
-            return
+            return {}
         raise ConfigError(f"{asked.where}: CatBoost refused it: {_said(exc)}", hint="check its values") from exc
+    taken: dict[str, Any] = model.get_all_params()
+    return taken
 
 
 def _check_loss(asked: Asked, given: Any) -> None:

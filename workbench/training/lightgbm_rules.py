@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from workbench.errors import ConfigError
 from workbench.training.columns import PER_COLUMN
+from workbench.training.refused import Refused
 
 __all__ = [
     "NO_EFFECT",
-    "check_effects",
     "contradiction",
     "first_training",
-    "objective_notes",
+    "of_other_objectives",
     "parameter_type",
     "plain_message",
     "taken_back",
+    "without_effect",
 ]
 
 Parameters = Mapping[str, Any]
@@ -32,7 +32,6 @@ _METRIC = "the competition's metric is used"
 
 NO_EFFECT: dict[str, str] = {
     "config": "parameters stand in the experiment's file",
-    "verbosity": "what it says goes into the run's log",
     "metric_freq": "every round is watched",
     "first_metric_only": _METRIC,
     "multi_error_top_k": _METRIC,
@@ -70,6 +69,12 @@ def _is_goss(p: Parameters) -> bool:
 Need = tuple[Callable[[Parameters], bool], str]
 _DART: Need = (_is_dart, 'boosting = "dart"')
 _GOSS: Need = (_is_goss, 'data_sample_strategy = "goss"')
+_SAMPLES: Need = (lambda p: _is_goss(p) or bool(p.get("bagging_freq")), "bagging_freq = 1")
+_ON_GPU: Need = (lambda p: p.get("device_type", "cpu") != "cpu", 'device_type = "gpu"')
+_COLUMNS: Need = (
+    lambda p: any(p.get(name, 1.0) != 1.0 for name in ("feature_fraction", "feature_fraction_bynode")),
+    "feature_fraction below 1",
+)
 _BAGS: Need = (_has("bagging_freq"), "bagging_freq = 1")
 _MONOTONE: Need = (_has("monotone_constraints"), "monotone_constraints")
 _QUANTIZED: Need = (_has("use_quantized_grad"), "use_quantized_grad = true")
@@ -80,6 +85,9 @@ NEEDS: dict[str, Need] = {
     **dict.fromkeys(("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction"), _BAGS),
     **dict.fromkeys(("monotone_penalty", "monotone_constraints_method"), _MONOTONE),
     **dict.fromkeys(("num_grad_quant_bins", "quant_train_renew_leaf", "stochastic_rounding"), _QUANTIZED),
+    **dict.fromkeys(("gpu_platform_id", "gpu_device_id", "gpu_use_dp", "num_gpu"), _ON_GPU),
+    "bagging_seed": _SAMPLES,
+    "feature_fraction_seed": _COLUMNS,
     "linear_lambda": (_has("linear_tree"), "linear_tree = true"),
     "extra_seed": (_has("extra_trees"), "extra_trees = true"),
     "early_stopping_min_delta": (lambda p: p.get("early_stopping_round") != 0, "early stopping"),
@@ -87,6 +95,7 @@ NEEDS: dict[str, Need] = {
 """Parameters that do nothing without another: what says whether it is there, and its words."""
 
 _OF_OBJECTIVE: dict[str, tuple[str, ...]] = {
+    "reg_sqrt": ("regression", "regression_l1", "fair", "quantile", "mape"),
     "alpha": ("huber", "quantile"),
     "fair_c": ("fair",),
     "poisson_max_delta_step": ("poisson",),
@@ -108,8 +117,8 @@ _CHANGED = re.compile(
 """What LightGBM's warnings say where it takes another value than the one given."""
 
 
-def check_effects(parameters: Parameters, defaults: Parameters, *, where: str) -> None:
-    """Refuse parameters that do nothing beside the others; LightGBM's own value, which takes a base's back, may stay.
+def without_effect(parameters: Parameters, defaults: Parameters) -> list[Refused]:
+    """Return the parameters that do nothing beside the others; LightGBM's own value, which takes a base's back, stays.
 
     Parameters
     ----------
@@ -117,18 +126,12 @@ def check_effects(parameters: Parameters, defaults: Parameters, *, where: str) -
         By primary names.
     defaults : mapping
         LightGBM's own values.
-
-    Raises
-    ------
-    ConfigError
-        Names the parameter and what it needs.
     """
-    for name, (is_there, words) in NEEDS.items():
-        if name in parameters and parameters[name] != defaults.get(name) and not is_there(parameters):
-            raise ConfigError(
-                f"{where} {name} = {parameters[name]!r} does nothing without {words}",
-                hint=f"add {words}, or take it out",
-            )
+    return [
+        Refused(f"{name} = {parameters[name]!r} does nothing without {words}", f"add {words}, or take it out")
+        for name, (is_there, words) in NEEDS.items()
+        if name in parameters and parameters[name] != defaults.get(name) and not is_there(parameters)
+    ]
 
 
 def taken_back(parameters: Parameters, defaults: Parameters, *, but: Iterable[str] = ()) -> dict[str, Any]:
@@ -143,12 +146,15 @@ def taken_back(parameters: Parameters, defaults: Parameters, *, but: Iterable[st
     }
 
 
-def objective_notes(parameters: Parameters, objective: str) -> list[str]:
-    """Return a line for each parameter of other objectives than this one."""
+def of_other_objectives(parameters: Parameters, objective: str, defaults: Parameters) -> list[Refused]:
+    """Return the parameters that only other objectives than this one have; LightGBM's own value may stay."""
     return [
-        f"{name} does nothing with the objective {objective!r}: it is for {', '.join(of)}"
+        Refused(
+            f"{name} = {parameters[name]!r} does nothing with the objective {objective!r}: it is for {', '.join(of)}",
+            f"take it out; {name} = {defaults[name]!r} takes back what a base says" if defaults.get(name) != "" else "",
+        )
         for name, of in _OF_OBJECTIVE.items()
-        if name in parameters and objective not in of
+        if name in parameters and objective not in of and parameters[name] != defaults.get(name)
     ]
 
 

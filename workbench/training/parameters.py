@@ -21,14 +21,15 @@ from workbench.errors import ConfigError, NotFoundError, near
 from workbench.training.columns import PER_COLUMN
 from workbench.training.lightgbm_rules import (
     NO_EFFECT,
-    check_effects,
     contradiction,
     first_training,
-    objective_notes,
+    of_other_objectives,
+    without_effect,
 )
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, own_objective, primary_objective
 from workbench.training.pseudo import Pseudo
+from workbench.training.refused import Refused, refuse
 from workbench.training.transforms import LOWEST, TRANSFORMS
 from workbench.training.weights import check_class_weight, is_decision
 
@@ -77,6 +78,15 @@ RESERVED = {
     **NO_EFFECT,
 }
 
+NOT_LIGHTGBMS = {
+    "class_weight": 'put it into the experiment: class_weight = "balanced"',
+    "eval_metric": RESERVED["metric"],
+    "importance_type": NO_EFFECT["saved_feature_importance_type"],
+    **dict.fromkeys(("silent", "verbose_eval"), "what it says goes into the run's log"),
+}
+"""What scikit-learn's form of LightGBM takes, or once took."""
+
+
 # Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round. Its
 # mape divides by no less than 1.
 SAME_METRIC = {
@@ -92,6 +102,8 @@ FILE_PARAMETERS = ("forcedsplits_filename", "forcedbins_filename")
 """Parameters that name a file, which LightGBM would go without where it is missing."""
 
 LISTS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at", "label_gain")
+
+QUIET = {"verbosity": -1}
 
 BOOSTING = ("gbdt", "dart", "rf", "goss")
 
@@ -146,11 +158,11 @@ class LightGBMSpec:
     files: dict[str, Path] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result: the number of threads does not, and of a file what it says."""
+        """Return what decides the result: neither threads nor what is logged do, and of a file what it says."""
         files = {key: file_sha256(path) for key, path in self.files.items()}
         return {
             "lightgbm": importlib.metadata.version("lightgbm"),
-            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"} | files,
+            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"} | files | QUIET,
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
@@ -207,7 +219,9 @@ def lightgbm_spec(
         For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, a file
         that is missing, a value that it does not take, and for parameters that contradict each other.
     """
-    named = _primary_names(given, where)
+    named, refused = _primary_names(given)
+    if refused:
+        refuse([*refused, *without_effect(_stopping(named), lightgbm_defaults())], where=f"{where}: [model]")
     rounds = _positive(named.pop("num_iterations", DEFAULT_ROUNDS), "num_iterations", where, minimum=1)
     stopping = named.pop("early_stopping_round", None)
     patience = _positive(DEFAULT_PATIENCE if stopping is None else stopping, "early_stopping_round", where, minimum=0)
@@ -217,12 +231,14 @@ def lightgbm_spec(
     elif "objective" in named:
         named["objective"] = primary_objective(objective, where)
     notes: list[str] = []
-    # What the command says goes first.
-    of_file = _positive(named.pop("num_threads", 0), "num_threads", where, minimum=0)
+    # What the command says goes first. LightGBM takes 0 and less for all that there are.
+    of_file = _whole(named.pop("num_threads", 0), "num_threads", where)
     _check_boosting(named, found, where)
     _try(named, where)
-    stops = 0 if named.get("boosting") == "dart" else patience
-    check_effects(named | {"early_stopping_round": stops}, lightgbm_defaults(), where=f"{where}: [model]")
+    refuse(
+        without_effect(_stopping(named | {"early_stopping_round": patience}), lightgbm_defaults()),
+        where=f"{where}: [model]",
+    )
     train_curve = bool(named.pop("is_provide_training_metric", False))
     if named.get("boosting") == "dart":
         # A later round changes the trees before it, so that a model cut at its best round is none that was measured:
@@ -231,10 +247,10 @@ def lightgbm_spec(
         notes.append(f"boosting = dart: early stopping has no meaning there, all {rounds:,} rounds are used")
     if named.get("linear_tree") and "monotone_constraints" in named:
         notes.append("linear_tree: monotone_constraints hold for the splits, not within the leaves")
-    cores = threads or of_file or len(os.sched_getaffinity(0))
+    cores = threads or max(0, of_file) or len(os.sched_getaffinity(0))
     # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them. Without
     # `feature_pre_filter` the bins serve every min_data_in_leaf.
-    fixed: dict[str, Any] = {"verbosity": -1, "deterministic": True, "num_threads": cores, "feature_pre_filter": False}
+    fixed: dict[str, Any] = {**QUIET, "deterministic": True, "num_threads": cores, "feature_pre_filter": False}
     if not named.get("force_row_wise"):
         fixed["force_col_wise"] = True
     return LightGBMSpec(
@@ -417,7 +433,7 @@ def check_together(spec: LightGBMSpec, target: Target, metric: Metric) -> LightG
         objective = "regression"
         if spec.own is None:
             objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
-            notes += objective_notes(spec.parameters, objective)
+            refuse(of_other_objectives(spec.parameters, objective, lightgbm_defaults()), where=f"{spec.where}: [model]")
         problem, changed = first_training(spec.parameters, objective)
         if problem:
             names = contradiction(spec.parameters, objective)[0]
@@ -439,16 +455,22 @@ def primary_name(key: str, *, where: str) -> str:
     ConfigError
         For a name that LightGBM does not know, or one that is not the user's to set.
     """
+    name = _named_or_refused(key)
+    if isinstance(name, Refused):
+        raise ConfigError(f"{where} {name.why}", hint=name.hint)
+    return name
+
+
+def _named_or_refused(key: str) -> str | Refused:
     from lightgbm.basic import _ConfigAliases
 
     aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()
     primary = {alias: name for name, others in aliases.items() for alias in (name, *others)}
-    if key not in primary:
-        raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, primary, what="key"))
-    name = primary[key]
-    if name in RESERVED:
-        raise ConfigError(f"{where} can't set {key!r}: {RESERVED[name]}")
-    return name
+    name = primary.get(key, key)
+    reason = RESERVED.get(name) or (NOT_LIGHTGBMS.get(key) if key not in primary else None)
+    if reason is not None:
+        return Refused(f"can't set {key!r}: {reason}")
+    return name if key in primary else Refused(f"has an unknown key {key!r}", near(key, primary, what="key"))
 
 
 @functools.cache
@@ -483,14 +505,31 @@ def with_bagging(searched: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[
     return {**searched, **({"bagging_freq": 1} if bags and not has_frequency else {})}
 
 
-def _primary_names(given: dict[str, Any], where: str) -> dict[str, Any]:
+def _stopping(named: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters with the patience that they come to."""
+    stopping = named.get("early_stopping_round", DEFAULT_PATIENCE)
+    return named | {"early_stopping_round": 0 if named.get("boosting") == "dart" else stopping}
+
+
+def _primary_names(given: dict[str, Any]) -> tuple[dict[str, Any], list[Refused]]:
+    """Return the parameters by their primary names, and those that can't be the user's, with the reasons."""
     named: dict[str, Any] = {}
+    refused: list[Refused] = []
     for key, value in given.items():
-        name = primary_name(key, where=f"{where}: [model]")
-        if name in named:
-            raise ConfigError(f"{where}: [model] sets {name!r} twice, also as {key!r}", hint="keep one of them")
-        named[name] = value
-    return named
+        name = _named_or_refused(key)
+        if isinstance(name, Refused):
+            refused.append(name)
+        elif name in named:
+            refused.append(Refused(f"sets {name!r} twice, also as {key!r}", "keep one of them"))
+        else:
+            named[name] = value
+    return named, refused
+
+
+def _whole(value: Any, key: str, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{where}: [model] {key} = {value!r}: expected a whole number")
+    return value
 
 
 def _positive(value: Any, key: str, where: str, *, minimum: int) -> int:

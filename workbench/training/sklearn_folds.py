@@ -24,6 +24,7 @@ from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
+from workbench.training.refused import Refused, refuse
 from workbench.user_code import user_code
 
 __all__ = ["SklearnLearner", "SklearnSpec", "sklearn_spec"]
@@ -112,11 +113,14 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
     cls = _class(asked, name)
     parameters = {k: v for k, v in asked.table.items() if k != "estimator"}
     known = set(inspect.signature(cls).parameters)
-    for key in parameters:
-        if key in RESERVED:
-            raise ConfigError(f"{asked.where} can't set {key!r}: {RESERVED[key]}")
-        if key not in known:
-            raise asked.unknown(key, known - {*RESERVED})
+    refused = [
+        Refused(f"can't set {key!r}: {RESERVED[key]}")
+        if key in RESERVED
+        else Refused(f"has an unknown key {key!r}", near(key, known - {*RESERVED}, what="key"))
+        for key in parameters
+        if key in RESERVED or key not in known
+    ]
+    refuse(refused, where=asked.where)
     made = _constructed(asked, cls, parameters)
     tags = _tags(made)
     _check_fits(asked, name, made, tags)

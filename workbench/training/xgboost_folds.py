@@ -23,6 +23,7 @@ from workbench.training.columns import by_position
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
+from workbench.training.refused import Refused, refuse
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -71,6 +72,13 @@ RESERVED = {
     "refresh_leaf": "every run starts afresh",
     "debug_synchronize": "one machine trains",
     "max_cached_hist_node": "it changes nothing but the time",
+    "sparse_threshold": "it changes nothing but the time",
+    "fail_on_invalid_gpu_id": "a device that is not there is always refused",
+    "gpu_id": 'device = "cuda:0" says where it trains',
+    "predictor": "device says where it trains and predicts",
+    "silent": "what it says goes into the run's log",
+    "importance_type": "the run's importance has gain and splits",
+    "use_label_encoder": "the classes come from the target",
 }
 
 # Of the columns, which a try on eight rows does not have.
@@ -154,10 +162,31 @@ def xgboost_spec(asked: Asked) -> XGBoostSpec:
     parameters |= defaults | _objective(asked, named.get("objective")) | named
     if asked.task == "multiclass":
         parameters["num_class"] = asked.target.columns[0].width
-    if "scale_pos_weight" in named and asked.task != "binary":
-        raise ConfigError(f"{asked.where} scale_pos_weight is for two classes; the task is {asked.task!r}")
+    refuse(_without_effect(asked, named), where=asked.where)
     _try(asked, parameters)
     return XGBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, asked.where)
+
+
+# What the method that looks at every value does not have, with XGBoost's own values.
+NOT_EXACT: dict[str, Any] = {"max_bin": 256, "max_leaves": 0, "grow_policy": "depthwise"}
+
+
+def _without_effect(asked: Asked, named: dict[str, Any]) -> list[Refused]:
+    """Return what XGBoost takes without a word and does not use beside the other parameters."""
+    found = []
+    if named.get("scale_pos_weight", 1) != 1 and asked.task != "binary":
+        found.append(Refused(f"scale_pos_weight is for two classes; the task is {asked.task!r}"))
+    if named.get("tree_method") == "exact":
+        found += [
+            Refused(f'{key} = {named[key]!r} does nothing with tree_method = "exact"', 'tree_method = "hist" has it')
+            for key, nothing in NOT_EXACT.items()
+            if named.get(key, nothing) != nothing
+        ]
+    if named.get("sampling_method", "uniform") != "uniform" and named.get("subsample", 1) == 1:
+        found.append(Refused("sampling_method does nothing without subsample below 1", "add subsample = 0.5"))
+    if named.get("multi_strategy") == "multi_output_tree" and asked.task != "multiclass":
+        found.append(Refused(f"multi_strategy does nothing here: the task is {asked.task!r}", "take it out"))
+    return found
 
 
 def _keeps_trees(named: dict[str, Any]) -> bool:
@@ -194,14 +223,16 @@ def _try(asked: Asked, parameters: dict[str, Any]) -> None:
     if unused:
         of_try = {k: v for k, v in tried.items() if k not in unused}
         known = {*_configured(values, label, of_try), *ALSO_KNOWN, *ALIASES} - {*RESERVED}
-        named = next(k for k in asked.table if ALIASES.get(k, k) in unused)
-        booster = parameters.get("booster", "gbtree")
-        what = near(named, known, what="key")
-        raise ConfigError(
-            f"{asked.where} has a key {named!r} that XGBoost does not know, or does not use with booster = "
-            f"{booster!r} and objective = {parameters['objective']!r}",
-            hint=what,
-        )
+        beside = f"booster = {parameters.get('booster', 'gbtree')!r} and objective = {parameters['objective']!r}"
+        refused = [
+            Refused(
+                f"has a key {key!r} that XGBoost does not know, or does not use with {beside}",
+                near(key, known, what="key"),
+            )
+            for key in asked.table
+            if ALIASES.get(key, key) in unused
+        ]
+        refuse(refused, where=asked.where)
     if problem:
         raise ConfigError(f"{asked.where}: XGBoost refused it: {problem}", hint="check its value")
 
