@@ -120,6 +120,11 @@ class TestEncoding:
         with pytest.raises(FeatureError, match=r"column 'c' is a Float32 with values such as 0.5; expected integers"):
             encoded(pl.Series([1.0, 0.5, None], dtype=pl.Float32), 3)
 
+    @pytest.mark.parametrize("value", [1e19, -1e300, float("inf")])
+    def test_what_no_integer_holds_is_no_code(self, value: float) -> None:
+        with pytest.raises(FeatureError, match="categorical: column 'c' is a Float64 with values such as"):
+            encoded(pl.Series([value, 1.0, None]), 3)
+
 
 def with_places(made: Any, codes: dict[str, str]) -> Any:
     """Give the competition a feature of codes for each of these expressions: place0, place1, …"""

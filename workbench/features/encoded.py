@@ -39,6 +39,8 @@ MANY_LEVELS = 10_000
 MAX_INT32 = 2**31 - 1
 """LightGBM holds a code in 32 bits, and takes what is beyond, or negative, as missing."""
 
+MAX_INT64 = 2.0**63
+
 SMALL_CODE = 1000
 SPARSE = 4
 """Integer codes are renumbered where one is at least `SMALL_CODE` and `SPARSE` times as large as there are codes.
@@ -245,7 +247,11 @@ def _text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:
 
 def _refuse_fractions(frame: pl.LazyFrame, name: str, dtype: pl.DataType, origin: str) -> None:
     value = pl.col(name).fill_nan(None).drop_nulls()
-    odd = frame.select(value.filter(value != value.floor()).first()).collect(engine="streaming").item()
+    odd = (
+        frame.select(value.filter((value != value.floor()) | (value.abs() >= MAX_INT64)).first())
+        .collect(engine="streaming")
+        .item()
+    )
     if odd is not None:
         raise FeatureError(
             f"feature {origin!r}: categorical: column {name!r} is a {dtype} with values such as {odd!r}; expected "

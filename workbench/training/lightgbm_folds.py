@@ -468,12 +468,22 @@ def _safe_names(names: list[str]) -> list[str]:
     return [f"{name}_{i}" for i, name in enumerate(safe)] if len(set(safe)) < len(safe) else safe
 
 
+class _Log:
+    """What LightGBM says goes into the log: its C++ part says all of it, warnings too, as information."""
+
+    def native(self, text: str) -> None:
+        log.log(logging.WARNING if "[Warning]" in text else logging.DEBUG, "%s", text.strip())
+
+    def warning(self, text: str) -> None:
+        log.warning("%s", text)
+
+
 @contextmanager
 def lightgbm_errors(where: str) -> Iterator[None]:
     """Turn LightGBM's exceptions into ours, and its log into Python's, for the length of the block."""
     import lightgbm as lgb
 
-    lgb.register_logger(log, info_method_name="debug", warning_method_name="warning")
+    lgb.register_logger(_Log(), info_method_name="native", warning_method_name="warning")
     try:
         yield
     except lgb.basic.LightGBMError as exc:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,11 +19,12 @@ __all__ = [
     "NO_EFFECT",
     "contradiction",
     "first_training",
-    "of_other_objectives",
+    "objective_notes",
     "parameter_type",
     "plain_message",
     "taken_back",
     "without_effect",
+    "without_stderr",
 ]
 
 Parameters = Mapping[str, Any]
@@ -95,7 +99,6 @@ NEEDS: dict[str, Need] = {
 """Parameters that do nothing without another: what says whether it is there, and its words."""
 
 _OF_OBJECTIVE: dict[str, tuple[str, ...]] = {
-    "reg_sqrt": ("regression", "regression_l1", "fair", "quantile", "mape"),
     "alpha": ("huber", "quantile"),
     "fair_c": ("fair",),
     "poisson_max_delta_step": ("poisson",),
@@ -146,15 +149,12 @@ def taken_back(parameters: Parameters, defaults: Parameters, *, but: Iterable[st
     }
 
 
-def of_other_objectives(parameters: Parameters, objective: str, defaults: Parameters) -> list[Refused]:
-    """Return the parameters that only other objectives than this one have; LightGBM's own value may stay."""
+def objective_notes(parameters: Parameters, objective: str) -> list[str]:
+    """Return a line for each parameter of other objectives than this one."""
     return [
-        Refused(
-            f"{name} = {parameters[name]!r} does nothing with the objective {objective!r}: it is for {', '.join(of)}",
-            f"take it out; {name} = {defaults[name]!r} takes back what a base says" if defaults.get(name) != "" else "",
-        )
+        f"{name} does nothing with the objective {objective!r}: it is for {', '.join(of)}"
         for name, of in _OF_OBJECTIVE.items()
-        if name in parameters and objective not in of and parameters[name] != defaults.get(name)
+        if name in parameters and objective not in of
     ]
 
 
@@ -170,6 +170,25 @@ def parameter_type(name: str) -> str:
         return "bool"
     is_number = "Unknown token" in text or "type double" in text
     return "float" if is_number else "text"
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Drop what is written to the process's standard error meanwhile: LightGBM says there what it also raises."""
+    sys.stderr.flush()
+    try:
+        before = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nothing)
 
 
 class _Log:
@@ -216,8 +235,9 @@ def first_training(parameters: Parameters, objective: str) -> tuple[str, list[st
     names = (lgb.basic._INFO_METHOD_NAME, lgb.basic._WARNING_METHOD_NAME)
     lgb.register_logger(log)
     try:
-        data = lgb.Dataset(rng.random((n_rows, 2)), label, group=query, params=tried)
-        lgb.Booster(tried, data).update()
+        with without_stderr():
+            data = lgb.Dataset(rng.random((n_rows, 2)), label, group=query, params=tried)
+            lgb.Booster(tried, data).update()
     except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
         return plain_message(str(exc)), []
     finally:

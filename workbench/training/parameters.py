@@ -23,8 +23,9 @@ from workbench.training.lightgbm_rules import (
     NO_EFFECT,
     contradiction,
     first_training,
-    of_other_objectives,
+    objective_notes,
     without_effect,
+    without_stderr,
 )
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, own_objective, primary_objective
@@ -319,8 +320,10 @@ def heard(parameters: Mapping[str, Any]) -> str:
     """Return what LightGBM says of parameters that it refuses."""
     import lightgbm as lgb
 
+    tried = {**parameters, **QUIET, "num_threads": 1}
     try:
-        lgb.Dataset(np.arange(4.0)[:, None], params={**parameters, "verbosity": -1, "num_threads": 1}).construct()
+        with without_stderr():
+            lgb.Dataset(np.arange(4.0)[:, None], params=tried).construct()
     except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
         return str(exc).strip()
     return ""
@@ -433,7 +436,7 @@ def check_together(spec: LightGBMSpec, target: Target, metric: Metric) -> LightG
         objective = "regression"
         if spec.own is None:
             objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
-            refuse(of_other_objectives(spec.parameters, objective, lightgbm_defaults()), where=f"{spec.where}: [model]")
+            notes += objective_notes(spec.parameters, objective)
         problem, changed = first_training(spec.parameters, objective)
         if problem:
             names = contradiction(spec.parameters, objective)[0]

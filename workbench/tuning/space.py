@@ -314,6 +314,9 @@ def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
         raise ConfigError(f"{where}: step = {step!r} {reason}")
     for bound in (low, high):
         _check_limits(name, bound, where)
+    if not whole and name not in LIMITS and isinstance(low, int) and isinstance(high, int):
+        # Studies of before searched whole numbers here: with another content they are not gone on with.
+        low, high = float(low), float(high)
     return Dimension(name, low, high, log, step, whole)
 
 
