@@ -119,6 +119,114 @@ def test_code_that_was_set_back_brings_the_earlier_run_back(small) -> None:
     assert current(made).run == first
 
 
+def test_a_feature_that_was_set_back_counts_whatever_else_its_file_says(small) -> None:
+    made = small()
+    made.experiment(1, 'features = ["ratio"]\n' + MODEL)
+    first = made.open.run(1).record
+    path = made.folder / "features.py"
+    code = path.read_text()
+    (made.folder / "lib").mkdir()
+    (made.folder / "lib" / "numbers.py").write_text("ONE = 1\n")
+    path.write_text("from lib.numbers import ONE\n" + code.replace("abs() + 1", "abs() + ONE"))
+    second = made.open.run(1).record
+    assert current(made).run == second
+    path.write_text(code + "\n\nUNUSED = 3  # nothing of experiment 1\n")
+    assert made.open.run_outcome(1).run.record == first
+    assert current(made).run == first
+
+
+NOTEBOOK = """# %%
+from workbench import nb
+
+# %% tags=["parameters"]
+scale = 0.1
+
+# %%
+X, X_test = nb.features("rows.x")
+nb.record(oof=X["x"].to_numpy() * scale, test=X_test["x"].to_numpy() * scale)
+"""
+
+
+@pytest.mark.parametrize("grid", ["", "[notebook.grid]\nscale = [0.1, 0.2]\n"])
+def test_a_notebook_that_was_set_back_brings_the_earlier_run_back(small, grid: str) -> None:
+    made = small(metric="mae", task="regression")
+    path = made.workspace.root / "notebooks" / "model.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(NOTEBOOK)
+    made.experiment(1, '[notebook]\nfile = "model.py"\n' + grid)
+    first = [o.run.record.run_id for o in made.open.run_outcomes(1)]
+    assert (current(made).run.run_id, current(made).outdated) == (first[-1], ())
+    path.write_text(NOTEBOOK.replace("* scale,", "* scale + 1,"))
+    assert current(made).outdated == ("experiment",)
+    made.open.run_outcomes(1)
+    assert current(made).run.run_id not in first
+    path.write_text(NOTEBOOK)
+    assert [o.how for o in made.open.run_outcomes(1)] == ["unchanged"] * len(first)
+    assert (current(made).run.run_id, current(made).outdated) == (first[-1], ())
+
+
+@pytest.mark.parametrize("is_run", [True, False])
+def test_an_edit_of_a_base_of_the_base_counts_everywhere(small, is_run: bool) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    made.experiment(2, "base = 1\n[model]\nnum_leaves = 5\n")
+    made.experiment(3, "base = 2\n[model]\nmax_depth = 3\n")
+    for number in (1, 2, 3) if is_run else (3,):
+        made.open.run(number)
+    made.experiment(1, ROWS + MODEL.replace("learning_rate = 0.3", "learning_rate = 0.2"))
+    assert current(made, 3).outdated == ("experiment",)
+    assert "outdated" in [f.code for f in made.open.prepare(3).findings]
+
+
+def test_an_edit_of_another_base_of_the_base_counts(small) -> None:
+    made = small()
+    for number in (1, 2):
+        made.experiment(number, ROWS + MODEL)
+    made.experiment(3, "base = 1\n")
+    made.experiment(4, "base = 3\n")
+    made.open.run(3)
+    made.experiment(3, "base = 2\n")
+    made.open.run(4)  # experiment 3 has no run that builds on 2
+    assert current(made, 4).outdated == ()
+    made.experiment(2, ROWS + MODEL.replace("num_leaves = 7", "num_leaves = 6"))
+    assert current(made, 4).outdated == ("experiment",)
+
+
+def test_an_edited_split_is_of_other_folds_before_it_is_run(small) -> None:
+    made = small()
+    split = "import numpy as np\n\n\ndef split(train):\n    return np.arange(train.height) % 4\n"
+    path = made.folder / "split.py"
+    path.write_text(split)
+    made.definition('scheme = "stratified"', 'scheme = "custom"\nfunction = "split.py:split"')
+    made.experiment(1, ROWS + MODEL)
+    first = made.open.run(1).record
+    path.write_text(split + "# a comment\n")
+    assert (current(made).run, current(made).outdated) == (first, ())
+    path.write_text(split.replace("train.height)", "train.height)[::-1]"))
+    assert (current(made).run, current(made).outdated) == (first, ("folds",))
+    second = made.open.run(1).record
+    assert (current(made).run, current(made).outdated) == (second, ())
+    path.write_text(split)
+    assert (current(made).run, current(made).outdated) == (first, ())
+
+
+def test_a_metric_that_was_turned_round_is_another_run(small) -> None:
+    made = small(task="regression", metric="mae")
+    code = "import numpy as np\n\n\ndef far(y, p):\n    return float(np.mean(np.abs(y - p)))\n"
+    (made.folder / "metric.py").write_text(code)
+    made.definition('metric = "mae"', 'metric = "metric.py:far"\ngreater_is_better = true')
+    made.experiment(1, ROWS + MODEL)
+    wrong = made.open.run(1).record
+    made.definition("greater_is_better = true", "greater_is_better = false")
+    assert current(made).outdated == ("competition",)
+    right = made.open.run(1).record
+    assert (right.greater_is_better, right.run_id != wrong.run_id) == (False, True)
+    assert (current(made).run, current(made).outdated) == (right, ())
+    made.definition("greater_is_better = false", "greater_is_better = true")
+    assert made.open.run_outcome(1).how == "unchanged"
+    assert current(made).run == wrong
+
+
 def test_forced_runs_of_one_definition_are_the_newest(small) -> None:
     made = small()
     made.experiment(1, ROWS + MODEL)
@@ -165,6 +273,8 @@ def test_an_untouched_definition_is_not_read(small) -> None:
 
     assert imported().strip() == "[]"
     os.utime(made.folder / "competition.toml")
+    assert "polars" in imported()
+    os.utime(made.folder / "experiments" / "001.toml")
     assert "workbench.experiment" in imported()
     assert "lightgbm" not in imported()
 

@@ -7,8 +7,9 @@ again, which is what `wb run` calls unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ __all__ = ["CurrentRun", "current_run", "current_runs", "outdated_text"]
 LABELS = ("title", "platform", "metric_of_platform", "tables", "cv")
 """Parts of `competition.toml` that no number of a run depends on; and the folds, which are compared by themselves."""
 
+NO_CODE = ("data", "cache", "runs", "kernels", "experiments", "selections", "studies", "rehearsal", "__pycache__")
+"""Folders of a competition without code of its own."""
+
 
 @dataclass(frozen=True)
 class CurrentRun:
@@ -33,7 +37,8 @@ class CurrentRun:
 
     `outdated` names what has changed since: "experiment" (its file, or one that it builds on), "competition" (target,
     metric, task, id, weight), "folds" and "data" (train and test). It is empty where the run belongs to the present
-    definition. Code, and tables that only features read, are not compared here: `wb run` does that.
+    definition. Code only decides between runs that are equal in all of these; tables that only features read are not
+    compared: `wb run` does that.
     """
 
     record: RunRecord
@@ -65,28 +70,33 @@ def current_run(workspace: Workspace, slug: str, exp: int, runs: Iterable[RunRec
     NotFoundError
         When it was never run.
     """
-    of_experiment = [r for r in runs if r.exp == exp]
-    if not of_experiment:
+    of_all = _by_experiment(runs)
+    if exp not in of_all:
         raise NotFoundError(f"experiment {exp} of {slug!r} was never run", hint=f"`wb run --exp {exp}` runs it")
-    return current_runs(workspace, slug, of_experiment)[exp]
+    return _current(_Present(workspace, slug, {e: of_exp[-1] for e, of_exp in of_all.items()}), of_all[exp])
 
 
 def current_runs(workspace: Workspace, slug: str, runs: Sequence[RunRecord]) -> dict[int, CurrentRun]:
     """Return the run that stands for each experiment.
 
     Of the finished runs on all rows it is the one that belongs to the present definition, the newest where several do;
-    else the one that differs least. Without a finished run on all rows it is the newest run.
+    else the one that differs least. Without a finished run on all rows it is the newest finished one, else the newest.
 
     Parameters
     ----------
     runs : sequence of RunRecord
         Of one competition, oldest first.
     """
+    of_all = _by_experiment(runs)
+    present = _Present(workspace, slug, {exp: of_exp[-1] for exp, of_exp in of_all.items()})
+    return {exp: _current(present, of_exp) for exp, of_exp in of_all.items()}
+
+
+def _by_experiment(runs: Iterable[RunRecord]) -> dict[int, list[RunRecord]]:
     by_exp: dict[int, list[RunRecord]] = {}
     for run in runs:
         by_exp.setdefault(run.exp, []).append(run)
-    present = _Present(workspace, slug, {exp: of_exp[-1].base for exp, of_exp in by_exp.items()})
-    return {exp: _current(present, of_exp) for exp, of_exp in by_exp.items()}
+    return by_exp
 
 
 def _current(present: _Present, runs: Sequence[RunRecord]) -> CurrentRun:
@@ -94,53 +104,120 @@ def _current(present: _Present, runs: Sequence[RunRecord]) -> CurrentRun:
     if not complete:
         finished = [r for r in runs if r.status == "finished"]
         return CurrentRun((finished or runs)[-1])
-    newest = complete[-1]
-    if len({r.key for r in complete}) == 1 and not present.changed_since(newest):
-        return CurrentRun(newest)
     # Runs of one key have the same definition: the newest of each is enough.
-    candidates = list({r.key: r for r in complete}.values())
-    candidates.sort(key=lambda r: r.created_at)
-    compared = [CurrentRun(r, present.differences(r)) for r in candidates]
+    newest_of_key = {(r.key, r.greater_is_better): r for r in complete}
+    candidates = sorted(newest_of_key.values(), key=lambda r: r.created_at, reverse=True)
+    newest = candidates[0]
+    if not present.changed_since(newest) and (len(candidates) == 1 or not present.code_changed_since(newest)):
+        return CurrentRun(newest)
+    compared: list[CurrentRun] = []
+    for run in candidates:
+        current = CurrentRun(run, present.differences(run))
+        if not current.outdated and (len(candidates) == 1 or present.has_code_of(run)):
+            return current
+        compared.append(current)
     fewest = min(len(c.outdated) for c in compared)
     nearest = [c for c in compared if len(c.outdated) == fewest]
-    return nearest[0] if len(nearest) == 1 else max(nearest, key=lambda c: present.equal_sources(c.record))
+    # Where nothing differs, none has the present code: that was looked at above.
+    return next((c for c in nearest if fewest and len(nearest) > 1 and present.has_code_of(c.record)), nearest[0])
 
 
 class _Present:
-    """The definition of a competition and its experiments as they now stand; read only where it has to be."""
+    """The definition of a competition and its experiments as they now stand; read only where it has to be.
 
-    def __init__(self, workspace: Workspace, slug: str, bases: dict[int, int | None]) -> None:
-        self.workspace, self.slug, self.bases = workspace, slug, bases
+    Parameters
+    ----------
+    newest : mapping
+        The newest run of each experiment, whatever became of it.
+    """
+
+    def __init__(self, workspace: Workspace, slug: str, newest: Mapping[int, RunRecord]) -> None:
+        self.workspace, self.slug, self.newest = workspace, slug, newest
         self.folder = workspace.competitions / slug
+        self._chains: dict[int, float] = {}
+        self._specs: dict[int, list[Any] | None] = {}
+        self._definitions: dict[bytes, Definition | None] = {}
+        self._codes: dict[str, str] = {}
 
     # ------------------------------------------------------------------------------------------ without reading
 
     def changed_since(self, run: RunRecord) -> bool:
         """Whether a file that defines a run was touched after it began; if not, nothing has to be compared."""
         began = run.created_at.timestamp()
-        experiments = [self.folder / "experiments" / f"{exp:03d}.toml" for exp in self._chain(run.exp)]
-        return self._last_change > began or any(_changed_at(path) > began for path in experiments)
+        shared = max(self._competition_changed, self._data_changed, self._split_changed)
+        return shared > began or self._experiment_changed(run) > began
 
-    def _chain(self, exp: int) -> list[int]:
-        chain = [exp]
-        while (base := self.bases.get(chain[-1])) is not None and base not in chain:
+    def code_changed_since(self, run: RunRecord) -> bool:
+        """Whether code of the competition was touched after a run began."""
+        return self._code_changed > run.created_at.timestamp()
+
+    def _experiment_changed(self, run: RunRecord) -> float:
+        notebooks = self._notebooks_changed if run.kind == "notebook" else 0.0
+        return max(self._chain_changed(run.exp), self._lists_changed, notebooks)
+
+    def _chain_changed(self, exp: int) -> float:
+        """Return when the file of an experiment, or of one that it builds on, last changed."""
+        chain: list[int] = []
+        base: int | None = exp
+        while base is not None and base not in self._chains and base not in chain:
             chain.append(base)
-        return chain
+            base = self._base_of(base)
+        latest = 0.0 if base is None else self._chains.get(base, 0.0)
+        for number in reversed(chain):
+            latest = self._chains[number] = max(latest, _changed_at(self._experiment_path(number)))
+        return self._chains[exp]
+
+    def _experiment_path(self, exp: int) -> Path:
+        return self.folder / "experiments" / f"{exp:03d}.toml"
+
+    def _base_of(self, exp: int) -> int | None:
+        """Return what an experiment builds on: what its newest run says, unless its file has changed since."""
+        run, path = self.newest.get(exp), self._experiment_path(exp)
+        if run is not None and _changed_at(path) <= run.created_at.timestamp():
+            return run.base
+        import tomllib
+
+        try:
+            base = tomllib.loads(path.read_text(encoding="utf-8")).get("base")
+        except (OSError, ValueError):
+            return None
+        return base if isinstance(base, int) else None
 
     @cached_property
-    def _last_change(self) -> float:
-        """When the competition's definition, its data, or a feature list were last touched."""
-        unrun = [p for p in self._experiment_files if int(p.stem) not in self.bases and self._is_base(int(p.stem))]
-        manifest = self.folder / "data" / "tables" / "manifest.json"
-        shared = [self.folder / "competition.toml", manifest, *(self.folder / "selections").glob("*.toml"), *unrun]
-        return max(map(_changed_at, shared))
+    def _competition_changed(self) -> float:
+        return _changed_at(self.folder / "competition.toml")
 
     @cached_property
-    def _experiment_files(self) -> list[Path]:
-        return [p for p in (self.folder / "experiments").glob("*.toml") if p.stem.isdigit()]
+    def _data_changed(self) -> float:
+        return _changed_at(self.folder / "data" / "tables" / "manifest.json")
 
-    def _is_base(self, exp: int) -> bool:
-        return exp in self.bases.values()
+    @cached_property
+    def _split_changed(self) -> float:
+        """When the code of the folds last changed, where they are of a function."""
+        path = self.folder / "competition.toml"
+        try:
+            is_custom = b"function" in path.read_bytes()
+        except OSError:
+            return 0.0
+        return self._code_changed if is_custom else 0.0
+
+    @cached_property
+    def _lists_changed(self) -> float:
+        return max(map(_changed_at, (self.folder / "selections").glob("*.toml")), default=0.0)
+
+    @cached_property
+    def _notebooks_changed(self) -> float:
+        places = (self.workspace.root / "notebooks", self.folder)
+        paths = [p for place in places for pattern in ("*.ipynb", "*.py") for p in place.glob(pattern)]
+        return max(*map(_changed_at, paths), self._code_changed, 0.0)
+
+    @cached_property
+    def _code_changed(self) -> float:
+        latest = 0.0
+        for place, folders, files in os.walk(self.folder):
+            folders[:] = [f for f in folders if f not in NO_CODE and not f.startswith(".")]
+            latest = max([latest, *(_changed_at(Path(place, f)) for f in files if f.endswith(".py"))])
+        return latest
 
     # ---------------------------------------------------------------------------------------------- comparing
 
@@ -165,69 +242,143 @@ class _Present:
 
     def differences(self, run: RunRecord) -> tuple[str, ...]:
         """Name what a run's definition differs in from the present one; what can't be read counts as equal."""
-        competition = self.competition
-        if competition is None:
+        if not self.changed_since(run) or self.competition is None:
             return ()
-        details = self._details(run)
-        used = self._definition_of(run)
+        began = run.created_at.timestamp()
+        kept = _Kept(self.workspace.root / run.folder)
         differs = {
-            "experiment": self._differs_in_experiment(run, details, competition),
-            "competition": used is not None and _numbers_of(used) != _numbers_of(competition.definition),
-            "folds": self._differs_in_folds(run, used, competition),
-            "data": self._differs_in_data(run, details, competition),
+            "experiment": self._experiment_changed(run) > began and self._differs_in_experiment(run, kept),
+            "competition": self._competition_changed > began and self._differs_in_competition(kept),
+            "folds": self._differs_in_folds(run, kept),
+            "data": self._data_changed > began and self._differs_in_data(run, kept),
         }
         return tuple(name for name, is_different in differs.items() if is_different)
 
-    def _details(self, run: RunRecord) -> dict[str, Any]:
+    def _differs_in_experiment(self, run: RunRecord, kept: _Kept) -> bool:
+        spec = kept.details.get("spec")
+        if spec is None or not self._experiment_path(run.exp).exists():
+            return False
+        contents = self._contents(run.exp)
+        if contents is None:
+            return True
+        # Of a notebook the cells count, too.
+        model = kept.details.get("model")
+        return all(content != spec or cells not in (None, model) for content, cells in contents)
+
+    def _contents(self, exp: int) -> list[Any] | None:
+        """Return what decides the runs of an experiment, with what decides a notebook's; None for a broken file."""
+        if exp not in self._specs:
+            self._specs[exp] = None if self.competition is None else _read_contents(self.competition, exp)
+        return self._specs[exp]
+
+    def _definition_of(self, kept: _Kept) -> Definition | None:
+        from workbench.competition.definition import read_definition
+
+        path = kept.source / "competition.toml"
         try:
-            details = read_json(self.workspace.root / run.folder / "run.json")
+            text = path.read_bytes()
+            if text not in self._definitions:
+                self._definitions[text] = read_definition(path, self.slug)
+        except (WorkbenchError, OSError):
+            return None
+        return self._definitions[text]
+
+    def _differs_in_competition(self, kept: _Kept) -> bool:
+        used, competition = self._definition_of(kept), self.competition
+        if used is None or competition is None:
+            return False
+        return _numbers_of(used) != _numbers_of(competition.definition)
+
+    def _differs_in_folds(self, run: RunRecord, kept: _Kept) -> bool:
+        if run.kind != "recommend" and self._folds_content is not None:
+            return self._folds_content != run.folds_hash
+        used = self._definition_of(kept)
+        if used is None or self.competition is None:
+            return False
+        cv = self.competition.definition.cv
+        if run.kind == "recommend":  # users are split at random, whatever the rest says
+            return (used.cv.folds, used.cv.seed) != (cv.folds, cv.seed)
+        if used.cv != cv:
+            return True
+        return cv.function is not None and self._code_of(cv.function) != _code_key(kept.source, cv.function)
+
+    @cached_property
+    def _contents_of_data(self) -> dict[str, str]:
+        if self.competition is None:
+            return {}
+        try:
+            return {"data": self.competition.manifest.content, "rows": self.competition.rows_content}
+        except WorkbenchError:
+            return {}
+
+    def _differs_in_data(self, run: RunRecord, kept: _Kept) -> bool:
+        # A recommender reads every table; of the others, tables beside train and test only matter to some features.
+        name = "data" if run.kind == "recommend" else "rows"
+        used, content = kept.details.get(name), self._contents_of_data.get(name)
+        return used is not None and content is not None and used != content
+
+    # --------------------------------------------------------------------------------------------------- code
+
+    def has_code_of(self, run: RunRecord) -> bool:
+        """Whether the code that a run used is as it now stands: by its keys, for older runs by the bytes of the files.
+
+        A run whose folder is not here has none.
+        """
+        kept = _Kept(self.workspace.root / run.folder)
+        codes = kept.details.get("code")
+        if isinstance(codes, dict):
+            return all(self._code_of(reference) == key for reference, key in codes.items())
+        return kept.source.is_dir() and all(
+            _same_bytes(p, self.folder / p.relative_to(kept.source)) for p in kept.source.rglob("*.py")
+        )
+
+    def _code_of(self, reference: str) -> str:
+        if reference not in self._codes:
+            self._codes[reference] = _code_key(self.folder, reference)
+        return self._codes[reference]
+
+
+class _Kept:
+    """What a run's folder says of its definition."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.source = folder, folder / "source"
+
+    @cached_property
+    def details(self) -> dict[str, Any]:
+        """The details of `run.json`; empty where it can't be read."""
+        try:
+            details = read_json(self.folder / "run.json")
         except (WorkbenchError, OSError):
             return {}
         return details if isinstance(details, dict) else {}
 
-    def _definition_of(self, run: RunRecord) -> Definition | None:
-        from workbench.competition.definition import read_definition
 
-        try:
-            return read_definition(self.workspace.root / run.folder / "source" / "competition.toml", self.slug)
-        except (WorkbenchError, OSError):
-            return None
+def _read_contents(competition: Competition, exp: int) -> list[Any] | None:
+    from workbench.experiment import notebook_content, read_spec, specs_of_runs
 
-    def _differs_in_experiment(self, run: RunRecord, details: dict[str, Any], competition: Competition) -> bool:
-        from workbench.experiment import read_spec, specs_of_runs
+    try:
+        specs = specs_of_runs(read_spec(competition, exp))
+        cells = [notebook_content(spec, competition) if spec.kind == "notebook" else None for spec in specs]
+    except WorkbenchError:  # its file is broken, or its base or its notebook is gone
+        return None
+    return [_as_json([spec.content(), of_notebook]) for spec, of_notebook in zip(specs, cells, strict=True)]
 
-        if "spec" not in details or not competition.experiment_path(run.exp).exists():
-            return False
-        try:
-            specs = specs_of_runs(read_spec(competition, run.exp))
-        except WorkbenchError:  # its file is broken, or its base is gone
-            return True
-        return all(_as_json(spec.content()) != details["spec"] for spec in specs)
 
-    def _differs_in_folds(self, run: RunRecord, used: Definition | None, competition: Competition) -> bool:
-        if run.kind != "recommend" and self._folds_content is not None:
-            return self._folds_content != run.folds_hash
-        return used is not None and used.cv != competition.definition.cv
+def _code_key(folder: Path, reference: str) -> str:
+    """Return the key of the code behind ``file.py:name``; "" where it can't be read."""
+    from workbench.features import code_key
 
-    def _differs_in_data(self, run: RunRecord, details: dict[str, Any], competition: Competition) -> bool:
-        # A recommender reads every table; of the others, tables beside train and test only matter to some features.
-        name = "data" if run.kind == "recommend" else "rows"
-        try:
-            content = competition.manifest.content if name == "data" else competition.rows_content
-        except WorkbenchError:
-            return False
-        return bool(details.get(name, content) != content)
-
-    def equal_sources(self, run: RunRecord) -> tuple[int, float]:
-        """Return how many of the modules kept with a run are as they now stand, and when it began."""
-        kept = self.workspace.root / run.folder / "source"
-        equal = sum(_same_bytes(p, self.folder / p.relative_to(kept)) for p in kept.rglob("*.py"))
-        return equal, run.created_at.timestamp()
+    file, _, name = reference.partition(":")
+    try:
+        return code_key(folder / file, name)
+    except (OSError, SyntaxError, ValueError):
+        return ""
 
 
 def _numbers_of(definition: Definition) -> dict[str, Any]:
     """Return what a run's numbers depend on, but for the folds."""
-    return {name: value for name, value in asdict(definition).items() if name not in LABELS}
+    return {name: value for name, value in vars(definition).items() if name not in LABELS}
 
 
 def _as_json(value: Any) -> Any:

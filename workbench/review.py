@@ -103,6 +103,7 @@ def change_against(run: RunRecord, base: RunRecord) -> Change | None:
     """
     finished = run.status == base.status == "finished"
     same = run.folds_hash == base.folds_hash and run.metric == base.metric and run.sample == base.sample
+    same = same and run.greater_is_better == base.greater_is_better
     if not (finished and same):
         return None
     sign = 1.0 if run.greater_is_better else -1.0

@@ -33,7 +33,11 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("submit")
 @click.option("--exp", "number", required=True, type=int, metavar="N", help="The experiment.")
 @click.option(
-    "--run", "run_id", default="", metavar="ID", help="A particular run of it; by default the newest finished."
+    "--run",
+    "run_id",
+    default="",
+    metavar="ID",
+    help="A particular run of it; by default the one that `wb table` shows.",
 )
 @sending_options
 @competition_option

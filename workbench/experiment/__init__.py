@@ -2,6 +2,7 @@
 
 from workbench.experiment.compose import compose
 from workbench.experiment.feature_list import FeatureList, check_list_name, read_list, write_list
+from workbench.experiment.kinds import notebook_content
 from workbench.experiment.other_folds import SEEDED, on_other_folds
 from workbench.experiment.plan import fold_rows
 from workbench.experiment.ready import ReadyExperiment, lightgbm_of, ready
@@ -42,6 +43,7 @@ __all__ = [
     "fold_rows",
     "lightgbm_of",
     "list_run_folders",
+    "notebook_content",
     "on_other_folds",
     "parse_keep",
     "parse_numbers",

@@ -24,7 +24,7 @@ from workbench.training import (
 )
 from workbench.training.objectives import RANKING, log_objective
 
-__all__ = ["model_spec"]
+__all__ = ["model_spec", "notebook_content"]
 
 
 def model_spec(
@@ -79,6 +79,17 @@ def model_spec(
     from workbench.training.function_folds import function_spec
 
     return function_spec(asked)
+
+
+def notebook_content(spec: ExperimentSpec, competition: Competition) -> dict[str, Any]:
+    """Return what decides the result of a notebook's run beside the data and the folds: its cells and parameters.
+
+    Raises
+    ------
+    ConfigError
+        When the notebook is missing, or the experiment says of it what it does not have.
+    """
+    return _notebook(spec, competition).content()
 
 
 def _notebook(spec: ExperimentSpec, competition: Competition) -> NotebookSpec:

@@ -121,5 +121,6 @@ def find_finished(
 
 
 def _finished(plan: Plan) -> FinishedRun | None:
-    found = find_run(plan.competition.runs_folder, plan.spec.number, plan.key)
+    c = plan.competition
+    found = find_run(c.runs_folder, plan.spec.number, plan.key, greater_is_better=c.metric.greater_is_better)
     return check_files(*found) if found and found[1].status == "finished" else None

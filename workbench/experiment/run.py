@@ -23,7 +23,7 @@ from workbench.experiment.predictions import scored, write_predictions
 from workbench.experiment.recommend_run import RecommendPlan, make_recommend_plan, recommended
 from workbench.experiment.reconcile import lock_path, reconcile_locked
 from workbench.experiment.run_folder import FinishedRun, FoldParts, Made, check_files, find_run, read_run, write_run
-from workbench.experiment.source import kept_source, write_source
+from workbench.experiment.source import code_keys, kept_source, write_source
 from workbench.experiment.spec import read_spec
 from workbench.experiment.trained import trained
 from workbench.features import Blocks, load_features
@@ -89,13 +89,17 @@ def run(  # noqa: PLR0913 what a run may be asked
     BusyError
         When another process runs the same experiment.
     """
+    # What is edited while the plan is made may or may not be in it: whoever compares has to look.
+    began = datetime.now(UTC)
     plan = _planned(workspace, competition, number, sample=sample, threads=threads, model=model, report=report)
     with (
         lock(lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
     ):
         reconcile_locked(workspace, competition, number, ledger)
-        found = find_run(competition.runs_folder, number, plan.key)
+        found = find_run(
+            competition.runs_folder, number, plan.key, greater_is_better=competition.metric.greater_is_better
+        )
         if found and found[1].status == "finished" and not force:
             finished = check_files(*found)
             ledger.put_run(found[1])
@@ -104,7 +108,7 @@ def run(  # noqa: PLR0913 what a run may be asked
             folder, record = found[0], replace(found[1], status="running", error=None)
             how = "resumed" if any((folder / "parts").glob("*.npz")) else "new"
         else:
-            folder, record, how = _new_run(workspace, plan)
+            folder, record, how = _new_run(workspace, plan, began)
         notes = _execute(workspace, plan, folder, record, ledger, report=report, done=done)
         final, details = read_run(folder)
         return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *notes))
@@ -135,9 +139,8 @@ def _standing_notes(competition: Competition) -> tuple[str, ...]:
     return (f"the platform scores by {d.metric_of_platform!r}; CV is {d.metric}, which stands in for it",)
 
 
-def _new_run(workspace: Workspace, plan: Plan | RecommendPlan) -> tuple[Path, RunRecord, str]:
+def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) -> tuple[Path, RunRecord, str]:
     c, spec = plan.competition, plan.spec
-    now = datetime.now(UTC)
     run_id = f"{spec.number:03d}-{now:%Y%m%dT%H%M%S}-{plan.key[:8]}"
     while (c.runs_folder / run_id).exists():  # forced twice within a second
         now = datetime.fromtimestamp(now.timestamp() + 1, UTC)
@@ -198,7 +201,7 @@ def _execute(
     }
     if isinstance(plan, Plan) and (positive := positive_labels(plan.competition, plan.target)):
         about["positive"] = positive
-    about["source"] = write_source(source, folder / "source")
+    about |= {"source": write_source(source, folder / "source"), "code": code_keys(plan)}
     write_run(folder, record, about)
     ledger.put_run(record)
 

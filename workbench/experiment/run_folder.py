@@ -204,12 +204,17 @@ def list_run_folders(runs: Path, exp: int | None = None) -> list[Path]:
     return sorted(p for p in runs.glob(f"{prefix}*") if p.is_dir() and not p.name.startswith("."))
 
 
-def find_run(runs: Path, number: int, key: str) -> tuple[Path, RunRecord, dict[str, Any]] | None:
-    """Return the newest run of the experiment with this key, if there is one."""
+def find_run(
+    runs: Path, number: int, key: str, *, greater_is_better: bool
+) -> tuple[Path, RunRecord, dict[str, Any]] | None:
+    """Return the newest run of the experiment with this key, if there is one.
+
+    The direction of a function of the competition's own stands beside the key: it decides when training stops.
+    """
     for folder in reversed(list_run_folders(runs, number)):
         if not folder.name.endswith(key[:8]):
             continue
         record, details = read_run(folder)
-        if record.key == key:
+        if record.key == key and record.greater_is_better == greater_is_better:
             return folder, record, details
     return None

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import file_sha256, write_bytes
-from workbench.competition import Competition
 from workbench.errors import storage_errors
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.plan import Plan
 from workbench.experiment.recommend_run import RecommendPlan
-from workbench.features import Feature, code_files, code_files_of, package_version
+from workbench.features import Feature, code_files, code_files_of, code_key, package_version
 from workbench.memory import shown_bytes
 from workbench.training import FILE_PARAMETERS
 
-__all__ = ["KeptSource", "kept_source", "write_source"]
+__all__ = ["KeptSource", "code_keys", "kept_source", "write_source"]
 
 MOST_BYTES = 64 * 2**20
 """A larger file is not kept: it is recorded with its digest."""
@@ -65,7 +64,7 @@ def kept_source(plan: Plan | RecommendPlan) -> KeptSource:
     definition and the experiment name, and the files that features and models read.
     """
     c = plan.competition
-    named = [c.folder / m[1] for m in map(REFERENCE.fullmatch, _texts([_functions(c), plan.spec.model])) if m]
+    named = [c.folder / reference.partition(":")[0] for reference in _references(plan)]
     code = code_files([c.features_path, *(p for p in named if p.is_file())])
     files, packages = {*c.folder.glob("*.py"), *code.files}, {*code.packages}
     records = [c.folder / "competition.toml", plan.spec.path]
@@ -93,9 +92,23 @@ def write_source(source: KeptSource, folder: Path) -> dict[str, Any]:
     return {"files": digests, "excluded": source.excluded, "packages": source.packages}
 
 
-def _functions(competition: Competition) -> list[str]:
-    d = competition.definition
-    return [d.metric, d.cv.function or ""]
+def code_keys(plan: Plan | RecommendPlan) -> dict[str, str]:
+    """Return the keys of the code that a run uses: of its features and functions, each as ``file.py:name``."""
+    c = plan.competition
+    references = {r for r in _references(plan) if (c.folder / r.partition(":")[0]).is_file()}
+    if isinstance(plan, Plan) and c.features_path.exists():
+        used = plan.blocks.used(plan.spec.features)
+        own = [name for name in used if not plan.blocks.built_in(plan.blocks.features[name])]
+        references |= {f"{c.features_path.name}:{name}" for name in own}
+    split = (reference.partition(":") for reference in sorted(references))
+    return {f"{file}:{name}": code_key(c.folder / file, name) for file, _, name in split}
+
+
+def _references(plan: Plan | RecommendPlan) -> list[str]:
+    """Return the functions of the competition's folder that its definition and the experiment name."""
+    d = plan.competition.definition
+    texts = _texts([d.metric, d.cv.function or "", plan.spec.model])
+    return [text for text in texts if REFERENCE.fullmatch(text)]
 
 
 def _texts(value: Any) -> Iterator[str]:
