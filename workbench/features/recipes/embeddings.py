@@ -11,7 +11,7 @@ import polars as pl
 from workbench.competition import ROW
 from workbench.errors import FeatureError
 from workbench.features.recipes.arguments import Call, Columns, Naming, attached, plain
-from workbench.features.recipes.texts import WORD
+from workbench.features.recipes.texts import WORD, composed
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -126,7 +126,7 @@ def text_embeddings(
     call = Call.of("text_embeddings", rows, naming)
     if not isinstance(column, str):
         raise call.error(f"column={column!r} must be one column's name", "call it once for each column")
-    text = pl.col(call.texts(column)[0]).cast(pl.String).str.to_lowercase().alias("__text__")
+    text = composed(pl.col(call.texts(column)[0]).cast(pl.String).str.to_lowercase()).alias("__text__")
     frame = rows.select(ROW, text)
     words = (
         frame.select("__text__", ROW)

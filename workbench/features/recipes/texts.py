@@ -13,9 +13,11 @@ from workbench.competition import ROW
 from workbench.features.recipes.arguments import Call, Columns, Naming
 from workbench.features.recipes.hashing import hashed
 
-__all__ = ["hashed_ngrams", "text_forms"]
+__all__ = ["composed", "hashed_ngrams", "text_forms"]
 
-WORD = r"[\p{L}\p{N}_]+"
+LETTER = r"[\p{L}\p{M}\p{N}_\u{200c}\u{200d}]"
+"""Marks too: vowels of Indic scripts and tones of Thai are marks, as are the joiners inside words no ends of them."""
+WORD = rf"{LETTER}+"
 ROWS_AT_ONCE = 20_000
 
 FORMS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
@@ -25,9 +27,16 @@ FORMS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "punctuation": lambda text: text.str.count_matches(r"[\p{P}\p{S}]"),
     "upper_share": lambda text: _share(text.str.count_matches(r"\p{Lu}"), text.str.count_matches(r"\p{L}")),
     "digit_share": lambda text: _share(text.str.count_matches(r"\p{Nd}"), text.str.len_chars()),
-    "word_length": lambda text: _share(text.str.count_matches(r"[\p{L}\p{N}_]"), text.str.count_matches(WORD)),
+    "word_length": lambda text: _share(text.str.count_matches(LETTER), text.str.count_matches(WORD)),
     "lines": lambda text: text.str.count_matches("\n") + 1,
 }
+
+
+def composed(text: pl.Expr) -> pl.Expr:
+    """Return texts whose letters are composed: "é" in one character and "e" with an accent behind are the same."""
+    # Normalising takes seven times as long as looking for letters beyond ASCII.
+    is_plain = text.str.len_bytes() == text.str.len_chars()
+    return pl.when(is_plain).then(text).otherwise(pl.when(~is_plain).then(text).str.normalize("NFC"))
 
 
 def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
@@ -140,7 +149,7 @@ def hashed_ngrams(
         return pl.concat([frame.select(ROW), found], how="horizontal")
 
     schema = {ROW: call.schema[ROW], **dict.fromkeys(columns, pl.Int16())}
-    texts = rows.select(ROW, pl.col(name).cast(pl.String).str.to_lowercase().alias("__text__"))
+    texts = rows.select(ROW, composed(pl.col(name).cast(pl.String).str.to_lowercase()).alias("__text__"))
     return texts.map_batches(counted, schema=schema, streamable=True)
 
 
