@@ -17,7 +17,16 @@ import polars as pl
 from workbench import metrics
 from workbench.cache import content_key, read_json, write_json
 from workbench.competition.answer import IdTemplate, as_written, match_classes, match_targets
-from workbench.competition.definition import CvSpec, Definition, TableNames, read_definition, read_keys, read_options
+from workbench.competition.definition import (
+    CvSpec,
+    Definition,
+    FileOptions,
+    TableNames,
+    read_definition,
+    read_file_options,
+    read_keys,
+    read_options,
+)
 from workbench.competition.files import StrictModel, read_toml, validate
 from workbench.competition.numbers import create_experiment, create_notebook, next_number
 from workbench.competition.row_numbers import find_row_numbers
@@ -39,6 +48,7 @@ __all__ = [
     "Competition",
     "CvSpec",
     "Definition",
+    "FileOptions",
     "IdTemplate",
     "InteractionsSpec",
     "Manifest",
@@ -54,6 +64,7 @@ __all__ = [
     "match_classes",
     "match_targets",
     "next_number",
+    "read_file_options",
     "read_keys",
     "read_manifest",
     "read_options",

@@ -16,7 +16,16 @@ from workbench.competition.log import InteractionsTable, read_interactions, refu
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.interactions import InteractionsSpec
 
-__all__ = ["CvSpec", "Definition", "TableNames", "read_definition", "read_keys", "read_options"]
+__all__ = [
+    "CvSpec",
+    "Definition",
+    "FileOptions",
+    "TableNames",
+    "read_definition",
+    "read_file_options",
+    "read_keys",
+    "read_options",
+]
 
 TASKS = ("binary", "multiclass", "regression", "ranking", "recommend")
 SCHEMES = ("kfold", "stratified", "group", "stratified_group", "time", "custom")
@@ -52,6 +61,25 @@ class _Read(StrictModel):
     decimal: Literal[".", ","] | None = None
     missing: list[str | int | float] = Field(default_factory=list)
     explode: str | None = None
+    parts: list[str] = Field(default_factory=list)
+    orient: Literal["columns", "index"] | None = None
+
+
+class _DraftTables(StrictModel):
+    train: str | None = None
+    test: str | None = None
+    sample_submission: str | Literal[False] | None = None
+
+
+class _Draft(StrictModel):
+    """A file that says how files are read and which is which, and leaves the rest to `wb fetch`."""
+
+    slug: str = ""
+    title: str = ""
+    platform: str = ""
+    tables: _DraftTables = _DraftTables()
+    read: dict[str, _Read] = Field(default_factory=dict)
+    types: dict[str, str] = Field(default_factory=dict)
 
 
 _Label = str | int | float | bool
@@ -163,6 +191,10 @@ def read_definition(path: Path, slug: str) -> Definition:
     """
     if not path.exists():
         raise NotFoundError(f"{path} is missing", hint=f"`wb fetch {slug}` writes it")
+    if read_file_options(path).is_draft:
+        raise ConfigError(
+            f"{path} says how files are read, and not what is asked for", hint=f"`wb fetch {slug}` completes it"
+        )
     file = validate(_File, read_toml(path), path)
     if file.slug != slug:
         raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
@@ -196,6 +228,36 @@ def read_definition(path: Path, slug: str) -> Definition:
     )
 
 
+@dataclass(frozen=True)
+class FileOptions:
+    """What a `competition.toml` says of its files: ``[read.TABLE]`` by table, ``[types]``, and ``[tables]`` by role.
+
+    `is_draft` says that it has none of the keys of a definition: `wb fetch` adds them. `sample_submission` in `tables`
+    is False where there is none.
+    """
+
+    read: dict[str, dict[str, Any]] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str | Literal[False]] = field(default_factory=dict)
+    is_draft: bool = False
+
+
+def read_file_options(path: Path) -> FileOptions:
+    """Return what a `competition.toml` says of the reading of its files.
+
+    Raises
+    ------
+    ConfigError
+        When a key or a value of the file is wrong.
+    """
+    data = read_toml(path)
+    is_draft = not {"task", "id", "target", "metric"} & set(data)
+    file: _File | _Draft = validate(_Draft, data, path) if is_draft else validate(_File, data, path)
+    read = {name: _reading(r) for name, r in file.read.items()}
+    tables = file.tables.model_dump(exclude_defaults=True, exclude_none=True)
+    return FileOptions(read, file.types, tables, is_draft)
+
+
 def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return what a `competition.toml` says of the reading of its files: ``[read.TABLE]`` by table, and ``[types]``.
 
@@ -204,8 +266,8 @@ def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
     ConfigError
         When a key or a value of the file is wrong.
     """
-    file = validate(_File, read_toml(path), path)
-    return {name: _reading(r) for name, r in file.read.items()}, file.types
+    said = read_file_options(path)
+    return said.read, said.types
 
 
 def _reading(read: _Read) -> dict[str, Any]:
@@ -222,6 +284,8 @@ def read_keys(path: Path) -> tuple[str, ...]:
     ConfigError
         When a key or a value of the file is wrong.
     """
+    if read_file_options(path).is_draft:
+        return ()
     file = validate(_File, read_toml(path), path)
     names = list(_as_tuple(file.id, "id", path))
     if file.id_in_test is not None:

@@ -6,18 +6,21 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workbench.competition import Manifest, TableInfo
+from workbench.competition import FileOptions, Manifest, TableInfo
 from workbench.errors import DataError
 from workbench.inference.answer import Answer, find_answer
 from workbench.inference.baseline import Baseline, find_baseline
 from workbench.inference.log import InferredLog, find_log
 from workbench.inference.positive import PositiveGuess, find_positives
+from workbench.inference.roles import find_roles
 from workbench.inference.scheme import Scheme, find_scheme
-from workbench.inference.tables import NotPlainError, Table, find_roles
+from workbench.inference.tables import NotPlainError, Table, UnclearTablesError
 from workbench.inference.task import Task, find_task
 from workbench.platforms import CompetitionFacts
 
 __all__ = ["Inferred", "infer"]
+
+NOTHING_SAID = FileOptions()
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Inferred:
     train: str
     test: str
     sample: str | None
+    why_tables: dict[str, str]
     answer: Answer
     task: Task
     scheme: Scheme
@@ -42,7 +46,9 @@ class Inferred:
     large: tuple[str, ...] = ()
 
 
-def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str) -> Inferred | InferredLog:
+def infer(
+    manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str, *, said: FileOptions = NOTHING_SAID
+) -> Inferred | InferredLog:
     """Infer a definition: which table is which, what is asked for, how it is scored, how to fold.
 
     Parameters
@@ -53,6 +59,8 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
     facts : CompetitionFacts
         What the platform says; it goes before what the files suggest.
     platform : str
+    said : FileOptions
+        What competition.toml says already: which table is which.
 
     Raises
     ------
@@ -66,8 +74,14 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
         reading = _all_reading(manifest, but=log.explode)
         return replace(log, read=reading, types=_types(manifest, ours), large=_large(ours))
     try:
-        roles = find_roles(manifest, tables)
+        roles = find_roles(manifest, tables, said.tables)
         answer = find_answer(roles, facts.id_columns, facts.target_columns)
+    except UnclearTablesError as exc:
+        raise DataError(
+            f"can't infer the definition of {facts.slug!r}: {exc.message}",
+            hint=f"write what is right into competitions/{facts.slug}/competition.toml, these lines are enough, and "
+            f"`wb fetch {facts.slug}` again: {exc.hint}",
+        ) from exc
     except NotPlainError as exc:
         raise DataError(
             f"can't infer the definition of {facts.slug!r}: {exc.message}",
@@ -82,6 +96,7 @@ def infer(manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: s
         train=roles.train.name,
         test=roles.test.name,
         sample=roles.sample.name if roles.sample else None,
+        why_tables=roles.why,
         answer=answer,
         task=task,
         scheme=find_scheme(roles, answer, task.task),

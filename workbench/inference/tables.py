@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
-from workbench.competition import Manifest, TableInfo
+from workbench.competition import TableInfo
 from workbench.errors import DataError
 from workbench.frames import scan_parquet
 
@@ -18,10 +18,12 @@ __all__ = [
     "NotPlainError",
     "Roles",
     "Table",
+    "UnclearTablesError",
     "best_sample",
-    "find_roles",
+    "best_samples",
     "name_sounds_like",
     "normal",
+    "overlap",
     "sample_score",
     "sounds_like",
 ]
@@ -29,6 +31,10 @@ __all__ = [
 
 class NotPlainError(DataError):
     """The files do not say what the definition should be; the message says what is missing."""
+
+
+class UnclearTablesError(NotPlainError):
+    """Several files may be one of train, test and sample; the hint has the lines that say which."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Roles:
-    """Which table is which; there may be no sample."""
+    """Which table is which, by role with the reason where others came near; there may be no sample."""
 
     train: Table
     test: Table
     sample: Table | None
+    why: dict[str, str] = field(default_factory=dict)
 
 
 def normal(name: str) -> str:
@@ -107,31 +114,6 @@ def normal(name: str) -> str:
     ('saleprice', 'saleprice')
     """
     return re.sub(r"[\W_]+", "", name).casefold()
-
-
-def find_roles(manifest: Manifest, folder: Path) -> Roles:
-    """Find train, test and sample among the tables, by their names and by the columns that they share.
-
-    Raises
-    ------
-    NotPlainError
-        When there is no train or no test table.
-    """
-    tables = {name: Table(info, folder) for name, info in manifest.tables.items() if info.rows}
-    sample = best_sample(tables.values())
-    rest = [t for t in tables.values() if t is not sample]
-    pairs = [
-        (sounds_like(a, "train") + sounds_like(b, "test") + _overlap(a, b), a, b)
-        for a in rest
-        for b in rest
-        if a is not b and sounds_like(a, "train") > 0 and sounds_like(b, "test") > 0
-    ]
-    if not pairs:
-        missing = [r for r in ("train", "test") if not any(sounds_like(t, r) > 0 for t in rest)] or ["train and test"]
-        have = ", ".join(manifest.tables) or "none"
-        raise NotPlainError(f"no table is called {' or '.join(missing)}; the tables are {have}")
-    _, train, test = max(pairs, key=lambda p: (p[0], p[1].rows))
-    return Roles(train, test, sample)
 
 
 _TRAIN, _TEST = r"train(ing)?", r"(test(ing|set)?|holdout|eval(uation)?)"
@@ -155,7 +137,7 @@ def name_sounds_like(table: str, role: str) -> float:
     return 0.25 if re.search(pattern, name) else 0.0
 
 
-def _overlap(a: Table, b: Table) -> float:
+def overlap(a: Table, b: Table) -> float:
     """Return the share of b's columns that a has too; a train table has what its test table has."""
     return 2 * len(set(a.columns) & set(b.columns)) / len(b.columns) + (len(a.columns) > len(b.columns))
 
@@ -176,6 +158,11 @@ def sample_score(table: str) -> float:
 
 def best_sample(tables: Iterable[Table]) -> Table | None:
     """Return the table whose name sounds most like a sample submission; None where none does."""
+    return next(iter(best_samples(tables)), None)
+
+
+def best_samples(tables: Iterable[Table]) -> list[Table]:
+    """Return the tables whose names sound most and equally like a sample submission, the likeliest first."""
     scored = [(sample_score(t.name), -len(t.columns), t.rows, -len(t.name), t) for t in tables]
-    found = max(scored, key=lambda s: s[:4], default=None)
-    return found[4] if found and found[0] > 0 else None
+    likely = sorted((s for s in scored if s[0] > 0), key=lambda s: s[:4], reverse=True)
+    return [s[4] for s in likely if s[0] == likely[0][0]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from workbench.inference.infer import Inferred
+from collections.abc import Collection
+
+from workbench.competition import FileOptions
+from workbench.inference.infer import NOTHING_SAID, Inferred
 from workbench.inference.log import InferredLog
 from workbench.inference.positive import PositiveGuess
 from workbench.interactions import duration_text
@@ -25,10 +28,10 @@ def _comment(text: str) -> str:
     return "  # " + " ".join(text.split())
 
 
-def definition_text(inferred: Inferred | InferredLog) -> str:
-    """Return the text of `competition.toml`, with a comment behind every guess."""
+def definition_text(inferred: Inferred | InferredLog, said: FileOptions = NOTHING_SAID) -> str:
+    """Return the text of `competition.toml`, with a comment behind every guess; what it said before stays in it."""
     if isinstance(inferred, InferredLog):
-        return _log_text(inferred)
+        return _log_text(inferred, said)
     answer, task, scheme = inferred.answer, inferred.task, inferred.scheme
 
     def one_or_list(values: tuple[str, ...]) -> str:
@@ -53,14 +56,18 @@ def definition_text(inferred: Inferred | InferredLog) -> str:
         lines.append(f"greater_is_better = {_toml(inferred.greater_is_better)}")
     lines += [f"weight = {_toml(inferred.weight)}"] * bool(inferred.weight)
     lines += _positive(inferred)
-    lines += ["", "[tables]", f"train = {_toml(inferred.train)}", f"test = {_toml(inferred.test)}"]
+    why = {role: _comment(text) for role, text in inferred.why_tables.items()}
+    lines += ["", "[tables]", f"train = {_toml(inferred.train)}{why.get('train', '')}"]
+    lines.append(f"test = {_toml(inferred.test)}{why.get('test', '')}")
     none = "false  # there is none: the ids of test and the target's name make the file"
-    lines.append(f"sample_submission = {none if inferred.sample is None else _toml(inferred.sample)}")
+    lines.append(
+        f"sample_submission = {none if inferred.sample is None else _toml(inferred.sample) + why.get('sample', '')}"
+    )
     lines += ["", "[cv]", f"scheme = {_toml(scheme.scheme)}{_comment(scheme.why)}"]
     lines += [f"column = {_toml(scheme.column)}"] * (scheme.column is not None)
     lines += [f"group = {_toml(scheme.group)}"] * (scheme.group is not None)
     lines += ["folds = 5", "seed = 42"]
-    return "\n".join([*lines, *_reading(inferred), ""])
+    return "\n".join([*lines, *_said(said), *_reading(inferred), ""])
 
 
 def _positive(inferred: Inferred) -> list[str]:
@@ -84,7 +91,18 @@ def question(guess: PositiveGuess) -> str:
     return f"Is {guess.asked} the probability of {one!r} or of {other!r}? {guess.why[0].upper()}{guess.why[1:]}."
 
 
-def _log_text(inferred: InferredLog) -> str:
+def _said(said: FileOptions, but: Collection[str] = ()) -> list[str]:
+    """Return what the file said of the reading before it was completed; `but` are tables that are written elsewhere."""
+    lines: list[str] = []
+    for name, how in said.read.items():
+        if name not in but:
+            lines += ["", f"[read.{_key(name)}]", *(f"{key} = {_toml(value)}" for key, value in how.items())]
+    if said.types:
+        lines += ["", "[types]", *(f"{_toml(column)} = {_toml(how)}" for column, how in said.types.items())]
+    return lines
+
+
+def _log_text(inferred: InferredLog, said: FileOptions) -> str:
     """Return the definition of a recommender competition."""
     why = {key: _comment(text) for key, text in inferred.why.items()}
     lines = [f"{key} = {_toml(getattr(inferred, key))}" for key in ("slug", "title", "platform")]
@@ -97,8 +115,10 @@ def _log_text(inferred: InferredLog) -> str:
     lines += [f"sample_submission = {_toml(inferred.sample)}", "", "[interactions]", *_of_log(inferred, why)]
     lines += ["", "[cv]", "folds = 5  # by user", "seed = 42"]
     for name, column in inferred.explode.items():
+        others = [f"{k} = {_toml(v)}" for k, v in said.read.get(name, {}).items() if k != "explode"]
         lines += ["", f"[read.{_key(name)}]", f"explode = {_toml(column)}  # an event for each record in these lists"]
-    return "\n".join([*lines, *_reading(inferred), ""])
+        lines += others
+    return "\n".join([*lines, *_said(said, but=inferred.explode), *_reading(inferred), ""])
 
 
 def _of_log(inferred: InferredLog, why: dict[str, str]) -> list[str]:

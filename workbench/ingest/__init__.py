@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import file_sha256, lock, read_json, sweep, write_json, write_text
-from workbench.competition import Manifest, create_experiment, read_keys, read_manifest, read_options
+from workbench.competition import FileOptions, Manifest, create_experiment, read_file_options, read_keys, read_manifest
 from workbench.errors import DamagedError, NotFoundError, near, storage_errors
 from workbench.inference import Inferred, baseline_text, definition_text, infer, question
 from workbench.ingest.archives import unpack, unpack_tar
@@ -145,7 +145,9 @@ def reading_options(folder: Path, memory_limit: int | None) -> Options:
     path = folder / "competition.toml"
     options = NO_OPTIONS
     if path.exists():
-        options = replace(Options(*read_options(path)), keys=NO_KEYS.naming(read_keys(path)))
+        said = read_file_options(path)
+        named = tuple(name for name in said.tables.values() if name)
+        options = Options(said.read, said.types, keys=NO_KEYS.naming(read_keys(path)), named=named)
     return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))
 
 
@@ -361,12 +363,13 @@ def _write_missing(
 ) -> list[Path]:
     definition = folder / "competition.toml"
     experiments = list((folder / "experiments").glob("[0-9]*.toml"))
-    if definition.exists() and experiments:
+    said = read_file_options(definition) if definition.exists() else FileOptions(is_draft=True)
+    if not said.is_draft and experiments:
         return []
-    inferred = infer(manifest, tables, facts, platform)
+    inferred = infer(manifest, tables, facts, platform, said=said)
     written = []
-    if not definition.exists():
-        write_text(definition, definition_text(inferred))
+    if said.is_draft:
+        write_text(definition, definition_text(inferred, said))
         written.append(definition)
         for guess in inferred.positives if isinstance(inferred, Inferred) else ():
             if guess.label is None:

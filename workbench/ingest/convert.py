@@ -9,6 +9,7 @@ from pathlib import Path
 
 from workbench.competition import Manifest, TableInfo, check_table, read_manifest, write_manifest
 from workbench.errors import DamagedError, DataError, NotFoundError
+from workbench.ingest.agreement import agreed
 from workbench.ingest.delimited import Witnesses, text_tables
 from workbench.ingest.documents import NoTableError, document_table
 from workbench.ingest.grouping import tables_in
@@ -67,9 +68,10 @@ def convert(
     DataError
         When a file can't be read as a table, or two files would become the same table.
     """
-    found = tables_in(raw)
+    found = tables_in(raw, options)
     if not found:
         raise DataError(f"{raw} has no file that can become a table (expected {', '.join(FORMATS)})")
+    _say_what_is_joined(found, report)
     options = replace(options, keys=find_keys(found, options))
     infos = {} if force else _still_good(tables, slug, found, options)
     while True:
@@ -91,12 +93,23 @@ def convert(
             f"{raw} has no file that can become a table: {said} is JSON, but neither records nor columns",
             hint="write it as a list of objects, one for each row",
         )
+    infos |= agreed([t for t in found if _is_shared(t)], infos, tables, options, report)
     manifest = Manifest({t.name: infos[t.name] for t in found if t.name in infos})
     write_manifest(tables, manifest)
     for stale in tables.glob("*.parquet"):
         if stale.stem not in manifest.tables:
             stale.unlink()
     return manifest
+
+
+def _say_what_is_joined(found: list[Table], report: Report) -> None:
+    for table in found:
+        # Those of Hive folders stand in the files' own names.
+        columns = dict.fromkeys(k for p in table.parts for k, _ in p.keys if f"{k}=" not in p.name)
+        if table.by_words or columns:
+            which = f"; column {', '.join(columns)!r} says which" if columns else ""
+            files = ", ".join(p.name for p in table.parts[:20]) + " and more" * (len(table.parts) > 20)
+            report(f"{table.name} is {len(table.parts)} files, one after the other: {files}{which}")
 
 
 def _converted(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
@@ -146,10 +159,14 @@ def _text_tables(
 
 def _sharing(found: list[Table]) -> list[list[Table]]:
     """Return the tables in groups that share their types: those of train and test together, each other one alone."""
-    sharing = [t for t in found if re.search(r"(^|_)(train|test)(_|$|ing)", t.name.lower())]
+    sharing = [t for t in found if _is_shared(t)]
     groups = [[t for t in sharing if t.kind == kind] for kind in ("text", "parquet")]
     together = [group for group in groups if group]
     return together + [[t] for t in found if not any(t in group for group in together)]
+
+
+def _is_shared(table: Table) -> bool:
+    return re.search(r"(^|_)(train|test)(_|$|ing)", table.name.lower()) is not None
 
 
 def _still_good(tables: Path, slug: str, found: list[Table], options: Options) -> dict[str, TableInfo]:

@@ -7,7 +7,7 @@ Only where one fails are the files counted through and converted again. The resu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -22,6 +22,15 @@ from workbench.competition import TableInfo
 from workbench.errors import DamagedError, DataError
 from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.keys import CANONICAL, Keys, is_numeric
+from workbench.ingest.layouts import (
+    Layout,
+    agreed_layouts,
+    forms_of,
+    layout_of,
+    reencoded_layouts,
+    say_encodings,
+    say_what_differs,
+)
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
 from workbench.ingest.text import (
     HEAD_BYTES,
@@ -29,10 +38,7 @@ from workbench.ingest.text import (
     blocks,
     blocks_looked_at,
     first_fault,
-    form_of,
-    full_encoding,
     has_short_record,
-    header_of,
     without_blank_lines,
 )
 from workbench.ingest.types import (
@@ -79,25 +85,24 @@ class Witnesses:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._stats: dict[str, dict[str, ColumnStats]] = {}
-        self._heads: dict[tuple[str, TextForm], dict[str, ColumnStats]] = {}
+        self._heads: dict[tuple[str, Layout], dict[str, ColumnStats]] = {}
 
-    def heads(
-        self, group: list[Table], forms: dict[str, TextForm], headers: dict[str, list[str]]
-    ) -> dict[str, dict[str, ColumnStats]]:
+    def heads(self, group: list[Table], layouts: dict[str, Layout]) -> dict[str, dict[str, ColumnStats]]:
         """Return what the beginnings of tables look like, counted once, and note it."""
         for table in group:
-            key = table.name, forms[table.name]
+            key = table.name, layouts[table.name]
             if key not in self._heads:
-                self._heads[key] = _head_stats(table, forms[table.name], headers[table.name], self._options.keys)
-        stats = {t.name: self._heads[t.name, forms[t.name]] for t in group}
+                self._heads[key] = _head_stats(table, layouts[table.name], self._options.keys)
+        stats = {t.name: self._heads[t.name, layouts[t.name]] for t in group}
         self.hear(stats)
         return dict(stats)
 
     def look(self, group: list[Table]) -> None:
         """Look at the beginnings of the tables of a group; one that is no table is told of where it is converted."""
         with suppress(DataError, DamagedError, _EncodingError):
-            forms = {t.name: form_of(t.parts[0], self._options.read.get(t.name, {})) for t in group}
-            self.heads(group, forms, {t.name: header_of(t.parts[0], forms[t.name]) for t in group})
+            self.heads(
+                group, agreed_layouts(group, {t.name: layout_of(t, self._options.read.get(t.name, {})) for t in group})
+            )
 
     def hear(self, stats: dict[str, dict[str, ColumnStats]]) -> None:
         """Note the statistics of the tables of a group, which share their columns."""
@@ -158,8 +163,9 @@ def text_tables(
                 f"[read.{table.name}] explode in competition.toml: {table.where} is delimited text, which has no lists",
                 hint="take explode out; a list written as a text is taken apart in features.py",
             )
-    forms = {t.name: form_of(t.parts[0], options.read.get(t.name, {})) for t in group}
-    headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
+    layouts = agreed_layouts(group, {t.name: layout_of(t, options.read.get(t.name, {})) for t in group})
+    for table in group:
+        say_what_differs(table, layouts[table.name], report)
     plans: dict[str, dict[str, ColumnType]] | None = None
     witnesses = witnesses or Witnesses(options)
     stats: dict[str, dict[str, ColumnStats]] = {}
@@ -167,18 +173,19 @@ def text_tables(
         try:
             if plans is None:
                 # The head of a second part may be the first to show that the encoding is another.
-                stats = witnesses.heads(group, forms, headers)
-                plans = _plans(stats, forms, options, witnesses.evidence)
+                stats = witnesses.heads(group, layouts)
+                plans = _plans(stats, forms_of(layouts), options, witnesses.evidence)
             infos = {}
             for table in group:
                 report(table.name)
                 name = table.name
-                infos[name], chosen = _text_table(table, forms[name], headers[name], plans[name], tables, options)
+                say_encodings(table, layouts[name], report)
+                infos[name], chosen = _text_table(table, layouts[name], plans[name], tables, options)
                 # What was a choice is known of the whole of the file now.
                 whole = {c: replace(s, exact=stats[name][c].exact) for c, s in chosen.items()}
                 stats[name] = stats[name] | whole
             witnesses.hear(stats)
-            done = Converted(infos, stats, forms, plans)
+            done = Converted(infos, stats, forms_of(layouts), plans)
             if done.holds(options, witnesses.evidence):
                 _say_what_is_text(plans, options.keys, report)
                 beyond = {c: None for plan in plans.values() for c, t in plan.items() if t.beyond_64_bits}
@@ -187,26 +194,23 @@ def text_tables(
             raise _MismatchError
         except _EncodingError:
             named = {t.name for t in group if options.read.get(t.name, {}).get("encoding")}
-            before = dict(forms)
-            for table in group:
-                if table.name not in named and forms[table.name].encoding == "utf-8":
-                    forms[table.name] = _with_encoding(table, forms[table.name])
-            if forms == before:
+            before = layouts
+            layouts = reencoded_layouts(group, layouts, named)
+            if layouts == before:
                 at_fault = [t.where for t in group if t.name in named] or [t.where for t in group]
                 raise DataError(
                     f"{', '.join(at_fault)}: not all of it is written in the encoding that competition.toml names",
                     hint='name the encoding in competition.toml: [read.TABLE] encoding = "…"',
                 ) from None
-            headers = {t.name: header_of(t.parts[0], forms[t.name]) for t in group}
             plans = None
         except _MismatchError:
             report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
-            stats = {t.name: _full_stats(t, forms[t.name], headers[t.name], options.keys) for t in group}
+            stats = {t.name: _full_stats(t, layouts[t.name], options.keys) for t in group}
             witnesses.hear(stats)
             # What has no value in the whole of the files has none.
             plans = {
                 name: {c: replace(decided, like=None) for c, decided in plan.items()}
-                for name, plan in _plans(stats, forms, options, witnesses.evidence).items()
+                for name, plan in _plans(stats, forms_of(layouts), options, witnesses.evidence).items()
             }
     raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
 
@@ -217,13 +221,6 @@ def _say_what_is_text(plans: dict[str, dict[str, ColumnType]], keys: Keys, repor
         names = " and ".join(name for name, plan in plans.items() if column in plan)
         what = "a key" if keys.kind(column) == "key" else "a code"
         report(f"{names}: {column!r} is {what}, left as text: as numbers some values would be written otherwise")
-
-
-def _with_encoding(table: Table, form: TextForm) -> TextForm:
-    encoding = full_encoding(table.parts)
-    if encoding == form.encoding:
-        return form
-    return replace(form, encoding=encoding, guessed=(*form.guessed, f'encoding = "{encoding}"'))
 
 
 def _plans(
@@ -307,7 +304,7 @@ def _not_packed(block: bytes, form: TextForm) -> bytes:
     return b'"' + field.replace(b'"', b'""') + b'"' + block[len(field) :]
 
 
-def as_text(block: bytes, form: TextForm, header: list[str]) -> pl.DataFrame:
+def as_text(block: bytes, form: TextForm, header: Sequence[str]) -> pl.DataFrame:
     """Read a block of whole records, every column as text."""
     return _frame(block, form, dict.fromkeys(header, pl.String()))
 
@@ -321,14 +318,14 @@ def _is_misread(block: bytes, form: TextForm) -> bool:
     return False
 
 
-def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, form: TextForm, width: int) -> Exception:
-    if _is_misread(block, form):
+def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, layout: Layout, part: int) -> Exception:
+    if _is_misread(block, layout.forms[part]):
         return _EncodingError()
-    for part in table.parts:
-        fault = first_fault(part, form, width)
+    for source, form, header in zip(table.parts, layout.forms, layout.headers, strict=True):
+        fault = first_fault(source, form, len(header))
         if fault:
             return DataError(
-                f"{place_of(part)} can't be converted to a table: {fault}",
+                f"{place_of(source)} can't be converted to a table: {fault}",
                 hint="mend that line; or name another separator in competition.toml under [read.TABLE]",
             )
     first = (str(exc).strip().splitlines() or ["unreadable"])[0]
@@ -338,32 +335,37 @@ def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, form:
     )
 
 
-def _head_stats(table: Table, form: TextForm, header: list[str], keys: Keys) -> dict[str, ColumnStats]:
-    whole = [column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))]
-    kinds = {c: keys.kind(c) for c in header}
-    for part in table.parts:
-        for block in blocks(part, form, size=HEAD_BYTES):
-            try:
-                whole.append(column_stats(as_text(block, form, header), missing=form.missing, keys=kinds))
-            except pl.exceptions.PolarsError as exc:
-                raise _explained(exc, table, block, form, len(header)) from exc
+def _head_stats(table: Table, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
+    whole = [_no_stats(layout)]
+    for number, part in enumerate(table.parts):
+        for block in blocks(part, layout.forms[number], size=HEAD_BYTES):
+            whole.append(_stats(table, layout, number, block, keys))
             break
     return _summed(whole)
 
 
-def _full_stats(table: Table, form: TextForm, header: list[str], keys: Keys) -> dict[str, ColumnStats]:
+def _full_stats(table: Table, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
     """Count through the whole table; a time format that failed once is not tried again."""
-    kinds = {c: keys.kind(c) for c in header}
-    total: dict[str, ColumnStats] | None = None
-    for part in table.parts:
-        for block in blocks(part, form):
-            formats = None if total is None else {c: _open_formats(s) for c, s in total.items()}
-            try:
-                piece = column_stats(as_text(block, form, header), formats, form.missing, kinds)
-            except pl.exceptions.PolarsError as exc:
-                raise _explained(exc, table, block, form, len(header)) from exc
-            total = piece if total is None else _summed([total, piece])
-    return total or column_stats(pl.DataFrame(schema=dict.fromkeys(header, pl.String())))
+    total = _no_stats(layout)
+    for number, part in enumerate(table.parts):
+        for block in blocks(part, layout.forms[number]):
+            formats = {c: _open_formats(s) for c, s in total.items()}
+            total = _summed([total, _stats(table, layout, number, block, keys, formats)])
+    return total
+
+
+def _no_stats(layout: Layout) -> dict[str, ColumnStats]:
+    return column_stats(pl.DataFrame(schema=dict.fromkeys(layout.header, pl.String())))
+
+
+def _stats(
+    table: Table, layout: Layout, number: int, block: bytes, keys: Keys, formats: dict[str, Any] | None = None
+) -> dict[str, ColumnStats]:
+    form, header = layout.forms[number], layout.headers[number]
+    try:
+        return column_stats(as_text(block, form, header), formats, form.missing, {c: keys.kind(c) for c in header})
+    except pl.exceptions.PolarsError as exc:
+        raise _explained(exc, table, block, layout, number) from exc
 
 
 def _open_formats(stats: ColumnStats) -> Any:
@@ -371,52 +373,60 @@ def _open_formats(stats: ColumnStats) -> Any:
 
 
 def _summed(pieces: list[dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
-    return {c: reduce(lambda a, b: a + b, (p[c] for p in pieces)) for c in pieces[0]}
+    return {c: reduce(lambda a, b: a + b, (p[c] for p in pieces if c in p)) for c in pieces[0]}
 
 
 def _text_table(
-    table: Table,
-    form: TextForm,
-    header: list[str],
-    plan: dict[str, ColumnType],
-    tables: Path,
-    options: Options,
+    table: Table, layout: Layout, plan: dict[str, ColumnType], tables: Path, options: Options
 ) -> tuple[TableInfo, dict[str, ColumnStats]]:
     digests: list[Any] = []
-    reader = _Reader(table, form, header, plan)
-    folders = key_columns(table, header, options.keys)
+    readers: list[_Reader] = []
+    folders = key_columns(table, layout.header, options.keys)
 
     def frames() -> Iterator[pl.DataFrame]:
         for number, part in enumerate(table.parts):
             digests.append(hashlib.sha256())
-            looked = blocks_looked_at(part, form, reader.may_have_codes, digest=digests[-1], size=options.block_bytes)
+            reader = _Reader(table, layout, number, plan)
+            readers.append(reader)
+            looked = blocks_looked_at(
+                part, reader.form, reader.may_have_codes, digest=digests[-1], size=options.block_bytes
+            )
             for block, codes in looked:
                 yield with_keys(reader.frame(block, codes=codes), folders, number)
-        if reader.unseen:
+        if any(reader.unseen for reader in readers):
             raise _MismatchError
 
     path = tables / f"{table.name}.parquet"
     write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(folders.schema))
-    return info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, form, plan), reader.chosen
+    info = info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, layout.form, plan)
+    chosen: dict[str, ColumnStats] = {}
+    for reader in readers:
+        chosen |= {c: chosen[c] + s if c in chosen else s for c, s in reader.chosen.items()}
+    return info, chosen
 
 
 class _Reader:
-    """Blocks of text -> frames of the planned types; a value that does not fit raises."""
+    """Blocks of a part's text -> frames of the planned types; a value that does not fit raises."""
 
-    def __init__(self, table: Table, form: TextForm, header: list[str], plan: dict[str, ColumnType]) -> None:
-        self.table, self.form, self.header, self.plan = table, form, header, plan
-        self.direct = {c: t.dtype if t.direct else pl.String() for c, t in plan.items()}
-        self.numbers = [c for c in header if plan[c].dtype in (pl.Int64, pl.Float64) and not plan[c].asked]
-        self.parsed = [c for c, t in plan.items() if not t.direct and t.dtype != pl.String]
-        self.times = [c for c, t in plan.items() if t.time_format]
-        self.unknown = {c: t.like for c, t in plan.items() if t.like is not None}
+    def __init__(self, table: Table, layout: Layout, number: int, plan: dict[str, ColumnType]) -> None:
+        self.table, self.layout, self.number = table, layout, number
+        self.form, self.header = layout.forms[number], layout.headers[number]
+        here = {c: plan[c] for c in self.header}
+        self.plan = here
+        self.direct = {c: t.dtype if t.direct else pl.String() for c, t in here.items()}
+        self.numbers = [c for c in self.header if here[c].dtype in (pl.Int64, pl.Float64) and not here[c].asked]
+        self.parsed = [c for c, t in here.items() if not t.direct and t.dtype != pl.String]
+        self.times = [c for c, t in here.items() if t.time_format]
+        self.unknown = {c: t.like for c, t in here.items() if t.like is not None}
         self.unseen = False
-        keys = {c: t for c, t in plan.items() if t.key and t.dtype != pl.String}
+        keys = {c: t for c, t in here.items() if t.key and t.dtype != pl.String}
         self.whole_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
         self.compared = [c for c, t in keys.items() if not t.direct and (t.key == "key" or t.dtype == pl.Float64)]
         self.chosen: dict[str, ColumnStats] = {}
-        self._choices = [c for c, t in plan.items() if t.is_choice and not t.asked]
-        self.expressions = [t.read(c, form.missing) for c, t in plan.items()]
+        self._choices = [c for c, t in here.items() if t.is_choice and not t.asked]
+        self.expressions = [
+            t.read(c, self.form.missing) if c in here else pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items()
+        ]
 
     def may_have_codes(self, block: bytes) -> bool:
         """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
@@ -430,7 +440,7 @@ class _Reader:
         except pl.exceptions.PolarsError as exc:
             if not _is_misread(block, self.form) and self._is_a_table(block):
                 raise _MismatchError from exc
-            raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
+            raise _explained(exc, self.table, block, self.layout, self.number) from exc
         typed = text.select(self.expressions)
         self._refuse_short_years(text, typed)
         for column in self.parsed:
@@ -494,7 +504,7 @@ class _Reader:
         try:
             text = as_text(block, self.form, self.header)
         except pl.exceptions.PolarsError as exc:
-            raise _explained(exc, self.table, block, self.form, len(self.header)) from exc
+            raise _explained(exc, self.table, block, self.layout, self.number) from exc
         if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in self.numbers):
             raise _MismatchError
         for column in self.whole_keys:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ __all__ = ["NoTableError", "document_table"]
 Report = Callable[[str], None]
 
 
+WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+"""A whole number that is written as it would be written again."""
+
+
 class NoTableError(Exception):
     """A file holds something else than a table, and nothing is wrong with it."""
 
@@ -44,7 +49,8 @@ def document_table(table: Table, tables: Path, options: Options, report: Report)
     path = tables / f"{table.name}.parquet"
     (source,) = table.parts
     try:
-        frame = _json_frame(source)
+        orient = options.read.get(table.name, {}).get("orient")
+        frame = _json_frame(source, orient, lambda said: report(f"{table.name}: {said.format(table.name)}"))
         if not frame.columns:
             raise NoTableError
         texts = [
@@ -52,7 +58,7 @@ def document_table(table: Table, tables: Path, options: Options, report: Report)
         ]
         if texts:
             # By the digits that stand there: polars would write a number anew.
-            written = _json_frame(source, as_text=texts)
+            written = _json_frame(source, orient, lambda _: None, texts)
             frame = frame.with_columns(written[c].cast(pl.String) for c in texts)
         explode = options.read.get(table.name, {}).get("explode")
         if explode is not None:
@@ -109,7 +115,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON; a missing value is null")
 
 
-def _json_frame(source: Source, as_text: Collection[str] = ()) -> pl.DataFrame:
+def _json_frame(source: Source, orient: str | None, say: Report, as_text: Collection[str] = ()) -> pl.DataFrame:
     """Return a document's rows; only the columns in `as_text`, as texts, where there are any."""
     how: dict[str, Any] = {"parse_float": _Written, "parse_int": _Written} if as_text else {}
     if first_byte(source) == b"[":
@@ -123,23 +129,86 @@ def _json_frame(source: Source, as_text: Collection[str] = ()) -> pl.DataFrame:
             if records and all(isinstance(r, dict) for r in records):
                 raise
             raise NoTableError from exc
-    # One object of columns, each an object of rows by index, as pandas writes by default; or one of lists.
     data = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8), **how)
-    if set(data) == {"columns", "index", "data"}:
-        data = {name: [row[i] for row in data["data"]] for i, name in enumerate(data["columns"])}
-    elif data and all(isinstance(v, dict) for v in data.values()):
-        # By index: the columns need not have their rows in the same order.
-        rows = dict.fromkeys(k for values in data.values() for k in values)
-        data = {name: [values.get(k) for k in rows] for name, values in data.items()}
-    if not data or not all(isinstance(v, list) for v in data.values()) or len({len(v) for v in data.values()}) > 1:
-        raise NoTableError
+    records = _records_in(data)
+    if records is None:
+        columns = _columns_in(data, orient, say)
+        if not columns:
+            raise NoTableError
+        # As records, so that all spellings of one table get the same types.
+        records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        if not records:
+            return pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
     if as_text:
-        return pl.DataFrame({c: [_text(v) for v in data[c]] for c in as_text})
-    # As records, so that both spellings of one table get the same types.
-    records = [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
-    if not records:
-        return pl.DataFrame(schema=dict.fromkeys(data, pl.String()))
+        return pl.DataFrame({c: [_text(r.get(c)) for r in records] for c in as_text})
     return pl.read_json(io.BytesIO(json.dumps(records).encode()), infer_schema_length=None)
+
+
+def _records_in(data: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the records of ``{"data": [{…}, …]}``, whatever else stands beside the list; None where there is none."""
+    lists = [v for v in data.values() if isinstance(v, list)]
+    if len(lists) != 1 or not lists[0] or not all(isinstance(r, dict) for r in lists[0]):
+        return None
+    return list(lists[0])
+
+
+def _columns_in(data: dict[str, Any], orient: str | None, say: Report) -> dict[str, list[Any]] | None:
+    """Return the columns of an object, as pandas writes it in one of its ways, or keyed by id."""
+    if {"columns", "data"} <= set(data) and all(isinstance(data[k], list) for k in ("columns", "data")):
+        index = [str(k) for k in data.get("index") or range(len(data["data"]))]
+        columns = {str(name): [row[i] for row in data["data"]] for i, name in enumerate(data["columns"])}
+        return _with_index(columns, index)
+    if data and all(isinstance(v, dict) for v in data.values()):
+        keys = list(dict.fromkeys(k for values in data.values() for k in values))
+        meant = orient or _orient(data, keys)
+        if orient is None and keys != [str(i) for i in range(len(keys))]:
+            other = "columns" if meant == "index" else "index"
+            what = "a row" if meant == "index" else "a column"
+            say(f'each of its objects is taken for {what}; if not: [read.{{}}] orient = "{other}" in competition.toml')
+        if meant == "index":
+            return _with_index({k: [v.get(k) for v in data.values()] for k in keys}, list(data))
+        # By index: the columns need not have their rows in the same order.
+        return _with_index({name: [values.get(k) for k in keys] for name, values in data.items()}, keys)
+    if data and all(isinstance(v, list) for v in data.values()) and len({len(v) for v in data.values()}) == 1:
+        return data
+    return None
+
+
+def _orient(data: dict[str, dict[str, Any]], keys: list[str]) -> str:
+    """Return how an object of objects is meant, in pandas' words: "columns" by row, or "index", an object for each row.
+
+    Row numbers within say columns. Where the values of one object are of several kinds and those under one key are of
+    one, it is a row; the other way round, a column. Else there are more rows than columns, as a rule.
+    """
+    if keys == [str(i) for i in range(len(keys))] or not keys:
+        return "columns"
+    digits_out, digits_in = (all(k.isdigit() for k in names) for names in (data, keys))
+    if digits_out != digits_in:
+        return "index" if digits_out else "columns"
+    if any(len(values) < len(keys) for values in data.values()):
+        return "index"  # a column has all rows, with null where it has no value; a row may lack a field
+    objects = [_kinds(values.values()) for values in data.values()]
+    across = [_kinds(values[k] for values in data.values() if k in values) for k in keys]
+    mixed_objects, mixed_keys = (sum(len(kinds) > 1 for kinds in found) for found in (objects, across))
+    if (mixed_objects == 0) != (mixed_keys == 0):
+        return "columns" if mixed_objects == 0 else "index"
+    return "index" if len(data) > len(keys) else "columns"
+
+
+def _kinds(values: Iterable[Any]) -> set[str]:
+    names = {int: "number", float: "number", _Written: "number"}
+    return {names.get(type(v), type(v).__name__) for v in values if v is not None}
+
+
+def _with_index(columns: dict[str, list[Any]], index: list[str]) -> dict[str, list[Any]]:
+    """Return columns with the rows' names in front, but where those only number the rows or are a column already."""
+    if index == [str(i) for i in range(len(index))]:
+        return columns
+    if any([None if v is None else str(v) for v in values] == index for values in columns.values()):
+        return columns
+    name = next(n for n in ("id", "index", "key", "row_id") if n not in columns)
+    is_whole = all(WHOLE.fullmatch(k) for k in index)
+    return {name: [int(k) for k in index] if is_whole else list(index)} | columns
 
 
 def _text(value: Any) -> str | None:

@@ -16,7 +16,17 @@ import polars as pl
 from workbench.errors import DataError
 from workbench.frames import parquet_schema
 from workbench.ingest.keys import NO_KEYS, Keys
-from workbench.ingest.sources import Table, kind_of, place_of, sources_in, table_name, without_endings
+from workbench.ingest.named_parts import join_named, natural, stated_tables
+from workbench.ingest.sources import (
+    NO_OPTIONS,
+    Options,
+    Table,
+    kind_of,
+    place_of,
+    sources_in,
+    table_name,
+    without_endings,
+)
 from workbench.ingest.text import Source, form_of, head_of, header_of
 
 __all__ = ["HIVE_NULL", "key_columns", "tables_in", "with_keys"]
@@ -29,6 +39,8 @@ GENERAL = ("data", "chunk", "shard", "file")
 """What parts are called in a folder that has the table's name."""
 RANDOM = re.compile(r"[_\W]*([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,})$", re.IGNORECASE)
 """What writers call files that need no name: a UUID, or digits of one."""
+VERSION = re.compile(r"(^|[_\W])(v|ver|version|rev|revision)[_\W]*$", re.IGNORECASE)
+"""What numbers of versions follow: train_v1 and train_v2 are not parts of one table."""
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -42,13 +54,19 @@ class _Part:
     is_said: bool
 
 
-def tables_in(raw: Path) -> list[Table]:
+def tables_in(raw: Path, options: Options = NO_OPTIONS) -> list[Table]:
     """Return the tables that the files below `raw` become, by name; parts of one in natural order, 2 before 10.
+
+    Parameters
+    ----------
+    raw : Path
+    options : Options
+        What competition.toml says: which files are one table, and which tables it names.
 
     Raises
     ------
     DataError
-        When two files would become the same table.
+        When two files would become the same table, or what competition.toml says of parts can't be.
     """
     found = sources_in(raw)
     # One folder that holds everything is packaging, not a name.
@@ -66,17 +84,27 @@ def tables_in(raw: Path) -> list[Table]:
     for part in parts:
         groups.setdefault((part.base, kind_of(part.source.name)), []).append(part)
     bases = [base for base, _ in groups]
-    tables = []
+    tables: list[Table] = []
     for (base, kind), group in groups.items():
         others = {p.own for p in parts if p.base != base or kind_of(p.source.name) != kind}
         is_free = base not in others and base not in {p.own for p in group} and bases.count(base) == 1
-        if is_free and _are_one(group, kind):
-            ordered = sorted(group, key=lambda p: _natural(p.source.name))
+        apart = _stated_apart(group, options) or VERSION.search(base) is not None
+        if is_free and not apart and _are_one(group, kind):
+            ordered = sorted(group, key=lambda p: natural(p.source.name))
             tables.append(Table(base, tuple(p.source for p in ordered), kind))
         else:
             tables += [Table(p.own, (p.source,), kind) for p in group]
     _refuse_same([((t.name, ()), p) for t in tables for p in t.parts[:1]])
-    return sorted(tables, key=lambda t: t.name)
+    stated = stated_tables(sorted(tables, key=lambda t: t.name), options.read)
+    named = {*options.named, *(name for name, how in options.read.items() if how.get("parts"))}
+    return join_named(stated, shared, named)
+
+
+def _stated_apart(group: list[_Part], options: Options) -> bool:
+    """Whether competition.toml names one of these files, as a table of its own or as a part."""
+    parts = {name for how in options.read.values() for name in how.get("parts") or ()}
+    several = len(group) > 1
+    return several and any(p.own in options.named or p.own in parts or p.source.name in parts for p in group)
 
 
 def _below(name: str) -> tuple[str, ...]:
@@ -138,16 +166,12 @@ def _refuse_same(found: list[tuple[tuple[str, Any], Source]]) -> None:
             raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
 
 
-def _natural(name: str) -> list[Any]:
-    return [(1, int(piece), "") if piece.isdigit() else (0, 0, piece) for piece in re.split(r"(\d+)", name)]
-
-
 def _are_one(group: list[_Part], kind: str) -> bool:
     if len(group) == 1:
         return bool(group[0].source.keys)
     is_said = all(p.is_said for p in group)
     if kind == "text":
-        return len({tuple(header_of(p.source, form_of(p.source, {}))) for p in group}) == 1
+        return len({frozenset(header_of(p.source, form_of(p.source, {}))) for p in group}) == 1
     if kind == "json":
         return False
     columns = [_columns(p.source, kind) for p in group]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
-__all__ = ["IrreconcilableError", "common_schema", "common_type", "fitted", "is_lossless", "zone_note"]
+__all__ = ["EXACT", "IrreconcilableError", "common_schema", "common_type", "fitted", "is_lossless", "zone_note"]
 
 INTEGERS: tuple[type[pl.DataType], ...] = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
 UNSIGNED: tuple[type[pl.DataType], ...] = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)

@@ -49,12 +49,14 @@ PACKED = (".gz", ".xz", ".bz2")
 class Options:
     """What competition.toml says of the reading: by table, and types by column or "table.column".
 
-    `block_bytes` is how much of a file is read at a time, which bounds memory and changes nothing else. `keys` are the
-    ids, users, items and codes: at first those that the definition and the platform name.
+    `named` are the tables that it says to be train, test and sample. `block_bytes` is how much of a file is read at a
+    time, which bounds memory and changes nothing else. `keys` are the ids, users, items and codes: at first those that
+    the definition and the platform name.
     """
 
     read: dict[str, dict[str, Any]]
     types: dict[str, str]
+    named: tuple[str, ...] = ()
     block_bytes: int = field(default=BLOCK_BYTES, compare=False)
     keys: Keys = field(default=NO_KEYS, compare=False)
 
@@ -81,11 +83,12 @@ NO_OPTIONS = Options({}, {})
 
 @dataclass(frozen=True)
 class Table:
-    """One table to be: its parts, in order, and how they are written."""
+    """One table to be: its parts, in order, and how they are written; `by_words` where words alone name the parts."""
 
     name: str
     parts: tuple[Source, ...]
     kind: str
+    by_words: bool = False
 
     @property
     def where(self) -> str:
@@ -200,7 +203,10 @@ def options_key(table: Table, options: Options) -> str:
     """Return what competition.toml says of a table, as the manifest keeps it; nothing where it says nothing of it."""
     chosen = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
     read = options.read.get(table.name, {})
-    return json.dumps([read, chosen], sort_keys=True) if read or chosen else ""
+    # The folders' names are in the files' own; the words of parts become a column because of what test has.
+    words = [p.keys for p in table.parts if p.keys and not all(f"{k}=" in p.name for k, _ in p.keys)]
+    said = [read, chosen, *([words] if words else [])]
+    return json.dumps(said, sort_keys=True) if read or chosen or words else ""
 
 
 def same_source(table: Table, info: TableInfo) -> bool:

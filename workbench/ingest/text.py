@@ -13,7 +13,7 @@ import queue
 import re
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
 from workbench.errors import DamagedError, DataError
+from workbench.ingest.encodings import Guess, guess_encoding, lines_beyond_ascii, seven_bit, utf16_without_mark
 
 __all__ = [
     "BLOCK_BYTES",
@@ -31,11 +32,14 @@ __all__ = [
     "ahead",
     "blocks",
     "blocks_looked_at",
+    "encoding_line",
+    "encoding_sample",
     "first_fault",
     "form_of",
     "full_encoding",
     "has_short_record",
     "head_of",
+    "head_records",
     "header_of",
     "sha256_of",
     "text_of",
@@ -48,6 +52,8 @@ BLOCK_BYTES = 16 << 20
 HEAD_BYTES = 4 << 20
 LONGEST_RECORD_BYTES = 256 << 20
 COMPRESSIONS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+SUPERSETS = {"shift_jis": "cp932"}
+"""As browsers do: what calls itself so has the letters of Windows, too."""
 SEPARATORS = (",", "\t", ";", "|")
 
 
@@ -151,9 +157,10 @@ def form_of(source: Source, options: dict[str, Any]) -> TextForm:
     head = head_of(source)
     encoding, guessed = str(options.get("encoding") or ""), []
     if not encoding:
-        encoding = _encoding(head)
+        guess = _encoding(head, is_cut=len(head) >= HEAD_BYTES)
+        encoding = guess.encoding
         if encoding not in ("utf-8", "utf-8-sig"):
-            guessed.append(f'encoding = "{encoding}"')
+            guessed.append(encoding_line(guess))
     try:
         # Some of Python's codecs are none of text: "base64". This refuses those too.
         head[:2].decode(encoding, "replace")
@@ -183,71 +190,59 @@ def form_of(source: Source, options: dict[str, Any]) -> TextForm:
     )
 
 
-def _encoding(head: bytes) -> str:
+def _encoding(head: bytes, *, is_cut: bool) -> Guess:
     if head.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
+        return Guess("utf-8-sig")
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return Guess("utf-32")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
+        return Guess("utf-16")
+    other = utf16_without_mark(head) or seven_bit(head)
+    if other is not None:
+        return Guess(other)
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
+        codecs.getincrementaldecoder("utf-8")().decode(head, not is_cut)
     except UnicodeDecodeError:
-        return _legacy(_beyond_ascii(head))
-    return "utf-8"
+        return guess_encoding(lines_beyond_ascii(head, is_cut=is_cut))
+    return Guess("utf-8")
 
 
-def _beyond_ascii(data: bytes) -> bytes:
-    return b"\n".join(line for line in re.split(rb"[\r\n]", data) if not line.isascii())[: 1 << 20]
+def encoding_line(guess: Guess) -> str:
+    """Return a guessed encoding as a line of TOML, with those that it may be as well."""
+    others = f"  # or {' or '.join(guess.others)}" if guess.others else ""
+    return f'encoding = "{guess.encoding}"{others}'
 
 
-def full_encoding(parts: Iterable[Source]) -> str:
+def encoding_sample(source: Source) -> bytes:
+    """Return lines that are not UTF-8, from a text's beginning or, where that is, from further down."""
+    head = head_of(source)
+    lines = lines_beyond_ascii(head, is_cut=len(head) >= HEAD_BYTES)
+    try:
+        lines.decode()
+    except UnicodeDecodeError:
+        return lines
+    return _not_utf8(source) or lines
+
+
+def full_encoding(source: Source, prefer: str | None = None) -> Guess:
     """Return the encoding of a text after looking at all of it, for where its beginning said too little."""
-    for source in parts:
-        sample = _not_utf8(source)
-        if sample is not None:
-            return _legacy(sample)
-    return "utf-8"
+    sample = _not_utf8(source)
+    return Guess("utf-8") if sample is None else guess_encoding(sample, prefer=prefer)
 
 
 def _not_utf8(source: Source) -> bytes | None:
     with source.opened() as file:
         decoder = codecs.getincrementaldecoder("utf-8")()
+        is_first = True
         while block := file.read(BLOCK_BYTES):
-            if block.isascii():
-                continue
+            is_cut = len(block) >= BLOCK_BYTES
             try:
-                decoder.decode(block)
+                # What is cut at a block's end goes on in the next.
+                decoder.decode(block, not is_cut)
             except UnicodeDecodeError:
-                return _beyond_ascii(block)
+                return lines_beyond_ascii(block, is_cut=is_cut, begins_cut=not is_first)
+            is_first = False
     return None
-
-
-def _legacy(sample: bytes) -> str:
-    """Return the encoding under which a text that is not UTF-8 reads as what people write.
-
-    In Latin text single accented letters stand among ASCII ones; the two-byte encodings give runs of letters of one
-    script instead, and nearly never anything else.
-    """
-    scripts = {
-        # Before cp949, in which Japanese text reads as rare syllables; Korean text never reads as kana.
-        "shift_jis": "[ぁ-んァ-ヶ]",
-        "cp949": "[가-힣]",
-        "gb18030": "[一-鿿]",
-        "cp1251": "[а-яА-Я]",
-    }
-    for encoding, letters in scripts.items():
-        try:
-            text = sample.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        beyond = [c for c in text if ord(c) > 127]
-        in_runs = sum(len(run) for run in re.findall(f"{letters}{{2,}}", text))
-        if in_runs > (0.8 if encoding != "shift_jis" else 0.5) * len(beyond):
-            return encoding
-    try:
-        sample.decode("cp1252")
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "cp1252" if re.search(rb"[\x80-\x9f]", sample) else "latin-1"
 
 
 def _separator(text: str, name: str) -> str:
@@ -294,6 +289,13 @@ def header_of(source: Source, form: TextForm) -> list[str]:
     if not names:
         raise DataError(f"{source.path}: {source.name} has no header that can be read", hint="is it a table?")
     return _unique(names)
+
+
+def head_records(source: Source, form: TextForm) -> Iterator[list[str]]:
+    """Yield the records of a text's beginning as lists of fields, the header first."""
+    for block in _records(source, form, 1 << 16, None):
+        text = io.StringIO(block.decode(errors="replace"), newline="")
+        yield from (r for r in csv.reader(text, delimiter=form.separator) if r)
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -364,7 +366,7 @@ def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator
 
 def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Source) -> Iterator[bytes]:
     plain = form.encoding in ("utf-8", "ascii")
-    decoder = None if plain else codecs.getincrementaldecoder(form.encoding)("strict")
+    decoder = None if plain else codecs.getincrementaldecoder(SUPERSETS.get(form.encoding, form.encoding))("strict")
     try:
         while raw := file.read(size):
             if digest is not None:
