@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.features import ROW
-from workbench.features.auto import RARE, auto_features
+from workbench.features.auto import RARE, auto_features, auto_plan
+from workbench.features.auto_plan import AutoPlan
 
 N_TRAIN, N = 400, 600
 
@@ -60,6 +63,26 @@ def test_few_values_are_categories_and_rare_ones_are_grouped() -> None:
     words = ["red"] * 300 + ["blue"] * 90 + ["once"] + ["green"] * 9 + ["red"] * 190 + ["unseen"] * 10
     frame = made(colour=words)
     assert frame["colour"].to_list() == [w if w in ("red", "blue", "green") else RARE for w in words]
+
+
+def test_composed_and_decomposed_letters_are_one_category(tmp_path: Path) -> None:
+    few = ["café", "thé", "lait"]
+    many = [f"é{i:02d}" for i in range(30)]
+
+    def spelled(texts: list[str], i: int) -> str:
+        return unicodedata.normalize("NFD" if i >= N_TRAIN else "NFC", texts[i % len(texts)])
+
+    columns = {"few": [spelled(few, i) for i in range(N)], "many": [spelled(many, i) for i in range(N)]}
+    rows = pl.DataFrame(columns).with_row_index(ROW).lazy()
+    plan = auto_plan(rows, leave_out=(), n_train=N_TRAIN)
+    frame = plan.apply(rows).collect().sort(ROW)
+    assert frame["few"].to_list() == [few[i % 3] for i in range(N)]
+    assert frame["many"].to_list() == [i % 30 for i in range(N)]
+    assert frame["many_count"].to_list() == [N // 30] * N
+    # A served model reads the plan from its files, and composes other rows alike.
+    plan.write(tmp_path)
+    again = AutoPlan.read({p.name: p for p in tmp_path.iterdir()})
+    assert again.apply(rows).collect().sort(ROW).equals(frame)
 
 
 def test_many_values_are_numbered_by_the_alphabet() -> None:

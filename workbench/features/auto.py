@@ -172,14 +172,30 @@ def _add_text(steps: list[AutoStep], rows: pl.LazyFrame, column: str, n_train: i
         .filter(pl.col(column).is_not_null())
         .collect(engine="streaming")
     )
-    n_values, n_filled = counts.height, int(counts["all"].sum())
+    composed, counts = _composed(column, counts)
+    n_values, n_filled = counts["value"].n_unique(), int(counts["all"].sum())
+    counted = counts.select(column, pl.col("all", "train").sum().over("value"), "value")
     repeats = n_values <= 0.5 * n_filled
     if repeats or n_values <= MANY:
-        steps += _grouped(AutoStep(column, column), counts.rename({column: "value"}), n_train)
+        distinct = counted.unique("value").select("value", "all", "train")
+        steps += _grouped(AutoStep(column, column, composed=composed), distinct, n_train)
     if repeats and n_values > MANY:
-        steps.append(_counts(column, counts[column], counts["all"]))
+        distinct = counted.unique("value").sort("value")
+        steps.append(replace(_counts(column, distinct["value"], distinct["all"]), composed=composed))
     if n_values > MANY:
         _add_forms(steps, rows, column, n_train)
+
+
+def _composed(column: str, counts: pl.DataFrame) -> tuple[bool, pl.DataFrame]:
+    """Return whether texts are to be composed, and their counts with what each is composed: "é" is one letter or two.
+
+    Texts with other letters than ASCII's are, although these rows may spell all of them alike: later ones may not. Keys
+    and ids keep the spelling of their file; here it only tells what is counted as one category.
+    """
+    texts = counts[column].cast(pl.String)
+    is_ascii = bool((texts.str.len_bytes() == texts.str.len_chars()).all())
+    values = texts if is_ascii else texts.str.normalize("NFC")
+    return not is_ascii, counts.with_columns(values.alias("value"))
 
 
 def _grouped(step: AutoStep, counts: pl.DataFrame, n_train: int) -> list[AutoStep]:

@@ -58,6 +58,8 @@ class AutoStep:
         How often each value occurs in the training's rows.
     columns : tuple of str
         Whose missing values are counted.
+    composed : bool
+        Whether texts are composed first (NFC): "é" may be one letter or two.
     """
 
     name: str
@@ -68,6 +70,7 @@ class AutoStep:
     values: pl.Series | None = field(default=None, repr=False)
     counts: pl.DataFrame | None = field(default=None, repr=False)
     columns: tuple[str, ...] = ()
+    composed: bool = False
 
     def expression(self, dtype: pl.DataType | None) -> pl.Expr:
         """Return what gives the column from the rows; `dtype` is the type that its column has there."""
@@ -76,6 +79,8 @@ class AutoStep:
         column = pl.col(self.column)
         if dtype in TEXTS:
             column = column.cast(pl.String)
+        if self.composed:
+            column = column.str.normalize("NFC")
         if self.take == "count":
             # A value that the training's rows lack would have been counted with itself there.
             count = pl.col(counted(self.column))
@@ -101,7 +106,11 @@ class AutoStep:
         """Return it as JSON can hold it, without its counts."""
         told = {"column": self.column, "piece": self.piece, "form": self.form, "columns": self.columns}
         values = None if self.values is None else self.values.to_list()
-        return {"name": self.name, "take": self.take, **{k: v for k, v in {**told, "values": values}.items() if v}}
+        return {
+            "name": self.name,
+            "take": self.take,
+            **{k: v for k, v in {**told, "values": values, "composed": self.composed}.items() if v},
+        }
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any], counts: pl.DataFrame | None) -> AutoStep:
@@ -115,6 +124,7 @@ class AutoStep:
             values=pl.Series(told["values"], dtype=pl.String) if told.get("values") else None,
             counts=counts,
             columns=tuple(told.get("columns", ())),
+            composed=bool(told.get("composed", False)),
         )
 
 
@@ -264,5 +274,6 @@ def _with_counts(rows: pl.LazyFrame, step: AutoStep, dtype: pl.DataType) -> pl.L
     value = pl.col("value").cast(dtype, strict=False)
     held = step.counts.lazy().filter(value.is_not_null() | pl.col("value").is_null())
     table = held.select(value.alias(key), pl.col("count").alias(name))
-    with_key = rows.with_columns(pl.col(step.column).cast(dtype).alias(key))
+    here = pl.col(step.column).cast(dtype)
+    with_key = rows.with_columns((here.str.normalize("NFC") if step.composed else here).alias(key))
     return with_key.join(table, on=key, how="left", nulls_equal=True).drop(key)
