@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import re
@@ -103,6 +104,33 @@ class TestServing:
         )
         found, own = pl.read_csv(out), pl.read_csv(run.submission)
         assert np.abs((found["y"] - own["y"]).to_numpy()).max() < 1e-12
+
+    def test_files_of_the_competitions_data_and_archives(self, small, no_wheels, tmp_path: Path) -> None:
+        """The first are where the data are, and not taken along; Kaggle unpacks the others unless they hide it."""
+        made = small()
+        for name, value in (("data/raw/weight.txt", "3"), ("tables/shift.txt.gz", "2")):
+            (made.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            written = value.encode() if name.endswith("txt") else gzip.compress(value.encode())
+            (made.folder / name).write_bytes(written)
+        features = made.folder / "features.py"
+        features.write_text(
+            features.read_text() + "\nimport gzip\nfrom pathlib import Path\n\nHERE = Path(__file__).parent\n\n\n"
+            "@feature(files=['data/raw/weight.txt', 'tables/shift.txt.gz'])\ndef read(rows):\n"
+            "    weight = float((HERE / 'data' / 'raw' / 'weight.txt').read_text())\n"
+            "    shift = float(gzip.decompress((HERE / 'tables' / 'shift.txt.gz').read_bytes()))\n"
+            "    return [(pl.col('x') * weight + shift).alias('read')]\n"
+        )
+        made.experiment(1, EXPERIMENT.replace('"ratio"', '"read"'))
+        run = made.open.run(1)
+        assert not (run.folder / "source" / "data").exists()
+        kernel = built(made, no_wheels)
+        flat = tmp_path / "flat"
+        flat.mkdir()
+        for file in packed_files(kernel.bundle):
+            shutil.copyfile(file.path, flat / file.flat)
+        assert not [p.name for p in flat.iterdir() if p.suffix == ".gz" or "weight" in p.name]
+        out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
+        assert out.read_bytes() == run.submission.read_bytes()
 
     def test_files_of_the_training_are_not_needed(self, small, no_wheels, tmp_path: Path) -> None:
         made = small()

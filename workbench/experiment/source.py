@@ -19,7 +19,10 @@ from workbench.features import Feature, code_files, code_files_of, code_key, pac
 from workbench.memory import shown_bytes
 from workbench.training import FILE_PARAMETERS
 
-__all__ = ["KeptSource", "code_keys", "kept_source", "write_source"]
+__all__ = ["DATA", "KeptSource", "code_keys", "kept_source", "write_source"]
+
+DATA = ("data/raw/", "data/tables/")
+"""What lies there is of the competition, and is there wherever its data are."""
 
 MOST_BYTES = 64 * 2**20
 """A larger file is not kept: it is recorded with its digest."""
@@ -54,7 +57,8 @@ class KeptSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of it."""
-        return tuple(f"{name} is not kept with the run: {why}" for name, why in self.excluded.items())
+        said = {name: why for name, why in self.excluded.items() if not name.startswith(DATA)}
+        return tuple(f"{name} is not kept with the run: {why}" for name, why in said.items())
 
 
 def kept_source(plan: Plan | RecommendPlan) -> KeptSource:
@@ -143,6 +147,8 @@ def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict
         size = path.stat().st_size
         if not inside:
             excluded[name] = "it is outside the competition's folder"
+        elif name.startswith(DATA):
+            excluded[name] = f"it is of the competition's data (digest {file_sha256(path)[:16]})"
         elif not path.resolve().is_relative_to(folder.resolve()):
             excluded[name] = f"it is a link to {path.resolve()}, outside the competition's folder"
         elif size > MOST_BYTES or total + size > MOST_BYTES_IN_ALL:

@@ -15,6 +15,7 @@ from workbench.cache import file_sha256, write_json, write_text
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError
 from workbench.experiment import FinishedRun, read_run
+from workbench.experiment.source import DATA
 from workbench.features import code_files
 from workbench.kernels.layers import kernel_name
 from workbench.kernels.wheels import check_wheels, download, own_wheel
@@ -171,12 +172,13 @@ def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -
             raise ConfigError(f"run {run_id} kept no copy of {lacking[0]}, which its code imports", hint=hint)
         return {name: folder / name for name in ("competition.toml", *names)}
     for name, why in source["excluded"].items():
-        if name not in of_training:
+        if name not in of_training and not name.startswith(DATA):
             raise ConfigError(f"run {run_id} needs {name}, which a kernel can't take along: {why}")
     for name, digest in source["files"].items():
         if not (folder / name).is_file() or file_sha256(folder / name) != digest:
             raise DamagedError(f"{folder / name} is missing or changed", hint=hint)
-    return {name: folder / name for name in ("competition.toml", *source["files"]) if name not in of_training}
+    wanted = (n for n in ("competition.toml", *source["files"]) if n not in of_training and not n.startswith(DATA))
+    return {name: folder / name for name in wanted}
 
 
 def _wheels(folder: Path, python: str, given: Path | None) -> list[Path]:

@@ -44,6 +44,9 @@ DATASETS = ("*", "*/*", "datasets/*/*", "datasets/*/*/*")
 
 EMPTY = hashlib.sha256().hexdigest()
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+"""Kaggle takes apart what is uploaded under such a name."""
+
 MODEL = re.compile(r"t(\d+)-(?:f(\d+)|(all))-s(\d+)\.txt")
 
 
@@ -90,15 +93,18 @@ class Bundle:
 
 
 def flat_name(name: str) -> str:
-    """Return the name of a bundle's file in a dataset, which has no folders.
+    """Return the name of a bundle's file in a dataset, which has no folders, and where an archive would be unpacked.
 
     Examples
     --------
     >>> flat_name("models/t0-f0-s1.txt"), flat_name("competition/lib/text/clean.py")
     ('t0-f0-s1.txt', 'lib--text--clean.py')
+    >>> flat_name("competition/lookup.csv.gz")
+    'lookup.csv.gz.packed'
     """
     parts = name.split("/")
-    return "--".join(parts[1:]) if len(parts) > 1 else name
+    flat = "--".join(parts[1:]) if len(parts) > 1 else name
+    return f"{flat}.packed" if flat.lower().endswith(ARCHIVES) else flat
 
 
 def read_bundle(folder: Path) -> Bundle:
