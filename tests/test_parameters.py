@@ -221,6 +221,7 @@ class TestOtherLibraries:
             ("[catboost]\nbagging_temperature = 9.0\n", 'does nothing without bootstrap_type = "Bayesian"'),
             ('[catboost]\nbootstrap_type = "Bernoulli"\nmvs_reg = 0.5\n', "mvs_reg|MVS"),
             ("[catboost]\nfold_len_multiplier = 4\n", 'does nothing without boosting_type = "Ordered"'),
+            ("[catboost]\nlangevin = false\ndiffusion_temperature = 100\n", "does nothing without langevin = true"),
             ("[catboost]\npenalties_coefficient = 4\n", "does nothing without first_feature_use_penalties"),
             ('[catboost]\nmodel_shrink_mode = "Decreasing"\n', "does nothing without model_shrink_rate"),
             ('[catboost]\nfinal_ctr_computation_mode = "Skip"\n', "can't set 'final_ctr_computation_mode'"),
@@ -260,6 +261,7 @@ class TestOtherLibraries:
             ("binary", "auc", '[catboost]\nboosting_type = "Ordered"\nfold_len_multiplier = 4\n'),
             ("binary", "auc", '[catboost]\nbootstrap_type = "Bayesian"\nbagging_temperature = 9.0\n'),
             ("binary", "auc", "[catboost]\nsubsample = 0.5\nmvs_reg = 0.5\n"),
+            ("binary", "auc", "[catboost]\ndiffusion_temperature = 100\n"),  # which means langevin
         ],
     )
     def test_what_does_something_is_taken(self, small: Any, task: str, metric: str, table: str) -> None:

@@ -224,8 +224,8 @@ def _check_effects(asked: Asked, given: dict[str, Any], taken: dict[str, Any]) -
     """Refuse what CatBoost takes and does not use beside the others: those given, or those that it has `taken`."""
     known = taken | given
     refused = []
-    for name, (other, values) in NEEDS.items():
-        if name in given and given[name] != USUAL.get(name) and known.get(other, values[0]) not in values:
+    for name, (other, values) in NEEDS.items() if taken else ():  # else a value is refused, which the training says
+        if name in given and given[name] != USUAL.get(name) and known.get(other) not in values:
             needed = " or ".join(f'"{v}"' if isinstance(v, str) else str(v).lower() for v in values)
             refused.append(Refused(f"{name} does nothing without {other} = {needed}", "add it, or take the other out"))
     if given.get("penalties_coefficient", 1) != 1 and not any(given.get(name) for name in PENALTIES):
