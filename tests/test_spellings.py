@@ -17,7 +17,10 @@ from workbench.errors import DataError
 from workbench.inference import definition_text, infer
 from workbench.ingest.convert import Options, convert
 from workbench.ingest.dates import choose_day
-from workbench.ingest.types import ColumnStats, evidence_of
+from workbench.ingest.delimited import _plans
+from workbench.ingest.grouping import tables_in
+from workbench.ingest.text import form_of
+from workbench.ingest.types import ColumnStats, Evidence, column_stats, evidence_of
 from workbench.platforms import CompetitionFacts
 
 NOW = datetime.now(UTC).year
@@ -55,6 +58,18 @@ class TestNumbers:
         assert "Float64 , or Float64 1,000" in said
         assert read("1,234", "2,345", separator=separator, types={"v": "Float64 1,000"})[0] == [1234.0, 2345.0]
         assert read("1,234", "2,345", separator=separator, types={"v": "Float64 ,"})[0] == [1.234, 2.345]
+
+    def test_three_decimals_throughout_cost_no_second_reading(self, tmp_path: Path) -> None:
+        """They could be groups of three, but only where a comma is the decimal mark elsewhere."""
+        (tmp_path / "train.csv").write_text(
+            "k,v\n" + "".join(f"{i},{i % 90 + 1}.{i % 900 + 100}\n" for i in range(500))
+        )
+        (table,) = tables_in(tmp_path)
+        form = form_of(table.parts[0], {})
+        stats = column_stats(pl.DataFrame({"v": [f"{i % 90 + 1}.{i % 900 + 100}" for i in range(500)]}))
+        for evidence, direct in ((Evidence(), True), (Evidence(decimal=","), False)):
+            plans = _plans({"train": stats}, {"train": form}, Options({}, {}), evidence)
+            assert plans["train"]["v"].direct == direct
 
     @SIZES
     def test_other_columns_tell_the_decimal_mark(self, size: int) -> None:
@@ -256,8 +271,26 @@ class TestTimes:
         back = as_written(result.train, result.infos["train"].spelled)["v"].to_list()
         assert back == texts
 
-    def test_days_beside_times_are_written_as_they_were(self) -> None:
-        texts = ("2024-01-02", "2024-01-02 10:00")
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            ("1/2/2024 5:03", "1/31/2024 17:03"),
+            ("1/2/2024 5:03 PM", "12/31/2024 11:00 AM"),
+            ("31.1.24 7:06", "1.2.24 17:06"),
+            ("1/31/2024 9:05", "2/1/2024"),
+            ("2024-01-02 5:03+02:00", "2024-01-02 15:03Z"),
+        ],
+    )
+    def test_what_the_definition_says_of_them_reads_the_same(self, texts: tuple[str, ...]) -> None:
+        guessed = made({"train.csv": written(texts)})
+        named = made({"train.csv": written(texts)}, types={"v": guessed.infos["train"].types["v"]})
+        assert guessed.train["v"].dt.hour().max() > 0
+        assert named.train["v"].to_list() == guessed.train["v"].to_list()
+
+    @pytest.mark.parametrize(
+        "texts", [("2024-01-02", "2024-01-02 10:00"), ("1/31/2024", "1/31/2024 9:05", "2/1/2024 10:00")]
+    )
+    def test_days_beside_times_are_written_as_they_were(self, texts: tuple[str, ...]) -> None:
         result = made({"train.csv": written(texts)})
         assert as_written(result.train, result.infos["train"].spelled)["v"].to_list() == list(texts)
 

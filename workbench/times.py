@@ -6,7 +6,7 @@ import re
 
 import polars as pl
 
-__all__ = ["PER_SECOND", "epoch_unit", "has_own_unit", "is_iso_text", "moments", "offset_minutes"]
+__all__ = ["PER_SECOND", "epoch_unit", "has_clock", "has_own_unit", "is_iso_text", "moments", "offset_minutes"]
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of a unit make a second."""
@@ -80,6 +80,17 @@ def _of_iso_text(column: str) -> pl.Expr:
     plain = [text.str.strptime(pl.Datetime("us"), f"%Y-%m-%dT%H:%M{s}", strict=False) for s in (":%S%.f", "")]
     days = text.str.strptime(pl.Date(), "%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
     return pl.coalesce([t.to_physical() for t in (*zoned, *plain, days)]).alias(column)
+
+
+def has_clock(form: str) -> bool:
+    """Whether a format of times has a time of the day, and not the day alone.
+
+    Examples
+    --------
+    >>> has_clock("%d.%m.%Y %-H:%M"), has_clock("%Y-%m-%d %T"), has_clock("%-d %B %Y"), has_clock("%F")
+    (True, True, False, False)
+    """
+    return re.search(r"%(?![-_0]?[YCymbBhdeaAwuUWGgVjDxFvnt%])", form) is not None
 
 
 def offset_minutes(form: str) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from workbench.metrics import match_label, name_words
-from workbench.times import offset_minutes
+from workbench.times import has_clock, offset_minutes
 
 __all__ = ["ROW_NUMBER", "IdTemplate", "as_written", "match_classes", "match_targets"]
 
@@ -93,7 +93,7 @@ def _times_as_written(series: pl.Series, formats: list[str]) -> pl.Series:
         minutes = offset_minutes(form)
         return (series.dt.offset_by(f"{minutes}m") if minutes else series).dt.strftime(form)
 
-    days = [f for f in formats if "%H" not in f and "%I" not in f]
+    days = [f for f in formats if not has_clock(f)]
     timed = [f for f in formats if f not in days]
     if not days or not timed:
         return written(formats[0])

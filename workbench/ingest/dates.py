@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from workbench.times import offset_minutes
+from workbench.times import has_clock, offset_minutes
 
 __all__ = [
     "COMPACT",
@@ -191,7 +191,7 @@ def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until:
         elif "%z" in form:
             zoned = text.str.strptime(pl.Datetime("us", "UTC"), form, strict=False, cache=False)
             read.append(zoned.dt.replace_time_zone(None))
-        elif "%H" not in form and "%I" not in form:
+        elif not has_clock(form):
             read.append(text.str.strptime(pl.Date(), form, strict=False, cache=False).cast(pl.Datetime("us")))
         else:
             one = text.str.replace(",", ".", literal=True) if "%.f" in form and ", " not in form else text

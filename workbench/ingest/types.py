@@ -28,6 +28,7 @@ from workbench.ingest.dates import (
 )
 from workbench.ingest.keys import SHORT_WHOLE, KeyKind
 from workbench.ingest.missing import is_token, token_numbers
+from workbench.times import has_clock
 
 __all__ = [
     "MISSING",
@@ -325,8 +326,7 @@ def _exact(values: pl.Series, times: Iterable[str], missing: Sequence[str], kind
 
 
 def _time(time_format: str, loose: str) -> ColumnType:
-    is_time = "%H" in time_format or "%I" in time_format
-    return ColumnType(pl.Datetime("us") if is_time else pl.Date(), time_format, loose=loose, key="key")
+    return ColumnType(pl.Datetime("us") if has_clock(time_format) else pl.Date(), time_format, loose=loose, key="key")
 
 
 def _gives_back(text: pl.Series, decided: ColumnType) -> bool:
