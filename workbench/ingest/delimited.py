@@ -252,7 +252,6 @@ def _plans(
                 decided = ColumnType(pl.String(), looks_numeric=True)
             # What the CSV reader reads directly can't be held against its text.
             direct = decided.direct and not form.missing and not (decided.key and decided.dtype == pl.Float64)
-            direct = direct and not decided.is_choice
             plans[name][column] = replace(decided, direct=direct)
     return plans
 
@@ -423,7 +422,8 @@ class _Reader:
         self.whole_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
         self.compared = [c for c, t in keys.items() if not t.direct and (t.key == "key" or t.dtype == pl.Float64)]
         self.chosen: dict[str, ColumnStats] = {}
-        self._choices = [c for c, t in here.items() if t.is_choice and not t.asked]
+        # A number that is read directly stays a choice; other evidence has the whole of the files counted.
+        self._choices = [c for c, t in here.items() if t.is_choice and not t.asked and not t.direct]
         self.expressions = [
             t.read(c, self.form.missing) if c in here else pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items()
         ]
