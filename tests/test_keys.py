@@ -199,6 +199,28 @@ def test_amounts_written_by_hand_are_no_codes_as_a_target(tmp_path: Path) -> Non
     assert convert(raw, tmp_path / "tables", "c").tables["train"].dtypes["y"] == "Float64"
 
 
+def test_amounts_written_by_hand_are_no_codes_as_a_feature(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    names = ["price", "unit_price", "AvgPrice", "rating_2"]
+    rows = [(i, *[("10.5", "10.50", "9.25", "3")[i % 4]] * len(names)) for i in range(40)]
+    _write(raw / "train.csv", ["id", *names, "y"], [(*r, 1) for r in rows])
+    _write(raw / "test.csv", ["id", *names], rows)
+    _write(raw / "sample_submission.csv", ["id", "y"], [(r[0], 0) for r in rows])
+    dtypes = convert(raw, tmp_path / "tables", "c").tables["train"].dtypes
+    assert {dtypes[c] for c in names} == {"Float64"}
+
+
+def test_whole_codes_of_all_64_bits_stay_numbers(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    tweets = [1_212_092_628_029_698_048 + i * 7_919 for i in range(30)]
+    _write(raw / "train.csv", ["id", "tweet_id", "y"], [(i, t, 1) for i, t in enumerate(tweets)])
+    _write(raw / "test.csv", ["id", "tweet_id"], list(enumerate(tweets)))
+    _write(raw / "sample_submission.csv", ["id", "y"], [(i, 0) for i in range(30)])
+    tables = tmp_path / "tables"
+    assert convert(raw, tables, "c").tables["train"].dtypes["tweet_id"] == "Int64"
+    assert pl.read_parquet(tables / "train.parquet")["tweet_id"].to_list() == tweets
+
+
 @pytest.mark.parametrize("form", ["lines", "document", "tsv", "gz", "parquet", "hive"])
 def test_every_reader_keeps_users_and_items(tmp_path: Path, form: str) -> None:
     raw, tables = tmp_path / "raw", tmp_path / "tables"

@@ -19,7 +19,7 @@ from workbench.frames import parquet_schema
 from workbench.inference.log import ITEMS, KINDS, USERS
 from workbench.inference.tables import name_sounds_like, sample_score
 from workbench.ingest.delimited import as_text
-from workbench.ingest.keys import Keys, name_of
+from workbench.ingest.keys import CANONICAL, Keys, name_of
 from workbench.ingest.sources import Options, Table
 from workbench.ingest.text import TextForm, blocks, form_of, head_of, header_of
 from workbench.ingest.types import MISSING, ColumnType, respelled
@@ -30,6 +30,14 @@ LOOKED_AT_BYTES = 256 * 1024
 FEW_ROWS = 1000
 PIECES = r"[_\-:|/+,;#@ .]"
 """What ids are glued with, of columns of test."""
+
+AMOUNT = re.compile(
+    r"(^|[\W_])(price|cost|amount|amt|fare|fee|sales|revenue|salary|income|wage|tax|discount|weight|height|length|width|"
+    r"depth|size|area|distance|temp|temperature|speed|score|rating|rate|ratio|percent|pct|lat|lon|lng|latitude|longitude)"
+    r"s?($|[\W_\d])|(Price|Cost|Amount|Fare|Fee|Weight|Height|Rating|Score|Rate)s?$",
+    re.IGNORECASE,
+)
+"""Names of what is measured or paid: somebody wrote 10.5 beside 10.50, and meant the same."""
 
 COUNTED = r"^\d+\.(0|[1-9]\d{0,2})$"
 """A number, a point and a number that counts on, as 10.10 follows 10.9: no fraction with a leading zero, no sign."""
@@ -163,6 +171,8 @@ def _is_respelled(values: pl.Series) -> bool:
     """Whether a column of numbers has one that would be written otherwise, whole numbers among fractions apart."""
     text = values.drop_nulls()
     text = text.filter(~text.str.strip_chars().is_in(MISSING))
+    if text.str.contains(CANONICAL).all() and not text.cast(pl.Int64, strict=False).has_nulls():
+        return False  # of whole numbers alone, all 64 bits are kept
     numbers = text.str.strip_chars().cast(pl.Float64, strict=False)
     return bool(text.len()) and not numbers.null_count() and bool(respelled(text, numbers, _CODE).len())
 
@@ -186,6 +196,7 @@ def _codes(head: _Head, of_test: set[str]) -> list[str]:
         values = values.filter(~values.str.strip_chars().is_in(MISSING))
         is_exponent = has_exponent[column][0] and values.str.contains(rf"{ODD_EXPONENT}|^\d+$").all()
         may_be_counted = ends_in_zero[column][0] and not (head.is_train and column not in of_test)
+        may_be_counted = may_be_counted and not AMOUNT.search(column)
         if is_exponent or (may_be_counted and _are_counted(values)):
             codes.append(column)
     return codes
