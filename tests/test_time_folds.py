@@ -201,6 +201,21 @@ def test_a_counter_tells_no_time(tmp_path: Path, train: pl.Series, test: pl.Seri
     assert c.definition.cv.scheme == "kfold"
 
 
+@pytest.mark.parametrize("column", ["num", "row_num", "invoice_number", "customer_id", "account_no", "place"])
+@pytest.mark.parametrize("first", [0, 1_000_000_000])
+def test_what_numbers_rows_or_things_tells_no_time(tmp_path: Path, column: str, first: int) -> None:
+    rows = pl.int_range(first, first + TRAIN + TEST, eager=True)
+    c, _ = competition(tmp_path, {column: rows[:TRAIN]}, {column: rows[TRAIN:]})
+    assert c.definition.cv.scheme == "kfold"
+
+
+@pytest.mark.parametrize(("column", "scheme"), [("start_price", "kfold"), ("revenue", "kfold"), ("sales_date", "time")])
+def test_an_amount_tells_no_time(tmp_path: Path, column: str, scheme: str) -> None:
+    amounts = pl.int_range(1_000_000_000, 2_000_000_000, 2_000_003, eager=True)
+    c, _ = competition(tmp_path, {column: amounts[:TRAIN]}, {column: amounts[TRAIN : TRAIN + TEST]})
+    assert c.definition.cv.scheme == scheme
+
+
 @pytest.mark.parametrize(
     ("train", "test", "said"),
     [

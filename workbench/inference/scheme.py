@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from workbench.competition.row_numbers import sounds_like_id
 from workbench.inference.answer import Answer
 from workbench.inference.tables import Roles, Table
+from workbench.metrics import name_words
 from workbench.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
 
 __all__ = ["Scheme", "find_scheme"]
@@ -29,11 +31,18 @@ FEWEST_DATED = 0.5
 BORDER = (0.25, 0.5)
 """Of the rows of train and of test: so many may lie on the day that ends the one and begins the other."""
 
-TIME_WORDS = re.compile(r"(^|_|\b)(year|quarter|month|week|weeks|day|days|date|dt|time|timestamp|period|block|num)\d*")
+TIME_WORDS = re.compile(r"(^|_|\b)(year|quarter|month|week|weeks|day|days|date|dt|time|timestamp|period|block)\d*")
 MORE_TIME_WORDS = re.compile(
     r"(^|_)(hours?|minutes?|seconds?|secs?|ms|ts|stamp|epoch|unix|utc|created|updated|since|elapsed|seasons?|era|yr|yrs|"
     r"years|mon|months|wk|quarters|t|tick|step|datetime|start|begin|began|end|ended|at|when)\d*(_|$)"
 )
+
+AMOUNTS = frozenset(
+    """price prices cost costs amount amounts amt value revenue income salary wage sales budget balance area size
+    population views count total sum score rating distance weight height""".split()  # noqa: SIM905 a list in two lines
+)
+NUMBERS = frozenset({"number", "num", "no", "nr", "phone", "code", "key", "zip"})
+"""The last word of a name tells what its values are: "start_price" is no start, and "invoice_no" counts."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,7 @@ class _Clock:
         low, high = min(before.low, after.low), max(before.high, after.high)
         if self.named and not self.is_id:
             return 2
-        if self.is_id and not self.named:
+        if (self.is_id and not self.named) or _counts(self.column, before, roles.train.rows):
             return None
         return 3 if self.in_calendar(roles, low, high) else None
 
@@ -222,7 +231,20 @@ def _may_tell(clock: _Clock, heads: list[pl.DataFrame], tables: tuple[Table, Tab
     return first[0] is None or epoch_unit(*first) is not None or _may_be_calendar(*first)
 
 
+def _last_word(column: str) -> str:
+    words = name_words(column)
+    return words[-1].rstrip("0123456789") if words else ""
+
+
+def _counts(column: str, extent: _Extent, n_rows: int) -> bool:
+    """Say whether numbers of a name without a time are rather amounts, or number things, as 1000000001 does."""
+    consecutive = extent.high - extent.low + 1 == n_rows - extent.nulls
+    return consecutive or sounds_like_id(column) or _last_word(column) in AMOUNTS | NUMBERS
+
+
 def _speaks_of_time(column: str) -> bool:
+    if _last_word(column) in AMOUNTS:
+        return False
     apart = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column)).lower()
     return bool(TIME_WORDS.search(column.lower()) or TIME_WORDS.search(apart) or MORE_TIME_WORDS.search(apart))
 
