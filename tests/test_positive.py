@@ -104,6 +104,18 @@ class TestNames:
             (["0", "1"], "0", "1"),
             (["0", "1"], "target_0", "1"),
             (["0", "1"], "prob_0", "0"),
+            (["0.0", "1.0"], "prob_0", "0.0"),
+            (["1", "2"], "diagnosis_1", "1"),
+            (["0", "1"], "diagnosis", "1"),
+            (["negative", "positive"], "negative", "negative"),
+            (["negative", "positive"], "is_negative", "negative"),
+            (["Absence", "Presence"], "Heart Disease", "Presence"),
+            (["Absence", "Presence"], "absence", "Absence"),
+            (["No", "Yes"], "No", "No"),
+            (["False", "True"], "false_alarm", "True"),
+            (["off", "on"], "y", "on"),
+            (["A", "B"], "class_A", "A"),
+            ([" <=50K", " >50K"], "income_>50K", " >50K"),
             (["f", "t"], "y", "t"),
             (["-1", "1"], "y", "1"),
             (["10", "9"], "y", "10"),
@@ -224,6 +236,7 @@ class TestProbabilities:
 
     def test_f1_is_of_the_class_that_is_named(self, fetched) -> None:
         _, competition = fetched(*tables(("denied", "approved"), "approved", "denied"), metric="F1 Score")
+        assert 'positive = "approved"  # f1 is of this class' in (competition.folder / "competition.toml").read_text()
         assert read_target(competition).columns[0].classes == ("denied", "approved")
         _, values = signal()
         assert (read_target(competition).columns[0].values == values[:N_TRAIN]).all()
@@ -255,8 +268,11 @@ class TestProbabilities:
         assert (rises(file, "prob_dog"), rises(file, "prob_cat")) == (True, False)
         path = competition.folder / "competition.toml"
         path.write_text(path.read_text().replace('"multiclass"', '"binary"').replace('"mlogloss"', '"logloss"'))
-        file = submitted(workspace, load_competition(workspace, "c"))
+        found = load_competition(workspace, "c")
+        file = submitted(workspace, found)
         assert (rises(file, "prob_dog"), rises(file, "prob_cat")) == (True, False)
+        # Each class has its column, whichever of the two a run predicts.
+        assert positive_findings(found, {"positive": {"kind": "cat"}}) == []
 
 
 class TestLabels:
@@ -272,6 +288,8 @@ class TestLabels:
             (["False", "True"], ["0"], ["0", "1"]),
             (["0", "1"], ["False"], ["False", "True"]),
             (["0", "1"], ["0.5"], ["0", "1"]),
+            (["1", "2"], ["0", "1"], ["0", "1"]),
+            (["1", "2"], ["0"], ["1", "2"]),
             (["cat", "dog"], ["cat"], ["cat", "dog"]),
             (["a", "b", "c"], ["0"], ["a", "b", "c"]),
         ],
@@ -305,6 +323,13 @@ class TestLabels:
         if swapped[expected[0]] != expected[0]:
             (finding,) = [f for f in file_findings(competition, other) if f.level == "error"]
             assert (finding.code, "spelled" in finding.message) == ("labels", True)
+
+    def test_other_labels_than_those_of_train_are_said(self, fetched) -> None:
+        train, test, sample = tables(("setosa", "virginica"), "label", "?")
+        sample["label"] = ["Iris-setosa", "Iris-virginica"] * (N_TEST // 2)
+        workspace, competition = fetched(train, test, sample, metric="Accuracy")
+        found = file_findings(competition, submitted(workspace, competition))
+        assert [(f.level, f.code) for f in found] == [("warning", "foreign_labels")]
 
     def test_which_class_stands_for_one_is_asked(self, fetched) -> None:
         workspace, competition = fetched(*tables(("cat", "dog"), "label", 0), metric="Accuracy")
@@ -342,6 +367,8 @@ class TestRowNumbers:
                 "": range(n),
                 "Unnamed: 0": rng.permutation(5 * n)[:n],
                 "_duplicated_0": [float(i) for i in range(1, n + 1)],
+                "old_id": [float(i) for i in rng.permutation(9 * n)[:n]],
+                "S.No": rng.permutation(5 * n)[:n],
                 "column_1": np.sort(rng.permutation(5 * n)[:n]),
                 "Id": rng.permutation(10**6)[:n],
                 "seq": rng.permutation(n) + 5,
@@ -358,7 +385,9 @@ class TestRowNumbers:
             }
         )
         found = find_row_numbers(frame.lazy(), n, {c: str(t) for c, t in frame.schema.items()})
-        assert list(found) == ["", "Unnamed: 0", "_duplicated_0", "column_1", "Id", "seq", "code", "uuid"]
+        assert list(found) == [
+            "", "Unnamed: 0", "_duplicated_0", "old_id", "S.No", "column_1", "Id", "seq", "code", "uuid"
+        ]  # fmt: skip
         assert find_row_numbers(frame.lazy(), n, {"amount": "Int64"}, ("amount",)) == {
             "amount": "every row has its own"
         }

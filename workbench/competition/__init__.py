@@ -318,7 +318,7 @@ class Competition:
         dtypes = {c: types[c] for c in self.shared_columns if c not in meant}
         template = self.id_template
         ids = d.id_columns if template is None else template.columns
-        key = content_key("row-numbers-v1", self.rows_content, dtypes, list(ids))
+        key = content_key("row-numbers-v2", self.rows_content, dtypes, list(ids))
         path = self.folder / "data" / "row_numbers.json"
         with suppress(DamagedError, OSError, KeyError, TypeError):
             noted = read_json(path)

@@ -31,7 +31,7 @@ MANY_ROWS = 5_000_000
 """With more, values are counted by an estimate where they are not dense."""
 
 ID = (
-    r"(?i:(^|[\W_])(id|uuid|guid|rowid|idx)($|[\W_])|^(row|record|line|obs|serial)[\W_]*(index|number|num|no|nr|key)$|"
+    r"(?i:(^|[\W_])(id|uuid|guid|rowid|idx)($|[\W_])|^(row|record|line|obs|serial)[\W_]*(index|number|num|no|nr|key)$|^s(r|l)?[\W_]*no\.?$|"
     r"^(index|key)$)|(?<=[a-z])Id$|(?<![A-Z])ID$"
 )
 NUMBERED = r"^(\D*)(\d{1,15})$"
@@ -75,7 +75,10 @@ def find_row_numbers(
     ids : collection of str
         Those among them that are part of the id.
     """
-    whole = [c for c, t in dtypes.items() if t.startswith(("Int", "UInt")) or (t.startswith("Float") and is_unnamed(c))]
+    # An index becomes a float where a table once had rows without one.
+    whole = [
+        c for c, t in dtypes.items() if t.startswith(("Int", "UInt")) or (t.startswith("Float") and sounds_like_id(c))
+    ]
     texts = [c for c, t in dtypes.items() if t == "String"]
     candidates = _unique_at_the_ends(train, [*whole, *texts], n_rows)
     found: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -25,6 +25,8 @@ class PositiveGuess:
     labels: tuple[str, str]
     label: str | None
     why: str
+    score_of: str = ""
+    """The metric, where the file holds labels, and only its score depends on the positive class."""
 
 
 def find_positives(roles: Roles, answer: Answer, task: Task, facts: CompetitionFacts) -> tuple[PositiveGuess, ...]:
@@ -37,7 +39,9 @@ def find_positives(roles: Roles, answer: Answer, task: Task, facts: CompetitionF
     columns = {target: asked for asked, target in matched.items()}
     said = dict(zip(facts.target_columns, facts.positive_classes, strict=False))
     found = [_guess(roles, t, columns.get(t, t), said.get(t), facts.description or "") for t in answer.targets]
-    return tuple(guess for guess in found if guess is not None)
+    of_labels = ".py:" not in task.metric and metrics.get(task.metric).needs in ("label", "ranked")
+    score_of = task.metric if of_labels else ""
+    return tuple(replace(guess, score_of=score_of) for guess in found if guess is not None)
 
 
 def _guess(roles: Roles, target: str, asked: str, said: str | None, description: str) -> PositiveGuess | None:

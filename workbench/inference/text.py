@@ -77,7 +77,8 @@ def _positive(inferred: Inferred) -> list[str]:
         key = "positive" if len(inferred.answer.targets) == 1 else f"positive.{_key(guess.target)}"
         if guess.label is not None:
             other = next(label for label in guess.labels if label != guess.label)
-            why = f"{guess.asked} holds the probability of this class, not of {other!r}: {guess.why}"
+            holds = f"{guess.score_of} is" if guess.score_of else f"{guess.asked} holds the probability"
+            why = f"{holds} of this class, not of {other!r}: {guess.why}"
             lines.append(f"{key} = {_toml(guess.label)}{_comment(why)}")
             continue
         lines.append(f"# {question(guess)} Take the mark away from one line:")
@@ -86,9 +87,12 @@ def _positive(inferred: Inferred) -> list[str]:
 
 
 def question(guess: PositiveGuess) -> str:
-    """Return what is to be decided of a column of predictions."""
+    """Return what is to be decided of a column of predictions, or of its score."""
     one, other = guess.labels
-    return f"Is {guess.asked} the probability of {one!r} or of {other!r}? {guess.why[0].upper()}{guess.why[1:]}."
+    what = f"Is {guess.asked} the probability of {one!r} or of {other!r}?"
+    if guess.score_of:
+        what = f"Of which class of {guess.target} is {guess.score_of}, {one!r} or {other!r}?"
+    return f"{what} {guess.why[0].upper()}{guess.why[1:]}."
 
 
 def _said(said: FileOptions, but: Collection[str] = ()) -> list[str]:

@@ -22,6 +22,8 @@ PAIRS = (
     ("neg", "pos"),
     ("-", "+"),
     ("absent", "present"),
+    ("absence", "presence"),
+    ("off", "on"),
     ("nein", "ja"),
     ("non", "oui"),
     ("no", "si"),
@@ -30,9 +32,16 @@ PAIRS = (
     ("não", "sim"),
     ("nao", "sim"),
     ("nie", "tak"),
+    ("ne", "ano"),
+    ("nej", "ja"),
     ("нет", "да"),
+    ("否", "是"),
+    ("いいえ", "はい"),
 )
 """Pairs of classes whose second nobody doubts is meant."""
+
+KINDS = frozenset({"negative", "positive", "neg", "pos", "absent", "present", "absence", "presence"})
+"""Words of pairs that are no yes and no: a column may be named for either."""
 
 PROBABILITY = frozenset({"p", "pr", "prob", "probs", "proba", "probability", "likelihood", "chance"})
 FILLERS = PROBABILITY | frozenset(
@@ -167,20 +176,23 @@ def named_class(name: str, labels: Sequence[str], others: Sequence[str] = ()) ->
     others : sequence of str
         Names, such as the target's, that say nothing where they are part of this one.
     """
-    of_labels = [name_words(label) for label in labels]
     all_words = name_words(name)
-    cores = [_core(all_words, FILLERS)]
-    cores.append(_core(all_words, FILLERS | {word for other in others for word in name_words(other)}))
-    if is_pair(labels) is not None or all(_number(label) is not None for label in labels):
-        # "no_show" is no probability of a no, nor "target_0" one of a zero; "P(no)" is.
-        cores = cores if PROBABILITY & set(all_words) else []
-        return _only(core == label for label in of_labels for core in cores[:1])
+    cores = _cores(all_words, FILLERS)
+    cores += _cores(all_words, FILLERS | {word for other in others for word in name_words(other)})
+    if all(_number(label) is not None for label in labels):
+        return _numbered(name, labels, others, cores)
+    of_labels = [name_words(label) for label in labels]
+    if is_pair(labels) is not None and not KINDS.issuperset(_plain(label) for label in labels):
+        # "no_show" is no probability of a no; "P(no)" is, and so is "no".
+        cores = [core for core in cores if PROBABILITY & set(all_words) or len("".join(core)) > 1]
+        return _only(label in cores for label in of_labels)
     if not of_labels[0] or not of_labels[1] or of_labels[0] == of_labels[1]:
-        return _only(name.strip().casefold() == label.strip().casefold() for label in labels)
-    for core in (all_words if len("".join(all_words)) > 1 else (), *cores):
-        found = _only(bool(core) and "".join(label) == "".join(core) for label in of_labels)
-        if found is not None:
-            return found
+        squeezed = ["".join(text.split()).casefold() for text in (name, *labels)]
+        equal = _only(label == squeezed[0] for label in squeezed[1:])
+        return equal if equal is not None else _only(label in squeezed[0] for label in squeezed[1:])
+    found = _only(any("".join(label) == "".join(core) for core in cores) for label in of_labels)
+    if found is not None:
+        return found
     glued = "".join(all_words)
     found = _only(_without_filler(glued, "".join(label)) for label in of_labels)
     if found is not None:
@@ -194,12 +206,29 @@ def _only(fits: Iterable[bool]) -> int | None:
     return places[0] if len(places) == 1 else None
 
 
-def _core(words: tuple[str, ...], fillers: frozenset[str]) -> tuple[str, ...]:
-    while words and words[0] in fillers:
-        words = words[1:]
-    while words and words[-1] in fillers:
-        words = words[:-1]
-    return words
+def _cores(words: tuple[str, ...], fillers: frozenset[str]) -> list[tuple[str, ...]]:
+    """Return what a name may mean: what stays of it without none, some or all of the fillers at its ends."""
+    start, end = 0, len(words)
+    while start < end and words[start] in fillers:
+        start += 1
+    while end > start and words[end - 1] in fillers:
+        end -= 1
+    spans = [words[i:j] for i in range(start + 1) for j in range(max(end, i + 1), len(words) + 1)]
+    # A column called "p" or "y" alone is any probability, and any target.
+    return [span for span in dict.fromkeys(spans) if span and words not in {(p,) for p in (*PROBABILITY, "y")}]
+
+
+def _numbered(name: str, labels: Sequence[str], others: Sequence[str], cores: Sequence[tuple[str, ...]]) -> int | None:
+    """Return which of two numbers a name is of: "prob_0", and "class_0" of the target "class".
+
+    Not "target_0" of another target, nor "0" alone: programs count columns so. Nor the target's own name.
+    """
+    words, of_others = name_words(name), [name_words(other) for other in others]
+    if "".join(words) in {"".join(other) for other in of_others} or not others:
+        return None
+    if not PROBABILITY & set(words) and words[:-1] not in of_others:
+        return None
+    return _only((_plain(label),) in cores for label in labels)
 
 
 def _without_filler(glued: str, label: str) -> bool:

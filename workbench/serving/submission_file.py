@@ -24,6 +24,7 @@ __all__ = [
     "SubmissionForm",
     "class_texts",
     "compared",
+    "foreign_labels",
     "positive_labels",
     "respelled",
     "submission_form",
@@ -210,6 +211,15 @@ def class_texts(competition: Competition, column: str, target: TargetColumn) -> 
     return respelled(labels, shown) if shown else labels
 
 
+def foreign_labels(competition: Competition, column: str, known: Sequence[str]) -> list[str]:
+    """Return what a column of the sample holds where none of it is one of the labels that a submission writes.
+
+    An empty list, too, where it is the same everywhere, or lists of labels: samples often show made-up ones.
+    """
+    shown = [] if competition.metric.needs == "ranked" else _sample_texts(competition, column)
+    return shown if len(shown) > 1 and not set(shown) & set(known) else []
+
+
 def respelled(labels: Sequence[str], shown: Sequence[str]) -> list[str]:
     """Return labels as others are spelled that mean the same; unchanged where these mean something else.
 
@@ -235,6 +245,8 @@ def respelled(labels: Sequence[str], shown: Sequence[str]) -> list[str]:
 
 
 def _as_number(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
+    if len(labels) == 2 and len(shown) == 2 and any(metrics.match_label(text, labels) is None for text in shown):
+        return None  # 0 and 1 where train has 1 and 2: other numbers for the same two
     for form, write in ((WHOLE, "{}"), (WHOLE_FLOAT, "{}.0")):
         if all(map(form.fullmatch, shown)):
             numbers = [re.fullmatch(r"\s*([-+]?\d+)(?:\.0*)?\s*", label) for label in labels]

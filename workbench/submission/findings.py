@@ -17,7 +17,7 @@ from workbench.ingest import read_as_downloaded, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.metrics import match_label
 from workbench.platforms import CompetitionFacts, SubmissionLimits
-from workbench.serving import class_texts, compared, submission_form
+from workbench.serving import class_texts, compared, foreign_labels, submission_form
 from workbench.submission.finding import Finding
 from workbench.submission.finding import error as _error
 from workbench.submission.finding import warning as _warning
@@ -251,11 +251,14 @@ def _label_findings(text: pl.Series, competition: Competition, target: str | Non
         return []
     column = next(c for c in read_target(competition).columns if c.name == target)
     known = class_texts(competition, name, column)
+    foreign = foreign_labels(competition, name, known)
+    text_of_them = f"{name}: the sample has {_quoted(foreign)}, which are no classes of train ({_quoted(known)})"
+    found = [_warning("foreign_labels", text_of_them)] * bool(foreign)
     sent = text.drop_nulls()
     words = sent.str.split(" ").explode() if competition.metric.needs == "ranked" else sent
     unknown = words.filter(~words.is_in(pl.Series(known).implode()))
     if not len(unknown):
-        return []
+        return found
     meant = match_label(unknown[0], known)
     if meant is not None:
         spelled = f"for example {unknown[0]!r} in place of {known[meant]!r}"
@@ -263,6 +266,10 @@ def _label_findings(text: pl.Series, competition: Competition, target: str | Non
             _error("labels", f"{name}: {len(unknown):,} labels are not spelled as the sample spells them, {spelled}")
         ]
     return [_error("labels", f"{name}: {len(unknown):,} labels are not in train, for example {unknown[0]!r}")]
+
+
+def _quoted(texts: list[str]) -> str:
+    return ", ".join(map(repr, texts[:3])) + (", …" if len(texts) > 3 else "")
 
 
 def positive_findings(competition: Competition, details: Mapping[str, Any]) -> list[Finding]:
@@ -278,9 +285,11 @@ def positive_findings(competition: Competition, details: Mapping[str, Any]) -> l
         return []
     target = read_target(competition)
     try:
-        submission_form(competition, target)
+        form = submission_form(competition, target)
     except ConfigError as exc:
         return [_error("positive", f"{exc.message}; {exc.hint}")]
+    if form.by_class:
+        return []  # each class has a column of its own
     found = []
     for column in target.columns:
         labels = competition.class_words(column.name, sorted(column.classes or ()))
