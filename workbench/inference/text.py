@@ -81,7 +81,7 @@ def _positive(inferred: Inferred) -> list[str]:
             why = f"{holds} of this class, not of {other!r}: {guess.why}"
             lines.append(f"{key} = {_toml(guess.label)}{_comment(why)}")
             continue
-        lines.append(f"# {question(guess)} Take the mark away from one line:")
+        lines.append(f"# {question(guess)} Uncomment one line:")
         lines += [f"# {key} = {_toml(label)}" for label in guess.labels]
     return lines
 
@@ -151,7 +151,7 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
         ]
         why = "it is Float64: whole numbers beyond 64 bits, of which 15 digits are kept; text keeps all"
         lines += [f'# {_toml(column)} = "String"  # {why}' for column in inferred.large]
-    return ["", "# How the files were read. To read one otherwise, take the mark away and fetch again.", *lines] * bool(
+    return ["", "# How the files were read. To read one otherwise, uncomment its lines and fetch again.", *lines] * bool(
         lines
     )
 
