@@ -227,6 +227,37 @@ def test_a_metric_that_was_turned_round_is_another_run(small) -> None:
     assert current(made).run == wrong
 
 
+def test_what_a_metric_needs_is_part_of_the_run(small) -> None:
+    made = small()
+    code = "import numpy as np\n\n\ndef far(y, p):\n    return float(np.mean(np.abs(y - p)))\n"
+    (made.folder / "metric.py").write_text(code)
+    more = 'metric = "metric.py:far"\ngreater_is_better = false\nmetric_needs = "proba"'
+    made.definition('metric = "auc"', more)
+    made.experiment(1, ROWS + MODEL)
+    first = made.open.run(1).record
+    made.definition('metric_needs = "proba"', 'metric_needs = "label"')
+    assert current(made).outdated == ("competition",)
+    second = made.open.run(1).record
+    assert second.cv_mean != first.cv_mean
+    assert (current(made).run, current(made).outdated) == (second, ())
+
+
+def test_the_positive_class_differs_where_it_is_another(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    first = made.open.run(1).record
+    made.definition('metric = "auc"', 'metric = "auc"\npositive = 1')
+    assert made.open.run_outcome(1).how == "unchanged"
+    assert (current(made).run, current(made).outdated) == (first, ())
+    made.definition("positive = 1", "positive = 0")
+    assert current(made).outdated == ("competition",)
+    second = made.open.run(1).record
+    assert (current(made).run, current(made).outdated) == (second, ())
+    made.definition("positive = 0", "")
+    assert made.open.run_outcome(1).how == "unchanged"
+    assert (current(made).run, current(made).outdated) == (first, ())
+
+
 def test_forced_runs_of_one_definition_are_the_newest(small) -> None:
     made = small()
     made.experiment(1, ROWS + MODEL)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CurrentRun", "current_run", "current_runs", "outdated_text"]
 
-LABELS = ("title", "platform", "metric_of_platform", "tables", "cv")
-"""Parts of `competition.toml` that no number of a run depends on; and the folds, which are compared by themselves."""
+LABELS = ("title", "platform", "metric_of_platform", "tables", "cv", "positive")
+"""Parts of `competition.toml` that no number of a run depends on; and those that are compared by themselves."""
 
 NO_CODE = ("data", "cache", "runs", "kernels", "experiments", "selections", "studies", "rehearsal", "__pycache__")
 """Folders of a competition without code of its own."""
@@ -287,7 +287,12 @@ class _Present:
         used, competition = self._definition_of(kept), self.competition
         if used is None or competition is None:
             return False
-        return _numbers_of(used) != _numbers_of(competition.definition)
+        now = competition.definition
+        if _numbers_of(used) != _numbers_of(now):
+            return True
+        # The class that is positive may be said where it was so before.
+        before = kept.details.get("positive", used.positive)
+        return used.positive.keys() > now.positive.keys() or {**before, **now.positive} != before
 
     def _differs_in_folds(self, run: RunRecord, kept: _Kept) -> bool:
         if run.kind != "recommend" and self._folds_content is not None:

@@ -112,6 +112,7 @@ def make_plan(
             *([d.query] if d.query else []),
             [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
             *([["turned", *turned]] if turned else []),
+            *([["needs", d.metric_needs]] if d.metric_needs not in (None, "value") else []),
         ],
         metric_code,
         sample,
