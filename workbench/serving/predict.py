@@ -162,7 +162,10 @@ def _note_changes(
             hint="are they read in another way? Their types under [types] in competition.toml hold for every test set",
         )
     named = "; ".join(f"{name} ({', '.join(columns[:5])})" for name, columns in of.items() if columns)
-    said = f"features that depend on which rows the test set has, and are others than in training: {named}"
+    said = (
+        "features that give train rows other values than in training, for they depend on which rows the test set has, "
+        f"or on chance: {named}"
+    )
     report(said)
     write_json(out.with_name(NOTES), [said])
 
