@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
-from workbench.kernels.rehearse import UNSHARE, hidden_data, shown_data
+from workbench.kernels.rehearse import UNSHARE, _check_hidden, hidden_data, moved, shown_data
 from workbench.kernels.wheels import check_wheels, own_wheel
-from workbench.serving import compared, predict, read_bundle
+from workbench.serving import compared, predict, read_bundle, read_submission
 
 EXPERIMENT = 'features = ["ratio", "te_town", "town_size", "rows.town", "rows.x", "rows.z"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.2\n'
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -471,6 +471,22 @@ def test_predictions_that_differ_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ISOLATED, reason="the system gives no namespaces to make a rehearsal in")
+def test_submissions_are_read_by_all_their_rows(tmp_path: Path) -> None:
+    """Ids are texts however they look; labels may be numbers for a long time."""
+    first = pl.DataFrame({"id": [f"{i}.10" for i in range(300)], "y": ["1"] * 300})
+    other = pl.DataFrame({"id": [f"{i}.10-hidden" for i in range(300, 400)], "y": ["3+"] * 100})
+    hidden, alone = tmp_path / "hidden.csv", tmp_path / "alone.csv"
+    pl.concat([first, other]).write_csv(hidden)
+    first.write_csv(alone)
+    _check_hidden(hidden, 400, ("id",))
+    assert read_submission(hidden, ["id"])["y"].to_list() == ["1"] * 300 + ["3+"] * 100
+    public = read_submission(alone, ["id"])
+    assert public["id"].to_list() == first["id"].to_list()
+    assert moved(hidden, public, ("id",)) == (0.0, 0)
+    other.with_columns(id=first["id"].head(100)).vstack(first.tail(200)).write_csv(alone)
+    assert compared(alone, public, ["id"])[1] == 100
+
+
 class TestRehearsal:
     def test_it_predicts_the_same_without_network(self, small, no_wheels) -> None:
         made = small()

@@ -19,13 +19,12 @@ from workbench.cache import read_json
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
-from workbench.frames import read_csv
 from workbench.ingest import unpack
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, link
 from workbench.kernels.layers import layers, packed_files
 from workbench.notebooks import Limits, execute, read_notebook
-from workbench.serving import MANIFEST, NOTES, compared
+from workbench.serving import MANIFEST, NOTES, compared, read_submission
 
 __all__ = ["HIDDEN_TIMES", "Rehearsed", "hidden_data", "rehearse"]
 
@@ -97,8 +96,7 @@ def rehearse(
     results = built.folder / "rehearsal"
     shutil.rmtree(results, ignore_errors=True)
     limits = Limits(seconds=seconds, memory=memory)
-    as_ids = dict.fromkeys(competition.definition.id_columns, pl.String())
-    own = read_csv(run.folder / "submission.csv", schema_overrides=as_ids, null_values=[""])
+    own = read_submission(run.folder / "submission.csv", competition.definition.id_columns)
     hidden, hidden_rows, hidden_seconds, n_moved, emptied = None, 0, 0.0, 0, None
     # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
@@ -117,7 +115,7 @@ def rehearse(
             second = _run(competition, built, grown, results / "hidden", limits, report, notes)
             hidden, hidden_rows, hidden_seconds = second.path, made, second.seconds
             peak = max(peak, second.peak_mb)
-            _check_hidden(second.path, made)
+            _check_hidden(second.path, made, competition.definition.id_columns)
             notes += [f"hidden test set: {change}" for change in changes]
             n_moved = moved(second.path, own, competition.definition.id_columns)[1]
             notes += _moved_notes(second.path, n_moved, own.height)
@@ -126,7 +124,7 @@ def rehearse(
             rows = emptied_data(competition, data, bare, changes) or 0
             third = _run(competition, built, bare, results / "emptied", limits, report, notes)
             emptied, peak = third.path, max(peak, third.peak_mb)
-            _check_hidden(third.path, rows)
+            _check_hidden(third.path, rows, competition.definition.id_columns)
             notes += [f"another hidden test set: {change}" for change in changes]
     return Rehearsed(
         public.path,
@@ -258,8 +256,8 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         yield place
 
 
-def _check_hidden(path: Path, rows: int) -> None:
-    frame = read_csv(path, null_values=[""])
+def _check_hidden(path: Path, rows: int, ids: tuple[str, ...]) -> None:
+    frame = read_submission(path, ids)
     if frame.height != rows:
         raise DataError(f"of the hidden test set the kernel's submission has {frame.height:,} rows; expected {rows:,}")
     odd = sum(int((~c.is_finite()).sum() + c.null_count()) for c in frame if c.dtype.is_float())
@@ -290,7 +288,7 @@ def moved(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple
     DataError
         When some of them are missing there.
     """
-    every = read_csv(submission, schema_overrides=dict.fromkeys(ids, pl.String()), null_values=[""])
+    every = read_submission(submission, ids)
     inside = every.join(public.select(pl.col(ids).cast(pl.String)), on=list(ids), how="semi")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "public.csv"

@@ -20,6 +20,7 @@ from workbench.serving.submission_file import (
     compared,
     foreign_labels,
     positive_labels,
+    read_submission,
     submission_form,
     write_submission,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "positive_labels",
     "predict",
     "read_bundle",
+    "read_submission",
     "receipt",
     "submission_form",
     "write_submission",

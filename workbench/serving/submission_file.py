@@ -26,6 +26,7 @@ __all__ = [
     "compared",
     "foreign_labels",
     "positive_labels",
+    "read_submission",
     "respelled",
     "submission_form",
     "write_submission",
@@ -341,6 +342,12 @@ def _ordered(
     return ordered.drop("__order__", *names) if ordered.height == frame.height else None
 
 
+def read_submission(path: Path, ids: Sequence[str]) -> pl.DataFrame:
+    """Return a submission: ids as texts, the other columns by all of their values, for labels may begin as numbers."""
+    as_ids = dict.fromkeys(ids, pl.String())
+    return read_csv(path, schema_overrides=as_ids, null_values=[""], infer_schema_length=None)
+
+
 def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:
     """Compare a kernel's submission with the run's own: ids byte by byte.
 
@@ -356,8 +363,7 @@ def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, 
     DataError
         When the two are of other rows or columns.
     """
-    as_ids = dict.fromkeys(ids, pl.String())
-    found = read_csv(path, schema_overrides=as_ids, null_values=[""])
+    found = read_submission(path, ids)
     own = own.with_columns(pl.col(ids).cast(pl.String))
     if found.columns != own.columns or found.height != own.height:
         raise DataError(
@@ -373,8 +379,8 @@ def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, 
         if name in ids:
             continue
         a, b = both[name], both[f"{name}\0kernel"]
-        if not a.dtype.is_numeric():
-            differs |= (a != b).fill_null(value=True).to_numpy()
+        if not (a.dtype.is_numeric() and b.dtype.is_numeric()):
+            differs |= (a.cast(pl.String) != b.cast(pl.String)).fill_null(value=True).to_numpy()
             continue
         gap = np.abs(a.to_numpy() - b.to_numpy()) / (float(a.std() or 0.0) or 1.0)  # type: ignore[arg-type]
         # What is missing on one side alone is as far off as can be.

@@ -12,12 +12,11 @@ import polars as pl
 from workbench.competition import Competition, as_written, match_targets
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, DataError, WorkbenchError
-from workbench.frames import read_csv
 from workbench.ingest import read_as_downloaded, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.metrics import match_label
 from workbench.platforms import CompetitionFacts, SubmissionLimits
-from workbench.serving import class_texts, compared, foreign_labels, submission_form
+from workbench.serving import class_texts, compared, foreign_labels, read_submission, submission_form
 from workbench.submission.finding import Finding
 from workbench.submission.finding import error as _error
 from workbench.submission.finding import warning as _warning
@@ -99,8 +98,7 @@ def kernel_findings(competition: Competition, written: Path, own: Path, newer: s
     found = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
     try:
         ids = competition.definition.id_columns
-        ours = read_csv(own, schema_overrides=dict.fromkeys(ids, pl.String()), null_values=[""])
-        largest, differing = compared(written, ours, ids)
+        largest, differing = compared(written, read_submission(own, ids), ids)
     except (DataError, OSError, pl.exceptions.PolarsError):
         return found  # `file_findings` says what is wrong with it
     if not differing:
