@@ -369,6 +369,9 @@ class TestRowNumbers:
                 "_duplicated_0": [float(i) for i in range(1, n + 1)],
                 "old_id": [float(i) for i in rng.permutation(9 * n)[:n]],
                 "S.No": rng.permutation(5 * n)[:n],
+                "Unnamed: 0.1": rng.permutation(5 * n)[:n],
+                "rownames": np.sort(rng.permutation(5 * n)[:n]),
+                "original_index": rng.permutation(5 * n)[:n],
                 "column_1": np.sort(rng.permutation(5 * n)[:n]),
                 "Id": rng.permutation(10**6)[:n],
                 "seq": rng.permutation(n) + 5,
@@ -377,6 +380,7 @@ class TestRowNumbers:
                 # What says something:
                 "amount": rng.permutation(10**6)[:n],
                 "paid": rng.permutation(10**6)[:n],
+                "heat_index": rng.permutation(10**6)[:n],
                 "year": range(n),
                 "rank": rng.permutation(n),
                 "customer_id": rng.integers(0, 50, n),
@@ -386,7 +390,8 @@ class TestRowNumbers:
         )
         found = find_row_numbers(frame.lazy(), n, {c: str(t) for c, t in frame.schema.items()})
         assert list(found) == [
-            "", "Unnamed: 0", "_duplicated_0", "old_id", "S.No", "column_1", "Id", "seq", "code", "uuid"
+            "", "Unnamed: 0", "_duplicated_0", "old_id", "S.No", "Unnamed: 0.1", "rownames", "original_index", "column_1",
+            "Id", "seq", "code", "uuid",
         ]  # fmt: skip
         assert find_row_numbers(frame.lazy(), n, {"amount": "Int64"}, ("amount",)) == {
             "amount": "every row has its own"

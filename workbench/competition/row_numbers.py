@@ -12,7 +12,7 @@ from workbench.metrics import name_words
 
 __all__ = ["find_row_numbers", "is_unnamed", "sounds_like_id"]
 
-UNNAMED = r"|unnamed: ?\d+(_level_\d+)?|_duplicated_\d+|__index_level_\d+__"
+UNNAMED = r"|unnamed: ?\d+(_level_\d+)?(\.\d+)*|_duplicated_\d+|__index_level_\d+__"
 PERHAPS_UNNAMED = r"column_[01]|level_0|v1"
 """What programs call the column of a frame's index, which has no name. The second may be somebody's own names, too: of
 these only what rises from row to row is an index."""
@@ -31,7 +31,8 @@ MANY_ROWS = 5_000_000
 """With more, values are counted by an estimate where they are not dense."""
 
 ID = (
-    r"(?i:(^|[\W_])(id|uuid|guid|rowid|idx)($|[\W_])|^(row|record|line|obs|serial)[\W_]*(index|number|num|no|nr|key)$|^s(r|l)?[\W_]*no\.?$|"
+    r"(?i:(^|[\W_])(id|uuid|guid|rowid|idx)($|[\W_])|^(row|record|line|obs|serial|case|seq|sequence)[\W_]*(index|number|num|no|nr|key)$|"
+    r"^(row|nr|seq|row[\W_]?names?)$|^(old|orig|original|source|sample|data|df|level)[\W_]*index$|^s(r|l)?[\W_]*no\.?$|"
     r"^(index|key)$)|(?<=[a-z])Id$|(?<![A-Z])ID$"
 )
 NUMBERED = r"^(\D*)(\d{1,15})$"
