@@ -151,9 +151,11 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
         ]
         why = "it is Float64: whole numbers beyond 64 bits, of which 15 digits are kept; text keeps all"
         lines += [f'# {_toml(column)} = "String"  # {why}' for column in inferred.large]
-    return ["", "# How the files were read. To read one otherwise, uncomment its lines and fetch again.", *lines] * bool(
-        lines
-    )
+    return [
+        "",
+        "# How the files were read. To read one otherwise, uncomment its lines and fetch again.",
+        *lines,
+    ] * bool(lines)
 
 
 def _key(name: str) -> str:
