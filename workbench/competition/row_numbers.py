@@ -19,7 +19,8 @@ these only what rises from row to row is an index."""
 
 IN_ORDER = frozenset(
     """year month week day hour minute second date time timestamp datetime step t period quarter epoch rank ranking
-    position place order age""".split()  # noqa: SIM905 a list in two lines
+    position place order age years months weeks days hours minutes seconds steps periods quarters epochs timestep
+    elapsed since dt ds ts trend cycle season era""".split()  # noqa: SIM905 a list in three lines
 )
 """Words of columns that may well count from 1 to the number of rows and yet mean something."""
 
