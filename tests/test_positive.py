@@ -134,6 +134,13 @@ class TestNames:
             index = find_positive(given_labels, [name, "diagnosis"]).index
             assert (None if index is None else given_labels[index]) == expected
 
+    @pytest.mark.parametrize(
+        ("labels", "names"),
+        [(("No", "Yes"), ("no", "No")), (("0", "1"), ("prob_0",)), (("0", "1"), ("Class_0", "class_0"))],
+    )
+    def test_a_target_of_such_a_name_says_so_itself(self, labels: tuple[str, str], names: tuple[str, ...]) -> None:
+        assert find_positive(labels, names).index == 1
+
     def test_the_first_name_goes_before_the_second(self) -> None:
         assert find_positive(["approved", "denied"], ["denied", "approved"]).index == 1
         assert find_positive(["approved", "denied"], ["target", "approved"]).index == 0

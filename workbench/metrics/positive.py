@@ -166,7 +166,7 @@ def name_words(text: str) -> tuple[str, ...]:
     return tuple(word.casefold() for word in re.findall(r"[^\W_]+", text))
 
 
-def named_class(name: str, labels: Sequence[str], others: Sequence[str] = ()) -> int | None:
+def named_class(name: str, labels: Sequence[str], others: Sequence[str] = ()) -> int | None:  # noqa: PLR0911
     """Return the place of the one class that a column's name names; None for none, or for both.
 
     Parameters
@@ -183,7 +183,10 @@ def named_class(name: str, labels: Sequence[str], others: Sequence[str] = ()) ->
         return _numbered(name, labels, others, cores)
     of_labels = [name_words(label) for label in labels]
     if is_pair(labels) is not None and not KINDS.issuperset(_plain(label) for label in labels):
-        # "no_show" is no probability of a no; "P(no)" is, and so is "no".
+        # "no_show" is no probability of a no; "P(no)" is, and so is "no". A target that is called "no" itself is true
+        # where it says yes.
+        if _is_one_of(name, others):
+            return None
         cores = [core for core in cores if PROBABILITY & set(all_words) or len("".join(core)) > 1]
         return _only(label in cores for label in of_labels)
     if not of_labels[0] or not of_labels[1] or of_labels[0] == of_labels[1]:
@@ -223,12 +226,16 @@ def _numbered(name: str, labels: Sequence[str], others: Sequence[str], cores: Se
 
     Not "target_0" of another target, nor "0" alone: programs count columns so. Nor the target's own name.
     """
-    words, of_others = name_words(name), [name_words(other) for other in others]
-    if "".join(words) in {"".join(other) for other in of_others} or not others:
-        return None
-    if not PROBABILITY & set(words) and words[:-1] not in of_others:
+    words = name_words(name)
+    counts = not PROBABILITY & set(words) and words[:-1] not in [name_words(other) for other in others]
+    if counts or _is_one_of(name, others):
         return None
     return _only((_plain(label),) in cores for label in labels)
+
+
+def _is_one_of(name: str, others: Sequence[str]) -> bool:
+    """Say whether a name is the target's own: without others, or in another spelling of one of them."""
+    return not others or "".join(name_words(name)) in {"".join(name_words(other)) for other in others}
 
 
 def _without_filler(glued: str, label: str) -> bool:
