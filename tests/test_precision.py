@@ -136,6 +136,12 @@ class TestFloat32:
         column, made = encoded(values)
         assert (made.dtype, column.exact_in_float32, column.center) == (pl.Float32, True, None)
 
+    def test_degrees_with_six_digits_take_half_the_memory(self) -> None:
+        degrees = 40.5 + np.random.default_rng(0).random(30_000).round(6) * 0.4
+        frame = pl.DataFrame({"x": degrees}).with_row_index(ROW).lazy()
+        (column,) = encode_columns(frame, ["x"], len(degrees), origin="rows")
+        assert (column.dtype, column.exact_in_float32) == (pl.Float32, True)
+
     def test_the_test_rows_decide_nothing(self) -> None:
         near = EPOCH + np.arange(300) / 2
         assert encoded(np.r_[np.linspace(0, 1, 300), near], n_train=300)[1].dtype == pl.Float32

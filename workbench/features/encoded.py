@@ -29,6 +29,10 @@ MAX_EXACT_FLOAT32 = 2**24
 """Whole numbers up to here are exact in 32 bits."""
 
 STRETCH = 10_000
+ENOUGH_VALUES = 8192
+"""A model that sorts values into 255 bins misses nothing of a column that has so many left in 32 bits: of degrees with
+six digits, say. 64 bits for one column are 64 for all."""
+
 MERGED_SHARE = 0.01
 """Of 30,000 values of any spread, 32 bits make one of two for less than a hundred."""
 
@@ -197,7 +201,7 @@ def merged_in_float32(frame: pl.LazyFrame, columns: Sequence[str], n_train: int)
         values = pl.concat([part[name] for part in parts]).drop_nulls()
         values = values.filter(values.is_finite()) if values.dtype.is_float() else values
         before, after = values.n_unique(), values.cast(pl.Float32).n_unique()
-        if before - after > MERGED_SHARE * before:
+        if before - after > MERGED_SHARE * before and after < ENOUGH_VALUES:
             merged[name] = float(values.sort()[len(values) // 2])
     return merged
 
