@@ -203,6 +203,24 @@ class TestAgain:
         assert outcome.run.record == first.record
         assert len(runs_in_ledger(made)) == 1
 
+    def test_tables_of_an_earlier_version_are_said(self, small) -> None:
+        from workbench import library
+
+        made = small()
+        run = quick(made)
+        path = made.folder / "data" / "tables" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        for table in manifest["tables"].values():
+            del table["keys"]
+        path.write_text(json.dumps(manifest))
+        outcome = made.open.run_outcome(1)
+        assert outcome.how == "unchanged"
+        assert any("earlier version" in n and "`wb fetch small --force`" in n for n in outcome.notes)
+        library.fetch("small", where=made.workspace, force=True)
+        outcome = made.open.run_outcome(1)
+        assert (outcome.how, outcome.run.record.run_id) == ("unchanged", run.record.run_id)
+        assert not any("earlier version" in n for n in outcome.notes)
+
     def test_a_new_title_changes_nothing(self, small) -> None:
         made = small()
         quick(made)

@@ -134,9 +134,15 @@ def _planned(
 def _standing_notes(competition: Competition) -> tuple[str, ...]:
     """Return what is to be said of every run, new or not."""
     d = competition.definition
-    if d.metric_of_platform is None:
-        return ()
-    return (f"the platform scores by {d.metric_of_platform!r}; CV is {d.metric}, which stands in for it",)
+    notes = []
+    if d.metric_of_platform is not None:
+        notes.append(f"the platform scores by {d.metric_of_platform!r}; CV is {d.metric}, which stands in for it")
+    if any(table.keys is None for table in competition.manifest.tables.values()):
+        notes.append(
+            "the tables were converted by an earlier version, which read some empty fields, dates, large numbers and "
+            f"encodings otherwise: `wb fetch {d.slug} --force` converts them again"
+        )
+    return tuple(notes)
 
 
 def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) -> tuple[Path, RunRecord, str]:
