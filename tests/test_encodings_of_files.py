@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tests.test_formats import made
+from workbench.errors import DataError
 from workbench.features import ROW, hashed_ngrams, text_embeddings, text_forms
 from workbench.ingest.encodings import guess_encoding, lines_beyond_ascii
 
@@ -78,6 +79,62 @@ def test_one_word_in_a_tiny_file(word: str) -> None:
     assert result.train["name"].to_list() == [word, "plain"]
     assert any("not written in UTF-8, read as latin-1" in line for line in result.said)
     assert result.infos["train"].read[0].startswith('encoding = "latin-1"')
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["€ 5", "€ 6"],
+        ["5 €", "6€"],
+        ["it’s", "don’t – no"],
+        ["said “hi” ok", "“yes”"],
+        ["£20", "£5"],
+        ["20 m²", "5 m²"],
+        ["R² is 5", "10²"],
+        ["20 µg", "5 µg"],
+        ["20°C", "Acme™"],
+        ["10\xa0000", "½"],
+    ],
+)
+def test_a_few_signs_are_no_letters_of_another_script(texts: list[str]) -> None:
+    rows = "".join(f"{i},{text}\n" for i, text in enumerate(texts))
+    assert made({"train.csv": f"id,name\n{rows}".encode("cp1252")}).train["name"].to_list() == texts
+
+
+@pytest.mark.parametrize("word", ["Michał", "50 zł", "Łódź"])
+def test_a_letter_that_another_encoding_has_as_a_sign_stays_a_letter(word: str) -> None:
+    assert made({"train.csv": f"id,name\n1,{word}\n2,plain\n".encode("cp1250")}).train["name"][0] == word
+
+
+@pytest.mark.parametrize("encoding", ["koi8-r", "cp1251", "cp866", "cp1253", "iso8859-7"])
+def test_words_in_capitals_are_told_from_small_letters_of_another_script(encoding: str) -> None:
+    is_greek = encoding in ("cp1253", "iso8859-7")
+    words = ["ΑΘΗΝΑ", "ΘΕΣΣΑΛΟΝΙΚΗ", "ΠΑΤΡΑ"] if is_greek else ["МОСКВА", "КАЗАНЬ", "САНКТ-ПЕТЕРБУРГ"]
+    rows = "".join(f"{i},{word}\n" for i, word in enumerate(words))
+    assert made({"train.csv": f"id,name\n{rows}".encode(encoding)}).train["name"].to_list() == words
+
+
+def test_a_long_line_behind_the_header_is_decided_too() -> None:
+    sample = lines_beyond_ascii(b"id,name\n1," + ("서울정민호사과" * 50).encode("cp949")[:-1], is_cut=True)
+    assert guess_encoding(sample).encoding == "cp949"
+
+
+@pytest.mark.parametrize("name", ["élève numéro", "北京市朝阳区", "Привет мир"])
+@pytest.mark.parametrize("rows", [40, 220_000])
+def test_a_broken_letter_does_not_make_another_encoding_of_utf8(name: str, rows: int) -> None:
+    """In the beginning of a file, and where only a later block has it."""
+    if rows > 1000 and not name.startswith("é"):
+        pytest.skip("one large file is enough")
+    content = "id,name\n" + "".join(f"{i},{name}\n" for i in range(rows))
+    broken = content.encode().replace(f"{rows - 7},{name}".encode(), f"{rows - 7},".encode() + b"\xff" + name.encode())
+    result = made({"train.csv": broken})
+    expected = [name] * rows
+    expected[rows - 7] = f"\ufffd{name}"
+    assert result.train["name"].to_list() == expected
+    assert any(f"broken letters, the first in line {rows - 5:,};" in line for line in result.said)
+    assert result.infos["train"].read[0].startswith('encoding = "utf-8"')
+    with pytest.raises(DataError, match="not all of it is written in the encoding"):
+        made({"train.csv": broken}, read={"encoding": "utf-8"})
 
 
 def test_what_may_be_another_encoding_is_told() -> None:

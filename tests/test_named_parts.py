@@ -17,6 +17,7 @@ from workbench.errors import ConfigError, DataError
 from workbench.inference import Inferred, definition_text, infer
 from workbench.ingest import reading_options
 from workbench.ingest.convert import convert
+from workbench.ingest.text import Source
 from workbench.platforms import CompetitionFacts
 from workbench.workspace import Workspace
 
@@ -291,3 +292,48 @@ def test_samples_of_parts_are_joined_and_others_decided_or_asked_for(tmp_path: P
     other = {"sample_submission_a.csv": csv(sample), "sample_submission_b.csv": csv(sample.rename({"y": "a"}))}
     with pytest.raises(DataError, match="each of them may be sample_submission"):
         Fetched(tmp_path / "asks", one | other)
+
+
+def test_the_ids_that_name_the_files_become_a_column(tmp_path: Path) -> None:
+    """A file for each row of the sample: which one it is stands in its name only."""
+
+    def signal(start: float) -> bytes:
+        return csv(pl.DataFrame({"t": [0.1, 0.2, 0.3], "v": [start, start + 0.5, start * 2]}))
+
+    raw, tables = tmp_path / "raw", tmp_path / "tables"
+    files = {f"train/{w}.csv": signal(float(i)) for i, w in enumerate(("abx", "qwe", "rty"))}
+    files |= {f"test/{w}.csv": signal(i + 9.0) for i, w in enumerate(("foo", "bar"))}
+    files["train_labels.csv"] = csv(pl.DataFrame({"id": ["abx", "qwe", "rty"], "y": [0, 1, 1]}))
+    files["sample_submission.csv"] = csv(pl.DataFrame({"id": ["foo", "bar"], "y": [0, 0]}))
+    for name, content in files.items():
+        path = raw / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    convert(raw, tables, "c")
+    train, test = (pl.read_parquet(tables / f"{name}.parquet") for name in ("train", "test"))
+    assert train["id"].to_list() == ["abx"] * 3 + ["qwe"] * 3 + ["rty"] * 3
+    assert test.filter(id="foo")["v"].to_list() == [9.0, 9.5, 18.0]
+
+
+def test_two_views_of_the_same_rows_among_many_files_are_asked_for(tmp_path: Path) -> None:
+    views = {"train_hot.csv": csv(FULL[0:20]), "train_cold.csv": csv(FULL[0:20].with_columns(a=pl.col("a") + 1))}
+    with pytest.raises(DataError, match="each of them may be train"):
+        Fetched(tmp_path, {"train_mild.csv": csv(FULL[20:40])} | views | OTHERS)
+
+
+def test_each_of_many_parts_is_looked_at_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for every other one: there may be thousands."""
+    opened: list[str] = []
+    original = Source.opened
+
+    def counted(self: Source) -> Any:
+        opened.append(self.name)
+        return original(self)
+
+    words = [a + b for a in "bcdfghkl" for b in "aeiou"]
+    files = {f"train_{w}.csv": csv(FULL[i : i + 2]) for i, w in enumerate(words)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "opened", counted)
+        fetched = Fetched(tmp_path, files | OTHERS)
+    assert fetched.train.height == 80
+    assert opened.count("train_bo.csv") < 15

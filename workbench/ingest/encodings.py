@@ -16,7 +16,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-__all__ = ["Guess", "guess_encoding", "joined_sample", "lines_beyond_ascii", "seven_bit", "utf16_without_mark"]
+__all__ = [
+    "Guess",
+    "guess_encoding",
+    "is_broken_utf8",
+    "joined_sample",
+    "lines_beyond_ascii",
+    "seven_bit",
+    "utf16_without_mark",
+]
 
 SAMPLE_BYTES = 48 << 10
 """So much of the lines that are not ASCII is scored; every candidate must decode all of them."""
@@ -104,10 +112,14 @@ LESS_USUAL = {"is": -2.5, "ca": -1.0, "et": -2.5, "lv": -0.5, "fa": -0.5, "sr": 
 
 @dataclass(frozen=True)
 class Guess:
-    """An encoding, and those that are nearly as likely and would read another text."""
+    """An encoding, and those that are nearly as likely and would read another text.
+
+    `broken_line` is the first line of a text in UTF-8 that has a broken letter; 0 where there is none.
+    """
 
     encoding: str
     others: tuple[str, ...] = ()
+    broken_line: int = 0
 
 
 @dataclass(frozen=True)
@@ -159,12 +171,27 @@ def lines_beyond_ascii(data: bytes, *, is_cut: bool = False, begins_cut: bool = 
     """Return the lines that are not ASCII; without the last, or the first, where it may be cut inside a letter."""
     lines = re.split(rb"[\r\n]+", data)
     one_cut = is_cut and len(lines) == 1
-    if is_cut and not one_cut:
-        lines.pop()
+    # Where only the cut line has letters beyond ASCII, it has to do.
+    cut = lines.pop() if is_cut and not one_cut else b""
     if begins_cut and len(lines) > 1:
         lines.pop(0)
     # Behind a line end no letter can go on: where one is open there, the encoding is another.
-    return b"".join(line + b"\n" * (not one_cut) for line in lines if not line.isascii())
+    beyond = b"".join(line + b"\n" * (not one_cut) for line in lines if not line.isascii())
+    return beyond or (cut if not cut.isascii() else b"")
+
+
+def is_broken_utf8(sample: bytes) -> bool:
+    r"""Whether a text is UTF-8 but for a few broken letters: no other encoding has so many of its letters by chance.
+
+    Examples
+    --------
+    >>> is_broken_utf8("été, où, à".encode() + b"\xff"), is_broken_utf8("été, où, à".encode("cp1252"))
+    (True, False)
+    """
+    text = sample.decode("utf-8", "replace")
+    broken = text.count("\ufffd") - sample.count("\ufffd".encode())
+    whole = len(text) - text.count("\ufffd") - sum(map(len, re.findall(r"[\x00-\x7f]+", text)))
+    return broken > 0 and whole >= 2 and whole >= 3 * broken
 
 
 def seven_bit(head: bytes) -> str | None:
@@ -203,6 +230,8 @@ def guess_encoding(sample: bytes, *, prefer: str | None = None) -> Guess:
         The encoding of other files of the table, which this one probably shares.
     """
     prefer = {"latin-1": "cp1252", "shift_jis": "cp932"}.get(prefer or "", prefer)
+    if prefer in (None, "cp1252") and _has_signs_only(sample):
+        return Guess(_usual_name("cp1252", sample, prefer))
     scored: list[tuple[float, str, str]] = []
     part = _first_lines(sample)
     for script in SCRIPTS:
@@ -218,6 +247,31 @@ def guess_encoding(sample: bytes, *, prefer: str | None = None) -> Guess:
     best, encoding, text = scored[0]
     others = tuple(e for s, e, t in scored[1:] if best - s < CLOSE and t != text)
     return Guess(_usual_name(encoding, sample, prefer), others[:2])
+
+
+_SIGNS = re.compile(
+    r"""(?<=[A-Za-z])[’](?=[A-Za-z])          # it’s
+    | (?<![A-Za-z])[“‘„«°§©®µ•–—±](?=[A-Za-z])  # “yes, 20 °C, 5 µg
+    | (?<=[A-Za-z0-9.!?,)%])[”’»…™®](?![A-Za-z])
+    | (?<![A-Za-z])[A-Zmrx][²³](?![A-Za-z])|(?<=[ckm]m)[²³](?![A-Za-z])|(?<=ft)[²³](?![A-Za-z])
+    | (?<![A-Za-z])[€£°§©®·‘’“”„–—…«»±½²³\xa0•™](?![A-Za-z])
+    | (?<=\d)[ºª](?![A-Za-z]) | (?<=[A-Za-z])[–—](?=[A-Za-z])""",
+    re.VERBOSE,
+)
+
+
+def _has_signs_only(sample: bytes) -> bool:
+    """Whether a text in cp1252 has signs beyond ASCII, each where such a sign stands, and no letters.
+
+    There is nothing then by which other encodings could be told apart, and these signs are where those of Windows have
+    them.
+    """
+    try:
+        text = _first_lines(sample).decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    beyond = len(re.findall(r"[^\x00-\x7f]", text))
+    return 0 < beyond == len(_SIGNS.findall(text))
 
 
 def _usual_name(encoding: str, sample: bytes, prefer: str | None) -> str:
@@ -249,13 +303,20 @@ def _decodes(sample: bytes, encoding: str) -> bool:
 
 def _likelihood(text: str, script: _Script) -> float:
     letters = Counter(c for c in text if c > "\x7f")
+    all_capitals = script.kind == "cased" and not any(c.islower() for c in letters)
+    if all_capitals:
+        # As likely as in small letters, but for that it is less usual.
+        letters = Counter(c.lower() for c in text if c > "\x7f")
     if script.kind in ("japanese", "korean", "chinese", "traditional"):
-        return _of_east_asian(letters, script.kind) + _mixed(text)
+        # No word is one half-width letter.
+        alone = len(re.findall(r"(?<![\uff61-\uff9f])[\uff61-\uff9f](?![\uff61-\uff9f])", text))
+        return _of_east_asian(letters, script.kind, alone) + _mixed(text)
     pairs = Counter(zip(f"\n{text}", text, strict=False))
     best = max(
         _of_letters(letters, _frequencies(alphabet, script.kind)) + LESS_USUAL.get(language, 0.0)
         for language, alphabet in script.languages.items()
     )
+    best -= 2.5 * all_capitals
     return best + sum(n * _of_pair(a, b, script.kind) for (a, b), n in pairs.items() if a > "\x7f" or b > "\x7f")
 
 
@@ -326,13 +387,13 @@ def _rank(common: str) -> dict[str, int]:
     return {c: i for i, c in enumerate(dict.fromkeys(common))}
 
 
-def _of_east_asian(letters: Counter[str], kind: str) -> float:
+def _of_east_asian(letters: Counter[str], kind: str, alone: int) -> float:
     of = {"japanese": _japanese, "korean": _korean, "chinese": _chinese, "traditional": _traditional}[kind]
     total = sum(n * of(c) for c, n in letters.items())
     if kind != "japanese":
         return total
     # Half-width katakana, a byte each: as banks and tills write it, and nothing else beside it.
-    return max(total, sum(n * _half_width(c) for c, n in letters.items()) - 1.0)
+    return max(total, sum(n * _half_width(c) for c, n in letters.items()) - 1.0) - 3.0 * alone
 
 
 def _half_width(char: str) -> float:

@@ -78,8 +78,10 @@ def _with_encodings(table: Table, layout: Layout, prefer: str | None) -> Layout:
     """Return a layout whose parts that were taken for UTF-8 have the encoding that all of them shows."""
     forms = []
     for part, form in zip(table.parts, layout.forms, strict=True):
-        guess = full_encoding(part, prefer) if form.encoding == "utf-8" else Guess("utf-8")
-        forms.append(form if guess.encoding == "utf-8" else _reencoded(form, guess))
+        is_open = form.encoding == "utf-8" and not form.broken_line
+        guess = full_encoding(part, prefer) if is_open else Guess("utf-8")
+        is_utf8 = guess.encoding == "utf-8" and not guess.broken_line
+        forms.append(form if is_utf8 else _reencoded(form, guess))
     return layout if tuple(forms) == layout.forms else Layout(tuple(forms), tuple(_headers(table, tuple(forms))))
 
 
@@ -111,12 +113,21 @@ def _is_guessed(form: TextForm) -> bool:
 
 def _reencoded(form: TextForm, guess: Guess) -> TextForm:
     others = [line for line in form.guessed if not line.startswith("encoding")]
-    return replace(form, encoding=guess.encoding, guessed=(encoding_line(guess), *others))
+    return replace(
+        form, encoding=guess.encoding, broken_line=guess.broken_line, guessed=(encoding_line(guess), *others)
+    )
 
 
 def say_encodings(table: Table, layout: Layout, report: Report) -> None:
     """Report an encoding other than UTF-8, and those that it may be as well."""
-    for line in dict.fromkeys(g for form in layout.forms for g in form.guessed if g.startswith("encoding")):
+    for part, form in zip(table.parts, layout.forms, strict=True):
+        if form.broken_line:
+            report(
+                f"{table.name}: {place_of(part)} is written in UTF-8 with broken letters, the first in line "
+                f"{form.broken_line:,}; each is read as \ufffd"
+            )
+    whole = [form for form in layout.forms if not form.broken_line]
+    for line in dict.fromkeys(g for form in whole for g in form.guessed if g.startswith("encoding")):
         encoding, _, others = line.removeprefix("encoding = ").replace('"', "").partition("  # or ")
         unsure = f"; it may be {others} as well, look at its texts" if others else ""
         report(f"{table.name}: not written in UTF-8, read as {encoding}{unsure}")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -171,8 +172,8 @@ def _base(group: list[_Named]) -> str | None:
         return None
     if any(_stands_beside(words) for words in differing):
         return None
-    pairs = combinations([n.table for n in group], 2)
-    if any((_share_ids if group[0].role == SAMPLES else _are_the_same_rows)(one, other) for one, other in pairs):
+    tables = [n.table for n in group]
+    if _share_ids(tables) if group[0].role == SAMPLES else _hold_the_same_rows(tables):
         return None
     common = [*lists[0][:start], *lists[0][len(lists[0]) - end :]]
     return table_name("_".join(common))
@@ -189,31 +190,69 @@ def _in_common(lists: Sequence[tuple[str, ...]]) -> int:
     return next((i for i in range(shortest) if len({words[i] for words in lists}) > 1), shortest)
 
 
-def _are_the_same_rows(one: Table, other: Table) -> bool:
-    """Whether two files seem to hold the same things: copies of rows, or another view of the same ids."""
-    first, second = head_rows(one.parts[0], one.kind), head_rows(other.parts[0], other.kind)
-    if first is None or second is None or not first.height or not second.height:
-        return False
-    second = second.select(first.columns) if set(first.columns) == set(second.columns) else second
-    if first.columns != second.columns:
-        return False
-    copied = first.join(second, on=first.columns, how="semi", nulls_equal=True).height
-    if first.width > 1 and 2 * copied > min(first.height, second.height):
-        return True
-    if first.height != second.height or first.height < 2:
-        return False
-    ids = [c for c in first.columns if first[c].n_unique() == first.height]
-    same = [c for c in first.columns if first[c].n_unique() > 1 and first[c].equals(second[c])]
-    # The same id and the same answer, row for row: two views of one table, not two parts.
-    return bool(set(ids[:1]) & set(same)) and len(same) > 1
+def _hold_the_same_rows(tables: Sequence[Table]) -> bool:
+    """Whether two of the files seem to hold the same things: copies of rows, or another view of the same ids.
+
+    Each file is read once: there may be thousands.
+    """
+    columns: list[str] = []
+    having: dict[int, list[int]] = {}
+    heights: list[int] = []
+    views: dict[Any, list[set[tuple[str, int]]]] = {}
+    for table in tables:
+        head = head_rows(table.parts[0], table.kind)
+        if head is None or not head.height or (columns and set(head.columns) != set(columns)):
+            continue
+        columns = columns or head.columns
+        head = head.select(columns)
+        heights.append(head.height)
+        if _has_copies(head, having, heights):
+            return True
+        if head.height > 1 and _is_another_view(head, views):
+            return True
+    return False
 
 
-def _share_ids(one: Table, other: Table) -> bool:
+def _has_copies(head: pl.DataFrame, having: dict[int, list[int]], heights: list[int]) -> bool:
+    """Whether more than half of the rows are those of an earlier file; `having` says which files have a row."""
+    copied: Counter[int] = Counter()
+    number = len(heights) - 1
+    for row, n in Counter(head.hash_rows().to_list()).items():
+        before = having.setdefault(row, [])
+        for other in before:
+            copied[other] += n
+        before.append(number)
+    return head.width > 1 and any(2 * n > min(head.height, heights[other]) for other, n in copied.items())
+
+
+def _is_another_view(head: pl.DataFrame, views: dict[Any, list[set[tuple[str, int]]]]) -> bool:
+    """Whether an earlier file has the same ids and the same answers, row for row: two views of one table, no parts."""
+    several = {c: n for c in head.columns if (n := head[c].n_unique()) > 1}
+    key = next((c for c, n in several.items() if n == head.height), None)
+    if key is None:
+        return False
+    row = pl.int_range(pl.len())
+    sums = head.select(pl.struct(c, row.alias("")).hash().sum().alias(c) for c in several if c).row(0, named=True)
+    values = set(sums.items())
+    before = views.setdefault((head.height, key, sums[key]), [])
+    is_one = any(len(values & others) > 1 for others in before)
+    before.append(values)
+    return is_one
+
+
+def _share_ids(tables: Sequence[Table]) -> bool:
     """Whether two samples ask for the same rows: other answers then, not other parts."""
-    first, second = head_rows(one.parts[0], one.kind), head_rows(other.parts[0], other.kind)
-    if first is None or second is None or not first.width or first.columns[0] not in second.columns:
-        return True
-    return bool(first.to_series(0).is_in(second[first.columns[0]].implode()).any())
+    heads = [head_rows(t.parts[0], t.kind) for t in tables]
+    key = next((h.columns[0] for h in heads if h is not None and h.width), None)
+    seen: set[Any] = set()
+    for head in heads:
+        if head is None or key is None or key not in head.columns:
+            return True
+        ids = set(head[key].to_list())
+        if ids & seen:
+            return True
+        seen |= ids
+    return False
 
 
 # --------------------------------------------------------------------------------------------------------- first rows
@@ -312,7 +351,23 @@ def _with_part_columns(joined: list[tuple[Table, list[tuple[str, ...]]]], rest: 
             if name is not None and not _is_told_already(train, words):
                 done[train.name] = _keyed(train, name, [_tail(w, words) for w in words])
                 done[test.name] = _keyed(test, name, [_tail(w, words) for w in its_words])
+    for table, words in joined:
+        if table.by_words and not done[table.name].parts[0].keys:
+            role = TRAIN if _sounds(table.name, TRAIN) else TEST
+            beside = [t for t in rest if _sounds(t.name, role) or _sounds(t.name, SAMPLE)]
+            named = (_as_ids_have_it(table, words, other) for other in beside)
+            done[table.name] = next((t for t in named if t is not None), done[table.name])
     return list(done.values())
+
+
+def _as_ids_have_it(table: Table, words: list[tuple[str, ...]], other: Table) -> Table | None:
+    """Return a table with the column of ids that the sample, or a file of labels, has, if each part is named by one."""
+    keyed = _as_test_has_it(table, words, other)
+    rows = head_rows(other.parts[0], other.kind) if keyed is not None else None
+    if keyed is None or rows is None:
+        return None
+    ids = rows[keyed.parts[0].keys[0][0]]
+    return keyed if ids.n_unique() == ids.len() == min(len(set(words)), HEAD_ROWS) > 1 else None
 
 
 def _sounds(name: str, role: tuple[str, ...]) -> bool:

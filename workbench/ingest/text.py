@@ -15,13 +15,21 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
 from workbench.errors import DamagedError, DataError
-from workbench.ingest.encodings import Guess, guess_encoding, lines_beyond_ascii, seven_bit, utf16_without_mark
+from workbench.ingest.encodings import (
+    Guess,
+    guess_encoding,
+    is_broken_utf8,
+    lines_beyond_ascii,
+    seven_bit,
+    utf16_without_mark,
+)
 
 __all__ = [
     "BLOCK_BYTES",
@@ -127,7 +135,10 @@ class Source:
 
 @dataclass(frozen=True)
 class TextForm:
-    """How a text is written. `lines` is what ends a line; `decimal` the mark in numbers."""
+    """How a text is written. `lines` is what ends a line; `decimal` the mark in numbers.
+
+    `broken_line` is the first line of a text in UTF-8 with a broken letter: those are read as �. 0 where there is none.
+    """
 
     encoding: str = "utf-8"
     separator: str = ","
@@ -135,6 +146,7 @@ class TextForm:
     decimal: str = "."
     missing: tuple[str, ...] = ()
     guessed: tuple[str, ...] = field(default=(), compare=False)
+    broken_line: int = 0
 
 
 # ----------------------------------------------------------------------------------------------------------- the form
@@ -154,12 +166,24 @@ def form_of(source: Source, options: dict[str, Any]) -> TextForm:
     DataError
         For an encoding that Python does not know.
     """
+    if not options:
+        # Asked for again and again, of each of many parts; what was looked at changes with the file's stamp.
+        return _guessed_form(replace(source, keys=()), source.stamp)
+    return _form_of(source, options)
+
+
+@lru_cache(4096)
+def _guessed_form(source: Source, stamp: str) -> TextForm:  # noqa: ARG001 a part of the cache's key
+    return _form_of(source, {})
+
+
+def _form_of(source: Source, options: dict[str, Any]) -> TextForm:
     head = head_of(source)
-    encoding, guessed = str(options.get("encoding") or ""), []
+    encoding, guessed, broken_line = str(options.get("encoding") or ""), [], 0
     if not encoding:
         guess = _encoding(head, is_cut=len(head) >= HEAD_BYTES)
-        encoding = guess.encoding
-        if encoding not in ("utf-8", "utf-8-sig"):
+        encoding, broken_line = guess.encoding, guess.broken_line
+        if broken_line or encoding not in ("utf-8", "utf-8-sig"):
             guessed.append(encoding_line(guess))
     try:
         # Some of Python's codecs are none of text: "base64". This refuses those too.
@@ -187,12 +211,11 @@ def form_of(source: Source, options: dict[str, Any]) -> TextForm:
         decimal=str(options.get("decimal") or ""),
         missing=tuple(options.get("missing") or ()),
         guessed=tuple(guessed),
+        broken_line=broken_line,
     )
 
 
 def _encoding(head: bytes, *, is_cut: bool) -> Guess:
-    if head.startswith(codecs.BOM_UTF8):
-        return Guess("utf-8-sig")
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return Guess("utf-32")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -200,16 +223,24 @@ def _encoding(head: bytes, *, is_cut: bool) -> Guess:
     other = utf16_without_mark(head) or seven_bit(head)
     if other is not None:
         return Guess(other)
+    has_mark = head.startswith(codecs.BOM_UTF8)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head, not is_cut)
-    except UnicodeDecodeError:
-        return guess_encoding(lines_beyond_ascii(head, is_cut=is_cut))
-    return Guess("utf-8")
+    except UnicodeDecodeError as exc:
+        sample = lines_beyond_ascii(head, is_cut=is_cut)
+        if not has_mark and not is_broken_utf8(sample):
+            return guess_encoding(sample)
+        before = head[: exc.start]
+        line = 1 + (before.count(b"\n") or before.count(b"\r"))
+        return Guess("utf-8-sig" if has_mark else "utf-8", broken_line=line)
+    return Guess("utf-8-sig" if has_mark else "utf-8")
 
 
 def encoding_line(guess: Guess) -> str:
     """Return a guessed encoding as a line of TOML, with those that it may be as well."""
     others = f"  # or {' or '.join(guess.others)}" if guess.others else ""
+    if guess.broken_line:
+        others = "  # with broken letters, which are read as \ufffd; taking the mark away refuses them"
     return f'encoding = "{guess.encoding}"{others}'
 
 
@@ -221,27 +252,37 @@ def encoding_sample(source: Source) -> bytes:
         lines.decode()
     except UnicodeDecodeError:
         return lines
-    return _not_utf8(source) or lines
+    return (_not_utf8(source) or (lines, 0))[0]
 
 
 def full_encoding(source: Source, prefer: str | None = None) -> Guess:
     """Return the encoding of a text after looking at all of it, for where its beginning said too little."""
-    sample = _not_utf8(source)
-    return Guess("utf-8") if sample is None else guess_encoding(sample, prefer=prefer)
+    found = _not_utf8(source)
+    if found is None:
+        return Guess("utf-8")
+    sample, line = found
+    before = lines_beyond_ascii(head_of(source), is_cut=True)
+    if is_broken_utf8(before + sample):
+        return Guess("utf-8", broken_line=line)
+    return guess_encoding(sample, prefer=prefer)
 
 
-def _not_utf8(source: Source) -> bytes | None:
+def _not_utf8(source: Source) -> tuple[bytes, int] | None:
+    """Return the lines that are not ASCII of the first block that is not UTF-8, and the number of the line at fault."""
     with source.opened() as file:
         decoder = codecs.getincrementaldecoder("utf-8")()
         is_first = True
+        line = 1
         while block := file.read(BLOCK_BYTES):
             is_cut = len(block) >= BLOCK_BYTES
             try:
                 # What is cut at a block's end goes on in the next.
                 decoder.decode(block, not is_cut)
-            except UnicodeDecodeError:
-                return lines_beyond_ascii(block, is_cut=is_cut, begins_cut=not is_first)
+            except UnicodeDecodeError as exc:
+                at = line + block.count(b"\n", 0, exc.start)
+                return lines_beyond_ascii(block, is_cut=is_cut, begins_cut=not is_first), at
             is_first = False
+            line += block.count(b"\n")
     return None
 
 
@@ -365,8 +406,9 @@ def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator
 
 
 def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Source) -> Iterator[bytes]:
-    plain = form.encoding in ("utf-8", "ascii")
-    decoder = None if plain else codecs.getincrementaldecoder(SUPERSETS.get(form.encoding, form.encoding))("strict")
+    plain = form.encoding in ("utf-8", "ascii") and not form.broken_line
+    errors = "replace" if form.broken_line else "strict"
+    decoder = None if plain else codecs.getincrementaldecoder(SUPERSETS.get(form.encoding, form.encoding))(errors)
     try:
         while raw := file.read(size):
             if digest is not None:
@@ -374,7 +416,7 @@ def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Sourc
             data = raw if decoder is None else decoder.decode(raw).encode()
             yield data if form.lines == "\n" else data.replace(b"\r", b"\n")
         if decoder is not None:
-            decoder.decode(b"", True)
+            yield decoder.decode(b"", True).encode()
     except UnicodeDecodeError as exc:
         raise DataError(
             f"{source.path}: {source.name} is not written in {form.encoding}: {exc.reason}",
