@@ -110,3 +110,13 @@ def test_how_an_object_is_meant_is_told_and_can_be_said() -> None:
     )
     other = made({"train.json": document}, read={"orient": "columns"}).train
     assert other.to_dict(as_series=False) == {"id": ["p", "q"], "a": [1, 2], "b": [3, 4], "c": [5, 6]}
+
+
+def test_objects_of_objects_are_meant_alike_in_train_and_test() -> None:
+    """Two rows of three numbers may be three rows of two: train says which."""
+    train = {f"u{i}": {"a": 1, "b": 2, "c": 3, "y": i} for i in range(20)}
+    test = {f"v{i}": {"a": i, "b": 2, "c": 3} for i in range(2)}
+    result = made({"train.json": json.dumps(train), "test.json": json.dumps(test)})
+    assert result.frames["test"].rows() == [("v0", 0, 2, 3), ("v1", 1, 2, 3)]
+    assert result.train.columns == ["id", "a", "b", "c", "y"]
+    assert any(line.startswith("test: each of its objects is taken for a row") for line in result.said)

@@ -11,7 +11,7 @@ from workbench.competition import Manifest, TableInfo, check_table, read_manifes
 from workbench.errors import DamagedError, DataError, NotFoundError
 from workbench.ingest.agreement import agreed
 from workbench.ingest.delimited import Witnesses, text_tables
-from workbench.ingest.documents import NoTableError, document_table
+from workbench.ingest.documents import NoTableError, document_table, shared_orient
 from workbench.ingest.grouping import tables_in
 from workbench.ingest.key_evidence import find_keys
 from workbench.ingest.keys import Keys, is_numeric, name_of
@@ -74,13 +74,16 @@ def convert(
     _say_what_is_joined(found, report)
     options = replace(options, keys=find_keys(found, options))
     infos = {} if force else _still_good(tables, slug, found, options)
+    documents = [t for t in found if _is_shared(t) and _is_document(t)]
+    is_open = len(documents) > 1 and any(t.name not in infos and first_byte(t.parts[0]) == b"{" for t in documents)
+    orient = shared_orient(documents, options) if is_open else None
     while True:
         groups = _sharing(found)
         wanted = [group for group in groups if not all(t.name in infos for t in group)]
         infos |= _text_tables([g for g in groups if g[0].kind == "text"], wanted, tables, options, report)
         for group in wanted:
             if group[0].kind != "text":
-                infos |= _converted(group, tables, options, report)
+                infos |= _converted(group, tables, options, report, orient)
         split = _spelled_two_ways(infos, options.keys)
         if not split:
             break
@@ -112,7 +115,9 @@ def _say_what_is_joined(found: list[Table], report: Report) -> None:
             report(f"{table.name} is {len(table.parts)} files, one after the other: {files}{which}")
 
 
-def _converted(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
+def _converted(
+    group: list[Table], tables: Path, options: Options, report: Report, orient: str | None
+) -> dict[str, TableInfo]:
     """Convert tables that share their types, of any kind but delimited text."""
     if group[0].kind == "parquet":
         return parquet_tables(group, tables, options, report)
@@ -120,7 +125,7 @@ def _converted(group: list[Table], tables: Path, options: Options, report: Repor
     for table in group:
         report(table.name)
         try:
-            infos[table.name] = _other_table(table, tables, options, report)
+            infos[table.name] = _other_table(table, tables, options, report, orient if _is_shared(table) else None)
         except NoTableError:
             # A map of labels, annotations of images: as little reason to stop as an image is.
             report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
@@ -198,8 +203,12 @@ def _has_lost_spelling(info: TableInfo, options: Options) -> bool:
     )
 
 
-def _other_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:
+def _is_document(table: Table) -> bool:
     source = table.parts[0]
-    if table.kind == "json" and first_byte(source) in (b"[", b"{") and not is_lines(source):
-        return document_table(table, tables, options, report)
+    return table.kind == "json" and first_byte(source) in (b"[", b"{") and not is_lines(source)
+
+
+def _other_table(table: Table, tables: Path, options: Options, report: Report, orient: str | None) -> TableInfo:
+    if _is_document(table):
+        return document_table(table, tables, options, report, orient)
     return lines_table(table, tables, options, report)

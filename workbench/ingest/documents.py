@@ -6,7 +6,7 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from workbench.ingest.sources import Options, Table, first_byte
 from workbench.ingest.text import Source, sha256_of, text_of
 from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of, say_beyond_64_bits
 
-__all__ = ["NoTableError", "document_table"]
+__all__ = ["NoTableError", "document_table", "shared_orient"]
 
 Report = Callable[[str], None]
 
@@ -36,8 +36,30 @@ class NoTableError(Exception):
     """A file holds something else than a table, and nothing is wrong with it."""
 
 
-def document_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:
-    """Convert one JSON document; it is read as a whole.
+def shared_orient(tables: Sequence[Table], options: Options) -> str | None:
+    """Return how the objects of objects in train and test are meant, which are written alike; None where none is one.
+
+    The one with the most objects and keys decides: two rows of three numbers say nothing by themselves.
+    """
+    sized: list[tuple[int, str]] = []
+    for table in tables:
+        stated = options.read.get(table.name, {}).get("orient")
+        if stated is not None:
+            return str(stated)
+        try:
+            data = json.loads(text_of(table.parts[0]).read().removeprefix(codecs.BOM_UTF8))
+        except ValueError:
+            continue
+        if isinstance(data, dict) and data and all(isinstance(v, dict) for v in data.values()):
+            keys = list(dict.fromkeys(k for values in data.values() for k in values))
+            sized.append((max(len(data), len(keys)), _orient(data, keys)))
+    return max(sized)[1] if sized else None
+
+
+def document_table(
+    table: Table, tables: Path, options: Options, report: Report, orient: str | None = None
+) -> TableInfo:
+    """Convert one JSON document; it is read as a whole. `orient` is how those of other files are meant.
 
     Raises
     ------
@@ -49,8 +71,9 @@ def document_table(table: Table, tables: Path, options: Options, report: Report)
     path = tables / f"{table.name}.parquet"
     (source,) = table.parts
     try:
-        orient = options.read.get(table.name, {}).get("orient")
-        frame = _json_frame(source, orient, lambda said: report(f"{table.name}: {said.format(table.name)}"))
+        stated = options.read.get(table.name, {}).get("orient")
+        say = lambda said: report(f"{table.name}: {said.format(table.name)}")  # noqa: E731
+        frame = _json_frame(source, stated, orient, say)
         if not frame.columns:
             raise NoTableError
         texts = [
@@ -58,7 +81,7 @@ def document_table(table: Table, tables: Path, options: Options, report: Report)
         ]
         if texts:
             # By the digits that stand there: polars would write a number anew.
-            written = _json_frame(source, orient, lambda _: None, texts)
+            written = _json_frame(source, stated, orient, lambda _: None, texts)
             frame = frame.with_columns(written[c].cast(pl.String) for c in texts)
         explode = options.read.get(table.name, {}).get("explode")
         if explode is not None:
@@ -115,7 +138,9 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON; a missing value is null")
 
 
-def _json_frame(source: Source, orient: str | None, say: Report, as_text: Collection[str] = ()) -> pl.DataFrame:
+def _json_frame(
+    source: Source, stated: str | None, shared: str | None, say: Report, as_text: Collection[str] = ()
+) -> pl.DataFrame:
     """Return a document's rows; only the columns in `as_text`, as texts, where there are any."""
     how: dict[str, Any] = {"parse_float": _Written, "parse_int": _Written} if as_text else {}
     if first_byte(source) == b"[":
@@ -132,7 +157,7 @@ def _json_frame(source: Source, orient: str | None, say: Report, as_text: Collec
     data = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8), **how)
     records = _records_in(data)
     if records is None:
-        columns = _columns_in(data, orient, say)
+        columns = _columns_in(data, stated, shared, say)
         if not columns:
             raise NoTableError
         # As records, so that all spellings of one table get the same types.
@@ -152,7 +177,9 @@ def _records_in(data: dict[str, Any]) -> list[dict[str, Any]] | None:
     return list(lists[0])
 
 
-def _columns_in(data: dict[str, Any], orient: str | None, say: Report) -> dict[str, list[Any]] | None:
+def _columns_in(
+    data: dict[str, Any], stated: str | None, shared: str | None, say: Report
+) -> dict[str, list[Any]] | None:
     """Return the columns of an object, as pandas writes it in one of its ways, or keyed by id."""
     if {"columns", "data"} <= set(data) and all(isinstance(data[k], list) for k in ("columns", "data")):
         index = [str(k) for k in data.get("index") or range(len(data["data"]))]
@@ -160,8 +187,8 @@ def _columns_in(data: dict[str, Any], orient: str | None, say: Report) -> dict[s
         return _with_index(columns, index)
     if data and all(isinstance(v, dict) for v in data.values()):
         keys = list(dict.fromkeys(k for values in data.values() for k in values))
-        meant = orient or _orient(data, keys)
-        if orient is None and keys != [str(i) for i in range(len(keys))]:
+        meant = stated or _orient(data, keys, shared)
+        if stated is None and keys != [str(i) for i in range(len(keys))]:
             other = "columns" if meant == "index" else "index"
             what = "a row" if meant == "index" else "a column"
             say(f'each of its objects is taken for {what}; if not: [read.{{}}] orient = "{other}" in competition.toml')
@@ -174,11 +201,12 @@ def _columns_in(data: dict[str, Any], orient: str | None, say: Report) -> dict[s
     return None
 
 
-def _orient(data: dict[str, dict[str, Any]], keys: list[str]) -> str:
+def _orient(data: dict[str, dict[str, Any]], keys: list[str], otherwise: str | None = None) -> str:
     """Return how an object of objects is meant, in pandas' words: "columns" by row, or "index", an object for each row.
 
     Row numbers within say columns. Where the values of one object are of several kinds and those under one key are of
-    one, it is a row; the other way round, a column. Else there are more rows than columns, as a rule.
+    one, it is a row; the other way round, a column. Else it is as `otherwise` says, and without that there are more
+    rows than columns, as a rule.
     """
     if keys == [str(i) for i in range(len(keys))] or not keys:
         return "columns"
@@ -192,7 +220,7 @@ def _orient(data: dict[str, dict[str, Any]], keys: list[str]) -> str:
     mixed_objects, mixed_keys = (sum(len(kinds) > 1 for kinds in found) for found in (objects, across))
     if (mixed_objects == 0) != (mixed_keys == 0):
         return "columns" if mixed_objects == 0 else "index"
-    return "index" if len(data) > len(keys) else "columns"
+    return otherwise or ("index" if len(data) > len(keys) else "columns")
 
 
 def _kinds(values: Iterable[Any]) -> set[str]:
