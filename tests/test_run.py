@@ -203,6 +203,21 @@ class TestAgain:
         assert outcome.run.record == first.record
         assert len(runs_in_ledger(made)) == 1
 
+    def test_files_that_features_py_reads_while_it_loads_are_kept(self, small) -> None:
+        made = small()
+        (made.folder / "lib").mkdir()
+        (made.folder / "lib" / "map.json").write_text('{"town 1": 1}')
+        path = made.folder / "features.py"
+        path.write_text(
+            "import json\nfrom pathlib import Path\n"
+            'MAP = json.loads((Path(__file__).parent / "lib" / "map.json").read_text())\n'
+            + path.read_text()
+            + '\n\n@feature(files=["lib/map.json"])\ndef mapped(rows):\n'
+            '    return rows.select(ROW, pl.col("town").replace_strict(MAP, default=0).alias("mapped"))\n'
+        )
+        run = quick(made, head='features = ["ratio"]\n')
+        assert (run.folder / "source" / "lib" / "map.json").read_text() == '{"town 1": 1}'
+
     def test_tables_of_an_earlier_version_are_said(self, small) -> None:
         from workbench import library
 

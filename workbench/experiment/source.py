@@ -81,6 +81,9 @@ def kept_source(plan: Plan | RecommendPlan) -> KeptSource:
         records.append(c.selection_path(plan.spec.selection))
     others = {c.folder / name for name in _files_read(plan)}
     kept, excluded = _checked(sorted(files | others), c.folder)
+    # Loading features.py may read what only other features name; without it the code could not be loaded elsewhere.
+    spare = {c.folder / name for name in _files_of_other_features(plan)} - files - others
+    kept |= _checked(sorted(p for p in spare if p.is_file()), c.folder)[0]
     versions = {name: package_version(name) for name in sorted(packages) if name not in sys.stdlib_module_names}
     return KeptSource(kept, _named_apart(records, kept, c.folder), excluded, {n: v for n, v in versions.items() if v})
 
@@ -134,6 +137,15 @@ def _files_read(plan: Plan | RecommendPlan) -> Iterator[str]:
     for name in sorted(plan.blocks.used(plan.spec.features)):
         feature = plan.blocks.features[name]
         yield from feature.files if isinstance(feature, Feature) else ()
+
+
+def _files_of_other_features(plan: Plan | RecommendPlan) -> Iterator[str]:
+    """Yield the files that features name which the run does not use."""
+    if isinstance(plan, RecommendPlan):
+        return
+    used = plan.blocks.used(plan.spec.features)
+    for name, feature in sorted(plan.blocks.features.items()):
+        yield from feature.files if isinstance(feature, Feature) and name not in used else ()
 
 
 def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
