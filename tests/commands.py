@@ -79,7 +79,7 @@ def die_at(pattern: str, number: int) -> None:
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
-        writes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate") or (
+        writes = event in ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate") or (
             event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         )
         if writes and any(re.search(pattern, f"{event} {path}") for path in arguments[:2]):
