@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -210,6 +212,15 @@ def test_an_edited_split_is_of_other_folds_before_it_is_run(small) -> None:
     assert (current(made).run, current(made).outdated) == (first, ())
 
 
+def test_runs_within_one_second_begin_when_they_did(small) -> None:
+    made = small()
+    made.experiment(1, ROWS + MODEL)
+    runs = [made.open.run(1, force=True).record for _ in range(3)]
+    assert len({r.run_id for r in runs}) == 3
+    assert all(a.finished_at <= b.created_at for a, b in itertools.pairwise(runs))
+    assert runs[-1].created_at < datetime.now(UTC)
+
+
 def test_a_metric_that_was_turned_round_is_another_run(small) -> None:
     made = small(task="regression", metric="mae")
     code = "import numpy as np\n\n\ndef far(y, p):\n    return float(np.mean(np.abs(y - p)))\n"
@@ -318,6 +329,7 @@ def test_table_and_show_say_what_differs(small, capsys, monkeypatch) -> None:
     made.open.run(1)
     made.definition("folds = 5", "folds = 4")
     monkeypatch.chdir(made.folder)
+    monkeypatch.setattr("gc.disable", lambda: None)  # this process goes on
     with pytest.raises(SystemExit, match="0"):
         main(["table"])
     assert "[other folds] the first" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,10 @@ def _standing_notes(competition: Competition) -> tuple[str, ...]:
 
 def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) -> tuple[Path, RunRecord, str]:
     c, spec = plan.competition, plan.spec
-    run_id = f"{spec.number:03d}-{now:%Y%m%dT%H%M%S}-{plan.key[:8]}"
-    while (c.runs_folder / run_id).exists():  # forced twice within a second
-        now = datetime.fromtimestamp(now.timestamp() + 1, UTC)
-        run_id = f"{spec.number:03d}-{now:%Y%m%dT%H%M%S}-{plan.key[:8]}"
+    named_at = now
+    while (c.runs_folder / (run_id := f"{spec.number:03d}-{named_at:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
+        # Forced twice within a second. Only the name is moved on: a run from the future would look newer than any edit.
+        named_at += timedelta(seconds=1)
     folder = c.runs_folder / run_id
     record = RunRecord(
         run_id=run_id,
