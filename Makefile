@@ -35,6 +35,7 @@ $(VENV)/bin/python:
 
 # Each stamp says which extra is installed; it is made again when what it depends on changes.
 $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(BIN)/python -m pip uninstall --quiet --yes workbench 2> /dev/null  # what kaggle-workbench was called before
 	$(PIP) --editable '.[$*]'
 	touch $@
 

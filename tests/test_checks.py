@@ -23,6 +23,7 @@ from workbench.checks.drift import ks_statistic, total_variation
 from workbench.checks.page import as_page
 from workbench.cli.app import main
 from workbench.competition import write_manifest
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError, FeatureError, NotFoundError
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.workspace import create_workspace
@@ -422,7 +423,7 @@ class TestPage:
         page = as_page(report)
         root = ET.fromstring(page.partition("\n")[2])
         assert "svg" not in page.partition("</style>")[2]
-        assert "pip install 'workbench[plots]'" in "".join(root.itertext())
+        assert install_hint("plots") in "".join(root.itertext())
         assert len(list(root.iter("table"))) >= 7
 
 

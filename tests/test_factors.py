@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError, DataError
 from workbench.recommender import Columns, Factorisation, Factors, best_items, fit_factors, read_interactions
 from workbench.recommender.factors import _had
@@ -158,7 +159,7 @@ def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "implicit" else find(name))
     with pytest.raises(ConfigError, match="factorisation needs implicit, which is not installed") as raised:
         fit_factors(read(blocks()), Factorisation())
-    assert raised.value.hint == "pip install 'workbench[recommend]'"
+    assert raised.value.hint == install_hint("recommend")
 
 
 def test_vectors_that_grow_beyond_all_bounds_are_said() -> None:

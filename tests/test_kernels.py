@@ -320,7 +320,7 @@ class TestLayers:
     """Which file goes into which dataset."""
 
     def packed(self, **sizes: int) -> list[PackedFile]:
-        names = {"wheel": "wheels/polars-1-py3-none-any.whl", "own": "wheels/workbench-1-py3-none-any.whl"}
+        names = {"wheel": "wheels/polars-1-py3-none-any.whl", "own": "wheels/kaggle_workbench-1-py3-none-any.whl"}
         names |= {"manifest": "wb-manifest.json"}
         return [PackedFile(names.get(n, f"models/{n}"), Path(n), f"digest of {n}", size) for n, size in sizes.items()]
 
@@ -387,7 +387,7 @@ class TestBuild:
         names = set(manifest["files"])
         assert {"competition/competition.toml", "competition/features.py", "models/categories.json"} <= names
         assert len([n for n in names if n.startswith("models/t0-f")]) == 5
-        assert any(n.startswith("wheels/workbench-") for n in names)
+        assert any(n.startswith("wheels/kaggle_workbench-") for n in names)
         assert not any("001.toml" in n for n in names)
 
     def test_a_second_build_changes_only_what_changed(self, small, no_wheels) -> None:

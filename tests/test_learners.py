@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from tests.small import Small, make_small
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError, NotFoundError, TrainingError, WorkbenchError
 from workbench.experiment import ready
 from workbench.experiment.kinds import model_spec
@@ -686,7 +687,7 @@ def test_a_package_that_is_missing_is_named(competitions: Competitions, monkeypa
     for name in ("xgboost", "catboost", "sklearn"):
         monkeypatch.setitem(sys.modules, name, None)
         said = refused(competitions(), f'[{name}]\nestimator = "x.y"\n', ConfigError)
-        assert f"needs the package '{name}', which is not installed\npip install 'workbench[{name}]'" in said
+        assert f"needs the package '{name}', which is not installed\n{install_hint(name)}" in said
 
 
 def test_the_kind_of_a_base_is_replaced(competitions: Competitions) -> None:

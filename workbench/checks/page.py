@@ -7,6 +7,7 @@ from html import escape
 
 from workbench.checks import plots
 from workbench.checks.finding import SEVERITIES, ColumnDrift, Report
+from workbench.distribution import install_hint
 
 __all__ = ["as_page"]
 
@@ -75,7 +76,7 @@ def _head(report: Report) -> str:
     drawn = "".join(f'<div class="tile"><b class="{c}">{n}</b><span>{what}</span></div>' for n, what, c in tiles)
     notes = [_sample_note(report)]
     if not plots.can_plot():
-        notes.append("There are no plots: <code>pip install 'workbench[plots]'</code> brings them.")
+        notes.append(f"There are no plots: <code>{escape(install_hint('plots'))}</code> brings them.")
     said = "".join(f'<p class="quiet">{n}</p>' for n in notes)
     return (
         f'<header><h1>{escape(report.title)}</h1><p class="quiet">What to look at before training: '

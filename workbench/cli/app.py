@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from workbench.distribution import distribution_version
 from workbench.errors import StorageError, WorkbenchError, storage_errors
 
 __all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "wb"]
@@ -72,7 +73,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="workbench", prog_name="wb")
+@click.version_option(distribution_version(), prog_name="wb")
 def wb() -> None:
     """Run the loop of a Kaggle competition: fetch, run, table, submit.
 

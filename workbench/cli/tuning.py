@@ -226,6 +226,7 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
 
 
 def _dashboard(competition: library.OpenCompetition, number: int, storage: str | None, port: int) -> None:
+    from workbench.distribution import install_hint
     from workbench.errors import ConfigError
     from workbench.experiment import find_study
 
@@ -233,7 +234,7 @@ def _dashboard(competition: library.OpenCompetition, number: int, storage: str |
     try:
         from optuna_dashboard import run_server
     except ImportError as exc:
-        raise ConfigError("optuna-dashboard is not installed", hint="pip install 'workbench[tune]'") from exc
+        raise ConfigError("optuna-dashboard is not installed", hint=install_hint("tune")) from exc
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as exc:

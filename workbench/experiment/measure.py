@@ -7,9 +7,11 @@ import platform
 import subprocess
 from pathlib import Path
 
+from workbench.distribution import distribution_version
+
 __all__ = ["git_commit", "versions"]
 
-PACKAGES = ("workbench", "polars", "numpy")
+PACKAGES = ("polars", "numpy")
 PACKAGES_OF = {
     "model": ("lightgbm",),
     "xgboost": ("xgboost", "xgboost-cpu"),
@@ -38,7 +40,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def versions(kind: str = "model") -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result of this kind of experiment."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "workbench": distribution_version()}
     for name in (*PACKAGES, *PACKAGES_OF.get(kind, ())):
         try:
             found[name] = importlib.metadata.version(name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from workbench.distribution import install_hint
 from workbench.errors import PlatformError
 
 __all__ = ["HOW_TO_LOG_IN", "Credential", "LoginState", "find_credential", "log_in", "login_state", "within"]
@@ -24,7 +25,6 @@ HOW_TO_LOG_IN = (
     "make a token on https://www.kaggle.com/settings (API) and put it into ~/.kaggle/access_token, or set "
     "KAGGLE_API_TOKEN; an older kaggle.json (username and key) works too"
 )
-INSTALL = "pip install 'workbench[kaggle]'"
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,9 @@ def log_in(deadline_s: float) -> Any:
     try:
         return within(deadline_s, _authenticated, what="logging in")
     except ModuleNotFoundError as exc:
-        raise PlatformError(f"Kaggle's client is not installed ({exc.name} is missing)", hint=INSTALL) from exc
+        raise PlatformError(
+            f"Kaggle's client is not installed ({exc.name} is missing)", hint=install_hint("kaggle")
+        ) from exc
     except SystemExit as exc:
         found = find_credential(os.environ, Path.home())
         what = (

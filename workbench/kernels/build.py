@@ -13,6 +13,7 @@ from typing import Any
 
 from workbench.cache import file_sha256, write_json, write_text
 from workbench.competition import Competition
+from workbench.distribution import distribution_version, is_own_wheel
 from workbench.errors import ConfigError, DamagedError
 from workbench.experiment import FinishedRun, read_run
 from workbench.experiment.source import DATA
@@ -146,7 +147,8 @@ def build(
         # As the run was trained, whatever is the default where it is served.
         "spec": details["spec"] | {"target_transform": details.get("target_transform", "none")},
         "python": python,
-        "versions": {name: version(name) for name in ("workbench", "lightgbm", "polars", "numpy")}
+        "versions": {"workbench": distribution_version()}
+        | {name: version(name) for name in ("lightgbm", "polars", "numpy")}
         | {"home": platform.python_version()},
         "files": {name: file_sha256(bundle / name) for name in sorted(files)},
     }
@@ -185,7 +187,7 @@ def _wheels(folder: Path, python: str, given: Path | None) -> list[Path]:
     place = folder / "wheels" / python
     if given is not None and not list(given.glob("*.whl")):
         raise ConfigError(f"--wheels {given}: there is no wheel", hint="leave it out to download them")
-    others = sorted(p for p in (given or place).glob("*.whl") if not p.name.startswith("workbench-"))
+    others = sorted(p for p in (given or place).glob("*.whl") if not is_own_wheel(p.name))
     if given is None and not others:
         others = download(place, python)
     return [own_wheel(place), *others]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.cache import file_sha256
+from workbench.distribution import is_own_wheel
 from workbench.errors import ConfigError
 from workbench.serving import MANIFEST, flat_name
 
@@ -80,7 +81,7 @@ def layers(files: list[PackedFile], base: Mapping[str, str]) -> dict[str, list[P
     base : dict
         What the base holds on the platform: digests by flat name; empty where there is none.
     """
-    packages = [f for f in files if f.name.startswith("wheels/") and not f.name.startswith("wheels/workbench-")]
+    packages = [f for f in files if f.name.startswith("wheels/") and not is_own_wheel(f.name.removeprefix("wheels/"))]
     manifest = [f for f in files if f.name == MANIFEST]
     rest = [f for f in files if f not in packages and f not in manifest]
     changed = [f for f in rest if base.get(f.flat) != f.sha256]

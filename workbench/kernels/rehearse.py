@@ -17,6 +17,7 @@ import polars as pl
 
 from workbench.cache import read_json
 from workbench.competition import Competition
+from workbench.distribution import is_own_wheel
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
 from workbench.ingest import unpack
@@ -249,7 +250,7 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         place = Path(folder) / "bundle"
         shutil.copytree(built.bundle, place)
         for wheel in (place / "wheels").glob("*.whl"):
-            if not wheel.name.startswith("workbench-"):
+            if not is_own_wheel(wheel.name):
                 wheel.unlink()
         manifest["files"] = {n: h for n, h in manifest["files"].items() if (place / n).is_file()}
         (place / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")

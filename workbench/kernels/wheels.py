@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench import errors
+from workbench.distribution import DISTRIBUTION, distribution_version
 from workbench.errors import ConfigError
 
 __all__ = ["NEEDED", "check_wheels", "download", "own_wheel"]
@@ -35,18 +36,19 @@ def own_wheel(folder: Path) -> Path:
         When the folder can't be written.
     """
     root = Path(errors.__file__).parent
-    version = importlib.metadata.version("workbench")
-    about = f"workbench-{version}.dist-info"
+    version = distribution_version()
+    stem = DISTRIBUTION.replace("-", "_")
+    about = f"{stem}-{version}.dist-info"
     files = {
         f"workbench/{p.relative_to(root).as_posix()}": p.read_bytes()
         for p in sorted(root.rglob("*"))
         if p.is_file() and "__pycache__" not in p.parts
     }
-    files[f"{about}/METADATA"] = f"Metadata-Version: 2.1\nName: workbench\nVersion: {version}\n".encode()
+    files[f"{about}/METADATA"] = f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n".encode()
     files[f"{about}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: workbench\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     lines = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in files.items()]
     files[f"{about}/RECORD"] = "\n".join([*lines, f"{about}/RECORD,,", ""]).encode()
-    path = folder / f"workbench-{version}-py3-none-any.whl"
+    path = folder / f"{stem}-{version}-py3-none-any.whl"
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():

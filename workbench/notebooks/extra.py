@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from typing import Any
 
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError
 
 __all__ = ["library", "need"]
@@ -21,9 +22,7 @@ def need(*names: str) -> None:
     """
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise ConfigError(
-                f"notebooks need {name}, which is not installed", hint="pip install 'workbench[notebooks]'"
-            )
+            raise ConfigError(f"notebooks need {name}, which is not installed", hint=install_hint("notebooks"))
 
 
 def library(name: str) -> Any:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from types import ModuleType
 
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError
 
 __all__ = ["compiled", "need_compiler"]
@@ -20,7 +21,7 @@ def need_compiler() -> None:
         When it is not installed.
     """
     if importlib.util.find_spec("numba") is None:
-        raise ConfigError("recommenders need numba, which is not installed", hint="pip install 'workbench[recommend]'")
+        raise ConfigError("recommenders need numba, which is not installed", hint=install_hint("recommend"))
 
 
 def compiled(name: str) -> ModuleType:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError, DataError, near
 from workbench.recommender.interactions import Interactions, kind_weights
 from workbench.recommender.products import CHUNK, best_products
@@ -140,9 +141,7 @@ def fit_factors(
         When no event counts.
     """
     if importlib.util.find_spec("implicit") is None:
-        raise ConfigError(
-            "factorisation needs implicit, which is not installed", hint="pip install 'workbench[recommend]'"
-        )
+        raise ConfigError("factorisation needs implicit, which is not installed", hint=install_hint("recommend"))
     from threadpoolctl import threadpool_limits
 
     had = _had(log, spec)

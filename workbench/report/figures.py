@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError
 from workbench.report.overview import Overview
 from workbench.report.view import RunView
@@ -37,7 +38,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as exc:
-        raise ConfigError("the report needs matplotlib", hint="pip install 'workbench[notebooks]'") from exc
+        raise ConfigError("the report needs matplotlib", hint=install_hint("notebooks")) from exc
     return plt
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError, near
 from workbench.training.refused import Refused, refuse
 
@@ -74,7 +75,7 @@ class Asked:
                 raise
             raise ConfigError(
                 f"{self.where} needs the package {module.partition('.')[0]!r}, which is not installed",
-                hint=f"pip install 'workbench[{self.kind}]'",
+                hint=install_hint(self.kind),
             ) from exc
 
     def named(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError
 
 __all__ = ["optuna"]
@@ -20,7 +21,7 @@ def optuna() -> Any:
     try:
         import optuna as package
     except ImportError as exc:
-        raise ConfigError("tuning needs Optuna, which is not installed", hint="pip install 'workbench[tune]'") from exc
+        raise ConfigError("tuning needs Optuna, which is not installed", hint=install_hint("tune")) from exc
     package.logging.disable_default_handler()
     package.logging.set_verbosity(package.logging.ERROR)
     return package

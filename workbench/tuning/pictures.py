@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import temporary_file, write_text
+from workbench.distribution import install_hint
 from workbench.errors import ConfigError, NotFoundError
 from workbench.tuning.extra import optuna
 
@@ -69,7 +70,7 @@ def _as_png(study: Any, folder: Path, with_importances: bool) -> list[Path]:
         import matplotlib.pyplot as plt
         from optuna.visualization import matplotlib as pictures
     except ImportError as exc:
-        raise ConfigError("the pictures need matplotlib", hint="pip install 'workbench[tune]'") from exc
+        raise ConfigError("the pictures need matplotlib", hint=install_hint("tune")) from exc
     drawings: dict[str, Any] = {"history": pictures.plot_optimization_history, "slices": pictures.plot_slice}
     if with_importances:
         drawings["importances"] = partial(pictures.plot_param_importances, evaluator=_evaluator())
@@ -93,7 +94,7 @@ def _as_page(study: Any, path: Path, with_importances: bool) -> Path:
         import plotly  # noqa: F401
         from optuna import visualization as pictures
     except ImportError as exc:
-        raise ConfigError("the page needs plotly", hint="pip install 'workbench[tune]'") from exc
+        raise ConfigError("the page needs plotly", hint=install_hint("tune")) from exc
     figures = [pictures.plot_optimization_history(study)]
     if with_importances:
         figures.append(pictures.plot_param_importances(study, evaluator=_evaluator()))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.competition import ROW
+from workbench.distribution import install_hint
 from workbench.errors import FeatureError
 from workbench.features.recipes.arguments import Call, Columns, Naming, attached, plain
 from workbench.features.recipes.texts import WORD, composed
@@ -34,7 +35,7 @@ def svd_embeddings(
 ) -> pl.LazyFrame:
     """Return the truncated SVD of a group's items, as of a user's articles: ``item_svd0_by_user`` and on.
 
-    Groups with like items come to lie near each other. It needs scikit-learn (``pip install 'workbench[features]'``)
+    Groups with like items come to lie near each other. It needs scikit-learn (the extra ``features``)
     and is computed when it is called; the matrix is sparse, so that memory holds one number for each pair of group and
     item that occurs, and n for each group. Not for ``@feature(partition_by=…)``: each part would have axes of its own.
 
@@ -185,7 +186,7 @@ def _svd(call: Call, matrix: Any, n: int, seed: int) -> npt.NDArray[np.float32]:
         from sklearn.utils.extmath import randomized_svd
     except ImportError as exc:
         raise FeatureError(
-            f"{call.recipe} needs scikit-learn, which is not installed", hint="pip install 'workbench[features]'"
+            f"{call.recipe} needs scikit-learn, which is not installed", hint=install_hint("features")
         ) from exc
     # As TruncatedSVD does it, which refuses a matrix of a single column.
     left, sizes, right = randomized_svd(matrix, min(n, *matrix.shape), n_iter=7, random_state=seed)
