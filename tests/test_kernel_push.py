@@ -127,6 +127,21 @@ class TestPush:
             n: (bundle / n).read_bytes() for n in found.files
         }
 
+    def test_a_limit_is_sent_only_where_one_is_wanted(self, ready: Ready, monkeypatch) -> None:
+        ready.push()
+        assert "sessionTimeoutSeconds" not in ready.kernels[0]
+        # Kaggle ends a run by itself: as long as it does not, it is waited for.
+        place = sys.modules["workbench.kernels.push"]
+        monkeypatch.setattr(place, "QUEUE_S", 0.05)
+        monkeypatch.setattr(place, "SESSION_S", 0.25)
+        ready.server.kernel_states = ["RUNNING"] * 6 + ["COMPLETE"]
+        ready.change_model()
+        assert ready.push().status == "complete"
+        ready.server.kernel_states = ["RUNNING"]
+        ready.change_model()
+        with pytest.raises(PlatformError, match="has not ended after"):
+            ready.push()
+
     def test_again_there_is_nothing_to_do(self, ready: Ready) -> None:
         ready.push()
         before, calls = ready.server.bytes_uploaded, len(ready.server.calls)
@@ -579,6 +594,88 @@ class TestFaults:
 
         with pytest.raises(ConfigError, match="the platform 'rehearsal' has no kernels"):
             push(ready.made.open.definition, ready.build(), Rehearsal(tmp_path))
+
+
+class TestSavedOnTheWeb:
+    """Somebody saves the kernel on its page while ours runs: Kaggle answers for the newest version unless it is told."""
+
+    @pytest.fixture(autouse=True)
+    def not_for_hours(self, monkeypatch) -> None:
+        for name in ("QUEUE_S", "SESSION_S"):
+            monkeypatch.setattr(sys.modules["workbench.kernels.push"], name, 2.0)
+
+    def save(self, ready: Ready, state: str = "ERROR") -> None:
+        output = {"submission.csv": b"id,y\nof another\n", "wb-receipt.json": b"{}"}
+        ready.server.save_on_the_web("wb-small-001", [state], output, "it is another's log\n")
+
+    def saving_at(self, ready: Ready, words: str, state: str = "ERROR") -> Callable[[str], None]:
+        def report(said: str) -> None:
+            if said == words and len(ready.kernels) == 1:
+                self.save(ready, state)
+
+        return report
+
+    @pytest.mark.parametrize("at", ["kernel queued", "kernel running", "output"])
+    @pytest.mark.parametrize("state", ["ERROR", "COMPLETE", "RUNNING", "CANCEL_ACKNOWLEDGED"])
+    def test_status_log_and_output_are_of_the_version_that_was_pushed(self, ready: Ready, at: str, state: str) -> None:
+        pushed_ = ready.push(report=self.saving_at(ready, at, state))
+        assert (pushed_.status, pushed_.failure, pushed_.version.number) == ("complete", "", 1)
+        assert pushed_.submission.read_bytes() == ready.made.open.result(1).submission.read_bytes()
+        assert "another's" not in pushed_.log.read_text()
+        assert len(ready.kernels) == 2
+        # It is still there, and nothing is run again for the one beside it.
+        assert ready.push().version.number == 1
+        assert len(ready.kernels) == 2
+
+    def test_ours_fails_and_the_other_is_well(self, ready: Ready) -> None:
+        ready.server.kernel_states = ["QUEUED", "RUNNING", "ERROR"]
+        pushed_ = ready.push(report=self.saving_at(ready, "kernel running", "COMPLETE"))
+        assert (pushed_.status, pushed_.failure) == ("error", "it raised")
+        assert "another's" not in pushed_.log.read_text()
+
+    def test_the_answer_to_our_save_is_lost(self, ready: Ready) -> None:
+        """Ours is below the newest: it is found there, and not saved again."""
+        ready.server.fault("SaveKernel", lose_answer=True)
+        fault = ready.server.fault("GetKernel", skip=1)
+        fault.before = lambda: self.save(ready)
+        pushed_ = ready.push()
+        assert (pushed_.status, pushed_.version.number) == ("complete", 1)
+        assert ready.server.calls.count("SaveKernel") == 1
+
+    def test_a_push_that_was_cut_off_goes_on_with_its_own_version(self, ready: Ready) -> None:
+        class CutOffError(BaseException):
+            pass
+
+        def report(words: str) -> None:
+            if words == "kernel running":
+                raise CutOffError
+
+        with pytest.raises(CutOffError):
+            ready.push(report=report)
+        self.save(ready)
+        pushed_ = ready.push()
+        assert (pushed_.status, pushed_.version.number, len(ready.kernels)) == ("complete", 1, 2)
+
+    def test_a_changed_model_is_another_version_above_it(self, ready: Ready) -> None:
+        ready.push()
+        self.save(ready)
+        ready.change_model()
+        assert ready.push().version.number == 3
+        assert ready.made.open.send(ready.made.open.prepare_kernel(1)).status in ("pending", "complete")
+
+    def test_deleted_and_saved_anew_it_is_not_ours(self, ready: Ready) -> None:
+        ready.push()
+        ready.server.kernels.clear()
+        for _ in range(2):
+            self.save(ready)
+        assert ready.push().version.number == 3
+
+    def test_every_question_about_a_run_names_its_version(self, ready: Ready) -> None:
+        ready.push()
+        asked = {"GetKernelSessionStatus", "ListKernelSessionOutput"}
+        labels = [r.get("versionLabel") for m, r in ready.server.requests if m in asked]
+        assert set(labels) == {"v1"}
+        assert asked <= {m for m, _ in ready.server.requests}
 
 
 class TestSubmit:

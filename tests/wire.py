@@ -126,6 +126,7 @@ class Server:
         self.faults: list[Fault] = []
         self.calls: list[str] = []
         self.bodies: list[str] = []
+        self.requests: list[tuple[str, dict[str, Any]]] = []
         self.bytes_sent = 0
         self.bytes_uploaded = 0
         # Datasets and kernels are hosted as a competition of this name holds its uploads; versions by slug.
@@ -138,7 +139,9 @@ class Server:
         self.kernel_error = ""
         self.kernel_says = ""
         self.failed_output: dict[str, bytes] = {}
+        self.sessions: dict[tuple[str, int], Session] = {}
         self.session = Session("", [], {})
+        self.pushed = ""
         self.refuse_proxy = False
         self.login_ok = True
         self.send_md5 = True
@@ -182,7 +185,18 @@ class Server:
         with self._lock:
             return next((f for f in self.faults if f.on == call and f.strikes()), None)
 
-    def start(self, notebook: str) -> None:
+    def save_on_the_web(self, slug: str, states: list[str], output: dict[str, bytes], says: str = "") -> None:
+        """Save another version of a kernel as somebody does on its page, and run it."""
+        versions = self.kernels.setdefault(slug, [])
+        versions.append({"text": "print('on the web')"})
+        self.sessions[slug, len(versions)] = Session("", states, output, says)
+
+    def session_of(self, slug: str, number: int) -> Session:
+        """Return the run of a version of a kernel; `session` is that of the version that was pushed last."""
+        found = self.sessions.get((slug, number), self.session)
+        return self.session if found.push and found.push == self.pushed else found
+
+    def start(self, slug: str, number: int, notebook: str) -> None:
         """Run a kernel: it is not executed; what it would write is `kernel_output`, and the receipt of that."""
         push = re.search(r"push = \\?\"([^\"\\]+)", notebook)
         told = {"push": push[1] if push else "", "file": "submission.csv"}
@@ -195,6 +209,7 @@ class Server:
         if not failed:
             output.setdefault("wb-receipt.json", json.dumps(told).encode())
         self.session = Session(told["push"], list(self.kernel_states), output, self.kernel_says)
+        self.sessions[slug, number], self.pushed = self.session, self.session.push
 
     def digest(self, data: bytes) -> bytes:
         """Return the MD5 of hosted bytes; of large ones computed once, as a storage has it at hand."""
@@ -289,6 +304,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             method = self.path.rpartition("/")[2]
             server.calls.append(method)
+            server.requests.append((method, json.loads(body or b"{}")))
             fault = server.fault_for(method)
             if fault and fault.before:
                 fault.before()
@@ -522,7 +538,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             unknown = [d for d in request["datasetDataSources"] if d.partition("/")[2] not in server.datasets]
             server.kernels.setdefault(slug, []).append(request)
             number = len(server.kernels[slug])
-            server.start(request["text"])
+            server.start(slug, number, request["text"])
             return {"ref": f"/code/{USER}/{slug}", "versionNumber": number, "invalidDatasetSources": unknown}
 
         def api_GetKernel(self, request: dict[str, Any]) -> Any:
@@ -530,20 +546,33 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             if not versions:
                 raise _RefusedError(403, "Permission 'kernels.get' was denied")
             metadata = {"slug": request["kernelSlug"], "currentVersionNumber": len(versions)}
-            return {"metadata": metadata, "blob": {"source": versions[-1]["text"]}}
+            return {"metadata": metadata, "blob": {"source": versions[self._version_number(request) - 1]["text"]}}
 
-        def api_GetKernelSessionStatus(self, _: dict[str, Any]) -> Any:
-            states = server.session.states
+        def _version_number(self, request: dict[str, Any]) -> int:
+            """Return the number of the version that a request names as v<N>; of none it is about the newest."""
+            newest = len(server.kernels.get(request["kernelSlug"], []))
+            label = request.get("versionLabel") or f"v{newest}"
+            number = re.fullmatch(r"v([1-9]\d*)", label)
+            if number is None or int(number[1]) > newest:
+                raise _RefusedError(404, "Kernel version not found")
+            return int(number[1])
+
+        def _session(self, request: dict[str, Any]) -> Session:
+            return server.session_of(request["kernelSlug"], self._version_number(request))
+
+        def api_GetKernelSessionStatus(self, request: dict[str, Any]) -> Any:
+            states = self._session(request).states
             state = states.pop(0) if len(states) > 1 else states[0]
             return {"status": state, "failureMessage": "it raised" if state == "ERROR" else ""}
 
         def api_ListKernelSessionOutput(self, request: dict[str, Any]) -> Any:
-            output = server.session.output
+            session = self._session(request)
+            output = session.output
             server.hosted["blobs"].files = output
             url = f"https://{STORAGE}/blobs/file"
             page, token = self._page(list(output), request)
             files = [{"fileName": n, "url": f"{url}/{quote(n, safe='')}"} for n in page]
-            return {"files": files, "log": server.session.log, "nextPageToken": token}
+            return {"files": files, "log": session.log, "nextPageToken": token}
 
         def api_CreateCodeSubmission(self, request: dict[str, Any]) -> Any:
             h = self._joined(request)
@@ -551,7 +580,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 raise _RefusedError(403, "Permission 'kernels.get' was denied")
             kernels_only, h.kernels_only = h.kernels_only, False
             token = f"code-{len(h.names)}"
-            h.names[token], h.uploads[token] = request["fileName"], server.session.output[request["fileName"]]
+            session = server.session_of(request["kernelSlug"], request["kernelVersion"])
+            h.names[token], h.uploads[token] = request["fileName"], session.output[request["fileName"]]
             try:
                 return self.api_CreateSubmission(request | {"blobFileTokens": token})
             finally:

@@ -154,8 +154,8 @@ class KernelSource:
         In the platform's words; "" for none.
     docker_pin : str
         ``"original"`` (the image of the first version) or ``"latest"``.
-    limit_s : float
-        How long it may run, in seconds.
+    limit_s : float, optional
+        After how many seconds the platform ends the run; None leaves that to the platform.
     """
 
     title: str
@@ -164,7 +164,7 @@ class KernelSource:
     competition: str
     accelerator: str
     docker_pin: str
-    limit_s: float
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class KernelVersion:
 
 @dataclass(frozen=True)
 class KernelState:
-    """A kernel's newest version and its text."""
+    """A version of a kernel and its text."""
 
     version: KernelVersion
     source: str
@@ -215,27 +215,27 @@ class CodeHost(Protocol):
         """Make a private dataset, or its next version, of uploaded files: all of them, there are no others in it."""
         ...
 
-    def kernel(self, name: str) -> KernelState | None:
-        """Return the newest version of a kernel; None where there is none of that name."""
+    def kernel(self, name: str, number: int | None = None) -> KernelState | None:
+        """Return the newest version of a kernel, or that of a number; None where there is none."""
         ...
 
     def save_kernel(self, name: str, source: KernelSource) -> KernelVersion:
         """Save the next version of a kernel, which runs at once."""
         ...
 
-    def kernel_status(self, name: str) -> tuple[str, str] | None:
-        """Return how the newest run is doing ("complete", "error", "cancelled" end it) and why it failed.
+    def kernel_status(self, version: KernelVersion) -> tuple[str, str] | None:
+        """Return how a version's run is doing ("complete", "error", "cancelled" end it) and why it failed.
 
         None where it can't be read yet.
         """
         ...
 
-    def kernel_log(self, name: str) -> str:
-        """Return what the newest run printed so far."""
+    def kernel_log(self, version: KernelVersion) -> str:
+        """Return what a version's run printed so far."""
         ...
 
-    def fetch_output(self, name: str, folder: Path) -> list[str]:
-        """Fetch what the newest run wrote; return the names that lead out of the folder, which are left out."""
+    def fetch_output(self, version: KernelVersion, folder: Path) -> list[str]:
+        """Fetch what a version's run wrote; return the names that lead out of the folder, which are left out."""
         ...
 
     def submit_kernel(self, slug: str, version: KernelVersion, file: str, message: str) -> str:

@@ -112,10 +112,8 @@ def rehearse_command(
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
     metavar="M",
-    help="How long it may run there.",
+    help="Let Kaggle end the run after so many minutes. [default: Kaggle's own limit]",
 )
 @competition_option
 @shared_options
@@ -125,7 +123,7 @@ def push_command(
     wheels: Path | None,
     accelerator: str | None,
     docker_pin: str,
-    minutes: float,
+    minutes: float | None,
     slug: str | None,
     as_json: bool,
 ) -> int:

@@ -115,15 +115,17 @@ class Code:
 
     # ------------------------------------------------------------------------------------------------------ kernels
 
-    def kernel(self, name: str) -> KernelState | None:
-        """Return the newest version of a kernel; None where there is none of that name."""
+    def kernel(self, name: str, number: int | None = None) -> KernelState | None:
+        """Return the newest version of a kernel, or that of a number; None where there is none."""
         owner = self.owner
-        what = f"looking up the kernel {name!r}"
-        found = self._known(what, "get_kernel", "ApiGetKernelRequest", "kernels", user_name=owner, kernel_slug=name)
-        if found is None:
+        wanted = {"user_name": owner, "kernel_slug": name} | ({} if number is None else _label(number))
+        what = f"looking up the kernel {name!r}" + ("" if number is None else f", version {number}")
+        kernel = self._known(what, "get_kernel", "ApiGetKernelRequest", "kernels", **wanted)
+        if kernel is None:
             return None
-        number = int(found.metadata.current_version_number or 0)
-        return KernelState(KernelVersion(owner, name, number), found.blob.source or "")
+        if number is None:
+            number = int(kernel.metadata.current_version_number or 0)
+        return KernelState(KernelVersion(owner, name, number), kernel.blob.source or "")
 
     def save_kernel(self, name: str, source: KernelSource) -> KernelVersion:
         """Save the next version of a kernel, which runs at once."""
@@ -138,7 +140,8 @@ class Code:
             if source.accelerator:
                 request.machine_shape = source.accelerator
             request.docker_image_pinning_type = source.docker_pin
-            request.session_timeout_seconds = int(source.limit_s)
+            if source.limit_s is not None:
+                request.session_timeout_seconds = int(source.limit_s)
             request.dataset_data_sources = [f"{owner}/{d}" for d in source.datasets]
             request.competition_data_sources = [source.competition]
             return request
@@ -157,45 +160,43 @@ class Code:
         # The name is made of the title, by rules that are Kaggle's.
         return KernelVersion(owner, PurePosixPath(answer.ref or name).name, int(answer.version_number or 0))
 
-    def kernel_status(self, name: str) -> tuple[str, str] | None:
-        """Return how the newest run is doing and why it failed; None where it can't be read yet."""
+    def kernel_status(self, version: KernelVersion) -> tuple[str, str] | None:
+        """Return how a version's run is doing and why it failed; None where it can't be read yet."""
         found = self._known(
-            f"asking for the status of the kernel {name!r}",
+            f"asking for the status of the kernel {version.name!r}, version {version.number}",
             "get_kernel_session_status",
             "ApiGetKernelSessionStatusRequest",
             "kernels",
-            user_name=self.owner,
-            kernel_slug=name,
+            **_of_version(version),
         )
         if found is None:
             return None
         status = found.status.name.lower()
         return ENDED.get(status, status), found.failure_message or ""
 
-    def kernel_log(self, name: str) -> str:
-        """Return what the newest run printed so far."""
-        return next((_log_text(page.log) for page in self._output(name) if page.log), "")
+    def kernel_log(self, version: KernelVersion) -> str:
+        """Return what a version's run printed so far."""
+        return next((_log_text(page.log) for page in self._output(version) if page.log), "")
 
-    def fetch_output(self, name: str, folder: Path) -> list[str]:
-        """Fetch what the newest run wrote; return the names that lead out of the folder, which are left out."""
+    def fetch_output(self, version: KernelVersion, folder: Path) -> list[str]:
+        """Fetch what a version's run wrote; return the names that lead out of the folder, which are left out."""
         refused = []
-        for page in self._output(name):
+        for page in self._output(version):
             for file in page.files or []:
                 if not _is_inside(file.file_name):
                     refused.append(file.file_name)
                     continue
-                what = f"fetching {file.file_name} of the kernel {name!r}"
+                what = f"fetching {file.file_name} of the kernel {version.name!r}"
                 download(self._connection, _address(file.url), folder / file.file_name, what=what)
         return refused
 
-    def _output(self, name: str) -> Iterator[Any]:
+    def _output(self, version: KernelVersion) -> Iterator[Any]:
         return self._pages(
-            f"listing the output of the kernel {name!r}",
+            f"listing the output of the kernel {version.name!r}, version {version.number}",
             "list_kernel_session_output",
             "ApiListKernelSessionOutputRequest",
             "kernels",
-            user_name=self.owner,
-            kernel_slug=name,
+            **_of_version(version),
         )
 
     def submit_kernel(self, slug: str, version: KernelVersion, file: str, message: str) -> str:
@@ -237,6 +238,19 @@ class Code:
         return pages(
             lambda token: self._ask(what, method, request, service, page_size=PAGE, page_token=token, **fields)
         )
+
+
+def _of_version(version: KernelVersion) -> dict[str, str]:
+    return {"user_name": version.owner, "kernel_slug": version.name} | _label(version.number)
+
+
+def _label(number: int) -> dict[str, str]:
+    """Return what names a version in a request about a kernel.
+
+    Without it Kaggle answers for the newest version, whoever saved it, and a bare number is not known (404):
+    https://github.com/Kaggle/kaggle-cli/issues/1200 and the pull request 1201 there.
+    """
+    return {"version_label": f"v{number}"}
 
 
 def _address(url: str) -> Callable[[], str]:

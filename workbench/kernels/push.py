@@ -31,6 +31,9 @@ PENDING_S = 30 * 60
 QUEUE_S = 30 * 60
 """A run may stand in the queue for so long, beyond the time that it may take."""
 
+SESSION_S = 12 * 3600
+"""Kaggle ends a run after that (https://www.kaggle.com/docs/notebooks): where no other limit is sent."""
+
 DOUBT = ("is not what was packed", "that was packed", "is missing")
 """Words in the log of a run that did not find in its datasets what it was packed with."""
 
@@ -49,13 +52,13 @@ class Machine:
         In the platform's words, such as ``"NvidiaTeslaT4"``; "" for none.
     docker_pin : str
         ``"original"`` (the image of the kernel's first version) or ``"latest"``.
-    minutes : float
-        How long it may run.
+    minutes : float, optional
+        After so many Kaggle is to end the run. By default no limit is sent, and Kaggle's own holds.
     """
 
     accelerator: str = ""
     docker_pin: str = "original"
-    minutes: float = 60.0
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -339,8 +342,9 @@ class _Push:
                 state = arrived
                 self.noted(record.sending, arrived.version)
         newest = record.newest
-        is_newest = newest is not None and state is not None and newest.version == state.version
-        if newest is not None and is_newest and newest.key == key and newest.status in (None, "complete"):
+        is_same = newest is not None and newest.key == key and newest.status in (None, "complete")
+        # Another version may have been saved since, on the kernel's page: this one and its run are still there.
+        if newest is not None and is_same and state is not None and self.is_saved(newest, state):
             return
         if state is None:
             # It was deleted, if there ever was one: numbers begin anew.
@@ -358,7 +362,7 @@ class _Push:
             competition=self.competition.slug,
             accelerator=self.machine.accelerator,
             docker_pin=self.machine.docker_pin,
-            limit_s=60 * self.machine.minutes,
+            limit_s=None if self.machine.minutes is None else 60 * self.machine.minutes,
         )
         try:
             version = self.code.save_kernel(name, source)
@@ -378,13 +382,30 @@ class _Push:
         self.record.name, self.record.sending = version.name, None
         self.keep()
 
+    def is_saved(self, kernel: KernelRecord, newest: KernelState) -> bool:
+        """Say whether a version that was pushed is still there: numbers begin anew where a kernel was deleted."""
+        if newest.version.number < kernel.number:
+            return False
+        if newest.version.number == kernel.number:
+            return kernel.push in newest.source
+        state = self.code.kernel(kernel.name, kernel.number)
+        return state is not None and kernel.push in state.source
+
     def saved(self, name: str, push: str) -> KernelState | None:
-        """Return the newest version of the kernel once it is the one of this push; None where it never is."""
+        """Return the version of the kernel that is of this push, once it is there; None where it never is."""
         started = time.monotonic()
+        first, looked_at = int(push.split(".")[1]), set[int]()
         while True:
             state = self.code.kernel(name)
             if state is not None and push in state.source:
                 return state
+            # Versions may have been saved on the kernel's page since: that of the push lies below them then.
+            below = range(first, state.version.number) if state is not None else range(0)
+            for number in (n for n in below if n not in looked_at):
+                looked_at.add(number)
+                state = self.code.kernel(name, number)
+                if state is not None and push in state.source:
+                    return state
             if time.monotonic() - started > self.code.delay_s:
                 return None
             time.sleep(min(self.pause_s, self.code.delay_s / 4))
@@ -397,7 +418,7 @@ class _Push:
         fetched = complete is not None and complete.push == kernel.push
         if complete is not None and fetched and _is_whole(_pushed(self.built.folder, complete).folder, complete.sha256):
             return complete
-        status, failure, log = self.ended(kernel.name, kernel.push)
+        status, failure, log = self.ended(kernel)
         place = _pushed(self.built.folder, kernel)
         write_text(place.log, log)
         if status != "complete":
@@ -420,7 +441,7 @@ class _Push:
         arriving = folder.with_name(f".{folder.name}-{kernel.push}")
         arriving.mkdir(parents=True, exist_ok=True)
         try:
-            refused = self.code.fetch_output(kernel.name, arriving)
+            refused = self.code.fetch_output(kernel.version, arriving)
             self.notes += [f"not fetched, its name leads out of the folder: {name!r}" for name in refused]
             if whole:
                 self.accept(kernel, arriving)
@@ -455,13 +476,15 @@ class _Push:
             raise DamagedError("the submission.csv that came is not what the kernel wrote", hint=again)
         kernel.sha256 = str(told["sha256"])
 
-    def ended(self, name: str, push: str) -> tuple[str, str, str]:
-        """Return how the run ended, why it failed, and its log."""
+    def ended(self, kernel: KernelRecord) -> tuple[str, str, str]:
+        """Return how a version's run ended, why it failed, and its log."""
+        name, push = kernel.name, kernel.push
         started = readable = time.monotonic()
-        limit, seen = 60 * self.machine.minutes + QUEUE_S, ""
+        run_s = SESSION_S if self.machine.minutes is None else 60 * self.machine.minutes
+        limit, seen = run_s + QUEUE_S, ""
         while True:
-            found, now = self.code.kernel_status(name), time.monotonic()
-            # For a while after a push its status can't be read, or is that of the run before.
+            found, now = self.code.kernel_status(kernel.version), time.monotonic()
+            # For a while after a push its status can't be read.
             if found is not None:
                 readable = now
             elif now - readable > self.code.delay_s:
@@ -469,7 +492,7 @@ class _Push:
                     f"the platform does not tell how the kernel {name!r} is doing", hint="`wb kernel push` asks again"
                 )
             if found is not None and found[0] in ("complete", "error", "cancelled"):
-                log = self.code.kernel_log(name)
+                log = self.code.kernel_log(kernel.version)
                 if f"push {push}" in log or now - started > self.code.delay_s:
                     return *found, log
             elif found is not None and found[0] != seen:
