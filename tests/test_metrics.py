@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from workbench import metrics
 from workbench.errors import DataError, NotFoundError
-from workbench.metrics import Queries, Relevant
+from workbench.metrics import Queries, Relevant, aliases
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(2, 120)
@@ -353,3 +354,40 @@ class TestAFunctionOfOnesOwn:
     def test_needs_is_checked(self) -> None:
         with pytest.raises(DataError, match="expected one of value, proba, label, ranked"):
             metrics.from_function(lambda t, p: 0.0, "own", greater_is_better=True, needs="probs")
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("acc", "accuracy"),
+        ("Accuracy_Score", "accuracy"),
+        ("balanced_accuracy_score", "balanced_accuracy"),
+        ("roc_auc", "auc"),
+        ("PR-AUC", "average_precision"),
+        ("neg_log_loss", "logloss"),
+        ("multi_logloss", "mlogloss"),
+        ("mse", "rmse"),
+        ("neg_mean_absolute_error", "mae"),
+        ("r2_score", "r2"),
+        ("f1_macro", "macro_f1"),
+        ("quadratic_weighted_kappa", "qwk"),
+        ("matthews_corrcoef", "mcc"),
+        ("map3", "map@3"),
+        ("ndcg_10", "ndcg@10"),
+        ("quantile_loss", "pinball@Q"),
+        ("MULTI CLASS LOG LOSS", "mlogloss"),
+        ("acuracy", "accuracy"),
+    ],
+)
+def test_what_others_call_a_metric(called: str, name: str) -> None:
+    with pytest.raises(NotFoundError, match=re.escape(f"no metric is called {called!r}")) as caught:
+        metrics.get(called)
+    assert caught.value.hint.startswith(f"did you mean {name!r}")
+
+
+def test_every_metric_has_names_that_lead_to_it() -> None:
+    # The form in which scikit-learn's scorers, LightGBM and people write it: with "_score", in words, without its mark.
+    assert set(aliases._CALLED) == set(metrics.names())
+    for name, spellings in aliases._CALLED.items():
+        for spelling in spellings.split():
+            assert repr(name) in aliases.suggest(spelling)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from workbench.errors import NotFoundError, near
 from workbench.metrics import labels, probabilities, ranked, values
+from workbench.metrics.aliases import suggest
 from workbench.metrics.metric import Metric
 
 __all__ = ["get", "names"]
@@ -78,7 +79,7 @@ def get(name: str) -> Metric:
                 f"metric {name!r} needs the length of the lists", hint=f"write {kind}@K, for example {kind}@10"
             )
         return Metric(f"{kind}@{int(number)}", True, "ranked", _AT[kind](int(number)))
-    raise NotFoundError(f"no metric is called {name!r}", hint=near(key, names(), what="metric"))
+    raise NotFoundError(f"no metric is called {name!r}", hint=suggest(name) or near(key, names(), what="metric"))
 
 
 def _pinball(text: str, name: str) -> Metric:

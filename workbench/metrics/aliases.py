@@ -1,0 +1,87 @@
+"""What other libraries, and people, call the built-in metrics: for the hint when a name is none."""
+
+from __future__ import annotations
+
+import re
+
+from workbench.metrics.words import find
+
+__all__ = ["suggest"]
+
+_CALLED: dict[str, str] = {
+    "accuracy": "acc accuracyscore categoricalaccuracy binaryaccuracy exactmatch error errorrate merror binaryerror "
+    "multierror zerooneloss misclassification misclassificationrate classificationerror",
+    "balanced_accuracy": "bacc bac balancedacc balancedaccuracyscore balanced averagerecall uar",
+    "auc": "rocauc rocaucscore aucroc auroc roc rocaucovr rocaucovo aucmu cstatistic cindex",
+    "average_precision": "ap prauc aucpr auprc averageprecisionscore precisionrecallauc",
+    "gini": "normalizedgini ginicoefficient normgini ginistability",
+    "logloss": "binarylogloss bce binarycrossentropy crossentropy xentropy ce nll negativeloglikelihood logisticloss",
+    "mlogloss": "multilogloss multiclasslogloss categoricalcrossentropy sparsecategoricalcrossentropy",
+    "rmse": "mse l2 rms l2root meansquarederror rootmeansquareerror rootmeansquarederror meansquared squarederror "
+    "quadraticloss",
+    "mae": "l1 meanabsoluteerror meanabs absoluteerror mad",
+    "wmae": "weightedmae weightedmeanabsoluteerror",
+    "rmsle": "msle meansquaredlogerror rootmeansquaredlogerror rootmeansquaredlogarithmicerror",
+    "mape": "meanabsolutepercentageerror meanabsolutepercenterror",
+    "smape": "symmetricmape symmetricmeanabsolutepercentageerror",
+    "medae": "medianabsoluteerror medianae medianabs",
+    "r2": "rsquared r2score coefficientofdetermination explainedvariance",
+    "rmspe": "rootmeansquaredpercentageerror",
+    "f1": "f1score fscore fmeasure f binaryf1 f1binary",
+    "macro_f1": "f1macro macrof1score macrof macrof1",
+    "micro_f1": "f1micro microf1score microf meanf1 meanfscore",
+    "weighted_f1": "f1weighted weightedf1score",
+    "mcc": "matthews matthewscorrcoef matthewscorrelation matthewscorrelationcoefficient phi",
+    "qwk": "kappa cohenkappa cohenskappa cohenkappascore quadratickappa quadraticweightedkappa weightedkappa",
+    "pinball@Q": "quantile quantileloss pinballloss meanpinballloss",
+    "map@K": "apk mapk averageprecisionatk meanaverageprecision mapat",
+    "recall@K": "recall recallk recallat recallatk sensitivity",
+    "micro_recall@K": "microrecall",
+    "hit_rate@K": "hitrate hitratio hr hit hits hitsat hitratioat successrate",
+    "mrr@K": "meanreciprocalrank reciprocalrank rr mrrk",
+    "ndcg@K": "dcg ndcgscore ndcgk ndcgat",
+}
+
+_NAMES = {spelling: name for name, spellings in _CALLED.items() for spelling in spellings.split()}
+_NEGATED = re.compile(r"^(neg(?:ative)?)(?=[a-z])")
+_SQUARED = ("mse", "meansquarederror", "l2", "squarederror", "meansquared", "msle", "meansquaredlogerror")
+_INVERSE = ("error", "merror", "binaryerror", "multierror", "zerooneloss", "misclassification", "errorrate")
+
+
+def suggest(name: str) -> str:
+    """Return a hint with the built-in metric that a name stands for; empty where it stands for none.
+
+    Examples
+    --------
+    >>> suggest("acc"), suggest("neg_log_loss"), suggest("map3")
+    ("did you mean 'accuracy'?", "did you mean 'logloss'?", "did you mean 'map@3'?")
+    >>> suggest("mse")
+    "did you mean 'rmse'? It is the root of that, and ranks models alike"
+    >>> suggest("something else")
+    ''
+    """
+    plain = re.sub(r"[^a-z0-9]+", "", name.lower())
+    for spelling in (plain, _NEGATED.sub("", plain)):
+        if spelling in _NAMES:
+            return _hint(_NAMES[spelling], spelling)
+    word, number = re.fullmatch(r"(.*?)(\d*)", plain).groups()  # type: ignore[union-attr]
+    at = _NAMES.get(word, f"{word}@K")
+    if number and at in _CALLED and at.endswith("@K"):
+        return f"did you mean {at.replace('K', number)!r}?"
+    meant = find(name)
+    if meant is None:
+        return ""
+    return _hint(f"{meant}K" if meant.endswith("@") else meant, plain)
+
+
+def _hint(name: str, spelling: str) -> str:
+    more = ""
+    if spelling in _SQUARED:
+        more = " It is the root of that, and ranks models alike"
+    elif spelling in _INVERSE:
+        more = " It is one less that"
+    elif name.endswith("@K"):
+        more = f" With a number for K, as in {name.replace('K', '10')}"
+    elif name.endswith("@Q"):
+        more = f" With the quantile for Q, as in {name.replace('Q', '0.9')}"
+    return f"did you mean {name!r}?{more}"
