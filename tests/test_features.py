@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from workbench import library
 from workbench.errors import ConfigError, DataError, FeatureError, NotFoundError, WorkbenchError
 from workbench.features import ROW, Blocks, build_matrix, code_key, load_features
 
@@ -89,7 +91,11 @@ class TestBuilding:
                 FeatureError,
                 r"'f' \(features.py, line 5\) failed: ZeroDivisionError.*line 7",
             ),
-            ("def f(rows):\n    return rows.select(ROW, a='nothing')", FeatureError, "ColumnNotFoundError"),
+            (
+                "def f(rows):\n    return rows.select(ROW, a='nothing')",
+                FeatureError,
+                r"'f' \(features.py, line 5\) failed: ColumnNotFoundError: .*'nothing' \(features.py, line 7\)\nvalid",
+            ),
             ("def f(rows, twns):\n    return rows", NotFoundError, "neither a table nor a feature"),
             (
                 "def f(rows, g):\n    return rows\n\n@feature\ndef g(rows, f):\n    return rows",
@@ -117,6 +123,116 @@ class TestBuilding:
     def test_a_file_that_can_not_be_loaded_is_explained(self, small, code: str, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             blocks(small(), code)
+
+
+class TestMisspelledColumns:
+    """polars says which column is missing; the nearest name and the line that asks for it are ours to find."""
+
+    @pytest.mark.parametrize(
+        ("body", "missing", "line", "nearest"),
+        [
+            ("    return rows.select(ROW, a=pl.col('zz'))", "zz", 10, "z"),
+            ("    r = rows.with_columns(\n        a='x',\n        b=pl.col('toun').len(),\n    )\n    return r", "toun", 12, "town"),
+            ("    return rows.select(ROW, a=pl.col.xx)", "xx", 10, "x"),
+            ("    return [pl.col('TOWN').str.len_chars()]", "TOWN", 10, "town"),
+            ("    r = rows.select(ROW, 'town')\n    return r.join(towns, on='twon')", "twon", 11, "town"),
+            ("    return rows.join(towns, left_on='town',\n        right_on='tonw').select(ROW, 'size')", "tonw", 11, "town"),
+            ("    return rows.join(towns, on='town').select(ROW, 'sise')", "sise", 10, "size"),
+            ("    return [pl.col('x').mean().over('houshold')]", "houshold", 10, "household"),
+            ("    return rows.sort('dya').select(ROW, 'x')", "dya", 10, "day"),
+            ("    return rows.collect().select(ROW, 'dayy')", "dayy", 10, "day"),
+            ("    return f.lags(rows, 'towm', columns='x', order_by='day')", "towm", 10, "town"),
+            ("    return f.lags(rows, 'town',\n        columns='xy', order_by='day')", "xy", 11, "x"),
+            ("    return [helper()]", "hous hold", 5, "household"),
+        ],
+    )  # fmt: skip
+    def test_in_a_feature(self, small, body: str, missing: str, line: int, nearest: str) -> None:
+        code = "from workbench import features as f\ndef helper(): return pl.col('hous hold')\n\n@feature\n"
+        with pytest.raises(FeatureError) as caught:
+            blocks(small(), f"{code}def own(rows, towns):\n    # the first line\n{body}\n").block("own")
+        said = caught.value
+        assert said.message.startswith("feature 'own' (features.py, line 7)")
+        assert repr(missing) in said.message
+        assert said.message.endswith(f"(features.py, line {line})")
+        assert said.hint == f"did you mean {nearest!r}?"
+
+    def test_in_a_module_beside(self, small) -> None:
+        made = small()
+        (made.folder / "texts.py").write_text("import polars as pl\n\ndef length():\n    return pl.col('tovn').len()\n")
+        with pytest.raises(FeatureError, match=r"no column 'tovn' \(texts.py, line 4\)\ndid you mean 'town'"):
+            blocks(made, "from texts import length\n\n@feature\ndef own(rows):\n    return [length()]\n").block("own")
+
+    def test_in_an_encoding(self, small) -> None:
+        made = small()
+        made.experiment(2, 'features = ["rows", "te"]\n[model]\nnum_iterations = 3\n')
+        blocks(made, "\nte = target_mean(\n    'town',\n    'housold',\n)\n")
+        with pytest.raises(NotFoundError, match=r"'housold' \(features.py, line 7\)\ndid you mean 'household'"):
+            made.open.run(2)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "key"),
+        [
+            ('[cv]\nscheme = "stratified"', '[cv]\nscheme = "group"\ngroup = "houshold"', "cv.group = 'houshold'"),
+            ('[cv]\nscheme = "stratified"', '[cv]\nscheme = "time"\ncolumn = "DAY"', "cv.column = 'DAY'"),
+            ('target = "y"', 'target = "Y"', "target = 'Y'"),
+        ],
+    )
+    def test_in_the_definition(self, small, old: str, new: str, key: str) -> None:
+        made = small()
+        made.definition(old, new)
+        with pytest.raises(DataError, match=f"{key}, but table 'train' has no such column\ndid you mean"):
+            made.open.run(1)
+
+    def test_under_types(self, small) -> None:
+        made, said = small(), list[str]()
+        path = made.folder / "competition.toml"
+        path.write_text(
+            path.read_text() + '\n[read.trian]\nencoding = "utf-8"\n[types]\n"towns.sise" = "String"\ntwon = "String"\n'
+        )
+        library.fetch("small", where=made.workspace, report=said.append)
+        assert "competition.toml: [types] 'twon': no table has this column; did you mean 'town'?" in said
+        assert any("[types] 'towns.sise': no table has this column; did you mean 'towns.size'" in line for line in said)
+        assert "competition.toml: [read.trian]: there is no table 'trian'; did you mean 'train'?" in said
+
+
+class TestOtherResults:
+    """What people return who come from pandas: it is said what it is, and what to write."""
+
+    @pytest.mark.parametrize(
+        ("result", "message", "hint"),
+        [
+            ("rows.collect().to_pandas()", r"a pandas DataFrame, \(500, 7\)", r"pl.from_pandas\(frame"),
+            ("rows.collect().to_pandas()['x']", "a pandas Series", r"pl.DataFrame\({ROW: keys"),
+            ("rows.collect().to_pandas().groupby('town')", "a pandas DataFrameGroupBy", "from_pandas"),
+            ("rows.collect()['x']", "a polars Series, 'x'", r"rows.select\(ROW"),
+            ("rows.collect()['x'].to_numpy()", r"a numpy array, \(500,\)", r"pl.DataFrame\({ROW: keys"),
+            ("[1.0] * 500", "a list of 500 values", r"pl.DataFrame\({ROW: keys"),
+            ("['x', 'z']", "a list of 2 with a text, 'x'", r"pl.col\('x'\)"),
+            ("[rows, rows]", "a list of 2 frames", "together"),
+            ("[]", "an empty list", "LazyFrame with ROW"),
+            ("{'a': pl.col('x')}", "a dict of 1", "alias"),
+            ("(pl.col(c) for c in ['x'])", "a generator", "return a list"),
+            ("rows.group_by('town')", "a polars LazyGroupBy: its .agg", "LazyFrame with ROW"),
+            ("None", "nothing", "end with return"),
+            ("'x'", "a str", "LazyFrame with ROW"),
+        ],
+    )
+    def test_what_is_no_frame(self, small, result: str, message: str, hint: str) -> None:
+        with pytest.raises(FeatureError, match=rf"'own' \(features.py, line 4\) returned {message}") as caught:
+            blocks(small(), f"@feature\ndef own(rows):\n    return {result}\n").block("own")
+        assert re.search(hint, caught.value.hint)
+
+    @pytest.mark.parametrize(
+        ("result", "hint"),
+        [
+            ("rows['x']", r"rows.select\(ROW"),
+            ("rows.groupby('town')", "group_by"),
+            ("pl.col('x').fillna(0)", "fill_null"),
+        ],
+    )
+    def test_what_only_pandas_has(self, small, result: str, hint: str) -> None:
+        with pytest.raises(FeatureError, match=rf"features.py, line 6\)\n.*{hint}"):
+            blocks(small(), f"@feature\ndef own(rows):\n    return {result}\n").block("own")
 
 
 class TestCaching:

@@ -152,13 +152,19 @@ def near(name: str, known: Iterable[str], *, what: str = "name") -> str:
     --------
     >>> near("lerning_rate", ["learning_rate", "num_leaves"], what="key")
     "did you mean 'learning_rate'?"
+    >>> near("ISHOLIDAY", ["IsHoliday", "Store"], what="column")
+    "did you mean 'IsHoliday'?"
     >>> near("zzz", ["a", "b"], what="key")
     'valid keys: a, b'
     >>> near("zzz", [], what="key")
     'there is no key yet'
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    # Upper and lower case are the most frequent slip, and no distance.
+    close = [n for n in names if n.casefold() == name.casefold()] or difflib.get_close_matches(name, names, n=3)
+    if not close:
+        folded = {n.casefold(): n for n in reversed(names)}
+        close = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=3)]
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     if not names:

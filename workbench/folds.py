@@ -399,7 +399,7 @@ def group_column(competition: Competition) -> npt.NDArray[np.uint32] | None:
 
 
 def _groups(competition: Competition, cv: CvSpec) -> npt.NDArray[np.uint32]:
-    series = competition.train_columns(str(cv.group))[str(cv.group)]
+    series = competition.train_columns(str(cv.group), key="cv.group")[str(cv.group)]
     _refuse_nulls(series, "cv.group")
     return series.rank("dense").to_numpy()
 
@@ -411,7 +411,7 @@ def time_column(competition: Competition) -> tuple[npt.NDArray[Any], str]:
     for numbers that are times since 1970, else "". A row without a time is NaN.
     """
     name = str(competition.definition.cv.column)
-    series = competition.train_columns(name)[name]
+    series = competition.train_columns(name, key="cv.column")[name]
     dtype = series.dtype
     expression = moments(name, dtype)
     if expression is None or (dtype == pl.String and not is_iso_text(series.to_frame().lazy(), name)):
@@ -434,7 +434,7 @@ def time_horizon(competition: Competition) -> float:
 
 def _gap_and_purge(competition: Competition, unit: str) -> tuple[float, float]:
     cv = competition.definition.cv
-    is_number = competition.train_columns(str(cv.column)).dtypes[0].is_numeric()
+    is_number = competition.train_columns(str(cv.column), key="cv.column").dtypes[0].is_numeric()
     gap = _duration(cv.gap, unit, "gap", is_number=is_number)
     return gap, _duration(cv.purge, unit, "purge", is_number=is_number)
 

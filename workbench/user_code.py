@@ -19,7 +19,7 @@ from types import TracebackType
 
 from workbench.errors import WorkbenchError
 
-__all__ = ["EXIT_HINT", "as_error", "is_interrupt", "user_code", "user_frame"]
+__all__ = ["EXIT_HINT", "as_error", "is_interrupt", "user_code", "user_frame", "user_place"]
 
 EXIT_HINT = (
     "the workbench decides when the program ends: raise an error, or return; what a script does belongs under "
@@ -123,19 +123,22 @@ def user_frame(exc: BaseException, folder: Path | None = None) -> str:
     The last line in `folder`, or below it, is named; where there is none, or no folder, the last one that is neither
     the workbench's nor an installed package's.
     """
-    frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(exc.__traceback__)]
-    inside = [] if folder is None else [(p, n) for p, n in frames if p.is_relative_to(folder) and not _is_installed(p)]
-    others = [(p, n) for p, n in frames if not _is_installed(p) and not p.name.startswith("<")]
-    where = ""
-    if inside and folder is not None:
-        path, line = inside[-1]
-        where = f" ({path.relative_to(folder)}, line {line})"
-    elif others:
-        path, line = others[-1]
-        where = f" ({path.name}, line {line})"
+    place = user_place(exc, folder)
+    where = f" ({place})" if place else ""
     says_nothing = isinstance(exc, SystemExit) and exc.code is None
     text = "" if says_nothing else (str(exc).strip().splitlines() or [""])[0]
     return f"{type(exc).__name__}: {text}{where}" if text else f"{type(exc).__name__}{where}"
+
+
+def user_place(exc: BaseException, folder: Path | None = None) -> str:
+    """Return the place of an exception's last line in the user's code, "features.py, line 12"; empty without one."""
+    frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(exc.__traceback__)]
+    inside = [] if folder is None else [(p, n) for p, n in frames if p.is_relative_to(folder) and not _is_installed(p)]
+    others = [(p, n) for p, n in frames if not _is_installed(p) and not p.name.startswith("<")]
+    if inside and folder is not None:
+        path, line = inside[-1]
+        return f"{path.relative_to(folder)}, line {line}"
+    return f"{others[-1][0].name}, line {others[-1][1]}" if others else ""
 
 
 _INSTALLED = tuple({Path(__file__).parent, *(Path(sysconfig.get_path(n)) for n in ("stdlib", "purelib", "platlib"))})

@@ -488,7 +488,7 @@ def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
 def _fold_feature(blocks: Blocks, made: FoldFeature, clock: _Clock) -> TimeCheck:
     """Turn all labels from some time on into others, and see that no row before it is encoded otherwise."""
     c = blocks.competition
-    made.check_columns(c.shared_columns, blocks.features)
+    made.check_columns(c.shared_columns, blocks.features, c.features_path)
     cv = c.definition.cv
     if cv.scheme != "time" or cv.column != clock.column:
         note = f"it learns from the rows that a fold trains on, and the folds do not go by {clock.column}"

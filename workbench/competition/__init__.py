@@ -366,8 +366,13 @@ class Competition:
         frame = self.table(name)
         return frame.select(self.shared_columns) if name == self.definition.tables.train else frame
 
-    def train_columns(self, *columns: str) -> pl.DataFrame:
+    def train_columns(self, *columns: str, key: str = "column") -> pl.DataFrame:
         """Return columns of the train table, in file order.
+
+        Parameters
+        ----------
+        key : str
+            The key of competition.toml that names them, for the message.
 
         Raises
         ------
@@ -375,9 +380,7 @@ class Competition:
             For a column that train does not have.
         """
         d = self.definition
-        self._need_columns(
-            columns, self.manifest.table(d.tables.train, slug=self.slug).dtypes, d.tables.train, "column"
-        )
+        self._need_columns(columns, self.manifest.table(d.tables.train, slug=self.slug).dtypes, d.tables.train, key)
         path = self._table_path(d.tables.train)
         return scan(path, ROW).select(ROW, *columns).sort(ROW).drop(ROW).collect()
 

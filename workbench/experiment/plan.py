@@ -178,7 +178,7 @@ def _check_encodings(blocks: Blocks, spec: ExperimentSpec, competition: Competit
         made = blocks.features.get(name)
         if isinstance(made, FoldFeature):
             made.check(d.task, d.targets)
-            made.check_columns(competition.shared_columns, blocks.features)
+            made.check_columns(competition.shared_columns, blocks.features, competition.features_path)
 
 
 def _metric_code(competition: Competition) -> str:

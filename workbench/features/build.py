@@ -13,7 +13,7 @@ import polars as pl
 
 from workbench.cache import Block, Hold, Store, content_key, file_sha256
 from workbench.competition import ROW, Competition, load_code
-from workbench.errors import FeatureError, NotFoundError, StorageError, near
+from workbench.errors import FeatureError, NotFoundError, StorageError, WorkbenchError, near
 from workbench.features import auto, auto_plan
 from workbench.features.auto import auto_plan as decide
 from workbench.features.auto_plan import AutoPlan
@@ -21,6 +21,7 @@ from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation, write_blocks
 from workbench.features.left_out import left_out_by_auto
+from workbench.features.naming_places import place_of_name
 from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
 from workbench.frames import read_parquet, scan_parquet
 from workbench.memory import default_limit, measured_peak, shown_bytes
@@ -373,10 +374,12 @@ class Blocks:
             if self._kind(made, name) == "feature":
                 self.block(name)
 
-        def failure(exc: BaseException) -> FeatureError:
-            return self.evaluation(made)[0].failure(exc)
+        def failure(exc: BaseException) -> WorkbenchError:
+            # What a recipe refuses says neither which feature called it nor where.
+            is_said = isinstance(exc, WorkbenchError) and type(exc) is not FeatureError
+            return exc if is_said else self.evaluation(made)[0].failure(exc)  # type: ignore[return-value]
 
-        with as_error(failure):
+        with as_error(failure, passing=(MemoryError,)):
             self._write([made])
         block = self.store.get(key)
         if block is None:
@@ -516,8 +519,10 @@ class Blocks:
         if column and block in self.features:
             path, known = self.block(block).path, self.block(block).note["columns"]
             if column not in known:
+                place = place_of_name(self.competition.features_path, "", reference)
                 raise NotFoundError(
-                    f"feature {block!r} has no column {column!r}", hint=near(column, known, what="column")
+                    f"feature {block!r} has no column {column!r}{f' ({place})' if place else ''}",
+                    hint=near(column, known, what="column"),
                 )
             return read_parquet(path, columns=[column])[column]
         name = column if column and block == "rows" else reference

@@ -12,6 +12,7 @@ from typing import Any, overload
 import polars as pl
 
 from workbench.errors import FeatureError, NotFoundError, near
+from workbench.features.naming_places import place_of_name
 
 __all__ = ["Feature", "FoldFeature", "feature", "features_of", "repeated_definitions"]
 
@@ -71,8 +72,13 @@ class FoldFeature:
     def check(self, task: str, targets: Sequence[str]) -> None:
         """Raise a FeatureError for a task, or a NotFoundError for target columns, that it does not fit."""
 
-    def check_columns(self, of_rows: Sequence[str], features: Collection[str]) -> None:
+    def check_columns(self, of_rows: Sequence[str], features: Collection[str], path: Path | None = None) -> None:
         """Refuse columns that there are not, as far as is known before any feature is built.
+
+        Parameters
+        ----------
+        path : Path, optional
+            The file of the definition, for the line in the message.
 
         Raises
         ------
@@ -85,9 +91,12 @@ class FoldFeature:
                 continue
             name = column if dot and block == "rows" else reference
             if name not in of_rows:
+                # "calender.hour": the feature, or the column of it, is misspelled.
                 known = [*of_rows, *(f"{feature}.{column}" for feature in features if dot)]
+                place = place_of_name(path, self.name, reference) if path is not None else ""
+                at = f" ({place})" if place else ""
                 raise NotFoundError(
-                    f"feature {self.name!r} (features.py): rows have no column {name!r}",
+                    f"feature {self.name!r} (features.py): rows have no column {name!r}{at}",
                     hint=near(name, known, what="column"),
                 )
 

@@ -6,6 +6,7 @@ its row key, which need not be stored: it would be half of a typical block.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from polars.io.plugins import register_io_source
 from workbench.competition import ROW
 from workbench.errors import FeatureError
 from workbench.features.definition import Feature
+from workbench.features.naming_places import hint_for_column, missing_column, place_of_name
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets, RowOrderError, in_row_order, row_problem
 from workbench.features.partition import Part, Parts
-from workbench.user_code import EXIT_HINT, is_interrupt, user_frame
+from workbench.features.wrong_results import as_in_polars, wrong_result
+from workbench.user_code import EXIT_HINT, is_interrupt, user_frame, user_place
 
 __all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "write_blocks"]
 
@@ -75,15 +78,13 @@ class Evaluation:
         result: Any = self.made.function(**inputs)
         if isinstance(result, pl.Expr):
             result = [result]
-        if isinstance(result, list | tuple) and all(isinstance(e, pl.Expr) for e in result):
+        if isinstance(result, list | tuple) and result and all(isinstance(e, pl.Expr) for e in result):
             return rows.select(ROW, *result)
         if isinstance(result, pl.DataFrame):
             result = result.lazy()
         if not isinstance(result, pl.LazyFrame):
-            raise FeatureError(
-                f"feature {self.made.name!r} ({self.made.where}) returned a {type(result).__name__}",
-                hint="return a LazyFrame with ROW and the new columns, or a list of expressions over rows",
-            )
+            what, hint = wrong_result(result)
+            raise FeatureError(f"feature {self.made.name!r} ({self.made.where}) returned {what}", hint=hint)
         return result
 
     def schema(self, frame: pl.LazyFrame) -> pl.Schema:
@@ -126,13 +127,42 @@ class Evaluation:
 
     def failure(self, exc: BaseException) -> FeatureError:
         """Return what to raise where the function or polars raised `exc`: place and, as far as known, column."""
-        name, where, said = self.made.name, self.made.where, user_frame(exc, self.made.path.parent)
+        name, where, folder = self.made.name, self.made.where, self.made.path.parent
+        if type(exc) is FeatureError:
+            return self._placed(exc)
+        missing = missing_column(exc)
+        if missing is not None:
+            place = place_of_name(self.made.path, name, missing) or user_place(exc, folder)
+            hint = hint_for_column(exc, missing, self._input_columns())
+            return FeatureError(
+                f"feature {name!r} ({where}) failed: ColumnNotFoundError: there is no column {missing!r}"
+                f"{f' ({place})' if place else ''}",
+                hint=hint,
+            )
+        said = user_frame(exc, folder)
         if "while building Series" not in str(exc):
-            hint = EXIT_HINT if isinstance(exc, SystemExit) else ""
+            hint = EXIT_HINT if isinstance(exc, SystemExit) else as_in_polars(exc)
             return FeatureError(f"feature {name!r} ({where}) failed: {said}", hint=hint)
         column = self._column_of_mixed_values()
         named = f"column {column!r} has values of mixed types" if column else "a column has values of mixed types"
         return FeatureError(f"feature {name!r} ({where}): {named}: {said}", hint=ONE_TYPE)
+
+    def _placed(self, exc: FeatureError) -> FeatureError:
+        """Return an error of a recipe with the feature that called it, and the line."""
+        if exc.message.startswith("feature "):
+            return exc
+        missing = re.search(r"rows have no column '(.+)'$", exc.message)
+        folder = self.made.path.parent
+        place = place_of_name(self.made.path, self.made.name, missing[1]) if missing else ""
+        place = place or user_place(exc, folder)
+        return FeatureError(
+            f"feature {self.made.name!r} ({self.made.where}): {exc.message}{f' ({place})' if place else ''}",
+            hint=exc.hint,
+        )
+
+    def _input_columns(self) -> list[str]:
+        frames = [self.inputs(name, None) for name in ("rows", *self.made.inputs)]
+        return [c for frame in frames for c in frame.collect_schema() if c != ROW]
 
     def _column_of_mixed_values(self) -> str | None:
         try:

@@ -136,6 +136,7 @@ def fetch(
         _say_what_was_chosen(manifest, slug, report)
         written = []
         if not only:
+            _say_unknown_names(options, manifest, report)
             written = _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name, report)
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
 
@@ -177,6 +178,20 @@ def _say_what_was_chosen(manifest: Manifest, slug: str, report: Report) -> None:
         report(f"{', '.join(names)}: {column!r} is {note}")
     if said:
         report(f"to have such a column read otherwise, name its type under [types] and `wb fetch {slug}` again")
+
+
+def _say_unknown_names(options: Options, manifest: Manifest, report: Report) -> None:
+    """Report what ``[types]`` and ``[read]`` name and no table has: it had no effect."""
+    by_table = {f"{name}.{column}" for name, info in manifest.tables.items() for column in info.dtypes}
+    columns = {column for info in manifest.tables.values() for column in info.dtypes}
+    for name in options.types:
+        if name not in by_table | columns:
+            known = by_table if name.partition(".")[0] in manifest.tables and "." in name else columns
+            report(f"competition.toml: [types] {name!r}: no table has this column; {near(name, known, what='column')}")
+    for name in options.read:
+        if name not in manifest.tables:
+            hint = near(name, manifest.tables, what="table")
+            report(f"competition.toml: [read.{name}]: there is no table {name!r}; {hint}")
 
 
 def _sweep_below(folder: Path) -> None:

@@ -1,0 +1,126 @@
+"""What a feature may return by mistake, and how it is written in polars."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+__all__ = ["as_in_polars", "wrong_result"]
+
+RIGHT = "return a LazyFrame with ROW and the new columns, or a list of expressions over rows"
+
+IN_POLARS = {
+    "groupby": "group_by",
+    "merge": "join",
+    "assign": "with_columns",
+    "apply": "map_elements of an expression",
+    "fillna": "fill_null",
+    "isna": "is_null of an expression",
+    "isnull": "is_null of an expression",
+    "sort_values": "sort",
+    "drop_duplicates": "unique",
+    "dropna": "drop_nulls",
+    "astype": "cast",
+    "loc": "filter and select",
+    "iloc": "slice and select",
+    "reset_index": "nothing: there is no index; the row key is ROW",
+    "set_index": "nothing: there is no index; the row key is ROW",
+    "value_counts": "group_by(…).len()",
+    "values": "collect().to_numpy()",
+    "shape": "collect().shape",
+}
+"""What pandas calls it -> what polars does."""
+
+
+def wrong_result(result: Any) -> tuple[str, str]:
+    """Return what a feature returned in place of a frame or expressions, in words, and what to write instead."""
+    kind, module = type(result).__name__, type(result).__module__.partition(".")[0]
+    if result is None:
+        return "nothing", f"does it end with return? {RIGHT}"
+    if module == "pandas":
+        return _of_pandas(result, kind)
+    if module == "polars":
+        return _of_polars(result, kind)
+    return _of_python(result, kind)
+
+
+def _of_polars(result: Any, kind: str) -> tuple[str, str]:
+    if isinstance(result, pl.Series):
+        return (
+            f"a polars Series, {result.name!r}",
+            "return expressions over rows, or a frame with ROW: rows.select(ROW, …); of a Series "
+            "pl.DataFrame({ROW: keys, 'name': series})",
+        )
+    after = ": its .agg(…) is missing" if "GroupBy" in kind else ""
+    return f"a polars {kind}{after}", RIGHT
+
+
+def _of_python(result: Any, kind: str) -> tuple[str, str]:
+    if isinstance(result, np.ndarray):
+        return (
+            f"a numpy array, {result.shape}",
+            "make a column of it, in the order of the rows' keys: return pl.DataFrame({ROW: keys, 'name': array})",
+        )
+    if isinstance(result, Mapping):
+        return (
+            f"a {kind} of {len(result)}",
+            "name expressions by .alias and return them as a list: [pl.col('a').alias('name'), …]; of columns make a "
+            "frame with ROW: pl.DataFrame({ROW: keys, 'name': values})",
+        )
+    if isinstance(result, Iterator):
+        return f"a {kind}", f"return a list: return [… for …], or list(…); {RIGHT}"
+    if isinstance(result, list | tuple | set | frozenset):
+        return _of_items(list(result), kind)
+    return f"a {kind}", RIGHT
+
+
+def _of_pandas(result: Any, kind: str) -> tuple[str, str]:
+    what = f"a pandas {kind}"
+    if kind == "DataFrame":
+        return (
+            f"{what}, {result.shape}",
+            "features are polars frames: return pl.from_pandas(frame[[ROW, …]]), where ROW is still the rows' key, and "
+            "a column (after set_index: reset_index first)",
+        )
+    if kind in ("Series", "Index"):
+        return (
+            what,
+            "features are polars frames: return pl.DataFrame({ROW: keys, 'name': series.to_numpy()}), with the rows' "
+            "keys in the order of the values",
+        )
+    return what, f"features are polars frames: pl.from_pandas(…); {RIGHT}"
+
+
+def _of_items(items: list[Any], kind: str) -> tuple[str, str]:
+    if not items:
+        return f"an empty {kind}", f"nothing to add? Take the feature out; else {RIGHT}"
+    others = [i for i in items if not isinstance(i, pl.Expr)]
+    what = f"a {kind} of {len(items)}"
+    if all(isinstance(i, pl.LazyFrame | pl.DataFrame) for i in items):
+        return f"{what} frames", "join them by the row key: workbench.features.together(rows, *frames)"
+    if kind in ("set", "frozenset") and not others:
+        return f"{what} expressions", "a set has no order: return a list"
+    odd = others[0] if others else items[0]
+    of = f"a text, {odd!r}" if isinstance(odd, str) else f"a {type(odd).__name__}"
+    if isinstance(odd, str):
+        return f"{what} with {of}", f"write pl.col({odd!r}) for a column; {RIGHT}"
+    if isinstance(odd, int | float | bool | np.generic):
+        return (
+            f"{what} values",
+            "make a column of them, in the order of the rows' keys: return pl.DataFrame({ROW: keys, 'name': values})",
+        )
+    return f"{what} with {of}", RIGHT
+
+
+def as_in_polars(exc: BaseException) -> str:
+    """Return what polars has in the place of something that only pandas has; empty where it is about something else."""
+    if isinstance(exc, TypeError) and "LazyFrame is not subscriptable" in str(exc):
+        return "rows and tables are polars LazyFrames: rows.select(ROW, 'x'), pl.col('x'); rows.collect()['x'] reads it"
+    match = re.search(r"'(?:LazyFrame|DataFrame|Expr|Series)' object has no attribute '(\w+)'", str(exc))
+    if not isinstance(exc, AttributeError) or match is None or match[1] not in IN_POLARS:
+        return ""
+    return f"that is pandas; rows and tables are polars frames: {IN_POLARS[match[1]]}"
