@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,16 @@ import polars as pl
 import pytest
 
 from tests.shapes import SHAPES, Expected, Shape
-from workbench.competition import Competition, load_competition, read_options
-from workbench.inference import baseline_text, definition_text, infer
+from workbench import library
+from workbench.competition import ROW, Competition, load_competition, read_options
+from workbench.features import Blocks, build_matrix, load_features
+from workbench.inference import baseline_text, definition_text, infer, write_starter
 from workbench.ingest.archives import unpack
 from workbench.ingest.convert import Options, convert, is_table
 from workbench.platforms import CompetitionFacts
+from workbench.rehearsal import RehearsalSpec, create
 from workbench.submission.findings import file_findings
-from workbench.workspace import Workspace
+from workbench.workspace import Workspace, create_workspace
 
 BY_NAME = {shape.name: shape for shape in SHAPES}
 
@@ -151,3 +155,94 @@ def test_submission_fits(name: str, read) -> None:
         ids = list(competition.definition.id_columns)
         assert sent.columns == written.columns
         assert sent.select(ids).equals(written.select(ids))
+
+
+# ------------------------------------------------------------------------------------------------------- features.py
+
+
+def _uncommented(text: str, *, which: str) -> str:
+    """Take the marks away of everything, or of the blocks that begin with a decorator."""
+    if which == "everything":
+        return re.sub(r"(?m)^# ?", "", text)
+    return re.sub(r"(?ms)^# @feature\n(?:#.*?(?:\n|\Z))+", lambda m: re.sub(r"(?m)^# ?", "", m[0]), text)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_first_features_run_once_they_are_uncommented(name: str, read) -> None:
+    _, competition, _ = read(BY_NAME[name])
+    assert write_starter(competition)
+    path = competition.features_path
+    text = path.read_text(encoding="utf-8")
+    assert load_features(competition) == {}
+    assert f'Its row key is ROW, the column "{ROW}"' in text
+    for which in ("everything", "the blocks"):
+        path.write_text(_uncommented(text, which=which), encoding="utf-8")
+        features = load_features(competition)
+        assert len(features) == 2, features
+        matrix = build_matrix(Blocks(competition, features), list(features))
+        assert matrix.frame.shape == (competition.n_train + competition.n_test, 2)
+        assert all(matrix.frame[c].null_count() < len(matrix.frame) for c in matrix.columns)
+    assert not write_starter(competition)
+    assert path.read_text(encoding="utf-8") == _uncommented(text, which="the blocks")
+
+
+@pytest.mark.parametrize(
+    ("train", "examples"),
+    [
+        ("id,y\n1,0\n2,1\n3,0\n4,1\n", ("is_missing", "missing_count")),
+        ("id,when,y\n1,2024-01-01,0\n2,2024-01-05,1\n3,2024-02-01,0\n4,2024-03-01,1\n", ("weekday", "month")),
+        ("id,text,y\n1,a b,0\n2,c,1\n3,d,0\n4,a b,1\n", ("length", "group_count")),
+        ("id,price,y\n1,2.5,0\n2,3,1\n3,1,0\n4,8,1\n", ("rank", "centered")),
+        ('id,"a ""b"" \\","{c}",\'\'\'d,y\n1,2.5,3,x,0\n2,3,9,y,1\n3,1,4,x,0\n4,8,1,z,1\n', ("ratio", "group_mean")),
+        ("id,rows,auto,数,y\n1,2.5,3,x,0\n2,3,9,y,1\n3,1,4,x,0\n4,8,1,z,1\n", ("ratio", "group_mean")),
+    ],
+)
+def test_the_first_features_of_few_and_odd_columns(tmp_path: Path, train: str, examples: tuple[str, str]) -> None:
+    workspace = create_workspace(tmp_path)
+    twice = [f"{i}{line[1:]}\n" for i, line in enumerate(train.splitlines()[1:], 5)]
+    (tmp_path / "all.csv").write_text("".join([train, *twice]))
+    (tmp_path / f"{examples[0]}.csv").write_text("k,v\n1,2\n")
+    spec = RehearsalSpec(
+        tmp_path / "all.csv", ("y",), "accuracy", holdout=0.5, seed=3, tables=(tmp_path / f"{examples[0]}.csv",)
+    )
+    create(workspace.root, "odd", spec)
+    fetched = library.fetch("odd", where=workspace)
+    competition = load_competition(workspace, "odd")
+    assert competition.features_path in fetched.written
+    text = competition.features_path.read_text()
+    competition.features_path.write_text(_uncommented(text, which="everything"))
+    features = load_features(competition)
+    # The table has the name already.
+    assert list(features) == [f"{examples[0]}_", examples[1]]
+    assert build_matrix(Blocks(competition, features), list(features)).frame.shape == (8, 2)
+
+
+def test_features_in_comments_are_none(small) -> None:
+    made = small()
+    path = made.folder / "features.py"
+    path.unlink()
+    before = made.open.run(1)
+    made.open.new()
+    text = path.read_text()
+    for written in (text, _uncommented(text, which="no"), re.sub(r"(?m)^", "# ", text), "# only a word\n", ""):
+        path.write_text(written)
+        said: list[str] = []
+        again = made.open.run(1, report=said.append)
+        assert (again.record.run_id, said) == (before.record.run_id, [])
+        made.open.new()
+        assert path.read_text() == written
+
+
+def test_a_definition_of_ones_own_gets_features_too_and_nothing_is_written_over(small) -> None:
+    made = small()
+    path = made.folder / "features.py"
+    path.unlink()
+    assert library.fetch("small", where=made.workspace).written == (path,)
+    path.unlink()
+    path.symlink_to(made.folder / "elsewhere.py")
+    assert library.fetch("small", where=made.workspace).written == ()
+    assert path.is_symlink()
+    path.unlink()
+    made.definition('target = "y"', 'target = "Y"')
+    assert library.fetch("small", where=made.workspace).written == ()
+    assert not path.exists()

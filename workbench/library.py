@@ -599,7 +599,8 @@ class OpenCompetition:
     def new(self, *, source: int | None = None, title: str = "", tuned: bool = False) -> Path:
         """Write the next experiment's file, based on `source` (None: the newest), and return its path.
 
-        Its number is one more than the largest that was ever used: see `workbench.competition.next_number`.
+        Where the competition has no `features.py`, one with two examples is written, too. The number is one more than
+        the largest that was ever used: see `workbench.competition.next_number`.
 
         Parameters
         ----------
@@ -615,6 +616,7 @@ class OpenCompetition:
         """
         from workbench.competition import create_experiment
         from workbench.experiment import as_toml_lines, best_parameters, read_spec
+        from workbench.inference import write_starter
 
         numbers = self.definition.experiment_numbers()
         base = source if source is not None else (numbers[-1] if numbers else None)
@@ -633,7 +635,9 @@ class OpenCompetition:
             # What was found needs no search again.
             text += "tune = false\n" if tuned and spec.tune is not None else ""
             text += f"\n[{spec.kind}]\n{as_toml_lines(found, without=spec.model)}"
-        return create_experiment(self.workspace, self.slug, text)[1]
+        path = create_experiment(self.workspace, self.slug, text)[1]
+        write_starter(self.definition)
+        return path
 
     def new_notebook(self, source: int, *, title: str = "") -> tuple[Path, Path]:
         """Write an experiment out as a notebook, and the next experiment's file, which runs it; return both paths.
@@ -652,15 +656,18 @@ class OpenCompetition:
     def _with_notebook(self, text: str, suffix: str, title: str, head: str = "", more: str = "") -> tuple[Path, Path]:
         """Write a notebook, and the next experiment's file, which runs it: `head` above its table, `more` in it."""
         from workbench.competition import create_notebook
+        from workbench.inference import write_starter
 
         quoted = json.dumps(title, ensure_ascii=False)
-        return create_notebook(
+        paths = create_notebook(
             self.workspace,
             self.slug,
             text,
             suffix,
             lambda path: f"title = {quoted}\n{head}\n[notebook]\nfile = {json.dumps(path.name)}\n{more}",
         )
+        write_starter(self.definition)
+        return paths
 
     def adopt(self, path: Path, *, title: str = "", submission: str = "submission.csv") -> tuple[Path, Path, list[str]]:
         """Take a notebook that was written for Kaggle, and make it the next experiment.

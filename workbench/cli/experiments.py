@@ -145,9 +145,14 @@ def new_command(source: int | None, title: str, tuned: bool, slug: str | None, a
     wb new --from 12 --title "more leaves"
     wb new --from 12 --tuned
     """
-    path = library.competition(slug).new(source=source, title=title, tuned=tuned)
+    competition = library.competition(slug)
+    features = competition.definition.features_path
+    had_features = features.exists()
+    path = competition.new(source=source, title=title, tuned=tuned)
     if as_json:
         echo_json({"exp": int(path.stem), "path": str(path)})
         return
+    if not had_features and features.exists():
+        click.echo(f"wrote {features}: two examples to uncomment")
     click.echo(f"wrote {path}")
     click.echo(f"next: edit it, then wb run --exp {int(path.stem)}")

@@ -1,6 +1,7 @@
-"""`competition.toml` and the first experiment, inferred from the tables and from what the platform says."""
+"""`competition.toml`, the first experiment and the first features, from the tables and from what the platform says."""
 
 from workbench.inference.infer import Inferred, infer
+from workbench.inference.starter import write_starter
 from workbench.inference.text import baseline_text, definition_text, question
 
-__all__ = ["Inferred", "baseline_text", "definition_text", "infer", "question"]
+__all__ = ["Inferred", "baseline_text", "definition_text", "infer", "question", "write_starter"]

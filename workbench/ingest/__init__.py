@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from workbench.cache import file_sha256, lock, read_json, sweep, write_json, write_text
-from workbench.competition import FileOptions, Manifest, create_experiment, read_file_options, read_keys, read_manifest
-from workbench.errors import DamagedError, NotFoundError, near, storage_errors
-from workbench.inference import Inferred, baseline_text, definition_text, infer, question
+from workbench.competition import (
+    FileOptions,
+    Manifest,
+    create_experiment,
+    load_competition,
+    read_file_options,
+    read_keys,
+    read_manifest,
+)
+from workbench.errors import ConfigError, DamagedError, NotFoundError, near, storage_errors
+from workbench.inference import Inferred, baseline_text, definition_text, infer, question, write_starter
 from workbench.ingest.archives import unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.downloaded import read_as_downloaded, read_text_file
@@ -138,6 +147,9 @@ def fetch(
         if not only:
             _say_unknown_names(options, manifest, report)
             written = _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name, report)
+            with suppress(ConfigError):  # written by hand, and wrong: `wb run` says so
+                competition = load_competition(workspace, slug)
+                written += [competition.features_path] * write_starter(competition)
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
 
 
