@@ -194,7 +194,11 @@ def test_outside_a_workspace(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "wb init DIR" in done.stderr
     assert wb("--help", cwd=tmp_path).returncode == 0
-    assert wb("doctor", cwd=tmp_path).returncode == 1
+    # To be outside is no fault: it is said what to do.
+    doctor = wb("doctor", "--json", cwd=tmp_path)
+    (line,) = (c for c in json.loads(doctor.stdout)["checks"] if c["name"] == "workspace")
+    assert (line["level"], line["ok"]) == ("note", True)
+    assert "wb init DIR" in line["detail"]
 
 
 def test_where_the_competition_comes_from(made: Small, tmp_path: Path) -> None:

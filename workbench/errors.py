@@ -16,7 +16,8 @@ would look for::
     ├── BusyError (RuntimeError)       another process has what is asked for
     ├── LedgerError (RuntimeError)     the ledger is damaged, newer than this program, or out of reach
     ├── PlatformError (RuntimeError)   the platform refused, or can't be reached
-    │   └── UnansweredError               it is not known whether the platform did what was asked
+    │   ├── UnansweredError               it is not known whether the platform did what was asked
+    │   └── UnreachableError              the platform can't be reached, or has no time: nothing was refused
     └── SubmissionError (ValueError)   findings that stop a submission
 """
 
@@ -44,6 +45,7 @@ __all__ = [
     "SubmissionError",
     "TrainingError",
     "UnansweredError",
+    "UnreachableError",
     "WorkbenchError",
     "near",
     "storage_errors",
@@ -139,6 +141,10 @@ class PlatformError(WorkbenchError, RuntimeError):
 
 class UnansweredError(PlatformError):
     """The answer was lost: it is not known whether the platform did what was asked."""
+
+
+class UnreachableError(PlatformError):
+    """The platform can't be reached, does not answer, or has no time: it says nothing of what was asked."""
 
 
 class SubmissionError(WorkbenchError, ValueError):

@@ -9,52 +9,74 @@ from pathlib import Path
 from typing import Any
 
 from workbench.distribution import other_workbench
-from workbench.errors import NotFoundError, WorkbenchError
+from workbench.errors import BusyError, WorkbenchError
 from workbench.workspace import Workspace
 
 __all__ = ["look"]
 
 LOW_DISK_BYTES = 5 * 2**30
+FULL_DISK_BYTES = 2**28
 LOW_MEMORY_BYTES = 2 * 2**30
 
 
-def look(workspace: Workspace | None) -> list[dict[str, Any]]:
-    """Return the checks, each {"name", "ok", "detail"}; `workspace` is None outside one."""
+def look(workspace: Workspace | None, problem: WorkbenchError | None = None) -> list[dict[str, Any]]:
+    """Return the checks, each {"name", "level", "ok", "detail"}.
+
+    The level is "ok"; "note" where nothing is wrong and there is something to know or to do; "bad" where something
+    has to be mended. "ok" is False for the last alone.
+
+    Parameters
+    ----------
+    workspace : Workspace, or None
+        None outside one.
+    problem : WorkbenchError, optional
+        Why there is none, where one is named that can't be used.
+    """
     checks = [
         _versions(),
         _memory(),
-        _check("cores", True, f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
+        _check("cores", "ok", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
     ]
     checks += _other_workbench()
     checks.append(_login())
     if workspace is None:
-        return [*checks, _check("workspace", False, "none here or above: `wb init DIR` makes one, or set WB_WORKSPACE")]
-    checks += [_check("workspace", True, str(workspace.root)), _disk(workspace.root), _writable(workspace.root)]
+        return [*checks, _no_workspace(problem)]
+    checks += [_check("workspace", "ok", str(workspace.root)), _disk(workspace.root), _writable(workspace.root)]
     checks.append(_ledger(workspace))
     return checks + [_competition(workspace, slug) for slug in workspace.slugs()]
 
 
-def _check(name: str, ok: bool, detail: str) -> dict[str, Any]:
-    return {"name": name, "ok": ok, "detail": detail}
+def _check(name: str, level: str, detail: str) -> dict[str, Any]:
+    return {"name": name, "level": level, "ok": level != "bad", "detail": detail}
+
+
+def _said(exc: WorkbenchError) -> str:
+    return f"{exc.message}. {exc.hint}" if exc.hint else exc.message
+
+
+def _no_workspace(problem: WorkbenchError | None) -> dict[str, Any]:
+    if problem is not None:
+        return _check("workspace", "bad", _said(problem))
+    return _check("workspace", "note", "none here or above: `wb init DIR` makes one, or set WB_WORKSPACE")
 
 
 def _versions() -> dict[str, Any]:
     from workbench.experiment.measure import versions
 
     found = versions() | {"system": f"{platform.system()} {platform.machine()}"}
-    return _check("versions", "unknown" not in found.values(), ", ".join(f"{k} {v}" for k, v in found.items()))
+    return _check("versions", "ok", ", ".join(f"{k} {v}" for k, v in found.items()))
 
 
 def _other_workbench() -> list[dict[str, Any]]:
     other = other_workbench()
-    return [_check("installation", False, other)] if other else []
+    return [_check("installation", "bad", other)] if other else []
 
 
 def _login() -> dict[str, Any]:
     from workbench.kaggle_platform import Kaggle, Patience
 
     state = Kaggle(patience=Patience(connect_s=5, answer_s=15, tries=2)).login()
-    return _check("kaggle login", state.ok, state.detail)
+    return _check("kaggle login", "bad" if not state.ok else "note" if state.is_note else "ok", state.detail)
 
 
 def _memory() -> dict[str, Any]:
@@ -62,20 +84,31 @@ def _memory() -> dict[str, Any]:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         total, free = (int(lines[k].split()[0]) * 1024 for k in ("MemTotal", "MemAvailable"))
     except (OSError, KeyError, ValueError):
-        return _check("memory", True, "not known on this system")
-    return _check("memory", free > LOW_MEMORY_BYTES, f"{free / 2**30:.1f} GB free of {total / 2**30:.1f} GB")
+        return _check("memory", "note", "not known on this system: say what may be used by --memory-limit")
+    detail = f"{free / 2**30:.1f} GB free of {total / 2**30:.1f} GB"
+    if free > LOW_MEMORY_BYTES:
+        return _check("memory", "ok", detail)
+    return _check("memory", "note", f"{detail}: little for large tables; end other programs, or use --memory-limit")
 
 
 def _disk(root: Path) -> dict[str, Any]:
     usage = shutil.disk_usage(root)
-    return _check(
-        "disk", usage.free > LOW_DISK_BYTES, f"{usage.free / 2**30:.1f} GB free of {usage.total / 2**30:.1f} GB"
-    )
+    detail = f"{usage.free / 2**30:.1f} GB free of {usage.total / 2**30:.1f} GB"
+    if usage.free > LOW_DISK_BYTES:
+        return _check("disk", "ok", detail)
+    advice = "`wb cache --prune` removes what no feature uses any more"
+    if usage.free > FULL_DISK_BYTES:
+        return _check("disk", "note", f"{detail}: little for a download; {advice}")
+    return _check("disk", "bad", f"{detail}: nothing can be fetched or run; {advice}")
 
 
 def _writable(root: Path) -> dict[str, Any]:
-    ok = os.access(root, os.W_OK)
-    return _check("writable", ok, str(root) if ok else f"{root} can't be written by this user")
+    closed = [
+        p for p in (root, root / "competitions", root / "submissions") if p.exists() and not os.access(p, os.W_OK)
+    ]
+    if not closed:
+        return _check("writable", "ok", str(root))
+    return _check("writable", "bad", f"{closed[0]} can't be written by this user")
 
 
 def _ledger(workspace: Workspace) -> dict[str, Any]:
@@ -83,26 +116,34 @@ def _ledger(workspace: Workspace) -> dict[str, Any]:
 
     where = workspace.ledger
     if isinstance(where, Path) and not where.exists():
-        return _check("ledger", True, f"{where} (made at the first run)")
+        return _check("ledger", "ok", f"{where} (made at the first run)")
     try:
         with Ledger.open(where) as ledger:
             state = ledger.check()
+    except BusyError as exc:
+        return _check("ledger", "note", _said(exc))
     except WorkbenchError as exc:
-        return _check("ledger", False, f"{exc.message}. {exc.hint}")
-    return _check("ledger", True, ", ".join(f"{k} {v}" for k, v in state.items()))
+        return _check("ledger", "bad", _said(exc))
+    return _check("ledger", "ok", ", ".join(f"{k} {v}" for k, v in state.items()))
 
 
 def _competition(workspace: Workspace, slug: str) -> dict[str, Any]:
-    from workbench.competition import check_table, load_competition
+    from workbench.competition import check_table, has_manifest, load_competition, read_file_options
 
-    name = f"competition {slug}"
+    name, folder = f"competition {slug}", workspace.competitions / slug
+    if not (folder / "competition.toml").exists():
+        # As `wb rehearse` leaves it, or a fetch that was ended.
+        return _check(name, "note", f"not fetched yet: `wb fetch {slug}` brings its data")
     try:
+        if read_file_options(folder / "competition.toml").is_draft:
+            return _check(name, "note", f"competition.toml says how files are read; `wb fetch {slug}` completes it")
         competition = load_competition(workspace, slug)
+        if not has_manifest(competition.tables_folder):
+            return _check(name, "note", f"defined, and without data yet: `wb fetch {slug}` brings it")
         for info in competition.manifest.tables.values():
             check_table(competition.tables_folder, info, slug=slug, full=True)
-    except NotFoundError as exc:
-        return _check(name, True, f"{exc.message}. {exc.hint}")
+        _ = competition.shared_columns, competition.metric
     except WorkbenchError as exc:
-        return _check(name, False, f"{exc.message}. {exc.hint}")
+        return _check(name, "bad", _said(exc))
     size = sum(i.size_bytes for i in competition.manifest.tables.values())
-    return _check(name, True, f"{len(competition.manifest.tables)} tables, {size / 2**20:,.1f} MB, all as written")
+    return _check(name, "ok", f"{len(competition.manifest.tables)} tables, {size / 2**20:,.1f} MB, all as written")

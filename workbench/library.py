@@ -866,14 +866,14 @@ def doctor(where: Workspace | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        "checks": a list of {"name", "ok", "detail"}.
+        "checks": a list of {"name", "level", "ok", "detail"}; the level is "ok", "note" or "bad", and "ok" is False for
+        the last alone.
     """
     from workbench.health import look
 
-    place = where
-    if place is None:
-        try:
-            place = workspace()
-        except ConfigError:
-            place = None
-    return {"checks": look(place)}
+    try:
+        return {"checks": look(where or workspace())}
+    except ConfigError as exc:
+        # To be outside of a workspace is no fault; one that is named and is none is.
+        named = os.environ.get("WB_WORKSPACE") or "several" in exc.message
+        return {"checks": look(None, exc if named else None)}

@@ -25,18 +25,24 @@ def init_command(folder: str, as_json: bool) -> None:
     click.echo("next: wb fetch SLUG   (from Kaggle; a competition of your own: wb rehearse --help)")
 
 
+MARKS = {
+    "ok": click.style("ok  ", fg="green"),
+    "note": click.style("note", fg="yellow"),
+    "bad": click.style("BAD ", fg="red", bold=True),
+}
+
+
 @click.command("doctor")
 @shared_options
 def doctor_command(as_json: bool) -> int:
-    """Look at versions, disk, memory, the ledger and the data; exit 1 if something is wrong."""
+    """Look at versions, disk, memory, the ledger and the data; exit 1 if something is BAD, which a note is not."""
     checks = library.doctor()["checks"]
     good = all(c["ok"] for c in checks)
     if as_json:
         echo_json({"ok": good, "checks": checks})
     else:
         for check in checks:
-            mark = click.style("ok  ", fg="green") if check["ok"] else click.style("BAD ", fg="red", bold=True)
-            click.echo(f"{mark} {check['name']:<12} {check['detail']}")
+            click.echo(f"{MARKS[check['level']]} {check['name']:<12} {check['detail']}")
     return 0 if good else 1
 
 

@@ -105,6 +105,11 @@ class Manifest:
         return self.tables[name]
 
 
+def has_manifest(folder: Path) -> bool:
+    """Say whether anything was fetched into ``data/tables``."""
+    return (folder / MANIFEST).exists()
+
+
 def read_manifest(folder: Path, *, slug: str) -> Manifest:
     """Read the manifest of ``data/tables``.
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import NotFoundError, PlatformError, UnansweredError, WorkbenchError
+from workbench.errors import NotFoundError, PlatformError, UnansweredError, UnreachableError, WorkbenchError
 from workbench.kaggle_platform.login import HOW_TO_LOG_IN, find_credential, log_in
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def explain(exc: BaseException, what: str, slug: str = "") -> PlatformError | No
     response = getattr(exc, "response", None)
     if response is not None:
         return _refused(response, what, slug)
-    return PlatformError(f"Kaggle can't be reached while {what}: {_reason(exc)}", hint=_network_hint(exc))
+    return UnreachableError(f"Kaggle can't be reached while {what}: {_reason(exc)}", hint=_network_hint(exc))
 
 
 def _refused(response: requests.Response, what: str, slug: str) -> PlatformError | NotFoundError:
@@ -272,9 +272,9 @@ def _refused(response: requests.Response, what: str, slug: str) -> PlatformError
     if status == 404:
         return NotFoundError(f"Kaggle does not know what was asked for while {what}: {said or 'not found'}")
     if status == 429:
-        return PlatformError(f"Kaggle asks for fewer calls while {what}", hint="wait some minutes, then try again")
+        return UnreachableError(f"Kaggle asks for fewer calls while {what}", hint="wait some minutes, then try again")
     if status >= 500:
-        return PlatformError(
+        return UnreachableError(
             f"Kaggle is not well while {what}: it answers {status} again and again",
             hint="nothing is lost; try again later",
         )

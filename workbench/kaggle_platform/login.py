@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from workbench.distribution import install_hint
-from workbench.errors import PlatformError
+from workbench.errors import PlatformError, UnansweredError, UnreachableError
 
 __all__ = ["HOW_TO_LOG_IN", "Credential", "LoginState", "find_credential", "log_in", "login_state", "within"]
 
@@ -38,10 +38,15 @@ class Credential:
 
 @dataclass(frozen=True)
 class LoginState:
-    """What `wb doctor` says of the login. `ok` is False when something has to be mended."""
+    """What `wb doctor` says of the login. `ok` is False when something has to be mended.
+
+    `is_note` says that nothing is wrong, and yet there is something to know: there is no login, or it could not be
+    tried.
+    """
 
     ok: bool
     detail: str
+    is_note: bool = False
 
 
 def find_credential(environ: Mapping[str, str], home: Path) -> Credential | None:
@@ -143,7 +148,7 @@ def within(seconds: float, function: Callable[[], T], *, what: str) -> T:
         thread.start()
         thread.join(seconds)
     if not outcome:
-        raise PlatformError(
+        raise UnreachableError(
             f"Kaggle did not answer within {seconds:.0f} s while {what}", hint="look at the network, then try again"
         )
     value, error = outcome[0]
@@ -206,12 +211,16 @@ def login_state(ask: Callable[[], None]) -> LoginState:
     """
     found = find_credential(os.environ, Path.home())
     if found is None:
-        return LoginState(True, f"no login; only needed for competitions on Kaggle: {HOW_TO_LOG_IN}")
+        return LoginState(True, f"no login; only needed for competitions on Kaggle: {HOW_TO_LOG_IN}", is_note=True)
     more = "".join(f"; {p}" for p in found.problems)
     said = f"{found.kind} from {found.source}"
     try:
         ask()
+    except (UnreachableError, UnansweredError) as exc:
+        told = f"{exc.message}. {exc.hint}".rstrip(". ")
+        return LoginState(True, f"{said}{more}; whether Kaggle accepts it is not known: {told}.", is_note=True)
     except PlatformError as exc:
         return LoginState(False, f"{said}{more}: {exc.message}. {exc.hint}".rstrip(". ") + ".")
+    # A file that others can read lets them in as this user: that is to be mended, though the login works.
     serious = [p for p in found.problems if not p.startswith("it goes before")]
     return LoginState(not serious, f"{said}, accepted{more}")
