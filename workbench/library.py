@@ -72,8 +72,25 @@ def init(folder: str | Path) -> Workspace:
     return create_workspace(Path(folder))
 
 
-def rehearse(slug: str, spec: RehearsalSpec | LogSpec, *, force: bool = False, where: Workspace | None = None) -> Path:
+def rehearse(
+    slug: str,
+    spec: RehearsalSpec | LogSpec,
+    *,
+    force: bool = False,
+    where: Workspace | None = None,
+    report: Report = lambda _: None,
+) -> Path:
     """Host a competition in the workspace, from data of one's own. The same as ``wb rehearse``.
+
+    Parameters
+    ----------
+    slug : str
+    spec : RehearsalSpec or LogSpec
+    force : bool
+        Replace a rehearsal that is there.
+    where : Workspace, optional
+    report : callable
+        Called with what was guessed of how the file is written.
 
     Returns
     -------
@@ -82,7 +99,7 @@ def rehearse(slug: str, spec: RehearsalSpec | LogSpec, *, force: bool = False, w
     """
     from workbench.rehearsal import create
 
-    return create((where or workspace()).root, slug, spec, force=force)
+    return create((where or workspace()).root, slug, spec, force=force, report=report)
 
 
 def fetch(

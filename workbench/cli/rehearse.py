@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench import library
-from workbench.cli.app import echo_json, shared_options
+from workbench.cli.app import echo_json, note, shared_options
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +21,13 @@ OF_ROWS = ("holdout", "after", "drop", "weight", "greater_is_better")
 
 @click.command("rehearse")
 @click.argument("slug")
-@click.option("--train", required=True, type=click.Path(path_type=Path), help="CSV or Parquet file with the target.")
+@click.option(
+    "--train",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file with the target: CSV in any encoding, packed or not, JSON lines, Parquet.",
+)
+@click.option("--encoding", default="", help="Of --train, where the guess is wrong: cp949.")
 @click.option("--target", "targets", multiple=True, help="The target's column; may be repeated.")
 @click.option("--metric", required=True, help="A built-in metric, or FILE.py:FUNCTION.")
 @click.option("--holdout", type=float, help="The share of the rows that becomes the test side, at random.")
@@ -72,7 +78,7 @@ def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> N
     deadline = options.pop("deadline")
     options["deadline"] = _date(deadline) if deadline else None
     spec = _log_spec(options) if options["task"] == "recommend" else _spec(options)
-    folder = library.rehearse(slug, spec, force=force)
+    folder = library.rehearse(slug, spec, force=force, report=note)
     if as_json:
         echo_json({"slug": slug, "folder": str(folder)})
         return

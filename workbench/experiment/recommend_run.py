@@ -22,6 +22,7 @@ from workbench.experiment.recommend_spec import RecommendSpec, recommend_spec
 from workbench.experiment.run_folder import Made
 from workbench.experiment.spec import ExperimentSpec
 from workbench.features import code_key
+from workbench.frames import write_csv
 from workbench.ledger import RunRecord
 from workbench.recommender import (
     Asked,
@@ -391,7 +392,7 @@ def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path
             items = _as_lists(texts, lists.items[rows[part], which[part]]).list.join(" ")
             ids = read.lines["id"][part]
             frame = pl.DataFrame({d.id_columns[0]: ids, d.targets[0]: items.fill_null("")})
-            frame.write_csv(file, include_header=part.start == 0)
+            write_csv(frame, file, include_header=part.start == 0)
 
 
 def refuse_recommend(spec: ExperimentSpec, competition: Competition) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -16,17 +17,24 @@ __all__ = ["read_as_downloaded", "read_text_file"]
 PLAIN = TextForm(encoding="utf-8", separator=",", lines="\n")
 
 
-def read_text_file(path: Path) -> pl.DataFrame:
-    """Return a CSV file in UTF-8, header and values as they stand there; an empty value is null.
+def read_text_file(path: Path, *, encoding: str | None = "utf-8") -> pl.DataFrame:
+    """Return a CSV file, header and values as they stand there; an empty value is null.
+
+    Parameters
+    ----------
+    path : Path
+    encoding : str, or None
+        None where encoding, separator and line ends are told from the file.
 
     Raises
     ------
     DataError
-        When it has no header, or is not written in UTF-8.
+        When it has no header, or is not written in the encoding.
     polars.exceptions.PolarsError
         When a record has more or fewer fields than the header.
     """
-    return _read(Source(path.name, path), PLAIN)
+    source = Source(path.name, path)
+    return _read(source, form_of(source, {}) if encoding is None else replace(PLAIN, encoding=encoding))
 
 
 def read_as_downloaded(raw: Path, info: TableInfo, options: Options) -> pl.DataFrame | None:

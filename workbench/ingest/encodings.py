@@ -214,9 +214,15 @@ def utf16_without_mark(head: bytes) -> str | None:
     pairs = max(1, len(data) // 2)
     # A single NUL may stand in any text; the first letters of a header are ASCII as a rule.
     begins_so = [bool(b) for b in data[:4]] in ([True, False] * 2, [False, True] * 2)
-    if max(high, low) < (0.1 if begins_so else 0.3) * pairs or min(high, low) > 0.02 * pairs or max(high, low) < 2:
+    if max(high, low) < (0.1 if begins_so else 0.3) * pairs or max(high, low) < 2:
         return None
-    return "utf-16-le" if high > low else "utf-16-be"
+    encoding = "utf-16-le" if high > low else "utf-16-be"
+    try:
+        # The last letter may be cut. Of letters beyond ASCII either byte may be zero, but not both.
+        text = codecs.getincrementaldecoder(encoding)().decode(data)
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else encoding
 
 
 def guess_encoding(sample: bytes, *, prefer: str | None = None) -> Guess:

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
 from workbench.errors import DamagedError, DataError
+from workbench.headers import end_of_header, header_names
 from workbench.ingest.encodings import (
     Guess,
     guess_encoding,
@@ -59,6 +60,7 @@ T = TypeVar("T")
 BLOCK_BYTES = 16 << 20
 HEAD_BYTES = 4 << 20
 LONGEST_RECORD_BYTES = 256 << 20
+LONGEST_HEADER_BYTES = 32 << 20
 COMPRESSIONS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 SUPERSETS = {"shift_jis": "cp932"}
 """As browsers do: what calls itself so has the letters of Windows, too."""
@@ -289,8 +291,10 @@ def _not_utf8(source: Source) -> tuple[bytes, int] | None:
 def _separator(text: str, name: str) -> str:
     """Return the separator that splits the first lines into the same number of fields, at least two."""
     # Records, not lines: a text with line ends in quotes has as many fields as any other.
-    records = (r.decode() for r in _split(text[: text.rfind("\n") + 1].encode(errors="replace")))
-    lines = [r for r in islice(records, 50) if r.strip()] or text.split("\n")[:1]
+    data = text[: text.rfind("\n") + 1].encode(errors="replace")
+    end = end_of_header(data, "".join(SEPARATORS))
+    records = (r.decode() for r in (data[:end].strip(b"\n"), *islice(_split(data[end:]), 50)))
+    lines = [r for r in records if r.strip()] or text.split("\n")[:1]
     usual = "\t" if ".tsv" in name.lower() else ","
     best, most = usual, 0
     for separator in (usual, *(s for s in SEPARATORS if s != usual)):
@@ -306,7 +310,9 @@ def _separator(text: str, name: str) -> str:
 def _fields(line: str, separator: str) -> int:
     if '"' not in line:
         return line.count(separator) + 1
-    return re.sub(r'"(?:[^"]|"")*"', "", line).count(separator) + 1
+    # A quote inside a field is a letter like any other: 5" pipe.
+    begins = rf"(?:^|(?<={re.escape(separator)}))"
+    return re.sub(rf'{begins}"(?:[^"]|"")*"', "", line).count(separator) + 1
 
 
 # ----------------------------------------------------------------------------------------------------------- blocks
@@ -320,16 +326,23 @@ def header_of(source: Source, form: TextForm) -> list[str]:
     DataError
         When there is none.
     """
-    first = next((r for r in _records(source, form, 1 << 20, None) if r.strip()), b"").removeprefix(codecs.BOM_UTF8)
-    record = first[_blank_lines(first) : _end_of_record(first)].rstrip(b"\r\n")
+    first = next(_records(source, form, 1 << 20, None), b"").strip(b"\r\n").removeprefix(codecs.BOM_UTF8)
+    if first and not end_of_header(first + b"\n", form.separator):
+        raise _unclosed_header(source)
     try:
-        # Not polars, which leaves doubled quotes doubled in a header.
-        names = next(csv.reader(io.StringIO(record.decode(), newline=""), delimiter=form.separator), [])
+        names = header_names(first.decode(), form.separator)
     except (csv.Error, UnicodeDecodeError):
         names = []
     if not names:
         raise DataError(f"{source.path}: {source.name} has no header that can be read", hint="is it a table?")
-    return _unique(names)
+    return names
+
+
+def _unclosed_header(source: Source) -> DataError:
+    return DataError(
+        f"{source.path}: {source.name} has a header with a quote that is opened and never closed",
+        hint="double a quote that is part of a name, and put the name into quotes",
+    )
 
 
 def head_records(source: Source, form: TextForm) -> Iterator[list[str]]:
@@ -337,17 +350,6 @@ def head_records(source: Source, form: TextForm) -> Iterator[list[str]]:
     for block in _records(source, form, 1 << 16, None):
         text = io.StringIO(block.decode(errors="replace"), newline="")
         yield from (r for r in csv.reader(text, delimiter=form.separator) if r)
-
-
-def _unique(names: list[str]) -> list[str]:
-    taken, unique = set(names), []
-    for i, name in enumerate(names):
-        new, n = name, 0
-        while new in names[:i] if new == name else new in taken:
-            new, n = f"{name}_duplicated_{n}", n + 1
-        taken.add(new)
-        unique.append(new)
-    return unique
 
 
 def blocks(source: Source, form: TextForm, *, digest: Any = None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
@@ -375,23 +377,26 @@ def blocks_looked_at(
     source: Source, form: TextForm, look: Callable[[bytes], T], *, digest: Any = None, size: int = BLOCK_BYTES
 ) -> Iterator[tuple[bytes, T]]:
     """Yield `blocks`, each with what `look` says of it, called in the thread that reads; the first with the header."""
-    records = ((data, look(data)) for data in _records(source, form, size, digest))
+    records = ((data, look(data)) for data in islice(_records(source, form, size, digest), 1, None))
     with ahead(records) as ready:
-        first = True
-        for block, said in ready:
-            data = block
-            if first and data.strip():
-                # The header, and what is blank before it.
-                data, first = data[_end_of_record(data) :], False
-            if data and not first:
-                yield data, said
+        yield from ready
 
 
 def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator[bytes]:
-    rest = b""
+    """Yield the header, with what is blank before it, and then blocks of whole records."""
+    rest, is_header = b"", True
     with source.opened() as file:
         for raw in _utf8(file, form, size, digest, source):
             data = rest + raw if rest else raw
+            if is_header:
+                end = end_of_header(data, form.separator)
+                if not end:
+                    if len(data) > LONGEST_HEADER_BYTES:
+                        raise _unclosed_header(source)
+                    rest = data
+                    continue
+                yield data[:end]
+                data, is_header = data[end:], False
             cut = _last_record_end(data)
             if cut == 0 and len(data) > LONGEST_RECORD_BYTES:
                 raise DataError(
@@ -437,22 +442,6 @@ def _last_record_end(data: bytes) -> int:
     return cut
 
 
-def _blank_lines(data: bytes) -> int:
-    """Return where the first line begins that is not blank."""
-    return len(data) - len(data.lstrip(b"\r\n"))
-
-
-def _end_of_record(data: bytes) -> int:
-    end = _blank_lines(data)
-    while True:
-        found = data.find(b"\n", end)
-        if found < 0:
-            return len(data)
-        end = found + 1
-        if data.count(b'"', 0, end) % 2 == 0:
-            return end
-
-
 # ----------------------------------------------------------------------------------------------------- what is wrong
 
 
@@ -486,14 +475,14 @@ def has_short_record(block: bytes, form: TextForm, width: int) -> bool:
 
 def first_fault(source: Source, form: TextForm, width: int) -> str | None:
     """Say what is wrong with the first record that is not one of `width` fields, with its line; None: nothing is."""
-    line, is_header = 1, True
-    for piece in _records(source, form, BLOCK_BYTES, None):
+    records = _records(source, form, BLOCK_BYTES, None)
+    line = 1 + next(records, b"").count(b"\n")
+    for piece in records:
         for record in _split(piece):
             if not _is_blank(record):
-                fault = None if is_header else _fault(record.decode(errors="replace").rstrip("\r"), form, width)
+                fault = _fault(record.decode(errors="replace").rstrip("\r"), form, width)
                 if fault:
                     return f"line {line:,} {fault}"
-                is_header = False
             line += record.count(b"\n") + 1
     return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from workbench.competition import Competition, as_written
+from workbench.frames import write_csv
 from workbench.ingest import sources_in, table_name
 
 __all__ = ["HIDDEN_TIMES", "emptied_data", "hidden_data", "link"]
@@ -104,7 +105,7 @@ def _written(competition: Competition, shown: Path, folder: Path, change: Change
         target = folder / path.relative_to(shown)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
-            as_written(made, manifest.table(name, slug=competition.slug).spelled).write_csv(target)
+            write_csv(as_written(made, manifest.table(name, slug=competition.slug).spelled), target)
         else:
             made.write_parquet(target)
         rows = made.height if name == tables.test else rows

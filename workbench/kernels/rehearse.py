@@ -20,6 +20,7 @@ from workbench.competition import Competition
 from workbench.distribution import is_own_wheel
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
+from workbench.frames import write_csv
 from workbench.ingest import unpack
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, link
@@ -293,5 +294,5 @@ def moved(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple
     inside = every.join(public.select(pl.col(ids).cast(pl.String)), on=list(ids), how="semi")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "public.csv"
-        inside.write_csv(place)
+        write_csv(inside, place)
         return compared(place, public, ids)

@@ -14,12 +14,15 @@ import polars as pl
 import polars.selectors as cs
 
 from workbench.errors import ConfigError, DataError, NotFoundError, near
+from workbench.frames import write_csv
+from workbench.ingest.types import column_stats, decide
 from workbench.metrics import Metric
-from workbench.rehearsal.files import built_beside, place_for, readable, sink, source
+from workbench.rehearsal.files import built_beside, place_for, sink
 from workbench.rehearsal.grade import Refused, grade, read_solution
 from workbench.rehearsal.host import Host, host_text, load_metric
 from workbench.rehearsal.labels import classes_of, infer_task, numbers, positive_last, sample_values
 from workbench.rehearsal.log import create_log
+from workbench.rehearsal.opened import Opened, Report, opened
 from workbench.rehearsal.spec import USAGE, LogSpec, RehearsalSpec, check_options
 from workbench.rehearsal.split import public_part, served_order, test_side
 
@@ -33,11 +36,12 @@ DEFAULT_IDS = ("id", "Id", "ID", "row_id")
 class _Plan:
     """All that is decided before anything is written.
 
-    `keys` has the ids, targets and weight of every row; `order` is the served order of the test rows, None for the
-    file's; `is_public` follows the served order.
+    `source` is the file, open; `keys` has the ids, targets and weight of every row; `order` is the served order of the
+    test rows, None for the file's; `is_public` follows the served order.
     """
 
     spec: RehearsalSpec
+    source: Opened
     metric: Metric
     keys: pl.DataFrame
     columns: tuple[str, ...]
@@ -49,7 +53,14 @@ class _Plan:
     classes: list[list[str]]
 
 
-def create(workspace: Path, slug: str, spec: RehearsalSpec | LogSpec, *, force: bool = False) -> Path:
+def create(
+    workspace: Path,
+    slug: str,
+    spec: RehearsalSpec | LogSpec,
+    *,
+    force: bool = False,
+    report: Report = lambda _: None,
+) -> Path:
     """Host a competition in ``competitions/<slug>/rehearsal`` and return that folder.
 
     The folder is built beside its place and renamed: it is never half there. Of the file, the columns that decide
@@ -64,6 +75,8 @@ def create(workspace: Path, slug: str, spec: RehearsalSpec | LogSpec, *, force: 
     force : bool
         Replace a rehearsal that is there; the submissions it received are kept beside it, in
         ``rehearsal-submissions-<time>``.
+    report : callable
+        Called with what was guessed of how the file is written.
 
     Raises
     ------
@@ -78,11 +91,11 @@ def create(workspace: Path, slug: str, spec: RehearsalSpec | LogSpec, *, force: 
         When the folder can't be written.
     """
     if isinstance(spec, LogSpec):
-        return create_log(workspace, slug, spec, force=force)
+        return create_log(workspace, slug, spec, force=force, report=report)
     check_options(slug, spec)
     final = place_for(workspace, slug, force=force)
-    with readable(spec.train):
-        plan = _decide(spec, _load_own(spec))
+    with opened(spec.train, final.parent.parent, encoding=spec.encoding, report=report) as source:
+        plan = _decide(spec, source, _load_own(spec))
         with built_beside(final) as folder:
             _write_tables(folder, plan)
             _write_test(folder, plan)
@@ -114,8 +127,8 @@ def _own_metric(spec: RehearsalSpec) -> tuple[Path, str]:
     return Path(file), function
 
 
-def _decide(spec: RehearsalSpec, metric: Metric) -> _Plan:
-    frame = source(spec.train)
+def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Plan:
+    frame = source.frame
     columns = frame.collect_schema().names()
     _check_names(columns, spec)
     after = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
@@ -123,6 +136,7 @@ def _decide(spec: RehearsalSpec, metric: Metric) -> _Plan:
     keys = frame.select(list(dict.fromkeys((*candidates, *spec.hidden, *after)))).collect()
     # Empty is empty, quoted or not.
     keys = keys.with_columns(pl.when(cs.string() != "").then(cs.string()).name.keep())
+    keys = keys.with_columns(_with_points(keys[c], source) for c in spec.hidden)
     _check_values(keys, spec)
     ids = _ids(keys, candidates, columns, spec)
     if ids[0] not in columns:
@@ -139,6 +153,7 @@ def _decide(spec: RehearsalSpec, metric: Metric) -> _Plan:
     kept = tuple(c for c in columns if c not in spec.drop and c not in ids)
     plan = _Plan(
         spec=spec,
+        source=source,
         metric=metric,
         keys=keys,
         columns=kept,
@@ -151,6 +166,17 @@ def _decide(spec: RehearsalSpec, metric: Metric) -> _Plan:
     )
     _check_class_names(plan)
     return plan
+
+
+def _with_points(values: pl.Series, source: Opened) -> pl.Series:
+    """Return numbers that have a decimal comma, or commas between thousands, as the solution has them: with a point."""
+    if source.form is None:
+        return values
+    stats = column_stats(values.to_frame())[values.name]
+    meant = decide([stats], decimal=source.form.decimal, separator=source.form.separator, name=values.name)
+    if meant.dtype != pl.Float64 or meant.decimal == ".":
+        return values
+    return values.to_frame().select(meant.read(values.name).cast(pl.String)).to_series()
 
 
 def _check_names(columns: list[str], spec: RehearsalSpec) -> None:
@@ -222,7 +248,7 @@ def _check_class_names(plan: _Plan) -> None:
 def _side(plan: _Plan, *, test: bool) -> pl.LazyFrame:
     """Return the rows of one side in file order, ids first, streaming."""
     marks: dict[str, Any] = {TEST: plan.is_test}
-    frame = source(plan.spec.train)
+    frame = plan.source.frame
     if plan.ids[0] not in frame.collect_schema().names():
         marks[plan.ids[0]] = plan.keys[plan.ids[0]]
     hidden = plan.spec.hidden if test else ()
@@ -233,7 +259,7 @@ def _side(plan: _Plan, *, test: bool) -> pl.LazyFrame:
 
 def _write_tables(folder: Path, plan: _Plan) -> None:
     spec, served = plan.spec, folder / "files"
-    suffix = ".parquet" if spec.train.suffix == ".parquet" else ".csv"
+    suffix = plan.source.suffix
     sink(_side(plan, test=False), served / f"train{suffix}")
     test = _side(plan, test=True)
     sink(test if plan.order is None else test.collect()[plan.order].lazy(), served / f"test{suffix}")
@@ -256,7 +282,7 @@ def _write_test(folder: Path, plan: _Plan) -> None:
     texts.with_columns(usage).write_parquet(folder / "solution.parquet")
     values = sample_values(plan.keys.filter(~plan.is_test), spec.targets, plan.metric, plan.task, plan.classes)
     sample = texts.select(plan.ids).with_columns(pl.lit(v).alias(n) for n, v in values.items())
-    sample.write_csv(folder / "files" / "sample_submission.csv")
+    write_csv(sample, folder / "files" / "sample_submission.csv")
 
 
 def _host(slug: str, plan: _Plan) -> Host:

@@ -10,7 +10,6 @@ import polars as pl
 
 from workbench.errors import ConfigError, DataError, NotFoundError, near
 from workbench.interactions import UNITS, InteractionsSpec, duration_text
-from workbench.rehearsal.files import source
 from workbench.rehearsal.split import ISO
 
 __all__ = ["EVENT", "Events", "read_events"]
@@ -62,7 +61,7 @@ class Events:
         return found.select(EVENT, self.moment.alias(MOMENT), *columns).collect().sort(MOMENT, EVENT).drop(MOMENT)
 
 
-def read_events(path: Path, log: InteractionsSpec) -> Events:
+def read_events(path: Path, frame: pl.LazyFrame, log: InteractionsSpec) -> Events:
     """Look through a log: whether its columns are there, ids and times whole, and all of it longer than the horizon.
 
     Raises
@@ -74,7 +73,6 @@ def read_events(path: Path, log: InteractionsSpec) -> Events:
     ConfigError
         For a horizon as long as the log.
     """
-    frame = source(path)
     schema = frame.collect_schema()
     for column in log.columns:
         if column not in schema:

@@ -1,4 +1,4 @@
-"""The files of a rehearsal: what is read, and the folder that is never half there."""
+"""The files of a rehearsal: the folder that is never half there, and what is written to it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.errors import ConfigError, DataError, storage_errors
-from workbench.frames import scan_csv, scan_parquet
+from workbench.errors import ConfigError, storage_errors
+from workbench.frames import sink_csv
 
-__all__ = ["built_beside", "place_for", "readable", "sink", "source", "with_plain_names"]
+__all__ = ["built_beside", "place_for", "sink"]
 
 
 def place_for(workspace: Path, slug: str, *, force: bool) -> Path:
@@ -36,31 +36,6 @@ def _force_hint(final: Path) -> str:
     received = len(list((final / "submissions").glob("*.json")))
     kept = f", and keeps the {received:,} submissions it received in a folder beside it" if received else ""
     return f"--force replaces it{kept}"
-
-
-def source(train: Path) -> pl.LazyFrame:
-    """Return the file; of CSV, every column as text, so that nothing is lost in rewriting it."""
-    if train.suffix == ".parquet":
-        return scan_parquet(train)
-    separator = "\t" if ".tsv" in train.suffixes else ","
-    return with_plain_names(scan_csv(train, infer_schema=False, separator=separator))
-
-
-def with_plain_names(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Return a scanned CSV file with its names as they are: polars leaves doubled quotes doubled in a header."""
-    quoted = [c for c in frame.collect_schema().names() if '""' in c]
-    return frame.rename({c: c.replace('""', '"') for c in quoted}) if quoted else frame
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Say of which file it is that polars can't read it; what it reports of a full disk passes."""
-    try:
-        yield
-    except pl.exceptions.PolarsError as exc:
-        if "No space left" in str(exc):
-            raise
-        raise DataError(f"{path} can't be read: {(str(exc).splitlines() or [''])[0]}") from exc
 
 
 @contextmanager
@@ -102,4 +77,4 @@ def sink(frame: pl.LazyFrame, path: Path) -> None:
         frame.sink_parquet(path)
     else:
         # polars notices a line with too many cells only where it reads every column: so it does, also with --drop.
-        frame.sink_csv(path, optimizations=pl.QueryOptFlags(projection_pushdown=False))
+        sink_csv(frame, path, optimizations=pl.QueryOptFlags(projection_pushdown=False))

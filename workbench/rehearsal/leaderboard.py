@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.errors import DamagedError
-from workbench.frames import read_csv
+from workbench.errors import DamagedError, DataError
+from workbench.ingest import read_text_file
 from workbench.platforms import Standing
 
 __all__ = ["read_leaderboard", "standing"]
@@ -23,8 +23,8 @@ def read_leaderboard(path: Path) -> list[tuple[str, float]]:
         When it has no such columns.
     """
     try:
-        frame = read_csv(path, infer_schema=False, null_values=[""])
-    except pl.exceptions.PolarsError as exc:
+        frame = read_text_file(path, encoding=None)
+    except (DataError, pl.exceptions.PolarsError) as exc:
         raise DamagedError(f"{path} is not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
     by_name = {c.lower().replace("_", ""): c for c in frame.columns}
     team = next((by_name[n] for n in ("teamname", "team", "name") if n in by_name), None)

@@ -18,13 +18,15 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.errors import DataError
+from workbench.frames import write_csv
 from workbench.interactions import InteractionsSpec
 from workbench.metrics import Metric
 from workbench.rehearsal.events import EVENT, Events, read_events
-from workbench.rehearsal.files import built_beside, place_for, readable, sink
+from workbench.rehearsal.files import built_beside, place_for, sink
 from workbench.rehearsal.grade import Refused, grade, read_solution
 from workbench.rehearsal.host import Host, host_text
 from workbench.rehearsal.labels import list_length, numbers
+from workbench.rehearsal.opened import Opened, Report, opened
 from workbench.rehearsal.spec import KIND, USAGE, LogSpec, check_log_options
 from workbench.rehearsal.split import public_part
 
@@ -42,7 +44,9 @@ class _Cut:
     shown: npt.NDArray[np.int64] | None
 
 
-def create_log(workspace: Path, slug: str, spec: LogSpec, *, force: bool = False) -> Path:
+def create_log(
+    workspace: Path, slug: str, spec: LogSpec, *, force: bool = False, report: Report = lambda _: None
+) -> Path:
     """Host a competition of the task recommend; see `workbench.rehearsal.create`.
 
     The log streams; the events of the last horizon are held in memory.
@@ -54,15 +58,15 @@ def create_log(workspace: Path, slug: str, spec: LogSpec, *, force: bool = False
     """
     metric = check_log_options(slug, spec)
     final = place_for(workspace, slug, force=force)
-    with readable(spec.train):
-        events = read_events(spec.train, spec.log)
+    with opened(spec.train, final.parent.parent, encoding=spec.encoding, report=report) as source:
+        events = read_events(spec.train, source.frame, spec.log)
         cut = _last(events) if spec.log.cut == "last" else _sessions(events, spec.seed)
         solution = _solution(cut, spec)
         with built_beside(final) as folder:
-            _serve(folder, events, cut, spec)
+            _serve(folder, source, events, cut, spec)
             solution.write_parquet(folder / "solution.parquet")
             sample = _sample(events, solution, spec, list_length(metric))
-            sample.write_csv(folder / "files" / "sample_submission.csv")
+            write_csv(sample, folder / "files" / "sample_submission.csv")
             host = _host(slug, spec, metric, events, solution)
             (folder / "host.toml").write_text(host_text(host), encoding="utf-8")
             _check_sample(folder, host, metric)
@@ -155,9 +159,9 @@ def _usage(lines: pl.DataFrame, spec: LogSpec) -> pl.DataFrame:
 # ------------------------------------------------------------------------------------------------------------- serving
 
 
-def _serve(folder: Path, events: Events, cut: _Cut, spec: LogSpec) -> None:
+def _serve(folder: Path, source: Opened, events: Events, cut: _Cut, spec: LogSpec) -> None:
     served = folder / "files"
-    suffix = ".parquet" if spec.train.suffix == ".parquet" else ".csv"
+    suffix = source.suffix
     sink(events.known, served / f"train{suffix}")
     if cut.shown is not None:
         mask = np.zeros(events.rows, np.bool_)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.frames import scan_csv
-from workbench.rehearsal.files import with_plain_names
+from workbench.errors import DataError
+from workbench.ingest import read_text_file
 
 __all__ = ["Refused", "Scores", "aligned", "read_sent"]
 
@@ -34,7 +34,9 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
         When it is no CSV file, has other columns, or cells are empty.
     """
     try:
-        sent = with_plain_names(scan_csv(file, infer_schema=False, null_values=[""])).collect()
+        sent = read_text_file(file)
+    except DataError as exc:
+        raise Refused(f"not a CSV file with a header in UTF-8; expected the columns {', '.join(wanted)}") from exc
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise Refused(f"not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
     missing, extra = [c for c in wanted if c not in sent.columns], [c for c in sent.columns if c not in wanted]

@@ -26,7 +26,7 @@ class RehearsalSpec:
 
     Attributes
     ----------
-    train : a CSV or Parquet file with the targets
+    train : a file with the targets, of any kind that `wb fetch` reads
     targets : their columns
     metric : a built-in name, or ``path/file.py:function``
     holdout : the share of rows that becomes the test side, at random; or
@@ -43,6 +43,7 @@ class RehearsalSpec:
     weight : the column of weights for a weighted metric; it stays in train and is hidden from test
     title : "" for the slug
     seed : of the split, of the order of the test rows, and of the public part
+    encoding : of `train`, where it is delimited text and the guess is wrong; "" for the guess
     """
 
     train: Path
@@ -62,6 +63,7 @@ class RehearsalSpec:
     weight: str | None = None
     title: str = ""
     seed: int = 42
+    encoding: str = ""
 
     @property
     def hidden(self) -> tuple[str, ...]:
@@ -75,13 +77,14 @@ class LogSpec:
 
     Attributes
     ----------
-    train : a CSV or Parquet file with a line per event
+    train : a file with a line per event, of any kind that `wb fetch` reads
     log : its columns, the cut and the horizon, whose events are hidden
     metric : of lists: "recall@20" and the like
     target : what the sample's column of lists is called
     id : what the sample's column of ids is called; "" for the user's column, with "_type" behind it where ids have one
     tables, public, daily_limit, deadline, leaderboard, title : as `RehearsalSpec` has them; parts are made of users
     seed : of the public part, and of the points at which sessions are cut
+    encoding : as `RehearsalSpec` has it
     """
 
     train: Path
@@ -96,6 +99,7 @@ class LogSpec:
     leaderboard: Path | None = None
     title: str = ""
     seed: int = 42
+    encoding: str = ""
 
     @property
     def id_column(self) -> str:

@@ -17,7 +17,8 @@ from workbench import metrics
 from workbench.cache import atomic
 from workbench.competition import Competition, as_written, match_classes, match_targets
 from workbench.errors import ConfigError, DataError
-from workbench.frames import read_csv
+from workbench.frames import write_csv
+from workbench.ingest import read_text_file
 from workbench.training import Target, TargetColumn, as_metric_input
 
 __all__ = [
@@ -167,7 +168,7 @@ def write_submission(competition: Competition, form: SubmissionForm, target: Tar
     frame = _as_the_sample(competition, form, competition.test_ids().hstack(values))
     with atomic(path) as temporary:
         # Only the ids are texts by now; a truth value among the predictions is written as ever.
-        as_written(frame, {}).select(form.columns).write_csv(temporary)
+        write_csv(as_written(frame, {}).select(form.columns), temporary)
 
 
 def _column(
@@ -344,8 +345,12 @@ def _ordered(
 
 def read_submission(path: Path, ids: Sequence[str]) -> pl.DataFrame:
     """Return a submission: ids as texts, the other columns by all of their values, for labels may begin as numbers."""
-    as_ids = dict.fromkeys(ids, pl.String())
-    return read_csv(path, schema_overrides=as_ids, null_values=[""], infer_schema_length=None)
+    frame = read_text_file(path)
+    for dtype in (pl.Int64, pl.Float64):
+        texts = frame.select(c for c, of in frame.schema.items() if of == pl.String and c not in ids)
+        numbers = texts.select(pl.all().cast(dtype, strict=False))
+        frame = frame.with_columns(c for c in numbers if c.null_count() == texts[c.name].null_count())
+    return frame
 
 
 def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:

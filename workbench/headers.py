@@ -1,0 +1,88 @@
+"""Headers of delimited text: the one place where they are read and written, so that what is written reads the same.
+
+polars is not asked: it leaves doubled quotes doubled in a header that it reads, and does not quote a carriage return in
+one that it writes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+__all__ = ["end_of_header", "header_line", "header_names"]
+
+
+def end_of_header(data: bytes, separators: str = ",") -> int:
+    r"""Return where the header ends, with the blank lines before it; 0 where its end is not in `data`.
+
+    A quote that does not begin a field is a letter, of which there may be one: 5" pipe.
+
+    Parameters
+    ----------
+    data : bytes
+        The beginning of a text in UTF-8, with or without a byte order mark.
+    separators : str
+        What may separate the fields.
+
+    Examples
+    --------
+    >>> end_of_header(b'id,5" pipe\n1,2\n'), end_of_header(b'id,"a\nb"\n1,2\n'), end_of_header(b'id,"a\n1,2\n')
+    (11, 9, 0)
+    """
+    at = len(data) - len(data.lstrip(b"\r\n"))
+    at += len(codecs.BOM_UTF8) * data.startswith(codecs.BOM_UTF8, at)
+    ends = re.compile(b"[\n" + re.escape(separators.encode()) + b"]")
+    while True:
+        if data.startswith(b'"', at):
+            closed = _QUOTED.match(data, at)
+            if closed is None:
+                return 0
+            at = closed.end()
+        end = ends.search(data, at)
+        if end is None:
+            return 0
+        at = end.end()
+        if end[0] == b"\n":
+            return at
+
+
+_QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
+
+
+def header_names(record: str, separator: str = ",") -> list[str]:
+    """Return the names in a header; a name that repeats gets a suffix.
+
+    Examples
+    --------
+    >>> header_names('id,"the ""net"" price",5" pipe,id')
+    ['id', 'the "net" price', '5" pipe', 'id_duplicated_0']
+    """
+    return _unique(next(csv.reader(io.StringIO(record, newline=""), delimiter=separator), []))
+
+
+def _unique(names: list[str]) -> list[str]:
+    taken, seen, unique = set(names), set(), []
+    for name in names:
+        new, n = name, 0
+        while new in seen if new == name else new in taken:
+            new, n = f"{name}_duplicated_{n}", n + 1
+        taken.add(new)
+        seen.add(name)
+        unique.append(new)
+    return unique
+
+
+def header_line(names: Sequence[str], separator: str = ",") -> str:
+    r"""Return names as the first line of a file, its end included.
+
+    Examples
+    --------
+    >>> header_line(["id", "a, b", 'the "net" price'])
+    'id,"a, b","the ""net"" price"\n'
+    """
+    odd = re.compile(rf'[{re.escape(separator)}"\r\n]|^$')
+    quoted = (f'"{n}"' if odd.search(n) else n for n in (name.replace('"', '""') for name in names))
+    return separator.join(quoted) + "\n"

@@ -1,0 +1,157 @@
+"""The file that a rehearsal is made of, read as `wb fetch` reads files: whatever it is packed and encoded in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from workbench.errors import DataError, WorkbenchError
+from workbench.frames import scan_csv, scan_parquet
+from workbench.ingest import convert
+from workbench.ingest.delimited import as_text
+from workbench.ingest.layouts import Layout, layout_of, reencoded_layouts, say_encodings
+from workbench.ingest.sources import PACKED, Table, kind_of, members_of, table_name
+from workbench.ingest.text import Source, TextForm, blocks, first_fault
+
+__all__ = ["Opened", "opened"]
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file that is open.
+
+    Attributes
+    ----------
+    frame : LazyFrame
+        Its columns; of delimited text all of them as texts, so that nothing is lost in rewriting it.
+    suffix : str
+        Of the files that are served: ".csv" or ".parquet".
+    form : TextForm, or None
+        How the text is written; None where it is no delimited text.
+    """
+
+    frame: pl.LazyFrame
+    suffix: str
+    form: TextForm | None = None
+
+
+@contextmanager
+def opened(path: Path, beside: Path, *, encoding: str = "", report: Report = lambda _: None) -> Iterator[Opened]:
+    """Open a file for as long as its frame is used; a failure to read it names the file, and the line.
+
+    Parameters
+    ----------
+    path : Path
+    beside : Path
+        The folder in which JSON, and Parquet that is packed, is converted meanwhile.
+    encoding : str
+        Of delimited text, where the guess is wrong.
+    report : callable
+        Called with what was guessed.
+
+    Raises
+    ------
+    DataError, DamagedError
+        When it can't be read; also while the frame is collected.
+    """
+    failures: list[BaseException] = []
+    if not path.stat().st_size:
+        raise DataError(f"{path} can't be read: it is empty")
+    source = _source(path)
+    layout: Layout | None = None
+    try:
+        if kind_of(source.name) == "text":
+            layout = _layout(source, encoding, report)
+            yield Opened(_text(source, layout, failures), ".csv", layout.form)
+        elif source.member is None and not source.name.lower().endswith(PACKED) and kind_of(source.name) == "parquet":
+            yield Opened(scan_parquet(path), ".parquet")
+        else:
+            beside.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".rehearsal-", suffix=".tmp", dir=beside) as folder:
+                yield Opened(scan_parquet(_converted(path, Path(folder))), ".parquet")
+    except DataError as exc:
+        if "[read.TABLE] encoding" not in exc.hint:
+            raise
+        raise DataError(exc.message, hint="name its encoding: --encoding cp949") from exc
+    except pl.exceptions.PolarsError as exc:
+        if failures and isinstance(failures[0], UnicodeDecodeError | WorkbenchError):
+            # What was raised while reading comes back wrapped by polars.
+            raise failures[0] from None
+        if "No space left" in str(exc):
+            raise
+        if layout is not None and "invalid utf-8" in str(exc):
+            raise DataError(
+                f"{path} can't be read: not all of it is written in {layout.forms[0].encoding}",
+                hint="name its encoding: --encoding cp949",
+            ) from exc
+        fault = None if layout is None else first_fault(source, layout.forms[0], len(layout.header))
+        first = (str(exc).splitlines() or [""])[0]
+        raise DataError(f"{path} can't be read: {fault or first}", hint="fix that line" if fault else "") from exc
+
+
+def _source(path: Path) -> Source:
+    """Return the file, or the one table in a zip archive."""
+    if path.suffix.lower() != ".zip":
+        return Source(path.name, path, size_bytes=path.stat().st_size)
+    members = members_of(path, path.parent)
+    if len(members) != 1:
+        named = ", ".join(m.name for m in members[:10]) or "none"
+        raise DataError(
+            f"{path} has {len(members)} files that are tables, expected one: {named}",
+            hint="unpack it, and name the file",
+        )
+    return members[0]
+
+
+def _layout(source: Source, encoding: str, report: Report) -> Layout:
+    """Return how a text is written, after looking at all of it where its beginning is UTF-8."""
+    table = Table(source.path.name, (source,), "text")
+    layout = layout_of(table, {"encoding": encoding} if encoding else {})
+    layout = reencoded_layouts([table], {table.name: layout}, {table.name} if encoding else set())[table.name]
+    say_encodings(table, layout, report)
+    return layout
+
+
+def _text(source: Source, layout: Layout, failures: list[BaseException]) -> pl.LazyFrame:
+    form, header = layout.forms[0], layout.headers[0]
+    is_packed = source.member is not None or source.name.lower().endswith(PACKED)
+    is_plain = form.encoding in ("utf-8", "utf-8-sig", "ascii") and not form.broken_line and form.lines == "\n"
+    if is_plain and not is_packed:
+        return scan_csv(source.path, infer_schema=False, separator=form.separator)
+
+    def frames(
+        with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        del batch_size
+        try:
+            for block in blocks(source, form):
+                frame = as_text(block, form, header)
+                frame = frame if with_columns is None else frame.select(with_columns)
+                frame = frame if predicate is None else frame.filter(predicate)
+                yield frame if n_rows is None else frame.head(n_rows)
+                n_rows = None if n_rows is None else max(0, n_rows - frame.height)
+                if n_rows == 0:
+                    return
+        except Exception as exc:
+            failures.append(exc)
+            raise
+
+    return register_io_source(frames, schema=dict.fromkeys(header, pl.String()))
+
+
+def _converted(path: Path, folder: Path) -> Path:
+    """Convert a file as `wb fetch` does, and return the table."""
+    raw, tables = folder / "raw", folder / "tables"
+    raw.mkdir()
+    (raw / path.name).symlink_to(path.resolve())
+    (name,) = convert(raw, tables, table_name(path.name)).tables
+    return tables / f"{name}.parquet"
