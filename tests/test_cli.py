@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from tests.small import Small
 from tests.test_run import ALL, QUICK
+from workbench import library
+from workbench.cli import app
 from workbench.cli.app import COMMANDS
 
 ROWS = ["rehearse", "x", "--train", "n", "--target", "y", "--metric", "auc"]
@@ -152,7 +158,16 @@ def test_a_batch_goes_on_after_a_failure(made: Small) -> None:
         (["run", "--exp", "x"], 1, "write numbers and ranges"),
         (["run"], 2, "Missing option '--exp'"),
         (["rnu", "--exp", "1"], 2, "did you mean 'run'"),
-        (["run", "--exp", "1", "-c", "smal"], 1, "did you mean 'small'"),
+        (["run", "--exp", "1", "-c", "smoll"], 1, "did you mean 'small'"),
+        (["run", "1", "--exp", "2"], 2, "the argument says experiment 1, and --exp says 2"),
+        (["run", "1", "2", "--exp", "1-3"], 2, "the argument says experiment 1,2, and --exp says 1-3"),
+        (["submit", "1", "--exp", "2"], 2, "the argument says experiment 1, and --exp says 2"),
+        (["check", "1", "--exp", "2"], 2, "the argument says experiment 1, and --exp says 2"),
+        (["check", "1", "2"], 2, "one experiment at a time, and here are 1, 2"),
+        (["select"], 2, "wb select 3"),
+        (["kernel", "push"], 2, "wb kernel push 3"),
+        (["tune"], 2, "give one of --exp, --show and --dashboard"),
+        (["tune", "1", "--show", "2"], 2, "give one of --exp, --show and --dashboard"),
         (["run", "--exp", "1", "--sample", "2"], 1, "between 0 and 1"),
         (["show", "7"], 1, "was never run"),
         (["submit", "--exp", "7"], 1, "was never run"),
@@ -214,6 +229,52 @@ def test_where_the_competition_comes_from(made: Small, tmp_path: Path) -> None:
     assert inside.returncode == 0, inside.stderr
     away = wb("table", "-c", "small", cwd=tmp_path.parent, env={"WB_WORKSPACE": str(here)})
     assert away.returncode == 0, away.stderr
+
+
+def test_the_beginning_of_a_name_is_enough(made: Small) -> None:
+    here = made.workspace.root
+    for slug in ("smaller", "other"):
+        (here / "competitions" / slug).mkdir()
+        (here / "competitions" / slug / "competition.toml").write_text("")
+    assert wb("new", "-c", "small", cwd=here).returncode == 0  # what it is called comes before what begins so
+    several = wb("table", "-c", "sma", cwd=here)
+    assert several.returncode == 1
+    assert "several competitions begin with 'sma': small, smaller" in several.stderr
+    assert wb("table", "-c", "o", cwd=here).stdout.startswith("no run of 'other' yet")
+    (here / "competitions" / "smaller" / "competition.toml").unlink()
+    assert wb("table", "-c", "sm", cwd=here).returncode == 0
+    assert wb("table", cwd=here, env={"WB_COMPETITION": "sm"}).returncode == 0
+    assert library.competition("sm", where=made.workspace).slug == "small"
+    # A folder of that name is meant, though it is no competition yet, and not another that begins so.
+    assert wb("table", "-c", "smaller", cwd=here).returncode == 1
+    (here / "competitions" / "sma").mkdir()
+    assert wb("table", "-c", "sma", cwd=here).returncode == 1
+
+
+def test_an_experiment_is_an_argument_or_an_option(made: Small) -> None:
+    here = made.workspace.root
+    ran = json.loads(wb("run", "1", "--json", cwd=here).stdout)
+    for words in (["1"], ["001"], ["--exp", "1"], ["1", "--exp", "1"]):
+        again = json.loads(wb("run", *words, "--json", cwd=here).stdout)
+        assert (again["run_id"], again["how"]) == (ran["run_id"], "unchanged")
+        assert json.loads(wb("show", *words, "--json", cwd=here).stdout)["run_id"] == ran["run_id"]
+        assert json.loads(wb("submit", *words, "--dry-run", "--json", cwd=here).stdout)["run_id"] == ran["run_id"]
+    made.experiment(2, ALL + QUICK.replace("20", "10"))
+    made.experiment(3, ALL + QUICK.replace("20", "15"))
+    for words in (["1-3"], ["1", "2,3"], ["--exp", "1-3"], ["1", "2", "3", "--exp", "1-3"]):
+        assert [r["exp"] for r in json.loads(wb("run", *words, "--json", cwd=here).stdout)] == [1, 2, 3]
+
+
+def test_the_features_of_an_experiment(made: Small) -> None:
+    here = made.workspace.root
+    made.experiment(2, "features = ['rows', 'ratio.ratio']\n" + QUICK)
+    made.experiment(3, "features = ['rows']\n" + QUICK)
+    everything = [f["name"] for f in json.loads(wb("features", "--json", cwd=here).stdout)]
+    assert len(everything) > 1
+    for words in (["2"], ["--exp", "2"], ["2", "--exp", "2"]):
+        listed = json.loads(wb("features", *words, "--json", cwd=here).stdout)
+        assert [f["name"] for f in listed] == ["ratio"]
+    assert json.loads(wb("features", "3", "--json", cwd=here).stdout) == []
 
 
 def test_another_ledger(made: Small, tmp_path: Path) -> None:
@@ -329,6 +390,63 @@ def test_help_of_every_command(command: str, tmp_path: Path) -> None:
     done = wb(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage: wb " + command in done.stdout
+
+
+def walked(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        yield (*words, name), found
+        if isinstance(found, click.Group):
+            yield from walked(found, (*words, name))
+
+
+def typed(examples: Sequence[str]) -> Iterator[list[str]]:
+    """Return each command of the examples as its words."""
+    for line in "\n".join(examples).replace("\\\n", " ").splitlines():
+        for part in re.split(r"&&|\||\$\(|\)", line):
+            words = shlex.split(part.replace('"', "") if "eval" in line else part)
+            if words and words[0] == "wb":
+                yield words[1:]
+
+
+@pytest.mark.parametrize(("words", "found"), [((), app.wb), *walked(app.wb)])
+def test_every_command_ends_with_an_example_that_parses(words: tuple[str, ...], found: click.Command) -> None:
+    examples = found.examples  # type: ignore[attr-defined]
+    shown = found.get_help(click.Context(found, info_name="wb"))
+    assert shown.endswith(f"Examples:\n  {examples[0]}" + "".join(f"\n  {line}" for line in examples[1:]))
+    lines = list(typed(examples))
+    assert any(tuple(line[: len(words)]) == words for line in lines)
+    for line in lines:
+        command, rest = app.wb, line
+        while isinstance(command, click.Group):
+            context = click.Context(command)
+            _, command, rest = command.resolve_command(context, rest)  # type: ignore[assignment]
+        command.make_context("wb", list(rest))
+    assert all(len(line) <= 76 for line in examples)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+@pytest.mark.parametrize("words", [[], ["kernel"], ["notebook"], ["ledger"]])
+def test_summaries_are_whole_however_narrow_the_terminal(words: list[str], columns: int, tmp_path: Path) -> None:
+    shown = wb(*words, "--help", cwd=tmp_path, env={"COLUMNS": str(columns)}).stdout
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert all(len(line) <= columns for line in shown.splitlines())
+    text = " ".join(shown.split())
+    if words:
+        group = dict(walked(app.wb))[tuple(words)]
+        assert isinstance(group, click.Group)
+        summaries = [c.get_short_help_str(10_000) for c in group.commands.values()]
+    else:
+        summaries = [summary for _, summary in COMMANDS.values()]
+    assert [s for s in summaries if s not in text] == []
+
+
+def test_help_is_in_groups(tmp_path: Path) -> None:
+    shown = wb("--help", cwd=tmp_path).stdout
+    headings = ["Data:", "Experiments:", "Review:", "Submit:", "Notebooks:", "System:", "Examples:"]
+    assert [line for line in shown.splitlines() if line.rstrip(":") + ":" in headings] == headings
 
 
 def test_help_and_table_load_nothing_heavy(made: Small) -> None:

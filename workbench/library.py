@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OpenCompetition",
     "competition",
+    "competition_slug",
     "doctor",
     "fetch",
     "init",
@@ -155,7 +156,8 @@ def competition(
     Parameters
     ----------
     slug : str, optional
-        None for ``WB_COMPETITION``, the one whose folder one stands in, or the only one there is.
+        Its name, or how that begins where no other's begins so. None for ``WB_COMPETITION``, the one whose folder one
+        stands in, or the only one there is.
     memory_limit : int, optional
         The bytes of memory that building features may use; 60% of the machine's by default.
 
@@ -165,10 +167,21 @@ def competition(
         Where there is none of that name, or its definition is wrong.
     """
     place = where or workspace()
+    bounded = replace(place, memory_limit=memory_limit) if memory_limit else place
+    return OpenCompetition(bounded, competition_slug(place, slug))
+
+
+def competition_slug(place: Workspace, slug: str | None = None) -> str:
+    """Return the whole name of the competition that `competition` opens.
+
+    Raises
+    ------
+    NotFoundError, ConfigError
+        Where none is named, none is called so, or several begin so.
+    """
     inside = Path.cwd().resolve()
     name = slug or (None if _stands_in(place, inside) else os.environ.get("WB_COMPETITION"))
-    bounded = replace(place, memory_limit=memory_limit) if memory_limit else place
-    return OpenCompetition(bounded, place.choose(name, inside=inside))
+    return place.choose(name, inside=inside)
 
 
 def _stands_in(place: Workspace, folder: Path) -> bool:
@@ -251,7 +264,12 @@ class OpenCompetition:
         return self._blocks().lines(name)
 
     def feature_list(
-        self, names: Sequence[str] = (), *, build: bool = False, report: Report = lambda _: None
+        self,
+        names: Sequence[str] = (),
+        *,
+        exp: int | None = None,
+        build: bool = False,
+        report: Report = lambda _: None,
     ) -> list[FeatureSummary]:
         """Return what each feature reads and gives, what it cost, whether it is cached; with `build`, build it first.
 
@@ -259,6 +277,8 @@ class OpenCompetition:
         ----------
         names : sequence of str
             Only these; all by default. What is built in is built only where it is named.
+        exp : int, optional
+            Also those of an experiment.
 
         Raises
         ------
@@ -268,6 +288,12 @@ class OpenCompetition:
         from workbench.features import summarise_features
 
         self._need_rows("wb features")
+        if exp is not None:
+            # Of "weather.rain" the feature is listed; the columns of rows are no feature.
+            named = [name.partition(".")[0] for name in self._of_experiment(names, exp)]
+            names = [name for name in dict.fromkeys(named) if name != "rows"]
+            if not names:
+                return []
         blocks = self._blocks(report)
         summaries = summarise_features(blocks, names)
         if build:

@@ -64,7 +64,12 @@ class Workspace:
         return self.competitions / slug
 
     def choose(self, slug: str | None, *, inside: Path | None = None) -> str:
-        """Return `slug`, else the competition that the folder `inside` belongs to, else the only one there is.
+        """Return what `slug` names, else the competition that the folder `inside` belongs to, else the only one.
+
+        Parameters
+        ----------
+        slug : str or None
+            A competition's name, or its beginning where no other begins so; what names none is returned as it is.
 
         Raises
         ------
@@ -72,7 +77,7 @@ class Workspace:
             Where none of the three names exactly one.
         """
         if slug:
-            return slug
+            return self._whole_name(slug)
         if inside is not None and inside.is_relative_to(self.competitions) and inside != self.competitions:
             return inside.relative_to(self.competitions).parts[0]
         slugs = self.slugs()
@@ -83,6 +88,17 @@ class Workspace:
             f"which competition of {self.root}? {have}",
             hint="name it with --competition/-c, set WB_COMPETITION, or stand in its folder",
         )
+
+    def _whole_name(self, slug: str) -> str:
+        slugs = self.slugs()
+        if slug in slugs or (self.competitions / slug).is_dir():
+            return slug
+        matching = [s for s in slugs if s.startswith(slug)]
+        if len(matching) > 1:
+            raise ConfigError(
+                f"several competitions begin with {slug!r}: {', '.join(matching)}", hint="write more of the name"
+            )
+        return matching[0] if matching else slug
 
 
 def find_workspace(

@@ -6,46 +6,64 @@ import errno
 import importlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from workbench.distribution import distribution_version
+from workbench.cli.commands import CommandGroup
+from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
 from workbench.errors import StorageError, WorkbenchError, storage_errors
 
 __all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "wb"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Command -> (module, one line of help): the module is imported only when the command is used.
-COMMANDS = {
-    "init": ("workspace", "Make an empty workspace."),
-    "fetch": ("data", "Bring a competition's data, a definition and a baseline."),
-    "new": ("experiments", "Write the next experiment's file."),
-    "run": ("experiments", "Run experiments: features, folds, models, OOF, record."),
-    "features": ("features", "List the features: inputs, columns, cost, cached or not."),
-    "cache": ("features", "Show and prune the feature blocks on disk."),
-    "check": ("checks", "Look for drift, leaks, repeats, features that read the future."),
-    "select": ("selection", "Find the columns worth keeping, as a list for experiments."),
-    "tune": ("tuning", "Search for better parameters, for the time you give."),
-    "report": ("notebooks", "Show a run, or a fresh competition, in figures."),
-    "notebook": ("notebooks", "Look at the parameters of a notebook."),
-    "kernel": ("kernels", "Pack a run for a code competition, rehearse, push and submit it."),
-    "table": ("table", "Show every experiment: CV, change, cost, scores."),
-    "show": ("table", "Show one experiment's run in full."),
-    "submit": ("submissions", "Check a run, send it once, log it."),
-    "submissions": ("submissions", "List all submissions: CV, public and private score."),
-    "sync": ("submissions", "Bring in scores that came later."),
-    "rehearse": ("rehearse", "Host a competition of your own, to practise on."),
-    "ledger": ("workspace", "Rebuild the ledger from the run folders."),
-    "doctor": ("workspace", "Look at versions, disk, memory, ledger and data."),
-    "demo": ("demo", "Run the whole loop on real data."),
+# Heading -> command -> (module, one line of help): the module is imported only when the command is used.
+GROUPS = {
+    "Data": {
+        "fetch": ("data", "Bring a competition's data, a definition and a baseline."),
+        "rehearse": ("rehearse", "Host a competition of your own, to practise on."),
+        "check": ("checks", "Look for drift, leaks, repeats, features that read the future."),
+        "features": ("features", "List the features: inputs, columns, cost, cached or not."),
+    },
+    "Experiments": {
+        "new": ("experiments", "Write the next experiment's file."),
+        "run": ("experiments", "Run experiments: features, folds, models, OOF, record."),
+        "tune": ("tuning", "Search for better parameters, for the time you give."),
+        "select": ("selection", "Find the columns worth keeping, as a list for experiments."),
+    },
+    "Review": {
+        "table": ("table", "Show every experiment: CV, change, cost, scores."),
+        "show": ("table", "Show one experiment's run in full."),
+        "report": ("notebooks", "Show a run, or a fresh competition, in figures."),
+    },
+    "Submit": {
+        "submit": ("submissions", "Check a run, show what is sent, send it once, log it."),
+        "submissions": ("submissions", "List all submissions: CV, public and private score."),
+        "sync": ("submissions", "Bring in scores that came later."),
+    },
+    "Notebooks": {
+        "notebook": ("notebooks", "Write, adopt and look at notebooks as experiments."),
+        "kernel": ("kernels", "Pack a run for a code competition, try it, push and submit it."),
+    },
+    "System": {
+        "init": ("workspace", "Make an empty workspace."),
+        "doctor": ("workspace", "Look at versions, disk, memory, ledger and data."),
+        "ledger": ("workspace", "Rebuild the ledger from the run folders."),
+        "cache": ("features", "Show and prune the feature blocks on disk."),
+        "completion": ("workspace", "Complete commands, competitions and experiments in your shell."),
+        "demo": ("demo", "Run the whole loop on real data."),
+    },
 }
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+EXAMPLES = ("wb fetch titanic", "wb run 1 -c titanic", "wb table -c titanic", "wb submit 1 -c titanic --wait")
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(CommandGroup):
     """A group that imports a command's module when the command is used, not when help is shown."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -68,17 +86,40 @@ class _LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:<11}", text) for name, (_, text) in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so; their modules are not needed for it."""
+        commands = [CompletionItem(n, help=text) for n, (_, text) in COMMANDS.items() if n.startswith(incomplete)]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(distribution_version(), prog_name="wb")
+def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    if value and not ctx.resilient_parsing:
+        # What looks versions up takes longer to load than all else that help needs.
+        from workbench.distribution import distribution_version
+
+        click.echo(f"wb, version {distribution_version()}")
+        ctx.exit()
+
+
+@click.group(cls=_LazyGroup, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def wb() -> None:
     """Run the loop of a Kaggle competition: fetch, run, table, submit.
 
-    The competition is -c/--competition, else the folder you stand in, else WB_COMPETITION, else the only one there is.
-    Exit codes: 0 done, 1 a failure that is explained, 2 wrong usage, 130 interrupted.
+    The competition is -c/--competition, else the folder you stand in, else WB_COMPETITION, else the only one there is;
+    the beginning of its name is enough. Exit codes: 0 done, 1 a failure that is explained, 2 wrong usage, 130
+    interrupted.
     """
 
 
@@ -90,7 +131,14 @@ def shared_options(function: F) -> F:
 
 def competition_option(function: F) -> F:
     """Add ``-c/--competition``."""
-    return click.option("-c", "--competition", "slug", metavar="SLUG", help="The competition.")(function)
+    return click.option(
+        "-c",
+        "--competition",
+        "slug",
+        metavar="SLUG",
+        help="The competition, or how its name begins.",
+        shell_complete=complete_competition,
+    )(function)
 
 
 def memory_option(function: F) -> F:
@@ -106,6 +154,8 @@ def memory_option(function: F) -> F:
 
 
 def _memory_limit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    if ctx.resilient_parsing:
+        return None
     from workbench.memory import bound_polars, default_limit, parse_bytes
 
     source = ctx.get_parameter_source(str(parameter.name))
@@ -141,6 +191,9 @@ def _let_others_compute() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `wb` and exit with its code."""
+    if VARIABLE in os.environ:
+        answer_shell(wb, os.environ[VARIABLE])
+        sys.exit(0)
     _let_others_compute()
     given = sys.argv[1:] if arguments is None else arguments
     code = _guarded(given)
@@ -154,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of ending
     as_json = "--json" in arguments
     try:
-        result = wb.main(args=arguments, prog_name="wb", standalone_mode=False)
+        result = wb.main(args=arguments, prog_name="wb", standalone_mode=False, **_narrow())
         return result if isinstance(result, int) else 0
     except click.UsageError as exc:
         if as_json:
@@ -181,6 +234,12 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
             hint = "this is a defect of the workbench"
             echo_json({"error": {"type": type(exc).__name__, "message": str(exc), "hint": hint}})
         raise
+
+
+def _narrow() -> dict[str, Any]:
+    """Return the width of help in a terminal that is narrower than click would write it."""
+    columns = shutil.get_terminal_size().columns
+    return {"terminal_width": max(columns - 2, 20)} if columns < 52 else {}
 
 
 def _exit_of_other_code(exc: SystemExit) -> WorkbenchError:

@@ -13,6 +13,8 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.commands import Command, experiment_option
+from workbench.cli.completion import complete_experiment
 
 if TYPE_CHECKING:
     from workbench.checks import Report, TimeCheck
@@ -22,9 +24,13 @@ VERDICTS = {"passes": "green", "reads the future": "red", "allowed": "yellow", "
 TERMINAL_LINES = 60
 
 
-@click.command("check")
-@click.argument("names", nargs=-1, metavar="[FEATURE]...")
-@click.option("--exp", type=int, metavar="N", help="The features of an experiment.")
+@click.command(
+    "check",
+    cls=Command,
+    examples=("wb check", "wb check 12", "wb check calendar weather_before", "wb check --time --allow congestion"),
+)
+@click.argument("names", nargs=-1, metavar="[N] [FEATURE]...", shell_complete=complete_experiment)
+@experiment_option("exp", text="The features of an experiment.", needed=False, beside="names")
 @click.option("--time", "by_time", is_flag=True, help="Find features that read the future; exit 1 where one does.")
 @click.option(
     "--time-column",
@@ -51,13 +57,7 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
     slug: str | None,
     as_json: bool,
 ) -> int:
-    """Look for what costs weeks when it is found late: drift, leaks, repeats, order; features that read the future.
-
-    \b
-    wb check
-    wb check calendar weather_before
-    wb check --time --allow congestion
-    """
+    """Look for what costs weeks when it is found late: drift, leaks, repeats, order; features that read the future."""
     if allow and not by_time:
         raise click.UsageError("--allow goes with --time")
     competition = library.competition(slug, memory_limit=memory_limit)

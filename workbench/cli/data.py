@@ -10,14 +10,18 @@ import click
 
 from workbench import library
 from workbench.cli.app import echo_json, memory_option, note, shared_options
+from workbench.cli.commands import Command
+from workbench.cli.completion import complete_competition
 from workbench.cli.progress import byte_bar
 
 if TYPE_CHECKING:
     from workbench.platforms import CompetitionFacts
 
 
-@click.command("fetch")
-@click.argument("slug")
+@click.command(
+    "fetch", cls=Command, examples=("wb fetch titanic && wb run 1 -c titanic", "wb fetch titanic --only train.csv")
+)
+@click.argument("slug", shell_complete=complete_competition)
 @click.option("--platform", help="kaggle or rehearsal; by default the definition's, else what there is.")
 @click.option("--only", multiple=True, metavar="FILE", help="Only this file; may be repeated.")
 @click.option("--force", is_flag=True, help="Download and convert everything again.")
@@ -29,9 +33,6 @@ def fetch_command(
     """Bring a competition's data: download, verify, unpack, convert to typed Parquet.
 
     Where there are none, write competition.toml (inferred, with the reasons in comments) and a baseline.
-
-    \b
-    wb fetch flights && wb run --exp 1
     """
     with byte_bar() as progress:
         fetched = library.fetch(
@@ -60,7 +61,7 @@ def fetch_command(
     for path in fetched.written:
         click.echo(f"wrote {_short(path)}")
     baseline = next((int(p.stem) for p in fetched.written if p.parent.name == "experiments"), 1)
-    click.echo(f"next: wb run --exp {baseline} -c {slug}")
+    click.echo(f"next: wb run {baseline} -c {slug}")
 
 
 def _facts_line(facts: CompetitionFacts) -> str:

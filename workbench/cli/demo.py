@@ -11,6 +11,7 @@ import click
 
 from workbench import library
 from workbench.cli.app import echo_json, shared_options
+from workbench.cli.commands import Command
 from workbench.errors import NotFoundError, WorkbenchError
 from workbench.workspace import Workspace
 
@@ -30,10 +31,10 @@ def _steps(place: Workspace) -> list[tuple[str, str]]:
             ("Host it as a competition: November and December are hidden, as on Kaggle.", f"wb rehearse flights {host}")
         )
     steps.append(("Bring the competition's data: typed Parquet, verified.", "wb fetch flights"))
-    steps.append(("Run the three experiments in competitions/flights/experiments.", "wb run -c flights --exp 1-3"))
+    steps.append(("Run the three experiments in competitions/flights/experiments.", "wb run 1-3 -c flights"))
     steps.append(("Compare them.", "wb table -c flights"))
     if not _is_submitted():
-        steps.append(("Send the best: checked, sent once, logged with its CV.", "wb submit -c flights --exp 3 --yes"))
+        steps.append(("Send the best: checked, sent once, logged with its CV.", "wb submit 3 -c flights --yes"))
     steps.append(("The record.", "wb table -c flights"))
     return steps
 
@@ -45,7 +46,7 @@ def _is_submitted() -> bool:
         return False
 
 
-@click.command("demo")
+@click.command("demo", cls=Command, examples=("wb demo",))
 @shared_options
 def demo_command(as_json: bool) -> int:
     """Run the whole loop on real data: no account, no network.

@@ -9,6 +9,8 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.commands import Command, experiment_option
+from workbench.cli.completion import complete_experiment
 from workbench.cli.progress import fold_bar
 from workbench.errors import WorkbenchError
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from workbench.experiment import RunOutcome
 
 
-@click.command("run")
-@click.option("--exp", "numbers", required=True, metavar="N", help="Experiments: 3, or 3,5-7.")
+@click.command("run", cls=Command, examples=("wb run 3", "wb run 3,5-7", "wb run --exp 3 --sample 0.05"))
+@experiment_option("numbers", text="Experiments: 3, or 3,5-7.", several=True)
 @click.option(
     "--sample", type=float, metavar="SHARE", help="A quick try on a share of the train rows; never submitted."
 )
@@ -44,11 +46,6 @@ def run_command(
     """Run experiments: features, folds, models, OOF and test predictions, CV, submission file, record.
 
     An experiment that is done and unchanged is shown, not run. One that was killed goes on from its finished folds.
-
-    \b
-    wb run --exp 3
-    wb run --exp 3,5-7
-    wb run --exp 3 --sample 0.05
     """
     from workbench.experiment import parse_numbers
 
@@ -132,19 +129,21 @@ def _print(outcome: RunOutcome) -> None:
     click.echo(f"       {folder.relative_to(here) if folder.is_relative_to(here) else folder}")
 
 
-@click.command("new")
-@click.option("--from", "source", type=int, metavar="N", help="The experiment to build on; by default the newest.")
+@click.command("new", cls=Command, examples=('wb new --from 12 --title "more leaves"', "wb new --from 12 --tuned"))
+@click.option(
+    "--from",
+    "source",
+    type=int,
+    metavar="N",
+    help="The experiment to build on; by default the newest.",
+    shell_complete=complete_experiment,
+)
 @click.option("--title", default="", help="What is new in it.")
 @click.option("--tuned", is_flag=True, help="With the parameters that `wb tune` has found for that one.")
 @competition_option
 @shared_options
 def new_command(source: int | None, title: str, tuned: bool, slug: str | None, as_json: bool) -> None:
-    """Write the next experiment's file, built on another.
-
-    \b
-    wb new --from 12 --title "more leaves"
-    wb new --from 12 --tuned
-    """
+    """Write the next experiment's file, built on another."""
     competition = library.competition(slug)
     features = competition.definition.features_path
     had_features = features.exists()
@@ -155,4 +154,4 @@ def new_command(source: int | None, title: str, tuned: bool, slug: str | None, a
     if not had_features and features.exists():
         click.echo(f"wrote {features}: two examples to uncomment")
     click.echo(f"wrote {path}")
-    click.echo(f"next: edit it, then wb run --exp {int(path.stem)}")
+    click.echo(f"next: edit it, then wb run {int(path.stem)}")

@@ -10,6 +10,8 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.commands import Command, experiment_option
+from workbench.cli.completion import complete_experiment
 from workbench.memory import parse_bytes, shown_bytes
 
 if TYPE_CHECKING:
@@ -18,25 +20,30 @@ if TYPE_CHECKING:
 SHOWN_COLUMNS = 4
 
 
-@click.command("features")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.command(
+    "features",
+    cls=Command,
+    examples=("wb features", "wb features 12", "wb features weather_before --build", "wb features --graph"),
+)
+@click.argument("names", nargs=-1, metavar="[N] [NAME]...", shell_complete=complete_experiment)
+@experiment_option("exp", text="Only those of an experiment.", needed=False, beside="names")
 @click.option("--build", is_flag=True, help="Build what is not in the cache.")
 @click.option("--graph", is_flag=True, help="Print what reads what as mermaid, and draw it as features.svg.")
 @memory_option
 @competition_option
 @shared_options
 def features_command(
-    names: tuple[str, ...], build: bool, graph: bool, memory_limit: int | None, slug: str | None, as_json: bool
+    names: tuple[str, ...],
+    exp: int | None,
+    build: bool,
+    graph: bool,
+    memory_limit: int | None,
+    slug: str | None,
+    as_json: bool,
 ) -> None:
-    """List the features: what each reads and gives, size, time and memory to build, whether it is cached.
-
-    \b
-    wb features
-    wb features weather_before --build
-    wb features --graph
-    """
+    """List the features: what each reads and gives, size, time and memory to build, whether it is cached."""
     competition = library.competition(slug, memory_limit=memory_limit)
-    summaries = competition.feature_list(names, build=build, report=note)
+    summaries = competition.feature_list(names, exp=exp, build=build, report=note)
     if graph:
         mermaid, svg = competition.feature_graph()
         note(f"drawn in {svg}")
@@ -76,7 +83,7 @@ def _columns(columns: dict[str, str]) -> str:
     return ", ".join([*list(columns)[:SHOWN_COLUMNS], *([f"and {more} more"] if more > 0 else [])])
 
 
-@click.command("cache")
+@click.command("cache", cls=Command, examples=("wb cache", "wb cache --prune --limit 5GB"))
 @click.option("--prune", is_flag=True, help="Remove what no feature uses as it now stands.")
 @click.option("--limit", metavar="SIZE", help='With --prune: also the least recently used, down to this: "5GB".')
 @competition_option
@@ -85,10 +92,6 @@ def cache_command(prune: bool, limit: str | None, slug: str | None, as_json: boo
     """Show the feature blocks on disk, and remove those that are of no use any more.
 
     The cache keeps itself under WB_CACHE_LIMIT (50 GB) by removing the least recently used.
-
-    \b
-    wb cache
-    wb cache --prune --limit 5GB
     """
     if limit is not None and not prune:
         raise click.UsageError("--limit goes with --prune; the standing limit is WB_CACHE_LIMIT")

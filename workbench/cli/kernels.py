@@ -8,6 +8,7 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.commands import CommandGroup, experiment_option
 from workbench.cli.progress import step_bar
 from workbench.cli.submissions import send_prepared, sending_options
 from workbench.errors import NotebookError
@@ -17,7 +18,7 @@ LOG_TAIL = 3000
 """Characters of a failed kernel's log that are shown."""
 
 
-@click.group("kernel")
+@click.group("kernel", cls=CommandGroup, examples=("wb kernel rehearse 12", "wb kernel push 12", "wb kernel submit 12"))
 def kernel_command() -> None:
     """Pack a run for a code competition, rehearse it as Kaggle would run it, push it and submit it."""
 
@@ -25,18 +26,14 @@ def kernel_command() -> None:
 PYTHON = click.option("--python", metavar="X.Y", help="The kernel's Python. [default: that of Kaggle's image]")
 
 
-@kernel_command.command("build")
-@click.argument("number", type=int, metavar="N")
+@kernel_command.command("build", examples=("wb kernel build 12",))
+@experiment_option()
 @PYTHON
 @click.option("--wheels", type=click.Path(path_type=Path, file_okay=False), help="Take these wheels; download none.")
 @competition_option
 @shared_options
 def build_command(number: int, python: str | None, wheels: Path | None, slug: str | None, as_json: bool) -> None:
-    """Pack the newest finished run of experiment N: models, code, packages, and the notebook that predicts.
-
-    \b
-    wb kernel build 12
-    """
+    """Pack the newest finished run of experiment N: models, code, packages, and the notebook that predicts."""
     competition = library.competition(slug)
     with step_bar("kernel") as (report, _):
         built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
@@ -47,8 +44,8 @@ def build_command(number: int, python: str | None, wheels: Path | None, slug: st
     note(f"next: wb kernel rehearse {number}")
 
 
-@kernel_command.command("rehearse")
-@click.argument("number", type=int, metavar="N")
+@kernel_command.command("rehearse", examples=("wb kernel rehearse 12 --memory-limit 13GB --minutes 540",))
+@experiment_option()
 @PYTHON
 @click.option("--wheels", type=click.Path(path_type=Path, file_okay=False), help="As for build.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="End it after so much time.")
@@ -64,11 +61,7 @@ def rehearse_command(
     slug: str | None,
     as_json: bool,
 ) -> None:
-    """Run the kernel of experiment N without network, on the test set and on a hidden one, and compare.
-
-    \b
-    wb kernel rehearse 12 --memory-limit 13GB --minutes 540
-    """
+    """Run the kernel of experiment N without network, on the test set and on a hidden one, and compare."""
     competition = library.competition(slug, memory_limit=memory_limit)
     with step_bar("rehearsal") as (report, _):
         built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
@@ -97,8 +90,8 @@ def rehearse_command(
             note(line)
 
 
-@kernel_command.command("push")
-@click.argument("number", type=int, metavar="N")
+@kernel_command.command("push", examples=("wb kernel push 12 --minutes 30",))
+@experiment_option()
 @PYTHON
 @click.option("--wheels", type=click.Path(path_type=Path, file_okay=False), help="As for build.")
 @click.option("--accelerator", type=click.Choice(ACCELERATORS), help="Run it with that; without, on CPUs alone.")
@@ -127,11 +120,7 @@ def push_command(
     slug: str | None,
     as_json: bool,
 ) -> int:
-    """Upload what changed of the kernel of experiment N, run it on the platform, and fetch what it wrote.
-
-    \b
-    wb kernel push 12 --minutes 30
-    """
+    """Upload what changed of the kernel of experiment N, run it on the platform, and fetch what it wrote."""
     from workbench.kernels import Machine
 
     competition = library.competition(slug)
@@ -161,19 +150,15 @@ def push_command(
     )
 
 
-@kernel_command.command("submit")
-@click.argument("number", type=int, metavar="N")
+@kernel_command.command("submit", examples=("wb kernel submit 12 --wait",))
+@experiment_option()
 @sending_options
 @competition_option
 @shared_options
 def submit_command(
     number: int, message: str, yes: bool, dry_run: bool, wait: bool, slug: str | None, as_json: bool
 ) -> int:
-    """Submit the newest version of the kernel of experiment N that came to its end; as `wb submit` does with a file.
-
-    \b
-    wb kernel submit 12 --wait
-    """
+    """Submit the newest version of the kernel of experiment N that came to its end; as `wb submit` does with a file."""
     competition = library.competition(slug)
     prepared = competition.prepare_kernel(number)
     return send_prepared(competition, prepared, message=message, yes=yes, dry_run=dry_run, wait=wait, as_json=as_json)

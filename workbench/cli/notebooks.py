@@ -9,23 +9,20 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.cli.commands import Command, CommandGroup, experiment_option
 from workbench.cli.progress import step_bar
 
 
-@click.group("notebook")
+@click.group("notebook", cls=CommandGroup, examples=("wb notebook new 12 && wb run 13",))
 def notebook_command() -> None:
-    """Look at notebooks that experiments run."""
+    """Write an experiment out as a notebook, make one of Kaggle's an experiment, look at its parameters."""
 
 
-@notebook_command.command("params")
+@notebook_command.command("params", examples=("wb notebook params notebooks/model.ipynb",))
 @click.argument("path", type=click.Path(path_type=Path))
 @shared_options
 def params_command(path: Path, as_json: bool) -> None:
-    """List the parameters of a notebook: kind, default, and the comment behind each.
-
-    \b
-    wb notebook params notebooks/model.ipynb
-    """
+    """List the parameters of a notebook: kind, default, and the comment behind each."""
     from workbench.notebooks import read_notebook
 
     notebook = read_notebook(path)
@@ -41,36 +38,31 @@ def params_command(path: Path, as_json: bool) -> None:
         click.echo("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip())
 
 
-@notebook_command.command("new")
-@click.option("--from", "source", type=int, required=True, metavar="N", help="The experiment to write out.")
+@notebook_command.command("new", examples=("wb notebook new 12",))
+@experiment_option("source", "--from", text="The experiment to write out.")
 @click.option("--title", default="", help="Of the new experiment.")
 @competition_option
 @shared_options
 def new_command(source: int, title: str, slug: str | None, as_json: bool) -> None:
-    """Write an experiment out as a notebook to play with, and the next experiment, which runs it.
-
-    \b
-    wb notebook new --from 12
-    """
+    """Write an experiment out as a notebook to play with, and the next experiment, which runs it."""
     notebook, experiment = library.competition(slug).new_notebook(source, title=title)
     if as_json:
         echo_json({"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment)})
         return
     click.echo(f"{notebook}\n{experiment}")
-    note(f"next: wb run --exp {int(experiment.stem)}, or open it: jupyter lab {notebook}")
+    note(f"next: wb run {int(experiment.stem)}, or open it: jupyter lab {notebook}")
 
 
-@notebook_command.command("adopt")
+@notebook_command.command("adopt", examples=("wb notebook adopt ~/Downloads/best-public-notebook.ipynb",))
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--title", default="", help="Of the new experiment; by default the file's name.")
 @click.option("--submission", default="submission.csv", show_default=True, help="The file that it leaves.")
 @competition_option
 @shared_options
 def adopt_command(path: Path, title: str, submission: str, slug: str | None, as_json: bool) -> None:
-    """Make a notebook that was written for Kaggle the next experiment: its paths lead here, its submission is checked.
+    """Make a notebook that was written for Kaggle the next experiment.
 
-    \b
-    wb notebook adopt ~/Downloads/best-public-notebook.ipynb
+    Its paths lead to the data here, and its submission is checked.
     """
     competition = library.competition(slug)
     notebook, experiment, others = competition.adopt(path, title=title, submission=submission)
@@ -81,11 +73,11 @@ def adopt_command(path: Path, title: str, submission: str, slug: str | None, as_
     click.echo(f"{notebook}\n{experiment}")
     for name in others:
         note(f"it reads /kaggle/input/{name}, which is not here: change the path, or bring the data")
-    note(f"next: wb run --exp {int(experiment.stem)}")
+    note(f"next: wb run {int(experiment.stem)}")
 
 
-@click.command("report")
-@click.argument("number", type=int, required=False, metavar="[N]")
+@click.command("report", cls=Command, examples=("wb report 12", "wb report"))
+@experiment_option(text="The experiment; by default it is the page of a fresh competition.", needed=False)
 @click.option(
     "--notebook",
     "source",
@@ -99,10 +91,6 @@ def report_command(number: int | None, source: Path | None, slug: str | None, as
     """Execute the report's notebook on the run of experiment N, or without N that for a fresh competition.
 
     The executed notebook and its page are kept in the run's folder, or in the competition's.
-
-    \b
-    wb report 12
-    wb report
     """
     competition = library.competition(slug)
     with step_bar("report") as (report, _):

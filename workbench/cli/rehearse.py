@@ -10,17 +10,25 @@ import click
 
 from workbench import library
 from workbench.cli.app import echo_json, note, shared_options
+from workbench.cli.commands import Command
+from workbench.cli.completion import complete_competition
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from workbench.rehearsal import LogSpec, RehearsalSpec
 
+EXAMPLES = (
+    "wb rehearse houses --train houses.csv --target price --metric rmsle \\",
+    "    --holdout 0.2 && wb fetch houses",
+    "wb rehearse shop --train bought.csv --task recommend --user customer \\",
+    "    --item article --time day --horizon 28d --metric recall@20",
+)
 OF_LOGS = ("user", "item", "time", "kind", "unit", "horizon", "cut", "weights", "first")
 OF_ROWS = ("holdout", "after", "drop", "weight", "greater_is_better")
 
 
-@click.command("rehearse")
-@click.argument("slug")
+@click.command("rehearse", cls=Command, examples=EXAMPLES)
+@click.argument("slug", shell_complete=complete_competition)
 @click.option(
     "--train",
     required=True,
@@ -67,14 +75,7 @@ OF_ROWS = ("holdout", "after", "drop", "weight", "greater_is_better")
 @click.option("--force", is_flag=True, help="Replace a rehearsal that is there.")
 @shared_options
 def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> None:
-    """Host a competition of your own: hidden solution, public and private score, daily limit, leaderboard.
-
-    \b
-    wb rehearse houses --train houses.csv --target price --metric rmsle --holdout 0.2
-    wb rehearse shop --train bought.csv --task recommend --user customer --item article --time day \\
-        --horizon 28d --metric recall@20
-    wb fetch houses
-    """
+    """Host a competition of your own: hidden solution, public and private score, daily limit, leaderboard."""
     deadline = options.pop("deadline")
     options["deadline"] = _date(deadline) if deadline else None
     spec = _log_spec(options) if options["task"] == "recommend" else _spec(options)

@@ -8,6 +8,7 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.commands import Command, experiment_option
 from workbench.cli.progress import step_bar
 
 if TYPE_CHECKING:
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 
 
-@click.command("select")
-@click.option("--exp", "number", type=int, required=True, metavar="N", help="The experiment.")
+@click.command(
+    "select",
+    cls=Command,
+    examples=("wb select 12", "wb select 12 --method null --shuffles 40", "wb select 12 --method rfe --minutes 20"),
+)
+@experiment_option()
 @click.option(
     "--method", default="permutation", show_default=True, metavar="NAME", help="gain, permutation, null or rfe."
 )
@@ -46,13 +51,7 @@ TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 def select_command(
     number: int, method: str, memory_limit: int | None, slug: str | None, as_json: bool, **options: Any
 ) -> None:
-    """Find the columns of an experiment that are worth keeping, and write them as a list that experiments can name.
-
-    \b
-    wb select --exp 12
-    wb select --exp 12 --method null --shuffles 40
-    wb select --exp 12 --method rfe --minutes 20
-    """
+    """Find the columns of an experiment that are worth keeping, and write them as a list that experiments can name."""
     competition = library.competition(slug, memory_limit=memory_limit)
     with step_bar(f"select {number}") as (report, progress):
         found = competition.select(number, method, report=report, progress=progress, **options)

@@ -10,6 +10,7 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
+from workbench.cli.commands import Command, experiment_option
 from workbench.cli.table import print_rows
 from workbench.errors import PlatformError, SubmissionError
 
@@ -30,8 +31,8 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command("submit")
-@click.option("--exp", "number", required=True, type=int, metavar="N", help="The experiment.")
+@click.command("submit", cls=Command, examples=("wb submit 12", "wb submit 12 --dry-run", "wb submit 12 --yes --wait"))
+@experiment_option()
 @click.option(
     "--run",
     "run_id",
@@ -149,7 +150,7 @@ def _print_sent(competition: library.OpenCompetition, record: SubmissionRecord, 
             click.echo(f"{name} rank {standing.rank} of {standing.teams} (top {standing.percentile:.1f} %){medal}")
 
 
-@click.command("submissions")
+@click.command("submissions", cls=Command, examples=("wb submissions", "wb submissions --offline"))
 @click.option("--offline", is_flag=True, help="What the log has, without asking the platform.")
 @competition_option
 @shared_options
@@ -181,7 +182,7 @@ def _when(s: SubmissionRecord) -> str:
     return (s.sent_at or s.created_at).isoformat()
 
 
-@click.command("sync")
+@click.command("sync", cls=Command, examples=("wb sync",))
 @competition_option
 @shared_options
 def sync_command(slug: str | None, as_json: bool) -> None:

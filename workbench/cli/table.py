@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import shutil
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
-from workbench.current_runs import outdated_text
+from workbench.cli.commands import Command, experiment_option
 from workbench.errors import NotFoundError
-from workbench.review import Row, as_csv, as_dicts, as_text
+
+if TYPE_CHECKING:
+    from workbench.review import Row
 
 TERMINAL_LINES = 200
 COLOURS = {"better": {"fg": "green"}, "worse": {"fg": "red"}, "quiet": {"dim": True}, "head": {"bold": True}}
@@ -23,7 +25,7 @@ def _paint(text: str, tone: str) -> str:
     return click.style(text, **COLOURS[tone]) if tone in COLOURS else text  # type: ignore[arg-type]
 
 
-@click.command("table")
+@click.command("table", cls=Command, examples=("wb table --sort cv", 'wb table --filter weather --filter "seconds<60"'))
 @click.option(
     "--sort", default="exp", show_default=True, metavar="COLUMN", help="cv, change, seconds, …; -cv turns it."
 )
@@ -51,10 +53,6 @@ def table_command(
 
     "*" behind a change: its 95 % interval does not hold 0; "~": it may be noise.
     With --json and --csv there is one entry per run.
-
-    \b
-    wb table --sort cv
-    wb table --filter weather --filter "seconds<60"
     """
     # A process that builds a list and ends: looking for garbage in ten thousand runs would take a tenth of its time.
     gc.disable()
@@ -67,6 +65,8 @@ def table_command(
     else:
         older = 0
     shown = _limited(rows, limit if limit >= 0 or as_json or as_comma else TERMINAL_LINES, newest=sort == "exp")
+    from workbench.review import as_csv, as_dicts
+
     if as_json:
         echo_json(as_dicts(shown))
     elif as_comma:
@@ -85,7 +85,7 @@ def _limited(rows: list[Row], limit: int, *, newest: bool) -> list[Row]:
 
 def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
     if not rows:
-        click.echo(f"no run of {slug!r} {'matches' if filtered else 'yet: wb run --exp 1'}")
+        click.echo(f"no run of {slug!r} {'matches' if filtered else 'yet: wb run 1'}")
         return
     direction = "greater is better" if rows[0].run.greater_is_better else "less is better"
     note(f"{slug}: {rows[0].run.metric}, {direction}")
@@ -94,6 +94,8 @@ def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
 
 def print_rows(rows: list[Row]) -> None:
     """Print lines of the table, as wide as the terminal is."""
+    from workbench.review import as_text
+
     width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
     click.echo(as_text(rows, width=width, paint=_paint))
 
@@ -107,8 +109,8 @@ def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
         note("not run yet: " + ", ".join(map(str, waiting[:20])) + (", …" if len(waiting) > 20 else ""))
 
 
-@click.command("show")
-@click.argument("number", metavar="N", type=int)
+@click.command("show", cls=Command, examples=("wb show 12",))
+@experiment_option()
 @competition_option
 @shared_options
 def show_command(number: int, slug: str | None, as_json: bool) -> None:
@@ -117,12 +119,14 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
     rows = [r for r in competition.table() if r.run.exp == number and r.latest and r.run.folder]
     if not rows:
         raise NotFoundError(
-            f"experiment {number} of {competition.slug!r} was never run", hint=f"`wb run --exp {number}` runs it"
+            f"experiment {number} of {competition.slug!r} was never run", hint=f"`wb run {number}` runs it"
         )
     row = rows[0]
     importance, models = _importance(competition, row), _models(competition, row)
     told = _recommender(competition, row)
     if as_json:
+        from workbench.review import as_dicts
+
         submissions = [s.to_dict() for s in row.submissions]
         echo_json(
             {
@@ -194,13 +198,15 @@ def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _lines(row: Row) -> list[tuple[str, str]]:
+    from workbench.current_runs import outdated_text
+
     run = row.run
     lines = [("experiment", f"{run.exp}  {run.title}"), ("run", run.run_id), ("status", run.status)]
     lines += [("error", run.error)] * bool(run.error) if run.error else []
     if run.sample is not None:
         lines.append(("sample", f"{run.sample:.3g} of the rows: a quick try, not for submission"))
     if row.outdated:
-        text = f"{outdated_text(row.outdated)}: `wb run --exp {run.exp}` runs the present definition"
+        text = f"{outdated_text(row.outdated)}: `wb run {run.exp}` runs the present definition"
         lines.append(("outdated", text))
     if run.base is not None:
         lines.append(("base", f"{run.base}: {', '.join(run.changes) or 'nothing changed'}"))

@@ -13,6 +13,8 @@ import click
 
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.commands import Command, experiment_option
+from workbench.cli.completion import complete_experiment
 
 if TYPE_CHECKING:
     from workbench.experiment import TuneOutcome
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
 SHOWN = 10
 
 
-@click.command("tune")
-@click.option("--exp", "number", type=int, metavar="N", help="The experiment.")
+@click.command(
+    "tune",
+    cls=Command,
+    examples=("wb tune 12 --minutes 30", "wb tune 12 --show", "wb new --from 12 --tuned"),
+)
+@experiment_option(needed=False)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="End after so much time.")
 @click.option("--trials", type=click.IntRange(min=1), metavar="K", help="End after so many trials.")
 @click.option("--keep", metavar="WHAT", help='Keep the trials\' OOF: "top20", "all". [default: none]')
@@ -33,8 +39,25 @@ SHOWN = 10
     envvar="WB_STUDY_URL",
     help="A database for the study, postgresql+psycopg://…  [default: a journal beside the runs]",
 )
-@click.option("--show", "shown", type=int, metavar="N", help="Show the study of experiment N: pictures and a page.")
-@click.option("--dashboard", type=int, metavar="N", help="Open optuna-dashboard on the study of experiment N.")
+@click.option(
+    "--show",
+    "shown",
+    type=int,
+    is_flag=False,
+    flag_value=0,
+    metavar="[N]",
+    help="Show the study of experiment N: pictures and a page.",
+    shell_complete=complete_experiment,
+)
+@click.option(
+    "--dashboard",
+    type=int,
+    is_flag=False,
+    flag_value=0,
+    metavar="[N]",
+    help="Open optuna-dashboard on the study of experiment N.",
+    shell_complete=complete_experiment,
+)
 @click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="Of the dashboard.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
@@ -57,28 +80,22 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
     """Search for better parameters of an experiment, for as long as you say.
 
     The study is kept; the same command goes on with it, and several at once share it.
-
-    \b
-    wb tune --exp 12 --minutes 30
-    wb tune --show 12
-    wb new --from 12 --tuned
     """
     started = time.perf_counter()
-    if sum(given is not None for given in (number, shown, dashboard)) != 1:
-        raise click.UsageError("give one of --exp, --show and --dashboard")
+    number = _one_number(number, shown, dashboard)
     competition = library.competition(slug, memory_limit=memory_limit)
     if shown is not None:
-        _show(competition, shown, storage, as_json=as_json)
+        _show(competition, number, storage, as_json=as_json)
         return
     if dashboard is not None:
-        _dashboard(competition, dashboard, storage, port)
+        _dashboard(competition, number, storage, port)
         return
     from workbench.experiment import parse_keep
 
     kept = None if keep is None else parse_keep(keep, where="--keep")
     with _bar(f"tune {number}") as (report, say, progress):
         outcome = competition.tune(
-            int(number or 0),
+            number,
             storage=storage,
             keep=kept,
             started_at=started,
@@ -88,9 +105,17 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
             **options,
         )
     if as_json:
-        echo_json(_document(outcome, int(number or 0), competition))
+        echo_json(_document(outcome, number, competition))
     else:
-        _print(outcome, int(number or 0), competition)
+        _print(outcome, number, competition)
+
+
+def _one_number(number: int | None, shown: int | None, dashboard: int | None) -> int:
+    """Return the experiment that the command names, once or more often; 0 is an option without a number."""
+    named = {n for n in (number, shown, dashboard) if n}
+    if len(named) != 1 or (shown is not None and dashboard is not None):
+        raise click.UsageError("give one of --exp, --show and --dashboard, with the number of one experiment")
+    return named.pop()
 
 
 @contextmanager

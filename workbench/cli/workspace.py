@@ -1,4 +1,4 @@
-"""`wb init`, `wb doctor`, `wb ledger`."""
+"""`wb init`, `wb doctor`, `wb ledger`, `wb completion`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import click
 
 from workbench import library
 from workbench.cli.app import echo_json, note, shared_options
+from workbench.cli.commands import Command, CommandGroup
+from workbench.cli.completion import SHELLS, script
 
 
-@click.command("init")
+@click.command("init", cls=Command, examples=("wb init kaggle && cd kaggle",))
 @click.argument("folder", metavar="DIR")
 @shared_options
 def init_command(folder: str, as_json: bool) -> None:
-    """Make an empty workspace in DIR; what is already there stays.
-
-    \b
-    wb init kaggle && cd kaggle
-    """
+    """Make an empty workspace in DIR; what is already there stays."""
     made = library.init(folder)
     if as_json:
         echo_json({"workspace": str(made.root)})
@@ -32,7 +30,7 @@ MARKS = {
 }
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command, examples=("wb doctor",))
 @shared_options
 def doctor_command(as_json: bool) -> int:
     """Look at versions, disk, memory, the ledger and the data; exit 1 if something is BAD, which a note is not."""
@@ -46,12 +44,12 @@ def doctor_command(as_json: bool) -> int:
     return 0 if good else 1
 
 
-@click.group("ledger")
+@click.group("ledger", cls=CommandGroup, examples=("wb ledger rebuild",))
 def ledger_command() -> None:
     """Look after the record of runs and submissions."""
 
 
-@ledger_command.command("rebuild")
+@ledger_command.command("rebuild", examples=("wb ledger rebuild",))
 @shared_options
 def rebuild_command(as_json: bool) -> None:
     """Build the ledger again from the run folders and what lies beside the sent files.
@@ -65,3 +63,21 @@ def rebuild_command(as_json: bool) -> None:
     for problem in found["problems"]:
         note(click.style("left out: ", fg="yellow") + problem)
     click.echo(f"ledger rebuilt: {found['runs']} runs, {found['submissions']} submissions")
+
+
+@click.command("completion", cls=Command, examples=('eval "$(wb completion bash)"', "wb completion fish | source"))
+@click.argument("shell", type=click.Choice(SHELLS))
+@shared_options
+def completion_command(shell: str, as_json: bool) -> None:
+    """Print the script that makes a shell complete commands, options, competitions and experiments.
+
+    For bash and zsh, the first example is a line for ~/.bashrc or ~/.zshrc (there with zsh, after compinit); for fish,
+    write the script to ~/.config/fish/completions/wb.fish.
+    """
+    from workbench.cli.app import wb
+
+    text = script(wb, shell)
+    if as_json:
+        echo_json({"shell": shell, "script": text})
+        return
+    click.echo(text, nl=False)
