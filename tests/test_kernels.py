@@ -487,12 +487,28 @@ def test_submissions_are_read_by_all_their_rows(tmp_path: Path) -> None:
     assert compared(alone, public, ["id"])[1] == 100
 
 
+def with_cell(kernel: Any, source: str) -> None:
+    import nbformat
+
+    node = nbformat.read(kernel.notebook, as_version=4)
+    node.cells.append(nbformat.v4.new_code_cell(source))
+    nbformat.write(node, kernel.notebook)
+
+
 class TestRehearsal:
     def test_it_predicts_the_same_without_network(self, small, no_wheels) -> None:
         made = small()
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
-        found = made.open.rehearse_kernel(1, built(made, no_wheels))
+        kernel = built(made, no_wheels)
+        with_cell(
+            kernel,
+            "import os, kagglehub\n"
+            "places = ['/kaggle/input/competitions/small', '/kaggle/input/small', kagglehub.competition_download('small')]\n"
+            "assert all(os.path.isfile(f'{place}/towns.csv') for place in places), places\n"
+            "assert str(bundle).startswith('/kaggle/input/datasets/')",
+        )
+        found = made.open.rehearse_kernel(1, kernel)
         assert (found.differing, found.largest) == (0, 0.0)
         assert found.rows == (100, 150)
         assert pl.read_csv(found.hidden).height == 150
@@ -504,19 +520,16 @@ class TestRehearsal:
             ("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)", "Network is unreachable"),
             ("open('/kaggle/input/small/new.csv', 'w')", "Read-only file system"),
             ("open('/kaggle/input/small/towns.csv', 'w')", "Read-only file system"),
+            ("open('/kaggle/input/competitions/small/towns.csv', 'w')", "Read-only file system"),
             ("open('/usr/new.txt', 'w')", "Read-only file system"),
         ],
     )
     def test_what_kaggle_does_not_allow_fails_here_too(self, small, no_wheels, cell: str, message: str) -> None:
-        import nbformat
-
         made = small()
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
         kernel = built(made, no_wheels)
-        node = nbformat.read(kernel.notebook, as_version=4)
-        node.cells.append(nbformat.v4.new_code_cell(cell))
-        nbformat.write(node, kernel.notebook)
+        with_cell(kernel, cell)
         with pytest.raises(NotebookError, match=message):
             made.open.rehearse_kernel(1, kernel)
         assert (kernel.folder / "rehearsal" / "public" / "inference.ipynb").exists()

@@ -712,6 +712,13 @@ class OpenCompetition:
         write_starter(self.definition)
         return paths
 
+    @property
+    def input_folder(self) -> Path:
+        """The folder that is ``/kaggle/input`` to adopted notebooks; data beside the competition's are put there."""
+        from workbench.experiment import INPUT
+
+        return self.workspace.competition_folder(self.slug).joinpath(*INPUT)
+
     def adopt(self, path: Path, *, title: str = "", submission: str = "submission.csv") -> tuple[Path, Path, list[str]]:
         """Take a notebook that was written for Kaggle, and make it the next experiment.
 
@@ -726,14 +733,16 @@ class OpenCompetition:
         -------
         notebook, experiment : Path
         inputs : list of str
-            Other data of Kaggle's that it reads, and that are not here.
+            Other data of Kaggle's that it reads, and that are not here: "datasets/OWNER/SLUG". In the competition's
+            ``data/input``, under that name, it finds them.
         """
-        from workbench.notebooks import inputs_of, read_notebook
+        from workbench.experiment import not_here
+        from workbench.notebooks import read_notebook
 
         found = read_notebook(path)
         text, more = path.read_text(encoding="utf-8"), f"submission = {json.dumps(submission)}\n"
         notebook, experiment = self._with_notebook(text, path.suffix, title or path.stem, more=more)
-        return notebook, experiment, [name for name in inputs_of(found) if name != self.slug]
+        return notebook, experiment, not_here(self.workspace.competition_folder(self.slug), found)
 
     # ------------------------------------------------------------------------------------------------------ kernels
 

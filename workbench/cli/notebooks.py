@@ -72,7 +72,11 @@ def adopt_command(path: Path, title: str, submission: str, slug: str | None, as_
         return
     click.echo(f"{notebook}\n{experiment}")
     for name in others:
-        note(f"it reads /kaggle/input/{name}, which is not here: change the path, or bring the data")
+        kind, _, other = name.partition("/")
+        brings = f"put its files into {competition.input_folder / name}"
+        if kind == "competitions":
+            brings = f"`wb fetch {other}` brings it"
+        note(f"it reads /kaggle/input/{name}, which is not here: {brings}")
     note(f"next: wb run {int(experiment.stem)}")
 
 

@@ -2,6 +2,7 @@
 
 from workbench.experiment.compose import compose
 from workbench.experiment.feature_list import FeatureList, check_list_name, read_list, write_list
+from workbench.experiment.kaggle_inputs import INPUT, not_here
 from workbench.experiment.kinds import notebook_content
 from workbench.experiment.other_folds import SEEDED, on_other_folds
 from workbench.experiment.plan import fold_rows
@@ -24,6 +25,7 @@ from workbench.experiment.tune import (
 from workbench.serving.submission_file import class_texts
 
 __all__ = [
+    "INPUT",
     "SEEDED",
     "ExperimentSpec",
     "FeatureList",
@@ -43,6 +45,7 @@ __all__ = [
     "fold_rows",
     "lightgbm_of",
     "list_run_folders",
+    "not_here",
     "notebook_content",
     "on_other_folds",
     "parse_keep",

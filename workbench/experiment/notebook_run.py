@@ -13,18 +13,19 @@ import polars as pl
 
 from workbench.cache import atomic
 from workbench.errors import DataError, NotebookError
+from workbench.experiment.kaggle_inputs import kaggle_inputs
 from workbench.experiment.plan import Plan
 from workbench.experiment.predictions import Predictions
 from workbench.ingest import read_text_file
 from workbench.memory import machine_bytes
 from workbench.notebooks import (
     Executed,
-    Notebook,
+    Placed,
     Told,
-    at_home,
     checked_oof,
     checked_test,
     execute,
+    placed,
     printed_cv,
     read_recorded,
     tell,
@@ -40,8 +41,8 @@ COPY = "notebook.ipynb"
 MEMORY_SHARE = 0.95
 """Of the machine's memory, where no limit was set: beyond that the system ends whatever it likes."""
 
-WORKING = "working"
-"""The folder in place of ``/kaggle/working``."""
+KAGGLE = "kaggle"
+"""The folder in place of ``/kaggle``, for as long as a notebook runs."""
 
 
 def from_notebook(
@@ -62,7 +63,8 @@ def from_notebook(
         return _with_submission(workspace, plan, spec, spec.submission, folder, report)
     recorded_at = folder / "parts" / "recorded.npz"
     recorded_at.unlink(missing_ok=True)
-    done = _executed(workspace, plan, spec, spec.notebook, folder, Path(plan.competition.folder), report)
+    here = Placed(spec.notebook, Path(plan.competition.folder))
+    done = _executed(workspace, plan, spec, here, folder, report)
     found = read_recorded(recorded_at)
     if found is None:
         raise NotebookError(
@@ -83,9 +85,8 @@ def _executed(
     workspace: Workspace,
     plan: Plan,
     spec: NotebookSpec,
-    notebook: Notebook,
+    place: Placed,
     folder: Path,
-    place: Path,
     report: Callable[[str], None],
 ) -> Executed:
     what = Told.of(
@@ -100,12 +101,14 @@ def _executed(
     memory = workspace.memory_limit or int(MEMORY_SHARE * machine_bytes())
     with tell(what) as environment:
         return execute(
-            notebook,
+            place.notebook,
             spec.parameters,
             copy=folder / COPY,
-            folder=place,
-            environment=environment,
+            folder=place.folder,
+            environment=place.environment | environment,
             limits=replace(spec.limits, memory=memory),
+            wrapped=place.wrapped,
+            attached=place.attached,
             report=report,
         )
 
@@ -129,13 +132,14 @@ def _about(plan: Plan, folder: Path, done: Executed, more: dict[str, Any]) -> di
 def _with_submission(
     workspace: Workspace, plan: Plan, spec: NotebookSpec, name: str, folder: Path, report: Callable[[str], None]
 ) -> Predictions:
-    """Run a notebook that was written for Kaggle, with its paths turned to ours."""
-    working = folder / WORKING
-    shutil.rmtree(working, ignore_errors=True)
+    """Run a notebook that was written for Kaggle, with Kaggle's folders around it."""
+    kaggle = folder / KAGGLE
+    shutil.rmtree(kaggle, ignore_errors=True)
+    working = kaggle / "working"
     working.mkdir(parents=True)
-    raw = Path(plan.competition.folder) / "data" / "raw"
-    notebook = at_home(spec.notebook, {plan.competition.slug: raw}, working)
-    done = _executed(workspace, plan, spec, notebook, folder, working, report)
+    inputs, left = kaggle_inputs(Path(plan.competition.folder), spec.notebook, report=report)
+    with placed(spec.notebook, inputs, working) as place:
+        done = _executed(workspace, plan, spec, place, folder, report)
     written = working / name
     if not written.is_file():
         there = ", ".join(sorted(p.name for p in working.iterdir())[:5]) or "nothing"
@@ -147,9 +151,13 @@ def _with_submission(
     _check_submission(written, plan)
     with atomic(folder / "submission.csv") as temporary:
         shutil.copyfile(written, temporary)
-    shutil.rmtree(working, ignore_errors=True)
+    shutil.rmtree(kaggle, ignore_errors=True)
     cv = printed_cv(folder / COPY, spec.cv)
     about = _about(plan, folder, done, {"cv": cv})
+    if left:
+        named = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        said = f"its text names only some of the competition's files: it did not see {named}"
+        about["notes"] = (*about["notes"], said)
     if cv is None:
         said = 'no CV was found in what the notebook printed: tag its cell "cv", or say cv = "CV: ([0-9.]+)"'
         about["notes"] = (*about["notes"], said)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, NotFoundError, near
+from workbench.experiment.kaggle_inputs import data_stamps
 from workbench.experiment.spec import ExperimentSpec
 from workbench.features import code_key_of
 from workbench.notebooks import Limits, Notebook, check_parameters, read_notebook
@@ -38,6 +39,8 @@ class NotebookSpec:
         A regular expression for the CV that such a one prints.
     code : str
         The key of the competition's code that it imports; empty where it imports none.
+    data : dict
+        Name -> stamp of the data beside the competition's that one written for Kaggle reads.
     """
 
     notebook: Notebook
@@ -47,11 +50,13 @@ class NotebookSpec:
     submission: str | None = None
     cv: str | None = None
     code: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the cells' code and the parameters."""
         found = {"notebook": self.notebook.content(), "kernel": self.notebook.kernel, "parameters": self.parameters}
         found |= {"code": self.code} if self.code else {}
+        found |= {"data": self.data} if self.data else {}
         return found | ({} if self.submission is None else {"submission": self.submission, "cv": self.cv})
 
 
@@ -94,7 +99,9 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
         _check_pattern(cv, f"{where} cv")
     # One that was written for Kaggle runs in a folder of its own, and can't import what is beside.
     code = code_key_of(notebook.code, folder) if submission is None else ""
-    return NotebookSpec(notebook, parameters, Limits(in_all, of_cell), submission=submission, cv=cv, code=code)
+    data = {} if submission is None else data_stamps(folder, notebook)
+    limits = Limits(in_all, of_cell)
+    return NotebookSpec(notebook, parameters, limits, submission=submission, cv=cv, code=code, data=data)
 
 
 def _text(value: Any, where: str) -> str | None:

@@ -26,6 +26,7 @@ from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.downloaded import read_as_downloaded, read_text_file
 from workbench.ingest.keys import NO_KEYS
 from workbench.ingest.sources import block_bytes, sources_in, table_name
+from workbench.ingest.unpacked import names_at_top, unpacked_files
 from workbench.platforms import CompetitionFacts, Platform, RemoteFile
 from workbench.workspace import Workspace
 
@@ -33,12 +34,14 @@ __all__ = [
     "Fetched",
     "convert",
     "fetch",
+    "names_at_top",
     "read_as_downloaded",
     "read_text_file",
     "reading_options",
     "sources_in",
     "table_name",
     "unpack",
+    "unpacked_files",
 ]
 
 Report = Callable[[str], None]

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,21 @@ from workbench.ingest import unpack
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, link
 from workbench.kernels.layers import layers, packed_files
-from workbench.notebooks import Limits, execute, read_notebook
+from workbench.notebooks import KAGGLE_ENVIRONMENT, NAMESPACES, Limits, execute, isolated, read_notebook
 from workbench.serving import MANIFEST, NOTES, compared, read_submission
 
 __all__ = ["HIDDEN_TIMES", "Rehearsed", "hidden_data", "rehearse"]
+
+KAGGLES: dict[str, str] = KAGGLE_ENVIRONMENT | {"HOME": "/kaggle/working", "PWD": "/kaggle/working"}
+"""What Kaggle's environment says; the home is not the user's."""
+
+RERUN = KAGGLES | {"KAGGLE_IS_COMPETITION_RERUN": "1"}
+"""What it says where a submitted kernel runs again, on the hidden test set."""
+
+INPUT = "/kaggle/input"
+
+OWNER = "rehearsal"
+"""Of the datasets: the kernel finds them whoever's they are."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ def rehearse(
             notes.append("the test set is no CSV or Parquet file of its own: there is no hidden one to try")
         else:
             report("a hidden test set")
-            second = _run(competition, built, grown, results / "hidden", limits, report, notes)
+            second = _run(competition, built, grown, results / "hidden", limits, report, notes, environment=RERUN)
             hidden, hidden_rows, hidden_seconds = second.path, made, second.seconds
             peak = max(peak, second.peak_mb)
             _check_hidden(second.path, made, competition.definition.id_columns)
@@ -124,7 +135,7 @@ def rehearse(
             report("a hidden test set with empty columns")
             bare, changes = Path(folder) / "emptied", []
             rows = emptied_data(competition, data, bare, changes) or 0
-            third = _run(competition, built, bare, results / "emptied", limits, report, notes)
+            third = _run(competition, built, bare, results / "emptied", limits, report, notes, environment=RERUN)
             emptied, peak = third.path, max(peak, third.peak_mb)
             _check_hidden(third.path, rows, competition.definition.id_columns)
             notes += [f"another hidden test set: {change}" for change in changes]
@@ -169,33 +180,37 @@ def _run(
     limits: Limits,
     report: Callable[[str], None],
     notes: list[str],
+    *,
+    environment: Mapping[str, str] = KAGGLES,
 ) -> _Ran:
     result.mkdir(parents=True)
     notebook = read_notebook(built.notebook)
     with tempfile.TemporaryDirectory(prefix="wb-kernel-") as folder, _bundle(built, notes) as bundle:
-        root, site = Path(folder) / "root", Path(folder) / "site"
-        root.mkdir()
+        site = Path(folder) / "site"
         site.mkdir()
         working = Path(folder) / "working"
         working.mkdir()
+        sources = {f"competitions/{competition.slug}": data.resolve()}
+        for name, place in _datasets(bundle, Path(folder) / "datasets").items():
+            sources[f"datasets/{OWNER}/{built.name}-{name}"] = place
         mounts = {
-            f"/kaggle/input/{competition.slug}": (str(data.resolve()), False),
+            **{f"{INPUT}/{name}": (str(source), False) for name, source in sources.items()},
             "/kaggle/working": (str(working), True),
             str(result.resolve()): (str(result.resolve()), True),
         }
-        for name, place in _datasets(bundle, Path(folder) / "datasets").items():
-            mounts[f"/kaggle/input/{built.name}-{name}"] = (str(place), False)
-        job = Path(folder) / "job.json"
-        job.write_text(json.dumps({"root": str(root), "mounts": mounts, "folder": "/kaggle/working"}), encoding="utf-8")
+        # Where Kaggle had them before, and what an older kernel names.
+        links = {f"{INPUT}/{name.rpartition('/')[2]}": name for name in sources}
+        # What the notebook installs goes there, and before what is installed here.
+        path = os.pathsep.join([str(site), *sys.path[1:]])
         done = execute(
             notebook,
             {},
             copy=result / "inference.ipynb",
             folder=Path("/kaggle/working"),
-            # What the notebook installs goes there, and before what is installed here.
-            environment=KAGGLES | {"PIP_TARGET": str(site), "PYTHONPATH": os.pathsep.join([str(site), *sys.path[1:]])},
+            environment={**environment, "PIP_TARGET": str(site), "PYTHONPATH": path},
             limits=limits,
-            wrapped=(*UNSHARE, sys.executable, "-P", str(Path(__file__).with_name("inside.py")), str(job)),
+            wrapped=isolated(Path(folder), mounts, links, Path("/kaggle/working"), sealed=True, offline=True),
+            attached={f"competitions/{competition.slug}": f"{INPUT}/competitions/{competition.slug}"},
             report=report,
         )
         written = working / "submission.csv"
@@ -218,10 +233,7 @@ def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
     return places
 
 
-KAGGLES = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "HOME": "/kaggle/working"}
-"""What Kaggle's environment says; the home is not the user's."""
-
-UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
+UNSHARE = (*NAMESPACES, "--net")
 
 
 def _check_namespaces() -> None:

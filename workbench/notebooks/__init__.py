@@ -1,8 +1,18 @@
 """Notebooks, through papermill: read and checked, run in a process of their own, and what they record."""
 
-from workbench.notebooks.adopted import at_home, inputs_of, printed_cv
+from workbench.notebooks.adopted import printed_cv
 from workbench.notebooks.execute import Executed, Limits, execute
 from workbench.notebooks.masks import Masks, known_secrets
+from workbench.notebooks.mounts import KAGGLE_ENVIRONMENT, NAMESPACES, Inputs, Placed, isolated, mount_refusal, placed
+from workbench.notebooks.named_inputs import (
+    KINDS_OF_DATA,
+    competition_places,
+    data_places,
+    is_named,
+    missing_inputs,
+    reads,
+    text_of,
+)
 from workbench.notebooks.recorded import (
     Recorded,
     checked_metrics,
@@ -23,28 +33,40 @@ from workbench.notebooks.source import (
 from workbench.notebooks.told import Told, tell, told
 
 __all__ = [
+    "KAGGLE_ENVIRONMENT",
+    "KINDS_OF_DATA",
+    "NAMESPACES",
     "PARAMETERS_TAG",
     "Executed",
+    "Inputs",
     "Limits",
     "Masks",
     "Notebook",
     "Parameter",
+    "Placed",
     "Recorded",
     "Told",
     "as_text",
-    "at_home",
     "check_parameters",
     "checked_metrics",
     "checked_oof",
     "checked_test",
+    "competition_places",
+    "data_places",
     "execute",
-    "inputs_of",
+    "is_named",
+    "isolated",
     "known_secrets",
+    "missing_inputs",
+    "mount_refusal",
     "new_notebook",
+    "placed",
     "printed_cv",
     "read_notebook",
     "read_recorded",
+    "reads",
     "tell",
+    "text_of",
     "told",
     "write_recorded",
 ]

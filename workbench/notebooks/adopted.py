@@ -1,9 +1,9 @@
-"""Notebooks that were written for Kaggle: its paths turned to ours, and the CV that they print."""
+"""Notebooks that were written for Kaggle: its folder turned to one of ours, and the CV that they print."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,10 @@ from typing import Any
 from workbench.notebooks.extra import library
 from workbench.notebooks.source import Notebook
 
-__all__ = ["CV_TAG", "at_home", "inputs_of", "printed_cv"]
+__all__ = ["CV_TAG", "at_home", "printed_cv"]
 
-INPUT = re.compile(r"(?:/kaggle|\.\.)/input/(?:competitions/)?([\w.-]+)")
-"""Where Kaggle puts data: ``/kaggle/input/titanic``, ``../input/titanic``, ``/kaggle/input/competitions/titanic``."""
-
-WORKING = re.compile(r"/kaggle/working\b")
+KAGGLE = re.compile(r"(?<![\w./~}-])/kaggle(?![\w.-])")
+"""Where a path begins that leads to Kaggle's folders."""
 
 CV_TAG = "cv"
 """The tag of a cell whose last number is the CV."""
@@ -29,32 +27,13 @@ PRINTED = re.compile(
 """How people print it: "CV: 0.7843", "OOF AUC = 0.7843", "Overall validation score 0.7843"."""
 
 
-def inputs_of(notebook: Notebook) -> list[str]:
-    """Return the folders of Kaggle's input that a notebook's code names, in the order of their first use."""
-    text = "\n".join(c["source"] for c in notebook.cells if c["type"] == "code")
-    return list(dict.fromkeys(INPUT.findall(text)))
-
-
-def at_home(notebook: Notebook, inputs: Mapping[str, Path], working: Path) -> Notebook:
-    """Return the notebook with Kaggle's paths turned to those given; its text is changed, the file is not.
-
-    Parameters
-    ----------
-    inputs : mapping
-        Name of an input -> its folder here; others stay as they are.
-    working : Path
-        In place of ``/kaggle/working``.
-    """
+def at_home(notebook: Notebook, kaggle: Path) -> Notebook:
+    """Return the notebook with another folder in place of ``/kaggle``; its text is changed, the file is not."""
     nbformat = library("nbformat")
     node = nbformat.reads(notebook.text, as_version=4)
-
-    def here(match: re.Match[str]) -> str:
-        folder = inputs.get(match[1])
-        return match[0] if folder is None else str(folder)
-
     for cell in node.cells:
         if cell.cell_type == "code":
-            cell.source = WORKING.sub(lambda _: str(working), INPUT.sub(here, cell.source))
+            cell.source = KAGGLE.sub(lambda _: str(kaggle), cell.source)
     return replace(notebook, text=nbformat.writes(node))
 
 

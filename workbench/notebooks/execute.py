@@ -85,6 +85,7 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     environment: Mapping[str, str] | None = None,
     limits: Limits | None = None,
     wrapped: Sequence[str] = (),
+    attached: Mapping[str, str] | None = None,
     with_code: bool = True,
     report: Callable[[str], None] = lambda _: None,
 ) -> Executed:
@@ -106,6 +107,8 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     limits : Limits, optional
     wrapped : sequence of str
         A command that runs the one that is put behind it, elsewhere.
+    attached : mapping, optional
+        What kagglehub finds, in a notebook that was written for Kaggle: see `data_proxy`.
     with_code : bool
         Whether the page shows the cells' code beside what they put out.
     report : callable
@@ -137,6 +140,7 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
             "cell_seconds": limits.cell_seconds,
             "most_output": limits.output,
             "with_code": with_code,
+            "attached": None if attached is None else dict(attached),
         }
         job.write_text(json.dumps(told), encoding="utf-8")
         ended = _watched(

@@ -17,10 +17,12 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from workbench.notebooks.data_proxy import data_proxy, standin_path
 from workbench.notebooks.masks import Masks, known_secrets
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -43,11 +45,24 @@ def main(path: str) -> int:
     )
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
-        found = _run(job, masks)
+        with _attached(job["attached"]):
+            found = _run(job, masks)
     finally:
         node = _show(Path(job["copy"]), masks, with_code=job["with_code"])
     _say(found | {"not_installed": _not_installed(node)})
     return 0 if found["event"] == "done" else 1
+
+
+@contextmanager
+def _attached(attached: dict[str, str] | None) -> Iterator[None]:
+    """Let kagglehub find what is attached: the service must be where the kernel is, which may have no network."""
+    if attached is None:
+        yield
+        return
+    with data_proxy(attached) as environment:
+        os.environ.update(environment)
+        os.environ["PYTHONPATH"] = standin_path(os.environ.get("PYTHONPATH", ""))
+        yield
 
 
 def _end_with(parent: int) -> None:

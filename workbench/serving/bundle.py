@@ -39,8 +39,9 @@ RECEIPT = "wb-receipt.json"
 INPUTS = Path("/kaggle/input")
 """Where Kaggle puts what a notebook reads."""
 
-DATASETS = ("*", "*/*", "datasets/*/*", "datasets/*/*/*")
-"""Where in there datasets are, and the folders in them. Deeper is not looked: there may be a million images."""
+DATASETS = ("datasets/*/*", "datasets/*/*/*", "notebooks/*/*", "notebooks/*/*/*", "*", "*/*")
+"""Where in there datasets and other notebooks' output are, today and earlier, and the folders in them. Deeper is not
+looked: there may be a million images."""
 
 EMPTY = hashlib.sha256().hexdigest()
 
@@ -172,10 +173,10 @@ def find_data(slug: str) -> Path:
     NotFoundError
         Where the competition is no input of the notebook.
     """
-    places = (INPUTS / slug, INPUTS / "competitions" / slug)
+    places = (INPUTS / "competitions" / slug, INPUTS / slug)
     found = next((p for p in places if p.is_dir()), None)
     if found is None:
-        there = [p.name for p in INPUTS.glob("*")]
+        there = [p.relative_to(INPUTS).as_posix() for n in ("competitions/*", "*") for p in sorted(INPUTS.glob(n))]
         raise NotFoundError(
             f"no files of {slug!r} in {INPUTS}: there is {', '.join(there) or 'nothing'}",
             hint="add the competition to the notebook's input",

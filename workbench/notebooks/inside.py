@@ -1,7 +1,10 @@
-"""The first process of a rehearsal: makes the root that a kernel sees, and becomes what is to be run in it.
+"""The first process of a notebook that sees Kaggle's folders: makes its root, and becomes what is to be run in it.
 
-It is started by ``unshare`` in namespaces of its own for users, mounts and the network:
-``python -m workbench.kernels.inside JOB COMMAND…`` with the path of a JSON file. Nothing of it is seen from outside.
+It is started by ``unshare`` in namespaces of its own for users and mounts, and for the network where there is to be
+none: ``python inside.py JOB COMMAND…`` with the path of a JSON file. Nothing of it is seen from outside. The job, which
+`mounts` writes, has ``root`` (an empty folder), ``mounts`` (place -> source, and whether it can be written), ``links``
+(place -> target), ``folder`` (where the command starts), ``sealed`` (whether the machine's own files can only be read)
+and ``offline``.
 """
 
 from __future__ import annotations
@@ -23,40 +26,46 @@ WRITABLE = ("tmp", "dev", "proc", "run", "sys")
 def main(job: str, command: list[str]) -> None:
     """Make the root and go over to the command."""
     told = json.loads(Path(job).read_text(encoding="utf-8"))
-    _loopback()
+    if told["offline"]:
+        _loopback()
     root = Path(told["root"])
     _mount("-t", "tmpfs", "tmpfs", str(root))
     for place in sorted(Path("/").iterdir()):
+        if place.name == "kaggle":
+            continue  # the machine's own, if it has one, is not what the job describes
         target = root / place.name
         if place.is_symlink():
             target.symlink_to(place.readlink())
         elif place.is_dir():
             target.mkdir()
             _mount("--rbind", str(place), str(target))
-            if place.name not in WRITABLE:
-                _mount("-o", "remount,bind,ro", str(target))
+            if told["sealed"] and place.name not in WRITABLE:
                 _seal(target)
-    for at, (source, writable) in told["mounts"].items():
+    for at, (source, writable) in sorted(told["mounts"].items()):
         target = root / at.lstrip("/")
         target.mkdir(parents=True, exist_ok=True)
         _mount("--bind", source, str(target))
         if not writable:
-            _mount("-o", "remount,bind,ro", str(target))
+            _seal(target)
+    for at, to in told["links"].items():
+        target = root / at.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(to)
     os.chroot(root)
     os.chdir(told["folder"])
     os.execvp(command[0], command)  # noqa: S606 the command is ours
 
 
 def _seal(folder: Path) -> None:
-    """Let what is mounted below a folder be read only, too: another disk, say."""
+    """Let a mount be read only, and what is mounted below it, too: another disk, say."""
     with Path("/proc/self/mountinfo").open(encoding="utf-8") as file:
         mounts = [line.split() for line in file]
     for _, _, _, _, place, options, *_ in mounts:
-        if place.startswith(f"{folder}/"):
+        at = place.encode().decode("unicode_escape").encode("latin-1").decode()
+        if at == str(folder) or at.startswith(f"{folder}/"):
             # Options that it has must stay: of a mount that is another user's they can't be taken away.
-            kept = ",".join(o for o in options.split(",") if o not in ("rw", "ro"))
-            at = place.encode().decode("unicode_escape")
-            subprocess.run(["mount", "-o", f"remount,bind,ro,{kept}", at], check=True)
+            kept = ",".join(["remount,bind,ro", *(o for o in options.split(",") if o not in ("rw", "ro"))])
+            subprocess.run(["mount", "-o", kept, at], check=True)
 
 
 def _mount(*arguments: str) -> None:

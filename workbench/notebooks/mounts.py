@@ -1,0 +1,203 @@
+"""Kaggle's folders around a notebook: ``/kaggle/input`` and ``/kaggle/working``, wherever its data lie here.
+
+Where the system lets us, the notebook runs in a mount namespace of its own in which ``/kaggle`` is there, so that every
+way to read a file finds it: Python, a shell, a library in C. Elsewhere (containers that forbid it) the same
+folders are laid out as links beside the working folder, and the notebook's text is changed to name those.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workbench.errors import storage_errors
+from workbench.notebooks.adopted import at_home
+from workbench.notebooks.source import Notebook
+
+__all__ = ["KAGGLE_ENVIRONMENT", "NAMESPACES", "Inputs", "Placed", "isolated", "mount_refusal", "placed"]
+
+KAGGLE = "/kaggle"
+
+KAGGLE_ENVIRONMENT = {
+    "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+    "KAGGLE_URL_BASE": "https://www.kaggle.com",
+    "KAGGLE_KERNEL_INTEGRATIONS": "",
+    "KAGGLE_CONTAINER_NAME": "kaggle_workbench-0-local",
+}
+"""What a committed notebook's environment says on Kaggle, as notebooks print it there: by these they tell whether they
+are at Kaggle. KAGGLE_IS_COMPETITION_RERUN is not among them: Kaggle sets it where it runs a submitted notebook again on
+the hidden test set, and here is only the public one. The variables of Kaggle's data proxy are set by `data_proxy`."""
+
+NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is below ``/kaggle/input``.
+
+    Attributes
+    ----------
+    folders : dict
+        Place, such as ``"competitions/titanic"``, -> the folder here; the place "" is ``/kaggle/input`` itself.
+    links : dict
+        Place -> the place that it is another name of.
+    handles : dict
+        Name of the data as Kaggle has it today, such as ``"datasets/owner/slug"`` -> place.
+    """
+
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    handles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A notebook with Kaggle's folders around it, as `execute` takes it.
+
+    Attributes
+    ----------
+    notebook : Notebook
+    folder : Path
+        Where it starts.
+    wrapped : tuple of str
+    environment : dict
+    attached : dict, or None
+        Name of the data -> its folder as the notebook sees it.
+    """
+
+    notebook: Notebook
+    folder: Path
+    wrapped: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    attached: dict[str, str] | None = None
+
+
+@contextmanager
+def placed(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Placed]:
+    """Put Kaggle's folders around a notebook for the length of the block.
+
+    Parameters
+    ----------
+    working : Path
+        The folder in place of ``/kaggle/working``; it is called so, and the folder that it is in belongs to it.
+    """
+    if mount_refusal() or working.resolve().is_relative_to(KAGGLE):
+        with _as_links(notebook, inputs, working) as linked:
+            yield linked
+        return
+    with tempfile.TemporaryDirectory(prefix="wb-kaggle-") as temporary:
+        mounts = {f"{KAGGLE}/working": (str(working.resolve()), True)}
+        for place, folder in inputs.folders.items():
+            mounts[_below(f"{KAGGLE}/input", place)] = (str(folder.resolve()), False)
+        links = {
+            _below(f"{KAGGLE}/input", place): os.path.relpath(f"/{target}", Path(f"/{place}").parent)
+            for place, target in inputs.links.items()
+        }
+        folder = Path(f"{KAGGLE}/working")
+        yield Placed(
+            notebook,
+            folder,
+            isolated(Path(temporary), mounts, links, folder),
+            KAGGLE_ENVIRONMENT | {"PWD": str(folder)},
+            {name: _below(f"{KAGGLE}/input", place) for name, place in inputs.handles.items()},
+        )
+
+
+def isolated(
+    temporary: Path,
+    mounts: Mapping[str, tuple[str, bool]],
+    links: Mapping[str, str],
+    folder: Path,
+    *,
+    sealed: bool = False,
+    offline: bool = False,
+) -> tuple[str, ...]:
+    """Return the command that runs the one put behind it in a root of its own.
+
+    Parameters
+    ----------
+    temporary : Path
+        An empty folder, for as long as the command runs.
+    mounts : mapping
+        Place in the root -> what is shown there, and whether it can be written.
+    links : mapping
+        Place in the root -> where the link leads.
+    folder : Path
+        Where the command starts.
+    sealed : bool
+        Whether the machine's own files can only be read.
+    offline : bool
+        Whether there is no network.
+    """
+    root, job = temporary / "root", temporary / "job.json"
+    root.mkdir()
+    told = {"root": str(root), "mounts": mounts, "links": links, "folder": str(folder)}
+    job.write_text(json.dumps(told | {"sealed": sealed, "offline": offline}), encoding="utf-8")
+    inside = Path(__file__).with_name("inside.py")
+    return (*NAMESPACES, *(["--net"] if offline else []), sys.executable, "-P", str(inside), str(job))
+
+
+@functools.cache
+def mount_refusal(*, offline: bool = False) -> str:
+    """Return why the system lets nobody make such a root; empty where it does."""
+    with tempfile.TemporaryDirectory(prefix="wb-kaggle-") as temporary:
+        command = isolated(Path(temporary), {}, {}, Path("/"), sealed=offline, offline=offline)
+        try:
+            done = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+        except OSError as exc:
+            return str(exc)
+    if done.returncode == 0:
+        return ""
+    return done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+
+
+def _below(root: str, place: str) -> str:
+    return f"{root}/{place}" if place else root
+
+
+# ------------------------------------------------------------------------------------------------- without mounting
+
+
+@contextmanager
+def _as_links(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Placed]:
+    """Lay the folders out as links beside the working folder, and name them in the notebook's text."""
+    kaggle = working.resolve().parent
+    root = kaggle / "input"
+    try:
+        with storage_errors(root):
+            _remove(root)
+            root.mkdir()
+            for place, folder in inputs.folders.items():
+                _link_files(folder.resolve(), root / place)
+            for place, target in inputs.links.items():
+                (root / place).parent.mkdir(parents=True, exist_ok=True)
+                (root / place).symlink_to(root / target)
+        environment = KAGGLE_ENVIRONMENT | {"PWD": str(kaggle / "working"), "KAGGLE_CACHE_MOUNT_FOLDER": str(root)}
+        attached = {name: _below(str(root), place) for name, place in inputs.handles.items()}
+        yield Placed(at_home(notebook, kaggle), kaggle / "working", (), environment, attached)
+    finally:
+        _remove(root)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _link_files(source: Path, target: Path) -> None:
+    """Make the folders of `source`, with links to its files: walks do not follow links to folders."""
+    target.mkdir(parents=True, exist_ok=True)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                _link_files(source / entry.name, target / entry.name)
+            else:
+                (target / entry.name).symlink_to(entry.path)
