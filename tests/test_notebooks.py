@@ -492,6 +492,89 @@ class TestWrittenOut:
             pair.open.new_notebook(1)
 
 
+class TestByHand:
+    """Opened in Jupyter, VS Code or IPython: the working directory is the notebook's folder, and nobody tells it."""
+
+    @pytest.fixture
+    def two(self, small, monkeypatch) -> Any:
+        for name in ("WB_WORKSPACE", "WB_COMPETITION", "WB_NOTEBOOK"):
+            monkeypatch.delenv(name, raising=False)
+        small(n_rows=300, slug="another", task="regression", metric="rmse")
+        made = small(n_rows=400)
+        made.experiment(
+            1,
+            'features = ["rows.x", "te_town", "rows.z"]\ndrop = ["z"]\nseeds = [3]\n[model]\nnum_iterations = 20\n',
+        )
+        return made
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("model", ["", "sklearn"])
+    def test_what_is_written_knows_its_competition_and_columns(self, two, model: str) -> None:
+        if model:
+            two.experiment(
+                1, 'features = ["rows.x", "rows.z"]\n[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n'
+            )
+        notebook, experiment = two.open.new_notebook(1)
+        assert 'nb.use("small", exp=2)' in notebook.read_text().replace("\\", "")
+        shown = by_hand(notebook)
+        assert "(not kept: `wb run` keeps it)" in shown
+        run = two.open.run(int(experiment.stem))
+        assert f"auc {run.score:.5f}" in shown
+
+    @pytest.mark.slow
+    def test_an_experiment_of_another_competition_keeps_its_own(self, two) -> None:
+        notebook, _ = two.open.new_notebook(1)
+        other = two.workspace.competitions / "another" / "experiments" / "007.toml"
+        other.write_text(f'features = ["rows.x"]\n[notebook]\nfile = "{notebook.name}"\n')
+        (notebook.parent / "plain.ipynb").write_text("")
+        write(
+            notebook,
+            "x = 1",
+            "from workbench import nb\nnb.use('small', exp=1)\nassert nb.competition.slug == 'another'\nimport numpy as np\nnb.record(oof=np.zeros(len(nb.target)), test=np.zeros(nb.competition.definition.n_test))",
+        )
+        opened = type(two.open)(two.workspace, "another")
+        assert opened.run(7).record.status == "finished"
+
+    def test_use_chooses_and_changes(self, two, monkeypatch) -> None:
+        monkeypatch.chdir(two.workspace.root / "notebooks")
+        script = """
+from workbench import nb
+from workbench.errors import WorkbenchError
+try:
+    nb.competition
+except WorkbenchError as exc:
+    print(exc.hint)
+nb.use("small", exp=1)
+print(nb.competition.slug, nb.seeds, nb.frames(0).X_train.columns, len(nb.target))
+nb.use("another")
+print(nb.competition.slug, nb.seeds, len(nb.target))
+for arguments in ({"competition": "smlal"}, {"competition": "small", "exp": 9}):
+    try:
+        nb.use(**arguments)
+    except WorkbenchError as exc:
+        print(type(exc).__name__, exc.message.partition(" in ")[0])
+print(nb.competition.slug)
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines() == [
+            'name it before anything else: nb.use("another")',
+            "small (3,) ['x', 'te_town'] 320",
+            "another (1,) 240",
+            "NotFoundError no competition 'smlal'",
+            f"NotFoundError competition 'small' has no experiment 9: {two.folder / 'experiments' / '009.toml'} is missing",
+            "another",
+        ]
+
+
+def by_hand(path: Path) -> str:
+    """Execute a notebook as Jupyter does, from its folder, and return what it printed."""
+    command = [sys.executable, "-c", "from nbclient.cli import main; main()", "--inplace", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    node = nbformat.read(path, as_version=4)
+    return "".join(o.get("text", "") for c in node.cells for o in c.get("outputs", []))
+
+
 ADOPTED = [
     "import numpy as np, pandas as pd\ntrain = pd.read_csv('/kaggle/input/small/train.csv')\ntest = pd.read_csv('../input/competitions/small/test.csv')",
     "p = train['y'].mean()\nprint('Fold 1 AUC 0.61')\nprint(f'CV score: {0.612345}')",

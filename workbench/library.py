@@ -693,11 +693,20 @@ class OpenCompetition:
         from workbench.experiment import compose
         from workbench.notebooks import as_text
 
-        text = as_text(compose(self.definition, source))
+        definition = self.definition
+
+        def text(number: int) -> str:
+            return as_text(compose(definition, source, number))
+
         return self._with_notebook(text, ".ipynb", title or f"{source} as a notebook", f"base = {source}\n")
 
-    def _with_notebook(self, text: str, suffix: str, title: str, head: str = "", more: str = "") -> tuple[Path, Path]:
-        """Write a notebook, and the next experiment's file, which runs it: `head` above its table, `more` in it."""
+    def _with_notebook(
+        self, text: Callable[[int], str], suffix: str, title: str, head: str = "", more: str = ""
+    ) -> tuple[Path, Path]:
+        """Write a notebook, and the next experiment's file, which runs it: `head` above its table, `more` in it.
+
+        `text` gives the notebook's for its number.
+        """
         from workbench.competition import create_notebook
         from workbench.inference import write_starter
 
@@ -741,7 +750,7 @@ class OpenCompetition:
 
         found = read_notebook(path)
         text, more = path.read_text(encoding="utf-8"), f"submission = {json.dumps(submission)}\n"
-        notebook, experiment = self._with_notebook(text, path.suffix, title or path.stem, more=more)
+        notebook, experiment = self._with_notebook(lambda _: text, path.suffix, title or path.stem, more=more)
         return notebook, experiment, not_here(self.workspace.competition_folder(self.slug), found)
 
     # ------------------------------------------------------------------------------------------------------ kernels

@@ -1,9 +1,9 @@
 """What a notebook works with: ``from workbench import nb``.
 
 In a notebook that `wb run` executes this is the experiment: its competition, folds, columns and parameters; what
-`record` gets becomes the run. In one that you opened yourself it is the competition of the folder (or the only one),
-and `record` shows the score and keeps nothing. On Kaggle, with the dataset of `wb kernel` among the inputs, it is the
-competition of that dataset, on the files that are there.
+`record` gets becomes the run. In one that you opened yourself it is what `use` names, else the competition of the
+folder (or the only one), and `record` shows the score and keeps nothing. On Kaggle, with the dataset of `wb kernel`
+among the inputs, it is the competition of that dataset, on the files that are there.
 
 >>> from workbench import nb                                             # doctest: +SKIP
 >>> X, X_test = nb.features("rows.x", "ratio")                           # doctest: +SKIP
@@ -20,7 +20,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ __all__ = [
     "seeds",
     "table",
     "target",
+    "use",
     "view",
 ]
 
@@ -85,9 +86,49 @@ class Frames:
     categorical: list[str]
 
 
+_used: list[Told] = []
+"""What `use` names: nothing, or one."""
+
+
+def use(competition: str, *, exp: int | None = None) -> None:
+    """Choose the competition of a notebook that is opened by hand, wherever in the workspace it is.
+
+    Where somebody else has chosen, this changes nothing: `wb run` gives the notebook its experiment, and on Kaggle the
+    dataset of `wb kernel` brings its own.
+
+    Parameters
+    ----------
+    competition : str
+    exp : int, optional
+        The experiment whose features, dropped and categorical columns and seeds are the defaults here, as in `wb run`.
+
+    Raises
+    ------
+    NotFoundError
+        Where there is no such competition or experiment.
+    ConfigError
+        Outside a workspace, or when a definition is wrong.
+    """
+    from workbench import library
+    from workbench.experiment import read_spec
+    from workbench.serving import find_bundle
+
+    if told().workspace is not None or find_bundle() is not None:
+        return
+    chosen = Told(competition=library.competition(competition).slug)
+    if exp is not None:
+        spec = read_spec(library.competition(competition).definition, exp)
+        columns: dict[str, Any] = {n: getattr(spec, n) for n in ("features", "drop", "categorical", "seeds")}
+        chosen = replace(chosen, **columns)
+    _used[:] = [chosen]
+    for cached in (_told, _competition, _target, _folds, _rows, _learner):
+        cached.cache_clear()
+
+
 @functools.cache
 def _told() -> Told:
-    return told()
+    given = told()
+    return _used[0] if given.workspace is None and _used else given
 
 
 @functools.cache
@@ -103,9 +144,21 @@ def _competition() -> OpenCompetition:
         opened(packed, find_data(packed.slug), work)
         return library.OpenCompetition(Workspace(work), packed.slug)
     if given.workspace is None:
-        return library.competition(None)
+        return _by_hand(given.competition)
     place = Workspace(Path(given.workspace), given.ledger, given.memory_limit)
     return library.OpenCompetition(place, str(given.competition))
+
+
+def _by_hand(slug: str | None) -> OpenCompetition:
+    from workbench import library
+
+    try:
+        return library.competition(slug)
+    except ConfigError as exc:
+        slugs = library.workspace().slugs() if slug is None else []
+        if len(slugs) < 2:
+            raise
+        raise ConfigError(exc.message, hint=f"name it before anything else: nb.use({json.dumps(slugs[0])})") from exc
 
 
 @functools.cache

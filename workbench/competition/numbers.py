@@ -82,13 +82,15 @@ def create_experiment(workspace: Workspace, slug: str, text: str) -> tuple[int, 
 
 
 def create_notebook(
-    workspace: Workspace, slug: str, text: str, suffix: str, experiment: Callable[[Path], str]
+    workspace: Workspace, slug: str, text: Callable[[int], str], suffix: str, experiment: Callable[[Path], str]
 ) -> tuple[Path, Path]:
     """Write a notebook, and under the same, next number the experiment that runs it; return both paths.
 
     Parameters
     ----------
-    text, suffix : str
+    text : callable
+        Gives the notebook's text for its number.
+    suffix : str
         Of the notebook.
     experiment : callable
         Gives the experiment's text for the notebook's path.
@@ -102,7 +104,7 @@ def create_notebook(
     while True:
         path = _experiment_path(workspace, slug, number)
         notebook = workspace.root / "notebooks" / f"{slug}-{number:03d}{suffix}"
-        if create_text(notebook, text):
+        if create_text(notebook, text(number)):
             if create_text(path, experiment(notebook)):
                 return notebook, path
             notebook.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from workbench.competition import Competition
@@ -18,6 +19,7 @@ LEFT_OUT = ("target_transform", *LIGHTGBMS)
 LOOP = """from workbench import nb
 import numpy as np
 
+nb.use({slug}, exp={new})  # opened by hand; `wb run` gives it its experiment
 n_test, width = nb.competition.definition.n_test, {width}
 oof, test = np.full((len(nb.target), width), np.nan), np.zeros((n_test, width))
 for fold in nb.folds:
@@ -44,10 +46,15 @@ ANY = """    # As experiment {number} trains its models; what is given here take
     test += made.test / len(nb.folds)"""
 
 
-def compose(competition: Competition, number: int) -> Any:
+def compose(competition: Competition, number: int, new: int) -> Any:
     """Return an experiment as a notebook: its parameters, a loop over the folds, and what it records.
 
     LightGBM's own functions are written out; the models of other libraries are trained as the experiment does.
+
+    Parameters
+    ----------
+    new : int
+        The number of the experiment that runs the notebook, whose columns it has when it is opened by hand.
 
     Raises
     ------
@@ -69,12 +76,13 @@ def compose(competition: Competition, number: int) -> Any:
         task = target.columns[0].task
         watched = lightgbm_metric(model, task, competition.metric)
         objective = objective_for(task, competition.metric) | ({"metric": watched} if watched else {})
-        cells = _lightgbm(spec, model, objective, width)
+        cells, body = _lightgbm(spec, model, objective, width), LIGHTGBM
     else:
         simple = {k: v for k, v in spec.model.items() if k.isidentifier() and not isinstance(v, dict | list)}
         given = "".join(f", {k}={k}" for k in simple)
-        cells = [_lines(simple), LOOP.format(width=width, body=ANY.format(number=number, parameters=given))]
-    parameters, *code = cells
+        cells, body = [_lines(simple)], ANY.format(number=number, parameters=given)
+    loop = LOOP.format(slug=json.dumps(competition.slug), new=new, width=width, body=body)
+    parameters, *code = [*cells, loop]
     return new_notebook(_words(spec, number), *code, "nb.record(oof=oof, test=test)", parameters=parameters)
 
 
@@ -103,5 +111,4 @@ def _lightgbm(spec: ExperimentSpec, model: LightGBMSpec, objective: dict[str, An
     return [
         _lines(first),
         f"import lightgbm as lgb\n\nparameters = {{\n{''.join(listed)}    'seed': seed,\n}}",
-        LOOP.format(width=width, body=LIGHTGBM),
     ]
