@@ -49,13 +49,18 @@ def fetch_command(
         written = [str(p) for p in fetched.written]
         earlier = str(fetched.earlier) if fetched.earlier else None
         brought = {"downloaded": list(fetched.downloaded), "written": written, "earlier": earlier}
-        echo_json({"slug": slug, "tables": tables} | brought)
+        left_out = [{"table": n, "file": e.file, "reason": e.reason} for n, e in fetched.manifest.excluded.items()]
+        echo_json({"slug": slug, "tables": tables, "excluded": left_out} | brought)
         return
     click.echo(_facts_line(fetched.facts))
     click.echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source':>11}{'Parquet':>11}")
     for t in tables:
         sizes = f"{_size(t['source_bytes']):>11}{_size(t['parquet_bytes']):>11}"
         click.echo(f"{t['name']:<24}{t['rows']:>14,}{t['columns']:>9}{sizes}")
+    for excluded in fetched.manifest.excluded.values():
+        click.echo(f"left out: {excluded.file}: {excluded.reason}")
+    if fetched.manifest.excluded:
+        click.echo(f"a fixed copy in {_short(fetched.fixed)} is taken in place of such a file")
     if fetched.earlier:
         click.echo(f"the data before is in {_short(fetched.earlier)}")
     for path in fetched.written:

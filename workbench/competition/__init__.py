@@ -31,6 +31,7 @@ from workbench.competition.files import StrictModel, read_toml, validate
 from workbench.competition.numbers import create_experiment, create_notebook, next_number
 from workbench.competition.row_numbers import find_row_numbers
 from workbench.competition.tables import (
+    ExcludedFile,
     Manifest,
     TableInfo,
     check_table,
@@ -40,6 +41,7 @@ from workbench.competition.tables import (
     write_manifest,
 )
 from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError, WorkbenchError, near
+from workbench.frames import parquet_schema
 from workbench.interactions import InteractionsSpec
 from workbench.user_code import EXIT_HINT, as_error, user_frame
 from workbench.workspace import Workspace
@@ -49,6 +51,7 @@ __all__ = [
     "Competition",
     "CvSpec",
     "Definition",
+    "ExcludedFile",
     "FileOptions",
     "IdTemplate",
     "InteractionsSpec",
@@ -215,7 +218,25 @@ class Competition:
                             hint=near(column, have, what="column"),
                         )
             return self.columns
-        return tuple(c for c in train if c in test and c not in d.targets)
+        return tuple(c for c in train if c in test and c not in d.targets and c not in self.unlike_columns)
+
+    @cached_property
+    def unlike_columns(self) -> dict[str, str]:
+        """The columns that train and test hold in types that no type holds both of, each with both types.
+
+        They are no columns of the rows: lists beside numbers, for one.
+        """
+        d = self.definition
+        train, test = (self.manifest.table(t, slug=self.slug).dtypes for t in (d.tables.train, d.tables.test))
+        differing = [c for c in train if c in test and train[c] != test[c]]
+        if not differing:
+            return {}
+        schemas = [parquet_schema(self._table_path(t)) for t in (d.tables.train, d.tables.test)]
+        return {
+            c: f"{train[c]} in {d.tables.train}, {test[c]} in {d.tables.test}: no type holds both"
+            for c in differing
+            if not _go_together(*(schema[c] for schema in schemas))
+        }
 
     def class_words(self, target: str, classes: Sequence[Any]) -> list[str]:
         """Return the classes of a target as the train file writes them."""
@@ -460,6 +481,21 @@ class Competition:
             functions = [n for n, v in vars(module).items() if callable(v)]
             raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, what="function"))
         return getattr(module, name)
+
+
+APART = (pl.Binary, pl.Duration)
+"""Types that polars would cast to others, with another meaning."""
+
+
+def _go_together(one: pl.DataType, other: pl.DataType) -> bool:
+    """Whether rows of two types can be stacked, and mean the same."""
+    if any(one.is_nested() != other.is_nested() or (t in (one, other) and one != other) for t in APART):
+        return False
+    try:
+        pl.concat([pl.DataFrame(schema={"": t}) for t in (one, other)], how="vertical_relaxed")
+    except pl.exceptions.PolarsError:
+        return False
+    return True
 
 
 def load_competition(workspace: Workspace, slug: str) -> Competition:

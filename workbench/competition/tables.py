@@ -12,7 +12,7 @@ from workbench.cache import content_key, file_sha256, read_json, write_json
 from workbench.errors import DamagedError, NotFoundError, near
 from workbench.frames import scan_parquet
 
-__all__ = ["Manifest", "TableInfo", "check_table", "read_manifest", "write_manifest"]
+__all__ = ["ExcludedFile", "Manifest", "TableInfo", "check_table", "read_manifest", "write_manifest"]
 
 MANIFEST = "manifest.json"
 
@@ -80,10 +80,25 @@ class TableInfo:
 
 
 @dataclass(frozen=True)
+class ExcludedFile:
+    """A file that is not among the tables because it can't be read as one.
+
+    `file` is its name below ``data/raw``, `reason` says what is wrong with it; `stamp` and `options` are as `TableInfo`
+    has them: as long as both are the same, it is not tried again.
+    """
+
+    file: str
+    reason: str
+    stamp: str = ""
+    options: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """All tables of a competition, by name."""
+    """All tables of a competition, by name, and the files that are excluded, by the name that the table would have."""
 
     tables: dict[str, TableInfo]
+    excluded: dict[str, ExcludedFile] = field(default_factory=dict)
 
     @property
     def content(self) -> str:
@@ -96,8 +111,14 @@ class Manifest:
         Raises
         ------
         NotFoundError
-            With the near names.
+            With the near names, or why its file is excluded.
         """
+        if name in self.excluded:
+            raise NotFoundError(
+                f"competition {slug!r} has no table {name!r}: {self.excluded[name].file} was left out, "
+                f"{self.excluded[name].reason}",
+                hint=f"put a fixed copy of it into competitions/{slug}/data/fixed, then `wb fetch {slug}`",
+            )
         if name not in self.tables:
             raise NotFoundError(
                 f"competition {slug!r} has no table {name!r}", hint=near(name, self.tables, what="table")
@@ -127,15 +148,18 @@ def read_manifest(folder: Path, *, slug: str) -> Manifest:
             f"competition {slug!r} has no data yet: {path} is missing", hint=f"`wb fetch {slug}` brings it"
         )
     try:
-        entries: dict[str, Any] = read_json(path)["tables"]
-        return Manifest({name: TableInfo(**entry) for name, entry in entries.items()})
+        content: dict[str, Any] = read_json(path)
+        excluded = {name: ExcludedFile(**entry) for name, entry in content.get("excluded", {}).items()}
+        return Manifest({name: TableInfo(**entry) for name, entry in content["tables"].items()}, excluded)
     except (DamagedError, KeyError, TypeError, AttributeError) as exc:
         raise DamagedError(f"{path} is damaged: {exc}", hint=hint) from exc
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest beside the tables."""
-    write_json(folder / MANIFEST, {"tables": {name: asdict(info) for name, info in manifest.tables.items()}})
+    tables = {name: asdict(info) for name, info in manifest.tables.items()}
+    excluded = {name: asdict(file) for name, file in manifest.excluded.items()}
+    write_json(folder / MANIFEST, {"tables": tables} | ({"excluded": excluded} if excluded else {}))
 
 
 def check_table(folder: Path, info: TableInfo, *, slug: str, full: bool = False) -> Path:

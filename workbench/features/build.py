@@ -237,6 +237,8 @@ class Blocks:
                     hint="list both in the experiment instead",
                 )
             return "feature"
+        if name in self.competition.manifest.excluded:
+            self.competition.manifest.table(name, slug=self.competition.slug)
         known = ["rows", *self.competition.manifest.tables, *self.features]
         asked_by = f"; it is read by {' -> '.join((*chain, name))}" if len(chain) > 1 else ""
         raise NotFoundError(

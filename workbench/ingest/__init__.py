@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,17 @@ from workbench.competition import (
     read_keys,
     read_manifest,
 )
-from workbench.errors import ConfigError, DamagedError, NotFoundError, near, storage_errors
+from workbench.errors import (
+    ConfigError,
+    DamagedError,
+    DataError,
+    NotFoundError,
+    WorkbenchError,
+    near,
+    storage_errors,
+)
 from workbench.inference import Inferred, baseline_text, definition_text, infer, question, write_starter
-from workbench.ingest.archives import unpack, unpack_tar
+from workbench.ingest.archives import EncryptedError, unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.downloaded import read_as_downloaded, read_text_file
 from workbench.ingest.keys import NO_KEYS
@@ -57,7 +66,7 @@ class Fetched:
     """What `fetch` brought: the tables, and the files that it wrote because they were not there.
 
     `facts` is what the platform says of the competition; `earlier` is the folder where the data that it replaced went,
-    None where nothing was replaced.
+    None where nothing was replaced; `fixed` is the folder of files that are taken in place of those that were fetched.
     """
 
     slug: str
@@ -66,6 +75,7 @@ class Fetched:
     downloaded: tuple[str, ...]
     written: tuple[Path, ...]
     earlier: Path | None = None
+    fixed: Path = Path("data/fixed")
 
 
 def fetch(
@@ -131,9 +141,18 @@ def fetch(
         for attempt in (1, 2):
             downloaded = fetcher.bring(wanted, files, everything=len(wanted) == len(files), force=force or attempt == 2)
             try:
-                _unpack_all(raw, report)
+                # What arrived just now may arrive whole another time; what was kept is as it is on the platform.
+                arrived = downloaded if attempt == 1 else ()
+                unreadable = _unpack_all(raw, report, arrived=arrived, main=platform.archive(slug))
                 manifest = convert(
-                    raw, tables, slug, force=force, options=options, report=lambda name: report(f"converting {name}")
+                    raw,
+                    tables,
+                    slug,
+                    force=force,
+                    options=options,
+                    report=lambda name: report(f"converting {name}"),
+                    arrived=arrived,
+                    unreadable=unreadable,
                 )
                 break
             except DamagedError:
@@ -153,7 +172,7 @@ def fetch(
             with suppress(ConfigError):  # written by hand, and wrong: `wb run` says so
                 competition = load_competition(workspace, slug)
                 written += [competition.features_path] * write_starter(competition)
-    return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier)
+    return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier, data / "fixed")
 
 
 def reading_options(folder: Path, memory_limit: int | None) -> Options:
@@ -163,7 +182,12 @@ def reading_options(folder: Path, memory_limit: int | None) -> Options:
     if path.exists():
         said = read_file_options(path)
         named = tuple(name for name in said.tables.values() if name)
-        options = Options(said.read, said.types, keys=NO_KEYS.naming(read_keys(path)), named=named)
+        usual: dict[str, str | bool] = {}
+        if not said.is_draft:
+            usual = {role: role for role in ("train", "test", "sample_submission")}
+        keys = NO_KEYS.naming(read_keys(path))
+        options = Options(said.read, said.types, keys=keys, named=named, roles={**usual, **said.tables})
+    options = replace(options, fixed=folder / "data" / "fixed")
     return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))
 
 
@@ -333,21 +357,42 @@ class _Fetcher:
         write_json(self.raw / LISTING, state)
 
 
-def _unpack_all(raw: Path, report: Report) -> None:
-    """Unpack what does not become a table; a table stays packed, its Parquet file is what is used."""
+def _unpack_all(
+    raw: Path, report: Report, *, arrived: Collection[str], main: RemoteFile | None
+) -> dict[str, WorkbenchError]:
+    """Unpack what does not become a table; a table stays packed, its Parquet file is what is used.
+
+    Return the archives that can't be read, by their names below `raw`: those beside the data may be damaged, or need a
+    password. The archive of all files, and one that can't be trusted, is refused.
+    """
+    unreadable: dict[str, WorkbenchError] = {}
+
+    def tried(archive: Path, unpack_it: Callable[[], object]) -> bool:
+        name = archive.relative_to(raw).as_posix()
+        try:
+            unpack_it()
+        except (DamagedError, EncryptedError) as exc:
+            is_main = main is not None and name == main.name
+            if is_main or (name in arrived and isinstance(exc, DamagedError)):
+                raise
+            unreadable[name] = exc
+            return False
+        return True
+
     # Twice: an archive inside the archive is there only after the first time.
     for _ in range(2):
         for archive in sorted(p for p in raw.rglob("*.zip") if not p.name.startswith(".")):
             # "train.csv.zip" is a packed table, whatever the file in it is called.
             if not is_table(archive.stem):
-                unpack(archive, archive.parent, wanted=lambda name: not is_table(name))
+                tried(archive, partial(unpack, archive, archive.parent, wanted=lambda name: not is_table(name)))
     for pattern in ("*.tar", "*.tar.gz", "*.tgz", "*.tar.xz", "*.tar.bz2"):
         for archive in sorted(raw.rglob(pattern)):
             done = archive.with_name(f".{archive.name}.unpacked")
             if not done.exists():
                 report(f"unpacking {archive.name}")
-                unpack_tar(archive, archive.parent)
-                done.touch()
+                if tried(archive, partial(unpack_tar, archive, archive.parent)):
+                    done.touch()
+    return unreadable
 
 
 # ------------------------------------------------------------------------------------------ beside the old, and swap
@@ -382,6 +427,15 @@ def _finish_swap(data: Path) -> Path | None:
     return earlier
 
 
+def _excluded_text(manifest: Manifest) -> str:
+    """Return comments for the definition on the files that are no tables."""
+    if not manifest.excluded:
+        return ""
+    lines = [" ".join(f"#   {e.file}: {e.reason}".split(" ")) for e in manifest.excluded.values()]
+    first = "# Left out, for they can't be read as tables; a fixed copy in data/fixed is taken in place of such a file:"
+    return "\n".join(["", first, *lines, ""])
+
+
 def _write_missing(
     workspace: Workspace,
     folder: Path,
@@ -396,10 +450,16 @@ def _write_missing(
     said = read_file_options(definition) if definition.exists() else FileOptions(is_draft=True)
     if not said.is_draft and experiments:
         return []
-    inferred = infer(manifest, tables, facts, platform, said=said)
+    try:
+        inferred = infer(manifest, tables, facts, platform, said=said)
+    except DataError as exc:
+        if not manifest.excluded:
+            raise
+        files = "; ".join(f"{e.file}: {e.reason}" for e in manifest.excluded.values())
+        raise type(exc)(f"{exc.message}. Left out, for they can't be read: {files}", hint=exc.hint) from exc
     written = []
     if said.is_draft:
-        write_text(definition, definition_text(inferred, said))
+        write_text(definition, definition_text(inferred, said) + _excluded_text(manifest))
         written.append(definition)
         for guess in inferred.positives if isinstance(inferred, Inferred) else ():
             if guess.label is None:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from workbench.cache import atomic
 from workbench.errors import DamagedError, DataError, StorageError, storage_errors
 
-__all__ = ["check_members", "unpack", "unpack_tar"]
+__all__ = ["EncryptedError", "check_members", "is_encrypted", "unpack", "unpack_tar"]
 
 BOMB_RATIO = 400
 """More than this is not data: deflate reaches 1,032 on zeros, and a table of mostly zeros stays below 200."""
 HARMLESS_BYTES = 64 << 20
 UNTRUSTED = "do not trust this archive; `wb fetch SLUG --force` downloads it again"
+
+
+class EncryptedError(DataError):
+    """An archive, or a file in one, needs a password."""
+
+
+def is_encrypted(member: zipfile.ZipInfo) -> bool:
+    """Whether a member of a zip archive needs a password."""
+    return bool(member.flag_bits & 1)
 
 
 def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
@@ -79,6 +90,12 @@ def unpack(
     """
     members = [m for m in check_members(archive, folder) if wanted(m.filename)]
     missing = [m for m in members if not _is_there(_target(folder, m.filename), m, archive)]
+    locked = [m.filename for m in missing if is_encrypted(m)]
+    if locked:
+        raise EncryptedError(
+            f"{archive}: {locked[0]} needs a password; nothing is unpacked",
+            hint="where you have it, unpack the archive by hand into data/fixed",
+        )
     need = sum(m.file_size for m in missing)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
@@ -94,7 +111,7 @@ def unpack(
                 with opened.open(member) as source, atomic(target) as temporary, temporary.open("wb") as out:
                     shutil.copyfileobj(source, out, 1 << 20)
                 progress(member.file_size)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as exc:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as exc:
         raise DamagedError(f"{archive} is not a whole zip archive: {exc}", hint="remove it and fetch again") from exc
     return [_target(folder, m.filename) for m in members]
 
@@ -135,7 +152,10 @@ def unpack_tar(archive: Path, folder: Path) -> None:
                     path.replace(target)
     except tarfile.FilterError as exc:
         raise DataError(f"{archive}: {exc}; not unpacked", hint=UNTRUSTED) from exc
-    except (tarfile.TarError, EOFError) as exc:
-        raise DamagedError(f"{archive} is not a whole tar archive: {exc}", hint="remove it and fetch again") from exc
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as exc:
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise
+        first = (str(exc).splitlines() or [""])[0].rstrip(":")
+        raise DamagedError(f"{archive} is not a whole tar archive: {first}", hint="remove it and fetch again") from exc
     finally:
         shutil.rmtree(beside, ignore_errors=True)

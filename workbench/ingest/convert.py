@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import TypeVar
 
 from workbench.competition import Manifest, TableInfo, check_table, read_manifest, write_manifest
-from workbench.errors import DamagedError, DataError, NotFoundError
+from workbench.errors import DamagedError, DataError, NotFoundError, WorkbenchError
 from workbench.ingest.agreement import agreed
-from workbench.ingest.delimited import Witnesses, text_tables
+from workbench.ingest.delimited import Converted, Witnesses, text_tables
 from workbench.ingest.documents import NoTableError, document_table, shared_orient
+from workbench.ingest.excluded import UNREADABLE, Exclusions, lacking_roles, needed_tables, with_fixed_hint
 from workbench.ingest.grouping import tables_in
 from workbench.ingest.key_evidence import find_keys
 from workbench.ingest.keys import Keys, is_numeric, name_of
@@ -33,6 +38,8 @@ from workbench.ingest.sources import (
 __all__ = ["FORMATS", "NO_OPTIONS", "Options", "convert", "is_table", "table_name"]
 
 Report = Callable[[str], None]
+T = TypeVar("T")
+NO_FILES: Mapping[str, WorkbenchError] = MappingProxyType({})
 
 
 def convert(
@@ -43,8 +50,13 @@ def convert(
     force: bool = False,
     options: Options = NO_OPTIONS,
     report: Report = lambda _: None,
+    arrived: Collection[str] = (),
+    unreadable: Mapping[str, WorkbenchError] = NO_FILES,
 ) -> Manifest:
     """Convert every data file under `raw` to a Parquet table; what is already converted and whole stays.
+
+    Train, test and the sample must be readable. Any other file that is no table is left out; the manifest has it, with
+    the reason.
 
     Parameters
     ----------
@@ -57,6 +69,10 @@ def convert(
         What competition.toml says; it goes before what the files suggest.
     report : callable
         Called with the name of each table before it is converted.
+    arrived : collection of str
+        Files that were downloaded just now: one that is damaged raises, also where nothing needs it.
+    unreadable : mapping
+        Files that are known to be unreadable, by their names below `raw`, with the reason.
 
     Returns
     -------
@@ -66,24 +82,29 @@ def convert(
     Raises
     ------
     DataError
-        When a file can't be read as a table, or two files would become the same table.
+        When train, test or the sample can't be read as a table, or two files would become the same one of them.
     """
-    found = tables_in(raw, options)
-    if not found:
-        raise DataError(f"{raw} has no file that can become a table (expected {', '.join(FORMATS)})")
+    excluded = Exclusions(raw, options, arrived)
+    found = _found(raw, options, excluded, unreadable, arrived)
+    needed = needed_tables([t.name for t in found], options)
+    found = found if force else _without_excluded(found, tables, slug, needed, excluded)
     _say_what_is_joined(found, report)
     options = replace(options, keys=find_keys(found, options))
+    work = _Work(tables, options, report, needed, excluded, slug)
     infos = {} if force else _still_good(tables, slug, found, options)
     documents = [t for t in found if _is_shared(t) and _is_document(t)]
     is_open = len(documents) > 1 and any(t.name not in infos and first_byte(t.parts[0]) == b"{" for t in documents)
     orient = shared_orient(documents, options) if is_open else None
     while True:
+        work = replace(work, options=options)
+        found = [t for t in found if t.name not in excluded.files]
         groups = _sharing(found)
         wanted = [group for group in groups if not all(t.name in infos for t in group)]
-        infos |= _text_tables([g for g in groups if g[0].kind == "text"], wanted, tables, options, report)
+        infos |= _text_tables([g for g in groups if g[0].kind == "text"], wanted, work)
         for group in wanted:
             if group[0].kind != "text":
-                infos |= _converted(group, tables, options, report, orient)
+                infos |= work.converted(group, partial(_converted, work=work, orient=orient)) or {}
+        found = [t for t in found if t.name not in excluded.files]
         split = _spelled_two_ways(infos, options.keys)
         if not split:
             break
@@ -91,13 +112,13 @@ def convert(
         options = replace(options, keys=options.keys.with_text(split))
         infos = {n: i for n, i in infos.items() if not any(c in split and is_numeric(t) for c, t in i.dtypes.items())}
     if not infos:
-        said = ", ".join(t.where for t in found)
+        said = ", ".join(e.file for e in excluded.files.values())
         raise DataError(
             f"{raw} has no file that can become a table: {said} is JSON, but neither records nor columns",
             hint="write it as a list of objects, one for each row",
         )
     infos |= agreed([t for t in found if _is_shared(t)], infos, tables, options, report)
-    manifest = Manifest({t.name: infos[t.name] for t in found if t.name in infos})
+    manifest = Manifest({t.name: infos[t.name] for t in found if t.name in infos}, excluded.files)
     write_manifest(tables, manifest)
     for stale in tables.glob("*.parquet"):
         if stale.stem not in manifest.tables:
@@ -115,20 +136,119 @@ def _say_what_is_joined(found: list[Table], report: Report) -> None:
             report(f"{table.name} is {len(table.parts)} files, one after the other: {files}{which}")
 
 
-def _converted(
-    group: list[Table], tables: Path, options: Options, report: Report, orient: str | None
-) -> dict[str, TableInfo]:
+def _found(
+    raw: Path,
+    options: Options,
+    excluded: Exclusions,
+    unreadable: Mapping[str, WorkbenchError],
+    arrived: Collection[str],
+) -> list[Table]:
+    """Return the tables that the files become; archives and files that can't be read, and nothing needs, are left out.
+
+    Raises
+    ------
+    DataError
+        When nothing is left, or no table is called train or test while an archive can't be read.
+    """
+    problems = dict(unreadable)
+    found = tables_in(raw, options, problems)
+    lacks = lacking_roles([t.name for t in found], options)
+    for name, exc in problems.items():
+        if (
+            (isinstance(exc, DamagedError) and name in arrived)
+            or not found
+            or (lacks and name.lower().endswith(".zip"))
+        ):
+            raise exc
+        excluded.add(name, exc)
+    if not found:
+        raise DataError(f"{raw} has no file that can become a table (expected {', '.join(FORMATS)})")
+    return found
+
+
+def _without_excluded(
+    found: list[Table], tables: Path, slug: str, needed: set[str], excluded: Exclusions
+) -> list[Table]:
+    """Return the tables without those that an earlier conversion left out, as long as their files are the same."""
+    try:
+        before = read_manifest(tables, slug=slug).excluded
+    except (NotFoundError, DamagedError):
+        return found
+    known = {t.name for t in found if t.name in before and t.name not in needed}
+    return [t for t in found if t.name not in known or not excluded.keep(t.name, before[t.name], t)]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What converting a group of tables takes, and what may be left out of it."""
+
+    tables: Path
+    options: Options
+    report: Report
+    needed: set[str]
+    excluded: Exclusions
+    slug: str
+
+    def converted(self, group: list[Table], convert_group: Callable[[list[Table]], T]) -> T | None:
+        """Convert a group; tables that are none, and nothing needs, are left out. None where none remains.
+
+        Raises
+        ------
+        DataError
+            When a table that is needed can't be read.
+        """
+        while group:
+            try:
+                return convert_group(group)
+            except UNREADABLE as exc:
+                spare = [t for t in group if t.name not in self.needed]
+                faults = {} if self.excluded.refuses(exc, group) else self._faults(group, spare, exc)
+                if not faults:
+                    raise self._explained(exc, group) from exc
+                for table in spare:
+                    if table.name in faults:
+                        self.excluded.add(table.name, faults[table.name], table)
+                group = [t for t in group if t.name not in faults]
+        return None
+
+    def _faults(self, group: list[Table], spare: list[Table], exc: Exception) -> dict[str, Exception]:
+        """Return what is wrong with each table that may be left out: of several, by converting each alone."""
+        if len(group) == 1:
+            return {t.name: exc for t in spare}
+        faults: dict[str, Exception] = {}
+        self.tables.mkdir(parents=True, exist_ok=True)
+        for table in spare:
+            with TemporaryDirectory(prefix=".", suffix=".tmp", dir=self.tables) as folder:
+                alone = replace(self, tables=Path(folder), report=lambda _: None)
+                try:
+                    if table.kind == "text":
+                        text_tables([table], alone.tables, self.options, alone.report)
+                    else:
+                        _converted([table], alone, None)
+                except UNREADABLE as fault:
+                    faults[table.name] = fault
+        return faults
+
+    def _explained(self, exc: Exception, group: list[Table]) -> Exception:
+        if not isinstance(exc, DataError):
+            return exc if isinstance(exc, WorkbenchError) else DataError(f"{group[0].where} can't be read: {exc}")
+        return with_fixed_hint(exc, [t for t in group if t.name in self.needed] or group, self.options, self.slug)
+
+
+def _converted(group: list[Table], work: _Work, orient: str | None) -> dict[str, TableInfo]:
     """Convert tables that share their types, of any kind but delimited text."""
     if group[0].kind == "parquet":
-        return parquet_tables(group, tables, options, report)
+        return parquet_tables(group, work.tables, work.options, work.report)
     infos = {}
     for table in group:
-        report(table.name)
+        work.report(table.name)
+        shared = orient if _is_shared(table) else None
         try:
-            infos[table.name] = _other_table(table, tables, options, report, orient if _is_shared(table) else None)
+            infos[table.name] = _other_table(table, work.tables, work.options, work.report, shared)
         except NoTableError:
             # A map of labels, annotations of images: as little reason to stop as an image is.
-            report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
+            work.report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
+            work.excluded.add(table.name, DataError("it is JSON, but neither records nor columns"), table)
     return infos
 
 
@@ -145,21 +265,26 @@ def _spelled_two_ways(infos: dict[str, TableInfo], keys: Keys) -> set[str]:
     return {c for c in lost if not keys.is_text(c)}
 
 
-def _text_tables(
-    groups: list[list[Table]], open_groups: list[list[Table]], tables: Path, options: Options, report: Report
-) -> dict[str, TableInfo]:
+def _text_tables(groups: list[list[Table]], open_groups: list[list[Table]], work: _Work) -> dict[str, TableInfo]:
     """Convert delimited tables; how dates and numbers are written is decided by what all of them show."""
+    options = work.options
     witnesses = Witnesses(options)
     wanted = [group for group in groups if group in open_groups]
     for group in groups if wanted else []:
         witnesses.look(group)
-    done = [text_tables(group, tables, options, report, witnesses) for group in wanted]
+
+    def read(group: list[Table]) -> Converted:
+        return text_tables(group, work.tables, options, work.report, witnesses)
+
+    done = [work.converted(group, read) for group in wanted]
     for place, group in enumerate(wanted):
+        first = done[place]
         # A table that was read later may have shown how an earlier one is meant.
-        if not done[place].holds(options, witnesses.evidence):
-            report(f"{' and '.join(t.name for t in group)} again: another table shows how its values are meant")
-            done[place] = text_tables(group, tables, options, report, witnesses)
-    return {n: info for converted in done for n, info in converted.noted(options, witnesses.evidence).items()}
+        if first is not None and not first.holds(options, witnesses.evidence):
+            left = [t for t in group if t.name in first.infos]
+            work.report(f"{' and '.join(t.name for t in left)} again: another table shows how its values are meant")
+            done[place] = work.converted(left, read)
+    return {n: i for one in done if one is not None for n, i in one.noted(options, witnesses.evidence).items()}
 
 
 def _sharing(found: list[Table]) -> list[list[Table]]:

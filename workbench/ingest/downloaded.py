@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from workbench.competition import TableInfo
+from workbench.errors import DataError
 from workbench.ingest.delimited import as_text
-from workbench.ingest.sources import Options, members_of
+from workbench.ingest.sources import Options, members_of, sources_in
 from workbench.ingest.text import Source, TextForm, blocks, form_of, header_of
 
 __all__ = ["read_as_downloaded", "read_text_file"]
@@ -53,19 +55,25 @@ def read_as_downloaded(raw: Path, info: TableInfo, options: Options) -> pl.DataF
     DataFrame, or None
         None where the table was no delimited text, or several files, or the file is gone.
     """
-    source = _source(raw, info.source)
+    source = _source(raw, info.source, options.fixed)
     if source is None:
         return None
     return _read(source, form_of(source, options.read.get(info.name, {})))
 
 
-def _source(raw: Path, name: str) -> Source | None:
+def _source(raw: Path, name: str, fixed: Path | None) -> Source | None:
     if name.lower().endswith((".parquet", ".json", ".jsonl", ".ndjson")) or ", " in name:
         return None
-    if (raw / name).is_file():
-        return Source(name, raw / name)
-    archives = sorted({*raw.glob("*.zip"), *(raw / name).parent.glob("*.zip")})
-    return next((s for archive in archives for s in members_of(archive, raw) if s.name == name), None)
+    if fixed is None or not fixed.is_dir():
+        if (raw / name).is_file():
+            return Source(name, raw / name)
+        for archive in sorted({*raw.glob("*.zip"), *(raw / name).parent.glob("*.zip")}):
+            with suppress(DataError):  # another archive, which can't be read, holds other files
+                found = next((s for s in members_of(archive, raw, {}) if s.name == name), None)
+                if found is not None:
+                    return found
+        return None
+    return next((s for s in sources_in(raw, fixed, {}) if s.name == name), None)
 
 
 def _read(source: Source, form: TextForm) -> pl.DataFrame:

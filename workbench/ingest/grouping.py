@@ -13,8 +13,9 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from workbench.errors import DataError
+from workbench.errors import DamagedError, DataError, WorkbenchError
 from workbench.frames import parquet_schema
+from workbench.ingest.excluded import needed_tables
 from workbench.ingest.keys import NO_KEYS, Keys
 from workbench.ingest.named_parts import join_named, natural, stated_tables
 from workbench.ingest.sources import (
@@ -54,7 +55,9 @@ class _Part:
     is_said: bool
 
 
-def tables_in(raw: Path, options: Options = NO_OPTIONS) -> list[Table]:
+def tables_in(
+    raw: Path, options: Options = NO_OPTIONS, unreadable: dict[str, WorkbenchError] | None = None
+) -> list[Table]:
     """Return the tables that the files below `raw` become, by name; parts of one in natural order, 2 before 10.
 
     Parameters
@@ -62,13 +65,15 @@ def tables_in(raw: Path, options: Options = NO_OPTIONS) -> list[Table]:
     raw : Path
     options : Options
         What competition.toml says: which files are one table, and which tables it names.
+    unreadable : dict, optional
+        Gets the files that can't be told apart or read, and that nothing needs, with the reason; without it they raise.
 
     Raises
     ------
     DataError
         When two files would become the same table, or what competition.toml says of parts can't be.
     """
-    found = sources_in(raw)
+    found = sources_in(raw, options.fixed, unreadable)
     # One folder that holds everything is packaging, not a name.
     tops = {PurePosixPath(s.name).parts[0] for s in found if len(PurePosixPath(s.name).parts) > 1}
     shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in s.name for s in found) else ""
@@ -79,6 +84,8 @@ def tables_in(raw: Path, options: Options = NO_OPTIONS) -> list[Table]:
         for source, name in zip(found, names, strict=True)
     ]
     # Hive folders of one table may differ only in signs that names do not have: offset=-1, offset=+1.
+    if unreadable is not None:
+        parts = _without_same(parts, options, unreadable)
     _refuse_same([((p.own, p.source.keys), p.source) for p in parts])
     groups: dict[tuple[str, str], list[_Part]] = {}
     for part in parts:
@@ -156,6 +163,20 @@ def _part(source: Source, name: str, shared: str, *, keeps_stem: bool) -> _Part:
     return _Part(replace(source, keys=keys), table_name(name), base, is_said)
 
 
+def _without_same(parts: list[_Part], options: Options, unreadable: dict[str, WorkbenchError]) -> list[_Part]:
+    """Return the files without those that would become one table and that nothing needs."""
+    needed = needed_tables([p.own for p in parts], options)
+    places: dict[tuple[str, Any], list[_Part]] = {}
+    for part in parts:
+        places.setdefault((part.own, part.source.keys), []).append(part)
+    for (name, _), same in places.items():
+        if len(same) > 1 and name not in needed:
+            names = ", ".join(p.source.name for p in same)
+            reason = DataError(f"these files would all become table {name!r}: {names}")
+            unreadable |= {p.source.name: reason for p in same}
+    return [p for p in parts if p.source.name not in unreadable]
+
+
 def _refuse_same(found: list[tuple[tuple[str, Any], Source]]) -> None:
     named: dict[tuple[str, Any], list[Source]] = {}
     for known, source in found:
@@ -171,7 +192,7 @@ def _are_one(group: list[_Part], kind: str) -> bool:
         return bool(group[0].source.keys)
     is_said = all(p.is_said for p in group)
     if kind == "text":
-        return len({frozenset(header_of(p.source, form_of(p.source, {}))) for p in group}) == 1
+        return _have_one_header(group)
     if kind == "json":
         return False
     columns = [_columns(p.source, kind) for p in group]
@@ -180,6 +201,14 @@ def _are_one(group: list[_Part], kind: str) -> bool:
         # A record may lack a field, but most of them are in both.
         return is_said or all(c == known[0] or 2 * len(c & known[0]) > len(c | known[0]) for c in known)
     return is_said or all(c == known[0] for c in known)
+
+
+def _have_one_header(group: list[_Part]) -> bool:
+    try:
+        return len({frozenset(header_of(p.source, form_of(p.source, {}))) for p in group}) == 1
+    except (DataError, DamagedError):
+        # Which of them can't be read, and why, is said where it is converted.
+        return False
 
 
 def _columns(source: Source, kind: str) -> set[str] | None:

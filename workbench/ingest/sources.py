@@ -6,12 +6,14 @@ import codecs
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.competition import TableInfo
-from workbench.ingest.archives import check_members
+from workbench.errors import DataError, WorkbenchError
+from workbench.ingest.archives import EncryptedError, check_members, is_encrypted
 from workbench.ingest.keys import NO_KEYS, Keys
 from workbench.ingest.text import BLOCK_BYTES, Source, head_of, sha256_of
 
@@ -49,14 +51,17 @@ PACKED = (".gz", ".xz", ".bz2")
 class Options:
     """What competition.toml says of the reading: by table, and types by column or "table.column".
 
-    `named` are the tables that it says to be train, test and sample. `block_bytes` is how much of a file is read at a
-    time, which bounds memory and changes nothing else. `keys` are the ids, users, items and codes: at first those that
-    the definition and the platform name.
+    `named` are the tables that it says to be train, test and sample, `roles` those by their role, False where there is
+    none. `fixed` is the folder of files that are taken in place of those that were downloaded. `block_bytes` is how
+    much of a file is read at a time, which bounds memory and changes nothing else. `keys` are the ids, users, items and
+    codes: at first those that the definition and the platform name.
     """
 
     read: dict[str, dict[str, Any]]
     types: dict[str, str]
     named: tuple[str, ...] = ()
+    roles: Mapping[str, str | bool] = field(default_factory=dict, compare=False)
+    fixed: Path | None = field(default=None, compare=False)
     block_bytes: int = field(default=BLOCK_BYTES, compare=False)
     keys: Keys = field(default=NO_KEYS, compare=False)
 
@@ -146,8 +151,20 @@ def kind_of(name: str) -> str:
     return {".json": "json", ".parquet": "parquet"}.get(ending, "lines" if ending in LINES else "text")
 
 
-def sources_in(raw: Path) -> list[Source]:
-    """Return the files that become tables, on disk and in the zip archives on disk; a file on disk goes before."""
+def sources_in(
+    raw: Path, fixed: Path | None = None, unreadable: dict[str, WorkbenchError] | None = None
+) -> list[Source]:
+    """Return the files that become tables, on disk and in the zip archives on disk; a file on disk goes before.
+
+    Parameters
+    ----------
+    raw : Path
+    fixed : Path, optional
+        A folder of files that are taken in place of those of the same name, whatever these are packed in; others are
+        further ones.
+    unreadable : dict, optional
+        Gets the archives that can't be read, and members that need a password, with the reason; without it these raise.
+    """
     on_disk: dict[str, Source] = {}
     in_archives: dict[str, Source] = {}
     for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
@@ -155,14 +172,52 @@ def sources_in(raw: Path) -> list[Source]:
         if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(path)):
             on_disk[name] = Source(name, path, size_bytes=path.stat().st_size)
         elif path.suffix.lower() == ".zip":
-            for source in members_of(path, raw):
-                in_archives[source.name] = source
-    return sorted((in_archives | on_disk).values(), key=lambda s: s.name)
+            try:
+                for source in members_of(path, raw, unreadable):
+                    in_archives[source.name] = source
+            except DataError as exc:
+                if unreadable is None:
+                    raise
+                unreadable[name] = exc
+    sources = in_archives | on_disk
+    for new in [] if fixed is None else _below(fixed):
+        replaced = _replaced(new.name, sources)
+        folder = PurePosixPath(replaced[0]).parent if replaced else PurePosixPath()
+        for name in replaced:
+            del sources[name]
+        name = new.name if "/" in new.name else (folder / new.name).as_posix()
+        sources[name] = replace(new, name=name)
+    return sorted(sources.values(), key=lambda s: s.name)
 
 
-def members_of(archive: Path, raw: Path) -> list[Source]:
-    """Return the files of a zip archive that become tables."""
+def _below(folder: Path) -> list[Source]:
+    """Return the files of a folder that become tables."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    named = [(p.relative_to(folder).as_posix(), p) for p in paths]
+    return [
+        Source(name, p, size_bytes=p.stat().st_size)
+        for name, p in named
+        if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(p))
+    ]
+
+
+def _replaced(name: str, sources: Mapping[str, Source]) -> list[str]:
+    """Return the files that a fixed one stands for: those of its path, else the only one of its name in any folder."""
+    bare = {n: (PurePosixPath(n).parent / without_endings(PurePosixPath(n).name)).as_posix() for n in [*sources, name]}
+    same = [n for n in sources if bare[n] == bare[name]]
+    if same or "/" in name:
+        return same
+    alike = [n for n in sources if PurePosixPath(bare[n]).name == bare[name]]
+    return alike if len(alike) == 1 else []
+
+
+def members_of(archive: Path, raw: Path, unreadable: dict[str, WorkbenchError] | None = None) -> list[Source]:
+    """Return the files of a zip archive that become tables; those that need a password go to `unreadable`, if given."""
     members = [m for m in check_members(archive, raw) if is_table(m.filename)]
+    for member in [m for m in members if unreadable is not None and is_encrypted(m)]:
+        members.remove(member)
+        name = f"{archive.relative_to(raw).as_posix()}: {member.filename}"
+        unreadable[name] = EncryptedError(f"{archive}: {member.filename} needs a password")  # type: ignore[index]
     folder = archive.parent.relative_to(raw)
     # "train.csv.zip" with one file in it stands for train.csv, whatever the file in it is called.
     alone = len(members) == 1 and is_table(archive.stem)

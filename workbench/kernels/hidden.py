@@ -92,7 +92,7 @@ def _written(competition: Competition, shown: Path, folder: Path, change: Change
     for name in (tables.test, tables.sample_submission):
         if name is None:
             continue
-        files = [s.path for s in sources_in(shown) if s.member is None and table_name(s.name) == name]
+        files = [s.path for s in sources_in(shown, unreadable={}) if s.member is None and table_name(s.name) == name]
         if len(files) != 1 or files[0].suffix not in (".csv", ".parquet"):
             return None
         sources[name] = files[0]
