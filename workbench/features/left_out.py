@@ -76,9 +76,12 @@ def never_shared(competition: Competition) -> dict[str, str]:
     train, test = tables[d.tables.train].dtypes, tables[d.tables.test].dtypes
     template = competition.id_template
     known = {*d.targets, *d.id_columns, d.weight, d.query, *(template.columns if template else ())}
-    return {c: f"{d.tables.test} lacks it" for c in train if c not in test and c not in known} | {
-        c: f"{d.tables.train} lacks it" for c in test if c not in train and c not in known
-    }
+    unlike = {c: why for c, why in competition.unlike_columns.items() if c not in known}
+    return (
+        unlike
+        | {c: f"{d.tables.test} lacks it" for c in train if c not in test and c not in known}
+        | {c: f"{d.tables.train} lacks it" for c in test if c not in train and c not in known}
+    )
 
 
 def shown_left_out(reasons: Mapping[str, str]) -> list[str]:

@@ -6,10 +6,10 @@ are read a column at a time: what is in memory is then one column of one row gro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,7 +27,7 @@ from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless, zone_note
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
-from workbench.ingest.types import ColumnType, from_name, present_texts
+from workbench.ingest.types import ColumnType, column_stats, decide, from_name, present_texts
 from workbench.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
 
 __all__ = ["parquet_tables"]
@@ -73,7 +73,7 @@ def parquet_tables(group: list[Table], tables: Path, options: Options, report: R
         plans = {t.name: _plan(t, readable[t.name], schemas[t.name], options, wide) for t in group}
         for table in group:
             _say_what_differs(table, plans[table.name], report)
-        _share(plans, report)
+        _share(plans, readable, options, report)
         infos = {}
         for table in group:
             report(table.name)
@@ -168,8 +168,12 @@ def _without_categories(dtype: pl.DataType) -> Any:
     return "Enum" if isinstance(dtype, pl.Enum) else dtype
 
 
-def _share(plans: dict[str, _Plan], report: Report) -> None:
-    """Give columns of train and test one type where they differ in width, or in how they keep a text."""
+def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Options, report: Report) -> None:
+    """Give columns of train and test one type where they differ: in width, in how they keep a text, or in kind.
+
+    A text beside a number, a truth value or a time is read as delimited text would be: as these where all of its values
+    are such, else all of the columns are text.
+    """
     names = list(plans)
     for column in dict.fromkeys(c for p in plans.values() for c in p.common):
         having = [n for n in names if column in plans[n].common and column not in plans[n].asked]
@@ -181,6 +185,14 @@ def _share(plans: dict[str, _Plan], report: Report) -> None:
             shared = None if shared is None else common_type(shared, types[other])
         said = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
         both = " and ".join(having)
+        # Whole numbers beside decimals go together as they are.
+        if shared is None and not all(t.is_numeric() for t in types.values()):
+            meant = {n: _text_read(column, t, readable[n], plans[n], options) for n, t in types.items()}
+            shared = _shared_kind([m.dtype if m else types[n] for n, m in meant.items()])
+            if shared is not None:
+                report(f"{both}: column {column!r} is {said}; taken as {shared} in all")
+                _take_as(column, shared, meant, plans)
+                continue
         if shared is None or not all(is_lossless(t, shared) for t in types.values()):
             report(f"{both}: column {column!r} is {said}; left so")
             continue
@@ -188,6 +200,54 @@ def _share(plans: dict[str, _Plan], report: Report) -> None:
         report(f"{both}: column {column!r} is {said}; taken as {taken}")
         for name in having:
             plans[name].common[column] = shared
+
+
+def _text_read(column: str, dtype: pl.DataType, paths: list[Path], plan: _Plan, options: Options) -> ColumnType | None:
+    """Return what a column of texts would be taken for in a delimited file; None for a column of another type."""
+    if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return None
+    having = [p for p, s in zip(paths, plan.schemas, strict=True) if column in s]
+    scans = [scan_parquet(p, hive_partitioning=False).select(pl.col(column).cast(pl.String).unique()) for p in having]
+    texts = pl.concat(scans).unique().collect(engine="streaming")
+    key = options.keys.kind(column)
+    stats = column_stats(texts, missing=plan.missing, keys={column: key})[column]
+    decided = replace(decide([stats], separator="\t", name=column, key=key), direct=False)
+    return None if decided.dtype == pl.String or not stats.present else decided
+
+
+def _shared_kind(types: Sequence[pl.DataType]) -> pl.DataType | None:
+    """Return a type for values of several kinds: a number for truth values beside numbers, else text; None for lists.
+
+    Examples
+    --------
+    >>> _shared_kind([pl.Boolean(), pl.Int64()]), _shared_kind([pl.Int64(), pl.Date()])
+    (Int64, String)
+    >>> _shared_kind([pl.List(pl.Int64()), pl.Int64()]) is None
+    True
+    """
+    shared: pl.DataType | None = types[0]
+    for other in types[1:]:
+        one = shared
+        shared = None if one is None else common_type(one, other)
+        if shared is None and one is not None and pl.Boolean in (one, other):
+            number = other if one == pl.Boolean else one
+            shared = None if not number.is_numeric() else pl.Float64() if number.is_decimal() else number
+    if shared is None and all(t.is_numeric() for t in types):
+        return pl.Float64()
+    plain = all(t.is_numeric() or t.is_temporal() or t in PLAIN for t in types)
+    return shared if shared is not None else pl.String() if plain and pl.Duration not in types else None
+
+
+PLAIN = (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)
+
+
+def _take_as(column: str, shared: pl.DataType, meant: Mapping[str, ColumnType | None], plans: dict[str, _Plan]) -> None:
+    """Have a column read as one type in all tables; its texts as what they are taken for."""
+    for name, read in meant.items():
+        plan = plans[name]
+        plan.common[column] = shared
+        if read is not None and shared != pl.String():
+            plan.asked[column] = read
 
 
 # ------------------------------------------------------------------------------------------------------------- frames
@@ -317,6 +377,8 @@ def _asked(values: pl.Series, asked: ColumnType, missing: tuple[str, ...]) -> pl
         raise pl.exceptions.InvalidOperationError(
             f"{values.name!r} holds {values.dtype}, which [types] can't make {asked.dtype.base_type()}"
         )
+    if isinstance(values.dtype, pl.Categorical | pl.Enum):
+        values = values.cast(pl.String)
     if values.dtype != pl.String:
         typed = values.cast(asked.dtype)
         if not asked.dtype.is_float() and asked.dtype != pl.String:
