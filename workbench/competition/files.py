@@ -30,8 +30,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         When it can't be read or is not TOML; the message has the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        # With or without a byte order mark: editors on Windows write one.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path} is not written in UTF-8, as TOML is: {exc.reason}", hint="save it as UTF-8") from exc
+    except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{path} is not valid TOML: {exc}", hint="mend that line") from exc
     except OSError as exc:
         raise ConfigError(f"can't read {path}: {exc.strerror}") from exc

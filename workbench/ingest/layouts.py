@@ -119,7 +119,10 @@ def _reencoded(form: TextForm, guess: Guess) -> TextForm:
 
 
 def say_encodings(table: Table, layout: Layout, report: Report) -> None:
-    """Report an encoding other than UTF-8, and those that it may be as well."""
+    """Report an encoding other than UTF-8, those that it may be as well, and a packing that the name does not tell."""
+    for part in table.parts:
+        if part.misnamed:
+            report(f"{table.name}: {place_of(part)} is packed as {part.misnamed}, though its name does not say so")
     for part, form in zip(table.parts, layout.forms, strict=True):
         if form.broken_line:
             report(

@@ -62,6 +62,8 @@ HEAD_BYTES = 4 << 20
 LONGEST_RECORD_BYTES = 256 << 20
 LONGEST_HEADER_BYTES = 32 << 20
 COMPRESSIONS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+MARKS = ((".gz", b"\x1f\x8b\x08"), (".xz", b"\xfd7zXZ\0"), (".bz2", b"BZh"), (".zip", b"PK\x03\x04"))
+"""How files begin that are packed: it counts more than their names."""
 SUPERSETS = {"shift_jis": "cp932"}
 """As browsers do: what calls itself so has the letters of Windows, too."""
 SEPARATORS = (",", "\t", ";", "|")
@@ -121,8 +123,12 @@ class Source:
         DamagedError
             When it is cut or changed.
         """
-        suffix = PurePosixPath(self.name).suffix.lower()
         with self.packed() as file:
+            suffix = self._packing(file.peek(16))  # type: ignore[attr-defined]
+            if suffix == ".zip":
+                with self._only_member(file) as member:
+                    yield member
+                return
             if suffix not in COMPRESSIONS:
                 yield file
                 return
@@ -133,6 +139,45 @@ class Source:
                 if isinstance(exc, OSError) and exc.errno is not None:
                     raise
                 raise DamagedError(f"{self.path} is not a whole {suffix} file: {exc}", hint="fetch it again") from exc
+
+    @property
+    def misnamed(self) -> str:
+        """How the content is packed where the name does not say so: ".gz", ".zip" and the like; else ""."""
+        with self.packed() as file:
+            suffix = self._packing(file.peek(16))  # type: ignore[attr-defined]
+        return "" if self.name.lower().endswith(suffix) else suffix
+
+    def _packing(self, head: bytes) -> str:
+        """Return how the content is packed, by its first bytes, else as the name says."""
+        found = next((suffix for suffix, mark in MARKS if head.startswith(mark)), "")
+        if found == ".bz2" and head[4:10] != b"1AY&SY":
+            found = ""
+        return found or PurePosixPath(self.name).suffix.lower()
+
+    @contextmanager
+    def _only_member(self, file: IO[bytes]) -> Iterator[IO[bytes]]:
+        """Open the only file of a zip archive whose name does not say that it is one."""
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
+                names = [m.filename for m in members]
+                if "[Content_Types].xml" in names:
+                    raise DataError(
+                        f"{self.path}: {self.name} is a workbook of Excel, whatever its name says",
+                        hint="save its sheet as CSV",
+                    )
+                if len(members) != 1 or members[0].flag_bits & 1:
+                    what = "needs a password" if len(members) == 1 else f"has {len(members)} files"
+                    raise DataError(
+                        f"{self.path}: {self.name} is a zip archive, whatever its name says, and {what}",
+                        hint="unpack it, and name the file as it is",
+                    )
+                with archive.open(members[0]) as member:
+                    yield member
+        except (zipfile.BadZipFile, EOFError, NotImplementedError) as exc:
+            raise DamagedError(
+                f"{self.path}: {self.name} is not a whole zip archive: {exc}", hint="fetch it again"
+            ) from exc
 
 
 @dataclass(frozen=True)
@@ -333,7 +378,11 @@ def header_of(source: Source, form: TextForm) -> list[str]:
         names = header_names(first.decode(), form.separator)
     except (csv.Error, UnicodeDecodeError):
         names = []
-    if not names:
+    if not first.strip():
+        raise DataError(f"{source.path}: {source.name} has no header: the file is empty")
+    if any("\0" in name for name in names):
+        raise DataError(f"{source.path}: {source.name} has NUL bytes in its header", hint="is it a table?")
+    if not names or names == [" " * len(names[0])]:
         raise DataError(f"{source.path}: {source.name} has no header that can be read", hint="is it a table?")
     return names
 

@@ -123,7 +123,7 @@ def _layout(source: Source, encoding: str, report: Report) -> Layout:
 
 def _text(source: Source, layout: Layout, failures: list[BaseException]) -> pl.LazyFrame:
     form, header = layout.forms[0], layout.headers[0]
-    is_packed = source.member is not None or source.name.lower().endswith(PACKED)
+    is_packed = source.member is not None or source.name.lower().endswith(PACKED) or source.misnamed
     is_plain = form.encoding in ("utf-8", "utf-8-sig", "ascii") and not form.broken_line and form.lines == "\n"
     if is_plain and not is_packed:
         return scan_csv(source.path, infer_schema=False, separator=form.separator)

@@ -1,0 +1,62 @@
+"""Files that are packed though their names do not say so, and definitions with a byte order mark."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from pathlib import Path
+
+import pytest
+
+from tests.test_excluded import TABLES, converted, zipped
+from workbench.competition import read_toml
+from workbench.errors import ConfigError, DataError
+from workbench.rehearsal import RehearsalSpec, create
+
+CSV = TABLES["train.csv"].encode()
+PACKED = {
+    ".gz": gzip.compress(CSV),
+    ".bz2": bz2.compress(CSV),
+    ".xz": lzma.compress(CSV),
+    ".zip": zipped({"anything.csv": CSV}),
+}
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+@pytest.mark.parametrize("in_archive", [False, True])
+def test_a_packed_file_called_csv_is_read_and_it_is_said(tmp_path: Path, suffix: str, in_archive: bool) -> None:
+    said: list[str] = []
+    files: dict[str, str | bytes] = {**TABLES, "train.csv": PACKED[suffix]}
+    files = {"c.zip": zipped(files)} if in_archive else files
+    assert converted(tmp_path, files, report=said.append).tables["train"].rows == 40
+    assert any(f"train.csv is packed as {suffix}, though its name does not say so" in line for line in said)
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_rehearsal_reads_it_too(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "all.csv").write_bytes(PACKED[suffix])
+    folder = create(tmp_path, "c", RehearsalSpec(tmp_path / "all.csv", ("y",), "rmse", 0.3))
+    assert len((folder / "files" / "train.csv").read_text().splitlines()) == 29
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (zipped({"a.csv": CSV, "b.csv": CSV}), r"train\.csv is a zip archive, whatever its name says, and has 2 files"),
+        (zipped({"[Content_Types].xml": "", "xl/workbook.xml": ""}), r"train\.csv is a workbook of Excel"),
+        (zipped({"a.csv": CSV}, password=True), r"train\.csv is a zip archive.* needs a password"),
+    ],
+)
+def test_what_can_not_be_read_so_is_said(tmp_path: Path, content: bytes, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        converted(tmp_path, {**TABLES, "train.csv": content})
+
+
+def test_a_definition_may_begin_with_a_mark(tmp_path: Path) -> None:
+    path = tmp_path / "competition.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + b'slug = "c"\n')
+    assert read_toml(path) == {"slug": "c"}
+    path.write_bytes('slug = "é"\n'.encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"(?s)competition\.toml is not written in UTF-8.*save it as UTF-8"):
+        read_toml(path)
