@@ -16,11 +16,12 @@ from workbench.competition.answer import as_written
 from workbench.errors import DataError
 from workbench.inference import definition_text, infer
 from workbench.ingest.convert import Options, convert
+from workbench.ingest.counting import column_stats
 from workbench.ingest.dates import choose_day
 from workbench.ingest.delimited import _plans
 from workbench.ingest.grouping import tables_in
 from workbench.ingest.text import form_of
-from workbench.ingest.types import ColumnStats, Evidence, column_stats, evidence_of
+from workbench.ingest.types import ColumnStats, Evidence, evidence_of
 from workbench.platforms import CompetitionFacts
 
 NOW = datetime.now(UTC).year

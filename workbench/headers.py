@@ -64,13 +64,16 @@ def header_names(record: str, separator: str = ",") -> list[str]:
 
 
 def _unique(names: list[str]) -> list[str]:
-    taken, seen, unique = set(names), set(), []
+    taken, seen, unique = set(names), set[str](), []
+    suffixes: dict[str, int] = {}
     for name in names:
-        new, n = name, 0
-        while new in seen if new == name else new in taken:
-            new, n = f"{name}_duplicated_{n}", n + 1
-        taken.add(new)
+        new = name
+        if name in seen:
+            while new in taken:
+                n = suffixes.get(name, 0)
+                new, suffixes[name] = f"{name}_duplicated_{n}", n + 1
         seen.add(name)
+        taken.add(new)
         unique.append(new)
     return unique
 

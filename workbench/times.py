@@ -6,7 +6,16 @@ import re
 
 import polars as pl
 
-__all__ = ["PER_SECOND", "epoch_unit", "has_clock", "has_own_unit", "is_iso_text", "moments", "offset_minutes"]
+__all__ = [
+    "PER_SECOND",
+    "epoch_unit",
+    "has_clock",
+    "has_own_unit",
+    "is_iso_text",
+    "iso_texts",
+    "moments",
+    "offset_minutes",
+]
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of a unit make a second."""
@@ -62,6 +71,17 @@ def moments(column: str, dtype: pl.DataType) -> pl.Expr | None:
     if dtype.is_integer():
         return value
     return _of_iso_text(column) if dtype == pl.String else None
+
+
+def iso_texts(frame: pl.DataFrame, columns: list[str]) -> list[str]:
+    """Return the columns of which every text is a date or a time in ISO 8601, and there is one."""
+    likely = columns
+    for look in (frame.head(FEW), frame):
+        if likely:
+            text = pl.col(likely).drop_nulls().str.strip_chars()
+            is_iso = look.select(text.str.contains(ISO).all() & (text.len() > 0)).row(0)
+            likely = [c for c, yes in zip(likely, is_iso, strict=True) if yes]
+    return likely
 
 
 def is_iso_text(frame: pl.LazyFrame, column: str) -> bool:

@@ -63,7 +63,7 @@ def find_answer(roles: Roles, ids: tuple[str, ...] = (), targets: tuple[str, ...
 
 def _ids(sample: Table, test: Table) -> tuple[tuple[str, ...], str | None, str]:
     """Find the sample's ids in test: by name, by another spelling, by value, in pieces, or as the number of the row."""
-    same = tuple(c for c in sample.columns if c in test.columns and not test.is_empty(c))
+    same = tuple(c for c in sample.columns if test.has(c) and not test.is_empty(c))
     if same and len(same) < len(sample.columns):
         return same, None, f"the columns of {sample.name} that {test.name} has"
     first = sample.columns[0]
@@ -157,12 +157,11 @@ def _targets(
     roles: Roles, ids: tuple[str, ...], id_in_test: str | None, asked: tuple[str, ...]
 ) -> tuple[tuple[str, ...], bool, str]:
     train, test, sample = roles.train, roles.test, roles.sample
-    matched = match_targets(asked, [c for c in train.columns if normal(c) in {normal(a) for a in asked}])
+    names = {normal(a) for a in asked}
+    matched = match_targets(asked, [c for c in train.columns if normal(c) in names])
     if asked and matched:
         return tuple(matched[a] for a in asked), False, f"what {sample.name if sample else ''} asks for"
-    only_train = [
-        c for c in train.columns if (c not in test.columns or test.is_empty(c)) and c not in (*ids, id_in_test)
-    ]
+    only_train = [c for c in train.columns if (not test.has(c) or test.is_empty(c)) and c not in (*ids, id_in_test)]
     # Train may count its rows too: train_id beside test_id.
     candidates = [c for c in only_train if not (_sounds_like_id(c) and train.is_key(c))]
     if sample is not None and len(asked) > 1:

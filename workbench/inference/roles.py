@@ -96,7 +96,7 @@ def _stated(tables: Mapping[str, Table], role: str, name: str) -> Table:
 
 def _settled_train(roles: Roles, candidates: Sequence[Table]) -> Roles:
     train, test, sample = roles.train, roles.test, roles.sample
-    answers = {c for c in train.columns if c not in test.columns}
+    answers = {c for c in train.columns if not test.has(c)}
     if sample is not None and answers & set(sample.columns):
         answers &= set(sample.columns)
     others = [t for t in candidates if t.name not in (train.name, test.name) and t is not sample]
@@ -175,7 +175,7 @@ def _has_the_ids_of(table: Table, sample: Table) -> bool:
     """Whether a table has the sample's ids, each as often."""
     if table.rows != sample.rows:
         return False
-    shared = [c for c in sample.columns if c in table.columns and table.dtype(c) == sample.dtype(c)]
+    shared = [c for c in sample.columns if table.has(c) and table.dtype(c) == sample.dtype(c)]
     if not shared or len(shared) == len(sample.columns) > 1:
         shared = shared[:1]
     if not shared:

@@ -11,7 +11,7 @@ from workbench.competition.row_numbers import sounds_like_id
 from workbench.inference.answer import Answer
 from workbench.inference.tables import Roles, Table
 from workbench.metrics import name_words
-from workbench.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
+from workbench.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, iso_texts, moments
 
 __all__ = ["Scheme", "find_scheme"]
 
@@ -22,6 +22,7 @@ MIN_TIMES = 10
 DAY_S = 86_400
 HEAD = 1000
 FIRST_LOOK = 10_000
+VALUES_AT_A_TIME = 20_000_000
 SURE_CROSSINGS = 20
 """A random cut would let so many rows of test meet their group in train; where none does, it was cut by groups."""
 
@@ -74,7 +75,7 @@ def find_scheme(roles: Roles, answer: Answer, task: str) -> Scheme:
 
 
 def _shared(roles: Roles, answer: Answer) -> list[str]:
-    return [c for c in roles.train.columns if c in roles.test.columns and c not in answer.targets]
+    return [c for c in roles.train.columns if roles.test.has(c) and c not in answer.targets]
 
 
 # ----------------------------------------------------------------------------------------------------------- by time
@@ -202,33 +203,53 @@ def _clocks(roles: Roles, answer: Answer) -> list[_Clock]:
     schemas = [t.scan.collect_schema() for t in tables]
     shared = _shared(roles, answer)
     heads = [t.scan.select(shared).head(HEAD).collect() for t in tables]
-    clocks = []
+    ids = (*answer.ids, answer.id_in_test)
+    ruled_out = _no_iso_texts(shared, heads) | _amounts(
+        [c for c in shared if c in ids or not _speaks_of_time(c)], heads
+    )
+    clocks: list[_Clock] = []
     for column in shared:
+        if column in ruled_out:
+            continue
         one, other = (s[column] for s in schemas)
         both = (moments(column, one), moments(column, other))
         if both[0] is None or both[1] is None or has_own_unit(one) != has_own_unit(other):
             continue
         if pl.Duration in (one.base_type(), other.base_type()) and one.base_type() != other.base_type():
             continue
-        named = _speaks_of_time(column)
-        is_id = column in (*answer.ids, answer.id_in_test)
-        clock = _Clock(column, (both[0], both[1]), one, named, is_id)
-        if _may_tell(clock, heads, tables):
+        clock = _Clock(column, (both[0], both[1]), one, _speaks_of_time(column), column in ids)
+        if _may_tell(clock, schemas, tables):
             clocks.append(clock)
     return clocks
 
 
-def _may_tell(clock: _Clock, heads: list[pl.DataFrame], tables: tuple[Table, Table]) -> bool:
-    column, columns = clock.column, [h[clock.column] for h in heads]
-    if any(c.dtype == pl.String for c in columns):
-        of_text = [(h, t) for h, t, c in zip(heads, tables, columns, strict=True) if c.dtype == pl.String]
-        return all(is_iso_text(h.lazy(), column) for h, _ in of_text) and all(
-            is_iso_text(t.scan, column) for _, t in of_text
-        )
-    if has_own_unit(clock.dtype) or (clock.named and not clock.is_id):
-        return True
-    first = heads[0].select(clock.moments[0].min().alias("low"), clock.moments[0].max().alias("high")).row(0)
-    return first[0] is None or epoch_unit(*first) is not None or _may_be_calendar(*first)
+def _no_iso_texts(columns: list[str], heads: list[pl.DataFrame]) -> set[str]:
+    """Return the columns of texts whose first rows are no dates or times in ISO 8601; one look for all of them."""
+    unlike: set[str] = set()
+    for head in heads:
+        types = head.schema
+        texts = [c for c in columns if types[c] == pl.String]
+        unlike |= set(texts) - set(iso_texts(head, texts))
+    return unlike
+
+
+def _amounts(columns: list[str], heads: list[pl.DataFrame]) -> set[str]:
+    """Return the columns of numbers whose first rows in train are no times; one look for all of them."""
+    types = heads[0].schema
+    numbers = [c for c in columns if types[c].is_numeric()]
+    if not numbers:
+        return set()
+    value = pl.col(numbers).cast(pl.Float64)
+    finite = pl.when(value.is_finite()).then(value)
+    low, high = (heads[0].select(end).row(0) for end in (finite.min(), finite.max()))
+    ends = zip(numbers, low, high, strict=True)
+    return {c for c, a, b in ends if a is not None and epoch_unit(a, b) is None and not _may_be_calendar(a, b)}
+
+
+def _may_tell(clock: _Clock, schemas: list[pl.Schema], tables: tuple[Table, Table]) -> bool:
+    """Whether all of a column tells the time, as its first rows do."""
+    of_text = [t for t, s in zip(tables, schemas, strict=True) if s[clock.column] == pl.String]
+    return all(is_iso_text(t.scan, clock.column) for t in of_text)
 
 
 def _last_word(column: str) -> str:
@@ -305,17 +326,8 @@ def _group_column(roles: Roles, answer: Answer) -> str | None:
         and not train.nulls[c]
         and not test.nulls[c]
     ]
-    # One pass over train with a few of test's values rules out nearly all.
-    some = {c: test.scan.select(pl.col(c).unique()).head(FIRST_LOOK).collect()[c] for c in possible}
-    if not possible:
-        return None
-    met = (
-        train.scan.select(pl.col(c).is_in(values.implode()).any() for c, values in some.items())
-        .collect(engine="streaming")
-        .row(0, named=True)
-    )
     groups: dict[str, int] = {}
-    for column in (c for c in possible if not met[c]):
+    for column in _never_met(train, test, possible):
         counts = train.scan.group_by(column).len().collect(engine="streaming")
         n_test = test.unique(column)
         if counts.height < MIN_GROUPS or n_test < 2 or n_test > 0.5 * test.rows:
@@ -326,3 +338,19 @@ def _group_column(roles: Roles, answer: Answer) -> str | None:
             groups[column] = counts.height
     # Where a group lies in another, the larger one is what was cut by.
     return min(groups, key=lambda c: groups[c], default=None)
+
+
+def _never_met(train: Table, test: Table, columns: list[str]) -> list[str]:
+    """Return the columns of which train has none of the first few values of test, which rules out nearly all.
+
+    Few passes: of so many columns at a time as hold `VALUES_AT_A_TIME` values.
+    """
+    at_a_time = max(1, VALUES_AT_A_TIME // max(1, train.rows, test.rows))
+    unmet: list[str] = []
+    for start in range(0, len(columns), at_a_time):
+        names = columns[start : start + at_a_time]
+        some = test.scan.select(pl.col(names).unique().head(FIRST_LOOK).implode()).collect()
+        looks = (pl.col(c).is_in(values).any() for c, values in zip(names, some.get_columns(), strict=True))
+        met = train.scan.select(looks).collect(engine="streaming").row(0)
+        unmet += [c for c, is_met in zip(names, met, strict=True) if not is_met]
+    return unmet

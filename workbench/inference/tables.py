@@ -59,6 +59,10 @@ class Table:
         """The columns, in file order."""
         return list(self.info.dtypes)
 
+    def has(self, column: str | None) -> bool:
+        """Whether the table has a column of this name."""
+        return column in self.info.dtypes
+
     def dtype(self, column: str) -> str:
         """Return the name of a column's type."""
         return self.info.dtypes[column]
@@ -80,7 +84,7 @@ class Table:
     def nulls(self) -> dict[str, int]:
         """The number of missing values, by column."""
         counts = self.scan.select(pl.all().null_count()).collect(engine="streaming")
-        return {c: int(counts[c][0]) for c in counts.columns}
+        return dict(zip(counts.columns, map(int, counts.row(0)), strict=True)) if counts.width else {}
 
     def is_empty(self, column: str) -> bool:
         """Whether a column has no value at all."""

@@ -20,6 +20,7 @@ import polars as pl
 
 from workbench.competition import TableInfo
 from workbench.errors import DamagedError, DataError
+from workbench.ingest.counting import column_stats, is_present
 from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.keys import CANONICAL, Keys, is_numeric
 from workbench.ingest.layouts import (
@@ -46,7 +47,6 @@ from workbench.ingest.types import (
     ColumnStats,
     ColumnType,
     Evidence,
-    column_stats,
     decide,
     evidence_of,
     from_name,
@@ -121,22 +121,31 @@ def _shared_stats(stats: dict[str, dict[str, ColumnStats]]) -> dict[str, ColumnS
 
 @dataclass(frozen=True)
 class Converted:
-    """Tables that were converted, with what they were converted by, so that it can be seen whether it still holds."""
+    """Tables that were converted, with what they were converted by, so that it can be seen whether it still holds.
+
+    `planned` are the statistics and the evidence that led to `plans`, `stats` what is known of the whole of the files.
+    """
 
     infos: dict[str, TableInfo]
     stats: dict[str, dict[str, ColumnStats]]
     forms: dict[str, TextForm]
     plans: dict[str, dict[str, ColumnType]]
+    planned: tuple[dict[str, dict[str, ColumnStats]], Evidence]
 
     def holds(self, options: Options, evidence: Evidence) -> bool:
         """Whether the types are those that the evidence speaks for."""
-        now = _plans(self.stats, self.forms, options, evidence)
-        return all(_same_types(plan, now[name]) for name, plan in self.plans.items())
+        now = self._plans(options, evidence)
+        return now is self.plans or all(_same_types(plan, now[name]) for name, plan in self.plans.items())
 
     def noted(self, options: Options, evidence: Evidence) -> dict[str, TableInfo]:
         """Return the manifest's entries with what the whole of the files says of each choice."""
-        now = _plans(self.stats, self.forms, options, evidence)
+        now = self._plans(options, evidence)
         return {name: replace(info, **said_of(now[name])) for name, info in self.infos.items()}  # type: ignore[arg-type]
+
+    def _plans(self, options: Options, evidence: Evidence) -> dict[str, dict[str, ColumnType]]:
+        """Return the types by what is known now: decided again only where that is more than it was."""
+        same = self.planned == (self.stats, evidence)
+        return self.plans if same else _plans(self.stats, self.forms, options, evidence)
 
 
 def _same_types(one: dict[str, ColumnType], other: dict[str, ColumnType]) -> bool:
@@ -169,12 +178,14 @@ def text_tables(
     plans: dict[str, dict[str, ColumnType]] | None = None
     witnesses = witnesses or Witnesses(options)
     stats: dict[str, dict[str, ColumnStats]] = {}
+    planned = (stats, NO_EVIDENCE)
     for _ in range(4):
         try:
             if plans is None:
                 # The head of a second part may be the first to show that the encoding is another.
                 stats = witnesses.heads(group, layouts)
-                plans = _plans(stats, forms_of(layouts), options, witnesses.evidence)
+                planned = dict(stats), witnesses.evidence
+                plans = _plans(stats, forms_of(layouts), options, planned[1])
             infos = {}
             for table in group:
                 report(table.name)
@@ -185,7 +196,7 @@ def text_tables(
                 whole = {c: replace(s, exact=stats[name][c].exact) for c, s in chosen.items()}
                 stats[name] = stats[name] | whole
             witnesses.hear(stats)
-            done = Converted(infos, stats, forms_of(layouts), plans)
+            done = Converted(infos, stats, forms_of(layouts), plans, planned)
             if done.holds(options, witnesses.evidence):
                 _say_what_is_text(plans, options.keys, report)
                 beyond = {c: None for plan in plans.values() for c, t in plan.items() if t.beyond_64_bits}
@@ -207,10 +218,13 @@ def text_tables(
             report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
             stats = {t.name: _full_stats(t, layouts[t.name], options.keys) for t in group}
             witnesses.hear(stats)
+            planned = dict(stats), witnesses.evidence
             # What has no value in the whole of the files has none.
             plans = {
-                name: {c: replace(decided, like=None) for c, decided in plan.items()}
-                for name, plan in _plans(stats, forms_of(layouts), options, witnesses.evidence).items()
+                name: {
+                    c: decided if decided.like is None else replace(decided, like=None) for c, decided in plan.items()
+                }
+                for name, plan in _plans(stats, forms_of(layouts), options, planned[1]).items()
             }
     raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
 
@@ -252,7 +266,7 @@ def _plans(
                 decided = ColumnType(pl.String(), looks_numeric=True)
             # What the CSV reader reads directly can't be held against its text.
             direct = decided.direct and not form.missing and not (decided.key and decided.dtype == pl.Float64)
-            plans[name][column] = replace(decided, direct=direct)
+            plans[name][column] = decided if decided.direct == direct else replace(decided, direct=direct)
     return plans
 
 
@@ -416,7 +430,10 @@ class _Reader:
         self.numbers = [c for c in self.header if here[c].dtype in (pl.Int64, pl.Float64) and not here[c].asked]
         self.parsed = [c for c, t in here.items() if not t.direct and t.dtype != pl.String]
         self.times = [c for c, t in here.items() if t.time_format]
-        self.unknown = {c: t.like for c, t in here.items() if t.like is not None}
+        self.unknown: dict[str, list[str]] = {}
+        for column, planned in here.items():
+            if planned.like is not None:
+                self.unknown.setdefault(planned.like, []).append(column)
         self.unseen = False
         keys = {c: t for c, t in here.items() if t.key and t.dtype != pl.String}
         self.whole_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
@@ -424,9 +441,12 @@ class _Reader:
         self.chosen: dict[str, ColumnStats] = {}
         # A number that is read directly stays a choice; other evidence has the whole of the files counted.
         self._choices = [c for c, t in here.items() if t.is_choice and not t.asked and not t.direct]
-        self.expressions = [
-            t.read(c, self.form.missing) if c in here else pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items()
-        ]
+        self.fractions = [c for c, t in here.items() if t.direct and t.dtype == pl.Float64]
+        read = [c for c, t in here.items() if not t.direct and (t.dtype != pl.String or self.form.missing)]
+        # What stays as it was read needs no expression.
+        self.expressions = [here[c].read(c, self.form.missing) for c in read]
+        self.expressions += [pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items() if c not in here]
+        self.columns = list(plan)
 
     def may_have_codes(self, block: bytes) -> bool:
         """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
@@ -441,20 +461,30 @@ class _Reader:
             if not _is_misread(block, self.form) and self._is_a_table(block):
                 raise _MismatchError from exc
             raise _explained(exc, self.table, block, self.layout, self.number) from exc
-        typed = text.select(self.expressions)
+        typed = text.with_columns(self.expressions)
+        if self.fractions and b"nan" in block.lower():
+            # Where no text can be one, the look at each number is spared.
+            typed = typed.with_columns(pl.col(self.fractions).fill_nan(None))
+        typed = typed if typed.columns == self.columns else typed.select(self.columns)
         self._refuse_short_years(text, typed)
-        for column in self.parsed:
-            lost = typed[column].null_count() - text[column].null_count()
-            if lost and self._unreadable(column, text[column].filter(typed[column].is_null())).len():
+        for column in self._became_null(text, typed):
+            if self._unreadable(column, text[column].filter(typed[column].is_null())).len():
                 raise self._mismatch(column, text[column].filter(typed[column].is_null()))
         for column in self.compared:
             differing = respelled(text[column], typed[column], self.plan[column])
             if present_texts(differing, self.form.missing, tokens=()).len():
                 raise _MismatchError(column)
         self._count_choices(text)
-        if any(self._has_others(text[c], like) for c, like in self.unknown.items()):
-            self.unseen = True
+        self.unseen = self.unseen or any(self._has_others(text, like, of) for like, of in self.unknown.items())
         return typed
+
+    def _became_null(self, text: pl.DataFrame, typed: pl.DataFrame) -> list[str]:
+        """Return the parsed columns that have more nulls than their text."""
+        if not self.parsed:
+            return []
+        nulls = pl.col(self.parsed).null_count()
+        before, after = text.select(nulls).row(0), typed.select(nulls).row(0)
+        return [c for c, was, now in zip(self.parsed, before, after, strict=True) if now > was]
 
     def _unreadable(self, column: str, values: pl.Series) -> pl.Series:
         """Return the values that became null though they do not stand for a missing one."""
@@ -468,10 +498,12 @@ class _Reader:
             piece = column_stats(values, missing=self.form.missing)[column]
             self.chosen[column] = self.chosen[column] + piece if column in self.chosen else piece
 
-    def _has_others(self, values: pl.Series, like: str) -> bool:
-        """Whether a column has values that are unlike those by which its type was decided."""
-        others = present_texts(values, self.form.missing).str.strip_chars()
-        return not others.str.contains(f"^(?:{like})$").all()
+    def _has_others(self, text: pl.DataFrame, like: str, columns: list[str]) -> bool:
+        """Whether one of the columns has values that are unlike those by which its type was decided."""
+        value = pl.col(columns)
+        is_like = value.str.strip_chars().str.contains(f"^(?:{like})$")
+        others = text.select((is_present(value, self.form.missing) & ~is_like).any())
+        return any(others.row(0))
 
     def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
         for column in self.times:
@@ -505,7 +537,7 @@ class _Reader:
             text = as_text(block, self.form, self.header)
         except pl.exceptions.PolarsError as exc:
             raise _explained(exc, self.table, block, self.layout, self.number) from exc
-        if any(text[c].str.contains(r"^\s*[+-]?0\d+\s*$").any() for c in self.numbers):
+        if any(text.select(pl.col(self.numbers).str.contains(r"^\s*[+-]?0\d+\s*$").any()).row(0)):
             raise _MismatchError
         for column in self.whole_keys:
             values = text[column].drop_nulls()

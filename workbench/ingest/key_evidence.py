@@ -191,12 +191,13 @@ def _codes(head: _Head, of_test: set[str]) -> list[str]:
     ends_in_zero = head.rows.select(text.contains(r"\.\d*[1-9]0+$").any())
     has_exponent = head.rows.select(text.contains(ODD_EXPONENT).any())
     codes = []
-    for column in head.rows.columns:
+    for column, zero, exponent in zip(head.rows.columns, ends_in_zero.row(0), has_exponent.row(0), strict=True):
+        may_be_counted = zero and not (head.is_train and column not in of_test) and not AMOUNT.search(column)
+        if not (may_be_counted or exponent):
+            continue
         values = head.rows[column].drop_nulls()
         values = values.filter(~values.str.strip_chars().is_in(MISSING))
-        is_exponent = has_exponent[column][0] and values.str.contains(rf"{ODD_EXPONENT}|^\d+$").all()
-        may_be_counted = ends_in_zero[column][0] and not (head.is_train and column not in of_test)
-        may_be_counted = may_be_counted and not AMOUNT.search(column)
+        is_exponent = exponent and values.str.contains(rf"{ODD_EXPONENT}|^\d+$").all()
         if is_exponent or (may_be_counted and _are_counted(values)):
             codes.append(column)
     return codes

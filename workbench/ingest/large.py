@@ -42,7 +42,8 @@ def narrowed(
         for column, dtype in schema.items():
             types.setdefault(column, []).append(dtype)
     wide = [c for c, of in types.items() if any(map(_is_wide, of)) and all(_is_whole(t) for t in of)]
-    wide = [c for c in wide if c not in set(but)]
+    left_as_they_are = set(but)
+    wide = [c for c in wide if c not in left_as_they_are]
     large = {c for schema, frame in pairs for c in _beyond_64_bits(frame, [c for c in wide if c in schema])}
     return {c: _narrow(c in large, is_key(c)) for c in wide}
 

@@ -59,8 +59,9 @@ def forms_of(layouts: dict[str, Layout]) -> dict[str, TextForm]:
 
 def say_what_differs(table: Table, layout: Layout, report: Report) -> None:
     """Report the columns that a part lacks."""
+    headers = [frozenset(header) for header in layout.headers]
     for column in layout.header:
-        lacking = [p for p, h in zip(table.parts, layout.headers, strict=True) if column not in h]
+        lacking = [p for p, h in zip(table.parts, headers, strict=True) if column not in h]
         if lacking:
             more = f" and {len(lacking) - 1} more of {len(table.parts)} parts" if len(lacking) > 1 else ""
             report(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")

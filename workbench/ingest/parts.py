@@ -347,7 +347,8 @@ def _fitted(frame: pl.DataFrame, plan: _Plan, part: Source, table: str) -> pl.Da
     as_asked = _as_asked(frame, plan.asked, part, table, plan.missing)
     try:
         # As in text, what is no number is missing.
-        return fitted(as_asked, plan.common).with_columns(cs.float().fill_nan(None))
+        frame = fitted(as_asked, plan.common)
+        return frame.with_columns(cs.float().fill_nan(None)) if any(t.is_float() for t in frame.dtypes) else frame
     except pl.exceptions.PolarsError as exc:
         raise _misfit(part, table, exc, nested=any(t.is_nested() for t in plan.common.values())) from exc
 
@@ -356,11 +357,12 @@ def _as_asked(
     frame: pl.DataFrame, asked: dict[str, ColumnType], part: Source, table: str, missing: tuple[str, ...]
 ) -> pl.DataFrame:
     """Return a frame with the columns that it has of those asked for, as they are asked for."""
-    present = [c for c in asked if c in frame.columns]
+    schema = frame.schema
+    present = [c for c in asked if c in schema]
     try:
-        return frame.with_columns(_asked(frame[c], asked[c], missing).alias(c) for c in present)
+        return frame.with_columns(_asked(frame[c], asked[c], missing).alias(c) for c in present) if present else frame
     except pl.exceptions.PolarsError as exc:
-        raise _misfit(part, table, exc, nested=any(frame.schema[c].is_nested() for c in present)) from exc
+        raise _misfit(part, table, exc, nested=any(schema[c].is_nested() for c in present)) from exc
 
 
 def _misfit(part: Source, table: str, exc: Exception, *, nested: bool) -> DataError:

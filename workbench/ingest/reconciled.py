@@ -155,9 +155,16 @@ def fitted(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFra
     polars.exceptions.PolarsError
         Where a value does not fit: a whole number beyond 64 bits, or one beyond 2**53 among fractions.
     """
-    here = [_fitted(frame[name], dtype).alias(name) for name, dtype in schema.items() if name in frame.columns]
-    gone = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
-    return frame.with_columns(*here, *gone).select(list(schema))
+    values = {s.name: s for s in frame.get_columns()}
+    here = [
+        _fitted(values[name], dtype).alias(name)
+        for name, dtype in schema.items()
+        if name in values and values[name].dtype != dtype
+    ]
+    gone = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in values]
+    fit = frame.with_columns(*here, *gone) if here or gone else frame
+    names = list(schema)
+    return fit if fit.columns == names else fit.select(names)
 
 
 def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
@@ -18,17 +18,13 @@ from workbench.ingest.dates import (
     choose_day,
     clock_formats,
     day_order,
-    days_read,
     has_short_years,
-    is_clock,
     last_year,
     read_times,
-    split_times,
     zones_of,
 )
 from workbench.ingest.keys import SHORT_WHOLE, KeyKind
 from workbench.ingest.missing import is_token, token_numbers
-from workbench.times import has_clock
 
 __all__ = [
     "MISSING",
@@ -36,7 +32,6 @@ __all__ = [
     "ColumnStats",
     "ColumnType",
     "Evidence",
-    "column_stats",
     "decide",
     "evidence_of",
     "from_name",
@@ -52,15 +47,11 @@ quoted or not; one of spaces alone is a text there."""
 WHOLE = r"[+-]?\d+"
 WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 FEW = 8
-LOOK = 50
-LOOSE_ROWS = 10_000
 DECIMAL_COMMA = r"^[+-]?((\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?|,\d+)([eE][+-]?\d+)?$"
 THOUSANDS_COMMA = r"^[+-]?((\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 MARKS = (",", "1,000")
 """What a comma in a number is, as ``[types]`` names it: the decimal mark, or between thousands."""
 POINT_GROUPS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"
-LONG = r"^[+-]?\d{4,}"
-"""A number that has its thousands without a mark."""
 
 
 @dataclass(frozen=True)
@@ -279,59 +270,7 @@ def from_name(text: str, column: str) -> ColumnType:
     return ColumnType(plain[name], decimal=rest or ".", asked=True)
 
 
-# ---------------------------------------------------------------------------------------------------------- counting
-
-
-def column_stats(
-    frame: pl.DataFrame,
-    formats: dict[str, Iterable[str]] | None = None,
-    missing: Sequence[str] = (),
-    keys: Mapping[str, KeyKind] | None = None,
-) -> dict[str, ColumnStats]:
-    """Count what the values of text columns could be read as.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        A piece of a table, every column text.
-    formats : dict, optional
-        For each column the time formats that are still possible; None: all.
-    missing : sequence of str
-        Further texts that stand for a missing value.
-    keys : mapping, optional
-        The columns whose spelling matters, and how far.
-    """
-    found = {c: _column(frame[c], c, None if formats is None else formats.get(c, ()), missing) for c in frame.columns}
-    for column, kind in (keys or {}).items():
-        if kind and column in found:
-            stats = found[column]
-            clock = next(iter(stats.clocks)) if len(stats.clocks) == 1 else None
-            times = [] if clock is None else [day + clock for day in stats.times or ()]
-            exact = _exact(frame[column].drop_nulls(), times, missing, kind)
-            found[column] = replace(found[column], exact=exact)
-    return found
-
-
-def _exact(values: pl.Series, times: Iterable[str], missing: Sequence[str], kind: KeyKind) -> frozenset[str] | None:
-    """Return the readings of texts that give each of them back: "whole", "fraction", and formats of times."""
-    # A code that is missing everywhere may be anything, an id that is called "NA" is one.
-    text = present_texts(values, missing, tokens=MISSING if kind == "code" else ())
-    if not text.len():
-        return None
-    exact = {f"{f}|{loose}" for f in times for loose in ("", "d", "h", "dh") if _gives_back(text, _time(f, loose))}
-    for name, dtype in (("whole", pl.Int64()), ("fraction", pl.Float64())):
-        if _gives_back(text, ColumnType(dtype, key=kind)):
-            exact.add(name)
-    return frozenset(exact)
-
-
-def _time(time_format: str, loose: str) -> ColumnType:
-    return ColumnType(pl.Datetime("us") if has_clock(time_format) else pl.Date(), time_format, loose=loose, key="key")
-
-
-def _gives_back(text: pl.Series, decided: ColumnType) -> bool:
-    typed = text.to_frame("t").select(decided.read("t")).to_series()
-    return not respelled(text, typed, decided).len()
+# ---------------------------------------------------------------------------------------------------------- comparing
 
 
 def respelled(text: pl.Series, typed: pl.Series, decided: ColumnType) -> pl.Series:
@@ -359,103 +298,6 @@ def present_texts(
     if missing:
         present = present.filter(pl.select(~is_token(pl.lit(present), missing, decimal)).to_series())
     return present.filter(~present.str.strip_chars().is_in(list(tokens))) if tokens else present
-
-
-def _column(values: pl.Series, name: str, formats: Iterable[str] | None, missing: Sequence[str]) -> ColumnStats:
-    whole = values.drop_nulls()
-    text = present_texts(whole, missing)
-    present = text.len()
-    if not present:
-        return ColumnStats(plain=not whole.len(), times=None)
-    text = text.str.strip_chars()
-    unique = text.head(2000).n_unique() <= FEW and text.unique()
-    few = frozenset(unique.to_list()) if isinstance(unique, pl.Series) and unique.len() <= FEW else None
-    floats = text.cast(pl.Float64, strict=False)
-    n_floats = present - floats.null_count()
-    integers = text.cast(pl.Int64, strict=False) if n_floats == present else None
-    digits = text.str.contains(f"^{WHOLE}$")
-    n_digits = int(digits.sum())
-    padded = int(text.str.contains(r"^[+-]?0\d+$").sum()) if n_digits else 0
-    times = _times(text, name, formats) if n_floats < present or n_digits == present else NO_TIMES
-    has_commas = n_digits < present and n_floats < present
-    return ColumnStats(
-        present=present,
-        integers=0 if integers is None else present - integers.null_count(),
-        digits=n_digits,
-        floats=n_floats,
-        decimals=_count(text, DECIMAL_COMMA) if n_digits < present else present,
-        thousands=_count(text, THOUSANDS_COMMA) if n_digits < present else present,
-        padded=padded,
-        # With a space around it a number is none for the CSV reader.
-        plain=n_floats == present == whole.len() and text.str.len_bytes().sum() == whole.str.len_bytes().sum(),
-        times=times.formats,
-        clocks=times.clocks,
-        days=times.days,
-        commas=int(text.str.contains(",", literal=True).sum()) if has_commas else 0,
-        points=int(text.str.contains(".", literal=True).sum()) if n_digits < present == n_floats else 0,
-        grouped=_grouped(text) if n_digits < present == n_floats else 0,
-        long=_count(text, LONG) if has_commas or n_digits == present else 0,
-        few=few,
-        loose=_loose(text) if times.formats else "",
-    )
-
-
-def _count(text: pl.Series, pattern: str) -> int:
-    return int(text.str.contains(pattern).sum())
-
-
-def _grouped(text: pl.Series) -> int:
-    some = text.head(LOOK)
-    return _count(text, POINT_GROUPS) if _count(some, rf"{POINT_GROUPS}|^[+-]?\d{{1,3}}$") == some.len() else 0
-
-
-def _loose(text: pl.Series) -> str:
-    """Return what dates are written in without a leading zero: "d" for days and months, "h" for hours."""
-    some = text.head(LOOSE_ROWS)
-    days = some.str.slice(0, 10).str.contains(r"(^|[/.\-])\d([/.\- ]|$)").any()
-    hours = some.str.contains(r"[ T]\d:").any()
-    return "d" * days + "h" * hours
-
-
-@dataclass(frozen=True)
-class _Times:
-    """The formats of the day that all values have, those of the clocks, and the days where a choice depends on them."""
-
-    formats: dict[str, int]
-    clocks: frozenset[str] = frozenset()
-    days: frozenset[str] | None = frozenset()
-
-
-NO_TIMES = _Times({})
-
-
-def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> _Times:
-    """Return the formats that all values have. Most formats fail on a handful of values: those are tried first."""
-    first = str(text[0])
-    if not (re.search(r"\d", first) and 6 <= len(first) <= 40):
-        return NO_TIMES
-    possible = list(DAYS if formats is None else formats)
-    if (formats is None or COMPACT in formats) and _is_compact(text, name) and not days_read(text, COMPACT).has_nulls():
-        return _Times({COMPACT: text.len()}, frozenset({""}))
-    days = pl.Series(dtype=pl.String)
-    clocks: dict[str, pl.Series] = {}
-    for piece in (text.head(5), text.sample(min(200, text.len()), seed=0), text.unique()):
-        parts = split_times(piece)
-        if parts is None:
-            return NO_TIMES
-        days, clocks = parts
-        possible = [f for f in possible if not days_read(days, f).has_nulls()]
-        if not possible or not all(is_clock(values, form) for form, values in clocks.items()):
-            return NO_TIMES
-    is_open = len(possible) > 1 or "%y" in possible[0]
-    kept = frozenset() if not is_open else frozenset(days.to_list()) if days.len() <= MOST_DAYS else None
-    return _Times(dict.fromkeys(possible, text.len()), frozenset(clocks), kept)
-
-
-def _is_compact(text: pl.Series, name: str) -> bool:
-    """Whether eight digits are dates: only where the name says so, and the years are of our time."""
-    named = re.search(r"date|(^|_)day$|(^|_)dt$", name.lower())
-    return bool(named) and bool(text.str.contains(r"^(19|20)\d\d[01]\d[0-3]\d$").all())
 
 
 # ---------------------------------------------------------------------------------------------------------- deciding
