@@ -26,6 +26,7 @@ import polars as pl
 
 from workbench.competition import ROW
 from workbench.features.auto_plan import LETTERS_NUMBER, RARE, AutoPlan, AutoStep
+from workbench.features.narrow import count_values, narrow_frames
 
 __all__ = ["RARE", "auto_features", "auto_plan"]
 
@@ -64,10 +65,17 @@ def auto_plan(rows: pl.LazyFrame, *, leave_out: Sequence[str], n_train: int) -> 
         The rows before it are the train rows.
     """
     schema = rows.collect_schema()
-    columns = _informative(rows, [c for c in schema if c not in (ROW, *leave_out)], n_train)
+    not_meant = {ROW, *leave_out}
+    columns = _informative(rows, [c for c in schema if c not in not_meant], n_train)
     steps: list[AutoStep] = []
-    for column in columns:
-        _add(steps, rows, column, schema[column], n_train)
+    whole = [c for c in columns if schema[c].is_integer()]
+    n_values, n_rows = count_values(rows, whole), rows.select(pl.len()).collect(engine="streaming").item()
+    counted = {c for c in whole if MANY_NUMBERS < n_values[c] <= n_rows / 2}
+    for names, some in narrow_frames(rows, columns):
+        for column in names:
+            _add(steps, some, column, schema[column], n_train)
+            if column in counted:
+                _add_number_counts(steps, some, column)
     holes = _with_holes(rows, columns)
     counts = [s for s in steps if s.take == "count"]
     steps = [s for s in steps if s.take != "count"]
@@ -94,13 +102,11 @@ def _informative(rows: pl.LazyFrame, columns: list[str], n_train: int) -> list[s
     columns = [c for c in columns if not (schema[c] in (pl.Binary, pl.Object, pl.Null) or schema[c] == pl.Struct)]
     sides = pl.when(pl.col(ROW) < n_train).then(pl.lit("train")).otherwise(pl.lit("test"))
     filled = (
-        rows.group_by(sides.alias("side"))
-        .agg(pl.col(columns).is_not_null().any())
-        .drop("side")
-        .collect(engine="streaming")
+        rows.group_by(sides.alias(ROW)).agg(pl.col(columns).is_not_null().any()).drop(ROW).collect(engine="streaming")
     )
-    there = [c for c in columns if filled[c].all()]
-    nested = [c for c in there if schema[c].is_nested()]
+    is_filled = filled.select(pl.all().all()).row(0) if columns else ()
+    there = [c for c, is_there in zip(columns, is_filled, strict=True) if is_there]
+    nested = {c for c in there if schema[c].is_nested()}
     plain = [pl.col(c).cast(pl.String) if schema[c] in (pl.Categorical, pl.Enum) else pl.col(c) for c in there]
     plain = [e for e in plain if e.meta.output_name() not in nested]
     # Least and greatest tell a constant in little memory, which counting the values would not.
@@ -128,15 +134,11 @@ def _add(steps: list[AutoStep], rows: pl.LazyFrame, column: str, dtype: pl.DataT
         steps.append(AutoStep(f"{column}_length", column, "items"))
     else:
         steps.append(AutoStep(column, column))
-        if dtype.is_integer():
-            _add_number_counts(steps, rows, column)
 
 
 def _add_number_counts(steps: list[AutoStep], rows: pl.LazyFrame, column: str) -> None:
-    n_rows, n_values = rows.select(pl.len(), pl.col(column).n_unique().alias("n")).collect(engine="streaming").row(0)
-    if MANY_NUMBERS < n_values <= n_rows / 2:
-        counts = rows.group_by(column).agg(pl.len().alias("all")).collect(engine="streaming")
-        steps.append(_counts(column, counts[column], counts["all"]))
+    counts = rows.group_by(pl.col(column).alias("value")).agg(pl.len().alias("all")).collect(engine="streaming")
+    steps.append(_counts(column, counts["value"], counts["all"]))
 
 
 def _counts(column: str, values: pl.Series, counts: pl.Series) -> AutoStep:
@@ -167,14 +169,14 @@ def _time_parts(rows: pl.LazyFrame, column: str, dtype: pl.DataType) -> list[Aut
 
 def _add_text(steps: list[AutoStep], rows: pl.LazyFrame, column: str, n_train: int) -> None:
     counts = (
-        rows.group_by(column)
+        rows.group_by(pl.col(column).alias("text"))
         .agg(pl.len().alias("all"), (pl.col(ROW) < n_train).sum().alias("train"))
-        .filter(pl.col(column).is_not_null())
+        .filter(pl.col("text").is_not_null())
         .collect(engine="streaming")
     )
-    composed, counts = _composed(column, counts)
+    composed, counts = _composed(counts)
     n_values, n_filled = counts["value"].n_unique(), int(counts["all"].sum())
-    counted = counts.select(column, pl.col("all", "train").sum().over("value"), "value")
+    counted = counts.select(pl.col("all", "train").sum().over("value"), "value")
     repeats = n_values <= 0.5 * n_filled
     if repeats or n_values <= MANY:
         distinct = counted.unique("value").select("value", "all", "train")
@@ -186,13 +188,13 @@ def _add_text(steps: list[AutoStep], rows: pl.LazyFrame, column: str, n_train: i
         _add_forms(steps, rows, column, n_train)
 
 
-def _composed(column: str, counts: pl.DataFrame) -> tuple[bool, pl.DataFrame]:
+def _composed(counts: pl.DataFrame) -> tuple[bool, pl.DataFrame]:
     """Return whether texts are to be composed, and their counts with what each is composed: "é" is one letter or two.
 
     Texts with other letters than ASCII's are, although these rows may spell all of them alike: later ones may not. Keys
     and ids keep the spelling of their file; here it only tells what is counted as one category.
     """
-    texts = counts[column].cast(pl.String)
+    texts = counts["text"].cast(pl.String)
     is_ascii = bool((texts.str.len_bytes() == texts.str.len_chars()).all())
     values = texts if is_ascii else texts.str.normalize("NFC")
     return not is_ascii, counts.with_columns(values.alias("value"))

@@ -30,6 +30,9 @@ TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 FILE = "auto.json"
 
+FEW_VALUES = 10_000
+"""Of up to so many, how often each occurs is looked up in place; of more, by a join."""
+
 NEVER_SEEN = 1
 """How often a value occurs that the training's rows lack: there, every value of a test row was counted with itself."""
 
@@ -186,8 +189,12 @@ class AutoPlan:
         schema = rows.collect_schema()
         self.check(schema)
         made = rows
-        for step in self.steps:
-            if step.take == "count":
+        counts = [s for s in self.steps if s.take == "count"]
+        few = {s: None for s in counts if s.counts is not None and s.counts.height <= FEW_VALUES}
+        if few:
+            made = made.with_columns(_count_of(s, schema[s.column]).alias(counted(s.column)) for s in few)
+        for step in counts:
+            if step not in few:
                 made = _with_counts(made, step, schema[step.column])
         return made.select(ROW, *(s.expression(schema.get(s.column)).alias(s.name) for s in self.steps))
 
@@ -265,15 +272,27 @@ def kind_of(dtype: str) -> str:
     return "date" if name in ("Date", "Datetime") else name
 
 
-def _with_counts(rows: pl.LazyFrame, step: AutoStep, dtype: pl.DataType) -> pl.LazyFrame:
+def _count_of(step: AutoStep, dtype: pl.DataType) -> pl.Expr:
+    """Return how often a value occurs where few do: many columns are counted at once, without a join for each."""
+    held, here = _held_counts(step, dtype)
+    return here.replace_strict(held["value"], held["count"], default=None, return_dtype=pl.UInt32)
+
+
+def _held_counts(step: AutoStep, dtype: pl.DataType) -> tuple[pl.DataFrame, pl.Expr]:
+    """Return the counts of the values that the type can hold, and the column as it is compared with them."""
     if step.counts is None:
         raise DataError(f"the plan of auto lacks the counts of {step.column!r}", hint="build the kernel again")
-    key, name = f"__value_of_{step.column}__", counted(step.column)
     dtype = pl.String() if dtype in TEXTS else dtype
     # What the type can't hold, for the test set of the training had it alone, is not to be found.
     value = pl.col("value").cast(dtype, strict=False)
-    held = step.counts.lazy().filter(value.is_not_null() | pl.col("value").is_null())
-    table = held.select(value.alias(key), pl.col("count").alias(name))
+    held = step.counts.filter(value.is_not_null() | pl.col("value").is_null()).select(value, "count")
     here = pl.col(step.column).cast(dtype)
-    with_key = rows.with_columns((here.str.normalize("NFC") if step.composed else here).alias(key))
+    return held, here.str.normalize("NFC") if step.composed else here
+
+
+def _with_counts(rows: pl.LazyFrame, step: AutoStep, dtype: pl.DataType) -> pl.LazyFrame:
+    held, here = _held_counts(step, dtype)
+    key, name = f"__value_of_{step.column}__", counted(step.column)
+    table = held.lazy().select(pl.col("value").alias(key), pl.col("count").alias(name))
+    with_key = rows.with_columns(here.alias(key))
     return with_key.join(table, on=key, how="left", nulls_equal=True).drop(key)

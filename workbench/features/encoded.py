@@ -14,6 +14,7 @@ import polars as pl
 
 from workbench.competition import ROW
 from workbench.errors import FeatureError
+from workbench.features.narrow import narrow_frames
 
 __all__ = [
     "EncodedColumn",
@@ -139,24 +140,24 @@ def encode_columns(
     FeatureError
         For a type that LightGBM can't take: it would end the process; for codes that are not whole.
     """
-    schema = frame.collect_schema()
+    schema, categorical = frame.collect_schema(), set(categorical)
     for name in columns:
         _refuse(name, schema[name], origin)
     looked_at = [c for c in columns if _needs_a_look(schema[c])]
     seen = _seen(frame, looked_at, schema)
     merged = merged_in_float32(frame, [c for c in looked_at if _may_merge(schema[c], seen[c])], n_train)
-    encoded = []
+    texts = [c for c in columns if schema[c] in TEXTS]
+    encoded = {name: _text(some, name, n_train) for names, some in narrow_frames(frame, texts) for name in names}
     for name in columns:
-        dtype = schema[name]
-        if dtype in TEXTS:
-            encoded.append(_text(frame, name, n_train))
+        if name in encoded:
             continue
+        dtype = schema[name]
         number = _number(name, dtype, seen.get(name, (None, None, True)), merged.get(name))
         is_code = name in categorical and dtype != pl.Boolean
         if is_code and dtype.is_float():
             _refuse_fractions(frame, name, dtype, origin)
-        encoded.append(_code(frame, number, dtype, n_train) if is_code else number)
-    return encoded
+        encoded[name] = _code(frame, number, dtype, n_train) if is_code else number
+    return [encoded[name] for name in columns]
 
 
 def _refuse(name: str, dtype: pl.DataType, origin: str) -> None:

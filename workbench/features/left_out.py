@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import polars as pl
 
 from workbench.competition import ROW, Competition
+from workbench.features.narrow import count_values
 
 __all__ = ["IS_ID", "left_out_by_auto", "never_shared", "shown_left_out"]
 
@@ -16,7 +17,9 @@ SHOWN = 8
 IS_ID = "the id, which only tells rows apart"
 
 
-def left_out_by_auto(rows: pl.LazyFrame, made: Collection[str], *, ids: Sequence[str], n_train: int) -> dict[str, str]:
+def left_out_by_auto(
+    rows: pl.LazyFrame, made: Collection[str], *, ids: Collection[str], n_train: int
+) -> dict[str, str]:
     """Return the columns of the rows of which ``auto`` made nothing, each with the reason.
 
     Parameters
@@ -25,26 +28,30 @@ def left_out_by_auto(rows: pl.LazyFrame, made: Collection[str], *, ids: Sequence
         As `Competition.rows` gives it.
     made : collection of str
         The columns of ``auto``.
-    ids : sequence of str
+    ids : collection of str
         Columns that only tell rows apart.
     n_train : int
         The rows before it are the train rows.
     """
     schema = rows.collect_schema()
-    columns = [c for c in schema if c != ROW]
+    columns = dict.fromkeys(c for c in schema if c != ROW)
+    ids = frozenset(ids)
     used = {_source(name, columns) for name in made}
     unused = [c for c in columns if c not in used]
     reasons = {c: IS_ID for c in unused if c in ids}
     others = [c for c in unused if c not in ids]
-    odd = [c for c in others if schema[c].is_nested() or schema[c] in (pl.Binary, pl.Object)]
+    odd = {c: None for c in others if schema[c].is_nested() or schema[c] in (pl.Binary, pl.Object)}
     reasons |= {c: f"{schema[c].base_type()}, neither a number nor a text" for c in odd}
     plain = [c for c in others if c not in odd]
     return reasons | (_looked_at(rows, plain, n_train) if plain else {})
 
 
-def _source(name: str, columns: Sequence[str]) -> str | None:
+def _source(name: str, columns: Collection[str]) -> str | None:
     """Return the column that one of auto's is made of: "date_month" is of "date"."""
-    return max((c for c in columns if name == c or name.startswith(f"{c}_")), key=len, default=None)
+    source: str | None = name
+    while source is not None and source not in columns:
+        source = source[: source.rindex("_")] if "_" in source else None
+    return source
 
 
 def _looked_at(rows: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict[str, str]:
@@ -55,10 +62,10 @@ def _looked_at(rows: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict
         looks += [
             values.filter(in_train).count().alias(f"{i}train"),
             values.filter(~in_train).count().alias(f"{i}test"),
-            values.n_unique().alias(f"{i}values"),
         ]
     found = rows.select(looks).collect(engine="streaming").row(0, named=True)
-    return {c: _reason(found[f"{i}train"], found[f"{i}test"], found[f"{i}values"]) for i, c in enumerate(columns)}
+    values_of = count_values(rows, columns)
+    return {c: _reason(found[f"{i}train"], found[f"{i}test"], values_of[c]) for i, c in enumerate(columns)}
 
 
 def _reason(in_train: int, in_test: int, values: int) -> str:

@@ -267,6 +267,7 @@ class FeatureMatrix:
 
     def only_columns(self, columns: Collection[str]) -> FeatureMatrix:
         """Return the matrix with only those of its columns, in its own order; what depends on the fold stays."""
+        columns = frozenset(columns)
         sources = (replace(s, columns=tuple(c for c in s.columns if c.name in columns)) for s in self.sources)
         categories = {c: levels for c, levels in self.categories.items() if c in columns}
         held = None if self.held is None else self.held.select(c for c in self.columns if c in columns)
@@ -383,7 +384,8 @@ def columns_of(blocks: Blocks, name: str) -> list[str]:
         return list(blocks.block(feature).note["columns"])
     competition = blocks.competition
     schema = competition.rows().collect_schema()
-    wanted = [c for c in competition.shared_columns if c not in competition.key_columns]
+    keys = set(competition.key_columns)
+    wanted = [c for c in competition.shared_columns if c not in keys]
     return [c for c in wanted if not is_no_number(schema[c])]
 
 
@@ -395,7 +397,8 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical:
         raise NotFoundError(f"feature {feature!r} has no column {column!r}", hint=near(column, known, what="column"))
     hold = blocks.hold(feature)
     lines = blocks.lines(feature)
-    wanted = [c for c in ([column] if column else known) if c not in drop]
+    dropped = set(drop)
+    wanted = [c for c in ([column] if column else known) if c not in dropped]
     encoded = encode_columns(lines, wanted, blocks.competition.n_train, origin=name, categorical=categorical)
     return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded), hold)
 
@@ -404,7 +407,8 @@ def _rows_columns(competition: Competition, name: str) -> list[str]:
     """Return the columns that "rows" or "rows.x" asks for."""
     column, known = name.partition(".")[2], competition.shared_columns
     if not column:
-        return [c for c in known if c not in competition.key_columns]
+        keys = set(competition.key_columns)
+        return [c for c in known if c not in keys]
     if column not in known:
         raise NotFoundError(f"rows have no column {column!r}", hint=near(column, known, what="column"))
     return [column]
@@ -416,11 +420,11 @@ def _rows_source(
     competition = blocks.competition
     wanted, rows = _rows_columns(competition, name), competition.rows()
     schema = rows.collect_schema()
-    usable = [c for c in wanted if not is_no_number(schema[c])]
+    usable, dropped = [c for c in wanted if not is_no_number(schema[c])], set(drop)
     numbers = [as_number(c, schema[c]) for c in usable]
     encoded = encode_columns(
         rows.select(ROW, *numbers),
-        [c for c in usable if c not in drop],
+        [c for c in usable if c not in dropped],
         competition.n_train,
         origin=name,
         categorical=categorical,
@@ -429,7 +433,7 @@ def _rows_source(
     def between(start: int, stop: int) -> pl.LazyFrame:
         return competition.rows_between(start, stop).select(ROW, *numbers)
 
-    reasons = {c: f"{schema[c]}, neither a number nor a text" for c in wanted if c not in usable}
+    reasons = {c: f"{schema[c]}, neither a number nor a text" for c in wanted if is_no_number(schema[c])}
     reasons |= dict.fromkeys(competition.key_columns, IS_ID) if name == "rows" else {}
     return MatrixSource(name, between, tuple(encoded)), reasons
 
