@@ -6,7 +6,8 @@
 0.74
 
 The public names are those in `__all__`; each is loaded when it is first used, so that importing the package costs
-nothing and inference needs only polars, numpy and lightgbm.
+nothing and inference needs only polars, numpy and lightgbm. One thing it does: threads of OpenMP wait asleep, where the
+environment does not say how they wait (``GOMP_SPINCOUNT``, ``OMP_WAIT_POLICY``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from workbench.threads import let_others_compute
 
 if TYPE_CHECKING:
     from workbench import features, nb
@@ -86,3 +89,6 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+# Here and not in the command alone: a model library that is loaded later reads it once, when it is loaded.
+let_others_compute()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,12 @@ from workbench.checks.drift import tells_time
 from workbench.checks.finding import Adversarial, Finding
 from workbench.folds import stratified_folds
 from workbench.metrics import get
+from workbench.threads import threads_for
 
 __all__ = ["adversarial", "adversarial_findings", "model_columns"]
 
 ROWS, FOLDS, ROUNDS = 20_000, 3, 40
 SERIOUS, NOTABLE = 0.8, 0.65
-ONE_THREAD = 300_000
-"""Up to so many values, threads wait for each other longer than they work."""
-
 TOP = 120
 """LightGBM's categories: the most frequent; the rest is one."""
 
@@ -85,7 +82,7 @@ def _out_of_fold(matrix: npt.NDArray[np.float32], label: Floats, categorical: li
         "deterministic": True,
         "force_col_wise": True,
         "verbosity": -1,
-        "num_threads": len(os.sched_getaffinity(0)) if matrix.size > ONE_THREAD else 1,
+        "num_threads": threads_for(*matrix.shape),
     }
     folds = stratified_folds(label, FOLDS, SEED)
     scores, gains = np.zeros(len(label)), np.zeros(matrix.shape[1])

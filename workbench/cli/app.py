@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
 from workbench.errors import StorageError, WorkbenchError, storage_errors
+from workbench.threads import let_others_compute
 
 __all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "wb"]
 
@@ -175,26 +176,12 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
-SPINS = "1000"
-"""So often a thread of OpenMP looks for work before it sleeps; libgomp's own number for more threads than cores."""
-
-
-def _let_others_compute() -> None:
-    """Have OpenMP's threads wait asleep, unless the environment says how; to be called before anything loads it.
-
-    As it comes, a thread that waits for others keeps its core for some milliseconds. Beside other processes those that
-    it waits for then have no core to go on: trainings take ten times as long, and more.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run `wb` and exit with its code."""
     if VARIABLE in os.environ:
         answer_shell(wb, os.environ[VARIABLE])
         sys.exit(0)
-    _let_others_compute()
+    let_others_compute()
     given = sys.argv[1:] if arguments is None else arguments
     code = _guarded(given)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from workbench.competition import Competition
 from workbench.errors import ConfigError
 from workbench.experiment.notebook_spec import NotebookSpec, notebook_spec
 from workbench.experiment.spec import LIGHTGBMS, ExperimentSpec
+from workbench.threads import threads_for
 from workbench.training import (
     Asked,
     LightGBMSpec,
@@ -61,7 +61,7 @@ def model_spec(
         folder=Path(competition.folder),
         target=target,
         metric=competition.metric,
-        threads=threads or len(os.sched_getaffinity(0)),
+        threads=threads or _usual_threads(competition),
         transform=transform,
     )
     if spec.kind == "xgboost":
@@ -114,12 +114,18 @@ def _lightgbm(
         spec.model,
         where=where,
         threads=threads,
+        usual_threads=_usual_threads(competition),
         transform=transform,
         class_weight=spec.class_weight,
     )
     model = replace(model, pseudo=check_pseudo(spec.pseudo, target, where=where))
     check_target(model, target, competition.metric)
     return check_together(model, target, competition.metric)
+
+
+def _usual_threads(competition: Competition) -> int:
+    """Return how many threads a training takes where nobody says; features are about as many as the columns are."""
+    return threads_for(competition.n_train, len(competition.shared_columns))
 
 
 def _refuse_what_is_lightgbms(spec: ExperimentSpec, target: Target) -> None:

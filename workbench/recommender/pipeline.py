@@ -33,6 +33,7 @@ from workbench.recommender.ranker import (
 )
 from workbench.recommender.sources import Ready, SourceSpec, Tables
 from workbench.recommender.windows import Asked, Window, make_test_window, make_validation_window, take_users
+from workbench.threads import threads_for
 
 __all__ = [
     "Kept",
@@ -342,6 +343,10 @@ class _Earlier:
     users: npt.NDArray[np.int32]
 
 
+USUAL_COLUMNS = 30
+"""About so many columns the candidates have, where a number of threads is chosen by the size of the table."""
+
+
 @dataclass(frozen=True)
 class _Work:
     problem: Problem
@@ -420,7 +425,10 @@ class _Work:
     ) -> dict[str, ListModel]:
         """Return the models of all folds and lists, and those of all users; finished ones are taken as they were."""
         ranker = self.spec.ranker or RankerSpec()
-        lightgbm = ranker.lightgbm(self.problem.asked.k, where=self.settings.where, threads=self.threads)
+        usual = threads_for(len(window.users) * self.spec.candidates, USUAL_COLUMNS)
+        lightgbm = ranker.lightgbm(
+            self.problem.asked.k, where=self.settings.where, threads=self.settings.threads, usual_threads=usual
+        )
         folds = np.unique(fold)
         models, are_all = self.kept_models(folds)
         if are_all:

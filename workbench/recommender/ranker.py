@@ -63,11 +63,11 @@ class RankerSpec:
             if value is not None and value < 1:
                 raise ConfigError(f"ranker: {name} = {value!r}: expected 1 or more")
 
-    def lightgbm(self, k: int, *, where: str, threads: int | None) -> LightGBMSpec:
+    def lightgbm(self, k: int, *, where: str, threads: int | None, usual_threads: int | None = None) -> LightGBMSpec:
         """Return the model's parameters, checked; lambdarank for the first k places where nothing else is said."""
         usual: dict[str, Any] = {"num_iterations": 300, "early_stopping_round": 30, "learning_rate": 0.1}
         usual |= {"objective": "lambdarank", "min_data_in_leaf": 100}
-        spec = lightgbm_spec({**usual, **self.model}, where=where, threads=threads)
+        spec = lightgbm_spec({**usual, **self.model}, where=where, threads=threads, usual_threads=usual_threads)
         if spec.parameters["objective"] not in ("lambdarank", "rank_xendcg", "binary"):
             raise ConfigError(
                 f"{where}: objective = {spec.parameters['objective']!r}: expected lambdarank, rank_xendcg or binary"

@@ -193,6 +193,7 @@ def lightgbm_spec(
     *,
     where: str,
     threads: int | None = None,
+    usual_threads: int | None = None,
     transform: str = "none",
     own: Callable[[str], OwnObjective] = _no_own,
     folder: Path | None = None,
@@ -206,7 +207,9 @@ def lightgbm_spec(
     where : str
         The file that they come from, for messages.
     threads : int, optional
-        None for as many as the process may use.
+        What the command says; it goes before `num_threads`.
+    usual_threads : int, optional
+        Where neither says how many; None for as many as the process may use.
     transform : str
         As `transform_for` gives it.
     own : callable, optional
@@ -248,7 +251,7 @@ def lightgbm_spec(
         notes.append(f"boosting = dart: early stopping has no meaning there, all {rounds:,} rounds are used")
     if named.get("linear_tree") and "monotone_constraints" in named:
         notes.append("linear_tree: monotone_constraints hold for the splits, not within the leaves")
-    cores = threads or max(0, of_file) or len(os.sched_getaffinity(0))
+    cores = threads or max(0, of_file) or usual_threads or len(os.sched_getaffinity(0))
     # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them. Without
     # `feature_pre_filter` the bins serve every min_data_in_leaf.
     fixed: dict[str, Any] = {**QUIET, "deterministic": True, "num_threads": cores, "feature_pre_filter": False}
@@ -274,6 +277,7 @@ def lightgbm_for(
     *,
     where: str,
     threads: int | None,
+    usual_threads: int | None = None,
     transform: str,
     class_weight: Any,
 ) -> LightGBMSpec:
@@ -285,6 +289,7 @@ def lightgbm_for(
         given,
         where=where,
         threads=threads,
+        usual_threads=usual_threads,
         transform=transform,
         own=lambda reference: own_objective(competition, reference),
         folder=competition.folder,
