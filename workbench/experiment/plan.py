@@ -95,6 +95,9 @@ def make_plan(
     codes = [["codes-v2", renumbered]] if renumbered else []
     merging = _merging_columns(competition, every=spec.kind in ("xgboost", "catboost"))
     features += [content_key("in-64-bits", merging)] * bool(merging)
+    # CatBoost once got infinite numbers as they were.
+    infinite = infinite_columns(competition) if spec.kind == "catboost" else []
+    features += [content_key("infinite-is-missing", infinite)] * bool(infinite)
     # Classes in their usual order have never been part of a key.
     turned = [c.name for c in target.columns if c.is_turned]
     key = content_key(
@@ -129,6 +132,16 @@ def make_plan(
         [metric.name, metric.greater_is_better, metric.needs, metric_code],
     )
     return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
+
+
+def infinite_columns(competition: Competition) -> list[str]:
+    """Return the columns of the tables that have an infinite number."""
+    rows = competition.rows()
+    fractions = [c for c, t in rows.collect_schema().items() if t.is_float()]
+    if not fractions:
+        return []
+    found = rows.select(pl.col(fractions).is_infinite().any()).collect(engine="streaming").row(0)
+    return [c for c, is_there in zip(fractions, found, strict=True) if is_there]
 
 
 def _merging_columns(competition: Competition, *, every: bool) -> list[str]:

@@ -32,6 +32,7 @@ from workbench.ingest.layouts import (
     say_encodings,
     say_what_differs,
 )
+from workbench.ingest.reserved import renamed_notes, safe_names
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
 from workbench.ingest.text import (
     HEAD_BYTES,
@@ -140,7 +141,13 @@ class Converted:
     def noted(self, options: Options, evidence: Evidence) -> dict[str, TableInfo]:
         """Return the manifest's entries with what the whole of the files says of each choice."""
         now = self._plans(options, evidence)
-        return {name: replace(info, **said_of(now[name])) for name, info in self.infos.items()}  # type: ignore[arg-type]
+        noted = {}
+        for name, info in self.infos.items():
+            names = safe_names(name, now[name])
+            said = said_of({names.get(c, c): t for c, t in now[name].items()})
+            notes = said["notes"] | renamed_notes(info.dtypes)
+            noted[name] = replace(info, types=said["types"], choices=said["choices"], notes=notes)
+        return noted
 
     def _plans(self, options: Options, evidence: Evidence) -> dict[str, dict[str, ColumnType]]:
         """Return the types by what is known now: decided again only where that is more than it was."""

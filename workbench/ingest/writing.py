@@ -13,6 +13,7 @@ from workbench.cache import atomic, file_sha256
 from workbench.competition import TableInfo
 from workbench.errors import DataError, storage_errors
 from workbench.frames import scan_parquet
+from workbench.ingest.reserved import renamed_notes, safe_names
 from workbench.ingest.sources import Options, Table, options_key, stamp_of
 from workbench.ingest.text import TextForm
 from workbench.ingest.types import ColumnType
@@ -85,6 +86,8 @@ def write_frames(
     try:
         with atomic(path) as temporary:
             scanned = register_io_source(source, schema=dict(schema))
+            names = safe_names(table.name, schema)
+            scanned = scanned.rename(names) if names else scanned
             scanned.sink_parquet(temporary, row_group_size=group_rows or ROWS_PER_GROUP, compression=COMPRESSION)
     except Exception as exc:
         if failure:
@@ -117,23 +120,28 @@ def info_of(
 ) -> TableInfo:
     """Return the manifest's entry of a table that was written to `path`."""
     written = scan_parquet(path)
-    stat = path.stat()
+    stat, dtypes = path.stat(), written.collect_schema()
+    names = safe_names(table.name, plan or {})
+    plan = {names.get(c, c): t for c, t in (plan or {}).items()}
+    said = said_of(plan)
     return TableInfo(
         name=table.name,
         source=", ".join(p.name for p in table.parts),
         source_sha256=sha256,
         source_bytes=sum(p.size_bytes for p in table.parts),
         rows=int(written.select(pl.len()).collect().item()),
-        dtypes={c: str(t) for c, t in written.collect_schema().items()},
+        dtypes={c: str(t) for c, t in dtypes.items()},
         sha256=file_sha256(path),
         size_bytes=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
         stamp=stamp_of(table),
         options=options_key(table, options),
         read=list(form.guessed) if form else [],
-        spelled={c: t.spelled for c, t in (plan or {}).items() if t.spelled},
-        codes=[c for c, t in (plan or {}).items() if t.looks_numeric and options.keys.kind(c) == "code"],
-        keys=[c for c in written.collect_schema() if options.keys.kind(c) == "key"],
-        beyond_64_bits=[*beyond_64_bits, *(c for c, t in (plan or {}).items() if t.beyond_64_bits)],
-        **said_of(plan or {}),
+        spelled={c: t.spelled for c, t in plan.items() if t.spelled},
+        codes=[c for c, t in plan.items() if t.looks_numeric and options.keys.kind(c) == "code"],
+        keys=[c for c in dtypes if options.keys.kind(c) == "key"],
+        beyond_64_bits=[*beyond_64_bits, *(c for c, t in plan.items() if t.beyond_64_bits)],
+        types=said["types"],
+        choices=said["choices"],
+        notes=said["notes"] | renamed_notes(dtypes),
     )

@@ -402,18 +402,25 @@ class CatBoostLearner:
         return self._as_pool(self.rows.frame(fold, rows), self.rows.label(fold, rows), self.rows.weight(rows))
 
     def _as_pool(self, frame: pl.DataFrame, label: Floats | None = None, weight: Floats | None = None) -> catboost.Pool:
-        """Return a frame as CatBoost takes it: numbers in 32 bits, as it holds them, and -1 for a missing category."""
+        """Return a frame as CatBoost takes it: numbers in 32 bits, as it holds them, and -1 for a missing category.
+
+        An infinite number is missing: at -inf CatBoost can't write its model, and of inf it reads back another one.
+        """
         import catboost
         import pandas as pd
 
         codes = self.rows.categorical
         numbers = self.rows.singles(frame.select(pl.exclude(codes) if codes else pl.all()))
-        columns = {
-            name: frame[name].cast(pl.Int64).fill_null(-1).to_numpy() if name in codes else numbers[name].to_numpy()
-            for name in frame.columns
-        }
+        columns = {s.name: _finite(s.to_numpy()) for s in numbers.get_columns()}
+        columns |= {name: frame[name].cast(pl.Int64).fill_null(-1).to_numpy() for name in codes}
+        columns = {name: columns[name] for name in frame.columns}
         values = pd.DataFrame(columns, copy=False)
         return catboost.Pool(values, label, weight=weight, cat_features=codes, feature_names=self.rows.names)
+
+
+def _finite(values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    infinite = np.isinf(values)
+    return np.where(infinite, np.float32(np.nan), values) if infinite.any() else values
 
 
 class _OwnMetric:

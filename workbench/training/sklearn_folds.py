@@ -32,6 +32,9 @@ __all__ = ["SklearnLearner", "SklearnSpec", "sklearn_spec"]
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger("workbench.training")
 
+LARGEST_SINGLE, LARGEST_SQUARED = 3e38, 1e150
+"""Trees of scikit-learn hold 32 bits; scaling takes the sum of squares in 64."""
+
 MAX_ONE_HOT = 50
 """Columns that the codes of one column become at most; the rarest share the last."""
 
@@ -67,6 +70,11 @@ class SklearnSpec:
     by_size: bool
     takes_sparse: bool
     from_zero: bool
+
+    @property
+    def is_histogram(self) -> bool:
+        """Whether it is one of the estimators of histograms, which take numbers of any size."""
+        return "HistGradientBoosting" in self.estimator
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the number of threads does: sums are taken thread by thread."""
@@ -272,9 +280,15 @@ class SklearnLearner:
         )
 
     def _values(self, frame: pl.DataFrame) -> npt.NDArray[Any]:
-        """Return a frame as an array; NaN for what is missing or infinite, but -1 for a code where NaN is not taken."""
+        """Return a frame as an array; NaN for what is missing or infinite, but -1 for a code where NaN is not taken.
+
+        Numbers that are too large for the estimator are the largest that it can compute with.
+        """
         values: npt.NDArray[Any] = frame.cast(self.number).to_numpy(order="c", writable=True)
         values[np.isinf(values)] = np.nan
+        if values.dtype == np.float64 and not self.spec.is_histogram:
+            largest = LARGEST_SINGLE if self.spec.by_size else LARGEST_SQUARED
+            np.clip(values, -largest, largest, out=values)
         if not self.spec.takes_missing:
             for i in self.codes:
                 values[np.isnan(values[:, i]), i] = -1
