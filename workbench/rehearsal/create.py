@@ -15,7 +15,8 @@ import polars.selectors as cs
 
 from workbench.errors import ConfigError, DataError, NotFoundError, near
 from workbench.frames import write_csv
-from workbench.ingest.types import column_stats, decide
+from workbench.ingest.counting import column_stats
+from workbench.ingest.types import decide
 from workbench.metrics import Metric
 from workbench.rehearsal.files import built_beside, place_for, sink
 from workbench.rehearsal.grade import Refused, grade, read_solution
