@@ -9,6 +9,7 @@ import polars as pl
 
 from workbench.distribution import install_hint
 from workbench.errors import ConfigError
+from workbench.features.encoded import as_seconds, is_no_number
 from workbench.report.overview import Overview
 from workbench.report.view import RunView
 
@@ -179,9 +180,13 @@ def target(overview: Overview) -> Any:
     return figure
 
 
+LARGEST_DRAWN = 1e150
+
+
 def columns(overview: Overview, n: int = 12) -> Any:
     """Draw the first columns of train and test over each other: numbers as densities, categories as shares."""
-    names = overview.columns[:n]
+    types = overview.side("train").collect_schema()
+    names = [c for c in overview.columns if not is_no_number(types[c])][:n]
     if not names:
         return None
     plt = _pyplot()
@@ -200,13 +205,21 @@ def columns(overview: Overview, n: int = 12) -> Any:
 def _column(axes: Any, name: str, overview: Overview) -> None:
     sides = {side: frame[name].drop_nulls() for side, frame in overview.sample.items()}
     axes.set_title(name, fontsize=10)
-    temporal = overview.sample["train"][name].dtype.is_temporal()
-    if temporal:
+    dtype = overview.sample["train"][name].dtype
+    if dtype in (pl.Duration, pl.Time):
+        sides = {side: s.to_frame().select(as_seconds(pl.col(name), s.dtype)).to_series() for side, s in sides.items()}
+    elif dtype.is_temporal():
         # Of dates matplotlib's own numbers: days since 1970.
         sides = {side: values.cast(pl.Datetime("us")).dt.epoch("s") / 86_400 for side, values in sides.items()}
         axes.xaxis_date()
         axes.tick_params(axis="x", labelsize=7, rotation=30)
-    both = pl.concat([s.cast(pl.Float64) if s.dtype.is_numeric() else s.cast(pl.String) for s in sides.values()])
+    sides = {side: s.cast(pl.Float64) if s.dtype.is_numeric() else s.cast(pl.String) for side, s in sides.items()}
+    if all(s.dtype == pl.Float64 for s in sides.values()):
+        # Nothing is drawn at infinity, and no density of what is beyond the square root of the largest number.
+        sides = {side: s.filter(s.is_finite() & (s.abs() < LARGEST_DRAWN)) for side, s in sides.items()}
+    else:
+        sides = {side: s.cast(pl.String) for side, s in sides.items()}
+    both = pl.concat(sides.values())
     if not len(both):
         return
     if both.dtype == pl.Float64:

@@ -9,12 +9,17 @@ import numpy as np
 import polars as pl
 
 from workbench.competition import Competition
+from workbench.features.encoded import is_no_number
 from workbench.training import Target, read_target
 
 __all__ = ["Overview"]
 
 SAMPLE = 200_000
 """So many rows of each side are read for distributions; what is counted is counted over all."""
+
+
+MOST_COLUMNS = 500
+"""So many columns have a line in the page."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +53,33 @@ class Overview:
         }
 
     def summary(self) -> pl.DataFrame:
-        """Return a line per column: kind, missing and distinct values of both sides, the spread or the commonest."""
-        counted = {
-            name: self.side(name)
-            .select(
-                *(pl.col(c).null_count().alias(f"missing {c}") for c in self.columns),
-                *(pl.col(c).approx_n_unique().alias(f"distinct {c}") for c in self.columns),
-                pl.len().alias("rows of it"),
-            )
-            .collect()
-            for name in ("train", "test")
-        }
+        """Return a line per column: kind, missing and distinct values of both sides, the spread or the commonest.
+
+        Of the first `MOST_COLUMNS`; a last line says how many more there are. Values of lists, structs and bytes are
+        not counted.
+        """
+        shown, more = self.columns[:MOST_COLUMNS], len(self.columns) - MOST_COLUMNS
+        counted = {name: self._counted(name, shown) for name in ("train", "test")}
+        heights = {"train": self.competition.n_train, "test": self.competition.n_test}
         lines = []
-        for column in self.columns:
-            values = self.sample["train"][column]
+        for column, values in zip(shown, self.sample["train"].select(shown).get_columns(), strict=True):
             line = {"column": column, "kind": str(values.dtype)}
-            for name, frame in counted.items():
-                missing, distinct = frame[f"missing {column}"][0], frame[f"distinct {column}"][0]
-                line[f"missing, {name}"] = f"{missing / max(1, frame['rows of it'][0]):.1%}"
-                line[f"distinct, {name}"] = f"{distinct:,}"
+            for name, (missing, distinct) in counted.items():
+                line[f"missing, {name}"] = f"{missing[column] / max(1, heights[name]):.1%}"
+                line[f"distinct, {name}"] = f"{distinct[column]:,}" if column in distinct else ""
             lines.append(line | {"values": _described(values)})
+        if more > 0:
+            lines.append(dict.fromkeys(lines[0], "") | {"column": f"… and {more:,} more of {len(self.columns):,}"})
         return pl.DataFrame(lines)
+
+    def _counted(self, side: str, columns: list[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """Return how many values of each column are missing, and of plain ones about how many are distinct."""
+        frame = self.side(side)
+        types = frame.collect_schema()
+        plain = [c for c in columns if not is_no_number(types[c])]
+        nulls = frame.select(pl.col(columns).null_count()).collect().row(0)
+        distinct = frame.select(pl.col(plain).approx_n_unique()).collect().row(0) if plain else ()
+        return dict(zip(columns, nulls, strict=True)), dict(zip(plain, distinct, strict=True))
 
     def target_summary(self) -> pl.DataFrame:
         """Return how the target is distributed: the rows of each class, or quantiles."""
@@ -85,6 +96,8 @@ def _described(values: pl.Series) -> str:
     known = values.drop_nulls()
     if not len(known):
         return "all missing"
+    if is_no_number(values.dtype):
+        return ""
     if values.dtype.is_numeric() or values.dtype.is_temporal():
         low, middle, high = known.min(), known.median(), known.max()
         return " … ".join(f"{v:.4g}" if isinstance(v, int | float) else str(v) for v in (low, middle, high))
