@@ -19,6 +19,7 @@ import polars.selectors as cs
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError, storage_errors
 from workbench.frames import parquet_schema, scan_parquet
+from workbench.ingest.counting import column_stats
 from workbench.ingest.grouping import HIVE_NULL, key_columns, with_keys
 from workbench.ingest.keys import is_numeric
 from workbench.ingest.large import narrowed
@@ -27,7 +28,7 @@ from workbench.ingest.nested import exploded, exploded_schema, say_without
 from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless, zone_note
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
-from workbench.ingest.types import ColumnType, column_stats, decide, from_name, present_texts
+from workbench.ingest.types import ColumnType, decide, from_name, present_texts
 from workbench.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
 
 __all__ = ["parquet_tables"]
