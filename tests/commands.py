@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.wire import KEY, SIGNATURE, TOKEN, USER, Server
+from tests.wire import KEY, REFRESH, SIGNATURE, SIGNED_IN, TOKEN, USER, Server
 
 QUICK = {
     "login_s": 10,
@@ -187,5 +187,5 @@ class Commands:
 
     def no_secret_is_told(self) -> None:
         texts = [*self.seen, *(p.read_bytes().decode("latin-1") for p in self.root.rglob("*") if p.is_file())]
-        for secret in (KEY, TOKEN, SIGNATURE, BASIC):
+        for secret in (KEY, TOKEN, SIGNATURE, BASIC, REFRESH, SIGNED_IN):
             assert not any(secret in text for text in texts)

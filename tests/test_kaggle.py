@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +15,17 @@ import pytest
 from tests.platform_contract import Hosted, PlatformContract
 from tests.wire import KEY, SIGNATURE, TOKEN, USER, Server, served
 from tests.wire import Hosted as WireHosted
-from workbench.errors import DamagedError, PlatformError, UnansweredError, WorkbenchError
+from workbench.errors import (
+    ConfigError,
+    DamagedError,
+    NotFoundError,
+    PlatformError,
+    UnansweredError,
+    WorkbenchError,
+)
 from workbench.kaggle_platform import Kaggle, Patience, login_state
 from workbench.kaggle_platform.login import find_credential
+from workbench.platforms import KernelSource, KernelVersion, competition_slug
 
 QUICK = Patience(
     login_s=10, connect_s=2, answer_s=1.0, tries=4, backoff_s=0.01, backoff_max_s=0.05, retry_after_max_s=1
@@ -33,17 +43,31 @@ def server() -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture
-def kaggle(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_TOKEN"):
+@contextmanager
+def kaggle_at(
+    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch, *, signed_in: bool = False
+) -> Iterator[Kaggle]:
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
-    for key, value in server.environment(tmp_path / "home").items():
+    for key, value in server.environment(home, signed_in=signed_in).items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setenv("KAGGLE_USERNAME", USER)
-    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    if signed_in:
+        from kaggle.api.kaggle_api_extended import KaggleApi
+
+        # The client looks for a key where the home was when it was imported.
+        monkeypatch.setattr(KaggleApi, "config", str(home / ".kaggle" / "kaggle.json"))
+    else:
+        monkeypatch.setenv("KAGGLE_USERNAME", USER)
+        monkeypatch.setenv("KAGGLE_KEY", KEY)
     platform = Kaggle(patience=QUICK, listing_delay_s=0.3)
     yield platform
     platform.close()
+
+
+@pytest.fixture
+def kaggle(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
+    with kaggle_at(server, tmp_path / "home", monkeypatch) as platform:
+        yield platform
 
 
 class TestContract(PlatformContract):
@@ -513,3 +537,168 @@ def test_which_credential_is_in_use(tmp_path: Path) -> None:
     assert "stray" in found(KAGGLE_TOKEN="t")
     key.write_text("{")
     assert "is not JSON" in found()
+
+
+# ------------------------------------------------------------------------------------------------- words of refusal
+
+PARTICIPATE = "Permission 'competitions.participate' was denied"
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_only_the_refusal_of_the_competition_itself_means_that_there_is_none(
+    server: Server, kaggle: Kaggle, tmp_path: Path, status: int
+) -> None:
+    server.host("flights", FILES)
+    server.unknown_status = status
+    (tmp_path / "a.csv").write_text("id\n")
+    for call in (
+        lambda: kaggle.facts("flihgts"),
+        lambda: kaggle.files("flihgts"),
+        lambda: kaggle.submissions("flihgts"),
+        lambda: kaggle.download("flihgts", "flihgts.zip", tmp_path / "a.zip"),
+        lambda: kaggle.submit("flihgts", tmp_path / "a.csv", "m"),
+    ):
+        with pytest.raises(NotFoundError, match="Kaggle has no competition 'flihgts'") as caught:
+            call()
+        assert "'flights'" in caught.value.hint
+        if status == 403:
+            assert "or none that this login may see" in caught.value.message
+            assert "“Permission 'competitions.get' was denied”" in caught.value.message
+        else:
+            assert "“Competition not found”" in caught.value.message
+
+
+def test_one_that_is_there_and_not_joined(server: Server, kaggle: Kaggle) -> None:
+    server.host("flights", FILES, entered=False, title="Late flights")
+    with pytest.raises(
+        PlatformError, match="the rules of 'flights' are not accepted: Kaggle says “Permission"
+    ) as caught:
+        kaggle.submissions("flights")
+    assert not isinstance(caught.value, NotFoundError)
+    assert f"“{PARTICIPATE}”" in caught.value.message
+    assert "/competitions/flights/rules" in caught.value.hint
+    assert "is 'flights' “Late flights” not the competition that you mean?" in caught.value.hint
+
+
+def test_where_it_is_not_known_both_are_said(server: Server, kaggle: Kaggle) -> None:
+    server.fault("GetCompetition", status=503, times=100)
+    with pytest.raises(PlatformError, match="are not accepted, or no competition has that name") as caught:
+        kaggle.submissions("flihgts")
+    assert f"“{PARTICIPATE}”" in caught.value.message
+    assert "the name is mistyped" in caught.value.hint
+
+
+def refused(message: str, status: int = 403) -> dict[str, Any]:
+    return {"status": status, "body": json.dumps({"error": {"code": status, "message": message}}).encode(), "times": 9}
+
+
+def test_a_refusal_of_something_of_a_competition_is_no_word_on_the_competition(server: Server, kaggle: Kaggle) -> None:
+    server.host("flights", FILES)
+    for status in (403, 404):
+        server.faults.clear()
+        server.fault("ListDataFiles", **refused("The files are being moved", status))
+        with pytest.raises(WorkbenchError, match="“The files are being moved”") as caught:
+            kaggle.files("flights")
+        assert "no competition" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("You can't\r\n do\tthat", "“You can't do that”"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07\x07text\x00", "“red text”"),
+        ("\u202ethgir\u200b \udc80", "“thgir”"),
+        ("x" * 1000, "“" + "x" * 300 + "…”"),
+        ("", "status 403"),
+    ],
+)
+def test_the_platforms_words_are_a_quotation(server: Server, kaggle: Kaggle, said: str, shown: str) -> None:
+    server.host("flights", FILES)
+    server.fault("ListSubmissions", **refused(said))
+    with pytest.raises(PlatformError) as caught:
+        kaggle.submissions("flights")
+    assert caught.value.message == f"Kaggle refused listing the submissions for 'flights': {shown}"
+
+
+def test_datasets_and_kernels_are_refused_in_quotation_marks_too(
+    server: Server, kaggle: Kaggle, tmp_path: Path
+) -> None:
+    server.host("flights", FILES)
+    with pytest.raises(PlatformError, match="“Permission 'kernels.get' was denied”") as caught:
+        kaggle.code.submit_kernel("flights", KernelVersion(USER, "none", 1), "submission.csv", "m")
+    assert "of what does not exist" in caught.value.hint
+    server.kernel_error = "Maximum \x1b[1mbatch\x1b[0m GPU session count of 2 reached."
+    source = KernelSource("A kernel", "{}", (), "flights", "", "original", 60.0)
+    with pytest.raises(
+        PlatformError, match="refused pushing the kernel 'a': “Maximum batch GPU session count of 2 reached.”"
+    ):
+        kaggle.code.save_kernel("a", source)
+    server.datasets["a"] = [{}]
+    with pytest.raises(PlatformError, match="refused making the dataset 'a': “The requested title is already in use"):
+        kaggle.code.put_dataset("a", [], first=True, notes="")
+
+
+def test_a_reason_for_an_error_can_not_write_to_the_terminal(server: Server, kaggle: Kaggle, tmp_path: Path) -> None:
+    server.host("flights", FILES, score=lambda _: "Row 7:\x1b[2J\n bad", title="Late\x1b[5m flights")
+    (tmp_path / "a.csv").write_text("id\n")
+    kaggle.submit("flights", tmp_path / "a.csv", "m")
+    assert kaggle.submissions("flights")[0].error == "Row 7: bad"
+    assert kaggle.facts("flights").title == "Late flights"
+
+
+# ------------------------------------------------------------------------------------------------ addresses for names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "titanic",
+        " titanic\n",
+        "titanic/",
+        "https://www.kaggle.com/competitions/titanic",
+        "https://www.kaggle.com/c/titanic",
+        "http://kaggle.com/c/titanic/",
+        "HTTPS://WWW.KAGGLE.COM/competitions/titanic/overview/evaluation",
+        "https://www.kaggle.com/competitions/titanic/data?select=train.csv",
+        "https://www.kaggle.com/competitions/titanic?rvi=1#rules",
+        "https://www.kaggle.com/competitions/titanic/leaderboard#",
+        "www.kaggle.com/c/titanic/submissions",
+        "kaggle.com/competitions/titanic",
+        "//www.kaggle.com/competitions/titanic",
+        "/c/titanic",
+        "/competitions/titanic/overview",
+        "c/titanic",
+        "competitions/titanic",
+        "./competitions/titanic/",
+        "/home/c/bench/competitions/titanic/",
+        "<https://www.kaggle.com/competitions/titanic>",
+        '"https://www.kaggle.com/c/titanic"',
+        "https://www.kaggle.com/competitions/titanic.",
+        "titanic?rvi=1",
+    ],
+)
+def test_an_address_is_a_name(text: str) -> None:
+    assert competition_slug(text) == "titanic"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/",
+        "..",
+        "../titanic",
+        "https://www.kaggle.com",
+        "https://www.kaggle.com/competitions",
+        "https://www.kaggle.com/c/",
+        "https://www.kaggle.com/datasets/someone/titanic",
+        "https://www.kaggle.com/t/0123456789abcdef",
+        "https://www.kaggle.com/code/someone/competitions",
+        "https://example.com/competitions/titanic",
+        r"..\titanic",
+        "a/b",
+    ],
+)
+def test_what_is_no_address_of_a_competition_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="neither a competition's name nor its address"):
+        competition_slug(text)

@@ -29,6 +29,7 @@ import trustme
 
 API, STORAGE = "api.kaggle.com", "storage.example"
 USER, KEY, TOKEN = "someone", "secret-key-of-someone", "KGAT_secret_token_of_someone"
+REFRESH, SIGNED_IN = "secret-refresh-of-someone", "KGAT_secret_signed_in"
 SIGNATURE = "secret-signature"
 PAGE_LIMIT = 200
 
@@ -77,6 +78,10 @@ class Hosted:
     deadline: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(days=30))
     created: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     leaderboard: list[tuple[str, float]] = field(default_factory=list)
+    private_leaderboard: list[tuple[str, float]] | None = None
+    awards_points: bool = True
+    total_limit: int | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
     packed: tuple[str, ...] = ()
     compresslevel: int = 1
     submissions: list[dict[str, Any]] = field(default_factory=list)
@@ -144,6 +149,13 @@ class Server:
         self.pushed = ""
         self.refuse_proxy = False
         self.login_ok = True
+        # What is signed in through the browser: tokens that are accepted, and the calls until the present one ends.
+        self.key = KEY
+        self.tokens = {SIGNED_IN}
+        self.refresh_ok = True
+        self.token_calls_left: int | None = None
+        self.unknown_status = 404
+        self.page_limit = PAGE_LIMIT
         self.send_md5 = True
         self.logins_left: int | None = None
         self.ranges: list[str] = []
@@ -222,10 +234,17 @@ class Server:
     def wait(self, seconds: float) -> None:
         self._closing.wait(seconds)
 
-    def environment(self, home: Path, *, login: bool = True) -> dict[str, str]:
-        """Return the variables that point the client here, with an empty home and a key in it."""
+    def environment(self, home: Path, *, login: bool = True, signed_in: bool = False) -> dict[str, str]:
+        """Return the variables that point the client here, with an empty home and a key, or a sign-in, in it."""
         home.mkdir(parents=True, exist_ok=True)
         (home / ".kaggle").mkdir(exist_ok=True)
+        if signed_in:
+            credentials = {"refresh_token": REFRESH, "access_token": SIGNED_IN, "username": USER, "scopes": []}
+            credentials |= {"access_token_expiration": (datetime.now(UTC) + timedelta(hours=12)).isoformat()}
+            file = home / ".kaggle" / "credentials.json"
+            file.write_text(json.dumps(credentials))
+            file.chmod(0o600)
+            login = False
         if login:
             key = home / ".kaggle" / "kaggle.json"
             key.write_text(json.dumps({"username": USER, "key": KEY}))
@@ -329,9 +348,15 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
 
         def _authorised(self, method: str) -> None:
             given = self.headers.get("Authorization", "")
-            good = ("Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode(), f"Bearer {TOKEN}")
-            if method == "IntrospectToken":
+            good = ["Basic " + base64.b64encode(f"{USER}:{server.key}".encode()).decode(), f"Bearer {TOKEN}"]
+            if method in ("IntrospectToken", "GenerateAccessToken"):
                 return
+            with server._lock:
+                if server.token_calls_left is not None and given.startswith("Bearer"):
+                    server.token_calls_left -= 1
+                    if server.token_calls_left < 0:
+                        server.tokens.clear()
+                good += [f"Bearer {token}" for token in server.tokens]
             if server.logins_left is not None:
                 server.logins_left -= 1
                 if server.logins_left < 0:
@@ -339,14 +364,15 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             if not server.login_ok or given not in good:
                 raise _RefusedError(401, "Unauthenticated")
 
-        def _of(self, request: dict[str, Any]) -> Hosted:
+        def _of(self, request: dict[str, Any], permission: str = "participate") -> Hosted:
             name = request["competitionName"]
             if name not in server.hosted:
-                raise _RefusedError(404, "Competition not found")
+                # https://github.com/Kaggle/kaggle-cli/issues/530 and 488
+                raise _RefusedError(403, f"Permission 'competitions.{permission}' was denied")
             return server.hosted[name]
 
         def _page(self, items: list[Any], request: dict[str, Any]) -> tuple[list[Any], str]:
-            size = min(request.get("pageSize") or 20, PAGE_LIMIT)
+            size = min(request.get("pageSize") or 20, server.page_limit)
             start = int(request.get("pageToken") or 0)
             more = start + size < len(items)
             return items[start : start + size], str(start + size) if more else ""
@@ -355,13 +381,25 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             ok = request["token"] == TOKEN and server.login_ok
             return {"active": ok, "username": USER if ok else ""}
 
+        def api_GenerateAccessToken(self, request: dict[str, Any]) -> Any:
+            if self.headers.get("Authorization"):
+                raise _RefusedError(401, "Unauthenticated")  # (?) a token that has ended is worse than none
+            if not server.refresh_ok or request.get("refreshToken") != REFRESH:
+                raise _RefusedError(401, "Unauthenticated")
+            with server._lock:
+                token = f"{SIGNED_IN}_{server.calls.count('GenerateAccessToken')}"
+                server.tokens, server.token_calls_left = {token}, None
+            return {"token": token, "expiresIn": 12 * 3600, "userName": USER, "userId": 1}
+
         def api_ListCompetitions(self, request: dict[str, Any]) -> Any:
             words = request.get("search") or ""
             found = [h for h in server.hosted.values() if words in h.slug or words in h.title]
             return {"competitions": [self._competition(h) for h in found], "nextPageToken": ""}
 
         def api_GetCompetition(self, request: dict[str, Any]) -> Any:
-            return self._competition(self._of(request))
+            if request["competitionName"] not in server.hosted and server.unknown_status == 404:
+                raise _RefusedError(404, "Competition not found")
+            return self._competition(self._of(request, "get"))
 
         def _competition(self, h: Hosted) -> dict[str, Any]:
             known = {
@@ -373,6 +411,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 "evaluationMetric": h.metric,
                 "isKernelsSubmissionsOnly": h.kernels_only,
                 "submissionsDisabled": h.disabled,
+                "awardsPoints": h.awards_points,
                 "userHasEntered": h.entered,
                 "teamCount": len(h.leaderboard),
             }
@@ -382,9 +421,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             return known
 
         def api_ListDataFiles(self, request: dict[str, Any]) -> Any:
-            h = self._of(request)
+            h = self._of(request, "get")
             files, token = self._page(sorted(h.files.items()), request)
-            listed = [{"name": n, "totalBytes": len(d), "creationDate": _time(h.created)} for n, d in files]
+            listed = [
+                {"name": n, "totalBytes": h.sizes.get(n, len(d)), "creationDate": _time(h.created)} for n, d in files
+            ]
             return {"files": listed, "nextPageToken": token}
 
         def _allowed_to_download(self, h: Hosted) -> None:
@@ -481,10 +522,16 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             if not h.entered:
                 return {"numToday": 0, "numTotal": 0, "numAllowedNow": 0}
             used = h.used_today()
-            return {"numToday": used, "numTotal": len(h.submissions), "numAllowedNow": max(0, h.daily_limit - used)}
+            left, total = max(0, h.daily_limit - used), len(h.submissions)
+            by_total = h.total_limit is not None and h.total_limit - total < left
+            left = max(0, (h.total_limit or 0) - total) if by_total else left
+            limits = {"numToday": used, "numTotal": total, "numAllowedNow": left}
+            return limits | {"limitedByTotal": by_total}
 
         def api_GetLeaderboard(self, request: dict[str, Any]) -> Any:
-            page, token = self._page(self._of(request).leaderboard, request)
+            h = self._of(request, "get")
+            is_private = h.private_leaderboard is not None and not request.get("overridePublic")
+            page, token = self._page((h.private_leaderboard or []) if is_private else h.leaderboard, request)
             rows = [
                 {"teamId": i, "teamName": t, "score": f"{s}", "submissionDate": _time(datetime.now(UTC))}
                 for i, (t, s) in enumerate(page)
@@ -599,13 +646,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             if fault and fault.before:
                 fault.before()
             h = server.hosted[slug]
-            data = (
-                h.archive
-                if rest == "archive.zip"
-                else h.files.get(rest.removeprefix("file/").removesuffix(".zip"), b"")
-            )
-            if rest != "archive.zip" and rest.endswith(".zip"):
-                name = rest.removeprefix("file/").removesuffix(".zip")
+            name = rest.removeprefix("file/")
+            packed = rest != "archive.zip" and name not in h.files and name.endswith(".zip")
+            name = name.removesuffix(".zip") if packed else name
+            data = h.archive if rest == "archive.zip" else h.files.get(name, b"")
+            if packed:
                 out = io.BytesIO()
                 with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
                     archive.writestr(Path(name).name, data)

@@ -16,7 +16,9 @@ would look for::
     ├── BusyError (RuntimeError)       another process has what is asked for
     ├── LedgerError (RuntimeError)     the ledger is damaged, newer than this program, or out of reach
     ├── PlatformError (RuntimeError)   the platform refused, or can't be reached
+    │   ├── LoginError                    the platform does not accept the login, or no longer
     │   ├── UnansweredError               it is not known whether the platform did what was asked
+    │   ├── UnavailableError              the platform does not give this now; another way to it may work
     │   └── UnreachableError              the platform can't be reached, or has no time: nothing was refused
     └── SubmissionError (ValueError)   findings that stop a submission
 """
@@ -37,6 +39,7 @@ __all__ = [
     "DataError",
     "FeatureError",
     "LedgerError",
+    "LoginError",
     "MemoryLimitError",
     "NotFoundError",
     "NotebookError",
@@ -45,6 +48,7 @@ __all__ = [
     "SubmissionError",
     "TrainingError",
     "UnansweredError",
+    "UnavailableError",
     "UnreachableError",
     "WorkbenchError",
     "near",
@@ -137,6 +141,14 @@ class LedgerError(WorkbenchError, RuntimeError):
 
 class PlatformError(WorkbenchError, RuntimeError):
     """The platform refused, or can't be reached."""
+
+
+class LoginError(PlatformError):
+    """The platform does not accept the login, or no longer: asking again is of no use before one signs in."""
+
+
+class UnavailableError(PlatformError):
+    """The platform does not give this now, where another way to the same may work: single files for an archive."""
 
 
 class UnansweredError(PlatformError):

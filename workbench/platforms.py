@@ -7,13 +7,14 @@ implementation by name, so that nothing below the command line needs to know whi
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, cast
 
-from workbench.errors import NotFoundError, near
+from workbench.errors import ConfigError, NotFoundError, near
 from workbench.interactions import InteractionsSpec
 
 __all__ = [
@@ -24,13 +25,16 @@ __all__ = [
     "KernelState",
     "KernelVersion",
     "Leaderboard",
+    "Listing",
     "Platform",
     "PlatformSubmission",
     "RemoteFile",
     "Standing",
     "SubmissionLimits",
+    "competition_slug",
     "connect",
     "medal",
+    "partial_of",
 ]
 
 Progress = Callable[[int], None]
@@ -68,7 +72,7 @@ class CompetitionFacts:
     description: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RemoteFile:
     """One file that the platform offers. None where the platform does not say; `sha256` and `md5` are hex digests."""
 
@@ -77,6 +81,27 @@ class RemoteFile:
     modified_at: datetime | None = None
     sha256: str | None = None
     md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files that were seen in the platform's list; all of them where it is `complete`."""
+
+    files: tuple[RemoteFile, ...]
+    complete: bool = True
+
+    @property
+    def by_name(self) -> dict[str, RemoteFile]:
+        """The files by their names."""
+        return {f.name: f for f in self.files}
+
+    def check(self, slug: str, names: Iterable[str]) -> None:
+        """Raise `NotFoundError`, with the nearest names that were seen, for a name that is not there."""
+        known = self.by_name
+        for name in names:
+            if name not in known:
+                some = "" if self.complete else f" (of the first {len(known):,})"
+                raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file") + some)
 
 
 @dataclass(frozen=True)
@@ -251,6 +276,8 @@ class Platform(Protocol):
     """
 
     name: str
+    is_local: bool
+    """Whether its files are on this machine, so that bringing them costs no more than a copy."""
     listing_delay_s: float
     """How long the platform may take to list a submission that it took; after that, one not listed did not arrive."""
 
@@ -267,6 +294,13 @@ class Platform(Protocol):
         """Return the competition's data files, sorted by name. Names may contain ``/``."""
         ...
 
+    def find(self, slug: str, names: Collection[str]) -> Listing:
+        """Return files among which are those of these names, without reading more of the list than that takes.
+
+        A name that is not in what is returned does not exist.
+        """
+        ...
+
     def archive(self, slug: str) -> RemoteFile | None:
         """Return the zip archive of all the files, for `download`; None where the platform has none."""
         ...
@@ -274,11 +308,11 @@ class Platform(Protocol):
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Download one file, or the archive, to `destination`, replacing what is there only once the file is whole.
 
-        What has arrived when a download breaks off may be kept beside it, under a name that begins with a dot, for the
-        next call to go on from.
+        What has arrived when a download breaks off may be kept beside it, at `partial_of`, for the next call to go on
+        from.
 
-        Raises `NotFoundError` for a name that `files` does not list and `PlatformError` when what arrived is not what
-        was announced (size, digest).
+        Raises `NotFoundError` for a name that `files` does not list, `PlatformError` when what arrived is not what was
+        announced (size, digest), and `UnavailableError` when the archive can't be had now, though the files can.
         """
         ...
 
@@ -302,6 +336,11 @@ class Platform(Protocol):
     def leaderboard(self, slug: str) -> Leaderboard:
         """Return the leaderboard and the user's standing on it."""
         ...
+
+
+def partial_of(destination: Path) -> Path:
+    """Return where a platform keeps what has arrived of a download to `destination`."""
+    return destination.with_name(f".{destination.name}.partial")
 
 
 def medal(rank: int, teams: int) -> str | None:
@@ -332,6 +371,55 @@ def medal(rank: int, teams: int) -> str | None:
         if rank <= places:
             return name
     return None
+
+
+_ADDRESS = re.compile(r"(?:[a-z]+:)?(?://)?(?:[\w-]+\.)*kaggle\.com(?::\d+)?(?P<path>[/?#].*)?", re.IGNORECASE)
+_PLACES = ("competitions", "c")
+
+
+def competition_slug(text: str) -> str:
+    """Return the name of a competition that is given by its name or its address.
+
+    An address is that of any of its pages, as a browser shows it or without what goes before ``/c/`` or
+    ``/competitions/``; or the path of its folder in a workspace.
+
+    Raises
+    ------
+    ConfigError
+        For an address that is none of a competition.
+
+    Examples
+    --------
+    >>> competition_slug("titanic"), competition_slug("https://www.kaggle.com/competitions/titanic/overview?x=1#y")
+    ('titanic', 'titanic')
+    >>> competition_slug("kaggle.com/c/titanic/"), competition_slug("competitions/titanic")
+    ('titanic', 'titanic')
+    """
+    stripped = text.strip().strip("<>\"'").strip()
+    address = _ADDRESS.fullmatch(stripped)
+    parts = [p for p in re.split(r"[?#]", (address["path"] or "") if address else stripped)[0].split("/") if p]
+    if address:
+        slug = parts[1].rstrip(".,;:)") if len(parts) > 1 and parts[0].lower() in _PLACES else ""
+    elif "://" in stripped or "\\" in stripped:
+        slug = ""
+    else:
+        slug = _last_of_path(parts, bare=not stripped.startswith("/"))
+    if slug in ("", ".", ".."):
+        raise ConfigError(
+            f"{text!r} is neither a competition's name nor its address",
+            hint="the name is what follows /competitions/ or /c/ in https://www.kaggle.com/competitions/NAME",
+        )
+    return slug
+
+
+def _last_of_path(parts: list[str], *, bare: bool) -> str:
+    """Return the name in "NAME", "c/NAME", "/competitions/NAME/overview" or the path of a competition's folder."""
+    behind = [parts[i + 1] for i, part in enumerate(parts[:-1]) if part == "competitions"]
+    if behind:
+        return behind[-1]
+    if len(parts) > 1:
+        return parts[1] if parts[0] == "c" else ""
+    return parts[0] if parts and bare else ""
 
 
 def connect(name: str, workspace: Path) -> Platform:

@@ -10,6 +10,7 @@ from typing import Any
 from workbench.errors import NotFoundError, PlatformError
 from workbench.kaggle_platform.connection import Connection, pages
 from workbench.kaggle_platform.download import download
+from workbench.kaggle_platform.failures import cleaned, refusal, status_of
 from workbench.kaggle_platform.upload import upload
 from workbench.platforms import DatasetState, KernelSource, KernelState, KernelVersion
 
@@ -111,7 +112,7 @@ class Code:
         answer = self._connection.tell(what, method, make, service="datasets")
         # A refusal is a plain return.
         if answer.error or (answer.status or "").lower() == "error":
-            raise PlatformError(f"Kaggle refused {what}: {answer.error or answer.status}")
+            raise refusal(what, answer.error or answer.status)
 
     # ------------------------------------------------------------------------------------------------------ kernels
 
@@ -150,7 +151,7 @@ class Code:
         answer = self._connection.tell(what, "save_kernel", make, slug=source.competition, service="kernels")
         # A refused push returns normally, and an unknown source is only listed.
         if answer.error:
-            raise PlatformError(f"Kaggle refused {what}: {answer.error}")
+            raise refusal(what, answer.error)
         unknown = [*answer.invalid_dataset_sources, *answer.invalid_competition_sources]
         if unknown:
             raise PlatformError(
@@ -172,7 +173,7 @@ class Code:
         if found is None:
             return None
         status = found.status.name.lower()
-        return ENDED.get(status, status), found.failure_message or ""
+        return ENDED.get(status, status), cleaned(found.failure_message or "")
 
     def kernel_log(self, version: KernelVersion) -> str:
         """Return what a version's run printed so far."""
@@ -230,7 +231,7 @@ class Code:
             return self._ask(what, method, request, service, **fields)
         except (PlatformError, NotFoundError) as exc:
             # Kaggle answers 403 for what does not exist, and for a while for what was just made.
-            if getattr(getattr(exc.__cause__, "response", None), "status_code", None) in (403, 404):
+            if status_of(exc.__cause__) in (403, 404):
                 return None
             raise
 

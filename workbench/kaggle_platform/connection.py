@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import os
-import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import NotFoundError, PlatformError, UnansweredError, UnreachableError, WorkbenchError
-from workbench.kaggle_platform.login import HOW_TO_LOG_IN, find_credential, log_in
+from workbench.errors import UnansweredError, WorkbenchError
+from workbench.kaggle_platform.failures import explain, is_definite, login_failure, reason, retry_after_s, status_of
+from workbench.kaggle_platform.login import log_in, renew_login
 
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["Connection", "Patience", "error_text", "explain", "is_definite", "pages"]
+__all__ = ["Connection", "Patience", "pages"]
 
-WEB = "https://www.kaggle.com/competitions"
+SHORT_WAIT_S = 20
+"""What comes by another way, too, is not waited for longer than this."""
 SERVICES = {"competitions": "competition", "datasets": "dataset", "kernels": "kernels", "blobs": "blob"}
 
 
@@ -39,6 +39,9 @@ class Patience:
 class Connection:
     """The client, logged in at the first call, with one session for calls that may be repeated and one for the others.
 
+    A login that ends while it is in use is renewed where that is possible, once for all threads, and the call that
+    found it out is made again: what Kaggle answers with 401 it has not carried out.
+
     Parameters
     ----------
     patience : Patience
@@ -48,18 +51,23 @@ class Connection:
         self.patience = patience
         self._api: Any = None
         self._clients: dict[str, Any] = {}
+        self._retired: list[Any] = []
+        self._lock = threading.RLock()
+        self._logins = 0
+        self._accepted = False
 
     @property
     def api(self) -> Any:
         """The client's `KaggleApi`, logged in."""
-        if self._api is None:
-            try:
-                self._api = log_in(self.patience.login_s)
-            except WorkbenchError:
-                raise
-            except Exception as exc:
-                raise explain(exc, "logging in") from exc
-        return self._api
+        with self._lock:
+            if self._api is None:
+                try:
+                    self._api = log_in(self.patience.login_s)
+                except WorkbenchError:
+                    raise
+                except Exception as exc:
+                    raise explain(exc, "logging in") from exc
+            return self._api
 
     def ask(
         self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
@@ -95,13 +103,16 @@ class Connection:
         """
         return self._call(what, method, request, slug, kind="once", service=service)
 
-    def address(self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "") -> requests.Response:
+    def address(
+        self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "", hurried: bool = False
+    ) -> requests.Response:
         """Make a call that is answered by a redirect, and return that answer without following it.
 
         The redirect leads to a storage that must not see the login, and whose content the client would take apart
-        when it looks like JSON.
+        when it looks like JSON. `hurried`: what is asked for can be had otherwise, so that there is no long waiting.
         """
-        return self._call(what, method, request, slug, kind="address")  # type: ignore[no-any-return]
+        kind = "hurried address" if hurried else "address"
+        return self._call(what, method, request, slug, kind=kind)  # type: ignore[no-any-return]
 
     def _call(
         self,
@@ -113,38 +124,78 @@ class Connection:
         kind: str,
         service: str = "competitions",
     ) -> Any:
-        name = SERVICES[service]
-        client = getattr(getattr(self._client(kind), service), f"{name}_api_client")
-        types = importlib.import_module(f"kagglesdk.{service}.types.{name}_api_service")
+        types = importlib.import_module(f"kagglesdk.{service}.types.{SERVICES[service]}_api_service")
+        login, client = self._client(kind)
         try:
-            return getattr(client, method)(request(types))
+            answer = self._sent(client, service, method, request(types))
         except WorkbenchError:
             raise
         except Exception as exc:
-            if kind == "once" and not is_definite(exc):
-                raise UnansweredError(f"the answer of Kaggle was lost while {what}: {_reason(exc)}") from exc
-            raise explain(exc, what, slug) from exc
+            if status_of(exc) != 401 or not self._renew(login, what):
+                raise self._failure(exc, what, slug, kind) from exc
+            try:
+                answer = self._sent(self._client(kind)[1], service, method, request(types))
+            except Exception as second:
+                raise self._failure(second, what, slug, kind) from second
+        self._accepted = True
+        return answer
 
-    def _client(self, kind: str) -> Any:
-        if kind not in self._clients:
-            client = self.api.build_kaggle_client()
-            client.__enter__()
-            session = client.http_client()._session
-            adapter = _adapter(
-                self.patience, repeat=kind != "once", correct=partial(_correct_type, hide=kind == "address")
-            )
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
-            if kind == "address":
-                session.get_redirect_target = lambda _: None
-            self._clients[kind] = client
-        return self._clients[kind]
+    def _sent(self, client: Any, service: str, method: str, request: Any) -> Any:
+        return getattr(getattr(getattr(client, service), f"{SERVICES[service]}_api_client"), method)(request)
+
+    def _failure(self, exc: Exception, what: str, slug: str, kind: str) -> Exception:
+        if isinstance(exc, WorkbenchError):
+            return exc
+        if kind == "once" and not is_definite(exc):
+            return UnansweredError(f"the answer of Kaggle was lost while {what}: {reason(exc)}")
+        if status_of(exc) == 401:
+            return login_failure(what, ended=self._accepted)
+        return explain(exc, what, slug)
+
+    def _client(self, kind: str) -> tuple[int, Any]:
+        """Return the client for a kind of call, and the number of the login that it uses."""
+        with self._lock:
+            if kind not in self._clients:
+                self._clients[kind] = self._built(self.api.build_kaggle_client(), kind)
+            return self._logins, self._clients[kind]
+
+    def _built(self, client: Any, kind: str) -> Any:
+        client.__enter__()
+        session = client.http_client()._session
+        address, patience = kind.endswith("address"), self.patience
+        if kind == "hurried address":
+            patience = replace(patience, retry_after_max_s=min(SHORT_WAIT_S, patience.retry_after_max_s))
+        adapter = _adapter(patience, repeat=kind != "once", correct=partial(_correct_type, hide=address))
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        if address:
+            session.get_redirect_target = lambda _: None
+        return client
+
+    def _renew(self, login: int, what: str) -> bool:
+        """Renew the login of that number, unless another thread did; False where there is nothing to renew it with."""
+        with self._lock:
+            if login != self._logins:
+                return True
+            try:
+                if not renew_login(self._api, lambda client: self._built(client, "repeated")):
+                    return False
+            except Exception as exc:
+                if status_of(exc) in (400, 401, 403, 404):
+                    return False  # what would renew it is not accepted either
+                raise explain(exc, f"renewing the login while {what}") from exc
+            # Another thread may be in the middle of a call through one of these: they are closed with the connection.
+            self._retired += self._clients.values()
+            self._clients = {}
+            self._logins += 1
+            return True
 
     def close(self) -> None:
         """Close the sessions; the next call opens new ones."""
-        for client in self._clients.values():
-            client.__exit__(None, None, None)
-        self._clients.clear()
+        with self._lock:
+            for client in (*self._clients.values(), *self._retired):
+                client.__exit__(None, None, None)
+            self._clients, self._retired = {}, []
 
     def storage(self) -> requests.Session:
         """Return a session for the storage: no login, the same patience."""
@@ -164,7 +215,19 @@ def _adapter(
     patience: Patience, *, repeat: bool, correct: Callable[[requests.Response], None] = lambda _: None
 ) -> requests.adapters.HTTPAdapter:
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import MaxRetryError, ResponseError
     from urllib3.util.retry import Retry
+
+    class Polite(Retry):
+        """Waits for as long as the answer asks for, or gives up at once where that is too long."""
+
+        def get_retry_after(self, response: Any) -> float | None:
+            return retry_after_s(response.headers)
+
+        def increment(self, method: Any = None, url: Any = None, response: Any = None, *args: Any, **kw: Any) -> Any:
+            if response is not None and (retry_after_s(response.headers) or 0) > self.retry_after_max:
+                raise MaxRetryError(kw.get("_pool"), str(url), ResponseError("asks for a long wait"))  # type: ignore[arg-type]
+            return super().increment(method, url, response, *args, **kw)
 
     class WithDeadline(HTTPAdapter):
         """The client gives no timeout; without one an answer that never comes is waited for for ever."""
@@ -176,7 +239,7 @@ def _adapter(
             correct(response)
             return response
 
-    retry = Retry(
+    retry = Polite(
         total=patience.tries if repeat else 0,
         connect=min(patience.tries, 3) if repeat else 0,
         read=min(patience.tries, 3) if repeat else 0,
@@ -216,106 +279,3 @@ def pages(ask: Callable[[str], Any]) -> Iterator[Any]:
         if not page.next_page_token or page.next_page_token == token:
             return
         token = page.next_page_token
-
-
-# ------------------------------------------------------------------------------------------------------ explanations
-
-
-def is_definite(exc: BaseException) -> bool:
-    """Whether a failure says for certain that nothing was done: refused by Kaggle, or never on its way."""
-    import requests
-
-    response = getattr(exc, "response", None)
-    # `if response` would be False for every 4xx: a Response is true only when its status is.
-    if response is not None:
-        return bool(400 <= response.status_code < 500 and response.status_code != 408)
-    # The class alone does not say it: behind a proxy an answer that was lost comes as a ProxyError too.
-    return isinstance(exc, requests.exceptions.ConnectionError) and any(w in repr(exc) for w in _NEVER_CONNECTED)
-
-
-_NEVER_CONNECTED = ("Tunnel connection failed", "NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
-
-
-def error_text(response: requests.Response) -> str:
-    """Return the platform's own words in an error answer, or ""."""
-    try:
-        data = response.json()
-    except ValueError:
-        return ""
-    error = data.get("error", data) if isinstance(data, dict) else {}
-    message = error.get("message") if isinstance(error, dict) else error
-    return str(message or "").strip()
-
-
-def explain(exc: BaseException, what: str, slug: str = "") -> PlatformError | NotFoundError:
-    """Return what to raise for a failure of the client while it was doing `what`."""
-    response = getattr(exc, "response", None)
-    if response is not None:
-        return _refused(response, what, slug)
-    return UnreachableError(f"Kaggle can't be reached while {what}: {_reason(exc)}", hint=_network_hint(exc))
-
-
-def _refused(response: requests.Response, what: str, slug: str) -> PlatformError | NotFoundError:
-    status, said = response.status_code, error_text(response)
-    if status == 401:
-        found = find_credential(os.environ, Path.home())
-        source = f" from {found.source}" if found else ""
-        more = "".join(f"; {p}" for p in found.problems) if found else ""
-        return PlatformError(
-            f"Kaggle does not accept the login{source} while {what}: wrong or expired{more}", hint=HOW_TO_LOG_IN
-        )
-    if status == 403 and ("rules" in said.lower() or "participate" in said.lower()):
-        return PlatformError(
-            f"the rules of {slug!r} are not accepted: {said}",
-            hint=f"open {WEB}/{slug}/rules, join and accept them, then do this again",
-        )
-    if status == 404:
-        return NotFoundError(f"Kaggle does not know what was asked for while {what}: {said or 'not found'}")
-    if status == 429:
-        return UnreachableError(f"Kaggle asks for fewer calls while {what}", hint="wait some minutes, then try again")
-    if status >= 500:
-        return UnreachableError(
-            f"Kaggle is not well while {what}: it answers {status} again and again",
-            hint="nothing is lost; try again later",
-        )
-    return PlatformError(f"Kaggle refused {what}: {said or f'status {status}'}")
-
-
-_REASONS = (
-    ("RemoteDisconnected", "the connection broke off"),
-    ("ConnectionResetError", "the connection broke off"),
-    ("ProxyError", "the proxy refuses or can't be reached"),
-    ("NameResolutionError", "the name of the host does not resolve"),
-    ("SSLError", "the certificate is not trusted"),
-    ("ConnectTimeout", "nothing answers"),
-    ("ReadTimeout", "no answer came in time"),
-    ("timed out", "no answer came in time"),
-    ("JSONDecodeError", "what came is not what its client expects"),
-    ("NewConnectionError", "the connection is refused, or there is no network"),
-    ("ConnectionError", "the connection broke off"),
-    ("ChunkedEncodingError", "the connection broke off"),
-    ("ProtocolError", "the connection broke off"),
-)
-
-
-def _reason(exc: BaseException) -> str:
-    # The texts of the exceptions below hold addresses, and an address of the storage holds a signature: not shown.
-    text = repr(exc)
-    for word, reason in _REASONS:
-        if word in text:
-            return reason
-    return f"its client failed with {type(exc).__name__}: {_without_secrets(str(exc))}"
-
-
-def _without_secrets(text: str) -> str:
-    first = (text.strip().splitlines() or [""])[0]
-    return re.sub(r"\?\S+|(?i:bearer|basic)\s+\S+", "…", first)[:200]
-
-
-def _network_hint(exc: BaseException) -> str:
-    text = repr(exc)
-    if _reason(exc).startswith("the proxy"):
-        return "look at HTTPS_PROXY and NO_PROXY, then try again"
-    if "SSLError" in text:
-        return "behind a proxy that opens connections, set REQUESTS_CA_BUNDLE to its certificate"
-    return "look at the network, then do this again: nothing is lost"

@@ -16,16 +16,29 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from workbench.cache import atomic, read_json, write_json
-from workbench.errors import DamagedError, PlatformError, WorkbenchError, storage_errors
-from workbench.kaggle_platform.connection import Connection, explain
-from workbench.platforms import Progress
+from workbench.errors import (
+    DamagedError,
+    NotFoundError,
+    PlatformError,
+    StorageError,
+    UnavailableError,
+    WorkbenchError,
+    storage_errors,
+)
+from workbench.kaggle_platform.connection import Connection
+from workbench.kaggle_platform.failures import explain
+from workbench.memory import shown_bytes
+from workbench.platforms import Progress, partial_of
 
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["Arrived", "download"]
+__all__ = ["Arrived", "discard_partial", "download", "look_at", "unwrap"]
 
 PIECE_BYTES = 1 << 17
+GONE = (404, 410)
+PASSING = (408, 416, 429)
+"""What the storage answers with 4xx, and the address is still good."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,7 @@ def download(
     *,
     what: str,
     progress: Progress | None = None,
+    address: requests.Response | None = None,
 ) -> Arrived:
     """Fetch an object to `destination`, going on from what an earlier call left in ``.NAME.partial`` beside it.
 
@@ -80,22 +94,30 @@ def download(
     connection : Connection
     ask : callable
         Asks Kaggle for the object: the answer is a redirect to the storage, its address there, or the object itself.
-        Called again when a connection broke off, since the address may have expired.
+        Kaggle lets only so many of these calls through: the address is used, whatever breaks off, until the storage
+        refuses it, as it does when it has expired. It holds a signature, and is written nowhere.
     destination : Path
     what : str
         For messages: "downloading train.csv of 'titanic'".
     progress : callable, optional
+    address : Response, optional
+        What `ask` has answered already.
 
     Raises
     ------
     PlatformError
         When the storage can't be reached, or sends something else.
+    UnavailableError
+        When the storage has no such object, and nothing of it had arrived.
+    StorageError
+        When the disk has less room than the object needs; nothing more of it is fetched then.
     DamagedError
         When what arrived has another digest than announced, twice.
     """
     with storage_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         transfer = _Transfer(connection, ask, destination, what, progress or (lambda _: None))
+        transfer.answer = address
         with transfer.session:
             for _ in range(2):
                 transfer.complete()
@@ -121,10 +143,12 @@ class _Transfer:
     ) -> None:
         self.connection, self.ask, self.what, self.progress = connection, ask, what, progress
         self.destination = destination
-        self.partial = destination.with_name(f".{destination.name}.partial")
-        self.marker = destination.with_name(f".{destination.name}.partial.json")
+        self.partial = partial_of(destination)
+        self.marker = _marker_of(destination)
         self.object = self._left_behind()
-        self.name, self.sent = "", "nothing"
+        self.name, self.sent, self.status = "", "nothing", 0
+        self.answer: requests.Response | None = None
+        self.address = ""
         self.session = connection.storage()
         if self.have:
             progress(self.have)
@@ -153,19 +177,23 @@ class _Transfer:
         """Fetch until all of it is there."""
         patience, stalled = self.connection.patience, 0
         while True:
-            before = self.have
+            before, address = self.have, self.address
             try:
                 if self._fetch():
                     return
-                failure: WorkbenchError = PlatformError(f"the storage of Kaggle sends {self.sent} while {self.what}")
+                kind = UnavailableError if self.status in GONE and not self.have else PlatformError
+                failure: WorkbenchError = kind(f"the storage of Kaggle sends {self.sent} while {self.what}")
             except Exception as exc:  # noqa: BLE001 raised again unless it is the network's
                 failure = self._expected(exc)
             stalled = 0 if self.have > before else stalled + 1
             if stalled >= patience.tries:
-                kept = f"; {self.have / 2**20:,.1f} MB are kept" if self.have else ""
-                raise PlatformError(f"{failure.message}{kept}", hint="the same command goes on from there")
-            if stalled:
+                raise type(failure)(f"{failure.message}{self._kept()}", hint="the same command goes on from there")
+            # An address that has served and is refused now has expired: that is no reason to wait.
+            if stalled and not (address and not self.address):
                 time.sleep(min(patience.backoff_s * 2**stalled, patience.backoff_max_s))
+
+    def _kept(self) -> str:
+        return f"; {self.have / 2**20:,.1f} MB are kept" if self.have else ""
 
     def _expected(self, exc: Exception) -> WorkbenchError:
         import requests
@@ -173,6 +201,9 @@ class _Transfer:
 
         if isinstance(exc, requests.exceptions.RequestException | urllib3.exceptions.HTTPError):
             return explain(exc, self.what)
+        if isinstance(exc, PlatformError | NotFoundError):
+            # From Kaggle, which has been asked again as often as is of use.
+            raise type(exc)(exc.message + self._kept(), hint=exc.hint) from exc.__cause__
         raise exc
 
     def _fetch(self) -> bool:
@@ -185,16 +216,22 @@ class _Transfer:
             return self._take_in(response) and self._is_complete()
 
     def _open(self) -> requests.Response:
-        answer = self.ask()
-        if not isinstance(answer, str):
-            if "Location" not in answer.headers:
-                return answer
-            answer.close()
-            answer = answer.headers["Location"]
+        if not self.address:
+            answer, self.answer = self.ask() if self.answer is None else self.answer, None
+            if not isinstance(answer, str):
+                if "Location" not in answer.headers:
+                    return answer
+                answer.close()
+                answer = answer.headers["Location"]
+            self.address = answer
         headers = {"Accept-Encoding": "identity"}
         if self.object is not None and self.have:
             headers |= {"Range": f"bytes={self.have}-", "If-Range": str(self.object.validator)}
-        return self.session.get(answer, headers=headers, stream=True)
+        response = self.session.get(self.address, headers=headers, stream=True)
+        self.status = response.status_code
+        if 400 <= self.status < 500 and self.status not in PASSING:
+            self.address = ""
+        return response
 
     def _take_in(self, response: requests.Response) -> bool:
         if response.status_code not in (200, 206) or _is_error_page(response, self.destination):
@@ -211,6 +248,7 @@ class _Transfer:
         if response.status_code == 200:
             # The first time, or the object changed meanwhile: it comes whole, from its beginning.
             self.discard()
+        self._check_room(arriving)
         if self.object is None:
             self.object = arriving
             write_json(self.marker, vars(arriving))
@@ -221,6 +259,16 @@ class _Transfer:
                 out.flush()
                 self.progress(len(piece))
         return True
+
+    def _check_room(self, arriving: _Object) -> None:
+        """Refuse what the disk has no room for before it is filled."""
+        need, free = (arriving.size_bytes or 0) - self.have, shutil.disk_usage(self.partial.parent).free
+        if need > free:
+            raise StorageError(
+                f"no space left on the disk for {self.what}: {shown_bytes(need)} are to come, "
+                f"{shown_bytes(free)} are free{self._kept()}",
+                hint="free some space, then the same command goes on",
+            )
 
     def _continues(self, response: requests.Response, arriving: _Object) -> bool:
         starts = response.headers.get("Content-Range", "").partition(" ")[2].partition("-")[0]
@@ -252,6 +300,38 @@ class _Transfer:
         self.partial.replace(self.destination)
         self.marker.unlink(missing_ok=True)
         return arrived
+
+
+def discard_partial(destination: Path) -> None:
+    """Remove what has arrived of a download that will not go on."""
+    partial_of(destination).unlink(missing_ok=True)
+    _marker_of(destination).unlink(missing_ok=True)
+
+
+def _marker_of(destination: Path) -> Path:
+    return destination.with_name(f".{destination.name}.partial.json")
+
+
+def look_at(connection: Connection, answer: requests.Response, what: str) -> Arrived | None:
+    """Return the name and size of what Kaggle's answer leads to without fetching it, or None where that is not said.
+
+    Raises
+    ------
+    PlatformError
+        When the storage can't be reached.
+    """
+    import requests
+
+    address = answer.headers.get("Location")
+    if not address:
+        return None
+    try:
+        with connection.storage() as session, session.get(address, stream=True) as response:
+            size = response.headers.get("Content-Length", "")
+            name = unquote(PurePosixPath(urlsplit(address).path).name)
+            return Arrived(name, int(size)) if response.status_code == 200 and size.isdecimal() else None
+    except requests.exceptions.RequestException as exc:
+        raise explain(exc, what) from exc
 
 
 def _is_error_page(response: requests.Response, destination: Path) -> bool:

@@ -17,13 +17,27 @@ from typing import Any, TypeVar
 from workbench.distribution import install_hint
 from workbench.errors import PlatformError, UnansweredError, UnreachableError
 
-__all__ = ["HOW_TO_LOG_IN", "Credential", "LoginState", "find_credential", "log_in", "login_state", "within"]
+__all__ = [
+    "HOW_TO_LOG_IN",
+    "HOW_TO_SIGN_IN",
+    "Credential",
+    "LoginState",
+    "find_credential",
+    "log_in",
+    "login_state",
+    "renew_login",
+    "within",
+]
 
 T = TypeVar("T")
 
 HOW_TO_LOG_IN = (
     "make a token on https://www.kaggle.com/settings (API) and put it into ~/.kaggle/access_token, or set "
     "KAGGLE_API_TOKEN; an older kaggle.json (username and key) works too"
+)
+HOW_TO_SIGN_IN = (
+    "`kaggle auth login --force` signs in again; a token from https://www.kaggle.com/settings (API), in "
+    "~/.kaggle/access_token or KAGGLE_API_TOKEN, needs no browser"
 )
 
 
@@ -199,6 +213,67 @@ def _authenticated() -> Any:
     api = KaggleApi()
     api.authenticate()
     return api
+
+
+def renew_login(api: Any, prepare: Callable[[Any], Any]) -> bool:
+    """Give the client a login that is newer than the one it has; False where there is none to be had.
+
+    A sign-in through the browser gives a token for 12 hours, and another token to renew it with; the client itself
+    does that only half an hour after the first has ended (`KaggleCredentials.access_token_has_expired`). A token or key
+    may have been replaced where the client reads it from.
+
+    Parameters
+    ----------
+    api : KaggleApi
+        The client; its settings are changed.
+    prepare : callable
+        Makes a client of the service ready for calls.
+
+    Raises
+    ------
+    Exception
+        What the client raises when it can't reach Kaggle, or is refused.
+    """
+    from kagglesdk import get_access_token_from_env
+
+    values = api.config_values
+    token, _ = get_access_token_from_env()
+    if token and token != values.get("token"):
+        values["token"] = token
+        return True
+    if values.get("auth_method", "").endswith("OAUTH"):
+        renewed = _renewed_token(api, prepare)
+        if renewed:
+            values["token"] = renewed
+        return bool(renewed)
+    if values.get("token"):
+        return False
+    there = api.read_config_environment(api.read_config_file(quiet=True))
+    if there.get("username") != values.get("username") or there.get("key") in (None, values.get("key")):
+        return False
+    values["key"] = there["key"]
+    return True
+
+
+def _renewed_token(api: Any, prepare: Callable[[Any], Any]) -> str | None:
+    import requests
+    from kagglesdk import KaggleCredentials
+
+    # Without the token that has ended, as when the client logs in.
+    client = api.build_kaggle_client_with_params(args=api.args)
+    try:
+        credentials = KaggleCredentials.load(client=prepare(client))
+        if credentials is None:
+            return None
+        try:
+            credentials.refresh_access_token()
+        except requests.exceptions.RequestException:  # an OSError, too
+            raise
+        except OSError:
+            pass  # its file can't be written: this process has the new token all the same
+        return str(credentials.get_access_token())
+    finally:
+        client.__exit__(None, None, None)
 
 
 def login_state(ask: Callable[[], None]) -> LoginState:

@@ -4,32 +4,49 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench import metrics
-from workbench.errors import DamagedError, NotFoundError, PlatformError, UnansweredError, near
+from workbench.errors import (
+    DamagedError,
+    NotFoundError,
+    PlatformError,
+    UnansweredError,
+    UnavailableError,
+    WorkbenchError,
+    near,
+)
 from workbench.kaggle_platform.code import Code
-from workbench.kaggle_platform.connection import WEB, Connection, Patience, pages
-from workbench.kaggle_platform.download import download, unwrap
+from workbench.kaggle_platform.connection import Connection, Patience, pages
+from workbench.kaggle_platform.download import Arrived, discard_partial, download, look_at, unwrap
+from workbench.kaggle_platform.failures import OR_NO_SUCH, WEB, cleaned, quoted, status_of
 from workbench.kaggle_platform.login import LoginState, login_state
 from workbench.kaggle_platform.upload import upload
 from workbench.platforms import (
     CompetitionFacts,
     Leaderboard,
+    Listing,
     PlatformSubmission,
     Progress,
     RemoteFile,
     Standing,
     SubmissionLimits,
+    partial_of,
 )
+
+if TYPE_CHECKING:
+    import requests
 
 __all__ = ["Kaggle"]
 
 PAGE = 200
+SEARCHED_PAGES = 25
 LEADERBOARD_PAGES = 50
 USUAL = Patience()
 
@@ -45,6 +62,7 @@ class Kaggle:
     """
 
     name = "kaggle"
+    is_local = False
 
     def __init__(
         self, workspace: Path | None = None, patience: Patience = USUAL, *, listing_delay_s: float = 60.0
@@ -53,6 +71,8 @@ class Kaggle:
         self.listing_delay_s = listing_delay_s
         self._connection = Connection(patience)
         self._found: dict[str, Any] = {}
+        self._seen: dict[str, dict[str, RemoteFile]] = {}
+        self._addresses: dict[tuple[str, str], requests.Response] = {}
 
     @property
     def code(self) -> Code:
@@ -82,7 +102,7 @@ class Kaggle:
         over = deadline is not None and deadline < datetime.now(UTC)
         return CompetitionFacts(
             slug=slug,
-            title=found.title or slug,
+            title=cleaned(found.title or "") or slug,
             metric=found.evaluation_metric or None,
             greater_is_better=known.greater_is_better if known else None,
             deadline=deadline,
@@ -95,15 +115,37 @@ class Kaggle:
 
     def _competition(self, slug: str, *, fresh: bool = False) -> Any:
         if fresh or slug not in self._found:
-            found = self._ask(slug, "looking it up", "get_competition", "ApiGetCompetitionRequest")
+            try:
+                found = self._asked(slug, "looking it up", "get_competition", "ApiGetCompetitionRequest")
+            except (NotFoundError, PlatformError) as exc:
+                if status_of(exc.__cause__) not in (403, 404):
+                    raise
+                raise self._unknown(slug, exc) from exc.__cause__
             if not found.ref and not found.title:
                 raise PlatformError(f"Kaggle sent something else than a competition while looking it up for {slug!r}")
             self._found[slug] = found
         return self._found[slug]
 
+    def _unknown(self, slug: str, exc: NotFoundError | PlatformError) -> NotFoundError:
+        """Return the failure for a competition that Kaggle does not give: only this call's refusal says that."""
+        said = exc.message.partition("“")[2].rpartition("”")[0]
+        hidden = ", or none that this login may see" if status_of(exc.__cause__) == 403 else ""
+        says = f": it says {quoted(said)}" if said else ""
+        hint = "look at the name in the competition's address, behind /competitions/"
+        try:
+            names = self._search(slug)
+        except WorkbenchError:
+            names = []
+        if names:
+            hint = near(slug, names, what="competition")
+        return NotFoundError(f"Kaggle has no competition {slug!r}{hidden}{says}", hint=hint)
+
     def _ask(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Any:
         """Ask something about a competition; an unknown one is told apart from whatever else Kaggle refuses."""
+        with self._telling_unknown(slug):
+            return self._asked(slug, what, method, request, **fields)
 
+    def _asked(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Any:
         def make(types: Any) -> Any:
             made = getattr(types, request)()
             made.competition_name = slug
@@ -111,21 +153,27 @@ class Kaggle:
                 setattr(made, key, value)
             return made
 
-        try:
-            return self._connection.ask(f"{what} for {slug!r}", method, make, slug=slug)
-        except (NotFoundError, PlatformError) as exc:
-            self._raise_if_unknown(slug, exc)
-            raise
+        return self._connection.ask(f"{what} for {slug!r}", method, make, slug=slug)
 
-    def _raise_if_unknown(self, slug: str, exc: Exception) -> None:
-        status = getattr(getattr(exc.__cause__, "response", None), "status_code", None)
-        if status not in (403, 404) or "rules" in str(exc):
-            return
-        known = self._search(slug)
-        if slug not in known and (status == 404 or known):
-            raise NotFoundError(
-                f"Kaggle has no competition {slug!r}", hint=near(slug, known, what="competition")
-            ) from exc
+    @contextmanager
+    def _telling_unknown(self, slug: str) -> Iterator[None]:
+        """Look the competition up where something of it is refused as what does not exist is refused, too."""
+        try:
+            yield
+        except (NotFoundError, PlatformError) as exc:
+            if status_of(exc.__cause__) not in (403, 404):
+                raise
+            try:
+                competition = self._competition(slug)
+            except NotFoundError:
+                raise
+            except WorkbenchError:
+                raise exc from exc.__cause__
+            if OR_NO_SUCH not in exc.message:
+                raise
+            title = quoted(competition.title or "")
+            hint = f"{exc.hint.partition(';')[0]}; or is {slug!r} {title} not the competition that you mean?"
+            raise PlatformError(exc.message.replace(OR_NO_SUCH, ""), hint=hint) from exc.__cause__
 
     def _search(self, slug: str) -> list[str]:
         """Return the slugs that Kaggle's search finds for a slug or its beginning, and those of one's own."""
@@ -148,13 +196,52 @@ class Kaggle:
 
     def files(self, slug: str) -> list[RemoteFile]:
         """Return the data files, every page of them."""
-        pages = self._pages(slug, "listing the files", "list_data_files", "ApiListDataFilesRequest")
-        found = [
-            RemoteFile(name=f.name or f.ref, size_bytes=f.total_bytes, modified_at=_utc(f.creation_date))
-            for page in pages
-            for f in page.files
-        ]
-        return sorted(found, key=lambda f: f.name)
+        listed = {f.name: f for page, _ in self._file_pages(slug) for f in page}
+        self._seen[slug] = listed
+        return sorted(listed.values(), key=lambda f: f.name)
+
+    def find(self, slug: str, names: Collection[str]) -> Listing:
+        """Read the list of files until all of the names were seen.
+
+        A list can have thousands of pages. What is not on the first `SEARCHED_PAGES` is asked for by its name, which
+        tells a file that is further back from one that there is not.
+        """
+        seen: dict[str, RemoteFile] = {}
+        missing, complete = set(names), False
+        for number, (page, is_last) in enumerate(self._file_pages(slug), 1):
+            seen |= {f.name: f for f in page}
+            missing.difference_update(f.name for f in page)
+            complete = is_last
+            if not missing or number == SEARCHED_PAGES:
+                break
+        if not complete:
+            seen |= {f.name: f for f in map(partial(self._further_back, slug), sorted(missing)) if f is not None}
+        self._seen.setdefault(slug, {}).update(seen)
+        return Listing(tuple(sorted(seen.values(), key=lambda f: f.name)), complete=complete)
+
+    def _file_pages(self, slug: str) -> Iterator[tuple[list[RemoteFile], bool]]:
+        """Give each page of the list of files, and whether it is the last."""
+        for page in self._pages(slug, "listing the files", "list_data_files", "ApiListDataFilesRequest"):
+            files = [
+                RemoteFile(name=f.name or f.ref, size_bytes=f.total_bytes, modified_at=_utc(f.creation_date))
+                for f in page.files
+            ]
+            yield files, not page.next_page_token
+
+    def _further_back(self, slug: str, name: str) -> RemoteFile | None:
+        """Return a file that was not among those listed so far, or None where there is none of that name."""
+        what = f"looking for {name} of {slug!r}"
+        try:
+            address = self._address(slug, name, what)
+        except NotFoundError as exc:
+            if status_of(exc.__cause__) == 404 and slug in self._found:
+                return None
+            raise
+        self._addresses[slug, name] = address
+        stored = look_at(self._connection, address, what)
+        # What comes packed has another size than the file.
+        is_packed = stored is None or (stored.name.endswith(".zip") and not name.endswith(".zip"))
+        return RemoteFile(name, None if stored is None or is_packed else stored.size_bytes)
 
     def _pages(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Iterator[Any]:
         return pages(lambda token: self._ask(slug, what, method, request, page_size=PAGE, page_token=token, **fields))
@@ -162,49 +249,83 @@ class Kaggle:
     def archive(self, slug: str) -> RemoteFile | None:
         """Return the archive of all files; its size is known only when it comes."""
         self._competition(slug)
-        return RemoteFile(name=f"{slug}.zip", size_bytes=None)
+        name = f"{slug}.zip"
+        # A file of that name could not be told from it.
+        return None if name in self._seen.get(slug, {}) else RemoteFile(name, size_bytes=None)
 
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Download the archive or one file; one that comes packed is unpacked."""
         what = f"downloading {name} of {slug!r}"
-        listed = None if name == f"{slug}.zip" else self._listed(slug, name)
-
-        def ask() -> Any:
-            def make(types: Any) -> Any:
-                request = types.ApiDownloadDataFileRequest() if listed else types.ApiDownloadDataFilesRequest()
-                request.competition_name = slug
-                if listed:
-                    request.file_name = name
-                return request
-
-            method = "download_data_file" if listed else "download_data_files"
-            try:
-                return self._connection.address(what, method, make, slug=slug)
-            except (NotFoundError, PlatformError) as exc:
-                self._raise_if_unknown(slug, exc)
-                raise
-
-        arrived = download(self._connection, ask, destination, what=what, progress=progress)
+        listed = self._seen.get(slug, {}).get(name)
+        if listed is None and name == f"{slug}.zip":
+            self._download_archive(slug, destination, what, progress)
+            return
         if listed is None:
-            _check_archive(destination, what)
-        elif arrived.size_bytes != listed.size_bytes:
-            self._accept_packed(destination, listed, what)
+            listed = self._file(slug, name)
+        arrived = download(
+            self._connection,
+            lambda: self._address(slug, name, what),
+            destination,
+            what=what,
+            progress=progress,
+            address=self._addresses.pop((slug, name), None),
+        )
+        if arrived.size_bytes != listed.size_bytes:
+            self._accept_packed(slug, destination, listed, arrived)
 
-    def _listed(self, slug: str, name: str) -> RemoteFile:
-        known = {f.name: f for f in self.files(slug)}
-        if name not in known:
-            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file"))
-        return known[name]
+    def _download_archive(self, slug: str, destination: Path, what: str, progress: Progress | None) -> None:
+        def ask() -> requests.Response:
+            return self._address(slug, None, what)
 
-    def _accept_packed(self, path: Path, listed: RemoteFile, what: str) -> None:
-        if zipfile.is_zipfile(path) and not listed.name.endswith(".zip"):
+        self._competition(slug)  # that there is no archive says nothing of the competition
+        try:
+            download(self._connection, ask, destination, what=what, progress=progress)
+        except (NotFoundError, PlatformError) as exc:
+            # It is packed anew when the files change: until then there is none, or few are let at it
+            # (https://github.com/Kaggle/kaggle-cli/issues/931); the files themselves can be had all the while.
+            status = status_of(exc.__cause__)
+            if status == 404 or isinstance(exc, UnavailableError):
+                discard_partial(destination)
+            elif status != 429 or partial_of(destination).exists():
+                raise
+            raise UnavailableError(
+                f"Kaggle does not give the archive of all files of {slug!r} now: it answers {status or 404}",
+                hint="its files may come one by one",
+            ) from exc.__cause__
+        _check_archive(destination, what)
+
+    def _address(self, slug: str, name: str | None, what: str) -> requests.Response:
+        """Ask for a file, or for the archive of all, and return the answer, which says where it is stored."""
+
+        def make(types: Any) -> Any:
+            request = types.ApiDownloadDataFilesRequest() if name is None else types.ApiDownloadDataFileRequest()
+            request.competition_name = slug
+            if name is not None:
+                request.file_name = name
+            return request
+
+        method = "download_data_files" if name is None else "download_data_file"
+        with self._telling_unknown(slug):
+            return self._connection.address(what, method, make, slug=slug, hurried=name is None)
+
+    def _file(self, slug: str, name: str) -> RemoteFile:
+        listing = self.find(slug, [name])
+        listing.check(slug, [name])
+        return listing.by_name[name]
+
+    def _accept_packed(self, slug: str, path: Path, listed: RemoteFile, arrived: Arrived) -> None:
+        packed = arrived.name.endswith(".zip") if listed.size_bytes is None else zipfile.is_zipfile(path)
+        if packed and not listed.name.endswith(".zip"):
             unwrap(path, listed.name)
         size = path.stat().st_size
         # Kaggle's list gives the size on its disk; for files that it packs that may be the packed one.
-        if size != listed.size_bytes and not zipfile.is_zipfile(path):
+        if listed.size_bytes is None or size == listed.size_bytes or zipfile.is_zipfile(path):
+            return
+        if self.find(slug, [listed.name]).by_name.get(listed.name, listed).size_bytes != size:  # replaced meanwhile?
             path.unlink()
             raise PlatformError(
-                f"what arrived while {what} has {size:,} bytes, announced were {listed.size_bytes:,}",
+                f"what arrived while downloading {listed.name} of {slug!r} has {size:,} bytes, announced were "
+                f"{listed.size_bytes:,}",
                 hint="fetch it again",
             )
 
@@ -238,7 +359,9 @@ class Kaggle:
             return self._settled(slug, message, exc)
         if not answer.ref:
             # A plain return without a number is how the client says that nothing was submitted.
-            return self._settled(slug, message, UnansweredError(f"Kaggle gave no number: {answer.message}"))
+            return self._settled(
+                slug, message, UnansweredError(f"Kaggle gave no number: {quoted(answer.message or '')}")
+            )
         return str(answer.ref)
 
     def _upload(self, slug: str, file: Path) -> str:
@@ -337,7 +460,7 @@ def _as_submission(s: Any) -> PlatformSubmission:
         submitted_by=s.submitted_by or s.team_name or None,
     )
     if made.status == "error":
-        return replace(made, error=s.error_description or "Kaggle gives no reason")
+        return replace(made, error=cleaned(s.error_description or "") or "Kaggle gives no reason")
     return replace(made, public_score=_score(s.public_score), private_score=_score(s.private_score))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import PlatformError
-from workbench.kaggle_platform.connection import Connection, explain
+from workbench.kaggle_platform.connection import Connection
+from workbench.kaggle_platform.failures import explain
 from workbench.kaggle_platform.login import within
 
 __all__ = ["upload"]

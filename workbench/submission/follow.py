@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from workbench.competition import Competition
-from workbench.errors import PlatformError
+from workbench.errors import LoginError, PlatformError
 from workbench.ledger import Ledger, SubmissionRecord
 from workbench.platforms import Platform, PlatformSubmission
 from workbench.submission.log import Log
@@ -153,7 +153,7 @@ def wait_for_score(
     Returns
     -------
     SubmissionRecord
-        Still "pending" where `limit_s` seconds were not enough.
+        Still "pending" where `limit_s` seconds were not enough, or the login has ended.
     """
     started, pause = time.monotonic(), FIRST_LOOK_S
     while record.status == "pending" and time.monotonic() - started < limit_s:
@@ -161,6 +161,9 @@ def wait_for_score(
         pause = min(LONGEST_PAUSE_S, pause * 1.5)
         try:
             theirs = platform.submissions(competition.slug)
+        except LoginError as exc:
+            report(f"not waited for the score any longer: {exc.message}. {exc.hint}")
+            return record
         except PlatformError as exc:
             report(f"no answer on the score, asking again: {exc.message}")
             continue
