@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from tests.small import Small, make_small
+from workbench import metrics
 from workbench.distribution import install_hint
 from workbench.errors import ConfigError, NotFoundError, TrainingError, WorkbenchError
 from workbench.experiment import ready
@@ -126,6 +127,14 @@ def prepared(made: Small, text: str) -> tuple[Any, Problem]:
     return model_spec(read_spec(competition, 6), competition, problem.target, threads=2), problem
 
 
+def weighing(target: Target, which: bool | str) -> Target:
+    """Return the target with weights: the same in training and in the metric (True), of one of them, or of both."""
+    a, b = np.random.default_rng(0).integers(1, 4, (2, target.n_rows)).astype(float)
+    apart = {"metric": (None, a), "train": (a, None), "both": (a, b)}
+    weight, scoring = apart.get(str(which), (a if which else None, "same"))
+    return replace(target, weight=weight, metric_weight=scoring)
+
+
 def same(a: FoldResult, b: FoldResult) -> bool:
     return np.array_equal(a.oof, b.oof) and np.array_equal(a.test, b.test) and a.model == b.model
 
@@ -200,6 +209,16 @@ class TestContract:
         for a, b in zip(forth, reversed(back), strict=True):
             assert same(a, b)
         assert np.array_equal(forth[1].oof, forth[2].oof) == (kind in ("linear", "histogram"))
+
+    def test_weights_of_the_metric_train_nothing(self, competitions: Competitions, kind: str) -> None:
+        spec, problem = prepared(competitions(), table(kind, "binary"))
+        models = {which: spec.learner(replace(problem, target=weighing(problem.target, which)), 0).fit(0, 1)
+                  for which in (False, "metric", True, "both", "train")}  # fmt: skip
+        # CatBoost's text has the metric in it, which may be ours for one and its own for the other.
+        alike = [(False, "metric"), (True, "train"), (True, "both")]
+        assert all(np.array_equal(models[a].oof, models[b].oof) for a, b in alike)
+        assert all(np.array_equal(models[a].test, models[b].test) for a, b in alike)
+        assert not np.array_equal(models[False].oof, models[True].oof)
 
     def test_weights_weigh(self, competitions: Competitions, kind: str) -> None:
         spec, problem = prepared(competitions(), table(kind, "binary"))
@@ -317,18 +336,25 @@ class TestEarlyStopping:
             ("regression", "pinball@0.8", False, None),
             ("regression", "mae", False, "boxcox"),
             ("multiclass", "mlogloss", True, None),
+            ("binary", "auc", "metric", None),
+            ("binary", "f1", "metric", None),
+            ("regression", "rmse", "metric", None),
+            ("regression", "wmae", "metric", None),
+            ("regression", "mae", "train", None),
+            ("regression", "r2", "both", None),
+            ("multiclass", "mlogloss", "both", None),
         ],
     )
     def test_by_the_metric_of_the_competition(
-        self, competitions: Competitions, kind: str, task: str, metric: str, weighted: bool, transform: str | None
+        self, competitions: Competitions, kind: str, task: str, metric: str, weighted: bool | str, transform: str | None
     ) -> None:
         """What the library watched is what our metric says of the predictions that it stopped at."""
         spec, problem = prepared(
-            competitions(task, metric), BOOSTED[kind] + "num_boost_round = 60\nearly_stopping_rounds = 4\n"
+            competitions(task, "mae" if metric == "wmae" else metric),
+            BOOSTED[kind] + "num_boost_round = 60\nearly_stopping_rounds = 4\n",
         )
         spec = replace(spec, transform=transform or spec.transform)
-        weight = np.random.default_rng(0).integers(1, 4, problem.target.n_rows).astype(float) if weighted else None
-        problem = replace(problem, target=replace(problem.target, weight=weight))
+        problem = replace(problem, metric=metrics.get(metric), target=weighing(problem.target, weighted))
         learner = spec.learner(problem, 0)
         rounds: list[int] = []
         learner.each_round = lambda: rounds.append(1)

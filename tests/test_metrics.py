@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from workbench import metrics
@@ -88,6 +88,8 @@ def test_numbers(name: str, seed: int, n: int, ties: bool, weighted: bool) -> No
     truth, predicted = rng.gamma(2, 3, n), rng.gamma(2, 3, n)
     if ties:
         truth, predicted = truth.round(), predicted.round()
+    # Of equal values scikit-learn's weighted mean is off by a rounding, over which it divides.
+    assume(name != "r2" or len(set(truth)) > 1)
     weight = rng.random(n) + 0.01 if weighted else None
     expected = VALUES[name](truth, predicted, sample_weight=weight)
     assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected, rel=1e-8, abs=1e-12)

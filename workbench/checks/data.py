@@ -185,7 +185,7 @@ def read_data(
         _taken(frames, train_rows),
         _taken(frames, test_rows),
         _of_train(c, c.definition.targets, train_rows),
-        _of_train(c, [n for n in extra if n != c.definition.weight], train_rows),
+        _of_train(c, [n for n in extra if n not in c.weights.columns], train_rows),
         columns,
         ids,
         told_by,

@@ -40,6 +40,7 @@ from workbench.competition.tables import (
     scan,
     write_manifest,
 )
+from workbench.competition.weights import RowWeights, read_weights
 from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError, WorkbenchError, near
 from workbench.frames import parquet_schema
 from workbench.interactions import InteractionsSpec
@@ -56,6 +57,7 @@ __all__ = [
     "IdTemplate",
     "InteractionsSpec",
     "Manifest",
+    "RowWeights",
     "StrictModel",
     "TableInfo",
     "TableNames",
@@ -206,8 +208,7 @@ class Competition:
         self._need_columns(d.targets, train, d.tables.train, "target")
         if self.id_template is None:
             self._need_columns(d.id_columns, test, d.tables.test, "id")
-        if d.weight:
-            self._need_columns((d.weight,), train, d.tables.train, "weight")
+        _ = self.weights
         if self.columns is not None:
             for table, have in ((d.tables.train, train), (d.tables.test, test)):
                 for column in self.columns:
@@ -237,6 +238,19 @@ class Competition:
             for c in differing
             if not _go_together(*(schema[c] for schema in schemas))
         }
+
+    @cached_property
+    def weights(self) -> RowWeights:
+        """What the rows of train weigh in training and in the metric.
+
+        Raises
+        ------
+        ConfigError
+            When an expression can't be read, or names a column that train does not have.
+        """
+        d = self.definition
+        train = self.manifest.table(d.tables.train, slug=self.slug).dtypes
+        return read_weights(d, train, where=str(self.folder / "competition.toml"))
 
     def class_words(self, target: str, classes: Sequence[Any]) -> list[str]:
         """Return the classes of a target as the train file writes them."""
@@ -336,7 +350,7 @@ class Competition:
         They are no features: where train is sorted by its target, they would give it away.
         """
         d = self.definition
-        meant = (*self._single_id, d.weight, d.query, d.cv.column, d.cv.group)
+        meant = (*self._single_id, *self.weights.columns, d.query, d.cv.column, d.cv.group)
         types = self.manifest.table(d.tables.train, slug=self.slug).dtypes
         dtypes = {c: types[c] for c in self.shared_columns if c not in meant}
         template = self.id_template

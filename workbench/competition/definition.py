@@ -85,6 +85,11 @@ class _Draft(StrictModel):
 _Label = str | int | float | bool
 
 
+class _Weight(StrictModel):
+    train: str | None = None
+    metric: str | None = None
+
+
 class _File(StrictModel):
     slug: str
     title: str = ""
@@ -97,7 +102,7 @@ class _File(StrictModel):
     metric_of_platform: str | None = None
     greater_is_better: bool | None = None
     metric_needs: Literal["value", "proba", "label", "ranked"] | None = None
-    weight: str | None = None
+    weight: str | _Weight | None = None
     query: str | None = None
     positive: _Label | dict[str, _Label] | None = None
     tables: _Tables = _Tables()
@@ -111,6 +116,19 @@ class _File(StrictModel):
     def _known(cls, value: str) -> str:
         if value not in TASKS:
             raise ValueError(f"unknown task, {near(value, TASKS, what='task')}")
+        return value
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _expressions(cls, value: Any) -> Any:
+        texts = value.values() if isinstance(value, dict) else [value]
+        if not texts or not all(isinstance(t, str) for t in texts):
+            raise ValueError('expected a text: "COLUMN", an expression of columns, or { train = "…", metric = "…" }')
+        if isinstance(value, dict):
+            for key in value:
+                if key not in ("train", "metric"):
+                    raise ValueError(f"{key!r} is neither train nor metric")
+            return _Weight(**value)
         return value
 
 
@@ -151,7 +169,8 @@ class Definition:
     `metric_of_platform` is what the platform scores by where `metric` only stands in for it. `query` is the column
     whose rows are ranked among each other, for the task ranking and no other. `interactions` says what the log of the
     task recommend is, and what is asked of it; None for other tasks. `positive` is, by target, the class of two whose
-    probability is predicted, as text, where the file says it.
+    probability is predicted, as text, where the file says it. `weight` is what a row weighs in training,
+    `metric_weight` in the metric: columns of train, or expressions of them; `Competition.weights` has them read.
     """
 
     slug: str
@@ -171,6 +190,7 @@ class Definition:
     query: str | None = None
     interactions: InteractionsSpec | None = None
     positive: Mapping[str, str] = field(default_factory=dict)
+    metric_weight: str | None = None
 
     @property
     def list_length(self) -> int | None:
@@ -217,7 +237,8 @@ def read_definition(path: Path, slug: str) -> Definition:
         metric=file.metric,
         greater_is_better=file.greater_is_better,
         metric_needs=file.metric_needs,
-        weight=file.weight,
+        weight=file.weight.train if isinstance(file.weight, _Weight) else file.weight,
+        metric_weight=file.weight.metric if isinstance(file.weight, _Weight) else file.weight,
         tables=TableNames(file.tables.train, file.tables.test, file.tables.sample_submission or None),
         cv=CvSpec(**cv.model_dump()),
         id_in_test=file.id_in_test,
@@ -380,8 +401,12 @@ def _check_metric(file: _File, path: Path) -> None:
         raise ConfigError(
             f"{path}: greater_is_better = {file.greater_is_better} contradicts the metric {metric.name!r}"
         )
-    if metric.name.startswith("wmae") and file.weight is None:
-        raise ConfigError(f"{path}: the metric {metric.name!r} needs weights", hint='add weight = "COLUMN" (of train)')
+    has_none = file.weight is None or (isinstance(file.weight, _Weight) and file.weight.metric is None)
+    if metric.name.startswith("wmae") and has_none:
+        raise ConfigError(
+            f"{path}: the metric {metric.name!r} needs weights",
+            hint='add weight = "COLUMN" (of train), or an expression: weight = "IsHoliday * 4 + 1"',
+        )
 
 
 def _check_cv(cv: _Cv, path: Path) -> None:

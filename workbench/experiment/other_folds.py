@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from workbench.experiment.ready import ReadyExperiment
 from workbench.folds import Folds, make_folds
-from workbench.training import Problem
+from workbench.training import Problem, check_fold_weights
 
 __all__ = ["SEEDED", "on_other_folds"]
 
@@ -39,6 +39,7 @@ def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Prob
         folds = folds.take(experiment.rows)
     if _parts(folds) == _parts(problem.folds):
         return None
+    check_fold_weights(problem.target, folds)
     return replace(problem, folds=folds, split=replace(problem.split, valid=folds.valid, train=folds.train))
 
 

@@ -28,7 +28,16 @@ from workbench.features import (
 )
 from workbench.folds import Folds, load_folds
 from workbench.serving import SubmissionForm, submission_form
-from workbench.training import FoldRows, KeptBins, ModelSpec, Problem, Target, read_target, split_of
+from workbench.training import (
+    FoldRows,
+    KeptBins,
+    ModelSpec,
+    Problem,
+    Target,
+    check_fold_weights,
+    read_target,
+    split_of,
+)
 from workbench.workspace import Workspace
 
 __all__ = ["Plan", "fold_rows", "make_plan", "matrix_of", "problem_of", "sampled_rows", "untuned_key"]
@@ -87,6 +96,7 @@ def make_plan(
     _check_encodings(blocks, spec, competition)
     model = model_spec(asked, competition, target, threads=threads)
     folds = load_folds(competition)
+    check_fold_weights(target, folds)
     competition.test_ids()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
     d, metric_code = competition.definition, _metric_code(competition)
@@ -111,11 +121,12 @@ def make_plan(
             list(d.targets),
             d.task,
             d.metric,
-            d.weight,
+            competition.weights.key,
             *([d.query] if d.query else []),
             [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
             *([["turned", *turned]] if turned else []),
             *([["needs", d.metric_needs]] if d.metric_needs not in (None, "value") else []),
+            *_weighted_gini(competition),
         ],
         metric_code,
         sample,
@@ -128,8 +139,8 @@ def make_plan(
     metric = competition.metric
     target_key = content_key(
         "target-v2",
-        [list(d.targets), d.task, d.weight, d.query, *([["turned", *turned]] if turned else [])],
-        [metric.name, metric.greater_is_better, metric.needs, metric_code],
+        [list(d.targets), d.task, competition.weights.key, d.query, *([["turned", *turned]] if turned else [])],
+        [metric.name, metric.greater_is_better, metric.needs, metric_code, *_weighted_gini(competition)],
     )
     return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
 
@@ -142,6 +153,12 @@ def infinite_columns(competition: Competition) -> list[str]:
         return []
     found = rows.select(pl.col(fractions).is_infinite().any()).collect(engine="streaming").row(0)
     return [c for c, is_there in zip(fractions, found, strict=True) if is_there]
+
+
+def _weighted_gini(competition: Competition) -> list[str]:
+    """Return what a key has of the Gini coefficient, which has not always been weighted."""
+    is_weighted = competition.metric.name == "gini" and competition.weights.metric is not None
+    return ["weighted gini"] * is_weighted
 
 
 def _merging_columns(competition: Competition, *, every: bool) -> list[str]:
@@ -227,6 +244,7 @@ def problem_of(plan: Plan, matrix: FeatureMatrix) -> Problem:
     if plan.sample is not None:
         rows = sampled_rows(plan)
         target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
+        check_fold_weights(target, folds)
     # A quick try has rows of its own, and takes no time to bin.
     kept = KeptBins(plan.blocks.store, content_key("bins-v2", plan.matrix_key)) if plan.sample is None else None
     return Problem(matrix, target, folds, split, plan.competition.metric, kept)

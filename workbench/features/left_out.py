@@ -82,7 +82,7 @@ def never_shared(competition: Competition) -> dict[str, str]:
     tables = competition.manifest.tables
     train, test = tables[d.tables.train].dtypes, tables[d.tables.test].dtypes
     template = competition.id_template
-    known = {*d.targets, *d.id_columns, d.weight, d.query, *(template.columns if template else ())}
+    known = {*d.targets, *d.id_columns, *competition.weights.columns, d.query, *(template.columns if template else ())}
     unlike = {c: why for c, why in competition.unlike_columns.items() if c not in known}
     return (
         unlike

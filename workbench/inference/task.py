@@ -114,7 +114,10 @@ def _metric(roles: Roles, answer: Answer, facts: CompetitionFacts, task: str) ->
         length = _list_length(roles.sample, answer)
         return f"{found}{length}", None, f"{said}; {length} is what the sample has in a cell"
     if found == "wmae" and not facts.weight_column:
-        why = f"{said}, whose weights are in no column: without weights it is mae; with them, weight = and wmae"
+        why = (
+            f"{said}, whose weights are in no column: without weights it is mae; with them wmae, and "
+            'weight = "COLUMN", or an expression such as "IsHoliday * 4 + 1"'
+        )
         return "mae", words, why
     if found and _fits(found, task):
         return found, None, said

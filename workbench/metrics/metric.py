@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -58,10 +59,10 @@ class Metric:
         self._check(truth, predicted, weights)
         if getattr(truth, "ndim", 1) == 2:
             pairs = zip(truth.T, predicted.T, strict=True)
-            return float(
-                np.mean([self.compute(np.ascontiguousarray(t), np.ascontiguousarray(p), weights) for t, p in pairs])
-            )
-        value = float(self.compute(truth, predicted, weights))
+            scores = [self.compute(np.ascontiguousarray(t), np.ascontiguousarray(p), weights) for t, p in pairs]
+            value = float(np.mean(scores))
+        else:
+            value = float(self.compute(truth, predicted, weights))
         if not np.isfinite(value):
             raise DataError(f"metric {self.name!r} gives {value} for these {len(predicted):,} rows")
         return value
@@ -72,11 +73,26 @@ class Metric:
             raise DataError(f"{self.name}: truth, predictions and weights differ in length: {sizes}")
         if not len(predicted):
             raise DataError(f"{self.name}: there are no rows to score")
+        if weight is not None:
+            self._check_weight(weight)
         if getattr(truth, "ndim", 1) == 2 and truth.shape != predicted.shape:
             raise DataError(f"{self.name}: truth is {truth.shape}, predictions are {predicted.shape}")
         if predicted.dtype.kind == "f" and not _all_finite(predicted):
             odd = int((~np.isfinite(predicted)).sum())
             raise DataError(f"{self.name}: {odd:,} of {predicted.size:,} predictions are infinite or NaN")
+
+    def _check_weight(self, weight: npt.NDArray[np.float64]) -> None:
+        if not _all_finite(weight) or weight.min() < 0:
+            wrong = int((~np.isfinite(weight) | (weight < 0)).sum())
+            raise DataError(
+                f"{self.name}: {wrong:,} of {len(weight):,} weights are below 0, infinite or NaN",
+                hint="a weight is a number from 0 up",
+            )
+        if not weight.any():
+            raise DataError(
+                f"{self.name}: all {len(weight):,} rows have a weight of 0",
+                hint="rows that count need a weight above 0",
+            )
 
 
 def _all_finite(values: npt.NDArray[Any]) -> bool:
@@ -95,7 +111,8 @@ def from_function(
     Raises
     ------
     DataError
-        From the metric, when the function raises or does not return a finite number.
+        From the metric, when the function raises, does not return a finite number, or takes no weights where there are
+        some.
 
     Examples
     --------
@@ -107,6 +124,12 @@ def from_function(
         raise DataError(f"metric {name!r}: needs = {needs!r}, expected one of {', '.join(NEEDS)}")
 
     def compute(y_true: Any, y_pred: Any, weight: Any = None) -> float:
+        if weight is not None and not _takes_weight(function):
+            raise DataError(
+                f"metric {name!r} takes no weights, and competition.toml has weight = …",
+                hint="give it a third argument: (y_true, y_pred, weight=None); or weigh rows in training alone: "
+                'weight = { train = "…" }',
+            )
         with user_code(f"metric {name!r} failed", DataError, hint="check its function", passing=(WorkbenchError,)):
             value = function(y_true, y_pred) if weight is None else function(y_true, y_pred, weight)
             result = float(value)
@@ -115,3 +138,13 @@ def from_function(
         return result
 
     return Metric(name, greater_is_better, needs, compute)
+
+
+def _takes_weight(function: Callable[..., float]) -> bool:
+    try:
+        inspect.signature(function).bind(None, None, None)
+    except TypeError:
+        return False
+    except ValueError:  # of compiled code, which does not say
+        return True
+    return True

@@ -64,6 +64,8 @@ def auc(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
     w, hit = weight[order], positive[order]
     below = np.concatenate([[0.0], np.cumsum(np.where(hit, 0.0, w))[ends]])
     hits = np.diff(np.concatenate([[0.0], np.cumsum(np.where(hit, w, 0.0))[ends]]))
+    if not hits.any() or not below[-1]:
+        raise DataError(f"auc needs both classes: all rows with a weight above 0 are {int(hits.any())}", hint=HINT)
     area = float(np.dot(hits, (below[:-1] + below[1:]) / 2))
     return area / (float(hits.sum()) * float(below[-1]))
 
@@ -92,6 +94,8 @@ def average_precision(y_true: Any, y_pred: Any, weight: Floats | None = None) ->
     else:
         w = weight[order]
         hits, seen = np.cumsum(np.where(hit, w, 0.0))[ends], np.cumsum(w)[ends]
+    if not hits[-1]:
+        raise DataError("average_precision needs positives: all rows with a weight above 0 are 0", hint=HINT)
     gain = np.diff(np.concatenate([[0.0], hits])) / hits[-1]
     precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
     return float(np.dot(gain, precision))

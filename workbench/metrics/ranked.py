@@ -90,13 +90,15 @@ def _repeats(predicted: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 def _mean_over_lists(scores: Floats, counts: Ints, weight: Floats | None) -> float:
     # Lists without a relevant item can't be scored; Kaggle leaves them out.
     kept = counts > 0
-    _need_relevant(counts)
+    _need_relevant(counts, weight)
     return float(np.average(scores[kept], weights=None if weight is None else weight[kept]))
 
 
-def _need_relevant(counts: Ints) -> None:
+def _need_relevant(counts: Ints, weight: Floats | None) -> None:
     if not counts.any():
         raise DataError(f"none of the {len(counts):,} lists has a relevant item")
+    if weight is not None and not weight[counts > 0].any():
+        raise DataError("none of the lists with a weight above 0 has a relevant item")
 
 
 def map_at(k: int) -> Callable[..., float]:
@@ -136,7 +138,7 @@ def micro_recall_at(k: int) -> Callable[..., float]:
         if isinstance(y_true, Queries):
             return micro_recall_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
-        _need_relevant(counts)
+        _need_relevant(counts, weight)
         own = np.ones(len(counts)) if weight is None else weight
         return float(np.dot(hits.sum(axis=1), own) / np.dot(np.minimum(counts, k), own))
 

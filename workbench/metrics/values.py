@@ -43,7 +43,10 @@ def mae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
 def wmae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
     """Weighted mean absolute error; the weights are part of the data."""
     if weight is None:
-        raise DataError("wmae needs weights", hint='add weight = "COLUMN" to competition.toml')
+        raise DataError(
+            "wmae needs weights",
+            hint='add weight = "COLUMN" to competition.toml, or an expression: weight = "IsHoliday * 4 + 1"',
+        )
     return mae(y_true, y_pred, weight)
 
 
@@ -117,16 +120,22 @@ def rmspe(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
     if not kept.any():
         raise DataError(f"rmspe: all {len(truth):,} values of y_true are 0")
     relative = _difference(truth, y_pred)[kept] / truth[kept]
-    return float(np.sqrt(_mean(relative * relative, None if weight is None else weight[kept])))
+    own = None if weight is None else weight[kept]
+    if own is not None and not own.any():
+        raise DataError("rmspe: all rows of a y_true other than 0 have a weight of 0")
+    return float(np.sqrt(_mean(relative * relative, own)))
 
 
-def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:  # noqa: ARG001
+def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
     """Normalised Gini: Gini of the predictions' order over that of the truth's own.
 
     Kaggle's definition (Allstate, Porto Seguro): rows sorted by falling prediction, ties in file order. For a binary
-    truth without ties it is ``2 auc - 1``. Weights are not defined for it and ignored.
+    truth without ties it is ``2 auc - 1``. With weights it is that of Kaggle's Liberty Mutual Fire Peril competition:
+    a row of weight 2 counts as two rows that lie together.
     """
     truth = np.asarray(y_true, np.float64)
+    if weight is not None:
+        return _weighted_gini(truth, np.asarray(y_pred), weight)
     if truth.min() == truth.max():
         raise DataError(f"gini: all {len(truth):,} values of y_true are {truth[0]:g}")
     return _gini(truth, np.asarray(y_pred)) / _gini(truth, truth)
@@ -136,6 +145,22 @@ def _gini(truth: Floats, order_by: Floats) -> float:
     order = np.argsort(-order_by, kind="stable")
     lorenz = np.cumsum(truth[order])
     return float((lorenz.sum() / lorenz[-1] - (len(truth) + 1) / 2) / len(truth))
+
+
+def _weighted_gini(truth: Floats, predicted: Floats, weight: Floats) -> float:
+    counted = truth[weight > 0]
+    if counted.min() == counted.max():
+        raise DataError(f"gini: all {len(counted):,} values of y_true with a weight above 0 are {counted[0]:g}")
+
+    def area(order_by: Floats) -> float:
+        order = np.argsort(-order_by, kind="stable")
+        w = weight[order]
+        share = np.cumsum(w) / w.sum()
+        lorenz = np.cumsum(truth[order] * w)
+        lorenz /= lorenz[-1]
+        return float(np.dot(lorenz[1:], share[:-1]) - np.dot(lorenz[:-1], share[1:]))
+
+    return area(predicted) / area(truth)
 
 
 def pinball(level: float) -> Callable[..., float]:

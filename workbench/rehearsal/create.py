@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from workbench.metrics import Metric
 from workbench.rehearsal.files import built_beside, place_for, sink
 from workbench.rehearsal.grade import Refused, grade, read_solution
 from workbench.rehearsal.host import Host, host_text, load_metric
-from workbench.rehearsal.labels import classes_of, infer_task, numbers, positive_last, sample_values
+from workbench.rehearsal.labels import classes_of, infer_task, positive_last, sample_values
 from workbench.rehearsal.log import create_log
 from workbench.rehearsal.opened import Opened, Report, opened
 from workbench.rehearsal.spec import USAGE, LogSpec, RehearsalSpec, check_options
 from workbench.rehearsal.split import public_part, served_order, test_side
+from workbench.rehearsal.weights import weights_of
+from workbench.row_expressions import named_columns
 
 __all__ = ["create"]
 
@@ -37,8 +39,8 @@ DEFAULT_IDS = ("id", "Id", "ID", "row_id")
 class _Plan:
     """All that is decided before anything is written.
 
-    `source` is the file, open; `keys` has the ids, targets and weight of every row; `order` is the served order of the
-    test rows, None for the file's; `is_public` follows the served order.
+    `source` is the file, open; `keys` has the ids and targets of every row, `weight` what each weighs; `order` is the
+    served order of the test rows, None for the file's; `is_public` follows the served order.
     """
 
     spec: RehearsalSpec
@@ -52,6 +54,7 @@ class _Plan:
     is_public: npt.NDArray[np.bool_]
     task: str
     classes: list[list[str]]
+    weight: pl.Series | None = None
 
 
 def create(
@@ -113,7 +116,9 @@ def _load_own(spec: RehearsalSpec) -> Metric:
     if ".py:" not in spec.metric:
         metric = load_metric(spec.metric, Path(), greater_is_better=False)
         if metric.name == "wmae" and not spec.weight:
-            raise ConfigError("the metric wmae needs --weight COLUMN")
+            raise ConfigError(
+                "the metric wmae needs --weight COLUMN", hint='or an expression: --weight "IsHoliday * 4 + 1"'
+            )
         return metric
     if spec.greater_is_better is None:
         raise ConfigError("a metric of your own needs --greater-is-better or --less-is-better")
@@ -131,14 +136,20 @@ def _own_metric(spec: RehearsalSpec) -> tuple[Path, str]:
 def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Plan:
     frame = source.frame
     columns = frame.collect_schema().names()
+    if spec.weight and spec.weight not in columns:
+        for column in named_columns(spec.weight, columns, where=f"{spec.train}: --weight"):
+            if column in spec.drop:
+                raise ConfigError(f"--drop {column}: --weight {spec.weight!r} reads it", hint="keep it in train")
+        spec = replace(spec, is_weight_column=False)
     _check_names(columns, spec)
     after = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
     candidates = spec.ids or tuple(c for c in DEFAULT_IDS if c in columns and c not in (*spec.drop, *spec.hidden))
     keys = frame.select(list(dict.fromkeys((*candidates, *spec.hidden, *after)))).collect()
     # Empty is empty, quoted or not.
     keys = keys.with_columns(pl.when(cs.string() != "").then(cs.string()).name.keep())
-    keys = keys.with_columns(_with_points(keys[c], source) for c in spec.hidden)
+    keys = keys.with_columns(_with_points(keys[c], source) for c in spec.targets)
     _check_values(keys, spec)
+    weight = None if spec.weight is None else weights_of(source, spec.weight, spec.train)
     ids = _ids(keys, candidates, columns, spec)
     if ids[0] not in columns:
         keys = keys.with_columns(pl.Series(ids[0], np.arange(keys.height)))
@@ -164,6 +175,7 @@ def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Plan:
         is_public=public_part(n_test, spec),
         task=task,
         classes=classes,
+        weight=weight,
     )
     _check_class_names(plan)
     return plan
@@ -192,15 +204,6 @@ def _check_values(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
         if missing:
             raise DataError(
                 f"target {target!r} of {spec.train} has {missing:,} empty values among {keys.height:,} rows",
-                hint="take those rows out of the file first",
-            )
-    if spec.weight:
-        weights = numbers(keys[spec.weight])
-        wrong = int((~(weights.is_finite() & (weights >= 0)).fill_null(value=False)).sum())
-        if wrong:
-            raise DataError(
-                f"weight {spec.weight!r} of {spec.train} has {wrong:,} values that are not numbers from 0 up among "
-                f"{keys.height:,} rows",
                 hint="take those rows out of the file first",
             )
 
@@ -278,12 +281,27 @@ def _write_test(folder: Path, plan: _Plan) -> None:
     test = plan.keys.filter(plan.is_test)
     test = test if plan.order is None else test[plan.order]
     # Ids go into both as the same texts: a time, for one, has other texts in a CSV file than by itself.
-    texts = test.select(pl.col(c).cast(pl.String) for c in (*plan.ids, *spec.hidden))
-    usage = pl.Series(USAGE, np.where(plan.is_public, "public", "private"))
-    texts.with_columns(usage).write_parquet(folder / "solution.parquet")
+    texts = test.select(pl.col(c).cast(pl.String) for c in (*plan.ids, *spec.targets))
+    solution = [pl.Series(USAGE, np.where(plan.is_public, "public", "private"))]
+    if plan.weight is not None:
+        of_test = plan.weight.filter(plan.is_test)
+        solution.append((of_test if plan.order is None else of_test[plan.order]).alias(_weight_name(plan)))
+    texts.with_columns(solution).write_parquet(folder / "solution.parquet")
     values = sample_values(plan.keys.filter(~plan.is_test), spec.targets, plan.metric, plan.task, plan.classes)
     sample = texts.select(plan.ids).with_columns(pl.lit(v).alias(n) for n, v in values.items())
     write_csv(sample, folder / "files" / "sample_submission.csv")
+
+
+def _weight_name(plan: _Plan) -> str:
+    """Return what the solution calls the weight: its column's name, else one that is free."""
+    if plan.spec.weight is None:
+        return ""
+    if plan.spec.is_weight_column:
+        return plan.spec.weight
+    name = "weight"
+    while name in (*plan.ids, *plan.spec.targets, USAGE):
+        name += "_"
+    return name
 
 
 def _host(slug: str, plan: _Plan) -> Host:
@@ -297,7 +315,8 @@ def _host(slug: str, plan: _Plan) -> Host:
         id=list(plan.ids),
         target=list(spec.targets),
         classes=plan.classes,
-        weight=spec.weight or "",
+        weight=_weight_name(plan),
+        weight_expression="" if spec.is_weight_column else spec.weight or "",
         daily_limit=spec.daily_limit,
         deadline=spec.deadline.isoformat() if spec.deadline else "",
         late_submissions=True,

@@ -28,6 +28,7 @@ class Host:
     metric : a built-in name, or ``metric.py:function`` of the rehearsal's folder
     classes : for each target its values as texts, in order; of two the last is the positive one; empty for regression
     weight : the solution's column of weights; empty for none
+    weight_expression : what it was computed by, of train's columns; empty where it is a column of train
     daily_limit : submissions a day (UTC)
     deadline : ISO time, UTC where it names no zone; empty for none: then it counts as finished, and private scores
         are shown
@@ -53,6 +54,7 @@ class Host:
     rows_train: int = 0
     rows_test: int = 0
     rows_public: int = 0
+    weight_expression: str = ""
     interactions: InteractionsSpec | None = None
 
     @property

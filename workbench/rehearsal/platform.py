@@ -74,7 +74,7 @@ class Rehearsal:
             task=host.task,
             id_columns=tuple(host.id),
             target_columns=tuple(host.target),
-            weight_column=host.weight or None,
+            weight_column=host.weight_expression or host.weight or None,
             deadline=host.ends_at,
             daily_limit=host.daily_limit,
             accepts_submissions=host.is_open(self._now()),

@@ -40,7 +40,8 @@ class RehearsalSpec:
     deadline : until then private scores are hidden; None: they are shown at once, as in a finished competition
     leaderboard : a CSV with a team and a score column; Kaggle's own download is one
     greater_is_better : the direction of a metric of one's own; None for a built-in one
-    weight : the column of weights for a weighted metric; it stays in train and is hidden from test
+    weight : for a weighted metric a column, which stays in train and is hidden from test, or an expression of columns,
+        "IsHoliday * 4 + 1", which stay where they are; ``is_weight_column`` says which
     title : "" for the slug
     seed : of the split, of the order of the test rows, and of the public part
     encoding : of `train`, where it is delimited text and the guess is wrong; "" for the guess
@@ -64,11 +65,12 @@ class RehearsalSpec:
     title: str = ""
     seed: int = 42
     encoding: str = ""
+    is_weight_column: bool = True
 
     @property
     def hidden(self) -> tuple[str, ...]:
         """The columns that test does not have: the targets, and the weight."""
-        return (*self.targets, *((self.weight,) if self.weight else ()))
+        return (*self.targets, *((self.weight,) if self.weight and self.is_weight_column else ()))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from workbench.training.parameters import (
 from workbench.training.pseudo import Pseudo, check_pseudo
 from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainResult
 from workbench.training.refit import refit
+from workbench.training.row_weights import check_fold_weights
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
 from workbench.training.shuffled import FoldModels, shuffled_gains
 from workbench.training.split import split_of
@@ -57,6 +58,7 @@ __all__ = [
     "TrainResult",
     "as_metric_input",
     "check_class_weight",
+    "check_fold_weights",
     "check_memory",
     "check_pseudo",
     "check_target",

@@ -195,7 +195,11 @@ def catboost_spec(asked: Asked) -> CatBoostSpec:
     _check_effects(asked, parameters, _try(asked, parameters))
     # Where labels or ranked classes are scored, the weights are there to move the decision. CatBoost's AUC has none but
     # those of the rows.
-    is_weighted = asked.metric.name in ("logloss", "mlogloss", *(["auc"] if asked.target.weight is not None else []))
+    is_weighted = asked.metric.name in (
+        "logloss",
+        "mlogloss",
+        *(["auc"] if asked.target.scoring_weight is not None else []),
+    )
     unweighted = _weights_classes(parameters) and is_weighted and not is_decision(asked.metric)
     return CatBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, unweighted)
 
@@ -302,10 +306,11 @@ def _native_metric(rows: FoldRows, raw: Metric, loss: str, *, unweighted: bool =
     if rows.column.task == "binary" and name in ("RMSE", "MAE", "R2"):  # of CatBoost's raw values, not probabilities
         return None
     if unweighted:
-        has_weights = rows.problem.target.weight is not None
+        has_weights = rows.problem.target.scoring_weight is not None
         return None if has_weights or loss == "MultiClassOneVsAll" or name is None else f"{name}:use_weights=false"
-    if name == "AUC" and rows.problem.target.weight is not None:
-        return "AUC:use_weights=true"
+    if name == "AUC" and rows.problem.target.scoring_weight is not None:
+        # CatBoost hears of weights in a metric only where the train rows have some.
+        return "AUC:use_weights=true" if rows.problem.target.weight is not None else None
     return name if loss != "MultiClassOneVsAll" else None
 
 
@@ -341,8 +346,8 @@ class CatBoostLearner:
         rounds = _Rounds(self.each_round)
         try:
             model.fit(
-                self._pool(fold, train_rows),
-                eval_set=self._pool(fold, valid_rows),
+                self._pool(fold, train_rows, self.rows.weight(train_rows)),
+                eval_set=self._pool(fold, valid_rows, self.rows.scoring_weight(valid_rows)),
                 # CatBoost can call back only where it works on the processor.
                 callbacks=[rounds] if self.spec.parameters.get("task_type", "CPU") == "CPU" else None,
                 log_cout=_Log(),
@@ -398,8 +403,8 @@ class CatBoostLearner:
 
     # ------------------------------------------------------------------------------------------------------ values
 
-    def _pool(self, fold: int, rows: npt.NDArray[np.int64]) -> catboost.Pool:
-        return self._as_pool(self.rows.frame(fold, rows), self.rows.label(fold, rows), self.rows.weight(rows))
+    def _pool(self, fold: int, rows: npt.NDArray[np.int64], weight: Floats | None) -> catboost.Pool:
+        return self._as_pool(self.rows.frame(fold, rows), self.rows.label(fold, rows), weight)
 
     def _as_pool(self, frame: pl.DataFrame, label: Floats | None = None, weight: Floats | None = None) -> catboost.Pool:
         """Return a frame as CatBoost takes it: numbers in 32 bits, as it holds them, and -1 for a missing category.

@@ -128,8 +128,13 @@ class FoldRows:
         return {"transform": learned} if learned else {}
 
     def weight(self, rows: npt.NDArray[np.int64]) -> Floats | None:
-        """Return the weights of some train rows, or None."""
+        """Return the weights of some train rows in training, or None."""
         weight = self.problem.target.weight
+        return None if weight is None else weight[rows]
+
+    def scoring_weight(self, rows: npt.NDArray[np.int64]) -> Floats | None:
+        """Return the weights of some train rows in the metric, or None."""
+        weight = self.problem.target.scoring_weight
         return None if weight is None else weight[rows]
 
     def sides(self, fold: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

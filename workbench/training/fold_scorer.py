@@ -230,7 +230,7 @@ class FoldScorer:
         if self.spec.own is not None:
             shaped = linked(shaped, column)
         predicted = learner.back(shaped, fold)
-        weight = self.problem.target.weight
+        weight = self.problem.target.scoring_weight
         truth = truth_of(self.problem.target, column, rows, metric)
         try:
             value = metric(truth, as_metric_input(predicted, column, metric), None if weight is None else weight[rows])

@@ -86,6 +86,9 @@ class LightGBMLearner:
         self.spec = spec
         self.binned = problem.binned if binned is None else binned
         self.metric_name = lightgbm_metric(spec, self.column.task, problem.metric)
+        if spec.train_curve and not isinstance(problem.target.metric_weight, str):
+            # LightGBM would score the train rows by the weights that it trains with.
+            self.metric_name = None
         self.watched = watched_metric(problem.metric, self.column.task)
         self.parameters = self._parameters()
         self.each_round: Callable[[], None] = lambda: None
@@ -125,8 +128,11 @@ class LightGBMLearner:
 
     def weight(self, fold: int, rows: Ints) -> Floats | None:
         """Return the weights that train rows are trained with, those of their classes in them."""
-        weight, of_class = self.problem.target.weight, self.fitted(fold).class_weight
-        own = None if weight is None else weight[rows]
+        weight = self.problem.target.weight
+        return self._with_classes(None if weight is None else weight[rows], fold, rows)
+
+    def _with_classes(self, own: Floats | None, fold: int, rows: Ints) -> Floats | None:
+        of_class = self.fitted(fold).class_weight
         if of_class is None:
             return own
         classes = of_class[self.column.values[rows].astype(np.int64)]
@@ -171,10 +177,9 @@ class LightGBMLearner:
 
     def _valid_weight(self, rows: Ints, fold: int) -> Floats | None:
         # The metric knows nothing of classes' weights; the log loss that stands in for a decision does.
-        weight = self.problem.target.weight
-        if is_decision(self.problem.metric):
-            return self.weight(fold, rows)
-        return None if weight is None else weight[rows]
+        weight = self.problem.target.scoring_weight
+        own = None if weight is None else weight[rows]
+        return self._with_classes(own, fold, rows) if is_decision(self.problem.metric) else own
 
     def _filled(self, sides: Sequence[Ints], extra: pl.DataFrame) -> list[lgb.Dataset]:
         """Return datasets of rows, without labels; the fold's own columns get the bins of the first."""

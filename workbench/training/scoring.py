@@ -75,7 +75,7 @@ def score_column(
     target: Target, column: TargetColumn, rows: npt.NDArray[np.int64], predictions: Floats, metric: Metric
 ) -> float:
     """Score one target's predictions (n, width) of some train rows."""
-    weight = None if target.weight is None else target.weight[rows]
+    weight = None if target.scoring_weight is None else target.scoring_weight[rows]
     return metric(truth_of(target, column, rows, metric), as_metric_input(predictions, column, metric), weight)
 
 

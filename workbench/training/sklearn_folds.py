@@ -213,7 +213,8 @@ def _check_fits(asked: Asked, name: str, made: Any, tags: Any) -> None:
     if asked.target.weight is not None and not has_fit_parameter(made, "sample_weight"):
         raise ConfigError(
             f"{asked.where} estimator = {name!r} takes no weights, and competition.toml has weight = …",
-            hint="choose another estimator, or write a function: [python]",
+            hint="choose another estimator, write a function: [python], or have weights in the metric alone: "
+            "weight = { metric = … }",
         )
 
 

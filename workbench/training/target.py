@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from workbench.errors import DataError
+from workbench.training.row_weights import weights_of
 
 if TYPE_CHECKING:
     from workbench.competition import Competition
@@ -75,6 +76,9 @@ class Target:
     ----------
     columns : tuple of TargetColumn
     weight : float array (n_train,), or None
+        What each row weighs in training; None where all weigh the same.
+    metric_weight : float array (n_train,), "same" or None
+        In the metric; "same" as in training.
     query : int array (n_train,), or None
         The query of each row where rows are ranked within queries.
     """
@@ -82,6 +86,12 @@ class Target:
     columns: tuple[TargetColumn, ...]
     weight: npt.NDArray[np.float64] | None = None
     query: npt.NDArray[np.int64] | None = None
+    metric_weight: npt.NDArray[np.float64] | Literal["same"] | None = "same"
+
+    @property
+    def scoring_weight(self) -> npt.NDArray[np.float64] | None:
+        """What each row weighs in the metric, (n_train,); None where all weigh the same."""
+        return self.weight if isinstance(self.metric_weight, str) else self.metric_weight
 
     @cached_property
     def order(self) -> npt.NDArray[np.int64] | None:
@@ -118,7 +128,8 @@ class Target:
         """Return the target of a subset of the rows."""
         columns = tuple(TargetColumn(c.name, c.task, c.values[rows], c.classes) for c in self.columns)
         weight = None if self.weight is None else self.weight[rows]
-        return Target(columns, weight, None if self.query is None else self.query[rows])
+        scoring = self.metric_weight[rows] if isinstance(self.metric_weight, np.ndarray) else self.metric_weight
+        return Target(columns, weight, None if self.query is None else self.query[rows], scoring)
 
 
 def read_target(competition: Competition) -> Target:
@@ -130,8 +141,10 @@ def read_target(competition: Competition) -> Target:
         When it is missing, has nulls, or does not fit the task.
     """
     d = competition.definition
-    columns = [*d.targets, *([d.weight] if d.weight else []), *([d.query] if d.query else [])]
-    frame = competition.train_columns(*columns)
+    columns = [*d.targets, *([d.query] if d.query else [])]
+    frame = competition.train_columns(*d.targets)
+    if d.query:
+        frame = frame.hstack(competition.train_columns(d.query, key="query"))
     for name in columns:
         _refuse_nulls(frame[name], d.tables.train)
     if d.task not in TASKS:
@@ -140,11 +153,11 @@ def read_target(competition: Competition) -> Target:
             f"task = {d.task!r}"
         )
     made = tuple(_positive_last(_column(frame[name], d.task, d.tables.train), competition) for name in d.targets)
-    weight = frame[d.weight].cast(pl.Float64).to_numpy() if d.weight else None
-    if weight is not None and (not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0):
-        raise DataError(f"weight {d.weight!r} of table {d.tables.train!r}: expected numbers >= 0, not all of them 0")
     query = (frame[d.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if d.query else None
-    return Target(made, weight, query)
+    weights = competition.weights
+    weight = weights_of(competition, weights.train)
+    scoring = None if weights.is_shared else weights_of(competition, weights.metric)
+    return Target(made, weight, query, "same" if weights.is_shared else scoring)
 
 
 def _positive_last(column: TargetColumn, competition: Competition) -> TargetColumn:

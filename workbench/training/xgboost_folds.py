@@ -323,8 +323,8 @@ class XGBoostLearner:
         rows = self.rows
         train_rows, valid_rows = rows.sides(fold)
         seen = self._seen(fold, train_rows)
-        train_set = self._dataset(fold, train_rows, seen)
-        valid_set = self._dataset(fold, valid_rows, seen, train_set)
+        train_set = self._dataset(fold, train_rows, seen, rows.weight(train_rows))
+        valid_set = self._dataset(fold, valid_rows, seen, rows.scoring_weight(valid_rows), train_set)
         curve: dict[str, Any] = {}
         booster = xgb.train(
             self.parameters | {"seed": seed},
@@ -394,6 +394,7 @@ class XGBoostLearner:
         fold: int,
         rows: npt.NDArray[np.int64],
         seen: dict[str, pl.Series],
+        weight: Floats | None,
         reference: xgb.DMatrix | None = None,
     ) -> xgb.DMatrix:
         """Return some rows as XGBoost takes them: as quantiles, found a stretch at a time, where its method can."""
@@ -401,7 +402,7 @@ class XGBoostLearner:
 
         more: dict[str, Any] = {"feature_names": self.names, "feature_types": self._types()}
         threads = self.parameters["nthread"]
-        label, weight = self.rows.label(fold, rows), self.rows.weight(rows)
+        label = self.rows.label(fold, rows)
         if self.parameters.get("tree_method") not in ("hist", "auto"):
             values = self._values(self.rows.frame(fold, rows), seen)
             return xgb.DMatrix(values, label, weight=weight, nthread=threads, enable_categorical=True, **more)
