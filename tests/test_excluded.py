@@ -235,6 +235,7 @@ def test_from_fetch_to_submit(tmp_path: Path) -> None:
         for again in ((), ("--force",), ()):
             done = wb("fetch", "c", *again)
             assert done.returncode == 0, done.stderr
+            assert f"train from your fixed copy {fixed / 'train.csv'}" in done.stderr
             assert "left out: extra.csv: it has no header: the file is empty" in done.stdout
             assert "left out: locked.zip" in done.stdout
             assert "left out: side.tar.gz" in done.stdout

@@ -89,6 +89,7 @@ def convert(
     needed = needed_tables([t.name for t in found], options)
     found = found if force else _without_excluded(found, tables, slug, needed, excluded)
     _say_what_is_joined(found, report)
+    _say_what_is_fixed(found, options, report)
     options = replace(options, keys=find_keys(found, options))
     work = _Work(tables, options, report, needed, excluded, slug)
     infos = {} if force else _still_good(tables, slug, found, options)
@@ -124,6 +125,13 @@ def convert(
         if stale.stem not in manifest.tables:
             stale.unlink()
     return manifest
+
+
+def _say_what_is_fixed(found: list[Table], options: Options, report: Report) -> None:
+    for table in found:
+        for part in table.parts:
+            if options.fixed is not None and part.path.is_relative_to(options.fixed):
+                report(f"{table.name} from your fixed copy {part.path}")
 
 
 def _say_what_is_joined(found: list[Table], report: Report) -> None:
