@@ -19,6 +19,7 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,16 +135,22 @@ def hosted(server: Server) -> Hosted:
     return server.host("flights", dict(FILES))
 
 
-@pytest.fixture
-def place(
-    server: Server, hosted: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+@contextmanager
+def place_in(
+    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch, *, signed_in: bool = False
 ) -> Iterator[Place]:
     for name in [n for n in os.environ if n.startswith("KAGGLE_")]:
         monkeypatch.delenv(name)
-    made = Place(server, tmp_path / "bench", server.environment(tmp_path / "home"))
+    made = Place(server, folder / "bench", server.environment(folder / "home", signed_in=signed_in))
     (made.root / "competitions").mkdir(parents=True)
     yield made
     made.no_secret_is_told()
+
+
+@pytest.fixture
+def place(server: Server, hosted: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    with place_in(tmp_path, server, monkeypatch) as made:
+        yield made
 
 
 def nobody_listens() -> str:
@@ -464,8 +471,11 @@ def test_no_login(place: Place) -> None:
 
 def test_a_login_that_expires_half_way(place: Place, hosted: Hosted) -> None:
     place.server.fault("storage", cut_after=40_000)
+    place.server.fault("storage", status=400)
     place.server.logins_left = 3
-    place.fails(says="does not accept the login .* while downloading flights.zip", do="kaggle.com/settings")
+    said = place.fails(says="does not accept the login .* while downloading flights.zip", do="kaggle.com/settings")
+    assert "it was accepted before, and has ended" in said
+    assert "0.0 MB are kept" in said
     assert place.server.bytes_sent == 40_000
     place.server.logins_left = None
     place.succeeds()
@@ -681,13 +691,30 @@ def kilobytes(*sizes: int) -> int:
 
 
 def test_a_disk_that_fills_up_while_downloading(place: Place, hosted: Hosted, disk: Callable[[int], None]) -> None:
-    disk(100)
+    disk(10_000)
+    # It was large enough when it was looked at; then something else is written to it.
+    place.server.fault("storage", cut_after=60_000)
+    place.server.fault("storage", before=lambda: disk(130))
     place.fails(says="no space left on the disk", do="free some space", plain=True)
     arrived = place.server.bytes_sent
+    assert place.server.calls.count("storage") == 2
     disk(10_000)
     place.succeeds()
-    assert place.server.ranges[-1].startswith("bytes=")
-    assert place.server.bytes_sent - arrived < len(hosted.archive) - 50_000
+    assert place.server.ranges[-1] == "bytes=60000-"
+    assert place.server.bytes_sent - arrived == len(hosted.archive) - 60_000
+
+
+def test_a_disk_that_is_too_small_is_seen_before(place: Place, hosted: Hosted, disk: Callable[[int], None]) -> None:
+    listed = sum(map(len, FILES.values()))
+    disk(listed // 1024 + 100)
+    said = place.fails(says="350.1 KB, and about .* more when converted; the disk has .* too little", do="free some")
+    assert "--yes" in said
+    disk(listed // 1024 // 20 - 5)
+    for yes in ((), ("--yes",)):
+        place.fails("flights", *yes, says="the disk has .* free: nothing was downloaded", do="free some space")
+    assert not [c for c in place.server.calls if c.startswith(("Download", "storage"))]
+    disk(10_000)
+    place.succeeds()
 
 
 @pytest.mark.parametrize("packing", ["zip", "tar"])
@@ -707,7 +734,7 @@ def test_a_disk_that_fills_up_while_unpacking(
         files |= {f"more/{i}.txt": bytes(60_000) for i in range(4)}
     free = 40 if packing == "zip" else kilobytes(40_000, 40_000, 10_000) + 100
     disk(kilobytes(len(hosted.archive)) + free)
-    place.fails(says="no space left on the disk|the disk has .* free", do="free some space")
+    place.fails("flights", "--yes", says="no space left on the disk|the disk has .* free", do="free some space")
     assert not list(place.raw.rglob("*.txt"))
     arrived = place.server.bytes_sent
     disk(10_000)
@@ -717,7 +744,7 @@ def test_a_disk_that_fills_up_while_unpacking(
 
 def test_a_disk_that_fills_up_while_converting(place: Place, hosted: Hosted, disk: Callable[[int], None]) -> None:
     disk(kilobytes(len(hosted.archive), 40_000, 40_000) + 60)
-    place.fails(says=r"can't write .*\.parquet.*no space left on the disk", do="free some space")
+    place.fails("flights", "--yes", says=r"can't write .*\.parquet.*no space left on the disk", do="free some space")
     arrived = place.server.bytes_sent
     disk(10_000)
     place.succeeds()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.experiment import ExperimentSpec, FinishedRun, RunOutcome, TuneOutcome
     from workbench.features import Blocks, CachedBlock, FeatureSummary
     from workbench.folds import Folds
-    from workbench.ingest import Fetched
+    from workbench.ingest import Approval, Fetched
     from workbench.kernels import BuiltKernel, Machine, Pushed, Rehearsed
     from workbench.ledger import SubmissionRecord
     from workbench.rehearsal import LogSpec, RehearsalSpec
@@ -98,17 +98,21 @@ def rehearse(
     Path
         The rehearsal's folder.
     """
+    from workbench.platforms import competition_slug
     from workbench.rehearsal import create
 
+    if "/" in slug:
+        slug = competition_slug(slug)
     return create((where or workspace()).root, slug, spec, force=force, report=report)
 
 
-def fetch(
+def fetch(  # noqa: PLR0913 what the command may be asked
     slug: str,
     *,
     platform: str | None = None,
     only: Sequence[str] = (),
     force: bool = False,
+    approval: Approval | None = None,
     memory_limit: int | None = None,
     where: Workspace | None = None,
     report: Report = lambda _: None,
@@ -122,19 +126,24 @@ def fetch(
         The platform's name; None for the one in the definition, else the rehearsal of that name, else Kaggle.
     only : sequence of str
         Only these files.
+    approval : Approval, optional
+        What may be downloaded without asking, and who is asked for more; by default 10 GB, and nobody:
+        ``Approval(given=True)`` of `workbench.ingest` downloads whatever there is.
     memory_limit : int, optional
         The bytes of memory that converting may take: with less than 1 GB, less of a file is read at a time.
     """
+    from workbench.ingest import Approval
     from workbench.ingest import fetch as bring
-    from workbench.platforms import connect
+    from workbench.platforms import competition_slug, connect
 
-    place = where or workspace()
+    place, slug = where or workspace(), competition_slug(slug)
     return bring(
         replace(place, memory_limit=memory_limit) if memory_limit else place,
         slug,
         connect(platform or _platform_of(place, slug), place.root),
         only=only,
         force=force,
+        approval=approval or Approval(),
         report=report,
         progress=progress,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workbench.cache import write_text
 from workbench.errors import ConfigError, NotFoundError, near
+from workbench.platforms import competition_slug
 
 __all__ = ["Workspace", "create_workspace", "find_workspace"]
 
@@ -69,15 +70,16 @@ class Workspace:
         Parameters
         ----------
         slug : str or None
-            A competition's name, or its beginning where no other begins so; what names none is returned as it is.
+            A competition's name, or its beginning where no other begins so; what names none is returned as it is. Or
+            the competition's address, see `workbench.platforms.competition_slug`.
 
         Raises
         ------
         ConfigError
-            Where none of the three names exactly one.
+            Where none of the three names exactly one, or `slug` is the address of something else.
         """
         if slug:
-            return self._whole_name(slug)
+            return self._whole_name(slug if slug in self.slugs() else competition_slug(slug))
         if inside is not None and inside.is_relative_to(self.competitions) and inside != self.competitions:
             return inside.relative_to(self.competitions).parts[0]
         slugs = self.slugs()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from workbench import library
 from workbench.cli.app import echo_json, memory_option, note, shared_options
@@ -18,6 +20,17 @@ if TYPE_CHECKING:
     from workbench.platforms import CompetitionFacts
 
 
+def _ask_above(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
+    from workbench.memory import parse_bytes
+
+    source = ctx.get_parameter_source(str(parameter.name))
+    return parse_bytes(value, where="WB_ASK_ABOVE" if source is ParameterSource.ENVIRONMENT else "--ask-above")
+
+
+def _ask(question: str) -> bool:
+    return click.confirm(f"{question}. Download it?", abort=True, err=True)
+
+
 @click.command(
     "fetch", cls=Command, examples=("wb fetch titanic && wb run 1 -c titanic", "wb fetch titanic --only train.csv")
 )
@@ -25,21 +38,45 @@ if TYPE_CHECKING:
 @click.option("--platform", help="kaggle or rehearsal; by default the definition's, else what there is.")
 @click.option("--only", multiple=True, metavar="FILE", help="Only this file; may be repeated.")
 @click.option("--force", is_flag=True, help="Download and convert everything again.")
+@click.option("--yes", "-y", is_flag=True, help="Download it, however much it is.")
+@click.option(
+    "--ask-above",
+    "ask_above",
+    metavar="SIZE",
+    default="10GB",
+    show_default=True,
+    envvar="WB_ASK_ABOVE",
+    callback=_ask_above,
+    help="Ask before more than this is downloaded.",
+)
 @memory_option
 @shared_options
 def fetch_command(
-    slug: str, platform: str | None, only: tuple[str, ...], force: bool, memory_limit: int | None, as_json: bool
+    slug: str,
+    platform: str | None,
+    only: tuple[str, ...],
+    force: bool,
+    yes: bool,
+    ask_above: int,
+    memory_limit: int | None,
+    as_json: bool,
 ) -> None:
     """Bring a competition's data: download, verify, unpack, convert to typed Parquet.
 
     Where there are none, write competition.toml (inferred, with the reasons in comments) and a baseline.
     """
+    from workbench.ingest import Approval
+    from workbench.platforms import competition_slug
+
+    slug = competition_slug(slug)
+    asked = _ask if sys.stdin.isatty() and not as_json else lambda _: False
     with byte_bar() as progress:
         fetched = library.fetch(
             slug,
             platform=platform,
             only=only,
             force=force,
+            approval=Approval(ask_above, yes, asked),
             memory_limit=memory_limit,
             report=note,
             progress=progress,

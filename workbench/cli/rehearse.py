@@ -80,6 +80,7 @@ def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> N
     options["deadline"] = _date(deadline) if deadline else None
     spec = _log_spec(options) if options["task"] == "recommend" else _spec(options)
     folder = library.rehearse(slug, spec, force=force, report=note)
+    slug = folder.parent.name
     if as_json:
         echo_json({"slug": slug, "folder": str(folder)})
         return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,21 +26,24 @@ from workbench.errors import (
     DamagedError,
     DataError,
     NotFoundError,
+    UnavailableError,
     WorkbenchError,
     near,
     storage_errors,
 )
 from workbench.inference import Inferred, baseline_text, definition_text, infer, question, write_starter
-from workbench.ingest.archives import EncryptedError, unpack, unpack_tar
+from workbench.ingest.archives import EncryptedError, leads_outside, unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.downloaded import read_as_downloaded, read_text_file
 from workbench.ingest.keys import NO_KEYS
 from workbench.ingest.sources import block_bytes, sources_in, table_name
+from workbench.ingest.space import Approval, Download, check_space
 from workbench.ingest.unpacked import names_at_top, unpacked_files
-from workbench.platforms import CompetitionFacts, Platform, RemoteFile
+from workbench.platforms import CompetitionFacts, Listing, Platform, RemoteFile
 from workbench.workspace import Workspace
 
 __all__ = [
+    "Approval",
     "Fetched",
     "convert",
     "fetch",
@@ -57,6 +61,9 @@ Report = Callable[[str], None]
 Progress = Callable[[int], None]
 
 LISTING = ".listing.json"
+NOTED_SHARE = 20
+"""Of the time that downloading takes, one part in so many goes into noting what has arrived."""
+USUAL_APPROVAL = Approval()
 ONE_BY_ONE = 20
 """So many missing files are fetched singly when others are there already; more come in the archive of all."""
 
@@ -85,6 +92,7 @@ def fetch(
     *,
     only: Sequence[str] = (),
     force: bool = False,
+    approval: Approval = USUAL_APPROVAL,
     report: Report = lambda _: None,
     progress: Progress = lambda _: None,
 ) -> Fetched:
@@ -104,6 +112,8 @@ def fetch(
         Only these files, by the platform's names; no definition is written.
     force : bool
         Download and convert everything again.
+    approval : Approval
+        What may be downloaded without asking, and who is asked for more.
     report : callable
         Called with a line of text for each step.
     progress : callable
@@ -115,31 +125,34 @@ def fetch(
         From the platform.
     DataError
         When a file can't become a table, or the definition can't be inferred (the tables are there then).
+    StorageError, ConfigError
+        When the disk has no room for what is to be downloaded, or nobody has agreed to that much.
     BusyError
         When another process fetches the same competition.
     """
     folder = workspace.competitions / slug
     facts = platform.facts(slug)
-    files = platform.files(slug)
-    wanted = _wanted(files, only, slug)
+    listing = _listing(platform, slug, only, folder / "data" / "raw")
+    files = list(listing.files)
+    wanted = _wanted(listing, only, slug)
     options = _with_keys_of(facts, reading_options(folder, workspace.memory_limit))
     data = folder / "data"
     with storage_errors(folder), lock(data / ".fetch.lock", f"the data of {slug!r}"):
         _finish_swap(data)
-        changed = _changes(data / "raw", files)
+        changed = _changes(data / "raw", listing)
         place = data / "incoming" if changed else data
         if changed:
             report(f"the data of {slug!r} changed on {platform.name}: {_named(changed)}; fetching it beside the old")
         if changed and only:
             wanted = _with_what_was_there(wanted, files, data / "raw")
         raw, tables = place / "raw", place / "tables"
-        if changed and _changes(raw, files):
+        if changed and _changes(raw, listing):
             # It changed again since an earlier try to take the change in.
             shutil.rmtree(raw)
         _sweep_below(folder)
-        fetcher = _Fetcher(platform, slug, raw, report, progress)
+        fetcher = _Fetcher(platform, slug, raw, approval, report, progress)
         for attempt in (1, 2):
-            downloaded = fetcher.bring(wanted, files, everything=len(wanted) == len(files), force=force or attempt == 2)
+            downloaded = fetcher.bring(wanted, listing, force=force or attempt == 2)
             try:
                 # What arrived just now may arrive whole another time; what was kept is as it is on the platform.
                 arrived = downloaded if attempt == 1 else ()
@@ -161,6 +174,7 @@ def fetch(
                 if attempt == 2:
                     raise
                 report("what arrived is damaged; downloading it again")
+                fetcher.approval = replace(approval, given=True)
         earlier = _swap(data) if changed else None
         manifest = read_manifest(data / "tables", slug=slug)
         _say_how_to_explode(manifest, slug, report)
@@ -242,14 +256,23 @@ def _sweep_below(folder: Path) -> None:
         sweep(swept)
 
 
-def _wanted(files: list[RemoteFile], only: Sequence[str], slug: str) -> list[RemoteFile]:
+def _listing(platform: Platform, slug: str, only: Sequence[str], raw: Path) -> Listing:
+    """Return the platform's files: all, or enough to tell of those that are wanted and those that are here."""
+    arrived = set(_state(raw)["arrived"])
     if not only:
-        return files
-    known = {f.name: f for f in files}
-    for name in only:
-        if name not in known:
-            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file"))
-    return [known[name] for name in only]
+        return Listing(tuple(platform.files(slug)))
+    found = platform.find(slug, {*only, *arrived})
+    if arrived - found.by_name.keys():  # the archive of all came, or a file that is no longer offered
+        return found if found.complete else Listing(tuple(platform.files(slug)))
+    return found
+
+
+def _wanted(listing: Listing, only: Sequence[str], slug: str) -> list[RemoteFile]:
+    if not only:
+        return list(listing.files)
+    listing.check(slug, only)
+    known = listing.by_name
+    return [known[name] for name in dict.fromkeys(only)]
 
 
 def _with_what_was_there(wanted: list[RemoteFile], files: list[RemoteFile], raw: Path) -> list[RemoteFile]:
@@ -264,33 +287,49 @@ def _with_what_was_there(wanted: list[RemoteFile], files: list[RemoteFile], raw:
 
 
 def _listed(file: RemoteFile) -> dict[str, Any]:
-    return asdict(file) | {"modified_at": file.modified_at.isoformat() if file.modified_at else None}
+    modified_at = file.modified_at.isoformat() if file.modified_at else None
+    size = {"name": file.name, "size_bytes": file.size_bytes, "modified_at": modified_at}
+    return size | {"sha256": file.sha256, "md5": file.md5}
 
 
 def _state(raw: Path) -> dict[str, Any]:
-    """Return what was listed when the files of `raw` were fetched, and what arrived: {"listed", "arrived"}."""
+    """Return what was listed when the files of `raw` were fetched, and what arrived.
+
+    As {"listed", "complete", "arrived"}; `complete` says that "listed" are all the files there were.
+    """
     try:
         found = read_json(raw / LISTING)
-        return {"listed": dict(found["listed"]), "arrived": dict(found["arrived"])}
+        complete = bool(found.get("complete", True))
+        return {"listed": dict(found["listed"]), "complete": complete, "arrived": dict(found["arrived"])}
     except (DamagedError, OSError, KeyError, TypeError, ValueError):
-        return {"listed": {}, "arrived": {}}
+        return {"listed": {}, "complete": False, "arrived": {}}
 
 
-def _changes(raw: Path, files: list[RemoteFile]) -> list[str]:
+def _changes(raw: Path, listing: Listing) -> list[str]:
     """Return the names of files that are other than when they were fetched, new ones and those that are gone too."""
-    before = _state(raw)["listed"]
+    state = _state(raw)
+    before = state["listed"]
     if not before:
         return []
-    now = {f.name: _listed(f) for f in files}
-    return sorted(n for n in before.keys() | now.keys() if _content(before.get(n)) != _content(now.get(n)))
+    now = {f.name: _listed(f) for f in listing.files}
+    names = before.keys() & now.keys()
+    if listing.complete:
+        names |= before.keys() if state["complete"] else state["arrived"].keys() & before.keys()
+    if state["complete"] and listing.complete:
+        names |= now.keys()
+    return sorted(n for n in names if not _is_same(before.get(n), now.get(n)))
 
 
-def _content(listed: dict[str, Any] | None) -> Any:
+def _is_same(before: dict[str, Any] | None, now: dict[str, Any] | None) -> bool:
+    if before is None or now is None:
+        return False
     # Where there is a digest, it decides: a file that was only touched is the same.
-    if listed is None:
-        return None
-    digest = listed["sha256"] or listed["md5"]
-    return digest or (listed["size_bytes"], listed["modified_at"])
+    digests = [f["sha256"] or f["md5"] for f in (before, now)]
+    if any(digests):
+        return bool(digests[0] == digests[1])
+    # What one of the two does not say can't differ.
+    keys = [k for k in ("size_bytes", "modified_at") if before[k] is not None and now[k] is not None]
+    return all(before[k] == now[k] for k in keys)
 
 
 def _named(names: list[str]) -> str:
@@ -303,28 +342,64 @@ def _named(names: list[str]) -> str:
 class _Fetcher:
     """Brings files to a folder, and remembers there what came."""
 
-    def __init__(self, platform: Platform, slug: str, raw: Path, report: Report, progress: Progress) -> None:
-        self.platform, self.slug, self.raw, self.report, self.progress = platform, slug, raw, report, progress
+    def __init__(
+        self, platform: Platform, slug: str, raw: Path, approval: Approval, report: Report, progress: Progress
+    ) -> None:
+        self.platform, self.slug, self.raw, self.approval = platform, slug, raw, approval
+        self.report, self.progress = report, progress
+        self.next_note, self.is_noted = 0.0, True
 
-    def bring(self, wanted: list[RemoteFile], files: list[RemoteFile], *, everything: bool, force: bool) -> list[str]:
+    def bring(self, wanted: list[RemoteFile], listing: Listing, *, force: bool) -> list[str]:
         """Download what is missing and return the names."""
         state = _state(self.raw)
+        everything = listing.complete and len(wanted) == len(listing.files)
         archive = self.platform.archive(self.slug) if everything else None
         if archive is not None and not force and self._is_whole(archive.name, state):
             missing: list[RemoteFile] = []
         else:
             missing = [f for f in wanted if force or not self._is_there(f, state)]
-            several = len(missing) == len(wanted) or len(missing) > ONE_BY_ONE
-            if archive is not None and missing and several:
-                missing = [archive]
-        listed = {f.name: _listed(f) for f in files}
+        if archive is not None and len(missing) < len(wanted) and len(missing) <= ONE_BY_ONE:
+            archive = None
+        listed = {f.name: _listed(f) for f in listing.files}
+        if not listing.complete:
+            listed = state["listed"] | listed
+        complete = listing.complete or state["complete"]
         # Noted with the first that arrives: when the rest does not, and it changes meanwhile, the next fetch sees it.
-        state["listed"] = state["listed"] or listed
-        for file in missing:
-            self._download(file, state)
-        if missing or state["listed"] != listed:
-            write_json(self.raw / LISTING, state | {"listed": listed})
+        if not state["listed"]:
+            state |= {"listed": listed, "complete": complete}
+        downloaded = self._download_all(missing, archive, state) if missing else []
+        if missing or (state["listed"], state["complete"]) != (listed, complete):
+            write_json(self.raw / LISTING, state | {"listed": listed, "complete": complete})
+        return downloaded
+
+    def _download_all(self, missing: list[RemoteFile], archive: RemoteFile | None, state: dict[str, Any]) -> list[str]:
+        """Download files, in the archive of all where there is one that can be had, and return the names."""
+        size = Download.of(missing, self.raw, archive=archive)
+        check_space(size, self.raw, self.slug, approval=self.approval, is_local=self.platform.is_local)
+        try:
+            if archive is not None:
+                try:
+                    self._download(archive, state)
+                    return [archive.name]
+                except UnavailableError as exc:
+                    self.report(f"{exc.message}; fetching its {len(missing):,} files one by one")
+            self._check_names(missing)
+            for file in missing:
+                self._download(file, state)
+        finally:
+            if not self.is_noted:
+                write_json(self.raw / LISTING, state)
         return [f.name for f in missing]
+
+    def _check_names(self, files: list[RemoteFile]) -> None:
+        """Refuse names that lead out of the folder, or to what is written there about the files."""
+        for file in files:
+            if leads_outside(file.name, self.raw) or file.name == LISTING:
+                raise DataError(
+                    f"{self.platform.name} lists a file {file.name!r} of {self.slug!r}, which would be written outside "
+                    f"{self.raw}; nothing of it is downloaded",
+                    hint="fetch the others with --only FILE",
+                )
 
     def _is_whole(self, name: str, state: dict[str, Any]) -> bool:
         path, arrived = self.raw / name, state["arrived"].get(name)
@@ -354,7 +429,16 @@ class _Fetcher:
             "mtime_ns": stat.st_mtime_ns,
             "sha256": file_sha256(target),
         }
-        write_json(self.raw / LISTING, state)
+        self._note(state)
+
+    def _note(self, state: dict[str, Any]) -> None:
+        """Write what has arrived, unless that would take more than a small part of the time: of 100,000 files, say."""
+        started = time.monotonic()
+        self.is_noted = started >= self.next_note
+        if self.is_noted:
+            write_json(self.raw / LISTING, state)
+            ended = time.monotonic()
+            self.next_note = ended + NOTED_SHARE * (ended - started)
 
 
 def _unpack_all(

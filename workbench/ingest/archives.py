@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from workbench.cache import atomic
 from workbench.errors import DamagedError, DataError, StorageError, storage_errors
 
-__all__ = ["EncryptedError", "check_members", "is_encrypted", "unpack", "unpack_tar"]
+__all__ = ["EncryptedError", "check_members", "is_encrypted", "leads_outside", "unpack", "unpack_tar"]
 
 BOMB_RATIO = 400
 """More than this is not data: deflate reaches 1,032 on zeros, and a table of mostly zeros stays below 200."""
@@ -60,10 +60,22 @@ def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
     return members
 
 
-def _check_name(archive: Path, name: str, folder: Path) -> None:
+def leads_outside(name: str, folder: Path) -> bool:
+    """Whether a name, of an archive's member or a file that is offered, is that of no file below a folder.
+
+    Examples
+    --------
+    >>> [leads_outside(name, Path("raw")) for name in ("a/b.csv", "../b.csv", "/b.csv", "C:b.csv", "")]
+    [False, True, True, True, True]
+    """
     path = PurePosixPath(name.replace("\\", "/"))
-    outside = path.is_absolute() or ".." in path.parts or re.match(r"^[A-Za-z]:", name)
-    if outside or not (folder / path).resolve().is_relative_to(folder.resolve()):
+    if path.is_absolute() or ".." in path.parts or re.match(r"^[A-Za-z]:", name) or "\0" in name or not path.name:
+        return True
+    return not (folder / path).resolve().is_relative_to(folder.resolve())
+
+
+def _check_name(archive: Path, name: str, folder: Path) -> None:
+    if leads_outside(name, folder):
         raise DataError(
             f"{archive}: member {name!r} would be written outside {folder}; nothing is unpacked",
             hint=UNTRUSTED,
