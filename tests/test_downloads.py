@@ -370,3 +370,18 @@ def test_all_of_it_after_some_of_it(place: Place, many: Hosted) -> None:
     assert "changed" not in place.fetch().stderr
     many.replace_files(train__csv=FILES["train.csv"][:-100].rpartition(b"\n")[0] + b"\n")
     assert "the data of 'flights' changed" in place.fetch().stderr
+
+
+def test_an_address_is_a_name_for_every_command(place: Place) -> None:
+    place.succeeds("https://www.kaggle.com/competitions/flights/overview?rvi=1#rules")
+    assert [p.name for p in (place.root / "competitions").iterdir()] == ["flights"]
+    for arguments, env in (
+        (("-c", "http://kaggle.com/c/flights/"), {}),
+        (("-c", "competitions/flights"), {}),
+        ((), {"WB_COMPETITION": "https://www.kaggle.com/c/flights/leaderboard"}),
+    ):
+        done = place.run("submissions", "--offline", "--json", *arguments, env=env)
+        assert (done.returncode, json.loads(done.stdout)) == (0, []), done.stderr
+    done = place.run("fetch", "https://www.kaggle.com/datasets/someone/flights")
+    assert done.returncode == 1
+    assert "neither a competition's name nor its address" in done.stderr

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from workbench.errors import (
 )
 from workbench.kaggle_platform import Kaggle, Patience, login_state
 from workbench.kaggle_platform.login import find_credential
-from workbench.platforms import KernelSource, KernelVersion, competition_slug
+from workbench.platforms import KernelSource, KernelVersion, SubmissionLimits, competition_slug
+from workbench.submission.findings import platform_findings
 
 QUICK = Patience(
     login_s=10, connect_s=2, answer_s=1.0, tries=4, backoff_s=0.01, backoff_max_s=0.05, retry_after_max_s=1
@@ -702,3 +704,55 @@ def test_an_address_is_a_name(text: str) -> None:
 def test_what_is_no_address_of_a_competition_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="neither a competition's name nor its address"):
         competition_slug(text)
+
+
+# ------------------------------------------------------------------------------------ the board, medals and the limits
+
+PUBLIC, PRIVATE = [("a", 0.9), ("b", 0.8), ("c", 0.7)], [("b", 0.85), ("c", 0.75), ("a", 0.65)]
+OVER = datetime.now(UTC) - timedelta(days=3)
+
+
+def test_the_board_says_which_it_is(server: Server, kaggle: Kaggle, tmp_path: Path) -> None:
+    hosted = server.host("flights", FILES, leaderboard=PUBLIC, score=lambda _: (0.95, 0.9))
+    (tmp_path / "a.csv").write_text("id\n")
+    kaggle.submit("flights", tmp_path / "a.csv", "m")
+    board = kaggle.leaderboard("flights")
+    assert (board.scope, board.entries, board.private) == ("public", tuple(PUBLIC), None)
+    assert (board.public.rank, board.public.medal) == (1, "bronze")
+    assert server.calls.count("GetLeaderboard") == 1
+    # Over, and the private scores are not out yet.
+    hosted.deadline = OVER
+    board = kaggle.leaderboard("flights")
+    assert (board.scope, board.public.rank, board.private) == ("public", 1, None)
+    # They are out: what comes is the private board, and the rank is of it.
+    hosted.private_leaderboard = PRIVATE
+    board = kaggle.leaderboard("flights")
+    assert (board.scope, board.entries, board.public) == ("private", tuple(PRIVATE), None)
+    assert (board.private.rank, board.private.medal) == (1, "bronze")
+
+
+def test_before_the_deadline_the_public_board_is_asked_for(server: Server, kaggle: Kaggle) -> None:
+    server.host("flights", FILES, leaderboard=PUBLIC, private_leaderboard=PRIVATE)
+    assert kaggle.leaderboard("flights").entries == tuple(PUBLIC)
+
+
+def test_no_medals_where_there_are_no_points(server: Server, kaggle: Kaggle, tmp_path: Path) -> None:
+    server.host("flights", FILES, leaderboard=PUBLIC, awards_points=False, score=lambda _: (0.95, 0.9))
+    (tmp_path / "a.csv").write_text("id\n")
+    kaggle.submit("flights", tmp_path / "a.csv", "m")
+    standing = kaggle.leaderboard("flights").public
+    assert (standing.rank, standing.teams, standing.medal) == (1, 3, None)
+
+
+def test_what_is_left_in_all_is_not_what_is_left_today(server: Server, kaggle: Kaggle, tmp_path: Path) -> None:
+    server.host("flights", FILES, daily_limit=5, total_limit=2)
+    (tmp_path / "a.csv").write_text("id\n")
+    assert kaggle.limits("flights") == SubmissionLimits(5, 2, limited_by_total=True)
+    for _ in range(2):
+        kaggle.submit("flights", tmp_path / "a.csv", "m")
+    (finding,) = platform_findings(kaggle.facts("flights"), kaggle.limits("flights"))
+    assert (finding.code, finding.level) == ("total_limit", "error")
+    assert "another day brings no more" in finding.message
+    server.host("other", FILES, daily_limit=0, total_limit=100)
+    (finding,) = platform_findings(kaggle.facts("other"), kaggle.limits("other"))
+    assert finding.code == "daily_limit"

@@ -311,6 +311,32 @@ def test_a_score_that_takes_its_time(place: Place) -> None:
     place.is_sound()
 
 
+def test_one_that_is_scored_without_a_score_that_is_shown(place: Place) -> None:
+    place.hosted.score_shown = False
+    said = place.succeeds()
+    assert "scored, and no score is shown" in said
+    assert "not scored yet" not in said
+    assert place.logged == ["complete"]
+    assert "complete" in place.succeeds("submissions")
+    shown = place.succeeds("show", "1")
+    assert "no score is shown" in shown
+    assert "None" not in shown
+
+
+def test_the_last_of_the_whole_competition(place: Place) -> None:
+    place.hosted.total_limit = 1
+    assert "; 0 left in all" in place.succeeds()
+    place.fails(says="for the whole competition are used up: another day brings no more")
+
+
+def test_a_late_submission_beside_the_private_board(place: Place) -> None:
+    place.hosted.leaderboard, place.hosted.private_leaderboard = [("a", 0.9), ("b", 0.4)], [("b", 0.8), ("a", 0.3)]
+    place.hosted.deadline = datetime.now(UTC) - timedelta(days=2)
+    said = place.succeeds()
+    assert "private rank 2 of 2" in said
+    assert "public rank" not in said
+
+
 def test_waiting_for_the_score(place: Place) -> None:
     place.hosted.scored_after = 2
     place.server.fault("ListSubmissions", status=500, times=3, skip=3)

@@ -80,6 +80,7 @@ class Hosted:
     leaderboard: list[tuple[str, float]] = field(default_factory=list)
     private_leaderboard: list[tuple[str, float]] | None = None
     awards_points: bool = True
+    score_shown: bool = True
     total_limit: int | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     packed: tuple[str, ...] = ()
@@ -506,7 +507,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 if isinstance(result, str):
                     s |= {"status": "ERROR", "errorDescription": result}
                 else:
-                    s |= {"status": "COMPLETE", "publicScore": f"{result[0]:.5f}", "_private": f"{result[1]:.5f}"}
+                    public = f"{result[0]:.5f}" if h.score_shown else ""
+                    s |= {"status": "COMPLETE", "publicScore": public, "_private": f"{result[1]:.5f}"}
 
         def api_ListSubmissions(self, request: dict[str, Any]) -> Any:
             h = self._joined(request)

@@ -124,15 +124,23 @@ class PlatformSubmission:
 
 @dataclass(frozen=True)
 class SubmissionLimits:
-    """How many submissions a day allows and how many are left today (UTC). None: no limit is known."""
+    """How many submissions a day allows and how many are left today (UTC). None: no limit is known.
+
+    `limited_by_total` says that what is left is bounded by the submissions of the whole competition, not by the day's:
+    another day brings no more.
+    """
 
     per_day: int | None
     remaining_today: int | None
+    limited_by_total: bool = False
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a score stands: rank from 1, percentile (100 rank / teams: "top 3 %"), medal by Kaggle's rules."""
+    """Where a score stands: rank from 1, percentile (100 rank / teams: "top 3 %"), medal by Kaggle's rules.
+
+    `medal` is None, too, where the competition gives none.
+    """
 
     rank: int
     teams: int
@@ -140,18 +148,22 @@ class Standing:
     medal: str | None
 
     @classmethod
-    def at(cls, rank: int, teams: int) -> Standing:
-        """Return the standing of a rank among so many teams."""
-        return cls(rank, teams, 100 * rank / teams, medal(rank, teams))
+    def at(cls, rank: int, teams: int, *, medals: bool = True) -> Standing:
+        """Return the standing of a rank among so many teams, in a competition with medals or without."""
+        return cls(rank, teams, 100 * rank / teams, medal(rank, teams) if medals else None)
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The leaderboard, best first, as (team, score); and where the user's best submission stands, if there is one."""
+    """The leaderboard, best first, as (team, score); and where the user's best submission stands, if there is one.
+
+    `scope` says of which scores the entries are: ``"public"`` or ``"private"``.
+    """
 
     entries: tuple[tuple[str, float], ...] = field(default=())
     public: Standing | None = None
     private: Standing | None = None
+    scope: str = "public"
 
 
 @dataclass(frozen=True)

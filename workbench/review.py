@@ -14,7 +14,18 @@ from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, near
 from workbench.ledger import RunRecord, SubmissionRecord
 
-__all__ = ["Change", "Row", "as_csv", "as_dicts", "as_text", "change_against", "from_elsewhere", "select", "summarise"]
+__all__ = [
+    "Change",
+    "Row",
+    "as_csv",
+    "as_dicts",
+    "as_text",
+    "change_against",
+    "from_elsewhere",
+    "scores_text",
+    "select",
+    "summarise",
+]
 
 # Student's t, 97.5 % quantile for 1 to 30 degrees of freedom, then its limit with the first term of its expansion.
 _T975: tuple[float, ...] = (
@@ -133,6 +144,15 @@ def _seed_means(run: RunRecord, seeds: Sequence[int]) -> list[float]:
 
 
 ELSEWHERE = "elsewhere"
+
+
+def scores_text(submission: SubmissionRecord) -> str:
+    """Return a submission's scores in words, or why there are none: a platform may score and show nothing."""
+    scores = (("public", submission.public_score), ("private", submission.private_score))
+    shown = ", ".join(f"{name} {score:.5f}" for name, score in scores if score is not None)
+    if shown or submission.status == "error":
+        return shown
+    return "no score is shown" if submission.status == "complete" else "not scored yet"
 
 
 def from_elsewhere(submission: SubmissionRecord, metric: str, *, greater_is_better: bool) -> Row:

@@ -16,6 +16,7 @@ from workbench.errors import PlatformError, SubmissionError
 
 if TYPE_CHECKING:
     from workbench.ledger import SubmissionRecord
+    from workbench.platforms import SubmissionLimits
     from workbench.submission import Prepared
 
 
@@ -82,20 +83,20 @@ def send_prepared(
     record = competition.send(prepared, message=message, report=note)
     if wait:
         record = competition.wait_for_score(record, report=note)
-    remaining = _remaining(competition)
+    limits = _limits(competition)
     if as_json:
-        echo_json(_json(record, remaining))
+        echo_json(_json(record, limits.remaining_today if limits else None))
     else:
-        _print_sent(competition, record, remaining)
+        _print_sent(competition, record, limits)
     return 0 if record.status != "error" else 1
 
 
-def _remaining(competition: library.OpenCompetition) -> int | None:
+def _limits(competition: library.OpenCompetition) -> SubmissionLimits | None:
     try:
-        remaining: int | None = competition.limits().remaining_today
+        limits: SubmissionLimits = competition.limits()
     except PlatformError:
         return None  # it is sent: that the limits can't be read now is no failure of that
-    return remaining
+    return limits
 
 
 def _ask(prepared: Prepared, *, yes: bool, as_json: bool) -> None:
@@ -128,17 +129,27 @@ def _json(record: SubmissionRecord, remaining: int | None) -> dict[str, Any]:
     return {k: values[k] for k in keys} | scores | {"remaining_today": remaining, "error": record.error}
 
 
-def _print_sent(competition: library.OpenCompetition, record: SubmissionRecord, remaining: int | None) -> None:
-    left = "" if remaining is None else f"; {remaining} left today"
+def _left(limits: SubmissionLimits | None) -> str:
+    if limits is None or limits.remaining_today is None:
+        return ""
+    return f"; {limits.remaining_today} left {'in all' if limits.limited_by_total else 'today'}"
+
+
+def _print_sent(
+    competition: library.OpenCompetition, record: SubmissionRecord, limits: SubmissionLimits | None
+) -> None:
+    from workbench.review import scores_text
+
+    left = _left(limits)
     if record.status == "error":
         note(click.style("error: ", fg="red", bold=True) + f"the platform could not score it: {record.error}")
         return
-    if record.public_score is None:
+    if record.status != "complete":
         click.echo(f"sent as {record.ref}, not scored yet: `wb sync` brings the score{left}")
         return
-    private = "" if record.private_score is None else f", private {record.private_score:.5f}"
     cv = "" if record.cv_mean is None else f" (CV {record.cv_mean:.5f})"
-    click.echo(f"sent as {record.ref}: public {record.public_score:.5f}{private}{cv}{left}")
+    scored = "" if record.public_score is not None or record.private_score is not None else "scored, and "
+    click.echo(f"sent as {record.ref}: {scored}{scores_text(record)}{cv}{left}")
     try:
         board = competition.leaderboard()
     except PlatformError as exc:
@@ -187,12 +198,14 @@ def _when(s: SubmissionRecord) -> str:
 @shared_options
 def sync_command(slug: str | None, as_json: bool) -> None:
     """Ask the platform for scores that came later, and for what was sent elsewhere; log them."""
+    from workbench.review import scores_text
+
     changed = library.competition(slug).sync()
     if as_json:
         echo_json([_json(s, None) for s in changed])
         return
     for s in changed:
         what = f"exp {s.exp}" if s.run_id else f"[elsewhere] {s.message}"
-        click.echo(f"{what}  {s.status}  public {s.public_score}  private {s.private_score}  {s.error or ''}".rstrip())
+        click.echo("  ".join(part for part in (what, s.status, scores_text(s), s.error or "") if part))
     if not changed:
         click.echo("nothing new")

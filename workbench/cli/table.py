@@ -199,6 +199,7 @@ def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 def _lines(row: Row) -> list[tuple[str, str]]:
     from workbench.current_runs import outdated_text
+    from workbench.review import scores_text
 
     run = row.run
     lines = [("experiment", f"{run.exp}  {run.title}"), ("run", run.run_id), ("status", run.status)]
@@ -232,6 +233,6 @@ def _lines(row: Row) -> list[tuple[str, str]]:
         lines.append(("cost", f"{run.seconds:.1f} s{memory}"))
     lines += [("commit", run.git_commit or "not in git"), ("folder", run.folder)]
     for s in row.submissions:
-        scores = f"public {s.public_score}, private {s.private_score}"
-        lines.append(("submission", f"{s.status} {s.ref or ''} {scores} {s.error or ''}".rstrip()))
+        parts = (s.status, s.ref or "", scores_text(s), s.error or "")
+        lines.append(("submission", " ".join(part for part in parts if part)))
     return lines

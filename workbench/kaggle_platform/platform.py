@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -412,21 +413,33 @@ class Kaggle:
         limits = self._ask(slug, "asking for the limits", "get_submission_limits", "ApiGetSubmissionLimitsRequest")
         # All zero also means that one has not joined yet: then nothing is known.
         joined = found.user_has_entered or limits.num_total or limits.num_allowed_now
-        return SubmissionLimits(found.max_daily_submissions or None, limits.num_allowed_now if joined else None)
+        allowed = limits.num_allowed_now if joined else None
+        return SubmissionLimits(found.max_daily_submissions or None, allowed, bool(joined and limits.limited_by_total))
 
     def leaderboard(self, slug: str) -> Leaderboard:
-        """Return the public leaderboard and one's own rank."""
-        found = self._competition(slug, fresh=True)
-        entries: list[tuple[str, float]] = []
-        pages = self._pages(slug, "reading the leaderboard", "get_leaderboard", "ApiGetLeaderboardRequest")
-        for number, page in enumerate(pages, 1):
-            scored = [(s.team_name or "", _score(s.score)) for s in page.submissions]
-            entries += [(team, score) for team, score in scored if score is not None]
-            if number == LEADERBOARD_PAGES:
-                break
-        teams = max(found.team_count, len(entries), found.user_rank or 0)
-        rank = found.user_rank
-        return Leaderboard(tuple(entries), Standing.at(rank, teams) if rank else None)
+        """Return the leaderboard and one's own rank: the public one until the deadline, then the private, if it is out.
+
+        Kaggle gives the private one as soon as there is one, unless `override_public` asks for the public one
+        (`ApiGetLeaderboardRequest`), and does not say which it gave: they are told apart by what is in them.
+        """
+        competition = self._competition(slug, fresh=True)
+        deadline = _utc(competition.deadline)
+        if deadline is None or deadline >= datetime.now(UTC):
+            entries, is_private = self._board(slug, override_public=True), False
+        else:
+            entries, public = self._board(slug), self._board(slug, pages=1, override_public=True)
+            is_private = entries[: len(public)] != public
+        rank = competition.user_rank
+        teams = max(competition.team_count, len(entries), rank or 0)
+        standing = Standing.at(rank, teams, medals=bool(competition.awards_points)) if rank else None
+        if is_private:
+            return Leaderboard(tuple(entries), private=standing, scope="private")
+        return Leaderboard(tuple(entries), public=standing)
+
+    def _board(self, slug: str, *, pages: int = LEADERBOARD_PAGES, **fields: Any) -> list[tuple[str, float]]:
+        listed = self._pages(slug, "reading the leaderboard", "get_leaderboard", "ApiGetLeaderboardRequest", **fields)
+        scored = [(s.team_name or "", _score(s.score)) for page in islice(listed, pages) for s in page.submissions]
+        return [(team, score) for team, score in scored if score is not None]
 
 
 def _entered(types: Any) -> Any:

@@ -201,7 +201,7 @@ class Rehearsal:
             best = max(known, key=lambda s: sign * s) if known else None
             better = host.greater_is_better
             standings.append(None if best is None else standing(best, others, greater_is_better=better))
-        return Leaderboard(tuple(entries), *standings)
+        return Leaderboard(tuple(entries), standings[0], standings[1])
 
 
 def _names(folder: Path) -> list[str]:

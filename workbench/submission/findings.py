@@ -121,7 +121,10 @@ def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits, *, kern
         found.append(
             _warning("late", f"the deadline was {facts.deadline:%Y-%m-%d %H:%M} UTC: this is a late submission")
         )
-    if limits.remaining_today is not None and limits.remaining_today <= 0:
+    if limits.limited_by_total and not limits.remaining_today:
+        text = "the submissions of your team for the whole competition are used up: another day brings no more"
+        found.append(_error("total_limit", text))
+    elif limits.remaining_today is not None and limits.remaining_today <= 0:
         found.append(_error("daily_limit", f"today's {limits.per_day} submissions are used up (days are UTC days)"))
     return found
 
