@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import importlib.util
 import json
 import re
 import shutil
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
 from workbench.kernels.rehearse import UNSHARE, _check_hidden, hidden_data, moved, shown_data
-from workbench.kernels.wheels import check_wheels, own_wheel
+from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, own_wheel
 from workbench.serving import compared, predict, read_bundle, read_submission
 
 EXPERIMENT = 'features = ["ratio", "te_town", "town_size", "rows.town", "rows.x", "rows.z"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.2\n'
@@ -469,8 +470,6 @@ def test_predictions_that_differ_are_counted(tmp_path: Path) -> None:
         compared(path, own, ["id"])
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not ISOLATED, reason="the system gives no namespaces to make a rehearsal in")
 def test_submissions_are_read_by_all_their_rows(tmp_path: Path) -> None:
     """Ids are texts however they look; labels may be numbers for a long time."""
     first = pl.DataFrame({"id": [f"{i}.10" for i in range(300)], "y": ["1"] * 300})
@@ -495,7 +494,152 @@ def with_cell(kernel: Any, source: str) -> None:
     nbformat.write(node, kernel.notebook)
 
 
+REDIRECT = """import importlib.util
+import sys
+
+spec = importlib.util.spec_from_file_location(__name__, {file!r}, submodule_search_locations={places!r})
+module = sys.modules[__name__] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+"""
+
+
+def write_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> None:
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+
+
+def small_wheels(folder: Path, imported: Any = ()) -> dict[str, str]:
+    """Write small wheels of all that a kernel needs: each module in them loads that of this machine."""
+    needed = needed_packages(imported)
+    for name, version in needed.items():
+        files = {}
+        for module in modules_of([name]):
+            spec = importlib.util.find_spec(module)
+            places = list(spec.submodule_search_locations or []) or None
+            files[f"{module}/__init__.py"] = REDIRECT.format(file=spec.origin, places=places)
+        write_wheel(folder, name.replace("-", "_"), version, files)
+    return needed
+
+
+class TestPackages:
+    """Which wheels are packed, and that those of another version are not taken for them."""
+
+    def test_what_is_needed_is_known_with_what_that_needs(self) -> None:
+        needed = needed_packages(["sklearn", "torch", "no_such_module"])
+        assert {"numpy", "scipy", "polars", "polars-runtime-32", "lightgbm", "pydantic-core", "scikit-learn"} <= {
+            *needed
+        }
+        assert "joblib" in needed
+        assert not {"torch", "kaggle-workbench", "workbench"} & {*needed}
+        assert {"numpy", "sklearn", "_polars_runtime_32", "pydantic_core"} <= {*modules_of(needed)}
+        assert "scikit-learn" not in needed_packages()
+
+    @pytest.mark.slow
+    def test_wheels_of_other_versions_are_downloaded_again(self, small, tmp_path: Path, monkeypatch) -> None:
+        made = small()
+        features = made.folder / "features.py"
+        features.write_text("import sklearn\n" + features.read_text())
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        index = tmp_path / "index"
+        index.mkdir()
+        needed = small_wheels(index, ["sklearn"])
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+
+        def packed() -> set[str]:
+            bundle = made.open.build_kernel(1, python=HERE).bundle
+            return {p.name.rsplit("-", 3)[0] for p in (bundle / "wheels").glob("*")}
+
+        expected = {f"{name.replace('-', '_')}-{version}" for name, version in needed.items()}
+        assert expected < packed()
+        manifest = json.loads((made.folder / "kernels" / "001" / "bundle" / "wb-manifest.json").read_text())
+        assert {"sklearn", "numpy"} <= {*manifest["modules"]}
+        place = made.folder / "kernels" / "001" / "wheels" / HERE
+        numpy = next(place.glob("numpy-*"))
+        numpy.rename(place / "numpy-1.0-py3-none-any.whl")
+        assert expected < packed()
+        assert not any(name.startswith("numpy-1.0") for name in packed())
+        # Those that are there and right are not downloaded again.
+        monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+        assert expected < packed()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ISOLATED, reason="the system gives no namespaces to make a rehearsal in")
 class TestRehearsal:
+    @pytest.fixture
+    def image(self, tmp_path: Path) -> Path:
+        """Packages of other versions than the bundle's, and some that were built for those."""
+        folder = tmp_path / "image"
+        for name, text in {
+            "numpy": "__version__ = '1.26.4'\n",
+            "sklearn": "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')\n",
+            "pandas": "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')\n",
+        }.items():
+            (folder / name).mkdir(parents=True)
+            (folder / name / "__init__.py").write_text(text)
+        return folder
+
+    def test_a_session_that_has_another_numpy(self, small, tmp_path: Path, image: Path) -> None:
+        """It is imported before the first cell; predictions are made without it, and it stays what it was."""
+        import nbformat
+
+        made = small()
+        features = made.folder / "features.py"
+        features.write_text(features.read_text().replace("import", "import numpy\nimport", 1))
+        made.experiment(1, EXPERIMENT)
+        run = made.open.run(1)
+        wheels = tmp_path / "wheels"
+        wheels.mkdir()
+        small_wheels(wheels)
+        kernel = built(made, wheels)
+        node = nbformat.read(kernel.notebook, as_version=4)
+        has = "import sys\nassert sys.modules['numpy'].__version__ == '1.26.4'"
+        node.cells.insert(0, nbformat.v4.new_code_cell(has))
+        again = "import importlib, numpy\nassert importlib.reload(numpy).__version__ == '1.26.4', numpy.__file__"
+        node.cells.append(nbformat.v4.new_code_cell(again))
+        nbformat.write(node, kernel.notebook)
+        rehearsed = made.open.rehearse_kernel(1, kernel, image=image)
+        assert (rehearsed.differing, rehearsed.largest) == (0, 0.0)
+        assert rehearsed.public.read_bytes() == run.submission.read_bytes()
+        printed = (kernel.folder / "rehearsal" / "public" / "inference.ipynb").read_text()
+        assert "taken from the image" not in "".join(
+            text
+            for cell in nbformat.reads(printed, 4).cells
+            for out in cell.get("outputs", [])
+            for text in out.get("text", "")
+        )
+
+    def test_what_the_bundle_lacks_is_the_images(self, small, no_wheels) -> None:
+        import nbformat
+
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        kernel = built(made, no_wheels)
+        made.open.rehearse_kernel(1, kernel)
+        node = nbformat.read(kernel.folder / "rehearsal" / "public" / "inference.ipynb", as_version=4)
+        printed = "".join(str(out.get("text", "")) for cell in node.cells for out in cell.get("outputs", []))
+        assert "not in the bundle, taken from the image: _polars_runtime_32, " in printed
+
+    def test_an_error_of_the_prediction_is_the_notebooks(self, small, no_wheels) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        kernel = built(made, no_wheels)
+        model = kernel.bundle / "models" / "t0-f0-s1.txt"
+        model.write_text(model.read_text() + "\n")
+        with pytest.raises(
+            NotebookError, match=r"ended with exit status 1: (?s:.*)t0-f0-s1\.txt is not what was packed"
+        ):
+            made.open.rehearse_kernel(1, kernel)
+
     def test_it_predicts_the_same_without_network(self, small, no_wheels) -> None:
         made = small()
         made.experiment(1, EXPERIMENT)

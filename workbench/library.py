@@ -787,9 +787,23 @@ class OpenCompetition:
         return build(self.definition, run, python=python or KERNEL_PYTHON, wheels=wheels, report=report)
 
     def rehearse_kernel(
-        self, number: int, built: BuiltKernel, *, minutes: float | None = None, report: Report = lambda _: None
+        self,
+        number: int,
+        built: BuiltKernel,
+        *,
+        minutes: float | None = None,
+        image: Path | None = None,
+        report: Report = lambda _: None,
     ) -> Rehearsed:
-        """Run a built kernel as Kaggle would, and compare what it writes with the run's own submission."""
+        """Run a built kernel as Kaggle would, and compare what it writes with the run's own submission.
+
+        Parameters
+        ----------
+        minutes : float, optional
+            How long it may take.
+        image : Path, optional
+            A folder with packages in the versions of Kaggle's image, which the session has imported when it begins.
+        """
         from workbench.kernels import rehearse
 
         return rehearse(
@@ -798,6 +812,7 @@ class OpenCompetition:
             built,
             memory=self.workspace.memory_limit,
             seconds=None if minutes is None else 60 * minutes,
+            image=image,
             report=report,
         )
 

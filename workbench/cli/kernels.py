@@ -49,6 +49,11 @@ def build_command(number: int, python: str | None, wheels: Path | None, slug: st
 @PYTHON
 @click.option("--wheels", type=click.Path(path_type=Path, file_okay=False), help="As for build.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="End it after so much time.")
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Packages that the session has, as Kaggle's image has other versions: what `pip install --target` wrote.",
+)
 @memory_option
 @competition_option
 @shared_options
@@ -57,6 +62,7 @@ def rehearse_command(
     python: str | None,
     wheels: Path | None,
     minutes: float | None,
+    image: Path | None,
     memory_limit: int | None,
     slug: str | None,
     as_json: bool,
@@ -65,7 +71,7 @@ def rehearse_command(
     competition = library.competition(slug, memory_limit=memory_limit)
     with step_bar("rehearsal") as (report, _):
         built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
-        found = competition.rehearse_kernel(number, built, minutes=minutes, report=report)
+        found = competition.rehearse_kernel(number, built, minutes=minutes, image=image, report=report)
     if as_json:
         echo_json(
             {

@@ -19,7 +19,7 @@ from workbench.experiment import FinishedRun, read_run
 from workbench.experiment.source import DATA
 from workbench.features import code_files
 from workbench.kernels.layers import kernel_name
-from workbench.kernels.wheels import check_wheels, download, own_wheel
+from workbench.kernels.wheels import are_those, check_wheels, download, modules_of, needed_packages, own_wheel
 from workbench.notebooks import as_text, new_notebook
 from workbench.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_SAMPLE
 from workbench.training import FILE_PARAMETERS
@@ -33,33 +33,63 @@ INSTALL = """import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 places = [place for pattern in {datasets} for place in Path("/kaggle/input").glob(pattern)]
 bundle = next(place for place in places if (place / "{manifest}").is_file())
 wheels = []
-for name, sha256 in json.loads((bundle / "{manifest}").read_text())["files"].items():
+manifest = json.loads((bundle / "{manifest}").read_text())
+for name, sha256 in manifest["files"].items():
     if name.startswith("wheels/"):
         found = [file for place in places for file in (place / name, place / Path(name).name) if file.is_file()]
         same = [str(file) for file in found if hashlib.sha256(file.read_bytes()).hexdigest() == sha256]
         if not same:
             raise RuntimeError(f"no input has the {{name}} that was packed")
         wheels.append(same[0])
-done = subprocess.run(
-    [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", *wheels],
-    capture_output=True,
-    text=True,
-)
+# In a folder of their own: this session has imported numpy by now, and the image's packages stay as they are.
+packages = tempfile.mkdtemp(prefix="wb-packages-")
+install = [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-index", "--no-deps"]
+done = subprocess.run([*install, "--target", packages, *wheels], capture_output=True, text=True)
 if done.returncode:
     said = done.stderr[-500:]
     raise RuntimeError(f"the packages of {{bundle}} do not fit Python {{sys.version.split()[0]}}: {{said}}")"""
 
 PUSH = 'push = ""  # told from outside: what this writes is known by it'
 
-PREDICT = """from workbench.serving import find_data, predict, receipt
+PREDICT = '''code = """import importlib.util
+import json
+import sys
+
+job = json.loads(sys.argv[1])
+sys.path.insert(0, job["packages"])
+lacking = [name for name in job["modules"] if importlib.util.find_spec(name) is None]
+if lacking:
+    print("not in the bundle, taken from the image:", ", ".join(lacking))
+    sys.path += job["image"]
+from workbench.serving import find_data, predict, receipt
+
+receipt(job["bundle"], predict(job["bundle"], find_data(job["slug"]), out=job["file"]), job["push"])"""
 
 print("push", push)
-receipt(bundle, predict(bundle, find_data({slug}), out="submission.csv"), push)"""
+job = {{"packages": packages, "modules": manifest["modules"], "image": [place for place in sys.path if place]}}
+job |= {{"bundle": str(bundle), "slug": {slug}, "file": {file}, "push": push}}
+# In a process of its own, which sees the bundle's packages and none of the image's: no two versions ever meet.
+process = subprocess.Popen(
+    [sys.executable, "-I", "-S", "-u", "-c", code, json.dumps(job)],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+)
+printed = []
+for line in process.stdout:
+    print(line, end="")
+    printed = [*printed[-5:], line]
+if process.wait():
+    raise RuntimeError(f"the prediction ended with exit status {{process.returncode}}: {{''.join(printed)}}")'''
+"""The prediction. Kaggle's session imports numpy before the first cell runs, so that a numpy that is installed over it
+is loaded half old, half new: https://github.com/Kaggle/docker-python/issues/1053. And what the image has was built for
+its own numpy: LightGBM imports scikit-learn and pandas where they are there, and fails where those fail."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +162,10 @@ def build(
             hint=f"`wb run --exp {record.exp} --force` makes a run that does",
         )
     report("wheels")
-    packed = _wheels(folder, python, wheels)
+    # Beside what serving needs, what the run's own code imports: of the image's packages nothing is seen.
+    imported = (details.get("source") or {}).get("packages", {})
+    needed = needed_packages(imported)
+    packed = _wheels(folder, python, wheels, needed)
     check_wheels(packed, python)
     files |= {f"wheels/{p.name}": p for p in packed}
     _put(bundle, files)
@@ -147,6 +180,7 @@ def build(
         # As the run was trained, whatever is the default where it is served.
         "spec": details["spec"] | {"target_transform": details.get("target_transform", "none")},
         "python": python,
+        "modules": sorted({*modules_of(needed), *imported} - {"workbench"}),
         "versions": {"workbench": distribution_version()}
         | {name: version(name) for name in ("lightgbm", "polars", "numpy")}
         | {"home": platform.python_version()},
@@ -154,7 +188,7 @@ def build(
     }
     write_json(bundle / MANIFEST, manifest)
     notebook = folder / "kernel" / "inference.ipynb"
-    write_text(notebook, as_text(_notebook(competition.slug, record.exp, record.title)))
+    write_text(notebook, as_text(_notebook(competition, record.exp, record.title)))
     size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
     return BuiltKernel(kernel_name(competition.slug, record.exp), folder, bundle, notebook, size)
 
@@ -183,13 +217,15 @@ def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -
     return {name: folder / name for name in wanted}
 
 
-def _wheels(folder: Path, python: str, given: Path | None) -> list[Path]:
+def _wheels(folder: Path, python: str, given: Path | None, needed: dict[str, str]) -> list[Path]:
     place = folder / "wheels" / python
     if given is not None and not list(given.glob("*.whl")):
         raise ConfigError(f"--wheels {given}: there is no wheel", hint="leave it out to download them")
     others = sorted(p for p in (given or place).glob("*.whl") if not is_own_wheel(p.name))
-    if given is None and not others:
-        others = download(place, python)
+    if given is None and not are_those(others, needed):
+        for path in others:
+            path.unlink()
+        others = download(place, python, needed)
     return [own_wheel(place), *others]
 
 
@@ -206,7 +242,9 @@ def _put(bundle: Path, files: dict[str, Path]) -> None:
             path.unlink()
 
 
-def _notebook(slug: str, exp: int, title: str) -> Any:
+def _notebook(competition: Competition, exp: int, title: str) -> Any:
+    slug = competition.slug
     words = f"# {slug}, experiment {exp}: {title or 'untitled'}\n\nPredicts, trains nothing."
     install = INSTALL.format(manifest=MANIFEST, datasets=DATASETS)
-    return new_notebook(words, install, PREDICT.format(slug=json.dumps(slug)), parameters=PUSH)
+    predict = PREDICT.format(slug=json.dumps(slug), file=json.dumps("submission.csv"))
+    return new_notebook(words, install, predict, parameters=PUSH)

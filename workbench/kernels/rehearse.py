@@ -83,12 +83,17 @@ def rehearse(
     *,
     memory: int | None = None,
     seconds: float | None = None,
+    image: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Rehearsed:
     """Run a built kernel without network, with inputs that can only be read, and look at what it writes.
 
+    Before its first cell the session has imported numpy, as Kaggle's has.
+
     Parameters
     ----------
+    image : Path, optional
+        A folder with packages that go before those of this machine, such as a numpy of Kaggle's version.
     memory : int, optional
         Bytes that it may have.
     seconds : float, optional
@@ -108,7 +113,7 @@ def rehearse(
     raw = competition.folder / "data" / "raw"
     results = built.folder / "rehearsal"
     shutil.rmtree(results, ignore_errors=True)
-    limits = Limits(seconds=seconds, memory=memory)
+    session = _Session(competition, built, Limits(seconds=seconds, memory=memory), image, report, notes)
     own = read_submission(run.folder / "submission.csv", competition.definition.id_columns)
     hidden, hidden_rows, hidden_seconds, n_moved, emptied = None, 0, 0.0, 0, None
     # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
@@ -116,7 +121,7 @@ def rehearse(
         data, grown = Path(folder) / "public", Path(folder) / "hidden"
         report("the public test set")
         shown_data(raw, competition.slug, data)
-        public = _run(competition, built, data, results / "public", limits, report, notes)
+        public = session.run(data, results / "public")
         largest, differing = compared(public.path, own, competition.definition.id_columns)
         peak = public.peak_mb
         changes: list[str] = []
@@ -125,7 +130,7 @@ def rehearse(
             notes.append("the test set is no CSV or Parquet file of its own: there is no hidden one to try")
         else:
             report("a hidden test set")
-            second = _run(competition, built, grown, results / "hidden", limits, report, notes, environment=RERUN)
+            second = session.run(grown, results / "hidden", RERUN)
             hidden, hidden_rows, hidden_seconds = second.path, made, second.seconds
             peak = max(peak, second.peak_mb)
             _check_hidden(second.path, made, competition.definition.id_columns)
@@ -135,7 +140,7 @@ def rehearse(
             report("a hidden test set with empty columns")
             bare, changes = Path(folder) / "emptied", []
             rows = emptied_data(competition, data, bare, changes) or 0
-            third = _run(competition, built, bare, results / "emptied", limits, report, notes, environment=RERUN)
+            third = session.run(bare, results / "emptied", RERUN)
             emptied, peak = third.path, max(peak, third.peak_mb)
             _check_hidden(third.path, rows, competition.definition.id_columns)
             notes += [f"another hidden test set: {change}" for change in changes]
@@ -172,54 +177,76 @@ class _Ran:
     peak_mb: float
 
 
-def _run(
-    competition: Competition,
-    built: BuiltKernel,
-    data: Path,
-    result: Path,
-    limits: Limits,
-    report: Callable[[str], None],
-    notes: list[str],
-    *,
-    environment: Mapping[str, str] = KAGGLES,
-) -> _Ran:
-    result.mkdir(parents=True)
-    notebook = read_notebook(built.notebook)
-    with tempfile.TemporaryDirectory(prefix="wb-kernel-") as folder, _bundle(built, notes) as bundle:
-        site = Path(folder) / "site"
-        site.mkdir()
-        working = Path(folder) / "working"
-        working.mkdir()
-        sources = {f"competitions/{competition.slug}": data.resolve()}
-        for name, place in _datasets(bundle, Path(folder) / "datasets").items():
-            sources[f"datasets/{OWNER}/{built.name}-{name}"] = place
-        mounts = {
-            **{f"{INPUT}/{name}": (str(source), False) for name, source in sources.items()},
-            "/kaggle/working": (str(working), True),
-            str(result.resolve()): (str(result.resolve()), True),
-        }
-        # Where Kaggle had them before, and what an older kernel names.
-        links = {f"{INPUT}/{name.rpartition('/')[2]}": name for name in sources}
-        # What the notebook installs goes there, and before what is installed here.
-        path = os.pathsep.join([str(site), *sys.path[1:]])
-        done = execute(
-            notebook,
-            {},
-            copy=result / "inference.ipynb",
-            folder=Path("/kaggle/working"),
-            environment={**environment, "PIP_TARGET": str(site), "PYTHONPATH": path},
-            limits=limits,
-            wrapped=isolated(Path(folder), mounts, links, Path("/kaggle/working"), sealed=True, offline=True),
-            attached={f"competitions/{competition.slug}": f"{INPUT}/competitions/{competition.slug}"},
-            report=report,
-        )
-        written = working / "submission.csv"
-        if not written.is_file():
-            raise DataError("the kernel came to its end and left no submission.csv")
-        shutil.copyfile(written, result / "submission.csv")
-        if (working / NOTES).is_file():
-            shutil.copyfile(working / NOTES, result / NOTES)
-    return _Ran(result / "submission.csv", done.seconds, done.peak_mb)
+@dataclass(frozen=True)
+class _Session:
+    """What a kernel is run with, whichever test set it gets."""
+
+    competition: Competition
+    built: BuiltKernel
+    limits: Limits
+    image: Path | None
+    report: Callable[[str], None]
+    notes: list[str]
+
+    def run(self, data: Path, result: Path, variables: Mapping[str, str] = KAGGLES) -> _Ran:
+        """Run the kernel on the competition's files in a folder, and put what it writes into another."""
+        result.mkdir(parents=True)
+        built, submission, slug = self.built, "submission.csv", self.competition.slug
+        with tempfile.TemporaryDirectory(prefix="wb-kernel-") as folder, _bundle(built, self.notes) as bundle:
+            working, temporary = Path(folder) / "working", Path(folder) / "tmp"
+            working.mkdir()
+            temporary.mkdir()
+            sources = {f"competitions/{slug}": data.resolve()}
+            for name, place in _datasets(bundle, Path(folder) / "datasets").items():
+                sources[f"datasets/{OWNER}/{built.name}-{name}"] = place
+            mounts = {
+                **{f"{INPUT}/{name}": (str(source), False) for name, source in sources.items()},
+                "/kaggle/working": (str(working), True),
+                str(result.resolve()): (str(result.resolve()), True),
+            }
+            # Where Kaggle had them before, and what an older kernel names.
+            links = {f"{INPUT}/{name.rpartition('/')[2]}": name for name in sources}
+            done = execute(
+                read_notebook(built.notebook),
+                {},
+                copy=result / "inference.ipynb",
+                folder=Path("/kaggle/working"),
+                environment={**variables, **self.environment(Path(folder)), "TMPDIR": str(temporary)},
+                limits=self.limits,
+                wrapped=isolated(Path(folder), mounts, links, Path("/kaggle/working"), sealed=True, offline=True),
+                attached={f"competitions/{slug}": f"{INPUT}/competitions/{slug}"},
+                report=self.report,
+            )
+            written = working / submission
+            if not written.is_file():
+                raise DataError(f"the kernel came to its end and left no {submission}")
+            shutil.copyfile(written, result / submission)
+            if (working / NOTES).is_file():
+                shutil.copyfile(working / NOTES, result / NOTES)
+        return _Ran(result / submission, done.seconds, done.peak_mb)
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Return the variables that make this machine's packages the image's, imported before the first cell."""
+        startup = folder / "ipython" / "profile_default" / "startup" / "00-image.py"
+        startup.parent.mkdir(parents=True)
+        # The session's alone: what runs the notebook is the workbench, with this machine's packages.
+        image = None if self.image is None else str(self.image.resolve())
+        startup.write_text(STARTUP.format(image=image), encoding="utf-8")
+        return {"PYTHONPATH": os.pathsep.join(sys.path[1:]), "IPYTHONDIR": str(folder / "ipython")}
+
+
+STARTUP = """import contextlib
+import importlib
+import sys
+
+if {image!r} is not None:
+    sys.path.insert(0, {image!r})
+for name in ("numpy", "scipy", "pandas"):
+    with contextlib.suppress(Exception):
+        importlib.import_module(name)
+del contextlib, importlib, name, sys
+"""
+"""What Kaggle's session has imported when it begins: https://github.com/Kaggle/docker-python/issues/1053."""
 
 
 def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:

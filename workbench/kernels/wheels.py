@@ -5,23 +5,33 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from workbench import errors
-from workbench.distribution import DISTRIBUTION, distribution_version
+from workbench.distribution import DISTRIBUTION, OTHER_DISTRIBUTION, distribution_version
 from workbench.errors import ConfigError
 
-__all__ = ["NEEDED", "check_wheels", "download", "own_wheel"]
+__all__ = ["NEEDED", "are_those", "check_wheels", "download", "modules_of", "needed_packages", "own_wheel"]
 
-NEEDED = ("polars", "lightgbm", "pydantic")
-"""What serving imports beyond numpy, which is everywhere; each with what itself needs."""
+NEEDED = ("polars", "lightgbm", "pydantic", "numpy")
+"""What serving imports; each with what itself needs."""
 
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any")
 """Of Kaggle's images, the newest first."""
+
+OF_THE_IMAGE = ("torch", "tensorflow", "jax", "cupy", "cudf")
+"""Modules built for an accelerator and its drivers: gigabytes, and right only where they are installed."""
+
+SELF = (DISTRIBUTION, OTHER_DISTRIBUTION)
+"""Packed from what is installed, and not downloaded."""
+
+NAME, EXTRA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), re.compile(r";.*\bextra\s*==")
+"""In a requirement: https://packaging.python.org/specifications/dependency-specifiers."""
 
 EPOCH = (2020, 1, 1, 0, 0, 0)
 """The time of each file in our wheel, so that the same code makes the same bytes."""
@@ -62,13 +72,59 @@ def _digest(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def download(folder: Path, python: str, packages: Sequence[str] = NEEDED) -> list[Path]:
-    """Download wheels of packages, in the versions that are installed here, for another Python.
+def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
+    """Return the packages that a kernel needs, with what these need, in the versions that are installed here.
+
+    Parameters
+    ----------
+    imported : iterable of str
+        Modules that the competition's code imports.
+    """
+    of_modules = importlib.metadata.packages_distributions() if imported else {}
+    packed = [name for name in imported if name not in OF_THE_IMAGE and name in of_modules]
+    waiting = [*NEEDED, *(of_modules[name][0] for name in packed)]
+    versions: dict[str, str] = {}
+    while waiting:
+        name = normalised(waiting.pop())
+        if name in versions or name in SELF:
+            continue
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another Python or system: what is needed here is installed here
+        versions[name] = distribution.version
+        stated = [text for text in distribution.requires or () if not EXTRA.search(text)]
+        waiting += [found[0] for text in stated if (found := NAME.match(text))]
+    return dict(sorted(versions.items()))
+
+
+def modules_of(packages: Iterable[str]) -> list[str]:
+    """Return the names under which packages are imported."""
+    wanted = set(packages)
+    found = importlib.metadata.packages_distributions()
+    return sorted(m for m, names in found.items() if m.isidentifier() and wanted & {normalised(n) for n in names})
+
+
+def normalised(name: str) -> str:
+    """Return the name of a package as it is compared: https://packaging.python.org/specifications/name-normalization."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def are_those(wheels: Sequence[Path], packages: Mapping[str, str]) -> bool:
+    """Say whether wheels are there of all packages, in their versions."""
+    there = {(normalised(name), version) for name, version, *_ in (p.name.split("-") for p in wheels)}
+    return set(packages.items()) <= there
+
+
+def download(folder: Path, python: str, packages: Mapping[str, str]) -> list[Path]:
+    """Download wheels of packages, with what these need, for another Python.
 
     Parameters
     ----------
     python : str
         Such as "3.12".
+    packages : mapping
+        Versions by name.
 
     Raises
     ------
@@ -76,7 +132,7 @@ def download(folder: Path, python: str, packages: Sequence[str] = NEEDED) -> lis
         When there is no wheel of one for that Python, or nothing can be downloaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pinned = [f"{name}=={importlib.metadata.version(name)}" for name in packages]
+    pinned = [f"{name}=={version}" for name, version in packages.items()]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", str(folder)]
     command += ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp"]
     for platform in PLATFORMS:
@@ -88,7 +144,8 @@ def download(folder: Path, python: str, packages: Sequence[str] = NEEDED) -> lis
         )
         raise ConfigError(
             f"the wheels for Python {python} could not be downloaded: {said.removeprefix('ERROR: ')}",
-            hint="is there a network, and is it a Python that these packages have wheels for? --python names it",
+            hint="is there a network, and is it a Python that these packages have wheels for? --python names it, and "
+            "--wheels a folder that has them",
         )
     return sorted(folder.glob("*.whl"))
 
