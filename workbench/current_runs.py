@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from workbench.cache import read_json
 from workbench.errors import NotFoundError, WorkbenchError
 from workbench.ledger import RunRecord
-from workbench.workspace import Workspace
+from workbench.workspace import Workspace, experiment_files, experiment_numbers
 
 if TYPE_CHECKING:
     from workbench.competition import Competition, Definition
 
-__all__ = ["CurrentRun", "current_run", "current_runs", "outdated_text"]
+__all__ = ["CurrentRun", "current_run", "current_runs", "never_run", "outdated_text"]
 
-LABELS = ("title", "platform", "metric_of_platform", "tables", "cv", "positive")
+LABELS = ("title", "platform", "metric_of_platform", "tables", "cv", "positive", "submission")
 """Parts of `competition.toml` that no number of a run depends on; and those that are compared by themselves."""
 
 NO_CODE = ("data", "cache", "runs", "kernels", "experiments", "selections", "studies", "rehearsal", "__pycache__")
@@ -72,8 +72,27 @@ def current_run(workspace: Workspace, slug: str, exp: int, runs: Iterable[RunRec
     """
     of_all = _by_experiment(runs)
     if exp not in of_all:
-        raise NotFoundError(f"experiment {exp} of {slug!r} was never run", hint=f"`wb run --exp {exp}` runs it")
+        raise never_run(workspace, slug, exp, of_all)
     return _current(_Present(workspace, slug, {e: of_exp[-1] for e, of_exp in of_all.items()}), of_all[exp])
+
+
+def never_run(workspace: Workspace, slug: str, exp: int, ran: Iterable[int]) -> NotFoundError:
+    """Return what to raise for an experiment without a run: it is still to be run, or there is none of that number.
+
+    Parameters
+    ----------
+    ran : iterable of int
+        The experiments that were run.
+    """
+    folder = workspace.competitions / slug
+    if experiment_files(folder, exp)[0].exists():
+        return NotFoundError(f"experiment {exp} of {slug!r} was never run", hint=f"`wb run {exp}` runs it")
+    known = sorted({*ran, *experiment_numbers(folder)}, key=lambda n: (abs(n - exp), n))[:5]
+    nearest = f"the nearest are {', '.join(map(str, sorted(known)))}; `wb table` lists them" if known else ""
+    return NotFoundError(
+        f"experiment {exp} of {slug!r} was never run: there is no experiment {exp}",
+        hint=nearest or "`wb new` writes the first one",
+    )
 
 
 def current_runs(workspace: Workspace, slug: str, runs: Sequence[RunRecord]) -> dict[int, CurrentRun]:
@@ -168,7 +187,7 @@ class _Present:
         return self._chains[exp]
 
     def _experiment_path(self, exp: int) -> Path:
-        return self.folder / "experiments" / f"{exp:03d}.toml"
+        return experiment_files(self.folder, exp)[0]
 
     def _base_of(self, exp: int) -> int | None:
         """Return what an experiment builds on: what its newest run says, unless its file has changed since."""

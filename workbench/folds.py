@@ -6,7 +6,7 @@ the same file, so that scores can be compared pair by pair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -54,10 +54,13 @@ class Folds:
         The fold that validates the row, or -1 for a row that no fold validates (the first block of a time split).
     train : bool array (k, n), or None
         Whether fold k trains on the row; None where every fold trains on all rows that it does not validate.
+    scheme : str
+        Of ``[cv]``; "" where it is not known. No part of the split itself.
     """
 
     valid: npt.NDArray[np.int16]
     train: Bools | None = None
+    scheme: str = field(default="", compare=False)
 
     @property
     def n_folds(self) -> int:
@@ -91,7 +94,7 @@ class Folds:
 
     def take(self, rows: Ints) -> Folds:
         """Return the split of a subset of the rows, in the given order."""
-        return Folds(self.valid[rows], None if self.train is None else self.train[:, rows])
+        return Folds(self.valid[rows], None if self.train is None else self.train[:, rows], self.scheme)
 
     def check(self) -> None:
         """Check that every fold has rows on both sides, and no row on both.
@@ -287,12 +290,13 @@ def load_folds(competition: Competition) -> Folds:
         When the saved file is not a split of these rows.
     """
     path = competition.folds_folder / f"{_folds_key(competition)}.parquet"
+    scheme = competition.definition.cv.scheme
     sweep(path.parent)
     if path.exists():
-        return _read(path, competition.n_train, slug=competition.slug)
+        return replace(_read(path, competition.n_train, slug=competition.slug), scheme=scheme)
     folds = make_folds(competition)
     _write(path, folds)
-    return folds
+    return replace(folds, scheme=scheme)
 
 
 def saved_content(competition: Competition) -> str | None:

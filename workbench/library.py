@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, NotFoundError
 from workbench.memory import parse_bytes
-from workbench.workspace import Workspace, create_workspace, find_workspace
+from workbench.workspace import Workspace, create_workspace, experiment_numbers, find_workspace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -643,12 +643,18 @@ class OpenCompetition:
 
     def not_run(self, rows: Sequence[Row]) -> list[int]:
         """Return the experiments that have a file and none of the runs in `rows`, which `table` gave."""
-        folder = self.workspace.competition_folder(self.slug) / "experiments"
-        numbers = sorted(int(p.stem) for p in folder.glob("*.toml") if p.stem.isdecimal())
+        numbers = experiment_numbers(self.workspace.competition_folder(self.slug))
         have = {row.run.exp for row in rows}
         return [n for n in numbers if n not in have]
 
-    def new(self, *, source: int | None = None, title: str = "", tuned: bool = False) -> Path:
+    def new(
+        self,
+        *,
+        source: int | None = None,
+        title: str = "",
+        tuned: bool = False,
+        report: Report = lambda _: None,
+    ) -> Path:
         """Write the next experiment's file, based on `source` (None: the newest), and return its path.
 
         Where the competition has no `features.py`, one with two examples is written, too. The number is one more than
@@ -658,6 +664,8 @@ class OpenCompetition:
         ----------
         tuned : bool
             With the parameters that tuning `source` has found.
+        report : callable
+            Told where it found nothing better.
 
         Raises
         ------
@@ -673,6 +681,11 @@ class OpenCompetition:
         numbers = self.definition.experiment_numbers()
         base = source if source is not None else (numbers[-1] if numbers else None)
         quoted = json.dumps(title, ensure_ascii=False)
+        if base is None and tuned:
+            raise NotFoundError(
+                f"{self.slug!r} has no experiment whose tuned parameters could be taken",
+                hint="`wb new` writes the first one, `wb tune N` searches its parameters",
+            )
         if base is None:
             text = f'title = {quoted}\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
             if self.definition.definition.interactions is not None:
@@ -684,6 +697,10 @@ class OpenCompetition:
             text = f"title = {quoted}\nbase = {base}\n"
             text += "" if spec.kind == "recommend" else f"features = {features}\n"
             found = best_parameters(self.workspace, self.definition, base) if tuned else {}
+            if tuned and not as_toml_lines(found, without=spec.model):
+                said = f"tuning found nothing better than experiment {base}'s own parameters: this has the same"
+                text += f"# {said}\n"
+                report(f"{said}; `wb tune {base} --minutes 30` searches on")
             # What was found needs no search again.
             text += "tune = false\n" if tuned and spec.tune is not None else ""
             text += f"\n[{spec.kind}]\n{as_toml_lines(found, without=spec.model)}"

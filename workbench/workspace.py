@@ -9,7 +9,7 @@ from workbench.cache import write_text
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.platforms import competition_slug
 
-__all__ = ["Workspace", "create_workspace", "find_workspace"]
+__all__ = ["Workspace", "create_workspace", "experiment_files", "experiment_numbers", "find_workspace"]
 
 DRIVE = Path("/content/drive/MyDrive")
 """Where Colab mounts its user's files."""
@@ -205,3 +205,30 @@ def create_workspace(root: Path) -> Workspace:
             # The empty file makes git keep the folder.
             write_text(root / folder / ".gitkeep", "")
     return Workspace(root)
+
+
+def experiment_files(folder: Path, number: int) -> list[Path]:
+    """Return the files of an experiment, which is one: 012.toml, or what was written by hand as 12.toml.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the competition.
+    number : int
+
+    Returns
+    -------
+    list of Path
+        Where there is none, the path that a new one gets; where several have the number, all of them, that one first.
+    """
+    place = folder / "experiments"
+    plain = place / f"{number:03d}.toml"
+    # Zeros in front: as few as none, as many as somebody who counts to millions writes.
+    names = dict.fromkeys((plain.name, *(f"{number:0{width}d}.toml" for width in range(1, 8))))
+    return [place / name for name in names if (place / name).exists()] or [plain]
+
+
+def experiment_numbers(folder: Path) -> list[int]:
+    """Return the numbers of the experiments of a competition's folder that have a file, ascending."""
+    paths = (folder / "experiments").glob("*.toml")
+    return sorted({int(p.stem) for p in paths if p.stem.isdecimal()})

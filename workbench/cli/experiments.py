@@ -147,7 +147,7 @@ def new_command(source: int | None, title: str, tuned: bool, slug: str | None, a
     competition = library.competition(slug)
     features = competition.definition.features_path
     had_features = features.exists()
-    path = competition.new(source=source, title=title, tuned=tuned)
+    path = competition.new(source=source, title=title, tuned=tuned, report=note)
     if as_json:
         echo_json({"exp": int(path.stem), "path": str(path)})
         return

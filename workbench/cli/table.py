@@ -12,7 +12,7 @@ import click
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
-from workbench.errors import NotFoundError
+from workbench.current_runs import never_run
 
 if TYPE_CHECKING:
     from workbench.review import Row
@@ -118,9 +118,7 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
     competition = library.competition(slug)
     rows = [r for r in competition.table() if r.run.exp == number and r.latest and r.run.folder]
     if not rows:
-        raise NotFoundError(
-            f"experiment {number} of {competition.slug!r} was never run", hint=f"`wb run {number}` runs it"
-        )
+        raise never_run(competition.workspace, competition.slug, number, (r.run.exp for r in competition.table()))
     row = rows[0]
     importance, models = _importance(competition, row), _models(competition, row)
     told = _recommender(competition, row)

@@ -214,7 +214,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
         click.echo(as_toml_lines(outcome.parameters), nl=False)
     for said in outcome.notes:
         note(said)
-    if best is not None:
+    if best is not None and best != tuned.start:
         click.echo(f"next: wb new --from {number} --tuned -c {competition.slug}")
 
 

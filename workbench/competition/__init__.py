@@ -45,7 +45,7 @@ from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError
 from workbench.frames import parquet_schema
 from workbench.interactions import InteractionsSpec
 from workbench.user_code import EXIT_HINT, as_error, user_frame
-from workbench.workspace import Workspace
+from workbench.workspace import Workspace, experiment_files, experiment_numbers
 
 __all__ = [
     "ROW",
@@ -153,13 +153,25 @@ class Competition:
     # ------------------------------------------------------------------------------------------- experiment files
 
     def experiment_path(self, number: int) -> Path:
-        """Return the path of an experiment's file, which need not exist."""
-        return self.folder / "experiments" / f"{number:03d}.toml"
+        """Return the path of an experiment's file, which need not exist.
+
+        Raises
+        ------
+        ConfigError
+            When two files have the number: 12.toml and 012.toml.
+        """
+        path, *others = experiment_files(self.folder, number)
+        if others:
+            names = " and ".join(p.name for p in (path, *others))
+            raise ConfigError(
+                f"experiment {number} has {1 + len(others)} files in {path.parent}: {names}",
+                hint=f"keep one as {number:03d}.toml; for another experiment `wb new` gives the next number",
+            )
+        return path
 
     def experiment_numbers(self) -> list[int]:
         """Return the numbers of the experiments that have a file, ascending."""
-        paths = (self.folder / "experiments").glob("*.toml")
-        return sorted(int(p.stem) for p in paths if p.stem.isdecimal())
+        return experiment_numbers(self.folder)
 
     def selection_path(self, name: str) -> Path:
         """Return the path of a feature list, which need not exist."""

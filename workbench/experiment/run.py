@@ -23,6 +23,7 @@ from workbench.experiment.predictions import scored, write_predictions
 from workbench.experiment.recommend_run import RecommendPlan, make_recommend_plan, recommended
 from workbench.experiment.reconcile import lock_path, reconcile_locked
 from workbench.experiment.run_folder import FinishedRun, FoldParts, Made, check_files, find_run, read_run, write_run
+from workbench.experiment.seeds import same_seeds_note
 from workbench.experiment.source import code_keys, kept_source, write_source
 from workbench.experiment.spec import read_spec
 from workbench.experiment.trained import trained
@@ -234,7 +235,7 @@ def _execute(
         FoldParts(folder).discard()
     notes = [*plan.spec.ignored, *made.notes, *source.notes]
     if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1 and plan.spec.kind != "notebook":
-        notes.append("the seeds make no difference: set bagging_fraction and bagging_freq, or feature_fraction")
+        notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))
     return tuple(notes)
 
 

@@ -266,9 +266,17 @@ def best_parameters(workspace: Workspace, competition: Competition, number: int)
     """
     kept = _kept(competition, number)
     if kept is None:
+        kind = read_spec(competition, number).kind
+        if kind != "model":
+            raise NotFoundError(
+                f"experiment {number} of {competition.slug!r} is of [{kind}], and `wb tune` tunes [model]",
+                hint=f"without --tuned: `wb new --from {number}`",
+            )
+        was_tuned = any(competition.study_folder(number).glob("*"))
         raise NotFoundError(
-            f"experiment {number} of {competition.slug!r} has no tuned parameters",
-            hint=f"`wb tune --exp {number} --minutes 10` finds some",
+            f"experiment {number} of {competition.slug!r} has no tuned parameters"
+            + (": no trial finished in the time that `wb tune` had" if was_tuned else ""),
+            hint=f"`wb tune {number} --minutes {30 if was_tuned else 10}` {'goes on' if was_tuned else 'finds some'}",
         )
     if kept["of"] != untuned_key(workspace, competition, number):
         raise NotFoundError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -349,7 +350,8 @@ def build_matrix(
             left_out |= blocks.block(name).note.get("left_out", {}) if name == AUTO else {}
     _check_drop(drop, blocks, features)
     named = [(s.name, [c.name for c in s.columns]) for s in sources]
-    _check_clashes([*named, *((c.feature.name, [c.feature.name]) for c in fold_columns)])
+    clashing = [*named, *((c.feature.name, [c.feature.name]) for c in fold_columns)]
+    _check_clashes(clashing, competition.shared_columns)
     kept = tuple(s for s in sources if s.columns)
     if not kept and not fold_columns:
         raise FeatureError(f"no column is left to train on: features = {list(features)}, drop = {list(drop)}")
@@ -479,13 +481,37 @@ def _check_drop(drop: Sequence[str], blocks: Blocks, features: Sequence[str]) ->
             raise NotFoundError(f"drop: no column {name!r} in these features", hint=near(name, known, what="column"))
 
 
-def _check_clashes(parts: Sequence[tuple[str, Sequence[str]]]) -> None:
+def _check_clashes(parts: Sequence[tuple[str, Sequence[str]]], of_rows: Collection[str] = ()) -> None:
+    """Refuse columns that two features give.
+
+    Parameters
+    ----------
+    of_rows : collection of str
+        The columns of train and test: what a feature joins by, and gives again where it does not drop it.
+    """
     owner: dict[str, str] = {}
     for name, columns in parts:
-        for column in columns:
-            if column in owner:
-                raise FeatureError(
-                    f"features {owner[column]!r} and {name!r} both give a column {column!r}",
-                    hint=f"rename one, or leave one out with drop = [{column!r}]",
-                )
-            owner[column] = name
+        twice = [column for column in columns if column in owner]
+        if not twice:
+            owner |= dict.fromkeys(columns, name)
+            continue
+        others = list(dict.fromkeys(owner[column] for column in twice))
+        named = ", ".join(map(repr, twice[:5])) + (", …" if len(twice) > 5 else "")
+        raise FeatureError(
+            f"features {' and '.join(map(repr, others))} and {name!r} both give "
+            f"{'a column' if len(twice) == 1 else 'the columns'} {named}",
+            hint=_clash_hint(parts, twice, of_rows),
+        )
+
+
+def _clash_hint(parts: Sequence[tuple[str, Sequence[str]]], twice: Sequence[str], of_rows: Collection[str]) -> str:
+    """Return what to do about columns that several features give: keys of a join are dropped where it is made."""
+    keys = [column for column in twice if column in of_rows]
+    # The columns themselves are given by `rows`, and what `auto` makes of them bears their names.
+    mine = [n for n, columns in parts if n.partition(".")[0] not in ("rows", AUTO) and set(keys) & set(columns)]
+    if not mine and keys:
+        return "take one of the two out of features"
+    if len(keys) < len(twice):
+        return f"rename one; drop = [{json.dumps(twice[0], ensure_ascii=False)}] leaves out both"
+    listed = ", ".join(json.dumps(column, ensure_ascii=False) for column in keys)
+    return f"they are columns of train and test, kept from a join? End {' and '.join(mine)} with .drop({listed})"

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from workbench.folds import Folds
     from workbench.metrics import Metric
 
-__all__ = ["as_metric_input", "fold_scores", "oof_score", "score", "score_column", "top_k", "truth_of"]
+__all__ = [
+    "as_metric_input",
+    "fold_scores",
+    "oof_score",
+    "rare_class_hint",
+    "score",
+    "score_column",
+    "top_k",
+    "truth_of",
+]
 
 Floats = npt.NDArray[np.float64]
 DEFAULT_K = 5
@@ -93,9 +102,40 @@ def fold_scores(target: Target, folds: Folds, oof: Floats, metric: Metric) -> tu
         try:
             scores.append(score(target, rows, oof[rows], metric))
         except DataError as exc:
-            hint = exc.hint or 'fewer folds, or scheme = "stratified" under [cv] in competition.toml'
+            hint = rare_class_hint(target, folds) or exc.hint or "fewer folds under [cv] in competition.toml"
             raise TrainingError(f"fold {fold} ({len(rows):,} rows) can't be scored: {exc.message}", hint=hint) from exc
     return tuple(scores)
+
+
+def rare_class_hint(target: Target, folds: Folds) -> str:
+    """Return what to do about folds that lack a class; "" where there are no classes.
+
+    The rarest class decides: no scheme spreads three rows over five folds.
+    """
+    column = next((c for c in target.columns if c.classes is not None and c.task != "ranking"), None)
+    if column is None or column.classes is None:
+        return ""
+    codes = column.values.astype(np.int64)
+    counts = np.bincount(codes, minlength=len(column.classes))
+    rarest = int(np.argmin(np.where(counts > 0, counts, counts.max() + 1)))
+    n, where = int(counts[rarest]), "under [cv] in competition.toml"
+    label = f"{column.name} = {column.classes[rarest]!r}"
+    if n < 2:
+        return f"only {n} row of train has {label}: no split has it on both sides, so take it out, or merge it"
+    if n < folds.n_folds:
+        spread = ', and scheme = "stratified",' if folds.scheme in ("", "kfold") else ""
+        return f"only {n} rows of train have {label}: at most folds = {n}{spread} {where}"
+    with_it = len(np.unique(folds.valid[(codes == rarest) & (folds.valid >= 0)]))
+    near_by = f"the {n:,} rows with {label} lie close together: fewer folds {where}, each of which is longer"
+    # What is stratified already is not to be stratified; rows of a time or a group are not to be spread.
+    by_scheme = {
+        "stratified": f"fewer folds {where}: train has {n:,} rows with {label}",
+        "stratified_group": f"the {n:,} rows with {label} are in few groups: folds = {max(2, with_it)} {where}",
+        "group": f'fewer folds, or scheme = "stratified_group" {where}',
+        "time": near_by,
+        "custom": near_by,
+    }
+    return by_scheme.get(folds.scheme, f'fewer folds, or scheme = "stratified" {where}')
 
 
 def oof_score(target: Target, folds: Folds, oof: Floats, metric: Metric) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from workbench.errors import TrainingError
 from workbench.training.learner import ModelSpec
 from workbench.training.records import FoldResult, Parts, Problem, TrainResult
+from workbench.training.scoring import rare_class_hint
 
 __all__ = ["class_notes", "train"]
 
@@ -78,7 +79,7 @@ def _check_classes(problem: Problem) -> None:
                     only = column.classes[int(present[0])] if len(present) else "nothing"
                     raise TrainingError(
                         f"fold {fold} {side} on {len(rows):,} rows that all have {column.name} = {only!r}",
-                        hint='fewer folds, or scheme = "stratified" under [cv] in competition.toml',
+                        hint=rare_class_hint(problem.target, problem.folds),
                     )
 
 
