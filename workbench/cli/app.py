@@ -167,8 +167,11 @@ def _memory_limit(ctx: click.Context, parameter: click.Parameter, value: str | N
 
 
 def note(text: str) -> None:
-    """Print a line of progress to stderr."""
-    click.echo(text, err=True)
+    """Print a line of progress to stderr; where that can't be written, the work goes on without a word."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        _silence(sys.stderr)
 
 
 def echo_json(value: Any) -> None:
@@ -178,6 +181,7 @@ def echo_json(value: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `wb` and exit with its code."""
+    _open_what_is_closed()
     if VARIABLE in os.environ:
         answer_shell(wb, os.environ[VARIABLE])
         sys.exit(0)
@@ -187,12 +191,40 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _silence_stdout()
+        _silence(sys.stdout)
+    except OSError as exc:
+        # A full disk behind `>`: what the command did is done, its answer is not whole.
+        _silence(sys.stdout)
+        _say_unwritten(exc)
+        code = code or 1
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
     sys.exit(code)
 
 
+def _open_what_is_closed() -> None:
+    """Have the standard streams that are closed (``wb table >&-``) lead nowhere.
+
+    Else the next file that is opened takes the place of one, and what is printed is written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
+
+
+def _say_unwritten(exc: OSError) -> None:
+    note(click.style("error: ", fg="red", bold=True) + f"the output can't be written: {exc.strerror}")
+
+
 def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of ending
-    as_json = "--json" in arguments
+    as_json, stdout = "--json" in arguments, sys.stdout
     try:
         result = wb.main(args=arguments, prog_name="wb", standalone_mode=False, **_narrow())
         return result if isinstance(result, int) else 0
@@ -210,9 +242,13 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
     except WorkbenchError as exc:
         return _explained(exc, as_json)
     except SystemExit as exc:
+        if sys.stdout is not stdout:
+            # So click ends where the reader has gone: by an exit, with a stream of its own in the place of stdout.
+            _silence(sys.stdout)
+            return 0
         return _explained(_exit_of_other_code(exc), as_json)
     except BrokenPipeError:
-        _silence_stdout()
+        _silence(sys.stdout)
         return 0
     except OSError as exc:
         return _explained(_storage_error(exc), as_json)
@@ -238,8 +274,12 @@ def _exit_of_other_code(exc: SystemExit) -> WorkbenchError:
 
 def _explained(exc: WorkbenchError, as_json: bool) -> int:
     if as_json:
-        echo_json({"error": {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}})
-        return 1
+        try:
+            echo_json({"error": {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}})
+        except OSError:
+            _silence(sys.stdout)
+        else:
+            return 1
     note(click.style("error: ", fg="red", bold=True) + exc.message)
     if exc.hint:
         note(click.style("hint: ", fg="yellow") + exc.hint)
@@ -261,6 +301,6 @@ def _storage_error(exc: OSError) -> WorkbenchError:
         raise
 
 
-def _silence_stdout() -> None:
+def _silence(stream: Any) -> None:
     # The reader has gone (`wb table | head`): what is still buffered goes nowhere instead of raising at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

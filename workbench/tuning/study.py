@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import socket
 import uuid
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench.cache import content_key, is_locked, lock, read_json, write_json
+from workbench.cache import atomic, content_key, is_locked, lock, read_json, write_json
 from workbench.errors import BusyError, ConfigError, DamagedError, StorageError, storage_errors
 from workbench.tuning.extra import optuna
 
@@ -303,19 +304,48 @@ class _JournalLock:
 
 
 def _mend(path: Path) -> None:
-    """Cut off what a killed process left of a line: what is appended behind it would make the journal unreadable."""
+    """Take out what makes a journal unreadable and says nothing: blank lines, and what was being written at its end.
+
+    Raises
+    ------
+    DamagedError
+        When an entry is damaged that others follow: without it these would be of other trials.
+    """
     if not path.exists():
         return
     own = _JournalLock(path)
     own.acquire()
     try:
         data = path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            with path.open("r+b") as file:
-                file.truncate(whole)
+        lines = data.split(b"\n")
+        # The end of a file without its last line end is half a line, though it may read like a whole one.
+        entries = {n: line for n, line in enumerate(lines[:-1], 1) if line.strip()}
+        last = max((n for n, line in entries.items() if _is_entry(line)), default=0)
+        for number, line in entries.items():
+            if number < last and not _is_entry(line):
+                raise DamagedError(
+                    f"{path}: line {number:,} of {last:,} is damaged, and the trials after it depend on it",
+                    hint=f"put the file back from a copy; or rename it, and the study begins anew: "
+                    f"mv {path} {path}.damaged",
+                )
+        whole = b"".join(line + b"\n" for number, line in entries.items() if number <= last)
+        if data.startswith(whole):
+            if len(whole) < len(data):
+                with path.open("r+b") as file:
+                    file.truncate(len(whole))
+        else:
+            with atomic(path) as temporary:
+                temporary.write_bytes(whole)
     finally:
         own.release()
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and {"op_code", "worker_id"} <= entry.keys()
 
 
 def settle_dead(study: Study, folder: Path, *, shared: bool) -> list[str]:
