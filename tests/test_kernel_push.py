@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.test_kaggle import kaggle, server  # noqa: F401 - fixtures
@@ -19,7 +20,7 @@ from workbench.cache import file_sha256
 from workbench.cli.app import main
 from workbench.errors import BusyError, ConfigError, DamagedError, NotFoundError, PlatformError, UnansweredError
 from workbench.kernels import BuiltKernel, Machine, Pushed, push, pushed
-from workbench.serving import read_bundle
+from workbench.serving import read_bundle, write_as_parquet
 
 EXPERIMENT = 'features = ["ratio"]\n[model]\nnum_iterations = 5\n'
 MODEL = "models/t0-f0-s1.txt"
@@ -126,6 +127,34 @@ class TestPush:
         assert {n: p.read_bytes() for n, p in found.files.items()} == {
             n: (bundle / n).read_bytes() for n in found.files
         }
+
+    def test_what_it_writes_has_the_name_of_the_definition(self, ready: Ready) -> None:
+        """Parquet as well as CSV: it is fetched, compared with the run's own, and submitted under its name."""
+        ready.made.definition("[tables]", '[submission]\nfile = "answer.parquet"\n[tables]')
+        run = ready.made.open.result(1)
+        out = write_as_parquet(ready.made.open.definition, run.submission, run.folder.parent / "answer.parquet")
+        ready.server.kernel_output = {"answer.parquet": out.read_bytes()}
+        found = ready.push()
+        assert "answer.parquet" in ready.kernels[0]["text"]
+        assert (found.submission.name, found.submission.read_bytes()) == ("answer.parquet", out.read_bytes())
+        prepared = ready.made.open.prepare_kernel(1)
+        assert prepared.findings == ()
+        sent = ready.made.open.send(prepared)
+        assert sent.file.endswith(".parquet")
+        assert [r["fileName"] for m, r in ready.server.requests if m == "CreateCodeSubmission"] == ["answer.parquet"]
+        # Again there is nothing to do, and what differs from the run is said as of CSV.
+        assert ready.push().version.number == 1
+        frame = pl.read_parquet(out).with_columns(pl.lit(0.25).alias("y"))
+        frame.write_parquet(out)
+        ready.server.kernel_output = {"answer.parquet": out.read_bytes()}
+        ready.change_model()
+        ready.push()
+        assert {f.code for f in ready.made.open.prepare_kernel(1).warnings} >= {"differs", "constant"}
+        frame.head(3).write_parquet(out)
+        ready.server.kernel_output = {"answer.parquet": out.read_bytes()}
+        ready.change_model()
+        ready.push()
+        assert {f.code for f in ready.made.open.prepare_kernel(1).errors} >= {"row_count", "missing_ids"}
 
     def test_a_limit_is_sent_only_where_one_is_wanted(self, ready: Ready, monkeypatch) -> None:
         ready.push()

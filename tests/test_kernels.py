@@ -616,6 +616,16 @@ class TestRehearsal:
             for text in out.get("text", "")
         )
 
+    def test_what_it_writes_has_the_name_of_the_definition(self, small, no_wheels) -> None:
+        made = small(task="multiclass", metric="mlogloss")
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        made.definition("[tables]", '[submission]\nfile = "submission.parquet"\n[tables]')
+        rehearsed = made.open.rehearse_kernel(1, built(made, no_wheels))
+        assert (rehearsed.differing, rehearsed.rows) == (0, (100, 150))
+        assert rehearsed.public.name == "submission.parquet"
+        assert pl.read_parquet(rehearsed.hidden).height == 150
+
     def test_what_the_bundle_lacks_is_the_images(self, small, no_wheels) -> None:
         import nbformat
 

@@ -212,8 +212,8 @@ class Server:
     def start(self, slug: str, number: int, notebook: str) -> None:
         """Run a kernel: it is not executed; what it would write is `kernel_output`, and the receipt of that."""
         push = re.search(r"push = \\?\"([^\"\\]+)", notebook)
-        told = {"push": push[1] if push else "", "file": "submission.csv"}
-        told["sha256"] = hashlib.sha256(self.kernel_output.get("submission.csv", b"")).hexdigest()
+        told = {"push": push[1] if push else "", "file": next(iter(self.kernel_output), "submission.csv")}
+        told["sha256"] = hashlib.sha256(self.kernel_output.get(told["file"], b"")).hexdigest()
         failed = self.kernel_states[-1] in ("ERROR", "CANCEL_ACKNOWLEDGED")
         # The run, too, is in the receipt: it is that of the manifest among the kernel's datasets.
         manifests = [v[-1]["wb-manifest.json"] for v in self.datasets.values() if v and "wb-manifest.json" in v[-1]]

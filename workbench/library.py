@@ -798,8 +798,9 @@ class OpenCompetition:
         wheels : Path, optional
             A folder of wheels to take instead of downloading them.
         """
-        from workbench.kernels import KERNEL_PYTHON, build
+        from workbench.kernels import KERNEL_PYTHON, build, check_no_server
 
+        check_no_server(self.definition)
         run = self.result(number)
         return build(self.definition, run, python=python or KERNEL_PYTHON, wheels=wheels, report=report)
 
@@ -848,11 +849,14 @@ class OpenCompetition:
         ------
         NotFoundError
             When no version of it was pushed and came to its end.
+        ConfigError
+            When the competition has an evaluation server, or the platform has no kernels.
         """
-        from workbench.kernels import pushed
+        from workbench.kernels import check_no_server, pushed
         from workbench.ledger import Ledger
         from workbench.submission import Written, prepare
 
+        check_no_server(self.definition)
         platform = self._platform()
         if platform.code is None:
             raise ConfigError(f"the platform {platform.name!r} has no kernels", hint=f"`wb submit --exp {number}`")

@@ -52,6 +52,7 @@ class CompetitionFacts:
     "notebook" where kernels are taken and no files; `accepts_submissions` is of what is taken. `interactions` is the
     log of the task recommend, where the platform knows it. `positive_classes` are, of each target of two classes,
     the one whose probability is scored; `description` is what the competition is about, in the platform's words.
+    `evaluation_server` is a file of the server that hands the test set to notebooks, where there is one among the data.
     """
 
     slug: str
@@ -70,6 +71,7 @@ class CompetitionFacts:
     interactions: InteractionsSpec | None = None
     positive_classes: tuple[str, ...] = ()
     description: str | None = None
+    evaluation_server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -20,6 +20,7 @@ __all__ = [
     "CvSpec",
     "Definition",
     "FileOptions",
+    "SubmissionSpec",
     "TableNames",
     "read_definition",
     "read_file_options",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 TASKS = ("binary", "multiclass", "regression", "ranking", "recommend")
+SUBMISSION_FILE = "submission.csv"
+SUBMISSION_FORMATS = (".csv", ".parquet")
 SCHEMES = ("kfold", "stratified", "group", "stratified_group", "time", "custom")
 
 
@@ -65,6 +68,18 @@ class _Read(StrictModel):
     orient: Literal["columns", "index"] | None = None
 
 
+class _Submission(StrictModel):
+    file: str = SUBMISSION_FILE
+    server: str | Literal[False] | None = None
+
+    @field_validator("file")
+    @classmethod
+    def _writable(cls, value: str) -> str:
+        if PurePosixPath(value).name != value or PurePosixPath(value).suffix not in SUBMISSION_FORMATS:
+            raise ValueError(f"a file name that ends in {' or '.join(SUBMISSION_FORMATS)}, without a folder")
+        return value
+
+
 class _DraftTables(StrictModel):
     train: str | None = None
     test: str | None = None
@@ -78,6 +93,7 @@ class _Draft(StrictModel):
     title: str = ""
     platform: str = ""
     tables: _DraftTables = _DraftTables()
+    submission: _Submission = _Submission()
     read: dict[str, _Read] = Field(default_factory=dict)
     types: dict[str, str] = Field(default_factory=dict)
 
@@ -108,6 +124,7 @@ class _File(StrictModel):
     tables: _Tables = _Tables()
     interactions: InteractionsTable | None = None
     cv: _Cv = _Cv()
+    submission: _Submission = _Submission()
     read: dict[str, _Read] = Field(default_factory=dict)
     types: dict[str, str] = Field(default_factory=dict)
 
@@ -161,6 +178,28 @@ class TableNames:
 
 
 @dataclass(frozen=True)
+class SubmissionSpec:
+    """What is handed in: ``[submission]``.
+
+    Attributes
+    ----------
+    file : str
+        The name of what a notebook writes; its ending says whether it is CSV or Parquet.
+    server : str, False or None
+        A file of the competition's evaluation server, where it has one: notebooks answer to that server. False where
+        the definition says that there is none, whatever the files look like; None where it says nothing.
+    """
+
+    file: str = SUBMISSION_FILE
+    server: str | Literal[False] | None = None
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether it is Parquet, and not CSV."""
+        return self.file.endswith(".parquet")
+
+
+@dataclass(frozen=True)
 class Definition:
     """A competition's definition, checked.
 
@@ -191,6 +230,7 @@ class Definition:
     interactions: InteractionsSpec | None = None
     positive: Mapping[str, str] = field(default_factory=dict)
     metric_weight: str | None = None
+    submission: SubmissionSpec = SubmissionSpec()
 
     @property
     def list_length(self) -> int | None:
@@ -246,12 +286,15 @@ def read_definition(path: Path, slug: str) -> Definition:
         query=query,
         interactions=interactions,
         positive=_positive(file, path),
+        submission=SubmissionSpec(**file.submission.model_dump()),
     )
 
 
 @dataclass(frozen=True)
 class FileOptions:
     """What a `competition.toml` says of its files: ``[read.TABLE]`` by table, ``[types]``, and ``[tables]`` by role.
+
+    `submission` is what ``[submission]`` says of the file that is handed in.
 
     `is_draft` says that it has none of the keys of a definition: `wb fetch` adds them. `sample_submission` in `tables`
     is False where there is none.
@@ -261,6 +304,7 @@ class FileOptions:
     types: dict[str, str] = field(default_factory=dict)
     tables: dict[str, str | Literal[False]] = field(default_factory=dict)
     is_draft: bool = False
+    submission: Mapping[str, object] = field(default_factory=dict)
 
 
 def read_file_options(path: Path) -> FileOptions:
@@ -276,7 +320,7 @@ def read_file_options(path: Path) -> FileOptions:
     file: _File | _Draft = validate(_Draft, data, path) if is_draft else validate(_File, data, path)
     read = {name: _reading(r) for name, r in file.read.items()}
     tables = file.tables.model_dump(exclude_defaults=True, exclude_none=True)
-    return FileOptions(read, file.types, tables, is_draft)
+    return FileOptions(read, file.types, tables, is_draft, file.submission.model_dump(exclude_unset=True))
 
 
 def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

@@ -2,6 +2,6 @@
 
 from workbench.inference.infer import Inferred, infer
 from workbench.inference.starter import write_starter
-from workbench.inference.text import baseline_text, definition_text, question
+from workbench.inference.text import baseline_text, definition_text, question, submission_text
 
-__all__ = ["Inferred", "baseline_text", "definition_text", "infer", "question", "write_starter"]
+__all__ = ["Inferred", "baseline_text", "definition_text", "infer", "question", "submission_text", "write_starter"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from workbench.competition import FileOptions
+from workbench.competition import FileOptions, Manifest
 from workbench.inference.infer import NOTHING_SAID, Inferred
 from workbench.inference.log import InferredLog
 from workbench.inference.positive import PositiveGuess
 from workbench.interactions import duration_text
+from workbench.platforms import CompetitionFacts
 
-__all__ = ["baseline_text", "definition_text", "question"]
+__all__ = ["baseline_text", "definition_text", "question", "submission_text"]
 
 
 def _toml(value: object) -> str:
@@ -68,6 +69,26 @@ def definition_text(inferred: Inferred | InferredLog, said: FileOptions = NOTHIN
     lines += [f"group = {_toml(scheme.group)}"] * (scheme.group is not None)
     lines += ["folds = 5", "seed = 42"]
     return "\n".join([*lines, *_said(said), *_reading(inferred), ""])
+
+
+def submission_text(
+    facts: CompetitionFacts, inferred: Inferred | InferredLog, manifest: Manifest, said: FileOptions = NOTHING_SAID
+) -> str:
+    """Return ``[submission]``: what is handed in, where that is not a plain submission.csv; "" where it is."""
+    stated: dict[str, object] = dict(said.submission)
+    why = {}
+    if facts.evaluation_server is not None and "server" not in stated:
+        stated["server"] = facts.evaluation_server
+        why["server"] = _comment(
+            "of an evaluation server, which hands the hidden test set to the notebook in batches; false: there is none"
+        )
+    sample = None if inferred.sample is None else manifest.tables.get(inferred.sample)
+    # Files are uploaded as CSV; what a notebook writes is named and written as the sample is.
+    if facts.kind == "notebook" and "file" not in stated and sample is not None and sample.source.endswith(".parquet"):
+        stated["file"] = "submission.parquet"
+        why["file"] = _comment(f"what the notebook writes: Parquet, as {sample.source} is")
+    lines = [f"{key} = {_toml(stated[key])}{why.get(key, '')}" for key in ("file", "server") if key in stated]
+    return "\n".join(["", "[submission]", *lines, ""]) * bool(lines)
 
 
 def _positive(inferred: Inferred) -> list[str]:

@@ -31,10 +31,19 @@ from workbench.errors import (
     near,
     storage_errors,
 )
-from workbench.inference import Inferred, baseline_text, definition_text, infer, question, write_starter
+from workbench.inference import (
+    Inferred,
+    baseline_text,
+    definition_text,
+    infer,
+    question,
+    submission_text,
+    write_starter,
+)
 from workbench.ingest.archives import EncryptedError, leads_outside, unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.downloaded import read_as_downloaded, read_text_file
+from workbench.ingest.evaluation import LISTING, evaluation_server_in, evaluation_server_of
 from workbench.ingest.keys import NO_KEYS
 from workbench.ingest.sources import block_bytes, sources_in, table_name
 from workbench.ingest.space import Approval, Download, check_space
@@ -46,6 +55,7 @@ __all__ = [
     "Approval",
     "Fetched",
     "convert",
+    "evaluation_server_of",
     "fetch",
     "names_at_top",
     "read_as_downloaded",
@@ -60,7 +70,6 @@ __all__ = [
 Report = Callable[[str], None]
 Progress = Callable[[int], None]
 
-LISTING = ".listing.json"
 NOTED_SHARE = 20
 """Of the time that downloading takes, one part in so many goes into noting what has arrived."""
 USUAL_APPROVAL = Approval()
@@ -182,6 +191,10 @@ def fetch(
         written = []
         if not only:
             _say_unknown_names(options, manifest, report)
+            server = evaluation_server_in(data / "raw", [f.name for f in files])
+            if server is not None:
+                report(f"{slug!r} has an evaluation server ({server}): `wb kernel` writes no notebook for one")
+            facts = replace(facts, evaluation_server=server)
             written = _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name, report)
             with suppress(ConfigError):  # written by hand, and wrong: `wb run` says so
                 competition = load_competition(workspace, slug)
@@ -543,7 +556,8 @@ def _write_missing(
         raise type(exc)(f"{exc.message}. Left out, for they can't be read: {files}", hint=exc.hint) from exc
     written = []
     if said.is_draft:
-        write_text(definition, definition_text(inferred, said) + _excluded_text(manifest))
+        text = definition_text(inferred, said) + submission_text(facts, inferred, manifest, said)
+        write_text(definition, text + _excluded_text(manifest))
         written.append(definition)
         for guess in inferred.positives if isinstance(inferred, Inferred) else ():
             if guess.label is None:

@@ -18,6 +18,7 @@ from workbench.errors import ConfigError, DamagedError
 from workbench.experiment import FinishedRun, read_run
 from workbench.experiment.source import DATA
 from workbench.features import code_files
+from workbench.kernels.gateway import check_no_server
 from workbench.kernels.layers import kernel_name
 from workbench.kernels.wheels import are_those, check_wheels, download, modules_of, needed_packages, own_wheel
 from workbench.notebooks import as_text, new_notebook
@@ -139,8 +140,10 @@ def build(
     Raises
     ------
     ConfigError
-        When the run is of a kind that can't be served, or wheels for that Python are missing.
+        When the competition has an evaluation server, the run is of a kind that can't be served, or wheels for that
+        Python are missing.
     """
+    check_no_server(competition)
     record, details = run.record, read_run(run.folder)[1]
     if record.kind != "model":
         raise ConfigError(
@@ -246,5 +249,5 @@ def _notebook(competition: Competition, exp: int, title: str) -> Any:
     slug = competition.slug
     words = f"# {slug}, experiment {exp}: {title or 'untitled'}\n\nPredicts, trains nothing."
     install = INSTALL.format(manifest=MANIFEST, datasets=DATASETS)
-    predict = PREDICT.format(slug=json.dumps(slug), file=json.dumps("submission.csv"))
+    predict = PREDICT.format(slug=json.dumps(slug), file=json.dumps(competition.definition.submission.file))
     return new_notebook(words, install, predict, parameters=PUSH)

@@ -7,13 +7,14 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.cache import content_key, file_sha256, lock, read_json, write_text
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, NotFoundError, PlatformError, UnansweredError
 from workbench.kernels.build import BuiltKernel
+from workbench.kernels.gateway import check_no_server
 from workbench.kernels.layers import NAMES, PackedFile, layers, packed_files
 from workbench.kernels.record import DatasetRecord, DatasetSending, KernelRecord, KernelSending, PushRecord, Upload
 from workbench.notebooks import PARAMETERS_TAG
@@ -83,6 +84,8 @@ class Pushed:
     size : int
         Their bytes.
     notes : tuple of str
+    file : str
+        The name of the file that is submitted.
     """
 
     version: KernelVersion
@@ -94,11 +97,12 @@ class Pushed:
     uploaded: tuple[str, ...] = ()
     size: int = 0
     notes: tuple[str, ...] = ()
+    file: str = "submission.csv"
 
     @property
     def submission(self) -> Path:
         """The file that is submitted."""
-        return self.folder / "submission.csv"
+        return self.folder / self.file
 
 
 def push(
@@ -123,7 +127,7 @@ def push(
     Raises
     ------
     ConfigError
-        When the platform has no kernels.
+        When the competition has an evaluation server, or the platform has no kernels.
     PlatformError
         When it refuses, or the kernel does not end in time.
     UnansweredError
@@ -131,6 +135,7 @@ def push(
     DamagedError
         When what came is not what the kernel wrote.
     """
+    check_no_server(competition)
     if platform.code is None:
         raise ConfigError(f"the platform {platform.name!r} has no kernels", hint="`wb kernel rehearse` runs it here")
     with lock(built.folder / ".push.lock", f"pushing the kernel {built.name!r}"):
@@ -162,7 +167,7 @@ def pushed(folder: Path, owner: str) -> tuple[Pushed, str]:
             hint="`wb kernel push` pushes it and waits",
         )
     found = _pushed(folder, complete)
-    if not _is_whole(found.folder, complete.sha256):
+    if not _is_whole(found.submission, complete.sha256):
         raise DamagedError(f"{found.submission} is not what the kernel wrote", hint="`wb kernel push` fetches it again")
     newest, newer = record.newest, ""
     if record.sending is not None or newest is None:
@@ -176,7 +181,7 @@ def pushed(folder: Path, owner: str) -> tuple[Pushed, str]:
 def _pushed(folder: Path, kernel: KernelRecord) -> Pushed:
     place = folder / "pushed" / f"v{kernel.number}"
     log = place.with_name(f"{place.name}.log")
-    return Pushed(kernel.version, kernel.run_id, kernel.status or "", kernel.failure, place, log)
+    return Pushed(kernel.version, kernel.run_id, kernel.status or "", kernel.failure, place, log, file=kernel.file)
 
 
 class _Push:
@@ -416,7 +421,8 @@ class _Push:
         if kernel is None:
             raise PlatformError("no version of the kernel was saved")
         fetched = complete is not None and complete.push == kernel.push
-        if complete is not None and fetched and _is_whole(_pushed(self.built.folder, complete).folder, complete.sha256):
+        there = None if complete is None else _pushed(self.built.folder, complete).submission
+        if complete is not None and there is not None and fetched and _is_whole(there, complete.sha256):
             return complete
         status, failure, log = self.ended(kernel)
         place = _pushed(self.built.folder, kernel)
@@ -471,10 +477,11 @@ class _Push:
                 f"the kernel's {RECEIPT} {what}; expected {kernel.push!r} and run {kernel.run_id!r}",
                 hint="`wb kernel push` runs it again",
             )
-        if not _is_whole(folder, told.get("sha256")):
+        name = PurePosixPath(str(told.get("file") or "submission.csv")).name
+        if not _is_whole(folder / name, told.get("sha256")):
             shutil.rmtree(folder, ignore_errors=True)
-            raise DamagedError("the submission.csv that came is not what the kernel wrote", hint=again)
-        kernel.sha256 = str(told["sha256"])
+            raise DamagedError(f"the {name} that came is not what the kernel wrote", hint=again)
+        kernel.file, kernel.sha256 = name, str(told["sha256"])
 
     def ended(self, kernel: KernelRecord) -> tuple[str, str, str]:
         """Return how a version's run ended, why it failed, and its log."""
@@ -517,6 +524,5 @@ def _told(notebook: Path, push: str) -> str:
     return json.dumps(node)
 
 
-def _is_whole(folder: Path, sha256: str | None) -> bool:
-    path = folder / "submission.csv"
-    return path.is_file() and file_sha256(path) == sha256
+def _is_whole(submission: Path, sha256: str | None) -> bool:
+    return submission.is_file() and file_sha256(submission) == sha256

@@ -53,13 +53,17 @@ class KernelSending(_Model):
 
 
 class KernelRecord(KernelSending):
-    """A version of a kernel; `status` is None while its run was not seen to end, `sha256` is that of its submission."""
+    """A version of a kernel.
+
+    `status` is None while its run was not seen to end; `file` and `sha256` are of its submission.
+    """
 
     owner: str
     name: str
     number: int
     status: str | None = None
     failure: str = ""
+    file: str = "submission.csv"
     sha256: str | None = None
 
     @property

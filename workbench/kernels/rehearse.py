@@ -23,6 +23,7 @@ from workbench.experiment import FinishedRun
 from workbench.frames import write_csv
 from workbench.ingest import unpack
 from workbench.kernels.build import BuiltKernel
+from workbench.kernels.gateway import check_no_server
 from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, link
 from workbench.kernels.layers import layers, packed_files
 from workbench.notebooks import KAGGLE_ENVIRONMENT, NAMESPACES, Limits, execute, isolated, read_notebook
@@ -106,8 +107,9 @@ def rehearse(
     DataError
         When its submission is not of the test rows.
     ConfigError
-        Where the system lets nobody make namespaces.
+        Where the competition has an evaluation server, or the system lets nobody make namespaces.
     """
+    check_no_server(competition)
     _check_namespaces()
     notes: list[str] = []
     raw = competition.folder / "data" / "raw"
@@ -191,7 +193,7 @@ class _Session:
     def run(self, data: Path, result: Path, variables: Mapping[str, str] = KAGGLES) -> _Ran:
         """Run the kernel on the competition's files in a folder, and put what it writes into another."""
         result.mkdir(parents=True)
-        built, submission, slug = self.built, "submission.csv", self.competition.slug
+        built, submission, slug = self.built, self.competition.definition.submission.file, self.competition.slug
         with tempfile.TemporaryDirectory(prefix="wb-kernel-") as folder, _bundle(built, self.notes) as bundle:
             working, temporary = Path(folder) / "working", Path(folder) / "tmp"
             working.mkdir()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
+from workbench.competition import as_written
 from workbench.errors import DataError
+from workbench.frames import read_parquet
 from workbench.ingest import read_text_file
 
 __all__ = ["Refused", "Scores", "aligned", "read_sent"]
@@ -31,10 +33,12 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
     Raises
     ------
     Refused
-        When it is no CSV file, has other columns, or cells are empty.
+        When it is no CSV or Parquet file, has other columns, or cells are empty.
     """
     try:
-        sent = read_text_file(file)
+        with file.open("rb") as opened:
+            is_parquet = opened.read(4) == b"PAR1"
+        sent = _texts_of_parquet(file) if is_parquet else read_text_file(file)
     except DataError as exc:
         raise Refused(f"not a CSV file with a header in UTF-8; expected the columns {', '.join(wanted)}") from exc
     except (OSError, pl.exceptions.PolarsError) as exc:
@@ -46,6 +50,10 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
         if column != may_be_empty and sent[column].null_count():
             raise Refused(f"column {column} has {sent[column].null_count():,} empty values")
     return sent
+
+
+def _texts_of_parquet(file: Path) -> pl.DataFrame:
+    return as_written(read_parquet(file), {}).select(pl.all().cast(pl.String))
 
 
 def aligned(sent: pl.DataFrame, solution: pl.DataFrame, ids: list[str]) -> pl.DataFrame:

@@ -22,6 +22,7 @@ from workbench.serving.submission_file import (
     positive_labels,
     read_submission,
     submission_form,
+    write_as_parquet,
     write_submission,
 )
 
@@ -49,5 +50,6 @@ __all__ = [
     "read_submission",
     "receipt",
     "submission_form",
+    "write_as_parquet",
     "write_submission",
 ]

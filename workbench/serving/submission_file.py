@@ -17,7 +17,7 @@ from workbench import metrics
 from workbench.cache import atomic
 from workbench.competition import Competition, as_written, match_classes, match_targets
 from workbench.errors import ConfigError, DataError
-from workbench.frames import write_csv
+from workbench.frames import read_parquet, write_csv
 from workbench.ingest import read_text_file
 from workbench.training import Target, TargetColumn, as_metric_input
 
@@ -30,6 +30,7 @@ __all__ = [
     "read_submission",
     "respelled",
     "submission_form",
+    "write_as_parquet",
     "write_submission",
 ]
 
@@ -163,12 +164,46 @@ def write_submission(competition: Competition, form: SubmissionForm, target: Tar
     Parameters
     ----------
     test : float array (n_test, width)
+    path : Path
+        Its ending says whether it is CSV or Parquet.
     """
     values = [_column(competition, form, target, test, name).alias(name) for name in form.sources]
     frame = _as_the_sample(competition, form, competition.test_ids().hstack(values))
+    # Only the ids are texts by now; a truth value among the predictions is written as ever.
+    frame = as_written(frame, {}).select(form.columns)
+    if path.suffix == ".parquet":
+        _write_parquet(competition, frame, path)
+    else:
+        with atomic(path) as temporary:
+            write_csv(frame, temporary)
+
+
+def write_as_parquet(competition: Competition, submission: Path, path: Path) -> Path:
+    """Write a submission that is there as CSV as Parquet, in the sample's types, and return its path."""
+    frame = read_submission(submission, competition.definition.id_columns)
+    _write_parquet(competition, frame, path)
+    return path
+
+
+def _write_parquet(competition: Competition, frame: pl.DataFrame, path: Path) -> None:
+    d = competition.definition
+    sample = d.tables.sample_submission
+    schema = competition.test_ids().schema if sample is None else competition.table(sample).collect_schema()
+    columns = [_in_type(frame[name], schema.get(name)) for name in frame.columns]
     with atomic(path) as temporary:
-        # Only the ids are texts by now; a truth value among the predictions is written as ever.
-        write_csv(as_written(frame, {}).select(form.columns), temporary)
+        pl.DataFrame(columns).write_parquet(temporary)
+
+
+def _in_type(values: pl.Series, dtype: pl.DataType | None) -> pl.Series:
+    """Return values in the sample's type where that loses nothing: ids, labels, but no fractions for whole zeros."""
+    is_fraction = values.dtype.is_float() and dtype is not None and not dtype.is_float() and dtype != pl.String
+    if dtype is None or values.dtype == dtype or is_fraction:
+        return values
+    try:
+        cast = values.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:
+        return values
+    return cast if cast.null_count() == values.null_count() else values
 
 
 def _column(
@@ -345,6 +380,9 @@ def _ordered(
 
 def read_submission(path: Path, ids: Sequence[str]) -> pl.DataFrame:
     """Return a submission: ids as texts, the other columns by all of their values, for labels may begin as numbers."""
+    if path.suffix == ".parquet":
+        frame = read_parquet(path)
+        return frame.with_columns(pl.col(c).cast(pl.String) for c in ids if c in frame.columns)
     frame = read_text_file(path)
     for dtype in (pl.Int64, pl.Float64):
         texts = frame.select(c for c, of in frame.schema.items() if of == pl.String and c not in ids)

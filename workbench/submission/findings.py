@@ -12,6 +12,7 @@ import polars as pl
 from workbench.competition import Competition, as_written, match_targets
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, DataError, WorkbenchError
+from workbench.frames import read_parquet
 from workbench.ingest import read_as_downloaded, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.metrics import match_label
@@ -107,12 +108,19 @@ def kernel_findings(competition: Competition, written: Path, own: Path, newer: s
     return [*found, _warning("differs", text)]
 
 
-def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits, *, kernel: bool = False) -> list[Finding]:
-    """Find what the platform has against it: closed, limit used up, no file but a kernel."""
+def platform_findings(
+    facts: CompetitionFacts, limits: SubmissionLimits, *, kernel: bool = False, server: str | None = None
+) -> list[Finding]:
+    """Find what the platform has against it: closed, limit used up, no file but a kernel.
+
+    `server` is a file of the competition's evaluation server, where it has one: `wb kernel` is no way then.
+    """
     found = []
     if facts.kind == "notebook" and not kernel:
         where = f": {facts.url}" if facts.url else ""
-        text = f"the competition takes notebooks only, by `wb kernel push` and `wb kernel submit` or on its page{where}"
+        by = f"on its page, where its evaluation server ({server}) calls them" if server else "on its page"
+        ours = "" if server else "by `wb kernel push` and `wb kernel submit` or "
+        text = f"the competition takes notebooks only, {ours}{by}{where}"
         found.append(_error("notebook_only", text))
     if not facts.accepts_submissions:
         since = f" since {facts.deadline:%Y-%m-%d %H:%M} UTC" if facts.deadline else ""
@@ -135,10 +143,12 @@ def platform_findings(facts: CompetitionFacts, limits: SubmissionLimits, *, kern
 def file_findings(competition: Competition, path: Path) -> list[Finding]:
     """Compare the file with the sample as it was downloaded (or, without one, against the test ids)."""
     expected, values = _expected(competition)
+    is_parquet = path.suffix == ".parquet"
     try:
-        sent = read_text_file(path)
+        sent = _texts_of_parquet(path) if is_parquet else read_text_file(path)
     except (OSError, DataError, pl.exceptions.PolarsError) as exc:
-        return [_error("unreadable", f"{path} can't be read as CSV: {(str(exc).splitlines() or [''])[0]}")]
+        form, why = "Parquet" if is_parquet else "CSV", (str(exc).splitlines() or [""])[0]
+        return [_error("unreadable", f"{path} can't be read as {form}: {why}")]
     found = _column_findings(sent.columns, expected.columns, values)
     if any(f.level == "error" for f in found):
         return found
@@ -148,6 +158,10 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
     for column in values:
         found += _value_findings(sent[column], competition, targets.get(column))
     return found
+
+
+def _texts_of_parquet(path: Path) -> pl.DataFrame:
+    return as_written(read_parquet(path), {}).select(pl.all().cast(pl.String))
 
 
 def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:

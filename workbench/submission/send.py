@@ -20,8 +20,10 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.experiment import check_files, read_run
+from workbench.ingest import evaluation_server_of
 from workbench.ledger import Ledger, RunRecord, SubmissionRecord
 from workbench.platforms import KernelVersion, Platform
+from workbench.serving import write_as_parquet
 from workbench.submission.findings import (
     Finding,
     describe,
@@ -117,6 +119,11 @@ def prepare(
             findings += kernel_findings(competition, kernel.file, file, kernel.newer)
             findings += newer_findings(record, current.record)
             file = kernel.file
+        elif competition.definition.submission.is_parquet:
+            # The run's own file stays as it is: what is sent is made of it.
+            file = write_as_parquet(
+                competition, file, workspace.submissions / competition.slug / f".{record.run_id}.parquet"
+            )
         sha256 = file_sha256(file)
         findings += file_findings(competition, file)
         findings += positive_findings(competition, details)
@@ -131,7 +138,9 @@ def prepare(
     try:
         limits = platform.limits(competition.slug)
         remaining = limits.remaining_today
-        findings += platform_findings(platform.facts(competition.slug), limits, kernel=kernel is not None)
+        facts = platform.facts(competition.slug)
+        server = evaluation_server_of(competition) if facts.kind == "notebook" else None
+        findings += platform_findings(facts, limits, kernel=kernel is not None, server=server)
     except (PlatformError, NotFoundError) as exc:
         findings.append(describe(exc))
     version = None if kernel is None else kernel.version
@@ -189,7 +198,7 @@ def send(
         record = replace(record, status="sending", sent_at=datetime.now(UTC))
         log.put(record, "sending")
         try:
-            ref = _submit(platform, slug, copy, record.message, prepared.kernel)
+            ref = _submit(platform, slug, copy, prepared, record.message)
         except UnansweredError as exc:
             log.put(record, exc.message)  # still "sending": only the platform's list can tell
             raise
@@ -204,12 +213,13 @@ def send(
             return record  # it was taken; its score can come later
 
 
-def _submit(platform: Platform, slug: str, file: Path, message: str, kernel: KernelVersion | None) -> str:
+def _submit(platform: Platform, slug: str, copy: Path, prepared: Prepared, message: str) -> str:
+    kernel = prepared.kernel
     if kernel is None:
-        return platform.submit(slug, file, message)
+        return platform.submit(slug, copy, message)
     if platform.code is None:
         raise PlatformError(f"the platform {platform.name!r} has no kernels")
-    return platform.code.submit_kernel(slug, kernel, "submission.csv", message)
+    return platform.code.submit_kernel(slug, kernel, prepared.file.name, message)
 
 
 def _sent(ledger: Ledger, prepared: Prepared) -> dict[str, SubmissionRecord]:
@@ -243,7 +253,7 @@ def _prepared_record(
     cv = "" if run.cv_mean is None else f" | CV {run.cv_mean:.6g}"
     # Of a kernel that was deleted and made anew there are two versions of one number.
     version = "" if prepared.kernel is None else f"-v{prepared.kernel.number}-{prepared.sha256[:8]}"
-    file = workspace.submissions / competition.slug / f"{run.run_id}{version}.csv"
+    file = workspace.submissions / competition.slug / f"{run.run_id}{version}{prepared.file.suffix}"
     return SubmissionRecord(
         submission_id=token,
         competition=competition.slug,
