@@ -1295,7 +1295,7 @@ class TestCommand:
         made.experiment(1, EXPERIMENT.replace('"ratio", ', ""))
         with pytest.raises(NotFoundError, match="experiment 1 of 'small' has changed since it was tuned") as caught:
             made.open.new(source=1, tuned=True)
-        assert "wb tune --exp 1" in str(caught.value.hint)
+        assert "wb tune 1" in str(caught.value.hint)
 
     def test_the_dashboard_says_that_its_port_is_taken(self, made, monkeypatch) -> None:
         monkeypatch.chdir(made.folder)

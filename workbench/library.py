@@ -440,7 +440,7 @@ class OpenCompetition:
         return {n: read_spec(self.definition, n) for n in self.definition.experiment_numbers()}
 
     def run(self, number: int, **options: Any) -> FinishedRun:
-        """Run an experiment as ``wb run --exp`` does, and return the finished run.
+        """Run an experiment as ``wb run`` does, and return the finished run.
 
         Parameters
         ----------
@@ -528,7 +528,7 @@ class OpenCompetition:
         progress: Callable[[Progress], None] = lambda _: None,
         **options: Any,
     ) -> TuneOutcome:
-        """Search for better parameters of an experiment, as ``wb tune --exp`` does, going on where it was left.
+        """Search for better parameters of an experiment, as ``wb tune`` does, going on where it was left.
 
         Parameters
         ----------
@@ -572,7 +572,7 @@ class OpenCompetition:
         progress: Callable[[int, int, str], None] = lambda _done, _total, _text: None,
         **options: Any,
     ) -> Selection:
-        """Find the columns of an experiment that are worth keeping, as ``wb select --exp`` does, and write their list.
+        """Find the columns of an experiment that are worth keeping, as ``wb select`` does, and write their list.
 
         Parameters
         ----------
@@ -859,7 +859,7 @@ class OpenCompetition:
         check_no_server(self.definition)
         platform = self._platform()
         if platform.code is None:
-            raise ConfigError(f"the platform {platform.name!r} has no kernels", hint=f"`wb submit --exp {number}`")
+            raise ConfigError(f"the platform {platform.name!r} has no kernels", hint=f"`wb submit {number}`")
         found, newer = pushed(self.definition.folder / "kernels" / f"{number:03d}", platform.code.owner)
         with Ledger.open(self.workspace.ledger) as ledger:
             return prepare(

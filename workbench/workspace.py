@@ -163,9 +163,9 @@ def _expanded(path: Path) -> Path:
 _README = """# A workspace
 
     wb fetch SLUG        the data, as typed Parquet, with a definition and a baseline
-    wb run --exp 1       features, folds, LightGBM, OOF and test predictions, a record
+    wb run 1             features, folds, LightGBM, OOF and test predictions, a record
     wb table             every experiment, its CV and what it changed
-    wb submit --exp 1    checked, sent once, logged with its CV
+    wb submit 1          checked, sent once, logged with its CV
 
 `competitions/<slug>/` holds the definition, the features and the experiments: keep them in git. Data, cache, runs and
 submissions are left out by `.gitignore`; `submissions/ledger.db` is the record of every run, and worth a backup.

@@ -178,7 +178,7 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
         echo_json([_json(s, None) | {"sent_at": _when(s), "message": s.message} for s in found])
         return
     if not found:
-        click.echo(f"no submission to {competition.slug!r} yet: wb submit --exp N")
+        click.echo(f"no submission to {competition.slug!r} yet: wb submit N")
         return
     click.echo(f"{'sent (UTC)':<18}{'exp':>4}  {'status':<10}{'CV':>11}{'public':>11}{'private':>11}  what")
     for s in found:

@@ -109,7 +109,7 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
     if name not in known:
         hint = near(name, known, what="list")
         if not known:
-            hint = "`wb select --exp N` makes one"
+            hint = "`wb select N` makes one"
         raise NotFoundError(
             f"{prefix}features = {name!r} names a feature list, and {competition.selection_path(name)} is missing",
             hint=f'{hint}; a single feature is written as a list: ["{name}"]',

@@ -101,7 +101,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
     try:
         return read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as exc:
-        raise DamagedError(f"{path} is missing or damaged", hint="`wb run --exp N --force` runs it again") from exc
+        raise DamagedError(f"{path} is missing or damaged", hint="`wb run N --force` runs it again") from exc
 
 
 @dataclass(frozen=True)
@@ -186,14 +186,14 @@ def check_files(folder: Path, record: RunRecord, details: dict[str, Any]) -> Fin
         When a file is missing or its bytes differ.
     """
     if record.status != "finished":
-        raise NotFoundError(f"run {record.run_id} is {record.status}", hint=f"`wb run --exp {record.exp}` finishes it")
+        raise NotFoundError(f"run {record.run_id} is {record.status}", hint=f"`wb run {record.exp}` finishes it")
     for name, sha256 in details.get("files", {}).items():
         path = folder / name
         state = "missing" if not path.exists() else "not what was written" if file_sha256(path) != sha256 else ""
         if state:
             raise DamagedError(
                 f"run {record.run_id} is damaged: {path} is {state}",
-                hint=f"`wb run --exp {record.exp} --force` runs it again",
+                hint=f"`wb run {record.exp} --force` runs it again",
             )
     return FinishedRun(record, folder)
 

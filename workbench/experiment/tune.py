@@ -281,7 +281,7 @@ def best_parameters(workspace: Workspace, competition: Competition, number: int)
     if kept["of"] != untuned_key(workspace, competition, number):
         raise NotFoundError(
             f"experiment {number} of {competition.slug!r} has changed since it was tuned",
-            hint=f"`wb tune --exp {number} --minutes 10` tunes it as it is now",
+            hint=f"`wb tune {number} --minutes 10` tunes it as it is now",
         )
     parameters: dict[str, Any] = kept["model"]
     return parameters
@@ -537,6 +537,6 @@ def find_study(competition: Competition, number: int, *, storage: str | None = N
     if study is None:
         raise NotFoundError(
             f"experiment {number} of {competition.slug!r} has no study in {folder}",
-            hint=f"`wb tune --exp {number} --minutes 10` begins one",
+            hint=f"`wb tune {number} --minutes 10` begins one",
         )
     return study, folder

@@ -151,7 +151,7 @@ def build(
             hint="choose an experiment with [model]",
         )
     if record.sample is not None:
-        raise ConfigError(f"run {record.run_id} is a quick try", hint=f"`wb run --exp {record.exp}` runs it whole")
+        raise ConfigError(f"run {record.run_id} is a quick try", hint=f"`wb run {record.exp}` runs it whole")
     folder = competition.folder / "kernels" / f"{record.exp:03d}"
     bundle = folder / "bundle"
     files: dict[str, Path] = {}
@@ -162,7 +162,7 @@ def build(
     if not {f"models/{COLUMNS}", f"models/{ROWS_SAMPLE}"} <= set(files):
         raise ConfigError(
             f"run {record.run_id} is of an older version, which did not keep what its models' columns are",
-            hint=f"`wb run --exp {record.exp} --force` makes a run that does",
+            hint=f"`wb run {record.exp} --force` makes a run that does",
         )
     report("wheels")
     # Beside what serving needs, what the run's own code imports: of the image's packages nothing is seen.
@@ -199,7 +199,7 @@ def build(
 def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -> dict[str, Path]:
     """Return the definition and the code that a run kept, by their places in the competition's folder."""
     folder, run_id = run.folder / "source", run.record.run_id
-    hint = f"`wb run --exp {run.record.exp} --force` makes a run that keeps it"
+    hint = f"`wb run {run.record.exp} --force` makes a run that keeps it"
     # What LightGBM reads from files is for the training alone.
     of_training = {str(details["spec"]["model"].get(key)) for key in FILE_PARAMETERS}
     source = details.get("source")

@@ -46,7 +46,7 @@ class RunView:
         if self.run.record.sample is not None:
             raise NotFoundError(
                 f"run {self.run.record.run_id} is a quick try: there is no report of it",
-                hint=f"`wb run --exp {self.run.record.exp}` runs it on all rows",
+                hint=f"`wb run {self.run.record.exp}` runs it on all rows",
             )
 
     @cached_property

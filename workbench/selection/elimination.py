@@ -161,7 +161,7 @@ def eliminate(
     if not steps:
         raise ConfigError(
             f"--minutes {options.minutes:g} is over before the first score of all columns is there",
-            hint=f"`wb run --exp {experiment.spec.number}` first, then its models are used; or give it more minutes",
+            hint=f"`wb run {experiment.spec.number}` first, then its models are used; or give it more minutes",
         )
     chosen, best = smallest_good(steps[: limit + 1], better=better)
     return Eliminated(tuple(steps), chosen, best, ended, resumed, _judged(groups, steps, chosen))

@@ -46,7 +46,7 @@ def run_findings(record: RunRecord) -> list[Finding]:
         found.append(_error("sampled", f"run {record.run_id} was a quick try on {record.sample:.0%} of the rows"))
     if record.status != "finished":
         found.append(
-            _error("unfinished", f"run {record.run_id} is {record.status}: `wb run --exp {record.exp}` finishes it")
+            _error("unfinished", f"run {record.run_id} is {record.status}: `wb run {record.exp}` finishes it")
         )
     return found
 
@@ -89,7 +89,7 @@ def outdated_findings(current: CurrentRun) -> list[Finding]:
         return []
     text = (
         f"run {current.record.run_id} is of an earlier definition ({outdated_text(current.outdated)}): "
-        f"`wb run --exp {current.record.exp}` runs the present one"
+        f"`wb run {current.record.exp}` runs the present one"
     )
     return [_warning("outdated", text)]
 
