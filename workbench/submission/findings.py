@@ -45,9 +45,7 @@ def run_findings(record: RunRecord) -> list[Finding]:
     if record.sample is not None:
         found.append(_error("sampled", f"run {record.run_id} was a quick try on {record.sample:.0%} of the rows"))
     if record.status != "finished":
-        found.append(
-            _error("unfinished", f"run {record.run_id} is {record.status}: `wb run {record.exp}` finishes it")
-        )
+        found.append(_error("unfinished", f"run {record.run_id} is {record.status}: `wb run {record.exp}` finishes it"))
     return found
 
 
