@@ -297,6 +297,75 @@ def test_warnings_need_an_answer(made: Small) -> None:
     assert wb("submit", "--exp", "1", "--yes", cwd=here).returncode == 0
 
 
+def in_a_terminal(cwd: Path, *arguments: str, answer: str = "") -> tuple[int, str]:
+    """Run `wb` in a terminal of its own, where the answer is typed once it asks."""
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        os.chdir(cwd)
+        os.execv(sys.executable, [sys.executable, "-m", "workbench", *arguments])
+    shown = b""
+    try:
+        while piece := os.read(descriptor, 1024):
+            shown += piece
+            if answer and shown.endswith(b"[y/N]: "):
+                os.write(descriptor, answer.encode())
+    except OSError:  # so Linux says that there is no more
+        pass
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
+    here = made.workspace.root
+    wb("run", "1", cwd=here)
+    code, shown = in_a_terminal(here, "submit", "1", answer="n\n")
+    assert code == 1
+    assert "send it? [y/N]: n" in shown
+    assert "nothing was sent" in shown
+    assert made.open.submissions() == []
+    record = made.open.result(1).record
+    rows = len(made.open.result(1).test)
+    for part in (
+        "experiment    1  first",
+        f"run           {record.run_id}",
+        f"auc {record.cv_mean:.5f} ± {record.cv_std:.5f}, 95 % interval 0.",
+        f"submission.csv  {rows:,} rows",
+        "left today    5 of 5 submissions",
+        "compared with nothing: it is the first submission",
+        "nothing speaks against it",
+    ):
+        assert part in shown
+    code, shown = in_a_terminal(here, "submit", "1", answer="\n")
+    assert (code, made.open.submissions()) == (1, [])
+    code, shown = in_a_terminal(here, "submit", "1", answer="\x03")
+    assert (code, made.open.submissions()) == (130, [])
+    code, shown = in_a_terminal(here, "submit", "1", answer="y\n")
+    assert code == 0
+    assert len(made.open.submissions()) == 1
+    code, shown = in_a_terminal(here, "submit", "1", answer="n\n")
+    assert "send it all the same? [y/N]" in shown
+    assert "left today    4 of 5" in shown
+    assert f"compared with experiment 1: public {made.open.submissions()[0].public_score:.5f}" in shown
+    for words in (["--yes"], ["-y", "--json"]):
+        code, shown = in_a_terminal(here, "submit", "1", *words)
+        assert code == 0
+        assert "[y/N]" not in shown
+    asked_nothing, shown = in_a_terminal(here, "submit", "1", "--json")
+    assert (asked_nothing, json.loads(shown)["error"]["type"]) == (1, "SubmissionError")
+    assert len(made.open.submissions()) == 3
+
+
+def test_a_dry_run_tells_what_would_be_sent(made: Small) -> None:
+    here = made.workspace.root
+    wb("run", "1", cwd=here)
+    told = json.loads(wb("submit", "1", "--dry-run", "--json", cwd=here).stdout)
+    record = made.open.result(1).record
+    low, high = told["cv_interval"]
+    assert low < record.cv_mean < high
+    assert (told["run_id"], told["sent"], told["remaining_today"]) == (record.run_id, False, 5)
+    assert (here / told["file"]).is_file()
+    assert (told["rows"], told["compared_with"], told["findings"]) == (len(made.open.result(1).test), None, [])
+
+
 def test_a_damaged_ledger_is_explained_and_mended(made: Small) -> None:
     here = made.workspace.root
     wb("run", "--exp", "1", cwd=here)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,32 @@ class TestFindings:
         made.open.send(made.open.prepare(1))
         prepared = made.open.prepare(1)
         assert ("error", "daily_limit") in codes(prepared.errors)
-        with pytest.raises(SubmissionError, match="used up"):
+        assert (prepared.remaining_today, prepared.per_day) == (0, 1)
+        with pytest.raises(SubmissionError, match="used up") as caught:
             made.open.send(prepared)
+        # Nothing is wrong with the run: what helps is the next day.
+        tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+        assert f"the next day begins at {tomorrow} 00:00 UTC" in caught.value.hint
+        assert "run the experiment again" not in caught.value.hint
+        with pytest.raises(PlatformError, match="used up") as refused:  # as where a team mate was quicker
+            made.open._platform().submit("small", prepared.file, "")
+        assert f"the next day begins at {tomorrow} 00:00 UTC" in refused.value.hint
+
+    def test_what_it_will_stand_beside(self, small) -> None:
+        made = small()
+        quick(made)
+        first = made.open.prepare(1)
+        assert (first.compared_with, first.rows) == (None, len(made.open.result(1).test))
+        sent = made.open.send(first)
+        made.experiment(2, 'features = ["rows.household"]\n' + QUICK)
+        made.open.run(2)
+        second = made.open.send(made.open.prepare(2))
+        assert sent.public_score is not None
+        assert second.public_score is not None
+        better = max(sent, second, key=lambda s: s.public_score or 0)
+        again = made.open.prepare(2).compared_with
+        assert again is not None
+        assert again.submission_id == better.submission_id
 
     def test_a_closed_competition_stops(self, small) -> None:
         made = small(deadline=datetime(2020, 1, 1, tzinfo=UTC))

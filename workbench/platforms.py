@@ -10,7 +10,7 @@ import importlib
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -34,6 +34,7 @@ __all__ = [
     "competition_slug",
     "connect",
     "medal",
+    "next_day_hint",
     "partial_of",
 ]
 
@@ -355,6 +356,22 @@ class Platform(Protocol):
 def partial_of(destination: Path) -> Path:
     """Return where a platform keeps what has arrived of a download to `destination`."""
     return destination.with_name(f".{destination.name}.partial")
+
+
+def next_day_hint(now: datetime) -> str:
+    """Return when the next day of submissions begins, and what can be done until then.
+
+    Examples
+    --------
+    >>> next_day_hint(datetime(2026, 11, 30, 21, 48, tzinfo=UTC)).partition(":")[0]
+    'the next day begins at 2026-12-01 00'
+    """
+    begins = (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    minutes = -int((now - begins).total_seconds() // 60)
+    return (
+        f"the next day begins at {begins:%Y-%m-%d} 00:00 UTC, in {minutes // 60} h {minutes % 60:02d} min; until then "
+        "`wb table` compares by CV, and `wb submit N --dry-run` looks at a file without sending it"
+    )
 
 
 def medal(rank: int, teams: int) -> str | None:

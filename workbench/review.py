@@ -21,6 +21,7 @@ __all__ = [
     "as_dicts",
     "as_text",
     "change_against",
+    "cv_interval",
     "from_elsewhere",
     "scores_text",
     "select",
@@ -126,9 +127,25 @@ def change_against(run: RunRecord, base: RunRecord) -> Change | None:
     mean = sum(differences) / k
     if k < 2:
         return Change(mean, None, None)
-    variance = sum([(d - mean) ** 2 for d in differences]) / (k - 1)
-    half = _t975(k - 1) * math.sqrt(variance * (1 / k + 1 / (k - 1)))
+    half = _half_width([d - mean for d in differences])
     return Change(mean, mean - half, mean + half)
+
+
+def cv_interval(run: RunRecord) -> tuple[float, float] | None:
+    """Return the 95 % interval of a run's CV over its folds, as wide as that of a change; None for fewer than two."""
+    k = len(run.fold_scores)
+    if run.cv_mean is None or run.cv_std is None or k < 2:
+        return None
+    mean = math.fsum(run.fold_scores) / k
+    half = _half_width([score - mean for score in run.fold_scores])
+    return run.cv_mean - half, run.cv_mean + half
+
+
+def _half_width(deviations: Sequence[float]) -> float:
+    """Return half of the corrected 95 % interval of a mean over folds, from what the folds differ from it."""
+    k = len(deviations)
+    variance = sum([d**2 for d in deviations]) / (k - 1)
+    return _t975(k - 1) * math.sqrt(variance * (1 / k + 1 / (k - 1)))
 
 
 def _paired(run: RunRecord, base: RunRecord) -> tuple[Sequence[float], Sequence[float]]:

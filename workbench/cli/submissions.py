@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +12,11 @@ import click
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
-from workbench.cli.table import print_rows
 from workbench.errors import PlatformError, SubmissionError
+from workbench.memory import shown_bytes
 
 if TYPE_CHECKING:
-    from workbench.ledger import SubmissionRecord
+    from workbench.ledger import RunRecord, SubmissionRecord
     from workbench.platforms import SubmissionLimits
     from workbench.submission import Prepared
 
@@ -25,7 +26,7 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--wait", is_flag=True, help="Wait for the score, for an hour at most."),
         click.option("--dry-run", is_flag=True, help="Show the findings and send nothing."),
-        click.option("--yes", "-y", is_flag=True, help="Answer the warnings with yes."),
+        click.option("--yes", "-y", is_flag=True, help="Send without asking, whatever the warnings."),
         click.option("--message", "-m", default="", help="By default number, title and CV."),
     ):
         command = option(command)
@@ -47,9 +48,10 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def submit_command(
     number: int, run_id: str, message: str, yes: bool, dry_run: bool, wait: bool, slug: str | None, as_json: bool
 ) -> int:
-    """Show a run and all that speaks against sending it; then send it once, and log it before and after.
+    """Show what is about to be sent and all that speaks against it; then send it once, and log it before and after.
 
-    Errors stop it, warnings ask (--yes answers).
+    Errors stop it. In a terminal it asks before it sends (--yes answers); elsewhere, and with --json, only warnings
+    need --yes.
     """
     competition = library.competition(slug)
     prepared = competition.prepare(number, run_id=run_id)
@@ -66,20 +68,21 @@ def send_prepared(
     wait: bool,
     as_json: bool,
 ) -> int:
-    """Show what speaks against sending, ask where there are warnings, send, and show what came of it."""
+    """Show what is about to be sent and what speaks against it, ask, send, and show what came of it."""
     number = prepared.record.exp
     if not as_json:
-        _print_findings(competition, prepared)
+        _print_prepared(competition, prepared)
     if prepared.errors:
         raise SubmissionError(
-            f"experiment {number} is not sent: " + "; ".join(f.message for f in prepared.errors),
-            hint="mend that, run the experiment again, then submit",
+            f"experiment {number} is not sent: " + "; ".join(f.message for f in prepared.errors), hint=prepared.hint
         )
     if dry_run:
         if as_json:
-            echo_json(_findings_json(prepared))
+            echo_json(_prepared_json(competition, prepared))
         return 0
-    _ask(prepared, yes=yes, as_json=as_json)
+    if not yes and not _is_confirmed(prepared, as_json=as_json):
+        note("nothing was sent")
+        return 1
     record = competition.send(prepared, message=message, report=note)
     if wait:
         record = competition.wait_for_score(record, report=note)
@@ -99,17 +102,27 @@ def _limits(competition: library.OpenCompetition) -> SubmissionLimits | None:
     return limits
 
 
-def _ask(prepared: Prepared, *, yes: bool, as_json: bool) -> None:
-    if not prepared.warnings or yes:
-        return
+def _is_confirmed(prepared: Prepared, *, as_json: bool) -> bool:
+    """Ask the person at the terminal; where there is none, only warnings are in the way.
+
+    Raises
+    ------
+    SubmissionError
+        Where there are warnings, and no one to ask.
+    """
     warnings = "; ".join(f.message for f in prepared.warnings)
-    if as_json or not sys.stdin.isatty():
-        raise SubmissionError(f"there are warnings: {warnings}", hint="--yes sends it all the same")
-    click.confirm("send it all the same?", abort=True, err=True)
+    if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if warnings:
+            raise SubmissionError(f"there are warnings: {warnings}", hint="--yes sends it all the same")
+        return True
+    return click.confirm("send it all the same?" if warnings else "send it?", default=False, err=True)
 
 
-def _print_findings(competition: library.OpenCompetition, prepared: Prepared) -> None:
-    print_rows([row for row in competition.table() if row.run.run_id == prepared.record.run_id])
+def _print_prepared(competition: library.OpenCompetition, prepared: Prepared) -> None:
+    """Show what is about to be sent, and the findings."""
+    click.secho(f"about to send to {competition.slug}:", bold=True)
+    for name, value in _shown(prepared):
+        click.echo(f"  {name:<13} {value}")
     for finding in prepared.findings:
         colour = "red" if finding.level == "error" else "yellow"
         click.echo(click.style(f"  {finding.level}: ", fg=colour) + finding.message)
@@ -117,9 +130,72 @@ def _print_findings(competition: library.OpenCompetition, prepared: Prepared) ->
         click.echo(click.style("  nothing speaks against it", fg="green"))
 
 
-def _findings_json(prepared: Prepared) -> dict[str, Any]:
-    found = [{"level": f.level, "code": f.code, "message": f.message} for f in prepared.findings]
-    return {"exp": prepared.record.exp, "run_id": prepared.record.run_id, "sent": False, "findings": found}
+def _shown(prepared: Prepared) -> Iterator[tuple[str, str]]:
+    record, kernel = prepared.record, prepared.kernel
+    yield "experiment", f"{record.exp}  {record.title}".rstrip()
+    yield "run", record.run_id
+    yield "CV", _cv_text(record)
+    if kernel is not None:
+        yield "kernel", f"{kernel.owner}/{kernel.name}, version {kernel.number}"
+    path, here = prepared.file, Path.cwd()
+    rows = "" if prepared.rows is None else f"  {prepared.rows:,} rows"
+    size = f", {shown_bytes(path.stat().st_size)}" if rows else ""
+    yield "file", f"{path.relative_to(here) if path.is_relative_to(here) else path}{rows}{size}"
+    if prepared.remaining_today is not None:
+        of = "" if prepared.per_day is None else f" of {prepared.per_day}"
+        yield "left today", f"{prepared.remaining_today}{of} submissions (days are UTC days)"
+    yield "compared with", _comparison(prepared)
+
+
+def _cv_text(record: RunRecord) -> str:
+    from workbench.review import cv_interval
+
+    if record.cv_mean is None:
+        return "none"
+    if record.cv_std is None:
+        return f"{record.metric} {record.cv_mean:.5f} as the notebook says"
+    interval = cv_interval(record)
+    between = "" if interval is None else f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}"
+    return f"{record.metric} {record.cv_mean:.5f} ± {record.cv_std:.5f}{between}"
+
+
+def _comparison(prepared: Prepared) -> str:
+    """Say which earlier submission this one will stand beside, and how their CV compare."""
+    best, record = prepared.compared_with, prepared.record
+    if best is None:
+        return "nothing: it is the first submission"
+    scores = [f"public {best.public_score:.5f}"] if best.public_score is not None else ["no public score yet"]
+    change = ""
+    if best.cv_mean is not None:
+        scores.append(f"CV {best.cv_mean:.5f}")
+        if record.cv_mean is not None and best.run_id != record.run_id:
+            difference = record.cv_mean - best.cv_mean
+            better = (difference > 0) == record.greater_is_better
+            change = f"; this CV is {'better' if better else 'worse'} by {abs(difference):.5f}" if difference else ""
+    what = f"experiment {best.exp}" if best.run_id else f"[elsewhere] {best.message}"
+    return f"{what}: {', '.join(scores)}{change}"
+
+
+def _prepared_json(competition: library.OpenCompetition, prepared: Prepared) -> dict[str, Any]:
+    from workbench.review import cv_interval
+
+    record, best = prepared.record, prepared.compared_with
+    interval = cv_interval(record)
+    findings = [{"level": f.level, "code": f.code, "message": f.message} for f in prepared.findings]
+    file, root = prepared.file, competition.workspace.root
+    return {
+        "exp": record.exp,
+        "title": record.title,
+        "run_id": record.run_id,
+        "sent": False,
+        "findings": findings,
+        "cv_mean": record.cv_mean,
+        "cv_interval": None if interval is None else list(interval),
+        "file": file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file),
+        "rows": prepared.rows,
+        "remaining_today": prepared.remaining_today,
+        "compared_with": None if best is None else _json(best, None),
+    }
 
 
 def _json(record: SubmissionRecord, remaining: int | None) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from workbench.platforms import (
     RemoteFile,
     Standing,
     SubmissionLimits,
+    next_day_hint,
     partial_of,
 )
 
@@ -358,6 +359,11 @@ class Kaggle:
             answer = self._connection.tell(what, method, make, slug=slug)
         except UnansweredError as exc:
             return self._settled(slug, message, exc)
+        except PlatformError as exc:
+            # "Your team has used its daily Submission allowance": a team mate, or another machine, was quicker.
+            if "daily submission allowance" in exc.message.lower():
+                exc.hint = next_day_hint(datetime.now(UTC))
+            raise
         if not answer.ref:
             # A plain return without a number is how the client says that nothing was submitted.
             return self._settled(

@@ -19,6 +19,7 @@ from workbench.platforms import (
     Progress,
     RemoteFile,
     SubmissionLimits,
+    next_day_hint,
 )
 from workbench.rehearsal.grade import Refused, grade, read_solution
 from workbench.rehearsal.host import Host, load_metric, read_host, rehearsal_folder
@@ -139,7 +140,7 @@ class Rehearsal:
             if remaining is not None and remaining <= 0:
                 raise PlatformError(
                     f"today's {host.daily_limit} submissions to {slug!r} are used up",
-                    hint="days are UTC days: try tomorrow",
+                    hint=next_day_hint(self._now()),
                 )
             return self._receive(folder, host, file, message)
 

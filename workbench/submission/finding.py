@@ -9,17 +9,18 @@ __all__ = ["Finding", "error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that speaks against sending: an "error" stops, a "warning" asks."""
+    """One thing that speaks against sending: an "error" stops, a "warning" asks; `hint` says what to do about it."""
 
     level: str
     code: str
     message: str
     details: dict[str, object] = field(default_factory=dict)
+    hint: str = ""
 
 
-def error(code: str, message: str) -> Finding:
+def error(code: str, message: str, *, hint: str = "") -> Finding:
     """Return a finding that stops."""
-    return Finding("error", code, message)
+    return Finding("error", code, message, hint=hint)
 
 
 def warning(code: str, message: str) -> Finding:

@@ -16,7 +16,7 @@ from workbench.frames import read_parquet
 from workbench.ingest import read_as_downloaded, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.metrics import match_label
-from workbench.platforms import CompetitionFacts, SubmissionLimits
+from workbench.platforms import CompetitionFacts, SubmissionLimits, next_day_hint
 from workbench.serving import class_texts, compared, foreign_labels, read_submission, submission_form
 from workbench.submission.finding import Finding
 from workbench.submission.finding import error as _error
@@ -129,9 +129,10 @@ def platform_findings(
         )
     if limits.limited_by_total and not limits.remaining_today:
         text = "the submissions of your team for the whole competition are used up: another day brings no more"
-        found.append(_error("total_limit", text))
+        found.append(_error("total_limit", text, hint="`wb submissions` lists what was sent, to choose from"))
     elif limits.remaining_today is not None and limits.remaining_today <= 0:
-        found.append(_error("daily_limit", f"today's {limits.per_day} submissions are used up (days are UTC days)"))
+        text = f"today's {limits.per_day} submissions are used up (days are UTC days)"
+        found.append(_error("daily_limit", text, hint=next_day_hint(datetime.now(UTC))))
     return found
 
 
@@ -160,6 +161,15 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
 
 def _texts_of_parquet(path: Path) -> pl.DataFrame:
     return as_written(read_parquet(path), {}).select(pl.all().cast(pl.String))
+
+
+def count_rows(path: Path) -> int | None:
+    """Return how many rows a file has below its header; None where that can't be told."""
+    try:
+        rows = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
+        return int(rows.select(pl.len()).collect(engine="streaming").item())
+    except (OSError, pl.exceptions.PolarsError):
+        return None
 
 
 def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:

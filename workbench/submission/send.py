@@ -22,10 +22,12 @@ from workbench.errors import (
 from workbench.experiment import check_files, read_run
 from workbench.ingest import evaluation_server_of
 from workbench.ledger import Ledger, RunRecord, SubmissionRecord
-from workbench.platforms import KernelVersion, Platform
+from workbench.platforms import KernelVersion, Platform, SubmissionLimits
 from workbench.serving import write_as_parquet
 from workbench.submission.findings import (
+    SENT,
     Finding,
+    count_rows,
     describe,
     file_findings,
     history_findings,
@@ -57,7 +59,12 @@ class Written:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that may be sent, and all that speaks against it."""
+    """A run that may be sent, and all that speaks against it.
+
+    `rows` counts the file's lines below the header, None where it can't be read; `remaining_today` and `per_day` are
+    None where no limit is known. `compared_with` is the submission that its score will stand beside: the best of those
+    that have a public score, else the one with the best CV, None where nothing was sent.
+    """
 
     record: RunRecord
     file: Path
@@ -65,6 +72,9 @@ class Prepared:
     findings: tuple[Finding, ...]
     remaining_today: int | None
     kernel: KernelVersion | None = None
+    rows: int | None = None
+    per_day: int | None = None
+    compared_with: SubmissionRecord | None = None
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -75,6 +85,14 @@ class Prepared:
     def warnings(self) -> tuple[Finding, ...]:
         """The findings that ask."""
         return tuple(f for f in self.findings if f.level == "warning")
+
+    @property
+    def hint(self) -> str:
+        """What to do about the findings that stop it."""
+        hints = dict.fromkeys(f.hint for f in self.errors if f.hint)
+        if all(f.hint for f in self.errors):
+            return "; ".join(hints)
+        return "; ".join(["fix that, run the experiment again, then submit", *hints])
 
 
 def prepare(
@@ -134,17 +152,39 @@ def prepare(
         findings += history_findings(record, sha256, earlier)
         if record.run_id == current.record.run_id:
             findings += outdated_findings(current)
-    remaining = None
+    limits = SubmissionLimits(None, None)
     try:
         limits = platform.limits(competition.slug)
-        remaining = limits.remaining_today
         facts = platform.facts(competition.slug)
         server = evaluation_server_of(competition) if facts.kind == "notebook" else None
         findings += platform_findings(facts, limits, kernel=kernel is not None, server=server)
     except (PlatformError, NotFoundError) as exc:
         findings.append(describe(exc))
     version = None if kernel is None else kernel.version
-    return Prepared(record, file, sha256, tuple(findings), remaining, version)
+    return Prepared(
+        record,
+        file,
+        sha256,
+        tuple(findings),
+        limits.remaining_today,
+        version,
+        rows=count_rows(file),
+        per_day=limits.per_day,
+        compared_with=_best(ledger.submissions(competition.slug), record, competition),
+    )
+
+
+def _best(earlier: list[SubmissionRecord], record: RunRecord, competition: Competition) -> SubmissionRecord | None:
+    """Return the submission that a new one is measured by."""
+    sign = 1 if record.greater_is_better else -1
+    sent = [s for s in earlier if s.status in SENT]
+    scored = [s for s in sent if s.public_score is not None]
+    if scored and competition.definition.metric_of_platform is not None:
+        return scored[-1]  # which of the platform's scores is better, the metric that stands in for its own can't tell
+    if scored:
+        return max(scored, key=lambda s: sign * float(s.public_score or 0))
+    with_cv = [s for s in sent if s.cv_mean is not None]
+    return max(with_cv, key=lambda s: sign * float(s.cv_mean or 0), default=None)
 
 
 def send(
@@ -177,7 +217,8 @@ def send(
     """
     if prepared.errors:
         raise SubmissionError(
-            f"experiment {prepared.record.exp} can't be sent: " + "; ".join(f.message for f in prepared.errors)
+            f"experiment {prepared.record.exp} can't be sent: " + "; ".join(f.message for f in prepared.errors),
+            hint=prepared.hint,
         )
     slug = competition.slug
     with lock(workspace.submissions / slug / ".send.lock", f"submitting to {slug!r}"):
