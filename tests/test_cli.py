@@ -7,8 +7,10 @@ import os
 import pty
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tests.test_run import ALL, QUICK
 from workbench import library
 from workbench.cli import app
 from workbench.cli.app import COMMANDS
+from workbench.cli.interrupt import KEPT
 
 ROWS = ["rehearse", "x", "--train", "n", "--target", "y", "--metric", "auc"]
 LOG = [
@@ -277,6 +280,20 @@ def test_the_features_of_an_experiment(made: Small) -> None:
     assert json.loads(wb("features", "3", "--json", cwd=here).stdout) == []
 
 
+def test_what_fetch_says_is_one_thing_a_line(tmp_path: Path) -> None:
+    lines = ["id,release,y", *(f"{i},{('10.1', '10.10', '9.2')[i % 3]},{i % 2}" for i in range(60))]
+    (tmp_path / "apps.csv").write_text("\n".join(lines))
+    wb("init", "here", cwd=tmp_path)
+    here = tmp_path / "here"
+    host = ["--train", "../apps.csv", "--target", "y", "--metric", "auc", "--holdout", "0.3"]
+    assert wb("rehearse", "apps", *host, cwd=here).returncode == 0
+    said = wb("fetch", "apps", cwd=here).stderr.splitlines()
+    tables = ("train", "test", "sample_submission")
+    assert sorted(line for line in said if line.startswith("converting")) == sorted(f"converting {t}" for t in tables)
+    assert [line for line in said if "'release' is a code, left as text" in line]
+    assert not any("?" in line or "\r" in line for line in said)
+
+
 def test_another_ledger(made: Small, tmp_path: Path) -> None:
     url = {"WB_LEDGER_URL": f"sqlite:///{tmp_path}/other.db"}
     assert wb("run", "--exp", "1", cwd=made.workspace.root, env=url).returncode == 0
@@ -297,18 +314,29 @@ def test_warnings_need_an_answer(made: Small) -> None:
     assert wb("submit", "--exp", "1", "--yes", cwd=here).returncode == 0
 
 
+# As a shell starts it in the foreground; what is started in the background ignores Ctrl-C.
+IN_FRONT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from workbench.cli import main
+main()
+"""
+
+
 def in_a_terminal(cwd: Path, *arguments: str, answer: str = "") -> tuple[int, str]:
     """Run `wb` in a terminal of its own, where the answer is typed once it asks."""
     pid, descriptor = pty.fork()
     if pid == 0:
         os.chdir(cwd)
-        os.execv(sys.executable, [sys.executable, "-m", "workbench", *arguments])
+        os.execv(sys.executable, [sys.executable, "-c", IN_FRONT, *arguments])
     shown = b""
     try:
         while piece := os.read(descriptor, 1024):
             shown += piece
-            if answer and shown.endswith(b"[y/N]: "):
+            if answer and b"[y/N]:" in shown:
+                time.sleep(0.3)  # until it reads; readline prints codes of its own behind the question
                 os.write(descriptor, answer.encode())
+                answer = ""
     except OSError:  # so Linux says that there is no more
         pass
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
@@ -319,7 +347,7 @@ def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
     wb("run", "1", cwd=here)
     code, shown = in_a_terminal(here, "submit", "1", answer="n\n")
     assert code == 1
-    assert "send it? [y/N]: n" in shown
+    assert "send it? [y/N]:" in shown
     assert "nothing was sent" in shown
     assert made.open.submissions() == []
     record = made.open.result(1).record
@@ -328,7 +356,7 @@ def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
         "experiment    1  first",
         f"run           {record.run_id}",
         f"auc {record.cv_mean:.5f} ± {record.cv_std:.5f}, 95 % interval 0.",
-        f"submission.csv  {rows:,} rows",
+        f"file          {rows:,} rows, ",
         "left today    5 of 5 submissions",
         "compared with nothing: it is the first submission",
         "nothing speaks against it",
@@ -406,6 +434,109 @@ def test_the_reader_may_go_away(made: Small) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=made.workspace.root, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+SLOW = """
+import time
+import polars as pl
+from workbench.features import feature
+
+@feature
+def slow(rows):
+    {body}
+    return [pl.lit(1.0).alias("slow")]
+"""
+WAITS = "open('begun', 'w').close(); time.sleep(60)"
+SWALLOWS = """
+    open('begun', 'w').close()
+    for _ in range(600):
+        try:
+            time.sleep(0.1)
+        except BaseException:
+            open('again', 'w').close()
+"""
+
+
+def interrupted(made: Small, *arguments: str, times: int = 1) -> subprocess.CompletedProcess[str]:
+    """Run `wb` and press Ctrl-C once its feature is being computed; once more after the first was not heeded."""
+    here = made.workspace.root
+    command = [sys.executable, "-c", IN_FRONT, *arguments]
+    process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for marker in ("begun", "again")[:times]:
+        for _ in range(600):
+            if (here / marker).exists():
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["run", "1"], "the models that were trained are kept"),
+        (["check", "1", "-c", "sm"], "stay in the cache"),
+        (["features", "slow", "--build"], "the features that were built are in the cache"),
+        (["select", "1", "--name", "few"], "the steps that were scored"),
+        (["tune", "--exp", "1", "--minutes", "1"], "the study has every trial that ended"),
+    ],
+)
+def test_an_interruption_says_what_is_kept_and_how_to_go_on(made: Small, arguments: list[str], kept: str) -> None:
+    (made.folder / "features.py").write_text(SLOW.format(body=WAITS))
+    made.experiment(1, 'features = ["rows", "slow"]\n' + QUICK)
+    done = interrupted(made, *arguments)
+    assert done.returncode == 130
+    assert done.stderr.endswith(f"{kept}\ngo on: {shlex.join(['wb', *arguments])}\n")
+    assert "Traceback" not in done.stderr
+    (made.workspace.root / "begun").unlink()
+    told = json.loads(interrupted(made, *arguments, "--json").stdout)["error"]
+    assert (told["type"], told["hint"]) == ("Interrupted", shlex.join(["wb", *arguments, "--json"]))
+
+
+def test_every_command_that_takes_long_says_what_is_kept() -> None:
+    commands = {" ".join(words) for words, _ in walked(app.wb)}
+    assert set(KEPT) <= commands
+    long = {"fetch", "run", "tune", "select", "check", "report", "features", "kernel push", "submit", "kernel submit"}
+    assert long <= set(KEPT)
+
+
+def test_the_second_interruption_ends_what_does_not_heed_the_first(made: Small) -> None:
+    (made.folder / "features.py").write_text(SLOW.format(body=SWALLOWS))
+    made.experiment(1, 'features = ["rows", "slow"]\n' + QUICK)
+    done = interrupted(made, "run", "1", times=2)
+    assert done.returncode == 130
+    assert done.stderr.endswith("go on: wb run 1\n")
+
+
+def test_a_debugger_has_the_terminal(made: Small) -> None:
+    """The bar is due after two seconds: it must not come over the debugger, and come again behind it."""
+    body = "x = 41; time.sleep(2.5); breakpoint(); time.sleep(1)"
+    (made.folder / "features.py").write_text(SLOW.format(body=body))
+    made.experiment(1, 'features = ["rows", "slow"]\n' + QUICK)
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        os.chdir(made.workspace.root)
+        os.execve(sys.executable, [sys.executable, "-m", "workbench", "run", "1"], os.environ | {"TERM": "xterm"})
+    shown, answers, at = b"", [b"p x + 1\n", b"c\n"], 0
+    try:
+        while piece := os.read(descriptor, 4096):
+            shown += piece
+            if answers and b"(Pdb)" in shown[at:]:
+                at = len(shown)
+                time.sleep(0.7)  # in which the bar would be drawn seven times
+                os.write(descriptor, answers.pop(0))
+    except OSError:
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    before, _, rest = shown.partition(b"(Pdb)")
+    paused, _, after = rest.rpartition(b"(Pdb)")
+    bar = b"exp 1"
+    assert bar in before
+    assert b"42" in paused
+    assert bar not in paused
+    assert bar in after
+    assert b"auc 0." in after
 
 
 def test_a_person_sees_a_bar_and_colour(made: Small) -> None:

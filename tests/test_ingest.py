@@ -106,7 +106,7 @@ class TestConvert:
         assert said == []
         (tmp_path / "tables" / "train.parquet").write_bytes(b"damaged")
         convert(tmp_path / "raw", tmp_path / "tables", "x", report=said.append)
-        assert said == ["train"]
+        assert said == ["converting train"]
 
     def test_content_is_that_of_the_source(self, tmp_path: Path) -> None:
         table(tmp_path, "v\n1\n")

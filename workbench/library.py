@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OpenCompetition",
+    "choose_slug",
     "competition",
-    "competition_slug",
     "doctor",
     "fetch",
     "init",
@@ -117,6 +117,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
     where: Workspace | None = None,
     report: Report = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
+    total: Callable[[int | None], None] = lambda _: None,
 ) -> Fetched:
     """Bring a competition's data, and a definition and a baseline where there are none. The same as ``wb fetch``.
 
@@ -146,6 +147,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
         approval=approval or Approval(),
         report=report,
         progress=progress,
+        total=total,
     )
 
 
@@ -177,10 +179,10 @@ def competition(
     """
     place = where or workspace()
     bounded = replace(place, memory_limit=memory_limit) if memory_limit else place
-    return OpenCompetition(bounded, competition_slug(place, slug))
+    return OpenCompetition(bounded, choose_slug(place, slug))
 
 
-def competition_slug(place: Workspace, slug: str | None = None) -> str:
+def choose_slug(place: Workspace, slug: str | None = None) -> str:
     """Return the whole name of the competition that `competition` opens.
 
     Raises

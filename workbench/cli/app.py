@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
+from workbench.cli.interrupt import CODE, listen, resumption
 from workbench.errors import StorageError, WorkbenchError, storage_errors
 from workbench.threads import let_others_compute
 
@@ -187,6 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(0)
     let_others_compute()
     given = sys.argv[1:] if arguments is None else arguments
+    listen(given)
     code = _guarded(given)
     try:
         sys.stdout.flush()
@@ -236,9 +238,8 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
         return 2
     except click.exceptions.Exit as exc:
         return exc.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        note("interrupted")
-        return 130
+    except (click.Abort, KeyboardInterrupt) as exc:
+        return _interrupted(exc, arguments, as_json)
     except WorkbenchError as exc:
         return _explained(exc, as_json)
     except SystemExit as exc:
@@ -257,6 +258,20 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
             hint = "this is a defect of the workbench"
             echo_json({"error": {"type": type(exc).__name__, "message": str(exc), "hint": hint}})
         raise
+
+
+def _interrupted(exc: BaseException, arguments: list[str], as_json: bool) -> int:
+    kept, command = resumption(exc, arguments)
+    message = f"interrupted; {kept}" if kept else "interrupted"
+    if as_json:
+        echo_json({"error": {"type": "Interrupted", "message": message, "hint": command}})
+        return CODE
+    if exc.__cause__ is None and sys.stderr.isatty():
+        note("")  # behind the question that was being asked
+    note(message)
+    if command:
+        note(f"go on: {command}")
+    return CODE
 
 
 def _narrow() -> dict[str, Any]:

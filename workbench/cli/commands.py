@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from workbench.cli.completion import complete_experiment
+from workbench.cli.interrupt import Interrupted
 
 __all__ = ["Command", "CommandGroup", "ExperimentOption", "experiment_option"]
 
@@ -36,6 +37,13 @@ class Command(click.Command):
             if isinstance(parameter, ExperimentOption):
                 parameter.settle(ctx)
         return remaining
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command; where it is interrupted, what it leaves is known from here on."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as exc:
+            raise Interrupted(ctx.command_path.partition(" ")[2]) from exc
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples; they are not wrapped, to be copied as they are."""

@@ -51,7 +51,7 @@ def _competition_folder(ctx: click.Context) -> Path:
     from workbench import library
 
     place = library.workspace()
-    return place.competitions / library.competition_slug(place, ctx.params.get("slug"))
+    return place.competitions / library.choose_slug(place, ctx.params.get("slug"))
 
 
 def _title(path: Path) -> str | None:

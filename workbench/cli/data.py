@@ -11,9 +11,10 @@ import click
 from click.core import ParameterSource
 
 from workbench import library
-from workbench.cli.app import echo_json, memory_option, note, shared_options
+from workbench.cli.app import echo_json, memory_option, shared_options
 from workbench.cli.commands import Command
 from workbench.cli.completion import complete_competition
+from workbench.cli.interrupt import wake_reads
 from workbench.cli.progress import byte_bar
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def _ask_above(ctx: click.Context, parameter: click.Parameter, value: str) -> in
 
 
 def _ask(question: str) -> bool:
+    wake_reads()
     return click.confirm(f"{question}. Download it?", abort=True, err=True)
 
 
@@ -69,8 +71,12 @@ def fetch_command(
     from workbench.platforms import competition_slug
 
     slug = competition_slug(slug)
-    asked = _ask if sys.stdin.isatty() and not as_json else lambda _: False
-    with byte_bar() as progress:
+    with byte_bar() as (report, progress, total, paused):
+
+        def asked(question: str) -> bool:
+            with paused():
+                return sys.stdin.isatty() and not as_json and _ask(question)
+
         fetched = library.fetch(
             slug,
             platform=platform,
@@ -78,8 +84,9 @@ def fetch_command(
             force=force,
             approval=Approval(ask_above, yes, asked),
             memory_limit=memory_limit,
-            report=note,
+            report=report,
             progress=progress,
+            total=total,
         )
     tables = [_table_line(info) for info in fetched.manifest.tables.values()]
     if as_json:

@@ -6,47 +6,138 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from workbench.cli.app import note
+from workbench.cli.interrupt import wake_reads
+from workbench.memory import shown_bytes
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import ProgressColumn
 
     from workbench.training import FoldResult
 
-__all__ = ["byte_bar", "fold_bar", "step_bar"]
+__all__ = ["Bar", "byte_bar", "fold_bar", "step_bar"]
 
 PATIENCE_S = 2.0
+WIDE = 100
+"""From so many columns on there is room for a long bar."""
+
+STEPS = ("downloading", "unpacking", "converting")
+"""How the lines of `wb fetch` begin that say what it is at."""
+
+BESIDE, BESIDE_WIDE = 38, 63
+"""What bar, count and time take beside the text; rich would cut all of them alike where the text is long."""
+
+
+class Bar:
+    """A bar on the terminal that comes after two seconds, and goes as long as a debugger has the terminal.
+
+    Parameters
+    ----------
+    label : str
+        What the text beside the bar begins with.
+    *columns : rich.progress.ProgressColumn
+        What stands behind the text.
+    """
+
+    def __init__(self, label: str, *columns: ProgressColumn) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, TextColumn
+
+        console = Console(stderr=True)
+        text = TextColumn("{task.description}", markup=False)
+        self._progress = Progress(text, *columns, console=console, transient=True)
+        self._room = max(console.width - (BESIDE if console.width < WIDE else BESIDE_WIDE), 20)
+        self._task = self._progress.add_task(label, total=None)
+        self._lock = threading.RLock()
+        self._timer = threading.Timer(PATIENCE_S, self._appear)
+        self._timer.daemon = True
+        self._due, self._pauses, self._ended = False, 0, False
+
+    def update(self, **values: Any) -> None:
+        """Change what the bar shows: `description`, `completed`, `total`, and what its columns read."""
+        if len(values.get("description", "")) > self._room:
+            values["description"] = values["description"][: self._room - 1] + "…"
+        self._progress.update(self._task, **values)
+
+    def advance(self, amount: float) -> None:
+        """Add to what is completed."""
+        self._progress.advance(self._task, amount)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, above the bar."""
+        with self._lock:
+            if self._progress.live.is_started:
+                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                note(text)
+
+    @contextmanager
+    def shown(self) -> Iterator[Bar]:
+        """Show it until the end of the block."""
+        self._timer.start()
+        try:
+            with _debuggers_pause(self):
+                yield self
+        finally:
+            self._timer.cancel()
+            with self._lock:
+                self._ended = True
+                self._progress.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take it off the terminal until the end of the block."""
+        with self._lock:
+            self._pauses += 1
+            self._progress.stop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pauses -= 1
+                self._refresh()
+
+    def _appear(self) -> None:
+        with self._lock:
+            self._due = True
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self._due and not self._pauses and not self._ended:
+            self._progress.start()
 
 
 @contextmanager
-def byte_bar() -> Iterator[Callable[[int], None]]:
-    """Give a callback for the bytes that arrive."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+def _debuggers_pause(bar: Bar) -> Iterator[None]:
+    """Have `breakpoint()`, `pdb.set_trace()` and what is built on pdb take the terminal while they wait for a command.
 
-    columns = (SpinnerColumn(), TextColumn("downloading"), DownloadColumn(), TransferSpeedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("bytes", total=None)
-    started = time.monotonic()
+    Every stop of a debugger passes through `Pdb.interaction`. Its output goes to the terminal itself, where rich has
+    replaced the standard streams. Leaving it by "quit" ends the command as Ctrl-C does: what it interrupted was no
+    failure of the code.
+    """
+    import pdb
 
-    def advance(size: int) -> None:
-        if not bar.live.is_started and time.monotonic() - started > PATIENCE_S:
-            bar.start()
-        bar.advance(task, size)
+    interaction = pdb.Pdb.interaction
 
+    def paused(debugger: pdb.Pdb, frame: Any, *arguments: Any, **keywords: Any) -> None:
+        debugger.stdout = getattr(debugger.stdout, "rich_proxied_file", debugger.stdout)
+        wake_reads()
+        with bar.paused():
+            interaction(debugger, frame, *arguments, **keywords)
+        if frame is not None and debugger.quitting:
+            raise KeyboardInterrupt
+
+    pdb.Pdb.interaction = paused  # type: ignore[assignment]
     try:
-        yield advance
+        yield
     finally:
-        bar.stop()
+        pdb.Pdb.interaction = interaction  # type: ignore[method-assign]
 
 
-def _bar() -> Progress:
+def _counted_columns() -> list[ProgressColumn]:
     from rich import progress
     from rich.console import Console
     from rich.text import Text
@@ -57,8 +148,49 @@ def _bar() -> Progress:
         def render(self, task: progress.Task) -> Text:
             return super().render(task) if task.total is not None else Text()
 
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), Count(), progress.TimeElapsedColumn())
-    return progress.Progress(*columns, console=Console(stderr=True), transient=True)
+    width = 40 if Console(stderr=True).width >= WIDE else 15
+    return [progress.BarColumn(width), Count(), progress.TimeElapsedColumn()]
+
+
+def _byte_columns() -> list[ProgressColumn]:
+    from rich import progress
+    from rich.text import Text
+
+    class Bytes(progress.ProgressColumn):
+        """What has arrived, of how much where that is known, and how fast; nothing while nothing is downloaded."""
+
+        def render(self, task: progress.Task) -> Text:
+            if not task.fields.get("downloads"):
+                return Text()
+            total = "" if task.total is None else f" of {shown_bytes(task.total)}"
+            speed = "" if not task.speed else f"  {shown_bytes(task.speed)}/s"
+            return Text(f"{shown_bytes(task.completed)}{total}{speed}")
+
+    return [Bytes(), progress.TimeElapsedColumn()]
+
+
+@contextmanager
+def byte_bar() -> Iterator[
+    tuple[
+        Callable[[str], None],
+        Callable[[int], None],
+        Callable[[int | None], None],
+        Callable[[], AbstractContextManager[None]],
+    ]
+]:
+    """Give callbacks for a line of text, the bytes that arrive and how many will, and a context without the bar."""
+    if not sys.stderr.isatty():
+        yield note, lambda _: None, lambda _: None, nullcontext
+        return
+    with Bar("", *_byte_columns()).shown() as bar:
+
+        def report(text: str) -> None:
+            bar.say(text)
+            step = text.partition(" ")[0]
+            if step in STEPS:  # other lines say what was seen, and are no work
+                bar.update(description=step if step == "downloading" else text, downloads=step == "downloading")
+
+        yield report, bar.advance, lambda total: bar.update(total=total, completed=0), bar.paused
 
 
 @contextmanager
@@ -67,27 +199,19 @@ def fold_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[Fold
     if not sys.stderr.isatty():
         yield note, _fold_line
         return
-    bar = _bar()
-    task = bar.add_task(label, total=None)
-    total = 0
-    timer = threading.Timer(PATIENCE_S, bar.start)
-    timer.daemon = True
-    timer.start()
+    with Bar(label, *_counted_columns()).shown() as bar:
+        total = 0
 
-    def report(text: str) -> None:
-        bar.update(task, description=f"{label}: {text}")
+        def report(text: str) -> None:
+            bar.update(description=f"{label}: {text}")
 
-    def done(result: FoldResult, left: int) -> None:
-        nonlocal total
-        total = total or left + 1
-        text = f"{label}: fold {result.fold}, seed {result.seed}: {_score(result)}"
-        bar.update(task, completed=total - left, total=total, description=text)
+        def done(result: FoldResult, left: int) -> None:
+            nonlocal total
+            total = total or left + 1
+            text = f"{label}: fold {result.fold}, seed {result.seed}: {_score(result)}"
+            bar.update(completed=total - left, total=total, description=text)
 
-    try:
         yield report, done
-    finally:
-        timer.cancel()
-        bar.stop()
 
 
 def _fold_line(result: FoldResult, left: int) -> None:
@@ -108,19 +232,11 @@ def step_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[int,
     if not sys.stderr.isatty():
         yield note, _SlowLines()
         return
-    bar = _bar()
-    task = bar.add_task(label, total=None)
-    timer = threading.Timer(PATIENCE_S, bar.start)
-    timer.daemon = True
-    timer.start()
-    try:
+    with Bar(label, *_counted_columns()).shown() as bar:
         yield (
-            lambda text: bar.update(task, description=f"{label}: {text}"),
-            lambda done, total, text: bar.update(task, completed=done, total=total, description=f"{label}: {text}"),
+            lambda text: bar.update(description=f"{label}: {text}"),
+            lambda done, total, text: bar.update(completed=done, total=total, description=f"{label}: {text}"),
         )
-    finally:
-        timer.cancel()
-        bar.stop()
 
 
 class _SlowLines:

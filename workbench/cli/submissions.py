@@ -12,6 +12,7 @@ import click
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
+from workbench.cli.interrupt import wake_reads
 from workbench.errors import PlatformError, SubmissionError
 from workbench.memory import shown_bytes
 
@@ -115,6 +116,7 @@ def _is_confirmed(prepared: Prepared, *, as_json: bool) -> bool:
         if warnings:
             raise SubmissionError(f"there are warnings: {warnings}", hint="--yes sends it all the same")
         return True
+    wake_reads()
     return click.confirm("send it all the same?" if warnings else "send it?", default=False, err=True)
 
 
@@ -138,9 +140,8 @@ def _shown(prepared: Prepared) -> Iterator[tuple[str, str]]:
     if kernel is not None:
         yield "kernel", f"{kernel.owner}/{kernel.name}, version {kernel.number}"
     path, here = prepared.file, Path.cwd()
-    rows = "" if prepared.rows is None else f"  {prepared.rows:,} rows"
-    size = f", {shown_bytes(path.stat().st_size)}" if rows else ""
-    yield "file", f"{path.relative_to(here) if path.is_relative_to(here) else path}{rows}{size}"
+    rows = "" if prepared.rows is None else f"{prepared.rows:,} rows, {shown_bytes(path.stat().st_size)}: "
+    yield "file", f"{rows}{path.relative_to(here) if path.is_relative_to(here) else path}"
     if prepared.remaining_today is not None:
         of = "" if prepared.per_day is None else f" of {prepared.per_day}"
         yield "left today", f"{prepared.remaining_today}{of} submissions (days are UTC days)"

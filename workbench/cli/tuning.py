@@ -134,27 +134,22 @@ def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], No
 
         yield note, note, lines
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    from workbench.cli.progress import Bar
+
     started = time.monotonic()
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
+    with Bar(label, BarColumn(15), TimeElapsedColumn()).shown() as bar:
 
         def report(text: str) -> None:
-            bar.update(task, description=f"{label}: {text}")
-
-        def say(text: str) -> None:
-            bar.console.print(text, highlight=False, markup=False)
+            bar.update(description=f"{label}: {text}")
 
         def progress(at: Progress) -> None:
             spent = time.monotonic() - started
             total = None if at.left is None else spent + at.left
-            bar.update(task, description=f"{label}: {as_text(at)}", completed=spent, total=total)
+            bar.update(description=f"{label}: {as_text(at)}", completed=spent, total=total)
 
-        yield report, say, progress
+        yield report, bar.say, progress
 
 
 def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from workbench.ingest.keys import NO_KEYS
 from workbench.ingest.sources import block_bytes, sources_in, table_name
 from workbench.ingest.space import Approval, Download, check_space
 from workbench.ingest.unpacked import names_at_top, unpacked_files
+from workbench.memory import shown_bytes
 from workbench.platforms import CompetitionFacts, Listing, Platform, RemoteFile
 from workbench.workspace import Workspace
 
@@ -69,6 +70,7 @@ __all__ = [
 
 Report = Callable[[str], None]
 Progress = Callable[[int], None]
+Total = Callable[[int | None], None]
 
 NOTED_SHARE = 20
 """Of the time that downloading takes, one part in so many goes into noting what has arrived."""
@@ -94,7 +96,7 @@ class Fetched:
     fixed: Path = Path("data/fixed")
 
 
-def fetch(
+def fetch(  # noqa: PLR0913 what the command may be asked
     workspace: Workspace,
     slug: str,
     platform: Platform,
@@ -104,6 +106,7 @@ def fetch(
     approval: Approval = USUAL_APPROVAL,
     report: Report = lambda _: None,
     progress: Progress = lambda _: None,
+    total: Total = lambda _: None,
 ) -> Fetched:
     """Bring a competition's data: download, verify, unpack, convert, and write what is not there yet.
 
@@ -127,6 +130,8 @@ def fetch(
         Called with a line of text for each step.
     progress : callable
         Called with the number of bytes that arrived.
+    total : callable
+        Called with the number of bytes that will arrive, None where the platform does not say, before the first does.
 
     Raises
     ------
@@ -159,7 +164,7 @@ def fetch(
             # It changed again since an earlier try to take the change in.
             shutil.rmtree(raw)
         _sweep_below(folder)
-        fetcher = _Fetcher(platform, slug, raw, approval, report, progress)
+        fetcher = _Fetcher(platform, slug, raw, approval, report=report, progress=progress, total=total)
         for attempt in (1, 2):
             downloaded = fetcher.bring(wanted, listing, force=force or attempt == 2)
             try:
@@ -172,7 +177,7 @@ def fetch(
                     slug,
                     force=force,
                     options=options,
-                    report=lambda name: report(f"converting {name}"),
+                    report=report,
                     arrived=arrived,
                     unreadable=unreadable,
                 )
@@ -356,10 +361,17 @@ class _Fetcher:
     """Brings files to a folder, and remembers there what came."""
 
     def __init__(
-        self, platform: Platform, slug: str, raw: Path, approval: Approval, report: Report, progress: Progress
+        self,
+        platform: Platform,
+        slug: str,
+        raw: Path,
+        approval: Approval,
+        report: Report,
+        progress: Progress,
+        total: Total,
     ) -> None:
         self.platform, self.slug, self.raw, self.approval = platform, slug, raw, approval
-        self.report, self.progress = report, progress
+        self.report, self.progress, self.total = report, progress, total
         self.next_note, self.is_noted = 0.0, True
 
     def bring(self, wanted: list[RemoteFile], listing: Listing, *, force: bool) -> list[str]:
@@ -392,11 +404,14 @@ class _Fetcher:
         try:
             if archive is not None:
                 try:
+                    self.total(archive.size_bytes)
                     self._download(archive, state)
                     return [archive.name]
                 except UnavailableError as exc:
                     self.report(f"{exc.message}; fetching its {len(missing):,} files one by one")
             self._check_names(missing)
+            sizes = [f.size_bytes for f in missing]
+            self.total(None if None in sizes else sum(size or 0 for size in sizes))
             for file in missing:
                 self._download(file, state)
         finally:
@@ -427,7 +442,7 @@ class _Fetcher:
         return path.is_file() and path.stat().st_size == file.size_bytes and file_sha256(path) == file.sha256
 
     def _download(self, file: RemoteFile, state: dict[str, Any]) -> None:
-        size = "" if file.size_bytes is None else f" ({file.size_bytes / 2**20:,.1f} MB)"
+        size = "" if file.size_bytes is None else f" ({shown_bytes(file.size_bytes)})"
         self.report(f"downloading {file.name}{size}")
         target = self.raw / file.name
         self.platform.download(self.slug, file.name, target, progress=self.progress)

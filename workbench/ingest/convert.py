@@ -249,13 +249,13 @@ def _converted(group: list[Table], work: _Work, orient: str | None) -> dict[str,
         return parquet_tables(group, work.tables, work.options, work.report)
     infos = {}
     for table in group:
-        work.report(table.name)
+        work.report(f"converting {table.name}")
         shared = orient if _is_shared(table) else None
         try:
             infos[table.name] = _other_table(table, work.tables, work.options, work.report, shared)
         except NoTableError:
             # A map of labels, annotations of images: as little reason to stop as an image is.
-            work.report(f"{table.name} no further: {table.where} is JSON, but neither records nor columns")
+            work.report(f"not converting {table.name}: {table.where} is JSON, but neither records nor columns")
             work.excluded.add(table.name, DataError("it is JSON, but neither records nor columns"), table)
     return infos
 
@@ -290,7 +290,9 @@ def _text_tables(groups: list[list[Table]], open_groups: list[list[Table]], work
         # A table that was read later may have shown how an earlier one is meant.
         if first is not None and not first.holds(options, witnesses.evidence):
             left = [t for t in group if t.name in first.infos]
-            work.report(f"{' and '.join(t.name for t in left)} again: another table shows how its values are meant")
+            work.report(
+                f"converting {' and '.join(t.name for t in left)} again: another table shows how its values are meant"
+            )
             done[place] = work.converted(left, read)
     return {n: i for one in done if one is not None for n, i in one.noted(options, witnesses.evidence).items()}
 

@@ -195,7 +195,7 @@ def text_tables(
                 plans = _plans(stats, forms_of(layouts), options, planned[1])
             infos = {}
             for table in group:
-                report(table.name)
+                report(f"converting {table.name}")
                 name = table.name
                 say_encodings(table, layouts[name], report)
                 infos[name], chosen = _text_table(table, layouts[name], plans[name], tables, options)
@@ -222,7 +222,7 @@ def text_tables(
                 ) from None
             plans = None
         except _MismatchError:
-            report(f"{' and '.join(t.name for t in group)} again: a value further down has another type")
+            report(f"converting {' and '.join(t.name for t in group)} again: a value further down has another type")
             stats = {t.name: _full_stats(t, layouts[t.name], options.keys) for t in group}
             witnesses.hear(stats)
             planned = dict(stats), witnesses.evidence

@@ -64,7 +64,7 @@ def lines_table(table: Table, tables: Path, options: Options, report: Report) ->
         try:
             return lines.written(tables, report, is_last=not left)
         except _AgainError as exc:
-            report(f"{table.name} again: {exc}")
+            report(f"converting {table.name} again: {exc}")
     raise DataError(f"{table.where} can't be converted to a table: its values fit no type that was decided")
 
 

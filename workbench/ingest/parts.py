@@ -77,7 +77,7 @@ def parquet_tables(group: list[Table], tables: Path, options: Options, report: R
         _share(plans, readable, options, report)
         infos = {}
         for table in group:
-            report(table.name)
+            report(f"converting {table.name}")
             infos[table.name] = _written(table, readable[table.name], plans[table.name], tables, options, report)
     return infos
 

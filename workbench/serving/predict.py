@@ -202,17 +202,14 @@ def opened(
     options = reading_options(folder, memory_limit)
     tables = folder / "data" / "tables"
 
-    def said(name: str) -> None:
-        report(f"reading {name}")
-
     # A type that competition.toml names for a column goes before, as it did in the training.
     decided = {c: t for c, t in trained.get("types_as_read", {}).items() if c.partition(".")[2] not in options.types}
     try:
         as_trained = replace(options, types=decided | options.types)
-        convert(raw, tables, packed.slug, options=as_trained, report=said)
+        convert(raw, tables, packed.slug, options=as_trained, report=report)
     except DataError:
         # A value is spelled in a way that the training's files had not: whether it changes the meaning is seen later.
-        convert(raw, tables, packed.slug, options=options, report=said)
+        convert(raw, tables, packed.slug, options=options, report=report)
     competition = load_competition(workspace, packed.slug)
     return with_trained_rows(competition, trained["rows"]) if trained else competition
 
