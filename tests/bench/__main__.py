@@ -11,6 +11,7 @@ from typing import Any
 NAMES = (
     "baseline",
     "bigger",
+    "columns",
     "covisit",
     "covisit-full",
     "cv",
