@@ -13,6 +13,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import polars as pl
 import pytest
 
 from workbench.cli.app import wb
-from workbench.errors import DamagedError, StorageError
+from workbench.errors import DamagedError, NotebookError, StorageError
 from workbench.experiment.kaggle_inputs import data_stamps, kaggle_inputs, not_here
 from workbench.ingest import unpacked as unpacked_module
 from workbench.ingest import unpacked_files
@@ -56,6 +57,8 @@ class TestPlaces:
             ("pd.read_csv('../input/{}/train.csv'.format(slug))", ["titanic"]),
             ("glob.glob('/kaggle/input/*/train.csv')", ["titanic"]),
             ("glob.glob('/kaggle/input/*/*.csv')", ["titanic"]),
+            ("glob.glob('/kaggle/input/tit*/train.csv')", ["titanic"]),
+            ("glob.glob('../input/*[ac]nic/*.csv')", ["titanic"]),
             ("!ls /kaggle/input/titanic", ["titanic"]),
             ("%cd ../input/titanic", ["titanic"]),
             ("pd.read_csv('/kaggle/input/competitions/titanic/train.csv')", ["competitions/titanic"]),
@@ -458,6 +461,43 @@ class TestSeen:
         code = "try:\n    open('/kaggle/input/one/train.csv', 'w')\nexcept OSError as exc:\n    result = exc.errno"
         assert seen(fetched(tmp_path, as_files), code) == 30
 
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "open('/kaggle/input/one/train.csv', 'a').write('more')",
+            "import shutil\nshutil.copyfile('/kaggle/input/one/test.csv', '../input/one/train.csv')",
+            "import os\nos.chmod('/kaggle/input/one/train.csv', 0o666)",
+            "import os\nos.link('/kaggle/input/one/train.csv', 'd')\nopen('d', 'w').write('other')",
+            "import os\nos.symlink('/kaggle/input/one/train.csv', 'd')\nopen('d', 'w').write('other')",
+            "import shutil\nshutil.copytree('/kaggle/input/one', 'd')\nopen('d/train.csv', 'w').write('other')",
+            "import os\nos.remove('/kaggle/input/one/train.csv')",
+        ],
+    )
+    @pytest.mark.parametrize("pack", [as_files, as_one_archive])
+    def test_what_it_writes_into_its_input_is_not_in_the_downloads(
+        self, tmp_path: Path, way: str, code: str, pack: Callable[[Path], None]
+    ) -> None:
+        folder = fetched(tmp_path, pack)
+        seen(folder, "open('/kaggle/input/one/train.csv')\nresult = 1")
+        files = [p for p in (folder / "data").rglob("*.csv") if p.name in ("train.csv", "test.csv")]
+        before = {p: (p.read_bytes(), p.stat().st_mode) for p in files}
+        assert before
+        indented = code.replace("\n", "\n    ")
+        seen(
+            folder, f"open('/kaggle/input/one/train.csv')\nresult = 1\ntry:\n    {indented}\nexcept OSError:\n    pass"
+        )
+        assert {p: (p.read_bytes(), p.stat().st_mode) for p in files} == before
+
+    def test_links_to_inputs_that_are_too_large_to_copy_tell_of_a_change(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr(mounts_module, "NAMESPACES", ("no-such-program",))
+        monkeypatch.setattr(mounts_module, "COPIED_BYTES", 10)
+        mounts_module.mount_refusal.cache_clear()
+        folder = fetched(tmp_path, as_files)
+        assert seen(folder, "result = open('/kaggle/input/one/train.csv').read()") == TRAIN.decode()
+        with pytest.raises(NotebookError, match=r"wrote into its inputs, .*/train.csv changed"):
+            seen(folder, "result = open('/kaggle/input/one/train.csv', 'a').write('more')")
+        mounts_module.mount_refusal.cache_clear()
+
     def test_it_starts_in_working_and_what_it_writes_is_there(self, tmp_path: Path, way: str) -> None:
         folder = fetched(tmp_path, as_files)
         code = "import os\nopen('a.csv', 'w').write('1')\nresult = [os.listdir('/kaggle/working'), os.path.exists('/kaggle/input'), os.listdir('../working')]"
@@ -591,6 +631,24 @@ class TestKagglehub:
     def test_another_cases_and_the_place_where_the_notebook_looks(self, tmp_path: Path, way: str) -> None:
         code = "import kagglehub\nopen('/kaggle/input/one/train.csv')\nresult = kagglehub.competition_download('one')"
         assert seen(with_others(tmp_path), code, proxy=True).endswith("input/one")
+
+    @pytest.mark.skipif(find_spec("kagglehub") is not None, reason="the installed one asks for a login")
+    def test_the_first_cell_of_a_notebook_that_was_exported_from_kaggle(self, tmp_path: Path, way: str) -> None:
+        code = "import kagglehub\nkagglehub.login()\npath = kagglehub.competition_download('one')\nresult = open(path + '/train.csv').read()"
+        assert seen(with_others(tmp_path), code, proxy=True) == TRAIN.decode()
+
+    @pytest.mark.skipif(find_spec("kagglehub") is not None, reason="the installed one needs packages for it")
+    def test_a_dataset_as_a_frame(self, tmp_path: Path) -> None:
+        folder = with_others(tmp_path)
+        (folder / "data" / "input" / "datasets" / "me" / "extra" / "a.csv").write_text("a,b\n1,2\n")
+        (folder / "data" / "input" / "datasets" / "me" / "extra" / "b.tsv").write_text("a\tb\n3\t4\n")
+        code = (
+            "from kagglehub import KaggleDatasetAdapter as A, dataset_load\n"
+            "result = [dataset_load(A.PANDAS, 'me/extra', 'a.csv', pandas_kwargs={'dtype': str}).values.tolist(),\n"
+            "    dataset_load(A.PANDAS, 'me/extra', 'b.tsv').values.tolist(),\n"
+            "    dataset_load(A.POLARS, 'me/extra', 'b.tsv').collect().rows()]"
+        )
+        assert seen(folder, code, proxy=True) == [[["1", "2"]], [[3, 4]], [[3, 4]]]
 
     def test_an_installed_kagglehub_is_not_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "kagglehub").mkdir()

@@ -2,7 +2,7 @@
 
 Where the system lets us, the notebook runs in a mount namespace of its own in which ``/kaggle`` is there, so that every
 way to read a file finds it: Python, a shell, a library in C. Elsewhere (containers that forbid it) the same
-folders are laid out as links beside the working folder, and the notebook's text is changed to name those.
+folders are laid out beside the working folder, and the notebook's text is changed to name those.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workbench.errors import storage_errors
+from workbench.errors import NotebookError, storage_errors
 from workbench.notebooks.adopted import at_home
 from workbench.notebooks.source import Notebook
 
@@ -36,6 +36,10 @@ KAGGLE_ENVIRONMENT = {
 """What a committed notebook's environment says on Kaggle, as notebooks print it there: by these they tell whether they
 are at Kaggle. KAGGLE_IS_COMPETITION_RERUN is not among them: Kaggle sets it where it runs a submitted notebook again on
 the hidden test set, and here is only the public one. The variables of Kaggle's data proxy are set by `data_proxy`."""
+
+COPIED_BYTES = 2 << 30
+"""Where nothing can be mounted, inputs of so many bytes in all are copied, so that what a notebook writes into them, as
+Kaggle forbids, is not written into the downloads. Larger ones are linked, and it is said when one of them changed."""
 
 NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount")
 
@@ -169,15 +173,18 @@ def _below(root: str, place: str) -> str:
 
 @contextmanager
 def _as_links(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Placed]:
-    """Lay the folders out as links beside the working folder, and name them in the notebook's text."""
+    """Lay the folders out beside the working folder, as copies or links, and name them in the notebook's text."""
     kaggle = working.resolve().parent
     root = kaggle / "input"
+    linked: dict[Path, tuple[int, int]] = {}
     try:
         with storage_errors(root):
             _remove(root)
             root.mkdir()
+            size = sum(_size(folder) for folder in inputs.folders.values())
+            is_copied = size <= min(COPIED_BYTES, shutil.disk_usage(root).free // 2)
             for place, folder in inputs.folders.items():
-                _link_files(folder.resolve(), root / place)
+                _lay_out(folder.resolve(), root / place, None if is_copied else linked)
             for place, target in inputs.links.items():
                 (root / place).parent.mkdir(parents=True, exist_ok=True)
                 (root / place).symlink_to(root / target)
@@ -186,18 +193,56 @@ def _as_links(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Pla
         yield Placed(at_home(notebook, kaggle), kaggle / "working", (), environment, attached)
     finally:
         _remove(root)
+        _check_unchanged(notebook, linked)
 
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _link_files(source: Path, target: Path) -> None:
-    """Make the folders of `source`, with links to its files: walks do not follow links to folders."""
+def _size(folder: Path) -> int:
+    with os.scandir(folder) as entries:
+        return sum(
+            _size(Path(e.path)) if e.is_dir() else e.stat().st_size for e in entries if e.is_dir() or e.is_file()
+        )
+
+
+def _lay_out(source: Path, target: Path, linked: dict[Path, tuple[int, int]] | None) -> None:
+    """Make the folders of `source`, for walks do not follow links to folders, and copy its files.
+
+    Where there is a `linked`, links are made instead, and it gets the files that they lead to with how they are.
+    """
     target.mkdir(parents=True, exist_ok=True)
     with os.scandir(source) as entries:
         for entry in entries:
             if entry.is_dir():
-                _link_files(source / entry.name, target / entry.name)
+                _lay_out(source / entry.name, target / entry.name, linked)
+            elif linked is None and entry.is_file():
+                shutil.copy2(entry.path, target / entry.name)
             else:
                 (target / entry.name).symlink_to(entry.path)
+                if linked is not None and entry.is_file():
+                    linked[Path(entry.path)] = _stamp(Path(entry.path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _check_unchanged(notebook: Notebook, linked: Mapping[Path, tuple[int, int]]) -> None:
+    """Say which of the files that links led to are no longer what they were.
+
+    Raises
+    ------
+    NotebookError
+        Names them.
+    """
+    changed = [str(path) for path, stamp in linked.items() if not path.is_file() or _stamp(path) != stamp]
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise NotebookError(
+            f"{notebook.path} wrote into its inputs, which can only be read on Kaggle: {', '.join(changed[:3])}{more} "
+            "changed, and what was downloaded with it",
+            hint="let it write into /kaggle/working; `wb fetch SLUG --force` brings a competition's files again",
+        )

@@ -35,6 +35,9 @@ HUB = re.compile(
 
 OF_HUB = {"competition": "competitions", "dataset": "datasets", "model": "models", "notebook_output": "notebooks"}
 
+SOME = r"""(?!\*\*/)[^\s/'"{}]*[*?\[][^\s/'"{}]*"""
+"""A folder by a pattern of glob's."""
+
 GAP = r"(?:\{[^{}]*\}|%s)"
 """What is filled in while the notebook runs."""
 
@@ -66,7 +69,7 @@ def competition_places(text: str, slug: str, names: Collection[str]) -> list[str
     text = HUB.sub("", text)
     name = re.escape(slug)
     today = _has(rf"(?:{INPUT}|['\"]/?|\}}/)competitions\b|{INPUT}\*/\*/", text)
-    earlier = _has(rf"{INPUT}{name}(?![\w-])|{INPUT}{GAP}(?=[/'\"]|$)|{INPUT}\*/(?!\*{{1,2}}/)", text)
+    earlier = _has(rf"{INPUT}{name}(?![\w-])|{INPUT}{GAP}(?=[/'\"]|$)|{INPUT}{SOME}/(?!\*{{1,2}}/)", text)
     earlier |= not today and _has(rf"['\"/]{name}['\"/]", text)
     at_top = {*names} - {"competitions", slug}
     flat = _has(rf"{INPUT}(?:{GAP}|\*)[\w*]*\.\w", text) or _names(rf"{INPUT}([\w.-]+)", text, at_top)

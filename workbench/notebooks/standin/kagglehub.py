@@ -6,6 +6,8 @@ installed, this module gives way to it. Both ask Kaggle's data proxy, whose part
 
 from __future__ import annotations
 
+import enum
+import importlib
 import importlib.machinery
 import importlib.util
 import json
@@ -15,7 +17,48 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-__all__ = ["competition_download", "dataset_download", "model_download", "notebook_output_download"]
+__all__ = [
+    "KaggleDatasetAdapter",
+    "PolarsFrameType",
+    "competition_download",
+    "dataset_download",
+    "dataset_load",
+    "login",
+    "model_download",
+    "notebook_output_download",
+]
+
+
+class KaggleDatasetAdapter(enum.Enum):
+    """What `dataset_load` returns."""
+
+    PANDAS = "pandas"
+    HUGGING_FACE = "hugging_face"
+    POLARS = "polars"
+
+
+class PolarsFrameType(enum.Enum):
+    """Whether a frame of polars is read at once."""
+
+    LAZY = "lazy"
+    EAGER = "eager"
+
+
+READERS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".feather": "feather",
+}
+"""Of pandas and polars, by a file's ending."""
+
+PANDAS_OPTIONS: dict[str, dict[str, Any]] = {".tsv": {"sep": "\t"}, ".jsonl": {"lines": True}}
+
+
+def login(validate_credentials: bool = True) -> None:
+    """Do nothing: what is here needs no login. A notebook that was exported from Kaggle begins with it."""
 
 
 def competition_download(handle: str, path: str | None = None, **_: Any) -> str:
@@ -27,6 +70,30 @@ def dataset_download(handle: str, path: str | None = None, **_: Any) -> str:
     """Return the folder of a dataset, or a file of it: "owner/name", with "/versions/N" behind it or without."""
     names = ("OwnerSlug", "DatasetSlug", "", "VersionNumber")
     return _attached({"datasetRef": _named(handle, names, 2)}, path)
+
+
+def dataset_load(
+    adapter: KaggleDatasetAdapter,
+    handle: str,
+    path: str,
+    *,
+    pandas_kwargs: dict[str, Any] | None = None,
+    polars_frame_type: PolarsFrameType = PolarsFrameType.LAZY,
+    polars_kwargs: dict[str, Any] | None = None,
+    **_: Any,
+) -> Any:
+    """Return a file of a dataset as a frame of pandas or polars."""
+    ending = Path(path).suffix.lower()
+    if adapter is KaggleDatasetAdapter.HUGGING_FACE or ending not in READERS:
+        raise NotImplementedError(f"{adapter} of {path}: `pip install kagglehub` reads more than is read here")
+    file, how = dataset_download(handle, path), READERS[ending]
+    if adapter is KaggleDatasetAdapter.PANDAS:
+        options = PANDAS_OPTIONS.get(ending, {}) | (pandas_kwargs or {})
+        return getattr(importlib.import_module("pandas"), f"read_{how}")(file, **options)
+    how = {".jsonl": "ndjson", ".feather": "ipc"}.get(ending, how)
+    options = ({"separator": "\t"} if ending == ".tsv" else {}) | (polars_kwargs or {})
+    frame = getattr(importlib.import_module("polars"), f"read_{how}")(file, **options)
+    return frame.lazy() if polars_frame_type is PolarsFrameType.LAZY else frame
 
 
 def model_download(handle: str, path: str | None = None, **_: Any) -> str:
