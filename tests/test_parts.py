@@ -258,9 +258,15 @@ def test_lists_that_do_not_go_together_are_told_in_one_line_without_a_dead_end()
     assert "String" not in e.value.hint
 
 
-def test_an_unsigned_number_beyond_64_bits_is_refused() -> None:
-    with pytest.raises(DataError, match=r"a value in .*part-1.parquet"):
-        parts({"v": [1]}, pl.DataFrame({"v": pl.Series([2**63], dtype=pl.UInt64)}))
+def test_an_unsigned_number_beyond_64_bits_is_taken_as_any_that_is() -> None:
+    unsigned = pl.DataFrame(
+        {"v": pl.Series([2**63], dtype=pl.UInt64), "user_id": pl.Series([2**63 + 1], dtype=pl.UInt64)}
+    )
+    result = parts({"v": [1], "user_id": [2]}, unsigned).frames["train"]
+    assert result["v"].to_list() == [1.0, float(2**63)]
+    assert result["user_id"].to_list() == ["2", str(2**63 + 1)]
+    within = pl.DataFrame({"v": pl.Series([7], dtype=pl.UInt64)})
+    assert parts({"v": [1]}, within).frames["train"].schema["v"] == pl.Int64
 
 
 def test_a_column_that_parts_lack_is_null_there_and_told() -> None:

@@ -70,6 +70,28 @@ def test_categories_are_read_as_their_texts() -> None:
     assert result.frames["train"]["v"].to_list() == ["7", "8"]
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
+@pytest.mark.parametrize(
+    ("one", "other", "column", "first", "second"),
+    [
+        (pl.Series([2**63, 5], dtype=pl.UInt64), [-1, 2], "v", [float(2**63), 5.0], [-1.0, 2.0]),
+        (pl.Series([2**63 + 1, 5], dtype=pl.UInt64), [1, 2], "user_id", [str(2**63 + 1), "5"], ["1", "2"]),
+        (pl.Series([7, 5], dtype=pl.UInt64), [-1, 2], "v", [7, 5], [-1, 2]),
+        (pl.Series([2**63 + 1, 5], dtype=pl.UInt64), ["1", "2"], "v", [str(2**63 + 1), "5"], ["1", "2"]),
+        ([2**60 + 1, 5], ["1.5", "2.25"], "v", [str(2**60 + 1), "5"], ["1.5", "2.25"]),
+    ],
+)
+def test_whole_numbers_lose_no_digits_unnoticed(
+    one: Any, other: Any, column: str, first: Any, second: Any, turned: bool
+) -> None:
+    sides = [("train", one, first), ("test", other, second)]
+    if turned:
+        sides = [("test", one, first), ("train", other, second)]
+    result = made({f"{n}.parquet": parquet(pl.DataFrame({"k": [0, 1], column: v})) for n, v, _ in sides})
+    for name, _, expected in sides:
+        assert result.frames[name][column].to_list() == expected
+
+
 def test_ids_keep_their_spelling() -> None:
     files = {
         "train.parquet": parquet({"user_id": [1, 2, 3], "v": [1, 2, 3]}),

@@ -1,4 +1,4 @@
-"""Whole numbers in types wider than 64 bits: fractions where they are amounts, texts where they are keys."""
+"""Whole numbers that no type of 64 bits holds: fractions where they are amounts, texts where they are keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from workbench.ingest.types import ColumnType
 
-__all__ = ["narrowed"]
+__all__ = ["GREATEST", "LEAST", "narrowed"]
 
 LEAST, GREATEST = -(2**63), 2**63 - 1
 
@@ -25,7 +25,8 @@ def narrowed(
 ) -> dict[str, ColumnType]:
     """Return what the columns become that some of the frames have in a wider type than 64 bits.
 
-    What fits 64 bits everywhere is a whole number; beyond them an amount is a fraction, a key a text.
+    Those that are unsigned in a frame and signed in another are such columns too. What fits 64 bits everywhere is a
+    whole number; beyond them an amount is a fraction, a key a text.
 
     Parameters
     ----------
@@ -41,11 +42,17 @@ def narrowed(
     for schema, _ in pairs:
         for column, dtype in schema.items():
             types.setdefault(column, []).append(dtype)
-    wide = [c for c, of in types.items() if any(map(_is_wide, of)) and all(_is_whole(t) for t in of)]
+    wide = [c for c, of in types.items() if _is_wide_together(of) and all(_is_whole(t) for t in of)]
     left_as_they_are = set(but)
     wide = [c for c in wide if c not in left_as_they_are]
     large = {c for schema, frame in pairs for c in _beyond_64_bits(frame, [c for c in wide if c in schema])}
     return {c: _narrow(c in large, is_key(c)) for c in wide}
+
+
+def _is_wide_together(types: Iterable[pl.DataType]) -> bool:
+    """Whether some of the types, or two of them together, go beyond signed and unsigned numbers of 64 bits."""
+    every = list(types)
+    return any(map(_is_wide, every)) or (pl.UInt64 in every and any(t.is_signed_integer() for t in every))
 
 
 def _is_whole(dtype: pl.DataType) -> bool:

@@ -22,10 +22,18 @@ from workbench.frames import parquet_schema, scan_parquet
 from workbench.ingest.counting import column_stats
 from workbench.ingest.grouping import HIVE_NULL, key_columns, with_keys
 from workbench.ingest.keys import is_numeric
-from workbench.ingest.large import narrowed
+from workbench.ingest.large import GREATEST, LEAST, narrowed
 from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded, exploded_schema, say_without
-from workbench.ingest.reconciled import IrreconcilableError, common_schema, common_type, fitted, is_lossless, zone_note
+from workbench.ingest.reconciled import (
+    EXACT,
+    IrreconcilableError,
+    common_schema,
+    common_type,
+    fitted,
+    is_lossless,
+    zone_note,
+)
 from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_of
 from workbench.ingest.text import Source, sha256_of
 from workbench.ingest.types import ColumnType, decide, from_name, present_texts
@@ -190,6 +198,8 @@ def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Op
         if shared is None and not all(t.is_numeric() for t in types.values()):
             meant = {n: _text_read(column, t, readable[n], plans[n], options) for n, t in types.items()}
             shared = _shared_kind([m.dtype if m else types[n] for n, m in meant.items()])
+            if shared is not None and shared.is_numeric() and not _holds_whole(column, shared, types, readable, plans):
+                shared = pl.String()
             if shared is not None:
                 report(f"{both}: column {column!r} is {said}; taken as {shared} in all")
                 _take_as(column, shared, meant, plans)
@@ -237,6 +247,29 @@ def _shared_kind(types: Sequence[pl.DataType]) -> pl.DataType | None:
         return pl.Float64()
     plain = all(t.is_numeric() or t.is_temporal() or t in PLAIN for t in types)
     return shared if shared is not None else pl.String() if plain and pl.Duration not in types else None
+
+
+def _holds_whole(
+    column: str,
+    shared: pl.DataType,
+    types: Mapping[str, pl.DataType],
+    readable: Mapping[str, list[Path]],
+    plans: Mapping[str, _Plan],
+) -> bool:
+    """Whether a type holds the whole numbers of a column of several tables, all of their digits."""
+    least, greatest = (-EXACT, EXACT) if shared.is_float() else (LEAST, GREATEST)
+    if shared == pl.UInt64:
+        return True
+    for name in (n for n, t in types.items() if t.is_integer()):
+        for path, schema in zip(readable[name], plans[name].schemas, strict=True):
+            if column not in schema:
+                continue
+            values = pl.col(column).cast(pl.Int128)
+            ends = scan_parquet(path, hive_partitioning=False).select(values.min().alias("<"), values.max().alias(">"))
+            low, high = ends.collect(engine="streaming").row(0)
+            if low is not None and (low < least or high > greatest):
+                return False
+    return True
 
 
 PLAIN = (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)
