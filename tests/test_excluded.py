@@ -6,6 +6,7 @@ import gzip
 import io
 import random
 import re
+import subprocess
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -211,6 +212,53 @@ def test_what_arrived_damaged_just_now_may_arrive_whole(tmp_path: Path) -> None:
     # A member of an archive that is whole is as it is on the platform.
     other = tmp_path / "other"
     assert "side" in converted(other, {"c.zip": zipped({**TABLES, "side.csv.gz": cut})}, arrived=["c.zip"]).excluded
+
+
+def test_where_no_table_is_called_train_a_side_file_stops_nothing_either(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "events.csv": TABLES["train.csv"],
+        "extra.csv": "",
+        "notes.csv": "Notes\na,b\n1,2\n",
+    }
+    files["sample_submission.csv"] = TABLES["sample_submission.csv"]
+    manifest = converted(tmp_path, files)
+    assert sorted(manifest.tables) == ["events", "sample_submission"]
+    assert sorted(manifest.excluded) == ["extra", "notes"]
+    with pytest.raises(DataError, match=r"no file that can become a table: a\.csv: it has no header.*; b\.csv: line 2"):
+        converted(tmp_path / "other", {"a.csv": "", "b.csv": "Notes\na,b\n"})
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["on disk", "in the archive"])
+@pytest.mark.parametrize("name", ["new/train.csv", "new/train.csv.gz"])
+def test_the_hint_lays_the_copy_where_it_is_taken_though_folders_have_the_same_names(
+    tmp_path: Path, packed: bool, name: str
+) -> None:
+    broken = TABLES["train.csv"].replace("3,3,6\n", "3,3,6,9\n").encode()
+    files: dict[str, str | bytes] = {f"old/{n}": c for n, c in TABLES.items()}
+    files[name] = gzip.compress(broken) if name.endswith("gz") else broken
+    fixed = tmp_path / "fixed"
+    options = Options({}, {}, fixed=fixed)
+    with pytest.raises(DataError, match="line 5 has 4 fields") as caught:
+        converted(tmp_path, {"c.zip": zipped(files)} if packed else files, options=options)
+    command = re.search("`(mkdir.*?)`", caught.value.hint)
+    assert command is not None
+    subprocess.run(command[1], shell=True, check=True)
+    (copy,) = (p for p in fixed.rglob("*") if p.is_file())
+    assert copy.read_bytes() == broken
+    copy.write_text(TABLES["train.csv"])
+    manifest = converted(tmp_path, {}, options=options)
+    assert {n: i.rows for n, i in manifest.tables.items() if "train" in n} == {"old_train": 40, "new_train": 40}
+
+
+def test_of_a_table_that_is_there_twice_a_copy_chooses_one(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {**TABLES, "train.json": '[{"id": 1'}
+    fixed = tmp_path / "fixed"
+    options = Options({}, {}, fixed=fixed)
+    with pytest.raises(DataError, match="would all become table 'train'") as caught:
+        converted(tmp_path, {"c.zip": zipped(files)}, options=options)
+    assert f"into {fixed}, as train.csv say" in caught.value.hint
+    written(fixed, {"train.csv": TABLES["train.csv"]})
+    assert converted(tmp_path, {}, options=options).tables["train"].rows == 40
 
 
 @pytest.mark.slow

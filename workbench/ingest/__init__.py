@@ -568,7 +568,11 @@ def _write_missing(
         if not manifest.excluded:
             raise
         files = "; ".join(f"{e.file}: {e.reason}" for e in manifest.excluded.values())
-        raise type(exc)(f"{exc.message}. Left out, for they can't be read: {files}", hint=exc.hint) from exc
+        raise type(exc)(
+            f"{exc.message}. Left out, for they can't be read: {files}",
+            hint=f"{exc.hint}; where one of those left out is needed, a fixed copy in {folder / 'data' / 'fixed'} is "
+            "taken in its place",
+        ) from exc
     written = []
     if said.is_draft:
         text = definition_text(inferred, said) + submission_text(facts, inferred, manifest, said)

@@ -112,12 +112,7 @@ def convert(
         report(f"{', '.join(sorted(split))}: not a number everywhere, so that it is text in all tables")
         options = replace(options, keys=options.keys.with_text(split))
         infos = {n: i for n, i in infos.items() if not any(c in split and is_numeric(t) for c, t in i.dtypes.items())}
-    if not infos:
-        said = ", ".join(e.file for e in excluded.files.values())
-        raise DataError(
-            f"{raw} has no file that can become a table: {said} is JSON, but neither records nor columns",
-            hint="write it as a list of objects, one for each row",
-        )
+    _refuse_without_train(infos, work, raw)
     infos |= agreed([t for t in found if _is_shared(t)], infos, tables, options, report)
     manifest = Manifest({t.name: infos[t.name] for t in found if t.name in infos}, excluded.files)
     write_manifest(tables, manifest)
@@ -132,6 +127,28 @@ def _say_what_is_fixed(found: list[Table], options: Options, report: Report) -> 
         for part in table.parts:
             if options.fixed is not None and part.path.is_relative_to(options.fixed):
                 report(f"{table.name} from your fixed copy {part.path}")
+
+
+def _refuse_without_train(infos: Mapping[str, TableInfo], work: _Work, raw: Path) -> None:
+    """Refuse a conversion that has left out every table that may be train, or simply all.
+
+    Where no table is called train, any of those that are neither test nor sample may be it.
+    """
+    excluded = work.excluded
+    lacks_train = "train" not in work.options.roles and "train" in lacking_roles(infos, work.options)
+    if not excluded.failed or not (not infos or (lacks_train and infos.keys() <= work.needed)):
+        return
+    if len(excluded.failed) == 1 and not any(isinstance(exc, NoTableError) for exc, _ in excluded.failed.values()):
+        ((exc, table),) = excluded.failed.values()
+        raise work.explained(exc, [table]) from exc
+    said = "; ".join(f"{e.file}: {e.reason}" for e in excluded.files.values())
+    fixed = work.options.fixed
+    raise DataError(
+        f"{raw} has no file that can become {'the train' if infos else 'a'} table: {said}",
+        hint=""
+        if fixed is None
+        else f"a fixed copy in {fixed} is taken in place of such a file; then `wb fetch {work.slug}` again",
+    )
 
 
 def _say_what_is_joined(found: list[Table], report: Report) -> None:
@@ -212,7 +229,7 @@ class _Work:
                 spare = [t for t in group if t.name not in self.needed]
                 faults = {} if self.excluded.refuses(exc, group) else self._faults(group, spare, exc)
                 if not faults:
-                    raise self._explained(exc, group) from exc
+                    raise self.explained(exc, group) from exc
                 for table in spare:
                     if table.name in faults:
                         self.excluded.add(table.name, faults[table.name], table)
@@ -237,7 +254,8 @@ class _Work:
                     faults[table.name] = fault
         return faults
 
-    def _explained(self, exc: Exception, group: list[Table]) -> Exception:
+    def explained(self, exc: BaseException, group: list[Table]) -> BaseException:
+        """Return a failure of tables as it is raised: an error of ours, with a way out."""
         if not isinstance(exc, DataError):
             return exc if isinstance(exc, WorkbenchError) else DataError(f"{group[0].where} can't be read: {exc}")
         return with_fixed_hint(exc, [t for t in group if t.name in self.needed] or group, self.options, self.slug)
@@ -256,7 +274,7 @@ def _converted(group: list[Table], work: _Work, orient: str | None) -> dict[str,
         except NoTableError:
             # A map of labels, annotations of images: as little reason to stop as an image is.
             work.report(f"not converting {table.name}: {table.where} is JSON, but neither records nor columns")
-            work.excluded.add(table.name, DataError("it is JSON, but neither records nor columns"), table)
+            work.excluded.add(table.name, NoTableError("it is JSON, but neither records nor columns"), table)
     return infos
 
 

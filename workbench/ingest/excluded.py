@@ -29,8 +29,7 @@ ROLES: dict[str, Callable[[str], float]] = {
 def needed_tables(names: Iterable[str], options: Options) -> set[str]:
     """Return the tables that must be readable: train, test and sample, and those that competition.toml speaks of.
 
-    Train, test and sample are those that competition.toml names, else those whose names sound most like it. Where no
-    table is called train, it may be any of them.
+    Train, test and sample are those that competition.toml names, else those whose names sound most like it.
 
     Examples
     --------
@@ -38,8 +37,6 @@ def needed_tables(names: Iterable[str], options: Options) -> set[str]:
     ['b_test', 'sample_submission', 'train']
     """
     every = list(names)
-    if "train" in lacking_roles(every, options) and "train" not in options.roles:
-        return set(every)
     needed = {name for name in every if name in options.read or any(t.startswith(f"{name}.") for t in options.types)}
     for role, score in ROLES.items():
         stated = options.roles.get(role)
@@ -84,6 +81,7 @@ class Exclusions:
     def __init__(self, raw: Path, options: Options, arrived: Collection[str] = ()) -> None:
         self.raw, self.options, self.arrived = raw, options, arrived
         self.files: dict[str, ExcludedFile] = {}
+        self.failed: dict[str, tuple[BaseException, Table]] = {}
 
     def add(self, name: str, exc: BaseException, table: Table | None = None) -> None:
         """Leave out a table, or a file that is none."""
@@ -98,6 +96,8 @@ class Exclusions:
         stamp = "" if table is None else stamp_of(table)
         options = "" if table is None else options_key(table, self.options)
         self.files[name] = ExcludedFile(file, reason, stamp, options)
+        if table is not None:
+            self.failed[name] = exc, table
 
     def keep(self, name: str, file: ExcludedFile, table: Table) -> bool:
         """Leave out a table again that was left out before, and is the same; return whether it is."""
@@ -134,13 +134,14 @@ def with_fixed_hint(exc: DataError, tables: Iterable[Table], options: Options, s
     if options.fixed is None or at_fault is None or "competition.toml asks for" in exc.hint:
         return exc
     name = Path(at_fault.name)
-    target = options.fixed / (name.stem if name.suffix in UNPACKED_BY else name.name)
+    # With its folders: other folders may have a file of this name.
+    target = options.fixed / (name.with_suffix("") if name.suffix in UNPACKED_BY else name)
     if at_fault.path.is_relative_to(options.fixed):
         way = f"it is your fixed copy: fix it there, then `wb fetch {slug}` again"
     else:
         way = (
             f"a fixed copy in {options.fixed} is taken in its place, whatever is downloaded again: "
-            f"`mkdir -p {quote(str(options.fixed))} && {_copied(at_fault, target)}`, fix it there, then "
+            f"`mkdir -p {quote(str(target.parent))} && {_copied(at_fault, target)}`, fix it there, then "
             f"`wb fetch {slug}` again"
         )
     return type(exc)(exc.message, hint=f"{exc.hint}; {way}" if exc.hint else way)

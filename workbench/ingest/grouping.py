@@ -86,7 +86,7 @@ def tables_in(
     # Hive folders of one table may differ only in signs that names do not have: offset=-1, offset=+1.
     if unreadable is not None:
         parts = _without_same(parts, options, unreadable)
-    _refuse_same([((p.own, p.source.keys), p.source) for p in parts])
+    _refuse_same([((p.own, p.source.keys), p.source) for p in parts], options.fixed)
     groups: dict[tuple[str, str], list[_Part]] = {}
     for part in parts:
         groups.setdefault((part.base, kind_of(part.source.name)), []).append(part)
@@ -101,7 +101,7 @@ def tables_in(
             tables.append(Table(base, tuple(p.source for p in ordered), kind))
         else:
             tables += [Table(p.own, (p.source,), kind) for p in group]
-    _refuse_same([((t.name, ()), p) for t in tables for p in t.parts[:1]])
+    _refuse_same([((t.name, ()), p) for t in tables for p in t.parts[:1]], options.fixed)
     stated = stated_tables(sorted(tables, key=lambda t: t.name), options.read)
     named = {*options.named, *(name for name, how in options.read.items() if how.get("parts"))}
     return join_named(stated, shared, named)
@@ -177,14 +177,27 @@ def _without_same(parts: list[_Part], options: Options, unreadable: dict[str, Wo
     return [p for p in parts if p.source.name not in unreadable]
 
 
-def _refuse_same(found: list[tuple[tuple[str, Any], Source]]) -> None:
+def _refuse_same(found: list[tuple[tuple[str, Any], Source]], fixed: Path | None) -> None:
     named: dict[tuple[str, Any], list[Source]] = {}
     for known, source in found:
         named.setdefault(known, []).append(source)
     for (name, _), sources in named.items():
         if len(sources) > 1:
             same = ", ".join(place_of(s) for s in sources)
-            raise DataError(f"these files would all become table {name!r}: {same}", hint="remove all but one of them")
+            raise DataError(
+                f"these files would all become table {name!r}: {same}", hint=_hint_to_choose(sources, fixed)
+            )
+
+
+def _hint_to_choose(sources: list[Source], fixed: Path | None) -> str:
+    """Say how one of several files is chosen: those that only differ in how they are written, by a copy of one."""
+    if fixed is None or len({without_endings(s.name) for s in sources}) > 1:
+        return "remove all but one of them"
+    first = PurePosixPath(sources[0].name)
+    return (
+        f"copy the one that is right, or the table as you want it, into {fixed / first.parent}, as {first.name} say: "
+        f"it is taken in place of all of them, whatever is downloaded again"
+    )
 
 
 def _are_one(group: list[_Part], kind: str) -> bool:
