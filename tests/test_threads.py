@@ -53,6 +53,20 @@ def test_predictions_do_not_change_with_the_threads(tmp_path: Path, model: str) 
         assert other.equals(found[0])
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "[catboost]\niterations = 5",
+        '[sklearn]\nestimator = "sklearn.ensemble.HistGradientBoostingClassifier"\nmax_iter = 5',
+    ],
+)
+def test_a_run_that_took_all_cores_is_the_run_of_a_small_table(tmp_path: Path, model: str) -> None:
+    small = make_small(tmp_path, n_rows=300)
+    small.experiment(5, f'title = "t"\nfeatures = ["rows"]\nseeds = [1]\n{model}\n')
+    before = small.open.run(5, threads=len(os.sched_getaffinity(0)))
+    assert small.open.run(5).record.run_id == before.record.run_id
+
+
 def test_what_the_user_says_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from workbench.competition import load_competition
     from workbench.experiment import kinds

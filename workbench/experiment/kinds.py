@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def model_spec(
         target=target,
         metric=competition.metric,
         threads=threads or _usual_threads(competition),
+        key_threads=threads or len(os.sched_getaffinity(0)),
         transform=transform,
     )
     if spec.kind == "xgboost":

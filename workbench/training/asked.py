@@ -37,6 +37,9 @@ class Asked:
     target : Target
     metric : Metric
     threads : int
+        How many train.
+    key_threads : int
+        How many a run's key has: what was asked for, else all that the process may use, however few train.
     transform : str
         As `transform_for` gives it.
     """
@@ -48,6 +51,7 @@ class Asked:
     target: Target
     metric: Metric
     threads: int
+    key_threads: int
     transform: str = "none"
 
     @property

@@ -141,13 +141,14 @@ class CatBoostSpec:
     patience: int
     transform: str
     version: str
+    key_threads: int
     unweighted: bool = False
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result; the number of threads does: sums are taken thread by thread."""
+        """Return what decides the result; the number of threads may: sums are taken thread by thread."""
         return {
             "catboost": self.version,
-            "parameters": self.parameters,
+            "parameters": self.parameters | {"thread_count": self.key_threads},
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
@@ -201,7 +202,9 @@ def catboost_spec(asked: Asked) -> CatBoostSpec:
         *(["auc"] if asked.target.scoring_weight is not None else []),
     )
     unweighted = _weights_classes(parameters) and is_weighted and not is_decision(asked.metric)
-    return CatBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, unweighted)
+    return CatBoostSpec(
+        parameters, rounds, patience, asked.transform, library.__version__, asked.key_threads, unweighted
+    )
 
 
 def _weights_classes(parameters: dict[str, Any]) -> bool:

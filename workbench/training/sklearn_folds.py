@@ -64,6 +64,7 @@ class SklearnSpec:
     estimator: str
     parameters: dict[str, Any]
     threads: int
+    key_threads: int
     transform: str
     versions: dict[str, str]
     takes_missing: bool
@@ -77,12 +78,12 @@ class SklearnSpec:
         return "HistGradientBoosting" in self.estimator
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result; the number of threads does: sums are taken thread by thread."""
+        """Return what decides the result; the number of threads may: sums are taken thread by thread."""
         return {
             "versions": self.versions,
             "estimator": self.estimator,
             "parameters": self.parameters,
-            "threads": self.threads,
+            "threads": self.key_threads,
             "transform": self.transform,
             "prepared": "v1",
         }
@@ -140,6 +141,7 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
         estimator=name,
         parameters=parameters,
         threads=asked.threads,
+        key_threads=asked.key_threads,
         transform=asked.transform,
         versions=versions,
         takes_missing=takes_missing,
