@@ -65,6 +65,15 @@ def test_a_type_that_is_asked_for_stays() -> None:
     assert both([1.5], [None], types={"test.a": "String"}).frames["test"].schema["a"] == pl.String
 
 
+@pytest.mark.parametrize(("value", "agrees"), [(7, True), (2**63, False)])
+def test_unsigned_numbers_agree_with_signed_ones_that_hold_them(value: int, agrees: bool) -> None:
+    large = parquet(pl.DataFrame({"id": [1], "a": pl.Series([value], dtype=pl.UInt64)}))
+    result = made({"train.parquet": large, "test.csv": "id,a\n2,-1\n"})
+    assert result.frames["train"]["a"].to_list() == [value]
+    assert result.frames["train"].schema["a"] == (pl.Int64 if agrees else pl.UInt64)
+    assert any("column 'a' is" in s and ("in all" if agrees else "left so") in s for s in result.said)
+
+
 def test_files_of_two_formats_agree() -> None:
     files = {"train.parquet": parquet({"id": [1], "a": [1.5]}), "test.csv": "id,a\n2,\n"}
     assert made(files).frames["test"].schema["a"] == pl.Float64

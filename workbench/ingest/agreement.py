@@ -11,6 +11,7 @@ import polars as pl
 from workbench.cache import atomic
 from workbench.competition import TableInfo
 from workbench.frames import parquet_schema, scan_parquet
+from workbench.ingest.large import GREATEST, LEAST
 from workbench.ingest.reconciled import EXACT, common_type, is_lossless
 from workbench.ingest.sources import Options, Table
 from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of
@@ -86,14 +87,18 @@ def _shared(column: str, having: list[_Written], report: Report) -> Types:
 def _holds(shared: pl.DataType, written: _Written, column: str) -> bool:
     """Whether a type holds all values of a column: whole numbers among fractions up to 2**53."""
     dtype = written.types[column]
-    if is_lossless(dtype, shared):
+    if dtype == pl.UInt64 and shared.is_signed_integer():
+        least, greatest = LEAST, GREATEST
+    elif is_lossless(dtype, shared):
         return True
-    if not dtype.is_integer() or not shared.is_float():
+    elif not dtype.is_integer() or not shared.is_float():
         return False
+    else:
+        least, greatest = -EXACT, EXACT
     values = pl.col(column).cast(pl.Int128)
     scan = scan_parquet(written.path)
     low, high = scan.select(values.min().alias("low"), values.max().alias("high")).collect(engine="streaming").row(0)
-    return bool(low >= -EXACT and high <= EXACT)
+    return bool(low >= least and high <= greatest)
 
 
 def _rewritten(written: _Written, types: Types, info: TableInfo, options: Options) -> TableInfo:
