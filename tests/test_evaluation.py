@@ -54,6 +54,8 @@ class TestNames:
             "kaggle_evaluation/core/generated/kaggle_evaluation_pb2.py",
             "hull-tactical/kaggle_evaluation/default_gateway.py",
             "kaggle_evaluation.zip",
+            "kaggle_evaluation.tar.gz",
+            "kaggle_evaluation.py",
             "Kaggle_Evaluation\\core\\relay.py",
             "kaggle_simulations/agent/main.py",
             "konwinski_prize_gateway.py",
@@ -76,6 +78,7 @@ class TestNames:
         [
             ["train.csv", "test.csv", "sample_submission.csv"],
             ["evaluation.csv", "kaggle_evaluation_notes.txt", "about_kaggle_evaluation.md"],
+            ["kaggle_evaluation.csv", "docs/kaggle_evaluation.md", "kaggle_evaluation_notes/a.csv"],
             ["images/mlb/1.png", "enefit.csv", "ubiquant/train.csv", "jane_street/train.csv"],
             ["metric.py", "helpers/__init__.py", "helpers/score.py", "sources.so.txt", "also.csv"],
             [],
@@ -109,6 +112,15 @@ class TestFiles:
         (tmp_path / file).unlink()
         assert evaluation_server_in(tmp_path, ["score.py", "broken.zip"]) is None
         assert evaluation_server_in(tmp_path, ["score.py", *TODAY]) == "kaggle_evaluation/__init__.py"
+
+    def test_in_a_damaged_archive_nothing_is_found(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.py", "print(1)\n" * 2000)
+        data = bytearray(path.read_bytes())
+        data[45:60] = bytes(b ^ 0xFF for b in data[45:60])
+        path.write_bytes(data)
+        assert evaluation_server_in(tmp_path) is None
 
     def test_in_a_tar(self, tmp_path: Path) -> None:
         with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as archive:

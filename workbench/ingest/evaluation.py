@@ -7,6 +7,7 @@ import os
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -46,6 +47,9 @@ API_CODE = re.compile(rb"\bdef (make_env|iter_test)\b|\brun_local_gateway\b|\bcl
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
+PACKAGES = (*ARCHIVES, ".py", ".whl")
+"""A file of a server's name that ends otherwise, such as a note, is none."""
+
 MOST_CODE = 2**20
 """A larger file is no module of this kind."""
 
@@ -82,7 +86,7 @@ def _is_of_server(name: str) -> bool:
         return True
     if "kaggle_" in plain:
         parts = PurePosixPath(plain).parts
-        if any(part == folder or part.startswith(f"{folder}.") for part in parts for folder in SERVERS):
+        if any(part in SERVERS for part in parts) or parts[-1] in (f"{f}{e}" for f in SERVERS for e in PACKAGES):
             return True
     if plain.endswith(".py"):
         path = PurePosixPath(plain)
@@ -161,7 +165,7 @@ def _in_archive(path: Path) -> str | None:
         if path.stat().st_size <= MOST_INNER:
             with tarfile.open(path) as packed:
                 return evaluation_server(packed.getnames())
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError):
+    except (OSError, zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, RuntimeError, NotImplementedError):
         pass  # damaged, or with a password: whoever reads its tables says so
     return None
 
