@@ -133,6 +133,38 @@ class TestServing:
         out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
         assert out.read_bytes() == run.submission.read_bytes()
 
+    def test_a_fixed_copy_is_taken_along(self, small, no_wheels, tmp_path: Path) -> None:
+        made = small()
+        raw, fixed = made.folder / "data" / "raw", made.folder / "data" / "fixed"
+        fixed.mkdir()
+        shutil.copyfile(raw / "train.csv", fixed / "train.csv")
+        (fixed / "notes.md").write_text("what was wrong")
+        (raw / "train.csv").write_text("A report\n\n" + (raw / "train.csv").read_text() + "1,2,3,4,5,6,7,8,9\n")
+        made.experiment(1, EXPERIMENT)
+        run = made.open.run(1)
+        kernel = built(made, no_wheels)
+        assert kernel.fixed == ("data/fixed/train.csv",)
+        flat = tmp_path / "flat"
+        flat.mkdir()
+        for file in packed_files(kernel.bundle):
+            shutil.copyfile(file.path, flat / file.flat)
+        out = predict(flat, raw, out=tmp_path / "s.csv", report=lambda _: None)
+        assert out.read_bytes() == run.submission.read_bytes()
+
+    @pytest.mark.parametrize("name", ["test.csv", "sample_submission.csv.gz", "more/test_weather.csv"])
+    def test_a_fixed_copy_of_what_the_hidden_test_set_has_others_of_is_refused(
+        self, small, no_wheels, name: str
+    ) -> None:
+        made = small()
+        raw, copy = made.folder / "data" / "raw", made.folder / "data" / "fixed" / name
+        copy.parent.mkdir(parents=True)
+        text = (raw / name.removesuffix(".gz")).read_bytes() if "more" not in name else b"id,warm\n1,2\n"
+        copy.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        with pytest.raises(ConfigError, match=f"{copy} is a fixed copy of the public rows"):
+            built(made, no_wheels)
+
     def test_files_of_the_training_are_not_needed(self, small, no_wheels, tmp_path: Path) -> None:
         made = small()
         (made.folder / "splits.json").write_text('{"feature": 0, "threshold": 0.1}')

@@ -38,9 +38,19 @@ def build_command(number: int, python: str | None, wheels: Path | None, slug: st
     with step_bar("kernel") as (report, _):
         built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
     if as_json:
-        echo_json({"exp": number, "bundle": str(built.bundle), "notebook": str(built.notebook), "bytes": built.size})
+        echo_json(
+            {
+                "exp": number,
+                "bundle": str(built.bundle),
+                "notebook": str(built.notebook),
+                "bytes": built.size,
+                "fixed": list(built.fixed),
+            }
+        )
         return
     click.echo(f"{built.bundle}  {built.size / 2**20:.1f} MB\n{built.notebook}")
+    for name in built.fixed:
+        note(f"{name} is in the bundle: the kernel reads it in place of Kaggle's file")
     note(f"next: wb kernel rehearse {number}")
 
 

@@ -44,6 +44,7 @@ from workbench.ingest.archives import EncryptedError, leads_outside, unpack, unp
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.downloaded import read_as_downloaded, read_text_file
 from workbench.ingest.evaluation import LISTING, evaluation_server_in, evaluation_server_of
+from workbench.ingest.grouping import tables_in
 from workbench.ingest.keys import NO_KEYS
 from workbench.ingest.sources import block_bytes, sources_in, table_name
 from workbench.ingest.space import Approval, Download, check_space
@@ -64,6 +65,7 @@ __all__ = [
     "reading_options",
     "sources_in",
     "table_name",
+    "tables_in",
     "unpack",
     "unpacked_files",
 ]

@@ -18,6 +18,7 @@ from workbench.errors import ConfigError, DamagedError
 from workbench.experiment import FinishedRun, read_run
 from workbench.experiment.source import DATA
 from workbench.features import code_files
+from workbench.kernels.fixed import fixed_copies
 from workbench.kernels.gateway import check_no_server
 from workbench.kernels.layers import kernel_name
 from workbench.kernels.wheels import are_those, check_wheels, download, modules_of, needed_packages, own_wheel
@@ -108,6 +109,8 @@ class BuiltKernel:
         What the kernel runs.
     size : int
         Bytes of the bundle.
+    fixed : tuple of str
+        The files of ``data/fixed`` that are in the bundle.
     """
 
     name: str
@@ -115,6 +118,7 @@ class BuiltKernel:
     bundle: Path
     notebook: Path
     size: int
+    fixed: tuple[str, ...] = ()
 
 
 def build(
@@ -140,8 +144,8 @@ def build(
     Raises
     ------
     ConfigError
-        When the competition has an evaluation server, the run is of a kind that can't be served, or wheels for that
-        Python are missing.
+        When the competition has an evaluation server, the run is of a kind that can't be served, a fixed copy is of
+        rows that the hidden test set has others of, or wheels for that Python are missing.
     """
     check_no_server(competition)
     record, details = run.record, read_run(run.folder)[1]
@@ -164,6 +168,8 @@ def build(
             f"run {record.run_id} is of an older version, which did not keep what its models' columns are",
             hint=f"`wb run {record.exp} --force` makes a run that does",
         )
+    fixed = fixed_copies(competition)
+    files |= {f"competition/{name}": path for name, path in fixed.items()}
     report("wheels")
     # Beside what serving needs, what the run's own code imports: of the image's packages nothing is seen.
     imported = (details.get("source") or {}).get("packages", {})
@@ -193,7 +199,7 @@ def build(
     notebook = folder / "kernel" / "inference.ipynb"
     write_text(notebook, as_text(_notebook(competition, record.exp, record.title)))
     size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
-    return BuiltKernel(kernel_name(competition.slug, record.exp), folder, bundle, notebook, size)
+    return BuiltKernel(kernel_name(competition.slug, record.exp), folder, bundle, notebook, size, tuple(fixed))
 
 
 def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -> dict[str, Path]:
