@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -329,6 +330,8 @@ def in_a_terminal(cwd: Path, *arguments: str, answer: str = "") -> tuple[int, st
     if pid == 0:
         os.chdir(cwd)
         os.execv(sys.executable, [sys.executable, "-c", IN_FRONT, *arguments])
+    watchdog = threading.Timer(60, os.kill, [pid, signal.SIGKILL])
+    watchdog.start()
     shown = b""
     try:
         while piece := os.read(descriptor, 1024):
@@ -339,6 +342,7 @@ def in_a_terminal(cwd: Path, *arguments: str, answer: str = "") -> tuple[int, st
                 answer = ""
     except OSError:  # so Linux says that there is no more
         pass
+    watchdog.cancel()
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 
 
@@ -518,6 +522,8 @@ def test_a_debugger_has_the_terminal(made: Small) -> None:
     if pid == 0:
         os.chdir(made.workspace.root)
         os.execve(sys.executable, [sys.executable, "-m", "workbench", "run", "1"], os.environ | {"TERM": "xterm"})
+    watchdog = threading.Timer(60, os.kill, [pid, signal.SIGKILL])
+    watchdog.start()
     shown, answers, at = b"", [b"p x + 1\n", b"c\n"], 0
     try:
         while piece := os.read(descriptor, 4096):
@@ -528,6 +534,7 @@ def test_a_debugger_has_the_terminal(made: Small) -> None:
                 os.write(descriptor, answers.pop(0))
     except OSError:
         pass
+    watchdog.cancel()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     before, _, rest = shown.partition(b"(Pdb)")
     paused, _, after = rest.rpartition(b"(Pdb)")
