@@ -24,7 +24,7 @@ from tests.test_run import ALL, QUICK
 from workbench import library
 from workbench.cli import app
 from workbench.cli.app import COMMANDS
-from workbench.cli.interrupt import KEPT
+from workbench.cli.interrupt import KEPT, Interrupted, resumption
 
 ROWS = ["rehearse", "x", "--train", "n", "--target", "y", "--metric", "auc"]
 LOG = [
@@ -496,6 +496,12 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(made: Small, argumen
     (made.workspace.root / "begun").unlink()
     told = json.loads(interrupted(made, *arguments, "--json").stdout)["error"]
     assert (told["type"], told["hint"]) == ("Interrupted", shlex.join(["wb", *arguments, "--json"]))
+
+
+def test_a_run_that_was_forced_goes_on_without_force() -> None:
+    """With it, the models that are kept would be trained again."""
+    assert resumption(Interrupted("run"), ["run", "1", "--force", "--json"])[1] == "wb run 1 --json"
+    assert resumption(Interrupted("fetch"), ["fetch", "x", "--force"])[1] == "wb fetch x --force"
 
 
 def test_every_command_that_takes_long_says_what_is_kept() -> None:

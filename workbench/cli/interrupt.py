@@ -65,7 +65,13 @@ def resumption(exc: BaseException, arguments: Sequence[str]) -> tuple[str, str]:
         cause = cause.__cause__ or cause.__context__
     if cause is None or not cause.kept:
         return "", ""
-    return cause.kept, cause.resume or shlex.join(["wb", *arguments])
+    return cause.kept, cause.resume or _again(arguments)
+
+
+def _again(arguments: Sequence[str]) -> str:
+    """Return the command line that goes on: `wb run --force` would begin anew, without the models that are kept."""
+    is_run = arguments[:1] == ["run"]
+    return shlex.join(["wb", *(a for a in arguments if not (is_run and a == "--force"))])
 
 
 def listen(arguments: Sequence[str]) -> None:
@@ -84,7 +90,7 @@ def listen(arguments: Sequence[str]) -> None:
         if len(before) > 1:
             kept, resume = KEPT.get(" ".join(arguments[:2])) or KEPT.get(" ".join(arguments[:1]), ("", ""))
             message = f"interrupted at once; {kept}" if kept else "interrupted at once"
-            again = resume or shlex.join(["wb", *arguments])
+            again = resume or _again(arguments)
             _say(f"\n{SHOW_CURSOR if sys.stderr.isatty() else ''}{message}\ngo on: {again}\n")
             os._exit(CODE)
         timer = threading.Timer(SLOW_S, _say, ["stopping; Ctrl-C again ends it at once\n"])
