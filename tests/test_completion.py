@@ -11,8 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
+from workbench.cli.app import wb
+from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import SHELLS
 
 BIN = Path(sys.executable).parent
@@ -153,3 +156,11 @@ def test_nothing_heavy_is_loaded(place: Path, line: str) -> None:
     request = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1), "_WB_COMPLETE": "bash_complete"}
     out = shell(place, sys.executable, "-c", code, **request).stdout
     assert out.splitlines()[-1] == "LOADED []"
+
+
+def test_summaries_of_commands_in_a_group_are_whole() -> None:
+    notebook = wb.get_command(click.Context(wb), "notebook")
+    assert isinstance(notebook, CommandGroup)
+    found = {item.value: item.help or "" for item in notebook.shell_complete(click.Context(notebook), "")}
+    assert found["adopt"] == "Make a notebook that was written for Kaggle the next experiment."
+    assert set(found) >= {"new", "params"}
