@@ -217,6 +217,17 @@ def test_the_first_features_of_few_and_odd_columns(tmp_path: Path, train: str, e
     assert build_matrix(Blocks(competition, features), list(features)).frame.shape == (8, 2)
 
 
+def test_the_first_features_are_of_columns_that_say_something(tmp_path: Path) -> None:
+    """Not of a second id that counts the rows, and of the pieces of an id, which are columns like others."""
+    workspace = create_workspace(tmp_path)
+    rows = [f"{i},{i % 9},{i % 7},{i % 3},{i * 7 % 5}" for i in range(120)]
+    (tmp_path / "all.csv").write_text("\n".join(["house_id,Store,Dept,town,y", *rows]) + "\n")
+    create(workspace.root, "odd", RehearsalSpec(tmp_path / "all.csv", ("y",), "rmse", holdout=0.5, seed=3))
+    text = library.fetch("odd", where=workspace).written[-1].read_text()
+    assert "'Store'" in text
+    assert "house_id" not in text
+
+
 def test_features_in_comments_are_none(small) -> None:
     made = small()
     path = made.folder / "features.py"

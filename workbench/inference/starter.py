@@ -40,9 +40,8 @@ def starter_text(competition: Competition) -> str:
     """Return the text of the first `features.py`."""
     c, d = competition, competition.definition
     types = c.manifest.table(d.tables.train, slug=d.slug).dtypes
-    template = c.id_template
-    ids = d.id_columns if template is None else template.columns
-    columns = _Columns.of({name: types[name] for name in c.shared_columns}, ids)
+    # Pieces of an id, as Store and Date of "{Store}_{Date}", are columns like others.
+    columns = _Columns.of({name: types[name] for name in c.shared_columns}, c.key_columns)
     others = [t for t in c.manifest.tables if t not in (d.tables.train, d.tables.test, d.tables.sample_submission)]
     by_row, by_frame = columns.expression(), columns.frame()
     used = {*c.manifest.tables, "rows", "auto"}
