@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from workbench.cli.app import main
-from workbench.errors import ConfigError, FeatureError, NotFoundError, TrainingError
+from workbench.errors import ConfigError, DataError, FeatureError, NotFoundError, TrainingError
 from workbench.experiment import read_spec, run
 from workbench.experiment.seeds import same_seeds_note
 
@@ -258,3 +258,131 @@ class TestJoinKeys:
         with pytest.raises(FeatureError, match="both give a column 'town'") as told:
             made.open.run(1)
         assert told.value.hint == "take one of the two out of features"
+
+
+class TestWrongTables:
+    @pytest.mark.parametrize(
+        ("text", "message", "hint"),
+        [
+            ('base = 1\n[model]\nfeatures = ["ratio"]\n', "'features' is a key of the experiment", "above [model]"),
+            ("base = 1\n[xgboost]\nseeds = [1, 2]\n", "'seeds' is a key of the experiment", "above [xgboost]"),
+            ("base = 1\n[model]\n[tune]\nminutes = 1\nseeds = [1]\n", "unknown key 'tune.seeds'", "above [tune]"),
+            ("base = 1\nnum_leaves = 7\n[model]\n", "'num_leaves' is a parameter", "below [model]"),
+            ("base = 1\nseed = 7\n[model]\n", "unknown key 'seed'", "did you mean 'seeds'"),
+            ("base = 1\ntrials = 7\n[model]\n", "unknown key 'trials'", "write it under [tune]"),
+        ],
+    )
+    def test_of_an_experiment(self, small, text: str, message: str, hint: str) -> None:
+        made = small()
+        made.experiment(1, 'features = ["ratio"]' + MODEL)
+        made.experiment(2, text)
+        with pytest.raises(ConfigError) as told:
+            read_spec(made.open.definition, 2)
+        assert message in told.value.message
+        assert hint in told.value.hint
+
+    @pytest.mark.parametrize(
+        ("before", "after", "message", "hint"),
+        [
+            ("", 'weight = "x"\n', "unknown key 'cv.weight'", "write weight above [cv]"),
+            ("folds = 3\n", "", "unknown key 'folds'", "write it under [cv]"),
+            ("", "fold = 3\n", "unknown key 'cv.fold'", "did you mean 'folds'?"),
+        ],
+    )
+    def test_of_a_definition(self, small, before: str, after: str, message: str, hint: str) -> None:
+        made = small()
+        path = made.folder / "competition.toml"
+        text = path.read_text()
+        path.write_text(before + text.partition("\n# How the files")[0] + "\n" + after)
+        with pytest.raises(ConfigError) as told:
+            _ = made.open.definition.definition
+        assert message in told.value.message
+        assert hint in told.value.hint
+
+
+class TestToml:
+    @pytest.mark.parametrize(
+        ("line", "hint"),
+        [
+            ('title = "abc', "a quote is opened there and not closed"),
+            ("title = 'abc", "a quote is opened there and not closed"),
+            ("title = abc", "texts stand in quotes"),
+            ("refit = True", "true and false are written small"),
+            ('features = ["a, "b"]', "is a comma, a quote or a closing bracket missing?"),
+            ('title = "a" "b"', "one key a line"),
+            ("title : 3", "a line is KEY = VALUE"),
+            ('title = "C:\\data"', "a backslash is doubled"),
+            ('features = ["ratio"]', "the key is there twice"),
+        ],
+    )
+    def test_a_line_that_is_none_is_shown(self, small, line: str, hint: str) -> None:
+        made = small()
+        made.experiment(1, f'features = ["ratio"]\n{line}\n' + MODEL)
+        with pytest.raises(ConfigError, match=r"001\.toml is not valid TOML: .*\(at ") as told:
+            read_spec(made.open.definition, 1)
+        assert hint in told.value.hint
+        assert line in told.value.message or "end of document" in told.value.message
+
+    def test_a_value_that_is_none_is_said_plainly(self, small) -> None:
+        made = small()
+        path = made.folder / "competition.toml"
+        path.write_text(path.read_text().replace('task = "', 'task = "x'))
+        with pytest.raises(ConfigError) as told:
+            _ = made.open.definition.definition
+        assert "task: unknown task, did you mean" in told.value.message
+
+
+class TestDefinition:
+    def test_an_id_that_is_not_there(self, small) -> None:
+        made = small()
+        path = made.folder / "competition.toml"
+        text = re.sub(r'(?m)^id = "(\w+)"', r'id = "\1x"', path.read_text())
+        (name,) = re.findall(r'(?m)^id = "(\w+)x"', text)
+        path.write_text(text)
+        made.experiment(1, 'features = ["auto"]' + MODEL)
+        with pytest.raises(DataError, match=f"id = '{name}x', but table 'test' has no such column") as told:
+            made.open.run(1)
+        assert told.value.hint == f"did you mean '{name}'?"
+
+    @pytest.mark.parametrize("metric", ["auc", "logloss", "gini"])
+    def test_amounts_are_not_scored_as_classes(self, small, metric: str) -> None:
+        made = small(task="regression", metric="rmse")
+        path = made.folder / "competition.toml"
+        path.write_text(path.read_text().replace('metric = "rmse"', f'metric = "{metric}"'))
+        made.experiment(1, 'features = ["ratio"]' + MODEL)
+        with pytest.raises(DataError, match=f"metric = '{metric}' scores the probability of a class"):
+            made.open.run(1)
+
+
+class TestTable:
+    def test_its_metric_is_that_of_the_definition(self, small, wb) -> None:
+        made = small()
+        made.experiment(1, 'features = ["ratio"]' + MODEL)
+        made.open.run(1)
+        path = made.folder / "competition.toml"
+        path.write_text(path.read_text().replace('metric = "auc"', 'metric = "logloss"'))
+        made.experiment(2, 'features = ["ratio"]' + MODEL)
+        made.open.run(2)
+        _, out, err = wb(made, "table")
+        assert "[other target or metric]" in out
+        assert "small: logloss, less is better" in err
+
+
+class TestFeatures:
+    @pytest.mark.parametrize(
+        ("body", "hint"),
+        [
+            ('[pl.col("y").log().alias("l")]', "'y' is the target, which features never see"),
+            ("rows.to_pandas()", "collect().to_pandas()"),
+            ("rows.assign(a=1)", "with_columns"),
+        ],
+    )
+    def test_of_what_newcomers_write(self, small, body: str, hint: str) -> None:
+        made = small()
+        (made.folder / "features.py").write_text(
+            f"import polars as pl\nfrom workbench.features import feature\n\n@feature\ndef f(rows):\n    return {body}\n"
+        )
+        made.experiment(1, 'features = ["f"]' + MODEL)
+        with pytest.raises(FeatureError) as told:
+            made.open.run(1)
+        assert hint in told.value.hint

@@ -85,9 +85,13 @@ class Workspace:
         slugs = self.slugs()
         if len(slugs) == 1:
             return slugs[0]
-        have = "it has none yet: `wb fetch SLUG` brings one" if not slugs else "it has " + ", ".join(slugs)
+        if not slugs:
+            raise ConfigError(
+                f"{self.root} has no competition yet",
+                hint="`wb fetch SLUG` brings one of Kaggle's, `wb rehearse SLUG` hosts one of your own",
+            )
         raise ConfigError(
-            f"which competition of {self.root}? {have}",
+            f"which competition of {self.root}? it has {', '.join(slugs)}",
             hint="name it with --competition/-c, set WB_COMPETITION, or stand in its folder",
         )
 

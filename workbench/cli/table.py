@@ -87,8 +87,10 @@ def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
     if not rows:
         click.echo(f"no run of {slug!r} {'matches' if filtered else 'yet: wb run 1'}")
         return
-    direction = "greater is better" if rows[0].run.greater_is_better else "less is better"
-    note(f"{slug}: {rows[0].run.metric}, {direction}")
+    # The definition's metric: lines of another one are marked as outdated.
+    run = next((r.run for r in reversed(rows) if r.latest and not r.outdated), rows[-1].run)
+    direction = "greater is better" if run.greater_is_better else "less is better"
+    note(f"{slug}: {run.metric}, {direction}")
     print_rows(rows)
 
 

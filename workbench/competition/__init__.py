@@ -27,7 +27,7 @@ from workbench.competition.definition import (
     read_keys,
     read_options,
 )
-from workbench.competition.files import StrictModel, read_toml, validate
+from workbench.competition.files import StrictModel, above, read_toml, validate
 from workbench.competition.numbers import create_experiment, create_notebook, next_number
 from workbench.competition.row_numbers import find_row_numbers
 from workbench.competition.tables import (
@@ -61,6 +61,7 @@ __all__ = [
     "StrictModel",
     "TableInfo",
     "TableNames",
+    "above",
     "as_written",
     "check_table",
     "create_experiment",
@@ -352,7 +353,9 @@ class Competition:
     def _single_id(self) -> tuple[str, ...]:
         template = self.id_template
         ids = self.definition.id_columns if template is None else template.columns * template.is_column
-        types = self.manifest.table(self.definition.tables.test, slug=self.slug).dtypes
+        test = self.definition.tables.test
+        types = self.manifest.table(test, slug=self.slug).dtypes
+        self._need_columns(ids, types, test, "id")
         return ids if len(ids) == 1 and not types[ids[0]].startswith(("Date", "Datetime")) else ()
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.errors import ConfigError, near
 
-__all__ = ["StrictModel", "read_toml", "validate"]
+__all__ = ["StrictModel", "above", "read_toml", "validate"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,15 +30,45 @@ def read_toml(path: Path) -> dict[str, Any]:
     ConfigError
         When it can't be read or is not TOML; the message has the line.
     """
+    text = ""
     try:
         # With or without a byte order mark: editors on Windows write one.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return tomllib.loads(text)
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path} is not written in UTF-8, as TOML is: {exc.reason}", hint="save it as UTF-8") from exc
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigError(f"{path} is not valid TOML: {exc}", hint="mend that line") from exc
+        line = _line_of(text, str(exc))
+        shown = f": {line}" if line else ""
+        raise ConfigError(f"{path} is not valid TOML: {exc}{shown}", hint=_toml_hint(str(exc))) from exc
     except OSError as exc:
         raise ConfigError(f"can't read {path}: {exc.strerror}") from exc
+
+
+_TOML_HINTS = {
+    r"(Illegal|invalid) character '.n'|Unterminated": "a quote is opened there and not closed",
+    r"Expected [\"']{2}": "a quote is opened there and not closed",
+    r"Unescaped": "in double quotes a backslash is doubled; in single quotes it may stand alone",
+    r"Invalid value \(at end": "is a closing bracket missing?",
+    r"Unclosed (array|inline table)": 'is a comma, a quote or a closing bracket missing? A list is ["a", "b"]',
+    r"Invalid value": 'texts stand in quotes: metric = "rmse"; true and false are written small',
+    r"Expected newline": "one key a line; is a quote missing, or one too many?",
+    r"Cannot overwrite": "the key is there twice: keep one",
+    r"Cannot declare": "the table is there twice: keep one",
+    r"Expected '='|Invalid statement": "a line is KEY = VALUE, [TABLE], or a comment after #",
+}
+"""What `tomllib` says -> what it is most often."""
+
+
+def _toml_hint(said: str) -> str:
+    why = next((hint for pattern, hint in _TOML_HINTS.items() if re.search(pattern, said)), "")
+    return f"mend that line: {why}" if why else "mend that line"
+
+
+def _line_of(text: str, said: str) -> str:
+    number = re.search(r"at line (\d+)", said)
+    lines = text.split("\n")
+    return lines[int(number[1]) - 1].strip()[:80] if number and int(number[1]) <= len(lines) else ""
 
 
 def validate(model: type[M], data: dict[str, Any], path: Path) -> M:
@@ -56,22 +87,42 @@ def validate(model: type[M], data: dict[str, Any], path: Path) -> M:
 
 def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -> ConfigError:
     first = exc.errors()[0]
-    location = [str(part) for part in first["loc"]]
+    # pydantic names the member of a union, too: tune._Tune.seed.
+    location = [str(part) for part in first["loc"] if not re.match(r"_[A-Z]|literal\[", str(part))]
     key = ".".join(location) or "the file"
     if first["type"] == "extra_forbidden":
         valid = _keys_at(model, location[:-1])
-        return ConfigError(f"{path}: unknown key {key!r}", hint=near(location[-1], valid, what="key"))
+        hint = near(location[-1], valid, what="key")
+        if location[-1] in model.model_fields or not hint.startswith("did you mean"):
+            hint = _right_table(model, location) or hint
+        return ConfigError(f"{path}: unknown key {key!r}", hint=hint)
     if first["type"] == "missing":
         return ConfigError(f"{path}: the key {key!r} is missing", hint=f"add it: {location[-1]} = …")
-    return ConfigError(f"{path}: {key}: {first['msg']}, got {first.get('input')!r}")
+    said = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{path}: {key}: {said}, got {first.get('input')!r}")
 
 
-def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:
+def _right_table(model: type[BaseModel], location: list[str]) -> str:
+    """Return where a key belongs that stands in another table than its own; empty where it is no key anywhere."""
+    *tables, key = location
+    if tables and key in model.model_fields:
+        return above(key, tables[0])
+    places = [name for name in model.model_fields if name not in tables and key in _keys_at(model, [name], alone=True)]
+    return f"write it under [{places[0]}]" if len(places) == 1 else ""
+
+
+def above(key: str, table: str) -> str:
+    """Return the hint for a key of the file itself that stands under a table's line."""
+    return f"write {key} above [{table}]: what stands below that line is part of [{table}]"
+
+
+def _keys_at(model: type[BaseModel], location: list[str], *, alone: bool = False) -> list[str]:
+    """Return the keys of a table; of the nearest that has keys, or with `alone` none, where it takes any."""
     for part in location:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         options = [annotation, *getattr(annotation, "__args__", ())]
         inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
         if not inner:
-            break
+            return [] if alone else list(model.model_fields)
         model = inner[0]
     return list(model.model_fields)

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from workbench.competition import Competition, StrictModel, read_toml, validate
-from workbench.errors import ConfigError, NotFoundError
+from workbench.competition import Competition, StrictModel, above, read_toml, validate
+from workbench.errors import ConfigError, NotFoundError, near
 from workbench.experiment.feature_list import FeatureList, read_list
+from workbench.training import primary_name
 
 __all__ = ["KINDS", "LIGHTGBMS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
 
@@ -257,6 +258,7 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
                 hint=f"{nearest}`wb new` writes the next one",
             )
         data = read_toml(path)
+        _refuse_misplaced(data, path)
         base = validate(_File, data, path).base
         _refuse_two_kinds(data, path)
         chain.append(data)
@@ -276,6 +278,34 @@ def _refuse_two_kinds(data: dict[str, Any], path: Path) -> None:
             f"{path} has the tables {' and '.join(f'[{k}]' for k in kinds)}: an experiment has one kind of model",
             hint="keep one, and write another experiment for the other: `wb new`",
         )
+
+
+def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
+    """Refuse keys of the experiment that stand below the line of its model, and parameters that stand above it."""
+    for key in data:
+        if key not in _File.model_fields and _is_parameter(key) and "model" in data:
+            raise ConfigError(
+                f"{path}: {key!r} is a parameter of LightGBM, and no key of the experiment",
+                hint=f"write {key} below [model]",
+            )
+    for kind in ("model", "xgboost", "catboost"):
+        table = data.get(kind)
+        for key in table if isinstance(table, dict) else ():
+            if key in _File.model_fields:
+                raise ConfigError(
+                    f"{path}: {key!r} is a key of the experiment and stands under [{kind}]", hint=above(key, kind)
+                )
+
+
+def _is_parameter(key: str) -> bool:
+    """Tell whether LightGBM has such a parameter; what is rather a key of the experiment, misspelt, is none."""
+    if near(key, _File.model_fields).startswith("did you mean"):
+        return False
+    try:
+        primary_name(key, where="")
+    except ConfigError:
+        return False
+    return True
 
 
 def _kind_of(data: dict[str, Any]) -> str | None:

@@ -134,6 +134,11 @@ class Evaluation:
         if missing is not None:
             place = place_of_name(self.made.path, name, missing) or user_place(exc, folder)
             hint = hint_for_column(exc, missing, self._input_columns())
+            if missing in self.targets:
+                hint = (
+                    f"{missing!r} is the target, which features never see; statistics of it come from target_mean "
+                    "and its kin"
+                )
             return FeatureError(
                 f"feature {name!r} ({where}) failed: ColumnNotFoundError: there is no column {missing!r}"
                 f"{f' ({place})' if place else ''}",

@@ -32,6 +32,22 @@ IN_POLARS = {
     "value_counts": "group_by(…).len()",
     "values": "collect().to_numpy()",
     "shape": "collect().shape",
+    "to_pandas": "collect().to_pandas()",
+    "to_numpy": "collect().to_numpy()",
+    "height": "collect().height",
+    "to_dicts": "collect().to_dicts()",
+    "to_dict": "collect().to_dict()",
+    "iter_rows": "collect().iter_rows()",
+    "get_column": "collect().get_column(…)",
+    "isin": "is_in of an expression",
+    "notna": "is_not_null of an expression",
+    "notnull": "is_not_null of an expression",
+    "nunique": "n_unique of an expression",
+    "rename_axis": "nothing: there is no index; the row key is ROW",
+    "iterrows": "collect().iter_rows()",
+    "itertuples": "collect().iter_rows()",
+    "copy": "nothing: frames don't change",
+    "transform": "over of an expression",
 }
 """What pandas calls it -> what polars does."""
 
@@ -123,4 +139,4 @@ def as_in_polars(exc: BaseException) -> str:
     match = re.search(r"'(?:LazyFrame|DataFrame|Expr|Series)' object has no attribute '(\w+)'", str(exc))
     if not isinstance(exc, AttributeError) or match is None or match[1] not in IN_POLARS:
         return ""
-    return f"that is pandas; rows and tables are polars frames: {IN_POLARS[match[1]]}"
+    return f"rows and tables are polars LazyFrames: {IN_POLARS[match[1]]}"

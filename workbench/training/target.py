@@ -153,11 +153,26 @@ def read_target(competition: Competition) -> Target:
             f"task = {d.task!r}"
         )
     made = tuple(_positive_last(_column(frame[name], d.task, d.tables.train), competition) for name in d.targets)
+    _refuse_odd_metric(made, competition)
     query = (frame[d.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if d.query else None
     weights = competition.weights
     weight = weights_of(competition, weights.train)
     scoring = None if weights.is_shared else weights_of(competition, weights.metric)
     return Target(made, weight, query, "same" if weights.is_shared else scoring)
+
+
+def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competition) -> None:
+    """Refuse amounts that are to be scored as classes: of what is above 0 such a metric would make the second class."""
+    metric = competition.metric
+    for column in columns:
+        if column.task != "regression" or metric.needs != "proba" or ".py:" in competition.definition.metric:
+            continue
+        if not np.isin(column.values, (0.0, 1.0)).all():
+            raise DataError(
+                f"metric = {metric.name!r} scores the probability of a class, and the task is regression: target "
+                f"{column.name!r} has {np.unique(column.values).size:,} values",
+                hint='write a metric of amounts into competition.toml ("rmse"), or another task ("binary")',
+            )
 
 
 def _positive_last(column: TargetColumn, competition: Competition) -> TargetColumn:
@@ -214,7 +229,10 @@ def _column(series: pl.Series, task: str, table: str) -> TargetColumn:
     if task == "binary" and len(levels) != 2:
         shown = ", ".join(map(repr, levels.head(5).to_list()))
         raise DataError(
-            f"{where} has {len(levels)} values ({shown}{', …' if len(levels) > 5 else ''}); task binary needs 2"
+            f"{where} has {len(levels)} values ({shown}{', …' if len(levels) > 5 else ''}); task binary needs 2",
+            hint='write another task into competition.toml: "multiclass" for more classes, "regression" for amounts'
+            if len(levels) > 2
+            else "",
         )
     if not 2 <= len(levels) <= MAX_CLASSES:
         raise DataError(f"{where} has {len(levels):,} values; task multiclass needs 2 to {MAX_CLASSES:,} classes")
