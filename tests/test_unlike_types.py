@@ -151,3 +151,25 @@ def test_run_and_check_take_what_fetch_left(tmp_path: Path) -> None:
     for column in LEFT_OUT:
         assert "no type holds both" in left_out[column]
     assert competition.check()
+
+
+def test_times_and_numbers_of_two_formats_are_no_one_column(tmp_path: Path) -> None:
+    """Files of two formats have not agreed while they were read: what is left so is not stacked as other values."""
+    workspace = create_workspace(tmp_path / "ws")
+    source = pl.DataFrame({"id": range(40), "x": [i % 7 for i in range(40)], "y": [2.0 * (i % 7) for i in range(40)]})
+    source.write_parquet(tmp_path / "all.parquet")
+    folder = create(workspace.root, "c", RehearsalSpec(tmp_path / "all.parquet", ("y",), "rmse", after=("id", "20")))
+    train, test = (pl.read_parquet(folder / "files" / f"{n}.parquet") for n in ("train", "test"))
+    whole = [pl.Series(n, range(20), dtype=t) for n, t in (("d", pl.Int64), ("t", pl.UInt64), ("c", pl.Float64))]
+    days = [date(2024, 1, 1 + i) for i in range(20)]
+    times = [
+        pl.Series("d", days),
+        pl.Series("t", days).cast(pl.Datetime("us")),
+        pl.Series("c", [time(i) for i in range(20)]),
+    ]
+    train.with_columns(whole).write_parquet(folder / "files" / "train.parquet")
+    (folder / "files" / "test.parquet").unlink()
+    lines = test.with_columns(times[0], times[1].dt.to_string("%Y-%m-%d %H:%M:%S"), times[2].cast(pl.String))
+    (folder / "files" / "test.csv").write_text(lines.write_csv())
+    library.fetch("c", where=workspace)
+    assert set(library.competition("c", where=workspace).definition.unlike_columns) == {"d", "t"}

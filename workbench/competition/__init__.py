@@ -520,6 +520,9 @@ def _go_together(one: pl.DataType, other: pl.DataType) -> bool:
     """Whether rows of two types can be stacked, and mean the same."""
     if any(one.is_nested() != other.is_nested() or (t in (one, other) and one != other) for t in APART):
         return False
+    # To polars a time is a number of units since 1970.
+    if any(a.is_temporal() and b.is_numeric() for a, b in ((one, other), (other, one))):
+        return False
     try:
         pl.concat([pl.DataFrame(schema={"": t}) for t in (one, other)], how="vertical_relaxed")
     except pl.exceptions.PolarsError:
