@@ -237,6 +237,30 @@ def test_an_archive_that_is_gone_leaves_nothing_behind(place: Place) -> None:
     place.succeeds()  # which looks for partial files
 
 
+def shortened(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100].rpartition(b"\n")[0] + b"\n")
+
+
+def test_the_archive_takes_the_place_of_files_that_came_one_by_one(place: Place) -> None:
+    """What was changed on the disk meanwhile does not go before what came."""
+    place.server.fault("DownloadDataFiles", status=404, times=1000)
+    place.succeeds()
+    place.server.faults.clear()
+    shortened(place.raw / "train.csv")
+    place.succeeds("flights", "--force")
+    assert not (place.raw / "train.csv").exists()
+    place.downloads_nothing()
+
+
+def test_files_that_come_one_by_one_take_the_place_of_the_archive(place: Place) -> None:
+    place.succeeds()
+    shortened(place.raw / "flights.zip")
+    place.server.fault("DownloadDataFiles", status=404, times=1000)
+    assert "one by one" in place.succeeds()
+    assert not (place.raw / "flights.zip").exists()
+    place.downloads_nothing()
+
+
 @pytest.mark.parametrize("name", ["../evil.csv", "/evil.csv", r"..\evil.csv", "a/../../evil.csv", ".listing.json"])
 def test_a_name_that_leads_outside_is_refused(place: Place, hosted: Hosted, name: str) -> None:
     hosted.files |= {name: b"id,x\n1,2\n"}

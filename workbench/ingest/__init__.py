@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -408,6 +408,8 @@ class _Fetcher:
                 try:
                     self.total(archive.size_bytes)
                     self._download(archive, state)
+                    # A file on disk goes before the one in the archive: the old ones must not.
+                    self._remove([f.name for f in missing], state)
                     return [archive.name]
                 except UnavailableError as exc:
                     self.report(f"{exc.message}; fetching its {len(missing):,} files one by one")
@@ -416,10 +418,18 @@ class _Fetcher:
             self.total(None if None in sizes else sum(size or 0 for size in sizes))
             for file in missing:
                 self._download(file, state)
+            if archive is not None:
+                self._remove([archive.name], state)
         finally:
             if not self.is_noted:
                 write_json(self.raw / LISTING, state)
         return [f.name for f in missing]
+
+    def _remove(self, names: Iterable[str], state: dict[str, Any]) -> None:
+        """Remove files that arrived earlier, and in whose place others have come."""
+        for name in names:
+            if state["arrived"].pop(name, None) is not None:
+                (self.raw / name).unlink(missing_ok=True)
 
     def _check_names(self, files: list[RemoteFile]) -> None:
         """Refuse names that lead out of the folder, or to what is written there about the files."""
