@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from workbench.errors import ConfigError, NotFoundError, StorageError
 from workbench.ingest.space import Approval, Download, check_space
 from workbench.kaggle_platform import Kaggle
 from workbench.kaggle_platform import platform as kaggle_module
+from workbench.kaggle_platform.connection import pages
 from workbench.platforms import RemoteFile
 
 GB = 1 << 30
@@ -376,6 +378,29 @@ def test_a_name_that_is_not_there_is_told_without_reading_everything(
     assert "'train.csv'" in caught.value.hint
     assert "of the first 440" in caught.value.hint
     assert (server.calls.count("ListDataFiles"), server.calls.count("DownloadDataFile")) == (22, 1)
+
+
+def test_many_files_far_back_are_paged_for(
+    server: Server, kaggle: Kaggle, many: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kaggle_module, "SEARCHED_PAGES", 5)
+    names = [n for n in many.files if n.startswith("videos")]
+    listing = kaggle.find("flights", [*names, "gone.csv"])
+    assert set(names) <= listing.by_name.keys()
+    assert "gone.csv" not in listing.by_name
+    assert server.calls.count("ListDataFiles") <= 40
+    assert server.calls.count("DownloadDataFile") <= kaggle_module.ASKED_BY_NAME
+
+
+def test_a_list_that_goes_in_circles_ends() -> None:
+    asked: list[str] = []
+
+    def ask(token: str) -> SimpleNamespace:
+        asked.append(token)
+        return SimpleNamespace(next_page_token="b" if token == "a" else "a")
+
+    assert len(list(pages(ask))) == 3
+    assert asked == ["", "a", "b"]
 
 
 def test_a_change_of_one_file_is_seen_without_reading_everything(place: Place, many: Hosted) -> None:

@@ -240,6 +240,16 @@ def test_an_object_that_changes_in_mid_download_is_fetched_whole(big: Server, ka
     assert fetched(kaggle, tmp_path) == new
 
 
+def test_an_object_that_is_another_each_time_is_given_up(big: Server, kaggle: Kaggle, tmp_path: Path) -> None:
+    for i in range(40):
+        changed = {"big.bin": BIG[i:] + BIG[:i]}
+        cut = 300_000 + 1_000 * (i % 2)
+        big.fault("storage", cut_after=cut, before=partial(big.hosted["big"].files.update, changed))
+    with pytest.raises(PlatformError, match="while downloading big.bin of 'big'"):
+        fetched(kaggle, tmp_path)
+    assert big.calls.count("storage") <= 3 * QUICK.tries
+
+
 def test_an_answer_that_never_comes(big: Server, kaggle: Kaggle, tmp_path: Path) -> None:
     big.fault("storage", hang_s=30)
     big.fault("GetCompetition", hang_s=30, times=1)
@@ -731,6 +741,12 @@ def test_the_board_says_which_it_is(server: Server, kaggle: Kaggle, tmp_path: Pa
     assert (board.private.rank, board.private.medal) == (1, "bronze")
 
 
+def test_a_private_board_without_a_public_one(server: Server, kaggle: Kaggle) -> None:
+    server.host("flights", FILES, private_leaderboard=PRIVATE, deadline=OVER)
+    board = kaggle.leaderboard("flights")
+    assert (board.scope, board.entries) == ("private", tuple(PRIVATE))
+
+
 def test_before_the_deadline_the_public_board_is_asked_for(server: Server, kaggle: Kaggle) -> None:
     server.host("flights", FILES, leaderboard=PUBLIC, private_leaderboard=PRIVATE)
     assert kaggle.leaderboard("flights").entries == tuple(PUBLIC)
@@ -755,4 +771,4 @@ def test_what_is_left_in_all_is_not_what_is_left_today(server: Server, kaggle: K
     assert "another day brings no more" in finding.message
     server.host("other", FILES, daily_limit=0, total_limit=100)
     (finding,) = platform_findings(kaggle.facts("other"), kaggle.limits("other"))
-    assert finding.code == "daily_limit"
+    assert (finding.code, "today's submissions are used up" in finding.message) == ("daily_limit", True)

@@ -272,10 +272,11 @@ def _correct_type(response: requests.Response, *, hide: bool) -> None:
 
 def pages(ask: Callable[[str], Any]) -> Iterator[Any]:
     """Give every page of a list; `ask` asks for one by the token that the page before it has for it."""
-    token = ""
+    token, before = "", {""}
     while True:
         page = ask(token)
         yield page
-        if not page.next_page_token or page.next_page_token == token:
-            return
         token = page.next_page_token
+        if not token or token in before:
+            return
+        before.add(token)

@@ -176,8 +176,9 @@ class _Transfer:
     def complete(self) -> None:
         """Fetch until all of it is there."""
         patience, stalled = self.connection.patience, 0
+        most, known = self.have, self.object
         while True:
-            before, address = self.have, self.address
+            address = self.address
             try:
                 if self._fetch():
                     return
@@ -185,7 +186,10 @@ class _Transfer:
                 failure: WorkbenchError = kind(f"the storage of Kaggle sends {self.sent} while {self.what}")
             except Exception as exc:  # noqa: BLE001 raised again unless it is the network's
                 failure = self._expected(exc)
-            stalled = 0 if self.have > before else stalled + 1
+            # What comes from its beginning each time, or is another object each time, does not come nearer to its end.
+            is_other = known is not None and self.object not in (None, known)
+            stalled = 0 if self.have > most and not is_other else stalled + 1
+            most, known = self.have if is_other else max(most, self.have), self.object or known
             if stalled >= patience.tries:
                 raise type(failure)(f"{failure.message}{self._kept()}", hint="the same command goes on from there")
             # An address that has served and is refused now has expired: that is no reason to wait.
@@ -326,7 +330,9 @@ def look_at(connection: Connection, answer: requests.Response, what: str) -> Arr
     if not address:
         return None
     try:
-        with connection.storage() as session, session.get(address, stream=True) as response:
+        # As it is stored: the size of what is packed on its way is not that of the file.
+        headers = {"Accept-Encoding": "identity"}
+        with connection.storage() as session, session.get(address, headers=headers, stream=True) as response:
             size = response.headers.get("Content-Length", "")
             name = unquote(PurePosixPath(urlsplit(address).path).name)
             return Arrived(name, int(size)) if response.status_code == 200 and size.isdecimal() else None

@@ -160,12 +160,16 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     --------
     >>> retry_after_s({"Retry-After": "120"}), retry_after_s({"Retry-After": "soon"}), retry_after_s({})
     (120.0, None, None)
+    >>> retry_after_s({"Retry-After": "Wed, 21 Oct 99999 07:28:00 GMT"})
     """
     value = (headers.get("Retry-After") or "").strip()
     if value.isdecimal():
         return float(value)
     date = parsedate_tz(value) if value else None
-    return None if date is None else max(0.0, mktime_tz(date) - time.time())
+    try:
+        return None if date is None else max(0.0, mktime_tz(date) - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _when_to_come_back(response: requests.Response) -> str:

@@ -49,6 +49,7 @@ __all__ = ["Kaggle"]
 
 PAGE = 200
 SEARCHED_PAGES = 25
+ASKED_BY_NAME = 10
 LEADERBOARD_PAGES = 50
 USUAL = Patience()
 
@@ -206,7 +207,8 @@ class Kaggle:
         """Read the list of files until all of the names were seen.
 
         A list can have thousands of pages. What is not on the first `SEARCHED_PAGES` is asked for by its name, which
-        tells a file that is further back from one that there is not.
+        tells a file that is further back from one that there is not; of more names than `ASKED_BY_NAME`, the pages
+        that follow are read first, for a page tells of many files, and a question of one.
         """
         seen: dict[str, RemoteFile] = {}
         missing, complete = set(names), False
@@ -214,7 +216,7 @@ class Kaggle:
             seen |= {f.name: f for f in page}
             missing.difference_update(f.name for f in page)
             complete = is_last
-            if not missing or number == SEARCHED_PAGES:
+            if not missing or (number >= SEARCHED_PAGES and len(missing) <= ASKED_BY_NAME):
                 break
         if not complete:
             seen |= {f.name: f for f in map(partial(self._further_back, slug), sorted(missing)) if f is not None}
@@ -434,7 +436,8 @@ class Kaggle:
             entries, is_private = self._board(slug, override_public=True), False
         else:
             entries, public = self._board(slug), self._board(slug, pages=1, override_public=True)
-            is_private = entries[: len(public)] != public
+            # Of a competition without a public board, what comes is the private one.
+            is_private = entries[: len(public)] != public or bool(entries and not public)
         rank = competition.user_rank
         teams = max(competition.team_count, len(entries), rank or 0)
         standing = Standing.at(rank, teams, medals=bool(competition.awards_points)) if rank else None

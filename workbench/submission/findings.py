@@ -131,7 +131,8 @@ def platform_findings(
         text = "the submissions of your team for the whole competition are used up: another day brings no more"
         found.append(_error("total_limit", text, hint="`wb submissions` lists what was sent, to choose from"))
     elif limits.remaining_today is not None and limits.remaining_today <= 0:
-        text = f"today's {limits.per_day} submissions are used up (days are UTC days)"
+        number = "" if limits.per_day is None else f"{limits.per_day} "
+        text = f"today's {number}submissions are used up (days are UTC days)"
         found.append(_error("daily_limit", text, hint=next_day_hint(datetime.now(UTC))))
     return found
 
