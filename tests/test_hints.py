@@ -344,7 +344,7 @@ class TestDefinition:
             made.open.run(1)
         assert told.value.hint == f"did you mean '{name}'?"
 
-    @pytest.mark.parametrize("metric", ["auc", "logloss", "gini"])
+    @pytest.mark.parametrize("metric", ["auc", "logloss", "average_precision"])
     def test_amounts_are_not_scored_as_classes(self, small, metric: str) -> None:
         made = small(task="regression", metric="rmse")
         path = made.folder / "competition.toml"
@@ -352,6 +352,11 @@ class TestDefinition:
         made.experiment(1, 'features = ["ratio"]' + MODEL)
         with pytest.raises(DataError, match=f"metric = '{metric}' scores the probability of a class"):
             made.open.run(1)
+
+    def test_gini_is_of_amounts(self, small) -> None:
+        made = small(task="regression", metric="gini")
+        made.experiment(1, 'features = ["ratio"]' + MODEL)
+        assert made.open.run(1).score > 0
 
 
 class TestTable:

@@ -162,10 +162,16 @@ def read_target(competition: Competition) -> Target:
 
 
 def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competition) -> None:
-    """Refuse amounts that are to be scored as classes: of what is above 0 such a metric would make the second class."""
+    """Refuse amounts that are to be scored as classes: of what is above 0 such a metric would make the second class.
+
+    gini is of amounts, too; auc of amounts takes those above 0 as hits, where there are others.
+    """
     metric = competition.metric
     for column in columns:
         if column.task != "regression" or metric.needs != "proba" or ".py:" in competition.definition.metric:
+            continue
+        has_both = 0 < np.count_nonzero(column.values > 0) < len(column.values)
+        if metric.name == "gini" or (metric.name == "auc" and has_both):
             continue
         if not np.isin(column.values, (0.0, 1.0)).all():
             raise DataError(
