@@ -184,6 +184,8 @@ def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Op
     are such, else all of the columns are text.
     """
     names = list(plans)
+    # One for all columns: a scan keeps what it has learned of its file.
+    scans = {n: [scan_parquet(p, hive_partitioning=False) for p in paths] for n, paths in readable.items()}
     for column in dict.fromkeys(c for p in plans.values() for c in p.common):
         having = [n for n in names if column in plans[n].common and column not in plans[n].asked]
         types = {n: plans[n].common[column] for n in having}
@@ -196,9 +198,9 @@ def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Op
         both = " and ".join(having)
         # Whole numbers beside decimals go together as they are.
         if shared is None and not all(t.is_numeric() for t in types.values()):
-            meant = {n: _text_read(column, t, readable[n], plans[n], options) for n, t in types.items()}
+            meant = {n: _text_read(column, t, scans[n], plans[n], options) for n, t in types.items()}
             shared = _shared_kind([m.dtype if m else types[n] for n, m in meant.items()])
-            if shared is not None and shared.is_numeric() and not _holds_whole(column, shared, types, readable, plans):
+            if shared is not None and shared.is_numeric() and not _holds_whole(column, shared, types, scans, plans):
                 shared = pl.String()
             if shared is not None:
                 report(f"{both}: column {column!r} is {said}; taken as {shared} in all")
@@ -213,15 +215,17 @@ def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Op
             plans[name].common[column] = shared
 
 
-def _text_read(column: str, dtype: pl.DataType, paths: list[Path], plan: _Plan, options: Options) -> ColumnType | None:
+def _text_read(
+    column: str, dtype: pl.DataType, scans: list[pl.LazyFrame], plan: _Plan, options: Options
+) -> ColumnType | None:
     """Return what a column of texts would be taken for in a delimited file; None for a column of another type."""
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return None
-    having = [p for p, s in zip(paths, plan.schemas, strict=True) if column in s]
-    scans = [scan_parquet(p, hive_partitioning=False).select(pl.col(column).cast(pl.String).unique()) for p in having]
-    texts = pl.concat(scans).unique().collect(engine="streaming")
+    having = [f for f, s in zip(scans, plan.schemas, strict=True) if column in s]
+    texts = pl.concat(f.select(pl.col(column).cast(pl.String).unique()) for f in having)
+    texts_once = texts.unique().collect(engine="streaming")
     key = options.keys.kind(column)
-    stats = column_stats(texts, missing=plan.missing, keys={column: key})[column]
+    stats = column_stats(texts_once, missing=plan.missing, keys={column: key})[column]
     decided = replace(decide([stats], separator="\t", name=column, key=key), direct=False)
     return None if decided.dtype == pl.String or not stats.present else decided
 
@@ -253,7 +257,7 @@ def _holds_whole(
     column: str,
     shared: pl.DataType,
     types: Mapping[str, pl.DataType],
-    readable: Mapping[str, list[Path]],
+    scans: Mapping[str, list[pl.LazyFrame]],
     plans: Mapping[str, _Plan],
 ) -> bool:
     """Whether a type holds the whole numbers of a column of several tables, all of their digits."""
@@ -261,11 +265,11 @@ def _holds_whole(
     if shared == pl.UInt64:
         return True
     for name in (n for n, t in types.items() if t.is_integer()):
-        for path, schema in zip(readable[name], plans[name].schemas, strict=True):
+        for scan, schema in zip(scans[name], plans[name].schemas, strict=True):
             if column not in schema:
                 continue
             values = pl.col(column).cast(pl.Int128)
-            ends = scan_parquet(path, hive_partitioning=False).select(values.min().alias("<"), values.max().alias(">"))
+            ends = scan.select(values.min().alias("<"), values.max().alias(">"))
             low, high = ends.collect(engine="streaming").row(0)
             if low is not None and (low < least or high > greatest):
                 return False
