@@ -448,6 +448,12 @@ class TestSeen:
     def test_a_shell_finds_it(self, tmp_path: Path, way: str, shell: str) -> None:
         assert seen(fetched(tmp_path, as_one_archive), shell=shell) == TRAIN.decode()
 
+    def test_python_in_a_shell_is_the_kernels(self, tmp_path: Path, way: str, monkeypatch) -> None:
+        monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        mine = Path(sys.executable)
+        said = seen(fetched(tmp_path, as_files), shell=f"{mine.name} -c 'import sys; print(sys.executable)'")
+        assert Path(said.strip()) == mine
+
     def test_a_walk_meets_each_file_once(self, tmp_path: Path, way: str) -> None:
         folder = fetched(tmp_path, as_one_archive)
         for named in ("", "open('/kaggle/input/one/train.csv')\n", "open('../input/train.csv')\n"):

@@ -111,7 +111,7 @@ def placed(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Placed
             notebook,
             folder,
             isolated(Path(temporary), mounts, links, folder),
-            KAGGLE_ENVIRONMENT | {"PWD": str(folder)},
+            KAGGLE_ENVIRONMENT | _path(notebook) | {"PWD": str(folder)},
             {name: _below(f"{KAGGLE}/input", place) for name, place in inputs.handles.items()},
         )
 
@@ -164,6 +164,13 @@ def mount_refusal(*, offline: bool = False) -> str:
     return done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
 
 
+def _path(notebook: Notebook) -> dict[str, str]:
+    """Let `!python` and `!pip` be the kernel's, as on Kaggle, though its environment may not be activated here."""
+    if notebook.kernel not in ("", "python3"):
+        return {}
+    return {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
+
+
 def _below(root: str, place: str) -> str:
     return f"{root}/{place}" if place else root
 
@@ -188,7 +195,8 @@ def _as_links(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Pla
             for place, target in inputs.links.items():
                 (root / place).parent.mkdir(parents=True, exist_ok=True)
                 (root / place).symlink_to(root / target)
-        environment = KAGGLE_ENVIRONMENT | {"PWD": str(kaggle / "working"), "KAGGLE_CACHE_MOUNT_FOLDER": str(root)}
+        environment = KAGGLE_ENVIRONMENT | _path(notebook)
+        environment |= {"PWD": str(kaggle / "working"), "KAGGLE_CACHE_MOUNT_FOLDER": str(root)}
         attached = {name: _below(str(root), place) for name, place in inputs.handles.items()}
         yield Placed(at_home(notebook, kaggle), kaggle / "working", (), environment, attached)
     finally:
