@@ -321,11 +321,17 @@ def test_one_that_is_scored_without_a_score_that_is_shown(place: Place) -> None:
     shown = place.succeeds("show", "1")
     assert "no score is shown" in shown
     assert "None" not in shown
+    said = place.succeeds("submit", "--exp", "1", "--dry-run")
+    assert "experiment 1: no public score is shown" in said
+    assert "no public score yet" not in said
 
 
 def test_the_last_of_the_whole_competition(place: Place) -> None:
     place.hosted.total_limit = 1
-    assert "; 0 left in all" in place.succeeds()
+    said = place.succeeds()
+    assert "left in all   1 submission of your team, for the whole competition" in said
+    assert "left today" not in said
+    assert "; 0 left in all" in said
     place.fails(says="for the whole competition are used up: another day brings no more")
 
 

@@ -143,8 +143,12 @@ def _shown(prepared: Prepared) -> Iterator[tuple[str, str]]:
     rows = "" if prepared.rows is None else f"{prepared.rows:,} rows, {shown_bytes(path.stat().st_size)}: "
     yield "file", f"{rows}{path.relative_to(here) if path.is_relative_to(here) else path}"
     if prepared.remaining_today is not None:
-        of = "" if prepared.per_day is None else f" of {prepared.per_day}"
-        yield "left today", f"{prepared.remaining_today}{of} submissions (days are UTC days)"
+        if prepared.limited_by_total:
+            number = "1 submission" if prepared.remaining_today == 1 else f"{prepared.remaining_today} submissions"
+            yield "left in all", f"{number} of your team, for the whole competition"
+        else:
+            of = "" if prepared.per_day is None else f" of {prepared.per_day}"
+            yield "left today", f"{prepared.remaining_today}{of} submissions (days are UTC days)"
     yield "compared with", _comparison(prepared)
 
 
@@ -165,7 +169,8 @@ def _comparison(prepared: Prepared) -> str:
     best, record = prepared.compared_with, prepared.record
     if best is None:
         return "nothing: it is the first submission"
-    scores = [f"public {best.public_score:.5f}"] if best.public_score is not None else ["no public score yet"]
+    none = "no public score is shown" if best.status == "complete" else "no public score yet"
+    scores = [none if best.public_score is None else f"public {best.public_score:.5f}"]
     change = ""
     if best.cv_mean is not None:
         scores.append(f"CV {best.cv_mean:.5f}")

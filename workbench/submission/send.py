@@ -62,8 +62,9 @@ class Prepared:
     """A run that may be sent, and all that speaks against it.
 
     `rows` counts the file's lines below the header, None where it can't be read; `remaining_today` and `per_day` are
-    None where no limit is known. `compared_with` is the submission that its score will stand beside: the best of those
-    that have a public score, else the one with the best CV, None where nothing was sent.
+    None where no limit is known; `limited_by_total` as in `SubmissionLimits`. `compared_with` is the submission that
+    its score will stand beside: the best of those that have a public score, else the one with the best CV, None where
+    nothing was sent.
     """
 
     record: RunRecord
@@ -75,6 +76,7 @@ class Prepared:
     rows: int | None = None
     per_day: int | None = None
     compared_with: SubmissionRecord | None = None
+    limited_by_total: bool = False
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -171,6 +173,7 @@ def prepare(
         rows=count_rows(file),
         per_day=limits.per_day,
         compared_with=_best(ledger.submissions(competition.slug), record, competition),
+        limited_by_total=limits.limited_by_total,
     )
 
 
