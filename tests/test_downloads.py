@@ -357,6 +357,7 @@ def test_a_file_far_back_is_asked_for_by_its_name(
     server: Server, kaggle: Kaggle, many: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kaggle_module, "SEARCHED_PAGES", 5)
+    server.packs_on_the_way = True
     listing = kaggle.find("flights", ["train.csv", "images/001.png"])
     assert (server.calls.count("ListDataFiles"), listing.complete) == (5, False)
     assert listing.by_name["train.csv"] == RemoteFile("train.csv", len(FILES["train.csv"]))

@@ -7,6 +7,7 @@ knows of the wire was read off the client; guesses about the real service are ma
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -158,6 +159,8 @@ class Server:
         self.unknown_status = 404
         self.page_limit = PAGE_LIMIT
         self.send_md5 = True
+        # Whether the storage sends packed what may come packed, as a proxy or Google's storage can.
+        self.packs_on_the_way = False
         self.logins_left: int | None = None
         self.ranges: list[str] = []
         self._digest: tuple[bytes, bytes] = (b"", b"")
@@ -677,6 +680,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 status, start = 206, int(asked[1])
                 headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
             sent = data[start:]
+            if server.packs_on_the_way and "gzip" in self.headers.get("Accept-Encoding", ""):
+                sent, headers["Content-Encoding"] = gzip.compress(sent), "gzip"
             if fault and fault.change:
                 sent = fault.change(sent)
             return self._answer(status, sent, headers, fault)
