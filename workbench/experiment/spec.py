@@ -282,11 +282,12 @@ def _refuse_two_kinds(data: dict[str, Any], path: Path) -> None:
 
 def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
     """Refuse keys of the experiment that stand below the line of its model, and parameters that stand above it."""
+    kind_here = _kind_of(data) or "model"
     for key in data:
-        if key not in _File.model_fields and _is_parameter(key) and "model" in data:
+        if key not in _File.model_fields and _is_parameter(key) and kind_here in ("model", "xgboost", "catboost"):
             raise ConfigError(
-                f"{path}: {key!r} is a parameter of LightGBM, and no key of the experiment",
-                hint=f"write {key} below [model]",
+                f"{path}: unknown key {key!r}: it is a parameter of the model, and no key of the experiment",
+                hint=f"write {key} below the line [{kind_here}]",
             )
     for kind in ("model", "xgboost", "catboost"):
         table = data.get(kind)
