@@ -511,6 +511,13 @@ def test_every_command_that_takes_long_says_what_is_kept() -> None:
     assert long <= set(KEPT)
 
 
+def test_a_program_that_calls_the_command_has_its_ctrl_c_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        app.main(["--version"])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_the_second_interruption_ends_what_does_not_heed_the_first(made: Small) -> None:
     (made.folder / "features.py").write_text(SLOW.format(body=SWALLOWS))
     made.experiment(1, 'features = ["rows", "slow"]\n' + QUICK)

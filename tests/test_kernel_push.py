@@ -319,7 +319,7 @@ class TestFaults:
 
     def test_a_refused_kernel(self, ready: Ready) -> None:
         ready.server.kernel_error = "Maximum batch CPU session count of 5 reached."
-        with pytest.raises(PlatformError, match="Kaggle refused pushing the kernel 'wb-small-001': Maximum batch CPU"):
+        with pytest.raises(PlatformError, match="Kaggle refused pushing the kernel 'wb-small-001': “Maximum batch CPU"):
             ready.push()
         ready.server.kernel_error = ""
         before, calls = ready.server.bytes_uploaded, len(ready.server.calls)

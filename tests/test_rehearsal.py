@@ -602,7 +602,7 @@ class TestScores:
             (b"", "not a CSV file"),
             (b"\xff\xfe\x00", "expected the columns id, y"),
             (b"id,y\n1,2,3\n", "not a CSV file"),
-            (b"PAR1", "expected the columns id, y"),
+            (b"PAR1", "not a Parquet file"),
         ],
     )
     def test_any_bytes_are_answered(self, make: Any, tmp_path: Path, content: bytes, message: str) -> None:

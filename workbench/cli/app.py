@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
-from workbench.cli.interrupt import CODE, listen, resumption
+from workbench.cli.interrupt import CODE, listening, resumption
 from workbench.errors import StorageError, WorkbenchError, storage_errors
 from workbench.threads import let_others_compute
 
@@ -188,8 +188,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(0)
     let_others_compute()
     given = sys.argv[1:] if arguments is None else arguments
-    listen(given)
-    code = _guarded(given)
+    with listening(given):
+        code = _flushed(_guarded(given))
+    sys.exit(code)
+
+
+def _flushed(code: int) -> int:
+    """Write out what is still to be written, and return the exit code."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -203,7 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.flush()
     except OSError:
         _silence(sys.stderr)
-    sys.exit(code)
+    return code
 
 
 def _open_what_is_closed() -> None:

@@ -7,10 +7,11 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["CODE", "Interrupted", "listen", "resumption", "wake_reads"]
+__all__ = ["CODE", "Interrupted", "listening", "resumption", "wake_reads"]
 
 CODE = 130
 """The exit code of a process that Ctrl-C ended."""
@@ -74,15 +75,20 @@ def _again(arguments: Sequence[str]) -> str:
     return shlex.join(["wb", *(a for a in arguments if not (is_run and a == "--force"))])
 
 
-def listen(arguments: Sequence[str]) -> None:
-    """From now on the second Ctrl-C ends the process, whatever it is busy with; nothing is lost that a kill would not.
+@contextmanager
+def listening(arguments: Sequence[str]) -> Iterator[None]:
+    """Let the second Ctrl-C end the process, whatever it is busy with; nothing is lost that a kill would not.
 
-    Does nothing outside the main thread, where the system's signals don't arrive.
+    Does nothing outside the main thread, where the system's signals don't arrive. Afterwards Ctrl-C is as it was: a
+    program that calls `main` goes on.
     """
-    if threading.current_thread() is not threading.main_thread():
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous is None:
+        yield
         return
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        return  # started in the background of a shell without job control: Ctrl-C there is for others
+    if previous is signal.SIG_IGN:
+        yield  # started in the background of a shell without job control: Ctrl-C there is for others
+        return
     before: list[int] = []
 
     def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -99,6 +105,10 @@ def listen(arguments: Sequence[str]) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def wake_reads() -> None:

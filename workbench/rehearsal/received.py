@@ -35,6 +35,7 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
     Refused
         When it is no CSV or Parquet file, has other columns, or cells are empty.
     """
+    is_parquet = False
     try:
         with file.open("rb") as opened:
             is_parquet = opened.read(4) == b"PAR1"
@@ -42,7 +43,8 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
     except DataError as exc:
         raise Refused(f"not a CSV file with a header in UTF-8; expected the columns {', '.join(wanted)}") from exc
     except (OSError, pl.exceptions.PolarsError) as exc:
-        raise Refused(f"not a CSV file: {(str(exc).splitlines() or [''])[0]}") from exc
+        form = "Parquet" if is_parquet else "CSV"
+        raise Refused(f"not a {form} file: {(str(exc).splitlines() or [''])[0]}") from exc
     missing, extra = [c for c in wanted if c not in sent.columns], [c for c in sent.columns if c not in wanted]
     if missing or extra:
         raise Refused(f"expected the columns {', '.join(wanted)}; missing {missing}, unknown {extra}")

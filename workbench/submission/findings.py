@@ -12,7 +12,7 @@ import polars as pl
 from workbench.competition import Competition, as_written, match_targets
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, DataError, WorkbenchError
-from workbench.frames import read_parquet
+from workbench.frames import read_parquet, scan_csv, scan_parquet
 from workbench.ingest import read_as_downloaded, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.metrics import match_label
@@ -167,7 +167,7 @@ def _texts_of_parquet(path: Path) -> pl.DataFrame:
 def count_rows(path: Path) -> int | None:
     """Return how many rows a file has below its header; None where that can't be told."""
     try:
-        rows = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
+        rows = scan_parquet(path) if path.suffix == ".parquet" else scan_csv(path, infer_schema=False)
         return int(rows.select(pl.len()).collect(engine="streaming").item())
     except (OSError, pl.exceptions.PolarsError):
         return None
