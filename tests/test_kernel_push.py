@@ -69,6 +69,19 @@ class Ready:
     def push(self, machine: Machine | None = None, report: Callable[[str], None] = lambda _: None) -> Pushed:
         return push(self.made.open.definition, self.build(), self.platform, machine, pause_s=0.02, report=report)
 
+    def push_cut_off(self) -> None:
+        """Push it, and stop as a killed process would while the kernel runs."""
+
+        class CutOffError(BaseException):
+            pass
+
+        def report(words: str) -> None:
+            if words == "kernel running":
+                raise CutOffError
+
+        with pytest.raises(CutOffError):
+            self.push(report=report)
+
     def change_model(self) -> None:
         self.changes += 1
 
@@ -494,15 +507,7 @@ class TestFaults:
         ready.server.kernels.clear()
         ready.change_model()
 
-        class CutOffError(BaseException):
-            pass
-
-        def report(words: str) -> None:
-            if words == "kernel running":
-                raise CutOffError
-
-        with pytest.raises(CutOffError):
-            ready.push(report=report)
+        ready.push_cut_off()
         with pytest.raises(NotFoundError):
             ready.pushed()
         assert ready.push().version.number == 1
@@ -672,15 +677,7 @@ class TestSavedOnTheWeb:
         assert ready.server.calls.count("SaveKernel") == 1
 
     def test_a_push_that_was_cut_off_goes_on_with_its_own_version(self, ready: Ready) -> None:
-        class CutOffError(BaseException):
-            pass
-
-        def report(words: str) -> None:
-            if words == "kernel running":
-                raise CutOffError
-
-        with pytest.raises(CutOffError):
-            ready.push(report=report)
+        ready.push_cut_off()
         self.save(ready)
         pushed_ = ready.push()
         assert (pushed_.status, pushed_.version.number, len(ready.kernels)) == ("complete", 1, 2)

@@ -18,7 +18,6 @@ from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
 from workbench.cli.interrupt import CODE, listening, resumption
 from workbench.errors import StorageError, WorkbenchError, storage_errors
-from workbench.threads import let_others_compute
 
 __all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "wb"]
 
@@ -186,7 +185,6 @@ def main(arguments: list[str] | None = None) -> None:
     if VARIABLE in os.environ:
         answer_shell(wb, os.environ[VARIABLE])
         sys.exit(0)
-    let_others_compute()
     given = sys.argv[1:] if arguments is None else arguments
     with listening(given):
         code = _flushed(_guarded(given))

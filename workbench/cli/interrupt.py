@@ -83,11 +83,9 @@ def listening(arguments: Sequence[str]) -> Iterator[None]:
     program that calls `main` goes on.
     """
     previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or previous is None:
+    # In the background of a shell without job control it is ignored: Ctrl-C there is for others.
+    if threading.current_thread() is not threading.main_thread() or previous in (None, signal.SIG_IGN):
         yield
-        return
-    if previous is signal.SIG_IGN:
-        yield  # started in the background of a shell without job control: Ctrl-C there is for others
         return
     before: list[int] = []
 

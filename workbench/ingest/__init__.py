@@ -42,7 +42,7 @@ from workbench.inference import (
 )
 from workbench.ingest.archives import EncryptedError, leads_outside, unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
-from workbench.ingest.downloaded import read_as_downloaded, read_text_file
+from workbench.ingest.downloaded import read_as_downloaded, read_parquet_as_text, read_text_file
 from workbench.ingest.evaluation import LISTING, evaluation_server_in, evaluation_server_of
 from workbench.ingest.grouping import tables_in
 from workbench.ingest.keys import NO_KEYS
@@ -61,6 +61,7 @@ __all__ = [
     "fetch",
     "names_at_top",
     "read_as_downloaded",
+    "read_parquet_as_text",
     "read_text_file",
     "reading_options",
     "sources_in",

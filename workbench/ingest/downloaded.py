@@ -1,4 +1,4 @@
-"""Delimited text as it lies on disk: every value as its bytes have it, for what must be compared so."""
+"""Files as they lie on disk: every value as its bytes have it, or as CSV would, for what must be compared so."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.competition import TableInfo
+from workbench.competition import TableInfo, as_written
 from workbench.errors import DataError
+from workbench.frames import read_parquet
 from workbench.ingest.delimited import as_text
 from workbench.ingest.sources import Options, members_of, sources_in
 from workbench.ingest.text import Source, TextForm, blocks, form_of, header_of
 
-__all__ = ["read_as_downloaded", "read_text_file"]
+__all__ = ["read_as_downloaded", "read_parquet_as_text", "read_text_file"]
 
 PLAIN = TextForm(encoding="utf-8", separator=",", lines="\n")
 
@@ -37,6 +38,11 @@ def read_text_file(path: Path, *, encoding: str | None = "utf-8") -> pl.DataFram
     """
     source = Source(path.name, path)
     return _read(source, form_of(source, {}) if encoding is None else replace(PLAIN, encoding=encoding))
+
+
+def read_parquet_as_text(path: Path) -> pl.DataFrame:
+    """Return a Parquet file with its values as CSV would have them, to be compared like `read_text_file`'s."""
+    return as_written(read_parquet(path), {}).select(pl.all().cast(pl.String))
 
 
 def read_as_downloaded(raw: Path, info: TableInfo, options: Options) -> pl.DataFrame | None:

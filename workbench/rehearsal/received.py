@@ -7,10 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.competition import as_written
 from workbench.errors import DataError
-from workbench.frames import read_parquet
-from workbench.ingest import read_text_file
+from workbench.ingest import read_parquet_as_text, read_text_file
 
 __all__ = ["Refused", "Scores", "aligned", "read_sent"]
 
@@ -39,7 +37,7 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
     try:
         with file.open("rb") as opened:
             is_parquet = opened.read(4) == b"PAR1"
-        sent = _texts_of_parquet(file) if is_parquet else read_text_file(file)
+        sent = read_parquet_as_text(file) if is_parquet else read_text_file(file)
     except DataError as exc:
         raise Refused(f"not a CSV file with a header in UTF-8; expected the columns {', '.join(wanted)}") from exc
     except (OSError, pl.exceptions.PolarsError) as exc:
@@ -52,10 +50,6 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
         if column != may_be_empty and sent[column].null_count():
             raise Refused(f"column {column} has {sent[column].null_count():,} empty values")
     return sent
-
-
-def _texts_of_parquet(file: Path) -> pl.DataFrame:
-    return as_written(read_parquet(file), {}).select(pl.all().cast(pl.String))
 
 
 def aligned(sent: pl.DataFrame, solution: pl.DataFrame, ids: list[str]) -> pl.DataFrame:

@@ -12,8 +12,8 @@ import polars as pl
 from workbench.competition import Competition, as_written, match_targets
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, DataError, WorkbenchError
-from workbench.frames import read_parquet, scan_csv, scan_parquet
-from workbench.ingest import read_as_downloaded, read_text_file, reading_options
+from workbench.frames import scan_csv, scan_parquet
+from workbench.ingest import read_as_downloaded, read_parquet_as_text, read_text_file, reading_options
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.metrics import match_label
 from workbench.platforms import CompetitionFacts, SubmissionLimits, next_day_hint
@@ -145,7 +145,7 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
     expected, values = _expected(competition)
     is_parquet = path.suffix == ".parquet"
     try:
-        sent = _texts_of_parquet(path) if is_parquet else read_text_file(path)
+        sent = read_parquet_as_text(path) if is_parquet else read_text_file(path)
     except (OSError, DataError, pl.exceptions.PolarsError) as exc:
         form, why = "Parquet" if is_parquet else "CSV", (str(exc).splitlines() or [""])[0]
         return [_error("unreadable", f"{path} can't be read as {form}: {why}")]
@@ -158,10 +158,6 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
     for column in values:
         found += _value_findings(sent[column], competition, targets.get(column))
     return found
-
-
-def _texts_of_parquet(path: Path) -> pl.DataFrame:
-    return as_written(read_parquet(path), {}).select(pl.all().cast(pl.String))
 
 
 def count_rows(path: Path) -> int | None:
