@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import BusyError, DamagedError, LedgerError, StorageError
 from workbench.ledger import Ledger, RunRecord, SubmissionEvent, SubmissionRecord, rebuild
+from workbench.ledger.schema import HEAD
 
 NOW = datetime(2026, 11, 23, 20, 0, 0, 123456, UTC)
 
@@ -233,6 +234,13 @@ def test_a_record_of_a_newer_version_can_be_read() -> None:
         RunRecord.from_dict([])  # type: ignore[arg-type]
 
 
+def test_a_record_of_an_earlier_version_lacks_what_came_later() -> None:
+    later = {"optimistic", "cv_windows"}
+    assert RunRecord.from_dict({k: v for k, v in RUN.to_dict().items() if k not in later}) == RUN
+    marked = replace(RUN, optimistic="chosen on these folds", cv_windows=1)
+    assert RunRecord.from_dict(marked.to_dict()) == marked
+
+
 def test_times_are_utc_wherever_they_were_taken() -> None:
     data = RUN.to_dict() | {
         "created_at": "2026-11-23T21:00:00.123456+01:00",
@@ -328,7 +336,7 @@ def test_a_newer_ledger_is_left_alone(path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '0099'")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match=r"has version 0099; this workbench knows versions up to 0001"):
+    with pytest.raises(LedgerError, match=rf"has version 0099; this workbench knows versions up to {HEAD}"):
         Ledger.open(path)
     assert path.read_bytes() == before
 
@@ -415,7 +423,7 @@ def test_a_ledger_by_url_gets_its_folder(tmp_path: Path) -> None:
         ledger.put_run(RUN)
         assert ledger.check() == {
             "where": f"sqlite:///{tmp_path}/new/ledger.db",
-            "version": "0001",
+            "version": HEAD,
             "runs": 1,
             "submissions": 0,
             "submission_events": 0,
@@ -430,7 +438,7 @@ def test_migrations_and_tables_agree(path: Path) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from workbench.ledger.schema import HEAD, metadata
+    from workbench.ledger.schema import metadata
 
     with Ledger.open(path) as ledger:
         assert ledger.check()["version"] == HEAD
@@ -451,11 +459,13 @@ def test_old_schemas_can_be_opened(path: Path, dump: Path) -> None:
         assert len(ledger.events("s1")) == 1
 
 
-NEXT = """
+AFTER = f"{int(HEAD) + 1:04}"
+
+NEXT = f"""
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "{AFTER}"
+down_revision = "{HEAD}"
 def upgrade():
     op.add_column("runs", sa.Column("colour", sa.Text))
     op.execute("UPDATE runs SET colour = 'green'")
@@ -463,14 +473,14 @@ def upgrade():
 
 
 def with_a_next_version(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str = NEXT) -> None:
-    """Pretend that the program has a version 0002; its folder has a per cent sign, which ini files interpolate."""
+    """Pretend that the program has one more version; its folder has a per cent sign, which ini files interpolate."""
     from workbench.ledger import versions
 
     migrations = folder / "100% migrations"
     shutil.copytree(versions.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    (migrations / "versions" / "v0002_next.py").write_text(body)
+    (migrations / "versions" / f"v{AFTER}_next.py").write_text(body)
     monkeypatch.setattr(versions, "MIGRATIONS", migrations)
-    monkeypatch.setattr(versions, "HEAD", "0002")
+    monkeypatch.setattr(versions, "HEAD", AFTER)
 
 
 def columns_of(path: Path) -> tuple[str, set[str]]:
@@ -490,13 +500,13 @@ def test_an_older_ledger_is_copied_and_brought_up(
     with Ledger.open(f"sqlite:///{path}" if as_url else path) as ledger:
         assert len(ledger.runs()) == 200
     version, columns = columns_of(path)
-    assert (version, "colour" in columns) == ("0002", True)
-    copy = path.with_name("ledger.db.bak-0001")
-    assert columns_of(copy) == ("0001", columns - {"colour"})
+    assert (version, "colour" in columns) == (AFTER, True)
+    copy = path.with_name(f"ledger.db.bak-{HEAD}")
+    assert columns_of(copy) == (HEAD, columns - {"colour"})
     monkeypatch.undo()
     with Ledger.open(copy) as ledger:
         assert len(ledger.runs()) == 200
-    assert sorted(p.name for p in path.parent.iterdir()) == ["ledger.db", "ledger.db.bak-0001"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["ledger.db", f"ledger.db.bak-{HEAD}"]
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -34,6 +34,8 @@ class _Record:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the record that `to_dict` gave; unknown keys, of a newer version, are ignored.
 
+        A key that an earlier version did not write yet has the field's default.
+
         Raises
         ------
         DamagedError
@@ -43,6 +45,8 @@ class _Record:
             raise DamagedError(f"a {cls.__name__} must be an object, got {type(data).__name__}")
         values: dict[str, Any] = {}
         for field in fields(cls):  # type: ignore[arg-type]
+            if field.name not in data and field.default is not MISSING:
+                continue
             if field.name not in data:
                 raise DamagedError(f"a {cls.__name__} lacks the key {field.name!r}")
             values[field.name] = _read(cls.__name__, field.name, str(field.type), data[field.name])
@@ -94,6 +98,9 @@ class RunRecord(_Record):
     sample : the share of the rows, where it was a quick try
     changes : what changed against the base, one short text each
     folder : relative to the workspace, with "/"
+    optimistic : why the CV is likely to be better than the score on new data; None where nothing is known to say so
+    cv_windows : of how many windows of time the fold scores are, window by window with as many groups of users in each;
+        None where folds are not of windows
     """
 
     run_id: str
@@ -124,6 +131,8 @@ class RunRecord(_Record):
     changes: tuple[str, ...]
     error: str | None
     folder: str
+    optimistic: str | None = None
+    cv_windows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table,
 
 __all__ = ["HEAD", "events", "metadata", "runs", "submissions"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The schema's version that this program writes; the newest file in ``migrations/versions``."""
 
 metadata = MetaData()
@@ -45,6 +45,8 @@ runs = Table(
     Column("changes", Text, nullable=False),
     Column("error", Text),
     Column("folder", Text, nullable=False),
+    Column("optimistic", Text),
+    Column("cv_windows", Integer),
 )
 
 submissions = Table(
