@@ -27,6 +27,7 @@ from workbench.cache import (
     write_text,
 )
 from workbench.errors import BusyError, DamagedError, StorageError
+from workbench.temporary import hidden_path, temporary_path
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 values = st.recursive(
@@ -127,14 +128,34 @@ def test_sweep_spares_what_this_process_is_writing(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"a", "b"}
 
 
-def test_sweep_spares_living_writers(tmp_path: Path) -> None:
-    living = tmp_path / f".a.txt.{os.getppid()}-12345678.tmp"
-    dead = tmp_path / ".a.txt.999999999-12345678.tmp"
-    for path in (living, dead):
+def test_sweep_spares_living_writers_and_other_machines(tmp_path: Path) -> None:
+    own = temporary_path(tmp_path / "a.txt").name.removeprefix(".a.txt.").removesuffix(".tmp")
+    host, boot, _, tail = own.split("-")
+    living = tmp_path / f".a.txt.{host}-{boot}-{os.getppid()}-{tail}.tmp"
+    dead = tmp_path / f".a.txt.{host}-{boot}-999999999-{tail}.tmp"
+    elsewhere = tmp_path / f".a.txt.00000000-{boot}-999999999-{tail}.tmp"
+    earlier = tmp_path / f".a.txt.{host}-00000000-999999999-{tail}.tmp"
+    long_ago = tmp_path / f".b.txt.{host}-00000000-999999999-{tail}.tmp"
+    unlike = [tmp_path / name for name in (".a.txt.999999999-12345678.tmp", ".unpacked.tmp", ".a-b-c-d.tmp")]
+    for path in (living, dead, elsewhere, earlier, long_ago, *unlike):
         path.write_text("")
+    os.utime(long_ago, (0, 0))
+    folder = tmp_path / f".c.{host}-{boot}-999999999-{tail}.tmp"
+    (folder / "inner").mkdir(parents=True)
     sweep(tmp_path)
-    assert living.exists()
-    assert not dead.exists()
+    assert set(tmp_path.iterdir()) == {living, elsewhere, earlier, *unlike}
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127 + "x", "x" + "é" * 127, "語" * 85])
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path, name: str) -> None:
+    assert len(name.encode()) == 255
+    write_text(tmp_path / name, "whole")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    beside = hidden_path(tmp_path / name, ".partial")
+    beside.write_text("")
+    other = hidden_path(tmp_path / (name[:-1] + "y"), ".partial")
+    assert other != beside
+    assert hidden_path(tmp_path / name, ".partial") == beside
 
 
 def hold(path: Path, ready: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import signal
 import subprocess
@@ -33,6 +34,7 @@ from workbench.experiment import read_spec
 from workbench.experiment.run import log_file
 from workbench.features import ROW
 from workbench.ledger import Ledger
+from workbench.temporary import temporary_path
 
 QUICK = "[model]\nlearning_rate = 0.3\nnum_leaves = 7\nnum_iterations = 20\nmin_data_in_leaf = 5\nearly_stopping_round = 5\n"
 ALL = 'features = ["rows", "ratio", "doubled", "town_size", "te_town"]\n'
@@ -371,6 +373,10 @@ SLOW = (
 )
 
 
+def _left_by(pid: int, name: str) -> str:
+    return temporary_path(Path(name)).name.replace(f"-{os.getpid()}-", f"-{pid}-")
+
+
 class TestKilled:
     def test_it_goes_on_from_the_finished_folds(self, small) -> None:
         made = small()
@@ -388,7 +394,7 @@ class TestKilled:
             p.name: p.stat().st_mtime_ns for p in (made.workspace.root / row.run.folder / "models").glob("*.txt")
         }
         assert len(started) >= 7
-        left_by_a_kill = made.workspace.root / row.run.folder / "models" / f".t0-f4-s2.txt.{runner.pid}-0.tmp"
+        left_by_a_kill = made.workspace.root / row.run.folder / "models" / _left_by(runner.pid, "t0-f4-s2.txt")
         left_by_a_kill.write_text("half")
         outcome = made.open.run_outcome(1, done=lambda r, left: trained.append(left))
         assert outcome.how == "resumed"

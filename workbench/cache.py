@@ -13,7 +13,6 @@ import os
 import shutil
 import socket
 import struct
-import uuid
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import BusyError, DamagedError, storage_errors
+from workbench.temporary import sweep, temporary_file
 
 __all__ = [
     "Block",
@@ -145,23 +145,6 @@ def atomic(path: Path) -> Iterator[Path]:
         _fsync_folder(path.parent)
 
 
-_in_use: set[Path] = set()
-"""The temporary files that this process has open, for `sweep`."""
-
-
-@contextmanager
-def temporary_file(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` for the length of the block; what a killed process leaves there, `sweep` removes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _in_use.add(temporary)
-    try:
-        yield temporary
-    finally:
-        _in_use.discard(temporary)
-        temporary.unlink(missing_ok=True)
-
-
 def _fsync_folder(folder: Path) -> None:
     # The rename itself lives in the folder; without this a power cut can undo it.
     descriptor = os.open(folder, os.O_RDONLY)
@@ -231,17 +214,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except ValueError as exc:
         raise DamagedError(f"{path} is damaged: it is not a JSON document ({exc})") from exc
-
-
-def sweep(folder: Path) -> None:
-    """Remove what killed writers left in `folder`: ``*.tmp`` files whose process is gone."""
-    for path in folder.glob(".*.tmp"):
-        if path in _in_use:
-            continue
-        pid = path.name.rsplit(".", 2)[-2].partition("-")[0]
-        # A file of this process's number that it does not use is that of another, which was killed.
-        if not (pid.isdigit() and Path(f"/proc/{pid}").exists() and int(pid) != os.getpid()):
-            path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------------------- locks

@@ -16,6 +16,7 @@ from typing import Protocol, cast
 
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.interactions import InteractionsSpec
+from workbench.temporary import hidden_path
 
 __all__ = [
     "CodeHost",
@@ -355,7 +356,7 @@ class Platform(Protocol):
 
 def partial_of(destination: Path) -> Path:
     """Return where a platform keeps what has arrived of a download to `destination`."""
-    return destination.with_name(f".{destination.name}.partial")
+    return hidden_path(destination, ".partial")
 
 
 def next_day_hint(now: datetime) -> str:

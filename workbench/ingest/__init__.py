@@ -51,6 +51,7 @@ from workbench.ingest.space import Approval, Download, check_space
 from workbench.ingest.unpacked import names_at_top, unpacked_files
 from workbench.memory import shown_bytes
 from workbench.platforms import CompetitionFacts, Listing, Platform, RemoteFile
+from workbench.temporary import hidden_path
 from workbench.workspace import Workspace
 
 __all__ = [
@@ -512,7 +513,7 @@ def _unpack_all(
                 tried(archive, partial(unpack, archive, archive.parent, wanted=lambda name: not is_table(name)))
     for pattern in ("*.tar", "*.tar.gz", "*.tgz", "*.tar.xz", "*.tar.bz2"):
         for archive in sorted(raw.rglob(pattern)):
-            done = archive.with_name(f".{archive.name}.unpacked")
+            done = hidden_path(archive, ".unpacked")
             if not done.exists():
                 report(f"unpacking {archive.name}")
                 if tried(archive, partial(unpack_tar, archive, archive.parent)):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -34,6 +33,7 @@ from workbench.ingest.sources import (
     same_source,
     table_name,
 )
+from workbench.temporary import temporary_file
 
 __all__ = ["FORMATS", "NO_OPTIONS", "Options", "convert", "is_table", "table_name"]
 
@@ -241,10 +241,10 @@ class _Work:
         if len(group) == 1:
             return {t.name: exc for t in spare}
         faults: dict[str, Exception] = {}
-        self.tables.mkdir(parents=True, exist_ok=True)
         for table in spare:
-            with TemporaryDirectory(prefix=".", suffix=".tmp", dir=self.tables) as folder:
-                alone = replace(self, tables=Path(folder), report=lambda _: None)
+            with temporary_file(self.tables / "alone") as folder:
+                folder.mkdir()
+                alone = replace(self, tables=folder, report=lambda _: None)
                 try:
                     if table.kind == "text":
                         text_tables([table], alone.tables, self.options, alone.report)

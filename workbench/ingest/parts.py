@@ -38,6 +38,7 @@ from workbench.ingest.sources import PACKED, Options, Table, joined_sha, place_o
 from workbench.ingest.text import Source, sha256_of
 from workbench.ingest.types import ColumnType, decide, from_name, present_texts
 from workbench.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
+from workbench.temporary import temporary_file
 
 __all__ = ["parquet_tables"]
 
@@ -446,16 +447,11 @@ def _plain(source: Source, folder: Path) -> Iterator[Path]:
         yield source.path
         return
     import shutil
-    import uuid
 
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f".{uuid.uuid4().hex}.unpacked.tmp"
-    try:
+    with temporary_file(folder / "unpacked") as target:
         with storage_errors(target), source.opened() as file, target.open("wb") as out:
             shutil.copyfileobj(file, out, 1 << 20)
         yield target
-    finally:
-        target.unlink(missing_ok=True)
 
 
 def _unreadable(part: Source, exc: Exception) -> WorkbenchError:

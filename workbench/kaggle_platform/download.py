@@ -29,6 +29,7 @@ from workbench.kaggle_platform.connection import Connection
 from workbench.kaggle_platform.failures import explain
 from workbench.memory import shown_bytes
 from workbench.platforms import Progress, partial_of
+from workbench.temporary import hidden_path
 
 if TYPE_CHECKING:
     import requests
@@ -313,7 +314,7 @@ def discard_partial(destination: Path) -> None:
 
 
 def _marker_of(destination: Path) -> Path:
-    return destination.with_name(f".{destination.name}.partial.json")
+    return hidden_path(destination, ".partial.json")
 
 
 def look_at(connection: Connection, answer: requests.Response, what: str) -> Arrived | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 from workbench.errors import LedgerError
 from workbench.ledger.database import BUSY_TIMEOUT_S, Address, transaction
 from workbench.ledger.schema import HEAD
+from workbench.temporary import temporary_file
 
 __all__ = ["bring_to_head", "version_of"]
 
@@ -61,16 +61,13 @@ def _is_head(found: str | None, at: Address) -> bool:
 def _keep_copy(path: Path, copy: Path) -> None:
     # By SQLite itself, not as bytes: closing a file that this process has open as a database drops its locks.
     # https://www.sqlite.org/howtocorrupt.html, 2.2
-    temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
-    try:
+    with temporary_file(copy) as temporary:
         with (
             closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as source,
             closing(sqlite3.connect(temporary)) as target,
         ):
             source.backup(target)
         temporary.replace(copy)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _migrate(connection: sa.Connection) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ import polars as pl
 
 from workbench.errors import ConfigError, storage_errors
 from workbench.frames import sink_csv
+from workbench.temporary import temporary_file
 
 __all__ = ["built_beside", "place_for", "sink"]
 
@@ -41,16 +40,15 @@ def _force_hint(final: Path) -> str:
 @contextmanager
 def built_beside(final: Path) -> Iterator[Path]:
     """Give a folder to build in; put it in its place at the end, keeping what an older one had received."""
-    temporary = final.with_name(f".rehearsal-{os.getpid()}-{uuid.uuid4().hex[:6]}.tmp")
     is_new = not final.parent.exists()
     with storage_errors(final):
         try:
-            for name in ("files", "submissions"):
-                (temporary / name).mkdir(parents=True)
-            yield temporary
-            _put_in_place(temporary, final)
+            with temporary_file(final) as temporary:
+                for name in ("files", "submissions"):
+                    (temporary / name).mkdir(parents=True)
+                yield temporary
+                _put_in_place(temporary, final)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
             if is_new:
                 with suppress(OSError):  # it is not empty: all went well
                     final.parent.rmdir()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -19,6 +18,7 @@ from workbench.ingest.delimited import as_text
 from workbench.ingest.layouts import Layout, layout_of, reencoded_layouts, say_encodings
 from workbench.ingest.sources import PACKED, Table, kind_of, members_of, table_name
 from workbench.ingest.text import Source, TextForm, blocks, first_fault
+from workbench.temporary import temporary_file
 
 __all__ = ["Opened", "opened"]
 
@@ -75,9 +75,9 @@ def opened(path: Path, beside: Path, *, encoding: str = "", report: Report = lam
         elif source.member is None and not source.name.lower().endswith(PACKED) and kind_of(source.name) == "parquet":
             yield Opened(scan_parquet(path), ".parquet")
         else:
-            beside.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".rehearsal-", suffix=".tmp", dir=beside) as folder:
-                yield Opened(scan_parquet(_converted(path, Path(folder))), ".parquet")
+            with temporary_file(beside / "rehearsal") as folder:
+                folder.mkdir()
+                yield Opened(scan_parquet(_converted(path, folder)), ".parquet")
     except DataError as exc:
         if "[read.TABLE] encoding" not in exc.hint:
             raise
