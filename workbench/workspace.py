@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.cache import write_text
-from workbench.errors import ConfigError, NotFoundError, near
+from workbench.cache import create_text, write_text
+from workbench.errors import ConfigError, NotFoundError, StorageError, near
 from workbench.platforms import competition_slug
 
 __all__ = ["Workspace", "create_workspace", "experiment_files", "experiment_numbers", "find_workspace"]
 
 DRIVE = Path("/content/drive/MyDrive")
 """Where Colab mounts its user's files."""
+
+ID_FILE = "workspace.id"
+"""Beside the ledger, which no copy of the code has."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,17 @@ class Workspace:
     def ledger(self) -> str | Path:
         """Where the ledger is: a URL, or a path."""
         return self.ledger_url or self.submissions / "ledger.db"
+
+    @property
+    def id(self) -> str:
+        """What tells it from the other workspaces of a ledger, made when it is first asked for; "" if it can't be."""
+        path = self.submissions / ID_FILE
+        try:
+            if not path.exists():
+                create_text(path, f"{uuid.uuid4().hex}\n")
+            return path.read_text("utf-8").strip()[:64]
+        except (StorageError, UnicodeDecodeError):
+            return ""
 
     def slugs(self) -> list[str]:
         """Return the competitions that have a definition, or files to make one from."""

@@ -182,6 +182,7 @@ def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) ->
         changes=spec.changes,
         error=None,
         folder=folder.relative_to(workspace.root).as_posix(),
+        workspace=workspace.id,
     )
     return folder, record, "new"
 

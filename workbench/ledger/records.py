@@ -101,6 +101,7 @@ class RunRecord(_Record):
     optimistic : why the CV is likely to be better than the score on new data; None where nothing is known to say so
     cv_windows : of how many windows of time the fold scores are, window by window with as many groups of users in each;
         None where folds are not of windows
+    workspace : the id of the workspace that it belongs to, which alone may settle it; "" where that is not known
     """
 
     run_id: str
@@ -133,13 +134,15 @@ class RunRecord(_Record):
     folder: str
     optimistic: str | None = None
     cv_windows: int | None = None
+    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRecord(_Record):
     """A file that was, or was about to be, sent.
 
-    `status` is "prepared", "sending", "pending", "complete", "error" or "unknown"; `file` is relative to the workspace.
+    `status` is "prepared", "sending", "pending", "complete", "error" or "unknown"; `file` is relative to the workspace,
+    whose id is `workspace`, as in `RunRecord`.
     """
 
     submission_id: str
@@ -158,6 +161,7 @@ class SubmissionRecord(_Record):
     public_score: float | None
     private_score: float | None
     error: str | None
+    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

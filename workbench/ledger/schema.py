@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table,
 
 __all__ = ["HEAD", "events", "metadata", "runs", "submissions"]
 
-HEAD = "0002"
+HEAD = "0003"
 """The schema's version that this program writes; the newest file in ``migrations/versions``."""
 
 metadata = MetaData()
@@ -47,6 +47,7 @@ runs = Table(
     Column("folder", Text, nullable=False),
     Column("optimistic", Text),
     Column("cv_windows", Integer),
+    Column("workspace", String(64), nullable=False, server_default=""),
 )
 
 submissions = Table(
@@ -68,6 +69,7 @@ submissions = Table(
     Column("public_score", Float(53)),
     Column("private_score", Float(53)),
     Column("error", Text),
+    Column("workspace", String(64), nullable=False, server_default=""),
 )
 
 events = Table(

@@ -316,4 +316,5 @@ def _prepared_record(
         public_score=None,
         private_score=None,
         error=None,
+        workspace=workspace.id,
     )
