@@ -26,7 +26,17 @@ QUICK = {
     "backoff_max_s": 0.05,
     "retry_after_max_s": 2,
 }
-PRELOADED = ["kagglesdk.kaggle_client", "bleach", "tqdm", "google.protobuf.field_mask_pb2", "numpy", "workbench.ingest"]
+PRELOADED = [
+    "kagglesdk.kaggle_client",
+    "bleach",
+    "tqdm",
+    "google.protobuf.field_mask_pb2",
+    "numpy",
+    "sqlalchemy.dialects.sqlite",
+    "alembic.command",
+    "workbench.ledger",
+    "workbench.ingest",
+]
 
 
 BASIC = base64.b64encode(f"{USER}:{KEY}".encode()).decode()
