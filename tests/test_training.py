@@ -24,6 +24,8 @@ from workbench.training.weights import without_weights
 
 QUICK = "learning_rate = 0.3\nnum_leaves = 7\nnum_iterations = 20\nmin_data_in_leaf = 5\nearly_stopping_round = 5\n"
 
+PER_FOLD = 'rounds = "per fold"\n'
+
 
 def experiment(made: Any, model: str = "", head: str = 'features = ["rows.x", "rows.z", "te_town"]\n') -> None:
     made.experiment(1, f"{head}[model]\n{QUICK}{model}")
@@ -662,33 +664,30 @@ class TestPseudo:
 
     def test_a_fold_learns_from_what_its_own_first_model_is_sure_of(self, small) -> None:
         made = small()
-        plain = run(made, "", self.HEAD)
+        plain = run(made, "", self.HEAD + PER_FOLD)
         experiment(made, "", self.HEAD + "[pseudo]\nthreshold = 0.8\nweight = 0.5\n")
         found = prepared(made)
         learner = found.model.learner(found.problem, 0)
         sides: list[Any] = []
         sure: list[Any] = []
-        trained, sure_of = learner._trained, learner._sure_of
-        learner._trained = lambda train, valid, fold, seed: (
-            sides.append((train, valid)) or trained(train, valid, fold, seed)
-        )
-        learner._sure_of = lambda booster, fold: sure.append((booster, sure_of(booster, fold))) or sure[-1][1]
+        datasets, with_labelled, sure_of = learner.datasets, learner.with_labelled, learner.sure_of
+        learner.datasets = lambda fold: sides.append(datasets(fold)) or sides[-1]
+        learner.with_labelled = lambda *given: sides.append(with_labelled(*given)) or sides[-1]
+        learner.sure_of = lambda *given: sure.append((*given, sure_of(*given))) or sure[-1][-1]
         result = learner.fit(2, 1)
-        (first, _), (second, valid) = sides
+        (first, _), _, (second, valid) = sides
+        booster, rounds, _, (rows, classes) = sure[0]
         # The first model is the plain experiment's; its rows are those that the fold trains on.
-        from workbench.training.lightgbm_folds import _best
-
-        assert learner._as_text(sure[0][0], _best(sure[0][0])) == plain.models["t0-f2-s1"]
+        assert learner._as_text(booster, rounds) == plain.models["t0-f2-s1"]
         folds = found.problem.folds
         assert np.array_equal(first.rows, folds.train_rows(2))
-        rows, classes = sure[0][1]
         assert np.array_equal(second.rows, np.concatenate([first.rows, rows]))
         assert not np.isin(valid.rows, second.rows).any()
         assert rows.min() >= 400
         weight, label = second.dataset.get_weight(), second.dataset.get_label()
         assert set(weight[len(first.rows) :]) == {0.5}
         assert np.array_equal(label[len(first.rows) :], classes)
-        predicted = learner._predict(sure[0][0], _best(sure[0][0]), range(400, 500), 2)[:, 0]
+        predicted = learner._predict(booster, rounds, range(400, 500), 2)[:, 0]
         assert np.array_equal(rows - 400, np.flatnonzero((predicted >= 0.8) | (predicted <= 0.2)))
         assert result.notes["labelled"] == {"0": int((classes == 0).sum()), "1": int((classes == 1).sum())}
         assert not np.allclose(result.oof[:, 0], plain.oof_array[folds.valid_rows(2), 0])

@@ -69,11 +69,11 @@ def model_spec(
     if spec.kind == "xgboost":
         from workbench.training.xgboost_folds import xgboost_spec
 
-        return xgboost_spec(asked)
+        return replace(xgboost_spec(asked), per_fold=spec.per_fold)
     if spec.kind == "catboost":
         from workbench.training.catboost_folds import catboost_spec
 
-        return catboost_spec(asked)
+        return replace(catboost_spec(asked), per_fold=spec.per_fold)
     if spec.kind == "sklearn":
         from workbench.training.sklearn_folds import sklearn_spec
 
@@ -120,7 +120,7 @@ def _lightgbm(
         transform=transform,
         class_weight=spec.class_weight,
     )
-    model = replace(model, pseudo=check_pseudo(spec.pseudo, target, where=where))
+    model = replace(model, pseudo=check_pseudo(spec.pseudo, target, where=where), per_fold=spec.per_fold)
     check_target(model, target, competition.metric)
     return check_together(model, target, competition.metric)
 

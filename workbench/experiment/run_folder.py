@@ -17,7 +17,7 @@ from workbench.competition import ROW
 from workbench.errors import DamagedError, NotFoundError
 from workbench.frames import read_parquet
 from workbench.ledger import RunRecord
-from workbench.training import ALL_ROWS, FoldResult
+from workbench.training import ALL_ROWS, FoldResult, TrainingState
 
 __all__ = ["FinishedRun", "FoldParts", "Made", "check_files", "find_run", "list_run_folders", "read_run", "write_run"]
 
@@ -142,6 +142,22 @@ class FoldParts:
         with atomic(self._part(name)) as temporary, temporary.open("wb") as file:
             encoded = np.frombuffer(json.dumps(note).encode(), np.uint8)
             np.savez(file, oof=result.oof, test=result.test, note=encoded)
+
+    def load_training(self, target: int, fold: int, seed: int, stage: int) -> TrainingState | None:
+        """Return how far a fold's training was; None where nothing was kept, or not what was written."""
+        try:
+            kept = json.loads(self._training(target, fold, seed, stage).read_text("utf-8"))
+            return TrainingState(kept["model"], kept["curves"], kept["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save_training(self, target: int, fold: int, seed: int, stage: int, state: TrainingState) -> None:
+        """Keep how far a fold's training is."""
+        kept = {"model": state.model, "curves": state.curves, "seconds": state.seconds}
+        write_text(self._training(target, fold, seed, stage), json.dumps(kept))
+
+    def _training(self, target: int, fold: int, seed: int, stage: int) -> Path:
+        return self.folder / "parts" / f"{_name(target, fold, seed)}.{stage}.json"
 
     def discard(self) -> None:
         """Remove the parts of a run that is whole."""

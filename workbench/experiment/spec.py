@@ -39,6 +39,7 @@ class _File(StrictModel):
     class_weight: str | dict[str, Any] | Literal[False] | None = None
     refit: bool = False
     pseudo: dict[str, Any] | Literal[False] | None = None
+    rounds: Literal["mean", "per fold"] = "mean"
     model: dict[str, Any] | None = None
     xgboost: dict[str, Any] | None = None
     catboost: dict[str, Any] | None = None
@@ -124,6 +125,8 @@ class ExperimentSpec:
         The feature list that `features` comes from, where the file names one.
     ignored : tuple of str
         What the file says of columns that the feature list dropped, one line each.
+    per_fold : bool
+        Whether each fold stops at its own best round, ``rounds = "per fold"``.
     """
 
     number: int
@@ -144,6 +147,7 @@ class ExperimentSpec:
     selection: str | None = None
     ignored: tuple[str, ...] = ()
     tune: TuneSpec | None = None
+    per_fold: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the title does not."""
@@ -159,6 +163,7 @@ class ExperimentSpec:
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"refit": True} if self.refit else {}),
             **({} if self.pseudo is None else {"pseudo": self.pseudo}),
+            **({"rounds": "per fold"} if self.per_fold else {}),
         }
 
 
@@ -214,6 +219,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         selection=resolved["features"] if listed is not None else None,
         ignored=ignored,
         tune=_tune(file.tune, path),
+        per_fold=file.rounds == "per fold",
     )
 
 
@@ -366,7 +372,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
         old, new = before.get(key) or [], after.get(key) or []
         sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
         changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]
-    for key in ("target_transform", "class_weight", "refit", "pseudo"):
+    for key in ("target_transform", "class_weight", "refit", "pseudo", "rounds"):
         old_value, new_value = (d.get(key, "default") for d in (before, after))
         if old_value != new_value:
             changes.append(f"{key} {_short(old_value)} -> {_short(new_value)}")

@@ -13,7 +13,7 @@ from workbench.experiment.run_folder import FoldParts
 from workbench.features import shown_left_out
 from workbench.memory import used_bytes
 from workbench.serving import LearnedColumns
-from workbench.training import FoldResult, ModelSpec, TrainResult, check_memory, class_notes, refit, train
+from workbench.training import FoldResult, ModelSpec, TrainResult, check_memory, class_notes, limit_notes, refit, train
 
 __all__ = ["trained"]
 
@@ -33,7 +33,8 @@ def trained(
     before_training = used_bytes()
     report(check_memory(forecast, before_training, limit))
     parts = FoldParts(folder)
-    result = train(problem, model, plan.spec.seeds, parts=parts, done=done)
+    held = forecast.folds_within(limit - before_training - forecast.total)
+    result = train(problem, model, plan.spec.seeds, parts=parts, held=held, done=done)
     if plan.spec.refit:
         report("training on all rows")
         result = refit(problem, model, plan.spec.seeds, result, parts=parts, done=done)
@@ -49,6 +50,7 @@ def trained(
     notes = [
         *getattr(model, "notes", ()),
         *class_notes(problem),
+        *limit_notes(result.parts, getattr(model, "rounds", 0), getattr(model, "patience", 0)),
         *shown_left_out(matrix.left_out),
         *_left_out_numbers(plan),
         *(

@@ -195,6 +195,7 @@ def _tried(
         problem,
         experiment.model,
         experiment.spec.seeds,
+        limit=experiment.blocks.limit_bytes,
         done=lambda _, left: progress(n - left, n, f"{len(chosen)} of {len(groups)}"),
         each_round=clock.check,
     )

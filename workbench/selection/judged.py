@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from workbench.experiment import ReadyExperiment, lightgbm_of
+from workbench.memory import used_bytes
 from workbench.selection.groups import Group
 from workbench.training import FoldResult, LightGBMSpec, ModelSpec, Problem, TrainResult, fold_scores, train
 
@@ -102,7 +103,12 @@ def models_of(
         texts = {_numbers(name): text for name, text in names.items()}
         return _read(experiment, texts, Scored(tuple(experiment.finished.record.fold_scores)))
     result, score = scored(
-        experiment.problem, experiment.model, experiment.spec.seeds, done=done, each_round=each_round
+        experiment.problem,
+        experiment.model,
+        experiment.spec.seeds,
+        limit=experiment.blocks.limit_bytes,
+        done=done,
+        each_round=each_round,
     )
     return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
 
@@ -154,11 +160,14 @@ def scored(
     model: ModelSpec,
     seeds: tuple[int, ...],
     *,
+    limit: int,
     done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
     each_round: Callable[[], None] = lambda: None,
 ) -> tuple[TrainResult, Scored]:
-    """Train over the problem's folds and score as a run does."""
-    result = train(problem, model, seeds, done=done, each_round=each_round)
+    """Train over the problem's folds and score as a run does, with no more folds in memory than `limit` bytes allow."""
+    needs = model.needs(problem, seeds)
+    held = needs.folds_within(limit - used_bytes() - needs.total)
+    result = train(problem, model, seeds, held=held, done=done, each_round=each_round)
     folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
     return result, Scored(folds, sum(p.seconds for p in result.parts))
 

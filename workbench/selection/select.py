@@ -311,6 +311,7 @@ class _Work:
             only(problem, columns),
             experiment.model,
             experiment.spec.seeds,
+            limit=experiment.blocks.limit_bytes,
             done=self._models_done(what),
             each_round=self.clock.check,
         )

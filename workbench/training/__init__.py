@@ -23,8 +23,9 @@ from workbench.training.parameters import (
     with_bagging,
 )
 from workbench.training.pseudo import Pseudo, check_pseudo
-from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainResult
+from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainingState, TrainResult
 from workbench.training.refit import refit
+from workbench.training.rounds import limit_notes
 from workbench.training.row_weights import check_fold_weights
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
 from workbench.training.shuffled import FoldModels, shuffled_gains
@@ -56,6 +57,7 @@ __all__ = [
     "Target",
     "TargetColumn",
     "TrainResult",
+    "TrainingState",
     "as_metric_input",
     "check_class_weight",
     "check_fold_weights",
@@ -70,6 +72,7 @@ __all__ = [
     "lightgbm_for",
     "lightgbm_metric",
     "lightgbm_spec",
+    "limit_notes",
     "objective_for",
     "oof_score",
     "own_objective",

@@ -8,9 +8,9 @@ import re
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from workbench.features import CHUNK_ROWS
 from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
-from workbench.training.records import FoldResult, Problem
+from workbench.training.records import FoldResult, Problem, TrainingState
 from workbench.training.refused import Refused, refuse
+from workbench.training.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, Stopping, own_fit, rounds_limit
 from workbench.training.weights import is_decision
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ __all__ = ["CatBoostLearner", "CatBoostSpec", "catboost_spec"]
 
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger("workbench.training")
-
-DEFAULT_ROUNDS = 1000
-DEFAULT_PATIENCE = 50
 
 ALIASES = {
     "eta": "learning_rate",
@@ -143,6 +141,7 @@ class CatBoostSpec:
     version: str
     key_threads: int
     unweighted: bool = False
+    per_fold: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the number of threads may: sums are taken thread by thread."""
@@ -152,6 +151,7 @@ class CatBoostSpec:
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
+            **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
             **({"stops_by": "unweighted"} if self.unweighted else {}),
         }
 
@@ -186,7 +186,9 @@ def catboost_spec(asked: Asked) -> CatBoostSpec:
     library = asked.library("catboost")
     known = [name for name in inspect.signature(library.CatBoostClassifier.__init__).parameters if name != "self"]
     named = asked.named(known, reserved=RESERVED, aliases=ALIASES)
-    rounds = asked.whole(named.pop("iterations", DEFAULT_ROUNDS), "iterations", minimum=1)
+    # Its usual learning rate depends on the number of rounds.
+    most = rounds_limit(named.get("learning_rate")) if named.get("od_wait") != 0 else DEFAULT_ROUNDS
+    rounds = asked.whole(named.pop("iterations", most), "iterations", minimum=1)
     patience = asked.whole(named.pop("od_wait", DEFAULT_PATIENCE), "early_stopping_rounds", minimum=0)
     fixed: dict[str, Any] = {"thread_count": asked.threads, "allow_writing_files": False, "logging_level": "Silent"}
     _check_loss(asked, named.get("loss_function"))
@@ -330,29 +332,49 @@ class CatBoostLearner:
         self.each_round: Callable[[], None] = lambda: None
         self.native = _native_metric(self.rows, problem.metric, spec.loss, unweighted=spec.unweighted)
 
-    def fit(self, fold: int, seed: int) -> FoldResult:
-        """Train and predict one fold with one seed."""
-        with _errors(f"fold {fold}, seed {seed}"):
-            return self._fit(fold, seed)
+    @property
+    def stopping(self) -> Stopping | None:
+        """When a training has had enough rounds; None where all of them are used."""
+        if not self.spec.patience:
+            return None
+        return Stopping(self.spec.rounds, self.spec.patience, self.rows.stop_by.greater_is_better)
 
-    def _fit(self, fold: int, seed: int) -> FoldResult:
+    @property
+    def shared_stopping(self) -> Stopping | None:
+        """When the folds together have had enough rounds; None where each stops by itself."""
+        return None if self.spec.per_fold else self.stopping
+
+    def fit(self, fold: int, seed: int) -> FoldResult:
+        """Train and predict one fold with one seed, at its own best number of rounds."""
+        return own_fit(self.training(fold, seed), self.stopping, self.spec.rounds)
+
+    def training(self, fold: int, seed: int, state: TrainingState | None = None) -> CatBoostTraining:
+        """Begin a fold's training, or take one up that was kept."""
+        return CatBoostTraining(self, fold, seed, state)
+
+    def model_of(self, fold: int, seed: int, rounds: int, enough: Callable[[float], bool]) -> tuple[Any, list[float]]:
+        """Train until there are so many rounds, or until `enough`; return the model and its curve."""
         import catboost
 
-        started = time.perf_counter()
         train_rows, valid_rows = self.rows.sides(fold)
-        stopping: dict[str, Any] = {"use_best_model": bool(self.spec.patience)}
+        # Its usual learning rate depends on these, and is that of a model that stops early. No tree is left out.
+        given: dict[str, Any] = {"iterations": self.spec.rounds, "use_best_model": bool(self.spec.patience)}
         if self.spec.patience:
-            stopping |= {"od_type": "Iter", "od_wait": self.spec.patience}
+            given |= {"best_model_min_trees": self.spec.rounds}
+        # It can call back only where it works on the processor.
+        calls = self.spec.parameters.get("task_type", "CPU") == "CPU"
+        if not calls and self.spec.patience and rounds == self.spec.rounds:
+            given |= {"od_type": "Iter", "od_wait": self.spec.patience}
         own = None if self.native else _OwnMetric(self.rows, fold, valid_rows, self._as_fitted)
-        of_run = {"iterations": self.spec.rounds, "random_seed": seed, "eval_metric": own or self.native}
-        model = catboost.CatBoost(self.spec.parameters | of_run | stopping)
-        rounds = _Rounds(self.each_round)
+        model = catboost.CatBoost(
+            self.spec.parameters | given | {"random_seed": seed, "eval_metric": own or self.native}
+        )
+        hook = _Rounds(self.each_round, self.native, rounds, enough)
         try:
             model.fit(
                 self._pool(fold, train_rows, self.rows.weight(train_rows)),
                 eval_set=self._pool(fold, valid_rows, self.rows.scoring_weight(valid_rows)),
-                # CatBoost can call back only where it works on the processor.
-                callbacks=[rounds] if self.spec.parameters.get("task_type", "CPU") == "CPU" else None,
+                callbacks=[hook] if calls else None,
                 log_cout=_Log(),
                 log_cerr=_Log(),
             )
@@ -360,9 +382,13 @@ class CatBoostLearner:
             if own is None or own.raised is None:
                 raise
             raise own.raised from None
-        if rounds.raised is not None:
-            raise rounds.raised
-        text = _as_json(model)
+        if hook.raised is not None:
+            raise hook.raised
+        return model, _curve(model, self.native)
+
+    def result_of(self, model: catboost.CatBoost, fold: int, seed: int) -> FoldResult:
+        """Return a model with its predictions."""
+        text = as_json(model)
 
         def predict(frame: pl.DataFrame) -> Floats:
             raw = model.predict(
@@ -374,13 +400,12 @@ class CatBoostLearner:
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=self.rows.predicted(fold, valid_rows, predict),
+            oof=self.rows.predicted(fold, self.rows.sides(fold)[1], predict),
             test=self.rows.predicted(fold, self.rows.test_rows, predict),
             model=text,
             rounds=int(model.tree_count_),
-            seconds=time.perf_counter() - started,
+            seconds=0.0,
             importance=self._importance(model, text),
-            curve={"valid": _curve(model, self.native)},
             suffix="json",
             notes=self.rows.notes(fold),
         )
@@ -471,16 +496,61 @@ class _OwnMetric:
 class _Rounds:
     """Calls back after each round, and keeps what that raises: through CatBoost it would come as another error."""
 
-    def __init__(self, each_round: Callable[[], None]) -> None:
-        self.each_round = each_round
+    def __init__(
+        self, each_round: Callable[[], None], native: str | None, rounds: int, enough: Callable[[float], bool]
+    ) -> None:
+        self.each_round, self.native, self.rounds, self.enough = each_round, native, rounds, enough
         self.raised: BaseException | None = None
 
-    def after_iteration(self, info: Any) -> bool:  # noqa: ARG002
+    def after_iteration(self, info: Any) -> bool:
         try:
             self.each_round()
+            values = _watched(info.metrics.get("validation", {}), self.native)
+            return not self.enough(float(values[-1])) and len(values) < self.rounds
         except BaseException as exc:  # noqa: BLE001 raised again when CatBoost has let go
             self.raised = exc
-        return self.raised is None
+        return False
+
+
+class CatBoostTraining:
+    """The training of one fold's model, which begins again where it has to be continued: CatBoost can't do that."""
+
+    held = False
+
+    def __init__(self, learner: CatBoostLearner, fold: int, seed: int, state: TrainingState | None = None) -> None:
+        self.learner, self.fold, self.seed = learner, fold, seed
+        self.curves: dict[str, list[float]] = {"valid": []} if state is None else state.curves
+        self.seconds = 0.0 if state is None else state.seconds
+        self._text = "" if state is None else state.model
+
+    def state(self) -> TrainingState:
+        """Return what is kept of it."""
+        return TrainingState(self._text, self.curves, self.seconds)
+
+    def release(self) -> None:
+        """Do nothing: no rows are held."""
+
+    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
+        """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
+        started = time.perf_counter()
+        with _errors(f"fold {self.fold}, seed {self.seed}"):
+            model, curve = self.learner.model_of(self.fold, self.seed, rounds, enough)
+            self._text, self.curves = as_json(model), {"valid": curve}
+        self.seconds += time.perf_counter() - started
+
+    def second(self, rounds: int) -> CatBoostTraining:  # noqa: ARG002 of LightGBM only
+        """Return itself: there is no second model."""
+        return self
+
+    def result(self, rounds: int) -> FoldResult:
+        """Return the model of so many rounds, with its predictions."""
+        started = time.perf_counter()
+        with _errors(f"fold {self.fold}, seed {self.seed}"):
+            model = from_json(self._text)
+            if rounds < model.tree_count_:
+                model.shrink(ntree_end=rounds)
+            made = self.learner.result_of(model, self.fold, self.seed)
+        return replace(made, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
 
 
 class _Log:
@@ -494,7 +564,7 @@ class _Log:
         return
 
 
-def _as_json(model: catboost.CatBoost) -> str:
+def as_json(model: catboost.CatBoost) -> str:
     """Return a model as CatBoost's JSON, without what is none of it: an id, the time, the scores of the training."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
@@ -505,10 +575,25 @@ def _as_json(model: catboost.CatBoost) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
+def from_json(text: str) -> catboost.CatBoost:
+    """Return the model that `as_json` gave."""
+    import catboost
+
+    model = catboost.CatBoost()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.json"
+        path.write_text(text, encoding="utf-8")
+        model.load_model(str(path), format="json")
+    return model
+
+
 def _curve(model: catboost.CatBoost, native: str | None) -> list[float]:
-    of_valid = model.get_evals_result().get("validation", {})
+    return [float(v) for v in _watched(model.get_evals_result().get("validation", {}), native)]
+
+
+def _watched(of_valid: Mapping[str, Sequence[float]], native: str | None) -> Sequence[float]:
     watched = native if native in of_valid else next((n for n in of_valid if "OwnMetric" in n), None)
-    return [float(v) for v in of_valid.get(watched, [])]
+    return [] if watched is None else of_valid[watched]
 
 
 def _splits(model: dict[str, Any], n_columns: int) -> list[int]:

@@ -22,7 +22,8 @@ from workbench.training.datasets import add_columns, bin_frame
 from workbench.training.objectives import linked
 from workbench.training.own_columns import OwnColumns
 from workbench.training.parameters import LightGBMSpec, lightgbm_metric, objective_for, watched_metric
-from workbench.training.records import ALL_ROWS, FoldResult, Problem
+from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainingState
+from workbench.training.rounds import Stopping, own_fit
 from workbench.training.scoring import as_metric_input, truth_of
 from workbench.training.target import TargetColumn
 from workbench.training.transforms import Transform, fitted_transform
@@ -31,7 +32,7 @@ from workbench.training.weights import class_weights, is_decision, without_weigh
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-__all__ = ["LightGBMLearner", "Side", "lightgbm_errors"]
+__all__ = ["LightGBMLearner", "LightGBMTraining", "Side", "lightgbm_errors"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -240,17 +241,28 @@ class LightGBMLearner:
     # ---------------------------------------------------------------------------------------------------- one model
 
     def fit(self, fold: int, seed: int) -> FoldResult:
-        """Train and predict one fold with one seed."""
-        with lightgbm_errors(f"fold {fold}, seed {seed}"):
-            started = time.perf_counter()
-            train, valid = self.datasets(fold)
-            booster, curve = self._trained(train, valid, fold, seed)
-            labelled = self._sure_of(booster, fold)
-            if labelled is not None and len(labelled[0]):
-                train, valid = self._with_labelled(labelled, train.rows, valid.rows, fold)
-                booster, curve = self._trained(train, valid, fold, seed)
-            result = self._result(booster, (fold, seed), curve, labelled)
-            return replace(result, seconds=time.perf_counter() - started)
+        """Train and predict one fold with one seed, at its own best number of rounds."""
+        return own_fit(self.training(fold, seed), self.stopping, self.spec.rounds)
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """When a training has had enough rounds; None where all of them are used."""
+        if not self.spec.patience:
+            return None
+        least = float(self.parameters.get("early_stopping_min_delta", 0.0))
+        return Stopping(self.spec.rounds, self.spec.patience, self.watched.greater_is_better, least)
+
+    @property
+    def shared_stopping(self) -> Stopping | None:
+        """When the folds together have had enough rounds; None where each stops by itself."""
+        return None if self.spec.per_fold else self.stopping
+
+    def training(self, fold: int, seed: int, state: TrainingState | None = None) -> LightGBMTraining:
+        """Begin a fold's training, or take one up that was kept."""
+        made = LightGBMTraining(self, fold, seed)
+        if state is not None:
+            made.take_up(state)
+        return made
 
     @property
     def fixed_rounds(self) -> int | None:
@@ -269,44 +281,14 @@ class LightGBMLearner:
             (train_set,) = self._filled([rows], self.own_columns.frame(ALL_ROWS))
             self._labelled(train_set, rows, ALL_ROWS, self.weight(ALL_ROWS, rows))
             booster = self.boosted(train_set, seed, rounds)
-            labelled = self._sure_of(booster, ALL_ROWS)
+            labelled = self.sure_of(booster, rounds, ALL_ROWS)
             if labelled is not None and len(labelled[0]):
-                (train,) = self._with_labelled(labelled, rows, np.empty(0, np.int64), ALL_ROWS)
+                (train,) = self.with_labelled(labelled, rows, np.empty(0, np.int64), ALL_ROWS)
                 booster = self.boosted(train.dataset, seed, rounds)
-            result = self._result(booster, (ALL_ROWS, seed), {}, labelled)
+            result = self.result_of(booster, (ALL_ROWS, seed), rounds, labelled)
             return replace(result, seconds=time.perf_counter() - started)
 
-    def _trained(self, train: Side, valid: Side, fold: int, seed: int) -> tuple[lgb.Booster, dict[str, list[float]]]:
-        import lightgbm as lgb
-
-        curve: dict[str, Any] = {}
-        callbacks: list[Any] = [lgb.record_evaluation(curve), self._after_round]
-        if self.spec.patience:
-            least = float(self.parameters.get("early_stopping_min_delta", 0.0))
-            callbacks.append(
-                lgb.early_stopping(self.spec.patience, first_metric_only=True, verbose=False, min_delta=least)
-            )
-        watched = {"train": train, "valid": valid}
-        if not self.spec.train_curve or self.spec.pseudo is not None:  # test rows have no truth to be scored by
-            del watched["train"]
-        booster = lgb.train(
-            self.with_seed(seed),
-            train.dataset,
-            num_boost_round=self.spec.rounds,
-            valid_sets=[side.dataset for side in watched.values()],
-            valid_names=list(watched),
-            feval=None if self.metric_name else self.own_metric(tuple(watched.values()), fold, seed),
-            callbacks=callbacks,
-        )
-        return booster, {name: next(iter(curve.get(name, {}).values()), []) for name in watched}
-
-    def _after_round(self, env: Any) -> None:
-        self.each_round()
-        for result in env.evaluation_result_list:
-            if result[0] == "valid":
-                self.watch(env.iteration, float(result[2]))
-
-    def _sure_of(self, booster: lgb.Booster, fold: int) -> tuple[Ints, Ints] | None:
+    def sure_of(self, booster: lgb.Booster, rounds: int, fold: int) -> tuple[Ints, Ints] | None:
         """Return the test rows that a fold's first model is sure of, and their classes; None where nobody asks.
 
         The model has not seen the rows that the fold validates, so that the OOF stays what it is.
@@ -314,11 +296,11 @@ class LightGBMLearner:
         matrix = self.problem.matrix
         if self.spec.pseudo is None:
             return None
-        test = self._predict(booster, _best(booster), range(matrix.n_train, matrix.n_rows), fold)
+        test = self._predict(booster, rounds, range(matrix.n_train, matrix.n_rows), fold)
         rows, classes = self.spec.pseudo.sure(test)
         return rows + matrix.n_train, classes
 
-    def _with_labelled(self, labelled: tuple[Ints, Ints], train: Ints, valid: Ints, fold: int) -> list[Side]:
+    def with_labelled(self, labelled: tuple[Ints, Ints], train: Ints, valid: Ints, fold: int) -> list[Side]:
         """Return a fold's sides, the second where it validates, with labelled test rows behind its train rows."""
         rows, classes = labelled
         extra, every = self.own_columns.frame(fold), np.concatenate([train, rows])
@@ -336,14 +318,12 @@ class LightGBMLearner:
             self._labelled(valid_set, valid, fold, self._valid_weight(valid, fold))
         return [Side(rows, made) for rows, made in zip((every, valid), sets, strict=False)]
 
-    def _result(
-        self,
-        booster: lgb.Booster,
-        at: tuple[int, int],
-        curve: dict[str, list[float]],
-        labelled: tuple[Ints, Ints] | None,
+    def result_of(
+        self, booster: lgb.Booster, at: tuple[int, int], rounds: int, labelled: tuple[Ints, Ints] | None
     ) -> FoldResult:
-        (fold, seed), matrix, rounds = at, self.problem.matrix, _best(booster)
+        """Return a model of so many rounds with its predictions; `at` is its fold and seed."""
+        (fold, seed), matrix = at, self.problem.matrix
+        rounds = min(rounds, booster.current_iteration())  # there are fewer where nothing is left to be split
         valid = np.empty(0, np.int64) if fold == ALL_ROWS else self.problem.folds.valid_rows(fold)
         learned = self.fitted(fold).transform.learned
         notes: dict[str, Any] = {"transform": learned} if learned else {}
@@ -359,7 +339,6 @@ class LightGBMLearner:
             rounds=rounds,
             seconds=0.0,
             importance=self._importance(booster, rounds),
-            curve=curve,
             notes=notes,
         )
 
@@ -450,8 +429,118 @@ class LightGBMLearner:
         return re.sub(r"(?m)^feature_names=", lambda m: line + m[0], text, count=1)
 
 
-def _best(booster: lgb.Booster) -> int:
-    return int(booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration())
+class LightGBMTraining:
+    """The training of one fold's model, which can be continued as long as its datasets are held.
+
+    Parameters
+    ----------
+    learner : LightGBMLearner
+    fold, seed : int
+    labelled : tuple of int arrays, optional
+        The test rows that a first model was sure of, and their classes: of a fold's second model.
+    """
+
+    def __init__(
+        self, learner: LightGBMLearner, fold: int, seed: int, labelled: tuple[Ints, Ints] | None = None
+    ) -> None:
+        self.learner, self.fold, self.seed, self.labelled = learner, fold, seed, labelled
+        self.curves: dict[str, list[float]] = {"valid": []}
+        self.seconds = 0.0
+        self._booster: lgb.Booster | None = None
+        self._feval: Callable[..., tuple[str, float, bool]] | None = None
+        self._text = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether it goes on from the round it is at."""
+        return self._booster is not None or not self.curves["valid"]
+
+    def take_up(self, state: TrainingState) -> None:
+        """Be where a training was that was kept."""
+        self._text, self.curves, self.seconds = state.model, state.curves, state.seconds
+
+    def state(self) -> TrainingState:
+        """Return what is kept of it."""
+        return TrainingState(self._as_text(), self.curves, self.seconds)
+
+    def release(self) -> None:
+        """Let go of the datasets, and keep the trees."""
+        self._text = self._as_text()
+        self._booster, self._feval = None, None
+
+    def _as_text(self) -> str:
+        return self._text if self._booster is None else self._booster.model_to_string(num_iteration=-1)
+
+    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
+        """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
+        learner, started = self.learner, time.perf_counter()
+        own = learner.parameters["objective"]
+        with lightgbm_errors(f"fold {self.fold}, seed {self.seed}"):
+            booster = self._begun() if self._booster is None else self._booster
+            while len(self.curves["valid"]) < rounds:
+                booster.update(fobj=own if callable(own) else None)
+                evaluated = [*(booster.eval_train(self._feval) if "train" in self.curves else [])]
+                evaluated += booster.eval_valid(self._feval)
+                learner.each_round()
+                for name, values in self.curves.items():
+                    values.append(float(next(r[2] for r in evaluated if r[0] == name)))
+                value = self.curves["valid"][-1]
+                learner.watch(len(self.curves["valid"]) - 1, value)
+                if enough(value):
+                    break
+        self.seconds += time.perf_counter() - started
+
+    def _begun(self) -> lgb.Booster:
+        import lightgbm as lgb
+
+        learner, fold = self.learner, self.fold
+        train, valid = learner.datasets(fold)
+        if self.labelled is not None and len(self.labelled[0]):
+            train, valid = learner.with_labelled(self.labelled, train.rows, valid.rows, fold)
+        sides = {"train": train, "valid": valid}
+        if not learner.spec.train_curve or learner.spec.pseudo is not None:  # test rows have no truth to be scored by
+            del sides["train"]
+        self.curves = {name: [] for name in sides}
+        parameters = learner.with_seed(self.seed) | {"num_iterations": learner.spec.rounds}
+        if callable(parameters["objective"]):
+            parameters["objective"] = "none"
+        booster = lgb.Booster(parameters, train.dataset)
+        booster.set_train_data_name("train")
+        booster.add_valid(valid.dataset, "valid")
+        if not learner.metric_name:
+            self._feval = learner.own_metric(tuple(sides.values()), fold, self.seed)
+        self._booster = booster
+        return booster
+
+    def _model(self) -> lgb.Booster:
+        """Return the trees alone, the same whether the datasets are held: a text has gains with fewer digits."""
+        import lightgbm as lgb
+
+        return lgb.Booster(model_str=self._as_text())
+
+    def second(self, rounds: int) -> LightGBMTraining:
+        """Return the training of the fold's second model; itself where the first is sure of nothing, or not asked."""
+        if self.labelled is not None or self.learner.spec.pseudo is None:
+            return self
+        started = time.perf_counter()
+        with lightgbm_errors(f"fold {self.fold}, seed {self.seed}"):
+            labelled = self.learner.sure_of(self._model(), rounds, self.fold)
+        self.seconds += time.perf_counter() - started
+        if labelled is None or not len(labelled[0]):
+            self.labelled = labelled
+            return self
+        self.release()
+        made = LightGBMTraining(self.learner, self.fold, self.seed, labelled)
+        made.seconds = self.seconds
+        return made
+
+    def result(self, rounds: int) -> FoldResult:
+        """Return the model of so many rounds, with its predictions."""
+        started = time.perf_counter()
+        with lightgbm_errors(f"fold {self.fold}, seed {self.seed}"):
+            made = self.learner.result_of(self._model(), (self.fold, self.seed), rounds, self.labelled)
+        seconds = self.seconds + time.perf_counter() - started
+        return replace(made, curve=self.curves, seconds=seconds)
 
 
 def _beside(frame: pl.DataFrame, extra: pl.DataFrame) -> pl.DataFrame:

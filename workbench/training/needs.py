@@ -66,6 +66,10 @@ class MemoryNeeds:
         """The part that grows with the rows."""
         return self.total - self.passing
 
+    def folds_within(self, room: int) -> int:
+        """Return how many folds can be held at a time where so many bytes are left beside one of them."""
+        return 1 + int(max(0, room) / max(1, self.of_fold + self.per_row))
+
     def few_bins(self) -> MemoryNeeds:
         """Return the needs with ``max_bin = 15``."""
         return replace(self, binned=self.binned // 2, of_fold=self.of_fold // 2)

@@ -31,6 +31,7 @@ from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, own_objective, primary_objective
 from workbench.training.pseudo import Pseudo
 from workbench.training.refused import Refused, refuse
+from workbench.training.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, rounds_limit
 from workbench.training.transforms import LOWEST, TRANSFORMS
 from workbench.training.weights import check_class_weight, is_decision
 
@@ -56,9 +57,6 @@ __all__ = [
     "watched_metric",
     "with_bagging",
 ]
-
-DEFAULT_ROUNDS = 1000
-DEFAULT_PATIENCE = 50
 
 # What the training itself decides; a value of the user's would contradict the competition or the folds.
 RESERVED = {
@@ -144,6 +142,8 @@ class LightGBMSpec:
         What is to be said of the parameters.
     files : dict
         Parameter -> the file that it names, of the competition's folder.
+    per_fold : bool
+        Whether each fold stops at its own best round, and not all at the best of their mean curve.
     """
 
     parameters: dict[str, Any]
@@ -157,6 +157,7 @@ class LightGBMSpec:
     train_curve: bool = False
     notes: tuple[str, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
+    per_fold: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: neither threads nor what is logged do, and of a file what it says."""
@@ -171,6 +172,7 @@ class LightGBMSpec:
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
             **({"train_curve": True} if self.train_curve else {}),
+            **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
@@ -226,8 +228,10 @@ def lightgbm_spec(
     named, refused = _primary_names(given)
     if refused:
         refuse([*refused, *without_effect(_stopping(named), lightgbm_defaults())], where=f"{where}: [model]")
-    rounds = _positive(named.pop("num_iterations", DEFAULT_ROUNDS), "num_iterations", where, minimum=1)
     stopping = named.pop("early_stopping_round", None)
+    stops = stopping != 0 and named.get("boosting") != "dart"
+    usual = rounds_limit(named.get("learning_rate", 0.1)) if stops else DEFAULT_ROUNDS
+    rounds = _positive(named.pop("num_iterations", usual), "num_iterations", where, minimum=1)
     patience = _positive(DEFAULT_PATIENCE if stopping is None else stopping, "early_stopping_round", where, minimum=0)
     found, objective = None, named.get("objective")
     if isinstance(objective, str) and ".py:" in objective:

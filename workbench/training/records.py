@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.folds import Folds
     from workbench.metrics import Metric
 
-__all__ = ["ALL_ROWS", "FoldResult", "Parts", "Problem", "TrainResult"]
+__all__ = ["ALL_ROWS", "FoldResult", "Parts", "Problem", "TrainResult", "TrainingState"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,6 +85,25 @@ class FoldResult:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """How far a fold's training is: all of its rounds, before it is known how many of them count.
+
+    Attributes
+    ----------
+    model : str
+        As text, in the library's own format.
+    curves : dict
+        As `FoldResult.curve`.
+    seconds : float
+        What it has taken.
+    """
+
+    model: str
+    curves: dict[str, list[float]]
+    seconds: float
+
+
 class Parts(Protocol):
     """Where finished folds are kept, so that a killed run goes on from them."""
 
@@ -94,6 +113,14 @@ class Parts(Protocol):
 
     def save(self, result: FoldResult) -> None:
         """Keep a finished fold; whole or not at all."""
+        ...
+
+    def load_training(self, target: int, fold: int, seed: int, stage: int) -> TrainingState | None:
+        """Return how far a fold's training was, or None; `stage` tells a fold's first model from its second."""
+        ...
+
+    def save_training(self, target: int, fold: int, seed: int, stage: int, state: TrainingState) -> None:
+        """Keep how far a fold's training is; whole or not at all."""
         ...
 
 

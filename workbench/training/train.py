@@ -9,6 +9,7 @@ import numpy as np
 from workbench.errors import TrainingError
 from workbench.training.learner import ModelSpec
 from workbench.training.records import FoldResult, Parts, Problem, TrainResult
+from workbench.training.rounds import Stepwise, train_together
 from workbench.training.scoring import rare_class_hint
 
 __all__ = ["class_notes", "train"]
@@ -20,10 +21,14 @@ def train(
     seeds: tuple[int, ...],
     *,
     parts: Parts | None = None,
+    held: int | None = None,
     done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
     each_round: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Train one model per target, fold and seed.
+
+    The models of a target and a seed have one number of rounds, where the library stops early and the experiment does
+    not have it otherwise: the best of the mean of the folds' curves.
 
     Parameters
     ----------
@@ -32,6 +37,8 @@ def train(
     seeds : tuple of int
     parts : Parts, optional
         Finished folds are taken from there and kept there.
+    held : int, optional
+        How many folds' rows may be in memory at a time; None for all. It changes nothing but the time.
     done : callable, optional
         Called after each model that is trained, with it and the number of models still to come.
     each_round : callable, optional
@@ -45,21 +52,30 @@ def train(
     _check_classes(problem)
     _check_queries(problem)
     results: list[FoldResult] = []
-    total = len(problem.target.columns) * len(seeds) * problem.folds.n_folds
+    folds = range(problem.folds.n_folds)
+    total = len(problem.target.columns) * len(seeds) * len(folds)
+
+    def add(result: FoldResult, is_new: bool) -> None:
+        results.append(result)
+        if is_new:
+            done(result, total - len(results))
+
     for index in range(len(problem.target.columns)):
         learner = spec.learner(problem, index)
         learner.each_round = each_round
+        stopping = learner.shared_stopping if isinstance(learner, Stepwise) else None
         for seed in seeds:
-            for fold in range(problem.folds.n_folds):
+            if stopping is not None and isinstance(learner, Stepwise):
+                train_together(learner, stopping, folds, seed, parts=parts, held=held, done=add)
+                continue
+            for fold in folds:
                 result = parts.load(index, fold, seed) if parts else None
+                is_new = result is None
                 if result is None:
                     result = learner.fit(fold, seed)
                     if parts:
                         parts.save(result)
-                    results.append(result)
-                    done(result, total - len(results))
-                else:
-                    results.append(result)
+                add(result, is_new)
     return _assembled(problem, seeds, tuple(results))
 
 

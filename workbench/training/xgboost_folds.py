@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +22,9 @@ from workbench.training.asked import Asked
 from workbench.training.columns import by_position
 from workbench.training.fold_rows import FoldRows
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
-from workbench.training.records import FoldResult, Problem
+from workbench.training.records import FoldResult, Problem, TrainingState
 from workbench.training.refused import Refused, refuse
+from workbench.training.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, Stopping, own_fit, rounds_limit
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -35,9 +36,6 @@ __all__ = ["XGBoostLearner", "XGBoostSpec", "xgboost_spec"]
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 log = logging.getLogger("workbench.training")
-
-DEFAULT_ROUNDS = 1000
-DEFAULT_PATIENCE = 50
 
 # XGBoost's own 0.3 is made for a hundred rounds; with early stopping there is time for smaller steps.
 DEFAULTS: dict[str, Any] = {"eta": 0.1, "tree_method": "hist"}
@@ -112,6 +110,7 @@ class XGBoostSpec:
     transform: str
     version: str
     where: str
+    per_fold: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the number of threads does not."""
@@ -122,6 +121,7 @@ class XGBoostSpec:
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
+            **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
@@ -148,8 +148,10 @@ def xgboost_spec(asked: Asked) -> XGBoostSpec:
     library = asked.library("xgboost")
     parameters: dict[str, Any] = {"verbosity": 1, "validate_parameters": True, "nthread": asked.threads}
     named = asked.named({*asked.table, *RESERVED}, reserved=RESERVED, aliases=ALIASES)
-    rounds = asked.whole(named.pop("num_boost_round", DEFAULT_ROUNDS), "num_boost_round", minimum=1)
     keeps = _keeps_trees(named)
+    stops = keeps and named.get("early_stopping_rounds") != 0
+    most = rounds_limit(named.get("eta", DEFAULTS["eta"])) if stops else DEFAULT_ROUNDS
+    rounds = asked.whole(named.pop("num_boost_round", most), "num_boost_round", minimum=1)
     usual = DEFAULT_PATIENCE if keeps else 0
     patience = asked.whole(named.pop("early_stopping_rounds", usual), "early_stopping_rounds", minimum=0)
     if patience and not keeps:
@@ -311,37 +313,45 @@ class XGBoostLearner:
             made["interaction_constraints"] = json.dumps(made["interaction_constraints"])
         return made
 
+    @property
+    def stopping(self) -> Stopping | None:
+        """When a training has had enough rounds; None where all of them are used."""
+        if not self.spec.patience:
+            return None
+        return Stopping(self.spec.rounds, self.spec.patience, self.rows.stop_by.greater_is_better)
+
+    @property
+    def shared_stopping(self) -> Stopping | None:
+        """When the folds together have had enough rounds; None where each stops by itself."""
+        return None if self.spec.per_fold else self.stopping
+
     def fit(self, fold: int, seed: int) -> FoldResult:
-        """Train and predict one fold with one seed."""
-        with _errors(f"fold {fold}, seed {seed}"):
-            return self._fit(fold, seed)
+        """Train and predict one fold with one seed, at its own best number of rounds."""
+        return own_fit(self.training(fold, seed), self.stopping, self.spec.rounds)
 
-    def _fit(self, fold: int, seed: int) -> FoldResult:
-        import xgboost as xgb
+    def training(self, fold: int, seed: int, state: TrainingState | None = None) -> XGBoostTraining:
+        """Begin a fold's training, or take one up that was kept."""
+        return XGBoostTraining(self, fold, seed, state)
 
-        started = time.perf_counter()
-        rows = self.rows
-        train_rows, valid_rows = rows.sides(fold)
+    def sets(self, fold: int) -> tuple[xgb.DMatrix, xgb.DMatrix]:
+        """Return the rows that a fold trains on and those that it validates."""
+        train_rows, valid_rows = self.rows.sides(fold)
         seen = self._seen(fold, train_rows)
-        train_set = self._dataset(fold, train_rows, seen, rows.weight(train_rows))
-        valid_set = self._dataset(fold, valid_rows, seen, rows.scoring_weight(valid_rows), train_set)
-        curve: dict[str, Any] = {}
-        booster = xgb.train(
-            self.parameters | {"seed": seed},
-            train_set,
-            num_boost_round=self.spec.rounds,
-            evals=[(valid_set, "valid")],
-            custom_metric=None if self.native else lambda made, _: self._own_metric(made, fold, valid_rows),
-            callbacks=self._callbacks(),
-            evals_result=curve,
-            verbose_eval=False,
-        )
-        rounds = self.spec.rounds
+        train_set = self._dataset(fold, train_rows, seen, self.rows.weight(train_rows))
+        return train_set, self._dataset(fold, valid_rows, seen, self.rows.scoring_weight(valid_rows), train_set)
+
+    def own_metric_of(self, fold: int) -> Callable[..., tuple[str, float]] | None:
+        """Return the metric that XGBoost calls after each round; None where it has it itself."""
+        valid_rows = self.rows.sides(fold)[1]
+        return None if self.native else lambda made, _: self._own_metric(made, fold, valid_rows)
+
+    def result_of(self, booster: xgb.Booster, fold: int, seed: int, rounds: int) -> FoldResult:
+        """Return a model of so many rounds with its predictions."""
+        train_rows, valid_rows = self.rows.sides(fold)
+        seen = self._seen(fold, train_rows)
         if self.spec.patience:
-            rounds = booster.best_iteration + 1
             booster = booster[:rounds]
-            booster.set_param({"nthread": self.parameters["nthread"]})
-        del train_set, valid_set
+        booster.set_param({"nthread": self.parameters["nthread"]})
 
         def predict(frame: pl.DataFrame) -> npt.NDArray[Any]:
             return self._predict(booster, self._values(frame, seen))
@@ -350,30 +360,15 @@ class XGBoostLearner:
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=rows.predicted(fold, valid_rows, predict),
-            test=rows.predicted(fold, rows.test_rows, predict),
+            oof=self.rows.predicted(fold, valid_rows, predict),
+            test=self.rows.predicted(fold, self.rows.test_rows, predict),
             model=bytes(booster.save_raw("json")).decode(),
             rounds=rounds,
-            seconds=time.perf_counter() - started,
+            seconds=0.0,
             importance=self._importance(booster),
-            curve={"valid": [float(v) for v in next(iter(curve.get("valid", {}).values()), [])]},
             suffix="json",
-            notes=rows.notes(fold),
+            notes=self.rows.notes(fold),
         )
-
-    def _callbacks(self) -> list[Any]:
-        import xgboost as xgb
-
-        learner = self
-
-        class EachRound(xgb.callback.TrainingCallback):
-            def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-                learner.each_round()
-                return False
-
-        greater = self.rows.stop_by.greater_is_better
-        stop = [xgb.callback.EarlyStopping(rounds=self.spec.patience, maximize=greater)] if self.spec.patience else []
-        return [EachRound(), *stop]
 
     def _own_metric(self, made: npt.NDArray[Any], fold: int, rows: npt.NDArray[np.int64]) -> tuple[str, float]:
         fitted = np.asarray(made, np.float64).reshape(len(rows), -1)
@@ -460,6 +455,78 @@ class XGBoostLearner:
             return made
         placed: npt.NDArray[Any] = booster.inplace_predict(values)
         return placed
+
+
+class XGBoostTraining:
+    """The training of one fold's model, which can be continued as long as its quantiles are held."""
+
+    def __init__(self, learner: XGBoostLearner, fold: int, seed: int, state: TrainingState | None = None) -> None:
+        self.learner, self.fold, self.seed = learner, fold, seed
+        self.curves: dict[str, list[float]] = {"valid": []} if state is None else state.curves
+        self.seconds = 0.0 if state is None else state.seconds
+        self._text = "" if state is None else state.model
+        self._booster: xgb.Booster | None = None
+        self._sets: tuple[xgb.DMatrix, xgb.DMatrix] | None = None
+        self._metric: Callable[..., tuple[str, float]] | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether it goes on from the round it is at."""
+        return self._booster is not None or not self.curves["valid"]
+
+    def state(self) -> TrainingState:
+        """Return what is kept of it."""
+        return TrainingState(self._as_text(), self.curves, self.seconds)
+
+    def release(self) -> None:
+        """Let go of the rows, and keep the trees."""
+        self._text = self._as_text()
+        self._booster = self._sets = self._metric = None
+
+    def _as_text(self) -> str:
+        return self._text if self._booster is None else bytes(self._booster.save_raw("json")).decode()
+
+    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
+        """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
+        started = time.perf_counter()
+        with _errors(f"fold {self.fold}, seed {self.seed}"):
+            booster, (train_set, valid_set) = self._begun()
+            values = self.curves["valid"]
+            while len(values) < rounds:
+                booster.update(train_set, len(values))
+                said = booster.eval_set([(valid_set, "valid")], len(values), feval=self._metric)
+                values.append(float(said.split()[1].rpartition(":")[2]))
+                self.learner.each_round()
+                if enough(values[-1]):
+                    break
+        self.seconds += time.perf_counter() - started
+
+    def _begun(self) -> tuple[xgb.Booster, tuple[xgb.DMatrix, xgb.DMatrix]]:
+        import xgboost as xgb
+
+        if self._booster is None or self._sets is None:
+            self.curves = {"valid": []}
+            self._sets, self._metric = self.learner.sets(self.fold), self.learner.own_metric_of(self.fold)
+            given: dict[str, Any] = {"seed": self.seed}
+            if self.learner.shared_stopping is not None:
+                # Its boosters draw from one generator: folds that take turns would change each other's samples.
+                given["seed_per_iteration"] = True
+            self._booster = xgb.Booster(self.learner.parameters | given, list(self._sets))
+        return self._booster, self._sets
+
+    def second(self, rounds: int) -> XGBoostTraining:  # noqa: ARG002 of LightGBM only
+        """Return itself: there is no second model."""
+        return self
+
+    def result(self, rounds: int) -> FoldResult:
+        """Return the model of so many rounds, with its predictions."""
+        import xgboost as xgb
+
+        started = time.perf_counter()
+        with _errors(f"fold {self.fold}, seed {self.seed}"):
+            booster = xgb.Booster(model_file=bytearray(self._as_text().encode()))
+            made = self.learner.result_of(booster, self.fold, self.seed, rounds)
+        return replace(made, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
 
 
 def _safe(names: Sequence[str]) -> list[str]:
