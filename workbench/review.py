@@ -13,6 +13,7 @@ from typing import Any
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, near
 from workbench.ledger import RunRecord, SubmissionRecord
+from workbench.printable import one_line
 
 __all__ = [
     "Change",
@@ -464,8 +465,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     mark = "" if change is None or change.low is None else (" *" if change.clear else " ~")
     return (
         "" if run.kind == ELSEWHERE else str(run.exp),
-        title,
-        ", ".join(run.changes),
+        one_line(title),
+        one_line(", ".join(run.changes)),
         _number(run.cv_mean),
         _number(run.cv_std),
         "" if change is None else f"{change.mean:+.5f}{mark}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
-import json
+import io
 import os
 import shutil
 import sys
@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
 from workbench.cli.interrupt import CODE, listening, resumption
+from workbench.cli.terminal import echo, echo_json, note, note_lines, show_defects, silence, styled
 from workbench.errors import StorageError, WorkbenchError, storage_errors
 
 __all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "wb"]
@@ -102,7 +103,7 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -
         # What looks versions up takes longer to load than all else that help needs.
         from workbench.distribution import distribution_version
 
-        click.echo(f"wb, version {distribution_version()}")
+        echo(f"wb, version {distribution_version()}")
         ctx.exit()
 
 
@@ -166,19 +167,6 @@ def _memory_limit(ctx: click.Context, parameter: click.Parameter, value: str | N
     return limit
 
 
-def note(text: str) -> None:
-    """Print a line of progress to stderr; where that can't be written, the work goes on without a word."""
-    try:
-        click.echo(text, err=True)
-    except OSError:
-        _silence(sys.stderr)
-
-
-def echo_json(value: Any) -> None:
-    """Print the one JSON document of a command."""
-    click.echo(json.dumps(value, ensure_ascii=False))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run `wb` and exit with its code."""
     _open_what_is_closed()
@@ -186,6 +174,8 @@ def main(arguments: list[str] | None = None) -> None:
         answer_shell(wb, os.environ[VARIABLE])
         sys.exit(0)
     given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # else the process is another program's, which shows its failures itself
+        show_defects()
     with listening(given):
         code = _flushed(_guarded(given))
     sys.exit(code)
@@ -196,16 +186,16 @@ def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _silence(sys.stdout)
+        silence(sys.stdout)
     except OSError as exc:
         # A full disk behind `>`: what the command did is done, its answer is not whole.
-        _silence(sys.stdout)
+        silence(sys.stdout)
         _say_unwritten(exc)
         code = code or 1
     try:
         sys.stderr.flush()
     except OSError:
-        _silence(sys.stderr)
+        silence(sys.stderr)
     return code
 
 
@@ -225,7 +215,7 @@ def _open_what_is_closed() -> None:
 
 
 def _say_unwritten(exc: OSError) -> None:
-    note(click.style("error: ", fg="red", bold=True) + f"the output can't be written: {exc.strerror}")
+    note(styled("error: ", fg="red", bold=True) + f"the output can't be written: {exc.strerror}")
 
 
 def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of ending
@@ -237,7 +227,9 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
         if as_json:
             echo_json({"error": {"type": "UsageError", "message": exc.format_message(), "hint": "wb --help"}})
         else:
-            exc.show()
+            usage = io.StringIO()
+            exc.show(usage)
+            note_lines(usage.getvalue().rstrip())
         return 2
     except click.exceptions.Exit as exc:
         return exc.exit_code
@@ -248,11 +240,11 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
     except SystemExit as exc:
         if sys.stdout is not stdout:
             # So click ends where the reader has gone: by an exit, with a stream of its own in the place of stdout.
-            _silence(sys.stdout)
+            silence(sys.stdout)
             return 0
         return _explained(_exit_of_other_code(exc), as_json)
     except BrokenPipeError:
-        _silence(sys.stdout)
+        silence(sys.stdout)
         return 0
     except OSError as exc:
         return _explained(_storage_error(exc), as_json)
@@ -295,12 +287,12 @@ def _explained(exc: WorkbenchError, as_json: bool) -> int:
         try:
             echo_json({"error": {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}})
         except OSError:
-            _silence(sys.stdout)
+            silence(sys.stdout)
         else:
             return 1
-    note(click.style("error: ", fg="red", bold=True) + exc.message)
+    note_lines(styled("error: ", fg="red", bold=True) + exc.message)
     if exc.hint:
-        note(click.style("hint: ", fg="yellow") + exc.hint)
+        note_lines(styled("hint: ", fg="yellow") + exc.hint)
     return 1
 
 
@@ -317,8 +309,3 @@ def _storage_error(exc: OSError) -> WorkbenchError:
         if exc.errno in (errno.ENOENT, errno.EISDIR):
             return WorkbenchError(f"{exc.strerror}: {exc.filename}")
         raise
-
-
-def _silence(stream: Any) -> None:
-    # The reader has gone (`wb table | head`): what is still buffered goes nowhere instead of raising at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

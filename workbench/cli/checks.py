@@ -15,6 +15,8 @@ from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
+from workbench.cli.terminal import console, echo, styled
+from workbench.printable import one_line
 
 if TYPE_CHECKING:
     from workbench.checks import Report, TimeCheck
@@ -72,7 +74,7 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
         echo_json({**asdict(report), "page": str(page)})
         return 0
     _print(report)
-    click.echo(f"page: {page}")
+    echo(f"page: {page}")
     return 0
 
 
@@ -95,20 +97,20 @@ class _Steps:
 
 def _print(report: Report) -> None:
     counts = ", ".join(f"{n} {severity}" for severity, n in report.counts().items())
-    click.secho(f"{report.slug}: {counts} findings in {len(report.columns)} columns", bold=True)
+    echo(styled(f"{report.slug}: {counts} findings in {len(report.columns)} columns", bold=True))
     if report.findings:
         lines = [(f.severity, f.check, f.column, f.text, f.todo) for f in report.findings[:TERMINAL_LINES]]
         _print_table(("", "check", "column", "found", "what to do"), lines)
     more = len(report.findings) - TERMINAL_LINES
     if more > 0:
-        click.echo(f"{more} more findings: in the page, or --json")
+        echo(f"{more} more findings: in the page, or --json")
     for what, text in report.facts:
-        click.echo(f"{what}: {text}")
+        echo(one_line(f"{what}: {text}"))
     for left in report.not_checked:
-        click.echo(f"not looked at: {left}")
+        echo(one_line(f"not looked at: {left}"))
     taken, tested = report.sampled
     if taken < report.n_train or tested < report.n_test:
-        click.echo(
+        echo(
             f"sample: {taken:,} of {report.n_train:,} train rows and {tested:,} of {report.n_test:,} test rows for "
             "distributions and models; counts are of all rows"
         )
@@ -116,7 +118,6 @@ def _print(report: Report) -> None:
 
 def _print_table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -126,9 +127,12 @@ def _print_table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Non
         table.add_column(title, ratio=ratio or None, overflow="fold")
     for line in lines:
         table.add_row(
-            *(Text(c, style=({**COLOURS, **VERDICTS}.get(c, "") if i < 2 else "")) for i, c in enumerate(line))
+            *(
+                Text(one_line(c), style=({**COLOURS, **VERDICTS}.get(c, "") if i < 2 else ""))
+                for i, c in enumerate(line)
+            )
         )
-    Console(width=width, file=sys.stdout, highlight=False).print(table)
+    console(width=width).print(table)
 
 
 def _end_time(checks: list[TimeCheck], *, as_json: bool) -> int:

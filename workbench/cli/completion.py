@@ -20,6 +20,8 @@ from click.shell_completion import (
     shell_complete,
 )
 
+from workbench.printable import one_line
+
 __all__ = ["VARIABLE", "answer_shell", "complete_competition", "complete_experiment", "script"]
 
 VARIABLE = "_WB_COMPLETE"
@@ -32,7 +34,11 @@ def complete_competition(ctx: click.Context, param: click.Parameter, incomplete:
     """Return the competitions of the workspace that begin so."""
     from workbench import library
 
-    return [CompletionItem(slug) for slug in library.workspace().slugs() if slug.startswith(incomplete)]
+    return [
+        CompletionItem(slug)
+        for slug in library.workspace().slugs()
+        if slug.startswith(incomplete) and slug.isprintable()
+    ]
 
 
 def complete_experiment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -58,7 +64,7 @@ def _title(path: Path) -> str | None:
     """Return the title in an experiment's file, which is read no further."""
     line = re.search(r"^title\s*=.*$", path.read_text("utf-8-sig").partition("\n[")[0], re.MULTILINE)
     try:
-        return " ".join(str(tomllib.loads(line[0])["title"]).split()) or None if line else None
+        return one_line(str(tomllib.loads(line[0])["title"])) or None if line else None
     except tomllib.TOMLDecodeError:
         return None
 

@@ -16,6 +16,7 @@ from workbench.cli.commands import Command
 from workbench.cli.completion import complete_competition
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.progress import byte_bar
+from workbench.cli.terminal import confirm, echo
 
 if TYPE_CHECKING:
     from workbench.platforms import CompetitionFacts
@@ -30,7 +31,7 @@ def _ask_above(ctx: click.Context, parameter: click.Parameter, value: str) -> in
 
 def _ask(question: str) -> bool:
     wake_reads()
-    return click.confirm(f"{question}. Download it?", abort=True, err=True)
+    return confirm(f"{question}. Download it?", abort=True)
 
 
 @click.command(
@@ -96,21 +97,21 @@ def fetch_command(
         left_out = [{"table": n, "file": e.file, "reason": e.reason} for n, e in fetched.manifest.excluded.items()]
         echo_json({"slug": slug, "tables": tables, "excluded": left_out} | brought)
         return
-    click.echo(_facts_line(fetched.facts))
-    click.echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source':>11}{'Parquet':>11}")
+    echo(_facts_line(fetched.facts))
+    echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source':>11}{'Parquet':>11}")
     for t in tables:
         sizes = f"{_size(t['source_bytes']):>11}{_size(t['parquet_bytes']):>11}"
-        click.echo(f"{t['name']:<24}{t['rows']:>14,}{t['columns']:>9}{sizes}")
+        echo(f"{t['name']:<24}{t['rows']:>14,}{t['columns']:>9}{sizes}")
     for excluded in fetched.manifest.excluded.values():
-        click.echo(f"left out: {excluded.file}: {excluded.reason}")
+        echo(f"left out: {excluded.file}: {excluded.reason}")
     if fetched.manifest.excluded:
-        click.echo(f"a fixed copy in {_short(fetched.fixed)} is taken in place of such a file")
+        echo(f"a fixed copy in {_short(fetched.fixed)} is taken in place of such a file")
     if fetched.earlier:
-        click.echo(f"the data before is in {_short(fetched.earlier)}")
+        echo(f"the data before is in {_short(fetched.earlier)}")
     for path in fetched.written:
-        click.echo(f"wrote {_short(path)}")
+        echo(f"wrote {_short(path)}")
     baseline = next((int(p.stem) for p in fetched.written if p.parent.name == "experiments"), 1)
-    click.echo(f"next: wb run {baseline} -c {slug}")
+    echo(f"next: wb run {baseline} -c {slug}")
 
 
 def _facts_line(facts: CompetitionFacts) -> str:

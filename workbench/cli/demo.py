@@ -12,6 +12,7 @@ import click
 from workbench import library
 from workbench.cli.app import echo_json, shared_options
 from workbench.cli.commands import Command
+from workbench.cli.terminal import echo, styled
 from workbench.errors import NotFoundError, WorkbenchError
 from workbench.workspace import Workspace
 
@@ -63,20 +64,21 @@ def demo_command(as_json: bool) -> int:
     results = []
     for purpose, command in _steps(place):
         if not as_json:
-            click.echo()
-            click.secho(f"# {purpose}", dim=True)
-            click.secho(f"$ {command}", bold=True)
+            echo()
+            echo(styled(f"# {purpose}", dim=True))
+            echo(styled(f"$ {command}", bold=True))
         results.append(_perform(place, command, quiet=as_json))
         if results[-1]["exit_code"]:
             return 1 if not as_json else _json(results, 1)
     if as_json:
         return _json(results, 0)
-    click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Where to look next:")
-    click.echo("  competitions/flights/README.md      the story of the three experiments")
-    click.echo("  competitions/flights/features.py    features to copy from")
-    click.echo("  wb show 3 -c flights                folds, importances, files of a run")
-    click.echo("  wb new --from 3 -c flights          the next experiment is yours")
-    click.echo("  README.md                           a competition of your own: wb rehearse")
+    echo()
+    echo(f"Done in {time.monotonic() - started:.0f} s. Where to look next:")
+    echo("  competitions/flights/README.md      the story of the three experiments")
+    echo("  competitions/flights/features.py    features to copy from")
+    echo("  wb show 3 -c flights                folds, importances, files of a run")
+    echo("  wb new --from 3 -c flights          the next experiment is yours")
+    echo("  README.md                           a competition of your own: wb rehearse")
     return 0
 
 

@@ -12,6 +12,7 @@ from workbench.cli.app import competition_option, echo_json, memory_option, note
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.progress import fold_bar
+from workbench.cli.terminal import echo, note_lines
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def run_command(
     elif failed is not None:
         for result in results:
             if "error" in result:
-                note(f"error: experiment {result['exp']}: {result['error']['message']}")
-                note(f"hint: {result['error']['hint']}") if result["error"]["hint"] else None
+                note_lines(f"error: experiment {result['exp']}: {result['error']['message']}")
+                note_lines(f"hint: {result['error']['hint']}") if result["error"]["hint"] else None
     return 1 if failed is not None else 0
 
 
@@ -123,10 +124,10 @@ def _print(outcome: RunOutcome) -> None:
         folds = " ".join(f"{s:.5f}" for s in record.fold_scores)
         scored = f"{record.metric} {record.cv_mean:.5f} ± {record.cv_std:.5f}  ({folds})"
     features = "" if record.n_features is None else f"{record.n_features} features  "
-    click.echo(f"exp {record.exp}  {scored}  {features}{record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}")
+    echo(f"exp {record.exp}  {scored}  {features}{record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}")
     folder = outcome.run.folder
     here = Path.cwd()
-    click.echo(f"       {folder.relative_to(here) if folder.is_relative_to(here) else folder}")
+    echo(f"       {folder.relative_to(here) if folder.is_relative_to(here) else folder}")
 
 
 @click.command("new", cls=Command, examples=('wb new --from 12 --title "more leaves"', "wb new --from 12 --tuned"))
@@ -152,6 +153,6 @@ def new_command(source: int | None, title: str, tuned: bool, slug: str | None, a
         echo_json({"exp": int(path.stem), "path": str(path)})
         return
     if not had_features and features.exists():
-        click.echo(f"wrote {features}: two examples to uncomment")
-    click.echo(f"wrote {path}")
-    click.echo(f"next: edit it, then wb run {int(path.stem)}")
+        echo(f"wrote {features}: two examples to uncomment")
+    echo(f"wrote {path}")
+    echo(f"next: edit it, then wb run {int(path.stem)}")

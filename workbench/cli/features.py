@@ -12,7 +12,9 @@ from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
+from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.memory import parse_bytes, shown_bytes
+from workbench.printable import one_line
 
 if TYPE_CHECKING:
     from workbench.features import CachedBlock, FeatureSummary
@@ -51,14 +53,14 @@ def features_command(
         listed = [asdict(s) for s in summaries]
         echo_json({"features": listed, "mermaid": mermaid, "svg": str(svg)} if graph else listed)
     elif graph:
-        click.echo(mermaid)
+        echo_lines(mermaid)
     else:
         _print_table([("feature", "reads", "columns", "size", "seconds", "peak", "")], [_line(s) for s in summaries])
         from workbench.features import shown_left_out
 
         for summary in summaries:
             for line in shown_left_out(summary.left_out or {}):
-                click.echo(f"{summary.name}: {line}")
+                echo(f"{summary.name}: {line}")
 
 
 def _line(s: FeatureSummary) -> tuple[str, ...]:
@@ -110,7 +112,7 @@ def cache_command(prune: bool, limit: str | None, slug: str | None, as_json: boo
     if removed is not None:
         note(f"removed {len(removed)} blocks, {shown_bytes(sum(b.size_bytes for b in removed))}")
     _print_table([("block", "columns", "size", "seconds", "last used", "")], [_block_line(b) for b in held])
-    click.echo(f"{len(held)} blocks, {shown_bytes(total)} of at most {shown_bytes(competition.cache_limit)}")
+    echo(f"{len(held)} blocks, {shown_bytes(total)} of at most {shown_bytes(competition.cache_limit)}")
 
 
 def _block_line(b: CachedBlock) -> tuple[str, ...]:
@@ -129,8 +131,9 @@ def _ago(when: float) -> str:
 
 def _print_table(head: list[tuple[str, ...]], lines: list[tuple[str, ...]]) -> None:
     """Print lines in columns, numbers to the right."""
+    lines = [tuple(map(one_line, line)) for line in lines]
     numbers = {i for i, title in enumerate(head[0]) if title in ("size", "seconds", "peak")}
     widths = [max(len(line[i]) for line in [*head, *lines]) for i in range(len(head[0]))]
     for at, line in enumerate([*head, *lines]):
         cells = [c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
-        click.echo(click.style("  ".join(cells).rstrip(), bold=at == 0))
+        echo(styled("  ".join(cells).rstrip(), bold=at == 0))

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from workbench.printable import printable
+
 __all__ = ["CODE", "Interrupted", "listening", "resumption", "wake_reads"]
 
 CODE = 130
@@ -94,7 +96,7 @@ def listening(arguments: Sequence[str]) -> Iterator[None]:
         if len(before) > 1:
             kept, resume = KEPT.get(" ".join(arguments[:2])) or KEPT.get(" ".join(arguments[:1]), ("", ""))
             message = f"interrupted at once; {kept}" if kept else "interrupted at once"
-            again = resume or _again(arguments)
+            again = printable(resume or _again(arguments))
             _say(f"\n{SHOW_CURSOR if sys.stderr.isatty() else ''}{message}\ngo on: {again}\n")
             os._exit(CODE)
         timer = threading.Timer(SLOW_S, _say, ["stopping; Ctrl-C again ends it at once\n"])
@@ -121,4 +123,4 @@ def wake_reads() -> None:
 
 def _say(text: str) -> None:
     # Not through sys.stderr: what was interrupted may hold its lock.
-    os.write(2, text.encode())
+    os.write(2, text.encode(errors="replace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import click
@@ -11,7 +12,9 @@ from workbench.cli.app import competition_option, echo_json, memory_option, note
 from workbench.cli.commands import CommandGroup, experiment_option
 from workbench.cli.progress import step_bar
 from workbench.cli.submissions import send_prepared, sending_options
+from workbench.cli.terminal import echo
 from workbench.errors import NotebookError
+from workbench.printable import printable
 
 ACCELERATORS = ("NvidiaTeslaT4", "NvidiaTeslaP100")
 LOG_TAIL = 3000
@@ -48,7 +51,8 @@ def build_command(number: int, python: str | None, wheels: Path | None, slug: st
             }
         )
         return
-    click.echo(f"{built.bundle}  {built.size / 2**20:.1f} MB\n{built.notebook}")
+    echo(f"{built.bundle}  {built.size / 2**20:.1f} MB")
+    echo(built.notebook)
     for name in built.fixed:
         note(f"{name} is in the bundle: the kernel reads it in place of Kaggle's file")
     note(f"next: wb kernel rehearse {number}")
@@ -98,10 +102,10 @@ def rehearse_command(
         )
     else:
         same = "the same as the run's" if not found.differing else f"{found.differing:,} differ from the run's"
-        click.echo(f"public test set: {found.rows[0]:,} predictions, {same}; {found.seconds[0]:.0f} s")
+        echo(f"public test set: {found.rows[0]:,} predictions, {same}; {found.seconds[0]:.0f} s")
         if found.hidden is not None:
-            click.echo(f"hidden test set: {found.rows[1]:,} predictions; {found.seconds[1]:.0f} s")
-        click.echo(f"{found.peak_mb:,.0f} MB at the peak")
+            echo(f"hidden test set: {found.rows[1]:,} predictions; {found.seconds[1]:.0f} s")
+        echo(f"{found.peak_mb:,.0f} MB at the peak")
         for line in found.notes:
             note(line)
 
@@ -152,8 +156,8 @@ def push_command(
         echo_json(told | {"folder": str(found.folder), "log": str(found.log)})
     else:
         version = f"{found.version.owner}/{found.version.name}, version {found.version.number}"
-        click.echo(f"{version}: {found.status}; {found.size / 2**20:.2f} MB uploaded")
-        click.echo(str(found.folder))
+        echo(f"{version}: {found.status}; {found.size / 2**20:.2f} MB uploaded")
+        echo(str(found.folder))
     if found.status == "complete":
         note(f"next: wb kernel submit {number}")
         return 0
@@ -161,9 +165,14 @@ def push_command(
         return 1
     log = found.log.read_text(encoding="utf-8")
     raise NotebookError(
-        f"the kernel ended with {found.status}: {found.failure or 'no reason is given'}\n{log[-LOG_TAIL:].rstrip()}",
+        f"the kernel ended with {found.status}: {found.failure or 'no reason is given'}\n{_tail(log)}",
         hint=f"its log is {found.log}; `wb kernel rehearse {number}` runs it here",
     )
+
+
+def _tail(log: str) -> str:
+    """Return the end of a log, set in: no line of it can be taken for one of ours."""
+    return textwrap.indent(printable(log)[-LOG_TAIL:].strip(), "    ", lambda _: True)
 
 
 @kernel_command.command("submit", examples=("wb kernel submit 12 --wait",))

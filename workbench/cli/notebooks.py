@@ -11,6 +11,8 @@ from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, CommandGroup, experiment_option
 from workbench.cli.progress import step_bar
+from workbench.cli.terminal import echo
+from workbench.printable import one_line
 
 
 @click.group("notebook", cls=CommandGroup, examples=("wb notebook new 12 && wb run 13",))
@@ -32,10 +34,10 @@ def params_command(path: Path, as_json: bool) -> None:
         return
     if notebook.parameters is None:
         note(f'{path} has no cell that is tagged "parameters": it takes none')
-    lines = [(p.name, p.kind or "any", p.default, p.help) for p in found]
+    lines = [tuple(map(one_line, (p.name, p.kind or "any", p.default, p.help))) for p in found]
     widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
     for line in lines:
-        click.echo("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip())
+        echo("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip())
 
 
 @notebook_command.command("new", examples=("wb notebook new 12",))
@@ -49,7 +51,8 @@ def new_command(source: int, title: str, slug: str | None, as_json: bool) -> Non
     if as_json:
         echo_json({"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment)})
         return
-    click.echo(f"{notebook}\n{experiment}")
+    echo(notebook)
+    echo(experiment)
     note(f"next: wb run {int(experiment.stem)}, or open it: jupyter lab {notebook}")
 
 
@@ -70,7 +73,8 @@ def adopt_command(path: Path, title: str, submission: str, slug: str | None, as_
         found = {"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment), "inputs": others}
         echo_json(found)
         return
-    click.echo(f"{notebook}\n{experiment}")
+    echo(notebook)
+    echo(experiment)
     for name in others:
         kind, _, other = name.partition("/")
         brings = f"put its files into {competition.input_folder / name}"
@@ -105,4 +109,4 @@ def report_command(number: int | None, source: Path | None, slug: str | None, as
     if as_json:
         echo_json({"exp": number, "page": str(page)})
     else:
-        click.echo(str(page))
+        echo(str(page))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from workbench.cli.app import note
 from workbench.cli.interrupt import wake_reads
+from workbench.cli.terminal import console, note
 from workbench.memory import shown_bytes
+from workbench.printable import one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -43,13 +44,12 @@ class Bar:
     """
 
     def __init__(self, label: str, *columns: ProgressColumn) -> None:
-        from rich.console import Console
         from rich.progress import Progress, TextColumn
 
-        console = Console(stderr=True)
+        terminal = console(err=True)
         text = TextColumn("{task.description}", markup=False)
-        self._progress = Progress(text, *columns, console=console, transient=True)
-        self._room = max(console.width - (BESIDE if console.width < WIDE else BESIDE_WIDE), 20)
+        self._progress = Progress(text, *columns, console=terminal, transient=True)
+        self._room = max(terminal.width - (BESIDE if terminal.width < WIDE else BESIDE_WIDE), 20)
         self._task = self._progress.add_task(label, total=None)
         self._lock = threading.RLock()
         self._timer = threading.Timer(PATIENCE_S, self._appear)
@@ -58,8 +58,9 @@ class Bar:
 
     def update(self, **values: Any) -> None:
         """Change what the bar shows: `description`, `completed`, `total`, and what its columns read."""
-        if len(values.get("description", "")) > self._room:
-            values["description"] = values["description"][: self._room - 1] + "…"
+        if "description" in values:
+            text = one_line(values["description"])
+            values["description"] = text if len(text) <= self._room else text[: self._room - 1] + "…"
         self._progress.update(self._task, **values)
 
     def advance(self, amount: float) -> None:
@@ -70,7 +71,7 @@ class Bar:
         """Print a line that stays, above the bar."""
         with self._lock:
             if self._progress.live.is_started:
-                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                self._progress.console.print(printable(text), soft_wrap=True)
             else:
                 note(text)
 
@@ -139,7 +140,6 @@ def _debuggers_pause(bar: Bar) -> Iterator[None]:
 
 def _counted_columns() -> list[ProgressColumn]:
     from rich import progress
-    from rich.console import Console
     from rich.text import Text
 
     class Count(progress.MofNCompleteColumn):
@@ -148,7 +148,7 @@ def _counted_columns() -> list[ProgressColumn]:
         def render(self, task: progress.Task) -> Text:
             return super().render(task) if task.total is not None else Text()
 
-    width = 40 if Console(stderr=True).width >= WIDE else 15
+    width = 40 if console(err=True).width >= WIDE else 15
     return [progress.BarColumn(width), Count(), progress.TimeElapsedColumn()]
 
 

@@ -12,6 +12,7 @@ from workbench import library
 from workbench.cli.app import echo_json, note, shared_options
 from workbench.cli.commands import Command
 from workbench.cli.completion import complete_competition
+from workbench.cli.terminal import echo
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> N
         return
     here = Path.cwd()
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    click.echo(f"rehearsal {slug} in {shown}: the solution stays there, hidden from the data")
-    click.echo(f"next: wb fetch {slug}")
+    echo(f"rehearsal {slug} in {shown}: the solution stays there, hidden from the data")
+    echo(f"next: wb fetch {slug}")
 
 
 def _spec(options: dict[str, Any]) -> RehearsalSpec:

@@ -10,6 +10,8 @@ from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.progress import step_bar
+from workbench.cli.terminal import echo, styled
+from workbench.printable import one_line
 
 if TYPE_CHECKING:
     from workbench.selection import Judged, Scored, Selection
@@ -102,22 +104,22 @@ def _print(found: Selection) -> None:
             for i, (c, w) in enumerate(zip(line, widths, strict=True))
         ]
         text = "  ".join(cells).rstrip()
-        click.echo(click.style(text, bold=at == 0, dim=at > 0 and not found.judged[at - 1].keep))
-    click.echo("")
+        echo(styled(text, bold=at == 0, dim=at > 0 and not found.judged[at - 1].keep))
+    echo("")
     kept = [j for j in found.judged if j.keep]
-    click.echo(f"{found.metric} of all {len(found.judged)}      {_score(found.before)}")
-    click.echo(f"{found.metric} of the {len(kept)} kept  {_score(found.after)}")
+    echo(f"{found.metric} of all {len(found.judged)}      {_score(found.before)}")
+    echo(f"{found.metric} of the {len(kept)} kept  {_score(found.after)}")
     if found.second is not None:
-        click.echo(f"on second folds: all {_score(found.second[0])}, kept {_score(found.second[1])}")
+        echo(f"on second folds: all {_score(found.second[0])}, kept {_score(found.second[1])}")
     for said in found.notes:
         note(said)
-    click.echo(f"wrote {found.path}")
-    click.echo(f'next: features = "{found.name}" in an experiment\'s file')
+    echo(f"wrote {found.path}")
+    echo(f'next: features = "{found.name}" in an experiment\'s file')
 
 
 def _line(j: Judged, more: list[str]) -> tuple[str, ...]:
     extra = [f"{j.more[name]:.4g}" for name in more]
-    return j.group.name, f"{j.importance:.5g}", f"{j.spread:.3g}", *extra, "keep" if j.keep else "drop"
+    return one_line(j.group.name), f"{j.importance:.5g}", f"{j.spread:.3g}", *extra, "keep" if j.keep else "drop"
 
 
 def _score(score: Scored) -> str:

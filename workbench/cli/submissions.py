@@ -13,6 +13,7 @@ from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.interrupt import wake_reads
+from workbench.cli.terminal import confirm, echo, styled
 from workbench.errors import PlatformError, SubmissionError
 from workbench.memory import shown_bytes
 
@@ -117,19 +118,19 @@ def _is_confirmed(prepared: Prepared, *, as_json: bool) -> bool:
             raise SubmissionError(f"there are warnings: {warnings}", hint="--yes sends it all the same")
         return True
     wake_reads()
-    return click.confirm("send it all the same?" if warnings else "send it?", default=False, err=True)
+    return confirm("send it all the same?" if warnings else "send it?", default=False)
 
 
 def _print_prepared(competition: library.OpenCompetition, prepared: Prepared) -> None:
     """Show what is about to be sent, and the findings."""
-    click.secho(f"about to send to {competition.slug}:", bold=True)
+    echo(styled(f"about to send to {competition.slug}:", bold=True))
     for name, value in _shown(prepared):
-        click.echo(f"  {name:<13} {value}")
+        echo(f"  {name:<13} {value}")
     for finding in prepared.findings:
         colour = "red" if finding.level == "error" else "yellow"
-        click.echo(click.style(f"  {finding.level}: ", fg=colour) + finding.message)
+        echo(styled(f"  {finding.level}: ", fg=colour) + finding.message)
     if not prepared.findings:
-        click.echo(click.style("  nothing speaks against it", fg="green"))
+        echo(styled("  nothing speaks against it", fg="green"))
 
 
 def _shown(prepared: Prepared) -> Iterator[tuple[str, str]]:
@@ -224,14 +225,14 @@ def _print_sent(
 
     left = _left(limits)
     if record.status == "error":
-        note(click.style("error: ", fg="red", bold=True) + f"the platform could not score it: {record.error}")
+        note(styled("error: ", fg="red", bold=True) + f"the platform could not score it: {record.error}")
         return
     if record.status != "complete":
-        click.echo(f"sent as {record.ref}, not scored yet: `wb sync` brings the score{left}")
+        echo(f"sent as {record.ref}, not scored yet: `wb sync` brings the score{left}")
         return
     cv = "" if record.cv_mean is None else f" (CV {record.cv_mean:.5f})"
     scored = "" if record.public_score is not None or record.private_score is not None else "scored, and "
-    click.echo(f"sent as {record.ref}: {scored}{scores_text(record)}{cv}{left}")
+    echo(f"sent as {record.ref}: {scored}{scores_text(record)}{cv}{left}")
     try:
         board = competition.leaderboard()
     except PlatformError as exc:
@@ -240,7 +241,7 @@ def _print_sent(
     for name, standing in (("public", board.public), ("private", board.private)):
         if standing is not None:
             medal = f", {standing.medal} medal" if standing.medal else ""
-            click.echo(f"{name} rank {standing.rank} of {standing.teams} (top {standing.percentile:.1f} %){medal}")
+            echo(f"{name} rank {standing.rank} of {standing.teams} (top {standing.percentile:.1f} %){medal}")
 
 
 @click.command("submissions", cls=Command, examples=("wb submissions", "wb submissions --offline"))
@@ -260,15 +261,15 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
         echo_json([_json(s, None) | {"sent_at": _when(s), "message": s.message} for s in found])
         return
     if not found:
-        click.echo(f"no submission to {competition.slug!r} yet: wb submit N")
+        echo(f"no submission to {competition.slug!r} yet: wb submit N")
         return
-    click.echo(f"{'sent (UTC)':<18}{'exp':>4}  {'status':<10}{'CV':>11}{'public':>11}{'private':>11}  what")
+    echo(f"{'sent (UTC)':<18}{'exp':>4}  {'status':<10}{'CV':>11}{'public':>11}{'private':>11}  what")
     for s in found:
         scores = "".join(f"{'' if v is None else f'{v:.5f}':>11}" for v in (s.cv_mean, s.public_score, s.private_score))
         what = s.message.partition(" | CV ")[0].partition(" | wb:")[0] if s.run_id else f"[elsewhere] {s.message}"
         error = f"  {s.error}" if s.error else ""
         when, exp = _when(s)[:16].replace("T", " "), s.exp if s.run_id else ""
-        click.echo(f"{when:<18}{exp:>4}  {s.status:<10}{scores}  {what}{error}")
+        echo(f"{when:<18}{exp:>4}  {s.status:<10}{scores}  {what}{error}")
 
 
 def _when(s: SubmissionRecord) -> str:
@@ -288,6 +289,6 @@ def sync_command(slug: str | None, as_json: bool) -> None:
         return
     for s in changed:
         what = f"exp {s.exp}" if s.run_id else f"[elsewhere] {s.message}"
-        click.echo("  ".join(part for part in (what, s.status, scores_text(s), s.error or "") if part))
+        echo("  ".join(part for part in (what, s.status, scores_text(s), s.error or "") if part))
     if not changed:
-        click.echo("nothing new")
+        echo("nothing new")

@@ -12,7 +12,9 @@ import click
 from workbench import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
+from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.current_runs import never_run
+from workbench.printable import one_line
 
 if TYPE_CHECKING:
     from workbench.review import Row
@@ -22,7 +24,7 @@ COLOURS = {"better": {"fg": "green"}, "worse": {"fg": "red"}, "quiet": {"dim": T
 
 
 def _paint(text: str, tone: str) -> str:
-    return click.style(text, **COLOURS[tone]) if tone in COLOURS else text  # type: ignore[arg-type]
+    return styled(text, **COLOURS[tone]) if tone in COLOURS else text  # type: ignore[arg-type]
 
 
 @click.command("table", cls=Command, examples=("wb table --sort cv", 'wb table --filter weather --filter "seconds<60"'))
@@ -70,7 +72,7 @@ def table_command(
     if as_json:
         echo_json(as_dicts(shown))
     elif as_comma:
-        click.echo(as_csv(shown), nl=False)
+        echo_lines(as_csv(shown), nl=False)
     else:
         _print(competition.slug, shown, filtered=bool(filters))
         _print_rest(older, len(rows) - len(shown), waiting)
@@ -85,7 +87,7 @@ def _limited(rows: list[Row], limit: int, *, newest: bool) -> list[Row]:
 
 def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
     if not rows:
-        click.echo(f"no run of {slug!r} {'matches' if filtered else 'yet: wb run 1'}")
+        echo(f"no run of {slug!r} {'matches' if filtered else 'yet: wb run 1'}")
         return
     # The definition's metric: lines of another one are marked as outdated.
     run = next((r.run for r in reversed(rows) if r.latest and not r.outdated), rows[-1].run)
@@ -99,7 +101,7 @@ def print_rows(rows: list[Row]) -> None:
     from workbench.review import as_text
 
     width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
-    click.echo(as_text(rows, width=width, paint=_paint))
+    echo_lines(as_text(rows, width=width, paint=_paint))
 
 
 def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
@@ -140,13 +142,13 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
         )
         return
     for name, value in [*_lines(row), *_rounds(models)]:
-        click.echo(f"{name:<13} {value}")
+        echo(f"{name:<13} {one_line(value)}")
     if told is not None:
         _show_recommender(told)
     if importance:
-        click.echo("importance    (mean gain)")
+        echo("importance    (mean gain)")
         for entry in importance[:15]:
-            click.echo(f"  {entry['column']:<28}{entry['gain']:>14,.1f}")
+            echo(f"  {one_line(entry['column']):<28}{entry['gain']:>14,.1f}")
 
 
 def _importance(competition: library.OpenCompetition, row: Row) -> list[dict[str, Any]]:
@@ -173,14 +175,14 @@ def _show_recommender(told: dict[str, Any]) -> None:
     """Print the score of each list, what its sources find, and what the stages took."""
     for of, sources in told["recall"].items():
         score = told["list_scores"].get(of)
-        click.echo(f"list          {of}" + ("" if score is None else f": {score:.6f}"))
-        click.echo(f"  {'what came is':<18}{'in the first':>14}{'in all':>9}{'only there':>12}{'candidates':>12}")
+        echo(f"list          {of}" + ("" if score is None else f": {score:.6f}"))
+        echo(f"  {'what came is':<18}{'in the first':>14}{'in all':>9}{'only there':>12}{'candidates':>12}")
         for s in sources:
             only = "" if s["name"] == "together" else f"{s['adds']:.4f}"
-            click.echo(f"  {s['name']:<18}{s['alone_at_k']:>14.4f}{s['alone']:>9.4f}{only:>12}{s['per_user']:>12.1f}")
-    click.echo("stages        seconds, MB")
+            echo(f"  {s['name']:<18}{s['alone_at_k']:>14.4f}{s['alone']:>9.4f}{only:>12}{s['per_user']:>12.1f}")
+    echo("stages        seconds, MB")
     for stage in told["stages"]:
-        click.echo(f"  {stage['name']:<38}{stage['seconds']:>10.1f}{stage['peak_mb']:>9.0f}")
+        echo(f"  {stage['name']:<38}{stage['seconds']:>10.1f}{stage['peak_mb']:>9.0f}")
 
 
 def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:

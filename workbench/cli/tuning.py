@@ -15,6 +15,7 @@ from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
+from workbench.cli.terminal import echo, echo_lines, styled
 
 if TYPE_CHECKING:
     from workbench.experiment import TuneOutcome
@@ -191,7 +192,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     tuned, metric = outcome.tuned, competition.definition.metric
     counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
     counts += f", {tuned.failed} failed" if tuned.failed else ""
-    click.echo(f"{counts}; {tuned.seconds:.0f} s")
+    echo(f"{counts}; {tuned.seconds:.0f} s")
     lines: list[tuple[str, ...]] = [("trial", metric.name, "±", "other folds", "quick", "")]
     best = tuned.best
     rows = list(tuned.ranked[:SHOWN])
@@ -203,14 +204,14 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         for at, line in enumerate(lines):
             cells = [c.rjust(w) for c, w in zip(line[:-1], widths, strict=False)]
-            click.echo(click.style("  ".join([*cells, line[-1]]).rstrip(), bold=at == 0))
-        click.echo("")
+            echo(styled("  ".join([*cells, line[-1]]).rstrip(), bold=at == 0))
+        echo("")
     if best is not None:
-        click.echo(as_toml_lines(outcome.parameters), nl=False)
+        echo_lines(as_toml_lines(outcome.parameters), nl=False)
     for said in outcome.notes:
         note(said)
     if best is not None and best != tuned.start:
-        click.echo(f"next: wb new --from {number} --tuned -c {competition.slug}")
+        echo(f"next: wb new --from {number} --tuned -c {competition.slug}")
 
 
 def _cells(one: Scored) -> tuple[str, ...]:
@@ -235,14 +236,14 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
     # What the end of its time stopped has not failed.
     states = ["stopped" if "stopped" in t.user_attrs else t.state.name.lower() for t in trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    click.echo(f"{study.study_name}: {len(trials)} trials: {counts}")
+    echo(f"{study.study_name}: {len(trials)} trials: {counts}")
     if shares:
-        click.echo(click.style("importance of the parameters", bold=True))
+        echo(styled("importance of the parameters", bold=True))
         width = max(map(len, shares))
         for name, share in shares.items():
-            click.echo(f"  {name.ljust(width)}  {share:6.1%}  {'█' * round(30 * share)}")
+            echo(f"  {name.ljust(width)}  {share:6.1%}  {'█' * round(30 * share)}")
     for path in paths:
-        click.echo(f"wrote {path}")
+        echo(f"wrote {path}")
 
 
 def _dashboard(competition: library.OpenCompetition, number: int, storage: str | None, port: int) -> None:

@@ -8,6 +8,7 @@ from workbench import library
 from workbench.cli.app import echo_json, note, shared_options
 from workbench.cli.commands import Command, CommandGroup
 from workbench.cli.completion import SHELLS, script
+from workbench.cli.terminal import echo, echo_lines, styled
 
 
 @click.command("init", cls=Command, examples=("wb init kaggle && cd kaggle",))
@@ -19,14 +20,14 @@ def init_command(folder: str, as_json: bool) -> None:
     if as_json:
         echo_json({"workspace": str(made.root)})
         return
-    click.echo(f"workspace {made.root}")
-    click.echo("next: wb fetch SLUG   (from Kaggle; a competition of your own: wb rehearse --help)")
+    echo(f"workspace {made.root}")
+    echo("next: wb fetch SLUG   (from Kaggle; a competition of your own: wb rehearse --help)")
 
 
 MARKS = {
-    "ok": click.style("ok  ", fg="green"),
-    "note": click.style("note", fg="yellow"),
-    "bad": click.style("BAD ", fg="red", bold=True),
+    "ok": styled("ok  ", fg="green"),
+    "note": styled("note", fg="yellow"),
+    "bad": styled("BAD ", fg="red", bold=True),
 }
 
 
@@ -40,7 +41,7 @@ def doctor_command(as_json: bool) -> int:
         echo_json({"ok": good, "checks": checks})
     else:
         for check in checks:
-            click.echo(f"{MARKS[check['level']]} {check['name']:<12} {check['detail']}")
+            echo(f"{MARKS[check['level']]} {check['name']:<12} {check['detail']}")
     return 0 if good else 1
 
 
@@ -61,8 +62,8 @@ def rebuild_command(as_json: bool) -> None:
         echo_json(found)
         return
     for problem in found["problems"]:
-        note(click.style("left out: ", fg="yellow") + problem)
-    click.echo(f"ledger rebuilt: {found['runs']} runs, {found['submissions']} submissions")
+        note(styled("left out: ", fg="yellow") + problem)
+    echo(f"ledger rebuilt: {found['runs']} runs, {found['submissions']} submissions")
 
 
 @click.command("completion", cls=Command, examples=('eval "$(wb completion bash)"', "wb completion fish | source"))
@@ -80,4 +81,4 @@ def completion_command(shell: str, as_json: bool) -> None:
     if as_json:
         echo_json({"shell": shell, "script": text})
         return
-    click.echo(text, nl=False)
+    echo_lines(text, nl=False)

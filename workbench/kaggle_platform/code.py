@@ -10,9 +10,10 @@ from typing import Any
 from workbench.errors import NotFoundError, PlatformError
 from workbench.kaggle_platform.connection import Connection, pages
 from workbench.kaggle_platform.download import download
-from workbench.kaggle_platform.failures import cleaned, refusal, status_of
+from workbench.kaggle_platform.failures import refusal, status_of
 from workbench.kaggle_platform.upload import upload
 from workbench.platforms import DatasetState, KernelSource, KernelState, KernelVersion
+from workbench.printable import one_line
 
 __all__ = ["Code"]
 
@@ -173,7 +174,7 @@ class Code:
         if found is None:
             return None
         status = found.status.name.lower()
-        return ENDED.get(status, status), cleaned(found.failure_message or "")
+        return ENDED.get(status, status), one_line(found.failure_message or "")
 
     def kernel_log(self, version: KernelVersion) -> str:
         """Return what a version's run printed so far."""

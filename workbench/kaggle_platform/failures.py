@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-import unicodedata
 from collections.abc import Mapping
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import LoginError, NotFoundError, PlatformError, UnreachableError
 from workbench.kaggle_platform.login import HOW_TO_LOG_IN, HOW_TO_SIGN_IN, find_credential
+from workbench.printable import one_line
 
 if TYPE_CHECKING:
     import requests
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "OR_NO_SUCH",
     "WEB",
-    "cleaned",
     "explain",
     "is_definite",
     "login_failure",
@@ -66,21 +65,7 @@ def _error_text(response: requests.Response) -> str:
         return ""
     error = data.get("error", data) if isinstance(data, dict) else {}
     message = error.get("message") if isinstance(error, dict) else error
-    return cleaned(str(message or ""))
-
-
-def cleaned(text: str) -> str:
-    r"""Return a text of the platform's in one line that can do nothing to a terminal: no control characters.
-
-    Examples
-    --------
-    >>> cleaned("You must\n accept \x1b[31mthe rules\x07")
-    'You must accept the rules'
-    """
-    text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)", "", text)
-    # Cc are control characters, Cf what turns the writing round and what is not seen, Cs halves of a character.
-    spaced = "".join(" " if c.isspace() else "" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text)
-    return " ".join(spaced.split())
+    return one_line(str(message or ""))
 
 
 def quoted(text: str) -> str:
@@ -91,7 +76,7 @@ def quoted(text: str) -> str:
     >>> quoted("You must accept the rules. "), quoted("")
     ('“You must accept the rules.”', '')
     """
-    said = cleaned(text)
+    said = one_line(text)
     if len(said) > SHOWN_CHARACTERS:
         said = said[:SHOWN_CHARACTERS].rstrip() + "…"
     return f"“{said}”" if said else ""

@@ -26,7 +26,7 @@ from workbench.errors import (
 from workbench.kaggle_platform.code import Code
 from workbench.kaggle_platform.connection import Connection, Patience, pages
 from workbench.kaggle_platform.download import Arrived, discard_partial, download, look_at, unwrap
-from workbench.kaggle_platform.failures import OR_NO_SUCH, WEB, cleaned, quoted, status_of
+from workbench.kaggle_platform.failures import OR_NO_SUCH, WEB, quoted, status_of
 from workbench.kaggle_platform.login import LoginState, login_state
 from workbench.kaggle_platform.upload import upload
 from workbench.platforms import (
@@ -41,6 +41,7 @@ from workbench.platforms import (
     next_day_hint,
     partial_of,
 )
+from workbench.printable import one_line
 
 if TYPE_CHECKING:
     import requests
@@ -105,7 +106,7 @@ class Kaggle:
         over = deadline is not None and deadline < datetime.now(UTC)
         return CompetitionFacts(
             slug=slug,
-            title=cleaned(found.title or "") or slug,
+            title=one_line(found.title or "") or slug,
             metric=found.evaluation_metric or None,
             greater_is_better=known.greater_is_better if known else None,
             deadline=deadline,
@@ -482,7 +483,7 @@ def _as_submission(s: Any) -> PlatformSubmission:
         submitted_by=s.submitted_by or s.team_name or None,
     )
     if made.status == "error":
-        return replace(made, error=cleaned(s.error_description or "") or "Kaggle gives no reason")
+        return replace(made, error=one_line(s.error_description or "") or "Kaggle gives no reason")
     return replace(made, public_score=_score(s.public_score), private_score=_score(s.private_score))
 
 

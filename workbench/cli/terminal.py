@@ -1,0 +1,147 @@
+"""The border to the terminal: whatever a command prints goes through here, and what comes from others does nothing.
+
+Only the styles that `styled` gives reach the terminal as escape sequences, as they bear a mark that no data can know.
+No other module prints; a test holds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+import traceback
+import warnings
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench.printable import one_line, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "as_json",
+    "confirm",
+    "console",
+    "echo",
+    "echo_json",
+    "echo_lines",
+    "note",
+    "note_lines",
+    "show_defects",
+    "silence",
+    "styled",
+]
+
+_MARK = secrets.token_hex(8)
+_OURS = re.compile(f"\x1b{_MARK}(\\[[0-9;]*m)")
+_UNSHOWN = re.compile(
+    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def styled(text: str, **style: Any) -> str:
+    """Return a text in a style of `click.style`, for `echo` and `note`."""
+    return click.style(printable(text), **style).replace("\x1b[", f"\x1b{_MARK}[")
+
+
+def _shown(text: str) -> str:
+    """Return what the terminal gets: our styles, and of all else what can be read."""
+    parts = _OURS.split(text)
+    return "".join(f"\x1b{part}" if i % 2 else printable(part) for i, part in enumerate(parts))
+
+
+def _in_a_line(text: object) -> str:
+    # A line break in a name must not make a second line, which could be taken for one of ours.
+    return _shown(str(text)).replace("\n", " ")
+
+
+def echo(text: object = "") -> None:
+    """Print a line of the result to stdout."""
+    click.echo(_in_a_line(text))
+
+
+def echo_lines(text: str, *, nl: bool = True) -> None:
+    """Print a result of several lines to stdout."""
+    click.echo(_shown(text), nl=nl)
+
+
+def note(text: object) -> None:
+    """Print a line of progress to stderr; where that can't be written, the work goes on without a word."""
+    _to_stderr(_in_a_line(text))
+
+
+def note_lines(text: str) -> None:
+    """Print several lines to stderr, as `note`."""
+    _to_stderr(_shown(text))
+
+
+def _to_stderr(text: str) -> None:
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def confirm(question: str, *, default: bool | None = False, abort: bool = False) -> bool:
+    """Ask a question on stderr."""
+    return click.confirm(one_line(question), default=default, abort=abort, err=True)
+
+
+def as_json(value: Any) -> str:
+    r"""Return JSON that keeps the data as they are and can do nothing to a terminal that shows it.
+
+    Examples
+    --------
+    >>> as_json({"title": "caf\u00e9 \x9b31m \u202e"})
+    '{"title": "café \\u009b31m \\u202e"}'
+    """
+    return _UNSHOWN.sub(_escaped, json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    # As JSON has it: a character beyond the first plane is two units.
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def echo_json(value: Any) -> None:
+    """Print the one JSON document of a command."""
+    click.echo(as_json(value))
+
+
+def console(*, err: bool = False, width: int | None = None) -> Console:
+    """Return rich's console without its own reading of texts: no markup, no emoji by name, no colours for numbers.
+
+    While a bar is shown rich prints in place of the standard streams: what code of the user's prints there would be
+    read as markup, too, and "[/]" would end the command.
+    """
+    from rich.console import Console
+
+    return Console(
+        stderr=err, file=None if err else sys.stdout, width=width, markup=False, emoji=False, highlight=False
+    )
+
+
+def silence(stream: Any) -> None:
+    """Have a stream lead nowhere: the reader has gone (`wb table | head`), and at exit nothing is to be raised."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def show_defects() -> None:
+    """Have tracebacks and warnings, whose texts may quote data, pass the border, too."""
+    formatted = warnings.formatwarning
+
+    def warning(*arguments: Any, **keywords: Any) -> str:
+        return printable(formatted(*arguments, **keywords))
+
+    def defect(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
+        note_lines("".join(traceback.format_exception(kind, exc, trace)).rstrip())
+
+    warnings.formatwarning = warning
+    sys.excepthook = defect
