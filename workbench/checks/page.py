@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from workbench.checks import plots
 from workbench.checks.finding import SEVERITIES, ColumnDrift, Report
 from workbench.distribution import install_hint
+from workbench.html_page import as_html, page
 
 __all__ = ["as_page"]
 
@@ -60,12 +60,7 @@ def as_page(report: Report) -> str:
         _rest(report),
     ]
     body = "\n".join(s for s in sections if s)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
-        f"<title>{escape(report.slug)}: checks</title>\n<style>{CSS}</style>\n</head>\n"
-        f"<body>\n{body}\n</body>\n</html>\n"
-    )
+    return page(f"{report.slug}: checks", body, css=CSS)
 
 
 def _head(report: Report) -> str:
@@ -76,11 +71,11 @@ def _head(report: Report) -> str:
     drawn = "".join(f'<div class="tile"><b class="{c}">{n}</b><span>{what}</span></div>' for n, what, c in tiles)
     notes = [_sample_note(report)]
     if not plots.can_plot():
-        notes.append(f"There are no plots: <code>{escape(install_hint('plots'))}</code> brings them.")
+        notes.append(f"There are no plots: <code>{as_html(install_hint('plots'))}</code> brings them.")
     said = "".join(f'<p class="quiet">{n}</p>' for n in notes)
     return (
-        f'<header><h1>{escape(report.title)}</h1><p class="quiet">What to look at before training: '
-        f'<code>wb check -c {escape(report.slug)}</code></p>\n<div class="tiles">{drawn}</div>{said}</header>'
+        f'<header><h1>{as_html(report.title)}</h1><p class="quiet">What to look at before training: '
+        f'<code>wb check -c {as_html(report.slug)}</code></p>\n<div class="tiles">{drawn}</div>{said}</header>'
     )
 
 
@@ -116,14 +111,20 @@ def _figures(kind: str, pictures: Sequence[str]) -> str:
 
 
 def _code(name: str) -> str:
-    return f"<code>{escape(name)}</code>" if name else ""
+    return f"<code>{as_html(name)}</code>" if name else ""
 
 
 def _findings(report: Report) -> str:
     if not report.findings:
         return _section("findings", "Findings", "<p>Nothing stands out.</p>")
     lines = [
-        (f'<span class="{f.severity}">{f.severity}</span>', f.check, _code(f.column), escape(f.text), escape(f.todo))
+        (
+            f'<span class="{as_html(f.severity)}">{as_html(f.severity)}</span>',
+            as_html(f.check),
+            _code(f.column),
+            as_html(f.text),
+            as_html(f.todo),
+        )
         for f in report.findings
     ]
     intro = '<p class="quiet">The worst first; ranked by the size of the effect, not by its significance.</p>'
@@ -150,7 +151,7 @@ def _drift(report: Report) -> str:
 def _drift_line(d: ColumnDrift) -> tuple[str, ...]:
     unseen = "" if d.unseen is None else f"{d.unseen:.1%}"
     shares = (f"{share:.1%}" if share else "" for share in (d.nulls_train, d.nulls_test))
-    return (_code(d.column), d.kind, f"{d.effect:.3f}", f"{d.psi:.3f}", unseen, *shares)
+    return (_code(d.column), as_html(d.kind), f"{d.effect:.3f}", f"{d.psi:.3f}", unseen, *shares)
 
 
 def _adversarial(report: Report) -> str:
@@ -175,7 +176,7 @@ def _single(report: Report) -> str:
         return _section("columns", "Single columns", "<p>There is no target to hold columns against.</p>")
     measure, target = report.power[0][2], report.target[0][0]
     intro = (
-        f'<p class="quiet">What each column alone says of <code>{escape(target)}</code>: out-of-fold {measure} of the '
+        f'<p class="quiet">What each column alone says of <code>{as_html(target)}</code>: out-of-fold {measure} of the '
         "target's mean by value, or by 1/200 of the range. Near 1 is too good to be true.</p>"
     )
     table = _table(("column", measure), [(_code(c), f"{s:.3f}") for c, s, _ in report.power[:SHOWN_LINES]], [1])
@@ -188,11 +189,11 @@ def _target(report: Report) -> str:
     periods = report.periods
     if not plots.can_plot():
         tables = [
-            _table((escape(n), "rows"), [(escape(v), f"{k:,}") for v, k in bars], [1]) for n, bars in report.target
+            _table((as_html(n), "rows"), [(as_html(v), f"{k:,}") for v, k in bars], [1]) for n, bars in report.target
         ]
         if periods:
-            lines = [(escape(p), f"{n:,}", f"{m:.4g}") for p, n, m in periods.lines]
-            tables.append(_table((periods.every, "rows", escape(periods.what)), lines, [1, 2]))
+            lines = [(as_html(p), f"{n:,}", f"{m:.4g}") for p, n, m in periods.lines]
+            tables.append(_table((as_html(periods.every), "rows", as_html(periods.what)), lines, [1, 2]))
         return _section("target", "Target", *tables)
     pictures = [plots.target_plot(name, bars) for name, bars in report.target if bars]
     over = f'<figure class="wide">{plots.periods_plot(periods)}</figure>' if periods else ""
@@ -228,6 +229,6 @@ def _nulls(report: Report) -> str:
 
 
 def _rest(report: Report) -> str:
-    lines = [(escape(what), escape(text)) for what, text in report.facts]
-    left = [f"<p>Not looked at: {escape(n)}.</p>" for n in report.not_checked]
+    lines = [(as_html(what), as_html(text)) for what, text in report.facts]
+    left = [f"<p>Not looked at: {as_html(n)}.</p>" for n in report.not_checked]
     return _section("facts", "Also worth knowing", _table(("", ""), lines) if lines else "", *left)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.checks.data import brief
 from workbench.checks.finding import Adversarial, ColumnDrift, Nulls, OrderPlot, Periods
+from workbench.printable import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +46,7 @@ STYLE: Any = {
     "ytick.color": "#444",
     "legend.frameon": False,
     "legend.fontsize": 7.5,
+    "text.parse_math": False,  # a name with dollar signs is no formula
 }
 
 
@@ -76,9 +78,8 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
 
 
 def _short(text: str, longest: int = LONGEST) -> str:
-    # A dollar sign would begin a formula.
-    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return cut.replace("$", r"\$")
+    text = one_line(text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _percent(axis: Any) -> None:

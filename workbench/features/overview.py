@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from workbench.cache import Stored
 from workbench.features.build import AUTO, Blocks
 from workbench.features.definition import Feature
+from workbench.html_page import as_html
+from workbench.printable import one_line
 
 __all__ = ["CachedBlock", "FeatureSummary", "as_mermaid", "as_svg", "cached_blocks", "summarise_features"]
 
@@ -149,9 +150,14 @@ def as_mermaid(summaries: Sequence[FeatureSummary]) -> str:
     nodes, edges = _graph(summaries)
     number = {name: f"n{i}" for i, name in enumerate(nodes)}
     shapes = {"table": '[("{}")]', "feature": '["{}"]', "fold": '{{{{"{}"}}}}'}
-    lines = [f"    {number[n]}{shapes[kind].format(n)}" for n, kind in nodes.items()]
+    lines = [f"    {number[n]}{shapes[kind].format(_label(n))}" for n, kind in nodes.items()]
     lines += [f"    {number[a]} --> {number[b]}" for a, b in edges]
     return "\n".join(["flowchart LR", *lines])
+
+
+def _label(name: str) -> str:
+    # A label is HTML, between quotation marks; mermaid's entities begin with "#".
+    return one_line(name).replace('"', "#quot;").replace("<", "#lt;").replace("`", "#96;")
 
 
 def _graph(summaries: Sequence[FeatureSummary]) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -238,9 +244,9 @@ def _box(name: str, kind: str, place: Place) -> str:
     left, middle, width = place
     radius = {"table": 2, "feature": 6, "fold": 15}[kind]
     return (
-        f'<g><title>{escape(name)}: {kind}</title><rect x="{left:.0f}" y="{middle - BOX_HEIGHT / 2:.0f}" '
+        f'<g><title>{as_html(name)}: {kind}</title><rect x="{left:.0f}" y="{middle - BOX_HEIGHT / 2:.0f}" '
         f'width="{width:.0f}" height="{BOX_HEIGHT}" rx="{radius}" fill="{FILLS[kind]}" stroke="#667"/>'
-        f'<text x="{left + width / 2:.0f}" y="{middle + 4:.0f}" text-anchor="middle">{escape(name)}</text></g>'
+        f'<text x="{left + width / 2:.0f}" y="{middle + 4:.0f}" text-anchor="middle">{as_html(name)}</text></g>'
     )
 
 

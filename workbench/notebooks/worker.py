@@ -24,6 +24,7 @@ from typing import Any
 
 from workbench.notebooks.data_proxy import data_proxy, standin_path
 from workbench.notebooks.masks import Masks, known_secrets
+from workbench.notebooks.page import notebook_page
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 INSTALLS = re.compile(r"^\s*[!%]?\s*(python3? -m )?(pip3?|conda|mamba|uv pip) install", re.MULTILINE)
@@ -226,15 +227,12 @@ def _figures_of(copy: Path) -> Path:
 def _show(copy: Path, masks: Masks, *, with_code: bool) -> Any:
     """Write the executed copy as a page beside it, and its figures; return it, or None where there is none."""
     nbformat: Any = importlib.import_module("nbformat")
-    nbconvert: Any = importlib.import_module("nbconvert")
 
     if not copy.exists():
         return None
     try:
         node = nbformat.read(copy, as_version=4)
-        page, _ = nbconvert.HTMLExporter(
-            exclude_input=not with_code, exclude_output_prompt=not with_code
-        ).from_notebook_node(node)
+        page = notebook_page(node, title=copy.stem, with_code=with_code)
     except Exception:  # a copy that can't be shown is there all the same
         logging.getLogger("workbench").exception("no page could be made of %s", copy)
         return None

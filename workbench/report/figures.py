@@ -40,6 +40,8 @@ def _pyplot() -> Any:
         import matplotlib.pyplot as plt
     except ImportError as exc:
         raise ConfigError("the report needs matplotlib", hint=install_hint("notebooks")) from exc
+    # A name with dollar signs is no formula.
+    plt.rcParams["text.parse_math"] = False
     return plt
 
 

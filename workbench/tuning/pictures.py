@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import warnings
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from workbench.cache import temporary_file, write_text
 from workbench.distribution import install_hint
 from workbench.errors import ConfigError, NotFoundError
+from workbench.html_page import as_html, page
 from workbench.tuning.extra import optuna
 
 __all__ = ["draw", "importances"]
@@ -103,7 +103,6 @@ def _as_page(study: Any, path: Path, with_importances: bool) -> Path:
     figures += [pictures.plot_slice(study, params=names[i : i + A_ROW]) for i in range(0, len(names), A_ROW)]
     # The script goes into the page: it is to be seen without network.
     pieces = [f.to_html(full_html=False, include_plotlyjs=(i == 0)) for i, f in enumerate(figures)]
-    title = html.escape(study.study_name)
-    text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><h1>{title}</h1>'
-    write_text(path, text + "".join(pieces) + "</html>\n")
+    head = f"<h1>{as_html(study.study_name)}</h1>\n"
+    write_text(path, page(study.study_name, head + "".join(pieces), own_script=True))
     return path
