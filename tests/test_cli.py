@@ -359,7 +359,7 @@ def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
     for part in (
         "experiment    1  first",
         f"run           {record.run_id}",
-        f"auc {record.cv_mean:.5f} ± {record.cv_std:.5f}, 95 % interval 0.",
+        f"auc {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}, 95 % interval 0.",
         f"file          {rows:,} rows, ",
         "left today    5 of 5 submissions",
         "compared with nothing: it is the first submission",

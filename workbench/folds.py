@@ -34,6 +34,7 @@ __all__ = [
     "load_folds",
     "make_folds",
     "saved_content",
+    "size_ratios",
     "stratified_folds",
     "stratified_group_folds",
     "time_folds",
@@ -85,6 +86,12 @@ class Folds:
     def valid_rows(self, fold: int) -> Ints:
         """Return the ascending row numbers that fold `fold` validates."""
         return np.flatnonzero(self.valid == fold)
+
+    @property
+    def size_ratio(self) -> float:
+        """Validated rows over train rows, the mean over the folds: what the variance of a CV's mean depends on."""
+        sizes = [(len(self.valid_rows(k)), len(self.train_rows(k))) for k in range(self.n_folds)]
+        return float(np.mean([valid / max(1, train) for valid, train in sizes]))
 
     @cached_property
     def content(self) -> str:
@@ -317,6 +324,27 @@ def saved_content(competition: Competition) -> str | None:
         raise _damaged(path, competition.slug) from exc
 
 
+def size_ratios(folder: Path) -> dict[str, float]:
+    """Return the `size_ratio` of each of a competition's saved folds, by their `content`; a damaged file has none.
+
+    An earlier version did not keep it with the folds; then it is computed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the competition's folds are saved.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            kept = pl.read_parquet_metadata(path)
+            ratio = float(kept["size_ratio"]) if "size_ratio" in kept else _read_any(path).size_ratio
+            found[kept["content"]] = ratio
+        except (pl.exceptions.PolarsError, WorkbenchError, OSError, ValueError, KeyError):
+            continue
+    return found
+
+
 def _folds_key(competition: Competition) -> str:
     d = competition.definition
     cv = {name: getattr(d.cv, name) for name in d.cv.__dataclass_fields__}
@@ -332,20 +360,26 @@ def _write(path: Path, folds: Folds) -> None:
     if folds.train is not None:
         columns |= {f"train_{k}": folds.train[k] for k in range(folds.n_folds)}
     with atomic(path) as temporary:
-        pl.DataFrame(columns).write_parquet(temporary, metadata={"content": folds.content})
+        pl.DataFrame(columns).write_parquet(
+            temporary, metadata={"content": folds.content, "size_ratio": repr(folds.size_ratio)}
+        )
 
 
 def _read(path: Path, n_rows: int, *, slug: str) -> Folds:
     try:
-        frame = read_parquet(path)
-        train = [frame[c].to_numpy() for c in frame.columns if c.startswith("train_")]
-        folds = Folds(frame["valid"].to_numpy(), np.stack(train) if train else None)
+        folds = _read_any(path)
         whole = pl.read_parquet_metadata(path).get("content") == folds.content and folds.n_rows == n_rows
     except Exception as exc:
         raise _damaged(path, slug) from exc
     if not whole:
         raise _damaged(path, slug)
     return folds
+
+
+def _read_any(path: Path) -> Folds:
+    frame = read_parquet(path)
+    train = [frame[c].to_numpy() for c in frame.columns if c.startswith("train_")]
+    return Folds(frame["valid"].to_numpy(), np.stack(train) if train else None)
 
 
 def _damaged(path: Path, slug: str) -> DamagedError:

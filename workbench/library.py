@@ -634,7 +634,8 @@ class OpenCompetition:
                 reconcile(self.workspace, ledger, self.slug)
                 runs = ledger.runs(self.slug)
             submissions = ledger.submissions(self.slug)
-        rows = summarise(runs, submissions, current_runs(self.workspace, self.slug, runs))
+        current = current_runs(self.workspace, self.slug, runs)
+        rows = summarise(runs, submissions, current, self.fold_size_ratios())
         # Only where there are any: the metric's direction needs the definition, which most calls don't read.
         elsewhere = [s for s in submissions if not s.run_id]
         if elsewhere:
@@ -642,6 +643,12 @@ class OpenCompetition:
             better = metric.greater_is_better
             rows += [from_elsewhere(s, metric.name, greater_is_better=better) for s in elsewhere]
         return select(rows, filters=filters, sort=sort)
+
+    def fold_size_ratios(self) -> dict[str, float]:
+        """Return validated rows over train rows, the mean over the folds, by the key of each split that was used."""
+        from workbench.folds import size_ratios
+
+        return size_ratios(self.workspace.competition_folder(self.slug) / "data" / "folds")
 
     def not_run(self, rows: Sequence[Row]) -> list[int]:
         """Return the experiments that have a file and none of the runs in `rows`, which `table` gave."""

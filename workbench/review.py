@@ -6,12 +6,14 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, near
+from workbench.intervals import family_p, half_width, standard_error
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.printable import one_line
 
@@ -29,43 +31,75 @@ __all__ = [
     "summarise",
 ]
 
-# Student's t, 97.5 % quantile for 1 to 30 degrees of freedom, then its limit with the first term of its expansion.
-_T975: tuple[float, ...] = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-)
-_T975 += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
+LEVEL = 0.05
+"""How often a family of changes without effect may have one that is marked as beyond noise."""
+
+CHOSEN = "^"
+"""Marks a score that its run's own record calls optimistic."""
 
 
 @dataclass(frozen=True)
 class Change:
     """The CV's change against the base: positive is better, whatever the metric's direction.
 
-    `low` and `high` are the 95 % interval; `clear` says that it does not hold 0. Where there is a single pair of
-    scores there is no interval: both are None.
+    `low` and `high` are the 95 % interval of this change alone. Where there is a single pair of scores there is none:
+    both are None. `compared` is how many changes there are on the same folds, and `p` the p-value among all of them;
+    None where the change was taken alone.
     """
 
     mean: float
     low: float | None
     high: float | None
+    p: float | None = None
+    compared: int = 1
 
     @property
     def clear(self) -> bool:
-        """Whether the change is beyond noise."""
+        """Whether the change is beyond noise, as one of `compared`; its own interval does not hold 0 then either."""
+        return self.clear_alone and (self.p is None or self.p <= LEVEL)
+
+    @property
+    def clear_alone(self) -> bool:
+        """Whether the interval does not hold 0: among dozens of changes without effect that is no rare thing."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+class Family:
+    """The changes that are compared on the same folds, by the same metric: as many chances to be lucky.
+
+    That is every experiment with a base, by each of its definitions that was run to the end; the same definition run
+    again counts once. What is shown of the table makes no difference.
+
+    Parameters
+    ----------
+    ratio : float, optional
+        Validated rows over train rows, the mean over the folds; see `workbench.intervals`.
+    """
+
+    def __init__(self, ratio: float | None = None) -> None:
+        self.ratio = ratio
+        self._pairs: dict[tuple[int, str], tuple[RunRecord, RunRecord]] = {}
+
+    def add(self, run: RunRecord, base: RunRecord) -> None:
+        """Take a run and its base; a later run of the same definition takes the earlier one's place."""
+        if len(_differences(run, base) or ()) > 1:
+            self._pairs[run.exp, run.key] = run, base
+
+    def __len__(self) -> int:
+        """Return how many changes are compared."""
+        return len(self._pairs)
+
+    @cached_property
+    def _p(self) -> dict[tuple[int, str], float]:
+        differences = [_differences(run, base) or () for run, base in self._pairs.values()]
+        return dict(zip(self._pairs, family_p(differences, self.ratio), strict=True))
+
+    def change(self, run: RunRecord, base: RunRecord) -> Change | None:
+        """Return a run's change against its base, as one of the family."""
+        change, at = change_against(run, base, self.ratio), (run.exp, run.key)
+        if change is None or at not in self._pairs:
+            return change
+        return replace(change, p=self._p[at], compared=len(self))
 
 
 @dataclass(frozen=True)
@@ -73,7 +107,7 @@ class Row:
     """One line of the table: a run, the run that it is compared with, its submissions.
 
     `latest` says that the run stands for its experiment; `outdated` names what of the definition has changed since, see
-    `workbench.current_runs.CurrentRun`.
+    `workbench.current_runs.CurrentRun`. `family` is what the change is one of.
     """
 
     run: RunRecord
@@ -81,11 +115,18 @@ class Row:
     submissions: tuple[SubmissionRecord, ...]
     latest: bool
     outdated: tuple[str, ...] = ()
+    family: Family = field(default_factory=Family, compare=False, repr=False)
 
     @property
     def change(self) -> Change | None:
         """The change against the base; computed when asked for, as a long table is seldom shown whole."""
-        return None if self.base is None else change_against(self.run, self.base)
+        return None if self.base is None else self.family.change(self.run, self.base)
+
+    @property
+    def beyond_noise(self) -> bool | None:
+        """Whether the change is; None where it can't be told, as of a run that was chosen on these very folds."""
+        change = self.change
+        return None if change is None or change.low is None or self.run.optimistic else change.clear
 
     @property
     def public_score(self) -> float | None:
@@ -98,67 +139,49 @@ class Row:
         return next((s.private_score for s in reversed(self.submissions) if s.private_score is not None), None)
 
 
-def _t975(degrees: int) -> float:
-    return _T975[degrees - 1] if degrees <= len(_T975) else 1.95996 + 2.3723 / degrees
+def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) -> Change | None:
+    """Compare two runs, paired over folds, by the scores of their predictions averaged over each one's seeds.
 
+    Those are what CV and submission are made of: a run with more seeds is better by what averaging them gives. The
+    interval allows for folds that share train rows, see `workbench.intervals`.
 
-def change_against(run: RunRecord, base: RunRecord) -> Change | None:
-    """Compare two runs, paired over folds and seeds.
-
-    Within a fold, the difference is averaged over the seeds that both runs have (over each run's own where they share
-    none); the folds' differences are then paired. Their variance is multiplied by ``1/k + 1/(k - 1)`` instead of
-    ``1/k``, because the folds' train sets overlap and the plain t interval is too narrow (Nadeau and Bengio 2003,
-    the corrected resampled t test, with n2/n1 = 1/(k - 1)).
+    Parameters
+    ----------
+    ratio : float, optional
+        Validated rows over train rows, the mean over the folds; None for folds dealt from all rows.
 
     Returns
     -------
     Change, or None where the two can't be compared: other folds, another metric, a quick try, not finished.
     """
-    finished = run.status == base.status == "finished"
-    same = run.folds_hash == base.folds_hash and run.metric == base.metric and run.sample == base.sample
-    same = same and run.greater_is_better == base.greater_is_better
-    if not (finished and same):
+    differences = _differences(run, base)
+    if differences is None:
         return None
-    sign = 1.0 if run.greater_is_better else -1.0
-    ours, theirs = _paired(run, base)
-    if len(ours) != len(theirs) or not ours:
-        return None
-    differences = [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
-    k = len(differences)
-    mean = sum(differences) / k
-    if k < 2:
+    mean = math.fsum(differences) / len(differences)
+    if len(differences) < 2:
         return Change(mean, None, None)
-    half = _half_width([d - mean for d in differences])
+    half = half_width(differences, ratio)
     return Change(mean, mean - half, mean + half)
 
 
-def cv_interval(run: RunRecord) -> tuple[float, float] | None:
-    """Return the 95 % interval of a run's CV over its folds, as wide as that of a change; None for fewer than two."""
-    k = len(run.fold_scores)
-    if run.cv_mean is None or run.cv_std is None or k < 2:
+def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
+    """Return how much better each fold's score is; None where the runs can't be compared."""
+    finished = run.status == base.status == "finished"
+    same = run.folds_hash == base.folds_hash and run.metric == base.metric and run.sample == base.sample
+    same = same and run.greater_is_better == base.greater_is_better
+    ours, theirs = run.fold_scores, base.fold_scores
+    if not (finished and same) or len(ours) != len(theirs) or not ours:
         return None
-    mean = math.fsum(run.fold_scores) / k
-    half = _half_width([score - mean for score in run.fold_scores])
+    sign = 1.0 if run.greater_is_better else -1.0
+    return [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
+
+
+def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, float] | None:
+    """Return the 95 % interval of a run's CV over its folds, as wide as that of a change; None for fewer than two."""
+    if run.cv_mean is None or run.cv_std is None or len(run.fold_scores) < 2:
+        return None
+    half = half_width(run.fold_scores, ratio)
     return run.cv_mean - half, run.cv_mean + half
-
-
-def _half_width(deviations: Sequence[float]) -> float:
-    """Return half of the corrected 95 % interval of a mean over folds, from what the folds differ from it."""
-    k = len(deviations)
-    variance = sum([d**2 for d in deviations]) / (k - 1)
-    return _t975(k - 1) * math.sqrt(variance * (1 / k + 1 / (k - 1)))
-
-
-def _paired(run: RunRecord, base: RunRecord) -> tuple[Sequence[float], Sequence[float]]:
-    shared = [s for s in run.seeds if s in base.seeds]
-    if not shared or not run.seed_scores or not base.seed_scores or run.seeds == base.seeds:
-        return run.fold_scores, base.fold_scores
-    return _seed_means(run, shared), _seed_means(base, shared)
-
-
-def _seed_means(run: RunRecord, seeds: Sequence[int]) -> list[float]:
-    rows = [run.seed_scores[run.seeds.index(s)] for s in seeds]
-    return [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
 ELSEWHERE = "elsewhere"
@@ -209,7 +232,10 @@ def from_elsewhere(submission: SubmissionRecord, metric: str, *, greater_is_bett
 
 
 def summarise(
-    runs: Sequence[RunRecord], submissions: Sequence[SubmissionRecord], current: Mapping[int, CurrentRun]
+    runs: Sequence[RunRecord],
+    submissions: Sequence[SubmissionRecord],
+    current: Mapping[int, CurrentRun],
+    ratios: Mapping[str, float] | None = None,
 ) -> list[Row]:
     """Summarise runs, in the order given (oldest first).
 
@@ -220,6 +246,8 @@ def summarise(
     ----------
     current : mapping
         The run that stands for each experiment, as `workbench.current_runs` tells.
+    ratios : mapping, optional
+        By the key of the folds, their validated rows over their train rows, as `workbench.folds.size_ratios` tells.
     """
     comparable: dict[tuple[int, float | None, str], RunRecord] = {}
     for run in runs:
@@ -235,6 +263,7 @@ def summarise(
         sent.setdefault(submission.run_id, []).append(submission)
         sent.setdefault(keys.get(submission.run_id), []).append(submission)
     rows = []
+    families: dict[tuple[Any, ...], Family] = {}
     for run in runs:
         base = None if run.base is None else comparable.get((run.base, run.sample, run.folds_hash))
         standing = current[run.exp]
@@ -242,7 +271,11 @@ def summarise(
         # A run that was repeated unchanged has the same predictions: what was sent of the first is sent of it.
         of_run = sent.get((run.exp, run.key) if latest else run.run_id, ())
         outdated = standing.outdated if latest else _other_folds(run, standing)
-        rows.append(Row(run, base, tuple(of_run), latest, outdated))
+        of = (run.folds_hash, run.sample, run.metric, run.greater_is_better)
+        family = families.setdefault(of, Family((ratios or {}).get(run.folds_hash)))
+        if base is not None:
+            family.add(run, base)
+        rows.append(Row(run, base, tuple(of_run), latest, outdated, family))
     return rows
 
 
@@ -337,6 +370,7 @@ def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _as_dict(row: Row) -> dict[str, Any]:
     run, change = row.run, row.change
+    interval = cv_interval(run, row.family.ratio)
     return {
         "exp": None if run.kind == ELSEWHERE else run.exp,
         "run_id": run.run_id,
@@ -360,8 +394,14 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "change": None if change is None else change.mean,
         "change_low": None if change is None else change.low,
         "change_high": None if change is None else change.high,
-        "beyond_noise": None if change is None or change.low is None else change.clear,
+        "change_p": None if change is None else change.p,
+        "compared": None if change is None else change.compared,
+        "beyond_noise": row.beyond_noise,
         "fold_scores": [None if math.isnan(s) else s for s in run.fold_scores],
+        "cv_standard_error": None if interval is None else standard_error(run.fold_scores, row.family.ratio),
+        "cv_low": None if interval is None else interval[0],
+        "cv_high": None if interval is None else interval[1],
+        "optimistic": run.optimistic,
         "oof_score": run.oof_score,
         "sample": run.sample,
         "submissions": len(row.submissions),
@@ -388,7 +428,7 @@ _HEAD = (
     "title",
     "changes",
     "CV",
-    "±",
+    "fold SD",
     "change",
     "95 % interval",
     "feat",
@@ -447,7 +487,7 @@ def _tone(row: Row) -> str:
     if row.run.status != "finished" or row.run.sample is not None or row.outdated:
         return "quiet"
     change = row.change
-    if change is None or not change.clear:
+    if change is None or not row.beyond_noise:
         return ""
     return "better" if change.mean > 0 else "worse"
 
@@ -462,12 +502,13 @@ def _cells(row: Row) -> tuple[str, ...]:
     if run.status != "finished":
         title = f"[{run.status}] {title}"
     interval = "" if change is None or change.low is None else f"{change.low:+.5f} {change.high:+.5f}"
-    mark = "" if change is None or change.low is None else (" *" if change.clear else " ~")
+    chosen = CHOSEN if run.optimistic else ""
+    mark = "" if change is None or change.low is None else f" {chosen or ('*' if row.beyond_noise else '~')}"
     return (
         "" if run.kind == ELSEWHERE else str(run.exp),
         one_line(title),
         one_line(", ".join(run.changes)),
-        _number(run.cv_mean),
+        _number(run.cv_mean) + chosen,
         _number(run.cv_std),
         "" if change is None else f"{change.mean:+.5f}{mark}",
         interval,

@@ -122,7 +122,7 @@ def _print(outcome: RunOutcome) -> None:
         scored = f"{record.metric} {record.cv_mean:.5f} as it says itself"
     else:
         folds = " ".join(f"{s:.5f}" for s in record.fold_scores)
-        scored = f"{record.metric} {record.cv_mean:.5f} ± {record.cv_std:.5f}  ({folds})"
+        scored = f"{record.metric} {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}  ({folds})"
     features = "" if record.n_features is None else f"{record.n_features} features  "
     echo(f"exp {record.exp}  {scored}  {features}{record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}")
     folder = outcome.run.folder

@@ -123,4 +123,4 @@ def _line(j: Judged, more: list[str]) -> tuple[str, ...]:
 
 
 def _score(score: Scored) -> str:
-    return f"{score.mean:.5f} ± {score.std:.5f}"
+    return f"{score.mean:.5f} (fold SD {score.std:.5f})"

@@ -124,7 +124,7 @@ def _is_confirmed(prepared: Prepared, *, as_json: bool) -> bool:
 def _print_prepared(competition: library.OpenCompetition, prepared: Prepared) -> None:
     """Show what is about to be sent, and the findings."""
     echo(styled(f"about to send to {competition.slug}:", bold=True))
-    for name, value in _shown(prepared):
+    for name, value in _shown(competition, prepared):
         echo(f"  {name:<13} {value}")
     for finding in prepared.findings:
         colour = "red" if finding.level == "error" else "yellow"
@@ -133,11 +133,11 @@ def _print_prepared(competition: library.OpenCompetition, prepared: Prepared) ->
         echo(styled("  nothing speaks against it", fg="green"))
 
 
-def _shown(prepared: Prepared) -> Iterator[tuple[str, str]]:
+def _shown(competition: library.OpenCompetition, prepared: Prepared) -> Iterator[tuple[str, str]]:
     record, kernel = prepared.record, prepared.kernel
     yield "experiment", f"{record.exp}  {record.title}".rstrip()
     yield "run", record.run_id
-    yield "CV", _cv_text(record)
+    yield "CV", _cv_text(competition, record)
     if kernel is not None:
         yield "kernel", f"{kernel.owner}/{kernel.name}, version {kernel.number}"
     path, here = prepared.file, Path.cwd()
@@ -153,16 +153,21 @@ def _shown(prepared: Prepared) -> Iterator[tuple[str, str]]:
     yield "compared with", _comparison(prepared)
 
 
-def _cv_text(record: RunRecord) -> str:
+def _interval(competition: library.OpenCompetition, record: RunRecord) -> tuple[float, float] | None:
     from workbench.review import cv_interval
+
+    return cv_interval(record, competition.fold_size_ratios().get(record.folds_hash))
+
+
+def _cv_text(competition: library.OpenCompetition, record: RunRecord) -> str:
 
     if record.cv_mean is None:
         return "none"
     if record.cv_std is None:
         return f"{record.metric} {record.cv_mean:.5f} as the notebook says"
-    interval = cv_interval(record)
+    interval = _interval(competition, record)
     between = "" if interval is None else f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}"
-    return f"{record.metric} {record.cv_mean:.5f} ± {record.cv_std:.5f}{between}"
+    return f"{record.metric} {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}{between}"
 
 
 def _comparison(prepared: Prepared) -> str:
@@ -184,10 +189,8 @@ def _comparison(prepared: Prepared) -> str:
 
 
 def _prepared_json(competition: library.OpenCompetition, prepared: Prepared) -> dict[str, Any]:
-    from workbench.review import cv_interval
-
     record, best = prepared.record, prepared.compared_with
-    interval = cv_interval(record)
+    interval = _interval(competition, record)
     findings = [{"level": f.level, "code": f.code, "message": f.message} for f in prepared.findings]
     file, root = prepared.file, competition.workspace.root
     return {

@@ -17,7 +17,7 @@ from workbench.current_runs import never_run
 from workbench.printable import one_line
 
 if TYPE_CHECKING:
-    from workbench.review import Row
+    from workbench.review import Change, Row
 
 TERMINAL_LINES = 200
 COLOURS = {"better": {"fg": "green"}, "worse": {"fg": "red"}, "quiet": {"dim": True}, "head": {"bold": True}}
@@ -53,7 +53,9 @@ def table_command(
     An experiment is shown by the run of its present definition; where there is none, the title says how the run
     differs: [other folds], [edited since], ….
 
-    "*" behind a change: its 95 % interval does not hold 0; "~": it may be noise.
+    "fold SD": the standard deviation of the folds' scores. The 95 % interval is that of the change alone. "*" behind a
+    change: beyond noise, with all changes that are compared on the same folds taken together; "~": it may be noise;
+    "^": chosen on these very folds, so CV and change are optimistic.
     With --json and --csv there is one entry per run.
     """
     # A process that builds a list and ends: looking for garbage in ten thousand runs would take a tenth of its time.
@@ -75,6 +77,7 @@ def table_command(
         echo_lines(as_csv(shown), nl=False)
     else:
         _print(competition.slug, shown, filtered=bool(filters))
+        _print_compared(shown)
         _print_rest(older, len(rows) - len(shown), waiting)
 
 
@@ -102,6 +105,15 @@ def print_rows(rows: list[Row]) -> None:
 
     width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
     echo_lines(as_text(rows, width=width, paint=_paint))
+
+
+def _print_compared(rows: list[Row]) -> None:
+    """Say how many changes the marks are of, and why scores are marked as chosen."""
+    newest = next((r.family for r in reversed(rows) if r.latest and not r.outdated and len(r.family)), None)
+    if newest is not None and len(newest) > 1:
+        note(f'{len(newest)} changes are compared on these folds; "*" is beyond noise with all of them taken together')
+    for row in [r for r in rows if r.run.optimistic][:10]:
+        note(f"^ {row.run.exp}: {row.run.optimistic}")
 
 
 def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
@@ -199,6 +211,18 @@ def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return named if any(m["rounds"] for m in models) else []
 
 
+def _verdict(row: Row, change: Change) -> str:
+    """Say how sure a change is, alone and as one of those that are compared on the same folds."""
+    among = f"one of {change.compared} changes compared on these folds"
+    if row.run.optimistic:
+        return "chosen on these folds, so not comparable"
+    if change.compared < 2:
+        return "beyond noise" if change.clear else "may be noise"
+    if change.clear:
+        return f"beyond noise, also as {among}"
+    return f"beyond noise alone, but it is {among}" if change.clear_alone else f"may be noise ({among})"
+
+
 def _lines(row: Row) -> list[tuple[str, str]]:
     from workbench.current_runs import outdated_text
     from workbench.review import scores_text
@@ -217,7 +241,10 @@ def _lines(row: Row) -> list[tuple[str, str]]:
         lines.append((run.metric, f"{run.cv_mean:.6f}, as the notebook says itself"))
     if run.cv_mean is not None and run.cv_std is not None:
         lines.append(
-            (run.metric, f"{run.cv_mean:.6f} ± {run.cv_std:.6f} over {run.cv_folds} folds; OOF {run.oof_score:.6f}")
+            (
+                run.metric,
+                f"{run.cv_mean:.6f}, fold SD {run.cv_std:.6f} over {run.cv_folds} folds; OOF {run.oof_score:.6f}",
+            )
         )
         lines.append(("folds", " ".join(f"{s:.6f}" for s in run.fold_scores)))
         if len(run.seeds) > 1:
@@ -227,9 +254,8 @@ def _lines(row: Row) -> list[tuple[str, str]]:
             ]
     change = row.change
     if change is not None and change.low is not None:
-        verdict = "beyond noise" if change.clear else "may be noise"
         interval = f"95 % interval {change.low:+.6f} to {change.high:+.6f}"
-        lines.append(("change", f"{change.mean:+.6f} ({interval}): {verdict}"))
+        lines.append(("change", f"{change.mean:+.6f} ({interval}): {_verdict(row, change)}"))
     if run.seconds is not None:
         memory = "" if run.peak_rss_mb is None else f", {run.peak_rss_mb:.0f} MB"
         lines.append(("cost", f"{run.seconds:.1f} s{memory}"))

@@ -193,7 +193,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
     counts += f", {tuned.failed} failed" if tuned.failed else ""
     echo(f"{counts}; {tuned.seconds:.0f} s")
-    lines: list[tuple[str, ...]] = [("trial", metric.name, "±", "other folds", "quick", "")]
+    lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "other folds", "quick", "")]
     best = tuned.best
     rows = list(tuned.ranked[:SHOWN])
     rows += [tuned.start] if tuned.start is not None and tuned.start not in rows else []

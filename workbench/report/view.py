@@ -88,7 +88,9 @@ class RunView:
     @property
     def change(self) -> Change | None:
         """The change against the base; positive is better."""
-        return None if self.base is None else change_against(self.run.record, self.base.record)
+        if self.base is None:
+            return None
+        return change_against(self.run.record, self.base.record, self.folds.size_ratio)
 
     def _first(self, values: Floats) -> Floats:
         return values[:, self.target.slices[0]]

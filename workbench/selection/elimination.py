@@ -142,7 +142,7 @@ def eliminate(
     ConfigError
         Where the time was too short for even the first score.
     """
-    better = experiment.problem.metric.greater_is_better
+    better, ratio = experiment.problem.metric.greater_is_better, experiment.problem.folds.size_ratio
     steps = _load(path, key)
     resumed, limit = len(steps), options.trials or (TRIALS if options.minutes is None else 10**9)
     ended = "done"
@@ -150,7 +150,7 @@ def eliminate(
         if not steps:
             steps.append(_first(experiment, groups, clock, progress))
             _save(path, key, steps)
-        while (names := next_groups(steps, options.step, better=better)) is not None:
+        while (names := next_groups(steps, options.step, better=better, ratio=ratio)) is not None:
             if len(steps) > limit:
                 ended = "trials"
                 break
@@ -163,7 +163,7 @@ def eliminate(
             f"--minutes {options.minutes:g} is over before the first score of all columns is there",
             hint=f"`wb run {experiment.spec.number}` first, then its models are used; or give it more minutes",
         )
-    chosen, best = smallest_good(steps[: limit + 1], better=better)
+    chosen, best = smallest_good(steps[: limit + 1], better=better, ratio=ratio)
     return Eliminated(tuple(steps), chosen, best, ended, resumed, _judged(groups, steps, chosen))
 
 
@@ -215,7 +215,9 @@ def _step(groups: Sequence[Group], models: Models, score: Scored, seconds: float
     return Step(tuple(g.name for g in groups), score.folds, gains, spreads, round(seconds, 2))
 
 
-def next_groups(steps: Sequence[Step], share: float, *, better: bool) -> tuple[str, ...] | None:
+def next_groups(
+    steps: Sequence[Step], share: float, *, better: bool, ratio: float | None = None
+) -> tuple[str, ...] | None:
     """Return the groups to try next, or None where the search is over; decided by the steps alone.
 
     Parameters
@@ -224,13 +226,15 @@ def next_groups(steps: Sequence[Step], share: float, *, better: bool) -> tuple[s
         Of the groups, how many to drop.
     better : bool
         Whether a greater score is better.
+    ratio : float, optional
+        Validated rows over train rows, for the standard errors; see `difference`.
     """
     from_, dropped = steps[0], 0
     halved = 1.0
     for i, step in enumerate(steps[1:], 1):
         best = _best(steps[:i], better)
         dropped = len(from_.groups) - len(step.groups)
-        if _worse(best, step, better, NOISE):
+        if _worse(best, step, better, NOISE, ratio):
             if dropped == 1:
                 return None
             halved /= 2
@@ -255,18 +259,18 @@ def _best(steps: Sequence[Step], better: bool) -> Step:
     return max(steps, key=lambda s: s.mean if better else -s.mean)
 
 
-def _worse(best: Step, step: Step, better: bool, errors: float) -> bool:
-    mean, error = difference(best.folds, step.folds)
+def _worse(best: Step, step: Step, better: bool, errors: float, ratio: float | None) -> bool:
+    mean, error = difference(best.folds, step.folds, ratio)
     return (mean if better else -mean) > errors * error
 
 
-def smallest_good(steps: Sequence[Step], *, better: bool) -> tuple[Step, Step]:
+def smallest_good(steps: Sequence[Step], *, better: bool, ratio: float | None = None) -> tuple[Step, Step]:
     """Return the smallest list that is not worse than the best by more than one standard error, and the best.
 
     The standard error is that of the difference, paired by fold. Among lists of one size the better is taken.
     """
     best = _best(steps, better)
-    good = [s for s in steps if not _worse(best, s, better, 1.0)]
+    good = [s for s in steps if not _worse(best, s, better, 1.0, ratio)]
     return min(good, key=lambda s: (len(s.groups), -s.mean if better else s.mean)), best
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from workbench.experiment import ReadyExperiment, lightgbm_of
+from workbench.intervals import standard_error
 from workbench.memory import used_bytes
 from workbench.selection.groups import Group
 from workbench.training import FoldResult, LightGBMSpec, ModelSpec, Problem, TrainResult, fold_scores, train
@@ -177,18 +178,21 @@ def by_group(groups: Iterable[Group], of_columns: dict[str, float]) -> dict[str,
     return {g.name: math.fsum(of_columns.get(c, 0.0) for c in g.columns) for g in groups}
 
 
-def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of ``a - b``, paired by fold, and its standard error.
+def difference(a: Sequence[float], b: Sequence[float], ratio: float | None = None) -> tuple[float, float]:
+    """Return the mean of ``a - b``, paired by fold, and its standard error as `workbench.intervals` has it.
 
-    The variance is multiplied by ``1/k + 1/(k - 1)`` instead of ``1/k``, because the folds' train sets overlap (Nadeau
-    and Bengio 2003). With one fold the standard error is 0.
+    With one fold the standard error is 0.
+
+    Parameters
+    ----------
+    ratio : float, optional
+        Validated rows over train rows, the mean over the folds; None for folds dealt from all rows.
 
     Examples
     --------
     >>> difference([0.8, 0.7, 0.9], [0.7, 0.6, 0.8])
     (0.1, 0.0)
     """
-    d = np.asarray(a) - np.asarray(b)
-    k = len(d)
-    error = math.sqrt(float(d.var(ddof=1)) * (1 / k + 1 / (k - 1))) if k > 1 else 0.0
-    return round(float(d.mean()), 15), round(error, 15)
+    d = [x - y for x, y in zip(a, b, strict=True)]
+    error = standard_error(d, ratio) if len(d) > 1 else 0.0
+    return round(math.fsum(d) / len(d), 15), round(error, 15)

@@ -1,0 +1,198 @@
+"""How sure a mean over folds is: corrected intervals, and what holds of many comparisons together.
+
+Fold scores and their differences are few and not independent, as the folds' train sets overlap. The variance of their
+mean is therefore taken as ``s^2 (1/k + r)`` instead of ``s^2 / k``, where r is the number of validated rows over the
+number of train rows, the mean over the folds (Nadeau and Bengio 2003, the corrected resampled t test). With k folds
+dealt from all rows r is 1/(k - 1); folds in time train on fewer rows, most of all the first ones.
+
+Plain floats and nothing heavy: the experiment table starts in a moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["family_p", "half_width", "holm", "standard_error", "t_975", "two_sided_p"]
+
+# Student's t, 97.5 % quantile for 1 to 30 degrees of freedom, then its limit with the first term of its expansion.
+_T975: tuple[float, ...] = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
+    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+def t_975(degrees: int) -> float:
+    """Return the 97.5 % quantile of Student's t."""
+    return _T975[degrees - 1] if degrees <= len(_T975) else 1.95996 + 2.3723 / degrees
+
+
+def standard_error(values: Sequence[float], ratio: float | None = None) -> float:
+    """Return the corrected standard error of the mean over folds; NaN for fewer than two.
+
+    Parameters
+    ----------
+    values : sequence of float
+        A score, or a difference of scores, of each fold.
+    ratio : float, optional
+        Validated rows over train rows, the mean over the folds; None for 1/(k - 1), that of folds dealt from all rows.
+
+    Examples
+    --------
+    >>> round(standard_error([0.01, 0.02, 0.01, 0.0, 0.02]), 5)
+    0.00561
+    """
+    k = len(values)
+    if k < 2:
+        return math.nan
+    mean = math.fsum(values) / k
+    variance = math.fsum([(v - mean) ** 2 for v in values]) / (k - 1)
+    return math.sqrt(variance * (1 / k + (1 / (k - 1) if ratio is None else ratio)))
+
+
+def half_width(values: Sequence[float], ratio: float | None = None) -> float:
+    """Return half of the corrected 95 % interval of the mean over folds; see `standard_error`."""
+    return t_975(len(values) - 1) * standard_error(values, ratio)
+
+
+def two_sided_p(t: float, degrees: float) -> float:
+    """Return the probability that Student's t is further from 0 than `t`.
+
+    Examples
+    --------
+    >>> round(two_sided_p(2.776, 4), 4), round(two_sided_p(-12.706, 1), 4), two_sided_p(math.inf, 4)
+    (0.05, 0.05, 0.0)
+    """
+    t = abs(t)
+    if not t:
+        return 1.0
+    return 0.0 if math.isinf(t) else _incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t))
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """Return the regularised incomplete beta function for 0 < x <= 1, by its continued fraction (Lentz's method)."""
+    if x >= 1:
+        return 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(b, a, 1 - x)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x) - math.log(a)
+    )
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, 200):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d = 1 / (1 + term * d)
+            c = 1 + term / c
+            value *= c * d
+        if abs(c * d - 1) < 1e-13:
+            break
+    return front * value
+
+
+# ------------------------------------------------------------------------------------------------- many comparisons
+
+
+def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None) -> list[float]:
+    """Return the p-value of each of several changes on the same folds, adjusted for how many they are.
+
+    Of all that are 0 in truth, none is at or below 0.05 in at least 95 of 100 families: Holm's step-down procedure
+    (1979) over corrected t tests, whatever the dependence between them. A handful of folds gives each test 4 degrees of
+    freedom or so, which is next to no power where dozens are compared; the variances are therefore moderated, each
+    drawn towards what is usual in the family as far as the family's own variances agree (Smyth 2004). That is held
+    back, as a few changes of another kind among many small ones would be judged by the small ones' variance: 2 degrees
+    of freedom less than estimated, and 6, or half of what is compared less one, at most.
+
+    Parameters
+    ----------
+    differences : sequence of sequences of float
+        Of each comparison the folds' differences, all of k >= 2 folds.
+    ratio : float, optional
+        As for `standard_error`.
+    """
+    if not differences:
+        return []
+    k = len(differences[0])
+    factor = 1 / k + (1 / (k - 1) if ratio is None else ratio)
+    means = [math.fsum(d) / k for d in differences]
+    variances = [math.fsum([(v - mean) ** 2 for v in d]) / (k - 1) for d, mean in zip(differences, means, strict=True)]
+    prior, usual = _prior(variances, k - 1)
+    degrees = k - 1 + prior
+    found = []
+    for mean, variance in zip(means, variances, strict=True):
+        moderated = (prior * usual + (k - 1) * variance) / degrees
+        t = mean / math.sqrt(moderated * factor) if moderated else math.copysign(math.inf, mean) if mean else 0.0
+        found.append(two_sided_p(t, degrees))
+    return holm(found)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Holm's procedure.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, least = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        least = max(least, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = least
+    return adjusted
+
+
+MOST_PRIOR, HELD_BACK = 6.0, 2.0
+"""Degrees of freedom that a family's other variances may lend to one, and how many fewer than estimated they do.
+
+Simulated with 20 and 80 changes without effect, half of them or one in ten varying 3 to 10 times as much as the rest: 2
+to 6 % of the families have one that passes, as with Holm's procedure over plain t tests; up to 10 % without this limit.
+"""
+
+
+def _prior(variances: Sequence[float], degrees: int) -> tuple[float, float]:
+    """Return what the variances have in common: the degrees of freedom that it is worth, and the usual variance.
+
+    From mean and variance of their logarithms, Smyth 2004, section 6.2; a variance of 0 says nothing.
+    """
+    logs = [math.log(v) for v in variances if v > 0]
+    n = len(logs)
+    most = min(MOST_PRIOR, (n - 2) / 2)
+    if most <= 0:
+        return 0.0, 0.0
+    shifted = math.fsum(logs) / n - _digamma(degrees / 2) + math.log(degrees / 2)
+    mean = math.fsum(logs) / n
+    excess = math.fsum([(v - mean) ** 2 for v in logs]) / (n - 1) - _trigamma(degrees / 2)
+    if excess <= 0:
+        return most, math.exp(shifted)
+    worth = 2 * _trigamma_inverse(excess)
+    return max(0.0, min(most, worth - HELD_BACK)), math.exp(shifted + _digamma(worth / 2) - math.log(worth / 2))
+
+
+def _digamma(x: float) -> float:
+    value = 0.0
+    while x < 8:
+        value -= 1 / x
+        x += 1
+    square = 1 / (x * x)
+    return value + math.log(x) - 0.5 / x - square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square / 240)))
+
+
+def _trigamma(x: float) -> float:
+    value = 0.0
+    while x < 8:
+        value += 1 / (x * x)
+        x += 1
+    square = 1 / (x * x)
+    series = 1 / 6 - square * (1 / 30 - square * (1 / 42 - square / 30))
+    return value + 1 / x + square / 2 + square / x * series
+
+
+def _trigamma_inverse(y: float) -> float:
+    """Return the x whose trigamma is y, by bisection: it falls from infinity to 0."""
+    low, high = 1e-8, 1e8
+    for _ in range(80):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if _trigamma(middle) > y else (low, middle)
+    return math.sqrt(low * high)
