@@ -21,8 +21,8 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.errors import BusyError, DamagedError, LedgerError, StorageError
-from workbench.ledger import Ledger, RunRecord, SubmissionEvent, SubmissionRecord, rebuild
+from workbench.errors import BusyError, DamagedError, DamagedLedgerError, LedgerError, StorageError
+from workbench.ledger import Found, Ledger, RunRecord, SubmissionEvent, SubmissionRecord, rebuild
 from workbench.ledger.schema import HEAD
 
 NOW = datetime(2026, 11, 23, 20, 0, 0, 123456, UTC)
@@ -125,7 +125,7 @@ def test_records_come_back_as_they_went_in(tmp_path_factory: Any, run: RunRecord
 def test_events_come_back_as_they_went_in(tmp_path_factory: Any, events: list[SubmissionEvent]) -> None:
     events = [replace(e, submission_id="s") for e in events]
     with Ledger.open(tmp_path_factory.mktemp("ledger") / "ledger.db") as ledger:
-        ledger.replace([], [], events)
+        replaced(ledger, [], [], events)
         assert ledger.events("s") == events
     assert [SubmissionEvent.from_dict(e.to_dict()) for e in events] == events
 
@@ -253,9 +253,14 @@ def test_times_are_utc_wherever_they_were_taken() -> None:
 # ------------------------------------------------------------------------------------------------------ what is broken
 
 
+def replaced(ledger: Ledger, runs: list[Any], submissions: list[Any], events: list[Any]) -> None:
+    with ledger.replacing() as replacing:
+        replacing.put(runs, submissions, events)
+
+
 def filled(path: Path) -> None:
     with Ledger.open(path) as ledger:
-        ledger.replace([replace(RUN, run_id=f"r{i}") for i in range(200)], [SUBMISSION], [])
+        replaced(ledger, [replace(RUN, run_id=f"r{i}") for i in range(200)], [SUBMISSION], [])
 
 
 @pytest.mark.parametrize("damage", ["text", "truncated", "middle"])
@@ -588,7 +593,7 @@ def test_rebuild_keeps_the_old_file(path: Path) -> None:
     filled(path)
     path.write_bytes(b"damaged " * 100)
     event = SubmissionEvent("s1", NOW, "prepared", None, None, "about to send")
-    rebuild(path, [RUN], [SUBMISSION], [event])
+    rebuild(path, lambda: Found([RUN], [SUBMISSION], [event]), workspace="here")
     with Ledger.open(path) as ledger:
         assert ledger.runs() == [RUN]
         assert ledger.submissions() == [SUBMISSION]
@@ -599,24 +604,33 @@ def test_rebuild_keeps_the_old_file(path: Path) -> None:
 
 
 def test_rebuild_makes_the_first_ledger_too(path: Path) -> None:
-    rebuild(path, [RUN], [], [])
+    rebuild(path, lambda: Found([RUN], [], []), workspace="here")
     with Ledger.open(path) as ledger:
         assert ledger.runs() == [RUN]
     assert [p.name for p in path.parent.iterdir()] == ["ledger.db"]
 
 
-def test_rebuild_gives_the_old_file_its_journal(path: Path) -> None:
+def broken(path: Path) -> None:
+    """A ledger that can't be used, of which SQLite still reads and writes what is left."""
     filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE submission_events")
+    connection.close()
+
+
+def test_a_rebuilt_ledger_is_not_rolled_back_by_an_old_journal(path: Path) -> None:
+    filled(path)
+    path.write_bytes(b"damaged " * 100)
     path.with_name("ledger.db-journal").write_bytes(b"of a killed writer")
-    rebuild(path, [RUN], [], [])
+    rebuild(path, lambda: Found([RUN], [], []), workspace="here")
     with Ledger.open(path) as ledger:
         assert ledger.runs() == [RUN]
-    (journal,) = path.parent.glob("ledger.db.damaged-*-journal")
-    assert journal.read_bytes() == b"of a killed writer"
+    assert not path.with_name("ledger.db-journal").exists()
 
 
-def test_a_rebuild_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    filled(path)
+@pytest.mark.parametrize("make", [filled, broken])
+def test_a_rebuild_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
+    make(path)
     before = path.read_bytes()
 
     def no_replace(*_: Any) -> None:
@@ -624,23 +638,122 @@ def test_a_rebuild_that_fails_changes_nothing(path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "replace", no_replace)
     with pytest.raises(StorageError, match="no space left"):
-        rebuild(path, [RUN], [], [])
+        rebuild(path, lambda: Found([RUN], [], []), workspace="here")
     assert path.read_bytes() == before
     assert not list(path.parent.glob(".*.tmp"))
 
 
 def test_rebuild_on_a_file_system_without_second_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    filled(path)
+    broken(path)
 
     def no_link(*_: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "hardlink_to", no_link)
-    rebuild(path, [RUN], [], [])
+    rebuild(path, lambda: Found([RUN], [], []), workspace="here")
     (old,) = path.parent.glob("ledger.db.damaged-*")
     for file, count in ((path, 1), (old, 200)):
-        with Ledger.open(file) as ledger:
-            assert len(ledger.runs()) == count
+        with sqlite3.connect(file) as connection:
+            assert connection.execute("SELECT count(*) FROM runs").fetchone() == (count,)
+        connection.close()
+
+
+THEIRS = replace(RUN, run_id="001-20261123T210000-99999999", workspace="there")
+OURS = replace(RUN, run_id="001-20261123T220000-88888888", workspace="here")
+UNTOLD = replace(RUN, run_id="001-20261123T230000-77777777")
+SENT = {w: replace(SUBMISSION, submission_id=w, workspace=w) for w in ("here", "there")}
+
+
+def shared(where: str | Path) -> None:
+    """A ledger of two workspaces, of one of which a run's folder is gone, and of which another's can't be read."""
+    gone, unread = (replace(OURS, run_id=f"002-20261123T220000-{name}") for name in ("gone", "unread"))
+    with Ledger.open(where) as ledger:
+        for record in (THEIRS, OURS, UNTOLD, gone, unread):
+            ledger.put_run(record)
+        for sent in SENT.values():
+            ledger.put_submission(sent)
+
+
+def rebuilt(where: str | Path) -> tuple[int, set[str], set[str], int]:
+    found = Found([replace(OURS, title="found")], [SENT["here"]], [], unread=["002-20261123T220000-unread"])
+    _, kept = rebuild(where, lambda: found, workspace="here")
+    with Ledger.open(where) as ledger:
+        assert next(r.title for r in ledger.runs() if r.run_id == OURS.run_id) == "found"
+        runs, sent = {r.run_id for r in ledger.runs()}, {s.submission_id for s in ledger.submissions()}
+        return kept, runs, sent, len(ledger.events("there"))
+
+
+def test_rebuild_keeps_what_is_of_other_workspaces(path: Path) -> None:
+    where = f"sqlite:///{path}"
+    shared(where)
+    kept, runs, sent, events = rebuilt(where)
+    assert runs == {THEIRS.run_id, OURS.run_id, UNTOLD.run_id, "002-20261123T220000-unread"}
+    assert (sent, events, kept) == ({"here", "there"}, 1, 4)
+    assert list(path.parent.glob("ledger.db.bak-*"))
+    # The workspace's own file: what does not say whose it is, is its own.
+    path.unlink()
+    shared(path)
+    assert UNTOLD.run_id not in rebuilt(path)[1]
+
+
+def test_a_damaged_ledger_by_url_is_rebuilt(path: Path) -> None:
+    where = f"sqlite:///{path}"
+    shared(where)
+    path.write_bytes(b"damaged " * 100)
+    with pytest.raises(DamagedLedgerError, match="is damaged") as caught:
+        Ledger.open(where)
+    assert "wb ledger rebuild" in caught.value.hint
+    assert rebuilt(where) == (0, {OURS.run_id}, {"here"}, 0)
+
+
+def test_of_a_damaged_ledger_what_can_be_read_of_others_is_kept(path: Path) -> None:
+    where = f"sqlite:///{path}"
+    shared(where)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM alembic_version")
+    connection.close()
+    with pytest.raises(DamagedLedgerError):
+        Ledger.open(where)
+    _, runs, sent, events = rebuilt(where)
+    assert {THEIRS.run_id, OURS.run_id} <= runs
+    assert (sent, events) == ({"here", "there"}, 1)
+
+
+def test_a_newer_ledger_is_not_rebuilt(path: Path) -> None:
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(LedgerError, match="has version 9999"):
+        rebuild(path, lambda: Found([], [], []), workspace="here")
+
+
+@pytest.mark.parametrize("make", [filled, broken])
+def test_what_ends_during_a_rebuild_is_entered_after_it(path: Path, make: Any) -> None:
+    """The writer waits from before the folders are read, and writes into the ledger that is there then."""
+    import threading
+
+    make(path)
+    written: list[float] = []
+
+    def write() -> None:
+        with Ledger.open(path) as ledger:
+            ledger.put_run(OURS)
+        written.append(time.monotonic())
+
+    writer = threading.Thread(target=write)
+
+    def read() -> Found:
+        writer.start()
+        time.sleep(0.3)
+        assert not written
+        return Found([RUN], [], [])
+
+    rebuild(path, read, workspace="here")
+    writer.join(timeout=30)
+    assert written
+    with Ledger.open(path) as ledger:
+        assert {r.run_id for r in ledger.runs()} == {RUN.run_id, OURS.run_id}
 
 
 # --------------------------------------------------------------------------------------------------------- PostgreSQL
@@ -666,7 +779,7 @@ def test_on_postgresql(server: str) -> None:
     from workbench.ledger.schema import metadata
 
     with Ledger.open(server) as ledger:
-        ledger.replace([RUN], [SUBMISSION], [])
+        replaced(ledger, [RUN], [SUBMISSION], [])
         ledger.put_run(replace(RUN, error="\0\udce9"))
         ledger.put_run(RUN)
         ledger.put_submission(replace(SUBMISSION, status="pending"), "accepted")
@@ -679,6 +792,13 @@ def test_on_postgresql(server: str) -> None:
     engine = sa.create_engine(server, poolclass=sa.NullPool)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_rebuild_keeps_what_is_of_other_workspaces_on_postgresql(server: str) -> None:
+    shared(server)
+    kept, runs, sent, events = rebuilt(server)
+    assert runs == {THEIRS.run_id, OURS.run_id, UNTOLD.run_id, "002-20261123T220000-unread"}
+    assert (sent, events, kept) == ({"here", "there"}, 1, 4)
 
 
 def test_two_processes_write_and_create_at_once_on_postgresql(server: str) -> None:

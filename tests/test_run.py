@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ from workbench.errors import (
     DamagedError,
     DataError,
     FeatureError,
+    LedgerError,
+    NewerError,
     NotFoundError,
+    StorageError,
     TrainingError,
     WorkbenchError,
 )
-from workbench.experiment import read_spec
+from workbench.experiment import read_run, read_spec, write_run
 from workbench.experiment.run import log_file
 from workbench.features import ROW
 from workbench.ledger import Ledger
@@ -450,8 +454,6 @@ class TestKilled:
         made = small()
         run = quick(made)
         with Ledger.open(made.workspace.ledger) as ledger:
-            from dataclasses import replace
-
             ledger.put_run(replace(run.record, status="running", cv_mean=None))
         (row,) = made.open.table()
         assert row.run == run.record
@@ -476,6 +478,123 @@ class TestKilled:
         (row,) = made.open.table()
         assert row.run.status == "interrupted"
         assert made.open.run_outcome(1).how == "resumed"
+
+
+class TestFinished:
+    """Once "finished" is on disk nothing later changes it, and the ledger catches up."""
+
+    def settled(self, made: Any, record: Any) -> None:
+        assert json.loads((made.workspace.root / record.folder / "run.json").read_text())["record"] == record.to_dict()
+        (row,) = made.open.table()
+        assert row.run == record
+        assert (record.status, row.run.cv_mean is not None) == ("finished", True)
+        assert made.open.run_outcome(1).how == "unchanged"
+
+    @pytest.mark.parametrize("error", [BusyError("locked"), LedgerError("out of reach"), StorageError("full")])
+    def test_a_ledger_that_can_not_be_written_then_changes_nothing(
+        self, small, monkeypatch: pytest.MonkeyPatch, error: WorkbenchError
+    ) -> None:
+        made = small()
+        made.experiment(1, ALL + QUICK)
+        put = Ledger.put_run
+
+        def refused(ledger: Ledger, record: Any) -> None:
+            if record.status == "finished":
+                raise error
+            put(ledger, record)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, "put_run", refused)
+            outcome = made.open.run_outcome(1)
+        assert outcome.run.record.status == "finished"
+        assert any("is finished and kept" in note for note in outcome.notes)
+        assert [r.status for r in runs_in_ledger(made)] == ["running"]
+        self.settled(made, outcome.run.record)
+
+    def test_neither_does_control_c(self, small, monkeypatch: pytest.MonkeyPatch) -> None:
+        made, module = small(), sys.modules["workbench.experiment.run"]
+        made.experiment(1, ALL + QUICK)
+        write = module.write_run
+
+        def interrupted(folder: Path, record: Any, details: Any) -> None:
+            write(folder, record, details)
+            if record.status == "finished":
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(module, "write_run", interrupted)
+            made.open.run_outcome(1)
+        (folder,) = (made.folder / "runs").glob("001-*")
+        self.settled(made, read_run(folder)[0])
+
+    def test_a_run_that_the_ledger_never_heard_of_is_entered(self, small) -> None:
+        made = small()
+        run = quick(made)
+        made.workspace.ledger.unlink()
+        assert made.open.result(1).record == run.record
+        made.workspace.ledger.unlink()
+        self.settled(made, run.record)
+
+    def test_a_table_does_not_end_what_another_process_takes_up(self, small, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Between the look at the lock and the writing of the end, `wb run` may have gone on with it."""
+        made = small()
+        run = quick(made)
+        running = replace(run.record, status="running", cv_mean=None)
+        _, details = read_run(run.folder)
+        write_run(run.folder, running, details)
+        with Ledger.open(made.workspace.ledger) as ledger:
+            ledger.put_run(running)
+        with lock(made.folder / "runs" / ".001.lock", "x"):
+            (row,) = made.open.table()
+            assert row.run.status == "running"
+        assert made.open.table()[0].run.status == "interrupted"
+        assert read_run(run.folder)[0].status == "interrupted"
+
+
+class TestNotOurs:
+    """What may be of another machine or workspace, or still be arriving, is left as it is, and said."""
+
+    def test_a_folder_without_a_record_stays(self, small) -> None:
+        made = small()
+        run = quick(made)
+        arriving = made.folder / "runs" / f"001-20200101T000000-{run.record.key[:8]}"
+        (arriving / "models").mkdir(parents=True)
+        (arriving / "models" / "t0-f0-s1.txt").write_text("half of a copy")
+        for force in (False, True):
+            outcome = made.open.run_outcome(1, force=force)
+            assert any(f"{arriving} has no run.json" in note for note in outcome.notes)
+        assert len(made.open.table()) == 2
+        assert (arriving / "models" / "t0-f0-s1.txt").read_text() == "half of a copy"
+
+    def test_runs_of_other_workspaces_of_a_ledger_are_theirs(self, small) -> None:
+        made = small()
+        theirs = replace(quick(made).record, run_id="001-20200101T000000-00000000", folder="competitions/small/runs/x")
+        theirs = replace(theirs, status="running", workspace="another")
+        with Ledger.open(made.workspace.ledger) as ledger:
+            ledger.put_run(theirs)
+        assert theirs in [row.run for row in made.open.table()]
+        made.open.run_outcome(1, force=True)
+        assert theirs in runs_in_ledger(made)
+
+    def test_a_record_of_a_newer_version_is_left_alone(self, small) -> None:
+        from workbench import library
+
+        made = small()
+        run = quick(made)
+        path = run.folder / "run.json"
+        newer = json.loads(path.read_text()) | {"version": 99}
+        newer["record"] = newer["record"] | {"status": "running"}
+        path.write_text(json.dumps(newer))
+        with Ledger.open(made.workspace.ledger) as ledger:
+            ledger.put_run(replace(run.record, status="running"))
+        made.open.table()
+        with pytest.raises(NewerError, match=r"run.json has version 99; this workbench knows versions up to") as caught:
+            made.open.run_outcome(1)
+        assert "leave the file as it is" in caught.value.hint
+        found = library.rebuild_ledger(made.workspace)
+        assert "has version 99" in found["problems"][0]
+        assert json.loads(path.read_text()) == newer
+        assert [r.run_id for r in runs_in_ledger(made)] == [run.record.run_id]
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input

@@ -31,6 +31,7 @@ __all__ = [
     "Store",
     "Stored",
     "atomic",
+    "atomic_folder",
     "content_key",
     "create_text",
     "file_sha256",
@@ -142,6 +143,23 @@ def atomic(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        _fsync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; rename it to `path`, which must not be there, if the block ends well.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full or the folder can't be written; there is no `path` then.
+    """
+    with storage_errors(path), temporary_file(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        _fsync_folder(temporary)
+        temporary.rename(path)
         _fsync_folder(path.parent)
 
 

@@ -7,14 +7,16 @@ would look for::
     ├── ConfigError (ValueError)       a definition, an experiment file or an option is wrong
     │   └── NotFoundError (LookupError)   a name that does not exist, with the near ones
     ├── DataError (ValueError)         a table, a target or an id is not as it must be
-    │   └── DamagedError                  a file is not what was written: truncated, changed, half there
+    │   ├── DamagedError                  a file is not what was written: truncated, changed, half there
+    │   └── NewerError                    a file is whole, and of a newer workbench than this one
     ├── FeatureError (ValueError)      a feature breaks its contract or raises
     ├── NotebookError (RuntimeError)   a notebook failed, or was ended
     ├── TrainingError (RuntimeError)   folds or model parameters that can't be trained
     │   └── MemoryLimitError (MemoryError)   what is to be done would take more memory than it may
     ├── StorageError (OSError)         the disk is full, or the folder can't be written
     ├── BusyError (RuntimeError)       another process has what is asked for
-    ├── LedgerError (RuntimeError)     the ledger is damaged, newer than this program, or out of reach
+    ├── LedgerError (RuntimeError)     the ledger is newer than this program, or out of reach
+    │   └── DamagedLedgerError            it is not what was written; the run folders have what it had
     ├── PlatformError (RuntimeError)   the platform refused, or can't be reached
     │   ├── LoginError                    the platform does not accept the login, or no longer
     │   ├── UnansweredError               it is not known whether the platform did what was asked
@@ -36,11 +38,13 @@ __all__ = [
     "BusyError",
     "ConfigError",
     "DamagedError",
+    "DamagedLedgerError",
     "DataError",
     "FeatureError",
     "LedgerError",
     "LoginError",
     "MemoryLimitError",
+    "NewerError",
     "NotFoundError",
     "NotebookError",
     "PlatformError",
@@ -98,6 +102,10 @@ class DamagedError(DataError):
     """A file is not what was written: truncated, changed or half there."""
 
 
+class NewerError(DataError):
+    """A file is whole, and was written by a newer workbench than this one."""
+
+
 class FeatureError(WorkbenchError, ValueError):
     """A feature breaks its contract, or its function raises."""
 
@@ -136,7 +144,11 @@ class BusyError(WorkbenchError, RuntimeError):
 
 
 class LedgerError(WorkbenchError, RuntimeError):
-    """The ledger is damaged, newer than this program, or out of reach."""
+    """The ledger is newer than this program, or out of reach."""
+
+
+class DamagedLedgerError(LedgerError):
+    """The ledger is not what was written; the run folders have what it had."""
 
 
 class PlatformError(WorkbenchError, RuntimeError):
@@ -203,6 +215,12 @@ _STORAGE_ERRNOS = {
     errno.EROFS: ("the file system is read-only", "choose a workspace on a disk that can be written"),
     errno.EFBIG: ("the file is too large for this file system or limit", "raise the limit, or choose another disk"),
     errno.EEXIST: ("a file is where a folder must be", "move that file out of the way"),
+    errno.EIO: (
+        "the disk reports an error",
+        "see whether the disk is well (`dmesg`), or choose another one; then run it again",
+    ),
+    errno.ESTALE: ("the network drive is gone", "see whether the drive is there, then run it again"),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "choose a shorter name"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "move that file out of the way"),
 }
 

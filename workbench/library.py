@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, NotFoundError
 from workbench.memory import parse_bytes
-from workbench.workspace import Workspace, create_workspace, experiment_numbers, find_workspace
+from workbench.workspace import Workspace, create_workspace, experiment_numbers, find_workspace, list_run_folders
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.folds import Folds
     from workbench.ingest import Approval, Fetched
     from workbench.kernels import BuiltKernel, Machine, Pushed, Rehearsed
-    from workbench.ledger import SubmissionRecord
+    from workbench.ledger import Ledger, RunRecord, SubmissionRecord
     from workbench.rehearsal import LogSpec, RehearsalSpec
     from workbench.review import Row
     from workbench.selection import Selection
@@ -616,9 +616,20 @@ class OpenCompetition:
         from workbench.ledger import Ledger
 
         with Ledger.open(self.workspace.ledger) as ledger:
-            record = current_run(self.workspace, self.slug, number, ledger.runs(self.slug)).record
+            record = current_run(self.workspace, self.slug, number, self._runs(ledger)).record
         folder = self.workspace.root / record.folder
         return check_files(folder, *read_run(folder))
+
+    def _runs(self, ledger: Ledger) -> list[RunRecord]:
+        """Return the competition's runs as their folders have them: the ledger catches up where it has missed some."""
+        runs = ledger.runs(self.slug)
+        known, folders = {r.run_id for r in runs}, list_run_folders(self.workspace.competitions / self.slug / "runs")
+        if all(r.status != "running" for r in runs) and known.issuperset(f.name for f in folders):
+            return runs
+        from workbench.experiment import reconcile
+
+        reconcile(self.workspace, ledger, self.slug)
+        return ledger.runs(self.slug)
 
     def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
         """Return every run with its change against its base and its submissions; see `workbench.review`."""
@@ -627,12 +638,7 @@ class OpenCompetition:
         from workbench.review import from_elsewhere, select, summarise
 
         with Ledger.open(self.workspace.ledger) as ledger:
-            runs = ledger.runs(self.slug)
-            if any(r.status == "running" for r in runs):
-                from workbench.experiment import reconcile
-
-                reconcile(self.workspace, ledger, self.slug)
-                runs = ledger.runs(self.slug)
+            runs = self._runs(ledger)
             submissions = ledger.submissions(self.slug)
         current = current_runs(self.workspace, self.slug, runs)
         rows = summarise(runs, submissions, current, self.fold_size_ratios())
@@ -958,21 +964,24 @@ def rebuild_ledger(where: Workspace | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        "runs" and "submissions": how many were found; "problems": a line for each that could not be read.
+        "runs" and "submissions": how many were found; "kept": how many the ledger has of other workspaces, which stay;
+        "problems": a line for each that could not be read.
     """
     from workbench.experiment import recover
-    from workbench.ledger import Ledger, rebuild
+    from workbench.ledger import Found, rebuild
     from workbench.submission import load_sidecars
 
     place = where or workspace()
-    runs, problems = recover(place)
-    submissions, events, more = load_sidecars(place)
-    if isinstance(place.ledger, Path):
-        rebuild(place.ledger, runs, submissions, events)
-    else:
-        with Ledger.open(place.ledger) as ledger:
-            ledger.replace(runs, submissions, events)
-    return {"runs": len(runs), "submissions": len(submissions), "problems": [*problems, *more]}
+    problems: list[str] = []
+
+    def read() -> Found:
+        runs, unread = recover(place)
+        submissions, events, more = load_sidecars(place)
+        problems[:] = [*unread.values(), *more]
+        return Found(runs, submissions, events, list(unread))
+
+    found, kept = rebuild(place.ledger, read, workspace=place.id)
+    return {"runs": len(found.runs), "submissions": len(found.submissions), "kept": kept, "problems": problems}
 
 
 def doctor(where: Workspace | None = None) -> dict[str, Any]:

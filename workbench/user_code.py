@@ -16,15 +16,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import ParamSpec
 
 from workbench.errors import WorkbenchError
 
-__all__ = ["EXIT_HINT", "as_error", "is_interrupt", "user_code", "user_frame", "user_place"]
+__all__ = ["EXIT_HINT", "INTERRUPTING", "as_error", "dropping", "is_interrupt", "user_code", "user_frame", "user_place"]
 
 EXIT_HINT = (
     "the workbench decides when the program ends: raise an error, or return; what a script does belongs under "
     "if __name__ == '__main__':"
 )
+
+P = ParamSpec("P")
+
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a command takes for Ctrl-C."""
 
 PASSING = (WorkbenchError, MemoryError)
 
@@ -93,6 +99,20 @@ def user_code(
         yield
 
 
+def dropping(call: Callable[P, None]) -> Callable[P, None]:
+    """Return a callback for progress that is dropped where it can't be written: its reader may have gone."""
+
+    def called(*arguments: P.args, **keywords: P.kwargs) -> None:
+        try:
+            call(*arguments, **keywords)
+        except WorkbenchError:
+            raise
+        except OSError as exc:
+            logging.getLogger("workbench").info("progress could not be written: %s", exc)
+
+    return called
+
+
 def is_interrupt(exc: BaseException) -> bool:
     """Tell whether an exception came from outside the code that it ended: Ctrl-C, or the closing of a generator.
 
@@ -112,7 +132,7 @@ def _was_raised_by_code(trace: TracebackType | None) -> bool:
     while trace.tb_next is not None:
         trace = trace.tb_next
     code = trace.tb_frame.f_code
-    if code is getattr(signal.getsignal(signal.SIGINT), "__code__", None):
+    if any(code is getattr(signal.getsignal(n), "__code__", None) for n in INTERRUPTING):
         return False
     return dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,14 @@ from workbench.cache import create_text, write_text
 from workbench.errors import ConfigError, NotFoundError, StorageError, near
 from workbench.platforms import competition_slug
 
-__all__ = ["Workspace", "create_workspace", "experiment_files", "experiment_numbers", "find_workspace"]
+__all__ = [
+    "Workspace",
+    "create_workspace",
+    "experiment_files",
+    "experiment_numbers",
+    "find_workspace",
+    "list_run_folders",
+]
 
 DRIVE = Path("/content/drive/MyDrive")
 """Where Colab mounts its user's files."""
@@ -224,6 +232,17 @@ def create_workspace(root: Path) -> Workspace:
             # The empty file makes git keep the folder.
             write_text(root / folder / ".gitkeep", "")
     return Workspace(root)
+
+
+def list_run_folders(runs: Path, exp: int | None = None) -> list[Path]:
+    """Return the run folders, oldest first; those of one experiment where `exp` is given."""
+    prefix = "" if exp is None else f"{exp:03d}-"
+    try:
+        with os.scandir(runs) as found:
+            names = [e.name for e in found if e.name.startswith(prefix) and e.name[0] != "." and e.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [runs / name for name in sorted(names)]
 
 
 def experiment_files(folder: Path, number: int) -> list[Path]:

@@ -55,7 +55,7 @@ def ledger_command() -> None:
 def rebuild_command(as_json: bool) -> None:
     """Build the ledger again from the run folders and what lies beside the sent files.
 
-    The old file is kept beside the new one.
+    The old file is kept beside the new one. In a ledger that several workspaces share, what is of others stays.
     """
     found = library.rebuild_ledger()
     if as_json:
@@ -63,7 +63,8 @@ def rebuild_command(as_json: bool) -> None:
         return
     for problem in found["problems"]:
         note(styled("left out: ", fg="yellow") + problem)
-    echo(f"ledger rebuilt: {found['runs']} runs, {found['submissions']} submissions")
+    kept = f"; {found['kept']} records of other workspaces stay" if found["kept"] else ""
+    echo(f"ledger rebuilt: {found['runs']} runs, {found['submissions']} submissions{kept}")
 
 
 @click.command("completion", cls=Command, examples=('eval "$(wb completion bash)"', "wb completion fish | source"))

@@ -1,19 +1,23 @@
-"""What a killed process left behind: runs that nobody holds any more, and folders that the ledger never heard of."""
+"""What a killed process left behind: runs that nobody holds any more, and folders that the ledger never heard of.
+
+A run's folder is what counts; the ledger catches up with it. Only the workspace that a run belongs to settles it.
+"""
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from workbench.cache import is_locked
+from workbench.cache import is_locked, lock
 from workbench.competition import Competition
-from workbench.errors import DamagedError, StorageError
-from workbench.experiment.run_folder import list_run_folders, read_run, write_run
+from workbench.errors import BusyError, DamagedError, LedgerError, NewerError, StorageError
+from workbench.experiment.run_folder import RUN_FILE, end_run, list_run_folders, read_run
 from workbench.ledger import Ledger, RunRecord
 from workbench.workspace import Workspace
 
-__all__ = ["lock_path", "reconcile", "reconcile_locked", "recover"]
+__all__ = ["is_own", "lock_path", "reconcile", "reconcile_locked", "recover"]
 
 
 def lock_path(runs: Path, exp: int) -> Path:
@@ -21,64 +25,96 @@ def lock_path(runs: Path, exp: int) -> Path:
     return runs / f".{exp:03d}.lock"
 
 
-def reconcile(workspace: Workspace, ledger: Ledger, slug: str | None = None) -> None:
-    """Mark runs as interrupted that the ledger has as running though no process holds them.
+def is_own(workspace: Workspace, record: RunRecord) -> bool:
+    """Say whether a run of a ledger, which several workspaces may share, belongs to this one."""
+    if record.workspace:
+        return record.workspace == workspace.id
+    # Of an earlier version's record that is not known; what is here has its folder here.
+    return (workspace.root / record.folder / RUN_FILE).exists()
 
-    A run that was killed after its folder was complete, but before the ledger heard of it, is entered as finished.
+
+def reconcile(workspace: Workspace, ledger: Ledger, slug: str) -> None:
+    """Have the ledger say of a competition's runs what their folders say, and end those that no process holds any more.
+
+    A run that was killed, or whose ledger was locked, after its folder was complete is entered as finished. What can't
+    be settled now, as another process is at work on the experiment or nothing can be written, is left as it is.
     """
-    for record in ledger.runs(slug):
-        if record.status == "running" and not is_locked(lock_path((workspace.root / record.folder).parent, record.exp)):
-            _settle(workspace, record, ledger)
+    known = ledger.runs(slug)
+    open_ones = [r for r in known if r.status == "running" and is_own(workspace, r)]
+    unheard = _unheard(workspace.competitions / slug / "runs", {r.run_id for r in known})
+    for folder, record in [*((workspace.root / r.folder, r) for r in open_ones), *((f, None) for f in unheard)]:
+        with suppress(BusyError, LedgerError, StorageError):
+            exp = int(folder.name.partition("-")[0]) if record is None else record.exp
+            with lock(lock_path(folder.parent, exp), f"experiment {exp} of {slug!r}"):
+                _settle(workspace, folder, record, ledger)
 
 
-def reconcile_locked(workspace: Workspace, competition: Competition, number: int, ledger: Ledger) -> None:
-    """Do the same for one experiment whose lock this process holds; and for folders that the ledger never heard of."""
+def reconcile_locked(workspace: Workspace, competition: Competition, number: int, ledger: Ledger) -> list[str]:
+    """Do the same for one experiment whose lock this process holds.
+
+    Returns
+    -------
+    list of str
+        A line for each folder that has no record, and is left as it is.
+    """
     known = {r.run_id: r for r in ledger.runs(competition.slug, number)}
     for record in known.values():
-        if record.status == "running":
-            _settle(workspace, record, ledger)
-    for folder in list_run_folders(competition.runs_folder, number):
-        if folder.name not in known:
-            if not (folder / "run.json").exists():
-                shutil.rmtree(folder)  # killed before its first line was written: nothing is in it
-                continue
-            record, _ = read_run(folder)
-            ledger.put_run(record if record.status != "running" else replace(record, status="interrupted"))
+        if record.status == "running" and is_own(workspace, record):
+            _settle(workspace, workspace.root / record.folder, record, ledger)
+    folders = list_run_folders(competition.runs_folder, number)
+    for folder in _unheard(competition.runs_folder, known, number):
+        _settle(workspace, folder, None, ledger)
+    return [
+        f"{folder} has no {RUN_FILE}: it counts as no run and is left as it is; remove it if nothing is still copying "
+        "it there"
+        for folder in folders
+        if not (folder / RUN_FILE).exists()
+    ]
 
 
-def _settle(workspace: Workspace, record: RunRecord, ledger: Ledger) -> None:
-    folder = workspace.root / record.folder
+def _unheard(runs: Path, known: Iterable[str], exp: int | None = None) -> list[Path]:
+    """Return the folders of runs that the ledger does not know; without a record they are none yet."""
+    known = set(known)
+    return [
+        folder
+        for folder in list_run_folders(runs, exp)
+        if folder.name not in known and folder.name.partition("-")[0].isdecimal() and (folder / RUN_FILE).exists()
+    ]
+
+
+def _settle(workspace: Workspace, folder: Path, record: RunRecord | None, ledger: Ledger) -> None:
+    """Enter what a run's folder says, for a run that nobody holds; the caller has the experiment's lock."""
     try:
-        on_disk, details = read_run(folder)
-    except DamagedError as exc:
-        ledger.put_run(replace(record, status="interrupted", error=exc.message))
+        on_disk, _ = read_run(folder)
+        if on_disk.status == "running" and is_own(workspace, on_disk):
+            on_disk = end_run(folder, replace(on_disk, status="interrupted"))
+    except NewerError:
         return
-    if on_disk.status == "running":
-        on_disk = replace(on_disk, status="interrupted")
-        try:
-            write_run(folder, on_disk, details)
-        except StorageError:  # a workspace that can only be read still has a table
-            return
-    ledger.put_run(on_disk)
+    except DamagedError as exc:
+        if record is not None:
+            ledger.put_run(replace(record, status="interrupted", error=exc.message))
+        return
+    if on_disk != record and on_disk.status != "running":
+        ledger.put_run(on_disk)
 
 
-def recover(workspace: Workspace) -> tuple[list[RunRecord], list[str]]:
+def recover(workspace: Workspace) -> tuple[list[RunRecord], dict[str, str]]:
     """Read the records of all run folders of a workspace, for `wb ledger rebuild`.
 
     Returns
     -------
     records : list of RunRecord
-    problems : list of str
-        One line per folder that could not be read.
+    problems : dict of str
+        A line for each folder that could not be read, by its name.
     """
-    records, problems = [], []
+    records, problems = [], {}
     for slug in workspace.slugs():
         for folder in list_run_folders(workspace.competitions / slug / "runs"):
             try:
                 record, _ = read_run(folder)
-            except DamagedError as exc:
-                problems.append(exc.message)
+            except (DamagedError, NewerError) as exc:
+                problems[folder.name] = exc.message
                 continue
-            held = is_locked(lock_path(folder.parent, record.exp))
-            records.append(replace(record, status="interrupted") if record.status == "running" and not held else record)
+            is_dead = record.status == "running" and not is_locked(lock_path(folder.parent, record.exp))
+            records.append(replace(record, status="interrupted") if is_dead and is_own(workspace, record) else record)
     return records, problems

@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.cache import lock, sweep
 from workbench.competition import Competition
-from workbench.errors import WorkbenchError, storage_errors
+from workbench.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
 from workbench.experiment.measure import git_commit, versions
 from workbench.experiment.notebook_run import from_notebook
 from workbench.experiment.notebook_spec import NotebookSpec
@@ -22,7 +22,17 @@ from workbench.experiment.plan import Plan, make_plan
 from workbench.experiment.predictions import scored, write_predictions
 from workbench.experiment.recommend_run import RecommendPlan, make_recommend_plan, recommended
 from workbench.experiment.reconcile import lock_path, reconcile_locked
-from workbench.experiment.run_folder import FinishedRun, FoldParts, Made, check_files, find_run, read_run, write_run
+from workbench.experiment.run_folder import (
+    FinishedRun,
+    FoldParts,
+    Made,
+    check_files,
+    create_run,
+    end_run,
+    find_run,
+    read_run,
+    write_run,
+)
 from workbench.experiment.seeds import same_seeds_note
 from workbench.experiment.source import code_keys, kept_source, write_source
 from workbench.experiment.spec import read_spec
@@ -32,6 +42,7 @@ from workbench.ledger import Ledger, RunRecord
 from workbench.memory import measured_peak
 from workbench.serving import positive_labels
 from workbench.training import FoldResult
+from workbench.user_code import dropping
 from workbench.workspace import Workspace
 
 __all__ = ["RunOutcome", "log_file", "run"]
@@ -90,6 +101,7 @@ def run(  # noqa: PLR0913 what a run may be asked
     BusyError
         When another process runs the same experiment.
     """
+    report, done = dropping(report), dropping(done)
     # What is edited while the plan is made may or may not be in it: whoever compares has to look.
     began = datetime.now(UTC)
     plan = _planned(workspace, competition, number, sample=sample, threads=threads, model=model, report=report)
@@ -97,22 +109,23 @@ def run(  # noqa: PLR0913 what a run may be asked
         lock(lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
     ):
-        reconcile_locked(workspace, competition, number, ledger)
+        left = reconcile_locked(workspace, competition, number, ledger)
         found = find_run(
             competition.runs_folder, number, plan.key, greater_is_better=competition.metric.greater_is_better
         )
         if found and found[1].status == "finished" and not force:
             finished = check_files(*found)
-            ledger.put_run(found[1])
-            return RunOutcome(finished, "unchanged", _standing_notes(competition))
+            FoldParts(found[0]).discard()  # of one that was killed as soon as it was finished
+            told = _entered(ledger, found[1])
+            return RunOutcome(finished, "unchanged", (*_standing_notes(competition), *left, *told))
         if found and found[1].status in ("interrupted", "running", "failed") and not force:
-            folder, record = found[0], replace(found[1], status="running", error=None)
+            folder, record = found[0], replace(found[1], status="running", error=None, workspace=workspace.id)
             how = "resumed" if any((folder / "parts").glob("*.npz")) else "new"
         else:
             folder, record, how = _new_run(workspace, plan, began)
         notes = _execute(workspace, plan, folder, record, ledger, report=report, done=done)
         final, details = read_run(folder)
-        return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *notes))
+        return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *left, *notes))
 
 
 def _planned(
@@ -198,9 +211,6 @@ def _execute(
     done: FoldDone,
 ) -> tuple[str, ...]:
     started, before = time.perf_counter(), record.seconds or 0.0
-    with storage_errors(folder):
-        for swept in (folder, *(folder / part for part in ("models", "parts"))):
-            sweep(swept)
     source = kept_source(plan)
     about: dict[str, Any] = {
         "spec": plan.spec.content(),
@@ -209,7 +219,9 @@ def _execute(
     }
     if isinstance(plan, Plan) and (positive := positive_labels(plan.competition, plan.target)):
         about["positive"] = positive
-    about |= {"source": write_source(source, folder / "source"), "code": code_keys(plan)}
+    about["code"] = code_keys(plan)
+    _begin(folder, record, about)
+    about["source"] = write_source(source, folder / "source")
     write_run(folder, record, about)
     ledger.put_run(record)
 
@@ -232,12 +244,34 @@ def _execute(
         if isinstance(plan, Plan):
             data["rows"] = plan.competition.rows_content
         write_run(folder, final, {**about, **data, **made.details})
-        ledger.put_run(final)
-        FoldParts(folder).discard()
-    notes = [*plan.spec.ignored, *made.notes, *source.notes]
+    # Finished, whatever comes now: the ledger may be locked for longer than one waits, and catches up.
+    told = _entered(ledger, final)
+    FoldParts(folder).discard()
+    notes = [*plan.spec.ignored, *made.notes, *source.notes, *told]
     if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1 and plan.spec.kind != "notebook":
         notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))
     return tuple(notes)
+
+
+def _begin(folder: Path, record: RunRecord, about: dict[str, Any]) -> None:
+    """Make a run's folder, or clear the one that goes on of what a killed process left in it."""
+    with storage_errors(folder):
+        sweep(folder.parent)
+        if not folder.exists():
+            create_run(folder, record, about)
+            return
+        for swept in (folder, *(folder / part for part in ("models", "parts"))):
+            sweep(swept)
+        write_run(folder, record, about)
+
+
+def _entered(ledger: Ledger, record: RunRecord) -> tuple[str, ...]:
+    """Enter a finished run; say so where that can't be done now."""
+    try:
+        ledger.put_run(record)
+    except (BusyError, LedgerError, StorageError) as exc:
+        return (f"run {record.run_id} is finished and kept; the next command enters it, for now {exc.message}",)
+    return ()
 
 
 def _predicted(
@@ -255,7 +289,7 @@ def _predicted(
 
 @contextmanager
 def _outcome(folder: Path, record: RunRecord, ledger: Ledger, seconds: Callable[[], float]) -> Iterator[None]:
-    """Record how a run that does not finish ended, then let the exception go on."""
+    """Record how a run ended that did not finish, then let the exception go on."""
     try:
         yield
     except BaseException as exc:
@@ -263,10 +297,8 @@ def _outcome(folder: Path, record: RunRecord, ledger: Ledger, seconds: Callable[
         text = exc.message if isinstance(exc, WorkbenchError) else f"{type(exc).__name__}: {exc}"
         ended = replace(record, status=status, error=text[:2000] or None, seconds=seconds())
         try:
-            _, details = read_run(folder)
-            write_run(folder, ended, details)
-            ledger.put_run(ended)
-        except WorkbenchError:  # the disk is full: the next run finds a run that nobody holds
+            ledger.put_run(end_run(folder, ended))
+        except (WorkbenchError, OSError):  # the disk is full: the next run finds a run that nobody holds
             logging.getLogger("workbench").warning("the end of run %s could not be recorded", record.run_id)
         raise
 

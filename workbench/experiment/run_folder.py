@@ -12,16 +12,31 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from workbench.cache import atomic, file_sha256, read_json, write_json, write_text
+from workbench.cache import atomic, atomic_folder, file_sha256, read_json, write_json, write_text
 from workbench.competition import ROW
 from workbench.errors import DamagedError, NotFoundError
 from workbench.frames import read_parquet
-from workbench.ledger import RunRecord
+from workbench.ledger import RunRecord, check_version
 from workbench.training import ALL_ROWS, FoldResult, TrainingState
+from workbench.workspace import list_run_folders
 
-__all__ = ["FinishedRun", "FoldParts", "Made", "check_files", "find_run", "list_run_folders", "read_run", "write_run"]
+__all__ = [
+    "FinishedRun",
+    "FoldParts",
+    "Made",
+    "check_files",
+    "create_run",
+    "end_run",
+    "find_run",
+    "list_run_folders",
+    "read_run",
+    "write_run",
+]
 
 RUN_FILE = "run.json"
+VERSION = 1
+"""Of `run.json`: to be raised when this workbench would read it wrongly. The first files had none."""
+
 NOTED = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix", "notes")
 
 
@@ -168,9 +183,27 @@ def _name(target: int, fold: int, seed: int) -> str:
     return f"t{target}-{'all' if fold == ALL_ROWS else f'f{fold}'}-s{seed}"
 
 
+def create_run(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:
+    """Make a run's folder, which has its `run.json` as soon as it has its name.
+
+    A folder of that name without one is none of ours, then: it may be a copy that is still arriving.
+    """
+    with atomic_folder(folder) as temporary:
+        write_run(temporary, record, details)
+
+
 def write_run(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:
     """Write `run.json`: the record, as the ledger has it, and the details that only the folder keeps."""
-    write_json(folder / RUN_FILE, {"record": record.to_dict(), **details})
+    write_json(folder / RUN_FILE, {"version": VERSION, "record": record.to_dict(), **details})
+
+
+def end_run(folder: Path, ended: RunRecord) -> RunRecord:
+    """Write how a run ended that is not finished; return what its folder says then: finished, it stays so."""
+    on_disk, details = read_run(folder)
+    if on_disk.status == "finished":
+        return on_disk
+    write_run(folder, ended, details)
+    return ended
 
 
 def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
@@ -180,13 +213,17 @@ def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
     ------
     DamagedError
         When it is missing or not what `write_run` wrote.
+    NewerError
+        When a newer workbench wrote it.
     """
     path = folder / RUN_FILE
     try:
         data = read_json(path)
+        check_version(data.pop("version", 1), VERSION, path)
         return RunRecord.from_dict(data.pop("record")), data
-    except FileNotFoundError as exc:
-        raise DamagedError(f"{path} is missing", hint=f"remove {folder} and run the experiment again") from exc
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        hint = f"if nothing is still copying it there, remove {folder} and run the experiment again"
+        raise DamagedError(f"{path} is missing", hint=hint) from exc
     except (DamagedError, KeyError, AttributeError, TypeError) as exc:
         raise DamagedError(f"{path} is damaged: {exc}", hint=f"remove {folder} and run the experiment again") from exc
 
@@ -214,12 +251,6 @@ def check_files(folder: Path, record: RunRecord, details: dict[str, Any]) -> Fin
     return FinishedRun(record, folder)
 
 
-def list_run_folders(runs: Path, exp: int | None = None) -> list[Path]:
-    """Return the run folders, oldest first; those of one experiment where `exp` is given."""
-    prefix = "" if exp is None else f"{exp:03d}-"
-    return sorted(p for p in runs.glob(f"{prefix}*") if p.is_dir() and not p.name.startswith("."))
-
-
 def find_run(
     runs: Path, number: int, key: str, *, greater_is_better: bool
 ) -> tuple[Path, RunRecord, dict[str, Any]] | None:
@@ -228,7 +259,7 @@ def find_run(
     The direction of a function of the competition's own stands beside the key: it decides when training stops.
     """
     for folder in reversed(list_run_folders(runs, number)):
-        if not folder.name.endswith(key[:8]):
+        if not folder.name.endswith(key[:8]) or not (folder / RUN_FILE).exists():
             continue
         record, details = read_run(folder)
         if record.key == key and record.greater_is_better == greater_is_better:

@@ -1,6 +1,7 @@
 """The ledger: the database of runs and submissions. It knows no training code."""
 
-from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
-from workbench.ledger.store import Ledger, rebuild
+from workbench.ledger.rebuild import Found, rebuild
+from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord, check_version
+from workbench.ledger.store import Ledger
 
-__all__ = ["Ledger", "RunRecord", "SubmissionEvent", "SubmissionRecord", "rebuild"]
+__all__ = ["Found", "Ledger", "RunRecord", "SubmissionEvent", "SubmissionRecord", "check_version", "rebuild"]

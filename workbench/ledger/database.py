@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from workbench.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
+from workbench.errors import BusyError, DamagedLedgerError, LedgerError, StorageError, WorkbenchError, storage_errors
 
 __all__ = ["REBUILD", "Address", "address", "damaged", "engine_for", "transaction"]
 
@@ -144,11 +144,24 @@ def transaction(engine: sa.Engine, at: Address, *, write: bool = False) -> Itera
         What the database's own exceptions mean.
     """
     try:
-        with engine.connect() as connection, connection.begin():
-            _begin(connection, write=write)
-            yield connection
+        while True:
+            before = _file_of(at)
+            with engine.connect() as connection, connection.begin():
+                _begin(connection, write=write)
+                # Whoever waited for a rebuild to end may hold the file that was damaged, which has another name by now.
+                if not write or _file_of(at) == before:
+                    yield connection
+                    return
     except (DBAPIError, sqlite3.Error) as exc:
         raise _explained(exc, at) from exc
+
+
+def _file_of(at: Address) -> tuple[int, int] | None:
+    try:
+        found = None if at.path is None else at.path.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _begin(connection: sa.Connection, *, write: bool) -> None:
@@ -159,9 +172,9 @@ def _begin(connection: sa.Connection, *, write: bool) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
 
-def damaged(at: Address, what: str) -> LedgerError:
+def damaged(at: Address, what: str) -> DamagedLedgerError:
     """Return the error for a ledger that holds what nobody wrote."""
-    return LedgerError(f"the ledger {at.shown} is damaged: {what}", hint=REBUILD)
+    return DamagedLedgerError(f"the ledger {at.shown} is damaged: {what}", hint=REBUILD)
 
 
 def _explained(exc: DBAPIError | sqlite3.Error, at: Address) -> WorkbenchError:

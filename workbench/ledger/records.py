@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
-from workbench.errors import DamagedError
+from workbench.errors import DamagedError, NewerError
 
-__all__ = ["RunRecord", "SubmissionEvent", "SubmissionRecord"]
+__all__ = ["RunRecord", "SubmissionEvent", "SubmissionRecord", "check_version"]
 
 
 def _to_json(value: Any) -> Any:
@@ -51,6 +52,25 @@ class _Record:
                 raise DamagedError(f"a {cls.__name__} lacks the key {field.name!r}")
             values[field.name] = _read(cls.__name__, field.name, str(field.type), data[field.name])
         return cls(**values)
+
+
+def check_version(version: Any, known: int, path: Path) -> None:
+    """Refuse a file of records that a newer workbench wrote.
+
+    Raises
+    ------
+    NewerError
+        Before anything of it is read: what this version takes for damage may be how it is written by now.
+    DamagedError
+        When the version is none.
+    """
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise DamagedError(f"{path} has version = {version!r}, expected a whole number")
+    if version > known:
+        raise NewerError(
+            f"{path} has version {version}; this workbench knows versions up to {known}",
+            hint="a newer workbench wrote it, and the file is whole: upgrade this one, and leave the file as it is",
+        )
 
 
 def _read(record: str, name: str, kind: str, value: Any) -> Any:

@@ -1,11 +1,9 @@
-"""The database of runs and submissions: open, read, write, rebuild."""
+"""The database of runs and submissions: open, read, write."""
 
 from __future__ import annotations
 
 import gc
-import os
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -15,14 +13,13 @@ from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 
-from workbench.errors import storage_errors
 from workbench.ledger.database import Address, address, damaged, engine_for, transaction
 from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
 from workbench.ledger.rows import records_from, row_from
 from workbench.ledger.schema import events, runs, submissions
 from workbench.ledger.versions import bring_to_head, version_of
 
-__all__ = ["Ledger", "rebuild"]
+__all__ = ["Ledger", "Replacing"]
 
 R = TypeVar("R", RunRecord, SubmissionRecord, SubmissionEvent)
 
@@ -184,19 +181,55 @@ class Ledger:
         query = sa.select(*_EVENT).where(events.c.submission_id == submission_id)
         return self._read(SubmissionEvent, query.order_by(events.c.number))
 
-    def replace(
-        self,
-        all_runs: Iterable[RunRecord],
-        all_submissions: Iterable[SubmissionRecord],
-        all_events: Iterable[SubmissionEvent],
-    ) -> None:
-        """Replace everything, in one transaction."""
+    # ------------------------------------------------------------------------------------------------------- rebuild
+
+    @contextmanager
+    def replacing(self) -> Iterator[Replacing]:
+        """Give what replaces records, in one transaction that no other process writes beside."""
         with self._transaction(write=True) as connection:
-            for table, records in ((runs, all_runs), (submissions, all_submissions), (events, all_events)):
-                connection.execute(sa.delete(table))
-                rows = [row_from(r) for r in records]
-                if rows:
-                    connection.execute(sa.insert(table), rows)
+            yield Replacing(connection)
+
+
+class Replacing:
+    """A transaction that builds a ledger again; see `Ledger.replacing`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def remove_of(self, workspaces: Collection[str], *, but: Collection[str] = ()) -> None:
+        """Remove the records of workspaces, but for runs of these ids."""
+        for table, key in ((runs, runs.c.run_id), (submissions, submissions.c.submission_id)):
+            found = self._connection.scalars(sa.select(key).where(table.c.workspace.in_(workspaces))).all()
+            _delete(self._connection, table, [k for k in found if table is submissions or k not in but])
+
+    def put(
+        self,
+        all_runs: Sequence[RunRecord],
+        all_submissions: Sequence[SubmissionRecord],
+        all_events: Sequence[SubmissionEvent],
+    ) -> int:
+        """Enter records, in place of those of the same ids; return how many runs and submissions there are besides."""
+        _delete(self._connection, runs, [r.run_id for r in all_runs])
+        _delete(self._connection, submissions, [s.submission_id for s in all_submissions])
+        for table, records in ((runs, all_runs), (submissions, all_submissions), (events, all_events)):
+            rows = [row_from(r) for r in records]
+            if rows:
+                self._connection.execute(sa.insert(table), rows)
+        there = sum(
+            self._connection.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in (runs, submissions)
+        )
+        return there - len(all_runs) - len(all_submissions)
+
+
+def _delete(connection: sa.Connection, table: sa.Table, keys: Sequence[str]) -> None:
+    """Delete records by their ids, a submission with its events."""
+    # SQLite takes so many values in one statement, at the least: https://www.sqlite.org/limits.html, 9
+    for start in range(0, len(keys), 900):
+        some = keys[start : start + 900]
+        if table is submissions:
+            connection.execute(sa.delete(events).where(events.c.submission_id.in_(some)))
+        column = runs.c.run_id if table is runs else submissions.c.submission_id
+        connection.execute(sa.delete(table).where(column.in_(some)))
 
 
 @contextmanager
@@ -215,57 +248,3 @@ _STATE = ("status", "public_score", "private_score")
 _RUN = [runs.c[f.name] for f in fields(RunRecord)]
 _SUBMISSION = [submissions.c[f.name] for f in fields(SubmissionRecord)]
 _EVENT = [events.c[f.name] for f in fields(SubmissionEvent)]
-
-
-# ----------------------------------------------------------------------------------------------------------- rebuild
-
-
-def rebuild(
-    path: Path,
-    all_runs: Iterable[RunRecord],
-    all_submissions: Iterable[SubmissionRecord],
-    all_events: Iterable[SubmissionEvent],
-) -> None:
-    """Write an SQLite ledger anew beside the old one and put it in its place; the old one is kept.
-
-    The old file stays as ``ledger.db.damaged-<utc>``. Killed at any moment, there is the old ledger or the new one.
-
-    Raises
-    ------
-    StorageError
-        When the folder can't be written; the old ledger is then as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    with storage_errors(path):
-        try:
-            with Ledger.open(temporary) as ledger:
-                ledger.replace(all_runs, all_submissions, all_events)
-            _sync(temporary)
-            _keep_old(path)
-            temporary.replace(path)
-            _sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _keep_old(path: Path) -> None:
-    kept = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-    if path.exists():
-        try:
-            # A second name, so that there is no moment without a ledger: one would be made empty then.
-            kept.hardlink_to(path)
-        except OSError:
-            # Some file systems (exFAT, some network drives) have no second names.
-            path.replace(kept)
-    # A journal that a killed writer left belongs to the old file; the new one must not be rolled back by it.
-    journal = path.with_name(f"{path.name}-journal")
-    if journal.exists():
-        journal.replace(kept.with_name(f"{kept.name}-journal"))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

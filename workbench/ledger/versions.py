@@ -8,12 +8,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from workbench.errors import LedgerError
+from workbench.errors import LedgerError, storage_errors
 from workbench.ledger.database import BUSY_TIMEOUT_S, Address, transaction
 from workbench.ledger.schema import HEAD
 from workbench.temporary import temporary_file
 
-__all__ = ["bring_to_head", "version_of"]
+__all__ = ["bring_to_head", "keep_copy", "version_of"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -45,7 +45,7 @@ def bring_to_head(engine: sa.Engine, at: Address) -> None:
         if _is_head(found, at):
             return
         if found is not None and at.path is not None:
-            _keep_copy(at.path, at.path.with_name(f"{at.path.name}.bak-{found}"))
+            keep_copy(at.path, at.path.with_name(f"{at.path.name}.bak-{found}"))
         _migrate(connection)
 
 
@@ -58,10 +58,11 @@ def _is_head(found: str | None, at: Address) -> bool:
     return found == HEAD
 
 
-def _keep_copy(path: Path, copy: Path) -> None:
+def keep_copy(path: Path, copy: Path) -> None:
+    """Copy an SQLite file, which may be open, and locked for writing by this process."""
     # By SQLite itself, not as bytes: closing a file that this process has open as a database drops its locks.
     # https://www.sqlite.org/howtocorrupt.html, 2.2
-    with temporary_file(copy) as temporary:
+    with storage_errors(copy), temporary_file(copy) as temporary:
         with (
             closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as source,
             closing(sqlite3.connect(temporary)) as target,
