@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +41,116 @@ def test_what_can_not_be_printed_stops_nothing(small: Small, command: str, redir
     assert "Traceback" not in ran.stdout + ran.stderr
     assert "Exception ignored" not in ran.stderr
     assert ran.returncode == 0
+
+
+def a_dead_terminal() -> tuple[int, int]:
+    leader, follower = pty.openpty()
+    os.close(leader)
+    return follower, -1
+
+
+def a_pipe_whose_reader_has_gone() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer, -1
+
+
+def a_full_pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    return writer, reader
+
+
+def a_full_pipe_that_waits() -> tuple[int, int]:
+    writer, reader = a_full_pipe()
+    os.set_blocking(writer, True)
+    return writer, reader
+
+
+NOWHERE = [a_dead_terminal, a_pipe_whose_reader_has_gone, a_full_pipe, a_full_pipe_that_waits]
+
+
+@pytest.fixture
+def stderr() -> Iterator[Callable[[int], None]]:
+    """Put a descriptor in the place of stderr, with a stream of Python's own on it, until the end of the test."""
+    before, kept = sys.stderr, os.dup(2)
+
+    def put(descriptor: int) -> None:
+        os.dup2(descriptor, 2)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+    yield put
+    os.dup2(kept, 2)
+    os.close(kept)
+    sys.stderr = before
+
+
+@pytest.mark.parametrize("to", NOWHERE)
+def test_progress_that_can_not_be_written_is_dropped(to: Callable[[], Any], stderr: Callable[[int], None]) -> None:
+    from rich.console import Console
+
+    from workbench.cli.app import note
+    from workbench.cli.progress import Bar
+    from workbench.cli.streams import forgiving
+
+    writer, reader = to()
+    stderr(writer)
+    began = time.monotonic()
+    with forgiving():
+        for _ in range(1000):
+            note("a line of progress" * 10)
+        print("and one of other code", file=sys.stderr, flush=True)
+        Console(stderr=True).print("by rich")
+        with Bar("label").shown() as bar:
+            bar._appear()
+            bar.update(description="on", completed=1, total=2)
+            bar.say("a line that stays")
+    assert time.monotonic() - began < 5
+    for descriptor in (writer, reader):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def test_a_run_outlives_its_terminal(small: Small) -> None:
+    """Training goes on and ends well, its answer in the file that it was to go to."""
+    leader, follower = pty.openpty()
+    answer = small.folder / "answer.json"
+    with answer.open("wb") as out:
+        command = [sys.executable, "-m", "workbench", "run", "1", "--force", "--json"]
+        process = subprocess.Popen(command, cwd=small.folder, stdout=out, stderr=follower, start_new_session=True)
+    os.close(follower)
+    os.close(leader)
+    assert process.wait(timeout=120) == 0
+    assert json.loads(answer.read_text())["status"] == "finished"
+
+
+def test_what_a_program_can_not_print_ends_no_run(small: Small) -> None:
+    def broken(*_: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    outcome = small.open.run_outcome(1, force=True, report=broken, done=broken)
+    assert outcome.run.record.status == "finished"
+
+
+def test_a_broken_pipe_of_other_code_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    from workbench.cli import app
+
+    @app.wb.command("broken")
+    def broken() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    try:
+        app.COMMANDS["broken"] = ("app", "")
+        app.broken_command = broken  # type: ignore[attr-defined]
+        with pytest.raises(SystemExit) as caught:
+            app.main(["broken"])
+    finally:
+        del app.COMMANDS["broken"], app.broken_command  # type: ignore[attr-defined]
+    assert caught.value.code == 1
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["table", "table --json"])

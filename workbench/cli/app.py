@@ -17,7 +17,8 @@ from click.shell_completion import CompletionItem
 from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
 from workbench.cli.interrupt import CODE, listening, resumption
-from workbench.cli.terminal import echo, echo_json, note, note_lines, show_defects, silence, styled
+from workbench.cli.streams import forgiving, lost
+from workbench.cli.terminal import echo, echo_json, note, note_lines, show_defects, styled
 from workbench.errors import StorageError, WorkbenchError, storage_errors
 
 __all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "wb"]
@@ -176,27 +177,19 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     if arguments is None:  # else the process is another program's, which shows its failures itself
         show_defects()
-    with listening(given):
-        code = _flushed(_guarded(given))
+    with forgiving(), listening(given):
+        code = _answered(_guarded(given))
     sys.exit(code)
 
 
-def _flushed(code: int) -> int:
-    """Write out what is still to be written, and return the exit code."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        silence(sys.stdout)
-    except OSError as exc:
-        # A full disk behind `>`: what the command did is done, its answer is not whole.
-        silence(sys.stdout)
-        _say_unwritten(exc)
-        code = code or 1
-    try:
-        sys.stderr.flush()
-    except OSError:
-        silence(sys.stderr)
-    return code
+def _answered(code: int) -> int:
+    """Return the exit code: that of the command, unless its answer is not whole for another reason than its reader."""
+    error = lost(sys.stdout)
+    if error is None or error.errno == errno.EPIPE:
+        return code
+    # A full disk behind `>`: what the command did is done.
+    note(styled("error: ", fg="red", bold=True) + f"the output can't be written: {error.strerror}")
+    return code or 1
 
 
 def _open_what_is_closed() -> None:
@@ -214,12 +207,8 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
 
 
-def _say_unwritten(exc: OSError) -> None:
-    note(styled("error: ", fg="red", bold=True) + f"the output can't be written: {exc.strerror}")
-
-
 def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of ending
-    as_json, stdout = "--json" in arguments, sys.stdout
+    as_json = "--json" in arguments
     try:
         result = wb.main(args=arguments, prog_name="wb", standalone_mode=False, **_narrow())
         return result if isinstance(result, int) else 0
@@ -238,14 +227,7 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
     except WorkbenchError as exc:
         return _explained(exc, as_json)
     except SystemExit as exc:
-        if sys.stdout is not stdout:
-            # So click ends where the reader has gone: by an exit, with a stream of its own in the place of stdout.
-            silence(sys.stdout)
-            return 0
         return _explained(_exit_of_other_code(exc), as_json)
-    except BrokenPipeError:
-        silence(sys.stdout)
-        return 0
     except OSError as exc:
         return _explained(_storage_error(exc), as_json)
     except Exception as exc:
@@ -284,11 +266,8 @@ def _exit_of_other_code(exc: SystemExit) -> WorkbenchError:
 
 def _explained(exc: WorkbenchError, as_json: bool) -> int:
     if as_json:
-        try:
-            echo_json({"error": {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}})
-        except OSError:
-            silence(sys.stdout)
-        else:
+        echo_json({"error": {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}})
+        if lost(sys.stdout) is None:
             return 1
     note_lines(styled("error: ", fg="red", bold=True) + exc.message)
     if exc.hint:

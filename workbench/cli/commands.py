@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from workbench.cli.completion import complete_experiment
 from workbench.cli.interrupt import Interrupted
+from workbench.errors import WorkbenchError
 
 __all__ = ["Command", "CommandGroup", "ExperimentOption", "experiment_option"]
 
@@ -45,6 +46,9 @@ class Command(click.Command):
             return super().invoke(ctx)
         except KeyboardInterrupt as exc:
             raise Interrupted(ctx.command_path.partition(" ")[2]) from exc
+        except BrokenPipeError as exc:
+            # None of the standard streams', which raise nothing; click would take it for that, and end without a word.
+            raise WorkbenchError("the command wrote to another program, which has ended: Broken pipe") from exc
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples; they are not wrapped, to be copied as they are."""

@@ -8,10 +8,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from workbench.printable import printable
+from workbench.user_code import INTERRUPTING
 
 __all__ = ["CODE", "Interrupted", "listening", "resumption", "wake_reads"]
 
@@ -81,18 +82,21 @@ def _again(arguments: Sequence[str]) -> str:
 def listening(arguments: Sequence[str]) -> Iterator[None]:
     """Let the second Ctrl-C end the process, whatever it is busy with; nothing is lost that a kill would not.
 
+    SIGTERM and SIGHUP, of a machine that shuts down and of a terminal that is closed, do what the first Ctrl-C does.
+
     Does nothing outside the main thread, where the system's signals don't arrive. Afterwards Ctrl-C is as it was: a
     program that calls `main` goes on.
     """
-    previous = signal.getsignal(signal.SIGINT)
-    # In the background of a shell without job control it is ignored: Ctrl-C there is for others.
-    if threading.current_thread() is not threading.main_thread() or previous in (None, signal.SIG_IGN):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    previous = {number: signal.getsignal(number) for number in INTERRUPTING}
     before: list[int] = []
 
     def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         before.append(number)
+        if len(before) > 1 and number != signal.SIGINT:
+            return  # a closed terminal and `timeout` send theirs twice; who is in haste sends SIGKILL
         if len(before) > 1:
             kept, resume = KEPT.get(" ".join(arguments[:2])) or KEPT.get(" ".join(arguments[:1]), ("", ""))
             message = f"interrupted at once; {kept}" if kept else "interrupted at once"
@@ -104,11 +108,16 @@ def listening(arguments: Sequence[str]) -> Iterator[None]:
         timer.start()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupted)
+    # Where one is ignored, as Ctrl-C in the background of a shell without job control and SIGHUP under nohup, it is
+    # meant for others.
+    heard = {number: handler for number, handler in previous.items() if handler not in (None, signal.SIG_IGN)}
+    for number in heard:
+        signal.signal(number, interrupted)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in heard.items():
+            signal.signal(number, handler)
 
 
 def wake_reads() -> None:
@@ -123,4 +132,5 @@ def wake_reads() -> None:
 
 def _say(text: str) -> None:
     # Not through sys.stderr: what was interrupted may hold its lock.
-    os.write(2, text.encode(errors="replace"))
+    with suppress(OSError):  # the terminal may be what has gone
+        os.write(2, text.encode(errors="replace"))

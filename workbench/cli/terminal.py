@@ -7,12 +7,12 @@ No other module prints; a test holds it.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,6 @@ __all__ = [
     "note",
     "note_lines",
     "show_defects",
-    "silence",
     "styled",
 ]
 
@@ -82,10 +81,8 @@ def note_lines(text: str) -> None:
 
 
 def _to_stderr(text: str) -> None:
-    try:
+    with suppress(OSError):  # the streams of `main` raise none, those of a program that calls it may
         click.echo(text, err=True)
-    except OSError:
-        silence(sys.stderr)
 
 
 def confirm(question: str, *, default: bool | None = False, abort: bool = False) -> bool:
@@ -126,11 +123,6 @@ def console(*, err: bool = False, width: int | None = None) -> Console:
     return Console(
         stderr=err, file=None if err else sys.stdout, width=width, markup=False, emoji=False, highlight=False
     )
-
-
-def silence(stream: Any) -> None:
-    """Have a stream lead nowhere: the reader has gone (`wb table | head`), and at exit nothing is to be raised."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def show_defects() -> None:

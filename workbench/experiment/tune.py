@@ -47,6 +47,7 @@ from workbench.tuning import (
     parse_space,
     read_study,
 )
+from workbench.user_code import dropping
 from workbench.workspace import Workspace
 
 __all__ = [
@@ -139,6 +140,7 @@ def tune(
         When neither a time nor a number of trials is given, the space is wrong, or the experiment has no ``[model]``.
     """
     started = time.perf_counter() if request.started_at is None else request.started_at
+    report, say, progress = dropping(report), dropping(say or report), dropping(progress)
     experiment = ready(workspace, competition, number, threads=request.threads, report=report)
     asked = _asked(experiment, request)
     spec = lightgbm_of(
