@@ -85,7 +85,7 @@ def _wrapped(stream: Any, *, waits: bool) -> Any:
         _lead_nowhere(stream)
     forgives = _Forgiving(raw.fileno(), waits=waits)
     return io.TextIOWrapper(
-        forgives if stream.buffer is raw else io.BufferedWriter(forgives),  # type: ignore[arg-type, comparison-overlap]
+        forgives if stream.buffer is raw else io.BufferedWriter(forgives),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

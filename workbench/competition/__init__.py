@@ -44,6 +44,7 @@ from workbench.competition.weights import RowWeights, read_weights
 from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError, WorkbenchError, near
 from workbench.frames import parquet_schema
 from workbench.interactions import InteractionsSpec
+from workbench.read_once import importing_once, read_once
 from workbench.user_code import EXIT_HINT, as_error, user_frame
 from workbench.workspace import Workspace, experiment_files, experiment_numbers
 
@@ -573,9 +574,9 @@ def load_code(path: Path) -> ModuleType:
 
     try:
         # The source is compiled here, never taken from __pycache__: its time stamps are too coarse for a file that
-        # was edited and run twice within a second.
-        with as_error(failure, passing=()):
-            exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
+        # was edited and run twice within a second. And it is what its key is made of, and what is kept with a run.
+        with importing_once(path.parent), as_error(failure, passing=()):
+            exec(compile(read_once(path), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
     finally:
         sys.dont_write_bytecode = writes
         sys.path.remove(str(path.parent))

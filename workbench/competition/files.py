@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.errors import ConfigError, near
+from workbench.read_once import read_once
 
 __all__ = ["StrictModel", "above", "read_toml", "validate"]
 
@@ -33,7 +35,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     text = ""
     try:
         # With or without a byte order mark: editors on Windows write one.
-        text = path.read_text(encoding="utf-8-sig")
+        text = io.TextIOWrapper(io.BytesIO(read_once(path)), encoding="utf-8-sig").read()
         return tomllib.loads(text)
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path} is not written in UTF-8, as TOML is: {exc.reason}", hint="save it as UTF-8") from exc

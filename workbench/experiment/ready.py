@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from workbench.experiment.plan import Plan, make_plan, matrix_of, problem_of, sa
 from workbench.experiment.run_folder import FinishedRun, check_files, find_run
 from workbench.experiment.spec import ExperimentSpec
 from workbench.features import Blocks, load_features
+from workbench.read_once import reading_once
 from workbench.training import LightGBMSpec, ModelSpec, Problem
 from workbench.workspace import Workspace
 
@@ -91,16 +92,22 @@ def ready(
 
     The parameters, and what is raised, are those of `run`. Nothing is written but feature blocks and folds.
     """
-    blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
-    plan = make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+    with reading_once():
+        competition = replace(competition)  # without what an earlier call has loaded of its code
+        blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
+        plan = make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+        return _made_ready(plan, sample)
+
+
+def _made_ready(plan: Plan, sample: float | None) -> ReadyExperiment:
     if isinstance(plan.model, NotebookSpec):
         raise ConfigError(
             f"{plan.spec.path} is a [notebook] experiment: nothing is trained here", hint="choose one with a model"
         )
     return ReadyExperiment(
-        competition=competition,
+        competition=plan.competition,
         spec=plan.spec,
-        blocks=blocks,
+        blocks=plan.blocks,
         model=plan.model,
         finished=_finished(plan),
         rows=None if sample is None else sampled_rows(plan),

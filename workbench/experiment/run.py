@@ -40,6 +40,7 @@ from workbench.experiment.trained import trained
 from workbench.features import Blocks, load_features
 from workbench.ledger import Ledger, RunRecord
 from workbench.memory import measured_peak
+from workbench.read_once import reading_once
 from workbench.serving import positive_labels
 from workbench.training import FoldResult
 from workbench.user_code import dropping
@@ -102,6 +103,33 @@ def run(  # noqa: PLR0913 what a run may be asked
         When another process runs the same experiment.
     """
     report, done = dropping(report), dropping(done)
+    with reading_once():
+        # Not what an earlier call has loaded of its code.
+        return _run(
+            workspace,
+            replace(competition),
+            number,
+            sample=sample,
+            force=force,
+            threads=threads,
+            model=model,
+            report=report,
+            done=done,
+        )
+
+
+def _run(  # noqa: PLR0913 as `run`
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None,
+    force: bool,
+    threads: int | None,
+    model: dict[str, Any] | None,
+    report: Report,
+    done: FoldDone,
+) -> RunOutcome:
     # What is edited while the plan is made may or may not be in it: whoever compares has to look.
     began = datetime.now(UTC)
     plan = _planned(workspace, competition, number, sample=sample, threads=threads, model=model, report=report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import sys
@@ -11,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import file_sha256, write_bytes
-from workbench.errors import storage_errors
+from workbench.errors import DataError, storage_errors
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.plan import Plan
 from workbench.experiment.recommend_run import RecommendPlan
 from workbench.features import Feature, code_files, code_files_of, code_key, package_version
 from workbench.memory import shown_bytes
+from workbench.read_once import digest_once, read_once
 from workbench.training import FILE_PARAMETERS
 
 __all__ = ["DATA", "KeptSource", "code_keys", "kept_source", "write_source"]
 
 DATA = ("data/raw/", "data/tables/")
 """What lies there is of the competition, and is there wherever its data are."""
+
+CODE = (".py", ".toml", ".ipynb")
+"""Files that are read once, see `workbench.read_once`."""
 
 MOST_BYTES = 64 * 2**20
 """A larger file is not kept: it is recorded with its digest."""
@@ -94,9 +99,25 @@ def write_source(source: KeptSource, folder: Path) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its files may be others
         copies = source.records | source.files
         for name, path in copies.items():
-            write_bytes(folder / name, path.read_bytes())
+            write_bytes(folder / name, _bytes_of(path))
     digests = {name: file_sha256(folder / name) for name in sorted(source.files)}
     return {"files": digests, "excluded": source.excluded, "packages": source.packages}
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return what was executed, or what a feature's or model's key was made of.
+
+    Raises
+    ------
+    DataError
+        When it is a file that code reads by itself, and it was saved since.
+    """
+    if path.suffix in CODE:
+        return read_once(path)
+    data, digest = path.read_bytes(), digest_once(path)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise DataError(f"{path} was changed while the run began", hint="run it again, now that the file is saved")
+    return data
 
 
 def code_keys(plan: Plan | RecommendPlan) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import polars as pl
 
 from workbench.cache import Block, Hold, Store, content_key, file_sha256
 from workbench.competition import ROW, Competition, load_code
-from workbench.errors import FeatureError, NotFoundError, StorageError, WorkbenchError, near
+from workbench.errors import DataError, FeatureError, NotFoundError, StorageError, WorkbenchError, near
 from workbench.features import auto, auto_plan
 from workbench.features.auto import auto_plan as decide
 from workbench.features.auto_plan import AutoPlan
@@ -25,6 +25,7 @@ from workbench.features.naming_places import place_of_name
 from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
 from workbench.frames import read_parquet, scan_parquet
 from workbench.memory import default_limit, measured_peak, shown_bytes
+from workbench.read_once import changed_since, digest_once, still_same
 from workbench.user_code import as_error, is_interrupt
 
 __all__ = ["AUTO", "Blocks", "load_features"]
@@ -37,6 +38,12 @@ WAITING_SHARE = 16
 
 TOGETHER = 8
 """So many features at most are computed in one pass: each holds its groups and its result beside the others'."""
+
+LOADS = 3
+"""So often features.py is loaded where a file that its features read is saved meanwhile."""
+
+CLOCK_S = 0.05
+"""A file's times are taken from a clock that is behind by less."""
 
 Report = Callable[[str], None]
 
@@ -54,7 +61,16 @@ def load_features(competition: Competition) -> dict[str, Feature | FoldFeature]:
     path = competition.features_path
     if not path.exists():
         return {}
-    found = features_of(vars(load_code(path)))
+    for _ in range(LOADS):
+        began_s = time.time() - CLOCK_S
+        found = features_of(vars(load_code(path)))
+        files = {path.parent / file for made in found.values() if isinstance(made, Feature) for file in made.files}
+        # What it has read while it was loaded, and what is hashed now, must be one.
+        if not any(changed_since(file, began_s) for file in files):
+            break
+    for file in files:
+        if file.is_file():
+            digest_once(file)
     repeated = repeated_definitions(path)
     for name, lines in repeated.items():
         if name in found:
@@ -91,6 +107,7 @@ class Blocks:
     memory_limit: int | None = None
     plan: AutoPlan | None = None
     _keys: dict[str, str] = field(default_factory=dict)
+    _read_files: dict[Path, str] = field(default_factory=dict)
     _planned: dict[tuple[str, int], Parts | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -193,7 +210,8 @@ class Blocks:
                 f"feature {made.name!r} ({made.where}) lists the file {file!r}, which is not there: {path}",
                 hint="files are named by their path from the folder of features.py",
             )
-        return file_sha256(path)
+        self._read_files[path] = digest_once(path)
+        return self._read_files[path]
 
     @staticmethod
     def built_in(made: Feature | FoldFeature) -> bool:
@@ -402,6 +420,7 @@ class Blocks:
             ]
             budget = self.limit_bytes // WAITING_SHARE
             columns = write_blocks([e for e, _ in evaluations], paths, self.store.folder, budget)
+            self._check_files_read(group)
             seconds = (time.perf_counter() - started) / len(group)
             for note, own in zip(notes, columns, strict=True):
                 note.update(columns=own, seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
@@ -416,6 +435,17 @@ class Blocks:
                 f"feature {', '.join(names)} took {shown_bytes(taken)}, more than the memory limit of "
                 f"{shown_bytes(self.limit_bytes)}{advice}"
             )
+
+    def _check_files_read(self, group: Sequence[Feature]) -> None:
+        """Refuse what was computed of a file that has changed since the key was made of it."""
+        for made in group:
+            for file in made.files:
+                path = self.competition.features_path.parent / file
+                if path in self._read_files and not still_same(path, self._read_files[path]):
+                    raise DataError(
+                        f"{path} was changed while feature {made.name!r}, which reads it, was computed",
+                        hint="run it again, now that the file is saved",
+                    )
 
     def _left_out(self, made: Iterable[str]) -> dict[str, str]:
         """Return the columns of the rows of which `auto` made nothing, each with the reason."""

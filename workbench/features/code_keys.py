@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import io
 import pkgutil
 import symtable
 import sys
@@ -30,6 +31,7 @@ from workbench.features.code_modules import (
     located,
     modules_by_text,
 )
+from workbench.read_once import read_once
 
 __all__ = ["code_key", "code_key_of", "package_version"]
 
@@ -181,7 +183,7 @@ class _Walk:
         """Return the statements of a module; none for a folder of code without an ``__init__.py``."""
         path = module.path
         if path not in self.parsed_files:
-            self.parsed_files[path] = _parsed(path.read_text(encoding="utf-8") if path.is_file() else "", str(path))
+            self.parsed_files[path] = _parsed(_text(path) if path.is_file() else "", str(path))
         return self.parsed_files[path]
 
     def follow(self, module: Module, name: str, chains: Iterable[Chain]) -> bool:
@@ -313,6 +315,11 @@ class _Walk:
         top = imported.module.partition(".")[0]
         if top and top not in WITHOUT_VERSION and top not in sys.stdlib_module_names:
             self.seen[f"version:{top}"] = package_version(top)
+
+
+def _text(path: Path) -> str:
+    # As `Path.read_text`, which knows one line end.
+    return io.TextIOWrapper(io.BytesIO(read_once(path)), encoding="utf-8").read()
 
 
 # ----------------------------------------------------------------------------------------------------------- modules

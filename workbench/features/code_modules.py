@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from workbench.read_once import read_once
+
 __all__ = [
     "CodeFiles",
     "Import",
@@ -117,7 +119,7 @@ class _Closure:
             if module.path in self.files or not module.path.is_file():
                 continue
             self.files.add(module.path)
-            waiting += self.imported(module, module.path.read_text(encoding="utf-8", errors="replace"))
+            waiting += self.imported(module, read_once(module.path).decode("utf-8", "replace"))
 
     def imported(self, module: Module, text: str) -> Iterator[Module]:
         try:

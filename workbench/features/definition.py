@@ -13,6 +13,7 @@ import polars as pl
 
 from workbench.errors import FeatureError, NotFoundError, near
 from workbench.features.naming_places import place_of_name
+from workbench.read_once import read_once
 
 __all__ = ["Feature", "FoldFeature", "feature", "features_of", "repeated_definitions"]
 
@@ -192,7 +193,7 @@ def features_of(namespace: dict[str, Any]) -> dict[str, Feature | FoldFeature]:
 def repeated_definitions(path: Path) -> dict[str, list[int]]:
     """Return the lines of the functions and assignments of a file that give the same top-level name again."""
     lines: dict[str, list[int]] = {}
-    for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+    for node in ast.parse(read_once(path), filename=str(path)).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             lines.setdefault(node.name, []).append(node.lineno)
         if isinstance(node, ast.Assign):

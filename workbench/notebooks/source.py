@@ -12,6 +12,7 @@ from typing import Any
 
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.notebooks.extra import library
+from workbench.read_once import read_once
 
 __all__ = ["Notebook", "Parameter", "as_text", "check_parameters", "new_notebook", "read_notebook"]
 
@@ -144,11 +145,11 @@ def _node(path: Path) -> Any:
     nbformat = library("nbformat")
     if path.suffix != ".ipynb":
         try:
-            return library("jupytext").read(path)
+            return library("jupytext").reads(read_once(path).decode(), fmt={"extension": path.suffix})
         except (ValueError, KeyError) as exc:
             raise ConfigError(f"{path} can't be read as a notebook: {exc}", hint="`# %%` begins a cell") from exc
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_once(path).decode()
         json.loads(text)
     except ValueError as exc:
         raise ConfigError(f"{path} is no notebook: not JSON ({exc})", hint="download or save it again") from exc
