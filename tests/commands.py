@@ -36,6 +36,7 @@ PRELOADED = [
     "alembic.command",
     "workbench.ledger",
     "workbench.ingest",
+    "tests.sending",
 ]
 
 

@@ -10,7 +10,7 @@ time it gets a copy of a folder that was made ready; every change that it makes 
         after = bench.again(struck.folder)        # the same work, undisturbed
         assert ...                                # nothing lost, nothing invented
 
-What is counted: opening a file to write, fsync, rename, link, remove, mkdir, rmdir, truncate, `os.write`, the commit of
+What is counted: making or emptying a file, fsync, rename, link, remove, mkdir, rmdir, truncate, `os.write`, the commit of
 a transaction of the ledger, and whatever the work's own fakes report by `point`: a call of a platform, for example. A
 kill at a number comes before that change, so that all kills together, and the whole work, are every state that a
 killed process can leave between two of its changes. "torn" is the kill in the middle of a write: at an fsync, of what
@@ -157,7 +157,7 @@ def _watch(counter: _Counter) -> None:
     def audited(event: str, arguments: tuple[Any, ...]) -> None:
         if counter.off:
             return
-        if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_CREAT | os.O_TRUNC):
             name = counter.path(arguments[0])
             # SQLite opens its own files; a descriptor is wrapped, not opened.
             if name is not None and not isinstance(arguments[0], int):
@@ -178,7 +178,9 @@ def _watch(counter: _Counter) -> None:
     commit = sqlalchemy.engine.default.DefaultDialect.do_commit
 
     def counted_commit(dialect: Any, connection: Any) -> None:
-        counter.count("ledger commit")
+        # One that only read changes nothing.
+        if connection.total_changes:
+            counter.count("ledger commit")
         commit(dialect, connection)
 
     sqlalchemy.engine.default.DefaultDialect.do_commit = counted_commit  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from tests.test_run import ALL, QUICK, quick
 from workbench import library
 from workbench.errors import NotFoundError, PlatformError, SubmissionError, UnansweredError
 from workbench.ledger import Ledger
-from workbench.platforms import PlatformSubmission
+from workbench.platforms import Creating, PlatformSubmission, SubmissionLimits
 from workbench.rehearsal import Rehearsal
 from workbench.review import as_text
 from workbench.submission import prepare, send, sync, wait_for_score
@@ -187,7 +187,8 @@ class Broken:
         self.real, self.arrives, self.listing_delay_s = real, arrives, listing_delay_s
         self.listed_at = time.monotonic() + listed_after_s
 
-    def submit(self, slug: str, file: Path, message: str) -> str:
+    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
+        creating()
         if self.arrives:
             self.real.submit(slug, file, message)
         raise UnansweredError("the line was cut")
@@ -213,17 +214,20 @@ class TestSending:
         assert sidecar["record"]["status"] == "complete"
         assert [e["status"] for e in sidecar["events"]] == ["prepared", "sending", "pending", "complete"]
         (theirs,) = Rehearsal(made.workspace.root).submissions("small")
-        assert theirs.message.startswith("first | CV 0.")
-        assert f"wb:{sent.submission_id}" in theirs.message
+        assert theirs.message.startswith(f"wb:{sent.submission_id} | first | CV 0.")
 
     def test_a_refusal_is_logged(self, small) -> None:
+        """A team mate was quicker than the look at the limits."""
         made = small(daily_limit=1)
-        quick(made)
+        run = quick(made)
         prepared = made.open.prepare(1)
-        made.open.send(prepared)
-        with pytest.raises(PlatformError, match="used up"):
-            made.open.send(prepared)
+        real = Rehearsal(made.workspace.root)
+        real.submit("small", run.submission, "a team mate's")
+        late = Broken(real, arrives=True)
+        late.submit, late.limits = real.submit, lambda _slug: SubmissionLimits(1, 1)  # type: ignore[method-assign]
         with Ledger.open(made.workspace.ledger) as ledger:
+            with pytest.raises(PlatformError, match="used up"):
+                send(made.workspace, made.open.definition, prepared, late, ledger)
             assert [s.status for s in ledger.submissions("small")] == ["complete", "error"]
 
     @pytest.mark.parametrize("arrives", [True, False])
@@ -238,13 +242,19 @@ class TestSending:
                 send(made.workspace, competition, prepared, Broken(real, arrives=arrives), ledger)
             assert [s.status for s in ledger.submissions("small")] == ["sending"]
             (changed,) = sync(made.workspace, competition, real, ledger)
-            assert changed.status == ("complete" if arrives else "error")
-            assert ("did not arrive" in (changed.error or "")) != arrives
+            assert changed.status == ("complete" if arrives else "unlisted")
+            assert ("does not list it" in (changed.error or "")) != arrives
             assert len(real.submissions("small")) == arrives
-            # What did not arrive may be sent; what did is not, until somebody asks for it again.
+            # Neither is sent another time unasked: the list may be later than ever.
             prepared = prepare(made.workspace, competition, 1, real, ledger)
-            assert codes(prepared.findings) == ({("warning", "same_bytes")} if arrives else set())
-            assert send(made.workspace, competition, prepared, real, ledger).status == "complete"
+            assert codes(prepared.findings) == {("warning", "same_bytes" if arrives else "possibly_sent")}
+            assert prepared.in_doubt == (not arrives)
+            if not arrives:
+                with pytest.raises(SubmissionError, match="may have been sent already") as caught:
+                    send(made.workspace, competition, prepared, real, ledger)
+                assert "--again" in caught.value.hint
+            assert send(made.workspace, competition, prepared, real, ledger, again=True).status == "complete"
+            assert len(real.submissions("small")) == 1 + arrives
 
     @pytest.mark.parametrize("arrives", [True, False])
     def test_the_next_call_settles_first(self, small, arrives: bool) -> None:
@@ -261,12 +271,19 @@ class TestSending:
             late = Broken(real, arrives=True, listed_after_s=0.6, listing_delay_s=1.5)
             late.submit = real.submit  # type: ignore[method-assign]
             started = time.monotonic()
-            sent = send(made.workspace, competition, prepared, late, ledger, report=said.append)
+            asked: list[Any] = []
+
+            def agree(findings: Any) -> bool:
+                asked.extend(findings)
+                return True
+
+            sent = send(made.workspace, competition, prepared, late, ledger, agree=agree, report=said.append)
             took = time.monotonic() - started
             assert sent.status == "complete"
             assert len(real.submissions("small")) == 1
             assert len(ledger.submissions("small")) == 1 + (not arrives)
-            assert took >= (0.5 if arrives else 1.0)
+            assert took >= (0.5 if arrives else 1.5)
+            assert codes(asked) == (set() if arrives else {("warning", "possibly_sent")})
             assert "cut off" in said[0]
 
     def test_a_list_that_fails_after_the_sending_is_no_failure_of_it(self, small) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workbench.rehearsal import LogSpec, RehearsalSpec
     from workbench.review import Row
     from workbench.selection import Selection
-    from workbench.submission import Prepared
+    from workbench.submission import Agree, Prepared
     from workbench.tuning import Progress
 
 __all__ = [
@@ -898,14 +898,27 @@ class OpenCompetition:
             return prepare(self.workspace, self.definition, number, self._platform(), ledger, run_id=run_id)
 
     def send(
-        self, prepared: Prepared, *, message: str = "", report: Callable[[str], None] = lambda _: None
+        self,
+        prepared: Prepared,
+        *,
+        message: str = "",
+        again: bool = False,
+        agree: Agree | None = None,
+        report: Callable[[str], None] = lambda _: None,
     ) -> SubmissionRecord:
-        """Send what `prepare` returned, once; warnings count as answered.
+        """Send what `prepare` returned, once; its warnings count as answered, but for an earlier sending in doubt.
+
+        Parameters
+        ----------
+        again : bool
+            Send it though an earlier sending of it may have arrived.
+        agree : callable, optional
+            Asked about warnings that came up since; by default they stop it.
 
         Raises
         ------
         SubmissionError
-            When there are errors among the findings.
+            When there are errors among the findings, or warnings that came up since and that nobody has agreed to.
         PlatformError
             When the platform refuses.
         """
@@ -914,7 +927,15 @@ class OpenCompetition:
 
         with Ledger.open(self.workspace.ledger) as ledger:
             return send(
-                self.workspace, self.definition, prepared, self._platform(), ledger, message=message, report=report
+                self.workspace,
+                self.definition,
+                prepared,
+                self._platform(),
+                ledger,
+                message=message,
+                again=again,
+                agree=agree,
+                report=report,
             )
 
     def wait_for_score(

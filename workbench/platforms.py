@@ -21,6 +21,7 @@ from workbench.temporary import hidden_path
 __all__ = [
     "CodeHost",
     "CompetitionFacts",
+    "Creating",
     "DatasetState",
     "KernelSource",
     "KernelState",
@@ -34,10 +35,14 @@ __all__ = [
     "SubmissionLimits",
     "competition_slug",
     "connect",
+    "has_token",
     "medal",
     "next_day_hint",
     "partial_of",
 ]
+
+Creating = Callable[[], None]
+"""Called when a submission is about to be created: what comes before that, such as an upload, makes none."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes that arrived since the last call; negative where some had to be thrown away."""
@@ -279,7 +284,9 @@ class CodeHost(Protocol):
         """Fetch what a version's run wrote; return the names that lead out of the folder, which are left out."""
         ...
 
-    def submit_kernel(self, slug: str, version: KernelVersion, file: str, message: str) -> str:
+    def submit_kernel(
+        self, slug: str, version: KernelVersion, file: str, message: str, *, creating: Creating = lambda: None
+    ) -> str:
         """Submit a file that a version writes and return the submission's reference; see `Platform.submit`."""
         ...
 
@@ -295,7 +302,7 @@ class Platform(Protocol):
     is_local: bool
     """Whether its files are on this machine, so that bringing them costs no more than a copy."""
     listing_delay_s: float
-    """How long the platform may take to list a submission that it took; after that, one not listed did not arrive."""
+    """How long the platform usually takes to list a submission that it took."""
 
     @property
     def code(self) -> CodeHost | None:
@@ -332,8 +339,11 @@ class Platform(Protocol):
         """
         ...
 
-    def submit(self, slug: str, file: Path, message: str) -> str:
+    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
         """Send a file and return its reference. Scoring may come later: see `submissions`.
+
+        `creating` is called once, after the file was uploaded and before the platform is asked to make a submission of
+        it: until then there is none. What it raises goes on, and none is made.
 
         Raises `PlatformError` when the competition is closed or the daily limit is used up: nothing was sent then.
         `UnansweredError` when it is not known whether the file was taken. A file that can't be scored is accepted and
@@ -352,6 +362,25 @@ class Platform(Protocol):
     def leaderboard(self, slug: str) -> Leaderboard:
         """Return the leaderboard and the user's standing on it."""
         ...
+
+
+MARK = "wb:"
+"""What the token in a submission's message begins with, by which the workbench knows it again."""
+
+
+def has_token(message: str, token: str) -> bool:
+    """Say whether a submission's message is that of the token, with which it begins (of earlier versions: ends).
+
+    Examples
+    --------
+    >>> has_token("wb:0123456789 | 012 more features | CV 0.79", "wb:0123456789")
+    True
+    >>> has_token("wb:0123456789 | better than wb:9876543210", "wb:9876543210")
+    False
+    """
+    if message.startswith(MARK):
+        return message.split(maxsplit=1)[0] == token
+    return message.endswith(token)
 
 
 def partial_of(destination: Path) -> Path:

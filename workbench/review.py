@@ -193,6 +193,8 @@ def scores_text(submission: SubmissionRecord) -> str:
     shown = ", ".join(f"{name} {score:.5f}" for name, score in scores if score is not None)
     if shown or submission.status == "error":
         return shown
+    if submission.status == "unlisted":
+        return "not listed, may have arrived"
     return "no score is shown" if submission.status == "complete" else "not scored yet"
 
 

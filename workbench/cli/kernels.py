@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -180,10 +181,8 @@ def _tail(log: str) -> str:
 @sending_options
 @competition_option
 @shared_options
-def submit_command(
-    number: int, message: str, yes: bool, dry_run: bool, wait: bool, slug: str | None, as_json: bool
-) -> int:
+def submit_command(number: int, slug: str | None, as_json: bool, **sending: Any) -> int:
     """Submit the newest version of the kernel of experiment N that came to its end; as `wb submit` does with a file."""
     competition = library.competition(slug)
     prepared = competition.prepare_kernel(number)
-    return send_prepared(competition, prepared, message=message, yes=yes, dry_run=dry_run, wait=wait, as_json=as_json)
+    return send_prepared(competition, prepared, as_json=as_json, **sending)

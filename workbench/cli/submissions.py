@@ -20,7 +20,7 @@ from workbench.memory import shown_bytes
 if TYPE_CHECKING:
     from workbench.ledger import RunRecord, SubmissionRecord
     from workbench.platforms import SubmissionLimits
-    from workbench.submission import Prepared
+    from workbench.submission import Finding, Prepared
 
 
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +28,8 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--wait", is_flag=True, help="Wait for the score, for an hour at most."),
         click.option("--dry-run", is_flag=True, help="Show the findings and send nothing."),
-        click.option("--yes", "-y", is_flag=True, help="Send without asking, whatever the warnings."),
+        click.option("--again", is_flag=True, help="Send it though an earlier sending of it may have arrived."),
+        click.option("--yes", "-y", is_flag=True, help="Send without asking, whatever the warnings (but see --again)."),
         click.option("--message", "-m", default="", help="By default number, title and CV."),
     ):
         command = option(command)
@@ -47,17 +48,15 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @sending_options
 @competition_option
 @shared_options
-def submit_command(
-    number: int, run_id: str, message: str, yes: bool, dry_run: bool, wait: bool, slug: str | None, as_json: bool
-) -> int:
+def submit_command(number: int, run_id: str, slug: str | None, as_json: bool, **sending: Any) -> int:
     """Show what is about to be sent and all that speaks against it; then send it once, and log it before and after.
 
     Errors stop it. In a terminal it asks before it sends (--yes answers); elsewhere, and with --json, only warnings
-    need --yes.
+    need --yes. That an earlier sending of it may have arrived, which would make it the second, only --again answers.
     """
     competition = library.competition(slug)
     prepared = competition.prepare(number, run_id=run_id)
-    return send_prepared(competition, prepared, message=message, yes=yes, dry_run=dry_run, wait=wait, as_json=as_json)
+    return send_prepared(competition, prepared, as_json=as_json, **sending)
 
 
 def send_prepared(
@@ -66,6 +65,7 @@ def send_prepared(
     *,
     message: str,
     yes: bool,
+    again: bool,
     dry_run: bool,
     wait: bool,
     as_json: bool,
@@ -82,10 +82,12 @@ def send_prepared(
         if as_json:
             echo_json(_prepared_json(competition, prepared))
         return 0
-    if not yes and not _is_confirmed(prepared, as_json=as_json):
+    asked = not yes and _may_ask(as_json=as_json)
+    if not _is_confirmed(prepared, asked=asked, yes=yes, again=again):
         note("nothing was sent")
         return 1
-    record = competition.send(prepared, message=message, report=note)
+    again = again or (asked and bool(prepared.doubts))  # it was among what was just agreed to
+    record = competition.send(prepared, message=message, again=again, agree=_agree if asked else None, report=note)
     if wait:
         record = competition.wait_for_score(record, report=note)
     limits = _limits(competition)
@@ -104,21 +106,37 @@ def _limits(competition: library.OpenCompetition) -> SubmissionLimits | None:
     return limits
 
 
-def _is_confirmed(prepared: Prepared, *, as_json: bool) -> bool:
-    """Ask the person at the terminal; where there is none, only warnings are in the way.
+def _may_ask(*, as_json: bool) -> bool:
+    return not as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _is_confirmed(prepared: Prepared, *, asked: bool, yes: bool, again: bool) -> bool:
+    """Ask the person at the terminal; where nobody is asked, only warnings are in the way.
 
     Raises
     ------
     SubmissionError
-        Where there are warnings, and no one to ask.
+        Where there are warnings that no option answers, and no one to ask.
     """
-    warnings = "; ".join(f.message for f in prepared.warnings)
-    if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        if warnings:
-            raise SubmissionError(f"there are warnings: {warnings}", hint="--yes sends it all the same")
-        return True
+    if asked:
+        wake_reads()
+        return confirm("send it all the same?" if prepared.warnings else "send it?", default=False)
+    doubts = () if again else prepared.doubts
+    others = () if yes else tuple(f for f in prepared.warnings if f not in prepared.doubts)
+    if doubts or others:
+        options = " ".join(["--yes"] * bool(others) + ["--again"] * bool(doubts))
+        text = "; ".join(f.message for f in (*others, *doubts))
+        looks = "; `wb sync` looks first whether it arrived" if doubts else ""
+        raise SubmissionError(f"there are warnings: {text}", hint=f"{options} sends it all the same{looks}")
+    return True
+
+
+def _agree(findings: tuple[Finding, ...]) -> bool:
+    """Ask about what came up since the first question."""
+    for finding in findings:
+        note(styled("warning: ", fg="yellow") + finding.message)
     wake_reads()
-    return confirm("send it all the same?" if warnings else "send it?", default=False)
+    return confirm("that is new: send it all the same?", default=False)
 
 
 def _print_prepared(competition: library.OpenCompetition, prepared: Prepared) -> None:
@@ -149,7 +167,8 @@ def _shown(competition: library.OpenCompetition, prepared: Prepared) -> Iterator
             yield "left in all", f"{number} of your team, for the whole competition"
         else:
             of = "" if prepared.per_day is None else f" of {prepared.per_day}"
-            yield "left today", f"{prepared.remaining_today}{of} submissions (days are UTC days)"
+            doubt = f", {prepared.in_doubt} of which may be used up" if prepared.in_doubt else ""
+            yield "left today", f"{prepared.remaining_today}{of} submissions{doubt} (days are UTC days)"
     yield "compared with", _comparison(prepared)
 
 
@@ -204,6 +223,7 @@ def _prepared_json(competition: library.OpenCompetition, prepared: Prepared) -> 
         "file": file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file),
         "rows": prepared.rows,
         "remaining_today": prepared.remaining_today,
+        "in_doubt": prepared.in_doubt,
         "compared_with": None if best is None else _json(best, None),
     }
 
@@ -253,6 +273,8 @@ def _print_sent(
 @shared_options
 def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
     """List all submissions, oldest first: CV beside public and private score; those sent elsewhere too."""
+    from workbench.submission import text_of
+
     competition = library.competition(slug)
     if not offline:
         try:
@@ -269,7 +291,7 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
     echo(f"{'sent (UTC)':<18}{'exp':>4}  {'status':<10}{'CV':>11}{'public':>11}{'private':>11}  what")
     for s in found:
         scores = "".join(f"{'' if v is None else f'{v:.5f}':>11}" for v in (s.cv_mean, s.public_score, s.private_score))
-        what = s.message.partition(" | CV ")[0].partition(" | wb:")[0] if s.run_id else f"[elsewhere] {s.message}"
+        what = text_of(s.message) if s.run_id else f"[elsewhere] {s.message}"
         error = f"  {s.error}" if s.error else ""
         when, exp = _when(s)[:16].replace("T", " "), s.exp if s.run_id else ""
         echo(f"{when:<18}{exp:>4}  {s.status:<10}{scores}  {what}{error}")

@@ -12,7 +12,7 @@ from workbench.kaggle_platform.connection import Connection, pages
 from workbench.kaggle_platform.download import download
 from workbench.kaggle_platform.failures import refusal, status_of
 from workbench.kaggle_platform.upload import upload
-from workbench.platforms import DatasetState, KernelSource, KernelState, KernelVersion
+from workbench.platforms import Creating, DatasetState, KernelSource, KernelState, KernelVersion
 from workbench.printable import one_line
 
 __all__ = ["Code"]
@@ -21,7 +21,7 @@ PAGE = 200
 STATUS = {"ready": "ready", "failed": "failed", "deleted": "failed"}
 ENDED = {"complete": "complete", "error": "error", "cancel_acknowledged": "cancelled"}
 
-Submit = Callable[[str, str, str, Callable[[Any], Any]], str]
+Submit = Callable[[str, str, str, Callable[[Any], Any], Creating], str]
 """Creates a submission of the competition, the description, the words for messages and the maker of the request."""
 
 
@@ -201,7 +201,9 @@ class Code:
             **_of_version(version),
         )
 
-    def submit_kernel(self, slug: str, version: KernelVersion, file: str, message: str) -> str:
+    def submit_kernel(
+        self, slug: str, version: KernelVersion, file: str, message: str, *, creating: Creating = lambda: None
+    ) -> str:
         """Submit a file that a version writes; a lost answer is settled as that of a file is."""
 
         def make(types: Any) -> Any:
@@ -214,7 +216,7 @@ class Code:
             return request
 
         what = f"submitting version {version.number} of the kernel {version.name!r} to {slug!r}"
-        return self._submit(slug, message, what, make)
+        return self._submit(slug, message, what, make, creating)
 
     # --------------------------------------------------------------------------------------------------------- both
 

@@ -30,7 +30,9 @@ from workbench.kaggle_platform.failures import OR_NO_SUCH, WEB, quoted, status_o
 from workbench.kaggle_platform.login import LoginState, login_state
 from workbench.kaggle_platform.upload import upload
 from workbench.platforms import (
+    MARK,
     CompetitionFacts,
+    Creating,
     Leaderboard,
     Listing,
     PlatformSubmission,
@@ -38,6 +40,7 @@ from workbench.platforms import (
     RemoteFile,
     Standing,
     SubmissionLimits,
+    has_token,
     next_day_hint,
     partial_of,
 )
@@ -336,7 +339,7 @@ class Kaggle:
 
     # -------------------------------------------------------------------------------------------------- submissions
 
-    def submit(self, slug: str, file: Path, message: str) -> str:
+    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
         """Upload a file, then create the submission; if the answer to that is lost, look for it in the list."""
         if not file.is_file():
             raise NotFoundError(f"there is no file {file} to submit")
@@ -350,10 +353,12 @@ class Kaggle:
             request.submission_description = message
             return request
 
+        creating()
         return self._sent(slug, message, f"submitting to {slug!r}", "create_submission", make)
 
-    def _sent_kernel(self, slug: str, message: str, what: str, make: Callable[[Any], Any]) -> str:
+    def _sent_kernel(self, slug: str, message: str, what: str, make: Callable[[Any], Any], creating: Creating) -> str:
         self._competition(slug)
+        creating()
         return self._sent(slug, message, what, "create_code_submission", make)
 
     def _sent(self, slug: str, message: str, what: str, method: str, make: Callable[[Any], Any]) -> str:
@@ -391,21 +396,23 @@ class Kaggle:
         return upload(self._connection, file, start, otherwise="nothing was submitted", again="wb submit")
 
     def _settled(self, slug: str, message: str, lost: UnansweredError) -> str:
-        until = time.monotonic() + self.listing_delay_s
+        until, token = time.monotonic() + self.listing_delay_s, message.partition(" ")[0]
         while True:
+            asked_at = time.monotonic()
             try:
-                mine = [s for s in self.submissions(slug) if s.message == message]
+                # By the token alone: how much of a long message is kept, and in what form, is the platform's affair.
+                mine = [s for s in self.submissions(slug) if s.message == message or _is_same(s.message, token)]
             except PlatformError as exc:
                 raise UnansweredError(
                     f"{lost.message}; the list of submissions can't be read either: {exc.message}",
-                    hint="`wb sync` finds out whether it arrived; it is not sent again before that",
+                    hint="`wb sync` finds out whether it arrived; it is not sent again unasked",
                 ) from exc
             if mine:
                 return mine[0].ref
-            if time.monotonic() >= until:
+            if asked_at >= until:
                 raise UnansweredError(
                     f"{lost.message}; it is not in the list of submissions",
-                    hint="`wb sync` looks again; it is not sent again before that",
+                    hint="`wb sync` looks again; it may have arrived, and is not sent again unasked",
                 )
             time.sleep(min(5.0, self.listing_delay_s / 4))
 
@@ -450,6 +457,10 @@ class Kaggle:
         listed = self._pages(slug, "reading the leaderboard", "get_leaderboard", "ApiGetLeaderboardRequest", **fields)
         scored = [(s.team_name or "", _score(s.score)) for page in islice(listed, pages) for s in page.submissions]
         return [(team, score) for team, score in scored if score is not None]
+
+
+def _is_same(message: str, token: str) -> bool:
+    return token.startswith(MARK) and has_token(message, token)
 
 
 def _entered(types: Any) -> Any:

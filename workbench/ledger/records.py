@@ -161,8 +161,9 @@ class RunRecord(_Record):
 class SubmissionRecord(_Record):
     """A file that was, or was about to be, sent.
 
-    `status` is "prepared", "sending", "pending", "complete", "error" or "unknown"; `file` is relative to the workspace,
-    whose id is `workspace`, as in `RunRecord`.
+    `status` is "prepared" (nothing was sent), "sending" (the platform is asked to take it), "unlisted" (it was asked,
+    and does not list it: it may have it all the same), "pending", "complete" or "error"; `file` is relative to the
+    workspace, whose id is `workspace`, as in `RunRecord`.
     """
 
     submission_id: str

@@ -13,6 +13,7 @@ from workbench.errors import DamagedError, NotFoundError, PlatformError, near
 from workbench.metrics import Metric
 from workbench.platforms import (
     CompetitionFacts,
+    Creating,
     Leaderboard,
     Listing,
     PlatformSubmission,
@@ -128,7 +129,7 @@ class Rehearsal:
 
     # -------------------------------------------------------------------------------------------------- submissions
 
-    def submit(self, slug: str, file: Path, message: str) -> str:
+    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
         """Receive a file and grade it at once."""
         folder, host = self._open(slug)
         if not file.is_file():
@@ -142,6 +143,7 @@ class Rehearsal:
                     f"today's {host.daily_limit} submissions to {slug!r} are used up",
                     hint=next_day_hint(self._now()),
                 )
+            creating()
             return self._receive(folder, host, file, message)
 
     def _refuse_when_closed(self, slug: str, host: Host) -> None:

@@ -22,21 +22,26 @@ from workbench.submission.finding import Finding
 from workbench.submission.finding import error as _error
 from workbench.submission.finding import warning as _warning
 from workbench.submission.lists import list_findings
+from workbench.submission.log import SENT
 from workbench.training import read_target
 
 __all__ = [
+    "POSSIBLY_SENT",
     "Finding",
+    "doubt_findings",
     "file_findings",
     "history_findings",
     "kernel_findings",
     "newer_findings",
     "outdated_findings",
+    "passed_over_findings",
     "platform_findings",
     "positive_findings",
     "run_findings",
 ]
 
-SENT = ("sending", "pending", "complete", "unknown")
+POSSIBLY_SENT = "possibly_sent"
+"""The code of the warning that an earlier sending may have arrived, which nothing but a word of its own answers."""
 
 
 def run_findings(record: RunRecord) -> list[Finding]:
@@ -69,6 +74,50 @@ def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRec
                 )
             )
     return found
+
+
+def doubt_findings(file: str, sha256: str, earlier: list[SubmissionRecord]) -> list[Finding]:
+    """Find that the same file may have been sent already: the platform was asked to take it, and does not list it."""
+    same = [s for s in earlier if s.status == "unlisted" and (s.file == file or s.sha256 == sha256)]
+    if not same:
+        return []
+    newest = same[-1]
+    text = (
+        f"it may have been sent already, at {newest.sent_at or newest.created_at:%Y-%m-%d %H:%M} UTC: the platform was "
+        "asked to take it, and does not list it; another one would count a second time if it did arrive"
+    )
+    return [_warning(POSSIBLY_SENT, text)]
+
+
+def passed_over_findings(record: RunRecord, runs: list[RunRecord], folders: list[str]) -> list[Finding]:
+    """Find newer runs of the experiment that are not finished, or of which there is no record.
+
+    Parameters
+    ----------
+    record : RunRecord
+        What is to be sent.
+    runs : list of RunRecord
+        All of the competition.
+    folders : list of str
+        The names of the experiment's run folders.
+    """
+    states = {"running": "is still running", "interrupted": "was interrupted", "failed": "failed"}
+    newer = [
+        r
+        for r in runs
+        if r.exp == record.exp
+        and r.sample is None
+        and r.status in states
+        and (r.created_at, r.run_id) > (record.created_at, record.run_id)
+    ]
+    said = [f"run {r.run_id} of the experiment is newer and {states[r.status]}" for r in newer]
+    known = {r.run_id for r in runs}
+    said += [
+        f"{name} is newer and has no record: it may still be copied there, or was cut off"
+        for name in folders
+        if name not in known and name > record.run_id
+    ]
+    return [_warning("newer_run", f"{text}; this is of run {record.run_id}") for text in said]
 
 
 def newer_findings(record: RunRecord, latest: RunRecord) -> list[Finding]:
@@ -107,11 +156,17 @@ def kernel_findings(competition: Competition, written: Path, own: Path, newer: s
 
 
 def platform_findings(
-    facts: CompetitionFacts, limits: SubmissionLimits, *, kernel: bool = False, server: str | None = None
+    facts: CompetitionFacts,
+    limits: SubmissionLimits,
+    *,
+    kernel: bool = False,
+    server: str | None = None,
+    in_doubt: int = 0,
 ) -> list[Finding]:
     """Find what the platform has against it: closed, limit used up, no file but a kernel.
 
-    `server` is a file of the competition's evaluation server, where it has one: `wb kernel` is no way then.
+    `server` is a file of the competition's evaluation server, where it has one: `wb kernel` is no way then. `in_doubt`
+    counts the submissions that the platform may have, though it does not list them: they may count, too.
     """
     found = []
     if facts.kind == "notebook" and not kernel:
@@ -134,6 +189,10 @@ def platform_findings(
         number = "" if limits.per_day is None else f"{limits.per_day} "
         text = f"today's {number}submissions are used up (days are UTC days)"
         found.append(_error("daily_limit", text, hint=next_day_hint(datetime.now(UTC))))
+    elif limits.remaining_today is not None and in_doubt >= limits.remaining_today:
+        left, more = limits.remaining_today, f"{in_doubt} that may have arrived"
+        text = f"{left} left by the platform's count, and {more} may not be in it yet: the limit may be used up"
+        found.append(_warning("limit_in_doubt", text))
     return found
 
 

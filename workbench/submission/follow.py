@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from workbench.cache import lock
 from workbench.competition import Competition
-from workbench.errors import LoginError, PlatformError
+from workbench.errors import BusyError, LoginError, PlatformError, StorageError
 from workbench.ledger import Ledger, SubmissionRecord
-from workbench.platforms import Platform, PlatformSubmission
+from workbench.platforms import MARK, Platform, PlatformSubmission, has_token
 from workbench.submission.log import Log
+from workbench.submission.message import cv_of
 from workbench.workspace import Workspace
 
-__all__ = ["followed_up", "settle", "sync", "wait_for_score"]
+__all__ = ["followed_up", "send_lock", "settle", "sync", "wait_for_score"]
 
 FIRST_LOOK_S = 2.0
 LONGEST_PAUSE_S = 60.0
@@ -24,40 +26,81 @@ WAIT_S = 3600.0
 Report = Callable[[str], None]
 
 
+NOT_LISTED = "the platform was asked to take it, and does not list it: it may have arrived all the same"
+NOT_ASKED = "it was not sent: it was cut off before the platform was asked to take it"
+
+
+def send_lock(workspace: Workspace, slug: str) -> AbstractContextManager[None]:
+    """Return the lock that whoever sends to a competition holds, as a context manager."""
+    return lock(workspace.submissions / slug / ".send.lock", f"submitting to {slug!r}")
+
+
 def sync(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger) -> list[SubmissionRecord]:
     """Ask the platform for news; log and return what changed.
 
     Scores and errors that came later are taken over. A submission whose sending was cut off is found by the token in
-    its message; one that is not listed once the platform has had its time to do so did not arrive. Submissions that
-    were sent from elsewhere are taken into the log as what they are.
+    its message. One that is not listed once the platform has had its time to do so becomes "unlisted": the platform
+    may have it all the same, and it is looked for every time. What another process is sending at this moment is left
+    alone. Submissions that were sent from elsewhere are taken into the log as what they are.
 
     Raises
     ------
     PlatformError
         When it can't be reached.
     """
-    slug = competition.slug
+    with _nobody_sends(workspace, competition.slug) as is_idle:
+        before = {s.submission_id: s for s in ledger.submissions(competition.slug)}
+        news(workspace, competition, platform, ledger, is_idle=is_idle)
+        now = ledger.submissions(competition.slug)
+        for record in now if is_idle else []:
+            # By the clock that people set: who sends watches the list for so long, by one that nobody does.
+            if record.status == "sending" and _is_own(workspace, record) and _age_s(record) >= platform.listing_delay_s:
+                unlisted(record, Log(workspace, ledger))
+    return [s for s in ledger.submissions(competition.slug) if s != before.get(s.submission_id)]
+
+
+@contextmanager
+def _nobody_sends(workspace: Workspace, slug: str) -> Iterator[bool]:
+    """Keep others from sending for the length of the block, and give True; give False where somebody sends."""
+    is_idle = True
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(send_lock(workspace, slug))
+        except (BusyError, StorageError):  # a workspace that can only be read settles nothing either
+            is_idle = False
+        yield is_idle
+
+
+def news(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger, *, is_idle: bool) -> None:
+    """Log what the platform says; and, where nobody else sends, of what was never sent that it was not."""
+    slug, log = competition.slug, Log(workspace, ledger)
     theirs = platform.submissions(slug)
+    if is_idle:
+        log.catch_up(slug)
     known = ledger.submissions(slug)
-    log = Log(workspace, ledger)
-    updated = [followed_up(record, theirs, log, listing_delay_s=platform.listing_delay_s) for record in known]
-    changed = [new for old, new in zip(known, updated, strict=True) if new != old]
-    refs, tokens = {s.ref for s in updated}, {f"wb:{s.submission_id}" for s in known}
-    elsewhere = [t for t in theirs if t.ref not in refs and not any(token in t.message for token in tokens)]
+    updated = []
+    for record in known:
+        is_open = record.status in ("prepared", "sending")
+        if is_open and not is_idle:
+            updated.append(record)
+        elif record.status == "prepared" and _is_own(workspace, record):
+            updated.append(replace(record, status="error", error=NOT_ASKED))
+            log.put(updated[-1], NOT_ASKED)
+        else:
+            updated.append(followed_up(record, theirs, log))
+    refs, tokens = {s.ref for s in updated}, [f"{MARK}{s.submission_id}" for s in known]
+    elsewhere = [t for t in theirs if t.ref not in refs and not any(has_token(t.message, token) for token in tokens)]
     for found in reversed(elsewhere):
         record = _from_elsewhere(found, competition)
         log.put(record, "sent from elsewhere")
-        changed.append(record)
-    return changed
 
 
-def followed_up(
-    record: SubmissionRecord, theirs: list[PlatformSubmission], log: Log, *, listing_delay_s: float = 0.0
-) -> SubmissionRecord:
+def followed_up(record: SubmissionRecord, theirs: list[PlatformSubmission], log: Log) -> SubmissionRecord:
     """Return a submission with what the platform says of it, logged if that is new."""
-    mine = [t for t in theirs if t.ref == record.ref or f"wb:{record.submission_id}" in t.message]
+    token = f"{MARK}{record.submission_id}"
+    mine = [t for t in theirs if t.ref == record.ref or has_token(t.message, token)]
     if not mine:
-        return _not_listed(record, log, listing_delay_s)
+        return record
     found = mine[0]
     updated = replace(
         record,
@@ -72,13 +115,14 @@ def followed_up(
     return updated
 
 
-def _not_listed(record: SubmissionRecord, log: Log, listing_delay_s: float) -> SubmissionRecord:
-    if record.status != "sending" or _age_s(record) < listing_delay_s:
-        return record
-    why = "it did not arrive: its sending was cut off, and the platform does not list it"
-    updated = replace(record, status="error", error=why)
-    log.put(updated, why)
-    return updated
+def unlisted(record: SubmissionRecord, log: Log) -> None:
+    """Log that the platform, which was asked to take a submission, does not list it when it should."""
+    log.put(replace(record, status="unlisted", error=NOT_LISTED), NOT_LISTED)
+
+
+def _is_own(workspace: Workspace, record: SubmissionRecord) -> bool:
+    """Say whether a submission is of this workspace, which alone knows whether it is being sent."""
+    return record.workspace in ("", workspace.id)
 
 
 def _age_s(record: SubmissionRecord) -> float:
@@ -88,8 +132,6 @@ def _age_s(record: SubmissionRecord) -> float:
 
 def _from_elsewhere(found: PlatformSubmission, competition: Competition) -> SubmissionRecord:
     by = f" (by {found.submitted_by})" if found.submitted_by else ""
-    # A team mate's workbench writes its CV into the message, as ours does.
-    cv = re.search(r"\| CV (\S+) \| wb:", found.message)
     said = f": {found.message}" if found.message and found.message != found.file_name else ""
     return SubmissionRecord(
         submission_id=f"{competition.definition.platform}-{found.ref}",
@@ -100,7 +142,7 @@ def _from_elsewhere(found: PlatformSubmission, competition: Competition) -> Subm
         file="",
         sha256="",
         message=f"{found.file_name}{said}{by}",
-        cv_mean=_number(cv[1]) if cv else None,
+        cv_mean=cv_of(found.message),  # a team mate's workbench writes it, as ours does
         created_at=found.submitted_at,
         sent_at=found.submitted_at,
         ref=found.ref,
@@ -111,30 +153,38 @@ def _from_elsewhere(found: PlatformSubmission, competition: Competition) -> Subm
     )
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def settle(
     workspace: Workspace,
     competition: Competition,
     platform: Platform,
     ledger: Ledger,
-    run_id: str,
+    of: Callable[[SubmissionRecord], bool],
     report: Report = lambda _: None,
 ) -> None:
-    """Find out what became of the earlier submissions of a run, waiting as long as the platform needs to list them."""
+    """Find out what became of earlier submissions; the caller holds the lock of sending.
+
+    The list is watched for as long as the platform takes to list one, from now on: when it was sent is known only by a
+    clock that may have been set since. One that does not come becomes "unlisted".
+
+    Parameters
+    ----------
+    of : callable
+        Says of which submissions.
+    """
+    started = time.monotonic()
     while True:
-        sync(workspace, competition, platform, ledger)
+        asked_at = time.monotonic()
+        news(workspace, competition, platform, ledger, is_idle=True)
         earlier = ledger.submissions(competition.slug)
-        unsettled = [s for s in earlier if s.run_id == run_id and s.status == "sending"]
+        unsettled = [s for s in earlier if s.status == "sending" and _is_own(workspace, s) and of(s)]
+        left = platform.listing_delay_s - (asked_at - started)
         if not unsettled:
             return
-        left = max(0.0, platform.listing_delay_s - min(_age_s(s) for s in unsettled))
-        report(f"an earlier sending of this run was cut off; it is listed within {left:.0f} s if it arrived")
+        if left <= 0:
+            for record in unsettled:
+                unlisted(record, Log(workspace, ledger))
+            return
+        report(f"an earlier sending of this was cut off: looking for it in the platform's list, for {left:.0f} s more")
         time.sleep(min(5.0, left) + 0.01)
 
 

@@ -11,7 +11,15 @@ from workbench.errors import DamagedError
 from workbench.ledger import Ledger, SubmissionEvent, SubmissionRecord
 from workbench.workspace import Workspace
 
-__all__ = ["Log", "load_sidecars"]
+__all__ = ["DOUBTFUL", "SENT", "Log", "load_sidecars"]
+
+DOUBTFUL = ("sending", "unlisted")
+"""States of a submission that the platform may have, though it has not said so."""
+
+SENT = (*DOUBTFUL, "pending", "complete")
+"""States of a submission that the platform has or may have; in order."""
+
+_ORDER = {status: place for place, status in enumerate(("prepared", *SENT))} | {"error": len(SENT)}
 
 
 class Log:
@@ -24,7 +32,7 @@ class Log:
     def put(self, record: SubmissionRecord, detail: str) -> None:
         """Write a submission's new state, with a word on it."""
         path = _sidecar(self.workspace, record)
-        events = read_json(path)["events"] if path.exists() else []
+        events = _read(path)["events"] if path.exists() else []
         event = SubmissionEvent(
             submission_id=record.submission_id,
             at=datetime.now(UTC),
@@ -36,11 +44,46 @@ class Log:
         write_json(path, {"record": record.to_dict(), "events": [*events, event.to_dict()]})
         self.ledger.put_submission(record, detail)
 
+    def catch_up(self, slug: str) -> None:
+        """Tell the ledger what only the files know: the process was killed, or the ledger locked, between the two.
+
+        What a file says of a submission that the ledger has in a later state is older: another workspace of the
+        ledger has heard of it.
+        """
+        known = {s.submission_id: s.status for s in self.ledger.submissions(slug)}
+        for path in sorted((self.workspace.submissions / slug).glob("*.json")):
+            try:
+                record, events = _parsed(path)
+            except DamagedError:  # `wb ledger rebuild` names it; it may be none of ours
+                continue
+            before = known.get(record.submission_id)
+            if before is None or _ORDER.get(record.status, 0) > _ORDER.get(before, 0):
+                self.ledger.put_submission(record, events[-1].detail if events else "")
+
 
 def _sidecar(workspace: Workspace, record: SubmissionRecord) -> Path:
     if not record.file:  # sent from elsewhere: the file itself is not here
         return workspace.submissions / record.competition / f"elsewhere.{record.submission_id}.json"
     return (workspace.root / record.file).with_suffix(f".{record.submission_id}.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data = read_json(path)
+    if not isinstance(data, dict) or not isinstance(data.get("events"), list) or "record" not in data:
+        raise DamagedError(
+            f"{path} is damaged: it is not the record of a submission",
+            hint="move it out of the way; `wb sync` brings what the platform knows of that submission",
+        )
+    return data
+
+
+def _parsed(path: Path) -> tuple[SubmissionRecord, list[SubmissionEvent]]:
+    data = _read(path)
+    try:
+        record = SubmissionRecord.from_dict(data["record"])
+        return record, [SubmissionEvent.from_dict(e) for e in data["events"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise DamagedError(f"{path} is damaged: {exc}") from exc
 
 
 def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[SubmissionEvent], list[str]]:
@@ -56,9 +99,10 @@ def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[Su
     problems: list[str] = []
     for path in sorted(workspace.submissions.glob("*/*.json")):
         try:
-            data: dict[str, Any] = read_json(path)
-            records.append(SubmissionRecord.from_dict(data["record"]))
-            events += [SubmissionEvent.from_dict(e) for e in data["events"]]
-        except (DamagedError, KeyError, TypeError) as exc:
+            record, more = _parsed(path)
+        except DamagedError as exc:
             problems.append(f"{path}: {exc}")
+            continue
+        records.append(record)
+        events += more
     return records, events, problems
