@@ -18,7 +18,15 @@ from tests.test_kernels import no_wheels  # noqa: F401 - a fixture
 from tests.wire import Server
 from workbench.cache import file_sha256
 from workbench.cli.app import main
-from workbench.errors import BusyError, ConfigError, DamagedError, NotFoundError, PlatformError, UnansweredError
+from workbench.errors import (
+    BusyError,
+    ConfigError,
+    DamagedError,
+    LoginError,
+    NotFoundError,
+    PlatformError,
+    UnansweredError,
+)
 from workbench.kernels import BuiltKernel, Machine, Pushed, push, pushed
 from workbench.serving import read_bundle, write_as_parquet
 
@@ -91,6 +99,17 @@ class Ready:
     @property
     def kernels(self) -> list[dict[str, Any]]:
         return self.server.kernels["wb-small-001"]
+
+
+def _with_delay(delay_s: float) -> Callable[..., None]:
+    from workbench.kaggle_platform.code import Code
+
+    init = Code.__init__
+
+    def made(self: Code, connection: Any, _delay_s: float, submit: Any) -> None:
+        init(self, connection, delay_s, submit)
+
+    return made
 
 
 @pytest.fixture
@@ -400,6 +419,62 @@ class TestFaults:
         ready.server.fault("GetKernelSessionStatus", before=late, times=3)
         found = ready.push()
         assert found.submission.read_bytes() == b"id,y\nnew\n"
+
+    @pytest.mark.parametrize("silent", [False, True])
+    @pytest.mark.parametrize("state", ["ERROR", "COMPLETE"])
+    def test_the_status_of_the_run_before_however_long_it_is_shown(
+        self, ready: Ready, monkeypatch, silent: bool, state: str
+    ) -> None:
+        """Longer than the platform usually takes; that run failed, or had ended before it printed a line."""
+        monkeypatch.setattr(type(ready.platform.code), "__init__", _with_delay(0.1))
+        ready.server.kernel_states = [state]
+        ready.push()
+        if silent:
+            ready.server.session.is_silent = True
+        old = ready.server.session
+        ready.change_model()
+        ready.server.kernel_states = ["QUEUED", "RUNNING", "COMPLETE"]
+        ready.server.kernel_output = {"submission.csv": b"id,y\nnew\n"}
+        asked: list[Any] = []
+
+        def late() -> None:
+            asked.append(ready.server.session)
+            number = len(ready.kernels)
+            fresh = ready.server.sessions["wb-small-001", number]
+            if fresh is not old:
+                kept.setdefault("fresh", fresh)
+            ready.server.sessions["wb-small-001", number] = old if len(asked) < 40 else kept["fresh"]
+            ready.server.session = ready.server.sessions["wb-small-001", number]
+
+        kept: dict[str, Any] = {}
+        ready.server.fault("GetKernelSessionStatus", before=late, times=60)
+        found = ready.push()
+        assert len(asked) >= 40
+        assert (found.status, found.version.number) == ("complete", 2)
+        assert found.submission.read_bytes() == b"id,y\nnew\n"
+
+    def test_a_run_that_fails_before_it_prints_a_line_is_ours_where_none_was_before(
+        self, ready: Ready, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(type(ready.platform.code), "__init__", _with_delay(0.1))
+        ready.server.kernel_states = ["ERROR"]
+
+        def silent() -> None:
+            ready.server.session.is_silent = True
+
+        ready.server.fault("GetKernelSessionStatus", before=silent, times=1000)
+        found = ready.push()
+        assert (found.status, found.failure) == ("error", "it raised")
+
+    @pytest.mark.parametrize("call", ["GetKernelSessionStatus", "ListKernelSessionOutput"])
+    def test_a_login_that_ends_while_it_waits(self, ready: Ready, call: str) -> None:
+        """It stops at once; the next push goes on with the same version."""
+        ready.server.fault(call, status=401, body=b'{"message": "no"}', times=1000)
+        with pytest.raises(LoginError, match="does not accept the login"):
+            ready.push()
+        assert ready.server.calls.count(call) <= 2
+        ready.server.faults.clear()
+        assert (ready.push().version.number, len(ready.kernels)) == (1, 1)
 
     @pytest.mark.parametrize(("state", "status"), [("ERROR", "error"), ("CANCEL_ACKNOWLEDGED", "cancelled")])
     def test_a_run_that_fails(self, ready: Ready, state: str, status: str) -> None:

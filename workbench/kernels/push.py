@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 from workbench.cache import content_key, file_sha256, lock, read_json, write_text
 from workbench.competition import Competition
-from workbench.errors import ConfigError, DamagedError, NotFoundError, PlatformError, UnansweredError
+from workbench.errors import ConfigError, DamagedError, LoginError, NotFoundError, PlatformError, UnansweredError
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.gateway import check_no_server
 from workbench.kernels.layers import NAMES, PackedFile, layers, packed_files
@@ -37,6 +38,9 @@ SESSION_S = 12 * 3600
 
 DOUBT = ("is not what was packed", "that was packed", "is missing")
 """Words in the log of a run that did not find in its datasets what it was packed with."""
+
+_PUSH = re.compile(r"^push [0-9a-f]{12}\.\d+\.\d+", re.MULTILINE)
+"""The line that a run prints first."""
 
 LOOKS_AGAIN = "`wb kernel push` looks again before it sends anything"
 
@@ -258,10 +262,10 @@ class _Push:
             self.code.put_dataset(name, tokens, first=state is None, notes=f"wb kernel push {self.built.name}")
         except UnansweredError as exc:
             lost = exc
-        except PlatformError:
+        except PlatformError as exc:
             # Nothing is on its way. Uploads that are not of this push may be too old, and the reason.
             held.sending = None
-            for stale in earlier:
+            for stale in () if isinstance(exc, LoginError) else earlier:
                 held.uploads.pop(stale, None)
             self.keep()
             raise
@@ -452,7 +456,7 @@ class _Push:
             if whole:
                 self.accept(kernel, arriving)
         except PlatformError as exc:
-            if whole:
+            if whole or isinstance(exc, LoginError):
                 raise
             self.notes.append(f"what the run had written could not be fetched: {exc.message}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -488,7 +492,7 @@ class _Push:
         name, push = kernel.name, kernel.push
         started = readable = time.monotonic()
         run_s = SESSION_S if self.machine.minutes is None else 60 * self.machine.minutes
-        limit, seen = run_s + QUEUE_S, ""
+        limit, seen, doubtful = run_s + QUEUE_S, "", None
         while True:
             found, now = self.code.kernel_status(kernel.version), time.monotonic()
             # For a while after a push its status can't be read.
@@ -500,10 +504,17 @@ class _Push:
                 )
             if found is not None and found[0] in ("complete", "error", "cancelled"):
                 log = self.code.kernel_log(kernel.version)
-                if f"push {push}" in log or now - started > self.code.delay_s:
+                doubtful = now if doubtful is None else doubtful
+                if f"push {push}" in log or (now - doubtful > self.code.delay_s and self.is_own(kernel, found, log)):
                     return *found, log
+                if now - doubtful > QUEUE_S:
+                    raise PlatformError(
+                        f"the platform shows a run of the kernel {name!r} that ended with {found[0]}, and which is not "
+                        f"that of version {kernel.number}",
+                        hint="look at the kernel's page; `wb kernel push` asks again",
+                    )
             elif found is not None and found[0] != seen:
-                seen = found[0]
+                seen, doubtful = found[0], None
                 self.report(f"kernel {seen}")
             if now - started > limit:
                 raise PlatformError(
@@ -511,6 +522,19 @@ class _Push:
                     hint="`wb kernel push` waits for it again",
                 )
             time.sleep(self.pause_s)
+
+    def is_own(self, kernel: KernelRecord, found: tuple[str, str], log: str) -> bool:
+        """Say whether the end of a run that did not print which push it is of is the end of this version's.
+
+        For as long as the platform still shows an earlier run it is not, however long that is: it printed another
+        push, or is all the same as what the platform shows of the version before.
+        """
+        if _PUSH.search(log):
+            return False
+        if kernel.number == 1:
+            return True
+        before = KernelVersion(kernel.owner, kernel.name, kernel.number - 1)
+        return self.code.kernel_status(before) != found or self.code.kernel_log(before) != log
 
 
 def _told(notebook: Path, push: str) -> str:
