@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.faults import Bench
 from workbench.cache import (
     Store,
     atomic,
@@ -27,6 +28,7 @@ from workbench.cache import (
     write_text,
 )
 from workbench.errors import BusyError, DamagedError, StorageError
+from workbench.locks import unshared_drive
 from workbench.temporary import hidden_path, temporary_path
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
@@ -184,6 +186,78 @@ def test_the_second_process_hears_who_has_it(tmp_path: Path) -> None:
         assert is_locked(path)
 
 
+def test_a_lock_that_can_not_be_opened_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".lock"
+    assert not is_locked(path)
+    path.write_text("")
+    assert not is_locked(path)
+
+    def fails(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("workbench.locks.os.open", fails)
+    assert is_locked(path)
+
+
+def test_a_drive_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("workbench.locks.fcntl.flock", fails)
+    (tmp_path / ".lock").write_text("")
+    assert is_locked(tmp_path / ".lock")
+    with pytest.raises(StorageError, match="its drive has no locks between processes"), lock(tmp_path / ".lock", "it"):
+        pass
+
+
+def test_of_a_drive_whose_locks_are_not_shared_the_recorded_host_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".lock"
+    path.write_text(json.dumps({"pid": 7, "host": "another", "since": "2026-11-30T12:00:00+00:00"}))
+    with lock(path, "it"):  # this drive is of this machine alone: nobody else can have it
+        pass
+    assert path.read_text() == ""
+    monkeypatch.setattr("workbench.locks.unshared_drive", lambda _: "fuse.sshfs")
+    assert not is_locked(path)
+    path.write_text(json.dumps({"pid": 7, "host": "another", "since": "2026-11-30T12:00:00+00:00"}))
+    assert is_locked(path)
+    with pytest.raises(BusyError, match=r"process 7 on another since .*\(fuse.sshfs\) are not shared") as caught:
+        lock(path, "it").__enter__()
+    assert str(path) in caught.value.hint
+    path.write_text("")
+    with lock(path, "it"):
+        assert is_locked(path)
+
+
+@pytest.mark.parametrize(
+    ("mounted", "expected"),
+    [
+        ("/data rw,relatime - ext4 /dev/sda1 rw", None),
+        ("/data rw - nfs4 server:/data rw,vers=4.2,local_lock=none", None),
+        ("/data rw - nfs server:/data rw,vers=3,nolock,local_lock=all", "nfs with local_lock=all, nolock"),
+        ("/data rw - fuse.sshfs me@server:/data rw", "fuse.sshfs"),
+        ("/data rw - lustre server:/data rw,localflock", "lustre with localflock"),
+        ("/data/other rw - fuse.sshfs me@server:/data rw", None),
+        (r"/data\040of rw - fuse.sshfs me@server:/data rw", None),
+        ("/data rw - virtiofs share rw", "virtiofs"),
+    ],
+)
+def test_drives_whose_locks_are_of_one_machine(tmp_path: Path, mounted: str, expected: str | None) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda2 rw\n23 22 0:5 / {mounted}\n")
+    assert unshared_drive(Path("/data/workspace/.lock"), mounts) == expected
+
+
+def write_block(folder: Path) -> None:
+    with Store(folder).writing("k", {"feature": "x"}, suffix="bin") as path:
+        path.write_bytes(b"x" * 1000)
+
+
+def remove_block(folder: Path) -> None:
+    Store(folder).remove("k")
+
+
 class TestStore:
     def put(self, store: Store, key: str, rows: int = 10) -> Path:
         with store.writing(key, {"rows": rows}) as path:
@@ -227,6 +301,63 @@ class TestStore:
             raise RuntimeError
         assert store.get("k") is None
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_writer_that_is_killed_at_any_change_leaves_nothing_unseen(self, tmp_path: Path) -> None:
+        """Every byte that is there is seen, counted and freed; and the block can be written again."""
+        (tmp_path / "ready").mkdir()
+        Store(tmp_path / "ready").clear()
+        bench = Bench(write_block, tmp_path / "ready", tmp_path / "copies")
+        left = 0
+        for struck in bench.each("kill", "torn", "ENOSPC", "interrupt"):
+            store = Store(struck.folder)
+            sweep(struck.folder)
+            there = sum(p.stat().st_size for p in struck.folder.iterdir() if p.suffix in (".bin", ".parquet"))
+            assert sum(s.size_bytes for s in store.stored()) == there, str(struck)
+            block = store.get("k")
+            assert block is None or block.path.read_bytes() == b"x" * 1000, str(struck)
+            left += block is None and there > 0
+            if struck.how in ("ENOSPC", "interrupt") and block is None:
+                assert [p.name for p in struck.folder.iterdir()] == [], str(struck)
+            Store(struck.folder, max_bytes=0).prune()
+            assert not [p.name for p in struck.folder.iterdir() if not p.name.endswith(".lock")], str(struck)
+            write_block(struck.folder)
+            assert store.get("k") is not None
+        assert left
+
+    def test_a_removal_that_is_killed_at_any_change_leaves_nothing_unseen(self, tmp_path: Path) -> None:
+        (tmp_path / "ready").mkdir()
+        write_block(tmp_path / "ready")
+        for struck in Bench(remove_block, tmp_path / "ready", tmp_path / "copies").each("kill"):
+            Store(struck.folder, max_bytes=0).prune()
+            assert list(struck.folder.iterdir()) == [], str(struck)
+
+    def test_what_an_earlier_version_left_without_a_note_is_seen_and_freed(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        (tmp_path / "orphan.bin").write_bytes(b"x" * 100)
+        assert [(s.key, s.note, s.size_bytes) for s in store.stored()] == [("orphan", {}, 100)]
+        Store(tmp_path, max_bytes=0).prune()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_is_being_written_is_not_removed(self, tmp_path: Path) -> None:
+        store = Store(tmp_path, max_bytes=0)
+        with store.writing("k", {}, suffix="bin") as path:
+            path.write_bytes(b"x")
+            other = Store(tmp_path, max_bytes=0)
+            other.prune()
+            assert not other.remove("k")
+            other.clear()
+            assert other.hold("k") is None
+            assert path.exists()
+        assert store.get("k") is not None
+
+    def test_the_file_of_a_lock_is_never_removed(self, tmp_path: Path) -> None:
+        """Of two processes one would hold the lock of a file that is gone."""
+        store = Store(tmp_path)
+        with store.lock("k"):
+            self.put(store, "k")
+            assert store.remove("k")
+            store.clear()
+            assert is_locked(tmp_path / ".k.lock")
 
     def test_the_least_recently_used_goes_first(self, tmp_path: Path) -> None:
         size = self.put(Store(tmp_path / "probe"), "k").stat().st_size

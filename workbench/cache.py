@@ -1,4 +1,4 @@
-"""Content keys, atomic files, locks, and a store of Parquet blocks.
+"""Content keys, atomic files, and a store of Parquet blocks.
 
 What is written here is either whole or not there at all: a temporary file in the target's own folder, flushed to disk,
 then renamed over the name. A process killed at any moment leaves at most a ``*.tmp`` file, which nothing reads.
@@ -10,19 +10,17 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
-import socket
 import struct
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import BusyError, DamagedError, storage_errors
+from workbench.errors import DamagedError, storage_errors
+from workbench.locks import is_locked, lock
 from workbench.temporary import sweep, temporary_file
 
 __all__ = [
@@ -234,73 +232,6 @@ def read_json(path: Path) -> Any:
         raise DamagedError(f"{path} is damaged: it is not a JSON document ({exc})") from exc
 
 
-# ------------------------------------------------------------------------------------------------------------- locks
-
-
-@contextmanager
-def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path` for the length of the block.
-
-    The system lets the lock go when the process ends, however it ends: there is no stale lock to remove.
-
-    Parameters
-    ----------
-    path : Path
-        The lock's file; it stays behind, empty of meaning.
-    what : str
-        What is locked, for the message: "experiment 12".
-    wait : bool
-        Wait for the other process instead of raising.
-
-    Raises
-    ------
-    BusyError
-        When another process holds it; the message says which and since when.
-    """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise BusyError(f"{what} is in use by {_holder(path)}", hint="wait for it, or stop that process") from None
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat("T", "seconds"),
-        }
-        with storage_errors(path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _holder(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_bytes())
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
-
-
-def is_locked(path: Path) -> bool:
-    """Say whether another process (or another part of this one) holds the lock on `path`."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 # ------------------------------------------------------------------------------------------------------------- store
 
 
@@ -336,13 +267,18 @@ class Hold:
         weakref.finalize(self, os.close, self._descriptor)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
+    def is_of(self, note_path: Path) -> bool:
+        """Say whether the note that is held is the one that has this name."""
+        return _is_at(self._descriptor, note_path)
+
 
 class Store:
     """Blocks by content key, in one folder, kept under a size; the least recently used go first.
 
-    A block is two files, ``<key>.parquet`` (or ``.bin``) and ``<key>.json``; the second, with the first's size and
-    SHA-256, is written last and makes the block count. A block whose bytes are not what was noted is treated as
-    missing.
+    A block is two files, ``<key>.parquet`` (or ``.bin``) and ``<key>.json``. A note that says no more than that the
+    block is being written comes first, so that what a killed writer leaves is never without one; the note with the
+    block's size and SHA-256 is written last and makes it count. A block whose bytes are not what was noted is treated
+    as missing.
 
     Parameters
     ----------
@@ -391,22 +327,49 @@ class Store:
         """
         note |= {} if suffix == PARQUET else {"suffix": suffix}
         path, note_path = self._file(key, note), self._note(key)
-        note_path.unlink(missing_ok=True)
-        with atomic(path) as temporary:
-            yield temporary
-        stat = path.stat()
-        note |= {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": pieces_sha256(path)}
-        write_json(note_path, note)
+        with self._announced(key, note):
+            with atomic(path) as temporary:
+                yield temporary
+            stat = path.stat()
+            note |= {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": pieces_sha256(path)}
+            write_json(note_path, note)
         self.prune(keep=key)
+
+    @contextmanager
+    def _announced(self, key: str, note: dict[str, Any]) -> Iterator[None]:
+        """Note that a block is being written, and keep that from being removed while this process lives."""
+        note_path = self._note(key)
+        about = {name: value for name, value in note.items() if isinstance(value, str)}
+        descriptor = -1
+        try:
+            with atomic(note_path) as temporary:
+                temporary.write_text(json.dumps({**about, "unfinished": True}))
+                descriptor = os.open(temporary, os.O_RDONLY)
+                # Before it has its name, so that nobody finds it unlocked; on a drive without locks it goes without.
+                with suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BaseException:
+            if _is_at(descriptor, note_path):  # not where another process writes the same block by now
+                with suppress(OSError):
+                    self._file(key, note).unlink(missing_ok=True)
+                    note_path.unlink(missing_ok=True)
+            raise
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def hold(self, key: str) -> Hold | None:
         """Return what keeps the block `key` from being removed for as long as it lives; None where there is none."""
-        try:
-            hold = Hold(self._note(key))
-        except FileNotFoundError:
-            return None
-        # It may have been removed between opening and locking.
-        return hold if self.look(key) is not None else None
+        while self.look(key) is not None:
+            try:
+                hold = Hold(self._note(key))
+            except FileNotFoundError:
+                return None
+            # It may have been removed, or written anew, between opening and locking.
+            if hold.is_of(self._note(key)) and self.look(key) is not None:
+                return hold
+        return None
 
     def lock(self, key: str) -> Any:
         """Return a context manager that lets one process at a time build the block; the others wait."""
@@ -423,37 +386,66 @@ class Store:
                 others.append(stored)
         for stored in others:
             total += stored.size_bytes
-            if total > self.max_bytes:
+            # Of a note without a block the writer was killed before there was one.
+            if total > self.max_bytes or not stored.size_bytes:
                 self.remove(stored.key)
 
     def stored(self) -> list[Stored]:
-        """Return what the store holds, the most recently used first; a damaged note counts with an empty one."""
+        """Return what the store holds, the most recently used first.
+
+        A damaged note, and one that a killed process left behind, counts with an empty one.
+        """
+        sizes: dict[str, int] = {}
+        for path in (p for suffix in ("json", *SUFFIXES) for p in self.folder.glob(f"[!.]*.{suffix}")):
+            with suppress(FileNotFoundError):  # another process has removed it
+                sizes[path.stem] = sizes.get(path.stem, 0) + (path.stat().st_size if path.suffix != ".json" else 0)
         found = []
-        for note_path in self.folder.glob("*.json"):
-            try:
-                used_at = note_path.stat().st_mtime
-                note = _note_of(note_path)
-                path = self._file(note_path.stem, note)
-                size_bytes = path.stat().st_size if path.exists() else 0
-            except FileNotFoundError:  # another process has removed it
-                continue
-            found.append(Stored(note_path.stem, note, size_bytes, used_at))
+        for key, size_bytes in sizes.items():
+            with suppress(FileNotFoundError):
+                note_path = self._note(key)
+                has_note = note_path.exists()
+                used = note_path if has_note else next(p for p in self._files(key) if p.exists())
+                found.append(Stored(key, _note_of(note_path) if has_note else {}, size_bytes, used.stat().st_mtime))
         return sorted(found, key=lambda s: s.used_at, reverse=True)
 
     def remove(self, key: str) -> bool:
-        """Remove a block; say whether it is gone, which it is not where someone holds it."""
+        """Remove a block; say whether it is gone, which it is not where someone holds it or writes it.
+
+        The note goes last: a process that is killed in between leaves nothing that `stored` does not see. The file of
+        the lock stays: see `workbench.locks.lock`.
+        """
         note_path = self._note(key)
-        if is_locked(note_path):
+        try:
+            descriptor = os.open(note_path, os.O_RDONLY)
+        except FileNotFoundError:
+            self._unlink(key)
+            return True
+        except OSError:
             return False
-        note_path.unlink(missing_ok=True)
-        for suffix in SUFFIXES:
-            (self.folder / f"{key}.{suffix}").unlink(missing_ok=True)
-        (self.folder / f".{key}.lock").unlink(missing_ok=True)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(descriptor, note_path):
+                return False  # it is written anew
+            self._unlink(key)
+            note_path.unlink(missing_ok=True)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
         return True
 
+    def _unlink(self, key: str) -> None:
+        for path in self._files(key):
+            path.unlink(missing_ok=True)
+
     def clear(self) -> None:
-        """Remove every block."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove every block that nobody holds."""
+        sweep(self.folder)
+        for stored in self.stored():
+            self.remove(stored.key)
+
+    def _files(self, key: str) -> list[Path]:
+        return [self.folder / f"{key}.{suffix}" for suffix in SUFFIXES]
 
     def _note(self, key: str) -> Path:
         return self.folder / f"{key}.json"
@@ -461,6 +453,14 @@ class Store:
     def _file(self, key: str, note: dict[str, Any]) -> Path:
         suffix = note.get("suffix", PARQUET)
         return self.folder / f"{key}.{suffix if suffix in SUFFIXES else PARQUET}"
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Say whether the file that is open still has that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def _note_of(path: Path) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def cached_blocks(blocks: Blocks) -> list[CachedBlock]:
 
 def _cached(stored: Stored, current: bool) -> CachedBlock:
     note = stored.note
-    copied = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else "damaged"
+    left = "unfinished" if note.get("unfinished") else "damaged"
+    copied = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else left
     of_feature = f"the plan of {note['plan_of']}" if "plan_of" in note else str(note.get("feature", copied))
     what = "LightGBM's bins" if "binned" in note else of_feature
     # A copy of the rows that lies part by part serves every feature with that key, and bins every experiment with the
