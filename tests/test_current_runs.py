@@ -6,12 +6,16 @@ import itertools
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from tests.test_run import quick
 from workbench import library
+from workbench.cache import read_json, write_json
+from workbench.ledger import Ledger
 from workbench.review import as_dicts
 
 ROWS = 'features = ["rows"]\n'
@@ -336,3 +340,20 @@ def test_table_and_show_say_what_differs(small, capsys, monkeypatch) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["show", "1"])
     assert "outdated      other folds: `wb run 1` runs the present definition" in capsys.readouterr().out
+
+
+def test_times_of_runs_rise_though_the_clock_was_set_back(small) -> None:
+    """The newest run is the one that was run last; and what is edited by the new clock is seen."""
+    made = small()
+    first = quick(made)
+    with Ledger.open(made.workspace.ledger) as ledger:
+        ahead = replace(first.record, created_at=datetime.now(UTC) + timedelta(days=400))
+        path = first.folder / "run.json"
+        write_json(path, read_json(path) | {"record": ahead.to_dict()})
+        ledger.put_run(ahead)
+    second = made.open.run(1, force=True)
+    assert second.record.created_at > ahead.created_at
+    assert second.record.run_id > first.record.run_id
+    assert made.open.result(1).record.run_id == second.record.run_id
+    made.experiment(1, 'features = ["rows.x"]\n[model]\nnum_iterations = 3\n')
+    assert "outdated" in {f.code for f in made.open.prepare(1).findings}

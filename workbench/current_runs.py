@@ -8,6 +8,7 @@ again, which is what `wb run` calls unchanged.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -162,13 +163,13 @@ class _Present:
 
     def changed_since(self, run: RunRecord) -> bool:
         """Whether a file that defines a run was touched after it began; if not, nothing has to be compared."""
-        began = run.created_at.timestamp()
+        began = _began(run)
         shared = max(self._competition_changed, self._data_changed, self._split_changed)
         return shared > began or self._experiment_changed(run) > began
 
     def code_changed_since(self, run: RunRecord) -> bool:
         """Whether code of the competition was touched after a run began."""
-        return self._code_changed > run.created_at.timestamp()
+        return self._code_changed > _began(run)
 
     def _experiment_changed(self, run: RunRecord) -> float:
         notebooks = self._notebooks_changed if run.kind == "notebook" else 0.0
@@ -192,7 +193,7 @@ class _Present:
     def _base_of(self, exp: int) -> int | None:
         """Return what an experiment builds on: what its newest run says, unless its file has changed since."""
         run, path = self.newest.get(exp), self._experiment_path(exp)
-        if run is not None and _changed_at(path) <= run.created_at.timestamp():
+        if run is not None and _changed_at(path) <= _began(run):
             return run.base
         import tomllib
 
@@ -263,7 +264,7 @@ class _Present:
         """Name what a run's definition differs in from the present one; what can't be read counts as equal."""
         if not self.changed_since(run) or self.competition is None:
             return ()
-        began = run.created_at.timestamp()
+        began = _began(run)
         kept = _Kept(self.workspace.root / run.folder)
         differs = {
             "experiment": self._experiment_changed(run) > began and self._differs_in_experiment(run, kept),
@@ -410,6 +411,15 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _as_json(v) for k, v in value.items()}
     return [_as_json(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _began(run: RunRecord) -> float:
+    """Return when a run began, for comparing with files; one that is still to come says nothing of that.
+
+    The clock was set back since, and what was edited by it would look older than the run.
+    """
+    began = run.created_at.timestamp()
+    return began if began <= time.time() else 0.0
 
 
 def _changed_at(path: Path) -> float:

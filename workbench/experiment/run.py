@@ -150,7 +150,7 @@ def _run(  # noqa: PLR0913 as `run`
             folder, record = found[0], replace(found[1], status="running", error=None, workspace=workspace.id)
             how = "resumed" if any((folder / "parts").glob("*.npz")) else "new"
         else:
-            folder, record, how = _new_run(workspace, plan, began)
+            folder, record, how = _new_run(workspace, plan, _rising(began, ledger.runs(competition.slug, number)))
         notes = _execute(workspace, plan, folder, record, ledger, report=report, done=done)
         final, details = read_run(folder)
         return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *left, *notes))
@@ -185,6 +185,15 @@ def _standing_notes(competition: Competition) -> tuple[str, ...]:
             f"encodings otherwise: `wb fetch {d.slug} --force` converts them again"
         )
     return tuple(notes)
+
+
+def _rising(now: datetime, runs: list[RunRecord]) -> datetime:
+    """Return the time of a new run, after that of every run before it: the newest stands for the experiment.
+
+    The clock may have been set back since.
+    """
+    latest = max((r.created_at for r in runs), default=now)
+    return now if latest < now else latest + timedelta(seconds=1)
 
 
 def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) -> tuple[Path, RunRecord, str]:
