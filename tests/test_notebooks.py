@@ -20,16 +20,15 @@ import pytest
 
 from workbench.cache import lock
 from workbench.cli.app import wb
+from workbench.credentials import Masks, secret_values
 from workbench.errors import BusyError, ConfigError, DataError, NotebookError, NotFoundError, WorkbenchError
 from workbench.experiment import notebook_spec as notebook_spec_module
 from workbench.notebooks import (
     Limits,
-    Masks,
     check_parameters,
     checked_metrics,
     checked_oof,
     checked_test,
-    known_secrets,
     read_notebook,
 )
 from workbench.training import read_target
@@ -203,7 +202,7 @@ class TestMasks:
     def test_secrets_of_the_environment_and_of_the_login(self, tmp_path: Path) -> None:
         (tmp_path / ".kaggle").mkdir()
         (tmp_path / ".kaggle" / "kaggle.json").write_text('{"username": "someone", "key": "0123456789abcdef"}')
-        found = known_secrets({"MY_TOKEN": "abcdefgh1234", "PATH": "/usr/bin:/bin", "API_KEY": "short"}, tmp_path)
+        found = secret_values({"MY_TOKEN": "abcdefgh1234", "PATH": "/usr/bin:/bin", "API_KEY": "short"}, tmp_path)
         assert {"abcdefgh1234", "0123456789abcdef"} <= set(found)
         assert "/usr/bin:/bin" not in found
         assert "short" not in found

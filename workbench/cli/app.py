@@ -18,10 +18,10 @@ from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
 from workbench.cli.interrupt import CODE, listening, resumption
 from workbench.cli.streams import forgiving, lost
-from workbench.cli.terminal import echo, echo_json, note, note_lines, show_defects, styled
+from workbench.cli.terminal import echo, echo_json, masked, note, note_lines, show_defects, styled
 from workbench.errors import StorageError, WorkbenchError, storage_errors
 
-__all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "wb"]
+__all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "storage_option", "wb"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -144,6 +144,24 @@ def competition_option(function: F) -> F:
     )(function)
 
 
+def storage_option(text: str) -> Callable[[F], F]:
+    """Add ``--storage``, the address of a database for studies."""
+    return click.option("--storage", metavar="URL", envvar="WB_STUDY_URL", callback=_without_password, help=text)
+
+
+def _without_password(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from workbench.credentials import has_password
+
+    on_line = ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
+    if value is not None and on_line and not ctx.resilient_parsing and has_password(value):
+        raise click.UsageError(
+            "--storage: the address has a password, which the list of processes shows to everybody on this machine and "
+            "the shell's history keeps: put the address into the variable WB_STUDY_URL",
+            ctx,
+        )
+    return value
+
+
 def memory_option(function: F) -> F:
     """Add ``--memory-limit``, as a number of bytes or None."""
     return click.option(
@@ -214,7 +232,7 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
         return result if isinstance(result, int) else 0
     except click.UsageError as exc:
         if as_json:
-            echo_json({"error": {"type": "UsageError", "message": exc.format_message(), "hint": "wb --help"}})
+            echo_json({"error": {"type": "UsageError", "message": masked(exc.format_message()), "hint": "wb --help"}})
         else:
             usage = io.StringIO()
             exc.show(usage)
@@ -233,7 +251,7 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
     except Exception as exc:
         if as_json:
             hint = "this is a defect of the workbench"
-            echo_json({"error": {"type": type(exc).__name__, "message": str(exc), "hint": hint}})
+            echo_json({"error": {"type": type(exc).__name__, "message": masked(str(exc)), "hint": hint}})
         raise
 
 
@@ -266,7 +284,7 @@ def _exit_of_other_code(exc: SystemExit) -> WorkbenchError:
 
 def _explained(exc: WorkbenchError, as_json: bool) -> int:
     if as_json:
-        echo_json({"error": {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}})
+        echo_json({"error": {"type": type(exc).__name__, "message": masked(exc.message), "hint": masked(exc.hint)}})
         if lost(sys.stdout) is None:
             return 1
     note_lines(styled("error: ", fg="red", bold=True) + exc.message)

@@ -15,7 +15,7 @@ from workbench import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
-from workbench.cli.terminal import console, echo, styled
+from workbench.cli.terminal import console, echo, masked, styled
 from workbench.printable import one_line
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ def _end_time(checks: list[TimeCheck], *, as_json: bool) -> int:
     error = leak_error(checks)
     if as_json:
         listed = {"features": [asdict(c) for c in checks]}
-        told = {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}} if error else {}
+        why = {} if error is None else {"message": masked(error.message), "hint": masked(error.hint)}
+        told = {"error": {"type": type(error).__name__, **why}} if error else {}
         echo_json({**told, **listed})
         return 1 if error else 0
     lines = [(c.feature, c.verdict, ", ".join(d.column for d in c.differences), c.note) for c in checks]

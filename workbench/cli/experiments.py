@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench import library
-from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options, storage_option
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.progress import fold_bar
-from workbench.cli.terminal import echo, note_lines
+from workbench.cli.terminal import echo, masked, note_lines
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
 )
-@click.option(
-    "--storage", metavar="URL", envvar="WB_STUDY_URL", help="A database for the studies of [tune]. [default: a journal]"
-)
+@storage_option("A database for the studies of [tune]. [default: a journal]")
 @memory_option
 @competition_option
 @shared_options
@@ -82,7 +80,7 @@ def run_command(
 
 
 def _error(exc: WorkbenchError) -> dict[str, str]:
-    return {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}
+    return {"type": type(exc).__name__, "message": masked(exc.message), "hint": masked(exc.hint)}
 
 
 def _result(outcome: RunOutcome) -> dict[str, Any]:

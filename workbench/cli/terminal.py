@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from workbench.credentials import own_masks
 from workbench.printable import one_line, printable
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "echo",
     "echo_json",
     "echo_lines",
+    "masked",
     "note",
     "note_lines",
     "show_defects",
@@ -80,9 +82,14 @@ def note_lines(text: str) -> None:
     _to_stderr(_shown(text))
 
 
+def masked(text: str) -> str:
+    """Return a text without secrets: what another program says in its failure may quote an address with a password."""
+    return own_masks().text(text)
+
+
 def _to_stderr(text: str) -> None:
     with suppress(OSError):  # the streams of `main` raise none, those of a program that calls it may
-        click.echo(text, err=True)
+        click.echo(masked(text), err=True)
 
 
 def confirm(question: str, *, default: bool | None = False, abort: bool = False) -> bool:

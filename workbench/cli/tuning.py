@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench import library
-from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
+from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options, storage_option
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.terminal import echo, echo_lines, styled
@@ -34,12 +34,7 @@ SHOWN = 10
 @click.option("--trials", type=click.IntRange(min=1), metavar="K", help="End after so many trials.")
 @click.option("--keep", metavar="WHAT", help='Keep the trials\' OOF: "top20", "all". [default: none]')
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the search. [default: 0]")
-@click.option(
-    "--storage",
-    metavar="URL",
-    envvar="WB_STUDY_URL",
-    help="A database for the study, postgresql+psycopg://…  [default: a journal beside the runs]",
-)
+@storage_option("A database for the study, postgresql+psycopg://…  [default: a journal beside the runs]")
 @click.option(
     "--show",
     "shown",

@@ -14,6 +14,7 @@ from typing import Any
 
 from workbench.cache import lock, sweep
 from workbench.competition import Competition
+from workbench.credentials import own_masks
 from workbench.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
 from workbench.experiment.measure import git_commit, versions
 from workbench.experiment.notebook_run import from_notebook
@@ -332,12 +333,19 @@ def _outcome(folder: Path, record: RunRecord, ledger: Ledger, seconds: Callable[
     except BaseException as exc:
         status = "interrupted" if isinstance(exc, KeyboardInterrupt | SystemExit) else "failed"
         text = exc.message if isinstance(exc, WorkbenchError) else f"{type(exc).__name__}: {exc}"
-        ended = replace(record, status=status, error=text[:2000] or None, seconds=seconds())
+        ended = replace(record, status=status, error=own_masks().text(text)[:2000] or None, seconds=seconds())
         try:
             ledger.put_run(end_run(folder, ended))
         except (WorkbenchError, OSError):  # the disk is full: the next run finds a run that nobody holds
             logging.getLogger("workbench").warning("the end of run %s could not be recorded", record.run_id)
         raise
+
+
+class _Masked(logging.Formatter):
+    """A run's folder is copied and shared: what is logged, tracebacks too, may quote a login."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return own_masks().text(super().format(record))
 
 
 class _LogFile(logging.FileHandler):
@@ -358,7 +366,7 @@ def log_file(folder: Path) -> Iterator[None]:
     logger = logging.getLogger("workbench")
     with storage_errors(folder):
         handler = _LogFile(folder / "log.txt", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(name)s %(message)s"))
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

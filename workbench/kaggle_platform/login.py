@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from workbench.credentials import kaggle_config_folder, token_files
 from workbench.distribution import install_hint
 from workbench.errors import PlatformError, UnansweredError, UnreachableError
 
@@ -85,8 +86,7 @@ def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
     if value:
         where = "the file that KAGGLE_API_TOKEN names" if Path(value).is_file() else "KAGGLE_API_TOKEN"
         found.append(Credential(where, "token"))
-    for name in ("access_token", "access_token.txt"):
-        path = home / ".kaggle" / name
+    for path in token_files(home):
         if path.is_file() and path.read_text(errors="replace").strip():
             found.append(Credential(str(path), "token", _readable_by_others(path)))
     if environ.get("KAGGLE_TOKEN"):
@@ -96,7 +96,7 @@ def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
 
 
 def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
-    path = _config_folder(environ, home) / "kaggle.json"
+    path = kaggle_config_folder(environ, home) / "kaggle.json"
     in_file: dict[str, Any] = {}
     problems: tuple[str, ...] = ()
     if path.is_file():
@@ -121,14 +121,6 @@ def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
 def _browser(home: Path) -> list[Credential]:
     path = home / ".kaggle" / "credentials.json"
     return [Credential(str(path), "browser sign-in", _readable_by_others(path))] if path.is_file() else []
-
-
-def _config_folder(environ: Mapping[str, str], home: Path) -> Path:
-    if environ.get("KAGGLE_CONFIG_DIR"):
-        return Path(environ["KAGGLE_CONFIG_DIR"])
-    if (home / ".kaggle").exists() or not sys.platform.startswith("linux"):
-        return home / ".kaggle"
-    return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "kaggle"
 
 
 def _readable_by_others(path: Path) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from workbench.notebooks.adopted import printed_cv
 from workbench.notebooks.execute import Executed, Limits, execute
-from workbench.notebooks.masks import Masks, known_secrets
 from workbench.notebooks.mounts import KAGGLE_ENVIRONMENT, NAMESPACES, Inputs, Placed, isolated, mount_refusal, placed
 from workbench.notebooks.named_inputs import (
     KINDS_OF_DATA,
@@ -40,7 +39,6 @@ __all__ = [
     "Executed",
     "Inputs",
     "Limits",
-    "Masks",
     "Notebook",
     "Parameter",
     "Placed",
@@ -56,7 +54,6 @@ __all__ = [
     "execute",
     "is_named",
     "isolated",
-    "known_secrets",
     "missing_inputs",
     "mount_refusal",
     "new_notebook",

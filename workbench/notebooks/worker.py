@@ -22,8 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from workbench.credentials import Masks, secret_values
 from workbench.notebooks.data_proxy import data_proxy, standin_path
-from workbench.notebooks.masks import Masks, known_secrets
 from workbench.notebooks.page import notebook_page
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -39,7 +39,7 @@ class TooMuchOutputError(Exception):
 def main(path: str) -> int:
     """Run the notebook of a job; the exit code is 0 if it came to its end."""
     job = json.loads(Path(path).read_text(encoding="utf-8"))
-    masks = Masks(known_secrets())
+    masks = Masks(secret_values())
     # Jupyter's own logging would come between the lines.
     logging.basicConfig(
         filename=job["log"], level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
