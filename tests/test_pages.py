@@ -58,11 +58,13 @@ def attacking(text):
         output(**{"application/vnd.jupyter.widget-view+json": {"model_id": text}}),
         V4.new_output("error", ename=text, evalue=text, traceback=[text]),
     ]
-    cell = V4.new_code_cell(text, outputs=outputs, metadata={"tags": [f'"{text}']})
-    cell.id = f'"{text}'
-    cells = [V4.new_markdown_cell(text), V4.new_raw_cell(text, metadata={"raw_mimetype": "text/html"}), cell]
+    # As a file may have it that nobody has checked.
+    code = {"id": f'"{text}', "metadata": {"tags": [f'"{text}']}, "execution_count": 1, "outputs": outputs}
+    cells = [V4.new_markdown_cell(text), V4.new_raw_cell(text, metadata={"raw_mimetype": "text/html"})]
+    cells.append(nbformat.from_dict({"cell_type": "code", "source": text, **code}))
     widgets = {"application/vnd.jupyter.widget-state+json": {"state": {text: text}}}
-    return V4.new_notebook(cells=cells, metadata={"title": text, "widgets": widgets, "language_info": {"name": text}})
+    metadata = {"title": text, "widgets": widgets, "language_info": {"name": text}}
+    return nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells})
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

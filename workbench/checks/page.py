@@ -174,7 +174,7 @@ def _adversarial(report: Report) -> str:
 def _single(report: Report) -> str:
     if not report.power:
         return _section("columns", "Single columns", "<p>There is no target to hold columns against.</p>")
-    measure, target = report.power[0][2], report.target[0][0]
+    measure, target = as_html(report.power[0][2]), report.target[0][0]
     intro = (
         f'<p class="quiet">What each column alone says of <code>{as_html(target)}</code>: out-of-fold {measure} of the '
         "target's mean by value, or by 1/200 of the range. Near 1 is too good to be true.</p>"
@@ -210,7 +210,7 @@ def _order(report: Report) -> str:
     if plots.can_plot():
         pictures = [plots.order_plot(o, target) for o in report.order if o.means]
         return _section("order", "Order and ids", intro, _figures("two", pictures))
-    lines = [(_code(o.column), f"{o.measure} {o.score:.3f}") for o in report.order]
+    lines = [(_code(o.column), f"{as_html(o.measure)} {o.score:.3f}") for o in report.order]
     return _section("order", "Order and ids", intro, _table(("by", "predicts the target"), lines, [1]))
 
 

@@ -119,12 +119,12 @@ def _shown(node: Any) -> tuple[Any, int]:
     """Return a copy with the outputs that a page can show, and how many it can't."""
     nbformat: Any = importlib.import_module("nbformat")
 
-    copy = nbformat.from_dict({**node, "metadata": {}, "cells": []})
+    copy = nbformat.from_dict({**node, "metadata": {}, "cells": [], "nbformat": 4, "nbformat_minor": 5})
     left_out = 0
-    for cell in node.cells:
+    for number, cell in enumerate(node.cells):
         if cell.cell_type == "raw":
             continue
-        kept = nbformat.from_dict({**cell, "metadata": {}})
+        kept = nbformat.from_dict({**cell, "metadata": {}, "id": f"{number}"})
         for output in kept.get("outputs", []):
             if "data" not in output:
                 continue
