@@ -123,6 +123,60 @@ def ready(small, no_wheels, server, kaggle, monkeypatch) -> Ready:  # noqa: F811
     return Ready(made, server, no_wheels, kaggle)
 
 
+SECRET = "s3cr3t-0123456789abcdef"
+
+
+class TestWhatLeaves:
+    """Only what the experiment needs leaves the machine, no secret does, and nobody else sees it."""
+
+    def test_only_what_is_imported_is_packed(self, ready: Ready) -> None:
+        folder = ready.made.folder
+        (folder / "scratch.py").write_text(f"KAGGLE_KEY = {SECRET!r}\n")
+        (folder / "used.py").write_text("FACTOR = 2\n")
+        (folder / "features.py").write_text("import used\n" + (folder / "features.py").read_text())
+        ready.run_again()
+        built = ready.build()
+        assert {"competition/used.py", "competition/features.py", "competition/competition.toml"} <= set(built.files)
+        assert "competition/scratch.py" not in built.files
+        there = {p.relative_to(built.bundle).as_posix() for p in built.bundle.rglob("*") if p.is_file()}
+        assert set(built.files) == there
+        ready.push()
+        assert not any("scratch" in name for files in ready.server.datasets.values() for name in files[-1])
+
+    @pytest.mark.parametrize("by_looks", [True, False])
+    def test_a_secret_is_not_packed(self, ready: Ready, monkeypatch, by_looks: bool) -> None:
+        secret = "KGAT_0123456789abcdef0123" if by_looks else SECRET
+        if not by_looks:
+            monkeypatch.setenv("MY_DATABASE_PASSWORD", SECRET)
+        features = ready.made.folder / "features.py"
+        features.write_text(features.read_text() + f"\nlogin = {secret!r}\n")
+        ready.run_again()
+        line = features.read_text().splitlines().index(f"login = {secret!r}") + 1
+        with pytest.raises(ConfigError, match=rf"token would be uploaded; it is in features.py, line {line}\n") as no:
+            ready.push()
+        assert secret not in str(no.value)
+        assert not ready.server.datasets
+
+    def test_a_public_dataset_is_refused(self, ready: Ready) -> None:
+        ready.server.public_datasets.add("wb-small-001-base")
+        with pytest.raises(PlatformError, match="wb-small-001-base is public") as refused:
+            ready.push()
+        assert "settings" in refused.value.hint
+        assert not ready.server.kernels
+        ready.server.public_datasets.clear()
+        assert ready.push().status == "complete"
+
+    def test_one_that_was_made_public_later_gets_no_new_version(self, ready: Ready) -> None:
+        ready.push()
+        ready.server.public_datasets.add("wb-small-001-changes")
+        before = {name: len(versions) for name, versions in ready.server.datasets.items()}
+        ready.changes += 1
+        with pytest.raises(PlatformError, match="wb-small-001-changes is public"):
+            ready.push()
+        assert {name: len(versions) for name, versions in ready.server.datasets.items()} == before
+        assert len(ready.kernels) == 1
+
+
 class TestPush:
     def test_it_uploads_runs_and_fetches(self, ready: Ready) -> None:
         ready.server.kernel_output["plots/one.png"] = b"a plot"

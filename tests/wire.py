@@ -141,6 +141,7 @@ class Server:
         self.hosted["blobs"] = Hosted("blobs", {})
         self.datasets: dict[str, list[dict[str, bytes]]] = {}
         self.dataset_states: list[str] = ["READY"]
+        self.public_datasets: set[str] = set()
         self.kernels: dict[str, list[dict[str, Any]]] = {}
         self.kernel_states: list[str] = ["QUEUED", "RUNNING", "COMPLETE"]
         self.kernel_output = {"submission.csv": b"id,y\n"}
@@ -553,6 +554,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             blobs = server.hosted["blobs"]
             # (?) A token that holds no upload is left out.
             tokens = [f["token"] for f in body.get("files", []) if f["token"] in blobs.uploads]
+            if not body.get("isPrivate", slug in server.datasets):
+                server.public_datasets.add(slug)
             server.datasets.setdefault(slug, []).append({blobs.names[t]: blobs.uploads[t] for t in tokens})
             return {"status": "ok", "ref": f"{USER}/{slug}"}
 
@@ -571,7 +574,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             return versions
 
         def api_GetDataset(self, request: dict[str, Any]) -> Any:
-            return {"ref": request["datasetSlug"], "currentVersionNumber": len(self._versions(request))}
+            slug, number = request["datasetSlug"], len(self._versions(request))
+            return {"ref": slug, "currentVersionNumber": number, "isPrivate": slug not in server.public_datasets}
 
         def api_GetDatasetStatus(self, request: dict[str, Any]) -> Any:
             self._versions(request)

@@ -177,10 +177,21 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class DatasetState:
-    """A dataset of one's own: the number of its newest version, and whether that is "ready", "pending" or "failed"."""
+    """A dataset of one's own.
+
+    Attributes
+    ----------
+    version : int
+        The number of its newest version.
+    status : str
+        Whether that is ``"ready"``, ``"pending"`` or ``"failed"``.
+    is_private : bool
+        Whether nobody else sees it.
+    """
 
     version: int
     status: str
+    is_private: bool = True
 
 
 @dataclass(frozen=True)

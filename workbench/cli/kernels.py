@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from workbench.cli.submissions import send_prepared, sending_options
 from workbench.cli.terminal import echo
 from workbench.errors import NotebookError
 from workbench.printable import printable
+
+if TYPE_CHECKING:
+    from workbench.kernels import BuiltKernel
 
 ACCELERATORS = ("NvidiaTeslaT4", "NvidiaTeslaP100")
 LOG_TAIL = 3000
@@ -49,11 +52,13 @@ def build_command(number: int, python: str | None, wheels: Path | None, slug: st
                 "notebook": str(built.notebook),
                 "bytes": built.size,
                 "fixed": list(built.fixed),
+                "files": list(built.files),
             }
         )
         return
     echo(f"{built.bundle}  {built.size / 2**20:.1f} MB")
     echo(built.notebook)
+    _note_packed(built)
     for name in built.fixed:
         note(f"{name} is in the bundle: the kernel reads it in place of Kaggle's file")
     note(f"next: wb kernel rehearse {number}")
@@ -148,12 +153,19 @@ def push_command(
     machine = Machine(accelerator or "", docker_pin, minutes)
     with step_bar("kernel") as (report, _):
         built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
+        if not as_json:
+            _note_packed(built)
         found = competition.push_kernel(built, machine, report=report)
     for line in found.notes:
         note(line)
     if as_json:
         told = {"exp": number, "kernel": found.version.name, "version": found.version.number, "status": found.status}
-        told |= {"failure": found.failure, "uploaded": list(found.uploaded), "bytes": found.size}
+        told |= {
+            "packed": list(built.files),
+            "failure": found.failure,
+            "uploaded": list(found.uploaded),
+            "bytes": found.size,
+        }
         echo_json(told | {"folder": str(found.folder), "log": str(found.log)})
     else:
         version = f"{found.version.owner}/{found.version.name}, version {found.version.number}"
@@ -169,6 +181,13 @@ def push_command(
         f"the kernel ended with {found.status}: {found.failure or 'no reason is given'}\n{_tail(log)}",
         hint=f"its log is {found.log}; `wb kernel rehearse {number}` runs it here",
     )
+
+
+def _note_packed(built: BuiltKernel) -> None:
+    """Say what goes to the platform: the competition's own files by name, models and packages by their number."""
+    own = [name.removeprefix("competition/") for name in built.files if name.startswith("competition/")]
+    models, wheels = (sum(name.startswith(f"{kind}/") for name in built.files) for kind in ("models", "wheels"))
+    note(f"packed: {', '.join(own)}; {models} files of models, {wheels} packages")
 
 
 def _tail(log: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import file_sha256, write_bytes
+from workbench.competition import Competition
 from workbench.errors import DataError, storage_errors
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.plan import Plan
@@ -21,7 +22,7 @@ from workbench.memory import shown_bytes
 from workbench.read_once import digest_once, read_once
 from workbench.training import FILE_PARAMETERS
 
-__all__ = ["DATA", "KeptSource", "code_keys", "kept_source", "write_source"]
+__all__ = ["DATA", "KeptSource", "code_keys", "kept_source", "named_code", "write_source"]
 
 DATA = ("data/raw/", "data/tables/")
 """What lies there is of the competition, and is there wherever its data are."""
@@ -132,11 +133,19 @@ def code_keys(plan: Plan | RecommendPlan) -> dict[str, str]:
     return {f"{file}:{name}": code_key(c.folder / file, name) for file, _, name in split}
 
 
+def named_code(competition: Competition, model: Any) -> list[str]:
+    """Return the files of the functions that a definition and a model's parameters name, from the folder's top."""
+    return [reference.partition(":")[0] for reference in _named(competition, model)]
+
+
+def _named(competition: Competition, model: Any) -> list[str]:
+    d = competition.definition
+    return [text for text in _texts([d.metric, d.cv.function or "", model]) if REFERENCE.fullmatch(text)]
+
+
 def _references(plan: Plan | RecommendPlan) -> list[str]:
     """Return the functions of the competition's folder that its definition and the experiment name."""
-    d = plan.competition.definition
-    texts = _texts([d.metric, d.cv.function or "", plan.spec.model])
-    return [text for text in texts if REFERENCE.fullmatch(text)]
+    return _named(plan.competition, plan.spec.model)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -57,7 +57,7 @@ class Code:
             return None
         state = self._known(what, "get_dataset_status", "ApiGetDatasetStatusRequest", "datasets", **place)
         status = "pending" if state is None else STATUS.get(state.status.name.lower(), "pending")
-        return DatasetState(int(found.current_version_number or 0), status)
+        return DatasetState(int(found.current_version_number or 0), status, bool(found.is_private))
 
     def dataset_files(self, name: str, version: int) -> dict[str, int]:
         """Return the sizes of a version's files, by name."""

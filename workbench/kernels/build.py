@@ -16,11 +16,12 @@ from workbench.competition import Competition
 from workbench.distribution import distribution_version, is_own_wheel
 from workbench.errors import ConfigError, DamagedError
 from workbench.experiment import FinishedRun, read_run
-from workbench.experiment.source import DATA
+from workbench.experiment.source import DATA, named_code
 from workbench.features import code_files
 from workbench.kernels.fixed import fixed_copies
 from workbench.kernels.gateway import check_no_server
 from workbench.kernels.layers import kernel_name
+from workbench.kernels.scan import check_no_secrets
 from workbench.kernels.wheels import are_those, check_wheels, download, modules_of, needed_packages, own_wheel
 from workbench.notebooks import as_text, new_notebook
 from workbench.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_SAMPLE
@@ -111,6 +112,8 @@ class BuiltKernel:
         Bytes of the bundle.
     fixed : tuple of str
         The files of ``data/fixed`` that are in the bundle.
+    files : tuple of str
+        Everything that is in the bundle, by its place in it.
     """
 
     name: str
@@ -119,6 +122,7 @@ class BuiltKernel:
     notebook: Path
     size: int
     fixed: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def build(
@@ -145,7 +149,7 @@ def build(
     ------
     ConfigError
         When the competition has an evaluation server, the run is of a kind that can't be served, a fixed copy is of
-        rows that the hidden test set has others of, or wheels for that Python are missing.
+        rows that the hidden test set has others of, wheels for that Python are missing, or a file has a secret in it.
     """
     check_no_server(competition)
     record, details = run.record, read_run(run.folder)[1]
@@ -170,13 +174,14 @@ def build(
         )
     fixed = fixed_copies(competition)
     files |= {f"competition/{name}": path for name, path in fixed.items()}
+    check_no_secrets(files, record.exp)
     report("wheels")
     # Beside what serving needs, what the run's own code imports: of the image's packages nothing is seen.
     imported = (details.get("source") or {}).get("packages", {})
     needed = needed_packages(imported)
-    packed = _wheels(folder, python, wheels, needed)
-    check_wheels(packed, python)
-    files |= {f"wheels/{p.name}": p for p in packed}
+    brought = _wheels(folder, python, wheels, needed)
+    check_wheels(brought, python)
+    files |= {f"wheels/{p.name}": p for p in brought}
     _put(bundle, files)
     manifest = {
         "format": FORMAT,
@@ -199,7 +204,8 @@ def build(
     notebook = folder / "kernel" / "inference.ipynb"
     write_text(notebook, as_text(_notebook(competition, record.exp, record.title)))
     size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
-    return BuiltKernel(kernel_name(competition.slug, record.exp), folder, bundle, notebook, size, tuple(fixed))
+    name, packed = kernel_name(competition.slug, record.exp), (*sorted(files), MANIFEST)
+    return BuiltKernel(name, folder, bundle, notebook, size, tuple(fixed), packed)
 
 
 def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -> dict[str, Path]:
@@ -222,7 +228,12 @@ def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -
     for name, digest in source["files"].items():
         if not (folder / name).is_file() or file_sha256(folder / name) != digest:
             raise DamagedError(f"{folder / name} is missing or changed", hint=hint)
-    wanted = (n for n in ("competition.toml", *source["files"]) if n not in of_training and not n.startswith(DATA))
+    # A run keeps every module that lies there. What predicts is uploaded, and takes along what it imports.
+    named = named_code(competition, details["spec"]["model"])
+    roots = [folder / competition.features_path.name, *(folder / name for name in named)]
+    imported = {p.relative_to(folder).as_posix() for p in code_files([p for p in roots if p.is_file()]).files}
+    kept = [n for n in source["files"] if n in imported or not n.endswith(".py")]
+    wanted = (n for n in ("competition.toml", *kept) if n not in of_training and not n.startswith(DATA))
     return {name: folder / name for name in wanted}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from workbench.cache import content_key, file_sha256, lock, read_json, write_text
 from workbench.competition import Competition
+from workbench.credentials import own_masks
 from workbench.errors import ConfigError, DamagedError, LoginError, NotFoundError, PlatformError, UnansweredError
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.gateway import check_no_server
@@ -41,6 +42,8 @@ DOUBT = ("is not what was packed", "that was packed", "is missing")
 
 _PUSH = re.compile(r"^push [0-9a-f]{12}\.\d+\.\d+", re.MULTILINE)
 """The line that a run prints first."""
+
+DATASETS_WEB = "https://www.kaggle.com/datasets"
 
 LOOKS_AGAIN = "`wb kernel push` looks again before it sends anything"
 
@@ -230,6 +233,8 @@ class _Push:
         base = f"{self.built.name}-base"
         held = self.record.datasets.get(base, DatasetRecord())
         state = self.code.dataset(base) if held.files else None
+        if state is not None:
+            self.check_private(base, state)
         known = held.files if state is not None and state.version == held.version else {}
         found = layers(self.files, known)
         for layer, files in found.items():
@@ -249,6 +254,8 @@ class _Push:
         if held.sending is not None:
             held = self.settle(name, held, held.sending)
         state = self.code.dataset(name)
+        if state is not None:
+            self.check_private(name, state)
         if state is not None and (state.version, wanted) == (held.version, held.files):
             return
         earlier = set(held.uploads)
@@ -275,6 +282,16 @@ class _Push:
             raise UnansweredError(f"{said}; it is not shown", hint=LOOKS_AGAIN)
         self.check(name, made, files)
         self.taken(name, made.version, wanted)
+        self.check_private(name, made)
+
+    def check_private(self, name: str, state: DatasetState) -> None:
+        """Refuse a dataset that others see: it has the competition's code and models in it."""
+        if not state.is_private:
+            raise PlatformError(
+                f"the dataset {self.code.owner}/{name} is public, and the kernel's code and models would be, too",
+                hint=f"make it private, or delete it: {DATASETS_WEB}/{self.code.owner}/{name}/settings; then "
+                "`wb kernel push` again",
+            )
 
     def settle(self, name: str, held: DatasetRecord, sending: DatasetSending) -> DatasetRecord:
         """Find out what became of a version that an earlier push was making when it was cut off."""
@@ -430,7 +447,7 @@ class _Push:
             return complete
         status, failure, log = self.ended(kernel)
         place = _pushed(self.built.folder, kernel)
-        write_text(place.log, log)
+        write_text(place.log, own_masks().text(log))
         if status != "complete":
             kernel.status, kernel.failure = status, failure
             if any(words in log for words in DOUBT):
