@@ -6,7 +6,20 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-ACTIVE = {"script", "iframe", "object", "embed", "frame", "base", "form", "link", "applet", "audio", "video", "noscript"}
+ACTIVE = {
+    "script",
+    "iframe",
+    "object",
+    "embed",
+    "frame",
+    "base",
+    "form",
+    "link",
+    "applet",
+    "audio",
+    "video",
+    "noscript",
+}
 ADDRESSES = {"src", "srcset", "poster", "background", "data", "action", "formaction", "xlink:href", "href"}
 POLICY = "default-src 'none'"
 
