@@ -330,6 +330,27 @@ class TestDefects:
         assert report.drift[-1].column == "hour"
         assert ("drift", "hour") in told(check(data, after=("hour", "2000"), holdout=None, options={"time": "x"}))
 
+    def test_groups_that_only_one_side_has_are_no_difference(self, check) -> None:
+        """Whether the folds keep them together or nobody has said that they are groups."""
+        rng = np.random.default_rng(3)
+        user = np.repeat(np.arange(150), 20)
+        of_user = {f"x{i}": rng.normal(size=150)[user] for i in range(4)}
+        y = (rng.normal(size=150)[user] + 0.3 * rng.normal(size=N) > 0).astype(int)
+        name = np.array([f"user {u:03d}" for u in range(150)])[user]
+        data = {"id": np.arange(N), "user": name, **of_user, "amount": rng.normal(size=N), "y": y}
+        report = check(data, after=("user", "user 100"), holdout=None)
+        assert report.adversarial is not None
+        assert report.adversarial.grouped_by == "user"
+        assert "user" in report.adversarial.left_out
+        assert {f.column for f in report.findings if f.check in ("drift", "adversarial", "leak")} <= {"user"}
+        facts = dict(report.facts)["groups (user)"]
+        assert facts.startswith("100 in train, 50 in test, none of which train has")
+        data["x0"] = data["x0"] + 2.5 * (user >= 100)
+        shifted = check(data, after=("user", "user 100"), holdout=None)
+        assert ("drift", "x0") in told(shifted)
+        told_apart = next(f for f in shifted.findings if f.check == "adversarial")
+        assert "on rows of a user that it has not seen, by x0" in told_apart.text
+
     def test_the_copies_that_are_shown_have_two_targets(self, check) -> None:
         def copied(train: pl.DataFrame, test: pl.DataFrame) -> Any:
             same = train.head(60).with_columns(id=pl.int_range(80_000, 80_060))

@@ -13,6 +13,7 @@ from workbench.folds import (
     group_folds,
     kfold,
     load_folds,
+    size_ratios,
     stratified_folds,
     stratified_group_folds,
     time_folds,
@@ -210,6 +211,27 @@ class TestOfACompetition:
         self.use_custom(made, code)
         with pytest.raises((DataError, ConfigError), match=message):
             load_folds(made.open.definition)
+
+    def test_the_sizes_of_all_saved_folds_are_known(self, small) -> None:
+        made = small()
+        plain = load_folds(made.open.definition)
+        text = (made.folder / "competition.toml").read_text()
+        cv = 'scheme = "time"\ncolumn = "day"\nfolds = 3\n'
+        (made.folder / "competition.toml").write_text(text[: text.index("[cv]")] + f"[cv]\n{cv}")
+        timed = load_folds(made.open.definition)
+        folder = made.open.definition.folds_folder
+        expected = {plain.content: plain.size_ratio, timed.content: timed.size_ratio}
+        assert size_ratios(folder) == expected
+        assert plain.size_ratio == pytest.approx(1 / (plain.n_folds - 1), rel=0.02)
+        assert timed.size_ratio > 1 / 2
+        assert made.open.fold_size_ratios() == expected
+        # An earlier version kept no sizes; what is damaged has none.
+        for path in folder.glob("*.parquet"):
+            content = pl.read_parquet_metadata(path)["content"]
+            pl.read_parquet(path).write_parquet(path, metadata={"content": content})
+        (folder / "broken.parquet").write_bytes(b"PAR1")
+        assert size_ratios(folder) == expected
+        assert size_ratios(folder / "none") == {}
 
     @pytest.mark.parametrize(
         ("cv", "message"),

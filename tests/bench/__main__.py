@@ -22,6 +22,7 @@ NAMES = (
     "matrix",
     "metrics",
     "notebook",
+    "nulls",
     "otto",
     "overhead",
     "recall",

@@ -22,7 +22,7 @@ from workbench.experiment import ready
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.selection import Options, groups_of, judge_by_permutation, judge_by_shuffled_target
 from workbench.selection.judged import models_of
-from workbench.selection.methods import shuffled_order
+from workbench.selection.orders import shuffled_order
 from workbench.workspace import create_workspace
 
 ROWS, COLUMNS, SIGNAL = 100_000, 50, 10

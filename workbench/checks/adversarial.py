@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import polars as pl
 from workbench.checks.data import SEED, CheckedData, Floats, Ints, as_codes, as_number
 from workbench.checks.drift import tells_time
 from workbench.checks.finding import Adversarial, Finding
-from workbench.folds import stratified_folds
+from workbench.checks.together import Together
+from workbench.folds import Folds, stratified_folds, stratified_group_folds
 from workbench.metrics import get
 from workbench.threads import threads_for
 
@@ -19,6 +21,8 @@ __all__ = ["adversarial", "adversarial_findings", "model_columns"]
 
 ROWS, FOLDS, ROUNDS = 20_000, 3, 40
 SERIOUS, NOTABLE = 0.8, 0.65
+NOISE = 4.0
+"""So many standard errors above 0.5 chance may bring an AUC."""
 TOP = 120
 """LightGBM's categories: the most frequent; the rest is one."""
 
@@ -26,28 +30,59 @@ TOP = 120
 def adversarial(data: CheckedData, *, by_time: bool) -> Adversarial | None:
     """Train LightGBM, out of fold, to tell train from test, on at most 20,000 rows of each; None where it can't be.
 
-    Ids are left out, and where test lies after train in time, dates and times, which would tell everything.
+    Ids are left out, and where test lies after train in time, dates and times, which would tell everything. Rows that
+    come together (those of a user, where test's users are others; those of a time) are validated together: a model that
+    has seen some rows of a unit would know the others by it, and tell nothing of how test differs. The column of the
+    groups is left out, too.
     """
-    left_out = [c for c in data.columns if c in data.ids or (by_time and tells_time(data, c))]
+    units = data.together
+    groups = [units.column] if units is not None and units.kind == "groups" else []
+    left_out = [c for c in data.columns if c in (*data.ids, *groups) or (by_time and tells_time(data, c))]
     columns = [c for c in data.columns if c not in left_out]
     if not columns or min(data.train.height, data.test.height) < 10 * FOLDS:
         return None
     rng = np.random.default_rng(SEED)
-    frames = [_some(f, rng) for f in (data.train, data.test)]
-    matrix, categorical = model_columns(pl.concat([f.select(columns) for f in frames]))
+    taken = [_some(f.height, rng) for f in (data.train, data.test)]
+    frames = [f.select(columns)[rows] for f, rows in zip((data.train, data.test), taken, strict=True)]
+    matrix, categorical = model_columns(pl.concat(frames))
     is_test = np.repeat([0.0, 1.0], [f.height for f in frames])
-    scores, gains = _out_of_fold(matrix, is_test, categorical)
+    units = None if units is None else _of_rows(units, taken)
+    if units is not None and min(len(np.unique(side)) for side in (units.train, units.test)) < FOLDS:
+        return None
+    scores, gains = _out_of_fold(matrix, is_test, categorical, _folds(is_test, units))
     auc = float(get("auc").compute(is_test, scores, None))
     share = gains / max(1e-12, gains.sum())
     order = np.argsort(-share, kind="stable")
     ranked = tuple((columns[i], float(share[i])) for i in order if share[i] > 0)
-    return Adversarial(auc, _roc(is_test, scores), ranked, tuple(left_out), len(is_test))
+    noise = NOISE * _standard_error(scores, [len(rows) for rows in taken], units)
+    grouped_by = "" if units is None else units.column
+    return Adversarial(auc, _roc(is_test, scores), ranked, tuple(left_out), len(is_test), grouped_by, noise)
 
 
-def _some(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    if frame.height <= ROWS:
-        return frame
-    return frame[np.sort(rng.choice(frame.height, ROWS, replace=False))]
+def _some(n_rows: int, rng: np.random.Generator) -> Ints:
+    if n_rows <= ROWS:
+        return np.arange(n_rows)
+    return np.sort(rng.choice(n_rows, ROWS, replace=False))
+
+
+def _of_rows(units: Together, taken: list[Ints]) -> Together:
+    return replace(units, train=units.train[taken[0]], test=units.test[taken[1]])
+
+
+def _folds(label: Floats, units: Together | None) -> Folds:
+    if units is None:
+        return stratified_folds(label, FOLDS, SEED)
+    # A unit that lies on both sides is one: its rows are alike.
+    return stratified_group_folds(label, np.concatenate([units.train, units.test]), FOLDS, SEED)
+
+
+def _standard_error(scores: Floats, sizes: list[int], units: Together | None) -> float:
+    """Return that of the AUC where train and test are alike, with rows as independent as the scores that they got."""
+    n, m = (float(size) for size in sizes)
+    if units is not None:
+        codes = np.unique(scores, return_inverse=True)[1]
+        n, m = units.effective(codes[: sizes[0]], codes[sizes[0] :])
+    return float(np.sqrt((n + m + 1) / (12 * n * m)))
 
 
 def model_columns(frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], list[int]]:
@@ -69,7 +104,9 @@ def _by_frequency(codes: Ints) -> Floats:
     return np.where(codes >= 0, np.minimum(place[codes], TOP), np.nan)
 
 
-def _out_of_fold(matrix: npt.NDArray[np.float32], label: Floats, categorical: list[int]) -> tuple[Floats, Floats]:
+def _out_of_fold(
+    matrix: npt.NDArray[np.float32], label: Floats, categorical: list[int], folds: Folds
+) -> tuple[Floats, Floats]:
     import lightgbm as lgb
 
     parameters: dict[str, Any] = {
@@ -84,7 +121,6 @@ def _out_of_fold(matrix: npt.NDArray[np.float32], label: Floats, categorical: li
         "verbosity": -1,
         "num_threads": threads_for(*matrix.shape),
     }
-    folds = stratified_folds(label, FOLDS, SEED)
     scores, gains = np.zeros(len(label)), np.zeros(matrix.shape[1])
     whole = lgb.Dataset(matrix, label, categorical_feature=categorical, params=parameters, free_raw_data=False)
     whole.construct()
@@ -108,8 +144,7 @@ def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forw
     """Return the finding where train and test can be told apart."""
     if result is None:
         return []
-    noise = 4 * np.sqrt(1 / (3 * max(1, result.n_rows)))
-    if result.auc < NOTABLE or result.auc - 0.5 < noise:
+    if result.auc < NOTABLE or result.auc - 0.5 < result.noise:
         return []
     top = ", ".join(f"{c} ({g:.0%})" for c, g in result.gains[:3])
     why = "; test lies after train in time, so some of this is to be expected" if by_time else ""
@@ -119,5 +154,6 @@ def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forw
         if goes_forward:
             todo = "the folds go forward in time too; a column that only tells when it was has nothing to teach test"
     severity = "serious" if result.auc >= SERIOUS and not by_time else "notable"
-    text = f"a model tells train from test with AUC {result.auc:.3f}, by {top}{why}"
+    new = f" on rows of a {result.grouped_by} that it has not seen" if result.grouped_by and not by_time else ""
+    text = f"a model tells train from test with AUC {result.auc:.3f}{new}, by {top}{why}"
     return [Finding(severity, "adversarial", "", text, todo, 2 * result.auc - 1, {"auc": result.auc})]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from workbench.checks.adversarial import adversarial, adversarial_findings
 from workbench.checks.counts import count_columns, null_findings, null_patterns, repeat_findings, value_findings
 from workbench.checks.data import CheckedData, read_data
@@ -68,7 +70,7 @@ def check_data(
         data.competition.n_test,
         (data.train.height, data.test.height),
         worst_first(_once(findings)),
-        (*_time_facts(data, by_time=by_time), *id_facts(data), *facts, *_train_only(data)),
+        (*_time_facts(data, by_time=by_time), *_unit_facts(data), *id_facts(data), *facts, *_train_only(data)),
         data.not_checked,
         drifts,
         told_apart,
@@ -113,6 +115,18 @@ def _time_facts(data: CheckedData, *, by_time: bool) -> list[tuple[str, str]]:
     scheme = data.competition.definition.cv.scheme
     note = "" if by_time == data.goes_forward else f"; but the folds are {scheme!r}"
     return [("time", f"by {data.time}, test lies {lies}: {', then '.join(ends)}{note}")]
+
+
+def _unit_facts(data: CheckedData) -> list[tuple[str, str]]:
+    """Say which rows were not taken for independent of each other."""
+    units = data.together
+    if units is None or units.kind != "groups" or not data.test.height:
+        return []
+    shared = len(np.intersect1d(units.train, units.test))
+    lie = "none of which train has" if not shared else f"{shared:,} of which train has, too"
+    of = "the folds keep them together" if units.declared else "the folds do not keep them together (cv.group)"
+    text = f"{len(np.unique(units.train)):,} in train, {len(np.unique(units.test)):,} in test, {lie}; {of}"
+    return [(f"groups ({units.column})", f"{text}. Their rows were judged together")]
 
 
 def _train_only(data: CheckedData) -> list[tuple[str, str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from workbench.checks.together import Together, apart, by_group, by_time
 from workbench.competition import ROW, Competition
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.features import Blocks, Feature
@@ -93,6 +95,33 @@ class CheckedData:
     def content(self) -> tuple[str, ...]:
         """The columns that say something of a row: all but ids."""
         return tuple(c for c in self.columns if c not in self.ids)
+
+    @cached_property
+    def test_is_later(self) -> bool:
+        """Whether test lies after train in time."""
+        if self.times is None or not self.test.height:
+            return False
+        train, test = (as_number(t) for t in self.times)
+        if np.isnan(train).all() or np.isnan(test).all():
+            return False
+        return bool(np.nanquantile(test, 0.01) >= np.nanquantile(train, 0.99))
+
+    @cached_property
+    def together(self) -> Together | None:
+        """The units of rows: groups of the folds; blocks of time where test is later; groups of one side only."""
+        cv, c = self.competition.definition.cv, self.competition
+        if cv.scheme in ("group", "stratified_group") and cv.group in c.shared_columns:
+            frames = [(c.rows(), {cv.group: cv.group})]
+            return by_group(cv.group, *(_taken(frames, f[ROW].to_numpy())[cv.group] for f in (self.train, self.test)))
+        if self.test_is_later and self.time is not None and self.times is not None:
+            return by_time(self.time, *(as_number(t) for t in self.times))
+        return apart(self.train, self.test, self.columns) if self.test.height else None
+
+    def effective_rows(self, column: str) -> tuple[float, float]:
+        """Return how many independent rows the sampled ones of train and of test are worth, for what one column has."""
+        if self.together is None:
+            return float(self.train.height), float(self.test.height)
+        return self.together.effective(*as_codes(self.train[column], self.test[column]))
 
     def kind(self, column: str) -> str:
         """Return "number", "time" or "category"."""

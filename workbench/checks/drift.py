@@ -53,7 +53,7 @@ def psi(one: Floats, other: Floats) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def total_variation(one: Ints, other: Ints) -> float:
+def total_variation(one: Ints, other: Ints, rows: tuple[float, float] | None = None) -> float:
     """Return half the sum of the differences of the shares, less what chance gives where the two are alike.
 
     For a category of share p, counted in n and m rows, the expected difference is sqrt(2 p (1/n + 1/m) / pi), and
@@ -63,10 +63,14 @@ def total_variation(one: Ints, other: Ints) -> float:
     ----------
     one, other : int arrays
         Counts by category.
+    rows : tuple of float, optional
+        How many independent rows each side is worth; by default as many as it has.
     """
     n, m = max(1, int(one.sum())), max(1, int(other.sum()))
     share = (one + other) / (n + m)
-    by_chance = np.minimum(np.sqrt(2 / np.pi * share * (1 / n + 1 / m)), 2 * share)
+    independent = (float(n), float(m)) if rows is None else rows
+    variance = sum(1 / max(1.0, r) for r in independent)
+    by_chance = np.minimum(np.sqrt(2 / np.pi * share * variance), 2 * share)
     return max(0.0, float((np.abs(one / n - other / m) - by_chance).sum() / 2))
 
 
@@ -94,6 +98,11 @@ def drift(
 def tells_time(data: CheckedData, column: str) -> bool:
     """Say whether a column is a date or a time, or the number that the time is told by."""
     return column == data.time or data.kind(column) == "time"
+
+
+def _is_group(data: CheckedData, column: str) -> bool:
+    """Say whether a column only tells the groups that the folds keep together: test's may all be others."""
+    return data.together is not None and data.together.is_by_group and data.together.column == column
 
 
 def _largest(d: ColumnDrift) -> float:
@@ -152,9 +161,9 @@ def _category(data: CheckedData, column: str, nulls: tuple[float, float]) -> Col
     return ColumnDrift(
         column,
         "category",
-        total_variation(counts[0], counts[1]),
+        total_variation(counts[0], counts[1], data.effective_rows(column)),
         psi(*grouped),
-        _unseen(data, column, counts, test),
+        _unseen(data, column, codes, counts, test),
         *nulls,
         _top(train, test),
     )
@@ -169,16 +178,16 @@ def _top(train: pl.Series, test: pl.Series) -> tuple[tuple[str, float, float], .
     return tuple((str(v), float(a), float(b)) for v, a, b in top.rows())
 
 
-def _unseen(data: CheckedData, column: str, counts: Sequence[Ints], test: pl.Series) -> float:
+def _unseen(data: CheckedData, column: str, codes: Sequence[Ints], counts: Sequence[Ints], test: pl.Series) -> float:
     """Return the share of test rows whose value train does not have, less what chance gives; over all of train.
 
     A value's next row is a new one with the probability that Good (1953) gives: the share of train rows whose value
-    occurs once. Test rows beyond that are a finding.
+    occurs once; where rows come in units, in one unit. Test rows beyond that are a finding.
     """
     in_train, in_test = counts
     n_test = max(1, int(in_test.sum()))
     new = float(in_test[in_train == 0].sum()) / n_test
-    by_chance = float((in_train == 1).sum()) / max(1, int(in_train.sum()))
+    by_chance = _alone(data, column, codes[0], in_train)
     if new <= by_chance or not data.is_sampled:
         return max(0.0, new - by_chance)
     values = pl.LazyFrame({column: test.unique().drop_nulls()})
@@ -188,24 +197,30 @@ def _unseen(data: CheckedData, column: str, counts: Sequence[Ints], test: pl.Ser
     return max(0.0, min(exact, new - by_chance))
 
 
+def _alone(data: CheckedData, column: str, codes: Ints, counts: Ints) -> float:
+    """Return the share of train rows whose value no other row has, or no other unit."""
+    units, filled = data.together, codes >= 0
+    # Groups that nobody told the folds of are what is to be found.
+    if units is None or (units.column == column and not units.declared):
+        return float((counts == 1).sum()) / max(1, int(counts.sum()))
+    pairs = np.unique(np.stack([codes[filled], units.train[filled]]), axis=1)
+    n_units = np.bincount(pairs[0], minlength=len(counts))
+    return float(counts[n_units == 1].sum()) / max(1, int(counts.sum()))
+
+
 def goes_by_time(data: CheckedData) -> bool:
     """Say whether test lies after train in time."""
-    if data.times is None or not data.test.height:
-        return False
-    train, test = (as_number(t) for t in data.times)
-    if np.isnan(train).all() or np.isnan(test).all():
-        return False
-    return bool(np.nanquantile(test, 0.01) >= np.nanquantile(train, 0.99))
+    return data.test_is_later
 
 
 def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time: bool) -> list[Finding]:
     """Return what is worth saying of the drift."""
     found = []
-    n, m = data.train.height, data.test.height
-    chance = Z * np.sqrt(1 / max(1, n) + 1 / max(1, m)) / 2
     for d in drifts:
-        if by_time and tells_time(data, d.column):
+        if (by_time and tells_time(data, d.column)) or _is_group(data, d.column):
             continue
+        n, m = data.effective_rows(d.column)
+        chance = Z * np.sqrt(1 / max(1, n) + 1 / max(1, m)) / 2
         if d.effect >= NOTABLE and d.effect > chance:
             found.append(_distribution(d))
         if d.unseen is not None and d.unseen >= UNSEEN_NOTABLE and d.unseen > chance:

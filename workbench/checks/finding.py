@@ -91,13 +91,19 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class Adversarial:
-    """A model that tells train from test: its out-of-fold AUC and ROC curve, the columns by their share of the gain."""
+    """A model that tells train from test: its out-of-fold AUC and ROC curve, the columns by their share of the gain.
+
+    `grouped_by` is the column by which rows were validated together, "" for none; `noise` how far above 0.5 chance may
+    bring the AUC.
+    """
 
     auc: float
     roc: tuple[tuple[float, float], ...]
     gains: tuple[tuple[str, float], ...]
     left_out: tuple[str, ...]
     n_rows: int
+    grouped_by: str = ""
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)

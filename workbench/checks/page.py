@@ -160,8 +160,10 @@ def _adversarial(report: Report) -> str:
         text = "<p>There are too few rows or columns to train a model that tells train from test.</p>"
         return _section("adversarial", "Adversarial validation", text)
     left = f" Left out: {', '.join(_code(c) for c in result.left_out)}." if result.left_out else ""
+    whole = f", all rows of a {_code(result.grouped_by)} in one fold" if result.grouped_by else ""
     intro = (
-        f'<p class="quiet">LightGBM, out of fold, on {result.n_rows:,} rows: AUC {result.auc:.3f}. At 0.5 a test row '
+        f'<p class="quiet">LightGBM, out of fold{whole}, on {result.n_rows:,} rows: AUC {result.auc:.3f} (chance alone '
+        f"may reach {min(1.0, 0.5 + result.noise):.3f}). At 0.5 a test row "
         f"looks like any train row, and a random split validates well; at 1 they can be told apart.{left}</p>"
     )
     if plots.can_plot():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,8 @@ from workbench.checks.counts import numeric_part
 from workbench.checks.data import SEED, CheckedData, Floats, Ints, as_codes, as_number, kind_of
 from workbench.checks.finding import Finding, OrderPlot
 from workbench.competition import ROW
-from workbench.folds import kfold
+from workbench.dependence import effective_units
+from workbench.folds import Folds, group_folds, kfold
 from workbench.metrics import get
 
 __all__ = ["Outcome", "alike_findings", "leak_findings", "order", "outcome_of", "power"]
@@ -37,6 +39,8 @@ class Outcome:
     rows : int array (n,)
         Which of the sampled train rows have a target.
     is_number : bool
+    units : int array (n,), or None
+        Which of these rows come together, as those of a user whom either train or test has.
     """
 
     name: str
@@ -44,6 +48,20 @@ class Outcome:
     codes: Ints
     rows: Ints
     is_number: bool
+    units: Ints | None = None
+
+    @cached_property
+    def folds(self) -> Folds:
+        """The folds that single columns are judged on; what comes together is in one."""
+        n = len(self.values)
+        if self.units is None or len(np.unique(self.units)) < FOLDS:
+            return kfold(n, FOLDS, SEED)
+        return group_folds(self.units, FOLDS, SEED)
+
+    @cached_property
+    def _independent(self) -> float:
+        """The share of its rows that the target is worth, as it is alike within units."""
+        return 1.0 if self.units is None else effective_units(self.codes, self.units) / max(1, len(self.codes))
 
     @property
     def measure(self) -> str:
@@ -62,9 +80,9 @@ class Outcome:
     def noise(self) -> float:
         """How far above nothing chance brings a score: four standard errors."""
         if self.is_number:
-            return float(4 / np.sqrt(max(1, len(self.values))))
+            return float(4 / np.sqrt(max(1.0, len(self.values) * self._independent)))
         few = np.minimum(self.values.sum(axis=0), (1 - self.values).sum(axis=0)).min()
-        return float(4 * np.sqrt(1 / (12 * max(1.0, float(few)))))
+        return float(4 * np.sqrt(1 / (12 * max(1.0, float(few) * self._independent))))
 
 
 def outcome_of(data: CheckedData, name: str) -> Outcome | None:
@@ -76,13 +94,15 @@ def outcome_of(data: CheckedData, name: str) -> Outcome | None:
         return None
     rows = np.flatnonzero(series.is_not_null().to_numpy())
     codes = as_codes(series)[0][rows]
+    units = None if data.together is None else data.together.train[rows]
     is_number = data.competition.definition.task not in ("binary", "multiclass") and kind_of(series.dtype) != "category"
     if is_number and codes.max() > 1:
         ranks = pl.Series(codes).rank().to_numpy()
-        return Outcome(name, (ranks / len(ranks))[:, None], codes, rows, is_number=True)
+        return Outcome(name, (ranks / len(ranks))[:, None], codes, rows, is_number=True, units=units)
     counts = np.bincount(codes)
     classes = np.argsort(-counts, kind="stable")[:MAX_CLASSES] if len(counts) > 2 else np.array([1])
-    return Outcome(name, (codes[:, None] == classes).astype(np.float64), codes, rows, is_number=False)
+    values = (codes[:, None] == classes).astype(np.float64)
+    return Outcome(name, values, codes, rows, is_number=False, units=units)
 
 
 def power(column: pl.Series, outcome: Outcome) -> float:
@@ -98,9 +118,8 @@ def power(column: pl.Series, outcome: Outcome) -> float:
     cells = _cells(column)[outcome.rows]
     n_cells = int(cells.max(initial=0)) + 1
     predicted = np.empty_like(outcome.values)
-    folds = kfold(len(cells), FOLDS, SEED)
     for fold in range(FOLDS):
-        train, valid = folds.train_rows(fold), folds.valid_rows(fold)
+        train, valid = outcome.folds.train_rows(fold), outcome.folds.valid_rows(fold)
         counts = np.bincount(cells[train], minlength=n_cells)
         for j, y in enumerate(outcome.values.T):
             prior = y[train].mean()
@@ -240,6 +259,9 @@ def _renamed_key(column: pl.Series) -> bytes:
 
 def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[Finding], list[OrderPlot]]:
     """See whether the target, or a column, goes by the number of the row or by the id."""
+    if data.together is not None and not data.together.is_by_group:
+        # Neighbours in time, or within a group that the folds cut, are on both sides.
+        outcome = replace(outcome, units=None)
     rows = data.train[ROW]
     plots, found = [_plot("row number", rows, outcome)], []
     in_time_order = data.times is not None and _rank_correlation(rows, data.times[0]) > 0.99

@@ -9,6 +9,7 @@ import polars as pl
 
 from workbench.checks.data import CheckedData, Floats, as_number, brief, kind_of
 from workbench.checks.finding import Finding, Periods
+from workbench.intervals import two_sided_p
 
 __all__ = ["by_period", "distribution", "target_findings", "trend_findings"]
 
@@ -16,7 +17,7 @@ RARE_SERIOUS, RARE_NOTABLE = 0.001, 0.02
 PERIODS = (("1h", "hour"), ("1d", "day"), ("1w", "week"), ("1mo", "month"), ("1q", "quarter"), ("1y", "year"))
 SECONDS = {"1h": 3600, "1d": 86400, "1w": 7 * 86400, "1mo": 30 * 86400, "1q": 91 * 86400, "1y": 365 * 86400}
 MOST_PERIODS, FEWEST = 60, 5
-TREND = 0.7
+TREND, CERTAIN = 0.7, 0.005
 BARS = 30
 
 
@@ -167,6 +168,8 @@ def trend_findings(data: CheckedData, periods: Periods | None) -> list[Finding]:
     means = np.array([m for _, _, m in periods.lines])
     at = np.arange(len(means), dtype=float)
     r = _weighted_correlation(at, means, weights)
+    if _by_chance(means, weights, r) > CERTAIN:
+        return []
     third = max(1, len(means) // 3)
     first, last = (np.average(means[s], weights=weights[s]) for s in (slice(None, third), slice(-third, None)))
     spread = _spread(data, periods, float(np.average(means, weights=weights)))
@@ -180,6 +183,23 @@ def trend_findings(data: CheckedData, periods: Periods | None) -> list[Finding]:
     todo = todo if data.goes_forward else f"validate forward in time; {todo}"
     figures = {"first": float(first), "last": float(last), "correlation": r}
     return [Finding("notable", "time", periods.target, text, todo, min(1.0, change / spread), figures)]
+
+
+def _by_chance(means: Floats, weights: Floats, r: float) -> float:
+    """Return the p-value of a trend over periods, each a single witness however many rows it has.
+
+    Of a linear regression on time. Where what is left goes on from period to period, there are fewer independent ones:
+    n (1 - a) / (1 + a), with a the autocorrelation of the residuals (Bayley and Hammersley 1946).
+    """
+    n, at = len(means), np.arange(len(means), dtype=float)
+    slope, start = np.polyfit(at, means, 1, w=np.sqrt(weights))
+    rest = means - slope * at - start
+    total = float((rest**2).sum())
+    alike = min(0.99, max(0.0, float((rest[1:] * rest[:-1]).sum()) / total)) if total > 0 else 0.0
+    degrees = n * (1 - alike) / (1 + alike) - 2
+    if degrees <= 0:
+        return 1.0
+    return two_sided_p(r * math.sqrt(degrees / max(1e-12, 1 - r * r)), degrees)
 
 
 def _spread(data: CheckedData, periods: Periods, mean: float) -> float:

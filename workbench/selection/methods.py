@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,11 @@ from workbench.experiment import ReadyExperiment
 from workbench.selection.groups import Group
 from workbench.selection.judged import Judged, Models, Progress, by_group, judging_model
 from workbench.selection.options import Options
+from workbench.selection.orders import ColumnOrders, shuffled_order, units_of
 from workbench.training import FoldModels, score, shuffled_gains
 
-__all__ = ["by_chance", "judge_by_gain", "judge_by_permutation", "judge_by_shuffled_target", "shuffled_order"]
+__all__ = ["by_chance", "judge_by_gain", "judge_by_permutation", "judge_by_shuffled_target"]
 
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 CERTAIN = 0.05
 
@@ -65,6 +65,7 @@ def judge_by_permutation(
 
     Breiman 2001, section 10, on the competition's own metric and folds. The importance is the mean loss over folds
     and repeats; a column is kept where its loss is above what shuffling alone does, one-sided, at `options.alpha`.
+    What folds keep together moves together, see `workbench.selection.orders`.
 
     Returns
     -------
@@ -74,9 +75,11 @@ def judge_by_permutation(
     """
     problem, model = experiment.problem, judging_model(experiment)
     losses = np.zeros((problem.folds.n_folds, options.repeats, len(groups)))
+    units = units_of(experiment)
     for fold in range(problem.folds.n_folds):
         texts = {(t, s): text for (t, k, s), text in models.texts.items() if k == fold}
-        losses[fold] = _losses(FoldModels(problem, model, fold, texts), fold, groups, options, progress)
+        orders = ColumnOrders(experiment, units, fold, options.seed)
+        losses[fold] = _losses(FoldModels(problem, model, fold, texts), orders, groups, options, progress)
     judged = []
     for i, group in enumerate(groups):
         values = losses[:, :, i]
@@ -86,20 +89,20 @@ def judge_by_permutation(
 
 
 def _losses(
-    models: FoldModels, fold: int, groups: Sequence[Group], options: Options, progress: Progress
+    models: FoldModels, orders: ColumnOrders, groups: Sequence[Group], options: Options, progress: Progress
 ) -> npt.NDArray[np.float64]:
     """Return (repeats, groups): how much worse the score of one fold gets."""
-    problem, n = models.problem, len(models.rows)
+    problem, fold = models.problem, models.fold
     sign = 1.0 if problem.metric.greater_is_better else -1.0
     used = models.used()
     whole = score(problem.target, models.rows, models.predict(), problem.metric)
-    orders = [np.random.default_rng([options.seed, fold, r]).permutation(n) for r in range(options.repeats)]
     losses = np.zeros((options.repeats, len(groups)))
     total = problem.folds.n_folds * len(groups)
     for i, group in enumerate(groups):
         # Where no model splits on any of them, the loss is exactly 0.
-        for r, order in enumerate(orders if used & set(group.columns) else []):
-            shuffled = models.predict(group.columns, order)
+        split_on = [models.values_of(c) for c in group.columns if c in used]
+        for r in range(options.repeats if split_on else 0):
+            shuffled = models.predict(group.columns, orders.order(split_on, r))
             losses[r, i] = sign * (whole - score(problem.target, models.rows, shuffled, problem.metric))
         progress(fold * len(groups) + i + 1, total, f"fold {fold}, {group.name}")
     return losses
@@ -108,17 +111,51 @@ def _losses(
 def _p_above_zero(losses: Floats) -> float:
     """Return the p-value of losses (folds, repeats) where the column is noise to the target and the other columns.
 
-    Then the order that the column has is one like those that it was shuffled into, so that a fold's score differs from
-    the mean of its r shuffled ones by no more than these differ among each other: the variance of the difference is
-    theirs times 1 + 1/r. It is pooled over the folds; their rows are disjoint, and nothing is asked of their models.
+    Then the order that the column has in a fold is one like those that it was shuffled into: of all (r + 1)^k ways to
+    take one of the orders in each fold, some share scores as well as the column's own, which is one of them (Phipson
+    and Smyth 2010: a p-value of permutations is never 0). But the folds are not independent. What a column happens
+    to have in common with the target in two folds counts twice, once as what one's model has learned and the
+    other confirms, and once the other way round: the variance of the sum is up to twice that of independent folds. So
+    the larger of two is returned, the share and the p-value of a t test with that variance: within a fold that of the
+    shuffled scores times 1 + 1/r, with Welch's degrees of freedom. Where no share could be smaller, the t test decides.
     """
+    share, least = _share_as_good(losses)
+    by_t = _p_by_t(losses)
+    if by_t is None:
+        return share
+    return by_t if share <= least else max(share, by_t)
+
+
+MOST_WAYS = 50_000
+"""So many ways of taking an order in each fold are counted; where there are more, as many at random."""
+
+
+def _share_as_good(losses: Floats) -> tuple[float, float]:
+    """Return the share of the ways that lose nothing against the column's own order, and the smallest that there is."""
+    k, r = losses.shape
+    own_first = np.concatenate([np.zeros((k, 1)), losses], axis=1)
+    slack = 1e-12 * max(1e-300, float(np.abs(losses).sum()))
+    if (r + 1) ** k <= MOST_WAYS:
+        lost = own_first[0]
+        for fold in own_first[1:]:
+            lost = np.add.outer(lost, fold).ravel()
+        return float((lost <= slack).mean()), float(r + 1) ** -k
+    picked = np.random.default_rng(0).integers(0, r + 1, (MOST_WAYS - 1, k))
+    lost = own_first[np.arange(k), picked].sum(axis=1)
+    return float(1 + (lost <= slack).sum()) / MOST_WAYS, 1 / MOST_WAYS
+
+
+def _p_by_t(losses: Floats) -> float | None:
+    """Return the p-value of the mean loss by a t test; None where every shuffle does the same."""
     from scipy.special import stdtr
 
     k, r = losses.shape
-    mean, error = float(losses.mean()), float(np.sqrt(losses.var(axis=1, ddof=1).mean() * (1 + 1 / r) / k))
+    variances = losses.var(axis=1, ddof=1)
+    error = float(np.sqrt(2 * variances.mean() * (1 + 1 / r) / k))
     if error == 0:
-        return 0.0 if mean > 0 else 1.0
-    return float(stdtr(k * (r - 1), -mean / error))
+        return None
+    degrees = float(variances.sum() ** 2 / (variances**2).sum()) * (r - 1)
+    return float(stdtr(degrees, -float(losses.mean()) / error))
 
 
 # ------------------------------------------------------------------------------------------------- shuffled targets
@@ -174,41 +211,6 @@ def judge_by_shuffled_target(
         for i, g in enumerate(groups)
     )
     return judged, certain
-
-
-def shuffled_order(experiment: ReadyExperiment, seed: int) -> Callable[[int], Ints]:
-    """Return what gives, for a shuffle's number, the row whose target each train row gets.
-
-    Targets stay within the fold that validates their row, so that every fold keeps its own, and, in time, each block
-    the level of its time. Where folds keep groups together, whole groups' targets change places one after the other,
-    so that targets that are alike within a group stay alike.
-    """
-    problem, cv = experiment.problem, experiment.competition.definition.cv
-    groups: npt.NDArray[np.uint32] | None = None
-    if cv.group:
-        codes = experiment.competition.train_columns(cv.group)[cv.group].rank("dense").to_numpy()
-        groups = codes if experiment.rows is None else codes[experiment.rows]
-    valid = problem.folds.valid
-
-    def order_of(shuffle: int) -> Ints:
-        rng = np.random.default_rng([seed, shuffle])
-        order = np.arange(len(valid))
-        for fold in np.unique(valid):
-            rows = np.flatnonzero(valid == fold)
-            order[rows] = rng.permutation(rows) if groups is None else _by_blocks(rows, groups[rows], rng)
-        return order
-
-    return order_of
-
-
-def _by_blocks(rows: Ints, groups: npt.NDArray[np.uint32], rng: np.random.Generator) -> Ints:
-    """Return, for `rows`, where each gets its target from: the groups' rows in a new order of the groups."""
-    codes = np.unique(groups, return_inverse=True)[1]
-    places = np.argsort(codes, kind="stable")
-    drawn = np.argsort(rng.permutation(int(codes.max()) + 1)[codes], kind="stable")
-    taken = np.empty_like(rows)
-    taken[places] = rows[drawn]
-    return taken
 
 
 def by_chance(n_groups: int, share: float) -> int:

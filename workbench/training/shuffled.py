@@ -73,6 +73,10 @@ class FoldModels:
             found |= {name for name, n in zip(self._trainers[target].names, splits, strict=True) if n}
         return found
 
+    def values_of(self, column: str) -> pl.Series:
+        """Return a column's values in the validated rows, of the first target that has it."""
+        return next(own[column] for own in self._columns if column in own)
+
     def predict(self, columns: Sequence[str] = (), order: Ints | None = None) -> Floats:
         """Predict the validated rows, the mean over the seeds.
 
@@ -81,7 +85,7 @@ class FoldModels:
         columns : sequence of str
             Whose values are taken in another order; all of them in the same.
         order : int array (n_valid,)
-            Row i gets the values of row ``order[i]``.
+            Row i gets the values of row ``order[i]``; a row may give its values more than once.
 
         Returns
         -------
