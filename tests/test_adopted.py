@@ -26,6 +26,7 @@ from workbench.errors import DamagedError, NotebookError, StorageError
 from workbench.experiment.kaggle_inputs import data_stamps, kaggle_inputs, not_here
 from workbench.ingest import unpacked as unpacked_module
 from workbench.ingest import unpacked_files
+from workbench.isolation import Abilities, abilities, started
 from workbench.notebooks import (
     KAGGLE_ENVIRONMENT,
     competition_places,
@@ -349,15 +350,16 @@ class TestUnpacked:
 
 @pytest.fixture(params=["mounted", "linked"])
 def way(request, monkeypatch) -> Any:
-    """Run in a mount namespace, and as where the system has none: there is no `unshare`."""
-    mounts_module.mount_refusal.cache_clear()
+    """Run in a world of its own, and as where the system gives none."""
     if request.param == "linked":
-        monkeypatch.setattr(mounts_module, "NAMESPACES", ("no-such-program",))
-        assert "no-such-program" in mounts_module.mount_refusal()
-    elif refusal := mounts_module.mount_refusal():
-        pytest.skip(f"no namespaces here: {refusal}")
-    yield request.param
-    mounts_module.mount_refusal.cache_clear()
+        without_worlds(monkeypatch)
+    elif not abilities().worlds:
+        pytest.skip(f"no namespaces here: {abilities().why_not}")
+    return request.param
+
+
+def without_worlds(monkeypatch) -> None:
+    monkeypatch.setattr(mounts_module, "abilities", lambda: Abilities(worlds=False, own_pids=False, why_not="no"))
 
 
 def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False) -> Any:
@@ -383,18 +385,14 @@ def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False) -> Any
             environment |= {
                 "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
             }
-        # Inside, the command starts in the folder; without a namespace whoever runs it goes there, as papermill does.
-        done = subprocess.run(
-            [*place.wrapped, *command],
-            cwd=None if place.wrapped else place.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
+        # Inside, the command starts in the folder; without a world whoever runs it goes there, as papermill does.
+        here = [] if place.world else ["sh", "-c", 'cd "$0" && exec "$@"', str(place.folder)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with started([*here, *command], place.world, environment=environment, **pipes) as running:
+            out, err = running.process.communicate(timeout=60)
+    assert running.process.returncode == 0, err
     assert not (working.parent / "input").exists()
-    return done.stdout if shell else json.loads(done.stdout.rpartition("RESULT")[2])
+    return out if shell else json.loads(out.rpartition("RESULT")[2])
 
 
 WALK = "import os\nresult = sorted(os.path.join(d, f) for d, _, files in os.walk('/kaggle/input') for f in files)"
@@ -495,14 +493,12 @@ class TestSeen:
         assert {p: (p.read_bytes(), p.stat().st_mode) for p in files} == before
 
     def test_links_to_inputs_that_are_too_large_to_copy_tell_of_a_change(self, tmp_path: Path, monkeypatch) -> None:
-        monkeypatch.setattr(mounts_module, "NAMESPACES", ("no-such-program",))
+        without_worlds(monkeypatch)
         monkeypatch.setattr(mounts_module, "COPIED_BYTES", 10)
-        mounts_module.mount_refusal.cache_clear()
         folder = fetched(tmp_path, as_files)
         assert seen(folder, "result = open('/kaggle/input/one/train.csv').read()") == TRAIN.decode()
         with pytest.raises(NotebookError, match=r"wrote into its inputs, .*/train.csv changed"):
             seen(folder, "result = open('/kaggle/input/one/train.csv', 'a').write('more')")
-        mounts_module.mount_refusal.cache_clear()
 
     def test_it_starts_in_working_and_what_it_writes_is_there(self, tmp_path: Path, way: str) -> None:
         folder = fetched(tmp_path, as_files)

@@ -6,6 +6,7 @@ import gzip
 import importlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,14 +22,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
+from workbench.isolation import Abilities, abilities
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
-from workbench.kernels.rehearse import UNSHARE, _check_hidden, hidden_data, moved, shown_data
+from workbench.kernels.rehearse import _check_hidden, hidden_data, moved, shown_data
 from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, own_wheel
 from workbench.serving import compared, predict, read_bundle, read_submission
 
 EXPERIMENT = 'features = ["ratio", "te_town", "town_size", "rows.town", "rows.x", "rows.z"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.2\n'
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-ISOLATED = subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+ISOLATED = abilities().worlds
 
 
 HELPERS = {
@@ -708,10 +710,21 @@ class TestRehearsal:
             ("open('/kaggle/input/small/towns.csv', 'w')", "Read-only file system"),
             ("open('/kaggle/input/competitions/small/towns.csv', 'w')", "Read-only file system"),
             ("open('/usr/new.txt', 'w')", "Read-only file system"),
+            ("import os; os.chmod('/kaggle/input/small/towns.csv', 0o777)", "Read-only file system"),
+            ("open(HERE)", "No such file or directory"),
+            ("import os; open(os.path.expanduser('~/.netrc'))", "No such file or directory: '/root/.netrc'"),
+            ("import os; os.environ['AWS_SECRET_ACCESS_KEY']", "KeyError: 'AWS_SECRET_ACCESS_KEY'"),
+            ("import os; os.kill(PID, 0)", "No such process"),
         ],
     )
-    def test_what_kaggle_does_not_allow_fails_here_too(self, small, no_wheels, cell: str, message: str) -> None:
+    def test_what_kaggle_does_not_allow_fails_here_too(
+        self, small, no_wheels, cell: str, message: str, monkeypatch
+    ) -> None:
+        """What is this machine's is not there: its files, its home, its environment, its processes, its network."""
         made = small()
+        (Path.home() / ".netrc").write_text("mine")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
+        cell = cell.replace("HERE", repr(str(made.folder / "features.py"))).replace("PID", str(os.getpid()))
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
         kernel = built(made, no_wheels)
@@ -719,3 +732,52 @@ class TestRehearsal:
         with pytest.raises(NotebookError, match=message):
             made.open.rehearse_kernel(1, kernel)
         assert (kernel.folder / "rehearsal" / "public" / "inference.ipynb").exists()
+
+    def test_the_world_is_kaggles(self, small, no_wheels) -> None:
+        made = small()
+        made.experiment(1, EXPERIMENT)
+        made.open.run(1)
+        kernel = built(made, no_wheels)
+        with_cell(
+            kernel,
+            "import os, subprocess, sys, tempfile\nfrom pathlib import Path\n"
+            "own = {Path(os.path.realpath(sys.executable)).parts[2]} if '/root/' in os.path.realpath(sys.executable) else set()\n"
+            "assert str(Path.home()) == '/root' and {p.name for p in Path.home().iterdir()} <= own\n"
+            "assert tempfile.gettempdir() == '/tmp' and Path.cwd() == Path('/kaggle/working')\n"
+            "assert {p.name for p in Path('/kaggle').iterdir()} == {'input', 'working'}\n"
+            "Path('/kaggle/temp').mkdir()\n"
+            "Path.home().joinpath('.cache').mkdir()\n"
+            "subprocess.Popen(['/bin/sleep', '987654'], start_new_session=True)",
+        )
+        found = made.open.rehearse_kernel(1, kernel)
+        assert (found.differing, found.largest) == (0, 0.0)
+        assert not [note for note in found.notes if "namespaces" in note]
+        assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"987654" in p.read_bytes()]
+        assert sorted(p.name for p in kernel.folder.iterdir()) == ["bundle", "kernel", "rehearsal", "wheels"]
+
+
+@pytest.mark.slow
+def test_a_rehearsal_without_namespaces_says_what_is_not_kaggles(small, no_wheels, monkeypatch) -> None:
+    able = Abilities(worlds=False, own_pids=False, why_not="unshare: Operation not permitted")
+    for module in ("workbench.kernels.rehearse", "workbench.notebooks.mounts"):
+        monkeypatch.setattr(f"{module}.abilities", lambda: able)
+    made = small()
+    made.experiment(1, EXPERIMENT)
+    run = made.open.run(1)
+    kernel = built(made, no_wheels)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
+    with_cell(
+        kernel,
+        "import os, subprocess, tempfile, urllib.request\nfrom pathlib import Path\n"
+        "assert not [*Path.home().iterdir()] and not [*Path(tempfile.gettempdir()).iterdir()]\n"
+        "assert 'AWS_SECRET_ACCESS_KEY' not in os.environ and Path.cwd().name == 'working'\n"
+        "subprocess.Popen(['/bin/sleep', '987655'], start_new_session=True)\n"
+        "try:\n    urllib.request.urlopen('http://192.0.2.1', timeout=5)\n"
+        "except urllib.error.URLError as exc:\n    assert 'refused' in str(exc), exc",
+    )
+    found = made.open.rehearse_kernel(1, kernel)
+    assert found.public.read_bytes() == run.submission.read_bytes()
+    assert found.notes[0].startswith(
+        "this system gives no namespaces (unshare: Operation not permitted): the kernel could read this machine's files"
+    )
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"987655" in p.read_bytes()]

@@ -84,7 +84,7 @@ def demo_command(as_json: bool) -> int:
 
 def _perform(place: Workspace, command: str, *, quiet: bool) -> dict[str, object]:
     words = shlex.split(command)
-    program = [sys.executable] if words[0] == "python" else [sys.executable, "-m", "workbench"]
+    program = [sys.executable] if words[0] == "python" else [sys.executable, "-P", "-m", "workbench"]
     started = time.monotonic()
     done = subprocess.run(
         program + words[1:], cwd=place.root, check=False, stdout=subprocess.DEVNULL if quiet else None

@@ -25,6 +25,7 @@ from workbench.notebooks import (
     checked_oof,
     checked_test,
     execute,
+    left_file,
     placed,
     printed_cv,
     read_recorded,
@@ -107,7 +108,7 @@ def _executed(
             folder=place.folder,
             environment=place.environment | environment,
             limits=replace(spec.limits, memory=memory),
-            wrapped=place.wrapped,
+            world=place.world,
             attached=place.attached,
             report=report,
         )
@@ -140,8 +141,8 @@ def _with_submission(
     inputs, left = kaggle_inputs(Path(plan.competition.folder), spec.notebook, report=report)
     with placed(spec.notebook, inputs, working) as place:
         done = _executed(workspace, plan, spec, place, folder, report)
-    written = working / name
-    if not written.is_file():
+    written = left_file(working, name)
+    if written is None:
         there = ", ".join(sorted(p.name for p in working.iterdir())[:5]) or "nothing"
         raise NotebookError(
             f"{spec.notebook.path} came to its end and left no {name}; there is {there}",

@@ -184,7 +184,8 @@ def _launched(
     mark = secrets.token_hex(8)
     variables = dict(os.environ if environment is None else environment) | {MARK: mark}
     own_pids = own_pids and world is not None
-    with tempfile.TemporaryDirectory(prefix="wb-world-", ignore_cleanup_errors=True) as folder:
+    where = None if world is None else world.disk
+    with tempfile.TemporaryDirectory(dir=where, prefix=".wb-world-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder).resolve()
         if world is not None and world.home is not None:
             variables["HOME"] = world.home

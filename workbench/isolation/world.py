@@ -115,15 +115,21 @@ class World:
         What is seen of the machine's own files: "all", as they are; "read", all of them, to read; "system", the
         programs, libraries and devices, and this Python with its packages.
     hidden : tuple of str
-        Folders that are empty there, where the host is "all" or "read". This Python is seen all the same.
+        Folders that are empty there, and can only be read, but for what is mounted and linked in them. This Python is
+        seen all the same.
+    scratch : tuple of str
+        Folders that are empty and can be written.
     shown : tuple of str
         What is seen in its own place all the same, to read.
     home : str, or None
         An empty home folder, and HOME; None for the home that there is.
     own_tmp : bool
-        Whether /tmp, /var/tmp and /dev/shm are empty and its own.
+        Whether /tmp and /var/tmp are empty and its own, as /dev/shm is where the host is "system".
     network : bool
         Whether there is any but the machine itself.
+    disk : Path, or None
+        The folder that holds, for as long as it runs, what it writes into folders of its own; None for the system's
+        temporary one.
     """
 
     folder: str = "/"
@@ -131,10 +137,12 @@ class World:
     links: Mapping[str, str] = field(default_factory=dict)
     host: Literal["all", "read", "system"] = "all"
     hidden: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
     home: str | None = None
     own_tmp: bool = False
     network: bool = True
+    disk: Path | None = None
 
 
 def clean_environment(
@@ -171,35 +179,41 @@ def steps(world: World, scratch: Path, *, own_pids: bool) -> list[Step]:
     own_pids : bool
         Whether its processes have numbers of their own.
     """
-    found = _system() if world.host == "system" else _machine(world)
+    found = [*_system(), *_etc(world)] if world.host == "system" else _machine(world)
+    found.append(("proc", "/proc", own_pids))
+    own = _own_folders(world, scratch)
+    hidden = [place for place in map(_resolved, world.hidden) if place not in own and place not in world.mounts]
+    covering = [*own, *hidden]
+    shown = [*world.shown, *(python_places() if covering or world.host == "system" else ())]
     if world.host == "system":
-        found += _etc(world)
-        if world.home is None:
-            found.append(("empty", _home_of_user()))
-    found += [("proc", "/proc", own_pids)]
-    own: dict[str, tuple[str, bool]] = {}
-    for place, name in _own_folders(world):
-        (scratch / name).mkdir(exist_ok=True)
-        (scratch / name).chmod(0o1777 if name.startswith("tmp") else 0o755)
-        own[place] = (str(scratch / name), True)
-    hides = world.host == "system" or bool(world.hidden) or bool(own)
-    shown = [*world.shown, *(python_places() if hides else ())]
-    covers = [*own, *world.hidden] if world.host != "system" else None
-    # Where folders are made, what is called by a name through links must be there by that name, too.
-    names = [*(shown if world.host == "system" else ()), *map(_resolved, shown)]
-    binds = {p: (p, False) for p in dict.fromkeys(names) if _is_needed(p, covers)}
+        # Where folders are made, what is called by a name through links must be there by that name, too.
+        binds = {p: (p, False) for p in (*shown, *map(_resolved, shown)) if not _is_below(p, map("/{}".format, SYSTEM))}
+    else:
+        binds = {p: (p, False) for p in map(_resolved, shown) if _is_below(p, covering)}
     binds |= dict(world.mounts)
-    for place, (folder, _) in own.items():
+    for place, folder in own.items():
         # Where something is mounted below, there must be a folder already: it is the disk's.
-        for at in binds:
+        for at in (*own, *hidden, *binds):
             if at.startswith(f"{place}/"):
-                _prepare(Path(folder) / at[len(place) + 1 :], Path(binds[at][0]))
-    hidden = [p for p in map(_resolved, world.hidden) if p not in own and Path(p).is_dir()]
-    found += [("empty", place) for place in hidden]
-    for place, (source, writable) in sorted((own | binds).items()):
-        found.append(("bind", place, source, writable))
-    found += [("seal", place) for place in hidden]
+                _prepare(Path(folder) / at[len(place) + 1 :], Path(binds.get(at, ("/", False))[0]))
+    made: dict[str, Step] = {place: ("empty", place) for place in hidden}
+    made |= {place: ("bind", place, folder, True) for place, folder in own.items()}
+    made |= {place: ("bind", place, source, writable) for place, (source, writable) in binds.items()}
+    found += [step for _, step in sorted(made.items())]
     found += [("link", place, target) for place, target in sorted(world.links.items())]
+    return [*found, *(("seal", place) for place in hidden)]
+
+
+def _own_folders(world: World, scratch: Path) -> dict[str, str]:
+    """Make the folders of the disk that a world has for itself: place -> folder."""
+    places = [*world.scratch, *([] if world.home is None else [world.home])]
+    places += ["/tmp", "/var/tmp"] if world.own_tmp else []  # noqa: S108 these are the world's
+    found = {}
+    for number, place in enumerate(dict.fromkeys(places)):
+        folder = scratch / f"own-{number}"
+        folder.mkdir()
+        folder.chmod(0o1777 if Path(place).name == "tmp" else 0o755)
+        found[place] = str(folder)
     return found
 
 
@@ -217,11 +231,6 @@ def python_places() -> list[str]:
     return [p for p in places if not any(p != other and p.startswith(f"{other}/") for other in places)]
 
 
-def _own_folders(world: World) -> list[tuple[str, str]]:
-    found = [("/tmp", "tmp"), ("/var/tmp", "tmp-var")] if world.own_tmp else []  # noqa: S108 these are the world's
-    return [*found, *([(world.home, "home")] if world.home is not None else [])]
-
-
 def _prepare(target: Path, source: Path) -> None:
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
@@ -236,15 +245,8 @@ def _resolved(place: str) -> str:
     return str(path.parent.resolve() / path.name)
 
 
-def _is_needed(place: str, covers: list[str] | None) -> bool:
-    """Tell whether something must be mounted for a place to be seen: it is not where nothing covers it."""
-    if covers is None:
-        return not any(place == f"/{top}" or place.startswith(f"/{top}/") for top in SYSTEM)
-    return any(place == over or place.startswith(f"{over}/") for over in covers)
-
-
-def _home_of_user() -> str:
-    return "/root"
+def _is_below(place: str, folders: Iterable[str]) -> bool:
+    return any(place == folder or place.startswith(f"{folder}/") for folder in folders)
 
 
 def _machine(world: World) -> list[Step]:
@@ -283,7 +285,7 @@ def _etc(world: World) -> list[Step]:
         path = Path("/etc", name)
         if path.exists():
             found.append(("bind", str(path), str(path.resolve()), False))
-    home = world.home or _home_of_user()
+    home = world.home or "/root"
     found.append(("text", "/etc/passwd", f"root:x:0:0:root:{home}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
     found.append(("text", "/etc/group", "root:x:0:\nnogroup:x:65534:\n"))
     if not world.network:

@@ -5,39 +5,45 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
 from workbench.cache import read_json
 from workbench.competition import Competition
 from workbench.distribution import is_own_wheel
-from workbench.errors import ConfigError, DataError
+from workbench.errors import DataError
 from workbench.experiment import FinishedRun
 from workbench.frames import write_csv
 from workbench.ingest import unpack
+from workbench.isolation import World, abilities, clean_environment
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.gateway import check_no_server
 from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, link
 from workbench.kernels.layers import layers, packed_files
-from workbench.notebooks import KAGGLE_ENVIRONMENT, NAMESPACES, Limits, execute, isolated, read_notebook
+from workbench.notebooks import Inputs, Limits, execute, left_file, placed, read_notebook
 from workbench.serving import MANIFEST, NOTES, compared, read_submission
 
 __all__ = ["HIDDEN_TIMES", "Rehearsed", "hidden_data", "rehearse"]
 
-KAGGLES: dict[str, str] = KAGGLE_ENVIRONMENT | {"HOME": "/kaggle/working", "PWD": "/kaggle/working"}
-"""What Kaggle's environment says; the home is not the user's."""
+RERUN = {"KAGGLE_IS_COMPETITION_RERUN": "1"}
+"""What Kaggle's environment says, too, where a submitted kernel runs again, on the hidden test set."""
 
-RERUN = KAGGLES | {"KAGGLE_IS_COMPETITION_RERUN": "1"}
-"""What it says where a submitted kernel runs again, on the hidden test set."""
+HOME = "/root"
+"""Of whoever runs on Kaggle; it is empty, as the temporary folders are."""
 
-INPUT = "/kaggle/input"
+IPYTHON = "/run/ipython"
+"""What is imported before the first cell; not in the home, which is the kernel's."""
+
+NO_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+"""Where the network can't be taken away: nothing listens there, and what is asked for by its address goes there."""
 
 OWNER = "rehearsal"
 """Of the datasets: the kernel finds them whoever's they are."""
@@ -89,7 +95,9 @@ def rehearse(
 ) -> Rehearsed:
     """Run a built kernel without network, with inputs that can only be read, and look at what it writes.
 
-    Before its first cell the session has imported numpy, as Kaggle's has.
+    It sees the system's programs, Python and its inputs, and no other file of this machine; home and temporary folders
+    are empty, the environment says nothing of its user, and whatever it starts ends with it. Where the system gives no
+    namespaces, the notes say what is not so. Before its first cell the session has imported numpy, as Kaggle's has.
 
     Parameters
     ----------
@@ -107,11 +115,10 @@ def rehearse(
     DataError
         When its submission is not of the test rows.
     ConfigError
-        Where the competition has an evaluation server, or the system lets nobody make namespaces.
+        Where the competition has an evaluation server.
     """
     check_no_server(competition)
-    _check_namespaces()
-    notes: list[str] = []
+    notes = _lacking()
     raw = competition.folder / "data" / "raw"
     results = built.folder / "rehearsal"
     shutil.rmtree(results, ignore_errors=True)
@@ -190,52 +197,72 @@ class _Session:
     report: Callable[[str], None]
     notes: list[str]
 
-    def run(self, data: Path, result: Path, variables: Mapping[str, str] = KAGGLES) -> _Ran:
+    def run(self, data: Path, result: Path, variables: Mapping[str, str] = MappingProxyType({})) -> _Ran:
         """Run the kernel on the competition's files in a folder, and put what it writes into another."""
         result.mkdir(parents=True)
         built, submission, slug = self.built, self.competition.definition.submission.file, self.competition.slug
-        with tempfile.TemporaryDirectory(prefix="wb-kernel-") as folder, _bundle(built, self.notes) as bundle:
-            working, temporary = Path(folder) / "working", Path(folder) / "tmp"
-            working.mkdir()
-            temporary.mkdir()
+        with (
+            tempfile.TemporaryDirectory(dir=built.folder, prefix=".run-") as folder,
+            _bundle(built, self.notes) as bundle,
+        ):
+            kaggle = Path(folder) / "kaggle"
+            working = kaggle / "working"
+            working.mkdir(parents=True)
             sources = {f"competitions/{slug}": data.resolve()}
             for name, place in _datasets(bundle, Path(folder) / "datasets").items():
                 sources[f"datasets/{OWNER}/{built.name}-{name}"] = place
-            mounts = {
-                **{f"{INPUT}/{name}": (str(source), False) for name, source in sources.items()},
-                "/kaggle/working": (str(working), True),
-                str(result.resolve()): (str(result.resolve()), True),
-            }
             # Where Kaggle had them before, and what an older kernel names.
-            links = {f"{INPUT}/{name.rpartition('/')[2]}": name for name in sources}
-            done = execute(
-                read_notebook(built.notebook),
-                {},
-                copy=result / "inference.ipynb",
-                folder=Path("/kaggle/working"),
-                environment={**variables, **self.environment(Path(folder)), "TMPDIR": str(temporary)},
-                limits=self.limits,
-                wrapped=isolated(Path(folder), mounts, links, Path("/kaggle/working"), sealed=True, offline=True),
-                attached={f"competitions/{slug}": f"{INPUT}/competitions/{slug}"},
-                report=self.report,
-            )
-            written = working / submission
-            if not written.is_file():
-                raise DataError(f"the kernel came to its end and left no {submission}")
-            shutil.copyfile(written, result / submission)
-            if (working / NOTES).is_file():
-                shutil.copyfile(working / NOTES, result / NOTES)
+            links = {name.rpartition("/")[2]: name for name in sources}
+            inputs = Inputs(sources, links, {f"competitions/{slug}": f"competitions/{slug}"})
+            with placed(read_notebook(built.notebook), inputs, working, like=self.world(Path(folder))) as place:
+                done = execute(
+                    place.notebook,
+                    {},
+                    copy=result / "inference.ipynb",
+                    folder=place.folder,
+                    environment={**place.environment, **variables, **self.environment(Path(folder), place.world)},
+                    inherited=clean_environment(),
+                    limits=self.limits,
+                    world=place.world,
+                    attached=place.attached,
+                    report=self.report,
+                )
+            for name in (submission, NOTES):
+                if (written := left_file(working, name)) is not None:
+                    shutil.copyfile(written, result / name)
+        if not (result / submission).is_file():
+            raise DataError(f"the kernel came to its end and left no {submission}")
         return _Ran(result / submission, done.seconds, done.peak_mb)
 
-    def environment(self, folder: Path) -> dict[str, str]:
-        """Return the variables that make this machine's packages the image's, imported before the first cell."""
-        startup = folder / "ipython" / "profile_default" / "startup" / "00-image.py"
+    def world(self, folder: Path) -> World:
+        """Return Kaggle's world: none of this machine's files but its programs, an empty home, no network."""
+        ipython = folder / "ipython"
+        startup = ipython / "profile_default" / "startup" / "00-image.py"
         startup.parent.mkdir(parents=True)
         # The session's alone: what runs the notebook is the workbench, with this machine's packages.
         image = None if self.image is None else str(self.image.resolve())
         startup.write_text(STARTUP.format(image=image), encoding="utf-8")
-        return {"PYTHONPATH": os.pathsep.join(sys.path[1:]), "IPYTHONDIR": str(folder / "ipython")}
+        return World(
+            host="system",
+            mounts={IPYTHON: (str(ipython.resolve()), True)},
+            shown=() if image is None else (image,),
+            home=HOME,
+            own_tmp=True,
+            network=False,
+            disk=folder,
+        )
 
+    def environment(self, folder: Path, world: World | None) -> dict[str, str]:
+        """Return the variables of a session; where there is no world of its own, the network is at least not used."""
+        programs = os.pathsep.join([str(Path(sys.executable).parent), *PROGRAMS])
+        packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
+        found = {"PATH": programs, "PYTHONPATH": os.pathsep.join([sysconfig.get_path("stdlib"), *packages])}
+        if world is not None:
+            return found | {"IPYTHONDIR": IPYTHON}
+        return found | {"IPYTHONDIR": str((folder / "ipython").resolve())} | NO_PROXY
+
+
+PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 STARTUP = """import contextlib
 import importlib
@@ -262,20 +289,17 @@ def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
     return places
 
 
-UNSHARE = (*NAMESPACES, "--net")
-
-
-def _check_namespaces() -> None:
-    try:
-        done = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, check=False)
-        said = done.stderr.strip() if done.returncode else ""
-    except OSError as exc:
-        said = str(exc)
-    if said:
-        raise ConfigError(
-            f"a rehearsal needs namespaces of its own, which this system does not give: {said}",
-            hint="on Linux: sysctl kernel.unprivileged_userns_clone=1, or run it in a virtual machine",
-        )
+def _lacking() -> list[str]:
+    """Say what of Kaggle's world this system can't give, as it passes here what fails there."""
+    able = abilities()
+    if not able.worlds:
+        return [
+            f"this system gives no namespaces ({able.why_not}): the kernel could read this machine's files, write into "
+            "them, and reach the network; what needs one of these passes here and fails on Kaggle. " + able.hint
+        ]
+    if not able.own_pids:
+        return [f"the kernel saw this machine's processes ({able.why_not})"]
+    return []
 
 
 @contextmanager

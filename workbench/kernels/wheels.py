@@ -133,7 +133,8 @@ def download(folder: Path, python: str, packages: Mapping[str, str]) -> list[Pat
     """
     folder.mkdir(parents=True, exist_ok=True)
     pinned = [f"{name}=={version}" for name, version in packages.items()]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", str(folder)]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--dest", str(folder)]
     command += ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp"]
     for platform in PLATFORMS:
         command += ["--platform", platform]

@@ -2,7 +2,7 @@
 
 from workbench.notebooks.adopted import printed_cv
 from workbench.notebooks.execute import Executed, Limits, execute
-from workbench.notebooks.mounts import KAGGLE_ENVIRONMENT, NAMESPACES, Inputs, Placed, isolated, mount_refusal, placed
+from workbench.notebooks.mounts import KAGGLE_ENVIRONMENT, Inputs, Placed, left_file, placed
 from workbench.notebooks.named_inputs import (
     KINDS_OF_DATA,
     competition_places,
@@ -34,7 +34,6 @@ from workbench.notebooks.told import Told, tell, told
 __all__ = [
     "KAGGLE_ENVIRONMENT",
     "KINDS_OF_DATA",
-    "NAMESPACES",
     "PARAMETERS_TAG",
     "Executed",
     "Inputs",
@@ -53,9 +52,8 @@ __all__ = [
     "data_places",
     "execute",
     "is_named",
-    "isolated",
+    "left_file",
     "missing_inputs",
-    "mount_refusal",
     "new_notebook",
     "placed",
     "printed_cv",

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import NotebookError
+from workbench.isolation import World, started
 from workbench.memory import shown_bytes
 from workbench.notebooks.extra import need
 from workbench.notebooks.source import Notebook
@@ -28,6 +27,15 @@ LOOK_S = 0.2
 
 LAST_WORDS_S = 30.0
 """So long a process has, after its kernel is gone, to write the copy."""
+
+START = """import sys
+sys.path.append(sys.argv[1])
+from workbench.notebooks.worker import main
+sys.exit(main(sys.argv[2]))"""
+
+WORKER = (sys.executable, "-P", "-c", START, str(Path(__file__).resolve().parents[2]))
+"""The process that runs a notebook. The folder one stands in is not where it finds modules: a ``logging.py`` there is
+not the library's. The workbench's own is the last place, for a copy of it that is not installed."""
 
 SHOWN_LINES = 12
 """So many lines of the failing cell are shown."""
@@ -83,8 +91,9 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     copy: Path,
     folder: Path,
     environment: Mapping[str, str] | None = None,
+    inherited: Mapping[str, str] | None = None,
     limits: Limits | None = None,
-    wrapped: Sequence[str] = (),
+    world: World | None = None,
     attached: Mapping[str, str] | None = None,
     with_code: bool = True,
     report: Callable[[str], None] = lambda _: None,
@@ -103,10 +112,13 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     folder : Path
         The kernel's working directory.
     environment : mapping, optional
-        Variables beside those of this process.
+        Variables beside those that are inherited.
+    inherited : mapping, optional
+        By default all variables of this process; see `clean_environment`.
     limits : Limits, optional
-    wrapped : sequence of str
-        A command that runs the one that is put behind it, elsewhere.
+    world : World, optional
+        What its processes see of the machine; by default what this one sees. Whatever they start ends with the
+        notebook.
     attached : mapping, optional
         What kagglehub finds, in a notebook that was written for Kaggle: see `data_proxy`.
     with_code : bool
@@ -126,8 +138,10 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     limits = limits or Limits()
     started = time.perf_counter()
     copy.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        source, job = Path(temporary) / f"{notebook.path.stem}.ipynb", Path(temporary) / "job.json"
+    copy = copy.resolve()
+    with tempfile.TemporaryDirectory() as given:
+        temporary = Path(given).resolve()
+        source, job = temporary / f"{notebook.path.stem}.ipynb", temporary / "job.json"
         source.write_text(notebook.text, encoding="utf-8")
         told = {
             "notebook": str(source),
@@ -143,9 +157,11 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
             "attached": None if attached is None else dict(attached),
         }
         job.write_text(json.dumps(told), encoding="utf-8")
-        ended = _watched(
-            [*wrapped, sys.executable, "-m", "workbench.notebooks.worker", str(job)], environment, limits, report
-        )
+        if world is not None:
+            own = {str(temporary): (str(temporary), False), str(copy.parent): (str(copy.parent), True)}
+            world = replace(world, mounts={**world.mounts, **own})
+        variables = {**(os.environ if inherited is None else inherited), **(environment or {})}
+        ended = _watched([*WORKER, str(job)], world, variables, limits, report)
     seconds = time.perf_counter() - started
     if ended.event.get("event") != "done":
         raise _error(notebook, copy, ended, limits)
@@ -162,26 +178,22 @@ class _Ended:
 
 
 def _watched(
-    command: list[str], environment: Mapping[str, str] | None, limits: Limits, report: Callable[[str], None]
+    command: Sequence[str],
+    world: World | None,
+    environment: Mapping[str, str],
+    limits: Limits,
+    report: Callable[[str], None],
 ) -> _Ended:
-    """Run the process, and end its kernel when a limit is reached."""
+    """Run the process, and end its kernel when a limit is reached; whatever ends this, nothing of it goes on."""
     ended = _Ended({}, {}, "", 0, "")
     deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-        reader = threading.Thread(target=_read, args=(process, ended, report), daemon=True)
-        reader.start()
-        try:
+        with started(command, world, environment=environment, stdout=subprocess.PIPE, stderr=errors) as running:
+            process = running.process
+            reader = threading.Thread(target=_read, args=(process, ended, report), daemon=True)
+            reader.start()
             while process.poll() is None:
-                below = _descendants(process.pid)
-                used = sum(below.values())
+                used = sum(running.below().values())
                 ended.peak = max(ended.peak, used)
                 if not ended.why:
                     if deadline is not None and time.monotonic() > deadline:
@@ -189,20 +201,13 @@ def _watched(
                     elif limits.memory is not None and used > limits.memory:
                         ended.why = "memory"
                     if ended.why:
-                        _kill(below)
+                        running.end_below()
                         deadline = time.monotonic() + LAST_WORDS_S
                 elif deadline is not None and time.monotonic() > deadline:
-                    process.kill()
+                    break
                 time.sleep(LOOK_S)
-        finally:
-            # Whatever ended this: nothing that the notebook started goes on behind the user's back.
-            _kill(_descendants(process.pid))
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
+            running.end()
             reader.join(timeout=5)
-            if process.stdout is not None:
-                process.stdout.close()
         errors.seek(0)
         ended.stderr = errors.read()[-2000:]
     return ended
@@ -221,37 +226,9 @@ def _read(process: subprocess.Popen[str], ended: _Ended, report: Callable[[str],
             ended.event = event
 
 
-def _descendants(pid: int) -> dict[int, int]:
-    """Return the processes that a process has started, at any remove, with their resident bytes."""
-    parents: dict[int, list[int]] = {}
-    sizes: dict[int, int] = {}
-    page = os.sysconf("SC_PAGE_SIZE")
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        child = int(stat.parent.name)
-        parents.setdefault(int(fields[1]), []).append(child)
-        sizes[child] = int(fields[21]) * page
-    found: dict[int, int] = {}
-    waiting = [pid]
-    while waiting:
-        for child in parents.get(waiting.pop(), []):
-            found[child] = sizes[child]
-            waiting.append(child)
-    return found
-
-
 def _not_installed(event: dict[str, Any]) -> list[str]:
     """Say which cells tried in vain to install something: they do not fail by themselves."""
     return [f"cell {cell + 1} installs nothing: {said}" for cell, said in event.get("not_installed", [])]
-
-
-def _kill(processes: Mapping[int, int]) -> None:
-    for pid in processes:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def _error(notebook: Notebook, copy: Path, ended: _Ended, limits: Limits) -> NotebookError:

@@ -1,29 +1,27 @@
 """Kaggle's folders around a notebook: ``/kaggle/input`` and ``/kaggle/working``, wherever its data lie here.
 
-Where the system lets us, the notebook runs in a mount namespace of its own in which ``/kaggle`` is there, so that every
-way to read a file finds it: Python, a shell, a library in C. Elsewhere (containers that forbid it) the same
-folders are laid out beside the working folder, and the notebook's text is changed to name those.
+Where the system lets us, the notebook runs in a world of its own (`workbench.isolation`) in which ``/kaggle`` is there,
+so that every way to read a file finds it: Python, a shell, a library in C. Elsewhere (containers that forbid it) the
+same folders are laid out beside the working folder, and the notebook's text is changed to name those.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workbench.errors import NotebookError, storage_errors
+from workbench.isolation import World, abilities
 from workbench.notebooks.adopted import at_home
 from workbench.notebooks.source import Notebook
 
-__all__ = ["KAGGLE_ENVIRONMENT", "NAMESPACES", "Inputs", "Placed", "isolated", "mount_refusal", "placed"]
+__all__ = ["KAGGLE_ENVIRONMENT", "Inputs", "Placed", "left_file", "placed"]
 
 KAGGLE = "/kaggle"
 
@@ -40,8 +38,6 @@ the hidden test set, and here is only the public one. The variables of Kaggle's 
 COPIED_BYTES = 2 << 30
 """Where nothing can be mounted, inputs of so many bytes in all are copied, so that what a notebook writes into them, as
 Kaggle forbids, is not written into the downloads. Larger ones are linked, and it is said when one of them changed."""
-
-NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount")
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,8 @@ class Placed:
     notebook : Notebook
     folder : Path
         Where it starts.
-    wrapped : tuple of str
+    world : World, or None
+        None where the system gives none.
     environment : dict
     attached : dict, or None
         Name of the data -> its folder as the notebook sees it.
@@ -80,88 +77,57 @@ class Placed:
 
     notebook: Notebook
     folder: Path
-    wrapped: tuple[str, ...] = ()
+    world: World | None = None
     environment: dict[str, str] = field(default_factory=dict)
     attached: dict[str, str] | None = None
 
 
 @contextmanager
-def placed(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Placed]:
+def placed(notebook: Notebook, inputs: Inputs, working: Path, *, like: World | None = None) -> Iterator[Placed]:
     """Put Kaggle's folders around a notebook for the length of the block.
 
     Parameters
     ----------
     working : Path
         The folder in place of ``/kaggle/working``; it is called so, and the folder that it is in belongs to it.
+    like : World, optional
+        What else the notebook sees of the machine; by default all. Where the system gives no worlds, only its folders
+        of its own are: a home, as HOME, and a temporary one, as TMPDIR.
     """
-    if mount_refusal() or working.resolve().is_relative_to(KAGGLE):
-        with _as_links(notebook, inputs, working) as linked:
+    like = like or World()
+    if not abilities().worlds or (like.host != "system" and working.resolve().is_relative_to(KAGGLE)):
+        with _as_links(notebook, inputs, working, like) as linked:
             yield linked
         return
-    with tempfile.TemporaryDirectory(prefix="wb-kaggle-") as temporary:
-        mounts = {f"{KAGGLE}/working": (str(working.resolve()), True)}
-        for place, folder in inputs.folders.items():
-            mounts[_below(f"{KAGGLE}/input", place)] = (str(folder.resolve()), False)
-        links = {
-            _below(f"{KAGGLE}/input", place): os.path.relpath(f"/{target}", Path(f"/{place}").parent)
-            for place, target in inputs.links.items()
-        }
-        folder = Path(f"{KAGGLE}/working")
-        yield Placed(
-            notebook,
-            folder,
-            isolated(Path(temporary), mounts, links, folder),
-            KAGGLE_ENVIRONMENT | _path(notebook) | {"PWD": str(folder)},
-            {name: _below(f"{KAGGLE}/input", place) for name, place in inputs.handles.items()},
-        )
+    mounts = {f"{KAGGLE}/working": (str(working.resolve()), True)}
+    for place, folder in inputs.folders.items():
+        mounts[_below(f"{KAGGLE}/input", place)] = (str(folder.resolve()), False)
+    links = {
+        _below(f"{KAGGLE}/input", place): os.path.relpath(f"/{target}", Path(f"/{place}").parent)
+        for place, target in inputs.links.items()
+    }
+    folder = Path(f"{KAGGLE}/working")
+    world = replace(
+        like,
+        folder=str(folder),
+        mounts={**like.mounts, **mounts},
+        links={**like.links, **links},
+        scratch=(*like.scratch, KAGGLE),
+        hidden=(*like.hidden, f"{KAGGLE}/input"),
+    )
+    environment = KAGGLE_ENVIRONMENT | _path(notebook) | {"PWD": str(folder)}
+    attached = {name: _below(f"{KAGGLE}/input", place) for name, place in inputs.handles.items()}
+    yield Placed(notebook, folder, world, environment, attached)
 
 
-def isolated(
-    temporary: Path,
-    mounts: Mapping[str, tuple[str, bool]],
-    links: Mapping[str, str],
-    folder: Path,
-    *,
-    sealed: bool = False,
-    offline: bool = False,
-) -> tuple[str, ...]:
-    """Return the command that runs the one put behind it in a root of its own.
+def left_file(working: Path, name: str) -> Path | None:
+    """Return a file that a notebook left in its working folder; None where it left none of that name.
 
-    Parameters
-    ----------
-    temporary : Path
-        An empty folder, for as long as the command runs.
-    mounts : mapping
-        Place in the root -> what is shown there, and whether it can be written.
-    links : mapping
-        Place in the root -> where the link leads.
-    folder : Path
-        Where the command starts.
-    sealed : bool
-        Whether the machine's own files can only be read.
-    offline : bool
-        Whether there is no network.
+    A link is none: it may lead to what the notebook itself can't see, and is followed by whoever reads it.
     """
-    root, job = temporary / "root", temporary / "job.json"
-    root.mkdir()
-    told = {"root": str(root), "mounts": mounts, "links": links, "folder": str(folder)}
-    job.write_text(json.dumps(told | {"sealed": sealed, "offline": offline}), encoding="utf-8")
-    inside = Path(__file__).with_name("inside.py")
-    return (*NAMESPACES, *(["--net"] if offline else []), sys.executable, "-P", str(inside), str(job))
-
-
-@functools.cache
-def mount_refusal(*, offline: bool = False) -> str:
-    """Return why the system lets nobody make such a root; empty where it does."""
-    with tempfile.TemporaryDirectory(prefix="wb-kaggle-") as temporary:
-        command = isolated(Path(temporary), {}, {}, Path("/"), sealed=offline, offline=offline)
-        try:
-            done = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
-        except OSError as exc:
-            return str(exc)
-    if done.returncode == 0:
-        return ""
-    return done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+    path = working / name
+    is_inside = path.resolve() == working.resolve() / Path(name)
+    return path if is_inside and path.is_file() else None
 
 
 def _path(notebook: Notebook) -> dict[str, str]:
@@ -179,7 +145,7 @@ def _below(root: str, place: str) -> str:
 
 
 @contextmanager
-def _as_links(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Placed]:
+def _as_links(notebook: Notebook, inputs: Inputs, working: Path, like: World) -> Iterator[Placed]:
     """Lay the folders out beside the working folder, as copies or links, and name them in the notebook's text."""
     kaggle = working.resolve().parent
     root = kaggle / "input"
@@ -198,10 +164,22 @@ def _as_links(notebook: Notebook, inputs: Inputs, working: Path) -> Iterator[Pla
         environment = KAGGLE_ENVIRONMENT | _path(notebook)
         environment |= {"PWD": str(kaggle / "working"), "KAGGLE_CACHE_MOUNT_FOLDER": str(root)}
         attached = {name: _below(str(root), place) for name, place in inputs.handles.items()}
-        yield Placed(at_home(notebook, kaggle), kaggle / "working", (), environment, attached)
+        with _own_folders(like) as own:
+            yield Placed(at_home(notebook, kaggle), kaggle / "working", None, environment | own, attached)
     finally:
         _remove(root)
         _check_unchanged(notebook, linked)
+
+
+@contextmanager
+def _own_folders(like: World) -> Iterator[dict[str, str]]:
+    """Make the folders that a notebook is to have for itself, and give the variables that lead there."""
+    with tempfile.TemporaryDirectory(dir=like.disk, prefix=".wb-own-", ignore_cleanup_errors=True) as folder:
+        names = {"HOME": like.home is not None, "TMPDIR": like.own_tmp}
+        wanted = {name: Path(folder).resolve() / name.lower() for name, is_own in names.items() if is_own}
+        for path in wanted.values():
+            path.mkdir()
+        yield {name: str(path) for name, path in wanted.items()}
 
 
 def _remove(folder: Path) -> None:

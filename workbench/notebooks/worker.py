@@ -1,7 +1,7 @@
 """The process that runs one notebook through papermill and says, line by line as JSON, where it is.
 
 It is a process of its own so that whoever asked can end it, whatever the notebook does, and is told what became of it:
-``python -m workbench.notebooks.worker JOB`` with the path of a JSON file.
+`workbench.notebooks.execute` starts it with the path of a JSON file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -152,6 +151,11 @@ def _engine(masks: Masks, most_output: int) -> Any:
     from papermill.utils import merge_kwargs, remove_args
 
     class Client(PapermillNotebookClient):  # type: ignore[misc] # it has no types
+        def create_kernel_manager(self) -> Any:
+            manager = super().create_kernel_manager()
+            manager.kernel_spec.argv = _by_path(manager.kernel_spec.argv)
+            return manager
+
         def execute_cell(self, cell: Any, cell_index: int, **more: Any) -> Any:
             if cell.cell_type == "code" and cell.source.strip() and not _is_papermills(cell):
                 Engine.at, Engine.source = _in_source(self.nb.cells, cell_index), cell.source
@@ -206,6 +210,21 @@ def _engine(masks: Masks, most_output: int) -> Any:
     return Engine
 
 
+def _by_path(command: list[str]) -> list[str]:
+    """Return the command of a kernel that starts by the path of a file, where it starts by the name of a module.
+
+    Examples
+    --------
+    >>> command = _by_path(["python", "-X", "dev", "-m", "ipykernel_launcher", "-f", "{file}"])
+    >>> command[:3], Path(command[3]).name, command[4:]
+    (['python', '-X', 'dev'], 'kernel.py', ['-f', '{file}'])
+    """
+    for at in range(len(command) - 1):
+        if command[at : at + 2] == ["-m", "ipykernel_launcher"]:
+            return [*command[:at], str(Path(__file__).with_name("kernel.py")), *command[at + 2 :]]
+    return command
+
+
 def _not_installed(node: Any) -> list[tuple[int, str]]:
     """Return the cells that tried in vain to install something, with what pip said: such a cell does not fail."""
     found = []
@@ -254,7 +273,3 @@ def _show(copy: Path, masks: Masks, *, with_code: bool) -> Any:
             raw = text.encode() if kind == "image/svg+xml" else base64.b64decode(text)
             (figures / f"cell{index:03d}-{number + 1}.{IMAGES[kind]}").write_bytes(raw)
     return node
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

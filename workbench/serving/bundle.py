@@ -138,14 +138,19 @@ def read_bundle(folder: Path) -> Bundle:
         )
     if made_as != FORMAT:
         raise DamagedError(f"{path} has the format {made_as}; this version reads {FORMAT}", hint="build and push again")
-    others = _places() if folder.is_relative_to(INPUTS) else []
+    others = _places() if folder.is_relative_to(_inputs()) else []
     # The packages are installed by now, or never will be.
     wanted = {name: sha256 for name, sha256 in files.items() if not name.startswith("wheels/")}
     return Bundle(*known, {name: _find(name, sha256, [folder, *others]) for name, sha256 in wanted.items()})
 
 
+def _inputs() -> Path:
+    """Return the folder of the inputs: another than Kaggle's where a rehearsal can't make that one."""
+    return Path(os.environ.get("KAGGLE_CACHE_MOUNT_FOLDER", INPUTS))
+
+
 def _places() -> list[Path]:
-    return [place for pattern in DATASETS for place in sorted(INPUTS.glob(pattern)) if place.is_dir()]
+    return [place for pattern in DATASETS for place in sorted(_inputs().glob(pattern)) if place.is_dir()]
 
 
 def _find(name: str, sha256: str, places: list[Path]) -> Path:
@@ -173,12 +178,13 @@ def find_data(slug: str) -> Path:
     NotFoundError
         Where the competition is no input of the notebook.
     """
-    places = (INPUTS / "competitions" / slug, INPUTS / slug)
+    inputs = _inputs()
+    places = (inputs / "competitions" / slug, inputs / slug)
     found = next((p for p in places if p.is_dir()), None)
     if found is None:
-        there = [p.relative_to(INPUTS).as_posix() for n in ("competitions/*", "*") for p in sorted(INPUTS.glob(n))]
+        there = [p.relative_to(inputs).as_posix() for n in ("competitions/*", "*") for p in sorted(inputs.glob(n))]
         raise NotFoundError(
-            f"no files of {slug!r} in {INPUTS}: there is {', '.join(there) or 'nothing'}",
+            f"no files of {slug!r} in {inputs}: there is {', '.join(there) or 'nothing'}",
             hint="add the competition to the notebook's input",
         )
     return found
