@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.cache import atomic, content_key, sweep
+from workbench.competition import own_file
 from workbench.errors import ConfigError, DamagedError, DataError, WorkbenchError
 from workbench.frames import read_parquet
 from workbench.interactions import parse_duration
@@ -350,7 +351,8 @@ def _folds_key(competition: Competition) -> str:
     cv = {name: getattr(d.cv, name) for name in d.cv.__dataclass_fields__}
     code = ""
     if d.cv.function:
-        code = (competition.folder / d.cv.function.partition(":")[0]).read_text(encoding="utf-8")
+        where = f"{competition.folder / 'competition.toml'}: [cv] function = {d.cv.function!r}"
+        code = own_file(competition.folder, d.cv.function.partition(":")[0], where=where).read_text(encoding="utf-8")
     train = competition.manifest.table(d.tables.train, slug=d.slug).content
     return f"{d.cv.scheme}-{content_key('folds-v1', cv, list(d.targets), train, code)[:12]}"
 

@@ -50,19 +50,25 @@ __all__ = [
 Report = Callable[[str], None]
 
 
-def workspace(start: str | Path = ".") -> Workspace:
+def workspace(start: str | Path | None = None) -> Workspace:
     """Return the workspace that a folder is in; WB_WORKSPACE, WB_LEDGER_URL and WB_CACHE_LIMIT are read here.
+
+    Parameters
+    ----------
+    start : path, optional
+        By default the one that WB_WORKSPACE names, else the folder that one stands in.
 
     Raises
     ------
     ConfigError
-        Where there is none.
+        Where there is none, or the one that one stands in is another user's.
     """
     environment = os.environ
     cache = environment.get("WB_CACHE_LIMIT")
     return find_workspace(
-        Path(start),
-        fallback=environment.get("WB_WORKSPACE"),
+        Path("." if start is None else start),
+        named=environment.get("WB_WORKSPACE") if start is None else None,
+        is_trusted=start is not None,
         ledger_url=environment.get("WB_LEDGER_URL") or None,
         cache_limit=parse_bytes(cache, where="WB_CACHE_LIMIT") if cache else None,
     )
@@ -1019,6 +1025,5 @@ def doctor(where: Workspace | None = None) -> dict[str, Any]:
     try:
         return {"checks": look(where or workspace())}
     except ConfigError as exc:
-        # To be outside of a workspace is no fault; one that is named and is none is.
-        named = os.environ.get("WB_WORKSPACE") or "several" in exc.message
-        return {"checks": look(None, exc if named else None)}
+        # To be outside of a workspace is no fault; one that can't be used is.
+        return {"checks": look(None, None if isinstance(exc, NotFoundError) else exc)}

@@ -16,7 +16,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
 
-__all__ = ["changed_since", "digest_once", "importing_once", "read_once", "reading_once", "still_same"]
+__all__ = ["changed_since", "digest_once", "importing_once", "loading_once", "read_once", "reading_once", "still_same"]
 
 
 @dataclass
@@ -108,6 +108,13 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(read_once(Path(self.path)), self.path)  # type: ignore[no-any-return]
 
 
+def loading_once(spec: importlib.machinery.ModuleSpec) -> importlib.machinery.ModuleSpec:
+    """Have the module of a spec be what `read_once` gives, if it is one of Python's source."""
+    if type(spec.loader) is importlib.machinery.SourceFileLoader:
+        spec.loader = _Loader(spec.loader.name, spec.loader.path)
+    return spec
+
+
 class _Finder(MetaPathFinder):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -118,10 +125,7 @@ class _Finder(MetaPathFinder):
         found = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if found is None or found.origin is None or type(found.loader) is not importlib.machinery.SourceFileLoader:
             return None
-        if not Path(found.origin).is_relative_to(self._folder):
-            return None
-        found.loader = _Loader(found.loader.name, found.loader.path)
-        return found
+        return loading_once(found) if Path(found.origin).is_relative_to(self._folder) else None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ __all__ = [
 
 DRIVE = Path("/content/drive/MyDrive")
 """Where Colab mounts its user's files."""
+
+CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+"""What docker and podman put into a container."""
 
 ID_FILE = "workspace.id"
 """Beside the ledger, which no copy of the code has."""
@@ -131,18 +135,25 @@ class Workspace:
 
 
 def find_workspace(
-    start: Path, *, fallback: str | None = None, ledger_url: str | None = None, cache_limit: int | None = None
+    start: Path,
+    *,
+    named: str | None = None,
+    is_trusted: bool = False,
+    ledger_url: str | None = None,
+    cache_limit: int | None = None,
 ) -> Workspace:
-    """Return the workspace that `start` is in: the nearest folder upwards that has ``competitions/``.
+    """Return the workspace that is named, else the one that `start` is in: the nearest folder with ``competitions/``.
 
-    Where there is none, and none is named, it is the one on the drive that Colab has mounted.
+    Where there is none, it is the one on the drive that Colab has mounted.
 
     Parameters
     ----------
     start : Path
         Usually the current folder.
-    fallback : str, optional
-        A folder to take where none is found upwards (the value of ``WB_WORKSPACE``).
+    named : str, optional
+        A folder that was named (the value of ``WB_WORKSPACE``): it is taken wherever `start` is, whoever owns it.
+    is_trusted : bool
+        Whether `start` was named, too, and is not just where one stands.
     ledger_url : str, optional
         Where the ledger is, if it is not in the workspace.
     cache_limit : int, optional
@@ -150,20 +161,22 @@ def find_workspace(
 
     Raises
     ------
-    ConfigError
+    NotFoundError
         Where there is no workspace.
+    ConfigError
+        Where the one that is named is none, or the one that was found is another user's: it has code.
     """
+    if named:
+        root = _expanded(Path(named)).resolve()
+        if not (root / "competitions").is_dir():
+            raise ConfigError(f"WB_WORKSPACE={named} has no folder competitions/", hint=f"`wb init {named}` makes it")
+        return Workspace(root, ledger_url, cache_limit=cache_limit)
     start = start.resolve()
     for folder in (start, *start.parents):
         if (folder / "competitions").is_dir():
+            if not is_trusted:
+                _check_owner(folder)
             return Workspace(folder, ledger_url, cache_limit=cache_limit)
-    if fallback:
-        root = _expanded(Path(fallback)).resolve()
-        if not (root / "competitions").is_dir():
-            raise ConfigError(
-                f"WB_WORKSPACE={fallback} has no folder competitions/", hint=f"`wb init {fallback}` makes it"
-            )
-        return Workspace(root, ledger_url, cache_limit=cache_limit)
     on_drive = sorted(p.parent for p in DRIVE.glob("*/competitions") if p.is_dir())
     if len(on_drive) > 1:
         raise ConfigError(
@@ -171,10 +184,54 @@ def find_workspace(
         )
     if on_drive:
         return Workspace(on_drive[0], ledger_url, cache_limit=cache_limit)
-    raise ConfigError(
+    raise NotFoundError(
         f"no workspace at {start} or above it (a folder that has competitions/)",
         hint="`wb init DIR` makes one; or set WB_WORKSPACE",
     )
+
+
+def _check_owner(root: Path) -> None:
+    """Refuse a workspace that another user could have put where one stands: its code would be run.
+
+    Root's are trusted, for root can do so anyway; root itself trusts what is of whoever called sudo, and in a container
+    everybody, for there it is no more than the user who started that.
+
+    Raises
+    ------
+    ConfigError
+        Says whose it is, and how it is entered all the same.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    user = os.geteuid()
+    if user == 0 and _in_container():
+        return
+    trusted = {0, user, *([int(os.environ["SUDO_UID"])] if user == 0 and _is_number("SUDO_UID") else [])}
+    for place in (root, *(root / name for name in ("competitions", "notebooks", "submissions"))):
+        owner = place.stat().st_uid if place.exists() else user
+        if owner not in trusted:
+            raise ConfigError(
+                f"{root} is a workspace of another user: {place} belongs to {_user(owner)}, and you are {_user(user)}. "
+                "Its code would run as you",
+                hint=f"if you trust it, name it: WB_WORKSPACE={shlex.quote(str(root))} wb …",
+            )
+
+
+def _is_number(variable: str) -> bool:
+    return os.environ.get(variable, "").isascii() and os.environ.get(variable, "").isdecimal()
+
+
+def _in_container() -> bool:
+    return any(Path(mark).exists() for mark in CONTAINER_MARKS)
+
+
+def _user(number: int) -> str:
+    try:
+        import pwd
+
+        return f"{pwd.getpwuid(number).pw_name} ({number})"
+    except (ImportError, KeyError):
+        return f"user {number}"
 
 
 def _expanded(path: Path) -> Path:

@@ -29,6 +29,7 @@ from workbench.competition.definition import (
 )
 from workbench.competition.files import StrictModel, above, read_toml, validate
 from workbench.competition.numbers import create_experiment, create_notebook, next_number
+from workbench.competition.own_code import NOT_BESIDE, found_beside, misnamed_beside, own_file
 from workbench.competition.row_numbers import find_row_numbers
 from workbench.competition.tables import (
     ExcludedFile,
@@ -49,6 +50,7 @@ from workbench.user_code import EXIT_HINT, as_error, user_frame
 from workbench.workspace import Workspace, experiment_files, experiment_numbers
 
 __all__ = [
+    "NOT_BESIDE",
     "ROW",
     "Competition",
     "CvSpec",
@@ -73,6 +75,7 @@ __all__ = [
     "match_classes",
     "match_targets",
     "next_number",
+    "own_file",
     "read_file_options",
     "read_keys",
     "read_manifest",
@@ -500,12 +503,10 @@ class Competition:
         Raises
         ------
         ConfigError
-            When the file or the function is missing, or the file raises.
+            When the file or the function is missing, the file is outside of the folder, or it raises.
         """
         file, _, name = reference.partition(":")
-        path = self.folder / file
-        if not path.exists():
-            raise NotFoundError(f"{self.folder / 'competition.toml'}: {reference!r}: {path} is missing")
+        path = own_file(self.folder, file, where=f"{self.folder / 'competition.toml'}: {reference!r}")
         module = load_code(path)
         if not callable(getattr(module, name, None)):
             functions = [n for n, v in vars(module).items() if callable(v)]
@@ -548,7 +549,8 @@ def load_competition(workspace: Workspace, slug: str) -> Competition:
 def load_code(path: Path) -> ModuleType:
     """Import a Python file of a competition afresh, under a name of its own.
 
-    Files beside it can be imported by their names; they are imported afresh, too, so that what runs is what is written.
+    Files beside it can be imported by their names, but for names in `NOT_BESIDE`; they are imported afresh, too, so
+    that what runs is what is written.
 
     Raises
     ------
@@ -563,23 +565,23 @@ def load_code(path: Path) -> ModuleType:
     sys.modules[name] = module
     _forget_beside(path.parent)
     _loaded_from.add(path.parent)
-    sys.path.insert(0, str(path.parent))
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
 
     def failure(exc: BaseException) -> ConfigError:
         if isinstance(exc, SyntaxError):
             return ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="mend that line")
         hint = EXIT_HINT if isinstance(exc, SystemExit) else exc.hint if isinstance(exc, WorkbenchError) else ""
+        if isinstance(exc, ImportError | AttributeError):
+            hint = hint or misnamed_beside(path.parent)
         return ConfigError(f"{path} can't be loaded: {user_frame(exc, path.parent)}", hint=hint)
 
     try:
         # The source is compiled here, never taken from __pycache__: its time stamps are too coarse for a file that
         # was edited and run twice within a second. And it is what its key is made of, and what is kept with a run.
-        with importing_once(path.parent), as_error(failure, passing=()):
+        with importing_once(path.parent), found_beside(path.parent), as_error(failure, passing=()):
             exec(compile(read_once(path), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
     finally:
         sys.dont_write_bytecode = writes
-        sys.path.remove(str(path.parent))
     return module
 
 

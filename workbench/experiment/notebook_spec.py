@@ -86,6 +86,11 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
         raise NotFoundError(
             f"{where} file = {given!r}: no such notebook in {notebooks} or {folder}", hint=near(given, names)
         )
+    if not any(found.resolve().is_relative_to(place.resolve()) for place in (folder, notebooks)):
+        raise ConfigError(
+            f"{where} file = {given!r} is outside of {folder} and {notebooks}",
+            hint="what is run comes from these two folders: copy it into one",
+        )
     notebook = read_notebook(found)
     if "kernel" in table:
         notebook = notebook.with_kernel(str(table["kernel"]))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from workbench.competition import NOT_BESIDE
 from workbench.read_once import read_once
 
 __all__ = [
@@ -181,9 +182,12 @@ def absolute_name(module: Module, name: str, level: int) -> str:
 def beside(root: Path | None, name: str) -> Module | None:
     """Return the module of a folder that Python would import by that name; None where there is none.
 
-    As in Python, a package goes before a file, and a file before a folder without an ``__init__.py``.
+    As in Python, a package goes before a file, and a file before a folder without an ``__init__.py``. Names that always
+    mean something else are none of the folder's, see `NOT_BESIDE`.
     """
     if root is None or not name or not all(part.isidentifier() for part in name.split(".")):
+        return None
+    if name.partition(".")[0] in NOT_BESIDE:
         return None
     path = root.joinpath(*name.split("."))
     file = path.with_name(f"{path.name}.py")

@@ -2,7 +2,7 @@
 
 ``python -m ipykernel_launcher`` looks for modules in the folder that it stands in before it takes that folder from the
 path: a ``types.py`` or ``pathlib.py`` beside the notebook ends it. Started by the path of this file, it never does. The
-notebook's own imports find what is beside it all the same: IPython puts the folder in front when it is ready.
+notebook's own imports find what is beside it all the same: IPython puts the folder before the installed packages.
 """
 
 import sys

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import metrics
+from workbench.competition import own_file
 from workbench.errors import DamagedError, NotFoundError, near
 from workbench.interactions import InteractionsSpec, wrong_values
 from workbench.user_code import user_code
@@ -169,7 +170,7 @@ def load_metric(name: str, folder: Path, *, greater_is_better: bool) -> metrics.
     if ".py:" not in name:
         return metrics.get(name)
     file, _, function = name.partition(":")
-    path = folder / file
+    path = own_file(folder, file, where=f"the metric {name!r}")
     namespace: dict[str, Any] = {}
     with user_code(f"the metric {name!r} can't be loaded from {folder}", NotFoundError, folder=path.parent, passing=()):
         exec(compile(path.read_bytes(), str(path), "exec"), namespace)  # noqa: S102 the user's own metric

@@ -86,6 +86,7 @@ RESERVED = {
     "detailed_profile": "what it says goes into the run's log",
     "roc_file": "the run's OOF is in its folder",
     "output_borders": "models go into the run folder",
+    "input_borders": "border_count and feature_border_type say how borders are made",
     "final_ctr_computation_mode": "predictions need what was learned of the categories",
     "force_unit_auto_pair_weights": "rows have no pairs",
     "bayesian_matrix_reg": "rows have no pairs",

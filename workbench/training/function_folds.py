@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.competition import load_code
+from workbench.competition import load_code, own_file
 from workbench.errors import ConfigError, NotFoundError, TrainingError, near
 from workbench.features import code_key
 from workbench.training.asked import Asked
@@ -92,10 +92,7 @@ def function_spec(asked: Asked) -> FunctionSpec:
             f'{asked.where} function = "{reference}": expected a file and a function of it',
             hint='for example function = "models.py:fit_predict"',
         )
-    path = asked.folder / file
-    if not path.is_file():
-        files = [p.name for p in asked.folder.glob("*.py")]
-        raise NotFoundError(f"{asked.where} function = {reference!r}: {path} is missing", hint=near(file, files))
+    path = own_file(asked.folder, file, where=f"{asked.where} function = {reference!r}")
     module = load_code(path)
     function = getattr(module, name, None)
     if not callable(function):

@@ -7,6 +7,7 @@ import importlib.metadata
 import inspect
 import logging
 import pkgutil
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,11 @@ RESERVED = {
     "random_seed": "put the seeds into the experiment: seeds = [1, 2, 3]",
     "copy_X": "an estimator gets an array of its own",
     "copy_X_train": "an estimator gets an array of its own",
+    "memory": "finished folds are kept in the run folder",
+    **dict.fromkeys(
+        ("train_dir", "save_snapshot", "snapshot_file", "input_borders", "output_borders", "roc_file"),
+        "an estimator has no files of its own",
+    ),
 }
 TREES = ("sklearn.ensemble.", "sklearn.tree.")
 
@@ -154,6 +160,9 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
 def _class(asked: Asked, name: str) -> type:
     module_name, _, cls_name = name.rpartition(".")
     hint = 'write where it is imported from: "sklearn.linear_model.LogisticRegression"'
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        # An import runs a module, and of these some do something: none of them has an estimator.
+        raise NotFoundError(f"{asked.where} estimator = {name!r}: Python's own library has no estimators", hint=hint)
     try:
         with user_code(
             f"{asked.where} estimator = {name!r} can't be imported", ConfigError, passing=(ImportError, ValueError)
