@@ -722,6 +722,7 @@ class TestRehearsal:
     ) -> None:
         """What is this machine's is not there: its files, its home, its environment, its processes, its network."""
         made = small()
+        Path.home().mkdir()
         (Path.home() / ".netrc").write_text("mine")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
         cell = cell.replace("HERE", repr(str(made.folder / "features.py"))).replace("PID", str(os.getpid()))

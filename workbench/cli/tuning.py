@@ -257,5 +257,8 @@ def _dashboard(competition: library.OpenCompetition, number: int, storage: str |
         raise ConfigError(
             f"optuna-dashboard can't listen on port {port}: {exc}", hint="give another one with --port"
         ) from exc
-    note(f"optuna-dashboard on http://127.0.0.1:{port}/ until Ctrl-C")
+    note(
+        f"optuna-dashboard on http://127.0.0.1:{port}/ until Ctrl-C; it has no login: whoever uses this machine "
+        "can change the study"
+    )
     run_server(study._storage, host="127.0.0.1", port=port)

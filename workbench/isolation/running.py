@@ -28,6 +28,9 @@ MARK = "WB_STARTED_BY"
 ENDING_S = 10.0
 """So long what was started is ended again and again: it could be starting others."""
 
+PROBE_S = 60.0
+"""So long a machine may take to say what it can do; usually it is half a second."""
+
 
 @dataclass(frozen=True)
 class Abilities:
@@ -75,7 +78,10 @@ def _tried(*, own_pids: bool) -> str:
     """Return what the system says against a world; nothing where there can be one."""
     world = World(host="system", home="/root", own_tmp=True, network=False)
     with tempfile.TemporaryFile("w+") as errors, _launched(["true"], world, None, errors, own_pids=own_pids) as running:
-        code = running.process.wait(timeout=60)
+        try:
+            code = running.process.wait(timeout=PROBE_S)
+        except subprocess.TimeoutExpired:
+            return f"no answer in {PROBE_S:g} s"
         errors.seek(0)
         said = errors.read().strip().rpartition("\n")[2]
     return (said or f"exit code {code}") if code else ""

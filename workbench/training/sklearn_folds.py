@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import inspect
 import logging
+import os
 import pkgutil
 import sys
 import time
@@ -367,9 +368,23 @@ class SklearnLearner:
 
 
 @contextmanager
+def _safe_processes() -> Iterator[None]:
+    """Let Python processes that the block starts, as joblib does, import nothing of the folder one stands in."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
 def _errors(estimator: str, where: str) -> Iterator[None]:
     """Turn an estimator's exceptions into ours, and its warnings into lines of the log, for the length of the block."""
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, _safe_processes():
         warnings.simplefilter("always")
         hint = "check [sklearn] in the experiment's file; the run's log.txt has all of it"
         try:
