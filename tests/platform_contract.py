@@ -144,6 +144,25 @@ class PlatformContract:
         assert found[0].submitted_at >= found[1].submitted_at
         assert found[0].file_name == hosted.good.name
 
+    def test_it_says_when_a_submission_is_about_to_be_made(self, hosted: Hosted) -> None:
+        """What is raised then goes on, and none is made."""
+
+        def fail() -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            hosted.platform.submit(hosted.slug, hosted.good, "m", creating=fail)
+        assert hosted.platform.submissions(hosted.slug) == []
+        seen: list[int] = []
+        hosted.platform.submit(
+            hosted.slug,
+            hosted.good,
+            "m",
+            creating=lambda: seen.append(len(hosted.platform.submissions(hosted.slug))),
+        )
+        assert seen == [0]
+        assert len(hosted.platform.submissions(hosted.slug)) == 1
+
     def test_before_the_first_submission(self, hosted: Hosted) -> None:
         assert hosted.platform.submissions(hosted.slug) == []
         limits = hosted.platform.limits(hosted.slug)

@@ -28,8 +28,10 @@ from workbench.cache import (
     write_text,
 )
 from workbench.errors import BusyError, DamagedError, StorageError
+from workbench.health import look
 from workbench.locks import unshared_drive
 from workbench.temporary import hidden_path, temporary_path
+from workbench.workspace import create_workspace
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 values = st.recursive(
@@ -395,3 +397,11 @@ class TestStore:
         hold = store.hold("a")
         self.put(store, "c")
         assert [store.look(k) is not None for k in "abc"] == [True, False, True], hold
+
+
+def test_the_doctor_says_what_kind_of_locks_the_drive_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = create_workspace(tmp_path)
+    assert "locks" not in {c["name"] for c in look(workspace)}
+    monkeypatch.setattr("workbench.locks.unshared_drive", lambda _: "fuse.sshfs")
+    (line,) = (c for c in look(workspace) if c["name"] == "locks")
+    assert (line["level"], "fuse.sshfs" in line["detail"]) == ("note", True)

@@ -19,6 +19,7 @@ from workbench.rehearsal import Rehearsal
 from workbench.review import as_text
 from workbench.submission import prepare, send, sync, wait_for_score
 from workbench.submission.findings import file_findings
+from workbench.submission.message import LONGEST
 
 
 def codes(findings: Any) -> set[tuple[str, str]]:
@@ -215,6 +216,16 @@ class TestSending:
         assert [e["status"] for e in sidecar["events"]] == ["prepared", "sending", "pending", "complete"]
         (theirs,) = Rehearsal(made.workspace.root).submissions("small")
         assert theirs.message.startswith(f"wb:{sent.submission_id} | first | CV 0.")
+
+    def test_a_long_message_is_cut_and_keeps_its_token_and_cv(self, small) -> None:
+        made = small()
+        quick(made)
+        sent = made.open.send(made.open.prepare(1), message="many words\n" * 100 + "wb:0123456789")
+        (theirs,) = Rehearsal(made.workspace.root).submissions("small")
+        assert theirs.message.startswith(f"wb:{sent.submission_id} | many words many words")
+        assert theirs.message.endswith(f"… | CV {sent.cv_mean:.6g}")
+        assert len(theirs.message) == LONGEST
+        assert made.open.sync() == []
 
     def test_a_refusal_is_logged(self, small) -> None:
         """A team mate was quicker than the look at the limits."""

@@ -42,6 +42,7 @@ def look(workspace: Workspace | None, problem: WorkbenchError | None = None) -> 
     if workspace is None:
         return [*checks, _no_workspace(problem)]
     checks += [_check("workspace", "ok", str(workspace.root)), _disk(workspace.root), _writable(workspace.root)]
+    checks += _locks(workspace.submissions)
     checks.append(_ledger(workspace))
     return checks + [_competition(workspace, slug) for slug in workspace.slugs()]
 
@@ -109,6 +110,17 @@ def _writable(root: Path) -> dict[str, Any]:
     if not closed:
         return _check("writable", "ok", str(root))
     return _check("writable", "bad", f"{closed[0]} can't be written by this user")
+
+
+def _locks(folder: Path) -> list[dict[str, Any]]:
+    """Say what is to be known of the drive's locks; nothing where they are as they should be."""
+    from workbench.locks import unshared_drive
+
+    drive = unshared_drive(folder)
+    if drive is None:
+        return []
+    text = f"on this drive ({drive}) other machines do not see them: let one machine at a time use the workspace"
+    return [_check("locks", "note", text)]
 
 
 def _ledger(workspace: Workspace) -> dict[str, Any]:
