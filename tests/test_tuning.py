@@ -502,6 +502,43 @@ class TestStudy:
             assert [t.state.name for t in trials] == ["RUNNING"]
             assert not any("middle" in n for n in notes)
 
+    @pytest.mark.parametrize("zone", ["UTC-9", "UTC+11"])
+    def test_a_trial_of_another_machine_lives_as_long_as_it_says_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+    ) -> None:
+        """However long it takes, and whatever time of day it is there."""
+        monkeypatch.setattr(study_module, "HEARTBEAT_S", 0.05)
+        monkeypatch.setattr(study_module, "SILENT_S", 2.0)
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            with open_study(tmp_path, KEY, greater_is_better=True) as opened:
+                opened.worker = "00000000-00000000-elsewhere"
+                trial = opened.ask({})
+                monkeypatch.setenv("TZ", "UTC+3")
+                time.tzset()
+                opened.study._storage.set_trial_user_attr(trial._trial_id, "seen_at", "2020-01-01T00:00:00+00:00")
+                time.sleep(1.2)
+                assert [t.state.name for t in points(tmp_path)[0]] == ["RUNNING"]
+            time.sleep(2.2)
+            trials, notes = points(tmp_path)
+            assert [t.state.name for t in trials] == ["FAIL"]
+        finally:
+            monkeypatch.delenv("TZ")
+            time.tzset()
+
+    def test_an_earlier_versions_trial_of_another_machine_is_not_taken_for_dead_by_its_clock(
+        self, tmp_path: Path
+    ) -> None:
+        from datetime import datetime, timedelta
+
+        def began(hours: float) -> Any:
+            start = datetime.now() - timedelta(hours=hours)  # noqa: DTZ005 as optuna has it
+            return SimpleNamespace(user_attrs={"worker": "another-0123456789ab"}, datetime_start=start)
+
+        assert study_module._is_alive(began(20), tmp_path, shared=True)
+        assert not study_module._is_alive(began(50), tmp_path, shared=True)
+
     def test_two_that_open_at_the_same_moment_draw_other_points(self, tmp_path: Path, monkeypatch) -> None:
         """Each holds its own lock before either gets that of the study."""
         from optuna.distributions import FloatDistribution

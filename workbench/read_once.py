@@ -105,7 +105,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     """Compiles what `read_once` gives, never what lies in __pycache__: its time stamps are too coarse."""
 
     def get_code(self, fullname: str) -> CodeType | None:  # noqa: ARG002
-        return self.source_to_code(read_once(Path(self.path)), self.path)  # type: ignore[no-any-return]
+        return self.source_to_code(read_once(Path(self.path)), self.path)
 
 
 def loading_once(spec: importlib.machinery.ModuleSpec) -> importlib.machinery.ModuleSpec:

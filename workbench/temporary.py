@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["hidden_path", "is_left_behind", "sweep", "temporary_file", "temporary_path"]
+__all__ = ["hidden_path", "is_left_behind", "machine", "sweep", "temporary_file", "temporary_path"]
 
 MOST_NAME_BYTES = 255
 """What a file's name may have on the file systems in use."""
@@ -31,7 +31,7 @@ _in_use: set[Path] = set()
 
 
 @lru_cache(maxsize=1)
-def _machine() -> tuple[str, str]:
+def machine() -> tuple[str, str]:
     """Return short digests of the host's name, and of its boot and the namespace of its process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -47,7 +47,7 @@ def _digest(text: str) -> str:
 
 def temporary_path(path: Path) -> Path:
     """Return a name beside `path` that no other process takes; it is cut where it would be too long for a name."""
-    host, boot = _machine()
+    host, boot = machine()
     return _beside(path, f".{host}-{boot}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
@@ -111,7 +111,7 @@ def is_left_behind(path: Path) -> bool:
     if path in _in_use:
         return False
     parts = path.name.removesuffix(".tmp").rpartition(".")[2].split("-")
-    host, boot = _machine()
+    host, boot = machine()
     if len(parts) != 4 or parts[0] != host or not parts[2].isdecimal():
         return False
     if parts[1] != boot:

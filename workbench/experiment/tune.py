@@ -164,7 +164,7 @@ def tune(
         log_file(folder),
     ):
         for line in opened.notes:
-            (say or report)(line)
+            say(line)
         budget = _budget(asked, started, opened.study if request.only_rest else None)
         if budget is None:
             budget = _for_edited(opened.study, own_point(space, spec.parameters), started)

@@ -6,10 +6,11 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import uuid
 import weakref
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workbench.cache import atomic, content_key, is_locked, lock, read_json, write_json
 from workbench.errors import BusyError, ConfigError, DamagedError, StorageError, storage_errors
+from workbench.temporary import machine
 from workbench.tuning.extra import optuna
 
 if TYPE_CHECKING:
@@ -33,8 +35,16 @@ JOURNAL = "journal.log"
 LAST = "database.json"
 """Which study of a database was searched last."""
 
+HEARTBEAT_S = 300.0
+"""So often a process says of its trial that it lives; in UTC, as machines of several time zones may share a study."""
+
 SILENT_S = 3600
 """A trial of another machine that has said nothing for so long is taken for dead."""
+
+UNKNOWN_S = 2 * 86_400
+"""The same for one of an earlier version, which said once when it began, and not in which time zone."""
+
+SEEN = "seen_at"
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,37 @@ class OpenStudy:
     folder: Path
     worker: str
     notes: list[str] = field(default_factory=list)
+    _trial_id: int | None = None
 
     def ask(self, distributions: dict[str, BaseDistribution]) -> Trial:
         """Return the next trial, which bears this process's name before any other process looks for dead ones."""
         with self.locked():
             trial = self.study.ask(distributions)
             trial.set_user_attr("worker", self.worker)
+            trial.set_user_attr(SEEN, _now())
+        self._trial_id = trial._trial_id
         return trial
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Say of the trial that was asked for last that it lives, until the end of the block."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(HEARTBEAT_S):
+                trial_id = self._trial_id
+                if trial_id is not None:
+                    # It may have ended by now; or the database be out of reach, which the search itself will say.
+                    with suppress(Exception):
+                        self.study._storage.set_trial_user_attr(trial_id, SEEN, _now())
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def locked(self) -> AbstractContextManager[None]:
         """Return the study's lock on this machine: what is settled once for all processes is settled under it."""
@@ -124,7 +158,7 @@ def open_study(
     BusyError
         When the study has to begin anew while another process is at work on the one before.
     """
-    worker = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
+    worker = f"{'-'.join(machine())}-{uuid.uuid4().hex[:12]}"
     with storage_errors(folder):
         (folder / "workers").mkdir(parents=True, exist_ok=True)
     with _study_errors(folder, url), lock(folder / "workers" / worker, f"worker {worker}"):
@@ -132,7 +166,9 @@ def open_study(
             with _study_lock(folder):
                 study, notes = _opened(folder, key, greater_is_better, url, seed, worker)
                 settled = settle_dead(study, folder, shared=url is not None)
-            yield OpenStudy(study, folder, worker, [*notes, *settled])
+            opened = OpenStudy(study, folder, worker, [*notes, *settled])
+            with opened.beating():
+                yield opened
         finally:
             (folder / "workers" / worker).unlink(missing_ok=True)
 
@@ -388,12 +424,18 @@ def retry(study: Study, trial: FrozenTrial) -> bool:
 
 def _is_alive(trial: FrozenTrial, folder: Path, *, shared: bool) -> bool:
     worker = trial.user_attrs.get("worker", "")
-    host = worker.rpartition("-")[0]
-    if host == socket.gethostname():
+    # A lock tells only where it was taken; earlier versions named the host alone.
+    if worker.rpartition("-")[0] in ("-".join(machine()), socket.gethostname()):
         return is_locked(folder / "workers" / worker)
     if not worker and not shared:
         return False
+    seen = trial.user_attrs.get(SEEN)
+    if seen is not None:
+        return (datetime.now(UTC) - datetime.fromisoformat(seen)).total_seconds() < SILENT_S
     began = trial.datetime_start
     # Optuna's times are local and have no zone.
-    silent = (datetime.now() - began).total_seconds() if began is not None else 0.0  # noqa: DTZ005
-    return silent < (SILENT_S if worker else 60)
+    return began is None or (datetime.now() - began).total_seconds() < UNKNOWN_S  # noqa: DTZ005
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat("T", "seconds")
