@@ -37,6 +37,10 @@ PRELOADED = [
     "workbench.ledger",
     "workbench.ingest",
     "tests.sending",
+    "lightgbm",
+    "workbench.experiment",
+    "workbench.current_runs",
+    "workbench.review",
 ]
 
 

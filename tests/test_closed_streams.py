@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -125,6 +126,31 @@ def test_a_run_outlives_its_terminal(small: Small) -> None:
     os.close(leader)
     assert process.wait(timeout=120) == 0
     assert json.loads(answer.read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_termination_is_taken_for_control_c(number: signal.Signals) -> None:
+    from workbench.cli.interrupt import listening
+    from workbench.user_code import is_interrupt
+
+    before = signal.getsignal(number)
+    with listening(["run", "1"]):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            signal.raise_signal(number)
+        assert is_interrupt(caught.value)
+        signal.raise_signal(number)  # as `timeout` and a closed terminal do: it is stopping
+    assert signal.getsignal(number) == before
+
+
+def test_what_is_ignored_is_for_others() -> None:
+    from workbench.cli.interrupt import listening
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        with listening([]):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_a_program_can_not_print_ends_no_run(small: Small) -> None:
