@@ -41,6 +41,7 @@ PRELOADED = [
     "workbench.experiment",
     "workbench.current_runs",
     "workbench.review",
+    "tests.small",
 ]
 
 

@@ -162,6 +162,21 @@ def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path, name: str) ->
     assert hidden_path(tmp_path / name, ".partial") == beside
 
 
+def test_a_cache_that_can_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "cache")
+    with store.writing("a", {}) as path:
+        pl.DataFrame({"x": [1]}).write_parquet(path)
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refused)
+    block = store.get("a")
+    assert block is not None
+    assert pl.read_parquet(block.path)["x"].to_list() == [1]
+    assert store.hold("a") is not None
+
+
 def hold(path: Path, ready: object) -> None:
     with lock(path, "experiment 12"):
         ready.set()  # type: ignore[attr-defined]

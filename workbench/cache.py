@@ -301,6 +301,8 @@ class Store:
             os.utime(block.path.with_suffix(".json"))  # the time of last use, for `prune`
         except FileNotFoundError:  # another process has removed it
             return None
+        except OSError:  # a cache that can only be read, or is another user's: it is as good to read from
+            pass
         return block
 
     def look(self, key: str) -> Block | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.cache import Store, content_key
+from workbench.errors import StorageError
 from workbench.training.datasets import bin_all_rows, bin_train_rows
 
 if TYPE_CHECKING:
@@ -158,7 +160,8 @@ class BinnedRows:
         if room < 2 * made.num_data() * made.num_feature():
             return
         note = {"binned": made.num_data(), "columns": made.get_feature_name(), "seconds": round(seconds, 2)}
-        with store.writing(key, note, suffix="bin") as path:
+        # Without it the next training bins again: a cache that can't be written is no reason to stop this one.
+        with suppress(StorageError), store.writing(key, note, suffix="bin") as path:
             made.save_binary(path)
 
     def _made(self, parameters: dict[str, Any], with_test: bool) -> lgb.Dataset:
