@@ -10,7 +10,7 @@ from workbench.errors import ConfigError
 from workbench.experiment.kinds import model_spec
 from workbench.experiment.spec import LIGHTGBMS, ExperimentSpec, read_spec
 from workbench.notebooks import new_notebook
-from workbench.training import LightGBMSpec, lightgbm_metric, objective_for, read_target
+from workbench.training import LightGBMSpec, Target, lightgbm_metric, objective_for, read_target
 
 __all__ = ["compose"]
 
@@ -72,7 +72,7 @@ def compose(competition: Competition, number: int, new: int) -> Any:
         )
     width = target.columns[0].width
     model = model_spec(spec, competition, target)
-    if isinstance(model, LightGBMSpec) and model.own is None:
+    if isinstance(model, LightGBMSpec) and _is_plain(model, target):
         task = target.columns[0].task
         watched = lightgbm_metric(model, task, competition.metric)
         objective = objective_for(task, competition.metric) | ({"metric": watched} if watched else {})
@@ -84,6 +84,12 @@ def compose(competition: Competition, number: int, new: int) -> Any:
     loop = LOOP.format(slug=json.dumps(competition.slug), new=new, width=width, body=body)
     parameters, *code = [*cells, loop]
     return new_notebook(_words(spec, number), *code, "nb.record(oof=oof, test=test)", parameters=parameters)
+
+
+def _is_plain(model: LightGBMSpec, target: Target) -> bool:
+    """Say whether the loop that is written out trains what the experiment trains, but for what `_words` names."""
+    is_weighted = target.weight is not None or model.power > 0
+    return model.own is None and not is_weighted and model.transform == "none"
 
 
 def _words(spec: ExperimentSpec, number: int) -> str:

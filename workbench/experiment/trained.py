@@ -47,6 +47,8 @@ def trained(
     }
     if model.transform != "none":
         details["target_transform"] = model.transform
+    if model.power:
+        details["row_weights"] = f"1 / |y| ** {model.power}"
     notes = [
         *getattr(model, "notes", ()),
         *class_notes(problem),

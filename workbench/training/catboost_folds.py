@@ -22,6 +22,7 @@ from workbench.errors import ConfigError, TrainingError
 from workbench.features import CHUNK_ROWS
 from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
+from workbench.training.losses import loss_for, power_for
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem, TrainingState
 from workbench.training.refused import Refused, refuse
@@ -126,7 +127,6 @@ OF_CLASSES = (
     "StochasticRank",
     "LambdaMart",
 )
-LOSS_OF = {"mae": "MAE", "medae": "MAE", "wmae": "MAE", "mape": "MAPE"}
 EXPONENTIAL = ("LogLinQuantile", "Poisson", "Tweedie")
 """With these losses the model is of the logarithm."""
 
@@ -143,6 +143,7 @@ class CatBoostSpec:
     key_threads: int
     unweighted: bool = False
     per_fold: bool = False
+    power: int = 0
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the number of threads may: sums are taken thread by thread."""
@@ -154,6 +155,7 @@ class CatBoostSpec:
             "transform": self.transform,
             **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
             **({"stops_by": "unweighted"} if self.unweighted else {}),
+            **({"power": self.power} if self.power else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
@@ -205,8 +207,9 @@ def catboost_spec(asked: Asked) -> CatBoostSpec:
         *(["auc"] if asked.target.scoring_weight is not None else []),
     )
     unweighted = _weights_classes(parameters) and is_weighted and not is_decision(asked.metric)
+    power = 0 if "loss_function" in named else power_for(asked.target, asked.metric)
     return CatBoostSpec(
-        parameters, rounds, patience, asked.transform, library.__version__, asked.key_threads, unweighted
+        parameters, rounds, patience, asked.transform, library.__version__, asked.key_threads, unweighted, power=power
     )
 
 
@@ -295,8 +298,12 @@ def _usual_loss(asked: Asked) -> str:
     """Return the default loss of the task: the one that the metric rewards, where CatBoost has it."""
     if asked.task in OF_TASK:
         return OF_TASK[asked.task][0]
-    name, _, level = asked.metric.name.partition("@")
-    return f"Quantile:alpha={level or 0.5}" if name == "pinball" else LOSS_OF.get(name, "RMSE")
+    loss = loss_for(asked.metric)
+    if loss.kind == "quantile":
+        return f"Quantile:alpha={loss.level:g}"
+    # Its leaves of a median are those of rows that all weigh the same, where the weights go with the target they are
+    # far off; on the scale of the logarithm the mean comes close to it.
+    return "RMSE" if loss.kind == "squared" or loss.power else "MAE"
 
 
 def _native_metric(rows: FoldRows, raw: Metric, loss: str, *, unweighted: bool = False) -> str | None:
@@ -327,7 +334,7 @@ class CatBoostLearner:
     """Trains one target's models, each on the numbers of its own train rows."""
 
     def __init__(self, problem: Problem, spec: CatBoostSpec, index: int) -> None:
-        self.rows = FoldRows(problem, index, spec.transform)
+        self.rows = FoldRows(problem, index, spec.transform, power=spec.power)
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None

@@ -13,6 +13,7 @@ import polars as pl
 from workbench import metrics
 from workbench.errors import DataError, TrainingError
 from workbench.features import CHUNK_ROWS
+from workbench.training.losses import training_weights
 from workbench.training.own_columns import OwnColumns
 from workbench.training.records import Problem
 from workbench.training.scoring import score_column
@@ -42,13 +43,16 @@ class FoldRows:
         Of the target.
     transform : str
         What the target goes through.
+    power : int
+        In training rows weigh ``1 / |y| ** power`` beside their own weights.
     """
 
-    def __init__(self, problem: Problem, index: int, transform: str) -> None:
+    def __init__(self, problem: Problem, index: int, transform: str, *, power: int = 0) -> None:
         self.problem = problem
         self.index = index
         self.column: TargetColumn = problem.target.columns[index]
         self.transform = transform
+        self.power = power
         self.stop_by = stopping_metric(problem.metric, self.column.task)
         self._columns = OwnColumns(problem, index)
         self._fitted: dict[int, Transform] = {}
@@ -129,8 +133,7 @@ class FoldRows:
 
     def weight(self, rows: npt.NDArray[np.int64]) -> Floats | None:
         """Return the weights of some train rows in training, or None."""
-        weight = self.problem.target.weight
-        return None if weight is None else weight[rows]
+        return training_weights(self.problem.target.weight, self.column.values, rows, self.power)
 
     def scoring_weight(self, rows: npt.NDArray[np.int64]) -> Floats | None:
         """Return the weights of some train rows in the metric, or None."""

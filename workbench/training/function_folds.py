@@ -48,6 +48,8 @@ class FunctionSpec:
         The key of its code and of all that it uses.
     offered : tuple of str
         Which of `OFFERED` it takes.
+    power : int
+        0: its loss is its own, and the rows' own weights are all that it gets.
     """
 
     reference: str
@@ -58,6 +60,7 @@ class FunctionSpec:
     offered: tuple[str, ...]
     threads: int
     transform: str
+    power: int = 0
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the function with all that it uses, and its parameters."""

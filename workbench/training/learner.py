@@ -45,7 +45,14 @@ class ModelSpec(Protocol):
     ----------
     transform : str
         What the target goes through before training.
+    power : int
+        In training rows weigh ``1 / |y| ** power`` beside their own weights; 0 where they do not.
     """
+
+    @property
+    def power(self) -> int:
+        """The power of the rows' weights by their target."""
+        ...
 
     @property
     def transform(self) -> str:

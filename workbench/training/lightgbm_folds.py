@@ -19,6 +19,7 @@ from workbench.features import CHUNK_ROWS
 from workbench.training.binned import BinnedRows, binning_of, subset_of
 from workbench.training.columns import by_position
 from workbench.training.datasets import add_columns, bin_frame
+from workbench.training.losses import training_weights
 from workbench.training.objectives import linked
 from workbench.training.own_columns import OwnColumns
 from workbench.training.parameters import LightGBMSpec, lightgbm_metric, objective_for, watched_metric
@@ -129,8 +130,8 @@ class LightGBMLearner:
 
     def weight(self, fold: int, rows: Ints) -> Floats | None:
         """Return the weights that train rows are trained with, those of their classes in them."""
-        weight = self.problem.target.weight
-        return self._with_classes(None if weight is None else weight[rows], fold, rows)
+        weight = training_weights(self.problem.target.weight, self.column.values, rows, self.spec.power)
+        return self._with_classes(weight, fold, rows)
 
     def _with_classes(self, own: Floats | None, fold: int, rows: Ints) -> Floats | None:
         of_class = self.fitted(fold).class_weight

@@ -27,6 +27,7 @@ from workbench.training.lightgbm_rules import (
     without_effect,
     without_stderr,
 )
+from workbench.training.losses import loss_for, power_for
 from workbench.training.needs import MemoryNeeds, lightgbm_needs
 from workbench.training.objectives import RANKING, OwnObjective, check_objective, own_objective, primary_objective
 from workbench.training.pseudo import Pseudo
@@ -109,11 +110,6 @@ BOOSTING = ("gbdt", "dart", "rf", "goss")
 NO_WEIGHT = {"is_unbalance": False, "scale_pos_weight": 1}
 """What an experiment says to take back what its base says: with every objective these do nothing."""
 
-# A model of the logarithm fits what these metrics measure: ratios.
-TRANSFORM_OF = {"rmsle": "log1p", "rmspe": "log1p"}
-
-OBJECTIVE_OF = {"mae": "regression_l1", "medae": "regression_l1", "wmae": "regression_l1", "mape": "mape"}
-
 
 @dataclass(frozen=True)
 class LightGBMSpec:
@@ -126,6 +122,8 @@ class LightGBMSpec:
     rounds : int
     patience : int
         The early stopping, 0 for none.
+    power : int
+        In training rows weigh ``1 / |y| ** power``, as the metric's loss has it.
     transform : str
         What the target goes through before training; predictions come back through its inverse.
     where : str
@@ -150,6 +148,7 @@ class LightGBMSpec:
     rounds: int
     patience: int
     transform: str = "none"
+    power: int = 0
     where: str = "the experiment"
     own: OwnObjective | None = None
     class_weight: str | dict[str, float] | None = None
@@ -168,6 +167,7 @@ class LightGBMSpec:
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
+            **({"power": self.power} if self.power else {}),
             **({"objective": [self.own.reference, self.own.code]} if self.own else {}),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
@@ -298,7 +298,8 @@ def lightgbm_for(
         own=lambda reference: own_objective(competition, reference),
         folder=competition.folder,
     )
-    return replace(made, class_weight=check_class_weight(class_weight, target, where=where))
+    power = 0 if made.own is not None or "objective" in made.parameters else power_for(target, competition.metric)
+    return replace(made, power=power, class_weight=check_class_weight(class_weight, target, where=where))
 
 
 def _try(named: dict[str, Any], where: str) -> None:
@@ -556,10 +557,10 @@ def objective_for(task: str, metric: Metric) -> dict[str, Any]:
         return {"objective": task}
     if task == "ranking":
         return {"objective": "lambdarank"}
-    name, _, level = metric.name.partition("@")
-    if name == "pinball":
-        return {"objective": "quantile", "alpha": float(level or 0.5)}
-    return {"objective": OBJECTIVE_OF.get(name, "regression")}
+    loss = loss_for(metric)
+    if loss.kind == "quantile":
+        return {"objective": "quantile", "alpha": loss.level}
+    return {"objective": "regression" if loss.kind == "squared" else "regression_l1"}
 
 
 def transform_for(
@@ -588,8 +589,8 @@ def transform_for(
     if asked is None and log_objective is not None:
         return "none"
     if asked is None:
-        usual = TRANSFORM_OF.get(metric.name, "none")
-        return usual if regression and lowest > -1 else "none"
+        loss = loss_for(metric)
+        return loss.transform if regression and loss.allows(lowest) else "none"
     if asked not in TRANSFORMS:
         raise ConfigError(
             f"{where}: target_transform = {asked!r} is unknown", hint=near(asked, TRANSFORMS, what="transform")

@@ -24,6 +24,7 @@ from workbench.errors import ConfigError, NotFoundError, TrainingError, Workbenc
 from workbench.features import CHUNK_ROWS
 from workbench.training.asked import Asked
 from workbench.training.fold_rows import FoldRows
+from workbench.training.losses import loss_for, power_for
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem
 from workbench.training.refused import Refused, refuse
@@ -59,6 +60,9 @@ RESERVED = {
 }
 TREES = ("sklearn.ensemble.", "sklearn.tree.")
 
+BOOSTED = ("GradientBoostingRegressor", "HistGradientBoostingRegressor")
+"""Estimators that have a median and a quantile at no more cost than a mean."""
+
 
 @dataclass(frozen=True)
 class SklearnSpec:
@@ -78,6 +82,7 @@ class SklearnSpec:
     by_size: bool
     takes_sparse: bool
     from_zero: bool
+    power: int = 0
 
     @property
     def is_histogram(self) -> bool:
@@ -93,6 +98,7 @@ class SklearnSpec:
             "threads": self.key_threads,
             "transform": self.transform,
             "prepared": "v1",
+            **({"power": self.power} if self.power else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
@@ -137,6 +143,8 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
         if key in RESERVED or key not in known
     ]
     refuse(refused, where=asked.where)
+    power = _power(asked, cls, parameters)
+    parameters = _usual_loss(asked, cls, parameters) | parameters
     made = _constructed(asked, cls, parameters)
     tags = _tags(made)
     _check_fits(asked, name, made, tags)
@@ -155,7 +163,25 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
         by_size=takes_missing or name.startswith(TREES),
         takes_sparse=bool(getattr(inputs, "sparse", False)),
         from_zero=bool(getattr(inputs, "positive_only", False)),
+        power=power,
     )
+
+
+def _power(asked: Asked, cls: type, parameters: dict[str, Any]) -> int:
+    """Return the power of the rows' weights, where the estimator takes weights and no other loss is asked for."""
+    takes = "sample_weight" in inspect.signature(cls.fit).parameters  # type: ignore[attr-defined]
+    return power_for(asked.target, asked.metric) if takes and not {"loss", "criterion"} & {*parameters} else 0
+
+
+def _usual_loss(asked: Asked, cls: type, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the loss that the metric rewards as parameters of the estimator; nothing where it keeps its own."""
+    if asked.task != "regression" or cls.__name__ not in BOOSTED or "loss" in parameters:
+        return {}
+    loss = loss_for(asked.metric)
+    if loss.kind != "quantile":
+        return {} if loss.kind == "squared" else {"loss": "absolute_error"}
+    level = "quantile" if cls.__name__.startswith("Hist") else "alpha"
+    return {"loss": "quantile", level: loss.level}
 
 
 def _class(asked: Asked, name: str) -> type:
@@ -237,7 +263,7 @@ class SklearnLearner:
     """Trains one target's models, each on a copy of its own train rows."""
 
     def __init__(self, problem: Problem, spec: SklearnSpec, index: int) -> None:
-        self.rows = FoldRows(problem, index, spec.transform)
+        self.rows = FoldRows(problem, index, spec.transform, power=spec.power)
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None

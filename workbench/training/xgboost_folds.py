@@ -21,6 +21,7 @@ from workbench.features import CHUNK_ROWS
 from workbench.training.asked import Asked
 from workbench.training.columns import by_position
 from workbench.training.fold_rows import FoldRows
+from workbench.training.losses import loss_for, power_for
 from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem, TrainingState
 from workbench.training.refused import Refused, refuse
@@ -92,7 +93,6 @@ SAME_METRIC = {"auc": "auc", "rmse": "rmse", "mae": "mae", "logloss": "logloss",
 CHANGED = re.compile(r"is changed|falling back|fall back|No visible GPU|setting device|will be ignored|ignored", re.I)
 """What XGBoost's warnings say where it takes another value than the one given."""
 
-OBJECTIVE_OF = {"mae": "reg:absoluteerror", "medae": "reg:absoluteerror", "wmae": "reg:absoluteerror"}
 FITTING = {
     "binary": ("binary:logistic", "reg:logistic"),
     "multiclass": ("multi:softprob",),
@@ -111,6 +111,7 @@ class XGBoostSpec:
     version: str
     where: str
     per_fold: bool = False
+    power: int = 0
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the number of threads does not."""
@@ -122,6 +123,7 @@ class XGBoostSpec:
             "patience": self.patience,
             "transform": self.transform,
             **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
+            **({"power": self.power} if self.power else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
@@ -166,7 +168,8 @@ def xgboost_spec(asked: Asked) -> XGBoostSpec:
         parameters["num_class"] = asked.target.columns[0].width
     refuse(_without_effect(asked, named), where=asked.where)
     _try(asked, parameters)
-    return XGBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, asked.where)
+    power = 0 if "objective" in named else power_for(asked.target, asked.metric)
+    return XGBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, asked.where, power=power)
 
 
 # What the method that looks at every value does not have, with XGBoost's own values.
@@ -206,10 +209,10 @@ def _objective(asked: Asked, given: Any) -> dict[str, Any]:
         return {}
     if asked.task != "regression":
         return {"objective": FITTING[asked.task][0]}
-    name, _, level = asked.metric.name.partition("@")
-    if name == "pinball":
-        return {"objective": "reg:quantileerror", "quantile_alpha": float(level or 0.5)}
-    return {"objective": OBJECTIVE_OF.get(name, "reg:squarederror")}
+    loss = loss_for(asked.metric)
+    if loss.kind == "quantile":
+        return {"objective": "reg:quantileerror", "quantile_alpha": loss.level}
+    return {"objective": "reg:squarederror" if loss.kind == "squared" else "reg:absoluteerror"}
 
 
 def _try(asked: Asked, parameters: dict[str, Any]) -> None:
@@ -289,7 +292,7 @@ class XGBoostLearner:
     """Trains one target's models, each on quantiles of its own train rows."""
 
     def __init__(self, problem: Problem, spec: XGBoostSpec, index: int) -> None:
-        self.rows = FoldRows(problem, index, spec.transform)
+        self.rows = FoldRows(problem, index, spec.transform, power=spec.power)
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None

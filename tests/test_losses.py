@@ -1,0 +1,152 @@
+"""A metric of numbers is trained by its own loss, in every library: on noise, models come to the best constant."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.small import Small, make_small
+from workbench import metrics
+from workbench.experiment import ready
+from workbench.experiment.compose import compose
+from workbench.experiment.kinds import model_spec
+from workbench.experiment.spec import read_spec
+from workbench.training import Problem, train
+from workbench.training.losses import loss_for, relative_weights
+
+COLUMNS = 'features = ["rows.x", "rows.z"]\n'
+LIGHTGBM = "[model]\nlearning_rate = 0.1\nnum_leaves = 3\nmin_data_in_leaf = 100\nnum_boost_round = 8\n"
+TABLES = {
+    "lightgbm": LIGHTGBM + "early_stopping_rounds = 0\n",
+    "xgboost": "[xgboost]\neta = 0.1\nmax_depth = 1\nnum_boost_round = 8\nearly_stopping_rounds = 0\n",
+    "catboost": "[catboost]\nlearning_rate = 0.1\ndepth = 1\nnum_boost_round = 8\nearly_stopping_rounds = 0\n",
+    "sklearn": '[sklearn]\nestimator = "sklearn.ensemble.HistGradientBoostingRegressor"\nmax_iter = 8\n'
+    "max_leaf_nodes = 2\nmin_samples_leaf = 100\n",
+}
+LIBRARIES = [
+    pytest.param(k, marks=pytest.mark.skipif(importlib.util.find_spec(k) is None, reason=f"needs {k}")) for k in TABLES
+]
+
+Prepared = Callable[[str, str, np.ndarray[Any, Any]], tuple[Any, Problem]]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Return what trains a table for a metric on a target of one's own, in a competition of 1,200 train rows."""
+
+    @cache
+    def competition(metric: str) -> tuple[Small, Problem]:
+        root = tmp_path_factory.mktemp("losses") / "workspace"
+        made = make_small(root, task="regression", metric=metric, n_rows=1500)
+        made.experiment(1, COLUMNS + TABLES["lightgbm"])
+        return made, ready(made.workspace, made.open.definition, 1).problem
+
+    def prepare(text: str, metric: str, values: np.ndarray[Any, Any]) -> tuple[Any, Problem]:
+        made, problem = competition(metric)
+        values = np.resize(values, problem.target.n_rows)
+        target = replace(problem.target, columns=(replace(problem.target.columns[0], values=values),))
+        made.experiment(2, COLUMNS + text)
+        spec = model_spec(read_spec(made.open.definition, 2), made.open.definition, target, threads=1)
+        return spec, replace(problem, target=target)
+
+    return prepare
+
+
+def noise(sigma: float, middle: float = 3.0) -> np.ndarray[Any, Any]:
+    return np.exp(middle + sigma * np.random.default_rng(7).standard_normal(1200))
+
+
+def best_constant(metric: str, values: np.ndarray[Any, Any]) -> float:
+    score = metrics.get(metric)
+    return min(score(values, np.full(len(values), c)) for c in np.quantile(values, np.linspace(0.001, 0.999, 500)))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    ("metric", "values", "most"),
+    [
+        ("rmspe", noise(0.5), 1.05),  # 1.31 where the mean of the logarithm is predicted
+        ("rmspe", noise(0.5, -4.0), 1.05),
+        ("smape", noise(1.0), 1.02),  # 1.09 where the mean is
+        ("mape", noise(1.0), 1.04),  # 1.18 where the median is
+        ("mape", noise(1.0, -4.0), 1.04),
+        ("mae", noise(1.0), 1.02),
+        ("pinball@0.9", noise(1.0), 1.03),
+    ],
+)
+def test_noise_is_predicted_by_its_best_constant(
+    prepared: Prepared, library: str, metric: str, values: np.ndarray[Any, Any], most: float
+) -> None:
+    if library == "catboost" and metric == "mape" and values.max() < 1:
+        most = 1.12  # a mean with the weights, as its medians have none; 1.55 for the median
+    spec, problem = prepared(TABLES[library], metric, values)
+    result = train(problem, spec, (1,))
+    truth = problem.target.columns[0].values
+    assert metrics.get(metric)(truth, result.oof[:, 0]) < most * best_constant(metric, truth)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_loss_of_ones_own_keeps_the_rows_weights(prepared: Prepared, library: str) -> None:
+    given = {
+        "lightgbm": 'objective = "regression"\n',
+        "xgboost": 'objective = "reg:squarederror"\n',
+        "catboost": 'loss_function = "RMSE"\n',
+        "sklearn": 'loss = "squared_error"\n',
+    }
+    weighted, _ = prepared(TABLES[library], "rmspe", noise(0.5))
+    plain, _ = prepared(TABLES[library] + given[library], "rmspe", noise(0.5))
+    assert (weighted.power, plain.power) == (2, 0)
+    assert weighted.content() != plain.content()
+    assert "power" not in plain.content()
+
+
+def test_amounts_on_both_sides_of_zero_stay_on_their_scale(prepared: Prepared) -> None:
+    values = noise(0.5) * np.resize([1, -0.01], 1200)
+    assert [prepared(LIGHTGBM, m, values)[0].transform for m in ("rmspe", "mape", "smape", "rmsle")] == [
+        *["none"] * 3,
+        "log1p",
+    ]
+
+
+def test_own_weights_of_rows_are_multiplied(prepared: Prepared) -> None:
+    spec, problem = prepared(LIGHTGBM, "rmspe", np.array([1.0, 2.0, 0.0]))
+    own = np.resize([1.0, 1.0, 1.0, 3.0], problem.target.n_rows)
+    learner = spec.learner(replace(problem, target=replace(problem.target, weight=own)), 0)
+    rows = np.arange(12)
+    assert learner.weight(0, rows) == pytest.approx(own[rows] * np.resize([2.4, 0.6, 0.0], 12))
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_weights_of_any_sizes_are_finite(power: int) -> None:
+    weights = relative_weights(np.array([5e-324, 1e-200, 0.0, -1.0, 1e300]), power)
+    assert weights is not None
+    assert np.isfinite(weights).all()
+    assert weights.mean() == pytest.approx(1)
+    assert weights[2] == 0
+    assert relative_weights(np.zeros(3), power) is None
+
+
+def test_every_metric_of_numbers_has_a_loss() -> None:
+    kinds = {
+        name: loss_for(metrics.get(name.replace("@Q", "@0.9"))).kind for name in metrics.names() if "@K" not in name
+    }
+    assert {name for name, kind in kinds.items() if kind != "squared"} == {
+        *("mae", "medae", "wmae", "smape", "mape", "pinball@Q")
+    }
+
+
+def test_a_loop_is_written_out_only_where_it_says_all(tmp_path: Any) -> None:
+    texts = {}
+    for metric in ("rmse", "rmspe"):
+        made = make_small(tmp_path / metric, task="regression", metric=metric, n_rows=100)
+        made.experiment(1, COLUMNS + LIGHTGBM)
+        texts[metric] = str(compose(made.open.definition, 1, 2))
+    assert "lgb.train(" in texts["rmse"]
+    assert "lgb.train(" not in texts["rmspe"]
+    assert "nb.fit(1" in texts["rmspe"]
