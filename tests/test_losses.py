@@ -13,6 +13,7 @@ import pytest
 
 from tests.small import Small, make_small
 from workbench import metrics
+from workbench.errors import DataError
 from workbench.experiment import ready
 from workbench.experiment.compose import compose
 from workbench.experiment.kinds import model_spec
@@ -134,7 +135,9 @@ def test_the_weights_of_any_sizes_are_finite(power: int) -> None:
 
 def test_every_metric_of_numbers_has_a_loss() -> None:
     kinds = {
-        name: loss_for(metrics.get(name.replace("@Q", "@0.9"))).kind for name in metrics.names() if "@K" not in name
+        name: loss_for(metrics.get(name.replace("@Q", "@0.9").replace("@R", "@0.8"))).kind
+        for name in metrics.names()
+        if "@K" not in name
     }
     assert {name for name, kind in kinds.items() if kind != "squared"} == {
         *("mae", "medae", "wmae", "smape", "mape", "pinball@Q")
@@ -150,3 +153,30 @@ def test_a_loop_is_written_out_only_where_it_says_all(tmp_path: Any) -> None:
     assert "lgb.train(" in texts["rmse"]
     assert "lgb.train(" not in texts["rmspe"]
     assert "nb.fit(1" in texts["rmspe"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_for_a_balanced_metric_classes_are_of_one_size(tmp_path: Any, library: str) -> None:
+    """On noise all classes are as likely as each other, however rare one is: log(2) is the best that there is."""
+    made = make_small(tmp_path / "workspace", metric="balanced_logloss", n_rows=1500)
+    text = COLUMNS + TABLES[library].replace("Regressor", "Classifier")
+    if library == "catboost":  # it begins at one half
+        text = text.replace("num_boost_round = 8", "num_boost_round = 80")
+    made.experiment(1, COLUMNS + TABLES["lightgbm"])
+    problem = ready(made.workspace, made.open.definition, 1).problem
+    values = (np.random.default_rng(3).random(problem.target.n_rows) < 0.1).astype(float)
+    target = replace(problem.target, columns=(replace(problem.target.columns[0], values=values),))
+    made.experiment(2, text)
+    spec = model_spec(read_spec(made.open.definition, 2), made.open.definition, target, threads=1)
+    result = train(replace(problem, target=target), spec, (1,))
+    assert metrics.get("balanced_logloss")(values, result.oof[:, 0]) == pytest.approx(np.log(2), abs=0.02)
+
+
+@pytest.mark.parametrize("metric", ["qwk", "accuracy"])
+def test_amounts_are_not_cut_off_to_labels(tmp_path: Any, metric: str) -> None:
+    made = make_small(tmp_path / "workspace", task="regression", metric="rmse", n_rows=100)
+    definition = made.folder / "competition.toml"
+    definition.write_text(definition.read_text().replace('metric = "rmse"', f'metric = "{metric}"'))
+    made.experiment(1, COLUMNS + TABLES["lightgbm"])
+    with pytest.raises(DataError, match=r"scores labels, whole numbers: target 'y' of table 'train' has"):
+        ready(made.workspace, made.open.definition, 1)

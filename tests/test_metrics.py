@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from typing import Any
@@ -280,7 +281,17 @@ def test_gini_is_twice_auc_minus_one(seed: int, n: int) -> None:
         ("wmae", [1.0], [1.0], "wmae needs weights"),
         ("rmspe", [0.0], [1.0], "all 1 values of y_true are 0"),
         ("gini", [1.0, 1.0], [1.0, 2.0], "all 2 values of y_true are 1"),
-        ("qwk", [1.5, 2.5], [1.5, 2.5], "qwk needs integer labels"),
+        (
+            "qwk",
+            [1.5, 2.5],
+            [1, 2],
+            "qwk scores labels, whole numbers: 2 of 2 values of y_true are others, the first is 1.5",
+        ),
+        ("accuracy", [1, 0], [0.2, 1.0], "1 of 2 values of y_pred are others, the first is 0.2 in row 0"),
+        ("qwk", ["a", "b"], ["a", "b"], "qwk needs integer labels"),
+        ("kappa", [1, 1], [1, 1], "kappa is not defined"),
+        ("balanced_logloss", [0, 0], [0.1, 0.2], "balanced_logloss needs rows of every class: there are none of 1"),
+        ("pauc@0.8", [1, 1], [0.1, 0.2], "pauc needs both classes"),
         ("mlogloss", [0, 3], [[0.5, 0.5], [0.5, 0.5]], "classes up to 3 need a column each"),
         ("map@3", [0, 1], [[0.5, 0.5], [0.5, 0.5]], "expected ranked items as an integer array"),
     ],
@@ -299,6 +310,8 @@ def test_what_is_not_defined_is_explained(name: str, truth: Any, predicted: Any,
         ("map@x", "write map@K"),
         ("map@0", "write map@K"),
         ("pinball@2", "a quantile between 0 and 1"),
+        ("pauc", "for example pauc@0.8"),
+        ("pauc@1", "for example pauc@0.8"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:
@@ -323,7 +336,7 @@ def test_names_of_lists_in_a_platforms_words(words: str, name: str) -> None:
 
 def test_every_name_is_a_metric_in_any_case() -> None:
     for name in metrics.names():
-        found = metrics.get(name.replace("@K", "@5").replace("@Q", "@0.5").upper())
+        found = metrics.get(name.replace("@K", "@5").replace("@Q", "@0.5").replace("@R", "@0.8").upper())
         assert found.needs in ("value", "proba", "label", "ranked")
 
 
@@ -393,3 +406,137 @@ def test_every_metric_has_names_that_lead_to_it() -> None:
     for name, spellings in aliases._CALLED.items():
         for spelling in spellings.split():
             assert repr(name) in aliases.suggest(spelling)
+
+
+# ---------------------------------------------------------------------------------------------- names with qualifiers
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("Area Under Receiver Operating Characteristic Curve", "auc"),
+        ("Mean Columnwise Area Under Receiver Operating Characteristic Curve", "auc"),
+        ("Roc Auc Score", "auc"),
+        ("Mean Absolute Error (MAE)", "mae"),
+        ("Mean Columnwise Root Mean Squared Error", "rmse"),
+        ("MulticlassLoss", "mlogloss"),
+        ("Categorization Accuracy", "accuracy"),
+        ("Normalized Gini Index", "gini"),
+        ("Quadratic Weighted Kappa", "qwk"),
+        ("Linear Weighted Kappa", "linear_kappa"),
+        ("Cohen's Kappa", "kappa"),
+        ("Balanced Log Loss", "balanced_logloss"),
+        ("Probabilistic F1", "pf1"),
+        ("pAUC above 80% TPR", "pauc@0.8"),
+    ],
+)
+def test_a_platforms_words_for_a_metric(words: str, name: str) -> None:
+    assert metrics.find(words) == name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("Weighted Log Loss", "Weighted multilabel logloss", "Stratified AUC", "Weighted AUC", "Partial AUC"),
+        *("Kappa", "Weighted Kappa", "Mean Quadratic Weighted Kappa", "Gini Stability", "NWRMSLE", "Weighted RMSE"),
+        *("Weighted Categorization Accuracy", "Top 5 Accuracy", "Adjusted R2", "RMSE of the logarithm", "Log RMSE"),
+        *("Mean FScore Beta", "Mean Absolute Scaled Error", "Recall@20 at IoU 0.5", "Group MAE"),
+    ],
+)
+def test_a_word_that_says_more_is_not_passed_over(words: str) -> None:
+    assert metrics.find(words) is None
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.5, 0.8, 0.95])
+def test_the_partial_area_is_that_of_the_competition(lowest: float) -> None:
+    """ISIC 2024 turns the classes round, takes scikit-learn's standardised area and undoes the standard."""
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        truth, predicted = rng.integers(0, 2, 60), np.round(rng.random(60), 1)
+        most = 1 - lowest
+        theirs = sk.roc_auc_score(1 - truth, 1 - predicted, max_fpr=most)
+        area = theirs if most == 1 else most**2 / 2 + (most - most**2 / 2) * 2 * (theirs - 0.5)
+        assert metrics.get(f"pauc@{lowest}")(truth, predicted) == pytest.approx(area)
+
+
+@pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
+def test_kappas_are_scikit_learns(weights: str | None) -> None:
+    rng = np.random.default_rng(6)
+    a, b, w = rng.integers(0, 5, 80), rng.integers(0, 5, 80), rng.random(80)
+    ours = metrics.get({None: "kappa", "linear": "linear_kappa", "quadratic": "qwk"}[weights])
+    assert ours(a, b) == pytest.approx(sk.cohen_kappa_score(a, b, weights=weights))
+    assert ours(a, b, w) == pytest.approx(sk.cohen_kappa_score(a, b, weights=weights, sample_weight=w))
+
+
+def test_the_balanced_log_loss_is_the_mean_of_the_classes() -> None:
+    rng = np.random.default_rng(7)
+    truth, predicted = np.resize([0, 0, 0, 1, 2], 50), rng.dirichlet(np.ones(3), 50)
+    each = [sk.log_loss(truth[truth == c], predicted[truth == c], labels=range(3)) for c in range(3)]
+    assert metrics.get("balanced_logloss")(truth, predicted) == pytest.approx(np.mean(each))
+    binary, p = (truth > 0).astype(int), predicted[:, 0]
+    of_classes = [sk.log_loss(binary[binary == c], p[binary == c], labels=[0, 1]) for c in (0, 1)]
+    assert metrics.get("balanced_logloss")(binary, p) == pytest.approx(np.mean(of_classes))
+
+
+def test_the_probabilistic_f1_of_certain_predictions_is_f1() -> None:
+    truth, predicted = np.array([1, 1, 0, 0, 1]), np.array([1, 0, 1, 0, 1])
+    assert metrics.get("pf1")(truth, predicted) == pytest.approx(sk.f1_score(truth, predicted))
+    halves = np.full(5, 0.5)  # precision 3 of 5, recall a half
+    assert metrics.get("pf1")(truth, halves) == pytest.approx(2 * 0.6 * 0.5 / (0.6 + 0.5))
+
+
+# ------------------------------------------------------------------------------------------------------------- ties
+
+
+def of_orders(name: str, k: int, relevant: list[float], scores: list[float]) -> float:
+    """Return the mean over all orders of the rows in which their scores fall."""
+    values = []
+    for order in itertools.permutations(range(len(scores))):
+        if all(scores[a] >= scores[b] for a, b in itertools.pairwise(order)):
+            hits = [relevant[i] > 0 for i in order]
+            first = next((1 / (i + 1) for i, hit in enumerate(hits[:k]) if hit), 0.0)
+            most = max(min(sum(hits), k), 1)
+            precision = sum(sum(hits[: i + 1]) / (i + 1) for i, hit in enumerate(hits[:k]) if hit) / most
+            values.append(
+                {"map": precision, "recall": sum(hits[:k]) / most, "hit_rate": any(hits[:k]), "mrr": first}[name]
+            )
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("name", ["map", "recall", "hit_rate", "mrr"])
+def test_rows_of_equal_score_count_as_in_any_order(name: str) -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(15):
+        sizes = rng.integers(1, 6, 2)
+        relevant = [rng.integers(0, 2, n).astype(float).tolist() for n in sizes]
+        scores = [rng.integers(0, 3, n).astype(float).tolist() for n in sizes]
+        truth = metrics.Queries(np.concatenate(relevant), np.repeat([0, 1], sizes))
+        for k in (1, 2, 3, 10):
+            expected = np.mean([of_orders(name, k, r, s) for r, s in zip(relevant, scores, strict=True)])
+            assert metrics.get(f"{name}@{k}")(truth, np.concatenate(scores)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["map@5", "recall@5", "micro_recall@5", "hit_rate@5", "mrr@5", "ndcg@5", "gini", "auc"]
+)
+def test_constant_predictions_score_alike_in_any_order_of_the_file(name: str) -> None:
+    values = np.repeat([1.0, 0.0], 20)
+    one_query = np.zeros(40, np.int64)
+    needs_queries = "@" in name
+    scores = {
+        metrics.get(name)(metrics.Queries(v, one_query) if needs_queries else v, np.full(40, 0.3))
+        for v in (values, values[::-1])
+    }
+    assert len(scores) == 1
+    for weight in [np.ones(40)] if name == "gini" else []:
+        assert metrics.get(name)(values, np.full(40, 0.3), weight) == pytest.approx(0)
+
+
+def test_gini_of_two_classes_with_ties_is_that_of_the_area() -> None:
+    rng = np.random.default_rng(9)
+    truth, predicted, weight = rng.integers(0, 2, 50), np.round(rng.random(50), 1), rng.integers(1, 4, 50).astype(float)
+    area = metrics.get("auc")(truth, predicted)
+    assert metrics.get("gini")(truth, predicted) == pytest.approx(2 * area - 1)
+    assert metrics.get("gini")(truth, predicted, weight) == pytest.approx(
+        2 * metrics.get("auc")(truth, predicted, weight) - 1
+    )

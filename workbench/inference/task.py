@@ -16,7 +16,10 @@ __all__ = ["Task", "find_task"]
 
 USUAL_METRIC = {"binary": "auc", "multiclass": "mlogloss", "regression": "rmse"}
 OF_AMOUNTS = ("rmse", "rmsle", "rmspe", "mae", "wmae", "mape", "smape", "medae", "r2")
-OF_CLASSES = ("accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "weighted_f1", "mcc", "qwk", "mlogloss")
+OF_CLASSES = (
+    *("accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "weighted_f1", "mcc"),
+    *("qwk", "kappa", "linear_kappa", "mlogloss", "balanced_logloss", "pf1"),
+)
 FEW_VALUES = 20
 SPACED = 1.5
 """Classes are counted, from 0 or 1 or any number; one in three may be missing."""

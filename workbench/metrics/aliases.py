@@ -12,30 +12,35 @@ _CALLED: dict[str, str] = {
     "accuracy": "acc accuracyscore categoricalaccuracy binaryaccuracy exactmatch error errorrate merror binaryerror "
     "multierror zerooneloss misclassification misclassificationrate classificationerror",
     "balanced_accuracy": "bacc bac balancedacc balancedaccuracyscore balanced averagerecall uar",
-    "auc": "rocauc rocaucscore aucroc auroc roc rocaucovr rocaucovo aucmu cstatistic cindex",
+    "auc": "rocauc rocaucscore aucroc auroc roc rocaucovr cstatistic",
     "average_precision": "ap prauc aucpr auprc averageprecisionscore precisionrecallauc",
-    "gini": "normalizedgini ginicoefficient normgini ginistability",
+    "balanced_logloss": "balancedlogloss balancedlogarithmicloss",
+    "pf1": "probabilisticf1 probabilisticfscore",
+    "pauc@R": "pauc partialauc partialareaundercurve pauctpr",
+    "gini": "normalizedgini ginicoefficient normgini",
     "logloss": "binarylogloss bce binarycrossentropy crossentropy xentropy ce nll negativeloglikelihood logisticloss",
     "mlogloss": "multilogloss multiclasslogloss categoricalcrossentropy sparsecategoricalcrossentropy",
     "rmse": "mse l2 rms l2root meansquarederror rootmeansquareerror rootmeansquarederror meansquared squarederror "
     "quadraticloss",
-    "mae": "l1 meanabsoluteerror meanabs absoluteerror mad",
+    "mae": "l1 meanabsoluteerror meanabs absoluteerror",
     "wmae": "weightedmae weightedmeanabsoluteerror",
     "rmsle": "msle meansquaredlogerror rootmeansquaredlogerror rootmeansquaredlogarithmicerror",
     "mape": "meanabsolutepercentageerror meanabsolutepercenterror",
     "smape": "symmetricmape symmetricmeanabsolutepercentageerror",
     "medae": "medianabsoluteerror medianae medianabs",
-    "r2": "rsquared r2score coefficientofdetermination explainedvariance",
+    "r2": "rsquared r2score coefficientofdetermination",
     "rmspe": "rootmeansquaredpercentageerror",
     "f1": "f1score fscore fmeasure f binaryf1 f1binary",
     "macro_f1": "f1macro macrof1score macrof macrof1",
     "micro_f1": "f1micro microf1score microf meanf1 meanfscore",
     "weighted_f1": "f1weighted weightedf1score",
     "mcc": "matthews matthewscorrcoef matthewscorrelation matthewscorrelationcoefficient phi",
-    "qwk": "kappa cohenkappa cohenskappa cohenkappascore quadratickappa quadraticweightedkappa weightedkappa",
+    "kappa": "cohenkappa cohenskappa cohenkappascore unweightedkappa",
+    "linear_kappa": "linearkappa linearweightedkappa lwk",
+    "qwk": "quadratickappa quadraticweightedkappa quadraticcohenkappa",
     "pinball@Q": "quantile quantileloss pinballloss meanpinballloss",
     "map@K": "apk mapk averageprecisionatk meanaverageprecision mapat",
-    "recall@K": "recall recallk recallat recallatk sensitivity",
+    "recall@K": "recall recallk recallat recallatk",
     "micro_recall@K": "microrecall",
     "hit_rate@K": "hitrate hitratio hr hit hits hitsat hitratioat successrate",
     "mrr@K": "meanreciprocalrank reciprocalrank rr mrrk",
@@ -68,7 +73,7 @@ def suggest(name: str) -> str:
     at = _NAMES.get(word, f"{word}@K")
     if number and at in _CALLED and at.endswith("@K"):
         return f"did you mean {at.replace('K', number)!r}?"
-    meant = find(name)
+    meant = find(re.sub(r"^neg(ative)?[_ -]", "", name.lower()))
     if meant is None:
         return ""
     return _hint(f"{meant}K" if meant.endswith("@") else meant, plain)
@@ -82,6 +87,8 @@ def _hint(name: str, spelling: str) -> str:
         more = " It is one less that"
     elif name.endswith("@K"):
         more = f" With a number for K, as in {name.replace('K', '10')}"
+    elif name.endswith("@R"):
+        more = f" With the true positive rate above which the area counts, as in {name.replace('R', '0.8')}"
     elif name.endswith("@Q"):
         more = f" With the quantile for Q, as in {name.replace('Q', '0.9')}"
     return f"did you mean {name!r}?{more}"

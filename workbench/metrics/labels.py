@@ -9,7 +9,18 @@ import numpy.typing as npt
 
 from workbench.errors import DataError
 
-__all__ = ["accuracy", "balanced_accuracy", "f1", "macro_f1", "mcc", "micro_f1", "qwk", "weighted_f1"]
+__all__ = [
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "kappa",
+    "linear_kappa",
+    "macro_f1",
+    "mcc",
+    "micro_f1",
+    "qwk",
+    "weighted_f1",
+]
 
 Floats = npt.NDArray[np.float64]
 MAX_DIRECT_SPAN = 4096
@@ -95,16 +106,50 @@ def mcc(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
     return float(covariance / np.sqrt(scale)) if scale > 0 else 0.0
 
 
+def kappa(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Cohen's kappa: agreement beyond chance, every disagreement alike (Cohen 1960)."""
+    matrix = _confusion(y_true, y_pred, weight)
+    total = matrix.sum()
+    expected = float(np.dot(matrix.sum(axis=0), matrix.sum(axis=1))) / total**2
+    if expected >= 1:
+        raise DataError("kappa is not defined: truth and predictions are all the same label")
+    return float((np.trace(matrix) / total - expected) / (1 - expected))
+
+
+def linear_kappa(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Cohen's kappa with linear weights; the distance of two labels is that of their values, as in `qwk`."""
+    true, predicted = _grades("linear_kappa", y_true, y_pred)
+    w = np.ones(len(true)) if weight is None else weight
+    observed = np.dot(w, np.abs(true - predicted)) / w.sum()
+    expected = _mean_distance(true, predicted, w)
+    if expected <= 0:
+        raise DataError("linear_kappa is not defined: truth and predictions are all the same label")
+    return float(1 - observed / expected)
+
+
+def _mean_distance(a: Floats, b: Floats, w: Floats) -> float:
+    """Return the mean distance of every value of `a` from every value of `b`, both with the same weights."""
+    # The distance of two distributions' values is the area where one of them is below a level and the other above.
+    levels = np.unique(np.concatenate([a, b]))
+    below = [np.bincount(np.searchsorted(levels, x), weights=w, minlength=len(levels)).cumsum() for x in (a, b)]
+    of_a, of_b = (x[:-1] / w.sum() for x in below)
+    return float(np.dot(np.diff(levels), of_a * (1 - of_b) + of_b * (1 - of_a)))
+
+
+def _grades(name: str, y_true: Any, y_pred: Any) -> tuple[Floats, Floats]:
+    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    if true.dtype.kind not in "biu" or predicted.dtype.kind not in "biu":
+        raise DataError(f"{name} needs integer labels, got {true.dtype} and {predicted.dtype}")
+    return true.astype(np.float64), predicted.astype(np.float64)
+
+
 def qwk(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
     """Cohen's kappa with quadratic weights; the distance of two labels is that of their values.
 
     Labels must be integers; every integer between the lowest and the highest counts as a grade.
     """
-    true, predicted = np.asarray(y_true), np.asarray(y_pred)
-    if true.dtype.kind not in "biu" or predicted.dtype.kind not in "biu":
-        raise DataError(f"qwk needs integer labels, got {true.dtype} and {predicted.dtype}")
     # With the squared distance the weighted sums are moments of the two variables: no matrix is needed.
-    a, b = true.astype(np.float64), predicted.astype(np.float64)
+    a, b = _grades("qwk", y_true, y_pred)
     w = np.ones(len(a)) if weight is None else weight
     total = w.sum()
     observed = np.dot(w, (a - b) ** 2) / total

@@ -55,6 +55,8 @@ class Metric:
         """
         truth = y_true if isinstance(y_true, Queries) or hasattr(y_true, "offsets") else np.asarray(y_true)
         predicted = np.asarray(y_pred)
+        if self.needs == "label":
+            truth, predicted = self._whole(truth, "y_true"), self._whole(predicted, "y_pred")
         weights = None if weight is None else np.asarray(weight, np.float64)
         self._check(truth, predicted, weights)
         if getattr(truth, "ndim", 1) == 2:
@@ -80,6 +82,28 @@ class Metric:
         if predicted.dtype.kind == "f" and not _all_finite(predicted):
             odd = int((~np.isfinite(predicted)).sum())
             raise DataError(f"{self.name}: {odd:,} of {predicted.size:,} predictions are infinite or NaN")
+
+    def _whole(self, values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+        """Return labels that are floats as integers.
+
+        Raises
+        ------
+        DataError
+            For a number between two labels, which would be cut off.
+        """
+        if values.dtype.kind != "f" or not np.isfinite(values).all():  # of which `_check` speaks
+            return values
+        odd = np.flatnonzero(values.ravel() != np.rint(values.ravel()))
+        if len(odd):
+            first = values.ravel()[odd[0]]
+            raise DataError(
+                f"{self.name} scores labels, whole numbers: {len(odd):,} of {values.size:,} values of {name} are "
+                f"others, the first is {first:g} in row {int(odd[0]) // (values.size // len(values)):,}",
+                hint='a metric of amounts ("rmse"), or labels'
+                if name == "y_true"
+                else "round them, or choose a metric of probabilities or amounts",
+            )
+        return values.astype(np.int64)
 
     def _check_weight(self, weight: npt.NDArray[np.float64]) -> None:
         if not _all_finite(weight) or weight.min() < 0:

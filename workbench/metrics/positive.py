@@ -71,7 +71,18 @@ class Positive:
 
 def depends_on_positive(metric: Metric) -> bool:
     """Say whether a metric of two classes changes when they change places; one of the user's own may."""
-    symmetric = ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "weighted_f1", "mcc", "qwk")
+    symmetric = (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "micro_f1",
+        "weighted_f1",
+        "mcc",
+        "qwk",
+        "kappa",
+        "linear_kappa",
+        "balanced_logloss",
+    )
     return not (metric.name in symmetric or metric.needs == "ranked")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from workbench.errors import DataError
 
-__all__ = ["auc", "average_precision", "logloss", "mlogloss"]
+__all__ = ["auc", "average_precision", "balanced_logloss", "logloss", "mlogloss", "partial_auc", "probabilistic_f1"]
 
 Floats = npt.NDArray[np.float64]
 HINT = 'fewer folds, or scheme = "stratified" under [cv] in competition.toml'
@@ -39,6 +40,60 @@ def mlogloss(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
             raise DataError(f"mlogloss: {int((total <= 0).sum()):,} rows of predictions add up to 0 or less")
         chosen = chosen / total
     return _mean_log(chosen, y_pred, weight)
+
+
+def balanced_logloss(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """Mean over the classes of each class's log loss, so that all count alike: that of Kaggle's ICR competition.
+
+    Predictions are a probability of 1, (n,), or a column per class.
+    """
+    codes = np.asarray(y_true).astype(np.int64, copy=False)
+    predicted = np.asarray(y_pred)
+    both = np.column_stack([1 - predicted, predicted]) if predicted.ndim == 1 else predicted
+    row_weights = np.ones(len(codes)) if weight is None else weight
+    counts = np.bincount(codes, weights=row_weights, minlength=both.shape[1])
+    if (counts == 0).any():
+        missing = ", ".join(str(c) for c in np.flatnonzero(counts == 0)[:5])
+        raise DataError(f"balanced_logloss needs rows of every class: there are none of {missing}", hint=HINT)
+    return mlogloss(codes, both, row_weights / counts[codes])
+
+
+def probabilistic_f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+    """F1 of probabilities as counts: a row of the class 1 is a hit as far as it is predicted (Yacouby and Axman 2020).
+
+    That of Kaggle's RSNA breast cancer competition. 0 where there is no hit.
+    """
+    positive = np.asarray(y_true) > 0
+    predicted = np.clip(np.asarray(y_pred, np.float64), 0, 1)
+    w = np.ones(len(positive)) if weight is None else weight
+    hits = float(np.dot(w[positive], predicted[positive]))
+    both = float(w[positive].sum() + np.dot(w, predicted))
+    return 2 * hits / both if both else 0.0
+
+
+def partial_auc(lowest: float) -> Callable[..., float]:
+    """Return the area under the ROC curve above a true positive rate, from 0 to ``1 - lowest``.
+
+    That of Kaggle's ISIC 2024 competition, where `lowest` is 0.8. Ties count half, as in `auc`.
+    """
+
+    def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
+        positive = np.asarray(y_true) > 0
+        w = np.ones(len(positive)) if weight is None else weight
+        _need_both("pauc", positive[w > 0])
+        predicted = np.asarray(y_pred)
+        order = np.argsort(-predicted, kind="stable")
+        ends = _tie_ends(predicted[order])
+        hits = np.concatenate([[0.0], np.cumsum(np.where(positive, w, 0.0)[order])[ends]])
+        misses = np.concatenate([[0.0], np.cumsum(np.where(positive, 0.0, w)[order])[ends]])
+        height, width = hits / hits[-1], misses / misses[-1]
+        # What lies above the level and below the curve, piece by piece; the piece that crosses it begins there.
+        crossing = np.interp(lowest, height, width)
+        above = height > lowest
+        x, y = np.concatenate([[crossing], width[above]]), np.concatenate([[lowest], height[above]])
+        return float(np.dot(np.diff(x), (y[1:] + y[:-1]) / 2 - lowest))
+
+    return compute
 
 
 def _mean_log(chosen: Any, y_pred: Any, weight: Floats | None) -> float:

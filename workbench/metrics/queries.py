@@ -99,18 +99,17 @@ def _shared(discount: Floats, scores: Floats, codes: Ints) -> Floats:
 def map_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
     """MAP@k, the mean over the queries of the sum of precision at each relevant row over ``min(k, relevant)``.
 
-    Relevant is what has a relevance above 0. Rows of equal score keep their order. A query without a relevant row
-    counts as 0, as in Kaggle's ``ml_metrics``.
+    Relevant is what has a relevance above 0. Of rows of equal score it is the mean over all their orders. A query
+    without a relevant row counts as 0, as in Kaggle's ``ml_metrics``.
     """
-    order, place = truth.ranked(np.asarray(scores, np.float64))
-    codes, starts = truth.by_query
-    hits = (np.asarray(truth.values)[order] > 0).astype(np.float64)
-    running = np.cumsum(hits)
-    before = (running - hits)[starts[:-1]]
-    precision = (running - before[codes[order]]) / (place + 1)
-    found = _sum(np.where(place < k, precision * hits, 0.0), codes[order], starts)
-    relevant = np.minimum(_sum(hits, codes[order], starts), k)
-    return _mean(found / np.maximum(relevant, 1), truth, weight)
+    ties = _ties(truth, scores)
+    # That a row at place i of a group of ties is relevant has the chance r / n; given that, so many of the i - 1 places
+    # before it in the group are: https://doi.org/10.1007/978-3-540-78646-7_38 (McSherry and Najork 2008), equation 6.
+    others = np.divide(ties.relevant - 1, ties.size - 1, out=np.zeros(len(ties.size)), where=ties.size > 1)
+    hits = ties.relevant_before + ties.nth * np.maximum(others, 0) + 1
+    precision = np.where(ties.place < k, ties.chance * hits / (ties.place + 1), 0.0)
+    found = _sum(precision, ties.codes, ties.starts)
+    return _mean(found / np.maximum(np.minimum(ties.in_query, k), 1), truth, weight)
 
 
 def recall_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
@@ -129,26 +128,84 @@ def micro_recall_of_queries(truth: Queries, scores: Any, k: int, weight: Floats 
 
 def hit_rate_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
     """Hit rate@k: the share of the queries that have a relevant row among the first k."""
-    return _mean((_found(truth, scores, k)[0] > 0).astype(np.float64), truth, weight)
+    ties = _ties(truth, scores)
+    return _mean(_sum(np.where(ties.place < k, ties.first, 0.0), ties.codes, ties.starts), truth, weight)
 
 
 def mrr_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
     """MRR@k, the mean over the queries of one over the place of the first relevant row; 0 where it is beyond k."""
-    order, place = truth.ranked(np.asarray(scores, np.float64))
-    codes, starts = truth.by_query
-    is_hit = (np.asarray(truth.values)[order] > 0) & (place < k)
-    best = np.zeros(len(starts) - 1)
-    np.maximum.at(best, codes[order][is_hit], 1.0 / (place[is_hit] + 1))
-    return _mean(best, truth, weight)
+    ties = _ties(truth, scores)
+    place = np.where(ties.place < k, ties.first / (ties.place + 1), 0.0)
+    return _mean(_sum(place, ties.codes, ties.starts), truth, weight)
 
 
 def _found(truth: Queries, scores: Any, k: int) -> tuple[Floats, Floats]:
     """Return for each query the relevant rows among the first k, and how many there could be."""
-    order, place = truth.ranked(np.asarray(scores, np.float64))
+    ties = _ties(truth, scores)
+    found = _sum(np.where(ties.place < k, ties.chance, 0.0), ties.codes, ties.starts)
+    return found, np.minimum(ties.in_query, k)
+
+
+@dataclass(frozen=True)
+class _Ties:
+    """The places of all queries, sorted, with what is expected at each where rows of equal score come in any order.
+
+    So that no score depends on the order of the file: constant ones would have MAP 1 where the relevant rows come
+    first. All arrays are (n,), but `starts` and `in_query`, which are of queries.
+    """
+
+    codes: Ints
+    starts: Ints
+    place: Ints
+    nth: Ints
+    size: Floats
+    relevant: Floats
+    relevant_before: Floats
+    in_query: Floats
+
+    @property
+    def chance(self) -> Floats:
+        """The chance that the row at a place is relevant."""
+        return self.relevant / self.size
+
+    @cached_property
+    def first(self) -> Floats:
+        """The chance that the first relevant row of the query is at a place."""
+        # Of n rows, r of them relevant in any order, place i is the first: C(n - i, r - 1) / C(n, r), step by step.
+        n, r = self.size, self.relevant
+        left = n - self.nth  # rows of the group from here on
+        chance = np.where((self.relevant_before == 0) & (r > 0), np.minimum(r / np.maximum(left, 1), 1.0), 0.0)
+        # None of the places before it in the group was: a running product of what is left over.
+        over = np.log1p(-np.minimum(np.where(chance < 1, chance, 0.0), 1 - 1e-16))
+        running = np.cumsum(over) - over
+        begins = np.repeat(running[self.nth == 0], np.diff(np.flatnonzero(self.nth == 0), append=len(n)))
+        is_possible = left >= r
+        return np.where(is_possible, chance * np.exp(running - begins), 0.0)
+
+
+def _ties(truth: Queries, scores: Any) -> _Ties:
+    values = np.asarray(scores, np.float64)
+    order, place = truth.ranked(values)
     codes, starts = truth.by_query
+    codes = codes[order]
     hits = (np.asarray(truth.values)[order] > 0).astype(np.float64)
-    found = _sum(np.where(place < k, hits, 0.0), codes[order], starts)
-    return found, np.minimum(_sum(hits, codes[order], starts), k)
+    ranked = values[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (ranked[1:] != ranked[:-1]) | (codes[1:] != codes[:-1])
+    first = np.flatnonzero(new)
+    sizes = np.diff(first, append=len(order))
+    running = np.concatenate([[0.0], np.cumsum(hits)])
+    before = running[first] - running[starts[codes[first]]]
+    return _Ties(
+        codes=codes,
+        starts=starts,
+        place=place,
+        nth=np.arange(len(order)) - np.repeat(first, sizes),
+        size=np.repeat(sizes, sizes).astype(np.float64),
+        relevant=np.repeat(np.add.reduceat(hits, first), sizes),
+        relevant_before=np.repeat(before, sizes),
+        in_query=_sum(hits, codes, starts),
+    )
 
 
 def _sum(values: Floats, codes: Ints, starts: Ints) -> Floats:

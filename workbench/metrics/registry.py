@@ -28,6 +28,8 @@ _PLAIN = {
         Metric("mlogloss", False, "proba", probabilities.mlogloss),
         Metric("auc", True, "proba", probabilities.auc),
         Metric("average_precision", True, "proba", probabilities.average_precision),
+        Metric("balanced_logloss", False, "proba", probabilities.balanced_logloss),
+        Metric("pf1", True, "proba", probabilities.probabilistic_f1),
         Metric("accuracy", True, "label", labels.accuracy),
         Metric("balanced_accuracy", True, "label", labels.balanced_accuracy),
         Metric("f1", True, "label", labels.f1),
@@ -35,6 +37,8 @@ _PLAIN = {
         Metric("micro_f1", True, "label", labels.micro_f1),
         Metric("weighted_f1", True, "label", labels.weighted_f1),
         Metric("mcc", True, "label", labels.mcc),
+        Metric("kappa", True, "label", labels.kappa),
+        Metric("linear_kappa", True, "label", labels.linear_kappa),
         Metric("qwk", True, "label", labels.qwk),
     )
 }
@@ -51,7 +55,7 @@ _AT: dict[str, Callable[[int], Callable[..., float]]] = {
 
 def names() -> list[str]:
     """Return the names that `get` takes; "map@K" stands for "map@3" and the like."""
-    return [*_PLAIN, "pinball@Q", *(f"{name}@K" for name in _AT)]
+    return [*_PLAIN, "pinball@Q", "pauc@R", *(f"{name}@K" for name in _AT)]
 
 
 def get(name: str) -> Metric:
@@ -73,6 +77,8 @@ def get(name: str) -> Metric:
     kind, at, number = key.partition("@")
     if kind == "pinball":
         return _pinball(number if at else "0.5", name)
+    if kind == "pauc":
+        return _partial_auc(number, name)
     if kind in _AT:
         if not number.isdigit() or int(number) < 1:
             raise NotFoundError(
@@ -82,11 +88,24 @@ def get(name: str) -> Metric:
     raise NotFoundError(f"no metric is called {name!r}", hint=suggest(name) or near(key, names(), what="metric"))
 
 
-def _pinball(text: str, name: str) -> Metric:
+def _partial_auc(text: str, name: str) -> Metric:
+    lowest = _level(text)
+    if not 0 <= lowest < 1:
+        raise NotFoundError(
+            f"metric {name!r} needs the true positive rate above which the area counts", hint="for example pauc@0.8"
+        )
+    return Metric(f"pauc@{lowest:g}", True, "proba", probabilities.partial_auc(lowest))
+
+
+def _level(text: str) -> float:
     try:
-        level = float(text)
+        return float(text)
     except ValueError:
-        level = -1.0
+        return -1.0
+
+
+def _pinball(text: str, name: str) -> Metric:
+    level = _level(text)
     if not 0 < level < 1:
         raise NotFoundError(f"metric {name!r} needs a quantile between 0 and 1", hint="for example pinball@0.9")
     return Metric(f"pinball@{level:g}", False, "value", values.pinball(level))

@@ -129,9 +129,9 @@ def rmspe(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
 def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
     """Normalised Gini: Gini of the predictions' order over that of the truth's own.
 
-    Kaggle's definition (Allstate, Porto Seguro): rows sorted by falling prediction, ties in file order. For a binary
-    truth without ties it is ``2 auc - 1``. With weights it is that of Kaggle's Liberty Mutual Fire Peril competition:
-    a row of weight 2 counts as two rows that lie together.
+    Kaggle's definition (Allstate, Porto Seguro): rows sorted by falling prediction; of ties it is the mean over all
+    their orders, where Kaggle takes that of the file. For a binary truth it is ``2 auc - 1``. With weights it is that
+    of Kaggle's Liberty Mutual Fire Peril competition: a row of weight 2 counts as two rows that lie together.
     """
     truth = np.asarray(y_true, np.float64)
     if weight is not None:
@@ -143,7 +143,7 @@ def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
 
 def _gini(truth: Floats, order_by: Floats) -> float:
     order = np.argsort(-order_by, kind="stable")
-    lorenz = np.cumsum(truth[order])
+    lorenz = np.cumsum(_shared(truth[order], order_by[order]))
     return float((lorenz.sum() / lorenz[-1] - (len(truth) + 1) / 2) / len(truth))
 
 
@@ -154,13 +154,23 @@ def _weighted_gini(truth: Floats, predicted: Floats, weight: Floats) -> float:
 
     def area(order_by: Floats) -> float:
         order = np.argsort(-order_by, kind="stable")
-        w = weight[order]
-        share = np.cumsum(w) / w.sum()
-        lorenz = np.cumsum(truth[order] * w)
+        # Ties are one step of the curve: of two of them, either order gives as much as the other takes.
+        ends = np.flatnonzero(np.diff(order_by[order], append=np.nan) != 0)
+        share = np.cumsum(weight[order])[ends] / weight.sum()
+        lorenz = np.cumsum(truth[order] * weight[order])[ends]
         lorenz /= lorenz[-1]
         return float(np.dot(lorenz[1:], share[:-1]) - np.dot(lorenz[:-1], share[1:]))
 
     return area(predicted) / area(truth)
+
+
+def _shared(values: Floats, ordered: Floats) -> Floats:
+    """Give rows that are equal in `ordered`, which is sorted, the mean of their values."""
+    first = np.flatnonzero(np.diff(ordered, prepend=np.nan) != 0)
+    if len(first) == len(values):
+        return values
+    sizes = np.diff(first, append=len(values))
+    return np.repeat(np.add.reduceat(values, first) / sizes, sizes)
 
 
 def pinball(level: float) -> Callable[..., float]:

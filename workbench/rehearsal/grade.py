@@ -108,8 +108,8 @@ def _values(sent: pl.DataFrame, truth: pl.DataFrame, host: Host, metric: Metric)
         wanted = np.column_stack([codes(truth[t], of) for t, of in zip(host.target, host.classes, strict=True)])
     else:
         wanted = np.column_stack([numbers(truth[t]).to_numpy() for t in host.target])
-    if metric.needs == "label":  # regression scored on whole numbers, as qwk often is
-        wanted, given = np.rint(wanted).astype(np.int64), np.rint(given).astype(np.int64)
+    if metric.needs == "label":  # regression scored on whole numbers, as qwk often is; a truth that is none is refused
+        given = np.rint(given).astype(np.int64)
     return (wanted[:, 0], given[:, 0]) if len(host.target) == 1 else (wanted, given)
 
 

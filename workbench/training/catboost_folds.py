@@ -334,7 +334,9 @@ class CatBoostLearner:
     """Trains one target's models, each on the numbers of its own train rows."""
 
     def __init__(self, problem: Problem, spec: CatBoostSpec, index: int) -> None:
-        self.rows = FoldRows(problem, index, spec.transform, power=spec.power)
+        self.rows = FoldRows(
+            problem, index, spec.transform, power=spec.power, has_own_weights=_weights_classes(spec.parameters)
+        )
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None

@@ -19,7 +19,7 @@ from workbench.training.records import Problem
 from workbench.training.scoring import score_column
 from workbench.training.target import TargetColumn
 from workbench.training.transforms import Transform, fitted_transform
-from workbench.training.weights import is_decision
+from workbench.training.weights import is_decision, priors_for, without_weights
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
@@ -45,14 +45,19 @@ class FoldRows:
         What the target goes through.
     power : int
         In training rows weigh ``1 / |y| ** power`` beside their own weights.
+    has_own_weights : bool
+        Whether the model weighs classes by itself: then its probabilities stay as they are.
     """
 
-    def __init__(self, problem: Problem, index: int, transform: str, *, power: int = 0) -> None:
+    def __init__(
+        self, problem: Problem, index: int, transform: str, *, power: int = 0, has_own_weights: bool = False
+    ) -> None:
         self.problem = problem
         self.index = index
         self.column: TargetColumn = problem.target.columns[index]
         self.transform = transform
         self.power = power
+        self.has_own_weights = has_own_weights
         self.stop_by = stopping_metric(problem.metric, self.column.task)
         self._columns = OwnColumns(problem, index)
         self._fitted: dict[int, Transform] = {}
@@ -207,7 +212,13 @@ class FoldRows:
             raise TrainingError(
                 f"{where}: {odd:,} of {values.size:,} predictions of {self.column.name!r} are infinite or NaN"
             )
-        return values if self.column.task == "regression" else probabilities(values, self.column.name, where)
+        if self.column.task == "regression":
+            return values
+        return self._of_equal_classes(probabilities(values, self.column.name, where), fold)
+
+    def _of_equal_classes(self, values: Floats, fold: int) -> Floats:
+        priors = priors_for(self.problem.metric, self.column, self.problem.folds.train_rows(fold))
+        return values if priors is None or self.has_own_weights else without_weights(values, priors)
 
     def stopping_value(self, fitted: Floats, fold: int, rows: npt.NDArray[np.int64]) -> float:
         """Return the metric to stop by of what was fitted for some train rows, (n, width).
@@ -217,7 +228,7 @@ class FoldRows:
         TrainingError
             When the metric gives no number.
         """
-        values = self.fitted(fold).inverse(fitted)
+        values = self._of_equal_classes(self.fitted(fold).inverse(fitted), fold)
         try:
             return score_column(self.problem.target, self.column, rows, values, self.stop_by)
         except DataError as exc:

@@ -136,7 +136,7 @@ class FunctionLearner:
     """Calls the function for each fold and seed, and checks what it gives."""
 
     def __init__(self, problem: Problem, spec: FunctionSpec, index: int) -> None:
-        self.rows = FoldRows(problem, index, spec.transform)
+        self.rows = FoldRows(problem, index, spec.transform, has_own_weights=True)
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None

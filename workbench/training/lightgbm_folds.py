@@ -28,7 +28,7 @@ from workbench.training.rounds import Stopping, own_fit
 from workbench.training.scoring import as_metric_input, truth_of
 from workbench.training.target import TargetColumn
 from workbench.training.transforms import Transform, fitted_transform
-from workbench.training.weights import class_weights, is_decision, without_weights
+from workbench.training.weights import BALANCED, class_weights, is_decision, priors_for, without_weights
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -46,6 +46,7 @@ class _Fitted:
 
     transform: Transform
     class_weight: Floats | None
+    priors: Floats | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class LightGBMLearner:
             rows = self.train_rows(fold)
             transform = fitted_transform(self.spec.transform, self.column.values[rows])
             weights = class_weights(self.spec.class_weight, self.column, rows)
-            self._fitted[fold] = _Fitted(transform, weights)
+            priors = priors_for(self.problem.metric, self.column, rows)
+            self._fitted[fold] = _Fitted(transform, weights, priors)
         return self._fitted[fold]
 
     def label(self, fold: int, rows: Ints) -> Floats:
@@ -148,8 +150,11 @@ class LightGBMLearner:
         if objective == "cross_entropy_lambda":  # predicts the rate of events; the probability is that of any
             fitted = -np.expm1(-fitted)
         back = found.transform.inverse(fitted)
-        corrected = found.class_weight is not None and not is_decision(self.problem.metric)
-        return without_weights(back, found.class_weight) if corrected else back  # type: ignore[arg-type]
+        if found.priors is not None and self.spec.class_weight == BALANCED:
+            return back  # trained on classes of one size, which is what the metric wants
+        if found.class_weight is not None and not is_decision(self.problem.metric):
+            back = without_weights(back, found.class_weight)
+        return back if found.priors is None else without_weights(back, found.priors)
 
     # --------------------------------------------------------------------------------------------------------- rows
 

@@ -37,14 +37,24 @@ def as_metric_input(predictions: Floats, column: TargetColumn, metric: Metric) -
     if metric.needs == "ranked":
         return top_k(predictions, metric)
     if metric.needs == "label":
-        if column.task == "regression":
-            # Labels that are numbers (quadratic kappa on grades): the nearest one that occurs.
-            return np.clip(np.rint(predictions[:, 0]), column.values.min(), column.values.max()).astype(np.int64)
-        if metric.name == "qwk" and column.width > 1:
-            # The cost is the squared distance of the grades, which the mean grade makes least, not the likeliest.
-            return np.rint(predictions @ np.arange(column.width)).astype(np.int64)
-        return predictions.argmax(axis=1) if column.width > 1 else (predictions[:, 0] >= 0.5).astype(np.int64)
+        return _as_labels(predictions, column, metric)
     return predictions if column.width > 1 else predictions[:, 0]
+
+
+def _as_labels(predictions: Floats, column: TargetColumn, metric: Metric) -> npt.NDArray[np.int64]:
+    if column.task == "regression":
+        # Labels that are numbers (quadratic kappa on grades): the nearest one that occurs.
+        return np.clip(np.rint(predictions[:, 0]), column.values.min(), column.values.max()).astype(np.int64)
+    if column.width == 1:
+        return (predictions[:, 0] >= 0.5).astype(np.int64)
+    if metric.name == "qwk":
+        # The cost is the squared distance of the grades, which the mean grade makes least, not the likeliest.
+        return np.rint(predictions @ np.arange(column.width)).astype(np.int64)
+    if metric.name == "linear_kappa":
+        # The distance itself is least from the median grade.
+        grades = (predictions.cumsum(axis=1) < 0.5).sum(axis=1)
+        return np.asarray(np.minimum(grades, column.width - 1).astype(np.int64))
+    return np.asarray(predictions.argmax(axis=1).astype(np.int64))
 
 
 def top_k(predictions: Floats, metric: Metric) -> npt.NDArray[np.int64]:

@@ -263,7 +263,13 @@ class SklearnLearner:
     """Trains one target's models, each on a copy of its own train rows."""
 
     def __init__(self, problem: Problem, spec: SklearnSpec, index: int) -> None:
-        self.rows = FoldRows(problem, index, spec.transform, power=spec.power)
+        self.rows = FoldRows(
+            problem,
+            index,
+            spec.transform,
+            power=spec.power,
+            has_own_weights=spec.parameters.get("class_weight") is not None,
+        )
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None

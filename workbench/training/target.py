@@ -167,6 +167,9 @@ def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competiti
     gini is of amounts, too; auc of amounts takes those above 0 as hits, where there are others.
     """
     metric = competition.metric
+    if metric.needs in ("label", "ranked"):
+        for column in columns:
+            _refuse_amounts_as_labels(column, metric.name, competition.definition.tables.train)
     for column in columns:
         if column.task != "regression" or metric.needs != "proba" or ".py:" in competition.definition.metric:
             continue
@@ -179,6 +182,17 @@ def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competiti
                 f"{column.name!r} has {np.unique(column.values).size:,} values",
                 hint='write a metric of amounts into competition.toml ("rmse"), or another task ("binary")',
             )
+
+
+def _refuse_amounts_as_labels(column: TargetColumn, metric: str, table: str) -> None:
+    odd = np.flatnonzero(column.values != np.rint(column.values)) if column.task == "regression" else []
+    if len(odd):
+        row = int(odd[0])
+        raise DataError(
+            f"metric = {metric!r} scores labels, whole numbers: target {column.name!r} of table {table!r} has "
+            f"{len(odd):,} others among {len(column.values):,} rows ({column.values[row]:g} in row {row:,})",
+            hint='write a metric of amounts into competition.toml ("rmse"), or another task',
+        )
 
 
 def _positive_last(column: TargetColumn, competition: Competition) -> TargetColumn:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workbench.metrics import Metric
     from workbench.training.target import Target, TargetColumn
 
-__all__ = ["BALANCED", "check_class_weight", "class_weights", "is_decision", "without_weights"]
+__all__ = ["BALANCED", "check_class_weight", "class_weights", "is_decision", "priors_for", "without_weights"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -83,6 +83,18 @@ def is_decision(metric: Metric) -> bool:
     Anything else takes the probability itself, which is to be one: there their effect is taken back.
     """
     return metric.needs in ("label", "ranked")
+
+
+def priors_for(metric: Metric, column: TargetColumn, rows: Ints) -> Floats | None:
+    """Return the share of each class among the rows that are trained on, (n_classes,), where a metric wants it undone.
+
+    A metric in which all classes count alike whatever their size is best served by the probabilities of a world in
+    which they are of one size: those of the model over these shares. None for other metrics.
+    """
+    if metric.name != "balanced_logloss" or column.classes is None:
+        return None
+    counts = np.bincount(column.values[rows].astype(np.int64), minlength=len(column.classes))
+    return np.asarray(np.maximum(counts, 1) / len(rows))
 
 
 def without_weights(probabilities: Floats, weights: Floats) -> Floats:

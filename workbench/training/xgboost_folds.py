@@ -292,7 +292,13 @@ class XGBoostLearner:
     """Trains one target's models, each on quantiles of its own train rows."""
 
     def __init__(self, problem: Problem, spec: XGBoostSpec, index: int) -> None:
-        self.rows = FoldRows(problem, index, spec.transform, power=spec.power)
+        self.rows = FoldRows(
+            problem,
+            index,
+            spec.transform,
+            power=spec.power,
+            has_own_weights=spec.parameters.get("scale_pos_weight", 1) != 1,
+        )
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
