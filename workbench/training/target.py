@@ -185,7 +185,7 @@ def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competiti
 
 
 def _refuse_amounts_as_labels(column: TargetColumn, metric: str, table: str) -> None:
-    odd = np.flatnonzero(column.values != np.rint(column.values)) if column.task == "regression" else []
+    odd = np.flatnonzero(column.values != np.rint(column.values))  # the codes of classes are whole
     if len(odd):
         row = int(odd[0])
         raise DataError(
