@@ -662,6 +662,7 @@ THEIRS = replace(RUN, run_id="001-20261123T210000-99999999", workspace="there")
 OURS = replace(RUN, run_id="001-20261123T220000-88888888", workspace="here")
 UNTOLD = replace(RUN, run_id="001-20261123T230000-77777777")
 SENT = {w: replace(SUBMISSION, submission_id=w, workspace=w) for w in ("here", "there")}
+GONE = [replace(SUBMISSION, submission_id=name, workspace="here") for name in ("gone", "unread")]
 
 
 def shared(where: str | Path) -> None:
@@ -670,12 +671,13 @@ def shared(where: str | Path) -> None:
     with Ledger.open(where) as ledger:
         for record in (THEIRS, OURS, UNTOLD, gone, unread):
             ledger.put_run(record)
-        for sent in SENT.values():
+        for sent in (*SENT.values(), *GONE):
             ledger.put_submission(sent)
 
 
 def rebuilt(where: str | Path) -> tuple[int, set[str], set[str], int]:
-    found = Found([replace(OURS, title="found")], [SENT["here"]], [], unread=["002-20261123T220000-unread"])
+    unread = ["002-20261123T220000-unread", "unread"]
+    found = Found([replace(OURS, title="found")], [SENT["here"]], [], unread)
     _, kept = rebuild(where, lambda: found, workspace="here")
     with Ledger.open(where) as ledger:
         assert next(r.title for r in ledger.runs() if r.run_id == OURS.run_id) == "found"
@@ -688,7 +690,7 @@ def test_rebuild_keeps_what_is_of_other_workspaces(path: Path) -> None:
     shared(where)
     kept, runs, sent, events = rebuilt(where)
     assert runs == {THEIRS.run_id, OURS.run_id, UNTOLD.run_id, "002-20261123T220000-unread"}
-    assert (sent, events, kept) == ({"here", "there"}, 1, 4)
+    assert (sent, events, kept) == ({"here", "there", "unread"}, 1, 5)
     assert list(path.parent.glob("ledger.db.bak-*"))
     # The workspace's own file: what does not say whose it is, is its own.
     path.unlink()
@@ -798,7 +800,7 @@ def test_rebuild_keeps_what_is_of_other_workspaces_on_postgresql(server: str) ->
     shared(server)
     kept, runs, sent, events = rebuilt(server)
     assert runs == {THEIRS.run_id, OURS.run_id, UNTOLD.run_id, "002-20261123T220000-unread"}
-    assert (sent, events, kept) == ({"here", "there"}, 1, 4)
+    assert (sent, events, kept) == ({"here", "there", "unread"}, 1, 5)
 
 
 def test_two_processes_write_and_create_at_once_on_postgresql(server: str) -> None:

@@ -578,9 +578,11 @@ class TestNotOurs:
 
     def test_a_record_of_a_newer_version_is_left_alone(self, small) -> None:
         from workbench import library
+        from workbench.submission.log import Log
 
         made = small()
         run = quick(made)
+        record = made.open.send(made.open.prepare(1))
         path = run.folder / "run.json"
         newer = json.loads(path.read_text()) | {"version": 99}
         newer["record"] = newer["record"] | {"status": "running"}
@@ -591,8 +593,14 @@ class TestNotOurs:
         with pytest.raises(NewerError, match=r"run.json has version 99; this workbench knows versions up to") as caught:
             made.open.run_outcome(1)
         assert "leave the file as it is" in caught.value.hint
+        (sent,) = made.workspace.submissions.glob("small/*.json")
+        sent.write_text(json.dumps(json.loads(sent.read_text()) | {"version": 99}))
+        with pytest.raises(NewerError, match="has version 99"):
+            Log(made.workspace, Ledger.open(made.workspace.ledger)).put(record, "news")
         found = library.rebuild_ledger(made.workspace)
-        assert "has version 99" in found["problems"][0]
+        assert ["has version 99" in problem for problem in found["problems"]] == [True, True]
+        with Ledger.open(made.workspace.ledger) as ledger:
+            assert ledger.submissions() == [record]
         assert json.loads(path.read_text()) == newer
         assert [r.run_id for r in runs_in_ledger(made)] == [run.record.run_id]
 

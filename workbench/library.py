@@ -1004,8 +1004,8 @@ def rebuild_ledger(where: Workspace | None = None) -> dict[str, Any]:
     def read() -> Found:
         runs, unread = recover(place)
         submissions, events, more = load_sidecars(place)
-        problems[:] = [*unread.values(), *more]
-        return Found(runs, submissions, events, list(unread))
+        problems[:] = [*unread.values(), *more.values()]
+        return Found(runs, submissions, events, [*unread, *more])
 
     found, kept = rebuild(place.ledger, read, workspace=place.id)
     return {"runs": len(found.runs), "submissions": len(found.submissions), "kept": kept, "problems": problems}

@@ -26,7 +26,7 @@ class Found:
     Attributes
     ----------
     unread : list of str
-        The ids of runs whose folder can't be read: of these the ledger keeps what it has.
+        The ids of runs and submissions that are there and can't be read: of these the ledger keeps what it has.
     """
 
     runs: list[RunRecord]

@@ -197,10 +197,10 @@ class Replacing:
         self._connection = connection
 
     def remove_of(self, workspaces: Collection[str], *, but: Collection[str] = ()) -> None:
-        """Remove the records of workspaces, but for runs of these ids."""
+        """Remove the records of workspaces, but for those of these ids."""
         for table, key in ((runs, runs.c.run_id), (submissions, submissions.c.submission_id)):
             found = self._connection.scalars(sa.select(key).where(table.c.workspace.in_(workspaces))).all()
-            _delete(self._connection, table, [k for k in found if table is submissions or k not in but])
+            _delete(self._connection, table, [k for k in found if k not in but])
 
     def put(
         self,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import read_json, write_json
-from workbench.errors import DamagedError
-from workbench.ledger import Ledger, SubmissionEvent, SubmissionRecord
+from workbench.errors import DamagedError, NewerError
+from workbench.ledger import Ledger, SubmissionEvent, SubmissionRecord, check_version
 from workbench.workspace import Workspace
 
 __all__ = ["DOUBTFUL", "SENT", "Log", "load_sidecars"]
@@ -20,6 +20,10 @@ SENT = (*DOUBTFUL, "pending", "complete")
 """States of a submission that the platform has or may have; in order."""
 
 _ORDER = {status: place for place, status in enumerate(("prepared", *SENT))} | {"error": len(SENT)}
+
+
+VERSION = 1
+"""Of the files: to be raised when this workbench would read them wrongly. The first files had none."""
 
 
 class Log:
@@ -41,7 +45,7 @@ class Log:
             private_score=record.private_score,
             detail=detail,
         )
-        write_json(path, {"record": record.to_dict(), "events": [*events, event.to_dict()]})
+        write_json(path, {"version": VERSION, "record": record.to_dict(), "events": [*events, event.to_dict()]})
         self.ledger.put_submission(record, detail)
 
     def catch_up(self, slug: str) -> None:
@@ -54,7 +58,7 @@ class Log:
         for path in sorted((self.workspace.submissions / slug).glob("*.json")):
             try:
                 record, events = _parsed(path)
-            except DamagedError:  # `wb ledger rebuild` names it; it may be none of ours
+            except (DamagedError, NewerError):  # `wb ledger rebuild` names it; it may be none of ours
                 continue
             before = known.get(record.submission_id)
             if before is None or _ORDER.get(record.status, 0) > _ORDER.get(before, 0):
@@ -69,6 +73,8 @@ def _sidecar(workspace: Workspace, record: SubmissionRecord) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     data = read_json(path)
+    if isinstance(data, dict):
+        check_version(data.get("version", 1), VERSION, path)
     if not isinstance(data, dict) or not isinstance(data.get("events"), list) or "record" not in data:
         raise DamagedError(
             f"{path} is damaged: it is not the record of a submission",
@@ -86,22 +92,23 @@ def _parsed(path: Path) -> tuple[SubmissionRecord, list[SubmissionEvent]]:
         raise DamagedError(f"{path} is damaged: {exc}") from exc
 
 
-def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[SubmissionEvent], list[str]]:
+def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[SubmissionEvent], dict[str, str]]:
     """Read the records of all submissions from the files beside what was sent, for `wb ledger rebuild`.
 
     Returns
     -------
     records, events, problems
-        `problems` has a line per file that could not be read.
+        `problems` has a line per file that could not be read, by the id of its submission.
     """
     records: list[SubmissionRecord] = []
     events: list[SubmissionEvent] = []
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     for path in sorted(workspace.submissions.glob("*/*.json")):
         try:
             record, more = _parsed(path)
-        except DamagedError as exc:
-            problems.append(f"{path}: {exc}")
+        except (DamagedError, NewerError) as exc:
+            # NAME.ID.json
+            problems[path.name.rpartition(".")[0].rpartition(".")[2]] = exc.message
             continue
         records.append(record)
         events += more
