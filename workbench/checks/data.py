@@ -110,7 +110,7 @@ class CheckedData:
     def together(self) -> Together | None:
         """The units of rows: groups of the folds; blocks of time where test is later; groups of one side only."""
         cv, c = self.competition.definition.cv, self.competition
-        if cv.scheme in ("group", "stratified_group") and cv.group in c.shared_columns:
+        if cv.scheme in ("group", "stratified_group") and cv.group is not None and cv.group in c.shared_columns:
             frames = [(c.rows(), {cv.group: cv.group})]
             return by_group(cv.group, *(_taken(frames, f[ROW].to_numpy())[cv.group] for f in (self.train, self.test)))
         if self.test_is_later and self.time is not None and self.times is not None:

@@ -41,7 +41,8 @@ class Units:
 def units_of(experiment: ReadyExperiment) -> Units:
     """Return what the folds of an experiment keep together."""
     competition = experiment.competition
-    kind, codes = "rows", np.arange(competition.n_train)
+    kind = "rows"
+    codes: npt.NDArray[np.generic] = np.arange(competition.n_train)
     if (groups := group_column(competition)) is not None:
         kind, codes = "groups", groups
     elif competition.definition.cv.scheme == "time":
@@ -103,8 +104,8 @@ def shuffled_order(experiment: ReadyExperiment, seed: int) -> Callable[[int], In
     """Return what gives, for a shuffle's number, the row whose target each train row gets.
 
     Targets stay within the fold that validates their row, so that every fold keeps its own, and, in time, each block
-    the level of its time. Where folds keep groups together, whole groups' targets change places one after the other,
-    so that targets that are alike within a group stay alike; where they go forward in time, blocks of times do, as
+    the level of its time. Where folds keep groups together, each group gets the targets of another, so that targets
+    that are alike within a group stay alike; where they go forward in time, blocks of times do, as
     long as the target is autocorrelated.
     """
     problem, units = experiment.problem, units_of(experiment)
@@ -124,22 +125,9 @@ def shuffled_order(experiment: ReadyExperiment, seed: int) -> Callable[[int], In
             if units.kind == "rows":
                 order[rows] = rng.permutation(rows)
             elif units.kind == "groups":
-                order[rows] = _in_turn(rows, units.codes[rows], rng)
+                order[rows] = rows[moved_units(units.codes[rows], rng)]
             else:
                 order[rows] = rows[moved_blocks(units.codes[rows], length, rng)]
         return order
 
     return order_of
-
-
-def _in_turn(rows: Ints, groups: npt.NDArray[np.generic], rng: np.random.Generator) -> Ints:
-    """Return, for `rows`, where each gets its target from: the groups' rows in a new order of the groups.
-
-    Unlike `moved_units` every target is dealt once, so that a rare class is as rare as before.
-    """
-    codes = np.unique(groups, return_inverse=True)[1]
-    places = np.argsort(codes, kind="stable")
-    drawn = np.argsort(rng.permutation(int(codes.max()) + 1)[codes], kind="stable")
-    taken = np.empty_like(rows)
-    taken[places] = rows[drawn]
-    return taken
