@@ -770,7 +770,7 @@ def test_a_rehearsal_without_namespaces_says_what_is_not_kaggles(small, no_wheel
     with_cell(
         kernel,
         "import os, subprocess, tempfile, urllib.request\nfrom pathlib import Path\n"
-        "assert not [*Path.home().iterdir()] and not [*Path(tempfile.gettempdir()).iterdir()]\n"
+        "assert not [*Path.home().iterdir()] and tempfile.gettempdir().endswith('/tmpdir')\n"
         "assert 'AWS_SECRET_ACCESS_KEY' not in os.environ and Path.cwd().name == 'working'\n"
         "subprocess.Popen(['/bin/sleep', '987655'], start_new_session=True)\n"
         "try:\n    urllib.request.urlopen('http://192.0.2.1', timeout=5)\n"
