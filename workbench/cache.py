@@ -22,6 +22,7 @@ from typing import Any
 from workbench.errors import DamagedError, storage_errors
 from workbench.locks import is_locked, lock
 from workbench.temporary import sweep, temporary_file
+from workbench.threads import available_cores
 
 __all__ = [
     "Block",
@@ -117,7 +118,7 @@ def pieces_sha256(path: Path) -> str:
                 left -= len(read)
         return digest.digest()
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(available_cores()) as threads:
         digests = threads.map(of_piece, range(0, path.stat().st_size, PIECE_BYTES))
         return hashlib.sha256(b"".join(digests)).hexdigest()
 
@@ -387,10 +388,11 @@ class Store:
             else:
                 others.append(stored)
         for stored in others:
-            total += stored.size_bytes
-            # Of a note without a block the writer was killed before there was one.
-            if total > self.max_bytes or not stored.size_bytes:
-                self.remove(stored.key)
+            # Of a note without a block the writer was killed before there was one. What is removed makes room for
+            # smaller ones that were used before it.
+            is_over = total + stored.size_bytes > self.max_bytes or not stored.size_bytes
+            if not (is_over and self.remove(stored.key)):
+                total += stored.size_bytes
 
     def stored(self) -> list[Stored]:
         """Return what the store holds, the most recently used first.

@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.distribution import other_workbench
 from workbench.errors import BusyError, WorkbenchError
+from workbench.threads import available_cores
 from workbench.workspace import Workspace
 
 __all__ = ["look"]
@@ -35,7 +36,7 @@ def look(workspace: Workspace | None, problem: WorkbenchError | None = None) -> 
     checks = [
         _versions(),
         _memory(),
-        _check("cores", "ok", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
+        _check("cores", "ok", f"{available_cores()} usable of {os.cpu_count()}"),
     ]
     checks += _other_workbench()
     checks.append(_login())

@@ -14,9 +14,11 @@ from workbench.errors import ConfigError
 
 __all__ = [
     "PeakMemory",
+    "available_bytes",
     "bound_polars",
     "default_limit",
     "group_limits",
+    "is_in_memory",
     "machine_bytes",
     "measured_peak",
     "parse_bytes",
@@ -26,6 +28,9 @@ __all__ = [
 
 SHARE = 0.6
 """Of the machine's memory: the rest is for the system, its cache of files, and what else runs."""
+
+SPARE = 0.05
+"""Of the machine's memory: so much of what is free is left to others."""
 
 POLARS_BUDGET = "POLARS_OOC_MEMORY_BUDGET_MB"
 
@@ -112,9 +117,51 @@ def group_limits(text: str) -> list[Path]:
     return found
 
 
+def available_bytes() -> int:
+    """Return the memory that this process could still take: what the machine, and its control group, have left.
+
+    What the system holds of files, and would give up, is left, too. Where the system does not say: all of it.
+    """
+    free = [machine_bytes()]
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    if found:
+        free.append(int(found[1]) * 1024)
+    for path in group_limits(_group_text()):
+        used = path.with_name("memory.current" if path.name == "memory.max" else "memory.usage_in_bytes")
+        try:
+            limit, taken, stat = path.read_text(), used.read_text(), path.with_name("memory.stat").read_text()
+        except OSError:
+            continue
+        if limit.strip().isdigit():
+            of_files = re.search(r"^(?:total_)?inactive_file (\d+)", stat, re.MULTILINE)
+            free.append(int(limit) - int(taken) + (int(of_files[1]) if of_files else 0))
+    return max(0, min(free))
+
+
+def is_in_memory(folder: Path) -> bool:
+    """Say whether a folder's files lie in memory, as those of /dev/shm do, and on many machines those of /tmp."""
+    try:
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return False
+    place = folder.resolve()
+    # Spaces in names are written as \\040. Of two that are mounted in one place the later one is seen.
+    of_place = [(m[1].replace("\\040", " "), m[2]) for m in mounts if len(m) > 2]
+    around = [(path, kind) for path, kind in of_place if place.is_relative_to(path)]
+    return bool(around) and max(reversed(around), key=lambda m: len(m[0]))[1] in ("tmpfs", "ramfs")
+
+
 def default_limit() -> int:
-    """Return the memory to stay within where nothing else is said: 60% of `machine_bytes`."""
-    return int(SHARE * machine_bytes())
+    """Return the memory to stay within where nothing else is said: 60% of `machine_bytes`, or what is free if less.
+
+    What this process has taken already is its own; 5% of the machine's memory stays free for others. So several
+    trainings at a time do not each count on the same memory.
+    """
+    total = machine_bytes()
+    return max(1, min(int(SHARE * total), used_bytes() + available_bytes() - int(SPARE * total)))
 
 
 def used_bytes() -> int:

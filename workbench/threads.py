@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
-__all__ = ["let_others_compute", "threads_for"]
+__all__ = ["available_cores", "cpu_quota", "let_others_compute", "threads_for"]
 
 VALUES_PER_THREAD = 250_000
 """So many values of the table (rows times columns) for each thread."""
@@ -39,8 +42,76 @@ def threads_for(rows: int, columns: int, *, cores: int | None = None) -> int:
     >>> threads_for(624, 12, cores=16), threads_for(8_000, 100, cores=16), threads_for(400_000, 80, cores=16)
     (1, 3, 16)
     """
-    available = len(os.sched_getaffinity(0)) if cores is None else cores
+    available = available_cores() if cores is None else cores
     return max(1, min(available, rows * columns // VALUES_PER_THREAD))
+
+
+def available_cores() -> int:
+    """Return how many cores the process can keep busy: those that it may use, and no more than its quota of time.
+
+    A container that is given two of 64 cores mostly sees all of them: its control group stops it for the rest of each
+    period once the quota is used up, and 64 threads wait for each other meanwhile.
+    """
+    quota = _quota()
+    cores = len(os.sched_getaffinity(0))
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _quota() -> float | None:
+    root = Path("/sys/fs/cgroup")
+    try:
+        group = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        group = ""
+    quotas = []
+    for folder in _group_folders(root, group):
+        texts = {}
+        for name in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+            try:
+                texts[name] = (folder / name).read_text()
+            except OSError:
+                continue
+        quotas.append(cpu_quota(texts))
+    return min((q for q in quotas if q is not None), default=None)
+
+
+def _group_folders(root: Path, group: str) -> list[Path]:
+    """Return the folders of the process's control groups and of those that they lie in, for either version."""
+    # In a container the path may be the host's: then the root is the container's own group.
+    found = [root, root / "cpu", root / "cpu,cpuacct"]
+    for line in group.splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers if controllers else root
+        inner = top / path.lstrip("/")
+        found += [p for p in (inner, *inner.parents) if p != top and p.is_relative_to(top)]
+    return found
+
+
+def cpu_quota(texts: Mapping[str, str]) -> float | None:
+    """Return how many cores' time a control group gives; None where it sets no bound.
+
+    Parameters
+    ----------
+    texts : mapping
+        What its files say: "cpu.max" of version 2, "cpu.cfs_quota_us" and "cpu.cfs_period_us" of version 1.
+
+    Examples
+    --------
+    >>> cpu_quota({"cpu.max": "150000 100000"}), cpu_quota({"cpu.max": "max 100000"})
+    (1.5, None)
+    >>> cpu_quota({"cpu.cfs_quota_us": "200000", "cpu.cfs_period_us": "100000"}), cpu_quota({"cpu.cfs_quota_us": "-1"})
+    (2.0, None)
+    """
+    both = texts.get("cpu.max", "").split() or [
+        texts.get("cpu.cfs_quota_us", "").strip(),
+        texts.get("cpu.cfs_period_us", "").strip(),
+    ]
+    quota, period = (*both, "", "")[:2]
+    if not quota.isdigit() or not (period or "100000").isdigit():
+        return None
+    return int(quota) / int(period or 100_000) if int(quota) and int(period or 1) else None
 
 
 def let_others_compute() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from workbench.competition import Competition
 from workbench.errors import ConfigError
 from workbench.experiment.notebook_spec import NotebookSpec, notebook_spec
 from workbench.experiment.spec import LIGHTGBMS, ExperimentSpec
-from workbench.threads import threads_for
+from workbench.threads import available_cores, threads_for
 from workbench.training import (
     Asked,
     LightGBMSpec,
@@ -63,7 +62,7 @@ def model_spec(
         target=target,
         metric=competition.metric,
         threads=threads or _usual_threads(competition),
-        key_threads=threads or len(os.sched_getaffinity(0)),
+        key_threads=threads or available_cores(),
         transform=transform,
     )
     if spec.kind == "xgboost":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import polars as pl
 from workbench.errors import ConfigError, near
 from workbench.recommender.extra import compiled
 from workbench.recommender.interactions import MOST_KINDS, Interactions, kind_codes, kind_weights
+from workbench.threads import available_cores
 
 __all__ = ["UNIT", "Covisit", "Neighbours", "count_covisits"]
 
@@ -173,7 +173,7 @@ def count_covisits(
         done.append(part)
         progress(len(done) / PARTS)
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads or available_cores()) as pool:
         list(pool.map(count, range(PARTS)))
     return Neighbours(items, strengths)
 

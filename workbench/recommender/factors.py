@@ -6,7 +6,6 @@ The only module that knows the library implicit, which does the fitting.
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from workbench.distribution import install_hint
 from workbench.errors import ConfigError, DataError, near
 from workbench.recommender.interactions import Interactions, kind_weights
 from workbench.recommender.products import CHUNK, best_products
+from workbench.threads import available_cores
 
 __all__ = ["Factorisation", "Factors", "best_items", "fit_factors"]
 
@@ -148,7 +148,7 @@ def fit_factors(
     n_rounds = spec.iterations or ITERATIONS[spec.method]
     # implicit has threads of its own; those of BLAS would be in their way, which it warns of.
     with threadpool_limits(1, "blas"):
-        model = _model(spec, n_rounds, threads or os.cpu_count() or 1)
+        model = _model(spec, n_rounds, threads or available_cores())
         _fit(model, _confidences(had, spec), lambda done, *_: progress((done + 1) / n_rounds))
     users, items = np.asarray(model.user_factors, np.float32), np.asarray(model.item_factors, np.float32)
     users[np.diff(had.indptr) == 0] = 0

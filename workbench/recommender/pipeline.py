@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from workbench.recommender.ranker import (
 )
 from workbench.recommender.sources import Ready, SourceSpec, Tables
 from workbench.recommender.windows import Asked, Window, make_test_window, make_validation_window, take_users
-from workbench.threads import threads_for
+from workbench.threads import available_cores, threads_for
 
 __all__ = [
     "Kept",
@@ -357,7 +356,7 @@ class _Work:
     @property
     def threads(self) -> int:
         """How many threads there are."""
-        return self.settings.threads or len(os.sched_getaffinity(0))
+        return self.settings.threads or available_cores()
 
     def window(self, earlier: int = 0) -> Window:
         """Return the validation window, or one so many horizons before it, of as many users as are wanted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.recommender.extra import compiled
+from workbench.threads import available_cores
 
 __all__ = ["CHUNK", "best_products"]
 
@@ -62,7 +62,7 @@ def best_products(
     starts, out = barred or (np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32))
     asked = np.flatnonzero(queries.any(axis=1))
     longest = float(np.sqrt(np.einsum("ij,ij->i", items, items, dtype=np.float64).max(initial=0.0)))
-    n_threads = threads or os.cpu_count() or 1
+    n_threads = threads or available_cores()
     with ThreadPoolExecutor(n_threads) as pool:
         for low in range(0, len(asked), chunk):
             rows = asked[low : low + chunk]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from workbench.errors import StorageError
+from workbench.memory import available_bytes, is_in_memory, shown_bytes
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -81,16 +88,41 @@ def _binned(
     if order is None:
         return lgb.Dataset(_as_sequence(matrix, len(rows)), params=parameters, **(named | more)).construct()
     with tempfile.NamedTemporaryFile() as file:
-        values = _ordered_on_disk(matrix, rows, order, file.name)
+        values = _ordered_on_disk(matrix, rows, order, file)
         return lgb.Dataset(values, params=parameters, **(named | more)).construct()
 
 
-def _ordered_on_disk(matrix: FeatureMatrix, rows: range, order: Ints, path: str) -> npt.NDArray[Any]:
+def _ordered_on_disk(matrix: FeatureMatrix, rows: range, order: Ints, file: IO[bytes]) -> npt.NDArray[Any]:
     place = np.argsort(order)
-    values = np.memmap(path, matrix.number_type, "w+", shape=(len(rows), matrix.width))
+    _reserve(file, len(rows) * matrix.width * np.dtype(matrix.number_type).itemsize)
+    values = np.memmap(file.name, matrix.number_type, "r+", shape=(len(rows), matrix.width))
     for where, frame in matrix.chunks(rows):
         values[place[where]] = frame.to_numpy()
     return values
+
+
+def _reserve(file: IO[bytes], size_bytes: int) -> None:
+    """Take the room on disk before it is written to: a page that finds none later ends the process with a bus error.
+
+    Raises
+    ------
+    StorageError
+        Names the folder for temporary files; of one that is held in memory, says so.
+    """
+    folder = Path(file.name).parent
+    hint = "name a folder on a disk that has it: TMPDIR=/path/to/it wb …"
+    needed = f"the rows in the order of their queries need {shown_bytes(size_bytes)} in the folder for temporary files"
+    if is_in_memory(folder) and size_bytes > available_bytes():
+        left = shown_bytes(available_bytes())
+        raise StorageError(f"{needed}, {folder}, which is held in memory, and {left} of that are left", hint=hint)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+        elif shutil.disk_usage(folder).free < size_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as exc:
+        left = shown_bytes(shutil.disk_usage(folder).free)
+        raise StorageError(f"{needed}, {folder}, which has {left} left: {exc.strerror}", hint=hint) from exc
 
 
 def _as_sequence(matrix: FeatureMatrix, n_rows: int) -> lgb.Sequence:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ import numpy as np
 from workbench import metrics
 from workbench.cache import file_sha256
 from workbench.errors import ConfigError, NotFoundError, near
+from workbench.threads import available_cores
 from workbench.training.columns import PER_COLUMN
 from workbench.training.lightgbm_rules import (
     NO_EFFECT,
@@ -255,7 +255,7 @@ def lightgbm_spec(
         notes.append(f"boosting = dart: early stopping has no meaning there, all {rounds:,} rounds are used")
     if named.get("linear_tree") and "monotone_constraints" in named:
         notes.append("linear_tree: monotone_constraints hold for the splits, not within the leaves")
-    cores = threads or max(0, of_file) or usual_threads or len(os.sched_getaffinity(0))
+    cores = threads or max(0, of_file) or usual_threads or available_cores()
     # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them. Without
     # `feature_pre_filter` the bins serve every min_data_in_leaf.
     fixed: dict[str, Any] = {**QUIET, "deterministic": True, "num_threads": cores, "feature_pre_filter": False}

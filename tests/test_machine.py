@@ -1,0 +1,107 @@
+"""How much of the machine there is: cores by quota, memory by what is free, room for temporary files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench import memory, threads
+from workbench.cache import Store
+from workbench.errors import StorageError
+from workbench.memory import available_bytes, default_limit, is_in_memory, machine_bytes
+from workbench.training import datasets
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 64), (0.5, 1), (1.5, 2), (2.0, 2), (100.0, 64)])
+def test_a_containers_quota_bounds_the_cores(monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(threads, "_quota", lambda: quota)
+    assert threads.available_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "quota"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "150000 100000"}, 1.5),  # of the group around it
+        ("0::/elsewhere\n", {"cpu.max": "200000 100000"}, 2.0),  # in a container, whose root is its own group
+        (
+            "4:cpu,cpuacct:/x\n",
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "50000", "cpu,cpuacct/x/cpu.cfs_period_us": "25000"},
+            2,
+        ),
+        ("4:memory:/x\n", {"memory/x/cpu.max": "100 100000"}, None),
+        ("", {}, None),
+    ],
+)
+def test_the_quota_is_the_least_of_all_groups(
+    tmp_path: Path, group: str, files: dict[str, str], quota: float | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = [
+        threads.cpu_quota({f.name: f.read_text() for f in folder.glob("cpu.*")})
+        for folder in threads._group_folders(tmp_path, group)
+        if folder.is_dir()
+    ]
+    assert min((q for q in found if q is not None), default=None) == quota
+
+
+def test_the_limit_is_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    gb = 2**30
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 100 * gb)
+    monkeypatch.setattr(memory, "used_bytes", lambda: 2 * gb)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 90 * gb)
+    assert default_limit() == 60 * gb
+    monkeypatch.setattr(memory, "available_bytes", lambda: 20 * gb)  # another training has taken the rest
+    assert default_limit() == 17 * gb
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    assert default_limit() == 1
+
+
+def test_what_is_free_is_less_where_a_process_has_taken_it() -> None:
+    before = available_bytes()
+    assert 0 < before <= machine_bytes()
+    code = "x = bytearray(600 * 2**20); x[::4096] = b'1' * len(x[::4096]); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        taken = min(available_bytes() for _ in range(3))
+        other.communicate(b"\n")
+    assert taken < before - 300 * 2**20
+
+
+def test_folders_in_memory_are_known(tmp_path: Path) -> None:
+    assert not is_in_memory(Path("/proc"))
+    if Path("/dev/shm").is_dir():
+        assert is_in_memory(Path("/dev/shm"))
+
+
+def test_the_room_for_rows_in_order_is_taken_before_they_are_written(tmp_path: Path, monkeypatch) -> None:
+    """A page that finds no room later would end the process with a bus error."""
+    with (tmp_path / "rows").open("w+b") as file:
+        datasets._reserve(file, 2**20)
+        assert os.fstat(file.fileno()).st_blocks * 512 >= 2**20
+        with pytest.raises(
+            StorageError, match=r"(?s)rows in the order of their queries need .* GB in the folder .*TMPDIR"
+        ):
+            datasets._reserve(file, 2**42)
+        monkeypatch.setattr(datasets, "is_in_memory", lambda _: True)
+        with pytest.raises(StorageError, match="which is held in memory"):
+            datasets._reserve(file, 2**50)
+
+
+def test_what_makes_room_is_not_counted_again(tmp_path: Path) -> None:
+    """A large block goes; the small ones that were used before it fit, and stay."""
+    store = Store(tmp_path, max_bytes=100)
+    sizes = {"a": 10, "b": 10, "c": 500, "d": 10}  # in the order of their use
+    for at, (key, size) in enumerate(sizes.items()):
+        (tmp_path / f"{key}.parquet").write_bytes(b"x" * size)
+        (tmp_path / f"{key}.json").write_text("{}")
+        os.utime(tmp_path / f"{key}.json", (at, at))
+    store.prune()
+    assert {s.key for s in store.stored()} == {"a", "b", "d"}
