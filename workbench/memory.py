@@ -136,8 +136,8 @@ def available_bytes() -> int:
         except OSError:
             continue
         if limit.strip().isdigit():
-            of_files = re.search(r"^(?:total_)?inactive_file (\d+)", stat, re.MULTILINE)
-            free.append(int(limit) - int(taken) + (int(of_files[1]) if of_files else 0))
+            of_files = re.findall(r"^(?:total_)?inactive_file (\d+)", stat, re.MULTILINE)
+            free.append(int(limit) - int(taken) + max(map(int, of_files), default=0))
     return max(0, min(free))
 
 
