@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from workbench.cache import lock
+from workbench.cache import lock, sweep
 from workbench.competition import Competition
 from workbench.errors import BusyError, LoginError, PlatformError, StorageError
 from workbench.ledger import Ledger, SubmissionRecord
@@ -76,6 +76,7 @@ def news(workspace: Workspace, competition: Competition, platform: Platform, led
     slug, log = competition.slug, Log(workspace, ledger)
     theirs = platform.submissions(slug)
     if is_idle:
+        sweep(workspace.submissions / slug)
         log.catch_up(slug)
     known = ledger.submissions(slug)
     updated = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from workbench.cache import atomic, file_sha256, sweep
+from workbench.cache import atomic, file_sha256
 from workbench.competition import Competition
 from workbench.current_runs import CurrentRun, current_run
 from workbench.errors import (
@@ -285,7 +285,6 @@ def send(  # noqa: PLR0913 what may be said of it
     slug = competition.slug
     with send_lock(workspace, slug):
         log, file = Log(workspace, ledger), _sent_as(workspace, competition, prepared)
-        sweep(workspace.submissions / slug)
         log.catch_up(slug)
         before = {s.submission_id: s for s in ledger.submissions(slug)}
 
