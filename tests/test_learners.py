@@ -454,9 +454,9 @@ def test_splits_of_a_column_are_counted(competitions: Competitions) -> None:
                 **more,
             }
         ).fit(pool)
-        from workbench.training.catboost_folds import _as_json
+        from workbench.training.catboost_folds import as_json
 
-        counts = _splits(json.loads(_as_json(model)), 3)
+        counts = _splits(json.loads(as_json(model)), 3)
         assert all(counts)
         if not more:
             trees = [model._get_tree_splits(i, pool) for i in range(model.tree_count_)]

@@ -124,7 +124,7 @@ class TestLightGBM:
         rounds = Rounds()
         train(found.problem, found.model, (1,), each_round=rounds)
         n_rounds = rounds.n
-        for at in range(1, n_rounds, 23):
+        for at in range(1, n_rounds, 71):
             parts, killed, again = FoldParts(tmp_path / str(at)), Rounds(at), Rounds()
             with pytest.raises(KeyboardInterrupt):
                 train(found.problem, found.model, (1,), parts=parts, each_round=killed)

@@ -25,7 +25,16 @@ from workbench import library
 from workbench.cache import lock
 from workbench.cli import main
 from workbench.errors import BusyError, ConfigError, FeatureError, NotFoundError, WorkbenchError
-from workbench.experiment import FeatureList, ReadyExperiment, read_list, read_spec, ready, write_list
+from workbench.experiment import (
+    FeatureList,
+    ReadyExperiment,
+    only_fold,
+    read_list,
+    read_spec,
+    ready,
+    without_last_fold,
+    write_list,
+)
 from workbench.features import build_matrix
 from workbench.ledger import Ledger
 from workbench.rehearsal import RehearsalSpec, create
@@ -35,7 +44,8 @@ from workbench.selection.groups import BY
 from workbench.selection.judged import models_of, scored
 from workbench.selection.methods import _p_above_zero
 from workbench.selection.orders import shuffled_order
-from workbench.selection.select import _Work
+from workbench.selection.options import options_of
+from workbench.selection.select import _seen, _Work
 from workbench.training import FoldModels, Target, score, shuffled_gains, train
 from workbench.workspace import create_workspace
 
@@ -134,7 +144,7 @@ class TestMethods:
     def test_signal_is_kept_and_noise_is_dropped(self, tmp_path: Path, method: str, task: str, metric: str) -> None:
         made = host(tmp_path, task, metric)
         made.experiment(1, ONE_SEED + MODEL)
-        found = made.open.select(1, method, second=False, **{"shuffles": 9} if method == "null" else {"repeats": 3})
+        found = made.open.select(1, method, holdout=False, **{"shuffles": 9} if method == "null" else {"repeats": 3})
         assert kept(found) >= {"sum", "te_town"}
         assert len(kept(found) & NOISE) <= 1  # a noise column passes now and then
         assert "te_noise" not in found.features
@@ -242,13 +252,13 @@ class TestMethods:
         for method, options in (("null", {"shuffles": 9}), ("permutation", {"repeats": 2})):
             said = []
             try:
-                said += made.open.select(1, method, second=False, **options).notes
+                said += made.open.select(1, method, holdout=False, **options).notes
             except FeatureError as exc:
                 said.append(exc.message)
             assert "look like noise" in said[0] or "do not trust this list" in said[0]
 
     def test_gain_keeps_its_share(self, case) -> None:
-        found = case.open.select(1, "gain", share=0.8, second=False, name="gain-share")
+        found = case.open.select(1, "gain", share=0.8, holdout=False, name="gain-share")
         gains = np.array([j.importance for j in found.judged])
         cut = int((np.cumsum(gains) < 0.8 * gains.sum()).sum()) + 1
         assert [j.keep for j in found.judged] == [i < cut for i in range(len(gains))]
@@ -276,7 +286,7 @@ class TestMethods:
         assert expected["rows.small"] < expected["small"] / 2
 
     def test_the_top_columns(self, case) -> None:
-        found = case.open.select(1, "gain", top=np.int64(3), second=False, name="gain-top")
+        found = case.open.select(1, "gain", top=np.int64(3), holdout=False, name="gain-top")
         assert [j.keep for j in found.judged] == [True] * 3 + [False] * (len(found.judged) - 3)
 
     def test_with_and_without_a_finished_run_it_is_the_same(self, case) -> None:
@@ -315,20 +325,22 @@ class TestElimination:
         found = case.open.select(1, "rfe", step=0.3, trials=6, name="rfe-signal")
         assert {"sum", "te_town"} <= kept(found)
         assert len(kept(found)) < len(found.judged) - 3
-        assert found.second is not None
+        assert found.held_out is not None
         steps = json.loads((case.folder / "selections" / "rfe-signal.steps.json").read_text())["steps"]
         assert 2 <= len(steps) <= 7
-        problem = only(experiment_of(case).problem, [c for j in found.judged if j.keep for c in j.group.columns])
+        problem = only(
+            without_last_fold(experiment_of(case).problem), [c for j in found.judged if j.keep for c in j.group.columns]
+        )
         made = experiment_of(case)
         assert scored(problem, made.model, made.spec.seeds, limit=2**33)[1].folds == found.after.folds
 
     def test_it_goes_on_where_it_was_killed(self, case) -> None:
         case.experiment(23, 'features = ["rows.a", "rows.n0", "rows.n1", "rows.n2", "pair", "te_town"]\n' + MODEL)
-        whole = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-whole", second=False)
+        whole = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-whole", holdout=False)
         code = (
             "from workbench import library\n"
             f"c = library.competition('case', where=library.workspace({str(case.workspace.root)!r}))\n"
-            "c.select(23, 'rfe', trials=5, step=0.3, name='rfe-killed', second=False)\n"
+            "c.select(23, 'rfe', trials=5, step=0.3, name='rfe-killed', holdout=False)\n"
         )
         runner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
         path = case.folder / "selections" / "rfe-killed.steps.json"
@@ -341,7 +353,7 @@ class TestElimination:
         runner.communicate(timeout=60)
         finished = json.loads(path.read_text())["steps"]
         assert not (case.folder / "selections" / "rfe-killed.toml").exists()
-        found = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-killed", second=False)
+        found = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-killed", holdout=False)
         case.open.definition.experiment_path(23).unlink()
         assert f"went on from {len(finished)} finished steps" in found.notes[0]
         assert json.loads(path.read_text())["steps"][: len(finished)] == finished
@@ -351,11 +363,11 @@ class TestElimination:
     def test_more_of_it_replaces_its_own_list(self, case) -> None:
         case.experiment(25, 'features = ["rows.a", "rows.n0", "rows.n1", "te_town"]\n' + MODEL)
         for trials in (1, 2):
-            found = case.open.select(25, "rfe", trials=trials, name="rfe-more", second=False)
+            found = case.open.select(25, "rfe", trials=trials, name="rfe-more", holdout=False)
             assert f"the number of trials is reached after {trials} smaller lists: more of it" in " ".join(found.notes)
         assert found.notes[0] == "went on from 2 finished steps in rfe-more.steps.json"
         with pytest.raises(ConfigError, match="was made from something else"):
-            case.open.select(25, "rfe", trials=2, step=0.5, name="rfe-more", second=False)
+            case.open.select(25, "rfe", trials=2, step=0.5, name="rfe-more", holdout=False)
         case.open.definition.experiment_path(25).unlink()
 
     def test_it_keeps_its_time(self, own) -> None:
@@ -436,7 +448,7 @@ class TestLists:
         made = own(n_rows=400)
         made.experiment(1, ALL.replace("drop", 'categorical = ["small"]\ndrop') + MODEL)
         made.open.run(1)
-        found = made.open.select(1, "gain", top=5, second=False)
+        found = made.open.select(1, "gain", top=5, holdout=False)
         assert found.name == "001-gain"
         assert "rows.small" not in found.features
         made.experiment(2, 'base = 1\nfeatures = "001-gain"\n')
@@ -510,15 +522,15 @@ class TestLists:
         assert read.get("kept", {}) == kept_table
 
     def test_another_list_is_not_replaced(self, case) -> None:
-        found = case.open.select(1, "gain", second=False, name="mine")
-        again = case.open.select(1, "gain", second=False, name="mine")  # the same again
+        found = case.open.select(1, "gain", holdout=False, name="mine")
+        again = case.open.select(1, "gain", holdout=False, name="mine")  # the same again
         assert again.features == found.features
         with pytest.raises(ConfigError, match="is there already, and was made from something else"):
-            case.open.select(1, "gain", second=False, name="mine", top=2)
+            case.open.select(1, "gain", holdout=False, name="mine", top=2)
         found.path.write_text(found.path.read_text().replace('    "te_town",\n', ""))
         with pytest.raises(ConfigError, match="was written or edited by hand"):
-            case.open.select(1, "gain", second=False, name="mine")
-        assert case.open.select(1, "gain", second=False, name="mine", top=2, force=True).features
+            case.open.select(1, "gain", holdout=False, name="mine")
+        assert case.open.select(1, "gain", holdout=False, name="mine", top=2, force=True).features
         read = read_list(case.open.definition, "mine")
         assert read.made["parameters"]["top"] == 2
         assert read.made["run"] == case.open.result(1).record.run_id
@@ -540,12 +552,11 @@ class TestErrors:
             ("gain", {"name": "a/b"}, ConfigError, "can't name a feature list"),
             ("gain", {"sample": 2.0}, ConfigError, "--sample 2.0"),
             ("null", {"percentile": 100.0, "shuffles": 1, "seed": -1}, ConfigError, "--seed -1"),
-            ("gain", {"second_seed": -5}, ConfigError, "--second-seed -5: expected a whole number from 0 up"),
             ("gain", {"top": "a"}, ConfigError, "--top a: expected a whole number from 1 up"),
             ("gain", {"top": 2.5}, ConfigError, "--top 2.5: expected a whole number"),
             ("gain", {"share": True}, ConfigError, "--share True: expected a share"),
             ("gain", {"by": ["column"]}, ConfigError, "--by ['column'] is unknown"),
-            ("gain", {"second": "no"}, ConfigError, "--second 'no': expected True or False"),
+            ("gain", {"holdout": "no"}, ConfigError, "--holdout 'no': expected True or False"),
             (7, {}, ConfigError, "--method 7 is unknown"),
         ],
     )
@@ -575,59 +586,86 @@ class TestErrors:
             case.open.select(1, "gain", name="busy")
 
 
+NOISE = """
+import numpy as np
+import polars as pl
+from workbench.features import ROW, feature
+
+
+@feature
+def noise(rows):
+    keys = rows.select(ROW).collect()
+    made = np.random.default_rng(3).normal(size=(keys.height, 100))
+    return keys.hstack(pl.DataFrame(made, [f"z{i}" for i in range(100)])).lazy()
+"""
+
+
 class TestScores:
-    def test_a_list_is_scored_on_second_folds(self, case) -> None:
-        found = case.open.select(1, "gain", top=4, name="second")
-        assert found.second is not None
-        other = case.open.select(1, "gain", top=4, name="second", second_seed=7)
-        assert found.second[1].folds != found.after.folds
-        assert other.second is not None
-        assert other.second[1].folds != found.second[1].folds
-        assert (other.before.folds, other.after.folds) == (found.before.folds, found.after.folds)
-        stored = read_list(case.open.definition, "second").scores
-        assert stored["second_after"]["folds"] == list(other.second[1].folds)
+    def test_a_list_is_scored_on_rows_that_it_was_chosen_without(self, case) -> None:
+        found = case.open.select(1, "gain", top=4, name="held-out")
+        assert found.held_out is not None
+        assert found.optimistic == "selected on these folds"
+        stored = read_list(case.open.definition, "held-out").scores
+        assert stored["held_out_after"]["folds"] == list(found.held_out[1].folds)
+        assert stored["optimistic"] == found.optimistic
+        # As the last fold's own model would be, with rounds that the others chose.
+        made = experiment_of(case)
+        problem = only_fold(only(made.problem, [c for j in found.judged if j.keep for c in j.group.columns]), 2)
+        assert np.array_equal(problem.folds.valid_rows(0), made.problem.folds.valid_rows(2))
+        assert np.array_equal(problem.folds.train_rows(0), made.problem.folds.train_rows(2))
+        model = replace(made.model, rounds=found.after.rounds, patience=0)
+        assert scored(problem, model, made.spec.seeds, limit=2**33)[1].folds == found.held_out[1].folds
 
-    def test_second_folds_keep_groups_from_learning_from_each_other(self, own) -> None:
+    @pytest.mark.parametrize("method", ["gain", "permutation", "null", "rfe"])
+    def test_the_held_out_target_changes_nothing_in_the_choice(self, own, method: str) -> None:
         made = own(n_rows=300)
-        made.definition('scheme = "stratified"', 'scheme = "group"\ngroup = "household"')
-        # With two folds, what one trains on is dealt into parts: households must stay whole there too.
-        made.definition("folds = 3", "folds = 2")
-        (made.folder / "features.py").write_text(CODE + 'te_home = target_mean("household", smoothing=1)\n')
-        made.experiment(1, 'features = ["rows.a", "te_home"]\n' + MODEL)
-        found = experiment_of(made)
-        work = _Work(found, groups_of(found), Options("gain"), lambda _: None, silent, Clock())
-        problem, _ = work.second_problem()
-        assert problem is not None
-        household = made.open.tables["train"].collect()["household"].to_numpy()
-        row = int(np.flatnonzero(household == np.bincount(household).argmax())[0])
-        others = (household == household[row]) & (np.arange(len(household)) != row)
-        (column,) = problem.target.columns
-        flipped = replace(column, values=np.where(others, 1 - column.values, column.values))
-        fold = 1 - problem.folds.valid[row]  # which trains on the row
+        experiment = experiment_of(made)
+        last = experiment.problem.folds.valid_rows(2)
+        column = experiment.problem.target.columns[0]
+        values = column.values.copy()
+        values[last] = 1 - values[last]
+        target = replace(experiment.problem.target, columns=(replace(column, values=values),))
+        options = options_of(method, {"null": {"shuffles": 5}, "rfe": {"trials": 2}}.get(method, {}))
+        chosen = []
+        for at, problem in enumerate((experiment.problem, replace(experiment.problem, target=target))):
+            seen, _ = _seen(replace(experiment, problem=problem), options)
+            work = _Work(seen, groups_of(seen), options, lambda _: None, silent, Clock())
+            found = work.eliminated(made.folder / f"steps-{at}.json") if method == "rfe" else work.judged()
+            chosen.append([(j.group.name, j.importance, j.keep) for j in found.judged])
+        assert chosen[0] == chosen[1]
 
-        def encoded(target: Any) -> float:
-            return problem.matrix.learned([target], 0, problem.split).frame(fold)["te_home"][row]
-
-        assert others.any()
-        assert encoded(flipped) == encoded(column)
-
-    def test_a_time_scheme_has_no_other_folds(self, own) -> None:
+    def test_folds_in_time_hold_out_the_newest(self, own) -> None:
         made = own(n_rows=400)
         made.definition('scheme = "stratified"', 'scheme = "time"\ncolumn = "household"')
         made.experiment(1, 'features = ["rows.a", "pair", "te_town", "te_noise"]\n' + MODEL)
-        found = made.open.select(1, "null", shuffles=6)
-        assert found.second is None
-        assert "optimistic" in found.notes[-1]
-        assert 'scheme = "time" has no other folds' in found.notes[-1]
+        assert made.open.select(1, "null", shuffles=6).held_out is not None
+
+    def test_two_folds_are_too_few(self, own) -> None:
+        made = own(n_rows=300)
+        made.definition("folds = 3", "folds = 2")
+        found = made.open.select(1, "gain", top=3)
+        assert found.held_out is None
+        assert found.optimistic == "selected on these folds"
+        assert "too few folds" in found.notes[-1]
+
+    def test_the_best_of_noise_are_no_better_on_rows_held_out(self, own) -> None:
+        made = own(n_rows=800)
+        (made.folder / "features.py").write_text(NOISE)
+        made.experiment(1, 'features = ["noise"]\n' + MODEL)
+        found = made.open.select(1, "permutation", top=10)
+        assert found.held_out is not None
+        assert found.after.mean > 0.55
+        assert found.optimistic
+        assert abs(found.held_out[1].mean - 0.5) < 0.1
 
     def test_a_quick_try(self, case) -> None:
         found = case.open.select(1, "permutation", sample=0.5, repeats=2, name="sampled", by="feature")
         assert read_list(case.open.definition, "sampled").made["rows"] == experiment_of(case).problem.target.n_rows // 2
         assert found.run_id is None
-        assert found.second is not None
+        assert found.held_out is not None
 
     def test_no_run_comes_of_it(self, case) -> None:
-        case.open.select(1, "gain", sample=0.3, name="quiet", second=False)
+        case.open.select(1, "gain", sample=0.3, name="quiet", holdout=False)
         with Ledger.open(case.workspace.ledger) as ledger:
             assert all(r.sample is None for r in ledger.runs("case"))
 
@@ -647,8 +685,8 @@ class TestCommand:
         assert code == 0
         assert document["features"] == list(read_list(case.open.definition, "json").features)
         assert [c["keep"] for c in document["columns"]][:5] == [True] * 4 + [False]
-        assert document["before"]["mean"] == case.open.result(1).score
-        assert document["second"]["after"]["folds"]
+        assert document["held_out"]["after"]["folds"]
+        assert document["optimistic"] == "selected on these folds"
         code, out, _ = self.wb(case, monkeypatch, capsys, "--exp", "1", "--method", "gian", "--json")
         assert code == 1
         assert json.loads(out)["error"]["hint"] == "did you mean 'gain'?"
@@ -660,7 +698,8 @@ class TestCommand:
         lines = out.splitlines()
         assert lines[0].split() == ["column", "loss", "spread", "p"]
         assert {"keep", "drop"} == {line.split()[-1] for line in lines[1 : lines.index("")]}
-        assert "on second folds" in out
+        assert "on rows held out" in out
+        assert "optimistic: selected on these folds" in out
         assert 'features = "shown"' in out
 
 

@@ -8,9 +8,10 @@ again, which is what `wb run` calls unchanged.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from workbench.workspace import Workspace, experiment_files, experiment_numbers
 if TYPE_CHECKING:
     from workbench.competition import Competition, Definition
 
-__all__ = ["CurrentRun", "current_run", "current_runs", "never_run", "outdated_text"]
+__all__ = ["CurrentRun", "current_run", "current_runs", "never_run", "outdated_text", "with_marks"]
 
 LABELS = ("title", "platform", "metric_of_platform", "tables", "cv", "positive", "submission")
 """Parts of `competition.toml` that no number of a run depends on; and those that are compared by themselves."""
@@ -32,12 +33,43 @@ NO_CODE = ("data", "cache", "runs", "kernels", "experiments", "selections", "stu
 """Folders of a competition without code of its own."""
 
 
+PER_FOLD, PER_FOLD_ASKED = "rounds per fold", "per fold"
+"""Why a CV is optimistic whose folds stop each by itself, and how an experiment asks for that."""
+
+STOPPING_KINDS = ("model", "xgboost", "catboost")
+HEAD_BYTES = 2**16
+
+
+def stopped_per_fold(workspace: Workspace, run: RunRecord) -> bool:
+    """Say whether a run of an earlier version has a best number of rounds for each fold.
+
+    Only the beginning of its record is looked at: what it says of the model stands before the curves.
+    """
+    if run.kind not in STOPPING_KINDS or run.status != "finished":
+        return False
+    try:
+        with (workspace.root / run.folder / "run.json").open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    patience = re.search(rb'"patience": (\d+)', head)
+    return b'"rounds_by"' not in head and patience is not None and int(patience[1]) > 0
+
+
+def with_marks(workspace: Workspace, runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return runs with what their records of an earlier version do not say: that their CV is optimistic."""
+    return [
+        replace(r, optimistic=PER_FOLD) if r.optimistic is None and stopped_per_fold(workspace, r) else r for r in runs
+    ]
+
+
 @dataclass(frozen=True)
 class CurrentRun:
     """The run that stands for an experiment.
 
     `outdated` names what has changed since: "experiment" (its file, or one that it builds on), "competition" (target,
-    metric, task, id, weight), "folds" and "data" (train and test). It is empty where the run belongs to the present
+    metric, task, id, weight), "folds" and "data" (train and test); "rounds" where it was made before all folds had one
+    number of rounds. It is empty where the run belongs to the present
     definition. Code only decides between runs that are equal in all of these; tables that only features read are not
     compared: `wb run` does that.
     """
@@ -59,6 +91,7 @@ def outdated_text(outdated: Sequence[str]) -> str:
         "data": "other data",
         "competition": "other target or metric",
         "experiment": "edited since",
+        "rounds": PER_FOLD,
     }
     return ", ".join(text for name, text in phrases.items() if name in outdated)
 
@@ -129,7 +162,7 @@ def _current(present: _Present, runs: Sequence[RunRecord]) -> CurrentRun:
     candidates = sorted(newest_of_key.values(), key=lambda r: r.created_at, reverse=True)
     newest = candidates[0]
     if not present.changed_since(newest) and (len(candidates) == 1 or not present.code_changed_since(newest)):
-        return CurrentRun(newest)
+        return CurrentRun(newest, present.differs_in_rounds(newest))
     compared: list[CurrentRun] = []
     for run in candidates:
         current = CurrentRun(run, present.differences(run))
@@ -260,10 +293,18 @@ class _Present:
         except (WorkbenchError, OSError):
             return None
 
+    def differs_in_rounds(self, run: RunRecord) -> tuple[str, ...]:
+        """Name "rounds" where each fold stopped by itself, as an earlier version had it, and now they would not."""
+        if run.optimistic is not None or not stopped_per_fold(self.workspace, run):
+            return ()
+        wanted = self._contents(run.exp)
+        return () if wanted and any(content.get("rounds") == PER_FOLD_ASKED for content, _ in wanted) else ("rounds",)
+
     def differences(self, run: RunRecord) -> tuple[str, ...]:
         """Name what a run's definition differs in from the present one; what can't be read counts as equal."""
+        rounds = self.differs_in_rounds(run)
         if not self.changed_since(run) or self.competition is None:
-            return ()
+            return rounds
         began = _began(run)
         kept = _Kept(self.workspace.root / run.folder)
         differs = {
@@ -272,7 +313,7 @@ class _Present:
             "folds": self._differs_in_folds(run, kept),
             "data": self._data_changed > began and self._differs_in_data(run, kept),
         }
-        return tuple(name for name, is_different in differs.items() if is_different)
+        return (*(name for name, is_different in differs.items() if is_different), *rounds)
 
     def _differs_in_experiment(self, run: RunRecord, kept: _Kept) -> bool:
         spec = kept.details.get("spec")

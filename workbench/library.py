@@ -639,7 +639,7 @@ class OpenCompetition:
 
     def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
         """Return every run with its change against its base and its submissions; see `workbench.review`."""
-        from workbench.current_runs import current_runs
+        from workbench.current_runs import current_runs, with_marks
         from workbench.ledger import Ledger
         from workbench.review import from_elsewhere, select, summarise
 
@@ -647,7 +647,7 @@ class OpenCompetition:
             runs = self._runs(ledger)
             submissions = ledger.submissions(self.slug)
         current = current_runs(self.workspace, self.slug, runs)
-        rows = summarise(runs, submissions, current, self.fold_size_ratios())
+        rows = summarise(with_marks(self.workspace, runs), submissions, current, self.fold_size_ratios())
         # Only where there are any: the metric's direction needs the definition, which most calls don't read.
         elsewhere = [s for s in submissions if not s.run_id]
         if elsewhere:

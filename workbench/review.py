@@ -403,12 +403,12 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "cv_standard_error": None if interval is None else standard_error(run.fold_scores, row.family.ratio),
         "cv_low": None if interval is None else interval[0],
         "cv_high": None if interval is None else interval[1],
-        "optimistic": run.optimistic,
         "oof_score": run.oof_score,
         "sample": run.sample,
         "submissions": len(row.submissions),
         "latest": row.latest,
         "outdated": list(row.outdated),
+        "optimistic": run.optimistic,
         "error": run.error,
     }
 

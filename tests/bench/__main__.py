@@ -26,6 +26,7 @@ NAMES = (
     "otto",
     "overhead",
     "recall",
+    "rounds",
     "select",
     "small",
     "startup",

@@ -41,8 +41,7 @@ TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 @click.option("--trials", type=int, metavar="K", help="rfe: end after K smaller lists. [default: 20, or --minutes]")
 @click.option("--step", type=float, help="rfe: the share of the columns to drop at once. [default: 0.2]")
 @click.option("--seed", type=int, metavar="N", help="Of the shuffles. [default: 0]")
-@click.option("--second-seed", type=int, metavar="N", help="Of the second folds. [default: the folds' seed + 1]")
-@click.option("--second/--no-second", default=True, help="Score the list on second folds too.")
+@click.option("--holdout/--no-holdout", default=True, help="Choose without the last fold's rows, and score on them.")
 @click.option("--sample", type=float, metavar="SHARE", help="A quick try on a share of the train rows.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
@@ -64,7 +63,7 @@ def select_command(
 
 
 def _document(found: Selection) -> dict[str, Any]:
-    second = found.second
+    held_out = found.held_out
     return {
         "name": found.name,
         "path": str(found.path),
@@ -76,7 +75,8 @@ def _document(found: Selection) -> dict[str, Any]:
         "features": list(found.features),
         "before": found.before.as_dict(),
         "after": found.after.as_dict(),
-        "second": None if second is None else {"before": second[0].as_dict(), "after": second[1].as_dict()},
+        "held_out": None if held_out is None else {"before": held_out[0].as_dict(), "after": held_out[1].as_dict()},
+        "optimistic": found.optimistic,
         "columns": [
             {
                 "name": j.group.name,
@@ -108,9 +108,11 @@ def _print(found: Selection) -> None:
     echo("")
     kept = [j for j in found.judged if j.keep]
     echo(f"{found.metric} of all {len(found.judged)}      {_score(found.before)}")
-    echo(f"{found.metric} of the {len(kept)} kept  {_score(found.after)}")
-    if found.second is not None:
-        echo(f"on second folds: all {_score(found.second[0])}, kept {_score(found.second[1])}")
+    mark = f"  optimistic: {found.optimistic}" if found.optimistic else ""
+    echo(f"{found.metric} of the {len(kept)} kept  {_score(found.after)}{mark}")
+    if found.held_out is not None:
+        before, after = (f"{score.mean:.5f}" for score in found.held_out)
+        echo(f"on rows held out from the choice: all {before}, kept {after}")
     for said in found.notes:
         note(said)
     echo(f"wrote {found.path}")

@@ -34,6 +34,11 @@ SHOWN = 10
 @click.option("--trials", type=click.IntRange(min=1), metavar="K", help="End after so many trials.")
 @click.option("--keep", metavar="WHAT", help='Keep the trials\' OOF: "top20", "all". [default: none]')
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the search. [default: 0]")
+@click.option(
+    "--holdout/--no-holdout",
+    default=None,
+    help="Search without the last fold's rows, and score on them. [default: holdout]",
+)
 @storage_option("A database for the study, postgresql+psycopg://…  [default: a journal beside the runs]")
 @click.option(
     "--show",
@@ -163,6 +168,7 @@ def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompet
         "failed": tuned.failed,
         "trials": tuned.trials_now,
         "seconds": round(tuned.seconds, 2),
+        "optimistic": outcome.optimistic,
         "folder": str(outcome.folder),
         "notes": list(outcome.notes),
     }
@@ -173,6 +179,7 @@ def _scored(one: Scored) -> dict[str, Any]:
         "trial": one.number,
         "score": one.value,
         "second": None if one.second is None else sum(one.second) / len(one.second),
+        "held_out": one.held_out,
         "fold_scores": list(one.full or ()),
         "second_scores": None if one.second is None else list(one.second),
         "quick": one.quick,
@@ -188,7 +195,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
     counts += f", {tuned.failed} failed" if tuned.failed else ""
     echo(f"{counts}; {tuned.seconds:.0f} s")
-    lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "other folds", "quick", "")]
+    lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "other folds", "held out", "quick", "")]
     best = tuned.best
     rows = list(tuned.ranked[:SHOWN])
     rows += [tuned.start] if tuned.start is not None and tuned.start not in rows else []
@@ -200,6 +207,10 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
         for at, line in enumerate(lines):
             cells = [c.rjust(w) for c, w in zip(line[:-1], widths, strict=False)]
             echo(styled("  ".join([*cells, line[-1]]).rstrip(), bold=at == 0))
+        echo("")
+    if outcome.optimistic:
+        but = ", but for those held out from the search" if best is not None and best.held_out is not None else ""
+        echo(f"optimistic: {outcome.optimistic}: scores of rows that the parameters were chosen by{but}")
         echo("")
     if best is not None:
         echo_lines(as_toml_lines(outcome.parameters), nl=False)
@@ -214,7 +225,8 @@ def _cells(one: Scored) -> tuple[str, ...]:
 
     full = one.full or ()
     second = "" if one.second is None else f"{sum(one.second) / len(one.second):.5f}"
-    return f"{one.value:.5f}", f"{statistics.pstdev(full):.5f}", second, f"{one.quick:.5f}"
+    held_out = "" if one.held_out is None else f"{one.held_out:.5f}"
+    return f"{one.value:.5f}", f"{statistics.pstdev(full):.5f}", second, held_out, f"{one.quick:.5f}"
 
 
 def _show(competition: library.OpenCompetition, number: int, storage: str | None, *, as_json: bool) -> None:

@@ -2,9 +2,11 @@
 
 from workbench.experiment.compose import compose
 from workbench.experiment.feature_list import FeatureList, check_list_name, read_list, write_list
+from workbench.experiment.held_out import last_fold, only_fold, without_last_fold, without_rows
 from workbench.experiment.kaggle_inputs import INPUT, not_here
 from workbench.experiment.kinds import notebook_content
-from workbench.experiment.other_folds import SEEDED, on_other_folds
+from workbench.experiment.optimistic import SELECTED
+from workbench.experiment.other_folds import on_other_folds
 from workbench.experiment.plan import fold_rows
 from workbench.experiment.ready import ReadyExperiment, lightgbm_of, ready
 from workbench.experiment.reconcile import reconcile, recover
@@ -26,7 +28,7 @@ from workbench.serving.submission_file import class_texts
 
 __all__ = [
     "INPUT",
-    "SEEDED",
+    "SELECTED",
     "ExperimentSpec",
     "FeatureList",
     "FinishedRun",
@@ -43,11 +45,13 @@ __all__ = [
     "compose",
     "find_study",
     "fold_rows",
+    "last_fold",
     "lightgbm_of",
     "list_run_folders",
     "not_here",
     "notebook_content",
     "on_other_folds",
+    "only_fold",
     "parse_keep",
     "parse_numbers",
     "read_list",
@@ -61,6 +65,8 @@ __all__ = [
     "run_tuned",
     "specs_of_runs",
     "tune",
+    "without_last_fold",
+    "without_rows",
     "write_list",
     "write_run",
 ]

@@ -8,7 +8,7 @@ from workbench.experiment.ready import ReadyExperiment
 from workbench.folds import Folds, make_folds
 from workbench.training import Problem, check_fold_weights
 
-__all__ = ["SEEDED", "on_other_folds"]
+__all__ = ["on_other_folds"]
 
 SEEDED = ("kfold", "stratified", "group", "stratified_group")
 """Schemes that deal rows by a seed."""

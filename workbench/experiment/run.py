@@ -19,6 +19,7 @@ from workbench.errors import BusyError, LedgerError, StorageError, WorkbenchErro
 from workbench.experiment.measure import git_commit, versions
 from workbench.experiment.notebook_run import from_notebook
 from workbench.experiment.notebook_spec import NotebookSpec
+from workbench.experiment.optimistic import why_optimistic
 from workbench.experiment.plan import Plan, make_plan
 from workbench.experiment.predictions import scored, write_predictions
 from workbench.experiment.recommend_run import RecommendPlan, make_recommend_plan, recommended
@@ -277,6 +278,7 @@ def _execute(
             finished_at=datetime.now(UTC),
             seconds=seconds(),
             peak_rss_mb=max(peak.mb, made.peak_mb),
+            optimistic=why_optimistic(plan) if isinstance(plan, Plan) else made.record.optimistic,
         )
         data = {"files": made.files, "data": plan.competition.manifest.content}
         if isinstance(plan, Plan):

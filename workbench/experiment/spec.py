@@ -25,6 +25,7 @@ class _Tune(StrictModel):
     trials: int | None = Field(default=None, ge=1)
     keep: int | str = 0
     seed: int = Field(default=0, ge=0)
+    holdout: bool = True
     space: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -74,6 +75,8 @@ class TuneSpec:
         Of the sampler.
     space : dict
         As ``[tune.space]`` has it; empty for the default one.
+    holdout : bool
+        Whether the rows of the last fold are kept from the search, to score on them what it finds.
     """
 
     minutes: float | None = None
@@ -81,10 +84,12 @@ class TuneSpec:
     keep: int = 0
     seed: int = 0
     space: dict[str, Any] = field(default_factory=dict)
+    holdout: bool = True
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result."""
-        return {"minutes": self.minutes, "trials": self.trials, "seed": self.seed, "space": self.space}
+        found = {"minutes": self.minutes, "trials": self.trials, "seed": self.seed, "space": self.space}
+        return found if self.holdout else found | {"holdout": False}
 
 
 def parse_keep(given: int | str, *, where: str) -> int:
@@ -229,7 +234,7 @@ def _tune(given: _Tune | Literal[False] | None, path: Path) -> TuneSpec | None:
     if given.minutes is None and given.trials is None:
         raise ConfigError(f"{path}: [tune] does not say how long", hint="minutes = 30, or trials = 100")
     keep = parse_keep(given.keep, where=f"{path}: [tune]")
-    return TuneSpec(given.minutes, given.trials, keep, given.seed, dict(given.space))
+    return TuneSpec(given.minutes, given.trials, keep, given.seed, dict(given.space), given.holdout)
 
 
 def _with_list(file: _File, listed: FeatureList, name: str) -> tuple[_File, tuple[str, ...]]:

@@ -14,7 +14,9 @@ from typing import Any
 from workbench.cache import content_key, read_json, write_json
 from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, NotFoundError
+from workbench.experiment.held_out import last_fold, on_folds, without_last_fold, without_rows
 from workbench.experiment.kinds import model_spec
+from workbench.experiment.optimistic import TUNED
 from workbench.experiment.other_folds import on_other_folds
 from workbench.experiment.plan import untuned_key
 from workbench.experiment.ready import ReadyExperiment, find_finished, lightgbm_of, ready
@@ -24,6 +26,7 @@ from workbench.ledger import RunRecord
 from workbench.training import (
     FoldScorer,
     LightGBMSpec,
+    Problem,
     first_training,
     lightgbm_defaults,
     objective_for,
@@ -85,6 +88,7 @@ class TuneRequest:
     keep: int | None = None
     seed: int | None = None
     threads: int | None = None
+    holdout: bool | None = None
     started_at: float | None = None
     only_rest: bool = False
 
@@ -104,6 +108,9 @@ class TuneOutcome:
     folder : Path
         The study's.
     notes : tuple of str
+    optimistic : str, or None
+        Why the scores of what was found are better than on new rows, but for that of rows held out; None where nothing
+        new was found.
     """
 
     tuned: Tuned
@@ -112,6 +119,7 @@ class TuneOutcome:
     before: RunRecord | None
     folder: Path
     notes: tuple[str, ...]
+    optimistic: str | None = None
 
 
 def tune(
@@ -149,13 +157,17 @@ def tune(
     space = _space(experiment, spec, asked)
     folder = competition.study_folder(number)
     limit = experiment.blocks.limit_bytes // ROOM_SHARE
-    scorer = FoldScorer(experiment.problem, spec, room=limit)
+    rows = _rows_of_search(experiment, asked)
+    scorer = FoldScorer(rows.seen, spec, room=limit)
 
     def other() -> FoldScorer | None:
-        problem = on_other_folds(experiment)
+        problem = rows.on_other_folds()
         return None if problem is None else FoldScorer(problem, spec, room=limit)
 
-    key = _key(experiment, spec, space)
+    def held_out() -> FoldScorer | None:
+        return FoldScorer(experiment.problem, spec, room=limit) if rows.holds_out else None
+
+    key = _key(experiment, rows.seen, spec, space)
     metric = experiment.problem.metric
     with (
         open_study(
@@ -176,18 +188,64 @@ def tune(
             budget=budget or Budget(started),
             keep=asked.keep,
             all_folds=competition.definition.cv.scheme not in ALIKE,
+            held_out=held_out,
             progress=progress,
         )
         tuned = search.run() if budget is not None else search.result()
     parameters = tuned_parameters(tuned, spec, space, experiment.spec.model)
     before = None if experiment.finished is None else experiment.finished.record
     outcome = TuneOutcome(
-        tuned, parameters, space, before, folder, (*_notes(tuned, experiment, search.own, before), *tuned.notes)
+        tuned,
+        parameters,
+        space,
+        before,
+        folder,
+        (*_notes(tuned, experiment, search.own, before), *rows.notes, *tuned.notes),
+        None if tuned.best is None or tuned.best == tuned.start else TUNED,
     )
     if tuned.best is not None:
         asked_for = None if experiment.spec.tune is None else experiment.spec.tune.content()
-        write_json(folder / "best.json", {"model": parameters, "asked": asked_for, "of": experiment.untuned})
+        found = {"model": parameters, "asked": asked_for, "of": experiment.untuned}
+        names = {primary_name(key, where="[model]"): key for key in parameters}
+        is_new = tuned.best != tuned.start
+        found["searched"] = {n: parameters[names[n]] for n in space.names if is_new and n in names}
+        write_json(folder / "best.json", found)
     return outcome
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a search sees of an experiment's rows.
+
+    Attributes
+    ----------
+    seen : Problem
+    holds_out : bool
+        Whether the rows of the experiment's last fold are not among them.
+    """
+
+    experiment: ReadyExperiment
+    seen: Problem
+    holds_out: bool
+    notes: tuple[str, ...]
+
+    def on_other_folds(self) -> Problem | None:
+        """Return the problem on other folds of these rows; None where there are none."""
+        problem, whole = on_other_folds(self.experiment), self.experiment.problem
+        if problem is None or not self.holds_out:
+            return problem
+        folds = without_rows(problem.folds, whole.folds.valid_rows(last_fold(whole)))
+        return None if folds is None else on_folds(problem, folds)
+
+
+def _rows_of_search(experiment: ReadyExperiment, asked: TuneSpec) -> _Rows:
+    problem = experiment.problem
+    seen = without_last_fold(problem) if asked.holdout else None
+    notes = []
+    if seen is None:
+        why = "there are too few folds or rows to hold some out" if asked.holdout else "no rows were held out"
+        notes.append(f"{TUNED}: {why}, so that every score is of rows that the search has seen")
+    return _Rows(experiment, problem if seen is None else seen, seen is not None, tuple(notes))
 
 
 def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
@@ -347,6 +405,8 @@ def _asked(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
         spec = replace(spec, keep=request.keep)
     if request.seed is not None:
         spec = replace(spec, seed=request.seed)
+    if request.holdout is not None:
+        spec = replace(spec, holdout=request.holdout)
     if spec.minutes is None and spec.trials is None:
         raise ConfigError(
             f"{experiment.spec.path}: how long to tune is not said",
@@ -450,7 +510,7 @@ def _with_found(model: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str,
     return {**model, **{spelled.get(name, name): value for name, value in found.items()}}
 
 
-def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> StudyKey:
+def _key(experiment: ReadyExperiment, problem: Problem, spec: LightGBMSpec, space: Space) -> StudyKey:
     content = spec.content()
     searched = set(space.names)
     fixed = {k: v for k, v in content.items() if k != "parameters"} | {
@@ -460,7 +520,7 @@ def _key(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> Study
     least = {"least": spec.parameters["early_stopping_min_delta"]} if _stops_by_least(spec) else {}
     parts = {
         "features": experiment.matrix_key,
-        "folds": experiment.problem.folds.content,
+        "folds": problem.folds.content,
         "target": experiment.target_key,
         "space": content_key("space", space.content()),
         "model": content_key("model", fixed),

@@ -66,6 +66,8 @@ def scores(view: RunView) -> Any:
         axes.plot(frame["fold"], frame["base"], "o--", color=THEIRS, label=f"experiment {view.base.record.exp}")
     axes.axhline(view.run.record.cv_mean, color=OURS, lw=0.8, alpha=0.5)
     axes.set(xlabel="fold", ylabel=metric, xticks=frame["fold"].to_list())
+    if view.run.record.optimistic:
+        axes.set_title(f"optimistic: {view.run.record.optimistic}", fontsize="medium")
     axes.legend(frameon=False)
     return figure
 

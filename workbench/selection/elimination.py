@@ -64,6 +64,8 @@ class Step:
         Group -> mean gain.
     spreads : dict
         Group -> the spread of the gain over the folds.
+    rounds : int
+        The mean number of rounds of its models.
     """
 
     groups: tuple[str, ...]
@@ -71,6 +73,7 @@ class Step:
     gains: dict[str, float]
     spreads: dict[str, float]
     seconds: float = 0.0
+    rounds: int = 0
 
     @property
     def mean(self) -> float:
@@ -85,6 +88,7 @@ class Step:
             "gains": self.gains,
             "spreads": self.spreads,
             "seconds": self.seconds,
+            "rounds": self.rounds,
         }
 
 
@@ -212,7 +216,7 @@ def _step(groups: Sequence[Group], models: Models, score: Scored, seconds: float
     of_models = [by_group(groups, {c: gain for c, (gain, _) in found.items()}) for found in models.importance.values()]
     gains = {g.name: float(np.mean([found[g.name] for found in of_models])) for g in groups}
     spreads = {g.name: float(np.std([found[g.name] for found in of_models])) for g in groups}
-    return Step(tuple(g.name for g in groups), score.folds, gains, spreads, round(seconds, 2))
+    return Step(tuple(g.name for g in groups), score.folds, gains, spreads, round(seconds, 2), score.rounds)
 
 
 def next_groups(
@@ -283,7 +287,8 @@ def _load(path: Path, key: str) -> list[Step]:
         if data["key"] != key:
             return []
         return [
-            Step(tuple(s["groups"]), tuple(s["folds"]), s["gains"], s["spreads"], s["seconds"]) for s in data["steps"]
+            Step(tuple(s["groups"]), tuple(s["folds"]), s["gains"], s["spreads"], s["seconds"], s["rounds"])
+            for s in data["steps"]
         ]
     except (FileNotFoundError, DamagedError, KeyError, TypeError):
         return []  # the search begins anew

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,13 @@ class Scored:
         The score of each fold.
     seconds : float
         What training took; 0 where it was there already.
+    rounds : int
+        The mean number of rounds of the models.
     """
 
     folds: tuple[float, ...]
     seconds: float = 0.0
+    rounds: int = 0
 
     @property
     def mean(self) -> float:
@@ -153,7 +156,7 @@ def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], s
             of_model[name] = (before[0] + float(gain), before[1] + float(n))
         rounds.setdefault((target, fold), []).append(booster.current_iteration())
     means = {at: max(1, round(sum(n) / len(n))) for at, n in rounds.items()}
-    return Models(texts, means, importance, score)
+    return Models(texts, means, importance, replace(score, rounds=mean_rounds(means.values())))
 
 
 def scored(
@@ -170,7 +173,12 @@ def scored(
     held = needs.folds_within(limit - used_bytes() - needs.total)
     result = train(problem, model, seeds, held=held, done=done, each_round=each_round)
     folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
-    return result, Scored(folds, sum(p.seconds for p in result.parts))
+    return result, Scored(folds, sum(p.seconds for p in result.parts), mean_rounds(p.rounds for p in result.parts))
+
+
+def mean_rounds(rounds: Iterable[int]) -> int:
+    """Return the mean of models' rounds, at least one."""
+    return max(1, round(float(np.mean(list(rounds)))))
 
 
 def by_group(groups: Iterable[Group], of_columns: dict[str, float]) -> dict[str, float]:

@@ -39,7 +39,6 @@ _RANGES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "trials": (Integral, lambda v: v >= 1, "a whole number from 1 up"),
     "step": (Real, lambda v: 0 < v < 1, "a share between 0 and 1"),
     "seed": (Integral, lambda v: v >= 0, "a whole number from 0 up"),
-    "second_seed": (Integral, lambda v: v >= 0, "a whole number from 0 up"),
 }
 
 
@@ -71,10 +70,8 @@ class Options:
         rfe: the share of the columns to drop at once.
     seed : int
         Of all shuffles.
-    second_seed : int, or None
-        The seed of the second folds; by default the competition's and 1.
-    second : bool
-        Whether to score the list on second folds.
+    holdout : bool
+        Whether the rows of the last fold are kept from the method, to score the list on them.
     """
 
     method: str = "permutation"
@@ -89,8 +86,7 @@ class Options:
     trials: int | None = None
     step: float = 0.2
     seed: int = 0
-    second_seed: int | None = None
-    second: bool = True
+    holdout: bool = True
 
     def parameters(self) -> dict[str, Any]:
         """Return what decides the result of the method."""
@@ -99,7 +95,8 @@ class Options:
 
     def identity(self) -> dict[str, Any]:
         """Return what makes it another selection: not how long a search may take, so that more of it can go on."""
-        return {name: value for name, value in self.parameters().items() if name not in ("minutes", "trials")}
+        parameters = {name: value for name, value in self.parameters().items() if name not in ("minutes", "trials")}
+        return parameters | ({"holdout": True} if self.holdout else {})
 
 
 def options_of(method: str, given: dict[str, Any]) -> Options:
@@ -136,8 +133,8 @@ def _checked(name: str, value: Any) -> Any:
     """Return an option's value, a whole number or a number as Python's own."""
     if name == "by" and value not in BY:
         raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), BY, what="way"))
-    if name == "second" and not isinstance(value, bool):
-        raise ConfigError(f"--second {value!r}: expected True or False")
+    if name == "holdout" and not isinstance(value, bool):
+        raise ConfigError(f"--holdout {value!r}: expected True or False")
     if name not in _RANGES:
         return value
     kind, holds, expected = _RANGES[name]

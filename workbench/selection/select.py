@@ -15,13 +15,15 @@ from workbench.cache import content_key, lock
 from workbench.competition import Competition
 from workbench.errors import ConfigError, FeatureError
 from workbench.experiment import (
-    SEEDED,
+    SELECTED,
     FeatureList,
     ReadyExperiment,
     check_list_name,
-    on_other_folds,
+    last_fold,
+    only_fold,
     read_list,
     ready,
+    without_last_fold,
     write_list,
 )
 from workbench.selection.elimination import Clock, Eliminated, TimeIsUpError, eliminate
@@ -35,8 +37,8 @@ from workbench.workspace import Workspace
 __all__ = ["Request", "Selection", "select"]
 
 Report = Callable[[str], None]
-RESERVED = 0.4
-"""The largest share of a search's time that is set aside for the scores on second folds."""
+RESERVED = 0.1
+"""The share of a search's time that is set aside for the scores on rows that are held out."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,11 @@ class Selection:
     judged : tuple of Judged
         Every group of columns, the most important first.
     before, after : Scored
-        All columns and the list, on the competition's folds. The list was chosen on them: `after` is optimistic.
-    second : tuple of two Scored, or None
-        All columns and the list on folds from another seed.
+        All columns and the list, on the folds that the list was chosen by: `after` is optimistic.
+    held_out : tuple of two Scored, or None
+        All columns and the list on the rows of the competition's last fold, which the list was chosen without.
+    optimistic : str, or None
+        Why `after` is better than the score on new rows; None where every column is kept.
     notes : tuple of str
         What there is to say about the result.
     """
@@ -88,7 +92,8 @@ class Selection:
     judged: tuple[Judged, ...]
     before: Scored
     after: Scored
-    second: tuple[Scored, Scored] | None
+    held_out: tuple[Scored, Scored] | None
+    optimistic: str | None
     seconds: float
     notes: tuple[str, ...]
 
@@ -144,17 +149,20 @@ def select(
             workspace, competition, number, sample=request.sample, threads=request.threads, report=report
         )
         judging_model(experiment)
-        key = content_key("select-v1", experiment.key, options.method, options.identity())
+        key = content_key("select-v2", experiment.key, options.method, options.identity())
         _check_name(competition, name, key, force=request.force)
         groups = groups_of(experiment, options.by)
         _check_groups(experiment, groups)
         clock = Clock(None if options.minutes is None else started + _until_written(60 * options.minutes))
-        work = _Work(experiment, groups, options, report, progress, clock)
+        seen, why = _seen(experiment, options)
+        work = _Work(seen, groups, options, report, progress, clock)
         found = work.eliminated(competition.selection_path(name)) if options.method == "rfe" else work.judged()
-        second, why = work.second(found)
-        notes = (*found.notes, *why)
+        held_out, late = (None, []) if why else work.held_out(found, experiment.problem)
+        optimistic = None if all(j.keep for j in found.judged) else SELECTED
+        said = [f"{SELECTED}: the list's score is optimistic; {w}" for w in (why, *late) if w]
+        notes = (*found.notes, *(said if optimistic else []))
         seconds = time.perf_counter() - started
-        listed = _listed(experiment, options, found, second, key)
+        listed = _listed(experiment, options, found, held_out, key)
         path = competition.selection_path(name)
         write_list(path, listed)
     judged = tuple(sorted(found.judged, key=lambda j: -j.importance))
@@ -162,8 +170,18 @@ def select(
     run_id = None if experiment.finished is None else experiment.finished.record.run_id
     return Selection(
         name, path, number, run_id, options.method, metric.name, metric.greater_is_better,
-        listed, judged, found.before, found.after, second, round(seconds, 2), notes,
+        listed, judged, found.before, found.after, held_out, optimistic, round(seconds, 2), notes,
     )  # fmt: skip
+
+
+def _seen(experiment: ReadyExperiment, options: Options) -> tuple[ReadyExperiment, str]:
+    """Return the experiment without the rows that are held out, and why that is all of it, where it is."""
+    if not options.holdout:
+        return experiment, "--holdout keeps rows from the method to score the list on"
+    problem = without_last_fold(experiment.problem)
+    if problem is None:
+        return experiment, "there are too few folds or rows to hold some out"
+    return replace(experiment, problem=problem, finished=None), ""
 
 
 @contextmanager
@@ -258,10 +276,10 @@ class _Work:
     def eliminated(self, path: Path) -> _Found:
         """Search by recursive elimination."""
         experiment, options = self.experiment, self.options
-        key = content_key("rfe-v1", experiment.key, options.step, options.by)
+        key = content_key("rfe-v2", experiment.key, experiment.problem.folds.content, options.step, options.by)
         steps = path.with_name(f"{path.stem}.steps.json")
         self._say_models()
-        reserve = RESERVED * 60 * (options.minutes or 0) if options.second and self.second_problem()[0] else 0.0
+        reserve = RESERVED * 60 * (options.minutes or 0) if options.holdout else 0.0
         made = eliminate(
             experiment, self.groups, options, steps, key=key, clock=self.clock.earlier(reserve), progress=self.progress
         )
@@ -274,42 +292,36 @@ class _Work:
         if made.best.groups != made.chosen.groups:
             notes.append(f"the best list, {made.best.mean:.6g}, has {len(made.best.groups)}: [best] in the file has it")
         first, chosen = made.steps[0], made.chosen
-        return _Found(
-            made.judged, Scored(first.folds, first.seconds), Scored(chosen.folds, chosen.seconds), tuple(notes), made
-        )
+        before, after = (Scored(step.folds, step.seconds, step.rounds) for step in (first, chosen))
+        return _Found(made.judged, before, after, tuple(notes), made)
 
-    def second(self, found: _Found) -> tuple[tuple[Scored, Scored] | None, list[str]]:
-        """Score all columns and the list on folds from another seed, where there are such folds and time for them."""
-        optimistic = "the list was chosen on these folds: its score on them is optimistic"
-        if not self.options.second or all(j.keep for j in found.judged):
+    def held_out(self, found: _Found, problem: Problem) -> tuple[tuple[Scored, Scored] | None, list[str]]:
+        """Score all columns and the list on the rows of the last fold, which the method has not seen.
+
+        The models are trained as that fold's are, for as many rounds as the others have: none are chosen on these rows.
+        """
+        if all(j.keep for j in found.judged):
             return None, []
-        problem, why = self.second_problem()
-        if problem is None:
-            return None, [f"{optimistic}; {why}"]
-        self.report("second folds")
+        self.report("rows held out")
+        only_last = only_fold(problem, last_fold(problem))
         everything = [c for g in self.groups for c in g.columns]
         try:
             both = (
-                self._scored(problem, everything, "second folds, all columns"),
-                self._scored(problem, found.columns(), "second folds, the list"),
+                self._scored(only_last, everything, "rows held out, all columns", found.before.rounds),
+                self._scored(only_last, found.columns(), "rows held out, the list", found.after.rounds),
             )
         except TimeIsUpError:
-            return None, [f"{optimistic}; there was no time left for second folds"]
+            return None, ["there was no time left for the rows held out"]
         return both, []
 
-    def second_problem(self) -> tuple[Problem | None, str]:
-        """Return the problem on folds from another seed, or None and why."""
-        scheme = self.experiment.competition.definition.cv.scheme
-        if scheme not in SEEDED:
-            return None, f'scheme = "{scheme}" has no other folds to check it on'
-        other = on_other_folds(self.experiment, self.options.second_seed)
-        return other, "" if other is not None else "folds of another seed are the same: there are too few groups"
-
-    def _scored(self, problem: Problem, columns: Sequence[str], what: str) -> Scored:
+    def _scored(self, problem: Problem, columns: Sequence[str], what: str, rounds: int | None = None) -> Scored:
         experiment = self.experiment
+        model = judging_model(experiment)
+        if rounds is not None and model.patience:
+            model = replace(model, rounds=rounds, patience=0)
         _, score = scored(
             only(problem, columns),
-            experiment.model,
+            model,
             experiment.spec.seeds,
             limit=experiment.blocks.limit_bytes,
             done=self._models_done(what),
@@ -320,7 +332,7 @@ class _Work:
     def _models_done(self, what: str) -> Callable[[Any, int], None]:
         e = self.experiment
         n = e.problem.folds.n_folds * len(e.spec.seeds) * len(e.problem.target.columns)
-        return lambda _, left: self.progress(n - left, n, what)
+        return lambda _, left: self.progress(max(0, n - left), n, what)
 
     def _say_models(self) -> None:
         finished = self.experiment.finished
@@ -343,15 +355,17 @@ def _listed(
     experiment: ReadyExperiment,
     options: Options,
     found: _Found,
-    second: tuple[Scored, Scored] | None,
+    held_out: tuple[Scored, Scored] | None,
     key: str,
 ) -> FeatureList:
     features = list_of(experiment, found.columns())
     kept = sum(j.keep for j in found.judged)
     scores: dict[str, Any] = {"metric": experiment.problem.metric.name}
     scores |= {"before": found.before.as_dict(), "after": found.after.as_dict()}
-    if second is not None:
-        scores |= {"second_before": second[0].as_dict(), "second_after": second[1].as_dict()}
+    if not all(j.keep for j in found.judged):
+        scores["optimistic"] = SELECTED
+    if held_out is not None:
+        scores |= {"held_out_before": held_out[0].as_dict(), "held_out_after": held_out[1].as_dict()}
     ordered, of = sorted(found.judged, key=lambda j: -j.importance), origins(experiment)
     return FeatureList(
         features,

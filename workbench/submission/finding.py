@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Finding", "error", "warning"]
+__all__ = ["Finding", "error", "note", "warning"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that speaks against sending: an "error" stops, a "warning" asks; `hint` says what to do about it."""
+    """One thing to know before sending: an "error" stops, a "warning" asks, a "note" does neither.
+
+    `hint` says what to do about it.
+    """
 
     level: str
     code: str
@@ -26,3 +29,8 @@ def error(code: str, message: str, *, hint: str = "") -> Finding:
 def warning(code: str, message: str) -> Finding:
     """Return a finding that asks."""
     return Finding("warning", code, message)
+
+
+def note(code: str, message: str) -> Finding:
+    """Return what is only said."""
+    return Finding("note", code, message)

@@ -20,6 +20,7 @@ from workbench.platforms import CompetitionFacts, SubmissionLimits, next_day_hin
 from workbench.serving import class_texts, compared, foreign_labels, read_submission, submission_form
 from workbench.submission.finding import Finding
 from workbench.submission.finding import error as _error
+from workbench.submission.finding import note as _note
 from workbench.submission.finding import warning as _warning
 from workbench.submission.lists import list_findings
 from workbench.submission.log import SENT
@@ -33,6 +34,7 @@ __all__ = [
     "history_findings",
     "kernel_findings",
     "newer_findings",
+    "optimistic_findings",
     "outdated_findings",
     "passed_over_findings",
     "platform_findings",
@@ -128,6 +130,13 @@ def newer_findings(record: RunRecord, latest: RunRecord) -> list[Finding]:
     return [
         _warning("run_again", f"it is of run {record.run_id}; the experiment was run again since: {latest.run_id}{cv}")
     ]
+
+
+def optimistic_findings(record: RunRecord) -> list[Finding]:
+    """Find that the CV, which the score will be held against, is likely to be too good."""
+    if not record.optimistic:
+        return []
+    return [_note("optimistic", f"its CV is optimistic: {record.optimistic}")]
 
 
 def outdated_findings(current: CurrentRun) -> list[Finding]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workbench.cache import atomic, file_sha256
 from workbench.competition import Competition
-from workbench.current_runs import CurrentRun, current_run
+from workbench.current_runs import CurrentRun, current_run, with_marks
 from workbench.errors import (
     DamagedError,
     NotFoundError,
@@ -35,6 +35,7 @@ from workbench.submission.findings import (
     history_findings,
     kernel_findings,
     newer_findings,
+    optimistic_findings,
     outdated_findings,
     passed_over_findings,
     platform_findings,
@@ -163,6 +164,7 @@ def prepare(
         sha256 = file_sha256(file)
         findings += file_findings(competition, file)
         findings += positive_findings(competition, details)
+        findings += optimistic_findings(*with_marks(workspace, [record]))
     version = None if kernel is None else kernel.version
     bare = Prepared(
         record,

@@ -3,7 +3,7 @@
 from workbench.training.asked import Asked
 from workbench.training.binned import BinnedRows, KeptBins
 from workbench.training.fold_rows import FoldRows, probabilities
-from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError
+from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError, shared_score
 from workbench.training.learner import Learner, ModelSpec
 from workbench.training.lightgbm_rules import first_training, parameter_type, taken_back
 from workbench.training.needs import MemoryNeeds, check_memory
@@ -82,6 +82,7 @@ __all__ = [
     "read_target",
     "refit",
     "score",
+    "shared_score",
     "shuffled_gains",
     "split_of",
     "taken_back",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,10 +28,19 @@ if TYPE_CHECKING:
 
     from workbench.metrics import Metric
 
-__all__ = ["Fidelity", "FoldScore", "FoldScorer", "NoUseError"]
+__all__ = ["Fidelity", "FoldScore", "FoldScorer", "NoUseError", "shared_score"]
 
 Floats = npt.NDArray[np.float64]
 Watch = Callable[[int, float], bool]
+
+
+def shared_round(done: int, every: int) -> int:
+    """Return the first round from this one on at which every fold notes its value.
+
+    Their distance grows with the rounds, to a thirtieth of them, so that a curve of thousands is kept as two hundred.
+    """
+    step: int = max(1, 2 ** int(math.log2(max(1, done / 32)))) * every
+    return math.ceil(done / step) * step
 
 
 class NoUseError(Exception):
@@ -80,6 +89,8 @@ class FoldScore:
         The predictions of the validated rows at the best round, where they were asked for.
     cut : int, or None
         The rounds after which its time was over; None where it was not.
+    curves : tuple of dict
+        For each target the metric after some of the rounds, the same in every fold; empty where it is not watched.
     """
 
     score: float
@@ -87,6 +98,7 @@ class FoldScore:
     seconds: float
     oof: Floats | None = None
     cut: int | None = None
+    curves: tuple[dict[int, float], ...] = ()
 
 
 class _TargetScore(NamedTuple):
@@ -96,6 +108,27 @@ class _TargetScore(NamedTuple):
     round: int
     oof: Floats | None
     cut: int | None
+    curve: dict[int, float]
+
+
+def shared_score(folds: Sequence[FoldScore], *, greater_is_better: bool) -> list[FoldScore]:
+    """Return the folds' scores at one number of rounds for each target, the best of their mean curve.
+
+    It is looked for as far as all folds were trained. Where a fold has no curve, each stays at its own best.
+    """
+    if not all(f.curves for f in folds):
+        return list(folds)
+    rounds = []
+    for curves in zip(*(f.curves for f in folds), strict=True):
+        shared = sorted(set.intersection(*(set(c) for c in curves)))
+        if not shared:
+            return list(folds)
+        means = np.array([np.mean([c[r] for c in curves]) for r in shared])
+        rounds.append(shared[int(means.argmax() if greater_is_better else means.argmin())])
+    return [
+        replace(f, score=float(np.mean([c[r] for c, r in zip(f.curves, rounds, strict=True)])), rounds=tuple(rounds))
+        for f in folds
+    ]
 
 
 class FoldScorer:
@@ -130,6 +163,7 @@ class FoldScorer:
         seed: int,
         fidelity: Fidelity,
         *,
+        rounds: Sequence[int] | None = None,
         watch: Watch = lambda _round, _best: False,
         keep_oof: bool = False,
     ) -> FoldScore:
@@ -139,6 +173,8 @@ class FoldScorer:
         ----------
         parameters : mapping
             LightGBM's, by their primary names.
+        rounds : sequence of int, optional
+            So many for each target, after the last of which it is scored: none are chosen on the fold.
         watch : callable
             Called after each evaluation with the round and the best value of the stopping metric so far; True ends it.
 
@@ -151,16 +187,20 @@ class FoldScorer:
         """
         started = time.perf_counter()
         n_targets = len(self.problem.target.columns)
+        fidelities = [fidelity] * n_targets
+        if rounds is not None:
+            fidelities = [replace(fidelity, rounds=n, patience=0, every=n) for n in rounds]
         made = [
-            self._of_target(i, parameters, fold, seed, fidelity, watch if n_targets == 1 else None, keep_oof)
-            for i in range(n_targets)
+            self._of_target(i, parameters, fold, seed, of_target, watch if n_targets == 1 else None, keep_oof)
+            for i, of_target in enumerate(fidelities)
         ]
         value = float(np.mean([m.score for m in made]))
         if not np.isfinite(value):
             raise TrainingError(f"fold {fold}: metric {self.problem.metric.name!r} gives {value}")
         oof = np.hstack([m.oof for m in made if m.oof is not None]) if keep_oof else None
         cut = max((m.cut for m in made if m.cut is not None), default=None)
-        return FoldScore(value, tuple(m.round for m in made), time.perf_counter() - started, oof, cut)
+        curves = tuple(m.curve for m in made) if all(m.curve for m in made) else ()
+        return FoldScore(value, tuple(m.round for m in made), time.perf_counter() - started, oof, cut, curves)
 
     # ----------------------------------------------------------------------------------------------------- datasets
 
@@ -224,7 +264,7 @@ class FoldScorer:
             run = _Run(learner, given, sides, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
             run.train()
         if run.predictions is None:
-            return _TargetScore(run.best, run.best_round, None, run.cut)
+            return _TargetScore(run.best, run.best_round, None, run.cut, run.curve)
         rows, column, metric = sides[1].rows, learner.column, self.problem.metric
         shaped = run.predictions.reshape(len(rows), column.width)
         if self.spec.own is not None:
@@ -237,7 +277,7 @@ class FoldScorer:
         except DataError as exc:
             raise TrainingError(f"fold {fold}, seed {seed}: {exc.message}", hint=exc.hint) from exc
         # The fold's validated rows ascend; the dataset has them by query.
-        return _TargetScore(value, run.best_round, predicted[np.argsort(rows, kind="stable")], run.cut)
+        return _TargetScore(value, run.best_round, predicted[np.argsort(rows, kind="stable")], run.cut, run.curve)
 
 
 class _Run:
@@ -261,6 +301,9 @@ class _Run:
         self.keeps = keep_oof or learner.watched.name != learner.problem.metric.name
         self.best, self.best_round = float("nan"), 0
         self.cut: int | None = None
+        self.curve: dict[int, float] = {}
+        # A log loss that stands in says nothing of what the metric would be.
+        self._is_metric = learner.watched.name == learner.problem.metric.name
         self.predictions: Floats | None = None
         self._now: Floats | None = None
 
@@ -291,6 +334,8 @@ class _Run:
                     f"metric {self.learner.problem.metric.name!r} gives {value} after {done} rounds",
                     hint="it must give a number for any predictions of the model",
                 )
+            if self._is_metric and done == shared_round(done, every):
+                self.curve[done] = float(value)
             if (
                 self.best_round == 0
                 or not patience

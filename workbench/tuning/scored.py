@@ -38,11 +38,13 @@ class Scored:
     full, second : tuple of float, or None
         Fold scores at the low learning rate, on the competition's folds and on others.
     rounds : tuple of int
-        The best rounds of each fold (the mean over targets) of the full score.
+        The rounds of each target's models of the full score, the same in each fold.
     rate : float, or None
         The learning rate of the full score, where the study chose it.
     cut : int, or None
         The rounds after which a fold of the full score was ended by the time; None where none was.
+    held_out : float, or None
+        The score of rows that the search has not seen, of a model with these rounds.
     """
 
     number: int
@@ -53,6 +55,7 @@ class Scored:
     rounds: tuple[int, ...] = ()
     rate: float | None = None
     cut: int | None = None
+    held_out: float | None = None
 
     @property
     def value(self) -> float:
@@ -109,6 +112,7 @@ def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
                     tuple(full["rounds"]),
                     full["rate"],
                     full["cut"],
+                    attributes.get(f"held_out:{number}"),
                 )
             )
     return sorted(found, key=lambda s: -s.value if greater_is_better else s.value)

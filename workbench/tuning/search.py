@@ -6,7 +6,10 @@
    (Wilcoxon).
 2. Full scores. The best trials race at the low learning rate on all rows, fold by fold: what is worse is dropped, and
    what there is no time for.
-3. Second scores. The best of those are scored on folds that the search has not seen. What is best by both is found.
+3. Second scores. The best of those are scored on other folds of the same rows, to choose among them with less noise.
+   What is best by both is found.
+4. Rows held out. What is found, and the experiment's own parameters, are scored on rows that the search has not seen:
+   every other score is of the rows that it was chosen by, and optimistic.
 
 What is left of the time goes into more quick scores, which the next search of the study begins with.
 """
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from workbench.errors import TrainingError, WorkbenchError
-from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError
+from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError, shared_score
 from workbench.tuning.extra import optuna
 from workbench.tuning.kept_oof import KeptOOF
 from workbench.tuning.plan import (
@@ -54,11 +57,11 @@ __all__ = ["KEPT_AS", "Search"]
 
 One = TypeVar("One")
 
-KEPT_AS = "3"
+KEPT_AS = "4"
 """How scores are kept in a study. One that keeps them otherwise can't be gone on with."""
 
-QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL = 0.45, 0.82, 0.97
-"""Of the time: when quick, full and second scores end."""
+QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL, HELD_OUT_UNTIL = 0.45, 0.82, 0.94, 0.98
+"""Of the time: when quick, full and second scores end, and those of rows that are held out."""
 
 AGAIN, WORTH_WHILE = 0.6, 0.05
 """Where the race is over early, so much of what is left goes into more quick scores, if it is worth while."""
@@ -114,10 +117,12 @@ class Search:
         How many trials' OOF are kept; the quick ones then are of all folds.
     all_folds : bool
         Whether one fold is too unlike the others to be scored alone.
+    held_out : callable
+        Makes the scorer of the rows that are held out, whose last fold validates them; None where there are none.
     progress : callable
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what a search is made of
         self,
         study: OpenStudy,
         scorer: FoldScorer,
@@ -127,8 +132,10 @@ class Search:
         budget: Budget,
         keep: int = 0,
         all_folds: bool = False,
+        held_out: Callable[[], FoldScorer | None] = lambda: None,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
+        self.held_out = held_out
         self.opened, self.study = study, study.study
         self.scorer, self.other, self.space = scorer, other, space
         # The experiment's own parameters as a point of the space; None where they lie outside.
@@ -164,6 +171,7 @@ class Search:
                 self._in_time("quick", until, self._quick_scores)
                 self._in_time("full", FULL_UNTIL, self._full_scores)
             self._in_time("other folds", SECOND_UNTIL, self._second_scores)
+            self._in_time("rows held out", HELD_OUT_UNTIL, self._held_out_scores)
             if self.budget.ends_at is not None and self.budget.trials is None:
                 self._in_time("quick", 1.0, self._quick_scores)
         self._mark_spent()
@@ -546,7 +554,7 @@ class Search:
         )
         if cut is not None and made.cut is None:
             made = replace(made, cut=cut)
-        mine = [made.score, list(made.rounds), made.seconds, made.cut]
+        mine = [made.score, list(made.rounds), made.seconds, made.cut, [list(c.items()) for c in made.curves]]
         self.study.set_user_attr(name, known | {str(fold): mine})
         return made
 
@@ -555,20 +563,26 @@ class Search:
     ) -> FoldScore | None:
         """Return the score that an earlier race left, or a quick one that is as thorough."""
         if str(fold) in known:
-            score, rounds, seconds, cut = known[str(fold)]
+            score, rounds, seconds, cut, kept = known[str(fold)]
             if cut is None or limit < MUCH_LONGER * seconds:
-                return FoldScore(score, tuple(rounds), seconds, None, cut)
+                curves = tuple({int(n): float(v) for n, v in curve} for curve in kept)
+                return FoldScore(score, tuple(rounds), seconds, None, cut, curves)
         quick = self.quick
-        if fold not in quick.folds or quick.fidelity != fidelity:
+        # Of a quick score there is no curve to find one number of rounds by.
+        if fold not in quick.folds or quick.fidelity != fidelity or fidelity.patience:
             return None
         rounds = trial.user_attrs["rounds"][quick.folds.index(fold)]
         return FoldScore(trial.intermediate_values[fold], (rounds,), _seconds(trial) / len(quick.folds))
 
     def _finish(self, number: int, scores: Mapping[int, FoldScore], rate: float | None) -> None:
         made = [scores[k] for k in range(self.n_folds)]
+        if self.scorer.spec.patience and not self.scorer.spec.per_fold:
+            made = shared_score(made, greater_is_better=self.greater)
         found: dict[str, Any] = {
             "scores": [s.score for s in made],
-            "rounds": [int(np.mean(s.rounds)) for s in made],
+            "rounds": [
+                max(1, round(float(np.mean(of_target)))) for of_target in zip(*(s.rounds for s in made), strict=True)
+            ],
             "rate": rate,
             "cut": min((s.cut for s in made if s.cut is not None), default=None),
             "seconds": round(sum(s.seconds for s in made), 3),
@@ -578,6 +592,8 @@ class Search:
         if self.study.user_attrs.get(f"second:{number}"):
             # It was of a model that the time had cut short.
             self.study.set_user_attr(f"second:{number}", {})
+        if self.study.user_attrs.get(f"held_out:{number}") is not None:
+            self.study.set_user_attr(f"held_out:{number}", None)
 
     def _by_quick_score(self, trial: FrozenTrial) -> Scored:
         """Return a trial as far as it is scored; the learning rate is left to the experiment."""
@@ -611,10 +627,31 @@ class Search:
                 for fold in reversed(range(n_folds - n_scored, n_folds)):
                     known = self._second_of(one)
                     if str(fold) not in known:
-                        made = scorer.score(parameters, fold, seed, fidelity).score
+                        made = scorer.score(parameters, fold, seed, fidelity, rounds=self._rounds_of(one)).score
                         self.study.set_user_attr(f"second:{one.number}", known | {str(fold): made})
             except (TrainingError, MemoryError) as exc:
                 self.failures.append(f"trial {one.number}, other folds: {_why(exc)}")
+
+    def _rounds_of(self, one: Scored) -> tuple[int, ...] | None:
+        """Return the rounds that a full score has chosen, for scores that are not to choose them anew."""
+        return one.rounds if self.scorer.spec.patience else None
+
+    def _held_out_scores(self) -> None:
+        """Score what is found, and the experiment's own parameters, on rows that the search has not seen."""
+        best, start = self._best_of_scored(self._scored()), self._start()
+        waiting = [s for s in (best, start) if s is not None and s.held_out is None]
+        scorer = self.held_out() if waiting else None
+        if scorer is None:
+            return
+        scorer.each_round = self._check
+        last = scorer.problem.folds.n_folds - 1
+        for one in {s.number: s for s in waiting}.values():
+            parameters, fidelity = self.space.parameters(one.parameters), self._fidelity_of(one)
+            try:
+                made = scorer.score(parameters, last, SEED, fidelity, rounds=self._rounds_of(one)).score
+                self.study.set_user_attr(f"held_out:{one.number}", made)
+            except (TrainingError, MemoryError) as exc:
+                self.failures.append(f"trial {one.number}, rows held out: {_why(exc)}")
 
     def _second_of(self, one: Scored) -> dict[str, float]:
         """Return the scores on other folds that are known, by fold."""
@@ -682,11 +719,7 @@ class Search:
             of = Quick.of(self.study.user_attrs["quick"]).left_out(self.n_folds)
             self.notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
             ranked = [self._by_quick_score(complete[0])]
-        best = max(ranked, key=lambda s: s.judged if self.greater else -s.judged) if ranked else None
-        second = [s for s in ranked if s.second is not None]
-        if second:
-            # Only what was scored twice can be trusted as much as the others that were.
-            best = max(second, key=lambda s: s.judged if self.greater else -s.judged)
+        best = self._best_of_scored(ranked)
         self._say_own(best)
         more = len(self.failures) - SAID
         self.notes += self.failures[:SAID] + ([f"and {more} more failures"] if more > 0 else [])
@@ -700,6 +733,11 @@ class Search:
             seconds=seconds,
             notes=tuple(self.notes),
         )
+
+    def _best_of_scored(self, ranked: Sequence[Scored]) -> Scored | None:
+        # Only what was scored twice can be trusted as much as the others that were.
+        second = [s for s in ranked if s.second is not None]
+        return max(second or ranked, key=lambda s: s.judged if self.greater else -s.judged, default=None)
 
     def _say_own(self, best: Scored | None) -> None:
         """Hold the experiment's own parameters against the best by quick scores where they have no full one."""

@@ -1,0 +1,205 @@
+"""What one number of rounds for all folds brings and costs, against each fold's own best (`rounds = "per fold"`).
+
+- Sixteen tables, real ones and seeded ones. A third of the rows is hidden; compared is the score of the test predictions
+  on them, the mean over three draws; above 1 the one number is better.
+- Pure noise: the CV that each way shows where the truth is an AUC of 0.5, the mean over forty draws.
+- `refit`: the score on the hidden rows of models of all train rows with 0.8 to 1.5 times the folds' rounds, as the mean
+  loss in per cent against the folds' rounds as they are.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tests.bench import tune_tables
+from tests.bench.measured import row
+from workbench import library, metrics
+from workbench.experiment import ready
+from workbench.rehearsal import RehearsalSpec, create
+from workbench.training import fold_scores, train
+from workbench.workspace import create_workspace
+
+MOST_ROWS, DRAWS, NOISE_DRAWS = 12_000, 3, 40
+SCALES = (0.8, 1.0, 1.1, 1.25, 1.5)
+MODEL = "[model]\nlearning_rate = 0.05\nnum_leaves = 15\nmin_data_in_leaf = 10\n"
+EXPERIMENTS = ('features = ["rows"]\n', 'features = ["rows"]\nrounds = "per fold"\n')
+
+
+def cases(scale: float) -> list[dict[str, Any]]:
+    rows, losses = [], {s: [] for s in SCALES}  # type: ignore[var-annotated]
+    for name, task, metric, make in _tables():
+        draws = [_compared(make(draw), task, metric, draw) for draw in range(max(1, round(DRAWS * scale)))]
+        ours, theirs = np.mean([d[0] for d in draws], axis=0)
+        greater = metrics.get(metric).greater_is_better
+        rows.append(
+            {
+                "case": f"{name}, {metric}, hidden rows",
+                "measure": "score",
+                "unit": "",
+                "ours": float(ours),
+                "theirs": {"per fold": float(theirs)},
+                "ratio": {"per fold": float(ours / theirs if greater else theirs / ours)},
+            }
+        )
+        for _, of_scales in draws:
+            sign = 1 if greater else -1
+            for s, value in zip(SCALES, of_scales, strict=True):
+                losses[s].append(100 * sign * (of_scales[1] - value) / abs(of_scales[1]))
+        print(f"# {rows[-1]}", flush=True)
+    for s, values in losses.items():
+        error = float(np.std(values) / np.sqrt(len(values)))
+        print(
+            f"# refit at {s:g} times the rounds: {np.mean(values):+.3f} % worse, standard error {error:.3f}", flush=True
+        )
+    rows.append(
+        row("refit, 1.25 times the rounds", "loss", "%", 1.0, {"as they are": 1.0 - float(np.mean(losses[1.25])) / 100})
+    )
+    one, own = _noise(max(2, round(NOISE_DRAWS * scale)))
+    rows.append(row("noise, 180 rows validated: AUC", "CV", "", one, {"per fold": own}))
+    return rows
+
+
+def _compared(frame: pl.DataFrame, task: str, metric: str, draw: int) -> tuple[tuple[float, float], list[float]]:
+    """Return the hidden scores of both ways, and those of models of all rows by the scale of the rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = [_ready(Path(folder), frame, task, metric, text, i, draw) for i, text in enumerate(EXPERIMENTS)]
+        truth = _truth(frame, found[0])
+        results = [train(f.problem, f.model, (1,)) for f in found]
+        scores = [_score(found[0], truth, r.test) for r in results]
+        learner: Any = found[0].model.learner(found[0].problem, 0)
+        rounds = results[0].parts[0].rounds
+        whole = [_score(found[0], truth, learner.fit_all(1, max(1, round(s * rounds))).test) for s in SCALES]
+    return (scores[0], scores[1]), whole
+
+
+def _ready(here: Path, frame: pl.DataFrame, task: str, metric: str, text: str, number: int, draw: int) -> Any:
+    place = create_workspace(here)
+    if number == 0:
+        frame.with_row_index("id").write_parquet(here / "all.parquet")
+        create(place.root, "t", RehearsalSpec(here / "all.parquet", ("y",), metric, 1 / 3, task=task, seed=draw))
+        library.fetch("t", where=place)
+    (place.competitions / "t" / "experiments" / f"{number + 1:03d}.toml").write_text(text + MODEL)
+    return ready(place, library.OpenCompetition(place, "t").definition, number + 1)
+
+
+def _truth(frame: pl.DataFrame, found: Any) -> pl.Series:
+    return (
+        found.competition.test_ids()
+        .select("id")
+        .join(
+            frame.with_row_index("id").select("id", "y").cast({"id": pl.Int64}),
+            on="id",
+            how="left",
+            maintain_order="left",
+        )["y"]
+    )
+
+
+def _score(found: Any, truth: pl.Series, predictions: Any) -> float:
+    column, metric = found.problem.target.columns[0], found.problem.metric
+    if column.classes is not None:
+        values = np.searchsorted(np.array(column.classes), truth.to_numpy())
+    else:
+        values = truth.to_numpy().astype(float)
+    return float(metric(values, predictions if column.width > 1 else predictions[:, 0], None))
+
+
+def _noise(draws: int) -> tuple[float, float]:
+    """Return the mean CV of both ways on 900 rows of noise."""
+    scores = []
+    for draw in range(draws):
+        rng = np.random.default_rng(draw)
+        frame = pl.DataFrame(rng.normal(size=(900, 10)).astype(np.float32), [f"x{i}" for i in range(10)])
+        frame = frame.with_columns(y=pl.Series(rng.permutation(np.arange(900) % 2)))
+        # A third is hidden by the rehearsal: of 1,350 rows 900 are left, 180 of them in each of five folds.
+        frame = pl.concat([frame, frame.head(450)])
+        with tempfile.TemporaryDirectory() as folder:
+            of_ways = []
+            for i, text in enumerate(EXPERIMENTS):
+                found = _ready(Path(folder), frame, "binary", "auc", text, i, draw)
+                result = train(found.problem, found.model, (1,))
+                of_ways.append(
+                    np.mean(fold_scores(found.problem.target, found.problem.folds, result.oof, found.problem.metric))
+                )
+        scores.append(of_ways)
+    one, own = np.mean(scores, axis=0)
+    return float(one), float(own)
+
+
+# ----------------------------------------------------------------------------------------------------------- the tables
+
+Made = tuple[str, str, str, Callable[[int], pl.DataFrame]]
+
+
+def _tables() -> Iterator[Made]:
+    for of_tuning in (
+        tune_tables.flights,
+        tune_tables.adult,
+        tune_tables.telescope,
+        tune_tables.digits,
+        tune_tables.baskets,
+    ):
+        table = of_tuning()
+        whole = pl.concat([table.train, table.holdout]).rename({table.target: "y"})
+        yield table.name, table.task, table.metric, lambda draw, whole=whole: _some(whole, draw)
+    for name, task, metric in (
+        ("breast_cancer", "binary", "auc"),
+        ("diabetes", "regression", "rmse"),
+        ("wine", "multiclass", "mlogloss"),
+        ("iris", "multiclass", "mlogloss"),
+    ):
+        yield name, task, metric, lambda draw, name=name: _some(_of_sklearn(name), draw)
+    yield "flights, 1,500 rows", "binary", "auc", lambda draw: _some(_flights(), draw, 1_500)
+    yield "friedman1", "regression", "rmse", lambda draw: _made("friedman1", draw, n_samples=1_500, noise=3.0)
+    yield "friedman2", "regression", "mae", lambda draw: _made("friedman2", draw, n_samples=3_000, noise=200.0)
+    yield "hastie", "binary", "logloss", lambda draw: _made("hastie_10_2", draw, n_samples=3_000)
+    yield "weak signal", "binary", "auc", lambda draw: _weak(draw, 900, 0.25)
+    yield "rare class", "binary", "average_precision", lambda draw: _weak(draw, 6_000, 0.7, share=0.03)
+    yield "five classes", "multiclass", "mlogloss", lambda draw: _classes(draw)
+
+
+def _some(frame: pl.DataFrame, draw: int, most: int = MOST_ROWS) -> pl.DataFrame:
+    return frame.sample(min(most, len(frame)), seed=draw, shuffle=True)
+
+
+def _flights() -> pl.DataFrame:
+    table = tune_tables.flights()
+    return table.train.rename({table.target: "y"})
+
+
+def _of_sklearn(name: str) -> pl.DataFrame:
+    from sklearn import datasets
+
+    found = getattr(datasets, f"load_{name}")()
+    return _frame(found.data, found.target)
+
+
+def _made(name: str, draw: int, **given: Any) -> pl.DataFrame:
+    from sklearn import datasets
+
+    X, y = getattr(datasets, f"make_{name}")(random_state=draw, **given)
+    return _frame(X, (y > 0).astype(int) if name == "hastie_10_2" else y)
+
+
+def _weak(draw: int, n_rows: int, strength: float, share: float = 0.5) -> pl.DataFrame:
+    rng = np.random.default_rng(draw)
+    X = rng.normal(size=(n_rows, 20))
+    signal = strength * (X[:, 0] + X[:, 1] * X[:, 2]) + rng.normal(size=n_rows)
+    return _frame(X, (signal > np.quantile(signal, 1 - share)).astype(int))
+
+
+def _classes(draw: int) -> pl.DataFrame:
+    from sklearn.datasets import make_classification
+
+    return _frame(*make_classification(3_000, 25, n_informative=8, n_classes=5, flip_y=0.2, random_state=draw))
+
+
+def _frame(X: Any, y: Any) -> pl.DataFrame:
+    frame = pl.DataFrame(np.asarray(X, np.float32), [f"x{i}" for i in range(X.shape[1])])
+    return frame.with_columns(y=pl.Series(np.asarray(y)))

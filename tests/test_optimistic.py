@@ -1,0 +1,117 @@
+"""A score that is likely to be better than on new rows says so wherever it stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.small import Small, make_small
+from workbench.cli import main
+from workbench.current_runs import current_run
+from workbench.ledger import Ledger
+from workbench.submission.findings import optimistic_findings
+
+HEAD = 'features = ["rows.x", "rows.z", "te_town"]\n'
+MODEL = "[model]\nlearning_rate = 0.3\nnum_leaves = 7\nmin_data_in_leaf = 5\nnum_iterations = 40\nearly_stopping_round = 5\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    made = make_small(tmp_path_factory.mktemp("optimistic"))
+    made.experiment(1, HEAD + MODEL)
+    made.experiment(2, 'base = 1\nrounds = "per fold"\n')
+    made.open.run(1)
+    made.open.run(2)
+    return made
+
+
+def wb(capsys: Any, monkeypatch: Any, made: Small, *arguments: str) -> str:
+    monkeypatch.chdir(made.folder)
+    with pytest.raises(SystemExit):
+        main(list(arguments))
+    return str(capsys.readouterr().out)
+
+
+def marks(made: Small) -> dict[int, str | None]:
+    return {row.run.exp: row.run.optimistic for row in made.open.table() if row.latest}
+
+
+class TestPerFold:
+    def test_in_table_show_and_json(self, made, capsys, monkeypatch) -> None:
+        assert marks(made)[1] is None
+        assert marks(made)[2] == "rounds per fold"
+        rows = json.loads(wb(capsys, monkeypatch, made, "table", "--json"))
+        assert {r["exp"]: r["optimistic"] for r in rows if r["exp"] < 3} == {1: None, 2: "rounds per fold"}
+        assert "[rounds per fold]" in wb(capsys, monkeypatch, made, "table")
+        assert "optimistic    rounds per fold" in wb(capsys, monkeypatch, made, "show", "2")
+        assert "optimistic" not in wb(capsys, monkeypatch, made, "show", "1")
+
+    def test_before_it_is_sent(self, made) -> None:
+        of_codes = [{f.code: f for f in optimistic_findings(made.open.result(n).record)} for n in (1, 2)]
+        assert "optimistic" not in of_codes[0]
+        assert of_codes[1]["optimistic"].level == "note"
+        assert "rounds per fold" in of_codes[1]["optimistic"].message
+
+    def test_nothing_stops_early_nothing_is_marked(self, made) -> None:
+        made.experiment(3, "base = 2\n[model]\nearly_stopping_round = 0\nnum_iterations = 5\n")
+        made.open.run(3)
+        assert marks(made)[3] is None
+
+
+class TestEarlierRuns:
+    def of_earlier_version(self, root: Any) -> Small:
+        """Return a competition whose run was made before there was one number of rounds."""
+        made = make_small(root)
+        made.experiment(1, HEAD + 'rounds = "per fold"\n' + MODEL)
+        made.open.run(1)
+        (path,) = made.folder.glob("runs/001-*/run.json")
+        kept = json.loads(path.read_text())
+        del kept["spec"]["rounds"], kept["record"]["optimistic"]
+        path.write_text(json.dumps(kept, indent=1))
+        with Ledger.open(made.workspace.ledger) as ledger:
+            (record,) = ledger.runs("small")
+            ledger.put_run(replace(record, optimistic=None))
+        return made
+
+    def test_they_are_shown_as_such_and_run_anew(self, tmp_path) -> None:
+        made = self.of_earlier_version(tmp_path)
+        made.experiment(1, HEAD + MODEL)
+        (row,) = made.open.table()
+        assert (row.run.optimistic, row.outdated) == ("rounds per fold", ("rounds",))
+        made.open.run(1)
+        old, new = made.open.table()
+        assert [r.run.optimistic for r in (old, new)] == ["rounds per fold", None]
+        assert (new.latest, new.outdated) == (True, ())
+
+    def test_where_that_is_asked_for_they_stand(self, tmp_path) -> None:
+        made = self.of_earlier_version(tmp_path)
+        with Ledger.open(made.workspace.ledger) as ledger:
+            runs = ledger.runs("small")
+        # Its file asks for it, though an earlier version has written nothing of that.
+        assert "rounds" not in current_run(made.workspace, "small", 1, runs).outdated
+
+
+class TestSelectedAndTuned:
+    def test_a_list_that_was_chosen(self, made) -> None:
+        made.open.select(1, "gain", top=2, name="two")
+        made.experiment(4, 'features = "two"\n' + MODEL)
+        made.experiment(5, "base = 4\n[model]\nnum_leaves = 5\n")
+        made.open.run(4)
+        made.open.run(5)
+        assert marks(made)[4] == marks(made)[5] == "selected on these folds"
+
+    def test_parameters_that_were_found(self, made) -> None:
+        outcome = made.open.tune(1, trials=6)
+        assert outcome.tuned.best is not None
+        kept = json.loads((made.folder / "studies" / "001" / "best.json").read_text())
+        if outcome.tuned.best == outcome.tuned.start:
+            assert kept["searched"] == {}
+            return
+        lines = "".join(f"{k} = {json.dumps(v)}\n" for k, v in outcome.parameters.items())
+        made.experiment(6, HEAD + "[model]\n" + lines)
+        made.open.run(6)
+        assert marks(made)[6] == "tuned on these folds"
+        assert marks(made)[1] is None
