@@ -45,7 +45,7 @@ class TestPerFold:
         assert marks(made)[2] == "rounds per fold"
         rows = json.loads(wb(capsys, monkeypatch, made, "table", "--json"))
         assert {r["exp"]: r["optimistic"] for r in rows if r["exp"] < 3} == {1: None, 2: "rounds per fold"}
-        assert "[rounds per fold]" in wb(capsys, monkeypatch, made, "table")
+        assert f"{made.open.result(2).score:.5f}^" in wb(capsys, monkeypatch, made, "table")
         assert "optimistic    rounds per fold" in wb(capsys, monkeypatch, made, "show", "2")
         assert "optimistic" not in wb(capsys, monkeypatch, made, "show", "1")
 

@@ -172,13 +172,13 @@ class TestTwoStages:
 
     def test_a_model_never_sees_its_fold(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[tuple[Any, Any]] = []
-        train = ranking.train_model
+        begin = ranking.RankerTraining.__init__
 
-        def watched(rows: Any, which: int, *rest: Any, **options: Any) -> ListModel:
+        def watched(self: Any, rows: Any, *rest: Any, **options: Any) -> None:
             seen.append((rows.users, options["is_valid"]))
-            return train(rows, which, *rest, **options)
+            begin(self, rows, *rest, **options)
 
-        monkeypatch.setattr("workbench.recommender.pipeline.train_model", watched)
+        monkeypatch.setattr(ranking.RankerTraining, "__init__", watched)
         made = recommend(problem(log), spec())
         for fold, (users, is_valid) in enumerate(seen[:3]):
             assert np.array_equal(is_valid, made.valid_fold[users] == fold)
@@ -188,13 +188,13 @@ class TestTwoStages:
         self, log: Interactions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[tuple[Any, dict[str, Any]]] = []
-        train = ranking.train_model
+        begin = ranking.RankerTraining.__init__
 
-        def watched(rows: Any, which: int, *rest: Any, **options: Any) -> ListModel:
+        def watched(self: Any, rows: Any, *rest: Any, **options: Any) -> None:
             seen.append((rows, options))
-            return train(rows, which, *rest, **options)
+            begin(self, rows, *rest, **options)
 
-        monkeypatch.setattr("workbench.recommender.pipeline.train_model", watched)
+        monkeypatch.setattr(ranking.RankerTraining, "__init__", watched)
         p, before = problem(log), recommend(problem(log), spec(ranker=RankerSpec(model=SMALL)))
         made = recommend(p, spec(ranker=RankerSpec(model=SMALL, windows=3)))
         one, three = seen[0][0], seen[-1][0]
@@ -239,6 +239,18 @@ class TestTwoStages:
             ranking.train_model(r, 1, lightgbm, is_valid=is_valid).text for r in (rows, replace(rows, labels=labels))
         ]
         assert texts[0] == texts[1]
+
+    def test_the_models_of_a_list_have_one_number_of_rounds(self, log: Interactions) -> None:
+        model = {**SMALL, "num_iterations": 60, "early_stopping_round": 4}
+        of_ways = {}
+        for way in ("mean", "per fold"):
+            kept: dict[str, ListModel] = {}
+            keeper = NothingKept()
+            keeper.save = kept.__setitem__  # type: ignore[method-assign]
+            recommend(problem(log), spec(ranker=RankerSpec(model=model, rounds=way)), Settings(kept=keeper))
+            of_ways[way] = {m.rounds for name, m in kept.items() if not name.endswith("-all")}
+        assert len(of_ways["mean"]) == 1
+        assert len(of_ways["per fold"]) > 1
 
     def test_lists_of_a_fold_are_of_its_own_model(self, log: Interactions) -> None:
         p = problem(log, kinds=KINDS)

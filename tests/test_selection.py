@@ -43,8 +43,8 @@ from workbench.selection.elimination import Clock, next_groups, smallest_good
 from workbench.selection.groups import BY
 from workbench.selection.judged import models_of, scored
 from workbench.selection.methods import _p_above_zero
-from workbench.selection.orders import shuffled_order
 from workbench.selection.options import options_of
+from workbench.selection.orders import shuffled_order
 from workbench.selection.select import _seen, _Work
 from workbench.training import FoldModels, Target, score, shuffled_gains, train
 from workbench.workspace import create_workspace

@@ -23,7 +23,16 @@ from hypothesis import strategies as st
 
 from workbench.cli.app import wb
 from workbench.errors import BusyError, ConfigError, DataError, NotFoundError, StorageError, TrainingError
-from workbench.experiment import TuneRequest, find_study, read_spec, ready, run, run_tuned, tune
+from workbench.experiment import (
+    TuneRequest,
+    find_study,
+    read_spec,
+    ready,
+    run,
+    run_tuned,
+    tune,
+    without_last_fold,
+)
 from workbench.training import Fidelity, FoldScorer
 from workbench.tuning import Budget, StudyKey, default_space, open_study, parse_space, read_study
 from workbench.tuning import scored as scored_module
@@ -59,8 +68,11 @@ def made(small, monkeypatch) -> Any:
     return found
 
 
+START = {"learning_rate": 0.2, "num_leaves": 8, "num_iterations": 30, "early_stopping_round": 5, "lambda_l2": 1.0}
+
+
 def tuned(made: Any, report: Callable[[str], None] = lambda _: None, **options: Any) -> Any:
-    request = TuneRequest(**({"trials": 6, "threads": 1} | options))
+    request = TuneRequest(**({"trials": 6, "threads": 1, "holdout": False} | options))
     return tune(made.workspace, made.open.definition, 1, request, report=report)
 
 
@@ -340,7 +352,7 @@ class TestFoldScorer:
     def test_a_full_score_is_what_the_run_gives(self, small, task: str, metric: str) -> None:
         """The same folds, parameters, rounds and seed: the same numbers, without predicting a row."""
         made = small(task=task, metric=metric)
-        made.experiment(1, f'features = ["rows", "te_town"]\n{MODEL}')
+        made.experiment(1, f'features = ["rows", "te_town"]\nrounds = "per fold"\n{MODEL}')
         done = run(made.workspace, made.open.definition, 1, threads=1).run
         experiment = ready(made.workspace, made.open.definition, 1, threads=1)
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
@@ -604,7 +616,7 @@ class TestSearch:
     def test_the_full_score_of_the_own_parameters_is_that_of_their_run(self, made, rate: float) -> None:
         """At the rate of the quick scores, too: they have other rounds and patience."""
         text = EXPERIMENT.replace("learning_rate = 0.2", f"learning_rate = {rate}")
-        made.experiment(1, text.partition("[tune]")[0])
+        made.experiment(1, 'rounds = "per fold"\n' + text.partition("[tune]")[0])
         before = run(made.workspace, made.open.definition, 1, threads=1).run.record
         outcome = tuned(made)
         assert outcome.before.run_id == before.run_id
@@ -616,6 +628,28 @@ class TestSearch:
         assert len(second) >= 2
         assert all(s.second != s.full for s in second)
         assert outcome.tuned.best.judged == max(s.judged for s in second)
+
+    def test_full_scores_are_of_one_number_of_rounds(self, made) -> None:
+        outcome = tuned(made)
+        assert all(len(s.rounds) == 1 for s in outcome.tuned.ranked)
+        # A fold that stops before the mean is not trained further here: the run may go on, and score a little better.
+        run_score = run(made.workspace, made.open.definition, 1, threads=1, model=dict(START)).run.score
+        assert outcome.tuned.start.value == pytest.approx(run_score, abs=0.01)
+
+    def test_rows_are_held_out_from_the_search(self, made) -> None:
+        outcome = tuned(made, holdout=True)
+        best, experiment = outcome.tuned.best, ready(made.workspace, made.open.definition, 1, threads=1)
+        assert (len(best.full), len(best.second)) == (4, 5)
+        last = experiment.problem.folds.valid_rows(4)
+        seen = without_last_fold(experiment.problem).folds
+        assert not any(np.isin(last, side(k)).any() for k in range(4) for side in (seen.train_rows, seen.valid_rows))
+        # As that fold's model would be, for as many rounds as the other folds have.
+        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        for one in (best, outcome.tuned.start):
+            parameters = outcome.space.parameters(one.parameters)
+            again = scorer.score(parameters, 4, 1, Fidelity(one.rate, 1, 0), rounds=one.rounds)
+            assert one.held_out == again.score
+        assert outcome.optimistic == ("tuned on these folds" if best != outcome.tuned.start else None)
 
     def test_folds_in_time_are_cut_at_other_times_instead(self, made) -> None:
         made.definition('scheme = "stratified"', 'scheme = "time"\ncolumn = "day"')

@@ -246,6 +246,8 @@ def _lines(row: Row) -> list[tuple[str, str]]:
                 f"{run.cv_mean:.6f}, fold SD {run.cv_std:.6f} over {run.cv_folds} folds; OOF {run.oof_score:.6f}",
             )
         )
+        if run.optimistic:
+            lines.append(("optimistic", f"{run.optimistic}: expect less on new rows"))
         lines.append(("folds", " ".join(f"{s:.6f}" for s in run.fold_scores)))
         if len(run.seeds) > 1:
             lines += [

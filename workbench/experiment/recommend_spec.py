@@ -49,10 +49,15 @@ class RecommendSpec:
             "candidates": of.candidates,
             "validation_users": of.validation_users,
             "again": of.again,
-            "ranker": None if of.ranker is None else _plain(of.ranker),
+            "ranker": None if of.ranker is None else _of_ranker(of.ranker),
             "lightgbm": importlib.metadata.version("lightgbm"),
             "code": self.code,
         }
+
+
+def _of_ranker(ranker: RankerSpec) -> dict[str, Any]:
+    """Return the ranker as a document; the rounds of each fold's own are those of earlier versions, without a word."""
+    return {k: v for k, v in _plain(ranker).items() if (k, v) != ("rounds", "per fold")}
 
 
 def _plain(spec: Any) -> dict[str, Any]:
@@ -86,6 +91,8 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
             sources[name] = _built(SOURCES[key], given, f"{where} {key if name == key else f'{key}.{name}'}")
     if not sources:
         raise ConfigError(f"{where} has no source of candidates", hint=f"add one of {', '.join(SOURCES)}")
+    if spec.per_fold:
+        raise ConfigError(f'{spec.path}: rounds = "per fold" stands under [recommend.ranker]', hint="move it there")
     given = table.get("ranker", False)
     ranker = None if given is False else _built(RankerSpec, given, f"{where} ranker")
     if ranker is not None:

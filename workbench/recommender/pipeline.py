@@ -22,11 +22,13 @@ from workbench.recommender.ranker import (
     ListModel,
     Lists,
     RankerSpec,
+    RankerTraining,
     TrainingRows,
     join_rows,
     levels_of,
     rank,
     take_turns,
+    train_folds,
     train_model,
     training_rows,
 )
@@ -442,20 +444,29 @@ class _Work:
         rows = join_rows(parts, sizes)
         is_last = rows.users < len(window)
         train = partial(train_model, rows, spec=lightgbm, seed=self.settings.seed)
-        wanted = [(which, of, f) for which, of in enumerate(self._model_names()) for f in (*folds, "all")]
-        wanted = [(which, of, f) for which, of, f in wanted if f"{of}-{f}" not in models]
+        begin = partial(RankerTraining, rows, spec=lightgbm, seed=self.settings.seed)
+        wanted = [(of, f) for of in self._model_names() for f in (*folds, "all")]
         with self.clock("training"):
-            for done, (which, of, f) in enumerate(wanted):
-                progress = partial(self.clock.share_of, done / len(wanted), 1 / len(wanted))
-                if f == "all":
-                    rounds = round(np.mean([models[f"{of}-{fold}"].rounds for fold in folds]))
-                    model = train(which, is_valid=None, rounds=rounds, progress=progress)
-                else:
+            for which, of in enumerate(self._model_names()):
+                trainings: dict[str, RankerTraining] = {}
+                # Their rounds are found together: those of a list are trained all, or taken all as they were.
+                names = [f"{of}-{f}" for f in folds]
+                for f in folds if any(name not in models for name in names) else ():
                     is_of_fold = (fold_of_row[rows.users] == f) & (len(folds) > 1)
-                    apart = is_of_fold & ~is_last
-                    model = train(which, is_valid=is_of_fold & is_last, is_kept_apart=apart, progress=progress)
-                models[f"{of}-{f}"] = model
-                self.settings.kept.save(f"{of}-{f}", model)
+                    trainings[f"{of}-{f}"] = begin(
+                        which,
+                        is_valid=is_of_fold & is_last,
+                        is_kept_apart=is_of_fold & ~is_last,
+                        progress=partial(self.clock.share_of, len(models) / len(wanted), 1 / len(wanted)),
+                    )
+                for name, model in train_folds(trainings, per_fold=ranker.rounds == "per fold"):
+                    models[name] = model
+                    self.settings.kept.save(name, model)
+                if f"{of}-all" not in models:
+                    n_rounds = round(np.mean([models[name].rounds for name in names]))
+                    progress = partial(self.clock.share_of, len(models) / len(wanted), 1 / len(wanted))
+                    models[f"{of}-all"] = train(which, is_valid=None, rounds=n_rounds, progress=progress)
+                    self.settings.kept.save(f"{of}-all", models[f"{of}-all"])
         return models
 
     def ranked_by_folds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,21 +14,26 @@ from workbench.recommender.candidate_features import FeatureMaker
 from workbench.recommender.candidates import Candidates, Generator, in_batches
 from workbench.recommender.extra import compiled
 from workbench.recommender.windows import Window, take_users
-from workbench.training import LightGBMSpec, lightgbm_spec
+from workbench.training import LightGBMSpec, Stopper, Stopping, lightgbm_spec, shared_rounds
 
 __all__ = [
     "ListModel",
     "Lists",
     "RankerSpec",
+    "RankerTraining",
     "TrainingRows",
     "join_rows",
     "rank",
     "take_turns",
+    "train_folds",
     "train_model",
     "training_rows",
 ]
 
 Floats = npt.NDArray[np.float32]
+
+HELD_FOLDS = 3
+"""So many folds of the ranker are held in memory at a time; what they take stands beside rows four times as large."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class RankerSpec:
         A model for each list; else one for all, to which a list of more weight is of more relevance.
     model : dict
         LightGBM's parameters.
+    rounds : str
+        "mean": the models of a list have the best number of rounds of the mean of their curves; "per fold": each has
+        its own.
     """
 
     negatives: float = 0.3
@@ -54,8 +62,11 @@ class RankerSpec:
     windows: int = 1
     per_list: bool = True
     model: Mapping[str, Any] = field(default_factory=dict)
+    rounds: str = "mean"
 
     def __post_init__(self) -> None:
+        if self.rounds not in ("mean", "per fold"):
+            raise ConfigError(f'ranker: rounds = {self.rounds!r}: expected "mean" or "per fold"')
         if not 0 < self.negatives <= 1:
             raise ConfigError(f"ranker: negatives = {self.negatives!r}: expected a share above 0, up to 1")
         for name in ("users", "windows"):
@@ -260,51 +271,136 @@ def train_model(
     progress : callable
         Told the share of the rounds that is done.
     """
-    import lightgbm as lgb
+    training = RankerTraining(
+        rows, which, spec, is_valid=is_valid, is_kept_apart=is_kept_apart, seed=seed, progress=progress
+    )
+    stopping = training.stopping
+    if stopping is None:
+        training.go_on(rounds or spec.rounds, lambda _: False)
+        return training.model(rounds or spec.rounds)
+    own = Stopper(stopping)
+    training.go_on(min(stopping.limit, rounds or stopping.limit), own.add)
+    return training.model(own.best_round)
 
-    label = rows.labels[:, which]
-    told = np.zeros(int(rows.users.max()) + 1, np.bool_)
-    told[rows.users[label > 0]] = True
-    of_list = told[rows.users]
-    parameters = {k: v for k, v in spec.parameters.items() if k != "metric"}
-    parameters |= {"seed": seed, "metric": "ndcg"}
-    if parameters["objective"] == "binary":
-        parameters["metric"] = "average_precision"
 
-    def dataset(chosen: npt.NDArray[np.bool_], reference: Any = None) -> Any:
+class RankerTraining:
+    """A model's training, which can be continued as long as its rows are held; the parameters are `train_model`'s."""
+
+    def __init__(
+        self,
+        rows: TrainingRows,
+        which: int,
+        spec: LightGBMSpec,
+        *,
+        is_valid: npt.NDArray[np.bool_] | None,
+        is_kept_apart: npt.NDArray[np.bool_] | None = None,
+        seed: int = 1,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self.rows, self.spec, self.progress = rows, spec, progress
+        self.label = rows.labels[:, which]
+        hit = np.zeros(int(rows.users.max()) + 1, np.bool_)
+        hit[rows.users[self.label > 0]] = True
+        of_list = hit[rows.users]
+        if not of_list.any():
+            raise DataError(f"no candidate of list {which} came: there is nothing to learn", hint="more sources")
+        unseen = [chosen for chosen in (is_valid, is_kept_apart) if chosen is not None]
+        self.is_train = np.logical_and.reduce([of_list, *(~chosen for chosen in unseen)])
+        self.is_valid = of_list & is_valid if is_valid is not None else None
+        self.parameters = {k: v for k, v in spec.parameters.items() if k != "metric"} | {"seed": seed}
+        by = "average_precision" if self.parameters["objective"] == "binary" else "ndcg"
+        self.parameters["metric"] = by
+        self.curves: dict[str, list[float]] = {"valid": []}
+        self._booster: Any = None
+        self._text = ""
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """When it has had enough rounds; None where there is nothing to stop by."""
+        has_rows = self.is_valid is not None and bool(self.is_valid.any())
+        return Stopping(self.spec.rounds, self.spec.patience, True) if has_rows and self.spec.patience else None
+
+    @property
+    def held(self) -> bool:
+        """Whether it goes on from the round it is at."""
+        return self._booster is not None or not self.curves["valid"]
+
+    def _dataset(self, chosen: npt.NDArray[np.bool_], reference: Any = None) -> Any:
+        import lightgbm as lgb
+
         at = np.flatnonzero(chosen)
-        users = rows.users[at]
+        users = self.rows.users[at]
         group = np.diff(np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1], [True]])))
         return lgb.Dataset(
-            rows.features[at],
-            label[at].astype(np.float32),
+            self.rows.features[at],
+            self.label[at].astype(np.float32),
             group=group,
-            feature_name=list(rows.names),
+            feature_name=list(self.rows.names),
             reference=reference,
-            params=parameters,
+            params=self.parameters,
             free_raw_data=True,
         ).construct()
 
-    if not of_list.any():
-        raise DataError(f"no candidate of list {which} came: there is nothing to learn", hint="more sources")
-    valid = of_list & is_valid if is_valid is not None else None
-    unseen = [chosen for chosen in (is_valid, is_kept_apart) if chosen is not None]
-    train = dataset(np.logical_and.reduce([of_list, *(~chosen for chosen in unseen)]))
-    stops = valid is not None and valid.any() and spec.patience > 0
-    callbacks: list[Callable[..., Any]] = [lambda at: progress((at.iteration + 1) / at.end_iteration)]
-    callbacks += [lgb.early_stopping(spec.patience, verbose=False)] if stops else []
-    booster = lgb.train(
-        parameters,
-        train,
-        num_boost_round=rounds or spec.rounds,
-        valid_sets=[dataset(valid, train)] if stops and valid is not None else None,
-        callbacks=callbacks,
-    )
-    best = booster.best_iteration if stops and booster.best_iteration > 0 else booster.num_trees()
-    gains = booster.feature_importance("gain", iteration=best)
-    return ListModel(
-        booster.model_to_string(num_iteration=best), int(best), dict(zip(rows.names, map(float, gains), strict=True))
-    )
+    def _begun(self) -> Any:
+        import lightgbm as lgb
+
+        if self._booster is None:
+            self.curves = {"valid": []}
+            train = self._dataset(self.is_train)
+            self._booster = lgb.Booster(self.parameters, train)
+            if self.stopping is not None and self.is_valid is not None:
+                self._booster.add_valid(self._dataset(self.is_valid, train), "valid")
+        return self._booster
+
+    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
+        """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
+        booster, values = self._begun(), self.curves["valid"]
+        while (done := len(values) + 1) <= rounds:
+            booster.update()
+            values.append(float(booster.eval_valid()[0][2]) if self.stopping is not None else 0.0)
+            self.progress(done / rounds)
+            if enough(values[-1]):
+                break
+
+    def release(self) -> None:
+        """Let go of the rows, and keep the trees."""
+        self._text, self._booster = self._as_text(), None
+
+    def _as_text(self) -> str:
+        return self._text if self._booster is None else str(self._booster.model_to_string(num_iteration=-1))
+
+    def model(self, rounds: int) -> ListModel:
+        """Return the model of so many rounds."""
+        import lightgbm as lgb
+
+        booster = lgb.Booster(model_str=self._as_text())
+        best = min(rounds, booster.current_iteration())
+        gains = booster.feature_importance("gain", iteration=best)
+        text = booster.model_to_string(num_iteration=best)
+        return ListModel(text, best, dict(zip(self.rows.names, map(float, gains), strict=True)))
+
+
+def train_folds(trainings: Mapping[str, RankerTraining], *, per_fold: bool = False) -> Iterator[tuple[str, ListModel]]:
+    """Train the models of a list's folds and give them the best number of rounds of their mean curve.
+
+    Parameters
+    ----------
+    per_fold : bool
+        Whether each stops at its own best round instead.
+    """
+    stopping = next((t.stopping for t in trainings.values()), None)
+    shared = None
+    if stopping is not None and not per_fold and all(t.stopping is not None for t in trainings.values()):
+        # Of the rows of a list, which are all in memory, each fold takes a quarter of the bytes again as bins.
+        shared, _ = shared_rounds(list(trainings.values()), stopping, held=HELD_FOLDS)
+    for name, training in trainings.items():
+        rounds = shared
+        if rounds is None:
+            own = Stopper(training.stopping or Stopping(training.spec.rounds, 0, True))
+            training.go_on(training.spec.rounds, own.add if training.stopping else lambda _: False)
+            rounds = own.best_round if training.stopping else training.spec.rounds
+        yield name, training.model(rounds)
+        training.release()
 
 
 # ------------------------------------------------------------------------------------------------------------- ranking

@@ -25,7 +25,7 @@ from workbench.training.parameters import (
 from workbench.training.pseudo import Pseudo, check_pseudo
 from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainingState, TrainResult
 from workbench.training.refit import refit
-from workbench.training.rounds import limit_notes
+from workbench.training.rounds import Stopper, Stopping, limit_notes, shared_rounds
 from workbench.training.row_weights import check_fold_weights
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
 from workbench.training.shuffled import FoldModels, shuffled_gains
@@ -54,6 +54,8 @@ __all__ = [
     "OwnObjective",
     "Problem",
     "Pseudo",
+    "Stopper",
+    "Stopping",
     "Target",
     "TargetColumn",
     "TrainResult",
@@ -82,6 +84,7 @@ __all__ = [
     "read_target",
     "refit",
     "score",
+    "shared_rounds",
     "shared_score",
     "shuffled_gains",
     "split_of",

@@ -548,7 +548,7 @@ class CatBoostTraining:
             self._text, self.curves = as_json(model), {"valid": curve}
         self.seconds += time.perf_counter() - started
 
-    def second(self, rounds: int) -> CatBoostTraining:  # noqa: ARG002 of LightGBM only
+    def second(self, rounds: int, state: TrainingState | None = None) -> CatBoostTraining:  # noqa: ARG002 LightGBM has it
         """Return itself: there is no second model."""
         return self
 

@@ -524,7 +524,7 @@ class LightGBMTraining:
 
         return lgb.Booster(model_str=self._as_text())
 
-    def second(self, rounds: int) -> LightGBMTraining:
+    def second(self, rounds: int, state: TrainingState | None = None) -> LightGBMTraining:
         """Return the training of the fold's second model; itself where the first is sure of nothing, or not asked."""
         if self.labelled is not None or self.learner.spec.pseudo is None:
             return self
@@ -538,6 +538,8 @@ class LightGBMTraining:
         self.release()
         made = LightGBMTraining(self.learner, self.fold, self.seed, labelled)
         made.seconds = self.seconds
+        if state is not None:
+            made.take_up(state)
         return made
 
     def result(self, rounds: int) -> FoldResult:

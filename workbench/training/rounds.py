@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -23,9 +23,11 @@ __all__ = [
     "Stepwise",
     "Stopper",
     "Stopping",
+    "Training",
     "limit_notes",
     "own_fit",
     "rounds_limit",
+    "shared_rounds",
     "train_together",
 ]
 
@@ -108,12 +110,11 @@ class Stopper:
         return min(self.stopping.limit, max(1, self.best_round + self.stopping.patience))
 
 
-class FoldTraining(Protocol):
-    """The training of one fold's model, which can be continued.
+class Training(Protocol):
+    """A training that can be continued.
 
     Attributes
     ----------
-    fold, seed : int
     curves : dict
         "valid", and "train" where it is watched: the stopping metric after each round.
     held : bool
@@ -121,8 +122,6 @@ class FoldTraining(Protocol):
         goes on, too, where the library can stop in between.
     """
 
-    fold: int
-    seed: int
     curves: dict[str, list[float]]
 
     @property
@@ -138,14 +137,26 @@ class FoldTraining(Protocol):
         """Let go of the rows, and keep the model."""
         ...
 
+
+class FoldTraining(Training, Protocol):
+    """The training of one fold's model.
+
+    Attributes
+    ----------
+    fold, seed : int
+    """
+
+    fold: int
+    seed: int
+
     def state(self) -> TrainingState:
         """Return what is kept of it, so that a killed run need not train it again."""
         ...
 
-    def second(self, rounds: int) -> FoldTraining:
+    def second(self, rounds: int, state: TrainingState | None = None) -> FoldTraining:
         """Return the training of the fold's second model, which learns from what the first says after `rounds`.
 
-        Itself, where there is none.
+        It is taken up where it was kept; there may be none, and then it is the first one itself.
         """
         ...
 
@@ -223,13 +234,19 @@ def train_together(
         for result in finished.values():
             done(result, False)
         return list(finished.values())
-    work = _Together(learner, stopping, seed, parts, n_folds=len(folds), held=held)
-    trainings = [work.begun(k) for k in folds]
-    rounds, until = work.rounds(trainings, stage=1)
-    seconds = [t.second(rounds) for t in trainings]
-    if any(s is not t for s, t in zip(seconds, trainings, strict=True)):
-        trainings = [work.taken_up(s) if s is not t else t for s, t in zip(seconds, trainings, strict=True)]
-        rounds, until = work.rounds(trainings, stage=2)
+
+    def kept(fold: int, stage: int) -> TrainingState | None:
+        return parts.load_training(learner.index, fold, seed, stage) if parts else None
+
+    def keep(training: FoldTraining, stage: int) -> None:
+        if parts:
+            parts.save_training(learner.index, training.fold, seed, stage, training.state())
+
+    trainings = [learner.training(k, seed, kept(k, 1)) for k in folds]
+    rounds, until = shared_rounds(trainings, stopping, held=held, keep=lambda t: keep(t, 1))
+    firsts, trainings = trainings, [t.second(rounds, kept(t.fold, 2)) for t in trainings]
+    if any(t is not first for t, first in zip(trainings, firsts, strict=True)):
+        rounds, until = shared_rounds(trainings, stopping, held=held, keep=lambda t: keep(t, 2))
     results = []
     for training in trainings:
         known = finished.get(training.fold)
@@ -247,78 +264,88 @@ def train_together(
     return results
 
 
-class _Together:
-    """The trainings of all folds of one seed."""
+T = TypeVar("T", bound=Training)
 
-    def __init__(
-        self, learner: Stepwise, stopping: Stopping, seed: int, parts: Parts | None, *, n_folds: int, held: int | None
-    ) -> None:
-        self.learner, self.stopping, self.seed, self.parts = learner, stopping, seed, parts
-        self.held = n_folds if held is None else max(1, held)
-        self.scarce = self.held < n_folds
 
-    def begun(self, fold: int) -> FoldTraining:
-        kept = self.parts.load_training(self.learner.index, fold, self.seed, 1) if self.parts else None
-        return self.learner.training(fold, self.seed, kept)
+def shared_rounds(
+    trainings: Sequence[T], stopping: Stopping, *, held: int | None = None, keep: Callable[[T], None] = lambda _: None
+) -> tuple[int, int]:
+    """Train until the mean of the curves has had enough rounds.
 
-    def taken_up(self, training: Any) -> FoldTraining:
-        """Return a second training, as far as it was before a kill."""
-        kept = self.parts.load_training(self.learner.index, training.fold, self.seed, 2) if self.parts else None
-        if kept is not None:
-            training.take_up(kept)
-        taken: FoldTraining = training
-        return taken
+    Parameters
+    ----------
+    held : int, optional
+        So many may be in memory at a time; None for all.
+    keep : callable
+        Called with each training that has gone on.
 
-    def rounds(self, trainings: Sequence[FoldTraining], *, stage: int) -> tuple[int, int]:
-        """Train until the mean has had enough rounds; return its best round, and how many were needed to know it."""
-        s = self.stopping
-        for at, training in enumerate(trainings):
-            # The last one goes only as far as the mean needs, where it can go on from there.
-            if at + 1 < len(trainings) or self.scarce or not training.held:
-                self._until_it_stops(training, trainings, stage)
-        while True:
-            shortest = min(map(_length, trainings))
-            mean = s.of(np.mean([t.curves["valid"][:shortest] for t in trainings], axis=0)) if shortest else Stopper(s)
-            if mean.is_over:
-                return mean.best_round, mean.n_rounds
-            longest = min(s.limit, max(map(_length, trainings)))
-            for training in trainings:
-                if _length(training) < mean.needed:
-                    # What has to begin again had better not do so twice.
-                    rounds = mean.needed if training.held else max(mean.needed, longest)
-                    self._go_on(training, trainings, rounds, lambda _: False, stage)
+    Returns
+    -------
+    best : int
+        The best round of the mean.
+    needed : int
+        The rounds after which it is known.
+    """
+    work = _Together(trainings, stopping, len(trainings) if held is None else max(1, held), keep)
+    for at, training in enumerate(trainings):
+        # The last one goes only as far as the mean needs, where it can go on from there.
+        if at + 1 < len(trainings) or work.scarce or not training.held:
+            work.until_it_stops(training)
+    while not (mean := work.mean()).is_over:
+        longest = min(stopping.limit, max(map(_length, trainings)))
+        for training in trainings:
+            if _length(training) < mean.needed:
+                # What has to begin again had better not do so twice.
+                work.go_on(training, mean.needed if training.held else max(mean.needed, longest), lambda _: False)
+    return mean.best_round, mean.n_rounds
 
-    def _until_it_stops(self, training: FoldTraining, trainings: Sequence[FoldTraining], stage: int) -> None:
+
+@dataclass(frozen=True)
+class _Together(Generic[T]):
+    """Trainings of one number of rounds, of which so many can be held in memory."""
+
+    trainings: Sequence[T]
+    stopping: Stopping
+    held: int
+    keep: Callable[[T], None]
+
+    @property
+    def scarce(self) -> bool:
+        """Whether not all of them can be held."""
+        return self.held < len(self.trainings)
+
+    def mean(self) -> Stopper:
+        """Return where the mean curve is, as far as all of them are trained."""
+        shortest = min(map(_length, self.trainings))
+        if not shortest:
+            return Stopper(self.stopping)
+        return self.stopping.of(np.mean([t.curves["valid"][:shortest] for t in self.trainings], axis=0))
+
+    def until_it_stops(self, training: T) -> None:
+        """Train one until its own curve has had enough rounds."""
         own = Stopper(self.stopping)
         for value in training.curves["valid"]:
             own.add(value)
         # Where going on costs all that went before, the later ones go as far as the longest at once.
         can_go_on = not self.scarce and training.held
-        least = 0 if can_go_on else max(_length(t) for t in trainings)
+        least = 0 if can_go_on else max(map(_length, self.trainings))
         if own.is_over and own.n_rounds >= least:
             return
         if not training.held:
             own = Stopper(self.stopping)
-        self._go_on(training, trainings, self.stopping.limit, lambda v: own.add(v) and own.n_rounds >= least, stage)
+        self.go_on(training, self.stopping.limit, lambda value: own.add(value) and own.n_rounds >= least)
 
-    def _go_on(
-        self,
-        training: FoldTraining,
-        trainings: Sequence[FoldTraining],
-        rounds: int,
-        enough: Callable[[float], bool],
-        stage: int,
-    ) -> None:
+    def go_on(self, training: T, rounds: int, enough: Callable[[float], bool]) -> None:
+        """Train one for so many rounds, or until it has had enough."""
         # The longest are let go of first: the mean will hardly outlast them.
-        others = sorted((t for t in trainings if t is not training and t.held and _length(t)), key=_length)
+        others = sorted((t for t in self.trainings if t is not training and t.held and _length(t)), key=_length)
         for other in others[self.held - 1 :]:
             other.release()
         training.go_on(rounds, enough)
-        if self.parts:
-            self.parts.save_training(self.learner.index, training.fold, self.seed, stage, training.state())
+        self.keep(training)
 
 
-def _length(training: FoldTraining) -> int:
+def _length(training: Training) -> int:
     return len(training.curves["valid"])
 
 

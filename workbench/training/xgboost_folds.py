@@ -523,7 +523,7 @@ class XGBoostTraining:
             self._booster = xgb.Booster(self.learner.parameters | given, list(self._sets))
         return self._booster, self._sets
 
-    def second(self, rounds: int) -> XGBoostTraining:  # noqa: ARG002 of LightGBM only
+    def second(self, rounds: int, state: TrainingState | None = None) -> XGBoostTraining:  # noqa: ARG002 LightGBM has it
         """Return itself: there is no second model."""
         return self
 

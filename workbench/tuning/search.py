@@ -374,7 +374,11 @@ class Search:
             if one.number in self.kept:
                 continue
             fidelity, parameters = self._fidelity_of(one), self.space.parameters(one.parameters)
-            scores = {k: self.scorer.score(parameters, k, SEED, fidelity, keep_oof=True) for k in range(self.n_folds)}
+            rounds = self._rounds_of(one) if self._shares_rounds else None
+            scores = {
+                k: self.scorer.score(parameters, k, SEED, fidelity, rounds=rounds, keep_oof=True)
+                for k in range(self.n_folds)
+            }
             with self._telling(one.number, one.value, scores, full=True):
                 pass
 
@@ -550,7 +554,11 @@ class Search:
         if cut is not None:
             fidelity = replace(fidelity, rounds=cut)
         made = self.scorer.score(
-            self.space.parameters(trial.params), fold, SEED, replace(fidelity, seconds=limit), keep_oof=self.keep > 0
+            self.space.parameters(trial.params),
+            fold,
+            SEED,
+            replace(fidelity, seconds=limit),
+            keep_oof=self.keep > 0 and not self._shares_rounds,
         )
         if cut is not None and made.cut is None:
             made = replace(made, cut=cut)
@@ -576,8 +584,10 @@ class Search:
 
     def _finish(self, number: int, scores: Mapping[int, FoldScore], rate: float | None) -> None:
         made = [scores[k] for k in range(self.n_folds)]
-        if self.scorer.spec.patience and not self.scorer.spec.per_fold:
+        if self._shares_rounds:
             made = shared_score(made, greater_is_better=self.greater)
+            # Of other rounds than those; `_keep_missing` makes what is to be kept.
+            scores = {k: replace(s, oof=None) for k, s in scores.items()}
         found: dict[str, Any] = {
             "scores": [s.score for s in made],
             "rounds": [
@@ -594,6 +604,11 @@ class Search:
             self.study.set_user_attr(f"second:{number}", {})
         if self.study.user_attrs.get(f"held_out:{number}") is not None:
             self.study.set_user_attr(f"held_out:{number}", None)
+
+    @property
+    def _shares_rounds(self) -> bool:
+        """Whether the folds of a full score have one number of rounds."""
+        return bool(self.scorer.spec.patience) and not self.scorer.spec.per_fold
 
     def _by_quick_score(self, trial: FrozenTrial) -> Scored:
         """Return a trial as far as it is scored; the learning rate is left to the experiment."""
