@@ -116,11 +116,13 @@ def _reserve(file: IO[bytes], size_bytes: int) -> None:
         left = shown_bytes(available_bytes())
         raise StorageError(f"{needed}, {folder}, which is held in memory, and {left} of that are left", hint=hint)
     try:
+        # Asked first: what is taken until there is no more would be missing to everybody until it is given back.
+        if shutil.disk_usage(folder).free < size_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size_bytes)
-        elif shutil.disk_usage(folder).free < size_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as exc:
+        file.truncate(0)
         left = shown_bytes(shutil.disk_usage(folder).free)
         raise StorageError(f"{needed}, {folder}, which has {left} left: {exc.strerror}", hint=hint) from exc
 
