@@ -94,7 +94,8 @@ def test_the_room_for_rows_in_order_is_taken_before_they_are_written(tmp_path: P
         with pytest.raises(
             StorageError, match=r"(?s)rows in the order of their queries need .* GB in the folder .*TMPDIR"
         ):
-            datasets._reserve(file, 2**42)
+            datasets._reserve(file, 2**50)
+        assert os.fstat(file.fileno()).st_blocks == 0
         monkeypatch.setattr(datasets, "is_in_memory", lambda _: True)
         with pytest.raises(StorageError, match="which is held in memory"):
             datasets._reserve(file, 2**50)
