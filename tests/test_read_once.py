@@ -108,6 +108,12 @@ def test_an_opened_competition_takes_code_that_was_edited_since(made: Any) -> No
     first = opened.run(1)
     (made.folder / "metric.py").write_text(METRIC.replace("* 2", "* 4"))
     assert opened.run(1).score == pytest.approx(2 * first.score)
+    made.definition("seed = 42", "seed = 43")
+    third = opened.run_outcome(1)
+    assert third.how == "new"
+    assert third.run.record.folds_hash != first.record.folds_hash
+    kept = (third.run.folder / "source" / "competition.toml").read_bytes()
+    assert kept == (made.folder / "competition.toml").read_bytes()
 
 
 def test_a_file_that_is_saved_while_features_py_is_loaded_is_read_again(made: Any) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from workbench.competition import Competition
+from workbench.competition import Competition, load_competition
 from workbench.errors import ConfigError
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.plan import Plan, make_plan, matrix_of, problem_of, sampled_rows
@@ -93,7 +93,7 @@ def ready(
     The parameters, and what is raised, are those of `run`. Nothing is written but feature blocks and folds.
     """
     with reading_once():
-        competition = replace(competition)  # without what an earlier call has loaded of its code
+        competition = load_competition(workspace, competition.slug)  # as it is written now, and its code
         blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
         plan = make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
         return _made_ready(plan, sample)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import lock, sweep
-from workbench.competition import Competition
+from workbench.competition import Competition, load_competition
 from workbench.credentials import own_masks
 from workbench.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
 from workbench.experiment.measure import git_commit, versions
@@ -106,10 +106,10 @@ def run(  # noqa: PLR0913 what a run may be asked
     """
     report, done = dropping(report), dropping(done)
     with reading_once():
-        # Not what an earlier call has loaded of its code.
+        # Not what an earlier call has read of its definition, and loaded of its code.
         return _run(
             workspace,
-            replace(competition),
+            load_competition(workspace, competition.slug),
             number,
             sample=sample,
             force=force,
