@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-__all__ = ["Masks", "has_password", "kaggle_config_folder", "own_masks", "secret_values", "token_files"]
+__all__ = ["Masks", "has_password", "kaggle_config_folder", "login_places", "own_masks", "secret_values", "token_files"]
 
 NAMED = re.compile(
     r"token|secret|passw|passphrase|api_?key|access_?key|private_?key|credential|connection_?string"
@@ -123,6 +123,15 @@ def secret_values(
     if user and key:
         found.add(base64.b64encode(f"{user}:{key}".encode()).decode())
     return sorted(found, key=lambda value: (-len(value), value))
+
+
+def login_places(home: Path | None = None) -> list[Path]:
+    """Return the files and folders of the home that hold logins and keys, as far as they are there."""
+    home = home or _home()
+    names = {name if name.startswith((".config/", ".cache/")) else name.partition("/")[0] for name in FILES}
+    names |= {".kaggle", ".ssh", ".gnupg", ".config/gcloud", ".config/kaggle", ".config/gh", ".cache/huggingface"}
+    found = [home / name for name in sorted(names) if (home / name).exists()]
+    return [p for p in found if not any(other in p.parents for other in found)]
 
 
 def _home() -> Path:

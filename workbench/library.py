@@ -775,8 +775,12 @@ class OpenCompetition:
 
         return self.workspace.competition_folder(self.slug).joinpath(*INPUT)
 
-    def adopt(self, path: Path, *, title: str = "", submission: str = "submission.csv") -> tuple[Path, Path, list[str]]:
+    def adopt(
+        self, path: Path, *, title: str = "", submission: str = "submission.csv", network: bool = False
+    ) -> tuple[Path, Path, list[str]]:
         """Take a notebook that was written for Kaggle, and make it the next experiment.
+
+        It will see its data and no more of this machine: no logins, an empty home, no network.
 
         Parameters
         ----------
@@ -784,6 +788,8 @@ class OpenCompetition:
             As it was downloaded; it is copied to the workspace's notebooks.
         submission : str
             The file that it leaves.
+        network : bool
+            Whether it has the network all the same.
 
         Returns
         -------
@@ -797,6 +803,7 @@ class OpenCompetition:
 
         found = read_notebook(path)
         text, more = path.read_text(encoding="utf-8"), f"submission = {json.dumps(submission)}\n"
+        more += "network = true\n" if network else ""
         notebook, experiment = self._with_notebook(lambda _: text, path.suffix, title or path.stem, more=more)
         return notebook, experiment, not_here(self.workspace.competition_folder(self.slug), found)
 

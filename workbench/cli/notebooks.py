@@ -60,15 +60,17 @@ def new_command(source: int, title: str, slug: str | None, as_json: bool) -> Non
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--title", default="", help="Of the new experiment; by default the file's name.")
 @click.option("--submission", default="submission.csv", show_default=True, help="The file that it leaves.")
+@click.option("--network", is_flag=True, help="Let it reach the network; by default it can't.")
 @competition_option
 @shared_options
-def adopt_command(path: Path, title: str, submission: str, slug: str | None, as_json: bool) -> None:
+def adopt_command(path: Path, title: str, submission: str, network: bool, slug: str | None, as_json: bool) -> None:
     """Make a notebook that was written for Kaggle the next experiment.
 
-    Its paths lead to the data here, and its submission is checked.
+    Its paths lead to the data here, and its submission is checked. It sees its data and no more of this machine: no
+    logins, an empty home, and the network only with --network.
     """
     competition = library.competition(slug)
-    notebook, experiment, others = competition.adopt(path, title=title, submission=submission)
+    notebook, experiment, others = competition.adopt(path, title=title, submission=submission, network=network)
     if as_json:
         found = {"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment), "inputs": others}
         echo_json(found)
@@ -81,6 +83,8 @@ def adopt_command(path: Path, title: str, submission: str, slug: str | None, as_
         if kind == "competitions":
             brings = f"`wb fetch {other}` brings it"
         note(f"it reads /kaggle/input/{name}, which is not here: {brings}")
+    reach = "with the network" if network else "without the network (network = true under [notebook] gives it)"
+    note(f"it runs {reach}, without your logins, and with an empty home")
     note(f"next: wb run {int(experiment.stem)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import polars as pl
 
 from workbench.cache import atomic
 from workbench.errors import DataError, NotebookError
+from workbench.experiment.foreign import foreign_environment, foreign_world, not_closed
 from workbench.experiment.kaggle_inputs import kaggle_inputs
 from workbench.experiment.plan import Plan
 from workbench.experiment.predictions import Predictions
@@ -100,13 +102,17 @@ def _executed(
         record=str(folder / "parts" / "recorded.npz"),
     )
     memory = workspace.memory_limit or int(MEMORY_SHARE * machine_bytes())
-    with tell(what) as environment:
+    is_foreign = spec.submission is not None
+    # One that somebody else wrote is told nothing: the ledger's address may have a password in it.
+    told: AbstractContextManager[dict[str, str]] = nullcontext({}) if is_foreign else tell(what)
+    with told as environment:
         return execute(
             place.notebook,
             spec.parameters,
             copy=folder / COPY,
             folder=place.folder,
             environment=place.environment | environment,
+            inherited=foreign_environment(network=spec.network) if is_foreign else None,
             limits=replace(spec.limits, memory=memory),
             world=place.world,
             attached=place.attached,
@@ -139,7 +145,8 @@ def _with_submission(
     working = kaggle / "working"
     working.mkdir(parents=True)
     inputs, left = kaggle_inputs(Path(plan.competition.folder), spec.notebook, report=report)
-    with placed(spec.notebook, inputs, working) as place:
+    like = foreign_world(spec.notebook, folder, network=spec.network)
+    with placed(spec.notebook, inputs, working, like=like) as place:
         done = _executed(workspace, plan, spec, place, folder, report)
     written = left_file(working, name)
     if written is None:
@@ -154,7 +161,9 @@ def _with_submission(
         shutil.copyfile(written, temporary)
     shutil.rmtree(kaggle, ignore_errors=True)
     cv = printed_cv(folder / COPY, spec.cv)
-    about = _about(plan, folder, done, {"cv": cv})
+    about = _about(plan, folder, done, {"cv": cv, "network": spec.network})
+    if said := not_closed(network=spec.network):
+        about["notes"] = (*about["notes"], said)
     if left:
         named = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
         said = f"its text names only some of the competition's files: it did not see {named}"

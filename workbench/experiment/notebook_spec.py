@@ -17,7 +17,7 @@ from workbench.notebooks import Limits, Notebook, check_parameters, read_noteboo
 
 __all__ = ["NotebookSpec", "notebook_spec", "without_grid"]
 
-OURS = ("file", "seconds", "cell_seconds", "kernel", "grid", "submission", "cv")
+OURS = ("file", "seconds", "cell_seconds", "kernel", "grid", "submission", "cv", "network")
 """Keys of the table that are not the notebook's parameters."""
 
 
@@ -37,6 +37,8 @@ class NotebookSpec:
         The file that a notebook written for Kaggle leaves; None for one that records.
     cv : str, or None
         A regular expression for the CV that such a one prints.
+    network : bool
+        Whether one written for Kaggle has the network; one of one's own has what its user has.
     code : str
         The key of the competition's code that it imports; empty where it imports none.
     data : dict
@@ -49,14 +51,21 @@ class NotebookSpec:
     transform: str = "none"
     submission: str | None = None
     cv: str | None = None
+    network: bool = False
     code: str = ""
     data: dict[str, Any] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the cells' code and the parameters."""
-        found = {"notebook": self.notebook.content(), "kernel": self.notebook.kernel, "parameters": self.parameters}
+        found: dict[str, Any] = {
+            "notebook": self.notebook.content(),
+            "kernel": self.notebook.kernel,
+            "parameters": self.parameters,
+        }
         found |= {"code": self.code} if self.code else {}
         found |= {"data": self.data} if self.data else {}
+        if self.network:
+            found["network"] = True
         return found | ({} if self.submission is None else {"submission": self.submission, "cv": self.cv})
 
 
@@ -102,11 +111,25 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
         if submission is None:
             raise ConfigError(f"{where} cv = {cv!r} is for a notebook that leaves a submission", hint="take it out")
         _check_pattern(cv, f"{where} cv")
+    network = _network(table.get("network"), where, foreign=submission is not None)
     # One that was written for Kaggle runs in a folder of its own, and can't import what is beside.
     code = code_key_of(notebook.code, folder) if submission is None else ""
     data = {} if submission is None else data_stamps(folder, notebook)
     limits = Limits(in_all, of_cell)
-    return NotebookSpec(notebook, parameters, limits, submission=submission, cv=cv, code=code, data=data)
+    return NotebookSpec(
+        notebook, parameters, limits, submission=submission, cv=cv, network=network, code=code, data=data
+    )
+
+
+def _network(value: Any, where: str, *, foreign: bool) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise ConfigError(f"{where} network = {value!r}: expected true or false")
+    if value is not None and not foreign:
+        raise ConfigError(
+            f"{where} network is for a notebook that leaves a submission; others run as their user does",
+            hint="take it out",
+        )
+    return bool(value)
 
 
 def _text(value: Any, where: str) -> str | None:

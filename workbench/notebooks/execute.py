@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.cache import write_text
+from workbench.credentials import Masks, secret_values
 from workbench.errors import NotebookError
 from workbench.isolation import World, started
 from workbench.memory import shown_bytes
@@ -161,11 +163,25 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
             own = {str(temporary): (str(temporary), False), str(copy.parent): (str(copy.parent), True)}
             world = replace(world, mounts={**world.mounts, **own})
         variables = {**(os.environ if inherited is None else inherited), **(environment or {})}
-        ended = _watched([*WORKER, str(job)], world, variables, limits, report)
+        try:
+            ended = _watched([*WORKER, str(job)], world, variables, limits, report)
+        finally:
+            if inherited is not None:
+                _mask(copy)
     seconds = time.perf_counter() - started
     if ended.event.get("event") != "done":
         raise _error(notebook, copy, ended, limits)
     return Executed(copy, seconds, ended.peak / 2**20, tuple(_not_installed(ended.event)))
+
+
+def _mask(copy: Path) -> None:
+    """Mask in what was written the secrets of this process: who wrote it did not know them, and may have found one."""
+    masks = Masks(secret_values())
+    for path in (copy, copy.with_suffix(".html"), copy.with_suffix(".txt")):
+        if path.is_file() and not path.is_symlink():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if (masked := masks.text(text)) != text:
+                write_text(path, masked)
 
 
 @dataclass

@@ -1,0 +1,192 @@
+"""What a notebook of somebody else's sees of this machine: no login, an empty home, and the network only on request."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from workbench.cli.app import wb
+from workbench.credentials import login_places, secret_values
+from workbench.errors import ConfigError
+from workbench.experiment.foreign import foreign_environment, foreign_world, not_closed
+from workbench.isolation import Abilities, abilities
+from workbench.notebooks import mounts as mounts_module
+from workbench.notebooks import read_notebook
+
+SECRET = "s3cr3t-0123456789abcdef"
+KEYS = (
+    *(
+        "KAGGLE_API_TOKEN",
+        "KAGGLE_KEY",
+        "KAGGLE_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AZURE_CLIENT_SECRET",
+    ),
+    *("GOOGLE_API_KEY", "HF_TOKEN", "WANDB_API_KEY", "OPENAI_API_KEY", "WB_LEDGER_URL", "WB_STUDY_URL", "GITHUB_TOKEN"),
+    *("SSH_AUTH_SOCK", "DATABASE_URL", "HTTPS_PROXY", "SOMETHING_NOBODY_THOUGHT_OF", "WB_NOTEBOOK"),
+)
+
+LOOKS = """
+import json, os, subprocess
+from pathlib import Path
+seen = {"variables": dict(os.environ), "home": [], "files": {}, "network": None}
+seen["home"] = sorted(str(p) for p in Path.home().rglob("*"))
+for path in HOME_FILES:
+    try:
+        seen["files"][path] = Path(path).read_text()
+    except OSError as exc:
+        seen["files"][path] = None
+parent = os.getppid()
+try:
+    seen["parents"] = Path(f"/proc/{WB_PID}/environ").read_bytes().decode(errors="replace")
+except OSError:
+    seen["parents"] = ""
+try:
+    import urllib.request
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    seen["network"] = opener.open(ADDRESS, timeout=3).read().decode()
+except OSError as exc:
+    seen["network"] = f"none: {exc}"
+Path("/kaggle/working/seen.json").write_text(json.dumps(seen)) if Path("/kaggle/working").is_dir() else None
+print("SEEN", json.dumps(seen))
+"""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A server of this machine's: what reaches it has the network."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"reached")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def adopted(small, tmp_path: Path, monkeypatch, address: str, **options: Any) -> tuple[dict[str, Any], Any]:
+    """Run a notebook that looks round, and return what it saw, and the outcome."""
+    home = tmp_path / "home"
+    for name in (".kaggle/kaggle.json", ".aws/credentials", ".netrc", "notes.txt"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(json.dumps({"key": SECRET}))
+    monkeypatch.setenv("HOME", str(home))
+    for name in KEYS:
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.delenv("WB_LEDGER_URL")
+    made = small(n_rows=200)
+    files = [
+        str(home / ".kaggle/kaggle.json"),
+        str(home / ".netrc"),
+        str(home / "notes.txt"),
+        "/root/.kaggle/kaggle.json",
+    ]
+    told = f"HOME_FILES, ADDRESS, WB_PID = {files!r}, {address!r}, {os.getpid()}\n"
+    ends = "import shutil\nshutil.copy('../input/small/sample_submission.csv', 'submission.csv')\nprint('CV: 0.6')"
+    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(t) for t in (told + LOOKS, ends)])
+    path = made.workspace.root / "looks.ipynb"
+    nbformat.write(node, path)
+    _, experiment, _ = made.open.adopt(path, **options)
+    outcome = made.open.run_outcome(int(experiment.stem))
+    printed = (outcome.run.folder / "notebook.txt").read_text()
+    line = next(line for line in printed.splitlines() if line.startswith("SEEN "))
+    return json.loads(line.removeprefix("SEEN ")), outcome
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not abilities().worlds, reason="the system gives no namespaces")
+@pytest.mark.parametrize("network", [False, True])
+def test_it_sees_nothing_of_its_users(small, tmp_path, monkeypatch, address, network: bool) -> None:
+    seen, outcome = adopted(small, tmp_path, monkeypatch, address, network=network)
+    assert not set(KEYS) - {"HTTPS_PROXY"} & set(seen["variables"])
+    assert ("HTTPS_PROXY" in seen["variables"]) == network
+    hidden = {k: v for k, v in seen.items() if k != "variables"}
+    assert SECRET not in json.dumps(hidden)
+    assert all(content is None for content in seen["files"].values())
+    assert not any(".kaggle" in name or ".aws" in name for name in seen["home"])
+    assert (seen["network"] == "reached") == network
+    assert outcome.run.score == 0.6
+    assert outcome.run.record.run_id
+
+
+@pytest.mark.slow
+def test_without_namespaces_it_has_an_empty_home_and_the_rest_is_said(small, tmp_path, monkeypatch, address) -> None:
+    without = Abilities(worlds=False, own_pids=False, why_not="not permitted")
+    for module in (mounts_module, __import__("workbench.experiment.foreign", fromlist=["abilities"])):
+        monkeypatch.setattr(module, "abilities", lambda: without)
+    seen, outcome = adopted(small, tmp_path, monkeypatch, address)
+    assert not set(KEYS) & set(seen["variables"])
+    assert seen["variables"]["HOME"] != str(tmp_path / "home")
+    # What it could read all the same is masked in what is kept.
+    for name in ("notebook.ipynb", "notebook.html", "notebook.txt"):
+        assert SECRET not in (outcome.run.folder / name).read_text()
+    assert any("could read this machine's files" in note for note in outcome.notes)
+
+
+def test_variables_are_passed_on_by_a_list() -> None:
+    environment = dict.fromkeys(KEYS, SECRET) | {"PATH": "/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "2"}
+    assert foreign_environment(network=False, environment=environment) == {
+        "PATH": "/bin",
+        "LC_ALL": "C",
+        "OMP_NUM_THREADS": "2",
+    }
+    assert secret_values(foreign_environment(network=False, environment=environment), Path("/nonexistent")) == []
+
+
+def test_a_kernel_of_its_own_sees_the_machine_without_the_places_of_logins(tmp_path) -> None:
+    for name in (".kaggle/kaggle.json", ".aws/credentials", ".netrc", ".config/gcloud/a.json", ".ssh/id", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(SECRET)
+    names = {p.relative_to(tmp_path).as_posix() for p in login_places(tmp_path)}
+    assert names == {".kaggle", ".aws", ".netrc", ".config/gcloud", ".ssh"}
+    path = tmp_path / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
+    other = foreign_world(read_notebook(path).with_kernel("other"), tmp_path, network=False, home=tmp_path)
+    assert (other.host, other.network) == ("read", False)
+    assert set(other.hidden) == {str(tmp_path / n) for n in names - {".netrc"}}
+    assert set(other.mounts) == {str(tmp_path / ".netrc")}
+    usual = foreign_world(read_notebook(path), tmp_path, network=True)
+    assert (usual.host, usual.network, usual.own_tmp) == ("system", True, True)
+
+
+def test_what_is_not_closed_is_said(monkeypatch) -> None:
+    module = __import__("workbench.experiment.foreign", fromlist=["abilities"])
+    monkeypatch.setattr(module, "abilities", lambda: Abilities(worlds=False, own_pids=False, why_not="forbidden"))
+    assert "the network was open to it" in not_closed(network=False)
+    assert "the network was open" not in not_closed(network=True)
+
+
+def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch, capsys) -> None:
+    made = small(n_rows=200)
+    monkeypatch.chdir(made.folder)
+    path = made.workspace.root / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
+    wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert "without the network (network = true under [notebook] gives it), without your logins" in err
+    assert "network" not in Path(out.splitlines()[1]).read_text()
+    wb.main(["notebook", "adopt", str(path), "--network"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert "it runs with the network" in err
+    assert "network = true" in Path(out.splitlines()[1]).read_text()
+    made.experiment(9, '[notebook]\nfile = "a.ipynb"\nnetwork = true\n')
+    (made.workspace.root / "notebooks").mkdir(exist_ok=True)
+    path.rename(made.workspace.root / "notebooks" / "a.ipynb")
+    with pytest.raises(ConfigError, match="network is for a notebook that leaves a submission"):
+        made.open.run(9)
