@@ -100,7 +100,20 @@ def test_other_tasks_have_no_log(read) -> None:
         (HEAD.replace('"products"', '["a", "b"]') + LOG, "the task recommend has one target, got"),
         (HEAD + 'weight = "w"\n' + LOG, "weight is not for the task recommend"),
         (HEAD + 'id_in_test = "w"\n' + LOG, "id_in_test is not for the task recommend"),
-        (HEAD + LOG + '[cv]\nscheme = "stratified"\n', "the folds of the task recommend are by user\ntake scheme out"),
+        (
+            HEAD + LOG + '[cv]\nscheme = "stratified"\n',
+            "recommend is scored by windows of time, or by users\ntake scheme out",
+        ),
+        (
+            HEAD + LOG + '[cv]\nscheme = "users"\nwindows = 2\n',
+            'cv.windows = 2, but with cv.scheme = "users" there is one',
+        ),
+        (HEAD + LOG + "[cv]\nwindows = 0\n", "cv.windows: .*greater than or equal to 1"),
+        (
+            HEAD.replace("recommend", "binary") + '[cv]\nscheme = "users"\n',
+            "cv.scheme = 'users' is for the task recommend",
+        ),
+        (HEAD.replace("recommend", "binary") + "[cv]\nwindows = 2\n", "cv.windows = 2 is for the task recommend"),
         (HEAD.replace("recall@20", "auc") + LOG, "metric = 'auc' does not score lists.*\none of map@K, .*mrr@K"),
     ],
 )

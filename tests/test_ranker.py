@@ -25,6 +25,7 @@ from workbench.recommender import (
     Recommended,
     RecommenderSpec,
     Settings,
+    ValidationSpec,
     make_validation_window,
     read_interactions,
     recommend,
@@ -34,7 +35,7 @@ from workbench.recommender import (
 from workbench.recommender import ranker as ranking
 from workbench.recommender.candidate_features import make_features
 from workbench.recommender.candidates import Generator
-from workbench.recommender.pipeline import NothingKept
+from workbench.recommender.problem import NothingKept
 from workbench.recommender.sources import Ready, Tables
 from workbench.recommender.windows import take_users
 
@@ -69,11 +70,15 @@ def log() -> Interactions:
     return habits()
 
 
-def problem(log: Interactions, *, kinds: tuple[str, ...] | None = None, k: int = 5, **options: Any) -> Problem:
+def problem(
+    log: Interactions, *, kinds: tuple[str, ...] | None = None, k: int = 5, scheme: str = "users", **options: Any
+) -> Problem:
     asked = Asked("last", 7 * DAY, k, kinds)
     weights = (1.0,) if kinds is None else tuple(0.1 * (i + 1) for i in range(len(kinds)))
     users = np.arange(len(log.users), dtype=np.int32)
-    return Problem(log, users, asked, metrics.get(f"recall@{k}"), weights, folds=3, **options)
+    validation = ValidationSpec(scheme)
+    metric = metrics.get(f"recall@{k}")
+    return Problem(log, users, asked, metric, weights, folds=3, validation=validation, **options)
 
 
 def spec(**options: Any) -> RecommenderSpec:
@@ -171,18 +176,22 @@ class TestTwoStages:
             assert score == pytest.approx(np.dot(each, [0.1, 0.2, 0.3]))
 
     def test_a_model_never_sees_its_fold(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen: list[tuple[Any, Any]] = []
+        seen: list[tuple[Any, dict[str, Any]]] = []
         begin = ranking.RankerTraining.__init__
 
         def watched(self: Any, rows: Any, *rest: Any, **options: Any) -> None:
-            seen.append((rows.users, options["is_valid"]))
+            seen.append((rows.users, options))
             begin(self, rows, *rest, **options)
 
         monkeypatch.setattr(ranking.RankerTraining, "__init__", watched)
         made = recommend(problem(log), spec())
-        for fold, (users, is_valid) in enumerate(seen[:3]):
-            assert np.array_equal(is_valid, made.valid_fold[users] == fold)
-        assert seen[3][1] is None
+        n = len(made.valid_users)
+        for fold, (users, options) in enumerate(seen[:3]):
+            is_of_fold, is_stop = made.valid_fold[users % n] == fold, users >= n
+            assert np.array_equal(options["is_valid"], is_of_fold & is_stop)
+            assert np.array_equal(options["is_kept_apart"], np.where(is_stop, ~is_of_fold, is_of_fold))
+        assert seen[3][1]["is_valid"] is None
+        assert np.array_equal(seen[3][1]["is_kept_apart"], seen[3][0] >= n)
 
     def test_earlier_windows_are_trained_on_and_nobody_is_judged_by_them(
         self, log: Interactions, monkeypatch: pytest.MonkeyPatch
@@ -199,17 +208,18 @@ class TestTwoStages:
         made = recommend(p, spec(ranker=RankerSpec(model=SMALL, windows=3)))
         one, three = seen[0][0], seen[-1][0]
         windows = [make_validation_window(log, p.tested, p.asked, earlier=n) for n in (0, 2, 1)]
-        users = np.concatenate([w.users for w in windows])[three.users]
-        first = slice(0, len(one.users))
-        assert np.array_equal(three.features[first], one.features, equal_nan=True)
-        assert np.array_equal(three.labels[first], one.labels)
+        n, n_trained = len(windows[0]), sum(map(len, windows))
+        users = np.concatenate([w.users for w in (*windows, windows[0])])[three.users]
+        first = slice(0, int((one.users < n).sum()))
+        assert np.array_equal(three.features[first], one.features[first], equal_nan=True)
+        assert np.array_equal(three.labels[first], one.labels[first])
         assert set(three.users // len(windows[0])) >= {0, 1, 2}
         fold_of = dict(zip(made.valid_users.tolist(), made.valid_fold.tolist(), strict=True))
         for fold, (rows, options) in enumerate(seen[4:7]):
             is_of_fold = np.array([fold_of.get(int(u)) == fold for u in users])
-            is_last = rows.users < len(windows[0])
-            assert np.array_equal(options["is_valid"], is_of_fold & is_last)
-            assert np.array_equal(options["is_kept_apart"], is_of_fold & ~is_last)
+            is_stop = rows.users >= n_trained
+            assert np.array_equal(options["is_valid"], is_of_fold & is_stop)
+            assert np.array_equal(options["is_kept_apart"], np.where(is_stop, ~is_of_fold, is_of_fold))
             assert options["is_kept_apart"].any()
         assert seen[7][1]["is_valid"] is None
         assert np.array_equal(made.valid_fold, before.valid_fold)
@@ -291,7 +301,7 @@ class TestTwoStages:
         assert made.score > recommend(problem(log), spec(ranker=None)).score
 
     def test_what_is_being_done_is_said(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("workbench.recommender.pipeline.SHARE_EVERY_S", 0.0)
+        monkeypatch.setattr("workbench.recommender.stages.SHARE_EVERY_S", 0.0)
         said: list[str] = []
         made = recommend(problem(log), spec(), report=said.append)
         assert [s.name for s in made.stages] == [s for s in said if "%" not in s]

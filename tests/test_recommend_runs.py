@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from tests.test_ranker import habits
 from workbench import library
 from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.interactions import InteractionsSpec
+from workbench.ledger import Ledger
 from workbench.recommender.windows import history_frame
 from workbench.rehearsal import LogSpec, create
 from workbench.workspace import create_workspace
@@ -93,7 +95,8 @@ class TestFromLogToScore:
         ranked = s.run(2, TWO_STAGES).run
         assert baseline.score > 0
         assert ranked.score > 0
-        assert ranked.record.cv_folds == 5
+        assert ranked.record.cv_folds == 5 * (ranked.record.cv_windows or 1)
+        assert ranked.record.cv_windows is not None or ranked.record.optimistic
         sample = s.open.definition.table("sample_submission").collect()
         sent = pl.read_csv(ranked.submission, infer_schema=False)
         assert sent.columns == sample.columns
@@ -124,9 +127,14 @@ class TestFromLogToScore:
         for lists in (run.oof, run.test):
             for kind in ("carts", "clicks", "orders"):
                 assert (lists[kind].list.len() == lists[f"{kind}_score"].list.len()).all()
-        assert set(run.oof["fold"]) == set(range(5))
+        windows = run.record.cv_windows
+        assert set(run.oof["window"]) == set(range(windows))
+        assert set(run.oof["fold"]) == set(range(5 * windows))
+        assert (run.oof["fold"] // 5 == run.oof["window"]).all()
+        assert told["validation"]["scheme"] == "windows"
+        assert told["list_scores"]["orders"] <= told["list_ceilings"]["orders"] <= 1
         models = {p.name for p in (run.folder / "models").glob("*.txt")}
-        assert models == {f"{k}-{f}.txt" for k in ("carts", "clicks", "orders") for f in (*range(5), "all")}
+        assert models == {f"{k}-{f}.txt" for k in ("carts", "clicks", "orders") for f in ("w0", "w1", "rounds", "all")}
         assert not (run.folder / "parts").exists()
 
     def test_a_base_is_built_on(self, shop: Any) -> None:
@@ -175,7 +183,7 @@ class TestFromLogToScore:
         s = shop()
         run = s.run(2, TWO_STAGES, sample=0.4).run
         assert run.submission is None
-        assert run.oof.height == pytest.approx(0.4 * s.run(1).run.oof.height, abs=1)
+        assert run.oof.height == pytest.approx(0.4 * s.run(1).run.oof.height, abs=4)
 
     def test_ids_that_are_texts(self, shop: Any) -> None:
         rows = frame().with_columns(
@@ -226,6 +234,43 @@ class TestFromLogToScore:
         sent = pl.read_csv(s.run(2, TWO_STAGES).run.submission)
         assert sent.height == sample.height
         assert sent.to_series(1).null_count() == 0
+
+
+class TestHowItIsScored:
+    def test_users_held_out_are_marked_and_older_folds_are_others(self, shop: Any) -> None:
+        s = shop()
+        s.run(1)
+        by_windows = s.run(2, TWO_STAGES).run
+        assert by_windows.record.optimistic is None
+        s.define("folds = 5", 'scheme = "users"\nfolds = 5')
+        row = next(r for r in s.open.table() if r.run.exp == 2)
+        assert row.outdated == ("folds",)
+        s.open = library.OpenCompetition(s.workspace, "shop")
+        outcome = s.run(2)
+        held = outcome.run.record
+        assert (outcome.how, held.cv_windows, held.cv_folds) == ("new", None, 5)
+        assert held.optimistic == "ranker knew the window"
+        assert any("users held out of the last window (as [cv] says): optimistic" in note for note in outcome.notes)
+        assert s.run(1).run.record.optimistic is None
+        assert held.folds_hash != by_windows.record.folds_hash
+
+    def test_a_run_of_an_earlier_version_is_shown_as_one(self, shop: Any) -> None:
+        s = shop()
+        run = s.run(2, TWO_STAGES).run
+        path = run.folder / "run.json"
+        details = json.loads(path.read_text())
+        for name in ("validation", "ceiling", "list_ceilings", "window_scores", "stopping"):
+            del details["recommend"][name]
+        details["record"] |= {"cv_windows": None}
+        path.write_text(json.dumps(details))
+        with Ledger.open(s.workspace.ledger) as ledger:
+            ledger.put_run(replace(run.record, cv_windows=None))
+        row = next(r for r in s.open.table() if r.run.exp == 2)
+        assert row.outdated == ("folds",)
+        from workbench.cli.table import _validation_lines
+
+        told = s.open.result(2).recommender
+        assert "the rule of earlier versions" in _validation_lines(told)[0][1]
 
 
 class TestWrong:
@@ -384,6 +429,8 @@ def test_the_command(shop: Any) -> None:
     assert "candidates hold" in shown
     text = wb("show", "2")
     assert "what came is" in text
+    assert "windows before the end: " in text
+    assert "that its candidates allow" in text
     assert "only there" in text
     assert "lists of test" in text
     assert "recommend" in wb("table", "--json")

@@ -198,7 +198,14 @@ class _Present:
         """Whether a file that defines a run was touched after it began; if not, nothing has to be compared."""
         began = _began(run)
         shared = max(self._competition_changed, self._data_changed, self._split_changed)
-        return shared > began or self._experiment_changed(run) > began
+        return self.scored_by_earlier_rule(run) or shared > began or self._experiment_changed(run) > began
+
+    def scored_by_earlier_rule(self, run: RunRecord) -> bool:
+        """Whether a recommender's run is of a version that held users of the last window out, whatever the log."""
+        if run.kind != "recommend" or run.status != "finished" or run.cv_windows or run.optimistic:
+            return False
+        told = _Kept(self.workspace.root / run.folder).details.get("recommend")
+        return isinstance(told, dict) and "validation" not in told
 
     def code_changed_since(self, run: RunRecord) -> bool:
         """Whether code of the competition was touched after a run began."""
@@ -362,8 +369,11 @@ class _Present:
         if used is None or self.competition is None:
             return False
         cv = self.competition.definition.cv
-        if run.kind == "recommend":  # users are split at random, whatever the rest says
-            return (used.cv.folds, used.cv.seed) != (cv.folds, cv.seed)
+        if run.kind == "recommend":
+            if self.scored_by_earlier_rule(run):
+                return True
+            names = ("scheme", "windows", "folds", "seed")
+            return any(getattr(used.cv, name) != getattr(cv, name) for name in names)
         if used.cv != cv:
             return True
         return cv.function is not None and self._code_of(cv.function) != _code_key(kept.source, cv.function)

@@ -348,7 +348,8 @@ def size_ratios(folder: Path) -> dict[str, float]:
 
 def _folds_key(competition: Competition) -> str:
     d = competition.definition
-    cv = {name: getattr(d.cv, name) for name in d.cv.__dataclass_fields__}
+    # Of rows there are no windows.
+    cv = {name: getattr(d.cv, name) for name in d.cv.__dataclass_fields__ if name != "windows"}
     code = ""
     if d.cv.function:
         where = f"{competition.folder / 'competition.toml'}: [cv] function = {d.cv.function!r}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["family_p", "half_width", "holm", "standard_error", "t_975", "two_sided_p"]
+__all__ = ["LEAST_WINDOWS", "family_p", "half_width", "holm", "over_windows", "standard_error", "t_975", "two_sided_p"]
 
 # Student's t, 97.5 % quantile for 1 to 30 degrees of freedom, then its limit with the first term of its expansion.
 _T975: tuple[float, ...] = (
@@ -53,6 +53,48 @@ def standard_error(values: Sequence[float], ratio: float | None = None) -> float
 def half_width(values: Sequence[float], ratio: float | None = None) -> float:
     """Return half of the corrected 95 % interval of the mean over folds; see `standard_error`."""
     return t_975(len(values) - 1) * standard_error(values, ratio)
+
+
+LEAST_WINDOWS = 3
+"""How windows differ is told from so many at least; of fewer an interval is that of the users alone."""
+
+
+def over_windows(cells: Sequence[float], windows: int) -> list[float]:
+    """Return independent values with the mean of cells, and as sure of it as users and windows together allow.
+
+    The cells are those of windows in time by groups of users, the same users in every window. The mean's variance is
+    that of two crossed random effects, ``(MS of users + MS of windows - MS of the rest) / cells``, and never below that
+    of the users alone, the windows alone or the rest alone. Of three windows or more as many values come, whose
+    standard error (`standard_error` with the ratio 0: the model of a window has seen nothing of it) is its root, with
+    as many degrees of freedom as windows less one. Of one or two windows a value for each group of users comes: what
+    differs between windows is no part of what they say, but for what two of them show.
+
+    Parameters
+    ----------
+    cells : sequence of float
+        Window by window the groups' scores, or their differences.
+    """
+    n, groups = len(cells), len(cells) // windows
+    mean = math.fsum(cells) / n
+    of_window = [math.fsum(cells[w * groups : (w + 1) * groups]) / groups for w in range(windows)]
+    of_group = [math.fsum(cells[g::groups]) / windows for g in range(groups)]
+    rest = [c - of_window[i // groups] - of_group[i % groups] + mean for i, c in enumerate(cells)]
+
+    def mean_square(deviations: Sequence[float], times: int, degrees: int) -> float:
+        return times * math.fsum([d * d for d in deviations]) / degrees if degrees else 0.0
+
+    by_window = mean_square([v - mean for v in of_window], groups, windows - 1)
+    by_group = mean_square([v - mean for v in of_group], windows, groups - 1)
+    noise = mean_square(rest, 1, (windows - 1) * (groups - 1))
+    variance = max(by_window, by_group, noise, by_window + by_group - noise) / n
+    values = of_window if windows >= LEAST_WINDOWS or groups < 2 else of_group
+    own = standard_error(values, 0.0)
+    if math.isnan(own) or own**2 == variance:
+        return values
+    # Where the values themselves do not differ, any that do by as much as is wanted.
+    away = [v - mean for v in values] if own else [1.0, *([0.0] * (len(values) - 2)), -1.0]
+    factor = math.sqrt(variance) / (own or standard_error(away, 0.0))
+    return [mean + factor * d for d in away]
 
 
 def two_sided_p(t: float, degrees: float) -> float:

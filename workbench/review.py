@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.current_runs import CurrentRun, outdated_text
 from workbench.errors import ConfigError, near
-from workbench.intervals import family_p, half_width, standard_error
+from workbench.intervals import family_p, half_width, over_windows, standard_error
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.printable import one_line
 
@@ -82,6 +82,8 @@ class Family:
 
     def add(self, run: RunRecord, base: RunRecord) -> None:
         """Take a run and its base; a later run of the same definition takes the earlier one's place."""
+        if run.cv_windows:
+            self.ratio = 0.0
         if len(_differences(run, base) or ()) > 1:
             self._pairs[run.exp, run.key] = run, base
 
@@ -160,7 +162,7 @@ def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) 
     mean = math.fsum(differences) / len(differences)
     if len(differences) < 2:
         return Change(mean, None, None)
-    half = half_width(differences, ratio)
+    half = half_width(differences, 0.0 if run.cv_windows else ratio)
     return Change(mean, mean - half, mean + half)
 
 
@@ -173,14 +175,18 @@ def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
     if not (finished and same) or len(ours) != len(theirs) or not ours:
         return None
     sign = 1.0 if run.greater_is_better else -1.0
-    return [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
+    differences = [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
+    if run.cv_windows != base.cv_windows:
+        return None
+    return over_windows(differences, run.cv_windows) if run.cv_windows else differences
 
 
 def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, float] | None:
     """Return the 95 % interval of a run's CV over its folds, as wide as that of a change; None for fewer than two."""
     if run.cv_mean is None or run.cv_std is None or len(run.fold_scores) < 2:
         return None
-    half = half_width(run.fold_scores, ratio)
+    windows = run.cv_windows
+    half = half_width(over_windows(run.fold_scores, windows), 0.0) if windows else half_width(run.fold_scores, ratio)
     return run.cv_mean - half, run.cv_mean + half
 
 

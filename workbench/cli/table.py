@@ -184,10 +184,13 @@ def _recommender(competition: library.OpenCompetition, row: Row) -> dict[str, An
 
 
 def _show_recommender(told: dict[str, Any]) -> None:
-    """Print the score of each list, what its sources find, and what the stages took."""
+    """Print how it was scored, the score of each list, what its sources find, and what the stages took."""
+    for name, value in _validation_lines(told):
+        echo(f"{name:<13} {value}")
     for of, sources in told["recall"].items():
-        score = told["list_scores"].get(of)
-        echo(f"list          {of}" + ("" if score is None else f": {score:.6f}"))
+        score, ceiling = told["list_scores"].get(of), told.get("list_ceilings", {}).get(of)
+        allowed = "" if ceiling is None else f" of the {ceiling:.6f} that its candidates allow"
+        echo(f"list          {of}" + ("" if score is None else f": {score:.6f}{allowed}"))
         echo(f"  {'what came is':<18}{'in the first':>14}{'in all':>9}{'only there':>12}{'candidates':>12}")
         for s in sources:
             only = "" if s["name"] == "together" else f"{s['adds']:.4f}"
@@ -195,6 +198,24 @@ def _show_recommender(told: dict[str, Any]) -> None:
     echo("stages        seconds, MB")
     for stage in told["stages"]:
         echo(f"  {stage['name']:<38}{stage['seconds']:>10.1f}{stage['peak_mb']:>9.0f}")
+
+
+def _validation_lines(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how a recommender was scored, of how much, and what its ranker was stopped by."""
+    if "validation" not in told:
+        return [("scored", "users held out of the last window, the rule of earlier versions; a ranker knew the window")]
+    v, stopping = told["validation"], told["stopping"]
+    by = "users held out of the last window" if v["scheme"] == "users" else f"windows before the end: {v['windows']}"
+    lines = [("scored", f"{by} ({v['why']})")]
+    if len(told["window_scores"]) > 1:
+        scores = " ".join("-" if s is None else f"{s:.6f}" for s in told["window_scores"])
+        lines.append(("windows", f"{scores}, the last one first"))
+    if told["ceiling"] is not None:
+        lines.append(("ceiling", f"{told['ceiling']:.6f}: the score of a perfect ranker of these candidates"))
+    if stopping:
+        seen = f"{stopping['users']:,} users, all {stopping['candidates']:,} candidates of theirs"
+        lines.append(("stopped by", f"{stopping['by']}: {seen}"))
+    return lines
 
 
 def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:

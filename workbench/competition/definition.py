@@ -32,6 +32,7 @@ TASKS = ("binary", "multiclass", "regression", "ranking", "recommend")
 SUBMISSION_FILE = "submission.csv"
 SUBMISSION_FORMATS = (".csv", ".parquet")
 SCHEMES = ("kfold", "stratified", "group", "stratified_group", "time", "custom")
+RECOMMEND_SCHEMES = ("windows", "users")
 
 
 class _Tables(StrictModel):
@@ -49,12 +50,13 @@ class _Cv(StrictModel):
     gap: str | int | float = 0
     purge: str | int | float = 0
     function: str | None = None
+    windows: int | None = Field(default=None, ge=1, le=100)
 
     @field_validator("scheme")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in SCHEMES:
-            raise ValueError(f"unknown scheme, {near(value, SCHEMES, what='scheme')}")
+        if value not in (*SCHEMES, *RECOMMEND_SCHEMES):
+            raise ValueError(f"unknown scheme, {near(value, (*SCHEMES, *RECOMMEND_SCHEMES), what='scheme')}")
         return value
 
 
@@ -155,7 +157,8 @@ class CvSpec:
 
     `column` is the time column of scheme "time", `group` the group column of "group" and "stratified_group", `function`
     is ``file.py:name`` of scheme "custom". `gap` and `purge` are numbers in the time column's unit, or durations such
-    as ``"7d"`` where it is a date or time.
+    as ``"7d"`` where it is a date or time. Of the task recommend the scheme is "windows", "users" or, where the file
+    says nothing, "kfold": as the log's length allows; `windows` is how many windows are scored.
     """
 
     scheme: str
@@ -166,6 +169,7 @@ class CvSpec:
     gap: str | int | float
     purge: str | int | float
     function: str | None
+    windows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -409,6 +413,12 @@ def _interactions(file: _File, path: Path) -> InteractionsSpec | None:
     if file.task != "recommend":
         if file.interactions is not None:
             refuse_interactions(file.task, path)
+        key = "scheme" if file.cv.scheme in RECOMMEND_SCHEMES else "windows"
+        if key == "scheme" or file.cv.windows is not None:
+            raise ConfigError(
+                f"{path}: cv.{key} = {getattr(file.cv, key)!r} is for the task recommend, got task = {file.task!r}",
+                hint=f"take {key} out of [cv]",
+            )
         return None
     for key in ("id", "target"):
         if len(_as_tuple(getattr(file, key), key, path)) > 1:
@@ -416,10 +426,14 @@ def _interactions(file: _File, path: Path) -> InteractionsSpec | None:
     for key in ("id_in_test", "weight", "query"):
         if getattr(file, key) is not None:
             raise ConfigError(f"{path}: {key} is not for the task recommend", hint="take it out; see [interactions]")
-    if file.cv.scheme != "kfold":
+    if file.cv.scheme not in ("kfold", *RECOMMEND_SCHEMES):
         raise ConfigError(
-            f"{path}: cv.scheme = {file.cv.scheme!r}, but the folds of the task recommend are by user",
-            hint="take scheme out; folds and seed remain",
+            f"{path}: cv.scheme = {file.cv.scheme!r}, but the task recommend is scored by windows of time, or by users",
+            hint='take scheme out, or write scheme = "windows" or "users"; folds and seed remain',
+        )
+    if file.cv.windows is not None and file.cv.scheme == "users":
+        raise ConfigError(
+            f'{path}: cv.windows = {file.cv.windows}, but with cv.scheme = "users" there is one', hint="take one out"
         )
     if ".py:" in file.metric or metrics.get(file.metric).needs != "ranked":
         lists = [name for name in metrics.names() if name.endswith("@K")]

@@ -23,6 +23,7 @@ from workbench.experiment.run_folder import Made
 from workbench.experiment.spec import ExperimentSpec
 from workbench.features import code_key
 from workbench.frames import write_csv
+from workbench.intervals import LEAST_WINDOWS
 from workbench.ledger import RunRecord
 from workbench.recommender import (
     Asked,
@@ -34,6 +35,7 @@ from workbench.recommender import (
     Recommended,
     Settings,
     Tables,
+    ValidationSpec,
     read_interactions,
     recommend,
     with_users,
@@ -42,6 +44,10 @@ from workbench.user_code import user_code
 
 __all__ = ["RecommendPlan", "make_recommend_plan", "recommended"]
 
+
+SPLIT_RULE = "windows-v1"
+HELD_OUT = "ranker knew the window"
+"""Why a CV is optimistic: users of a window were scored by what others did in it, which of the test nobody knows."""
 
 PART_LISTS = 250_000
 """So many lists are written at once."""
@@ -61,8 +67,13 @@ class RecommendPlan:
     @property
     def folds_hash(self) -> str:
         """The key of how users are split."""
-        cv = self.competition.definition.cv
-        return content_key("users-v1", cv.folds, cv.seed, self.competition.manifest.content)
+        return content_key(*_split_of(self.competition), self.competition.manifest.content)
+
+
+def _split_of(competition: Competition) -> list[Any]:
+    """Return what decides, for a log, how it is scored."""
+    cv = competition.definition.cv
+    return [SPLIT_RULE, cv.scheme, cv.windows, cv.folds, cv.seed]
 
 
 def make_recommend_plan(
@@ -92,13 +103,13 @@ def make_recommend_plan(
     model = recommend_spec(spec, competition, threads=threads)
     file, colon, name = d.metric.partition(":")
     key = content_key(
-        "recommend-v1",
+        "recommend-v2",
         d.slug,
         spec.content(),
         competition.manifest.content,
         repr(d.interactions),
         [d.metric, code_key(competition.folder / file, name) if colon else ""],
-        [list(d.id_columns), list(d.targets), d.cv.folds, d.cv.seed],
+        [list(d.id_columns), list(d.targets), _split_of(competition)],
         sample,
         model.content(),
     )
@@ -263,7 +274,8 @@ def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report:
     read = _read(plan)
     weights = tuple(float(of.weights[kind]) for kind in read.asked.kinds) if read.asked.kinds else (1.0,)
     cv = c.definition.cv
-    problem = Problem(read.log, read.users, read.asked, c.metric, weights, read.tables, cv.folds, cv.seed)
+    validation = ValidationSpec(None if cv.scheme == "kfold" else cv.scheme, cv.windows)
+    problem = Problem(read.log, read.users, read.asked, c.metric, weights, read.tables, cv.folds, cv.seed, validation)
     made = recommend(
         problem,
         plan.model.recommender,
@@ -289,6 +301,8 @@ def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report:
         fold_scores=scores,
         seed_scores=(scores,),
         n_features=len(made.features) or None,
+        optimistic=HELD_OUT if made.is_optimistic else None,
+        cv_windows=made.validation.windows if made.validation.scheme == "windows" else None,
     )
     return Made(final, files, {"recommend": made.details()}, tuple(_notes(made, read)))
 
@@ -307,11 +321,36 @@ def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
     return call
 
 
+def _validation_note(made: Recommended) -> str:
+    """Say how it was scored, and why so."""
+    v = made.validation
+    if v.scheme == "users":
+        held = f"scored on users held out of the last window ({v.why})"
+        return f"{held}: optimistic, as the ranker learned what others did in it" if made.is_optimistic else held
+    learned = ", each by a ranker that learned from windows before it" if made.models else ""
+    scores = "" if v.windows < 2 else ": " + " ".join(f"{s:.5f}" for s in made.window_scores) + ", the last one first"
+    few = (
+        ""
+        if v.windows >= LEAST_WINDOWS
+        else "; the interval is over users, windows are too few to tell how they differ"
+    )
+    windows = "the last window was" if v.windows == 1 else f"the last {v.windows} windows were"
+    return f"{windows} scored ({v.why}){learned}{scores}{few}"
+
+
 def _notes(made: Recommended, read: _Read) -> list[str]:
-    notes = [
-        f"{of}: nothing of it came in the validation window"
+    notes = [_validation_note(made)]
+    if made.stopping:
+        s = made.stopping
+        notes.append(
+            f"the ranker stops by the {s['by']}: {s['users']:,} users whose candidates hold something that came, with "
+            f"all {s['candidates']:,} candidates"
+        )
+    notes += [
+        f"{of}: nothing of it came in what is scored"
         if np.isnan(made.list_scores[of])
-        else f"{of}: {made.list_scores[of]:.5f}; {rows[-1].per_user:.0f} candidates hold {rows[-1].alone:.4f} of it"
+        else f"{of}: {made.list_scores[of]:.5f} of the {made.list_ceilings[of]:.5f} that its candidates allow; "
+        f"{rows[-1].per_user:.0f} candidates hold {rows[-1].alone:.4f} of what came"
         for of, rows in made.recall.items()
     ]
     if made.lists is not None:
@@ -336,6 +375,7 @@ def _write(plan: RecommendPlan, read: _Read, made: Recommended, folder: Path) ->
         schema={"column": pl.String, "gain": pl.Float64, "splits": pl.Float64},
     ).sort("gain", descending=True)
     valid = _as_frame(log, made.valid_users, made.valid, asked).insert_column(1, pl.Series("fold", made.valid_fold))
+    valid.insert_column(2, pl.Series("window", made.valid_window))
     frames = {"importance.parquet": importance, "oof.parquet": valid}
     if made.lists is not None:
         frames["test.parquet"] = _as_frame(log, read.users, made.lists, asked)

@@ -4,16 +4,11 @@ from workbench.recommender.covisit import Covisit, Neighbours, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.factors import Factorisation, Factors, best_items, fit_factors
 from workbench.recommender.interactions import Columns, Ids, Interactions, read_interactions
-from workbench.recommender.pipeline import (
-    Problem,
-    Recommended,
-    RecommenderSpec,
-    Settings,
-    Stage,
-    recommend,
-    score_lists,
-)
+from workbench.recommender.pipeline import recommend
+from workbench.recommender.problem import Problem, RecommenderSpec, Settings
 from workbench.recommender.ranker import ListModel, Lists, RankerSpec
+from workbench.recommender.recommended import Recommended
+from workbench.recommender.scored import score_lists
 from workbench.recommender.sources import (
     SOURCES,
     AttributeSource,
@@ -27,6 +22,8 @@ from workbench.recommender.sources import (
     Recent,
     Tables,
 )
+from workbench.recommender.stages import Stage
+from workbench.recommender.validation import Validation, ValidationSpec, choose_validation
 from workbench.recommender.windows import (
     Asked,
     Truth,
@@ -66,8 +63,11 @@ __all__ = [
     "Stage",
     "Tables",
     "Truth",
+    "Validation",
+    "ValidationSpec",
     "Window",
     "best_items",
+    "choose_validation",
     "count_covisits",
     "fit_factors",
     "make_test_window",

@@ -139,17 +139,31 @@ class SourceRecall:
 
 
 def source_recall(
-    window: Window, generator: Generator, k: int, lists: Sequence[str], *, threads: int
+    window: Window,
+    generator: Generator,
+    k: int,
+    lists: Sequence[str],
+    *,
+    threads: int,
+    best: npt.NDArray[np.int32] | None = None,
 ) -> dict[str, list[SourceRecall]]:
     """Return for each list what its sources find alone, together, and what each adds.
 
     Of the sources "together" is what the candidates hold, within the limit; its `alone_at_k` is of the first k.
+
+    Parameters
+    ----------
+    best : int32 array (n_users, n_lists, k), optional
+        Is given the lists of a perfect ranker: of the candidates those that came, -1 behind them.
     """
     n = len(generator.finds)
     truth = window.truth or ()
 
     def look(rows: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         made = generator.make(window, rows)
+        if best is not None:
+            for which, whole in enumerate(truth):
+                _put_hits(made, whole.take(np.arange(rows.start, rows.stop)), best[rows, which])
         return _counts(made, truth, generator, k), _lengths(made, generator)
 
     counts, lengths = np.zeros((len(truth), n + 1, 3), np.int64), np.zeros(n + 1, np.int64)
@@ -171,6 +185,20 @@ def source_recall(
             for s, name in enumerate(names)
         ]
     return report
+
+
+def _put_hits(made: Candidates, wanted: Truth, lists: npt.NDArray[np.int32]) -> None:
+    """Write the candidates that came to the users' lists, as many as there is room for."""
+    is_hit = np.isin(_keys(made.user_rows, made.items), _keys(_rows_of(wanted.offsets), wanted.items))
+    rows, items = made.user_rows[is_hit], made.items[is_hit]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    fits = place < lists.shape[1]
+    lists[:] = -1
+    lists[rows[fits], place[fits]] = items[fits]
+
+
+def _rows_of(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def _lengths(made: Candidates, generator: Generator) -> npt.NDArray[np.int64]:

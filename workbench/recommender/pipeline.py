@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from workbench.folds import kfold
-from workbench.memory import measured_peak
-from workbench.metrics import Metric, Relevant
 from workbench.recommender.candidate_features import FeatureMaker, make_features
 from workbench.recommender.candidates import Generator, SourceRecall, source_recall
-from workbench.recommender.interactions import Interactions
+from workbench.recommender.problem import Problem, RecommenderSpec, Settings
 from workbench.recommender.ranker import (
     ListModel,
     Lists,
@@ -32,229 +28,22 @@ from workbench.recommender.ranker import (
     train_model,
     training_rows,
 )
-from workbench.recommender.sources import Ready, SourceSpec, Tables
-from workbench.recommender.windows import Asked, Window, make_test_window, make_validation_window, take_users
+from workbench.recommender.recommended import Recommended
+from workbench.recommender.scored import ScoredWindow, mean_recall, mean_score, score_of
+from workbench.recommender.sources import Ready
+from workbench.recommender.stages import Clock
+from workbench.recommender.validation import choose_validation, user_groups
+from workbench.recommender.windows import (
+    Window,
+    make_test_window,
+    make_validation_window,
+    take_users,
+    users_of_window,
+)
 from workbench.threads import available_cores, threads_for
+from workbench.training import LightGBMSpec
 
-__all__ = [
-    "Kept",
-    "NothingKept",
-    "Problem",
-    "Recommended",
-    "RecommenderSpec",
-    "Settings",
-    "Stage",
-    "recommend",
-    "score_lists",
-]
-
-
-@dataclass(frozen=True)
-class RecommenderSpec:
-    """What a recommender is made of.
-
-    Attributes
-    ----------
-    sources : dict
-        By name, in the order in which they take turns.
-    candidates : int
-        So many of a user at most.
-    ranker : RankerSpec, or None
-        None: the sources' own order counts.
-    validation_users : int, optional
-        So many users of the validation window, at most, are asked for; None for all.
-    again : bool
-        Whether what a user had before may be recommended.
-    """
-
-    sources: Mapping[str, SourceSpec]
-    candidates: int = 100
-    ranker: RankerSpec | None = None
-    validation_users: int | None = None
-    again: bool = True
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is to be recommended, to whom, and how it is scored.
-
-    Attributes
-    ----------
-    log : Interactions
-        All that is known.
-    tested : int32 array
-        The users that the competition asks for.
-    weights : tuple of float
-        Of the lists in the score.
-    """
-
-    log: Interactions
-    tested: npt.NDArray[np.int32]
-    asked: Asked
-    metric: Metric
-    weights: tuple[float, ...]
-    tables: Tables = field(default_factory=Tables)
-    folds: int = 5
-    folds_seed: int = 42
-
-
-class Kept(Protocol):
-    """Where models are kept until the run is whole, so that one that was killed goes on."""
-
-    def load(self, name: str) -> ListModel | None:
-        """Return what was kept, if it is there and whole."""
-        ...
-
-    def save(self, name: str, model: ListModel) -> None:
-        """Keep a model."""
-        ...
-
-
-class NothingKept:
-    """Keeps nothing."""
-
-    def load(self, name: str) -> ListModel | None:  # noqa: ARG002
-        """Return None."""
-        return None
-
-    def save(self, name: str, model: ListModel) -> None:
-        """Do nothing."""
-
-
-def _no_own(reference: str) -> Any:
-    raise ValueError(f"{reference}: there is no competition's folder to look for it")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How it is done.
-
-    Attributes
-    ----------
-    seed : int
-    threads : int, optional
-        None for as many as the process may use. They do not change the result.
-    where : str
-        The file that the parameters come from, for messages.
-    kept : Kept
-        Where models are kept in case the process ends.
-    load : callable
-        Loads a function of one's own.
-    sample : float, optional
-        A share of the validation users, for a quick try that does nothing for the test window.
-    """
-
-    seed: int = 1
-    threads: int | None = None
-    where: str = "the recommender"
-    kept: Kept = field(default_factory=NothingKept)
-    load: Callable[[str], Any] = _no_own
-    sample: float | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of the work: its seconds, and the most memory of the process in it."""
-
-    name: str
-    seconds: float
-    peak_mb: float
-
-
-SHARE_EVERY_S = 10.0
-
-
-@dataclass
-class _Clock:
-    """Times stages, and says when each begins."""
-
-    report: Callable[[str], None]
-    stages: list[Stage] = field(default_factory=list)
-    name: str = ""
-    told_at: float = 0.0
-
-    def share(self, done: float) -> None:
-        """Say how much of the stage is done, from time to time."""
-        if time.perf_counter() - self.told_at >= SHARE_EVERY_S:
-            self.told_at = time.perf_counter()
-            self.report(f"{self.name}: {done:.0%}")
-
-    def share_of(self, before: float, part: float, done: float) -> None:
-        """Say the same of a part of the stage, with another before it."""
-        self.share(before + part * done)
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self.report(name)
-        self.name, self.told_at = name, time.perf_counter()
-        started = self.told_at
-        with measured_peak() as peak:
-            yield
-        self.stages.append(Stage(name, round(time.perf_counter() - started, 2), round(peak.mb, 1)))
-
-
-@dataclass(frozen=True)
-class Recommended:
-    """What comes of a recommender.
-
-    Attributes
-    ----------
-    lists : Lists, or None
-        Of the users of the test window; None where they were not asked for.
-    valid : Lists
-        Of those of the validation window, each by a model that has not seen them.
-    valid_users : int32 array (n,)
-        Their codes.
-    valid_fold : int32 array (n,)
-    fold_scores : tuple of float
-    score : float
-        Over all of them.
-    list_scores : dict
-        By list, over all.
-    recall : dict
-        What the sources find, by list.
-    models : dict
-        By name: "LIST-fold" and "LIST-all".
-    """
-
-    lists: Lists | None
-    valid: Lists
-    valid_users: npt.NDArray[np.int32]
-    valid_fold: npt.NDArray[np.int32]
-    fold_scores: tuple[float, ...]
-    score: float
-    list_scores: dict[str, float]
-    recall: dict[str, list[SourceRecall]]
-    models: dict[str, ListModel]
-    features: tuple[str, ...]
-    stages: tuple[Stage, ...]
-
-    def details(self) -> dict[str, Any]:
-        """Return what is kept of it as a document."""
-        return {
-            "recall": {of: [asdict(r) for r in rows] for of, rows in self.recall.items()},
-            "list_scores": {of: None if np.isnan(score) else score for of, score in self.list_scores.items()},
-            "stages": [asdict(stage) for stage in self.stages],
-            "rounds": {name: model.rounds for name, model in self.models.items()},
-        }
-
-
-def score_lists(
-    items: npt.NDArray[np.int32], window: Window, metric: Metric, weights: tuple[float, ...]
-) -> tuple[float, list[float]]:
-    """Return the score of lists, (n_users, n_lists, k), which is the weighted sum, and that of each list.
-
-    A list that nothing came for in the whole window has no score; its weight goes to the others.
-    """
-    scores = []
-    for which, truth in enumerate(window.truth or ()):
-        relevant = Relevant(truth.items.astype(np.int64), truth.offsets)
-        scores.append(float(metric.compute(relevant, items[:, which])) if len(truth.items) else float("nan"))
-    counted = np.array([w for w, s in zip(weights, scores, strict=True) if not np.isnan(s)])
-    values = np.array([s for s in scores if not np.isnan(s)])
-    if not counted.sum():
-        return float("nan"), scores
-    return float(sum(weights) * (counted @ values) / counted.sum()), scores
+__all__ = ["recommend"]
 
 
 def recommend(
@@ -264,7 +53,10 @@ def recommend(
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> Recommended:
-    """Find candidates, learn to rank them on the validation window, score that by folds of users, and recommend.
+    """Find candidates, learn to rank them, score windows at the end of the log, and recommend.
+
+    How windows are scored is told by `choose_validation`: each by a ranker that learned from windows before it, or,
+    where the log is too short, the last one by folds of its users.
 
     What is told of test users comes from the same functions as what is told of validation users.
 
@@ -280,51 +72,80 @@ def recommend(
     DataError
         When the log is too short, or there is nothing to learn from.
     """
-    work = _Work(problem, spec, settings or Settings(), _Clock(report))
-    threads = work.threads
-    # Before the validation window's, so that what they hold is gone when that is made.
-    earlier = work.earlier()
-    with work.clock("validation window"):
-        window = work.window()
-    generator = work.generator(window, "validation")
-    with work.clock("recall of the sources"):
-        recall = source_recall(window, generator, problem.asked.k, problem.asked.lists, threads=threads)
-    # A fold needs a user.
-    n_folds = min(problem.folds, len(window))
-    fold = kfold(len(window), n_folds, problem.folds_seed).valid if n_folds > 1 else np.zeros(len(window), np.int32)
-    models: dict[str, ListModel] = {}
-    maker = None
-    if spec.ranker is None:
-        with work.clock("lists of validation"):
-            valid = take_turns(window, generator, problem.asked.k, len(problem.asked.lists), threads=threads)
+    work = _Work(problem, spec, settings or Settings(), Clock(report))
+    validation = choose_validation(problem.log, problem.tested, problem.asked, problem.validation)
+    if validation.scheme == "windows":
+        done = work.by_windows(validation.windows)
+        cells = _cells_of_windows(problem, done.windows)
     else:
-        with work.clock("features, validation"):
-            maker = work.maker(window, generator)
-        models = work.trained(window, generator, maker, fold, earlier)
-        with work.clock("lists of validation"):
-            valid = work.ranked_by_folds(window, generator, maker, fold, models)
-    scores = [
-        score_lists(
-            valid.items[fold == f], take_users(window, np.flatnonzero(fold == f)), problem.metric, problem.weights
-        )
-        for f in np.unique(fold)
-    ]
-    whole, by_list = score_lists(valid.items, window, problem.metric, problem.weights)
-    users, features = window.users, maker.names if maker is not None else ()
-    del window, generator, maker
+        done = work.by_users()
+        cells = _Cells(done.folds, _cell_scores(problem, done.windows, done.folds))
+    scores = [score_of(w.lists.items, w.truth, problem.metric, problem.weights) for w in done.windows]
+    whole, by_list = mean_score(scores)
+    best, best_by_list = mean_score([score_of(w.best, w.truth, problem.metric, problem.weights) for w in done.windows])
+    names = problem.asked.lists
     return Recommended(
-        lists=None if work.settings.sample else work.tested(models),
-        valid=valid,
-        valid_users=users,
-        valid_fold=fold.astype(np.int32),
-        fold_scores=tuple(score for score, _ in scores if not np.isnan(score)),
+        lists=None if work.settings.sample else work.tested(done.models),
+        valid=Lists(
+            np.concatenate([w.lists.items for w in done.windows]),
+            np.concatenate([w.lists.scores for w in done.windows]),
+        ),
+        valid_users=np.concatenate([w.users for w in done.windows]),
+        valid_fold=np.concatenate(cells.folds).astype(np.int32),
+        valid_window=np.repeat(np.arange(len(done.windows)), [len(w.users) for w in done.windows]).astype(np.int32),
+        fold_scores=tuple(score for score in cells.scores if not np.isnan(score)),
         score=whole,
-        list_scores=dict(zip(problem.asked.lists, by_list, strict=True)),
-        recall=recall,
-        models=models,
-        features=features,
+        list_scores=dict(zip(names, by_list, strict=True)),
+        recall=mean_recall([w.recall for w in done.windows]),
+        models=done.models,
+        features=done.features,
         stages=tuple(work.clock.stages),
+        validation=validation,
+        window_scores=tuple(score for score, _ in scores),
+        ceiling=best,
+        list_ceilings=dict(zip(names, best_by_list, strict=True)),
+        stopping=done.stopping,
     )
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What comes of scoring: the windows, the last one first, and the models; the folds where users were held out."""
+
+    windows: list[ScoredWindow]
+    models: dict[str, ListModel]
+    features: tuple[str, ...]
+    stopping: dict[str, Any]
+    folds: list[npt.NDArray[Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The fold of each window's users, and the folds' scores."""
+
+    folds: list[npt.NDArray[Any]]
+    scores: list[float]
+
+
+def _cell_scores(problem: Problem, windows: Sequence[ScoredWindow], folds: Sequence[npt.NDArray[Any]]) -> list[float]:
+    scores = []
+    for window, fold in zip(windows, folds, strict=True):
+        for f in np.unique(fold):
+            at = np.flatnonzero(fold == f)
+            truth = tuple(t.take(at) for t in window.truth)
+            scores.append(score_of(window.lists.items[at], truth, problem.metric, problem.weights)[0])
+    return scores
+
+
+def _cells_of_windows(problem: Problem, windows: Sequence[ScoredWindow]) -> _Cells:
+    """Return as many groups of users in each window as have a score in all of them."""
+    for n in range(problem.folds, 0, -1):
+        groups = user_groups([w.users for w in windows], n, problem.folds_seed)
+        scores = _cell_scores(problem, windows, groups)
+        if not np.isnan(scores).any():
+            break
+    per_window = len(scores) // len(windows)
+    return _Cells([number * per_window + group for number, group in enumerate(groups)], scores)
 
 
 def _some_users(window: Window, most: int | None, share: float | None, seed: int) -> Window:
@@ -337,12 +158,30 @@ def _some_users(window: Window, most: int | None, share: float | None, seed: int
 
 
 @dataclass(frozen=True)
+class _Due:
+    """A model that is to be trained, of some windows, when the window `at` is made; stopped by the rows of `stops`."""
+
+    name: str
+    at: int
+    windows: tuple[int, ...]
+    stops: int | None = None
+
+
+def _before(number: int) -> str:
+    """Return a window's name: it ends so many horizons before the last one does."""
+    return f"{number} before" if number else "validation"
+
+
+@dataclass(frozen=True)
 class _Earlier:
     """What is trained on of an earlier window, and its users."""
 
     rows: TrainingRows
     users: npt.NDArray[np.int32]
 
+
+STOPPING_USERS = 10_000
+"""So many users, at most, with all of their candidates, are what a ranker is stopped by."""
 
 USUAL_COLUMNS = 30
 """About so many columns the candidates have, where a number of threads is chosen by the size of the table."""
@@ -353,7 +192,7 @@ class _Work:
     problem: Problem
     spec: RecommenderSpec
     settings: Settings
-    clock: _Clock
+    clock: Clock
 
     @property
     def threads(self) -> int:
@@ -379,17 +218,21 @@ class _Work:
         lists = self.problem.asked.lists
         return list(lists) if self.spec.ranker is not None and self.spec.ranker.per_list else ["lists"]
 
-    def kept_models(self, folds: Iterable[Any]) -> tuple[dict[str, ListModel], bool]:
+    def kept_models(self, folds: Iterable[Any], *others: str) -> tuple[dict[str, ListModel], bool]:
         """Return the models that are finished, and whether that is all of them."""
-        names = [f"{of}-{f}" for of in self._model_names() for f in (*folds, "all")]
+        names = [f"{of}-{f}" for of in self._model_names() for f in (*folds, *others, "all")]
         models = {name: model for name in names if (model := self.settings.kept.load(name)) is not None}
         return models, len(models) == len(names)
 
-    def rows(self, window: Window, generator: Generator, maker: FeatureMaker, of: str) -> TrainingRows:
-        """Return what is trained on of a window."""
+    def rows(
+        self, window: Window, generator: Generator, maker: FeatureMaker, of: str, *, to_stop: bool = False
+    ) -> TrainingRows:
+        """Return what is trained on of a window, or what training is stopped by: all candidates of some users."""
         ranker = self.spec.ranker or RankerSpec()
+        if to_stop:
+            ranker = replace(ranker, negatives=1.0, users=min(STOPPING_USERS, ranker.users or STOPPING_USERS))
         levels = levels_of(self.problem.weights, per_list=ranker.per_list)
-        with self.clock(f"rows to train on, {of}"):
+        with self.clock(f"rows to {'stop by' if to_stop else 'train on'}, {of}"):
             return training_rows(
                 window, generator, maker, ranker, levels, seed=self.settings.seed, threads=self.threads
             )
@@ -416,6 +259,178 @@ class _Work:
         """Return what makes the features of candidates of a window."""
         return make_features(window.history, generator.names, self.problem.tables, self.problem.asked.horizon_s)
 
+    @property
+    def lightgbm(self) -> LightGBMSpec:
+        """LightGBM's parameters, with a number of threads that suits the size of the table."""
+        users = len(self.problem.log.users)
+        usual = threads_for(users * self.spec.candidates, USUAL_COLUMNS)
+        ranker, k = self.spec.ranker or RankerSpec(), self.problem.asked.k
+        return ranker.lightgbm(k, where=self.settings.where, threads=self.settings.threads, usual_threads=usual)
+
+    # ------------------------------------------------------------------------------------------- by earlier windows
+
+    def by_windows(self, n: int) -> _Scored:
+        """Score windows by models that have seen earlier ones only, from the earliest to the last.
+
+        How many rounds are trained is told by a model that is stopped by the window before the first that is scored,
+        and trained on those before it. Where the log has none before it, a fifth of its users stop a model of the
+        others.
+        """
+        trains = self.spec.ranker.windows if self.spec.ranker is not None else 0
+        farthest = self._farthest(n, trains) if trains else n - 1
+        models, _ = self.kept_models([f"w{number}" for number in range(n)], "rounds") if trains else ({}, True)
+        scored: list[ScoredWindow] = []
+        parts: dict[int, tuple[TrainingRows, int]] = {}
+        features: tuple[str, ...] = ()
+        stopping: dict[str, Any] = {}
+        for number in range(farthest, -1, -1):
+            due = self._due(number, n, trains, farthest, models)
+            learns = any(number in d.windows or number == d.stops for d in due)
+            if number >= n and not learns:
+                continue
+            window, generator, maker = self._prepared(number)
+            if number < n:
+                scored.insert(0, self._scored(number, window, generator, maker, models))
+            now, to_stop, size = [d for d in due if d.at == number], None, len(window)
+            if maker is not None and learns:
+                features = maker.names
+                parts[number] = self.rows(window, generator, maker, _before(number)), size
+                if any(d.stops is not None for d in now):
+                    to_stop = self.rows(window, generator, maker, _before(number), to_stop=True)
+            elif maker is not None:
+                features = maker.names
+            del window, generator, maker
+            for one in now:
+                stopping = self._train(one, parts, to_stop, size, models) or stopping
+            # What the next one learns from stays; until the number of rounds is known, all.
+            for old in [w for w in parts if number <= n and w > number + trains - 2]:
+                del parts[old]
+        return _Scored(scored, models, features, stopping)
+
+    def _farthest(self, n: int, trains: int) -> int:
+        """Return how many horizons before the last the earliest window of use is: one is trained on, one stops."""
+        p = self.problem
+        found = max(n, trains - 1)
+        while found < n + trains and users_of_window(p.log, p.tested, p.asked, found + 1):
+            found += 1
+        return found
+
+    def _prepared(self, number: int) -> tuple[Window, Generator, FeatureMaker | None]:
+        of = _before(number)
+        with self.clock(f"window, {of}" if number else "validation window"):
+            window = self.window(number)
+        generator = self.generator(window, of)
+        if self.spec.ranker is None:
+            return window, generator, None
+        with self.clock(f"features, {of}"):
+            return window, generator, self.maker(window, generator)
+
+    def _due(self, number: int, n: int, trains: int, farthest: int, models: Mapping[str, ListModel]) -> list[_Due]:
+        """Return what is still to be trained of a window's rows, at this window or a later one."""
+        if not trains:
+            return []
+        due = [_Due("rounds", n, tuple(range(n + 1, min(n + trains, farthest) + 1)), n)]
+        due += [_Due(f"w{w}", w + 1, tuple(range(w + 1, min(w + trains, farthest) + 1))) for w in range(n - 1, -1, -1)]
+        due.append(_Due("all", 0, tuple(range(trains))))
+        return [d for d in due if d.at <= number and any(f"{of}-{d.name}" not in models for of in self._model_names())]
+
+    def _train(
+        self,
+        due: _Due,
+        parts: Mapping[int, tuple[TrainingRows, int]],
+        to_stop: TrainingRows | None,
+        size: int,
+        models: dict[str, ListModel],
+    ) -> dict[str, Any]:
+        """Train what is due, and keep it; return what it was stopped by, if it was."""
+        chosen = [parts[w] for w in due.windows] or [parts[due.at]]
+        all_rows, sizes = [rows for rows, _ in chosen], [users for _, users in chosen]
+        stopping: dict[str, Any] = {}
+        if due.stops is not None and to_stop is not None:
+            before = sum(sizes)
+            rows = join_rows([*all_rows, to_stop], [*sizes, size])
+            is_stop = rows.users >= before
+            # Without an earlier window users are held out: a fifth of them stops, the others are trained on.
+            held = np.ones(size, np.bool_) if due.windows else np.arange(size) % 5 == 0
+            of_user = rows.users - np.where(is_stop, before, 0)
+            is_held = held[np.minimum(of_user, size - 1)]
+            is_valid = is_stop & is_held
+            is_apart = is_stop & ~is_held if due.windows else is_stop ^ is_held
+            told = "users of the window" if due.windows else "users held out of the window"
+            stopping = {
+                "by": f"{told} {_before(due.stops)}",
+                "users": len(np.unique(rows.users[is_valid])),
+                "candidates": int(is_valid.sum()),
+                "negatives": 1.0,
+            }
+        else:
+            rows, is_valid, is_apart = join_rows(all_rows, sizes), None, None
+        with self.clock(f"training, {due.name}"):
+            for which, of in enumerate(self._model_names()):
+                if (name := f"{of}-{due.name}") in models:
+                    continue
+                rounds = None if due.stops is not None else models[f"{of}-rounds"].rounds
+                models[name] = train_model(
+                    rows,
+                    which,
+                    self.lightgbm,
+                    is_valid=is_valid,
+                    is_kept_apart=is_apart,
+                    rounds=rounds,
+                    seed=self.settings.seed,
+                    progress=self.clock.share,
+                )
+                self.settings.kept.save(name, models[name])
+        return stopping
+
+    def _scored(
+        self,
+        number: int,
+        window: Window,
+        generator: Generator,
+        maker: FeatureMaker | None,
+        models: Mapping[str, ListModel],
+    ) -> ScoredWindow:
+        recall, best = self.recall(window, generator, _before(number))
+        k, n_lists, threads = self.problem.asked.k, len(self.problem.asked.lists), self.threads
+        with self.clock(f"lists of {_before(number)}"):
+            if maker is None:
+                lists = take_turns(window, generator, k, n_lists, threads=threads)
+            else:
+                of_window = [models[f"{of}-w{number}"] for of in self._model_names()]
+                progress = self.clock.share
+                lists = rank(window, generator, maker, of_window, k, n_lists, threads=threads, progress=progress)
+        return ScoredWindow(window.users, window.truth or (), lists, best, recall)
+
+    def recall(
+        self, window: Window, generator: Generator, of: str
+    ) -> tuple[dict[str, list[SourceRecall]], npt.NDArray[np.int32]]:
+        """Return what the sources find of what came in a window, and the lists of a perfect ranker."""
+        asked = self.problem.asked
+        best = np.empty((len(window), len(asked.lists), asked.k), np.int32)
+        with self.clock(f"recall of the sources, {of}"):
+            recall = source_recall(window, generator, asked.k, asked.lists, threads=self.threads, best=best)
+        return recall, best
+
+    # --------------------------------------------------------------------------------------------- by users held out
+
+    def by_users(self) -> _Scored:
+        """Score the last window by folds of its users, each by a model that has learned from the others."""
+        # Before the validation window's, so that what they hold is gone when that is made.
+        earlier = self.earlier()
+        window, generator, maker = self._prepared(0)
+        # A fold needs a user.
+        n_folds = min(self.problem.folds, len(window))
+        fold = kfold(len(window), n_folds, self.problem.folds_seed).valid if n_folds > 1 else np.zeros(len(window), int)
+        if maker is None:
+            return _Scored([self._scored(0, window, generator, maker, {})], {}, (), {}, [fold])
+        recall, best = self.recall(window, generator, _before(0))
+        models, stopping = self.trained(window, generator, maker, fold, earlier)
+        with self.clock(f"lists of {_before(0)}"):
+            lists = self.ranked_by_folds(window, generator, maker, fold, models)
+        scored = ScoredWindow(window.users, window.truth or (), lists, best, recall)
+        return _Scored([scored], models, maker.names, stopping, [fold])
+
     def trained(
         self,
         window: Window,
@@ -423,29 +438,33 @@ class _Work:
         maker: FeatureMaker,
         fold: npt.NDArray[Any],
         earlier: list[_Earlier],
-    ) -> dict[str, ListModel]:
+    ) -> tuple[dict[str, ListModel], dict[str, Any]]:
         """Return the models of all folds and lists, and those of all users; finished ones are taken as they were."""
-        ranker = self.spec.ranker or RankerSpec()
-        usual = threads_for(len(window.users) * self.spec.candidates, USUAL_COLUMNS)
-        lightgbm = ranker.lightgbm(
-            self.problem.asked.k, where=self.settings.where, threads=self.settings.threads, usual_threads=usual
-        )
         folds = np.unique(fold)
         models, are_all = self.kept_models(folds)
         if are_all:
-            return models
+            return models, {}
         fold_of = np.full(len(self.problem.log.users), -1)
         fold_of[window.users] = fold
         # Of the rows of all windows, the validation's first.
         fold_of_row = np.concatenate([fold, *(fold_of[e.users] for e in earlier)])
-        parts = [self.rows(window, generator, maker, "validation"), *(e.rows for e in earlier)]
+        parts = [self.rows(window, generator, maker, _before(0)), *(e.rows for e in earlier)]
         sizes = [len(window), *(len(e.users) for e in earlier)]
         earlier.clear()
+        n_trained = sum(sizes)
+        # With all candidates to train on there are all to stop by.
+        is_whole = (self.spec.ranker or RankerSpec()).negatives == 1
+        if not is_whole:
+            parts.append(self.rows(window, generator, maker, _before(0), to_stop=True))
+            sizes.append(len(window))
+            fold_of_row = np.concatenate([fold_of_row, fold])
         rows = join_rows(parts, sizes)
-        is_last = rows.users < len(window)
-        train = partial(train_model, rows, spec=lightgbm, seed=self.settings.seed)
-        begin = partial(RankerTraining, rows, spec=lightgbm, seed=self.settings.seed)
+        is_stop = rows.users >= n_trained
+        may_stop = rows.users < len(window) if is_whole else is_stop
+        train = partial(train_model, rows, spec=self.lightgbm, seed=self.settings.seed)
+        begin = partial(RankerTraining, rows, spec=self.lightgbm, seed=self.settings.seed)
         wanted = [(of, f) for of in self._model_names() for f in (*folds, "all")]
+        per_fold = self.spec.ranker is not None and self.spec.ranker.rounds == "per fold"
         with self.clock("training"):
             for which, of in enumerate(self._model_names()):
                 trainings: dict[str, RankerTraining] = {}
@@ -455,19 +474,26 @@ class _Work:
                     is_of_fold = (fold_of_row[rows.users] == f) & (len(folds) > 1)
                     trainings[f"{of}-{f}"] = begin(
                         which,
-                        is_valid=is_of_fold & is_last,
-                        is_kept_apart=is_of_fold & ~is_last,
+                        is_valid=is_of_fold & may_stop,
+                        is_kept_apart=np.where(may_stop, is_stop & ~is_of_fold, is_of_fold),
                         progress=partial(self.clock.share_of, len(models) / len(wanted), 1 / len(wanted)),
                     )
-                for name, model in train_folds(trainings, per_fold=ranker.rounds == "per fold"):
+                for name, model in train_folds(trainings, per_fold=per_fold):
                     models[name] = model
                     self.settings.kept.save(name, model)
                 if f"{of}-all" not in models:
                     n_rounds = round(np.mean([models[name].rounds for name in names]))
                     progress = partial(self.clock.share_of, len(models) / len(wanted), 1 / len(wanted))
-                    models[f"{of}-all"] = train(which, is_valid=None, rounds=n_rounds, progress=progress)
-                    self.settings.kept.save(f"{of}-all", models[f"{of}-all"])
-        return models
+                    model = train(which, is_valid=None, is_kept_apart=is_stop, rounds=n_rounds, progress=progress)
+                    models[f"{of}-all"] = model
+                    self.settings.kept.save(f"{of}-all", model)
+        stopping = {
+            "by": "users of each fold",
+            "users": len(np.unique(rows.users[may_stop])),
+            "candidates": int(may_stop.sum()),
+            "negatives": 1.0,
+        }
+        return models, stopping
 
     def ranked_by_folds(
         self,

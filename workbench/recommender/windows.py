@@ -21,10 +21,12 @@ __all__ = [
     "Truth",
     "Window",
     "history_frame",
+    "known_seconds",
     "known_until",
     "make_test_window",
     "make_validation_window",
     "take_users",
+    "users_of_window",
     "with_users",
 ]
 
@@ -182,6 +184,37 @@ def make_test_window(log: Interactions, users: npt.NDArray[np.int32], asked: Ask
     return Window(log, users.astype(np.int32), _now(log, log.starts[1:], users, asked))
 
 
+def _taking_part(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked) -> npt.NDArray[np.bool_]:
+    """Return whose lists are those of a validation window: with "session" the test's sessions are not."""
+    part = np.ones(len(log.users), np.bool_)
+    if asked.cut == "session":
+        part[tested[tested >= 0]] = False
+    return part
+
+
+def known_seconds(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked) -> int:
+    """Return the end of what validation may know: the second after the last event, or the last session's beginning."""
+    # Sessions that began before those of test may go on beside them: the horizon is that of beginnings.
+    at = log.starts[:-1] if asked.cut == "session" else log.starts[1:] - 1
+    of_list = np.where(np.diff(log.starts) > 0, log.times[np.clip(at, 0, len(log) - 1)], -1)
+    return int(of_list[_taking_part(log, tested, asked)].max(initial=-1)) + 1
+
+
+def users_of_window(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, earlier: int = 0) -> int:
+    """Return how many users a validation window asks for, without making it; see `make_validation_window`."""
+    moment = known_seconds(log, tested, asked) - (1 + earlier) * asked.horizon_s
+    if moment <= 0:
+        return 0
+    first = compiled("compiled_windows").first_from
+    ends, begins = log.starts[1:], first(log.starts, log.times, moment)
+    if earlier:
+        ends = first(log.starts, log.times, moment + asked.horizon_s)
+    part = _taking_part(log, tested, asked)
+    if asked.cut == "last":
+        return int((part & (begins < ends)).sum())
+    return int((part & (begins == log.starts[:-1]) & (ends - log.starts[:-1] >= 2)).sum())
+
+
 def make_validation_window(
     log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, *, earlier: int = 0
 ) -> Window:
@@ -204,14 +237,8 @@ def make_validation_window(
         When the log is too short, or nobody can be asked for.
     """
     run = compiled("compiled_windows")
-    part = np.ones(len(log.users), np.bool_)
-    if asked.cut == "session":
-        part[tested[tested >= 0]] = False
-    lengths = np.diff(log.starts)
-    # Sessions that began before those of test may go on beside them: the horizon is that of beginnings.
-    at = log.starts[:-1] if asked.cut == "session" else log.starts[1:] - 1
-    of_list = np.where(lengths > 0, log.times[np.clip(at, 0, len(log) - 1)], -1)
-    known = int(of_list[part].max(initial=-1)) + 1
+    part, lengths = _taking_part(log, tested, asked), np.diff(log.starts)
+    known = known_seconds(log, tested, asked)
     moment = known - (1 + earlier) * asked.horizon_s
     if moment <= 0:
         days = (

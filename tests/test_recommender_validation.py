@@ -1,0 +1,293 @@
+"""How recommenders are scored: windows by models of earlier ones, what candidates allow, intervals over both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.fashion_log import WEEK_S, make_fashions
+from tests.test_ledger import RUN
+from tests.test_ranker import SMALL, SOURCES, habits
+from workbench import metrics
+from workbench.errors import ConfigError
+from workbench.intervals import half_width, over_windows, t_975
+from workbench.recommender import (
+    Asked,
+    Columns,
+    HistorySource,
+    Interactions,
+    ListModel,
+    PopularSource,
+    Problem,
+    RankerSpec,
+    Recent,
+    RecommenderSpec,
+    Settings,
+    Tables,
+    ValidationSpec,
+    choose_validation,
+    make_validation_window,
+    read_interactions,
+    recommend,
+    score_lists,
+)
+from workbench.recommender.problem import NothingKept
+from workbench.recommender.ranker import RankerTraining, train_model
+from workbench.recommender.windows import history_frame, users_of_window
+from workbench.review import change_against, cv_interval
+
+NOBODY = np.empty(0, np.int32)
+WEEKLY = Asked("last", WEEK_S, 5)
+RECALL = metrics.get("recall@5")
+HISTORY = HistorySource(top=40, recent=Recent(last=500))
+RANKER = RankerSpec(negatives=1.0, model={"num_iterations": 60, "num_leaves": 15, "min_data_in_leaf": 20})
+
+
+@pytest.fixture(scope="module")
+def log() -> Interactions:
+    return habits(150, 60)
+
+
+def problem(log: Interactions, scheme: str | None = None, windows: int | None = None, **more: Any) -> Problem:
+    users = np.arange(len(log.users), dtype=np.int32)
+    return Problem(log, users, WEEKLY, RECALL, (1.0,), folds=3, validation=ValidationSpec(scheme, windows), **more)
+
+
+def spec(**ranker: Any) -> RecommenderSpec:
+    return RecommenderSpec(SOURCES, 40, RankerSpec(model=SMALL, **ranker))
+
+
+class TestHowItIsScored:
+    def test_held_out_users_of_a_window_are_no_window_to_come(self) -> None:
+        """What is in fashion can't be foreseen: a ranker that knows the window is far too good, and beats the history."""
+        log, tables = make_fashions(200, 60, weeks=10, seed=1)
+        to_come = make_validation_window(log, NOBODY, WEEKLY)
+        by_scheme: dict[str, list[float]] = {"users": [], "windows": []}
+        truths = []
+        for sources, of, ranker in (
+            ({"history": HISTORY}, Tables(), None),
+            ({"history": HISTORY, "popular": PopularSource(top=60)}, tables, RANKER),
+        ):
+            made: Any = None
+            for scheme, scores in by_scheme.items():
+                p = Problem(
+                    to_come.history, to_come.users, WEEKLY, RECALL, (1.0,), of, 3, validation=ValidationSpec(scheme)
+                )
+                made = recommend(p, RecommenderSpec(sources, 60, ranker))
+                assert made.is_optimistic == (scheme == "users" and ranker is not None)
+                scores.append(made.score)
+            truths.append(score_lists(made.lists.items, to_come, RECALL, (1.0,))[0])
+        users, windows = by_scheme["users"], by_scheme["windows"]
+        assert users[1] > 1.5 * truths[1]
+        assert users[1] > 1.5 * users[0]
+        assert abs(windows[1] - truths[1]) < abs(users[1] - truths[1]) / 2
+        assert windows[0] == pytest.approx(truths[0], abs=0.1)
+        # By users the ranker is far ahead; in truth, and by windows, it is behind.
+        assert truths[1] < truths[0]
+        assert windows[1] - windows[0] < (users[1] - users[0]) / 4
+
+    @pytest.mark.parametrize(
+        ("weeks", "scheme", "windows"), [(2, "users", 1), (3, "windows", 1), (5, "windows", 2), (12, "windows", 4)]
+    )
+    def test_the_length_of_the_log_decides(self, weeks: int, scheme: str, windows: int) -> None:
+        log, _ = make_fashions(60, 30, weeks=weeks)
+        asked = replace(WEEKLY, horizon_s=WEEK_S - 3600)
+        chosen = choose_validation(log, NOBODY, asked, ValidationSpec())
+        assert (chosen.scheme, chosen.windows) == (scheme, windows)
+        assert "the log has" in chosen.why
+        assert choose_validation(log, NOBODY, asked, ValidationSpec("users")).windows == 1
+
+    def test_more_windows_than_the_log_has(self) -> None:
+        log, _ = make_fashions(60, 30, weeks=3)
+        asked = replace(WEEKLY, horizon_s=WEEK_S - 3600)
+        with pytest.raises(
+            ConfigError, match=r"windows = 9, and the log has 3\.. horizons: 2 at its end have one before"
+        ):
+            choose_validation(log, NOBODY, asked, ValidationSpec(windows=9))
+        with pytest.raises(ConfigError, match='scheme = "windows", and the log has 1'):
+            choose_validation(log, NOBODY, replace(asked, horizon_s=2 * WEEK_S), ValidationSpec("windows"))
+
+    @pytest.mark.parametrize("cut", ["last", "session"])
+    @pytest.mark.parametrize("earlier", [0, 1, 2])
+    def test_users_are_counted_without_the_window(self, log: Interactions, cut: str, earlier: int) -> None:
+        if cut == "session":  # many short ones, of the users' weeks
+            frame = history_frame(log).with_columns(user=pl.col("user") * 100 + pl.col("time") // WEEK_S)
+            log = read_interactions(frame.lazy(), Columns("user", "item", "time", "kind"))
+        asked, tested = replace(WEEKLY, cut=cut), np.arange(5, dtype=np.int32)
+        made = make_validation_window(log, tested, asked, earlier=earlier)
+        assert users_of_window(log, tested, asked, earlier) == len(made)
+
+    @pytest.mark.parametrize("windows", [1, 2])
+    def test_a_model_of_a_window_has_seen_nothing_of_it_nor_of_later_ones(
+        self, log: Interactions, windows: int
+    ) -> None:
+        """Other things come in the last three windows, and the model of the first of them is the same, to the byte."""
+        later = log.times >= int(log.times.max()) + 1 - 3 * WEEK_S
+        items = log.items.copy()
+        items[later] = np.random.default_rng(1).permutation(items[later])
+        made = [
+            recommend(problem(one, "windows", 3), spec(windows=windows)) for one in (log, replace(log, items=items))
+        ]
+        for name in ("items-rounds", "items-w2"):
+            assert made[0].models[name].text == made[1].models[name].text
+        assert made[0].models["items-w1"].text != made[1].models["items-w1"].text
+        first = [m.valid.items[m.valid_window == 2] for m in made]
+        assert np.array_equal(first[0], first[1])
+        assert made[0].window_scores[2] != made[1].window_scores[2]
+        assert len({m.rounds for m in made[0].models.values()}) == 1
+
+    def test_the_last_model_is_of_the_last_windows(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = recommend(problem(log, "windows", 2), spec())
+        held = recommend(problem(log, "users"), spec())
+        rounds = made.models["items-all"].rounds
+        trained: dict[str, str] = {}
+
+        def watched(rows: Any, which: int, *rest: Any, **options: Any) -> ListModel:
+            if options["is_valid"] is None:
+                options["rounds"] = rounds
+                options["is_kept_apart"] = options.get("is_kept_apart")
+                trained["all"] = train_model(rows, which, *rest, **options).text
+            return train_model(rows, which, *rest, **options)
+
+        monkeypatch.setattr("workbench.recommender.pipeline.train_model", watched)
+        recommend(problem(log, "users"), spec())
+        assert held.lists is not None
+        assert trained["all"] == made.models["items-all"].text
+
+    def test_a_log_without_a_window_to_stop_by_holds_users_out(self) -> None:
+        log = habits(150, 60, weeks=3)
+        made = recommend(problem(log, "windows", 1), spec())
+        assert "held out" in made.stopping["by"]
+        assert set(made.models) == {"items-rounds", "items-w0", "items-all"}
+
+    def test_a_run_that_ended_goes_on(self, log: Interactions) -> None:
+        class Kept(NothingKept):
+            def __init__(self) -> None:
+                self.models: dict[str, ListModel] = {}
+
+            def load(self, name: str) -> ListModel | None:
+                return self.models.get(name)
+
+            def save(self, name: str, model: ListModel) -> None:
+                self.models[name] = model
+
+        kept = Kept()
+        whole = recommend(problem(log, "windows", 3), spec(), Settings(kept=kept))
+        every = dict(kept.models)
+        for gone in (["items-all"], ["items-w0", "items-all"], ["items-rounds", "items-w2", "items-w1"], []):
+            kept.models = {name: model for name, model in every.items() if name not in gone}
+            again = recommend(problem(log, "windows", 3), spec(), Settings(kept=kept))
+            assert np.array_equal(again.valid.items, whole.valid.items)
+            assert {n: m.text for n, m in again.models.items()} == {n: m.text for n, m in every.items()}
+            before = [s.name for s in again.stages if s.name in ("window, 3 before", "window, 4 before")]
+            assert bool(before) == ("items-rounds" in gone)
+
+    def test_windows_are_scored_without_a_ranker_too(self, log: Interactions) -> None:
+        made = recommend(problem(log), RecommenderSpec(SOURCES, 40))
+        assert made.validation.windows == 3
+        assert len(made.fold_scores) == 9
+        for number in range(3):
+            window = make_validation_window(log, NOBODY, WEEKLY, earlier=number)
+            again, _ = score_lists(made.valid.items[made.valid_window == number], window, RECALL, (1.0,))
+            assert again == made.window_scores[number]
+        assert made.score == pytest.approx(np.mean(made.window_scores))
+
+
+class TestWhatIsAllowed:
+    def test_a_perfect_ranker_of_the_candidates(self, log: Interactions) -> None:
+        """Mean over users of min(k, hits) over min(k, relevant), by hand."""
+        sources = {"history": HistorySource(top=4), "popular": PopularSource(top=3)}
+        made = recommend(problem(log, "users"), RecommenderSpec(sources, 6))
+        window = make_validation_window(log, NOBODY, WEEKLY)
+        from workbench.recommender.candidates import Generator
+        from workbench.recommender.sources import Ready
+
+        ready = Ready(window, Tables(), 1, lambda _: None)
+        finds = {name: s.prepare(ready) for name, s in sources.items()}
+        of = Generator(finds, {"history": 4, "popular": 3}, 6).make(window, slice(0, len(window)))
+        truth, shares = (window.truth or ())[0], []
+        for row in range(len(window)):
+            came = set(truth.items[truth.offsets[row] : truth.offsets[row + 1]].tolist())
+            hits = len(came & set(of.items[of.offsets[row] : of.offsets[row + 1]].tolist()))
+            shares.append(min(5, hits) / min(5, len(came)))
+        assert made.ceiling == pytest.approx(np.mean(shares))
+        assert made.score <= made.ceiling
+
+    @pytest.mark.parametrize("scheme", ["users", "windows"])
+    def test_stopping_sees_all_candidates(
+        self, log: Interactions, scheme: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        per_user = []
+        begin = RankerTraining.__init__
+
+        def watched(self: Any, rows: Any, *rest: Any, **options: Any) -> None:
+            if options["is_valid"] is not None:
+                users = rows.users[options["is_valid"]]
+                per_user.append(len(users) / len(np.unique(users)))
+                for u in np.unique(users)[:5]:
+                    assert not (rows.users[~options["is_valid"] & ~options["is_kept_apart"]] == u).any()
+            begin(self, rows, *rest, **options)
+
+        monkeypatch.setattr(RankerTraining, "__init__", watched)
+        made = recommend(problem(log, scheme), spec(negatives=0.1))
+        assert min(per_user) > 15
+        assert made.stopping["negatives"] == 1.0
+        assert made.stopping["users"] > 50
+
+
+def cells(rng: np.random.Generator, windows: int, between: float) -> list[float]:
+    """Differences of two methods that are equally good: users persist over windows, windows differ by chance."""
+    groups, users = 5, 40
+    taste = 0.5 * rng.normal(size=(groups, users))
+    of_users = taste + rng.normal(size=(windows, groups, users)) + between * rng.normal(size=(windows, 1, 1))
+    return of_users.mean(axis=2).ravel().tolist()
+
+
+class TestIntervals:
+    @pytest.mark.parametrize("windows", [3, 4])
+    @pytest.mark.parametrize("between", [0.0, 0.1, 0.5])
+    def test_they_hold_what_is_true(self, windows: int, between: float) -> None:
+        rng = np.random.default_rng(7)
+        missed = 0
+        for _ in range(1_500):
+            values = over_windows(cells(rng, windows, between), windows)
+            missed += abs(math.fsum(values) / len(values)) > half_width(values, 0.0)
+        assert missed / 1_500 <= 0.07
+
+    def test_cells_as_if_they_were_folds_would_not_hold(self) -> None:
+        rng = np.random.default_rng(7)
+        missed = 0
+        for _ in range(1_500):
+            values = cells(rng, 4, 0.5)
+            missed += abs(np.mean(values)) > half_width(values, 0.0)
+        assert missed / 1_500 > 0.3
+
+    @pytest.mark.parametrize("windows", [1, 2])
+    def test_few_windows_are_those_users_alone(self, windows: int) -> None:
+        rng = np.random.default_rng(7)
+        missed = sum(
+            abs(np.mean(v)) > half_width(v, 0.0)
+            for v in (over_windows(cells(rng, windows, 0.0), windows) for _ in range(1_500))
+        )
+        assert missed / 1_500 <= 0.07
+
+    def test_the_mean_stays(self) -> None:
+        for values, windows in (([1.0, 2.0, 3.0, 5.0, 5.0, 8.0], 3), ([1.0, 2.0, 2.0, 1.0, 1.5, 1.5], 3), ([1.0], 1)):
+            independent = over_windows(values, windows)
+            assert np.mean(independent) == pytest.approx(np.mean(values))
+        assert np.std(over_windows([1.0, 2.0, 2.0, 1.0, 1.5, 1.5], 3)) > 0
+
+    def test_runs_are_compared_over_windows(self) -> None:
+        base = replace(RUN, fold_scores=(0.1, 0.2, 0.3, 0.2, 0.1, 0.3), cv_windows=3, cv_mean=0.2)
+        better = replace(base, fold_scores=(0.2, 0.3, 0.5, 0.4, 0.2, 0.4))
+        change = change_against(better, base)
+        assert change is not None
+        each = over_windows([0.1, 0.1, 0.2, 0.2, 0.1, 0.1], 3)
+        assert change.high - change.mean == pytest.approx(t_975(2) * np.std(each, ddof=1) / math.sqrt(3))
+        assert cv_interval(base) is not None
+        assert change_against(better, replace(base, cv_windows=1)) is None

@@ -1,0 +1,126 @@
+"""How a recommender is scored: by windows whose ranker saw earlier ones only, or by users held out of the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import ConfigError, DataError
+from workbench.recommender.interactions import Interactions
+from workbench.recommender.windows import Asked, known_seconds, users_of_window
+
+__all__ = ["Validation", "ValidationSpec", "choose_validation", "user_groups"]
+
+MOST_WINDOWS = 4
+FEW_USERS = 0.1
+"""A window with a smaller share of the last one's users says little of it."""
+
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ValidationSpec:
+    """What is asked for.
+
+    Attributes
+    ----------
+    scheme : "windows", "users" or None
+        None: windows where the log is long enough, else users.
+    windows : int, optional
+        So many windows at the end of the log are scored; None: as the log's length allows, four at most.
+    """
+
+    scheme: str | None = None
+    windows: int | None = None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How it is scored, and why so.
+
+    Attributes
+    ----------
+    scheme : "windows" or "users"
+    windows : int
+        So many windows are scored: with "users" the last one.
+    why : str
+    """
+
+    scheme: str
+    windows: int
+    why: str
+
+
+def choose_validation(log: Interactions, tested: Ints, asked: Asked, spec: ValidationSpec) -> Validation:
+    """Choose how a log is scored, by its length in horizons.
+
+    A window is scored by a ranker that learned from windows before it. The first of those has half of what is known
+    before the last window at least, and as much as a tenth of its users: what is learned of much less is of another
+    kind. Nothing of this depends on the experiment, so that all are scored on the same windows.
+
+    Raises
+    ------
+    ConfigError
+        When the windows that are asked for are more than the log has.
+    """
+    horizons = known_seconds(log, tested, asked) / asked.horizon_s
+    length = f"the log has {horizons:.1f} horizons"
+    if spec.scheme == "users":
+        return Validation("users", 1, "as [cv] says")
+    most = _most_windows(log, tested, asked, 0.0 if spec.scheme == "windows" or spec.windows else 0.5)
+    if spec.windows is not None:
+        if spec.windows > most:
+            raise ConfigError(
+                f"[cv] windows = {spec.windows}, and {length}: {most} at its end have one before them to learn from",
+                hint="fewer windows, or a shorter horizon" if most else 'scheme = "users" under [cv]',
+            )
+        return Validation("windows", spec.windows, f"as [cv] says; {length}")
+    if most:
+        return Validation("windows", min(most, MOST_WINDOWS), length)
+    if spec.scheme == "windows":
+        raise ConfigError(
+            f'[cv] scheme = "windows", and {length}: no window at its end has one before it to learn from',
+            hint='scheme = "users" under [cv]',
+        )
+    return Validation("users", 1, f"{length}: too few for a window to learn from before one that is scored")
+
+
+def _most_windows(log: Interactions, tested: Ints, asked: Asked, share: float) -> int:
+    """Return how many windows have one before them with enough users, and with this share of the last one's past."""
+    known = known_seconds(log, tested, asked)
+    last = known - asked.horizon_s
+    try:
+        enough = FEW_USERS * users_of_window(log, tested, asked)
+    except DataError:
+        return 0
+    most = 0
+    # One more than are ever chosen by themselves needs no look, unless somebody asks for it.
+    while most < 1000:
+        before = last - (most + 1) * asked.horizon_s
+        if before <= 0 or before < share * last or users_of_window(log, tested, asked, most + 1) < max(enough, 1):
+            break
+        most += 1
+        if share and most == MOST_WINDOWS:
+            break
+    return most
+
+
+def user_groups(windows: Sequence[Ints], folds: int, seed: int) -> list[npt.NDArray[np.int32]]:
+    """Return the group of each window's users: the same in every window, none without a user in any.
+
+    Examples
+    --------
+    >>> [g.tolist() for g in user_groups([np.array([3, 5, 8], np.int32), np.array([5, 8], np.int32)], 2, 1)]
+    [[0, 0, 1], [0, 1]]
+    """
+    everybody = np.unique(np.concatenate(windows))
+    place = np.empty(len(everybody), np.int64)
+    place[np.random.default_rng(seed).permutation(len(everybody))] = np.arange(len(everybody))
+    for n in range(max(1, min([folds, *map(len, windows)])), 0, -1):
+        groups = [(place[np.searchsorted(everybody, users)] % n).astype(np.int32) for users in windows]
+        if all(len(np.unique(g)) == n for g in groups):
+            break
+    return groups
