@@ -134,7 +134,11 @@ class TestFromLogToScore:
         assert told["validation"]["scheme"] == "windows"
         assert told["list_scores"]["orders"] <= told["list_ceilings"]["orders"] <= 1
         models = {p.name for p in (run.folder / "models").glob("*.txt")}
-        assert models == {f"{k}-{f}.txt" for k in ("carts", "clicks", "orders") for f in ("w0", "w1", "rounds", "all")}
+        assert models == {
+            f"{k}-{f}.txt"
+            for k in ("carts", "clicks", "orders")
+            for f in (*(f"w{n}" for n in range(windows)), "rounds", "all")
+        }
         assert not (run.folder / "parts").exists()
 
     def test_a_base_is_built_on(self, shop: Any) -> None:
