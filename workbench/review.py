@@ -427,7 +427,9 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(out, fields, lineterminator="\n")
     writer.writeheader()
     for d in dicts:
-        writer.writerow({k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in d.items()})
+        cells = {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in d.items()}
+        # One line each: a title with a line break could look like a line of ours.
+        writer.writerow({k: one_line(v) if isinstance(v, str) else v for k, v in cells.items()})
     return out.getvalue()
 
 

@@ -209,8 +209,8 @@ class _Session:
             working = kaggle / "working"
             working.mkdir(parents=True)
             sources = {f"competitions/{slug}": data.resolve()}
-            for name, place in _datasets(bundle, Path(folder) / "datasets").items():
-                sources[f"datasets/{OWNER}/{built.name}-{name}"] = place
+            for name, dataset in _datasets(bundle, Path(folder) / "datasets").items():
+                sources[f"datasets/{OWNER}/{built.name}-{name}"] = dataset
             # Where Kaggle had them before, and what an older kernel names.
             links = {name.rpartition("/")[2]: name for name in sources}
             inputs = Inputs(sources, links, {f"competitions/{slug}": f"competitions/{slug}"})
