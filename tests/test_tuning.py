@@ -1200,7 +1200,19 @@ class TestPostgreSQL:
 
 
 def start(made: Any, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "workbench", "tune", "--exp", "1", "--threads", "1", "--json", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "workbench",
+        "tune",
+        "--exp",
+        "1",
+        "--threads",
+        "1",
+        "--no-holdout",
+        "--json",
+        *options,
+    ]
     return subprocess.Popen(command, cwd=made.folder, stdout=subprocess.PIPE, text=True)
 
 
