@@ -121,7 +121,7 @@ class TestFromLogToScore:
         told = run.recommender
         assert list(told["recall"]) == ["carts", "clicks", "orders"]
         assert [r["name"] for r in told["recall"]["orders"]] == ["history", "covisit", "popular", "together"]
-        assert {stage["name"] for stage in told["stages"]} >= {"training", "lists of test", "source covisit, test"}
+        assert {stage["name"] for stage in told["stages"]} >= {"training, all", "lists of test", "source covisit, test"}
         assert run.importance["column"].n_unique() == run.record.n_features
         assert run.importance["gain"].is_sorted(descending=True)
         for lists in (run.oof, run.test):
