@@ -13,11 +13,12 @@ import pytest
 from tests.test_fetch_faults import FILES, Place, place_in
 from tests.test_kaggle import QUICK, kaggle_at
 from tests.wire import Hosted, Server, served
-from workbench.errors import ConfigError, NotFoundError, StorageError
+from workbench.errors import ConfigError, DamagedError, NotFoundError, StorageError
 from workbench.ingest.space import Approval, Download, check_space
 from workbench.kaggle_platform import Kaggle
 from workbench.kaggle_platform import platform as kaggle_module
 from workbench.kaggle_platform.connection import pages
+from workbench.kaggle_platform.crc32c import file_crc32c
 from workbench.platforms import RemoteFile
 
 GB = 1 << 30
@@ -285,6 +286,29 @@ def test_a_file_that_is_called_as_the_archive_is(place: Place, hosted: Hosted) -
 # --------------------------------------------------------------------------------------------------------- addresses
 
 BIG = bytes(range(256)) * 4000
+
+
+@pytest.mark.parametrize("flips", [1, 2])
+def test_without_an_md5_the_other_checksum_counts(server: Server, kaggle: Kaggle, tmp_path: Path, flips: int) -> None:
+    data = bytes(range(256)) * 100
+    server.host("big", {"big.bin": data})
+    server.send_md5, server.send_crc32c = False, True
+    server.fault("storage", change=lambda sent: sent[:9] + b"x" + sent[10:], times=flips)
+    if flips == 1:
+        kaggle.download("big", "big.bin", tmp_path / "big.bin")
+        assert (tmp_path / "big.bin").read_bytes() == data
+        return
+    with pytest.raises(DamagedError, match=r"not what the storage announced \(crc32c\), twice"):
+        kaggle.download("big", "big.bin", tmp_path / "big.bin")
+    assert not list(tmp_path.glob("*big.bin*"))
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 255, 256, 257, 70_001])
+def test_crc32c_is_that_of_its_definition(tmp_path: Path, size: int) -> None:
+    data = (b"123456789" + bytes(range(256)) * 300)[:size]
+    (tmp_path / "data").write_bytes(data)
+    assert file_crc32c(tmp_path / "data") == Server.crc32c(data).hex()
+    assert size != 9 or file_crc32c(tmp_path / "data") == "e3069283"  # RFC 3720's own example
 
 
 def fetched(kaggle: Kaggle, folder: Path) -> bytes:

@@ -160,7 +160,8 @@ class Server:
         self.token_calls_left: int | None = None
         self.unknown_status = 404
         self.page_limit = PAGE_LIMIT
-        self.send_md5 = True
+        # What is put together from parts has a CRC-32C alone.
+        self.send_md5, self.send_crc32c = True, False
         # Whether the storage sends packed what may come packed, as a proxy or Google's storage can.
         self.packs_on_the_way = False
         self.logins_left: int | None = None
@@ -228,6 +229,16 @@ class Server:
             output.setdefault("wb-receipt.json", json.dumps(told).encode())
         self.session = Session(told["push"], list(self.kernel_states), output, self.kernel_says)
         self.sessions[slug, number], self.pushed = self.session, self.session.push
+
+    @staticmethod
+    def crc32c(data: bytes) -> bytes:
+        """Return the CRC-32C of hosted bytes, bit by bit as its definition says."""
+        crc = 0xFFFFFFFF
+        for byte in data:
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        return (crc ^ 0xFFFFFFFF).to_bytes(4, "big")
 
     def digest(self, data: bytes) -> bytes:
         """Return the MD5 of hosted bytes; of large ones computed once, as a storage has it at hand."""
@@ -677,8 +688,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 "Accept-Ranges": "bytes",
                 "Content-Type": "application/json" if rest.endswith("json") else "application/octet-stream",
             }
-            if server.send_md5:
-                headers["x-goog-hash"] = f"crc32c=AAAAAA==,md5={base64.b64encode(digest).decode()}"
+            checksums = {"crc32c": server.crc32c(data)} if server.send_crc32c else {}
+            checksums |= {"md5": digest} if server.send_md5 else {}
+            if checksums:
+                said = (f"{kind}={base64.b64encode(value).decode()}" for kind, value in checksums.items())
+                headers["x-goog-hash"] = ",".join(said)
             status, start = 200, 0
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             if asked and self.headers.get("If-Range", etag) == etag:

@@ -26,8 +26,10 @@ from workbench.errors import (
     storage_errors,
 )
 from workbench.kaggle_platform.connection import Connection
+from workbench.kaggle_platform.crc32c import file_crc32c
 from workbench.kaggle_platform.failures import explain
 from workbench.memory import shown_bytes
+from workbench.packed import damage, most_of, too_large, watched
 from workbench.platforms import Progress, partial_of
 from workbench.temporary import hidden_path
 
@@ -57,22 +59,28 @@ class _Object:
     validator: str | None
     size_bytes: int | None
     md5: str | None
+    crc32c: str | None = None
 
     @classmethod
     def of(cls, response: requests.Response) -> _Object:
         headers = response.headers
         total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
         return cls(
-            headers.get("ETag") or headers.get("Last-Modified"), int(total) if total.isdigit() else None, _md5(headers)
+            headers.get("ETag") or headers.get("Last-Modified"),
+            int(total) if total.isdigit() else None,
+            _announced(headers, "md5", 16),
+            _announced(headers, "crc32c", 4),
         )
 
 
-def _md5(headers: Any) -> str | None:
+def _announced(headers: Any, kind: str, n_bytes: int) -> str | None:
+    """Return a digest of the object, in hex. What was put together from parts has a CRC-32C and no MD5."""
     for part in headers.get("x-goog-hash", "").split(","):
-        kind, _, value = part.strip().partition("=")
-        if kind == "md5":
+        name, _, value = part.strip().partition("=")
+        if name == kind:
             with suppress(ValueError):
-                return base64.b64decode(value).hex()
+                digest = base64.b64decode(value, validate=True)
+                return digest.hex() if len(digest) == n_bytes else None
     return None
 
 
@@ -124,9 +132,10 @@ def download(
                 transfer.complete()
                 if transfer.is_sound():
                     return transfer.finish()
+                digest = transfer.digest
                 transfer.discard()
         raise DamagedError(
-            f"what arrived while {what} is not what the storage announced (md5), twice",
+            f"what arrived while {what} is not what the storage announced ({digest}), twice",
             hint="a proxy or a bad cable may change it; try from another network",
         )
 
@@ -280,6 +289,8 @@ class _Transfer:
         known = self.object
         if known is None or starts != str(self.have) or arriving.size_bytes != known.size_bytes:
             return False
+        if arriving.crc32c not in (None, known.crc32c):
+            return False
         return arriving.validator in (None, known.validator) and arriving.md5 in (None, known.md5)
 
     def _is_complete(self) -> bool:
@@ -290,10 +301,17 @@ class _Transfer:
             self.discard()
         return self.object is not None and expected in (None, self.have)
 
+    @property
+    def digest(self) -> str:
+        """By what it is seen whether it is sound."""
+        return "crc32c" if self.object is not None and self.object.md5 is None else "md5"
+
     def is_sound(self) -> bool:
         """Whether the digest is the announced one; True where none is announced."""
-        if self.object is None or self.object.md5 is None:
+        if self.object is None:
             return True
+        if self.object.md5 is None:
+            return self.object.crc32c is None or file_crc32c(self.partial) == self.object.crc32c
         with self.partial.open("rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest() == self.object.md5
 
@@ -356,11 +374,22 @@ def unwrap(path: Path, name: str) -> None:
     DamagedError
         When the archive is not whole, or holds something else.
     """
+    where = f"the archive that came for {name!r}"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with damage(where), zipfile.ZipFile(path) as archive:
             (member,) = [m for m in archive.infolist() if not m.is_dir()]
-            with archive.open(member) as source, atomic(path) as temporary, temporary.open("wb") as out:
+            need, free = member.file_size, shutil.disk_usage(path.parent).free
+            if need > most_of(path.stat().st_size):
+                raise too_large(where, path.stat().st_size, need)
+            if need > free:
+                raise StorageError(
+                    f"no space left on the disk for unpacking {name!r}: it has {shown_bytes(need)}, "
+                    f"{shown_bytes(free)} are free",
+                    hint="free some space, then run it again",
+                )
+            source = watched(archive.open(member), where, "whole")
+            with source, atomic(path) as temporary, temporary.open("wb") as out:
                 shutil.copyfileobj(source, out, 1 << 20)
-    except (zipfile.BadZipFile, ValueError, EOFError) as exc:
+    except DamagedError:
         path.unlink(missing_ok=True)
-        raise DamagedError(f"the archive that came for {name!r} is not whole: {exc}", hint="fetch it again") from exc
+        raise
