@@ -221,6 +221,7 @@ _STORAGE_ERRNOS = {
     ),
     errno.ESTALE: ("the network drive is gone", "see whether the drive is there, then run it again"),
     errno.ENAMETOOLONG: ("the name is too long for this file system", "choose a shorter name"),
+    errno.EISDIR: ("a folder is where a file must be", "move that folder out of the way"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "move that file out of the way"),
 }
 

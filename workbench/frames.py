@@ -24,6 +24,8 @@ __all__ = [
     "write_csv",
 ]
 
+LONGEST_HEADER_BYTES = 64 << 20
+
 
 def scan_parquet(path: Path, **options: Any) -> pl.LazyFrame:
     """Scan a Parquet file; the options are those of `polars.scan_parquet`."""
@@ -55,10 +57,11 @@ def scan_csv(path: Path, **options: Any) -> pl.LazyFrame:
 
 
 def _header(path: Path, separator: str) -> str:
-    data = b""
+    data, size = b"", 1 << 20
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            data += piece
+        # Twice as much each time: what has no end is looked at twice over at most.
+        while len(data) < LONGEST_HEADER_BYTES and (piece := file.read(size)):
+            data, size = data + piece, len(data) + len(piece)
             if end := end_of_header(data, separator):
                 return data[:end].decode("utf-8", "replace")
     return data.decode("utf-8", "replace")

@@ -11,6 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from functools import cache
 
 __all__ = ["end_of_header", "header_line", "header_names"]
 
@@ -34,22 +35,16 @@ def end_of_header(data: bytes, separators: str = ",") -> int:
     """
     at = len(data) - len(data.lstrip(b"\r\n"))
     at += len(codecs.BOM_UTF8) * data.startswith(codecs.BOM_UTF8, at)
-    ends = re.compile(b"[\n" + re.escape(separators.encode()) + b"]")
-    while True:
-        if data.startswith(b'"', at):
-            closed = _QUOTED.match(data, at)
-            if closed is None:
-                return 0
-            at = closed.end()
-        end = ends.search(data, at)
-        if end is None:
-            return 0
-        at = end.end()
-        if end[0] == b"\n":
-            return at
+    found = _header(separators).match(data, at)
+    return found.end() if found else 0
 
 
-_QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
+@cache
+def _header(separators: str) -> re.Pattern[bytes]:
+    # In one go, and without a way back: what opens a quote and never closes it is looked at once.
+    marks = re.escape(separators.encode())
+    field = rb'(?:"(?:[^"]|"")*+"|(?!"))[^\n' + marks + rb"]*+"
+    return re.compile(rb"(?:" + field + rb"[" + marks + rb"])*+" + field + rb"\n")
 
 
 def header_names(record: str, separator: str = ",") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from workbench.competition import FileOptions, Manifest
@@ -10,6 +11,7 @@ from workbench.inference.log import InferredLog
 from workbench.inference.positive import PositiveGuess
 from workbench.interactions import duration_text
 from workbench.platforms import CompetitionFacts
+from workbench.printable import one_line
 
 __all__ = ["baseline_text", "definition_text", "question", "submission_text"]
 
@@ -21,12 +23,18 @@ def _toml(value: object) -> str:
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+        # Half a character can't be written at all.
+        escaped = escaped.encode("utf-8", "replace").decode()
+        escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+        return '"' + CONTROL.sub(lambda found: f"\\u{ord(found[0]):04X}", escaped) + '"'
     return str(value)
 
 
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def _comment(text: str) -> str:
-    return "  # " + " ".join(text.split())
+    return "  # " + one_line(text)
 
 
 def definition_text(inferred: Inferred | InferredLog, said: FileOptions = NOTHING_SAID) -> str:
@@ -102,7 +110,7 @@ def _positive(inferred: Inferred) -> list[str]:
             why = f"{holds} of this class, not of {other!r}: {guess.why}"
             lines.append(f"{key} = {_toml(guess.label)}{_comment(why)}")
             continue
-        lines.append(f"# {question(guess)} Uncomment one line:")
+        lines.append(f"# {one_line(question(guess))} Uncomment one line:")
         lines += [f"# {key} = {_toml(label)}" for label in guess.labels]
     return lines
 
@@ -163,7 +171,7 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
     """Return what was guessed of the files' writing, as comments: to override a guess, take away the mark."""
     lines: list[str] = []
     for name, read in inferred.read.items():
-        lines += [f"# [read.{_key(name)}]", *(f"# {line}" for line in read)]
+        lines += [f"# [read.{_key(name)}]", *(f"# {one_line(line)}" for line in read)]
     if inferred.types or inferred.large:
         lines.append("# [types]")
         lines += [

@@ -40,18 +40,20 @@ from workbench.inference import (
     submission_text,
     write_starter,
 )
-from workbench.ingest.archives import EncryptedError, leads_outside, unpack, unpack_tar
+from workbench.ingest.archives import EncryptedError, unpack, unpack_tar
 from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
 from workbench.ingest.downloaded import read_as_downloaded, read_parquet_as_text, read_text_file
 from workbench.ingest.evaluation import LISTING, evaluation_server_in, evaluation_server_of
+from workbench.ingest.file_names import clashing_names, refused_name
 from workbench.ingest.grouping import tables_in
 from workbench.ingest.keys import NO_KEYS
-from workbench.ingest.sources import block_bytes, sources_in, table_name
+from workbench.ingest.sources import block_bytes, files_below, sources_in, table_name
 from workbench.ingest.space import Approval, Download, check_space
 from workbench.ingest.unpacked import names_at_top, unpacked_files
 from workbench.memory import shown_bytes
+from workbench.packed import Budget
 from workbench.platforms import CompetitionFacts, Listing, Platform, RemoteFile
-from workbench.temporary import hidden_path
+from workbench.printable import one_line
 from workbench.workspace import Workspace
 
 __all__ = [
@@ -79,6 +81,7 @@ Total = Callable[[int | None], None]
 NOTED_SHARE = 20
 """Of the time that downloading takes, one part in so many goes into noting what has arrived."""
 USUAL_APPROVAL = Approval()
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
 ONE_BY_ONE = 20
 """So many missing files are fetched singly when others are there already; more come in the archive of all."""
 
@@ -153,6 +156,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
     listing = _listing(platform, slug, only, folder / "data" / "raw")
     files = list(listing.files)
     wanted = _wanted(listing, only, slug)
+    _check_names(wanted, platform, slug, folder / "data" / "raw")
     options = _with_keys_of(facts, reading_options(folder, workspace.memory_limit))
     data = folder / "data"
     with storage_errors(folder), lock(data / ".fetch.lock", f"the data of {slug!r}"):
@@ -297,6 +301,25 @@ def _wanted(listing: Listing, only: Sequence[str], slug: str) -> list[RemoteFile
     return [known[name] for name in dict.fromkeys(only)]
 
 
+def _check_names(files: list[RemoteFile], platform: Platform, slug: str, raw: Path) -> None:
+    """Refuse names that lead out of the folder, or to what is written there about the files."""
+    for file in files:
+        why = refused_name(file.name, raw)
+        if why:
+            shown = repr(file.name if len(file.name) <= 100 else f"{file.name[:100]}…")
+            raise DataError(
+                f"{platform.name} lists a file {shown} of {slug!r}, which {why}; nothing of it is downloaded",
+                hint="fetch the others with --only FILE",
+            )
+    pair = clashing_names([f.name for f in files], raw)
+    if pair is not None:
+        raise DataError(
+            f"{platform.name} lists files {pair[0]!r} and {pair[1]!r} of {slug!r}, which can't both be had here; "
+            "nothing of it is downloaded",
+            hint="fetch one of them with --only FILE",
+        )
+
+
 def _with_what_was_there(wanted: list[RemoteFile], files: list[RemoteFile], raw: Path) -> list[RemoteFile]:
     """Return the files that are wanted and those that were fetched before: the new data hold no less than the old."""
     arrived = set(_state(raw)["arrived"])
@@ -415,7 +438,6 @@ class _Fetcher:
                     return [archive.name]
                 except UnavailableError as exc:
                     self.report(f"{exc.message}; fetching its {len(missing):,} files one by one")
-            self._check_names(missing)
             sizes = [f.size_bytes for f in missing]
             self.total(None if None in sizes else sum(size or 0 for size in sizes))
             for file in missing:
@@ -432,16 +454,6 @@ class _Fetcher:
         for name in names:
             if state["arrived"].pop(name, None) is not None:
                 (self.raw / name).unlink(missing_ok=True)
-
-    def _check_names(self, files: list[RemoteFile]) -> None:
-        """Refuse names that lead out of the folder, or to what is written there about the files."""
-        for file in files:
-            if leads_outside(file.name, self.raw) or file.name == LISTING:
-                raise DataError(
-                    f"{self.platform.name} lists a file {file.name!r} of {self.slug!r}, which would be written outside "
-                    f"{self.raw}; nothing of it is downloaded",
-                    hint="fetch the others with --only FILE",
-                )
 
     def _is_whole(self, name: str, state: dict[str, Any]) -> bool:
         path, arrived = self.raw / name, state["arrived"].get(name)
@@ -492,32 +504,34 @@ def _unpack_all(
     password. The archive of all files, and one that can't be trusted, is refused.
     """
     unreadable: dict[str, WorkbenchError] = {}
+    downloaded = {raw / name for name in _state(raw)["arrived"]}
+    packed = sum(p.stat().st_size for p in downloaded if p.is_file())
 
-    def tried(archive: Path, unpack_it: Callable[[], object]) -> bool:
+    def tried(archive: Path, unpack_it: Callable[[], object]) -> None:
         name = archive.relative_to(raw).as_posix()
         try:
             unpack_it()
+            unreadable.pop(name, None)
         except (DamagedError, EncryptedError) as exc:
             is_main = main is not None and name == main.name
             if is_main or (name in arrived and isinstance(exc, DamagedError)):
                 raise
             unreadable[name] = exc
-            return False
-        return True
 
     # Twice: an archive inside the archive is there only after the first time.
     for _ in range(2):
-        for archive in sorted(p for p in raw.rglob("*.zip") if not p.name.startswith(".")):
+        budget = Budget(packed, raw)
+        for archive in sorted(files_below(raw, ".zip")):
             # "train.csv.zip" is a packed table, whatever the file in it is called.
             if not is_table(archive.stem):
-                tried(archive, partial(unpack, archive, archive.parent, wanted=lambda name: not is_table(name)))
-    for pattern in ("*.tar", "*.tar.gz", "*.tgz", "*.tar.xz", "*.tar.bz2"):
-        for archive in sorted(raw.rglob(pattern)):
-            done = hidden_path(archive, ".unpacked")
-            if not done.exists():
-                report(f"unpacking {archive.name}")
-                if tried(archive, partial(unpack_tar, archive, archive.parent)):
-                    done.touch()
+                no_tables = partial(unpack, wanted=lambda name: not is_table(name))
+                tried(archive, partial(no_tables, archive, archive.parent, budget=budget, kept=downloaded.__contains__))
+    for archive in sorted(files_below(raw, *TARS)):
+        say = partial(report, f"unpacking {archive.name}")
+        tried(
+            archive,
+            partial(unpack_tar, archive, archive.parent, budget=budget, kept=downloaded.__contains__, begins=say),
+        )
     return unreadable
 
 
@@ -557,7 +571,7 @@ def _excluded_text(manifest: Manifest) -> str:
     """Return comments for the definition on the files that are no tables."""
     if not manifest.excluded:
         return ""
-    lines = [" ".join(f"#   {e.file}: {e.reason}".split(" ")) for e in manifest.excluded.values()]
+    lines = [f"#   {one_line(f'{e.file}: {e.reason}')}" for e in manifest.excluded.values()]
     first = "# Left out, for they can't be read as tables; a fixed copy in data/fixed is taken in place of such a file:"
     return "\n".join(["", first, *lines, ""])
 

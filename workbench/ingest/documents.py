@@ -15,18 +15,22 @@ import polars as pl
 from workbench.cache import atomic
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError
+from workbench.ingest.depth import MOST_DEPTH, TOO_DEEP, depth_of
 from workbench.ingest.keys import Keys, is_numeric
 from workbench.ingest.large import narrowed
 from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded, exploded_schema, say_without
-from workbench.ingest.sources import Options, Table, first_byte
-from workbench.ingest.text import Source, sha256_of, text_of
+from workbench.ingest.sources import Options, Table, first_byte, place_of
+from workbench.ingest.text import Source, sha256_of
 from workbench.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of, say_beyond_64_bits
 
 __all__ = ["NoTableError", "document_table", "shared_orient"]
 
 Report = Callable[[str], None]
 
+
+LARGEST_BYTES = 4 << 30
+"""It is read as a whole, and takes several times that then."""
 
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 """A whole number that is written as it would be written again."""
@@ -47,8 +51,8 @@ def shared_orient(tables: Sequence[Table], options: Options) -> str | None:
         if stated is not None:
             return str(stated)
         try:
-            data = json.loads(text_of(table.parts[0]).read().removeprefix(codecs.BOM_UTF8))
-        except ValueError:
+            data = json.loads(_whole(table.parts[0]))
+        except ValueError:  # DataError is one, too
             continue
         if isinstance(data, dict) and data and all(isinstance(v, dict) for v in data.values()):
             keys = list(dict.fromkeys(k for values in data.values() for k in values))
@@ -122,7 +126,7 @@ class _Written(str):
 
 def _fault(source: Source) -> str | None:
     """Say where a file is no JSON."""
-    content = text_of(source).getvalue().removeprefix(codecs.BOM_UTF8)
+    content = _whole(source)
     try:
         json.loads(content, parse_constant=_refuse_constant)
     except UnicodeDecodeError as exc:
@@ -132,6 +136,26 @@ def _fault(source: Source) -> str | None:
     except ValueError as exc:
         return str(exc)
     return None
+
+
+def _whole(source: Source) -> bytes:
+    """Return all of a document.
+
+    Raises
+    ------
+    DataError
+        When it is larger than can be read as a whole, or lists and objects lie too deep within each other.
+    """
+    with source.opened() as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise DataError(
+            f"{place_of(source)} is a JSON document of more than {LARGEST_BYTES >> 30} GB, too large for one",
+            hint="write it as one object a line, and call it .jsonl",
+        )
+    if depth_of(content) > MOST_DEPTH:
+        raise DataError(f"{place_of(source)} can't be converted to a table: {TOO_DEEP}", hint="is it a table?")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _refuse_constant(name: str) -> None:
@@ -145,16 +169,16 @@ def _json_frame(
     how: dict[str, Any] = {"parse_float": _Written, "parse_int": _Written} if as_text else {}
     if first_byte(source) == b"[":
         if as_text:
-            records = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8), **how)
+            records = json.loads(_whole(source), **how)
             return pl.DataFrame({c: [_text(r.get(c)) for r in records] for c in as_text})
         try:
-            return pl.read_json(text_of(source), infer_schema_length=None)
+            return pl.read_json(io.BytesIO(_whole(source)), infer_schema_length=None)
         except pl.exceptions.PolarsError as exc:
-            records = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8))
+            records = json.loads(_whole(source))
             if records and all(isinstance(r, dict) for r in records):
                 raise
             raise NoTableError from exc
-    data = json.loads(text_of(source).read().removeprefix(codecs.BOM_UTF8), **how)
+    data = json.loads(_whole(source), **how)
     records = _records_in(data)
     if records is None:
         columns = _columns_in(data, stated, shared, say)

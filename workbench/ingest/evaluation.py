@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import os
 import re
-import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from workbench.cache import read_json
 from workbench.competition import Competition
-from workbench.errors import DamagedError
+from workbench.errors import DamagedError, DataError
+from workbench.ingest.tars import tar_members
+from workbench.packed import damage
 
 __all__ = ["LISTING", "evaluation_server", "evaluation_server_in", "evaluation_server_of"]
 
@@ -54,10 +55,10 @@ MOST_CODE = 2**20
 """A larger file is no module of this kind."""
 
 MOST_INNER = 2**28
-"""An archive within an archive, or a tar, is read up to so many bytes; a zip on disk whatever its size."""
+"""Of what lies in an archive so many bytes are read in all; a tar of more is not read, a zip on disk always."""
 
 DEPTH = 3
-"""Folders that are looked into where no list of the files is at hand."""
+"""Folders that are looked into where no list of the files is at hand, and archives within archives."""
 
 
 def evaluation_server(names: Iterable[str]) -> str | None:
@@ -160,29 +161,40 @@ def _is_api(path: Path) -> bool:
 def _in_archive(path: Path) -> str | None:
     try:
         if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                return _in_zip(archive)
+            with damage(str(path)), zipfile.ZipFile(path) as archive:
+                return _in_zip(archive, _Left(MOST_INNER))
         if path.stat().st_size <= MOST_INNER:
-            with tarfile.open(path) as packed:
-                return evaluation_server(packed.getnames())
-    except (OSError, zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, RuntimeError, NotImplementedError):
-        pass  # damaged, or with a password: whoever reads its tables says so
+            return evaluation_server(m.name for m in tar_members(path))
+    except (DataError, OSError):
+        pass  # damaged, with a password, or not to be trusted: whoever reads its tables says so
     return None
 
 
-def _in_zip(archive: zipfile.ZipFile) -> str | None:
+@dataclass
+class _Left:
+    """How many bytes more are read of what lies in an archive, with what lies in archives in it."""
+
+    size: int
+
+
+def _in_zip(archive: zipfile.ZipFile, left: _Left, depth: int = DEPTH) -> str | None:
     members = archive.infolist()
     by_name = evaluation_server(m.filename for m in members)
     if by_name is not None:
         return by_name
     for member in members:
         name = member.filename.lower()
-        if name.endswith(".py") and member.file_size <= MOST_CODE and API_CODE.search(archive.read(member)):
-            return member.filename
-        if name.endswith(".zip") and member.file_size <= MOST_INNER:
+        if not name.endswith((".py", ".zip")) or member.file_size > left.size:
+            continue
+        if name.endswith(".py") and member.file_size <= MOST_CODE:
+            left.size -= member.file_size
+            if API_CODE.search(archive.read(member)):
+                return member.filename
+        if name.endswith(".zip") and depth:
+            left.size -= member.file_size
             try:
                 with zipfile.ZipFile(io.BytesIO(archive.read(member))) as inner:
-                    found = _in_zip(inner)
+                    found = _in_zip(inner, left, depth - 1)
             except zipfile.BadZipFile:
                 continue
             if found is not None:

@@ -231,7 +231,7 @@ def _columns(source: Source, kind: str) -> set[str] | None:
             return set(json.loads(head_of(source).lstrip(b"\xef\xbb\xbf\r\n\t ").partition(b"\n")[0]))
         if source.member is None and source.name.lower().endswith(".parquet"):
             return set(parquet_schema(source.path))
-    except (ValueError, TypeError, pl.exceptions.PolarsError):
+    except (ValueError, TypeError, RecursionError, pl.exceptions.PolarsError):
         return None
     return None
 

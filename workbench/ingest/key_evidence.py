@@ -101,7 +101,7 @@ def _head(table: Table, options: Options) -> _Head | None:
         if table.kind == "lines":
             record = json.loads(head_of(part).lstrip(b"\xef\xbb\xbf\r\n\t ").partition(b"\n")[0])
             return _Head(table.name, (*_fields(record), *of_folders)) if isinstance(record, dict) else None
-    except (WorkbenchError, ValueError, OSError, pl.exceptions.PolarsError):
+    except (WorkbenchError, ValueError, OSError, RecursionError, pl.exceptions.PolarsError):
         return None  # the conversion says what is wrong with it
     return None
 

@@ -7,6 +7,7 @@ is asked for where a definition is inferred.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -47,6 +48,10 @@ IN_NAMES = {
     *("x", "y", "v", "val", "public", "private"),
 }
 """Of these, those that stand in names of places and the like, beside other words: new_york, head_office."""
+UNREADABLE_HEADS = (
+    *(WorkbenchError, ValueError, TypeError, OSError, RecursionError),
+    *(csv.Error, pl.exceptions.PolarsError),
+)
 HEAD_ROWS = 200
 MAX_WORDS = 4
 MOST_PARTS = 1000
@@ -157,7 +162,7 @@ def columns_of(table: Table) -> frozenset[str] | None:
             return frozenset(k for record in _json_records(source) for k in record)
         if table.kind == "parquet":
             return frozenset(_parquet_head(source).columns)
-    except (WorkbenchError, ValueError, TypeError, OSError, pl.exceptions.PolarsError):
+    except UNREADABLE_HEADS:
         return None
     return None
 
@@ -276,7 +281,7 @@ def head_rows(source: Source, kind: str) -> pl.DataFrame | None:
             frame = _parquet_head(source)
             plain = [c for c, t in frame.schema.items() if not t.is_nested() and t != pl.Binary]
             return frame.select(pl.col(plain).cast(pl.String, strict=False))
-    except (WorkbenchError, ValueError, TypeError, OSError, pl.exceptions.PolarsError):
+    except UNREADABLE_HEADS:
         return None
     return None
 
@@ -287,7 +292,7 @@ def _json_records(source: Source) -> list[dict[str, Any]]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             records.append(record)

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from workbench.errors import DataError
+from workbench.ingest.depth import MOST_DEPTH, TOO_DEEP
 
 __all__ = ["FaultError", "Shape", "look_at_lines", "records_of", "schema_of"]
 
@@ -41,10 +42,12 @@ class Shape:
     element: Shape | None = None
     fields: dict[str, Shape] = field(default_factory=dict)
 
-    def look(self, value: Any, place: Place) -> None:
+    def look(self, value: Any, place: Place, depth: int = 1) -> None:
         """Take in a value."""
         if value is None:
             return
+        if depth > MOST_DEPTH:
+            raise FaultError(f"line {place[1]:,}: {TOO_DEEP}")
         kind = _kind(value)
         if kind not in self.seen:
             self.seen[kind] = (place, value)
@@ -52,12 +55,12 @@ class Shape:
             if self.element is None:
                 self.element = Shape()
             for item in value:
-                self.element.look(item, place)
+                self.element.look(item, place, depth + 1)
         elif kind == "object":
             for name, item in value.items():
                 if name not in self.fields:
                     self.fields[name] = Shape()
-                self.fields[name].look(item, place)
+                self.fields[name].look(item, place, depth + 1)
 
     @property
     def kinds(self) -> set[str]:
@@ -219,7 +222,7 @@ def _record(line: bytes, number: int) -> dict[str, Any]:
     except ValueError as exc:
         raise FaultError(f"line {number:,}: {exc}") from None
     except RecursionError:
-        raise FaultError(f"line {number:,}: lists or objects lie too deep within each other to be read") from None
+        raise FaultError(f"line {number:,}: {TOO_DEEP}") from None
     if not isinstance(record, dict):
         raise FaultError(f"line {number:,} is no JSON object: {_shown(record)}")
     return record

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "Options",
     "Table",
     "block_bytes",
+    "files_below",
     "first_byte",
     "is_lines",
     "is_table",
@@ -44,7 +46,7 @@ MAYBE_TEXT = (".txt", ".dat", ".data")
 LINES = (".jsonl", ".ndjson")
 FORMATS = (*TEXT, ".json", *LINES, ".parquet")
 SHOWN_PARTS = 3
-PACKED = (".gz", ".xz", ".bz2")
+PACKED = (".gz", ".xz", ".bz2", ".zst")
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def sources_in(
     """
     on_disk: dict[str, Source] = {}
     in_archives: dict[str, Source] = {}
-    for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
+    for path in sorted(files_below(raw)):
         name = path.relative_to(raw).as_posix()
         if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(path)):
             on_disk[name] = Source(name, path, size_bytes=path.stat().st_size)
@@ -190,9 +192,22 @@ def sources_in(
     return sorted(sources.values(), key=lambda s: s.name)
 
 
+def files_below(folder: Path, *endings: str) -> Iterator[Path]:
+    """Yield the files below a folder, those with one of the endings if any are given.
+
+    Not those whose names begin with a dot, nor what a killed process left half done.
+    """
+    for place, folders, names in os.walk(folder):
+        folders[:] = [f for f in folders if not (f.startswith(".") and f.endswith(".tmp"))]
+        for name in names:
+            path = Path(place, name)
+            if not name.startswith(".") and (not endings or name.lower().endswith(endings)) and path.is_file():
+                yield path
+
+
 def _below(folder: Path) -> list[Source]:
     """Return the files of a folder that become tables."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    paths = sorted(files_below(folder))
     named = [(p.relative_to(folder).as_posix(), p) for p in paths]
     return [
         Source(name, p, size_bytes=p.stat().st_size)
@@ -247,7 +262,7 @@ def is_lines(source: Source) -> bool:
     first, _, rest = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
     try:
         return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import csv
-import gzip
 import hashlib
 import io
-import lzma
 import queue
 import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
-from workbench.errors import DamagedError, DataError
+import numpy as np
+
+from workbench.errors import DataError
 from workbench.headers import end_of_header, header_names
 from workbench.ingest.encodings import (
     Guess,
@@ -31,6 +30,7 @@ from workbench.ingest.encodings import (
     seven_bit,
     utf16_without_mark,
 )
+from workbench.packed import COMPRESSIONS, damage, packing_of, watched
 
 __all__ = [
     "BLOCK_BYTES",
@@ -51,7 +51,6 @@ __all__ = [
     "head_records",
     "header_of",
     "sha256_of",
-    "text_of",
     "without_blank_lines",
 ]
 
@@ -61,9 +60,9 @@ BLOCK_BYTES = 16 << 20
 HEAD_BYTES = 4 << 20
 LONGEST_RECORD_BYTES = 256 << 20
 LONGEST_HEADER_BYTES = 32 << 20
-COMPRESSIONS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-MARKS = ((".gz", b"\x1f\x8b\x08"), (".xz", b"\xfd7zXZ\0"), (".bz2", b"BZh"), (".zip", b"PK\x03\x04"))
-"""How files begin that are packed: it counts more than their names."""
+MOST_COLUMNS = 1_000_000
+LINES_BACK = 100
+"""So many lines are looked at one by one for the end of a record."""
 SUPERSETS = {"shift_jis": "cp932"}
 """As browsers do: what calls itself so has the letters of Windows, too."""
 SEPARATORS = (",", "\t", ";", "|")
@@ -106,13 +105,20 @@ class Source:
             with self.path.open("rb") as file:
                 yield file
             return
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
-                yield file
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError) as exc:
-            if isinstance(exc, OSError) and exc.errno is not None:
-                raise
-            raise DamagedError(f"{self.path}: {self.member} is not whole: {exc}", hint="fetch it again") from exc
+        where = f"{self.path}: {self.member}"
+        with ExitStack() as stack:
+            with damage(where, "whole"):
+                archive = stack.enter_context(zipfile.ZipFile(self.path))
+                member = stack.enter_context(archive.open(self.member))
+            yield watched(member, where, "whole")
+
+    @property
+    def packed_bytes(self) -> int:
+        """What the content takes on the disk."""
+        if self.member is None:
+            return self.path.stat().st_size
+        with damage(f"{self.path}: {self.member}", "whole"), zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(self.member).compress_size
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
@@ -122,23 +128,23 @@ class Source:
         ------
         DamagedError
             When it is cut or changed.
+        DataError
+            When far more comes of it than it takes on the disk.
         """
         with self.packed() as file:
-            suffix = self._packing(file.peek(16))  # type: ignore[attr-defined]
-            if suffix == ".zip":
+            packing = self._packing(file.peek(16))  # type: ignore[attr-defined]
+            if packing == ".zip":
                 with self._only_member(file) as member:
                     yield member
                 return
-            if suffix not in COMPRESSIONS:
+            if packing not in COMPRESSIONS:
                 yield file
                 return
-            try:
-                with COMPRESSIONS[suffix](file) as unpacked:
-                    yield unpacked
-            except (EOFError, gzip.BadGzipFile, lzma.LZMAError, OSError) as exc:
-                if isinstance(exc, OSError) and exc.errno is not None:
-                    raise
-                raise DamagedError(f"{self.path} is not a whole {suffix} file: {exc}", hint="fetch it again") from exc
+            what = f"a whole {packing} file"
+            with ExitStack() as stack:
+                with damage(str(self.path), what):
+                    unpacked = stack.enter_context(COMPRESSIONS[packing](file))
+                yield watched(unpacked, str(self.path), what, packed_bytes=self.packed_bytes)
 
     @property
     def misnamed(self) -> str:
@@ -149,35 +155,31 @@ class Source:
 
     def _packing(self, head: bytes) -> str:
         """Return how the content is packed, by its first bytes, else as the name says."""
-        found = next((suffix for suffix, mark in MARKS if head.startswith(mark)), "")
-        if found == ".bz2" and head[4:10] != b"1AY&SY":
-            found = ""
-        return found or PurePosixPath(self.name).suffix.lower()
+        return packing_of(head) or PurePosixPath(self.name).suffix.lower()
 
     @contextmanager
     def _only_member(self, file: IO[bytes]) -> Iterator[IO[bytes]]:
         """Open the only file of a zip archive whose name does not say that it is one."""
-        try:
-            with zipfile.ZipFile(file) as archive:
+        where = f"{self.path}: {self.name}"
+        with ExitStack() as stack:
+            with damage(where):
+                archive = stack.enter_context(zipfile.ZipFile(file))
                 members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
-                names = [m.filename for m in members]
-                if "[Content_Types].xml" in names:
-                    raise DataError(
-                        f"{self.path}: {self.name} is a workbook of Excel, whatever its name says",
-                        hint="save its sheet as CSV",
-                    )
-                if len(members) != 1 or members[0].flag_bits & 1:
-                    what = "needs a password" if len(members) == 1 else f"has {len(members)} files"
-                    raise DataError(
-                        f"{self.path}: {self.name} is a zip archive, whatever its name says, and {what}",
-                        hint="unpack it, and name the file as it is",
-                    )
-                with archive.open(members[0]) as member:
-                    yield member
-        except (zipfile.BadZipFile, EOFError, NotImplementedError) as exc:
-            raise DamagedError(
-                f"{self.path}: {self.name} is not a whole zip archive: {exc}", hint="fetch it again"
-            ) from exc
+            names = [m.filename for m in members]
+            if "[Content_Types].xml" in names:
+                raise DataError(
+                    f"{where} is a workbook of Excel, whatever its name says",
+                    hint="save its sheet as CSV",
+                )
+            if len(members) != 1 or members[0].flag_bits & 1:
+                what = "needs a password" if len(members) == 1 else f"has {len(members)} files"
+                raise DataError(
+                    f"{where} is a zip archive, whatever its name says, and {what}",
+                    hint="unpack it, and name the file as it is",
+                )
+            with damage(where):
+                member = stack.enter_context(archive.open(members[0]))
+            yield watched(member, where, "a whole zip archive", packed_bytes=self.packed_bytes)
 
 
 @dataclass(frozen=True)
@@ -374,6 +376,11 @@ def header_of(source: Source, form: TextForm) -> list[str]:
     first = next(_records(source, form, 1 << 20, None), b"").strip(b"\r\n").removeprefix(codecs.BOM_UTF8)
     if first and not end_of_header(first + b"\n", form.separator):
         raise _unclosed_header(source)
+    if first.count(form.separator.encode()) >= MOST_COLUMNS:
+        raise DataError(
+            f"{source.path}: {source.name} has a header of more than {MOST_COLUMNS:,} columns",
+            hint="is it a table? its first line has too many separators",
+        )
     try:
         names = header_names(first.decode(), form.separator)
     except (csv.Error, UnicodeDecodeError):
@@ -433,30 +440,58 @@ def blocks_looked_at(
 
 def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator[bytes]:
     """Yield the header, with what is blank before it, and then blocks of whole records."""
-    rest, is_header = b"", True
     with source.opened() as file:
-        for raw in _utf8(file, form, size, digest, source):
-            data = rest + raw if rest else raw
-            if is_header:
-                end = end_of_header(data, form.separator)
-                if not end:
-                    if len(data) > LONGEST_HEADER_BYTES:
-                        raise _unclosed_header(source)
-                    rest = data
-                    continue
-                yield data[:end]
-                data, is_header = data[end:], False
-            cut = _last_record_end(data)
-            if cut == 0 and len(data) > LONGEST_RECORD_BYTES:
+        texts = _utf8(file, form, size, digest, source)
+        header, first = _header_first(texts, form, source)
+        if header:
+            yield header
+        # What waits for the end of its record, and whether that is inside quotes.
+        waiting: list[bytes] = []
+        waiting_bytes, is_open = 0, False
+        for data in chain([first], texts):
+            cut = _last_record_end(data, is_open=is_open)
+            if cut:
+                yield b"".join([*waiting, data[:cut]])
+                waiting, waiting_bytes, is_open = [], 0, False
+            rest = data[cut:]
+            if rest:
+                waiting.append(rest)
+                waiting_bytes += len(rest)
+                is_open ^= bool(rest.count(b'"') % 2)
+            if waiting_bytes > LONGEST_RECORD_BYTES:
                 raise DataError(
                     f"{source.path}: {source.name} has a record of more than {LONGEST_RECORD_BYTES >> 20} MB",
                     hint="a quote is opened and never closed; mend the file, or leave it out",
                 )
-            rest = data[cut:]
-            if cut:
-                yield data[:cut]
-    if rest.strip():
-        yield rest + b"\n"
+    last = b"".join(waiting)
+    if last.strip():
+        yield last + b"\n"
+
+
+def _header_first(texts: Iterator[bytes], form: TextForm, source: Source) -> tuple[bytes, bytes]:
+    """Return the header, nothing where the text has no end of one, and what was read behind it."""
+    data, looked_at, columns = b"", 0, 0
+    for text in texts:
+        data += text
+        columns += text.count(form.separator.encode())
+        # Not before there is twice as much: a header without end is looked at twice over, not at each piece.
+        if len(data) < 2 * looked_at:
+            continue
+        end, looked_at = end_of_header(data, form.separator), len(data)
+        if end > LONGEST_HEADER_BYTES or (not end and (len(data) > LONGEST_HEADER_BYTES or columns > MOST_COLUMNS)):
+            raise _long_header(source)
+        if end:
+            return data[:end], data[end:]
+    end = end_of_header(data, form.separator)
+    return data[:end], data[end:]
+
+
+def _long_header(source: Source) -> DataError:
+    return DataError(
+        f"{source.path}: {source.name} has a header of more than {LONGEST_HEADER_BYTES >> 20} MB, or "
+        f"{MOST_COLUMNS:,} columns: it has no line end, or a quote that is opened and never closed",
+        hint="is it a table? mend its first line, or leave it out",
+    )
 
 
 def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Source) -> Iterator[bytes]:
@@ -478,17 +513,26 @@ def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Sourc
         ) from exc
 
 
-def _last_record_end(data: bytes) -> int:
-    """Return where the last whole record ends: behind the last line end that is not inside quotes."""
+def _last_record_end(data: bytes, *, is_open: bool = False) -> int:
+    """Return where the last whole record ends: behind the last line end that is not inside quotes.
+
+    `is_open` says that `data` begins inside quotes.
+    """
     cut = data.rfind(b"\n") + 1
-    if b'"' not in data:
+    if not is_open and b'"' not in data:
         return cut
-    quotes = data.count(b'"', 0, cut)
-    while cut and quotes % 2:
+    quotes = data.count(b'"', 0, cut) + is_open
+    for _ in range(LINES_BACK):
+        if not cut or quotes % 2 == 0:
+            return cut
         before = data.rfind(b"\n", 0, cut - 1) + 1
         quotes -= data.count(b'"', before, cut)
         cut = before
-    return cut
+    # A long way back: all of it at once.
+    letters = np.frombuffer(data, np.uint8, cut)
+    inside = np.logical_xor.accumulate(letters == ord('"')) ^ is_open
+    ends = np.flatnonzero((letters == ord("\n")) & ~inside)
+    return int(ends[-1]) + 1 if len(ends) else 0
 
 
 # ----------------------------------------------------------------------------------------------------- what is wrong
@@ -597,9 +641,3 @@ def sha256_of(source: Source) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def text_of(source: Source) -> io.BytesIO:
-    """Return a source's whole content in memory."""
-    with source.opened() as file:
-        return io.BytesIO(file.read())

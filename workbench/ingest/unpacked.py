@@ -7,22 +7,22 @@ linked nor unpacked again.
 
 from __future__ import annotations
 
-import lzma
 import os
 import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
-from workbench.cache import atomic, lock, read_json, write_json
+from workbench.cache import atomic, file_sha256, lock, read_json, write_json
 from workbench.errors import DamagedError, DataError, NotFoundError, StorageError, storage_errors
+from workbench.ingest.evaluation import LISTING
 from workbench.ingest.sources import PACKED, is_table, members_of
-from workbench.ingest.text import COMPRESSIONS, Source
+from workbench.ingest.text import Source
+from workbench.packed import COMPRESSIONS, damage, watched
 
 __all__ = ["UNASKED_BYTES", "names_at_top", "unpacked_files"]
 
@@ -33,10 +33,6 @@ GUESSED_RATIO = 10
 """So many times larger a compressed file is taken to become, which doesn't say it."""
 
 
-FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
-"""What the readers of archives raise where one is not whole, of an unknown kind, or has a password."""
-
-
 @dataclass(frozen=True)
 class _Packed:
     """A file that can be unpacked: its name, where it is, and whether it is compressed there beside being packed."""
@@ -44,11 +40,6 @@ class _Packed:
     name: str
     source: Source
     is_compressed: bool
-
-    @property
-    def stamp(self) -> str:
-        stat = self.source.path.stat()
-        return f"{self.source.path.name}: {stat.st_size}-{stat.st_mtime_ns}"
 
     @property
     def size(self) -> int:
@@ -87,10 +78,15 @@ def unpacked_files(
     if not raw.is_dir():
         raise NotFoundError(f"no files of the competition in {raw}", hint="`wb fetch SLUG` brings them")
     note = folder.with_name(f".{folder.name}.json")
+    digests = _Digests(raw)
     with lock(folder.with_name(f".{folder.name}.lock"), str(folder), wait=True), storage_errors(folder):
         packed = {p.name: p for p in _packed(raw)}
-        stamps = _stamps(note)
-        stamps = {n: s for n, s in stamps.items() if n in packed and packed[n].stamp == s and (folder / n).is_file()}
+        stamps = _stamps(note, digests)
+        stamps = {
+            n: s
+            for n, s in stamps.items()
+            if n in packed and (folder / n).is_file() and _stamp(packed[n], folder, digests) == s
+        }
         folder.mkdir(parents=True, exist_ok=True)
         _link(raw, folder, "", archive, _with_parents(stamps))
         of_all = [p for p in packed.values() if p.source.path == raw / archive and not p.is_compressed]
@@ -101,9 +97,9 @@ def unpacked_files(
         _check_room(folder, needed)
         try:
             for item in _unpacked(needed, folder, is_read, report):
-                stamps[item.name] = item.stamp
+                stamps[item.name] = _stamp(item, folder, digests)
         finally:
-            write_json(note, stamps)
+            write_json(note, {"files": stamps, "archives": digests.known})
     return sorted(p.name for p in of_all if p.name not in stamps)
 
 
@@ -115,7 +111,8 @@ def names_at_top(raw: Path, archive: str) -> set[str]:
 
 def _packed(raw: Path) -> Iterator[_Packed]:
     """Give the tables that are in an archive, or compressed by themselves, and not there as files, too."""
-    for place, _, names in os.walk(raw):
+    for place, folders, names in os.walk(raw):
+        folders[:] = [f for f in folders if not (f.startswith(".") and f.endswith(".tmp"))]
         for name in sorted(n for n in names if not n.startswith(".")):
             path = Path(place, name)
             if path.suffix.lower() == ".zip":
@@ -139,10 +136,36 @@ def _members(archive: Path, raw: Path) -> list[Source]:
         return []
 
 
-def _stamps(note: Path) -> dict[str, str]:
+class _Digests:
+    """The SHA-256 of archives; of one that is as it was when it arrived, or was looked at, the one that was noted."""
+
+    def __init__(self, raw: Path) -> None:
+        self.raw = raw
+        self.known: dict[str, dict[str, Any]] = {}
+        with suppress(DamagedError, OSError, KeyError, TypeError, ValueError):
+            self.known = dict(read_json(raw / LISTING)["arrived"])
+
+    def of(self, path: Path) -> str:
+        """Return the digest of an archive."""
+        name, stat = path.relative_to(self.raw).as_posix(), path.stat()
+        there = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        known = self.known.get(name)
+        if not isinstance(known, dict) or {k: known.get(k) for k in there} != there or "sha256" not in known:
+            self.known[name] = there | {"sha256": file_sha256(path)}
+        return str(self.known[name]["sha256"])
+
+
+def _stamp(item: _Packed, folder: Path, digests: _Digests) -> str:
+    """Return what an unpacked file came of, and its size as it lies there."""
+    return f"{(folder / item.name).stat().st_size} of {digests.of(item.source.path)}"
+
+
+def _stamps(note: Path, digests: _Digests) -> dict[str, str]:
     try:
-        return {str(k): str(v) for k, v in read_json(note).items()}
-    except (OSError, ValueError, AttributeError):
+        found = read_json(note)
+        digests.known |= {str(k): dict(v) for k, v in found["archives"].items()}
+        return {str(k): str(v) for k, v in found["files"].items()}
+    except (DamagedError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return {}
 
 
@@ -247,19 +270,21 @@ def _opener(path: Path) -> Iterator[Callable[[_Packed], AbstractContextManager[I
 
     @contextmanager
     def opened(item: _Packed) -> Iterator[IO[bytes]]:
-        member = item.source.member
-        file: IO[bytes]
-        try:
-            with path.open("rb") if archive is None or member is None else archive.open(member) as file:
-                if not item.is_compressed:
-                    yield file
-                    return
-                with COMPRESSIONS[PurePosixPath(item.source.name).suffix.lower()](file) as plain:
-                    yield plain
-        except (*FAULTS, OSError) as exc:
-            if isinstance(exc, OSError) and exc.errno is not None:
-                raise
-            raise DamagedError(f"{path}: {item.name} can't be unpacked: {exc}", hint="fetch it again") from exc
+        member, where = item.source.member, f"{path}: {item.name}"
+        with ExitStack() as stack:
+            file: IO[bytes]
+            packed_bytes = path.stat().st_size
+            if archive is None or member is None:
+                file = stack.enter_context(path.open("rb"))
+            else:
+                packed_bytes = archive.getinfo(member).compress_size
+                with damage(where, "whole"):
+                    file = watched(stack.enter_context(archive.open(member)), where, "whole")
+            if item.is_compressed:
+                with damage(where, "whole"):
+                    plain = COMPRESSIONS[PurePosixPath(item.source.name).suffix.lower()](file)
+                file = watched(stack.enter_context(plain), where, "whole", packed_bytes=packed_bytes)
+            yield file
 
     try:
         yield opened
