@@ -247,6 +247,18 @@ def test_of_a_drive_whose_locks_are_not_shared_the_recorded_host_counts(
         assert is_locked(path)
 
 
+def test_a_lock_is_let_go_though_its_file_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".lock"
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with lock(path, "it"):
+        monkeypatch.setattr("workbench.locks.os.ftruncate", fails)
+    monkeypatch.undo()
+    assert not is_locked(path)
+
+
 @pytest.mark.parametrize(
     ("mounted", "expected"),
     [

@@ -273,6 +273,7 @@ def after(struck: Struck, manners: Manners) -> None:
         assert len(place(struck.folder).arrived) == 1, (str(struck), told)
 
 
+@pytest.mark.slow
 def test_killed_at_every_change(bench: Bench) -> None:
     points, doubts = [], 0
     for struck in bench.each("kill"):
