@@ -20,7 +20,7 @@ MARKUP = "[/] [bold] [link=file:///etc/passwd]"
 TURNED = "a\u202eb"
 FORGED = "x\nerror: forged\rhint: forged"
 NAMES = [f"{SCRIPT} one", f"{PICTURE} two", f"{MARKDOWN} 3", f"{ESCAPES}esc", f"{MARKUP} $x$", f"{TURNED} turned"]
-CLASSES = [f"{PICTURE} low", f"{MARKUP} high"]
+CLASSES = [f"{PICTURE} low", f"{MARKUP}{ESCAPES} high"]
 TARGET = f"y {SCRIPT}"
 TITLE = f"{SCRIPT} {PICTURE} {MARKUP} {ESCAPES} {TURNED} {FORGED} {MARKDOWN}"
 
