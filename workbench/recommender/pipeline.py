@@ -465,6 +465,13 @@ class _Work:
         begin = partial(RankerTraining, rows, spec=self.lightgbm, seed=self.settings.seed)
         wanted = [(of, f) for of in self._model_names() for f in (*folds, "all")]
         per_fold = self.spec.ranker is not None and self.spec.ranker.rounds == "per fold"
+        shares = dict.fromkeys(models, 1.0)
+
+        def say(name: str, share: float) -> None:
+            # The folds of a list go on in turns, and each in several goes.
+            shares[name] = max(share, shares.get(name, 0.0))
+            self.clock.share(sum(shares.values()) / len(wanted))
+
         with self.clock("training"):
             for which, of in enumerate(self._model_names()):
                 trainings: dict[str, RankerTraining] = {}
@@ -476,14 +483,16 @@ class _Work:
                         which,
                         is_valid=is_of_fold & may_stop,
                         is_kept_apart=np.where(may_stop, is_stop & ~is_of_fold, is_of_fold),
-                        progress=partial(self.clock.share_of, len(models) / len(wanted), 1 / len(wanted)),
+                        progress=partial(say, f"{of}-{f}"),
                     )
                 for name, model in train_folds(trainings, per_fold=per_fold):
-                    models[name] = model
-                    self.settings.kept.save(name, model)
+                    shares[name] = 1.0
+                    if name not in models:  # else it is the same one
+                        models[name] = model
+                        self.settings.kept.save(name, model)
                 if f"{of}-all" not in models:
                     n_rounds = round(np.mean([models[name].rounds for name in names]))
-                    progress = partial(self.clock.share_of, len(models) / len(wanted), 1 / len(wanted))
+                    progress = partial(say, f"{of}-all")
                     model = train(which, is_valid=None, is_kept_apart=is_stop, rounds=n_rounds, progress=progress)
                     models[f"{of}-all"] = model
                     self.settings.kept.save(f"{of}-all", model)
