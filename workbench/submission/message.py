@@ -9,8 +9,8 @@ from workbench.platforms import MARK
 __all__ = ["LONGEST", "cv_of", "message", "text_of"]
 
 LONGEST = 250
-"""Characters. Neither Kaggle's documentation nor its client names a limit; this much was always taken, and what is cut
-off behind it is never the token."""
+"""Characters: a bound of our own, as neither Kaggle's documentation nor its client names one. What is cut off behind it
+is never the token."""
 
 _CV = re.compile(rf" \| CV (\S+)(?: \| {MARK}\w+)?$")
 
