@@ -11,6 +11,8 @@ import pytest
 from tests.small import Small, make_small
 from workbench.cli import main
 from workbench.current_runs import current_run
+from workbench.errors import ConfigError
+from workbench.experiment import read_spec
 from workbench.ledger import Ledger
 from workbench.submission.findings import optimistic_findings
 
@@ -91,7 +93,41 @@ class TestEarlierRuns:
         with Ledger.open(made.workspace.ledger) as ledger:
             runs = ledger.runs("small")
         # Its file asks for it, though an earlier version has written nothing of that.
-        assert "rounds" not in current_run(made.workspace, "small", 1, runs).outdated
+        assert current_run(made.workspace, "small", 1, runs).outdated == ()
+        assert made.open.run(1).record.run_id == runs[0].run_id
+        assert len(made.open.table()) == 1
+
+    def test_their_key_has_no_word_of_rounds(self, tmp_path) -> None:
+        made = self.of_earlier_version(tmp_path)
+        spec = read_spec(made.open.definition, 1)
+        assert spec.content()["rounds"] == "per fold"
+        assert spec.key_content() == replace(spec, per_fold=False).content()
+
+    def test_the_way_back_is_another_run(self, made) -> None:
+        made.experiment(4, 'base = 1\nrounds = "per fold"\n')
+        made.open.run(4)
+        made.experiment(4, "base = 1\n")
+        with Ledger.open(made.workspace.ledger) as ledger:
+            runs = ledger.runs("small")
+        assert current_run(made.workspace, "small", 4, runs).outdated == ("experiment",)
+        assert made.open.run(4).record.optimistic is None
+
+
+class TestOtherKinds:
+    @pytest.mark.parametrize(
+        ("table", "kind"),
+        [
+            ("[sklearn]\nmodel = 'linear_model.LogisticRegression'\n", "sklearn"),
+            ("[python]\nfunction = 'features.py:fit'\n", "python"),
+            ("[notebook]\nfile = 'x.ipynb'\n", "notebook"),
+        ],
+    )
+    def test_rounds_that_they_do_not_have_are_refused(self, made, table, kind) -> None:
+        made.experiment(9, HEAD + 'rounds = "per fold"\n' + table)
+        with pytest.raises(ConfigError, match=rf'009.toml: rounds = "per fold" .*\[{kind}\]') as caught:
+            made.open.run(9)
+        assert 'rounds = "mean"' in caught.value.hint
+        (made.folder / "experiments" / "009.toml").unlink()
 
 
 class TestSelectedAndTuned:

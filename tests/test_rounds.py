@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import lightgbm as lgb
@@ -182,6 +183,16 @@ CATBOOST = "[catboost]\ndepth = 3\niterations = 150\nearly_stopping_rounds = 6\n
 OTHERS = pytest.mark.parametrize("table", [XGBOOST, CATBOOST], ids=["xgboost", "catboost"])
 
 
+def test_small_numbers_have_all_their_places(small) -> None:
+    made = small(task="regression", metric="pinball@0.5")
+    made.experiment(1, HEAD + XGBOOST)
+    found = ready(made.workspace, made.open.definition, 1)
+    (column,) = found.problem.target.columns
+    target = replace(found.problem.target, columns=(replace(column, values=1e-7 * column.values),))
+    curve = found.model.learner(replace(found.problem, target=target), 0).fit(0, 1).curve["valid"]
+    assert len(set(curve)) > len(curve) / 2
+
+
 @OTHERS
 class TestOthers:
     @pytest.mark.parametrize("metric", ["auc", "accuracy", "gini"])
@@ -200,6 +211,14 @@ class TestOthers:
         ours = notes(small(), PER_FOLD, "", table)
         assert len({m["rounds"] for m in ours}) > 1
         assert all(m["rounds"] == np.argmax(m["curve"]) + 1 for m in ours)
+
+    def test_our_own_metric_is_of_probabilities(self, small, table: str) -> None:
+        made = small(metric="balanced_logloss")
+        ours = notes(made, "", "", table)
+        mean = np.mean([m["curve"] for m in ours], axis=0)
+        assert {m["rounds"] for m in ours} == {mean.argmin() + 1}
+        scores = made.open.run(1).record.fold_scores
+        assert scores == pytest.approx([m["curve"][m["rounds"] - 1] for m in ours], abs=1e-6)
 
     def test_the_same_with_few_in_memory_and_after_a_kill(self, small, tmp_path, table: str) -> None:
         made = small()

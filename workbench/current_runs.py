@@ -329,6 +329,9 @@ class _Present:
         contents = self._contents(run.exp)
         if contents is None:
             return True
+        if run.optimistic is None and stopped_per_fold(self.workspace, run):
+            # An earlier version had no word for it; `differs_in_rounds` compares it.
+            spec, contents = _without_rounds(spec), [(_without_rounds(content), cells) for content, cells in contents]
         # Of a notebook the cells count, too.
         model = kept.details.get("model")
         return all(content != spec or cells not in (None, model) for content, cells in contents)
@@ -439,6 +442,10 @@ def _read_contents(competition: Competition, exp: int) -> list[Any] | None:
     except WorkbenchError:  # its file is broken, or its base or its notebook is gone
         return None
     return [_as_json([spec.content(), of_notebook]) for spec, of_notebook in zip(specs, cells, strict=True)]
+
+
+def _without_rounds(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != "rounds"}
 
 
 def _code_key(folder: Path, reference: str) -> str:

@@ -83,7 +83,9 @@ def compose(competition: Competition, number: int, new: int) -> Any:
         cells, body = [_lines(simple)], ANY.format(number=number, parameters=given)
     loop = LOOP.format(slug=json.dumps(competition.slug), new=new, width=width, body=body)
     parameters, *code = [*cells, loop]
-    return new_notebook(_words(spec, number), *code, "nb.record(oof=oof, test=test)", parameters=parameters)
+    stops = bool(getattr(model, "patience", 0)) and not spec.per_fold
+    words = _words(spec, number, stops=stops)
+    return new_notebook(words, *code, "nb.record(oof=oof, test=test)", parameters=parameters)
 
 
 def _is_plain(model: LightGBMSpec, target: Target) -> bool:
@@ -92,9 +94,14 @@ def _is_plain(model: LightGBMSpec, target: Target) -> bool:
     return model.own is None and not is_weighted and model.transform == "none"
 
 
-def _words(spec: ExperimentSpec, number: int) -> str:
+def _words(spec: ExperimentSpec, number: int, *, stops: bool) -> str:
     left_out = [name for name in LEFT_OUT if getattr(spec, name)]
     more = f"\n\nNot written out: {', '.join(left_out)}." if left_out else ""
+    if stops:
+        more += (
+            "\n\nEach fold stops at its own best round here, while the experiment has one number of rounds for all: "
+            "the score is a little better than on new rows."
+        )
     return (
         f"# Experiment {number}: {spec.title or 'untitled'}\n\n"
         f"Run by `wb run` it is an experiment like any other; run here, it shows the score and keeps nothing.{more}"

@@ -26,6 +26,9 @@ from workbench.training.objectives import RANKING, log_objective
 
 __all__ = ["model_spec", "notebook_content"]
 
+STOPPING = ("model", "xgboost", "catboost")
+"""Kinds whose folds share a number of rounds, or stop each by itself."""
+
 
 def model_spec(
     spec: ExperimentSpec, competition: Competition, target: Target, *, threads: int | None = None
@@ -42,6 +45,7 @@ def model_spec(
     ConfigError
         When the library does not know a parameter, or is not installed.
     """
+    _refuse_rounds(spec)
     if spec.kind == "notebook":
         return _notebook(spec, competition)
     transform = transform_for(
@@ -91,6 +95,15 @@ def notebook_content(spec: ExperimentSpec, competition: Competition) -> dict[str
         When the notebook is missing, or the experiment says of it what it does not have.
     """
     return _notebook(spec, competition).content()
+
+
+def _refuse_rounds(spec: ExperimentSpec) -> None:
+    if spec.per_fold and spec.kind not in STOPPING:
+        raise ConfigError(
+            f'{spec.path}: rounds = "per fold" goes with models that stop early here '
+            f"({', '.join(f'[{kind}]' for kind in STOPPING)}), and this is a [{spec.kind}] experiment",
+            hint='take it out; where it is the base\'s, write rounds = "mean"',
+        )
 
 
 def _notebook(spec: ExperimentSpec, competition: Competition) -> NotebookSpec:

@@ -113,7 +113,7 @@ def make_plan(
     key = content_key(
         "run-v2",
         d.slug,
-        spec.content(),
+        spec.key_content(),
         features,
         competition.rows_content,
         folds.content,

@@ -171,6 +171,13 @@ class ExperimentSpec:
             **({"rounds": "per fold"} if self.per_fold else {}),
         }
 
+    def key_content(self) -> dict[str, Any]:
+        """Return what a run's key has of it: what the folds' rounds are is said by the model's own content.
+
+        So a run of a version that knew only rounds per fold is the run of an experiment that asks for them.
+        """
+        return {name: value for name, value in self.content().items() if name != "rounds"}
+
 
 def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     """Read an experiment's file and what it is based on.

@@ -349,10 +349,12 @@ class XGBoostLearner:
         train_set = self._dataset(fold, train_rows, seen, self.rows.weight(train_rows))
         return train_set, self._dataset(fold, valid_rows, seen, self.rows.scoring_weight(valid_rows), train_set)
 
-    def own_metric_of(self, fold: int) -> Callable[..., tuple[str, float]] | None:
-        """Return the metric that XGBoost calls after each round; None where it has it itself."""
-        valid_rows = self.rows.sides(fold)[1]
-        return None if self.native else lambda made, _: self._own_metric(made, fold, valid_rows)
+    def own_metric_of(self, fold: int) -> Callable[[npt.NDArray[Any]], float] | None:
+        """Return what scores XGBoost's predictions of the validated rows; None where it has the metric itself."""
+        if self.native:
+            return None
+        rows = self.rows.sides(fold)[1]
+        return lambda made: self.rows.stopping_value(np.asarray(made, np.float64).reshape(len(rows), -1), fold, rows)
 
     def result_of(self, booster: xgb.Booster, fold: int, seed: int, rounds: int) -> FoldResult:
         """Return a model of so many rounds with its predictions."""
@@ -378,10 +380,6 @@ class XGBoostLearner:
             suffix="json",
             notes=self.rows.notes(fold),
         )
-
-    def _own_metric(self, made: npt.NDArray[Any], fold: int, rows: npt.NDArray[np.int64]) -> tuple[str, float]:
-        fitted = np.asarray(made, np.float64).reshape(len(rows), -1)
-        return "own", self.rows.stopping_value(fitted, fold, rows)
 
     def _importance(self, booster: xgb.Booster) -> dict[str, tuple[float, float]]:
         if self.parameters.get("booster") == "gblinear":
@@ -476,7 +474,7 @@ class XGBoostTraining:
         self._text = "" if state is None else state.model
         self._booster: xgb.Booster | None = None
         self._sets: tuple[xgb.DMatrix, xgb.DMatrix] | None = None
-        self._metric: Callable[..., tuple[str, float]] | None = None
+        self._metric: Callable[[npt.NDArray[Any]], float] | None = None
 
     @property
     def held(self) -> bool:
@@ -503,12 +501,18 @@ class XGBoostTraining:
             values = self.curves["valid"]
             while len(values) < rounds:
                 booster.update(train_set, len(values))
-                said = booster.eval_set([(valid_set, "valid")], len(values), feval=self._metric)
-                values.append(float(said.split()[1].rpartition(":")[2]))
+                values.append(self._evaluated(booster, valid_set))
                 self.learner.each_round()
                 if enough(values[-1]):
                     break
         self.seconds += time.perf_counter() - started
+
+    def _evaluated(self, booster: xgb.Booster, valid_set: xgb.DMatrix) -> float:
+        if self._metric is None:
+            said = booster.eval_set([(valid_set, "valid")], len(self.curves["valid"]))
+            return float(said.split()[1].rpartition(":")[2])
+        # Through `eval_set` it would get raw values, and what it says would be cut to six places.
+        return self._metric(booster.predict(valid_set, training=False))
 
     def _begun(self) -> tuple[xgb.Booster, tuple[xgb.DMatrix, xgb.DMatrix]]:
         import xgboost as xgb
