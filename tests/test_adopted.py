@@ -26,7 +26,7 @@ from workbench.errors import DamagedError, NotebookError, StorageError
 from workbench.experiment.kaggle_inputs import data_stamps, kaggle_inputs, not_here
 from workbench.ingest import unpacked as unpacked_module
 from workbench.ingest import unpacked_files
-from workbench.isolation import Abilities, abilities, started
+from workbench.isolation import Abilities, World, abilities, started
 from workbench.notebooks import (
     KAGGLE_ENVIRONMENT,
     competition_places,
@@ -334,10 +334,6 @@ class TestUnpacked:
 
     def test_a_disk_without_hard_links_gets_the_other_kind(self, tmp_path: Path, monkeypatch) -> None:
         raw, folder = fetched(tmp_path, as_files) / "data" / "raw", tmp_path / "files"
-
-        def refused(*_: Any, **__: Any) -> None:
-            raise OSError(1, "Operation not permitted")
-
         monkeypatch.setattr(os, "link", refused)
         for _ in range(2):
             unpacked_files(raw, folder, "one.zip")
@@ -358,11 +354,16 @@ def way(request, monkeypatch) -> Any:
     return request.param
 
 
+def refused(*_: Any, **__: Any) -> None:
+    """Stand in for what makes hard links, on a disk without them."""
+    raise OSError(1, "Operation not permitted")
+
+
 def without_worlds(monkeypatch) -> None:
     monkeypatch.setattr(mounts_module, "abilities", lambda: Abilities(worlds=False, own_pids=False, why_not="no"))
 
 
-def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False) -> Any:
+def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, like: World | None = None) -> Any:
     """Run a notebook's cells as one script with Kaggle's folders around it, and return what it assigns to `result`."""
     root = folder.parent.parent
     notebook = read_notebook(notebook_at(root / "a.ipynb", *cells, *([f"# %%\n!{shell}"] if shell else [])))
@@ -372,7 +373,7 @@ def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False) -> Any
     inputs, left = kaggle_inputs(folder, notebook)
     assert left == []
     with ExitStack() as stack:
-        place = stack.enter_context(placed(notebook, inputs, working))
+        place = stack.enter_context(placed(notebook, inputs, working, like=like))
         source = [c["source"] for c in json.loads(place.notebook.text)["cells"]]
         code = "\n".join("".join(s) for s in source[: len(cells)])
         script = root / "script.py"
@@ -389,7 +390,7 @@ def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False) -> Any
         here = [] if place.world else ["sh", "-c", 'cd "$0" && exec "$@"', str(place.folder)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with started([*here, *command], place.world, environment=environment, **pipes) as running:
-            out, err = running.process.communicate(timeout=60)
+            out, err = running.process.communicate(timeout=300)
     assert running.process.returncode == 0, err
     assert not (working.parent / "input").exists()
     return out if shell else json.loads(out.rpartition("RESULT")[2])
@@ -464,6 +465,20 @@ class TestSeen:
             pytest.skip("links can't forbid it")
         code = "try:\n    open('/kaggle/input/one/train.csv', 'w')\nexcept OSError as exc:\n    result = exc.errno"
         assert seen(fetched(tmp_path, as_files), code) == 30
+
+    def test_files_of_another_disk_are_seen_where_nothing_else_of_the_machine_is(
+        self, tmp_path: Path, way: str, monkeypatch
+    ) -> None:
+        """They are links then; what such a link leads to can't be written either."""
+        monkeypatch.setattr(os, "link", refused)
+        folder = fetched(tmp_path, as_files)
+        code = "path = '/kaggle/input/one/train.csv'\nresult = [open(path).read(), 0]\n"
+        code += "try:\n    open(path, 'a')\nexcept OSError as exc:\n    result[1] = exc.errno"
+        script = str(tmp_path / "script.py")
+        kaggles = World(host="system", mounts={script: (script, False)}, home="/root", own_tmp=True, network=False)
+        text, errno = seen(folder, code, like=kaggles)
+        assert (text, errno) == (TRAIN.decode(), 30 if way == "mounted" else 0)
+        assert (folder / "data" / "raw" / "train.csv").read_bytes() == TRAIN
 
     @pytest.mark.parametrize(
         "code",

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from workbench.cli.app import wb
 from workbench.credentials import login_places, secret_values
 from workbench.errors import ConfigError
 from workbench.experiment.foreign import foreign_environment, foreign_world, not_closed
+from workbench.experiment.notebook_spec import notebook_spec
+from workbench.experiment.spec import read_spec
 from workbench.isolation import Abilities, abilities
+from workbench.notebooks import execute, read_notebook
 from workbench.notebooks import mounts as mounts_module
-from workbench.notebooks import read_notebook
 
 SECRET = "s3cr3t-0123456789abcdef"
 KEYS = (
@@ -163,6 +166,67 @@ def test_a_kernel_of_its_own_sees_the_machine_without_the_places_of_logins(tmp_p
     assert set(other.mounts) == {str(tmp_path / ".netrc")}
     usual = foreign_world(read_notebook(path), tmp_path, network=True)
     assert (usual.host, usual.network, usual.own_tmp) == ("system", True, True)
+
+
+PLANTS = """
+import os
+from contextlib import suppress
+seen = []
+for line in open("/proc/self/mountinfo"):
+    place = line.split()[4]
+    if place.startswith(MINE) and os.access(place, os.W_OK):
+        seen += sorted(os.listdir(place))
+        for name in ("a.txt", "a.html", "log.txt", "submission.csv", "run.json", "a-figures"):
+            with suppress(OSError):
+                os.remove(f"{place}/{name}")
+            os.symlink(VICTIM, f"{place}/{name}")
+for text in ("5", "[1]", "{}", '{"event": "cell"}'):
+    os.system(f"echo '{text}' > /proc/{os.getppid()}/fd/1")
+print(seen)
+"""
+
+
+@pytest.mark.skipif(not abilities().worlds, reason="the system gives no namespaces")
+def test_it_can_leave_no_link_where_we_write(tmp_path) -> None:
+    """Of the run's folder it sees what is made of itself; that comes over as files. Its words are not its worker's."""
+    out, work, victim = tmp_path / "run", tmp_path / "work", tmp_path / "victim"
+    for folder in (out, work):
+        folder.mkdir()
+    for path in (victim, out / "run.json", out / "log.txt"):
+        path.write_text("mine\n")
+    code = f"MINE, VICTIM = {str(tmp_path)!r}, {str(victim)!r}\n{PLANTS}"
+    cells = [nbformat.v4.new_code_cell(text) for text in (code, "print('the end')")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    notebook = read_notebook(tmp_path / "a.ipynb")
+    world = foreign_world(notebook, tmp_path, network=False)
+    world = replace(world, folder="/kaggle/working", mounts={"/kaggle/working": (str(work), True)})
+    execute(notebook, {}, copy=out / "a.ipynb", folder=Path("/kaggle/working"), inherited={}, world=world)
+    first, second = nbformat.read(out / "a.ipynb", as_version=4).cells
+    assert "run.json" not in first.outputs[0].text
+    assert second.outputs[0].text == "the end\n"
+    assert victim.read_text() == (out / "run.json").read_text() == "mine\n"
+    assert (out / "log.txt").read_text().startswith("mine\n")
+    assert not [p for p in out.rglob("*") if p.is_symlink()]
+    assert {"a.ipynb", "log.txt", "run.json"} <= {p.name for p in out.iterdir()} <= {"a.ipynb", "a.html", "log.txt", "run.json"}  # fmt: skip
+
+
+@pytest.mark.parametrize("named", ["Python3", "another"])
+def test_it_does_not_choose_what_it_sees_by_the_kernel_that_it_names(small, named: str) -> None:
+    """Jupyter takes "Python3" for python3; a kernel of its own sees the machine, and only its user gives it one."""
+    made = small(n_rows=200)
+    (made.workspace.root / "notebooks").mkdir(exist_ok=True)
+    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    node.metadata["kernelspec"] = {"name": named, "display_name": named, "language": "python"}
+    nbformat.write(node, made.workspace.root / "notebooks" / "a.ipynb")
+    text = '[notebook]\nfile = "a.ipynb"\nsubmission = "submission.csv"\n'
+
+    def spec(more: str) -> Any:
+        made.experiment(1, text + more)
+        read = read_spec(made.open.definition, 1)
+        return notebook_spec(read, made.folder, made.workspace.root / "notebooks")
+
+    assert spec("").notebook.kernel == "python3"
+    assert spec('kernel = "another"\n').notebook.kernel == "another"
 
 
 def test_what_is_not_closed_is_said(monkeypatch) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import workbench.isolation.running as running_module
+import workbench.isolation.world as world_module
 from workbench.isolation import World, abilities, clean_environment, started
 from workbench.isolation.processes import with_variable
 from workbench.isolation.world import steps
@@ -321,3 +322,34 @@ def test_the_steps_of_a_root_name_nothing_of_the_home(tmp_path: Path) -> None:
     assert not [
         p for p in bound if p in ("/", "/home", "/root", "/opt", "/tmp", "/var", "/etc", "/run", "/mnt", "/srv")
     ]
+
+
+def test_a_machine_that_can_be_read_has_nothing_that_listens(tmp_path: Path) -> None:
+    """Who can ask a user's session bus, docker or a login agent has a process outside; terminals are other programs'."""
+    bound = [step[1] for step in steps(World(host="read"), tmp_path, own_pids=True) if step[0] == "bind"]
+    assert not {"/run", "/dev", "/proc"} & set(bound)
+    assert "/etc" in bound
+
+
+@needs_worlds
+def test_a_machine_that_can_be_read_runs_python(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    world = World(host="read", network=False, folder=str(tmp_path))
+    code = (
+        f"import multiprocessing\nmultiprocessing.Lock()\n{ERRNO}"
+        "result = [Path('a.txt').read_text(), errno_of(Path('b.txt').write_text, ''), os.listdir('/dev/shm'), "
+        "os.path.isdir('/run/user')]"
+    )
+    assert ran(code, world) == ["x", 30, [], False]
+
+
+def test_an_environment_in_a_projects_folder_shows_nothing_else_of_it(tmp_path: Path, monkeypatch) -> None:
+    """The scheme's "data" is the whole prefix."""
+    for name in ("bin", "lib", "competitions"):
+        (tmp_path / name).mkdir()
+    for name in ("prefix", "exec_prefix"):
+        monkeypatch.setattr(sys, name, str(tmp_path))
+    paths = {"data": str(tmp_path), "scripts": str(tmp_path / "bin"), "purelib": str(tmp_path / "lib")}
+    monkeypatch.setattr(world_module.sysconfig, "get_paths", lambda: paths)
+    assert {str(tmp_path / "bin"), str(tmp_path / "lib")} <= {*world_module.python_places()}
+    assert str(tmp_path) not in world_module.python_places()

@@ -58,6 +58,7 @@ def kaggle_inputs(
         # Nothing can be put beside files in a folder that can only be read.
         first, more = f"competitions/{slug}", [""]
     folders, links = {first: files}, {place: first for place in more if place}
+    targets = {*_link_targets(files)}
     links |= {name: f"{first}/{name}" for name in names} if "" in more else {}
     handles = {f"competitions/{slug}": first}
     for name, source in others.items():
@@ -65,18 +66,33 @@ def kaggle_inputs(
         if name.startswith("competitions/"):
             data, packed = _competition_files(source, text, report)
             left += packed
+            targets.update(_link_targets(data))
         handles[name] = first
         folders.setdefault(first, data)
         for place in more:
             links.setdefault(place, first)
     taken = {str(p) for place in folders for p in (PurePosixPath(place), *PurePosixPath(place).parents)}
-    return Inputs(folders, {place: to for place, to in links.items() if place not in taken}, handles), left
+    links = {place: to for place, to in links.items() if place not in taken}
+    return Inputs(folders, links, handles, tuple(sorted(targets))), left
 
 
 def _competition_files(folder: Path, text: str, report: Callable[[str], None]) -> tuple[Path, list[str]]:
     slug, raw = folder.name, folder / "data" / "raw"
     files = folder.joinpath(*INPUT, "competitions", slug)
     return files, unpacked_files(raw, files, f"{slug}.zip", is_read=reads(text), report=report)
+
+
+def _link_targets(folder: Path) -> Iterator[str]:
+    """Give the files that links lead to, which are made where a file can't be there by two names: on another disk.
+
+    Only of competitions' files, whose links are ours: one in other data, as in an archive, may lead to anything.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield os.path.realpath(entry.path)
+            elif entry.is_dir():
+                yield from _link_targets(Path(entry.path))
 
 
 def other_data(folder: Path, text: str) -> dict[str, Path]:

@@ -20,6 +20,9 @@ __all__ = ["NotebookSpec", "notebook_spec", "without_grid"]
 OURS = ("file", "seconds", "cell_seconds", "kernel", "grid", "submission", "cv", "network")
 """Keys of the table that are not the notebook's parameters."""
 
+KERNEL = "python3"
+"""This Python's."""
+
 
 @dataclass(frozen=True)
 class NotebookSpec:
@@ -103,6 +106,9 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
     notebook = read_notebook(found)
     if "kernel" in table:
         notebook = notebook.with_kernel(str(table["kernel"]))
+    elif table.get("submission") is not None and notebook.kernel:
+        # What somebody else's notebook says of itself decides nothing: another kernel sees more of the machine.
+        notebook = notebook.with_kernel(KERNEL)
     parameters = {k: v for k, v in table.items() if k not in OURS}
     check_parameters(notebook, parameters, where=where)
     in_all, of_cell = (_seconds(table.get(key), f"{where} {key}") for key in ("seconds", "cell_seconds"))

@@ -49,6 +49,9 @@ PASSED_ON_BEGIN = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "POLARS_", "N
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu", "opt/rocm", "opt/cuda")
 """The folders that hold programs and nothing of anybody's."""
 
+LINKED_IN_RUN = ("/run/current-system", "/run/opengl-driver")
+"""Where NixOS has its programs and drivers."""
+
 ETC = (
     "alternatives",
     "ca-certificates",
@@ -68,16 +71,21 @@ ETC = (
     "OpenCL",
     "openssl",
     "os-release",
-    "pki",
+    "pki/ca-trust",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
+    "pki/tls/openssl.cnf",
     "protocols",
     "services",
-    "ssl",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
     "terminfo",
     "timezone",
     "vulkan",
     "xattr.conf",
 )
-"""What programs read of /etc, and what says nothing of the machine's users."""
+"""What programs read of /etc, and what says nothing of the machine's users; of ssl and pki not the private keys."""
 
 OF_NETWORK = ("resolv.conf", "hosts", "host.conf")
 
@@ -112,8 +120,9 @@ class World:
     links : dict
         Place -> where the link leads.
     host : str
-        What is seen of the machine's own files: "all", as they are; "read", all of them, to read; "system", the
-        programs, libraries and devices, and this Python with its packages.
+        What is seen of the machine's own files: "all", as they are; "read", all of them, to read, without ``/run``,
+        where services listen, and with the same devices as "system"; "system", the programs, libraries and devices,
+        and this Python with its packages.
     hidden : tuple of str
         Folders that are empty there, and can only be read, but for what is mounted and linked in them. This Python is
         seen all the same.
@@ -124,7 +133,7 @@ class World:
     home : str, or None
         An empty home folder, and HOME; None for the home that there is.
     own_tmp : bool
-        Whether /tmp and /var/tmp are empty and its own, as /dev/shm is where the host is "system".
+        Whether /tmp and /var/tmp are empty and its own, as /dev/shm is where the host is not "all".
     network : bool
         Whether there is any but the machine itself.
     disk : Path, or None
@@ -221,7 +230,8 @@ def python_places() -> list[str]:
     """Return what must be seen for this Python, its packages and the workbench to run."""
     roots = [Path(p) for p in dict.fromkeys((sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix))]
     found = [root / part for root in roots for part in PARTS]
-    found += [Path(p) for p in sysconfig.get_paths().values()]
+    # Not "data", which is all of the prefix: the folder of a project that has its environment in ``.``.
+    found += [Path(p) for name, p in sysconfig.get_paths().items() if name != "data"]
     found += [Path(p) for p in sys.path if Path(p).name in ("site-packages", "dist-packages", "lib-dynload")]
     if site.ENABLE_USER_SITE:
         found.append(Path(site.getusersitepackages()))
@@ -250,16 +260,30 @@ def _is_below(place: str, folders: Iterable[str]) -> bool:
 
 
 def _machine(world: World) -> list[Step]:
-    """Show the machine's folders, but for /kaggle, which the world may have, and /proc."""
-    found: list[Step] = []
+    """Show the machine's folders, but for /kaggle, which the world may have, and /proc.
+
+    Where they can only be read, what listens in /run is not shown: who can ask a user's session bus or docker for a
+    process has one outside. Nor are other programs' terminals and shared memory.
+    """
+    is_closed = world.host == "read"
+    found: list[Step] = [*_linked_in_run(world), ("dev", "/dev")] if is_closed else []
     for path in sorted(Path("/").iterdir()):
-        if path.name in ("kaggle", "proc"):
+        if path.name in ("kaggle", "proc", *(("dev", "run") if is_closed else ())):
             continue
         if path.is_symlink():
             found.append(("link", str(path), str(path.readlink())))
         elif path.is_dir():
-            is_devices = path.name in ("dev", "run", "sys")
-            found.append(("bind", str(path), str(path), world.host == "all" or is_devices))
+            found.append(("bind", str(path), str(path), not is_closed))
+    return found
+
+
+def _linked_in_run(world: World) -> list[Step]:
+    """Show what of /run programs need: where a system that is built of links has them, and the names' servers."""
+    places = [Path(place) for place in LINKED_IN_RUN]
+    found: list[Step] = [("link", str(p), str(p.readlink())) for p in places if p.is_symlink()]
+    names = Path("/etc/resolv.conf").resolve()
+    if world.network and names.is_relative_to("/run") and names.is_file():
+        found.append(("bind", str(names), str(names), False))
     return found
 
 
@@ -272,7 +296,7 @@ def _system() -> list[Step]:
         elif path.is_dir():
             found.append(("bind", str(path), str(path), False))
     # A system that is built of links needs where they lead.
-    for place in ("/run/current-system", "/run/opengl-driver", "/etc/static"):
+    for place in (*LINKED_IN_RUN, "/etc/static"):
         path = Path(place)
         if path.is_symlink():
             found.append(("link", place, str(path.readlink())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,9 @@ sys.exit(main(sys.argv[2]))"""
 WORKER = (sys.executable, "-P", "-c", START, str(Path(__file__).resolve().parents[2]))
 """The process that runs a notebook. The folder one stands in is not where it finds modules: a ``logging.py`` there is
 not the library's. The workbench's own is the last place, for a copy of it that is not installed."""
+
+LOG = "log.txt"
+"""Beside the copy; what the worker logs comes into it."""
 
 SHOWN_LINES = 12
 """So many lines of the failing cell are shown."""
@@ -141,15 +145,20 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     started = time.perf_counter()
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy = copy.resolve()
+    # What is beside the copy is not the notebook's: a link that it leaves there could lead us anywhere.
+    written = copy if world is None else copy.with_name(f"{copy.stem}-running") / copy.name
+    if world is not None:
+        shutil.rmtree(written.parent, ignore_errors=True)
+        written.parent.mkdir()
     with tempfile.TemporaryDirectory() as given:
         temporary = Path(given).resolve()
         source, job = temporary / f"{notebook.path.stem}.ipynb", temporary / "job.json"
         source.write_text(notebook.text, encoding="utf-8")
         told = {
             "notebook": str(source),
-            "copy": str(copy),
-            "output": str(copy.with_suffix(".txt")),
-            "log": str(copy.parent / "log.txt"),
+            "copy": str(written),
+            "output": str(written.with_suffix(".txt")),
+            "log": str(written.parent / LOG),
             "parameters": dict(parameters),
             "kernel": notebook.kernel or "python3",
             "folder": str(folder),
@@ -160,12 +169,14 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
         }
         job.write_text(json.dumps(told), encoding="utf-8")
         if world is not None:
-            own = {str(temporary): (str(temporary), False), str(copy.parent): (str(copy.parent), True)}
+            own = {str(temporary): (str(temporary), False), str(written.parent): (str(written.parent), True)}
             world = replace(world, mounts={**world.mounts, **own})
         variables = {**(os.environ if inherited is None else inherited), **(environment or {})}
         try:
             ended = _watched([*WORKER, str(job)], world, variables, limits, report)
         finally:
+            if written != copy:
+                _take_over(written, copy)
             if inherited is not None:
                 _mask(copy)
     seconds = time.perf_counter() - started
@@ -174,11 +185,36 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     return Executed(copy, seconds, ended.peak / 2**20, tuple(_not_installed(ended.event)))
 
 
+def _take_over(written: Path, copy: Path) -> None:
+    """Bring what the worker wrote to where it belongs; what is no file, such as a link, is left out."""
+    figures = f"{copy.stem}-figures"
+    shutil.rmtree(copy.with_name(figures), ignore_errors=True)
+    for path in (written, written.with_suffix(".html"), written.with_suffix(".txt")):
+        if _is_file(path):
+            path.replace(copy.with_name(path.name))
+    if _is_folder(written.with_name(figures)):
+        for path in filter(_is_file, sorted(written.with_name(figures).iterdir())):
+            copy.with_name(figures).mkdir(exist_ok=True)
+            path.replace(copy.with_name(figures) / path.name)
+    if _is_file(written.with_name(LOG)):
+        with copy.with_name(LOG).open("a", encoding="utf-8") as log:
+            log.write(written.with_name(LOG).read_text(encoding="utf-8", errors="replace"))
+    shutil.rmtree(written.parent, ignore_errors=True)
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 def _mask(copy: Path) -> None:
     """Mask in what was written the secrets of this process: who wrote it did not know them, and may have found one."""
     masks = Masks(secret_values())
     for path in (copy, copy.with_suffix(".html"), copy.with_suffix(".txt")):
-        if path.is_file() and not path.is_symlink():
+        if _is_file(path):
             text = path.read_text(encoding="utf-8", errors="replace")
             if (masked := masks.text(text)) != text:
                 write_text(path, masked)
@@ -231,15 +267,43 @@ def _watched(
 
 def _read(process: subprocess.Popen[str], ended: _Ended, report: Callable[[str], None]) -> None:
     for line in process.stdout or ():
-        try:
-            event = json.loads(line)
-        except ValueError:
+        event = _event(line)
+        if event is None:
             continue
         if event["event"] == "cell":
             ended.last_cell = event
-            report(f"cell {event['cell'] + 1} of {event['of']}: {event['source'].strip().splitlines()[0][:60]}")
+            shown = (event["source"].strip().splitlines() or [""])[0][:60]
+            report(f"cell {event['cell'] + 1} of {event['of']}: {shown}")
         else:
             ended.event = event
+
+
+EVENT = {"event": str, "cell": int, "of": int, "source": str, "name": str, "text": str, "trace": str}
+
+NEEDED = {"cell": ("cell", "of", "source"), "error": ("name", "text"), "no kernel": ("text",)}
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """Return what a worker says; None for other lines, as what a notebook started can write there, too.
+
+    Examples
+    --------
+    >>> _event('{"event": "done", "not_installed": []}')
+    {'event': 'done', 'not_installed': []}
+    >>> [_event(line) for line in ("5", "[1]", '{"event": "cell"}', '{"event": "done", "cell": "x"}', "no JSON")]
+    [None, None, None, None, None]
+    """
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    is_whole = all(name in event for name in NEEDED.get(event["event"], ()))
+    is_typed = all(isinstance(event[name], kind) for name, kind in EVENT.items() if name in event)
+    missed = event.get("not_installed", [])
+    is_typed &= isinstance(missed, list) and all(isinstance(m, list) and [*map(type, m)] == [int, str] for m in missed)
+    return event if is_whole and is_typed else None
 
 
 def _not_installed(event: dict[str, Any]) -> list[str]:

@@ -52,11 +52,14 @@ class Inputs:
         Place -> the place that it is another name of.
     handles : dict
         Name of the data as Kaggle has it today, such as ``"datasets/owner/slug"`` -> place.
+    targets : tuple of str
+        Files outside of the folders that links in them lead to: they are seen in their own places, to read.
     """
 
     folders: Mapping[str, Path] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     handles: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def placed(notebook: Notebook, inputs: Inputs, working: Path, *, like: World | N
         links={**like.links, **links},
         scratch=(*like.scratch, KAGGLE),
         hidden=(*like.hidden, f"{KAGGLE}/input"),
+        shown=(*like.shown, *inputs.targets),
     )
     environment = KAGGLE_ENVIRONMENT | _path(notebook) | {"PWD": str(folder)}
     attached = {name: _below(f"{KAGGLE}/input", place) for name, place in inputs.handles.items()}
