@@ -152,6 +152,14 @@ def test_variables_are_passed_on_by_a_list() -> None:
     assert secret_values(foreign_environment(network=False, environment=environment), Path("/nonexistent")) == []
 
 
+def test_a_kernel_of_the_users_is_found_though_the_home_is_another(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    found = foreign_environment(network=False, kernel="mine", environment={"PATH": "/bin"})
+    assert any(place.startswith(str(tmp_path)) for place in found.pop("JUPYTER_PATH").split(os.pathsep))
+    assert found == foreign_environment(network=False, environment={"PATH": "/bin"}) == {"PATH": "/bin"}
+
+
 def test_a_kernel_of_its_own_sees_the_machine_without_the_places_of_logins(tmp_path) -> None:
     for name in (".kaggle/kaggle.json", ".aws/credentials", ".netrc", ".config/gcloud/a.json", ".ssh/id", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +169,7 @@ def test_a_kernel_of_its_own_sees_the_machine_without_the_places_of_logins(tmp_p
     path = tmp_path / "a.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
     other = foreign_world(read_notebook(path).with_kernel("other"), tmp_path, network=False, home=tmp_path)
-    assert (other.host, other.network) == ("read", False)
+    assert (other.host, other.network, other.home) == ("read", False, "/tmp/home")
     assert set(other.hidden) == {str(tmp_path / n) for n in names - {".netrc"}}
     assert set(other.mounts) == {str(tmp_path / ".netrc")}
     usual = foreign_world(read_notebook(path), tmp_path, network=True)
@@ -234,6 +242,7 @@ def test_what_is_not_closed_is_said(monkeypatch) -> None:
     monkeypatch.setattr(module, "abilities", lambda: Abilities(worlds=False, own_pids=False, why_not="forbidden"))
     assert "the network was open to it" in not_closed(network=False)
     assert "the network was open" not in not_closed(network=True)
+    assert "the notebook has an empty home" in not_closed(network=False, is_over=False)
 
 
 def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch, capsys) -> None:
@@ -241,10 +250,19 @@ def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch
     monkeypatch.chdir(made.folder)
     path = made.workspace.root / "a.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
+    closed = Abilities(worlds=True, own_pids=True)
+    monkeypatch.setattr("workbench.experiment.foreign.abilities", lambda: closed)
     wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
     out, err = capsys.readouterr()
     assert "without the network (network = true under [notebook] gives it), without your logins" in err
     assert "network" not in Path(out.splitlines()[1]).read_text()
+    module = __import__("workbench.experiment.foreign", fromlist=["abilities"])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "abilities", lambda: Abilities(worlds=False, own_pids=False, why_not="forbidden"))
+        wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
+    err = capsys.readouterr().err
+    assert "can read this machine's files, and the network is open to it" in err
+    assert "without the network" not in err
     wb.main(["notebook", "adopt", str(path), "--network"], standalone_mode=False)
     out, err = capsys.readouterr()
     assert "it runs with the network" in err

@@ -69,6 +69,8 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
     Its paths lead to the data here, and its submission is checked. It sees its data and no more of this machine: no
     logins, an empty home, and the network only with --network.
     """
+    from workbench.experiment.foreign import not_closed
+
     competition = library.competition(slug)
     notebook, experiment, others = competition.adopt(path, title=title, submission=submission, network=network)
     if as_json:
@@ -84,7 +86,8 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
             brings = f"`wb fetch {other}` brings it"
         note(f"it reads /kaggle/input/{name}, which is not here: {brings}")
     reach = "with the network" if network else "without the network (network = true under [notebook] gives it)"
-    note(f"it runs {reach}, without your logins, and with an empty home")
+    said = not_closed(network=network, is_over=False)
+    note(said or f"it runs {reach}, without your logins, and with an empty home")
     note(f"next: wb run {int(experiment.stem)}")
 
 

@@ -14,16 +14,26 @@ from pathlib import Path
 from workbench.credentials import login_places
 from workbench.isolation import World, abilities, clean_environment
 from workbench.notebooks import Notebook
+from workbench.notebooks.extra import library
 
 __all__ = ["foreign_environment", "foreign_world", "not_closed"]
+
+OURS = ("", "python3")
+"""The names of this Python's kernel."""
 
 HOME = "/root"
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
-def foreign_environment(*, network: bool, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that such a notebook gets.
+OTHER_HOME = "/tmp/home"  # noqa: S108 it is the world's own
+"""Where another kernel may lie in ``/root``."""
+
+
+def foreign_environment(
+    *, network: bool, kernel: str = "", environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the variables that such a notebook gets; another kernel than this Python's is found in its user's home.
 
     Examples
     --------
@@ -31,7 +41,8 @@ def foreign_environment(*, network: bool, environment: Mapping[str, str] | None 
     {'PATH': '/bin'}
     """
     proxies = [*PROXIES, *map(str.lower, PROXIES)] if network else []
-    return clean_environment(environment, also=proxies)
+    kernels = {} if kernel in OURS else {"JUPYTER_PATH": os.pathsep.join(library("jupyter_core.paths").jupyter_path())}
+    return clean_environment(environment, also=proxies, **kernels)
 
 
 def foreign_world(notebook: Notebook, folder: Path, *, network: bool, home: Path | None = None) -> World:
@@ -44,21 +55,22 @@ def foreign_world(notebook: Notebook, folder: Path, *, network: bool, home: Path
     folder : Path
         The run's, on whose disk its own folders are.
     """
-    if notebook.kernel in ("", "python3"):
+    if notebook.kernel in OURS:
         return World(host="system", home=HOME, own_tmp=True, network=network, disk=folder)
     places = login_places(home)
     folders = tuple(str(p) for p in places if p.is_dir())
     files = {str(p): (os.devnull, False) for p in places if p.is_file()}
-    return World(host="read", hidden=folders, mounts=files, own_tmp=True, network=network, disk=folder)
+    return World(host="read", hidden=folders, mounts=files, home=OTHER_HOME, own_tmp=True, network=network, disk=folder)
 
 
-def not_closed(*, network: bool) -> str:
+def not_closed(*, network: bool, is_over: bool = True) -> str:
     """Return what is to be said where the system gives no world of its own; "" where it does."""
     able = abilities()
     if able.worlds:
         return ""
-    more = "" if network else ", and the network was open to it"
+    had, could, was = ("had", "could", "was") if is_over else ("has", "can", "is")
+    more = "" if network else f", and the network {was} open to it"
     return (
-        f"this system gives no namespaces ({able.why_not}): the notebook had an empty home and no logins in its "
-        f"environment, but could read this machine's files{more}; {able.hint}"
+        f"this system gives no namespaces ({able.why_not}): the notebook {had} an empty home and no logins in its "
+        f"environment, but {could} read this machine's files{more}; {able.hint}"
     )

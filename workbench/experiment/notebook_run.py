@@ -112,7 +112,7 @@ def _executed(
             copy=folder / COPY,
             folder=place.folder,
             environment=place.environment | environment,
-            inherited=foreign_environment(network=spec.network) if is_foreign else None,
+            inherited=foreign_environment(network=spec.network, kernel=spec.notebook.kernel) if is_foreign else None,
             limits=replace(spec.limits, memory=memory),
             world=place.world,
             attached=place.attached,

@@ -20,6 +20,7 @@ behind, and ends it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -31,6 +32,9 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
+
+MOST = "unshare: no namespace more is allowed"
+"""What the system says of a full disk, too: unshare(2), ENOSPC."""
 
 FAILED = 125
 """The exit code where no world could be made, as of env and timeout: the command did not run."""
@@ -107,7 +111,7 @@ def _first(world: dict[str, Any] | None, command: list[str], alive: int) -> NoRe
             _make(world)
             _drop_capabilities()
         except OSError as exc:
-            _fail(str(exc))
+            _fail(exc.strerror or str(exc))
     # Behind the change of capabilities, which takes it back.
     _try_prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if select.select([alive], [], [], 0)[0]:
@@ -222,7 +226,7 @@ def _leave(world: dict[str, Any]) -> None:
         if not world["network"]:
             _loopback()
     except OSError as exc:
-        _fail(str(exc))
+        _fail(MOST if exc.errno == errno.ENOSPC else exc.strerror or str(exc))
 
 
 def _loopback() -> None:

@@ -83,7 +83,7 @@ def _tried(*, own_pids: bool) -> str:
         except subprocess.TimeoutExpired:
             return f"no answer in {PROBE_S:g} s"
         errors.seek(0)
-        said = errors.read().strip().rpartition("\n")[2]
+        said = errors.read().strip().rpartition("\n")[2].removeprefix("isolation: ")
     return (said or f"exit code {code}") if code else ""
 
 
