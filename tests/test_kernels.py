@@ -604,6 +604,22 @@ class TestPackages:
         assert expected < packed()
 
 
+FORBIDDEN = {
+    "import urllib.request; urllib.request.urlopen('http://127.0.0.2:9', timeout=5)": "URLError",
+    "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)": "Network is unreachable",
+    "open('/kaggle/input/small/new.csv', 'w')": "Read-only file system",
+    "open('/kaggle/input/small/towns.csv', 'w')": "Read-only file system",
+    "open('/kaggle/input/competitions/small/towns.csv', 'w')": "Read-only file system",
+    "open('/usr/new.txt', 'w')": "Read-only file system",
+    "import os; os.chmod('/kaggle/input/small/towns.csv', 0o777)": "Read-only file system",
+    "open(HERE)": "No such file or directory",
+    "import os; open(os.path.expanduser('~/.netrc'))": "No such file or directory: '/root/.netrc'",
+    "import os; os.environ['AWS_SECRET_ACCESS_KEY']": "KeyError: 'AWS_SECRET_ACCESS_KEY'",
+    "import os; os.kill(PID, 0)": "No such process",
+}
+"""What a cell may not do, and what it is told."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not ISOLATED, reason="the system gives no namespaces to make a rehearsal in")
 class TestRehearsal:
@@ -701,37 +717,30 @@ class TestRehearsal:
         assert found.rows == (100, 150)
         assert pl.read_csv(found.hidden).height == 150
 
-    @pytest.mark.parametrize(
-        ("cell", "message"),
-        [
-            ("import urllib.request; urllib.request.urlopen('http://127.0.0.2:9', timeout=5)", "URLError"),
-            ("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)", "Network is unreachable"),
-            ("open('/kaggle/input/small/new.csv', 'w')", "Read-only file system"),
-            ("open('/kaggle/input/small/towns.csv', 'w')", "Read-only file system"),
-            ("open('/kaggle/input/competitions/small/towns.csv', 'w')", "Read-only file system"),
-            ("open('/usr/new.txt', 'w')", "Read-only file system"),
-            ("import os; os.chmod('/kaggle/input/small/towns.csv', 0o777)", "Read-only file system"),
-            ("open(HERE)", "No such file or directory"),
-            ("import os; open(os.path.expanduser('~/.netrc'))", "No such file or directory: '/root/.netrc'"),
-            ("import os; os.environ['AWS_SECRET_ACCESS_KEY']", "KeyError: 'AWS_SECRET_ACCESS_KEY'"),
-            ("import os; os.kill(PID, 0)", "No such process"),
-        ],
-    )
-    def test_what_kaggle_does_not_allow_fails_here_too(
-        self, small, no_wheels, cell: str, message: str, monkeypatch
-    ) -> None:
+    def test_what_kaggle_does_not_allow_fails_here_too(self, small, no_wheels, monkeypatch) -> None:
         """What is this machine's is not there: its files, its home, its environment, its processes, its network."""
         made = small()
         Path.home().mkdir()
         (Path.home() / ".netrc").write_text("mine")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
-        cell = cell.replace("HERE", repr(str(made.folder / "features.py"))).replace("PID", str(os.getpid()))
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
         kernel = built(made, no_wheels)
-        with_cell(kernel, cell)
-        with pytest.raises(NotebookError, match=message):
+        tried = [code.replace("HERE", repr(str(made.folder / "features.py"))) for code in FORBIDDEN]
+        with_cell(
+            kernel,
+            f"said = []\nfor code in {[code.replace('PID', str(os.getpid())) for code in tried]!r}:\n"
+            "    try:\n        exec(code, {})\n        said.append('allowed')\n"
+            "    except Exception as exc:\n        said.append(f'{type(exc).__name__}: {exc}')\n"
+            "import json\nraise RuntimeError('SAID' + json.dumps(said))",
+        )
+        with pytest.raises(NotebookError, match="SAID") as failed:
             made.open.rehearse_kernel(1, kernel)
+        said = json.JSONDecoder().raw_decode(str(failed.value).partition("SAID")[2])[0]
+        differing = [
+            (code, text) for (code, message), text in zip(FORBIDDEN.items(), said, strict=True) if message not in text
+        ]
+        assert not differing
         assert (kernel.folder / "rehearsal" / "public" / "inference.ipynb").exists()
 
     def test_the_world_is_kaggles(self, small, no_wheels) -> None:
@@ -739,6 +748,8 @@ class TestRehearsal:
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
         kernel = built(made, no_wheels)
+        victim = made.folder / "victim"
+        victim.write_text("mine")
         with_cell(
             kernel,
             "import os, subprocess, sys, tempfile\nfrom pathlib import Path\n"
@@ -747,6 +758,8 @@ class TestRehearsal:
             "assert tempfile.gettempdir() == '/tmp' and Path.cwd() == Path('/kaggle/working')\n"
             "assert {p.name for p in Path('/kaggle').iterdir()} == {'input', 'working'}\n"
             "Path('/kaggle/temp').mkdir()\n"
+            f"for folder in Path({str(kernel.folder)!r}).glob('rehearsal/**/'):\n"
+            f"    try:\n        os.symlink({str(victim)!r}, folder / 'submission.csv')\n    except OSError:\n        pass\n"
             "Path.home().joinpath('.cache').mkdir()\n"
             "subprocess.Popen(['/bin/sleep', '987654'], start_new_session=True)",
         )
@@ -754,6 +767,8 @@ class TestRehearsal:
         assert (found.differing, found.largest) == (0, 0.0)
         assert not [note for note in found.notes if "namespaces" in note]
         assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"987654" in p.read_bytes()]
+        # A link that it leaves where we put its submission would be written through.
+        assert victim.read_text() == "mine"
         assert sorted(p.name for p in kernel.folder.iterdir()) == ["bundle", "kernel", "rehearsal", "wheels"]
 
 
