@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.small import make_small
 from tests.test_run import quick
 from workbench import library
 from workbench.cache import read_json, write_json
+from workbench.errors import NotFoundError
 from workbench.ledger import Ledger
 from workbench.review import as_dicts
 
@@ -357,3 +359,20 @@ def test_times_of_runs_rise_though_the_clock_was_set_back(small) -> None:
     assert made.open.result(1).record.run_id == second.record.run_id
     made.experiment(1, 'features = ["rows.x"]\n[model]\nnum_iterations = 3\n')
     assert "outdated" in {f.code for f in made.open.prepare(1).findings}
+
+
+def test_a_run_of_another_workspace_does_not_stand_for_an_experiment_of_this_one(small, tmp_path) -> None:
+    ours, theirs = small(n_rows=120), make_small(tmp_path / "theirs", n_rows=120)
+    url = f"sqlite:///{tmp_path}/shared.db"
+    here, there = (replace(made.workspace, ledger_url=url) for made in (ours, theirs))
+    for made, rounds in ((ours, 2), (theirs, 3)):
+        made.experiment(1, f'features = ["ratio"]\n[model]\nnum_iterations = {rounds}\nearly_stopping_round = 0\n')
+    theirs.experiment(2, 'features = ["ratio"]\n[model]\nnum_iterations = 2\nearly_stopping_round = 0\n')
+    own = library.competition("small", where=here).run(1)
+    others = [library.competition("small", where=there).run(number) for number in (1, 2)]
+    opened = library.competition("small", where=here)
+    assert {row.run.run_id for row in opened.table()} == {r.record.run_id for r in (own, *others)}
+    assert opened.result(1).record.run_id == own.record.run_id
+    assert opened.prepare(1).record.run_id == own.record.run_id
+    with pytest.raises(NotFoundError, match="of another workspace"):
+        opened.result(2)

@@ -102,11 +102,17 @@ def current_run(workspace: Workspace, slug: str, exp: int, runs: Iterable[RunRec
     Raises
     ------
     NotFoundError
-        When it was never run.
+        When it was never run, or only in another workspace of the same ledger.
     """
-    of_all = _by_experiment(runs)
+    of_all = _by_experiment(workspace, runs)
     if exp not in of_all:
         raise never_run(workspace, slug, exp, of_all)
+    if all(r.workspace not in ("", workspace.id) and not _has_folder(workspace, r) for r in of_all[exp]):
+        raise NotFoundError(
+            f"experiment {exp} of {slug!r} was never run in {workspace.root}: its runs in this ledger are of another "
+            "workspace",
+            hint=f"`wb run {exp}` runs it here",
+        )
     return _current(_Present(workspace, slug, {e: of_exp[-1] for e, of_exp in of_all.items()}), of_all[exp])
 
 
@@ -134,22 +140,35 @@ def current_runs(workspace: Workspace, slug: str, runs: Sequence[RunRecord]) -> 
 
     Of the finished runs on all rows it is the one that belongs to the present definition, the newest where several do;
     else the one that differs least. Without a finished run on all rows it is the newest finished one, else the newest.
+    Runs of other workspaces, which may share the ledger, stand for an experiment only where this one has none: the same
+    number may mean something else there.
 
     Parameters
     ----------
     runs : sequence of RunRecord
         Of one competition, oldest first.
     """
-    of_all = _by_experiment(runs)
+    of_all = _by_experiment(workspace, runs)
     present = _Present(workspace, slug, {exp: of_exp[-1] for exp, of_exp in of_all.items()})
     return {exp: _current(present, of_exp) for exp, of_exp in of_all.items()}
 
 
-def _by_experiment(runs: Iterable[RunRecord]) -> dict[int, list[RunRecord]]:
+def _by_experiment(workspace: Workspace, runs: Iterable[RunRecord]) -> dict[int, list[RunRecord]]:
+    """Return the runs of each experiment: this workspace's, or where it has none of one those of others."""
     by_exp: dict[int, list[RunRecord]] = {}
+    elsewhere: dict[int, list[RunRecord]] = {}
+    own_id: str | None = None
     for run in runs:
-        by_exp.setdefault(run.exp, []).append(run)
-    return by_exp
+        if run.workspace and own_id is None:
+            own_id = workspace.id
+        # One that does not say whose it is, or came with its folder from another workspace, is told by that.
+        is_here = (run.workspace and run.workspace == own_id) or _has_folder(workspace, run)
+        (by_exp if is_here else elsewhere).setdefault(run.exp, []).append(run)
+    return elsewhere | by_exp
+
+
+def _has_folder(workspace: Workspace, run: RunRecord) -> bool:
+    return (workspace.root / run.folder / "run.json").exists()
 
 
 def _current(present: _Present, runs: Sequence[RunRecord]) -> CurrentRun:
