@@ -334,9 +334,10 @@ class _JournalLock:
 
     def release(self) -> None:
         """Let the lock go."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        # Forgotten before it is closed: whoever waits for it, in another thread, sets its own at once.
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _mend(path: Path) -> None:
