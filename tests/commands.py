@@ -42,6 +42,7 @@ PRELOADED = [
     "workbench.current_runs",
     "workbench.review",
     "tests.small",
+    "tests.warmed",
 ]
 
 

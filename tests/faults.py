@@ -10,6 +10,10 @@ time it gets a copy of a folder that was made ready; every change that it makes 
         after = bench.again(struck.folder)        # the same work, undisturbed
         assert ...                                # nothing lost, nothing invented
 
+Where only the state matters that a killed process leaves, one run shows them all: `Bench.left_by_kills` does the work
+once, and copies the folder before each change. That is what a kill there leaves, as a process that is killed writes
+nothing more; equal states are given once. What a process does about a fault needs a process for each.
+
 What is counted: making or emptying a file, fsync, rename, link, remove, mkdir, rmdir, truncate, `os.write`, the commit of
 a transaction of the ledger, and whatever the work's own fakes report by `point`: a call of a platform, for example. A
 kill at a number comes before that change, so that all kills together, and the whole work, are every state that a
@@ -21,10 +25,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +40,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Bench", "Struck", "counted", "paused", "point"]
+__all__ = ["Bench", "Struck", "counted", "kind_of", "paused", "point"]
 
 DISK = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES, "EROFS": errno.EROFS}
 DATABASE = {"ENOSPC": "SQLITE_FULL", "EIO": "SQLITE_IOERR", "EACCES": "SQLITE_READONLY", "busy": "SQLITE_BUSY"}
@@ -82,6 +89,7 @@ class _Counter:
     how: str = ""
     seen: list[str] = field(default_factory=list)
     off: int = 0
+    copies: str = ""
 
     def path(self, path: Any, at: int | None = None) -> str | None:
         """Return a path relative to the folder; None where it is not below it."""
@@ -95,10 +103,19 @@ class _Counter:
             return None
         return os.path.relpath(whole, self.folder) if f"{whole}/".startswith(f"{self.folder}/") else None
 
+    def _copy(self, place: Path) -> None:
+        # By another process: SQLite's locks are lost when this one closes a file of an open database.
+        self.off += 1
+        place.mkdir()
+        subprocess.run(["cp", "-a", self.folder, str(place)], check=True)
+        self.off -= 1
+
     def count(self, name: str, torn: int | None = None) -> None:
         if self.off:
             return
         self.seen.append(name)
+        if self.copies:
+            self._copy(Path(self.copies) / f"{len(self.seen):04d}")
         if len(self.seen) != self.at:
             return
         self.off += 1  # what follows is undisturbed: the work may clean up
@@ -230,18 +247,24 @@ def _child(
 
 
 def counted(
-    function: Callable[..., Any], folder: Path, *arguments: Any, at: int = 0, how: str = "", out: Path | None = None
+    function: Callable[..., Any],
+    folder: Path,
+    *arguments: Any,
+    at: int = 0,
+    how: str = "",
+    out: Path | None = None,
+    copies: str = "",
 ) -> tuple[str, Any, list[str]]:
     """Do work in a fresh process, with a fault at a change, and return how it ended, its value, and the changes.
 
     The changes are those up to the fault; of a killed process they are not known and empty. What it printed is
-    appended to `out`.
+    appended to `out`. Into `copies` the folder is copied before each change.
     """
     from tests.commands import forkserver
 
     context = forkserver()
     ours, theirs = context.Pipe(duplex=False)
-    counter = _Counter(str(folder.resolve()), at, how)
+    counter = _Counter(str(folder.resolve()), at, how, copies=copies)
     said = out or folder.with_name(f"{folder.name}.out")
     process = context.Process(
         target=_child, args=(theirs, dict(os.environ), counter, function, arguments, said), daemon=True
@@ -302,16 +325,56 @@ class Bench:
         ended, value, _ = counted(self.function, folder, *self.arguments, at=number, how=how)
         return Struck(folder, how, number, name, ended, value)
 
-    def each(self, *hows: str, only: Callable[[str], bool] = lambda _: True) -> Iterator[Struck]:
+    def left_by_kills(self) -> Iterator[Struck]:
+        """Do the work once, and give each state that a kill at one of its changes leaves, or one in mid-write ("torn").
+
+        Equal states are given once. A state is removed when the test has looked at it.
+        """
+        place = self.place / "states"
+        place.mkdir(parents=True)
+        folder = self.copy()
+        ended, value, names = counted(self.function, folder, *self.arguments, copies=str(place))
+        assert ended == "returned", f"undisturbed, it ended with {ended}: {value}; see {folder}.out"
+        given: set[str] = set()
+        for number, name in enumerate(names, 1):
+            # At the depth of the other copies.
+            state = place / f"{number:04d}" / folder.name
+            what, _, path = name.partition(" ")
+            torn = state / path
+            for how in ("kill", "torn") if what == "fsync" and torn.is_file() else ("kill",):
+                if how == "torn":
+                    os.truncate(torn, torn.stat().st_size // 2)
+                if (digest := _digest(state)) not in given:
+                    given.add(digest)
+                    seen = place / f"{number:04d}-{how}" / folder.name
+                    shutil.copytree(state, seen, symlinks=True)
+                    yield Struck(seen, how, number, name, "killed", None)
+                    shutil.rmtree(seen.parent)
+            shutil.rmtree(state.parent)
+        shutil.rmtree(folder.parent)
+
+    def each(
+        self, *hows: str, only: Callable[[str], bool] = lambda _: True, once: Callable[[str], str] = str
+    ) -> Iterator[Struck]:
         """Strike at every change, in each of these ways; the copy is removed when the test has looked at it.
 
         Faults that a change can't have are left out: nothing is torn but at an fsync, a disk fails no call.
+
+        Parameters
+        ----------
+        only, once : callable
+            Of a change: whether it is struck, and what it is, of which the first is struck: `kind_of`. By default
+            every change is a kind of its own.
         """
+        struck_at: dict[str, int] = {}
         for number, name in enumerate(self.points(), 1):
             for how in hows:
                 fits = {"torn": name.startswith("fsync "), "busy": name == "ledger commit"}
                 fits |= dict.fromkeys(DISK, not name.startswith("call "))
                 if not fits.get(how, True) or not only(name):
+                    continue
+                # Two changes can have one name.
+                if once is not str and struck_at.setdefault(once(name), number) != number:
                     continue
                 struck = self.strike(number, how, name)
                 yield struck
@@ -321,3 +384,29 @@ class Bench:
         """Do the work again, or other work, undisturbed, on what a fault left; return how it ended and its value."""
         ended, value, _ = counted(function or self.function, folder, *(arguments or self.arguments))
         return ended, value
+
+
+def kind_of(name: str) -> str:
+    """Return what a change is: what is done, in which folder, to what kind of file.
+
+    Examples
+    --------
+    >>> kind_of("fsync a/runs/001-20261130T065816-19025303/models/.t0-f1-s1.txt.5bce98f7-181660af-25345-ba685a72.tmp")
+    'fsync a/runs/*/models/*.txt.tmp'
+    """
+    what, _, path = name.partition(" ")
+    path = re.sub(r"\.[0-9a-f]{8}-[0-9a-f]{8}-\d+-[0-9a-f]{8}\.tmp", ".tmp", path)
+    path = re.sub(r"\d{3}-\d{8}T\d{6}-[0-9a-f]{8}", "*", path)
+    folder, _, file = path.rpartition("/")
+    end = ".tmp" if file.endswith(".tmp") else ""
+    stem, dot, suffix = file.removesuffix(end).lstrip(".").rpartition(".")
+    return f"{what} {folder}/{f'*.{suffix}' if dot and stem != 'run' else file.removesuffix(end).lstrip('.')}{end}"
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        digest.update(f"{path.relative_to(folder)}\0".encode())
+        if path.is_file():
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
