@@ -11,7 +11,7 @@ from workbench.inference.log import InferredLog
 from workbench.inference.positive import PositiveGuess
 from workbench.interactions import duration_text
 from workbench.platforms import CompetitionFacts
-from workbench.printable import one_line
+from workbench.printable import one_line, printable
 
 __all__ = ["baseline_text", "definition_text", "question", "submission_text"]
 
@@ -35,6 +35,11 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 def _comment(text: str) -> str:
     return "  # " + one_line(text)
+
+
+def _in_one(line: str) -> str:
+    """Return a line of TOML as it may stand behind a mark, with its blanks."""
+    return printable(line).replace("\n", " ")
 
 
 def definition_text(inferred: Inferred | InferredLog, said: FileOptions = NOTHING_SAID) -> str:
@@ -171,7 +176,7 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
     """Return what was guessed of the files' writing, as comments: to override a guess, take away the mark."""
     lines: list[str] = []
     for name, read in inferred.read.items():
-        lines += [f"# [read.{_key(name)}]", *(f"# {one_line(line)}" for line in read)]
+        lines += [f"# [read.{_key(name)}]", *(f"# {_in_one(line)}" for line in read)]
     if inferred.types or inferred.large:
         lines.append("# [types]")
         lines += [
