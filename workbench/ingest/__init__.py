@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from workbench.errors import (
     DataError,
     NotFoundError,
     UnavailableError,
-    WorkbenchError,
     near,
     storage_errors,
 )
@@ -40,18 +38,18 @@ from workbench.inference import (
     submission_text,
     write_starter,
 )
-from workbench.ingest.archives import EncryptedError, unpack, unpack_tar
-from workbench.ingest.convert import NO_OPTIONS, Options, convert, is_table
+from workbench.ingest.archives import unpack
+from workbench.ingest.archives_below import unpack_below
+from workbench.ingest.convert import NO_OPTIONS, Options, convert
 from workbench.ingest.downloaded import read_as_downloaded, read_parquet_as_text, read_text_file
 from workbench.ingest.evaluation import LISTING, evaluation_server_in, evaluation_server_of
 from workbench.ingest.file_names import clashing_names, refused_name
 from workbench.ingest.grouping import tables_in
 from workbench.ingest.keys import NO_KEYS
-from workbench.ingest.sources import block_bytes, files_below, sources_in, table_name
+from workbench.ingest.sources import block_bytes, sources_in, table_name
 from workbench.ingest.space import Approval, Download, check_space
 from workbench.ingest.unpacked import names_at_top, unpacked_files
 from workbench.memory import shown_bytes
-from workbench.packed import Budget
 from workbench.platforms import CompetitionFacts, Listing, Platform, RemoteFile
 from workbench.printable import one_line
 from workbench.workspace import Workspace
@@ -81,7 +79,6 @@ Total = Callable[[int | None], None]
 NOTED_SHARE = 20
 """Of the time that downloading takes, one part in so many goes into noting what has arrived."""
 USUAL_APPROVAL = Approval()
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
 ONE_BY_ONE = 20
 """So many missing files are fetched singly when others are there already; more come in the archive of all."""
 
@@ -178,7 +175,14 @@ def fetch(  # noqa: PLR0913 what the command may be asked
             try:
                 # What arrived just now may arrive whole another time; what was kept is as it is on the platform.
                 arrived = downloaded if attempt == 1 else ()
-                unreadable = _unpack_all(raw, report, arrived=arrived, main=platform.archive(slug))
+                main = platform.archive(slug)
+                unreadable = unpack_below(
+                    raw,
+                    report,
+                    arrived=arrived,
+                    downloaded={raw / name for name in _state(raw)["arrived"]},
+                    main=None if main is None else main.name,
+                )
                 manifest = convert(
                     raw,
                     tables,
@@ -278,7 +282,7 @@ def _sweep_below(folder: Path) -> None:
     data = folder / "data"
     parts = (p / part for p in (data, data / "incoming") for part in ("raw", "tables"))
     below = {p.parent for part in parts for p in part.rglob(".*.tmp")}
-    for swept in (folder, folder / "experiments", data / "incoming", *below):
+    for swept in (folder, folder / "experiments", data, data / "incoming", *below):
         sweep(swept)
 
 
@@ -493,46 +497,6 @@ class _Fetcher:
             write_json(self.raw / LISTING, state)
             ended = time.monotonic()
             self.next_note = ended + NOTED_SHARE * (ended - started)
-
-
-def _unpack_all(
-    raw: Path, report: Report, *, arrived: Collection[str], main: RemoteFile | None
-) -> dict[str, WorkbenchError]:
-    """Unpack what does not become a table; a table stays packed, its Parquet file is what is used.
-
-    Return the archives that can't be read, by their names below `raw`: those beside the data may be damaged, or need a
-    password. The archive of all files, and one that can't be trusted, is refused.
-    """
-    unreadable: dict[str, WorkbenchError] = {}
-    downloaded = {raw / name for name in _state(raw)["arrived"]}
-    packed = sum(p.stat().st_size for p in downloaded if p.is_file())
-
-    def tried(archive: Path, unpack_it: Callable[[], object]) -> None:
-        name = archive.relative_to(raw).as_posix()
-        try:
-            unpack_it()
-            unreadable.pop(name, None)
-        except (DamagedError, EncryptedError) as exc:
-            is_main = main is not None and name == main.name
-            if is_main or (name in arrived and isinstance(exc, DamagedError)):
-                raise
-            unreadable[name] = exc
-
-    # Twice: an archive inside the archive is there only after the first time.
-    for _ in range(2):
-        budget = Budget(packed, raw)
-        for archive in sorted(files_below(raw, ".zip")):
-            # "train.csv.zip" is a packed table, whatever the file in it is called.
-            if not is_table(archive.stem):
-                no_tables = partial(unpack, wanted=lambda name: not is_table(name))
-                tried(archive, partial(no_tables, archive, archive.parent, budget=budget, kept=downloaded.__contains__))
-    for archive in sorted(files_below(raw, *TARS)):
-        say = partial(report, f"unpacking {archive.name}")
-        tried(
-            archive,
-            partial(unpack_tar, archive, archive.parent, budget=budget, kept=downloaded.__contains__, begins=say),
-        )
-    return unreadable
 
 
 # ------------------------------------------------------------------------------------------ beside the old, and swap

@@ -22,7 +22,7 @@ from workbench.ingest.tars import HEADER_BYTES, tar_members
 from workbench.packed import BOMB_RATIO, HARMLESS_BYTES, Budget, damage, most_of, too_large
 from workbench.temporary import hidden_path, temporary_file
 
-__all__ = ["EncryptedError", "check_members", "is_encrypted", "unpack", "unpack_tar"]
+__all__ = ["EncryptedError", "came_of", "check_members", "is_encrypted", "unpack", "unpack_tar"]
 
 UNTRUSTED = "do not trust this archive; `wb fetch SLUG --force` downloads it again"
 MOST_CONTENTS_BYTES = 512 << 20
@@ -338,6 +338,11 @@ class _Note:
             return False
         path = folder / name
         return path.is_file() and path.stat().st_size == size
+
+
+def came_of(archive: Path) -> set[Path]:
+    """Return the files that were unpacked from an archive when all of it was; none where it was not."""
+    return {archive.parent / name for name in _Note.of(archive).files or ()}
 
 
 def _note_of(archive: Path) -> Path:

@@ -19,13 +19,14 @@ import polars as pl
 
 from workbench.competition import TableInfo
 from workbench.errors import DataError
+from workbench.ingest.ahead import ahead
 from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded_schema, say_without
 from workbench.ingest.shaped import MisfitError, ShapedReader
 from workbench.ingest.shapes import FaultError, Place, Shape, look_at_lines, schema_of
 from workbench.ingest.sources import Options, Table, joined_sha, place_of
-from workbench.ingest.text import HEAD_BYTES, LONGEST_RECORD_BYTES, Source, ahead
+from workbench.ingest.text import HEAD_BYTES, LONGEST_RECORD_BYTES, Source
 from workbench.ingest.types import ColumnType, from_name, present_texts
 from workbench.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
 

@@ -6,9 +6,7 @@ import codecs
 import csv
 import hashlib
 import io
-import queue
 import re
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +20,7 @@ import numpy as np
 
 from workbench.errors import DataError
 from workbench.headers import end_of_header, header_names
+from workbench.ingest.ahead import ahead
 from workbench.ingest.encodings import (
     Guess,
     guess_encoding,
@@ -38,7 +37,6 @@ __all__ = [
     "LONGEST_RECORD_BYTES",
     "Source",
     "TextForm",
-    "ahead",
     "blocks",
     "blocks_looked_at",
     "encoding_line",
@@ -589,49 +587,6 @@ def _fault(record: str, form: TextForm, width: int) -> str | None:
         return "has a quote inside a field that is not quoted, or text behind a closing quote"
     found = bare.count(form.separator) + 1
     return None if found == width else f"has {found} field{'s' * (found > 1)}, the header has {width}"
-
-
-@contextmanager
-def ahead(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
-    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def offer(item: tuple[T | None, BaseException | None]) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def work() -> None:
-        try:
-            for item in items:
-                offer((item, None))
-                if stop.is_set():
-                    return
-            offer((None, None))
-        except BaseException as exc:  # noqa: BLE001 raised in the thread that reads
-            offer((None, exc))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-
-    def read() -> Iterator[T]:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-
-    try:
-        yield read()
-    finally:
-        stop.set()
-        thread.join()
 
 
 def sha256_of(source: Source) -> str:
