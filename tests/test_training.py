@@ -17,8 +17,7 @@ from tests.small import make_frame
 from workbench.errors import ConfigError, DataError, NotFoundError, TrainingError
 from workbench.experiment import ready
 from workbench.features import ROW
-from workbench.training import LightGBMSpec, Target, TargetColumn, lightgbm_spec
-from workbench.training.lightgbm_folds import LightGBMLearner
+from workbench.training import LightGBMSpec, Target, TargetColumn, lightgbm_spec, train
 from workbench.training.transforms import LOWEST, TRANSFORMS, fitted_transform
 from workbench.training.weights import without_weights
 
@@ -775,14 +774,13 @@ class TestBins:
         assert stored[0].current
         assert stored[0].columns == 2
         again = prepared(made)
-        learner = LightGBMLearner(again.problem, again.model, 0)
-        assert learner.fit(0, 1).model == first.models["t0-f0-s1"]
+        assert train(again.problem, again.model, (1,)).parts[0].model == first.models["t0-f0-s1"]
         assert again.problem.binned.times_binned == 0
         # A damaged file is none.
         (path,) = (made.folder / "cache").glob("*.bin")
         path.write_bytes(b"x" + path.read_bytes()[1:])
         damaged = prepared(made)
-        assert LightGBMLearner(damaged.problem, damaged.model, 0).fit(0, 1).model == first.models["t0-f0-s1"]
+        assert train(damaged.problem, damaged.model, (1,)).parts[0].model == first.models["t0-f0-s1"]
         assert damaged.problem.binned.times_binned == 1
 
     @pytest.mark.parametrize("case", ["ranking", "pseudo", "linear"])

@@ -521,7 +521,7 @@ def test_tuning_and_selection_score_by_the_weights(sales: Callable[..., Small]) 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run = made.open.run(3)
-        selected = made.open.select(3, method="permutation", repeats=2)
+        selected = made.open.select(3, method="permutation", repeats=2, holdout=False)
     assert selected.before is None or selected.before.folds == pytest.approx(run.record.fold_scores)
 
 

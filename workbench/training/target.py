@@ -168,7 +168,7 @@ def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competiti
     """
     metric = competition.metric
     if metric.needs in ("label", "ranked"):
-        for column in columns:
+        for column in (c for c in columns if c.task == "regression"):
             _refuse_amounts_as_labels(column, metric.name, competition.definition.tables.train)
     for column in columns:
         if column.task != "regression" or metric.needs != "proba" or ".py:" in competition.definition.metric:
@@ -185,7 +185,7 @@ def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competiti
 
 
 def _refuse_amounts_as_labels(column: TargetColumn, metric: str, table: str) -> None:
-    odd = np.flatnonzero(column.values != np.rint(column.values))  # the codes of classes are whole
+    odd = np.flatnonzero(column.values != np.rint(column.values))
     if len(odd):
         row = int(odd[0])
         raise DataError(
