@@ -41,7 +41,9 @@ from workbench.tuning import study as study_module
 from workbench.tuning.plan import (
     ENOUGH_VALID,
     FULL_RATES,
+    LEAST_ROUNDS,
     LEAST_ROWS,
+    LEAST_TRIALS,
     Quick,
     affordable_rate,
     is_much_lower,
@@ -237,6 +239,11 @@ class TestPlan:
         quick = quick_within(seconds, per_round, train_rows, valid_rows, all_folds=all_folds, searches_rate=False)
         enough = -(-ENOUGH_VALID * n_folds // sum(valid_rows))
         least = n_folds if all_folds else min(n_folds, enough)
+        # Where not even a few trials of a few rounds would fit, there are fewer folds.
+        fitting = seconds / LEAST_TRIALS / LEAST_ROUNDS / (per_round * quick.share)
+        if not all_folds and fitting < 1.3 * least:
+            least = len(quick.folds)
+            assert least == 1 or least <= 1.3 * fitting
         assert set(quick.folds) <= set(range(n_folds))
         assert least <= len(quick.folds) <= n_folds
         # Those with the most rows.

@@ -164,10 +164,12 @@ def default_limit() -> int:
     return max(1, min(int(SHARE * total), used_bytes() + available_bytes() - int(SPARE * total)))
 
 
-def used_bytes() -> int:
-    """Return the resident memory of this process, now; 0 where the system does not say."""
+def used_bytes(pid: int | None = None) -> int:
+    """Return the resident memory of this process, or another, now; 0 where the system does not say."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{'self' if pid is None else pid}/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
     except (OSError, ValueError, IndexError):
         return 0
 

@@ -281,6 +281,7 @@ def _learner(exp: int, changes: str) -> Any:
     opened = _competition()
     model = read_spec(opened.definition, exp).model | json.loads(changes)
     made = ready(opened.workspace, opened.definition, exp, model=model)
+    made.ask_memory(seeds=(1,))
     return made.model.learner(made.problem, 0)
 
 

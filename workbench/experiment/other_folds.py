@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from workbench.experiment.held_out import on_folds
 from workbench.experiment.ready import ReadyExperiment
 from workbench.folds import Folds, make_folds
 from workbench.training import Problem, check_fold_weights
@@ -40,7 +41,7 @@ def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Prob
     if _parts(folds) == _parts(problem.folds):
         return None
     check_fold_weights(problem.target, folds)
-    return replace(problem, folds=folds, split=replace(problem.split, valid=folds.valid, train=folds.train))
+    return on_folds(problem, folds)
 
 
 def _parts(folds: Folds) -> set[bytes]:

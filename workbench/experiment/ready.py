@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.competition import Competition, load_competition
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, MemoryLimitError
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.plan import Plan, make_plan, matrix_of, problem_of, sampled_rows
 from workbench.experiment.run_folder import FinishedRun, check_files, find_run
 from workbench.experiment.spec import ExperimentSpec
 from workbench.features import Blocks, load_features
 from workbench.read_once import reading_once
-from workbench.training import LightGBMSpec, ModelSpec, Problem
+from workbench.training import Granted, LightGBMSpec, ModelSpec, Problem, ask_memory
 from workbench.workspace import Workspace
 
 __all__ = ["ReadyExperiment", "find_finished", "lightgbm_of", "ready"]
@@ -56,6 +56,41 @@ class ReadyExperiment:
     matrix_key: str
     target_key: str
     untuned: str
+
+    def ask_memory(
+        self,
+        problem: Problem | None = None,
+        model: ModelSpec | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> Granted:
+        """Ask for the memory that training takes, before it begins.
+
+        Parameters
+        ----------
+        problem : Problem, optional
+            Another one than the experiment's: of other folds, rows or columns.
+        model : ModelSpec, optional
+        seeds : sequence of int, optional
+        limit : int, optional
+            The bytes that the process is to stay within; by default those of the experiment's blocks.
+
+        Raises
+        ------
+        MemoryLimitError
+            Where it would take more; the hint says what would fit.
+        """
+        asked, own = self.problem if problem is None else problem, self.problem.binned
+        needs = (self.model if model is None else model).needs(asked, self.spec.seeds if seeds is None else seeds)
+        within = self.blocks.limit_bytes if limit is None else limit
+        try:
+            return ask_memory(needs.beside_bins() if asked.binned.held else needs, within)
+        except MemoryLimitError:
+            if asked.binned is own or not own.held:
+                raise
+            own.release()  # they are made again, or found in the cache, where they are asked for again
+            return ask_memory(needs.beside_bins() if asked.binned.held else needs, within)
 
 
 def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:

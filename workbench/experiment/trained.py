@@ -11,9 +11,8 @@ from workbench.experiment.plan import Plan, matrix_of, problem_of
 from workbench.experiment.predictions import Predictions
 from workbench.experiment.run_folder import FoldParts
 from workbench.features import shown_left_out
-from workbench.memory import used_bytes
 from workbench.serving import LearnedColumns
-from workbench.training import FoldResult, ModelSpec, TrainResult, check_memory, class_notes, limit_notes, refit, train
+from workbench.training import FoldResult, ModelSpec, TrainResult, ask_memory, class_notes, limit_notes, refit, train
 
 __all__ = ["trained"]
 
@@ -29,16 +28,15 @@ def trained(
     """Train what an experiment says; finished folds are taken from its folder and kept there."""
     matrix = matrix_of(plan)
     problem = problem_of(plan, matrix)
-    forecast, limit = model.needs(problem, plan.spec.seeds), plan.blocks.limit_bytes
-    before_training = used_bytes()
-    report(check_memory(forecast, before_training, limit))
+    limit = plan.blocks.limit_bytes
+    granted = ask_memory(model.needs(problem, plan.spec.seeds), limit)
+    report(granted.said)
     parts = FoldParts(folder)
-    held = forecast.folds_within(limit - before_training - forecast.total)
-    result = train(problem, model, plan.spec.seeds, parts=parts, held=held, done=done)
+    result = train(problem, model, plan.spec.seeds, parts=parts, held=granted.held, done=done)
     if plan.spec.refit:
         report("training on all rows")
         result = refit(problem, model, plan.spec.seeds, result, parts=parts, done=done)
-    foreseen = (before_training + forecast.total) / 2**20
+    foreseen = granted.foreseen_bytes / 2**20
     details: dict[str, Any] = {
         "models": _model_notes(result),
         "memory": {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)},

@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.cache import content_key, read_json, write_json
 from workbench.competition import Competition
-from workbench.errors import ConfigError, DamagedError, NotFoundError
+from workbench.errors import ConfigError, DamagedError, MemoryLimitError, NotFoundError
 from workbench.experiment.held_out import last_fold, on_folds, without_last_fold, without_rows
 from workbench.experiment.kinds import model_spec
 from workbench.experiment.optimistic import TUNED
@@ -23,6 +23,7 @@ from workbench.experiment.ready import ReadyExperiment, find_finished, lightgbm_
 from workbench.experiment.run import FoldDone, RunOutcome, log_file, run
 from workbench.experiment.spec import TuneSpec, read_spec
 from workbench.ledger import RunRecord
+from workbench.memory import default_limit
 from workbench.training import (
     FoldScorer,
     LightGBMSpec,
@@ -38,6 +39,7 @@ from workbench.tuning import (
     KEPT_AS,
     Budget,
     Dimension,
+    OpenStudy,
     Progress,
     Search,
     Space,
@@ -67,7 +69,7 @@ __all__ = [
 
 Report = Callable[[str], None]
 ROOM_SHARE = 4
-"""The folds' datasets may take a quarter of the memory limit."""
+"""The folds' datasets that are kept between trials may take a quarter of the memory limit, of what is left of it."""
 
 
 @dataclass(frozen=True)
@@ -156,16 +158,23 @@ def tune(
     )
     space = _space(experiment, spec, asked)
     folder = competition.study_folder(number)
-    limit = experiment.blocks.limit_bytes // ROOM_SHARE
     rows = _rows_of_search(experiment, asked)
-    scorer = FoldScorer(rows.seen, spec, room=limit)
+    scorer = FoldScorer(rows.seen, spec, room=0)
+
+    def fitting(problem: Problem) -> FoldScorer:
+        try:
+            room = memory.room_for(problem)
+        except MemoryLimitError:
+            scorer.release()  # its kept folds are in the way, and can be made again
+            room = memory.room_for(problem)
+        return FoldScorer(problem, spec, room=room)
 
     def other() -> FoldScorer | None:
         problem = rows.on_other_folds()
-        return None if problem is None else FoldScorer(problem, spec, room=limit)
+        return None if problem is None else fitting(problem)
 
     def held_out() -> FoldScorer | None:
-        return FoldScorer(experiment.problem, spec, room=limit) if rows.holds_out else None
+        return fitting(experiment.problem) if rows.holds_out else None
 
     key = _key(experiment, rows.seen, spec, space)
     metric = experiment.problem.metric
@@ -180,6 +189,9 @@ def tune(
         budget = _budget(asked, started, opened.study if request.only_rest else None)
         if budget is None:
             budget = _for_edited(opened.study, own_point(space, spec.parameters), started)
+        memory = _Memory(experiment, replace(spec, parameters=spec.parameters | space.largest), opened)
+        if budget is not None:
+            scorer.room = memory.room_for(experiment.problem)
         search = Search(
             opened,
             scorer,
@@ -211,6 +223,39 @@ def tune(
         found["searched"] = {n: parameters[names[n]] for n in space.names if is_new and n in names}
         write_json(folder / "best.json", found)
     return outcome
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What a search may take, beside others that work on the study on this machine.
+
+    Attributes
+    ----------
+    model : LightGBMSpec
+        The largest that is searched.
+    """
+
+    experiment: ReadyExperiment
+    model: LightGBMSpec
+    opened: OpenStudy
+
+    def room_for(self, problem: Problem) -> int:
+        """Ask for the memory that trials on a problem take; return what datasets that are kept may take beside it.
+
+        Raises
+        ------
+        MemoryLimitError
+        """
+        experiment, seeds = self.experiment, (1,)
+        with self.opened.locked():
+            # What was free when this process began, others may have taken since, or be about to take.
+            limit = experiment.blocks.limit_bytes
+            if experiment.blocks.memory_limit is None:
+                limit = max(1, min(limit, default_limit() - self.opened.promised_to_others()))
+            granted = experiment.ask_memory(problem, self.model, seeds=seeds, limit=limit)
+            room = max(0, min(granted.spare_bytes, limit // ROOM_SHARE))
+            self.opened.promise(granted.foreseen_bytes + room)
+        return room
 
 
 @dataclass(frozen=True)

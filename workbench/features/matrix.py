@@ -188,6 +188,16 @@ class FeatureMatrix:
         """What the columns that do not depend on the fold would take in memory."""
         return self.n_rows * sum(c.row_bytes for c in self.encoded)
 
+    @cached_property
+    def missing_share(self) -> float:
+        """The share of the train rows' values that are missing: null or NaN. All of them are read for it, once."""
+        missing = 0
+        for _, frame in self.chunks(range(self.n_train)) if self.width else ():
+            floats = [pl.col(n).is_nan().sum() for n, t in frame.schema.items() if t.is_float()]
+            missing += sum(s.null_count() for s in frame.iter_columns())
+            missing += sum(n or 0 for n in frame.select(floats).row(0)) if floats else 0
+        return missing / max(1, self.n_train * self.width)
+
     @property
     def unseen(self) -> tuple[Unseen, ...]:
         """Which columns have categories in test that train lacks."""

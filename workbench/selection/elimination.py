@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from workbench.cache import read_json, write_json
-from workbench.errors import ConfigError, DamagedError
+from workbench.errors import ConfigError, DamagedError, MemoryLimitError
 from workbench.experiment import ReadyExperiment
 from workbench.selection.groups import Group, only
 from workbench.selection.judged import Judged, Models, Progress, Scored, by_group, difference, models_of, scored
@@ -103,7 +103,7 @@ class Eliminated:
     chosen, best : Step
         The smallest list within one standard error of the best, and the best.
     ended : str
-        "done", "time" or "trials".
+        "done", "time", "trials" or "memory".
     resumed : int
         How many of the steps an earlier, killed search had finished.
     """
@@ -162,6 +162,10 @@ def eliminate(
             _save(path, key, steps)
     except TimeIsUpError:
         ended = "time"
+    except MemoryLimitError:
+        if not steps:
+            raise
+        ended = "memory"  # what was found so far stays found
     if not steps:
         raise ConfigError(
             f"--minutes {options.minutes:g} is over before the first score of all columns is there",
@@ -196,10 +200,9 @@ def _tried(
     problem = only(experiment.problem, [c for g in chosen for c in g.columns])
     n = problem.folds.n_folds * len(experiment.spec.seeds) * len(problem.target.columns)
     result, score = scored(
+        experiment,
         problem,
         experiment.model,
-        experiment.spec.seeds,
-        limit=experiment.blocks.limit_bytes,
         done=lambda _, left: progress(n - left, n, f"{len(chosen)} of {len(groups)}"),
         each_round=clock.check,
     )

@@ -12,7 +12,6 @@ import numpy as np
 
 from workbench.experiment import ReadyExperiment, lightgbm_of
 from workbench.intervals import standard_error
-from workbench.memory import used_bytes
 from workbench.selection.groups import Group
 from workbench.training import FoldResult, LightGBMSpec, ModelSpec, Problem, TrainResult, fold_scores, train
 
@@ -106,14 +105,7 @@ def models_of(
         names = {re.sub(r"[tfs]", "", name): text for name, text in experiment.finished.models.items()}
         texts = {_numbers(name): text for name, text in names.items()}
         return _read(experiment, texts, Scored(tuple(experiment.finished.record.fold_scores)))
-    result, score = scored(
-        experiment.problem,
-        experiment.model,
-        experiment.spec.seeds,
-        limit=experiment.blocks.limit_bytes,
-        done=done,
-        each_round=each_round,
-    )
+    result, score = scored(experiment, experiment.problem, experiment.model, done=done, each_round=each_round)
     return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
 
 
@@ -160,18 +152,22 @@ def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], s
 
 
 def scored(
+    experiment: ReadyExperiment,
     problem: Problem,
     model: ModelSpec,
-    seeds: tuple[int, ...],
     *,
-    limit: int,
     done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
     each_round: Callable[[], None] = lambda: None,
 ) -> tuple[TrainResult, Scored]:
-    """Train over the problem's folds and score as a run does, with no more folds in memory than `limit` bytes allow."""
-    needs = model.needs(problem, seeds)
-    held = needs.folds_within(limit - used_bytes() - needs.total)
-    result = train(problem, model, seeds, held=held, done=done, each_round=each_round)
+    """Train over the folds of a problem, the experiment's or one made of it, and score as a run does.
+
+    Raises
+    ------
+    MemoryLimitError
+        Before it begins, where that takes more memory than the experiment may.
+    """
+    granted = experiment.ask_memory(problem, model)
+    result = train(problem, model, experiment.spec.seeds, held=granted.held, done=done, each_round=each_round)
     folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
     return result, Scored(folds, sum(p.seconds for p in result.parts), mean_rounds(p.rounds for p in result.parts))
 

@@ -179,6 +179,7 @@ def judge_by_shuffled_target(
     """
     problem, n_folds = experiment.problem, experiment.problem.folds.n_folds
     seeds = experiment.spec.seeds
+    experiment.ask_memory(seeds=seeds[:1])
     jobs = [(i, i % n_folds, seeds[i // n_folds % len(seeds)]) for i in range(options.shuffles)]
     order_of = shuffled_order(experiment, options.seed)
     gains = shuffled_gains(

@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.cache import content_key, lock
 from workbench.competition import Competition
-from workbench.errors import ConfigError, FeatureError
+from workbench.errors import ConfigError, FeatureError, MemoryLimitError
 from workbench.experiment import (
     SELECTED,
     FeatureList,
@@ -287,8 +287,9 @@ class _Work:
         if made.resumed:
             notes.append(f"went on from {made.resumed} finished steps in {steps.name}")
         if made.ended != "done":
-            over = "the time is over" if made.ended == "time" else "the number of trials is reached"
-            notes.append(f"{over} after {len(made.steps) - 1} smaller lists: more of it may find a smaller one")
+            over = {"time": "the time is over", "memory": "the memory limit is reached"}
+            said = over.get(made.ended, "the number of trials is reached")
+            notes.append(f"{said} after {len(made.steps) - 1} smaller lists: more of it may find a smaller one")
         if made.best.groups != made.chosen.groups:
             notes.append(f"the best list, {made.best.mean:.6g}, has {len(made.best.groups)}: [best] in the file has it")
         first, chosen = made.steps[0], made.chosen
@@ -312,6 +313,8 @@ class _Work:
             )
         except TimeIsUpError:
             return None, ["there was no time left for the rows held out"]
+        except MemoryLimitError as exc:
+            return None, [f"the rows held out are not scored: {exc.message}"]
         return both, []
 
     def _scored(self, problem: Problem, columns: Sequence[str], what: str, rounds: int | None = None) -> Scored:
@@ -320,10 +323,9 @@ class _Work:
         if rounds is not None and model.patience:
             model = replace(model, rounds=rounds, patience=0)
         _, score = scored(
+            experiment,
             only(problem, columns),
             model,
-            experiment.spec.seeds,
-            limit=experiment.blocks.limit_bytes,
             done=self._models_done(what),
             each_round=self.clock.check,
         )

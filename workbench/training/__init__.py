@@ -6,7 +6,7 @@ from workbench.training.fold_rows import FoldRows, probabilities
 from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError, shared_score
 from workbench.training.learner import Learner, ModelSpec
 from workbench.training.lightgbm_rules import first_training, parameter_type, taken_back
-from workbench.training.needs import MemoryNeeds, check_memory
+from workbench.training.needs import Granted, MemoryNeeds, ask_memory, check_memory
 from workbench.training.objectives import OwnObjective, own_objective
 from workbench.training.parameters import (
     FILE_PARAMETERS,
@@ -45,6 +45,7 @@ __all__ = [
     "FoldRows",
     "FoldScore",
     "FoldScorer",
+    "Granted",
     "KeptBins",
     "Learner",
     "LightGBMSpec",
@@ -61,6 +62,7 @@ __all__ = [
     "TrainResult",
     "TrainingState",
     "as_metric_input",
+    "ask_memory",
     "check_class_weight",
     "check_fold_weights",
     "check_memory",

@@ -109,6 +109,15 @@ class BinnedRows:
         self.times_binned = 0
         self._held: tuple[str, lgb.Dataset] | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether bins are in memory."""
+        return self._held is not None
+
+    def release(self) -> None:
+        """Let the bins go; they are made again when they are asked for."""
+        self._held = None
+
     def dataset(self, parameters: dict[str, Any], *, threads: int, with_test: bool = False) -> lgb.Dataset:
         """Return the binned columns of all train rows, and behind them of the test rows where they are asked for.
 

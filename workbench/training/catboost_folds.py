@@ -664,18 +664,31 @@ def _errors(where: str) -> Iterator[None]:
                 log.warning("%s: %s", where, str(warning.message).strip())
 
 
+NUMBER_BYTES, CODE_BYTES = 8, 40
+"""Of a value: a number in 32 bits, once read and once handed over; a code in 64 bits, its hash, its place among the
+values, and the statistics of its category in each of the orders that rows are taken in."""
+
+STATISTIC_BYTES, LEVEL_BYTES = 48, 600
+"""What the statistics of categories take beside that, per row and per category: the hashes of combinations, tables of
+the counts, and the model as JSON, which has them."""
+
+
 def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
     """Foresee what training takes at its peak.
 
-    Counted are the numbers of the fold's rows (in 32 bits, once read and once handed over), a byte for each bin of
-    them, and per row what boosting in an order takes.
+    Counted are the values of the fold's rows, a byte for each bin of the numbers, what is known of each category, and
+    per row what boosting in an order takes.
     """
-    matrix, n_columns = problem.matrix, column_counts(problem).all
+    matrix = problem.matrix
+    n_codes = len(matrix.categories)
+    n_columns = column_counts(problem).all
+    of_row = (n_columns - n_codes) * NUMBER_BYTES + n_codes * CODE_BYTES + STATISTIC_BYTES * bool(n_codes)
+    stretch = 0 if matrix.held is not None else min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16
     return foreseen(
         problem,
         seeds,
-        of_fold=matrix.n_train * n_columns * 9,
-        passing=min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16,
+        of_fold=matrix.n_train * of_row,
+        passing=stretch + LEVEL_BYTES * sum(map(len, matrix.categories.values())),
         row_bytes=64,
         output_bytes=96,
     )

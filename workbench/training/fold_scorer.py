@@ -202,6 +202,12 @@ class FoldScorer:
         curves = tuple(m.curve for m in made) if all(m.curve for m in made) else ()
         return FoldScore(value, tuple(m.round for m in made), time.perf_counter() - started, oof, cut, curves)
 
+    def release(self) -> None:
+        """Let the kept datasets go; they are made again where they are asked for."""
+        self._learners.clear()
+        self._kept.clear()
+        self._sizes.clear()
+
     # ----------------------------------------------------------------------------------------------------- datasets
 
     def _learner(self, index: int, parameters: Mapping[str, Any]) -> tuple[LightGBMLearner, tuple[Any, ...]]:

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.errors import MemoryLimitError
 from workbench.features import CHUNK_ROWS
-from workbench.memory import shown_bytes
+from workbench.memory import shown_bytes, used_bytes
 
 if TYPE_CHECKING:
     from workbench.training.records import Problem
 
-__all__ = ["MemoryNeeds", "check_memory", "column_counts", "foreseen", "lightgbm_needs"]
+__all__ = [
+    "Granted",
+    "MemoryNeeds",
+    "ask_memory",
+    "check_memory",
+    "column_counts",
+    "foreseen",
+    "lightgbm_needs",
+    "n_bins",
+]
 
 ROW_BYTES = 40
 """Per row that is trained on, whatever the columns: LightGBM's label, weight, partition of rows and their gradients in
@@ -70,9 +79,34 @@ class MemoryNeeds:
         """Return how many folds can be held at a time where so many bytes are left beside one of them."""
         return 1 + int(max(0, room) / max(1, self.of_fold + self.per_row))
 
+    def beside_bins(self) -> MemoryNeeds:
+        """Return the needs where the binned columns of all train rows are there already."""
+        return replace(self, binned=0)
+
     def few_bins(self) -> MemoryNeeds:
         """Return the needs with ``max_bin = 15``."""
         return replace(self, binned=self.binned // 2, of_fold=self.of_fold // 2)
+
+
+class Granted(NamedTuple):
+    """What a training that asked for its memory may go by.
+
+    Attributes
+    ----------
+    said : str
+        What it will take, for people.
+    foreseen_bytes : int
+        What the process will have taken at the peak, with what it has now.
+    spare_bytes : int
+        What is left of the limit beside that.
+    held : int
+        How many folds can be held at a time.
+    """
+
+    said: str
+    foreseen_bytes: int
+    spare_bytes: int
+    held: int
 
 
 class ColumnCounts(NamedTuple):
@@ -141,6 +175,15 @@ def foreseen(
     )
 
 
+def n_bins(problem: Problem, most: int) -> int:
+    """Return how many bins all columns have together: a category is one, whatever the limit for numbers is.
+
+    A histogram has as many entries, and one is held for each leaf.
+    """
+    categories, counts = problem.matrix.categories, column_counts(problem)
+    return most * counts.all + sum(max(0, len(levels) - most) for levels in categories.values())
+
+
 def lightgbm_needs(
     problem: Problem, parameters: dict[str, Any], seeds: Sequence[int], *, with_test: bool = False
 ) -> MemoryNeeds:
@@ -165,14 +208,18 @@ def lightgbm_needs(
     share *= n_binned / n_train
     sample = min(int(p.get("bin_construct_sample_cnt", 200_000)), n_train)
     leaves, bins = int(p.get("num_leaves", 31)), int(p.get("max_bin", 255))
-    stretch = CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
+    # Of what is held in memory no stretches are read; it is brought into another order at once.
+    in_order = matrix.size_bytes if problem.target.order is not None else 0
+    stretch = in_order if matrix.held is not None else CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
     twice = binned if with_test else 0  # the bins of all rows are made beside those of the train rows
     return foreseen(
         problem,
         seeds,
         binned=binned,
         of_fold=share * n_train * (sum(per_value) + raw * counts.all + counts.own * _bin_bytes(p, 0)),
-        passing=(sample + leaves * bins) * counts.all * 16 + min(stretch, 3 * matrix.size_bytes) + twice,
+        passing=(sample * counts.all + leaves * n_bins(problem, bins)) * 16
+        + min(stretch, 3 * matrix.size_bytes)
+        + twice,
         row_bytes=ROW_BYTES,
         output_bytes=OUTPUT_BYTES,
         numbers="bins",
@@ -222,6 +269,26 @@ def check_memory(needs: MemoryNeeds, used: int, limit: int) -> str:
         f"{shown_bytes(needs.per_row)} for labels, scores and predictions, {shown_bytes(used)} taken already",
         hint="what would fit: " + "; or ".join(reversed(ways)),
     )
+
+
+def ask_memory(needs: MemoryNeeds, limit: int) -> Granted:
+    """Ask for what a training will take, before it begins; every training does, on whatever way it came.
+
+    Parameters
+    ----------
+    needs : MemoryNeeds
+    limit : int
+        The bytes that the process is to stay within.
+
+    Raises
+    ------
+    MemoryLimitError
+        As `check_memory` raises it.
+    """
+    used = used_bytes()
+    said = check_memory(needs, used, limit)
+    spare = limit - used - needs.total
+    return Granted(said, used + needs.total, spare, needs.folds_within(spare))
 
 
 def _down(share: float) -> str:

@@ -22,7 +22,7 @@ from workbench.training.asked import Asked
 from workbench.training.columns import by_position
 from workbench.training.fold_rows import FoldRows
 from workbench.training.losses import loss_for, power_for
-from workbench.training.needs import MemoryNeeds, column_counts, foreseen
+from workbench.training.needs import MemoryNeeds, column_counts, foreseen, n_bins
 from workbench.training.records import FoldResult, Problem, TrainingState
 from workbench.training.refused import Refused, refuse
 from workbench.training.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, Stopping, own_fit, rounds_limit
@@ -578,8 +578,9 @@ def _errors(where: str) -> Iterator[None]:
 def _needs(problem: Problem, parameters: dict[str, Any], seeds: Sequence[int]) -> MemoryNeeds:
     """Foresee what training takes at its peak.
 
-    Counted is each value's bin twice (by row and by column) for the train rows and once for the validated ones; with
-    another method than ``hist`` the numbers themselves.
+    Counted is each value's bin twice, by row and by column; with another method than ``hist`` the numbers themselves.
+    Where any value is missing, XGBoost keeps the bins by row as if they were sparse: in 32 bits, those that are there.
+    A histogram is kept for every node of a tree, and each thread has its own of the nodes that it works on.
     """
     folds, n_columns = problem.folds, column_counts(problem).all
     n_train, n_valid = (
@@ -587,13 +588,36 @@ def _needs(problem: Problem, parameters: dict[str, Any], seeds: Sequence[int]) -
     )
     binned = parameters.get("tree_method") in ("hist", "auto")
     bins = int(parameters.get("max_bin", 256))
-    per_value = (1 if bins <= 256 else 2) if binned else 8
+    most = max([bins, *map(len, problem.matrix.categories.values())])
+    by_column = 1 if most <= 256 else 2 if most <= 2**16 else 4
+    missing = problem.matrix.missing_share if binned else 0.0
+    by_row = 4 * (1 - missing) + 1 / 8 if missing else by_column
+    per_value = by_row + by_column if binned else 8
     return foreseen(
         problem,
         seeds,
-        of_fold=(2 * n_train + n_valid) * n_columns * per_value,
-        passing=min(CHUNK_ROWS, problem.matrix.n_train) * n_columns * 16 + 64 * bins * n_columns * 8,
+        of_fold=(n_train + n_valid) * n_columns * per_value,
+        passing=min(CHUNK_ROWS, n_train) * n_columns * 16
+        + _nodes(parameters, n_train) * n_bins(problem, bins) * HISTOGRAM_BYTES
+        + LEVEL_BYTES * sum(map(len, problem.matrix.categories.values())),
         row_bytes=40,
         output_bytes=24,
         numbers="bins" if binned else "numbers",
     )
+
+
+HISTOGRAM_BYTES, LEVEL_BYTES = 16, 600
+"""Of a bin in a histogram: the sums of gradients and hessians. And what a category takes beside that, as measured: the
+sets that they are found with, and the model's."""
+
+
+LEAST_OF_NODE = 8
+"""Rows of a node that is split, on average, where nothing limits the tree."""
+
+
+def _nodes(parameters: dict[str, Any], n_train: int) -> int:
+    """Return of how many nodes histograms are held at a time, those of each thread included."""
+    depth, leaves = int(parameters.get("max_depth", 6)), int(parameters.get("max_leaves", 0))
+    most = max(1, min(2**depth if depth else n_train, leaves or n_train, n_train // LEAST_OF_NODE))
+    # Of two siblings one is built; the other is what the parent has more.
+    return most + int(parameters["nthread"]) * (most // 4)

@@ -23,6 +23,7 @@ __all__ = [
     "enough_rounds",
     "in_full",
     "is_much_lower",
+    "least_share",
     "quick_within",
     "quick_without_time",
     "second_folds",
@@ -42,6 +43,9 @@ MOST = 100
 
 WANTED_TRIALS, FEWEST_TRIALS = 80, 40
 """So many quick trials should fit into their time. Below the fewer, scores get less reliable instead."""
+
+LEAST_TRIALS, LEAST_ROUNDS = 5, 10
+"""However short the time is, so many trials are to fit, but none is of fewer rounds than this."""
 
 ENOUGH_VALID = 20_000
 """So many validated rows tell parameters apart as well as those of all folds do."""
@@ -172,9 +176,19 @@ def quick_within(
     rate = WANTED_TRIALS * n_scored * fold / seconds
     if rate > SLOW_RATE:
         rate = max(SLOW_RATE, FEWEST_TRIALS * n_scored * fold / seconds)
-    share = min(1.0, max(QUICK_RATE / rate, LEAST_ROWS / n_rows))
+    share = min(1.0, max(QUICK_RATE / rate, least_share(train_rows)))
     rate = min(QUICKEST_RATE, max(SLOWEST_RATE, min(rate, QUICK_RATE), rate * share))
-    return _quick(rate, share, tuple(sorted(order[:n_scored])), n_rows, searches_rate=searches_rate)
+    # Where the time is too short for all of that, at least a few are scored: on fewer folds, by models of fewer rounds.
+    rounds = int(seconds / LEAST_TRIALS / (per_round * share))
+    if not all_folds:
+        n_scored = max(1, min(n_scored, rounds // LEAST_ROUNDS))
+    made = _quick(rate, share, tuple(sorted(order[:n_scored])), n_rows, searches_rate=searches_rate)
+    return replace(made, rounds=min(made.rounds, max(LEAST_ROUNDS, rounds // n_scored)))
+
+
+def least_share(train_rows: Sequence[int]) -> float:
+    """Return the smallest share of a fold's rows that a quick score is of."""
+    return min(1.0, LEAST_ROWS / float(np.mean(train_rows)))
 
 
 def _quick(rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, searches_rate: bool) -> Quick:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from workbench.errors import TrainingError, WorkbenchError
+from workbench.errors import MemoryLimitError, TrainingError, WorkbenchError
 from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError, shared_score
 from workbench.tuning.extra import optuna
 from workbench.tuning.kept_oof import KeptOOF
@@ -38,6 +38,7 @@ from workbench.tuning.plan import (
     enough_rounds,
     in_full,
     is_much_lower,
+    least_share,
     quick_within,
     quick_without_time,
     second_folds,
@@ -92,6 +93,9 @@ SAID = 5
 
 MARK_S = 10.0
 """Seconds between two notes of the time spent, which a killed search leaves behind."""
+
+TIMED_ROUNDS, TIMED_SHARE = 45, 0.3
+"""So many rounds on all rows tell what one takes, where they take no more than this share of the quick scores' time."""
 
 SEED, OTHER_SEED = 1, 2
 """Of the models; the other one stands in for other folds where there are none."""
@@ -190,6 +194,7 @@ class Search:
         # The last writes take a moment, too.
         self._stage, self._stop_at = stage, math.inf if at is None else at - (0.3 if until == 1.0 else 0.0)
         with suppress(_TimeIsUpError):
+            self._check()  # of a stage without time not even the data is made ready
             work()
 
     def _check(self) -> None:
@@ -244,19 +249,35 @@ class Search:
         at = self.budget.at(QUICK_UNTIL)
         if at is None:
             return quick_without_time(self.train_rows, searches_rate=searches_rate)
-        point = self.own or self.space.inside({}) or known_good(self.space)[0]
-        parameters = self.space.parameters(point)
-        # The first call bins the data, which is done once.
-        self.scorer.score(parameters, 0, SEED, Fidelity(QUICK_RATE, 5, 0))
-        timed = self.scorer.score(parameters, 0, SEED, Fidelity(QUICK_RATE, 40, 0, every=5))
+        per_round = self._round_seconds(at)
         return quick_within(
-            max(1.0, at - time.perf_counter()),
-            max(1e-5, timed.seconds / 40),
+            max(0.1, at - time.perf_counter()),
+            max(1e-5, per_round),
             self.train_rows,
             self.valid_rows,
             all_folds=self.all_folds,
             searches_rate=searches_rate,
         )
+
+    def _round_seconds(self, until: float) -> float:
+        """Return what a round of one fold takes on all of its rows: measured on them, where the time is long enough."""
+        point = self.own or self.space.inside({}) or known_good(self.space)[0]
+        parameters = self.space.parameters(point)
+
+        def timed(rounds: int, share: float) -> float:
+            return self.scorer.score(parameters, 0, SEED, Fidelity(QUICK_RATE, rounds, 0, every=5, share=share)).seconds
+
+        self._check()
+        share = least_share(self.train_rows)
+        # The first call bins the data, which is done once.
+        timed(1, share)
+        few = timed(5, share) / 5
+        left = until - time.perf_counter()
+        if TIMED_ROUNDS * few / share > TIMED_SHARE * left:
+            return few / share
+        if share < 1:
+            timed(5, 1.0)  # which makes the fold's rows ready
+        return timed(40, 1.0) / 40
 
     def _quick_scores(self) -> None:
         while not self._exhausted and (self.budget.trials is None or self.trials_now < self.budget.trials):
@@ -655,7 +676,11 @@ class Search:
         """Score what is found, and the experiment's own parameters, on rows that the search has not seen."""
         best, start = self._best_of_scored(self._scored()), self._start()
         waiting = [s for s in (best, start) if s is not None and s.held_out is None]
-        scorer = self.held_out() if waiting else None
+        try:
+            scorer = self.held_out() if waiting else None
+        except MemoryLimitError as exc:
+            self.notes.append(f"the rows held out are not scored: {exc.message}")
+            return
         if scorer is None:
             return
         scorer.each_round = self._check
@@ -730,18 +755,19 @@ class Search:
     def result(self) -> Tuned:
         """Return what is found so far."""
         ranked = self._scored()
-        if not ranked and (complete := self._complete()):
-            of = Quick.of(self.study.user_attrs["quick"]).left_out(self.n_folds)
-            self.notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
-            ranked = [self._by_quick_score(complete[0])]
+        start = self._start()
+        if not ranked:
+            ranked, start = self._by_quick_scores()
         best = self._best_of_scored(ranked)
-        self._say_own(best)
+        own = self._say_own(best)
+        if own is not None and best is not None and self._best_of(own.quick, best.quick) == own.quick:
+            best = start = own  # nothing says that the other is better
         more = len(self.failures) - SAID
         self.notes += self.failures[:SAID] + ([f"and {more} more failures"] if more > 0 else [])
         seconds = time.perf_counter() - self.budget.started_at
         return Tuned(
             best,
-            self._start(),
+            start,
             tuple(ranked),
             **self._counts(),
             trials_now=self.trials_now,
@@ -749,17 +775,42 @@ class Search:
             notes=tuple(self.notes),
         )
 
+    def _by_quick_scores(self) -> tuple[list[Scored], Scored | None]:
+        """Return what is best by quick scores, where no time was left for full ones, and the experiment's own point.
+
+        What was not held against the experiment's own parameters says nothing; nor does one score by itself.
+        """
+        complete = self._complete()
+        own = next((t for t in complete if self._is_own(t)), None)
+        if not complete or (own is None and self.own is not None):
+            return [], None
+        start = None if own is None else self._by_quick_score(own)
+        of = Quick.of(self.study.user_attrs["quick"]).left_out(self.n_folds)
+        self.notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
+        best = complete[0]
+        if start is not None and own is not None and best.value == own.value:
+            return [start], start
+        return [self._by_quick_score(best)], start
+
     def _best_of_scored(self, ranked: Sequence[Scored]) -> Scored | None:
         # Only what was scored twice can be trusted as much as the others that were.
         second = [s for s in ranked if s.second is not None]
         return max(second or ranked, key=lambda s: s.judged if self.greater else -s.judged, default=None)
 
-    def _say_own(self, best: Scored | None) -> None:
-        """Hold the experiment's own parameters against the best by quick scores where they have no full one."""
+    def _say_own(self, best: Scored | None) -> Scored | None:
+        """Hold the experiment's own parameters against the best by quick scores where they have no full one.
+
+        Returns
+        -------
+        Scored or None
+            The experiment's own parameters where they were held against the best.
+        """
         own = next((t for t in self._complete() if self._is_own(t)), None)
         if best is not None and own is not None and best.number != own.number and self._start() is None:
             was = f"{own.value:.5f} by a quick score, against {best.quick:.5f} of trial {best.number}"
             self.notes.append(f"the time was too short for a full score of the experiment's own parameters: {was}")
+            return self._by_quick_score(own)
+        return None
 
 
 def _why(exc: Exception) -> str:

@@ -49,6 +49,10 @@ NOT_SEARCHED = {
 }
 
 
+OF_SIZE = ("linear_tree", "max_bin", "num_leaves")
+"""A model takes the more memory, the larger these are."""
+
+
 @dataclass(frozen=True)
 class Dimension:
     """One parameter and its range: numbers from `low` to `high`, or one of `choices`."""
@@ -97,6 +101,12 @@ class Space:
     def names(self) -> list[str]:
         """The parameters' names."""
         return [d.name for d in self.dimensions]
+
+    @property
+    def largest(self) -> dict[str, Any]:
+        """The values that take the most memory, of the parameters that memory depends on."""
+        of_size = [d for d in self.dimensions if d.name in OF_SIZE]
+        return {d.name: int(d.high) if d.choices is None else max(d.choices) for d in of_size}
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return the ranges in Optuna's terms."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workbench.cache import atomic, content_key, is_locked, lock, read_json, write_json
 from workbench.errors import BusyError, ConfigError, DamagedError, StorageError, storage_errors
+from workbench.memory import used_bytes
 from workbench.temporary import machine
 from workbench.tuning.extra import optuna
 
@@ -121,9 +122,22 @@ class OpenStudy:
 
     def place(self) -> tuple[int, int]:
         """Return this process's place among those of this machine that work on the study now, and how many they are."""
-        paths = (self.folder / "workers").iterdir()
-        working = sorted(p.name for p in paths if p.name == self.worker or is_locked(p))
+        working = self._working()
         return working.index(self.worker), len(working)
+
+    def _working(self) -> list[str]:
+        paths = (self.folder / "workers").iterdir()
+        return sorted(p.name for p in paths if p.name == self.worker or is_locked(p))
+
+    def promise(self, n_bytes: int) -> None:
+        """Note how much memory this process will have taken at its peak; under the study's lock."""
+        self.study.set_user_attr(f"memory:{self.worker}", [os.getpid(), n_bytes])
+
+    def promised_to_others(self) -> int:
+        """Return the bytes that the other processes of this machine that work on the study have yet to take."""
+        promised = self.study.user_attrs
+        others = [promised.get(f"memory:{name}") for name in self._working() if name != self.worker]
+        return sum(max(0, n_bytes - used_bytes(pid)) for pid, n_bytes in filter(None, others))
 
 
 def _trials(n: int) -> str:
