@@ -326,7 +326,7 @@ class TestUnpacked:
         raw, folder = fetched(tmp_path, as_compressed_files) / "data" / "raw", tmp_path / "files"
         content = (raw / "train.csv.gz").read_bytes()
         (raw / "train.csv.gz").write_bytes(content[:-6])
-        with pytest.raises(DamagedError, match=r"train.csv can't be unpacked"):
+        with pytest.raises(DamagedError, match=r"train.csv is not whole"):
             unpacked_files(raw, folder, "one.zip")
         assert unpacked_files(raw, folder, "one.zip", is_read=lambda name: name == "test.csv") == []
         assert (folder / "test.csv").read_bytes() == TEST
