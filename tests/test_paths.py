@@ -110,7 +110,7 @@ def test_a_workspace_may_be_called_anything(made: Small, monkeypatch: pytest.Mon
     sent = opened.send(prepared)
     assert (sent.status, sent.public_score is not None) == ("complete", True)
     (made.workspace.submissions / "ledger.db").unlink()
-    assert library.rebuild_ledger(made.workspace) == {"runs": 1, "submissions": 1, "problems": []}
+    assert library.rebuild_ledger(made.workspace) == {"runs": 1, "submissions": 1, "problems": [], "kept": 0}
     monkeypatch.chdir(made.folder)
     for arguments in (["table", "--json"], ["show", "1"], ["features"], ["submissions", "--offline"], ["doctor"]):
         wb.main(arguments, standalone_mode=False)
