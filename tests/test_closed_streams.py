@@ -133,13 +133,16 @@ def test_a_termination_is_taken_for_control_c(number: signal.Signals) -> None:
     from workbench.cli.interrupt import listening
     from workbench.user_code import is_interrupt
 
-    before = signal.getsignal(number)
-    with listening(["run", "1"]):
-        with pytest.raises(KeyboardInterrupt) as caught:
-            signal.raise_signal(number)
-        assert is_interrupt(caught.value)
-        signal.raise_signal(number)  # as `timeout` and a closed terminal do: it is stopping
-    assert signal.getsignal(number) == before
+    before = signal.signal(number, signal.SIG_DFL)  # the tests themselves may be run by nohup
+    try:
+        with listening(["run", "1"]):
+            with pytest.raises(KeyboardInterrupt) as caught:
+                signal.raise_signal(number)
+            assert is_interrupt(caught.value)
+            signal.raise_signal(number)  # as `timeout` and a closed terminal do: it is stopping
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_what_is_ignored_is_for_others() -> None:
