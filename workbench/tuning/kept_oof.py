@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,9 +34,13 @@ class KeptOOF:
         self.greater = greater_is_better
         self.folder = study.folder / "oof"
 
-    def __contains__(self, number: int) -> bool:
-        """Say whether a trial's OOF is there."""
-        return self._path(number).exists()
+    def has(self, number: int, value: float) -> bool:
+        """Say whether a trial's OOF is there, and is that of this score: it may be of the quick one before it."""
+        try:
+            with np.load(self._path(number)) as file:
+                return math.isclose(float(file["value"]), value, rel_tol=1e-6, abs_tol=1e-9)
+        except (OSError, ValueError, KeyError, BadZipFile):
+            return False
 
     @contextmanager
     def telling(

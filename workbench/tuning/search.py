@@ -392,7 +392,7 @@ class Search:
         if not self.keep:
             return
         for one in self._scored()[: self.keep]:
-            if one.number in self.kept:
+            if self.kept.has(one.number, one.value):
                 continue
             fidelity, parameters = self._fidelity_of(one), self.space.parameters(one.parameters)
             rounds = self._rounds_of(one) if self._shares_rounds else None
