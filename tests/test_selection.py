@@ -332,7 +332,7 @@ class TestElimination:
             without_last_fold(experiment_of(case).problem), [c for j in found.judged if j.keep for c in j.group.columns]
         )
         made = experiment_of(case)
-        assert scored(problem, made.model, made.spec.seeds, limit=2**33)[1].folds == found.after.folds
+        assert scored(made, problem, made.model)[1].folds == found.after.folds
 
     def test_it_goes_on_where_it_was_killed(self, case) -> None:
         case.experiment(23, 'features = ["rows.a", "rows.n0", "rows.n1", "rows.n2", "pair", "te_town"]\n' + MODEL)
@@ -614,7 +614,7 @@ class TestScores:
         assert np.array_equal(problem.folds.valid_rows(0), made.problem.folds.valid_rows(2))
         assert np.array_equal(problem.folds.train_rows(0), made.problem.folds.train_rows(2))
         model = replace(made.model, rounds=found.after.rounds, patience=0)
-        assert scored(problem, model, made.spec.seeds, limit=2**33)[1].folds == found.held_out[1].folds
+        assert scored(made, problem, model)[1].folds == found.held_out[1].folds
 
     @pytest.mark.parametrize("method", ["gain", "permutation", "null", "rfe"])
     def test_the_held_out_target_changes_nothing_in_the_choice(self, own, method: str) -> None:

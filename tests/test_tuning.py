@@ -1025,11 +1025,11 @@ class TestSearch:
             scorer, seed = whole(self)
             score = scorer.score
 
-            def third(parameters, fold, *rest):
+            def third(parameters, fold, *rest, **more):
                 other.append(fold)
                 if len(other) == 3:
                     raise KeyboardInterrupt
-                return score(parameters, fold, *rest)
+                return score(parameters, fold, *rest, **more)
 
             scorer.score = third
             return scorer, seed
@@ -1295,7 +1295,7 @@ class TestRun:
 
         def dying(self, *args, **kwargs):
             calls.append(1)
-            if len(calls) == 30:
+            if len(calls) == 12:
                 raise KeyboardInterrupt
             return whole(self, *args, **kwargs)
 
