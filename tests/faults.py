@@ -125,7 +125,7 @@ class _Counter:
         if self.how in ("kill", "torn"):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "interrupt":
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         if name == "ledger commit" and self.how in DATABASE:
             failure = sqlite3.OperationalError("failed on purpose")
             failure.sqlite_errorname = DATABASE[self.how]

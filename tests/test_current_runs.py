@@ -335,7 +335,6 @@ def test_table_and_show_say_what_differs(small, capsys, monkeypatch) -> None:
     made.open.run(1)
     made.definition("folds = 5", "folds = 4")
     monkeypatch.chdir(made.folder)
-    monkeypatch.setattr("gc.disable", lambda: None)  # this process goes on
     with pytest.raises(SystemExit, match="0"):
         main(["table"])
     assert "[other folds] the first" in capsys.readouterr().out

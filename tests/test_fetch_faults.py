@@ -800,7 +800,7 @@ def test_killed_while_downloading(place: Place, hosted: Hosted) -> None:
     ("what", "where"),
     [
         ("downloading", r"/raw/(\.flights|\.listing|flights)"),
-        ("unpacking", r"/raw/images"),
+        ("unpacking", r"/raw/images|\.png|/raw/\.flights\.zip\.[^/]*\.tmp"),
         ("converting", r"/tables/"),
         ("defining", r"competition\.toml|experiments"),
     ],

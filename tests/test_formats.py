@@ -364,7 +364,7 @@ class TestFiles:
                     DamagedError, match=rf"train.{kind}.{ending} is not a whole .{ending} file"
                 ) as caught:
                     made({f"train.{kind}.{ending}": content})
-                assert caught.value.hint == "fetch it again"
+                assert caught.value.hint == "fetch it again: `wb fetch SLUG --force`"
 
     def test_a_member_with_a_wrong_checksum_is_named(self) -> None:
         archive = io.BytesIO()

@@ -606,7 +606,6 @@ class TestAdopted:
         monkeypatch.chdir(made.folder)
         wb.main(["submit", "--exp", experiment.stem, "--yes", "--json"], standalone_mode=False)
         assert json.loads(capsys.readouterr().out)["cv_mean"] == 0.612345
-        monkeypatch.setattr("gc.disable", lambda: None)  # this process goes on
         wb.main(["table"], standalone_mode=False)
         assert "0.61235" in capsys.readouterr().out
         wb.main(["show", experiment.stem], standalone_mode=False)

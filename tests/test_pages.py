@@ -177,7 +177,7 @@ def _in_browser(paths):
 
 def test_without_plots_a_check_page_is_as_safe(monkeypatch):
     from workbench.checks import plots
-    from workbench.checks.finding import Report
+    from workbench.checks.finding import Adversarial, Report
 
     monkeypatch.setattr(plots, "can_plot", lambda: False)
     attack = ATTACKS[0] + ATTACKS[2]
@@ -197,7 +197,9 @@ def test_without_plots_a_check_page_is_as_safe(monkeypatch):
         columns=(attack,),
         sampled=(9, 9),
         drift=[drift],
-        adversarial=SimpleNamespace(n_rows=9, auc=0.5, left_out=(attack,), gains=[(attack, 0.5)]),
+        adversarial=Adversarial(
+            auc=0.5, roc=(), gains=((attack, 0.5),), left_out=(attack,), n_rows=9, grouped_by=attack
+        ),
         power=[(attack, 0.9, attack)],
         target=[(attack, [(attack, 3)])],
         periods=SimpleNamespace(every=attack, what=attack, lines=[(attack, 3, 0.5)]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -24,14 +23,14 @@ from workbench.errors import ConfigError, DataError
 from workbench.features import Blocks
 from workbench.features.auto import auto_plan
 from workbench.features.auto_plan import AutoPlan
+from workbench.isolation import abilities
 from workbench.kernels.hidden import emptied_data, hidden_data
-from workbench.kernels.rehearse import UNSHARE
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.serving import NOTES, predict
 from workbench.workspace import create_workspace
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-ISOLATED = subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+ISOLATED = abilities().worlds
 N, N_TRAIN = 900, 600
 
 

@@ -380,6 +380,7 @@ def test_no_other_place_calls_it() -> None:
         "features/code_keys.py: importlib.import_module",
         "features/code_modules.py: importlib.import_module",
         "notebooks/extra.py: importlib.import_module",
+        "packed.py: import_module",
         "platforms.py: importlib.import_module",
         "training/asked.py: importlib.import_module",
         "training/sklearn_folds.py: importlib.import_module",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from workbench.cli.app import competition_option, echo_json, note, shared_option
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.current_runs import never_run
+from workbench.garbage import no_collection
 from workbench.printable import one_line
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def _paint(text: str, tone: str) -> str:
 @click.option("--csv", "as_comma", is_flag=True, help="Every run as CSV.")
 @competition_option
 @shared_options
+@no_collection()
 def table_command(
     sort: str,
     filters: tuple[str, ...],
@@ -58,8 +59,6 @@ def table_command(
     "^": chosen on these very folds, so CV and change are optimistic.
     With --json and --csv there is one entry per run.
     """
-    # A process that builds a list and ends: looking for garbage in ten thousand runs would take a tenth of its time.
-    gc.disable()
     competition = library.competition(slug)
     rows = competition.table(filters=filters, sort=sort)
     waiting = [] if filters or as_json or as_comma else competition.not_run(rows)

@@ -194,8 +194,7 @@ def _rising(now: datetime, runs: list[RunRecord]) -> datetime:
 
     The clock may have been set back since.
     """
-    latest = max((r.created_at for r in runs), default=now)
-    return now if latest < now else latest + timedelta(seconds=1)
+    return max([now, *(r.created_at + timedelta(microseconds=1) for r in runs)])
 
 
 def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) -> tuple[Path, RunRecord, str]:

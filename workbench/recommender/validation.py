@@ -114,7 +114,7 @@ def user_groups(windows: Sequence[Ints], folds: int, seed: int) -> list[npt.NDAr
     Examples
     --------
     >>> [g.tolist() for g in user_groups([np.array([3, 5, 8], np.int32), np.array([5, 8], np.int32)], 2, 1)]
-    [[0, 0, 1], [0, 1]]
+    [[0, 1, 0], [1, 0]]
     """
     everybody = np.unique(np.concatenate(windows))
     place = np.empty(len(everybody), np.int64)
