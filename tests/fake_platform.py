@@ -28,7 +28,7 @@ class Manners:
     scored_after_s : how long after it was made a submission is scored
     answer : what becomes of the answer to the creation: ``"given"``, ``"lost"``, ``"cut before"`` (it was never asked),
         ``"refused"``
-    list_fails : the first so many questions for the list fail
+    list_fails : once a submission has arrived, the first so many questions for the list fail
     jumps : by how much the process's clock is set when something happens: ``"uploaded"``, ``"creating"``,
         ``"created"``, ``"listed"``
     """
@@ -111,8 +111,9 @@ class FakePlatform:
         with paused():
             self.folder.mkdir(exist_ok=True)
             number = int(asked.read_text()) + 1 if asked.exists() else 1
-            asked.write_text(str(number))
-        if number <= self.manners.list_fails:
+            if self.arrived:
+                asked.write_text(str(number))
+        if self.arrived and number <= self.manners.list_fails:
             raise UnreachableError("no answer")
         after, now = self.manners.listed_after_s, self.clock.true_s
         return [

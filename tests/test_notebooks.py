@@ -691,7 +691,7 @@ class TestFailures:
         assert message in error.message
         assert cell.splitlines()[1] in error.message
         assert hint in error.hint
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 300
 
     def test_cells_are_numbered_as_in_the_source(self, made) -> None:
         """What papermill puts in does not count."""

@@ -19,6 +19,7 @@ import polars as pl
 from workbench.cache import atomic, content_key, sweep
 from workbench.competition import own_file
 from workbench.errors import ConfigError, DamagedError, DataError, WorkbenchError
+from workbench.fold_sizes import read_size_ratios, write_size_ratio
 from workbench.frames import read_parquet
 from workbench.interactions import parse_duration
 from workbench.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
@@ -328,22 +329,22 @@ def saved_content(competition: Competition) -> str | None:
 def size_ratios(folder: Path) -> dict[str, float]:
     """Return the `size_ratio` of each of a competition's saved folds, by their `content`; a damaged file has none.
 
-    An earlier version did not keep it with the folds; then it is computed.
+    An earlier version did not write it down beside the folds; then it is computed, and written.
 
     Parameters
     ----------
     folder : Path
         Where the competition's folds are saved.
     """
-    found = {}
-    for path in sorted(folder.glob("*.parquet")):
+    ratios, missing = read_size_ratios(folder)
+    for path in missing:
         try:
-            kept = pl.read_parquet_metadata(path)
-            ratio = float(kept["size_ratio"]) if "size_ratio" in kept else _read_any(path).size_ratio
-            found[kept["content"]] = ratio
+            content = pl.read_parquet_metadata(path)["content"]
+            ratios[content] = _read_any(path).size_ratio
+            write_size_ratio(path, content, ratios[content])
         except (pl.exceptions.PolarsError, WorkbenchError, OSError, ValueError, KeyError):
             continue
-    return found
+    return ratios
 
 
 def _folds_key(competition: Competition) -> str:
@@ -363,9 +364,8 @@ def _write(path: Path, folds: Folds) -> None:
     if folds.train is not None:
         columns |= {f"train_{k}": folds.train[k] for k in range(folds.n_folds)}
     with atomic(path) as temporary:
-        pl.DataFrame(columns).write_parquet(
-            temporary, metadata={"content": folds.content, "size_ratio": repr(folds.size_ratio)}
-        )
+        pl.DataFrame(columns).write_parquet(temporary, metadata={"content": folds.content})
+    write_size_ratio(path, folds.content, folds.size_ratio)
 
 
 def _read(path: Path, n_rows: int, *, slug: str) -> Folds:

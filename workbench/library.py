@@ -658,9 +658,15 @@ class OpenCompetition:
 
     def fold_size_ratios(self) -> dict[str, float]:
         """Return validated rows over train rows, the mean over the folds, by the key of each split that was used."""
+        from workbench.fold_sizes import read_size_ratios
+
+        folder = self.workspace.competition_folder(self.slug) / "data" / "folds"
+        ratios, missing = read_size_ratios(folder)
+        if not missing:
+            return ratios
         from workbench.folds import size_ratios
 
-        return size_ratios(self.workspace.competition_folder(self.slug) / "data" / "folds")
+        return size_ratios(folder)
 
     def not_run(self, rows: Sequence[Row]) -> list[int]:
         """Return the experiments that have a file and none of the runs in `rows`, which `table` gave."""
