@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from workbench.cache import content_key
+from workbench.distribution import DISTRIBUTION
 from workbench.features.code_modules import (
     Import,
     Module,
@@ -44,7 +45,13 @@ NOTEBOOKS = "workbench.nb"
 WITHOUT_VERSION = {"polars", "numpy", "workbench", "__future__"}
 """polars' version is in every key already; numpy's arithmetic does not change with its version."""
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "PyYAML"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "cv2": "opencv-python",
+    "yaml": "PyYAML",
+    "workbench": DISTRIBUTION,
+}
 
 NO_FILE = "(code)"
 """In place of a file's name, for code that is in none."""
