@@ -37,7 +37,7 @@ from workbench.recommender.candidate_features import make_features
 from workbench.recommender.candidates import Generator
 from workbench.recommender.problem import NothingKept
 from workbench.recommender.sources import Ready, Tables
-from workbench.recommender.windows import take_users
+from workbench.recommender.windows import take_users, with_own_codes
 
 DAY = 86_400
 KINDS = ("carts", "clicks", "orders")
@@ -265,7 +265,8 @@ class TestTwoStages:
     def test_lists_of_a_fold_are_of_its_own_model(self, log: Interactions) -> None:
         p = problem(log, kinds=KINDS)
         made = recommend(p, spec())
-        window = make_validation_window(log, p.tested, p.asked)
+        window = with_own_codes(make_validation_window(log, p.tested, p.asked))
+        assert window.codes is not None
         ready = Ready(window, Tables(), 2, lambda _: None)
         finds = {name: source.prepare(ready) for name, source in SOURCES.items()}
         sources = Generator(finds, {name: s.top for name, s in SOURCES.items()}, 40)
@@ -274,7 +275,7 @@ class TestTwoStages:
             at = np.flatnonzero(made.valid_fold == fold)
             models = [made.models[f"{kind}-{fold}"] for kind in KINDS]
             again = ranking.rank(take_users(window, at), sources, maker, models, 5, 3, threads=1)
-            assert np.array_equal(again.items, made.valid.items[at])
+            assert np.array_equal(window.codes[again.items], made.valid.items[at])
 
     def test_threads_change_nothing(self, log: Interactions) -> None:
         p = problem(log, kinds=KINDS)

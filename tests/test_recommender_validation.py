@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,12 @@ from workbench.errors import ConfigError
 from workbench.intervals import half_width, over_windows, t_975
 from workbench.recommender import (
     Asked,
+    AttributeSource,
     Columns,
+    CosineSource,
+    Covisit,
+    CovisitSource,
+    EmbeddingsSource,
     HistorySource,
     Interactions,
     ListModel,
@@ -28,9 +34,11 @@ from workbench.recommender import (
     Recent,
     RecommenderSpec,
     Settings,
+    SkipGram,
     Tables,
     ValidationSpec,
     choose_validation,
+    make_test_window,
     make_validation_window,
     read_interactions,
     recommend,
@@ -38,7 +46,7 @@ from workbench.recommender import (
 )
 from workbench.recommender.problem import NothingKept
 from workbench.recommender.ranker import RankerTraining, train_model
-from workbench.recommender.windows import history_frame, users_of_window
+from workbench.recommender.windows import history_frame, users_of_window, with_own_codes
 from workbench.review import change_against, cv_interval
 
 NOBODY = np.empty(0, np.int32)
@@ -140,6 +148,60 @@ class TestHowItIsScored:
         assert np.array_equal(first[0], first[1])
         assert made[0].window_scores[2] != made[1].window_scores[2]
         assert len({m.rounds for m in made[0].models.values()}) == 1
+
+    @pytest.mark.parametrize("ranker", [None, RANKER], ids=["sources", "ranker"])
+    def test_what_comes_later_does_not_choose_among_equals(self, ranker: RankerSpec | None) -> None:
+        """Of items that are as good as each other those were taken that occur more often in all of the log."""
+        rng = np.random.default_rng(3)
+        n, weeks, brands = 3000, 10, pl.DataFrame({"item": range(1500)}).with_columns(brand=pl.col("item") % 7)
+        frame = pl.DataFrame(
+            {
+                "user": rng.integers(0, 100, n),
+                "item": rng.integers(0, 1500, n),
+                "time": np.sort(rng.integers(0, weeks * WEEK_S, n)),
+            }
+        )
+        later = frame["time"] >= frame["time"].max() + 1 - 3 * WEEK_S  # type: ignore[operator]
+        favourites = pl.Series(rng.integers(0, 60, n) * 25)
+        lists, texts, ceilings = [], [], []
+        for version in (frame, frame.with_columns(item=pl.when(later).then(favourites).otherwise("item"))):
+            log = read_interactions(version.lazy(), Columns("user", "item", "time"))
+            table = pl.DataFrame({"item": log.item_ids.values}).join(brands, on="item", maintain_order="left")
+            tables = Tables(table.select(pl.col("brand").cast(pl.String), size="brand"))
+            sources = {
+                "popular": PopularSource(top=5),
+                "near": CovisitSource(top=5, counts=Covisit(window_s=None, top=3)),
+                "cosine": CosineSource(top=5, neighbours=3),
+                "brand": AttributeSource("brand", top=5, each=3),
+                "vectors": EmbeddingsSource(top=5, model=SkipGram(4, epochs=1, min_count=1, most_items=100, top=3)),
+                "history": HistorySource(top=5),
+            }
+            made = recommend(problem(log, "windows", 3, tables=tables), RecommenderSpec(sources, 25, ranker))
+            first = made.valid.items[made.valid_window == 2]
+            lists.append(np.where(first < 0, -1, log.item_ids.values.to_numpy()[first]))
+            texts.append([made.models[name].text for name in ("items-rounds", "items-w2")] if ranker else [])
+            ceilings.append(made.ceiling)
+        assert np.array_equal(lists[0], lists[1])
+        assert texts[0] == texts[1]
+        assert ceilings[0] < ceilings[1] < 1
+
+    def test_items_are_those_of_the_log_whatever_a_windows_own_codes_are(self, log: Interactions) -> None:
+        """What is told of lists, of what came, and of the table of items is of the same items."""
+        window = make_validation_window(log, NOBODY, WEEKLY, earlier=1)
+        own = with_own_codes(window)
+        assert own.codes is not None
+        assert with_own_codes(own) is own
+        counts = np.bincount(own.history.items, minlength=own.history.n_items)
+        assert np.all(np.diff(counts) <= 0)
+        assert history_frame(own.history).equals(history_frame(window.history))
+        ids = log.item_ids.values
+        assert np.array_equal(own.history.item_ids.codes(ids.gather(own.codes)), np.arange(len(ids)))
+        for truth, before in zip(own.truth or (), window.truth or (), strict=True):
+            for low, high in pairwise(truth.offsets):
+                assert np.all(np.diff(truth.items[low:high]) > 0)
+                assert set(own.codes[truth.items[low:high]]) == set(before.items[low:high])
+        # All that is known of the log has its codes.
+        assert with_own_codes(make_test_window(log, NOBODY, WEEKLY)).codes is None
 
     def test_the_last_model_is_of_the_last_windows(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
         made = recommend(problem(log, "windows", 2), spec())

@@ -103,7 +103,7 @@ def make_recommend_plan(
     model = recommend_spec(spec, competition, threads=threads)
     file, colon, name = d.metric.partition(":")
     key = content_key(
-        "recommend-v2",
+        "recommend-v3",
         d.slug,
         spec.content(),
         competition.manifest.content,

@@ -30,7 +30,7 @@ from workbench.recommender.ranker import (
 )
 from workbench.recommender.recommended import Recommended
 from workbench.recommender.scored import ScoredWindow, mean_recall, mean_score, score_of
-from workbench.recommender.sources import Ready
+from workbench.recommender.sources import Ready, Tables
 from workbench.recommender.stages import Clock
 from workbench.recommender.validation import choose_validation, user_groups
 from workbench.recommender.windows import (
@@ -39,6 +39,7 @@ from workbench.recommender.windows import (
     make_validation_window,
     take_users,
     users_of_window,
+    with_own_codes,
 )
 from workbench.threads import available_cores, threads_for
 from workbench.training import LightGBMSpec
@@ -157,6 +158,25 @@ def _some_users(window: Window, most: int | None, share: float | None, seed: int
     return take_users(window, np.sort(np.random.default_rng(seed).choice(len(window), n, replace=False)))
 
 
+def _in_codes_of_the_log(
+    window: Window, lists: Lists, best: npt.NDArray[np.int32], recall: dict[str, list[SourceRecall]]
+) -> ScoredWindow:
+    truth, codes = window.truth or (), window.codes
+    if codes is not None:
+        truth = tuple(replace(t, items=codes[t.items]) for t in truth)
+        best = _with_codes(best, codes)
+    return ScoredWindow(window.users, truth, _recoded(lists, codes), best, recall)
+
+
+def _recoded(lists: Lists, codes: npt.NDArray[np.int32] | None) -> Lists:
+    return lists if codes is None else replace(lists, items=_with_codes(lists.items, codes))
+
+
+def _with_codes(items: npt.NDArray[np.int32], codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Return lists of other codes; -1, for none, stays."""
+    return np.where(items < 0, np.int32(-1), codes[items])
+
+
 @dataclass(frozen=True)
 class _Due:
     """A model that is to be trained, of some windows, when the window `at` is made; stopped by the rows of `stops`."""
@@ -201,12 +221,18 @@ class _Work:
 
     def window(self, earlier: int = 0) -> Window:
         """Return the validation window, or one so many horizons before it, of as many users as are wanted."""
-        window = make_validation_window(self.problem.log, self.problem.tested, self.problem.asked, earlier=earlier)
+        p = self.problem
+        window = with_own_codes(make_validation_window(p.log, p.tested, p.asked, earlier=earlier))
         return _some_users(window, self.spec.validation_users, self.settings.sample, self.settings.seed)
+
+    def tables(self, window: Window) -> Tables:
+        """Return what is known of items and users, by the window's codes."""
+        of = self.problem.tables
+        return of if of.items is None or window.codes is None else replace(of, items=of.items[window.codes])
 
     def generator(self, window: Window, of: str) -> Generator:
         """Return the sources, ready for a window."""
-        ready = Ready(window, self.problem.tables, self.threads, self.settings.load, self.clock.share)
+        ready = Ready(window, self.tables(window), self.threads, self.settings.load, self.clock.share)
         finds = {}
         for name, source in self.spec.sources.items():
             with self.clock(f"source {name}, {of}"):
@@ -257,7 +283,7 @@ class _Work:
 
     def maker(self, window: Window, generator: Generator) -> FeatureMaker:
         """Return what makes the features of candidates of a window."""
-        return make_features(window.history, generator.names, self.problem.tables, self.problem.asked.horizon_s)
+        return make_features(window.history, generator.names, self.tables(window), self.problem.asked.horizon_s)
 
     @property
     def lightgbm(self) -> LightGBMSpec:
@@ -400,7 +426,7 @@ class _Work:
                 of_window = [models[f"{of}-w{number}"] for of in self._model_names()]
                 progress = self.clock.share
                 lists = rank(window, generator, maker, of_window, k, n_lists, threads=threads, progress=progress)
-        return ScoredWindow(window.users, window.truth or (), lists, best, recall)
+        return _in_codes_of_the_log(window, lists, best, recall)
 
     def recall(
         self, window: Window, generator: Generator, of: str
@@ -428,7 +454,7 @@ class _Work:
         models, stopping = self.trained(window, generator, maker, fold, earlier)
         with self.clock(f"lists of {_before(0)}"):
             lists = self.ranked_by_folds(window, generator, maker, fold, models)
-        scored = ScoredWindow(window.users, window.truth or (), lists, best, recall)
+        scored = _in_codes_of_the_log(window, lists, best, recall)
         return _Scored([scored], models, maker.names, stopping, [fold])
 
     def trained(
@@ -535,22 +561,15 @@ class _Work:
     def tested(self, models: Mapping[str, ListModel]) -> Lists:
         """Return the lists of the test users."""
         p, n_lists = self.problem, len(self.problem.asked.lists)
-        window = make_test_window(p.log, p.tested, p.asked)
+        window = with_own_codes(make_test_window(p.log, p.tested, p.asked))
         generator = self.generator(window, "test")
         if self.spec.ranker is None:
             with self.clock("lists of test"):
-                return take_turns(window, generator, p.asked.k, n_lists, threads=self.threads)
+                return _recoded(take_turns(window, generator, p.asked.k, n_lists, threads=self.threads), window.codes)
         with self.clock("features, test"):
             maker = self.maker(window, generator)
         whole = [models[f"{of}-all"] for of in self._model_names()]
         with self.clock("lists of test"):
-            return rank(
-                window,
-                generator,
-                maker,
-                whole,
-                p.asked.k,
-                n_lists,
-                threads=self.threads,
-                progress=self.clock.share,
-            )
+            k, progress = p.asked.k, self.clock.share
+            lists = rank(window, generator, maker, whole, k, n_lists, threads=self.threads, progress=progress)
+        return _recoded(lists, window.codes)

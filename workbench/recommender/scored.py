@@ -32,6 +32,8 @@ class ScoredWindow:
         What a perfect ranker would make of the candidates: those that came, then others.
     recall : dict
         What the sources find, by list.
+
+    Items have the codes of the whole log.
     """
 
     users: npt.NDArray[np.int32]

@@ -14,7 +14,7 @@ import polars as pl
 
 from workbench.errors import ConfigError, DataError
 from workbench.recommender.extra import compiled
-from workbench.recommender.interactions import Ids, Interactions, kind_codes
+from workbench.recommender.interactions import COUNTED, Ids, Interactions, count_items, kind_codes
 
 __all__ = [
     "Asked",
@@ -27,6 +27,7 @@ __all__ = [
     "make_validation_window",
     "take_users",
     "users_of_window",
+    "with_own_codes",
     "with_users",
 ]
 
@@ -103,12 +104,15 @@ class Window:
         The second, since `history.origin`, that is the present for the user.
     truth : tuple of Truth, or None
         By list; None where it is not known.
+    codes : array of shape (n_items,), int32, or None
+        Of each of the window's items the code in the log that the window was made of; None where it is the same one.
     """
 
     history: Interactions
     users: npt.NDArray[np.int32]
     now: npt.NDArray[np.int32]
     truth: tuple[Truth, ...] | None = None
+    codes: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -118,6 +122,38 @@ def take_users(window: Window, rows: npt.NDArray[np.int64]) -> Window:
     """Return a window that asks for some of its users; what is known stays."""
     truth = None if window.truth is None else tuple(t.take(rows) for t in window.truth)
     return replace(window, users=window.users[rows], now=window.now[rows], truth=truth)
+
+
+def with_own_codes(window: Window) -> Window:
+    """Return a window whose items are coded by how often they occur in what is known, as if nothing else were read.
+
+    Of items that are as good as each other the smaller code is preferred everywhere: neighbours, what is popular, what
+    gets a vector. A log's codes are by how often items occur in all of it; of a window before its end that would prefer
+    what came afterwards.
+    """
+    log = window.history
+    by_id = log.item_ids.values.arg_sort().to_numpy()
+    counts = count_items(log)
+    codes = by_id[np.argsort(-counts[by_id], kind="stable")].astype(np.int32)
+    if np.array_equal(codes, np.arange(len(codes))):
+        return window
+    own = np.empty(len(codes), np.int32)
+    own[codes] = np.arange(len(codes), dtype=np.int32)
+    items = np.empty_like(log.items)
+    for low in range(0, len(items), COUNTED):
+        items[low : low + COUNTED] = own[log.items[low : low + COUNTED]]
+    ids = log.item_ids
+    table = None if ids.table is None else np.where(ids.table < 0, np.int32(-1), own[ids.table])
+    history = replace(log, items=items, item_ids=Ids(ids.values.gather(codes), table, ids.low))
+    truth = None if window.truth is None else tuple(_recoded(t, own) for t in window.truth)
+    return replace(window, history=history, truth=truth, codes=codes if window.codes is None else window.codes[codes])
+
+
+def _recoded(truth: Truth, codes: npt.NDArray[np.int32]) -> Truth:
+    """Return what came in other codes, that of each user in their order again."""
+    rows = np.repeat(np.arange(len(truth.offsets) - 1), np.diff(truth.offsets))
+    items = codes[truth.items]
+    return Truth(truth.offsets, items[np.lexsort((items, rows))])
 
 
 def history_frame(log: Interactions) -> pl.DataFrame:
@@ -230,6 +266,11 @@ def make_validation_window(
         The users of the test window, which with "session" take no part.
     earlier : int
         The window ends so many horizons before the last one does, as if nothing that came after it were known.
+
+    Returns
+    -------
+    Window
+        Its items have the log's codes, which tell how often each occurs in all of it: see `with_own_codes`.
 
     Raises
     ------
