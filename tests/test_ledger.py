@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import BusyError, DamagedError, DamagedLedgerError, LedgerError, StorageError
 from workbench.ledger import Found, Ledger, RunRecord, SubmissionEvent, SubmissionRecord, rebuild
+from workbench.ledger.records import PLACES
 from workbench.ledger.schema import HEAD
 
 NOW = datetime(2026, 11, 23, 20, 0, 0, 123456, UTC)
@@ -99,7 +101,9 @@ def values_for(kind: str) -> st.SearchStrategy[Any]:
 
 
 def records(cls: type) -> st.SearchStrategy[Any]:
-    return st.builds(cls, **{f.name: values_for(str(f.type)) for f in fields(cls)})
+    found = {f.name: values_for(str(f.type)) for f in fields(cls)}
+    names = {name: text.map(lambda t: re.sub(r"[/.]", "", t)) for name in PLACES if name in found}
+    return st.builds(cls, **found | names)
 
 
 @pytest.fixture
@@ -218,6 +222,11 @@ def test_every_change_of_a_submission_is_an_event(path: Path) -> None:
         ({"fold_scores": [0.5, "a"]}, "fold_scores = [0.5, 'a'], expected tuple"),
         ({"seed_scores": [0.5]}, "seed_scores = [0.5], expected tuple"),
         ({"changes": [["a"]]}, "changes = [['a']], expected tuple"),
+        ({"run_id": "../../other/data/raw/train"}, "expected a name without folders"),
+        ({"run_id": ".."}, "expected a name without folders"),
+        ({"competition": "/etc"}, "expected a name without folders"),
+        ({"folder": "/tmp/elsewhere"}, "expected a path within the workspace"),
+        ({"folder": "competitions/../../elsewhere"}, "expected a path within the workspace"),
     ],
 )
 def test_a_wrong_record_is_explained(change: dict[str, Any], message: str) -> None:
@@ -306,6 +315,7 @@ def test_damage_is_told_of_a_relative_path_too(tmp_path: Path, monkeypatch: pyte
         "created_at = 'yesterday'",
         "seed_scores = '[1]'",
         "title = CAST(x'ff' AS TEXT)",
+        "folder = '../elsewhere'",
     ],
 )
 def test_a_record_that_nobody_wrote_is_damage(path: Path, change: str) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.test_run import quick
 from workbench import library
 from workbench.competition import load_code
 from workbench.competition.own_code import NOT_BESIDE, OF_THE_WORKBENCH, own_file
-from workbench.errors import ConfigError, NotFoundError
+from workbench.errors import ConfigError, DamagedError, NotFoundError
+from workbench.experiment import read_run
 from workbench.features import code_files
 from workbench.notebooks import execute, read_notebook
 from workbench.rehearsal.host import load_metric
@@ -304,3 +306,25 @@ def test_a_workspace_that_is_named_wins_over_the_one_that_one_stands_in(tmp_path
     assert library.workspace().root == tmp_path / "other"
     # What a program says goes before the environment.
     assert library.workspace(tmp_path / "one").root == tmp_path / "one"
+
+
+# -------------------------------------------------------------------------------------------------- runs from elsewhere
+
+
+def test_a_run_that_names_another_place_is_damaged_and_writes_nothing_there(small) -> None:
+    """What is sent is copied to a file that has the run's name."""
+    made = small()
+    run = quick(made)
+    path = run.folder / "run.json"
+    raw = made.folder / "data" / "raw" / "train.csv"
+    before = raw.read_bytes()
+    told = json.loads(path.read_text())
+    told["record"]["run_id"] = "../../competitions/small/data/raw/train"
+    path.write_text(json.dumps(told))
+    with pytest.raises(DamagedError, match=r"run_id = '\.\./.*expected a name without folders"):
+        read_run(run.folder)
+    found = library.rebuild_ledger(where=made.workspace)
+    assert "expected a name without folders" in str(found)
+    with pytest.raises(DamagedError):
+        made.open.prepare(1)
+    assert raw.read_bytes() == before

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from workbench.errors import DamagedError, NewerError
 
-__all__ = ["RunRecord", "SubmissionEvent", "SubmissionRecord", "check_version"]
+__all__ = ["PLACES", "RunRecord", "SubmissionEvent", "SubmissionRecord", "check_version", "leads_elsewhere"]
+
+NAMES, PATHS = ("run_id", "competition", "submission_id"), ("folder", "file")
+PLACES = (*NAMES, *PATHS)
+"""The fields that files and folders are named by, and those that are paths within the workspace."""
 
 
 def _to_json(value: Any) -> Any:
@@ -78,9 +82,32 @@ def _read(record: str, name: str, kind: str, value: Any) -> Any:
         return None
     kind = kind.removesuffix(" | None")
     try:
-        return _value(kind, value)
+        read = _value(kind, value)
     except (TypeError, ValueError, OverflowError):
         raise DamagedError(f"a {record} has {name} = {value!r}, expected {kind}") from None
+    if leads_elsewhere(name, read):
+        expected = "a path within the workspace" if name in PATHS else "a name without folders"
+        raise DamagedError(f"a {record} has {name} = {value!r}, expected {expected}")
+    return read
+
+
+def leads_elsewhere(name: str, value: Any) -> bool:
+    """Tell whether a field is to name a file or folder, and names one outside of where it has to be.
+
+    A record may come with a folder from somebody else, and what is sent is written where its names say.
+
+    Examples
+    --------
+    >>> [leads_elsewhere("run_id", v) for v in ("012-20260101T000000-1234abcd", "", "../../x", "a/b", "/x", "..")]
+    [False, False, True, True, True, True]
+    >>> [leads_elsewhere("folder", v) for v in ("competitions/a/runs/b", "/tmp/b", "a/../../b")]
+    [False, True, True]
+    """
+    if name not in PLACES:
+        return False
+    path = PurePosixPath(value)
+    is_outside = path.is_absolute() or ".." in path.parts or "\0" in value
+    return is_outside or (name in NAMES and value not in ("", path.name))
 
 
 def _value(kind: str, value: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
+from workbench.ledger.records import PLACES, RunRecord, SubmissionEvent, SubmissionRecord, leads_elsewhere
 
 __all__ = ["Record", "records_from", "row_from"]
 
@@ -61,6 +61,8 @@ def records_from(cls: type[R], rows: Iterable[Sequence[Any]]) -> list[R]:
         read = _READERS.get(str(field.type))
         if read is not None:
             columns[place] = read(columns[place])
+        if field.name in PLACES and any(leads_elsewhere(field.name, cell) for cell in set(columns[place])):
+            raise ValueError(f"{field.name} leads out of the workspace")
     return list(map(cls, *columns))
 
 
