@@ -172,6 +172,23 @@ def test_for_a_balanced_metric_classes_are_of_one_size(tmp_path: Any, library: s
     assert metrics.get("balanced_logloss")(values, result.oof[:, 0]) == pytest.approx(np.log(2), abs=0.02)
 
 
+@pytest.mark.parametrize("library", [p for p in LIBRARIES if p.values[0] != "sklearn"])
+def test_grades_that_are_numbers_stop_by_the_rmse(tmp_path: Any, library: str) -> None:
+    """Rounded predictions are all the same for more rounds than the patience has: the first was the best of them."""
+    made = make_small(tmp_path / "workspace", task="regression", metric="rmse", n_rows=500)
+    made.experiment(1, COLUMNS + TABLES["lightgbm"])
+    problem = ready(made.workspace, made.open.definition, 1).problem
+    grades = np.digitize(problem.matrix.train["x"].to_numpy(), [-1.5, 1.5]).astype(float)
+    target = replace(problem.target, columns=(replace(problem.target.columns[0], values=grades),))
+    made.definition('metric = "rmse"', 'metric = "qwk"')
+    table = TABLES[library].replace("0.1", "0.003").replace("num_boost_round = 8", "num_boost_round = 150")
+    made.experiment(2, COLUMNS + table.replace("early_stopping_rounds = 0", "early_stopping_rounds = 30"))
+    spec = model_spec(read_spec(made.open.definition, 2), made.open.definition, target, threads=1)
+    result = train(replace(problem, target=target, metric=metrics.get("qwk")), spec, (1,))
+    assert {part.rounds for part in result.parts} == {150}
+    assert spec.content()["stops_by"] == "rmse"
+
+
 @pytest.mark.parametrize("metric", ["qwk", "accuracy"])
 def test_amounts_are_not_cut_off_to_labels(tmp_path: Any, metric: str) -> None:
     made = make_small(tmp_path / "workspace", task="regression", metric="rmse", n_rows=100)

@@ -27,6 +27,7 @@ from workbench.training.needs import MemoryNeeds, column_counts, foreseen
 from workbench.training.records import FoldResult, Problem, TrainingState
 from workbench.training.refused import Refused, refuse
 from workbench.training.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, Stopping, own_fit, rounds_limit
+from workbench.training.stand_ins import stops_by
 from workbench.training.weights import is_decision
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class CatBoostSpec:
     unweighted: bool = False
     per_fold: bool = False
     power: int = 0
+    stops_by: str = ""
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result; the number of threads may: sums are taken thread by thread."""
@@ -155,6 +157,7 @@ class CatBoostSpec:
             "transform": self.transform,
             **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
             **({"stops_by": "unweighted"} if self.unweighted else {}),
+            **({"stops_by": self.stops_by} if self.stops_by else {}),
             **({"power": self.power} if self.power else {}),
         }
 
@@ -209,8 +212,9 @@ def catboost_spec(asked: Asked) -> CatBoostSpec:
     unweighted = _weights_classes(parameters) and is_weighted and not is_decision(asked.metric)
     power = 0 if "loss_function" in named else power_for(asked.target, asked.metric)
     return CatBoostSpec(
-        parameters, rounds, patience, asked.transform, library.__version__, asked.key_threads, unweighted, power=power
-    )
+        parameters, rounds, patience, asked.transform, library.__version__, asked.key_threads, unweighted, power=power,
+        stops_by=stops_by(asked.metric, asked.task, patience),
+    )  # fmt: skip
 
 
 def _weights_classes(parameters: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from workbench.training.losses import training_weights
 from workbench.training.own_columns import OwnColumns
 from workbench.training.records import Problem
 from workbench.training.scoring import score_column
+from workbench.training.stand_ins import stand_in
 from workbench.training.target import TargetColumn
 from workbench.training.transforms import Transform, fitted_transform
 from workbench.training.weights import is_decision, priors_for, without_weights
@@ -260,10 +261,10 @@ def probabilities(values: Floats, name: str, where: str) -> Floats:
 
 
 def stopping_metric(metric: Metric, task: str) -> Metric:
-    """Return the metric to stop by: labels and rankings are steps, useless for that; there the log loss stands in."""
+    """Return the metric to stop by; for labels and rankings `stand_in` has it, as they are steps."""
     usual = "mlogloss" if task == "multiclass" else "logloss"
     if task == "regression":
-        return metric
+        return stand_in(metric, task) or metric
     if is_decision(metric) or metric.name in ("logloss", "mlogloss"):
         return metrics.get(usual)
     return metric

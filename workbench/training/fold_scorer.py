@@ -153,7 +153,7 @@ class FoldScorer:
 
     @property
     def watched(self) -> Metric:
-        """What a watcher sees, in its own direction: the log loss where the competition's metric is made of labels."""
+        """What a watcher sees, in its own direction: what stands in for a metric that is made of labels."""
         return watched_metric(self.problem.metric, self.problem.target.columns[0].task)
 
     def score(
@@ -308,7 +308,7 @@ class _Run:
         self.best, self.best_round = float("nan"), 0
         self.cut: int | None = None
         self.curve: dict[int, float] = {}
-        # A log loss that stands in says nothing of what the metric would be.
+        # What stands in says nothing of what the metric would be.
         self._is_metric = learner.watched.name == learner.problem.metric.name
         self.predictions: Floats | None = None
         self._now: Floats | None = None

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench import metrics
 from workbench.cache import file_sha256
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.threads import available_cores
@@ -33,6 +32,7 @@ from workbench.training.objectives import RANKING, OwnObjective, check_objective
 from workbench.training.pseudo import Pseudo
 from workbench.training.refused import Refused, refuse
 from workbench.training.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, rounds_limit
+from workbench.training.stand_ins import stand_in, stops_by
 from workbench.training.transforms import LOWEST, TRANSFORMS
 from workbench.training.weights import check_class_weight, is_decision
 
@@ -142,6 +142,8 @@ class LightGBMSpec:
         Parameter -> the file that it names, of the competition's folder.
     per_fold : bool
         Whether each fold stops at its own best round, and not all at the best of their mean curve.
+    stops_by : str
+        As `stand_ins.stops_by` gives it.
     """
 
     parameters: dict[str, Any]
@@ -157,6 +159,7 @@ class LightGBMSpec:
     notes: tuple[str, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
     per_fold: bool = False
+    stops_by: str = ""
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: neither threads nor what is logged do, and of a file what it says."""
@@ -173,6 +176,7 @@ class LightGBMSpec:
             **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
             **({"train_curve": True} if self.train_curve else {}),
             **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
+            **({"stops_by": self.stops_by} if self.stops_by else {}),
         }
 
     def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
@@ -299,7 +303,12 @@ def lightgbm_for(
         folder=competition.folder,
     )
     power = 0 if made.own is not None or "objective" in made.parameters else power_for(target, competition.metric)
-    return replace(made, power=power, class_weight=check_class_weight(class_weight, target, where=where))
+    return replace(
+        made,
+        power=power,
+        class_weight=check_class_weight(class_weight, target, where=where),
+        stops_by=stops_by(competition.metric, target.columns[0].task, made.patience),
+    )
 
 
 def _try(named: dict[str, Any], where: str) -> None:
@@ -631,10 +640,5 @@ def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None
 
 
 def watched_metric(metric: Metric, task: str) -> Metric:
-    """Return the metric that early stopping watches: the competition's own.
-
-    Labels and rankings of classes are steps, useless to stop by; there the log loss stands in.
-    """
-    if is_decision(metric) and task in ("binary", "multiclass"):
-        return metrics.get("mlogloss" if task == "multiclass" else "logloss")
-    return metric
+    """Return the metric that early stopping watches: the competition's own, or what stands in for it."""
+    return stand_in(metric, task) or metric

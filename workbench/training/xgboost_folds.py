@@ -26,6 +26,7 @@ from workbench.training.needs import MemoryNeeds, column_counts, foreseen, n_bin
 from workbench.training.records import FoldResult, Problem, TrainingState
 from workbench.training.refused import Refused, refuse
 from workbench.training.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, Stopping, own_fit, rounds_limit
+from workbench.training.stand_ins import stops_by
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -112,6 +113,7 @@ class XGBoostSpec:
     where: str
     per_fold: bool = False
     power: int = 0
+    stops_by: str = ""
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the number of threads does not."""
@@ -123,6 +125,7 @@ class XGBoostSpec:
             "patience": self.patience,
             "transform": self.transform,
             **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
+            **({"stops_by": self.stops_by} if self.stops_by else {}),
             **({"power": self.power} if self.power else {}),
         }
 
@@ -169,7 +172,10 @@ def xgboost_spec(asked: Asked) -> XGBoostSpec:
     refuse(_without_effect(asked, named), where=asked.where)
     _try(asked, parameters)
     power = 0 if "objective" in named else power_for(asked.target, asked.metric)
-    return XGBoostSpec(parameters, rounds, patience, asked.transform, library.__version__, asked.where, power=power)
+    return XGBoostSpec(
+        parameters, rounds, patience, asked.transform, library.__version__, asked.where, power=power,
+        stops_by=stops_by(asked.metric, asked.task, patience),
+    )  # fmt: skip
 
 
 # What the method that looks at every value does not have, with XGBoost's own values.
