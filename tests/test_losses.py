@@ -172,6 +172,46 @@ def test_for_a_balanced_metric_classes_are_of_one_size(tmp_path: Any, library: s
     assert metrics.get("balanced_logloss")(values, result.oof[:, 0]) == pytest.approx(np.log(2), abs=0.02)
 
 
+def balanced(tmp_path: Any, text: str, *, weight: float = 1.0) -> tuple[Any, Any, Any]:
+    """Return classes of noise, one in ten of them 1, their rows' weights, and OOF of a model for `balanced_logloss`."""
+    made = make_small(tmp_path / "workspace", metric="balanced_logloss", n_rows=1500)
+    made.experiment(1, COLUMNS + TABLES["lightgbm"])
+    problem = ready(made.workspace, made.open.definition, 1).problem
+    values = (np.random.default_rng(3).random(problem.target.n_rows) < 0.1).astype(float)
+    weights = np.where(values == 1, weight, 1.0)
+    column = replace(problem.target.columns[0], values=values)
+    target = replace(problem.target, columns=(column,), weight=None if weight == 1 else weights)
+    made.experiment(2, text)
+    spec = model_spec(read_spec(made.open.definition, 2), made.open.definition, target, threads=1)
+    result = train(replace(problem, target=target), spec, (1,))
+    return values, weights, result.oof[:, 0]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_for_a_balanced_metric_the_weights_of_rows_are_no_part_of_a_class(tmp_path: Any, library: str) -> None:
+    """Rows of the rare class that weigh five times as much are not also taken for as rare as they are by number."""
+    text = COLUMNS + TABLES[library].replace("Regressor", "Classifier")
+    if library == "catboost":
+        text = text.replace("num_boost_round = 8", "num_boost_round = 80")
+    values, weights, oof = balanced(tmp_path, text, weight=5.0)
+    assert metrics.get("balanced_logloss")(values, oof, weights) == pytest.approx(np.log(2), abs=0.03)
+
+
+@pytest.mark.parametrize("line", ["is_unbalance = true", "scale_pos_weight = 9"])
+def test_for_a_balanced_metric_classes_that_lightgbm_weighs_are_not_made_of_one_size_twice(
+    tmp_path: Any, line: str
+) -> None:
+    # It begins at the classes' shares without the weights, and has to be trained for a while.
+    text = COLUMNS + TABLES["lightgbm"].replace("num_boost_round = 8", f"num_boost_round = 80\n{line}")
+    values, _, oof = balanced(tmp_path, text)
+    assert metrics.get("balanced_logloss")(values, oof) < 0.8  # 1.1 if they were twice
+
+
+def test_with_row_weights_a_balanced_class_weight_is_of_the_rows_that_count(tmp_path: Any) -> None:
+    values, weights, oof = balanced(tmp_path, COLUMNS + 'class_weight = "balanced"\n' + TABLES["lightgbm"], weight=5.0)
+    assert metrics.get("balanced_logloss")(values, oof, weights) == pytest.approx(np.log(2), abs=0.03)
+
+
 @pytest.mark.parametrize("library", [p for p in LIBRARIES if p.values[0] != "sklearn"])
 def test_grades_that_are_numbers_stop_by_the_rmse(tmp_path: Any, library: str) -> None:
     """Rounded predictions are all the same for more rounds than the patience has: the first was the best of them."""

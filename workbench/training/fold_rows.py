@@ -218,8 +218,11 @@ class FoldRows:
         return self._of_equal_classes(probabilities(values, self.column.name, where), fold)
 
     def _of_equal_classes(self, values: Floats, fold: int) -> Floats:
-        priors = priors_for(self.problem.metric, self.column, self.problem.folds.train_rows(fold))
-        return values if priors is None or self.has_own_weights else without_weights(values, priors)
+        if self.has_own_weights:
+            return values
+        weight, rows = self.problem.target.weight, self.problem.folds.train_rows(fold)
+        priors = priors_for(self.problem.metric, self.column, rows, weight)
+        return values if priors is None else without_weights(values, priors)
 
     def stopping_value(self, fitted: Floats, fold: int, rows: npt.NDArray[np.int64]) -> float:
         """Return the metric to stop by of what was fitted for some train rows, (n, width).

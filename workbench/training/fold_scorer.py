@@ -19,7 +19,7 @@ from workbench.errors import DataError, TrainingError
 from workbench.training.binned import BINNING, BinnedRows
 from workbench.training.lightgbm_folds import LightGBMLearner, Side, lightgbm_errors
 from workbench.training.objectives import linked
-from workbench.training.parameters import LightGBMSpec, watched_metric, with_bagging
+from workbench.training.parameters import LightGBMSpec, watched_metric, weighs_classes, with_bagging
 from workbench.training.records import Problem
 from workbench.training.scoring import as_metric_input, truth_of
 
@@ -212,7 +212,8 @@ class FoldScorer:
 
     def _learner(self, index: int, parameters: Mapping[str, Any]) -> tuple[LightGBMLearner, tuple[Any, ...]]:
         binning = {n: parameters[n] for n in BINNING if n in parameters}
-        key = (index, *(repr(binning.get(n)) for n in BINNING))
+        weighs = weighs_classes({**self.spec.parameters, **parameters})
+        key = (index, *(repr(binning.get(n)) for n in BINNING), weighs)
         if key not in self._learners:
             spec = replace(self.spec, parameters=self.spec.parameters | binning)
             # One that is searched over other bins keeps each set of them, for the next trial that asks for it.
@@ -221,12 +222,13 @@ class FoldScorer:
             self._make_room(size)
             other = BinnedRows(self.problem.matrix, order=own.order) if binning else own
             self._learners[key] = LightGBMLearner(self.problem, spec, index, other)
+            self._learners[key].has_own_weights = weighs
             self._sizes[key] = size
         return self._learners[key], key
 
     def _make_room(self, size: int) -> None:
         """Let bins go, those made first, until more of so many bytes fit; those of the experiment stay."""
-        for key in [k for k in self._learners if any(part != "None" for part in k[1:])]:
+        for key in [k for k in self._learners if any(part != "None" for part in k[1:-1])]:
             if sum(self._sizes.values()) + size <= self.room:
                 return
             del self._learners[key], self._sizes[key]

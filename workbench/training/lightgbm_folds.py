@@ -22,7 +22,13 @@ from workbench.training.datasets import add_columns, bin_frame
 from workbench.training.losses import training_weights
 from workbench.training.objectives import linked
 from workbench.training.own_columns import OwnColumns
-from workbench.training.parameters import LightGBMSpec, lightgbm_metric, objective_for, watched_metric
+from workbench.training.parameters import (
+    LightGBMSpec,
+    lightgbm_metric,
+    objective_for,
+    watched_metric,
+    weighs_classes,
+)
 from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainingState
 from workbench.training.rounds import Stopping, own_fit
 from workbench.training.scoring import as_metric_input, truth_of
@@ -75,6 +81,8 @@ class LightGBMLearner:
         Called after each boosting round; what it raises ends the training.
     watch : callable
         Called after each round with its number, from 0, and the value of the metric that stops early; likewise.
+    has_own_weights : bool
+        Whether LightGBM weighs the classes by itself: then their probabilities stay as they are.
 
     Raises
     ------
@@ -94,6 +102,7 @@ class LightGBMLearner:
             self.metric_name = None
         self.watched = watched_metric(problem.metric, self.column.task)
         self.parameters = self._parameters()
+        self.has_own_weights = weighs_classes(self.parameters)
         self.each_round: Callable[[], None] = lambda: None
         self.watch: Callable[[int, float], None] = lambda _round, _value: None
         self.own_columns = OwnColumns(problem, index)
@@ -122,7 +131,8 @@ class LightGBMLearner:
             rows = self.train_rows(fold)
             transform = fitted_transform(self.spec.transform, self.column.values[rows])
             weights = class_weights(self.spec.class_weight, self.column, rows)
-            priors = priors_for(self.problem.metric, self.column, rows)
+            weight = self.problem.target.weight
+            priors = None if self.has_own_weights else priors_for(self.problem.metric, self.column, rows, weight)
             self._fitted[fold] = _Fitted(transform, weights, priors)
         return self._fitted[fold]
 
@@ -150,7 +160,7 @@ class LightGBMLearner:
         if objective == "cross_entropy_lambda":  # predicts the rate of events; the probability is that of any
             fitted = -np.expm1(-fitted)
         back = found.transform.inverse(fitted)
-        if found.priors is not None and self.spec.class_weight == BALANCED:
+        if found.priors is not None and self.spec.class_weight == BALANCED and self.problem.target.weight is None:
             return back  # trained on classes of one size, which is what the metric wants
         if found.class_weight is not None and not is_decision(self.problem.metric):
             back = without_weights(back, found.class_weight)

@@ -56,6 +56,7 @@ __all__ = [
     "primary_name",
     "transform_for",
     "watched_metric",
+    "weighs_classes",
     "with_bagging",
 ]
 
@@ -109,6 +110,11 @@ BOOSTING = ("gbdt", "dart", "rf", "goss")
 
 NO_WEIGHT = {"is_unbalance": False, "scale_pos_weight": 1}
 """What an experiment says to take back what its base says: with every objective these do nothing."""
+
+
+def weighs_classes(parameters: Mapping[str, Any]) -> bool:
+    """Say whether LightGBM weighs two classes by itself."""
+    return any(parameters.get(key, nothing) != nothing for key, nothing in NO_WEIGHT.items())
 
 
 @dataclass(frozen=True)

@@ -85,16 +85,22 @@ def is_decision(metric: Metric) -> bool:
     return metric.needs in ("label", "ranked")
 
 
-def priors_for(metric: Metric, column: TargetColumn, rows: Ints) -> Floats | None:
+def priors_for(metric: Metric, column: TargetColumn, rows: Ints, weight: Floats | None = None) -> Floats | None:
     """Return the share of each class among the rows that are trained on, (n_classes,), where a metric wants it undone.
 
     A metric in which all classes count alike whatever their size is best served by the probabilities of a world in
     which they are of one size: those of the model over these shares. None for other metrics.
+
+    Parameters
+    ----------
+    weight : float array (n_train,), optional
+        What the rows weigh in training: so much of a share is theirs.
     """
     if metric.name != "balanced_logloss" or column.classes is None:
         return None
-    counts = np.bincount(column.values[rows].astype(np.int64), minlength=len(column.classes))
-    return np.asarray(np.maximum(counts, 1) / len(rows))
+    of_rows = None if weight is None else weight[rows]
+    sizes = np.bincount(column.values[rows].astype(np.int64), weights=of_rows, minlength=len(column.classes))
+    return np.asarray(np.where(sizes > 0, sizes, 1) / (len(rows) if of_rows is None else of_rows.sum()))
 
 
 def without_weights(probabilities: Floats, weights: Floats) -> Floats:
