@@ -15,7 +15,7 @@ from tests.fashion_log import WEEK_S, make_fashions
 from tests.test_ledger import RUN
 from tests.test_ranker import SMALL, SOURCES, habits
 from workbench import metrics
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DataError
 from workbench.intervals import half_width, over_windows, t_975
 from workbench.recommender import (
     Asked,
@@ -26,6 +26,7 @@ from workbench.recommender import (
     CovisitSource,
     EmbeddingsSource,
     HistorySource,
+    Ids,
     Interactions,
     ListModel,
     PopularSource,
@@ -258,6 +259,83 @@ class TestHowItIsScored:
             again, _ = score_lists(made.valid.items[made.valid_window == number], window, RECALL, (1.0,))
             assert again == made.window_scores[number]
         assert made.score == pytest.approx(np.mean(made.window_scores))
+
+
+class TestListsOfWhichNothingComes:
+    """Types of events that begin late in the log, or pause."""
+
+    WEEKS = 10
+
+    def log(self, *weeks: int) -> Interactions:
+        """Clicks in all weeks, orders in some."""
+        rng = np.random.default_rng(1)
+        n = 3000
+        time = np.sort(rng.integers(0, self.WEEKS * WEEK_S, n))
+        is_order = np.isin(time // WEEK_S, weeks) & (np.arange(n) % 5 == 0)
+        items = (40 * rng.random(n) ** 2).astype(int)
+        frame = pl.DataFrame({"user": rng.integers(0, 60, n), "item": items, "time": time})
+        frame = frame.with_columns(kind=pl.Series(np.where(is_order, "orders", "clicks")))
+        return read_interactions(frame.lazy(), Columns("user", "item", "time", "kind"))
+
+    def made(self, log: Interactions, kinds: tuple[str, ...], ranker: RankerSpec | None = RANKER) -> Any:
+        users = np.arange(len(log.users), dtype=np.int32)
+        p = Problem(log, users, replace(WEEKLY, kinds=kinds), RECALL, (1.0,) * len(kinds), folds=3)
+        return recommend(p, RecommenderSpec({"history": HISTORY, "popular": PopularSource(top=10)}, 30, ranker))
+
+    @pytest.mark.parametrize("kinds", [("clicks", "orders"), ("orders",)])
+    @pytest.mark.parametrize(
+        ("weeks", "scheme", "windows"),
+        [
+            ((9,), "users", 1),
+            ((8, 9), "windows", 1),
+            ((5, 6, 7, 8, 9), "windows", 4),
+            ((0, 1, 6, 7, 8, 9), "windows", 3),
+        ],
+    )
+    def test_windows_have_something_of_each_list(
+        self, weeks: tuple[int, ...], scheme: str, windows: int, kinds: tuple[str, ...]
+    ) -> None:
+        made = self.made(self.log(*weeks), kinds)
+        assert (made.validation.scheme, made.validation.windows) == (scheme, windows)
+        assert ("too little of orders" in made.validation.why) == (scheme == "users")
+        assert not np.isnan(made.window_scores).any()
+        assert not np.isnan(list(made.list_scores.values())).any()
+
+    def test_more_windows_than_have_something(self) -> None:
+        asked = replace(WEEKLY, kinds=("clicks", "orders"))
+        with pytest.raises(ConfigError, match="windows = 3, and .* too little of orders to learn from: 1 at its end"):
+            choose_validation(self.log(8, 9), NOBODY, asked, ValidationSpec(windows=3))
+
+    @pytest.mark.parametrize("kinds", [("clicks", "orders"), ("orders",)])
+    def test_a_ranker_needs_something_of_each_list_in_the_last_window(self, kinds: tuple[str, ...]) -> None:
+        with pytest.raises(DataError, match="^orders: nothing of it came in the last horizon of the log"):
+            self.made(self.log(0, 1, 2, 3, 4, 5, 6, 7), kinds)
+
+    def test_windows_without_a_score_are_no_part_of_the_interval(self) -> None:
+        made = self.made(self.log(0, 1, 2, 3, 4, 5, 6, 7), ("orders",), None)
+        assert np.isnan(made.window_scores).tolist() == [True, True, False, False]
+        assert made.cv_windows == 2
+        assert len(made.fold_scores) == 6
+        assert np.mean(made.fold_scores) == pytest.approx(made.score, abs=0.05)
+        run = replace(RUN, fold_scores=made.fold_scores, cv_mean=made.score, cv_std=0.1, cv_windows=made.cv_windows)
+        interval = cv_interval(run)
+        assert interval is not None
+        assert interval[0] < made.score < interval[1]
+        assert np.unique(made.valid_fold).tolist() == list(range(12))
+
+    def test_candidates_that_hold_nothing_of_a_list(self) -> None:
+        """In truth there is something of it, and the sources find nothing: which list and window is said."""
+        log = self.log(*range(10))
+        orders = np.flatnonzero(log.kinds == 1)
+        items = log.items.copy()
+        items[orders] = np.arange(len(orders)) % 20 + 40
+        ids = Ids(pl.Series("item", range(60)))
+        nowhere = replace(log, items=items, item_ids=ids)
+        with pytest.raises(DataError, match=r"orders, the window \d before the last: of what came nothing is among"):
+            users = np.arange(len(log.users), dtype=np.int32)
+            p = Problem(nowhere, users, replace(WEEKLY, kinds=("clicks", "orders")), RECALL, (1.0, 1.0), folds=3)
+            clicks = {"popular": PopularSource(top=30, weights={"orders": 0.0})}
+            recommend(p, RecommenderSpec(clicks, 30, RANKER))
 
 
 class TestWhatIsAllowed:

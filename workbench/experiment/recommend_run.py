@@ -302,7 +302,7 @@ def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report:
         seed_scores=(scores,),
         n_features=len(made.features) or None,
         optimistic=HELD_OUT if made.is_optimistic else None,
-        cv_windows=made.validation.windows if made.validation.scheme == "windows" else None,
+        cv_windows=made.cv_windows,
     )
     return Made(final, files, {"recommend": made.details()}, tuple(_notes(made, read)))
 

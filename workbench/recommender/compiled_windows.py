@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["first_from", "take_heads", "what_came"]
+__all__ = ["count_lists_with", "first_from", "take_heads", "what_came"]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -58,3 +58,15 @@ def what_came(events, users, ends, kind, only_first):
                 if only_first:
                     break
     return rows[:n], found[:n]
+
+
+@numba.njit(nogil=True, cache=True)
+def count_lists_with(begins, ends, kinds, kind):
+    """Count the lists that have an event of a kind between two places; of any kind where it is -1."""
+    n = 0
+    for k in range(len(ends)):
+        for i in range(begins[k], ends[k]):
+            if kind < 0 or kinds[i] == kind:
+                n += 1
+                break
+    return n

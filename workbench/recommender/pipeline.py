@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from workbench.errors import DataError
 from workbench.folds import kfold
 from workbench.recommender.candidate_features import FeatureMaker, make_features
 from workbench.recommender.candidates import Generator, SourceRecall, source_recall
@@ -38,6 +39,7 @@ from workbench.recommender.windows import (
     make_test_window,
     make_validation_window,
     take_users,
+    users_by_list,
     users_of_window,
     with_own_codes,
 )
@@ -73,6 +75,7 @@ def recommend(
     DataError
         When the log is too short, or there is nothing to learn from.
     """
+    _need_what_came(problem, spec)
     work = _Work(problem, spec, settings or Settings(), Clock(report))
     validation = choose_validation(problem.log, problem.tested, problem.asked, problem.validation)
     if validation.scheme == "windows":
@@ -109,6 +112,22 @@ def recommend(
     )
 
 
+def _need_what_came(problem: Problem, spec: RecommenderSpec) -> None:
+    """Refuse a ranker where nothing of a list came in the windows that it learns from for the test."""
+    trains = spec.ranker.windows if spec.ranker is not None else 0
+    p, came = problem, np.zeros(len(problem.asked.lists), np.int64)
+    for earlier in range(trains):
+        came += users_by_list(p.log, p.tested, p.asked, earlier)
+    missing = [of for of, n in zip(p.asked.lists, came, strict=True) if not n]
+    # Of a log that is too short more is said where windows are made.
+    if trains and missing and users_of_window(p.log, p.tested, p.asked):
+        windows = "last horizon" if trains == 1 else f"last {trains} horizons"
+        raise DataError(
+            f"{', '.join(missing)}: nothing of it came in the {windows} of the log, which the ranker is to learn from",
+            hint=f"windows = {trains + 1} under [recommend.ranker], or a longer horizon",
+        )
+
+
 @dataclass(frozen=True)
 class _Scored:
     """What comes of scoring: the windows, the last one first, and the models; the folds where users were held out."""
@@ -139,13 +158,15 @@ def _cell_scores(problem: Problem, windows: Sequence[ScoredWindow], folds: Seque
 
 
 def _cells_of_windows(problem: Problem, windows: Sequence[ScoredWindow]) -> _Cells:
-    """Return as many groups of users in each window as have a score in all of them."""
+    """Return as many groups of users in each window as have a score in all of those that have one."""
+    whole = [score_of(w.lists.items, w.truth, problem.metric, problem.weights)[0] for w in windows]
     for n in range(problem.folds, 0, -1):
         groups = user_groups([w.users for w in windows], n, problem.folds_seed)
-        scores = _cell_scores(problem, windows, groups)
+        scored = [number for number, score in enumerate(whole) if not np.isnan(score)]
+        scores = _cell_scores(problem, [windows[i] for i in scored], [groups[i] for i in scored])
         if not np.isnan(scores).any():
             break
-    per_window = len(scores) // len(windows)
+    per_window = 1 + max(int(group.max()) for group in groups)
     return _Cells([number * per_window + group for number, group in enumerate(groups)], scores)
 
 
@@ -190,6 +211,31 @@ class _Due:
 def _before(number: int) -> str:
     """Return a window's name: it ends so many horizons before the last one does."""
     return f"{number} before" if number else "validation"
+
+
+def _need_hits(rows: TrainingRows, which: int, unseen: Sequence[npt.NDArray[np.bool_]], of: str) -> None:
+    """Refuse rows of which nothing that came of a list is left to train on."""
+    came = rows.labels[:, which] > 0
+    for chosen in unseen:
+        came &= ~chosen
+    if not came.any():
+        raise DataError(
+            f"{of}: of what came nothing is among the candidates, so that there is nothing to learn",
+            hint="more sources, a larger top, more windows under [recommend.ranker], or fewer under [cv]",
+        )
+
+
+def _windows_text(numbers: Sequence[int]) -> str:
+    """Return windows in words.
+
+    Examples
+    --------
+    >>> _windows_text([0]), _windows_text([1]), _windows_text([1, 2])
+    ('the last window', 'the window 1 before the last', 'the windows 1, 2 before the last')
+    """
+    if list(numbers) == [0]:
+        return "the last window"
+    return f"the window{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} before the last"
 
 
 @dataclass(frozen=True)
@@ -260,7 +306,7 @@ class _Work:
         levels = levels_of(self.problem.weights, per_list=ranker.per_list)
         with self.clock(f"rows to {'stop by' if to_stop else 'train on'}, {of}"):
             return training_rows(
-                window, generator, maker, ranker, levels, seed=self.settings.seed, threads=self.threads
+                window, generator, maker, ranker, levels, seed=self.settings.seed, threads=self.threads, of=of
             )
 
     def earlier(self) -> list[_Earlier]:
@@ -337,7 +383,12 @@ class _Work:
         """Return how many horizons before the last the earliest window of use is: one is trained on, one stops."""
         p = self.problem
         found = max(n, trains - 1)
-        while found < n + trains and users_of_window(p.log, p.tested, p.asked, found + 1):
+        of_last = users_by_list(p.log, p.tested, p.asked)
+        while found < n + trains:
+            of_lists = users_by_list(p.log, p.tested, p.asked, found + 1)
+            # The models that tell the number of rounds learn from the first of them, each of its list.
+            if not of_lists.any() or (found == n and (of_lists < np.minimum(of_last, 1)).any()):
+                break
             found += 1
         return found
 
@@ -395,6 +446,8 @@ class _Work:
             for which, of in enumerate(self._model_names()):
                 if (name := f"{of}-{due.name}") in models:
                     continue
+                unseen = [of_rows for of_rows in (is_valid, is_apart) if of_rows is not None]
+                _need_hits(rows, which, unseen, f"{of}, {_windows_text(due.windows or (due.at,))}")
                 rounds = None if due.stops is not None else models[f"{of}-rounds"].rounds
                 models[name] = train_model(
                     rows,
@@ -505,6 +558,7 @@ class _Work:
                 names = [f"{of}-{f}" for f in folds]
                 for f in folds if any(name not in models for name in names) else ():
                     is_of_fold = (fold_of_row[rows.users] == f) & (len(folds) > 1)
+                    _need_hits(rows, which, [is_of_fold | is_stop], f"{of}, users beside those of fold {f}")
                     trainings[f"{of}-{f}"] = begin(
                         which,
                         is_valid=is_of_fold & may_stop,

@@ -173,10 +173,12 @@ def training_rows(
     *,
     seed: int,
     threads: int,
+    of: str = "validation",
 ) -> TrainingRows:
     """Return the candidates of a window to train on, labelled, with a share of those that did not come.
 
-    Users of whom nothing that came is among the candidates teach nothing and are left out.
+    Users of whom nothing that came is among the candidates teach nothing and are left out. `of` is what messages call
+    the window.
     """
     chosen = np.arange(len(window))
     if spec.users is not None and len(window) > spec.users:
@@ -202,7 +204,7 @@ def training_rows(
     features = _stacked([b[0] for b in blocks])
     if not len(features):
         raise DataError(
-            "nothing that came is among the candidates: there is nothing to learn",
+            f"nothing that came is among the candidates of the window {of!r}: there is nothing to learn",
             hint="more sources, or a larger top",
         )
     users = np.concatenate([b[2] for b in blocks]).astype(np.int32)
@@ -302,10 +304,10 @@ class RankerTraining:
         hit = np.zeros(int(rows.users.max()) + 1, np.bool_)
         hit[rows.users[self.label > 0]] = True
         of_list = hit[rows.users]
-        if not of_list.any():
-            raise DataError(f"no candidate of list {which} came: there is nothing to learn", hint="more sources")
         unseen = [chosen for chosen in (is_valid, is_kept_apart) if chosen is not None]
         self.is_train = np.logical_and.reduce([of_list, *(~chosen for chosen in unseen)])
+        if not self.is_train.any():
+            raise DataError(f"no candidate of list {which} came: there is nothing to learn", hint="more sources")
         self.is_valid = of_list & is_valid if is_valid is not None else None
         self.parameters = {k: v for k, v in spec.parameters.items() if k != "metric"} | {"seed": seed}
         by = "average_precision" if self.parameters["objective"] == "binary" else "ndcg"

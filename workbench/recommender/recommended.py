@@ -33,6 +33,7 @@ class Recommended:
     valid_window : int32 array (n,)
         How many horizons the window is before the last.
     fold_scores : tuple of float
+        Of several windows window by window, of those that have a score.
     score : float
         Over all of them; of several windows the mean.
     list_scores : dict
@@ -75,6 +76,13 @@ class Recommended:
     def is_optimistic(self) -> bool:
         """Whether users were scored by a ranker that learned what others did in the same window."""
         return self.validation.scheme == "users" and bool(self.models)
+
+    @property
+    def cv_windows(self) -> int | None:
+        """Of how many windows the fold scores are; None where users were held out of the last one."""
+        if self.validation.scheme == "users":
+            return None
+        return sum(not np.isnan(score) for score in self.window_scores) or None
 
     def details(self) -> dict[str, Any]:
         """Return what is kept of it as a document."""

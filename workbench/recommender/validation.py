@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import ConfigError, DataError
+from workbench.errors import ConfigError
 from workbench.recommender.interactions import Interactions
-from workbench.recommender.windows import Asked, known_seconds, users_of_window
+from workbench.recommender.windows import Asked, known_seconds, users_by_list, users_of_window
 
 __all__ = ["Validation", "ValidationSpec", "choose_validation", "user_groups"]
 
 MOST_WINDOWS = 4
 FEW_USERS = 0.1
-"""A window with a smaller share of the last one's users says little of it."""
+"""A window with a smaller share of the last one's users, in all or of a list, says little of it."""
 
 Ints = npt.NDArray[np.int32]
 
@@ -58,8 +58,8 @@ def choose_validation(log: Interactions, tested: Ints, asked: Asked, spec: Valid
     """Choose how a log is scored, by its length in horizons.
 
     A window is scored by a ranker that learned from windows before it. The first of those has half of what is known
-    before the last window at least, and as much as a tenth of its users: what is learned of much less is of another
-    kind. Nothing of this depends on the experiment, so that all are scored on the same windows.
+    before the last window at least, and as much as a tenth of its users, of each list too: what is learned of much less
+    is of another kind. Nothing of this depends on the experiment, so that all are scored on the same windows.
 
     Raises
     ------
@@ -70,42 +70,50 @@ def choose_validation(log: Interactions, tested: Ints, asked: Asked, spec: Valid
     length = f"the log has {horizons:.1f} horizons"
     if spec.scheme == "users":
         return Validation("users", 1, "as [cv] says")
-    most = _most_windows(log, tested, asked, 0.0 if spec.scheme == "windows" or spec.windows else 0.5)
+    share = 0.0 if spec.scheme == "windows" or spec.windows else 0.5
+    most, short_of = _most_windows(log, tested, asked, share, spec.windows or MOST_WINDOWS)
+    few = f", and too little of {short_of} to learn from" if short_of else ""
     if spec.windows is not None:
         if spec.windows > most:
             raise ConfigError(
-                f"[cv] windows = {spec.windows}, and {length}: {most} at its end have one before them to learn from",
+                f"[cv] windows = {spec.windows}, and {length}{few}: "
+                f"{most} at its end have one before them to learn from",
                 hint="fewer windows, or a shorter horizon" if most else 'scheme = "users" under [cv]',
             )
         return Validation("windows", spec.windows, f"as [cv] says; {length}")
     if most:
-        return Validation("windows", min(most, MOST_WINDOWS), length)
+        return Validation("windows", most, length)
     if spec.scheme == "windows":
         raise ConfigError(
-            f'[cv] scheme = "windows", and {length}: no window at its end has one before it to learn from',
+            f'[cv] scheme = "windows", and {length}{few}: no window at its end has one before it to learn from',
             hint='scheme = "users" under [cv]',
         )
-    return Validation("users", 1, f"{length}: too few for a window to learn from before one that is scored")
+    too_few = few or ": too few for a window to learn from"
+    return Validation("users", 1, f"{length}{too_few} before one that is scored")
 
 
-def _most_windows(log: Interactions, tested: Ints, asked: Asked, share: float) -> int:
-    """Return how many windows have one before them with enough users, and with this share of the last one's past."""
-    known = known_seconds(log, tested, asked)
-    last = known - asked.horizon_s
-    try:
-        enough = FEW_USERS * users_of_window(log, tested, asked)
-    except DataError:
-        return 0
+def _most_windows(log: Interactions, tested: Ints, asked: Asked, share: float, wanted: int) -> tuple[int, str]:
+    """Return how many windows, of those wanted, have one before them with enough users and this share of the past.
+
+    And the list of which too little came in the next one; empty where it is not that.
+    """
+    last = known_seconds(log, tested, asked) - asked.horizon_s
+    users, of_lists = users_of_window(log, tested, asked), users_by_list(log, tested, asked)
+    # A list of which nothing comes in the last window is none to go by.
+    enough = np.maximum(FEW_USERS * of_lists, of_lists > 0)
     most = 0
-    # One more than are ever chosen by themselves needs no look, unless somebody asks for it.
-    while most < 1000:
+    # Each look goes through the whole log.
+    while most < wanted:
         before = last - (most + 1) * asked.horizon_s
-        if before <= 0 or before < share * last or users_of_window(log, tested, asked, most + 1) < max(enough, 1):
+        if before <= 0 or before < share * last:
             break
+        if users_of_window(log, tested, asked, most + 1) < max(FEW_USERS * users, 1):
+            break
+        has = users_by_list(log, tested, asked, most + 1) >= enough
+        if not has.all():
+            return most, asked.lists[int(np.argmin(has))]
         most += 1
-        if share and most == MOST_WINDOWS:
-            break
-    return most
+    return most, ""
 
 
 def user_groups(windows: Sequence[Ints], folds: int, seed: int) -> list[npt.NDArray[np.int32]]:

@@ -26,6 +26,7 @@ __all__ = [
     "make_test_window",
     "make_validation_window",
     "take_users",
+    "users_by_list",
     "users_of_window",
     "with_own_codes",
     "with_users",
@@ -238,17 +239,40 @@ def known_seconds(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked
 
 def users_of_window(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, earlier: int = 0) -> int:
     """Return how many users a validation window asks for, without making it; see `make_validation_window`."""
+    begins, ends = _to_foresee(log, tested, asked, earlier)
+    return int((begins < ends).sum())
+
+
+def users_by_list(
+    log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, earlier: int = 0
+) -> npt.NDArray[np.int64]:
+    """Return for each list how many of a validation window's users may have something to foresee, without making it.
+
+    Of sessions, which are cut at random, those count that have such an event behind their first.
+    """
+    begins, ends = _to_foresee(log, tested, asked, earlier)
+    kinds = [-1] if asked.kinds is None else kind_codes(log, asked.kinds)
+    count = compiled("compiled_windows").count_lists_with
+    return np.array([count(begins, ends, log.kinds, kind) for kind in kinds], np.int64)
+
+
+def _to_foresee(
+    log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, earlier: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return from where to where each user's events may have to be foreseen; of those not asked for there are none."""
+    starts, ends = log.starts[:-1], log.starts[1:]
     moment = known_seconds(log, tested, asked) - (1 + earlier) * asked.horizon_s
     if moment <= 0:
-        return 0
+        return ends, ends
     first = compiled("compiled_windows").first_from
-    ends, begins = log.starts[1:], first(log.starts, log.times, moment)
+    begins = first(log.starts, log.times, moment)
     if earlier:
         ends = first(log.starts, log.times, moment + asked.horizon_s)
     part = _taking_part(log, tested, asked)
-    if asked.cut == "last":
-        return int((part & (begins < ends)).sum())
-    return int((part & (begins == log.starts[:-1]) & (ends - log.starts[:-1] >= 2)).sum())
+    if asked.cut == "session":
+        part &= begins == starts
+        begins = np.minimum(starts + 1, ends)
+    return np.where(part, begins, ends), ends
 
 
 def make_validation_window(
