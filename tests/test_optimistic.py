@@ -151,3 +151,24 @@ class TestSelectedAndTuned:
         made.open.run(6)
         assert marks(made)[6] == "tuned on these folds"
         assert marks(made)[1] is None
+
+    def test_parameters_that_were_found_and_edited(self, made) -> None:
+        found = {"num_leaves": 63, "feature_fraction": 0.7, "min_data_in_leaf": 40, "extra_trees": False}
+        odd = {"lambda_l2": 0.0372918, "num_leaves": 63}
+        folder = made.folder / "studies" / "055"
+        folder.mkdir(parents=True)
+        for searched, changed, given, expected in (
+            (found, ["num_leaves", "feature_fraction", "min_data_in_leaf"], "num_leaves = 60\nextra_trees = false\n"
+             "feature_fraction = 0.7\nmin_child_samples = 40\n", True),
+            # Those that the search did not change are the experiment's own.
+            (found, ["num_leaves"], "num_leaves = 60\nextra_trees = false\nfeature_fraction = 0.7\n"
+             "min_data_in_leaf = 40\n", False),
+            (found, list(found), "num_leaves = 63\nfeature_fraction = 0.8\n", False),
+            (odd, list(odd), "num_leaves = 31\nreg_lambda = 0.0372918\n", True),
+            (odd, list(odd), "num_leaves = 63\nreg_lambda = 0.04\n", False),
+        ):  # fmt: skip
+            (folder / "best.json").write_text(json.dumps({"model": {}, "searched": searched, "changed": changed}))
+            made.experiment(7, HEAD + "[model]\nlearning_rate = 0.3\nnum_iterations = 5\n" + given)
+            made.open.run(7)
+            assert (marks(made)[7] is not None) == expected, given
+        (folder / "best.json").unlink()

@@ -10,7 +10,7 @@ from workbench.experiment.feature_list import read_list
 from workbench.training import primary_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from workbench.competition import Competition
     from workbench.experiment.plan import Plan
@@ -50,26 +50,40 @@ def _was_selected(competition: Competition, spec: ExperimentSpec) -> bool:
 
 
 def _was_tuned(competition: Competition, spec: ExperimentSpec) -> bool:
-    """Say whether the parameters are those that a search of the competition has found, whoever wrote them down."""
+    """Say whether the parameters come from a search of the competition, whoever wrote them down or changed some."""
     if spec.tune is not None:
         return True
     given = _by_primary_names(spec.model)
-    return any(_holds(found, given) for found in _found_by_searches(competition))
+    return any(_come_from(found, changed, given) for found, changed in _found_by_searches(competition))
 
 
-def _found_by_searches(competition: Competition) -> list[dict[str, Any]]:
+def _found_by_searches(competition: Competition) -> list[tuple[dict[str, Any], list[str]]]:
+    """Return what each search has found, and the names of what the experiment that was tuned had otherwise."""
     found = []
     for path in sorted(competition.study_folder(0).parent.glob("*/best.json")):
         try:
-            found.append(dict(read_json(path).get("searched", {})))
+            kept = read_json(path)
+            found.append((_by_primary_names(dict(kept.get("searched", {}))), [*kept.get("changed", ())]))
         except (OSError, DamagedError, TypeError, ValueError, AttributeError):
             continue
     return found
 
 
-def _holds(found: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    named = _by_primary_names(found)
-    return bool(named) and all(name in given and given[name] == value for name, value in named.items())
+def _come_from(found: Mapping[str, Any], changed: Sequence[str], given: Mapping[str, Any]) -> bool:
+    """Say whether parameters are those that a search has found, or these with some of them edited.
+
+    That is where most of what it changed is as it found it, or a number has digits that nobody would write.
+    """
+    equal = [name for name, value in found.items() if name in given and given[name] == value]
+    if found and len(equal) == len(found):
+        return True
+    kept = [name for name in equal if name in changed]
+    return any(_is_odd(found[name]) for name in kept) or (len(kept) > 1 and 2 * len(kept) > len(changed))
+
+
+def _is_odd(value: Any) -> bool:
+    """Say whether a number has more than three digits that count, as 0.0372918 has."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and float(f"{value:.3g}") != value
 
 
 def _by_primary_names(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -220,7 +220,9 @@ def tune(
         found = {"model": parameters, "asked": asked_for, "of": experiment.untuned}
         names = {primary_name(key, where="[model]"): key for key in parameters}
         is_new = tuned.best != tuned.start
-        found["searched"] = {n: parameters[names[n]] for n in space.names if is_new and n in names}
+        searched = {n: parameters[names[n]] for n in space.names if is_new and n in names}
+        own = lightgbm_defaults() | spec.parameters
+        found |= {"searched": searched, "changed": [n for n, value in searched.items() if own.get(n) != value]}
         write_json(folder / "best.json", found)
     return outcome
 
