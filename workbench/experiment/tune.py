@@ -217,7 +217,7 @@ def tune(
     )
     if tuned.best is not None:
         asked_for = None if experiment.spec.tune is None else experiment.spec.tune.content()
-        found = {"model": parameters, "asked": asked_for, "of": experiment.untuned}
+        found: dict[str, Any] = {"model": parameters, "asked": asked_for, "of": experiment.untuned}
         names = {primary_name(key, where="[model]"): key for key in parameters}
         is_new = tuned.best != tuned.start
         searched = {n: parameters[names[n]] for n in space.names if is_new and n in names}
