@@ -223,6 +223,7 @@ def test_every_change_of_a_submission_is_an_event(path: Path) -> None:
         ({"seed_scores": [0.5]}, "seed_scores = [0.5], expected tuple"),
         ({"changes": [["a"]]}, "changes = [['a']], expected tuple"),
         ({"run_id": "../../other/data/raw/train"}, "expected a name without folders"),
+        ({"n_features": 10**30}, "expected int"),
         ({"run_id": ".."}, "expected a name without folders"),
         ({"competition": "/etc"}, "expected a name without folders"),
         ({"folder": "/tmp/elsewhere"}, "expected a path within the workspace"),

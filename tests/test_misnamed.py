@@ -60,3 +60,20 @@ def test_a_definition_may_begin_with_a_mark(tmp_path: Path) -> None:
     path.write_bytes('slug = "é"\n'.encode("utf-16"))
     with pytest.raises(ConfigError, match=r"(?s)competition\.toml is not written in UTF-8.*save it as UTF-8"):
         read_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a = " + "9" * 5000, "has too many digits"),
+        ("a = [0x" + "f" * 5000 + "]", "has too many digits"),
+        ("a = " + "[" * 3000 + "]" * 3000, "50 deep in each other"),
+        ("a = " + "{ a = " * 60 + "1" + " }" * 60, "50 deep in each other"),
+        ("a" + ".a" * 1500 + " = 1", "50 deep in each other"),
+    ],
+)
+def test_a_definition_that_nobody_would_write_is_explained(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "competition.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"competition\.toml: .*{says}"):
+        read_toml(path)

@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.test_ledger import RUN
 from tests.test_run import quick
 from workbench import library
 from workbench.competition import load_code
@@ -309,6 +310,26 @@ def test_a_workspace_that_is_named_wins_over_the_one_that_one_stands_in(tmp_path
 
 
 # -------------------------------------------------------------------------------------------------- runs from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"files": {"../../../x": "0"}}, "the file '../../../x' would lie outside of the run's folder"),
+        ({"files": {"/dev/zero": "0"}}, "the file '/dev/zero' would lie outside of the run's folder"),
+        ({"source": {"files": {"../x.py": "0"}}}, r"the file '../x.py' would lie outside"),
+        ({"files": {"a": 5}}, "of the file 'a' it says 5"),
+        ({"files": 5}, "'files' is int"),
+        ({"models": {}}, "'models' is dict"),
+        ({"spec": []}, "'spec' is list"),
+        ("[" * 100_000, "too deep in each other"),
+    ],
+)
+def test_a_run_that_nobody_wrote_so_is_damaged(tmp_path: Path, change: Any, says: str) -> None:
+    text = change if isinstance(change, str) else json.dumps({"record": RUN.to_dict(), **change})
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(DamagedError, match=says):
+        read_run(tmp_path)
 
 
 def test_a_run_that_names_another_place_is_damaged_and_writes_nothing_there(small) -> None:

@@ -231,6 +231,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except ValueError as exc:
         raise DamagedError(f"{path} is damaged: it is not a JSON document ({exc})") from exc
+    except RecursionError as exc:
+        raise DamagedError(f"{path} is damaged: lists or objects in it lie too deep in each other") from exc
 
 
 # ------------------------------------------------------------------------------------------------------------- store

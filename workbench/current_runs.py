@@ -258,7 +258,7 @@ class _Present:
 
         try:
             base = tomllib.loads(path.read_text(encoding="utf-8")).get("base")
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return base if isinstance(base, int) else None
 

@@ -65,7 +65,7 @@ def _title(path: Path) -> str | None:
     line = re.search(r"^title\s*=.*$", path.read_text("utf-8-sig").partition("\n[")[0], re.MULTILINE)
     try:
         return one_line(str(tomllib.loads(line[0])["title"])) or None if line else None
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return None
 
 

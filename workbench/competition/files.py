@@ -36,7 +36,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         # With or without a byte order mark: editors on Windows write one.
         text = io.TextIOWrapper(io.BytesIO(read_once(path)), encoding="utf-8-sig").read()
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path} is not written in UTF-8, as TOML is: {exc.reason}", hint="save it as UTF-8") from exc
     except tomllib.TOMLDecodeError as exc:
@@ -45,6 +45,39 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {exc}{shown}", hint=_toml_hint(str(exc))) from exc
     except OSError as exc:
         raise ConfigError(f"can't read {path}: {exc.strerror}") from exc
+    except RecursionError as exc:
+        raise _too_deep(path) from exc
+    except ValueError as exc:  # of numbers that Python does not read, as they take too long
+        raise _too_long(path) from exc
+    _check_values(data, path)
+    return data
+
+
+MOST_LEVELS = 50
+"""Nothing that a file says needs more tables in tables, and whoever goes through them goes as deep."""
+
+MOST_BITS = 256
+"""A larger whole number is none of ours, and Python can't even show one of 4,300 digits."""
+
+
+def _check_values(data: dict[str, Any], path: Path) -> None:
+    level: list[Any] = [data]
+    for _ in range(MOST_LEVELS):
+        inner = [v for value in level for v in (value.values() if isinstance(value, dict) else value)]
+        if any(isinstance(v, int) and v.bit_length() > MOST_BITS for v in inner):
+            raise _too_long(path)
+        level = [v for v in inner if isinstance(v, dict | list)]
+        if not level:
+            return
+    raise _too_deep(path)
+
+
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: tables or lists lie more than {MOST_LEVELS} deep in each other", hint="mend that file")
+
+
+def _too_long(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: a whole number has too many digits, more than {MOST_BITS} bits", hint="mend that file")
 
 
 _TOML_HINTS = {

@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from workbench.cache import atomic, atomic_folder, file_sha256, read_json, write
 from workbench.competition import ROW
 from workbench.errors import DamagedError, NotFoundError
 from workbench.frames import read_parquet
-from workbench.ledger import RunRecord, check_version
+from workbench.ledger import RunRecord, check_version, leads_elsewhere
 from workbench.training import ALL_ROWS, FoldResult, TrainingState
 from workbench.workspace import list_run_folders
 
@@ -220,12 +221,37 @@ def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
     try:
         data = read_json(path)
         check_version(data.pop("version", 1), VERSION, path)
-        return RunRecord.from_dict(data.pop("record")), data
+        record = RunRecord.from_dict(data.pop("record"))
+        _check_details(data)
+        return record, data
     except (FileNotFoundError, NotADirectoryError) as exc:
         hint = f"if nothing is still copying it there, remove {folder} and run the experiment again"
         raise DamagedError(f"{path} is missing", hint=hint) from exc
     except (DamagedError, KeyError, AttributeError, TypeError) as exc:
         raise DamagedError(f"{path} is damaged: {exc}", hint=f"remove {folder} and run the experiment again") from exc
+
+
+DETAILS: dict[str, type | tuple[type, ...]] = {
+    "spec": dict,
+    "files": dict,
+    "source": (dict, NoneType),
+    "positive": dict,
+    "models": list,
+}
+
+
+def _check_details(details: dict[str, Any]) -> None:
+    """Refuse what `write_run` does not write: a run may come from somebody else, and its files are read and packed."""
+    for name, kind in DETAILS.items():
+        if name in details and not isinstance(details[name], kind):
+            raise DamagedError(f"{name!r} is {type(details[name]).__name__}")
+    source = details.get("source") or {}
+    for files in (details.get("files", {}), source.get("files", {})):
+        for name, said in files.items():
+            if not isinstance(said, str):
+                raise DamagedError(f"of the file {name!r} it says {said!r}")
+            if leads_elsewhere("file", name):
+                raise DamagedError(f"the file {name!r} would lie outside of the run's folder")
 
 
 def check_files(folder: Path, record: RunRecord, details: dict[str, Any]) -> FinishedRun:

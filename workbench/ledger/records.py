@@ -83,6 +83,8 @@ def _read(record: str, name: str, kind: str, value: Any) -> Any:
     kind = kind.removesuffix(" | None")
     try:
         read = _value(kind, value)
+        if kind == "int" and not -(2**31) <= read < 2**31:
+            raise OverflowError  # no database would take it
     except (TypeError, ValueError, OverflowError):
         raise DamagedError(f"a {record} has {name} = {value!r}, expected {kind}") from None
     if leads_elsewhere(name, read):

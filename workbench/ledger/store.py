@@ -88,7 +88,7 @@ class Ledger:
             # Ten thousand runs are a million objects: looking for garbage among them took 40% of the time.
             with no_collection(), self._transaction() as connection:
                 return records_from(cls, connection.execute(query).fetchall())
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, RecursionError) as exc:
             raise damaged(self._at, f"a {cls.__name__} holds what was never written ({exc})") from exc
 
     # ------------------------------------------------------------------------------------------------------ soundness

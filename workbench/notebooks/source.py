@@ -151,7 +151,7 @@ def _node(path: Path) -> Any:
     try:
         text = read_once(path).decode()
         json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ConfigError(f"{path} is no notebook: not JSON ({exc})", hint="download or save it again") from exc
     try:
         return nbformat.reads(text, as_version=4)

@@ -106,7 +106,7 @@ def read_host(folder: Path) -> Host:
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         return _host(data)
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise DamagedError(f"{path} is damaged: {exc}", hint=REMAKE) from exc
 
 
