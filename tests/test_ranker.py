@@ -17,8 +17,10 @@ from workbench.recommender import (
     Covisit,
     CovisitSource,
     HistorySource,
+    Ids,
     Interactions,
     ListModel,
+    OwnSource,
     PopularSource,
     Problem,
     RankerSpec,
@@ -26,6 +28,7 @@ from workbench.recommender import (
     RecommenderSpec,
     Settings,
     ValidationSpec,
+    Window,
     make_validation_window,
     read_interactions,
     recommend,
@@ -380,6 +383,46 @@ class TestOddLogs:
         assert without.lists is not None
         assert (without.lists.items[:2] == -1).all()
         assert (without.lists.items[2, 0] >= 0).any()
+
+    def test_users_that_the_log_does_not_know_are_like_nobody_else(self, log: Interactions) -> None:
+        """Whose code is -1: of them nothing is known, least of all what is known of the last user."""
+        old = [0] * (len(log.users) - 1) + [1]
+        tables = Tables(users=pl.DataFrame({"old": old}))
+
+        def tell(history: pl.DataFrame, users: pl.Series, now: pl.Series) -> pl.DataFrame:
+            assert len(users) == len(now)
+            return users.to_frame("user").with_columns(item=history["item"][0], score=pl.lit(1.0)).unique()
+
+        sources = {"popular": PopularSource(top=3, by="old"), "own": OwnSource("own.py:tell", top=3)}
+        window = Window(log, np.array([-1, 5, len(old) - 1], np.int32), np.full(3, int(log.times.max()) + 1, np.int32))
+        ready = Ready(window, tables, 1, lambda _: tell)
+        finds = {name: source.prepare(ready) for name, source in sources.items()}
+        found = {name: find(window.users, window.now, 3) for name, find in finds.items()}
+        assert np.diff(found["popular"].offsets).tolist() == [0, 3, 3]
+        assert np.diff(found["own"].offsets).tolist() == [0, 1, 1]
+        generator = Generator(
+            {"history": HistorySource().prepare(ready), "p": PopularSource(top=3).prepare(ready)},
+            {"history": 3, "p": 3},
+            6,
+        )
+        maker = make_features(log, generator.names, tables, 7 * DAY)
+        made = generator.make(window, slice(0, 3))
+        told = maker.make_for(made, window)[:, maker.names.index("users_old")]
+        assert [sorted(set(told[made.user_rows == row].tolist())) for row in (1, 2)] == [[0.0], [1.0]]
+        assert np.isnan(told[made.user_rows == 0]).all()
+
+    def test_names_that_lightgbm_would_refuse(self, log: Interactions) -> None:
+        """Columns and types of events may have JSON's characters, and be called as what is told of all events."""
+        named = pl.Series("kind", ["events", 'a "b"', "c:d, [e]"])
+        table = pl.DataFrame({"price:usd\n": np.arange(log.n_items)})
+        p = replace(problem(replace(log, kind_ids=Ids(named)), tables=Tables(items=table)))
+        plain = problem(log, tables=Tables(items=table.rename(lambda _: "price")))
+        made, other = recommend(p, spec()), recommend(plain, spec())
+        assert np.array_equal(made.valid.items, other.valid.items)
+        assert len(set(made.features)) == len(made.features)
+        assert {'own_a "b"', "user_events", "user_events_2", "items_price:usd\n"} <= set(made.features)
+        assert set(made.models["items-all"].gains) == set(made.features)
+        assert "own_a__b_ own_c_d___e_ " in made.models["items-all"].text
 
     def test_more_windows_than_the_log_has(self, log: Interactions) -> None:
         with pytest.raises(DataError, match="nothing is known before 40 of them") as told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,8 @@ class FeatureMaker:
         rule = (LAST, self.decay_s)
         run.attribute_features(events, users, now, rule, pair, (self.codes, self.numbers), features, at)
         at += self.codes.shape[1] + 2 * self.numbers.shape[1]
-        features[:, at:] = self.of_users[users[made.user_rows]]
+        of = users[made.user_rows]
+        features[:, at:] = np.where(of[:, None] >= 0, self.of_users[of], np.float32(np.nan))
         return features
 
 
@@ -106,7 +108,25 @@ def make_features(log: Interactions, sources: list[str], tables: Tables, horizon
         *(name for number in number_names for name in (f"items_{number}", f"more_{number}")),
         *(f"users_{name}" for name in user_names),
     )
-    return FeatureMaker(log, names, of_items, of_users, codes, numbers, float(horizon_s))
+    return FeatureMaker(log, _unique(names), of_items, of_users, codes, numbers, float(horizon_s))
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of which none is there twice: a type of event may be called as what is told of all events.
+
+    Examples
+    --------
+    >>> _unique(["user_events", "user_clicks", "user_events"])
+    ('user_events', 'user_clicks', 'user_events_2')
+    """
+    taken: dict[str, None] = {}
+    for name in names:
+        number, found = 1, name
+        while found in taken:
+            number += 1
+            found = f"{name}_{number}"
+        taken[found] = None
+    return tuple(taken)
 
 
 def _item_facts(log: Interactions, horizon_s: int) -> tuple[list[str], npt.NDArray[np.float32]]:

@@ -14,7 +14,15 @@ from workbench.recommender.candidate_features import FeatureMaker
 from workbench.recommender.candidates import Candidates, Generator, in_batches
 from workbench.recommender.extra import compiled
 from workbench.recommender.windows import Window, take_users
-from workbench.training import LightGBMSpec, Stopper, Stopping, lightgbm_spec, shared_rounds
+from workbench.training import (
+    LightGBMSpec,
+    Stopper,
+    Stopping,
+    lightgbm_errors,
+    lightgbm_spec,
+    shared_rounds,
+    with_feature_names,
+)
 
 __all__ = [
     "ListModel",
@@ -337,7 +345,8 @@ class RankerTraining:
             self.rows.features[at],
             self.label[at].astype(np.float32),
             group=group,
-            feature_name=list(self.rows.names),
+            # LightGBM refuses names with JSON's characters, which columns and types may have.
+            feature_name=[f"c{i}" for i in range(len(self.rows.names))],
             reference=reference,
             params=self.parameters,
             free_raw_data=True,
@@ -356,13 +365,14 @@ class RankerTraining:
 
     def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
         """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
-        booster, values = self._begun(), self.curves["valid"]
-        while (done := len(values) + 1) <= rounds:
-            booster.update()
-            values.append(float(booster.eval_valid()[0][2]) if self.stopping is not None else 0.0)
-            self.progress(done / rounds)
-            if enough(values[-1]):
-                break
+        with lightgbm_errors("the ranker", hint="check model under [recommend.ranker]"):
+            booster, values = self._begun(), self.curves["valid"]
+            while (done := len(values) + 1) <= rounds:
+                booster.update()
+                values.append(float(booster.eval_valid()[0][2]) if self.stopping is not None else 0.0)
+                self.progress(done / rounds)
+                if enough(values[-1]):
+                    break
 
     def release(self) -> None:
         """Let go of the rows, and keep the trees."""
@@ -378,7 +388,7 @@ class RankerTraining:
         booster = lgb.Booster(model_str=self._as_text())
         best = min(rounds, booster.current_iteration())
         gains = booster.feature_importance("gain", iteration=best)
-        text = booster.model_to_string(num_iteration=best)
+        text = with_feature_names(booster.model_to_string(num_iteration=best), self.rows.names)
         return ListModel(text, best, dict(zip(self.rows.names, map(float, gains), strict=True)))
 
 

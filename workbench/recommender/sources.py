@@ -340,7 +340,8 @@ class PopularSource:
             ranked.append((order, (weights[order] / total).astype(np.float32)))
 
         def find(users: Ints, now: Ints, most: int, /) -> Found:  # noqa: ARG001
-            of = segment[users]
+            # Of a user that the log does not know nothing is known, as of one that the table does not have.
+            of = np.where(users >= 0, segment[users], 0)
             lengths = np.array([min(len(order), most) for order, _ in ranked], np.int64)[of]
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
             items = [ranked[code][0][:most] for code in of]
@@ -412,15 +413,16 @@ class OwnSource:
         """Return the source."""
         window = ready.window
         log = window.history
-        ids = log.users.values.gather(window.users)
-        now = pl.Series("now", window.now.astype(np.int64) + log.origin)
+        is_known = window.users >= 0
+        ids = log.users.values.gather(window.users[is_known])
+        now = pl.Series("now", window.now[is_known].astype(np.int64) + log.origin)
         given = ready.load(self.function)(history_frame(log), ids, now)
         found = self._checked(given, log)
         starts = np.searchsorted(found["user"].to_numpy(), np.arange(len(log.users) + 1))
         items, scores = found["item"].to_numpy(), found["score"].to_numpy()
 
         def find(users: Ints, now: Ints, most: int, /) -> Found:  # noqa: ARG001
-            lengths = np.minimum(starts[users + 1] - starts[users], most)
+            lengths = np.where(users >= 0, np.minimum(starts[users + 1] - starts[users], most), 0)
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
             at = np.arange(offsets[-1]) + np.repeat(starts[users] - offsets[:-1], lengths)
             return Found(offsets, items[at], scores[at])

@@ -5,6 +5,7 @@ from workbench.training.binned import BinnedRows, KeptBins
 from workbench.training.fold_rows import FoldRows, probabilities
 from workbench.training.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError, shared_score
 from workbench.training.learner import Learner, ModelSpec
+from workbench.training.lightgbm_folds import lightgbm_errors, with_feature_names
 from workbench.training.lightgbm_rules import first_training, parameter_type, taken_back
 from workbench.training.needs import Granted, MemoryNeeds, ask_memory, check_memory
 from workbench.training.objectives import OwnObjective, own_objective
@@ -73,6 +74,7 @@ __all__ = [
     "first_training",
     "fold_scores",
     "lightgbm_defaults",
+    "lightgbm_errors",
     "lightgbm_for",
     "lightgbm_metric",
     "lightgbm_spec",
@@ -94,4 +96,5 @@ __all__ = [
     "train",
     "transform_for",
     "with_bagging",
+    "with_feature_names",
 ]

@@ -39,7 +39,7 @@ from workbench.training.weights import BALANCED, class_weights, is_decision, pri
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-__all__ = ["LightGBMLearner", "LightGBMTraining", "Side", "lightgbm_errors"]
+__all__ = ["LightGBMLearner", "LightGBMTraining", "Side", "lightgbm_errors", "with_feature_names"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -436,7 +436,7 @@ class LightGBMLearner:
         return {n: (float(g), float(s)) for n, g, s in zip(self.names, gain, splits, strict=True)}
 
     def _as_text(self, booster: lgb.Booster, rounds: int) -> str:
-        text = _renamed(booster.model_to_string(num_iteration=rounds), self.names)
+        text = with_feature_names(booster.model_to_string(num_iteration=rounds), self.names)
         links = {"binary": "binary sigmoid:1", "multiclass": f"multiclass num_class:{self.column.width}"}
         if self.spec.own is None or self.column.task not in links:
             return text
@@ -567,7 +567,7 @@ def _beside(frame: pl.DataFrame, extra: pl.DataFrame) -> pl.DataFrame:
     return frame.hstack(extra) if frame.width else extra
 
 
-def _renamed(model: str, names: list[str]) -> str:
+def with_feature_names(model: str, names: Sequence[str]) -> str:
     """Put the columns' own names into a model's text, in the form that LightGBM's text can hold.
 
     Training uses c0, c1, … because LightGBM refuses names with JSON's characters and changes spaces.
@@ -575,7 +575,7 @@ def _renamed(model: str, names: list[str]) -> str:
     return re.sub(r"(?m)^feature_names=.*$", lambda _: "feature_names=" + " ".join(_safe_names(names)), model, count=1)
 
 
-def _safe_names(names: list[str]) -> list[str]:
+def _safe_names(names: Sequence[str]) -> list[str]:
     safe = [re.sub(r'[\s\[\]{}":,]', "_", name) for name in names]
     return [f"{name}_{i}" for i, name in enumerate(safe)] if len(set(safe)) < len(safe) else safe
 
@@ -591,7 +591,7 @@ class _Log:
 
 
 @contextmanager
-def lightgbm_errors(where: str) -> Iterator[None]:
+def lightgbm_errors(where: str, hint: str = "check [model] in the experiment's file") -> Iterator[None]:
     """Turn LightGBM's exceptions into ours, and its log into Python's, for the length of the block."""
     import lightgbm as lgb
 
@@ -599,6 +599,4 @@ def lightgbm_errors(where: str) -> Iterator[None]:
     try:
         yield
     except lgb.basic.LightGBMError as exc:
-        raise TrainingError(
-            f"LightGBM refused ({where}): {exc}", hint="check [model] in the experiment's file"
-        ) from exc
+        raise TrainingError(f"LightGBM refused ({where}): {exc}", hint=hint) from exc
