@@ -202,6 +202,24 @@ class TestFamily:
         (found,) = as_dicts(newest([base, chosen], [])[1:])
         assert (found["beyond_noise"], found["optimistic"]) == (None, "tuned on these folds")
 
+    def test_what_is_held_against_a_base_that_was_chosen_has_no_star_either(self) -> None:
+        """Each fold's own number of rounds flatters the base: what has one for all is worse without being so."""
+        base = run(1, [0.80, 0.81, 0.825], optimistic="rounds per fold")
+        rows = newest([base, run(2, [0.70, 0.71, 0.72], base=1)], [])
+        assert rows[1].beyond_noise is None
+        line = as_text(rows).splitlines()[2]
+        assert " ^  " in line
+        assert "0.71000^" not in line
+        assert "*" not in line
+
+    @pytest.mark.parametrize("windows", [None, 2, 3])
+    def test_the_standard_error_of_a_cv_is_that_of_its_interval(self, windows: int | None) -> None:
+        scores = [0.70, 0.72, 0.69, 0.75, 0.71, 0.78]
+        (found,) = as_dicts(newest([run(1, scores, cv_std=0.1, cv_windows=windows)], []))
+        half = (found["cv_high"] - found["cv_low"]) / 2
+        degrees = {None: 5, 2: 2, 3: 2}[windows]
+        assert found["cv_standard_error"] * t_975(degrees) == pytest.approx(half)
+
 
 class TestSelect:
     rows = newest([run(i, [0.5 + i / 100, 0.5], title=f"t{i}", seconds=float(i)) for i in range(5)], [])

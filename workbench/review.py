@@ -35,7 +35,7 @@ LEVEL = 0.05
 """How often a family of changes without effect may have one that is marked as beyond noise."""
 
 CHOSEN = "^"
-"""Marks a score that its run's own record calls optimistic."""
+"""Marks a score that its run's own record calls optimistic, and a change of which one of the two is."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,15 @@ class Row:
         return None if self.base is None else self.family.change(self.run, self.base)
 
     @property
+    def chosen(self) -> bool:
+        """Whether the run, or its base, was chosen on these very folds: the change is too good, or too bad."""
+        return bool(self.run.optimistic) or (self.base is not None and bool(self.base.optimistic))
+
+    @property
     def beyond_noise(self) -> bool | None:
-        """Whether the change is; None where it can't be told, as of a run that was chosen on these very folds."""
+        """Whether the change is; None where it can't be told, as of what was chosen on these very folds."""
         change = self.change
-        return None if change is None or change.low is None or self.run.optimistic else change.clear
+        return None if change is None or change.low is None or self.chosen else change.clear
 
     @property
     def public_score(self) -> float | None:
@@ -185,9 +190,14 @@ def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, floa
     """Return the 95 % interval of a run's CV over its folds, as wide as that of a change; None for fewer than two."""
     if run.cv_mean is None or run.cv_std is None or len(run.fold_scores) < 2:
         return None
-    windows = run.cv_windows
-    half = half_width(over_windows(run.fold_scores, windows), 0.0) if windows else half_width(run.fold_scores, ratio)
+    half = half_width(*_independent(run, ratio))
     return run.cv_mean - half, run.cv_mean + half
+
+
+def _independent(run: RunRecord, ratio: float | None) -> tuple[Sequence[float], float | None]:
+    """Return what the mean's standard error is taken of, and the ratio that it allows for."""
+    windows = run.cv_windows
+    return (over_windows(run.fold_scores, windows), 0.0) if windows else (run.fold_scores, ratio)
 
 
 ELSEWHERE = "elsewhere"
@@ -406,7 +416,7 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "compared": None if change is None else change.compared,
         "beyond_noise": row.beyond_noise,
         "fold_scores": [None if math.isnan(s) else s for s in run.fold_scores],
-        "cv_standard_error": None if interval is None else standard_error(run.fold_scores, row.family.ratio),
+        "cv_standard_error": None if interval is None else standard_error(*_independent(run, row.family.ratio)),
         "cv_low": None if interval is None else interval[0],
         "cv_high": None if interval is None else interval[1],
         "oof_score": run.oof_score,
@@ -513,7 +523,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         title = f"[{run.status}] {title}"
     interval = "" if change is None or change.low is None else f"{change.low:+.5f} {change.high:+.5f}"
     chosen = CHOSEN if run.optimistic else ""
-    mark = "" if change is None or change.low is None else f" {chosen or ('*' if row.beyond_noise else '~')}"
+    of_change = CHOSEN if row.chosen else "*" if row.beyond_noise else "~"
+    mark = "" if change is None or change.low is None else f" {of_change}"
     return (
         "" if run.kind == ELSEWHERE else str(run.exp),
         one_line(title),

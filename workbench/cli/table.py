@@ -56,7 +56,7 @@ def table_command(
 
     "fold SD": the standard deviation of the folds' scores. The 95 % interval is that of the change alone. "*" behind a
     change: beyond noise, with all changes that are compared on the same folds taken together; "~": it may be noise;
-    "^": chosen on these very folds, so CV and change are optimistic.
+    "^": chosen on these very folds, so CV and change are optimistic; or its base was, and the change is too bad.
     With --json and --csv there is one entry per run.
     """
     competition = library.competition(slug)
@@ -111,8 +111,9 @@ def _print_compared(rows: list[Row]) -> None:
     newest = next((r.family for r in reversed(rows) if r.latest and not r.outdated and len(r.family)), None)
     if newest is not None and len(newest) > 1:
         note(f'{len(newest)} changes are compared on these folds; "*" is beyond noise with all of them taken together')
-    for row in [r for r in rows if r.run.optimistic][:10]:
-        note(f"^ {row.run.exp}: {row.run.optimistic}")
+    for row in [r for r in rows if r.chosen][:10]:
+        of_base = "" if row.base is None else f"its base, {row.base.exp}, is {row.base.optimistic}"
+        note(f"^ {row.run.exp}: {row.run.optimistic or of_base}")
 
 
 def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
@@ -234,8 +235,8 @@ def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def _verdict(row: Row, change: Change) -> str:
     """Say how sure a change is, alone and as one of those that are compared on the same folds."""
     among = f"one of {change.compared} changes compared on these folds"
-    if row.run.optimistic:
-        return "chosen on these folds, so not comparable"
+    if row.chosen:
+        return f"{'' if row.run.optimistic else 'its base was '}chosen on these folds, so not comparable"
     if change.compared < 2:
         return "beyond noise" if change.clear else "may be noise"
     if change.clear:
