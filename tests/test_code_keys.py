@@ -320,46 +320,38 @@ FORMS = {
 OWN = "from workbench.features import counts\n\n\ndef mine(rows):\n    return counts(rows, 'x')\n"
 
 
-@pytest.fixture
-def rewritten(monkeypatch):
-    """Let a module of recipes read as if something in it were written otherwise."""
-    original = code_keys._parsed
-
-    def change(module: Any, old: str, new: str) -> None:
-        def parsed(text: str, filename: str) -> Any:
-            if filename == module.__file__:
-                assert old in text
-                text = text.replace(old, new)
-            return original(text, filename)
-
-        monkeypatch.setattr(code_keys, "_parsed", parsed)
-
-    return change
-
-
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("module", "old", "new", "counts_it"),
-    [
-        (recipes.groups, "sizes = frame.group_by(group).agg(n=pl.len())", "sizes = frame.group_by(group)", True),
-        (recipes.arguments, 'how="left", nulls_equal=True', 'how="inner", nulls_equal=True', True),
-        (recipes.groups, "Return how many rows a group has", "Say how many rows a group has", False),
-        (recipes.groups, "0.5) / value.count()", "0.5) / value.len()", False),
-        (recipes.windows, "shift(1, fill_value=0)", "shift(2, fill_value=0)", False),
-    ],
-    ids=["itself", "what_it_uses", "its_docstring", "another_of_its_module", "another_module"],
-)
-def test_a_recipe_counts_where_it_is_used(
-    tmp_path: Path, rewritten, form: str, module: Any, old: str, new: str, counts_it: bool
+@pytest.mark.parametrize(("recipe", "counts_it"), [("counts", True), ("group_stats", False), ("lags", False)])
+def test_the_version_of_a_recipe_counts_where_it_is_used(
+    tmp_path: Path, monkeypatch, form: str, recipe: str, counts_it: bool
 ) -> None:
     path = written(tmp_path, {"features.py": FORMS[form], "own.py": OWN})
     before = code_key(path, "a")
-    rewritten(module, old, new)
-    documented = "Return how many" in old
-    assert (code_key(path, "a") != before) == (counts_it or (form == "bare" and not documented))
+    monkeypatch.setitem(recipes.VERSIONS, recipe, 2)
+    assert (code_key(path, "a") != before) == (counts_it or form == "bare")
 
 
-def test_what_is_no_recipe_does_not_count(tmp_path: Path, rewritten) -> None:
+def test_the_code_of_a_recipe_may_be_moved(tmp_path: Path) -> None:
+    path = written(tmp_path, {"features.py": FORMS["from"]})
+    walk = code_keys._Walk()
+    walk.follow(Module("features", path, path.parent), "a", [()])
+    assert set(walk.seen) == {
+        "features:a",
+        "features:counts",
+        "features:counts = import workbench.features counts",
+        "recipe:counts",
+    }
+
+
+def test_what_is_inside_recipes_counts_as_all_of_them(tmp_path: Path, monkeypatch) -> None:
+    code = "from workbench.features.recipes.columns import attached\n\n\ndef a(rows):\n    return attached\n"
+    path = written(tmp_path, {"features.py": code})
+    before = code_key(path, "a")
+    monkeypatch.setitem(recipes.VERSIONS, "lags", 2)
+    assert code_key(path, "a") != before
+
+
+def test_what_is_no_recipe_does_not_count(tmp_path: Path) -> None:
     code = "from workbench.features import ROW, feature\n\n\n@feature\ndef a(rows):\n    return rows.select(ROW, 'x')\n"
     path = written(tmp_path, {"features.py": code})
     walk = code_keys._Walk()

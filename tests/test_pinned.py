@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.pinned import stored
-from tests.pinned.making import WORKSPACES, make
+from tests.pinned.making import RECIPES, WORKSPACES, make
+from workbench.features import recipes
 
 
 def test_each_workspace_is_stored() -> None:
@@ -35,14 +36,19 @@ def test_an_earlier_workspace_opens(name: str, tmp_path: Path) -> None:
     assert all(not row.outdated for row in kept.open.table())
 
 
-def test_an_earlier_study_goes_on(tmp_path: Path) -> None:
-    kept = stored.unpack("binary", tmp_path)
+@pytest.mark.parametrize(("name", "trials"), [("binary", 4 + 4), ("regression", 3)])
+def test_an_earlier_study_goes_on(name: str, trials: int, tmp_path: Path) -> None:
+    """Those of the experiment's own run and of `wb tune` count."""
+    kept = stored.unpack(name, tmp_path)
     journal = kept.folder / "studies" / "001" / "journal.log"
     before = journal.read_bytes()
-    tuned = kept.open.tune(1, trials=6, threads=1).tuned
-    # Four of the experiment's run, four of `wb tune`.
-    assert (tuned.trials_now, tuned.complete + tuned.pruned) == (6, 4 + 4 + 6)
+    tuned = kept.open.tune(1, trials=2, threads=1).tuned
+    assert (tuned.trials_now, tuned.complete + tuned.pruned) == (2, trials + 2)
     assert journal.read_bytes().startswith(before)
+
+
+def test_each_recipe_has_stored_values() -> None:
+    assert [name for name in recipes.__all__ if f"f.{name}(" not in RECIPES] == []
 
 
 def test_a_difference_is_seen(tmp_path: Path) -> None:

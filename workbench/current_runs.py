@@ -420,12 +420,16 @@ class _Present:
     def has_code_of(self, run: RunRecord) -> bool:
         """Whether the code that a run used is as it now stands: by its keys, for older runs by the bytes of the files.
 
-        A run whose folder is not here has none.
+        Where keys were made otherwise then, its copies of the code are compared. A run whose folder is not here has
+        none.
         """
         kept = _Kept(self.workspace.root / run.folder)
         codes = kept.details.get("code")
         if isinstance(codes, dict):
-            return all(self._code_of(reference) == key for reference, key in codes.items())
+            return all(
+                key == self._code_of(reference) or self._code_of(reference) == _code_key(kept.source, reference)
+                for reference, key in codes.items()
+            )
         return kept.source.is_dir() and all(
             _same_bytes(p, self.folder / p.relative_to(kept.source)) for p in kept.source.rglob("*.py")
         )

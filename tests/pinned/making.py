@@ -80,6 +80,7 @@ def in_time(rows):
         f.until_next(rows, "town", order_by="day"),
         f.distinct_so_far(rows, "town", columns="household", order_by="day"),
         f.sessions(rows, "town", order_by="day", gap="2d"),
+        f.session_position(rows, "town", order_by="day", gap="2d"),
     )
 
 
@@ -197,7 +198,7 @@ def _regression(root: Path) -> Made:
     (made.folder / "features.py").write_text(RECIPES)
     _scheme(made, 'scheme = "group"\ngroup = "household"\nfolds = 4\nseed = 3\n')
     recipes = 'features = ["calendar", "by_town", "in_time", "codes", "embedded", "mean_by_town", "count_by_town", "stats_by_town"]\n'
-    return _run(
+    found = _run(
         made,
         [
             recipes + LIGHTGBM + SHORT["model"],
@@ -206,6 +207,8 @@ def _regression(root: Path) -> Made:
             'features = ["rows.x", "rows.z", "by_town"]\n' + FORESTS,
         ],
     )
+    found.open.tune(1, trials=3, threads=1)
+    return found
 
 
 def _multiclass(root: Path) -> Made:

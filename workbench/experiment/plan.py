@@ -12,6 +12,7 @@ import polars as pl
 from workbench.cache import content_key
 from workbench.competition import Competition
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.experiment.earlier_keys import earlier_code_keys
 from workbench.experiment.kinds import model_spec
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.recommend_run import refuse_recommend
@@ -80,6 +81,19 @@ def make_plan(
     given: dict[str, Any] | None = None,
 ) -> Plan:
     """Read and check everything that decides the result of a run; `given` takes the place of its kind's table."""
+    with earlier_code_keys(competition, number):
+        return _made_plan(competition, number, blocks, sample=sample, threads=threads, given=given)
+
+
+def _made_plan(
+    competition: Competition,
+    number: int,
+    blocks: Blocks,
+    *,
+    sample: float | None,
+    threads: int | None,
+    given: dict[str, Any] | None,
+) -> Plan:
     if sample is not None and not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
     spec = read_spec(competition, number)

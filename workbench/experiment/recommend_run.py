@@ -18,6 +18,7 @@ import polars as pl
 from workbench.cache import atomic, content_key, file_sha256, write_json, write_text
 from workbench.competition import Competition, InteractionsSpec
 from workbench.errors import ConfigError, DataError, TrainingError
+from workbench.experiment.earlier_keys import earlier_code_keys
 from workbench.experiment.recommend_spec import RecommendSpec, recommend_spec
 from workbench.experiment.run_folder import Made
 from workbench.experiment.spec import ExperimentSpec
@@ -70,6 +71,17 @@ class RecommendPlan:
         return content_key(*_split_of(self.competition), self.competition.manifest.content)
 
 
+LOG_IN_KEYS = (
+    *("user", "item", "time", "horizon_s", "kind", "unit", "cut", "id"),
+    *("weights", "first", "weight", "users", "items"),
+)
+
+
+def _log_in_keys(log: InteractionsSpec) -> str:
+    """Return what decides how a log is read, as the keys of runs have it, whatever its class and fields are called."""
+    return f"InteractionsSpec({', '.join(f'{name}={getattr(log, name)!r}' for name in LOG_IN_KEYS)})"
+
+
 def _split_of(competition: Competition) -> list[Any]:
     """Return what decides, for a log, how it is scored."""
     cv = competition.definition.cv
@@ -100,15 +112,17 @@ def make_recommend_plan(
                 f"{spec.path}: {key} goes with models of rows, and this is a [recommend] experiment",
                 hint="take it out: candidates have features of their own",
             )
-    model = recommend_spec(spec, competition, threads=threads)
     file, colon, name = d.metric.partition(":")
+    with earlier_code_keys(competition, spec.number):
+        model = recommend_spec(spec, competition, threads=threads)
+        metric_code = code_key(competition.folder / file, name) if colon else ""
     key = content_key(
         "recommend-v3",
         d.slug,
         spec.content(),
         competition.manifest.content,
-        repr(d.interactions),
-        [d.metric, code_key(competition.folder / file, name) if colon else ""],
+        _log_in_keys(d.interactions),
+        [d.metric, metric_code],
         [list(d.id_columns), list(d.targets), _split_of(competition)],
         sample,
         model.content(),

@@ -15,10 +15,34 @@ from workbench.errors import ConfigError, near
 from workbench.experiment.spec import ExperimentSpec
 from workbench.features import code_key
 from workbench.interactions import parse_duration
-from workbench.recommender import SOURCES, OwnSource, RankerSpec, RecommenderSpec
+from workbench.recommender import (
+    SOURCES,
+    AttributeSource,
+    CosineSource,
+    CovisitSource,
+    EmbeddingsSource,
+    FactorsSource,
+    HistorySource,
+    OwnSource,
+    PopularSource,
+    RankerSpec,
+    RecommenderSpec,
+)
 from workbench.recommender.extra import need_compiler
 
 __all__ = ["RecommendSpec", "recommend_spec"]
+
+NAMES_IN_KEYS: dict[type, str] = {
+    AttributeSource: "AttributeSource",
+    CosineSource: "CosineSource",
+    CovisitSource: "CovisitSource",
+    EmbeddingsSource: "EmbeddingsSource",
+    FactorsSource: "FactorsSource",
+    HistorySource: "HistorySource",
+    OwnSource: "OwnSource",
+    PopularSource: "PopularSource",
+}
+"""What stands for each kind of source in the keys of runs, whatever its class is called."""
 
 OURS = ("candidates", "validation_users", "again", "ranker")
 MOST_CANDIDATES = 10_000
@@ -45,7 +69,7 @@ class RecommendSpec:
         of = self.recommender
         return {
             # In their order: they take turns.
-            "sources": [[name, type(s).__name__, _plain(s)] for name, s in of.sources.items()],
+            "sources": [[name, NAMES_IN_KEYS[type(s)], _plain(s)] for name, s in of.sources.items()],
             "candidates": of.candidates,
             "validation_users": of.validation_users,
             "again": of.again,

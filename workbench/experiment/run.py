@@ -39,7 +39,7 @@ from workbench.experiment.seeds import same_seeds_note
 from workbench.experiment.source import code_keys, kept_source, write_source
 from workbench.experiment.spec import read_spec
 from workbench.experiment.trained import trained
-from workbench.features import Blocks, load_features
+from workbench.features import Blocks, load_features, recipe_versions
 from workbench.ledger import Ledger, RunRecord
 from workbench.memory import measured_peak
 from workbench.read_once import reading_once
@@ -258,6 +258,8 @@ def _execute(
     if isinstance(plan, Plan) and (positive := positive_labels(plan.competition, plan.target)):
         about["positive"] = positive
     about["code"] = code_keys(plan)
+    if recipes := recipe_versions():
+        about["recipes"] = recipes
     _begin(folder, record, about)
     about["source"] = write_source(source, folder / "source")
     write_run(folder, record, about)

@@ -14,6 +14,7 @@ from typing import Any
 from workbench.cache import file_sha256, write_bytes
 from workbench.competition import Competition
 from workbench.errors import DataError, storage_errors
+from workbench.experiment.earlier_keys import earlier_code_keys
 from workbench.experiment.notebook_spec import NotebookSpec
 from workbench.experiment.plan import Plan
 from workbench.experiment.recommend_run import RecommendPlan
@@ -130,7 +131,8 @@ def code_keys(plan: Plan | RecommendPlan) -> dict[str, str]:
         own = [name for name in used if not plan.blocks.built_in(plan.blocks.features[name])]
         references |= {f"{c.features_path.name}:{name}" for name in own}
     split = (reference.partition(":") for reference in sorted(references))
-    return {f"{file}:{name}": code_key(c.folder / file, name) for file, _, name in split}
+    with earlier_code_keys(c, plan.spec.number):
+        return {f"{file}:{name}": code_key(c.folder / file, name) for file, _, name in split}
 
 
 def named_code(competition: Competition, model: Any) -> list[str]:

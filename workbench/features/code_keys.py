@@ -1,8 +1,8 @@
 """The key of a feature's code: what its definition says, and everything that it uses, wherever that is written.
 
 A key covers definitions, not files: a name leads to the statements that give it its value, these to the names that they
-use, through imports into the files beside and into the recipes. So a comment, a docstring or another feature changes no
-key, and a helper's helper in another file does.
+use, through imports into the files beside, and to the versions of the recipes. So a comment, a docstring or another
+feature changes no key, and a helper's helper in another file does.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import ast
 import importlib
 import importlib.metadata
 import io
-import pkgutil
 import symtable
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from workbench.cache import content_key
 from workbench.distribution import DISTRIBUTION
+from workbench.features import recipes
 from workbench.features.code_modules import (
     Import,
     Module,
@@ -32,11 +34,12 @@ from workbench.features.code_modules import (
     located,
     modules_by_text,
 )
+from workbench.features.recipes import LIBRARIES, VERSIONS
 from workbench.read_once import read_once
 
-__all__ = ["code_key", "code_key_of", "package_version"]
+__all__ = ["code_key", "code_key_of", "package_version", "recipe_versions", "recorded_codes"]
 
-RECIPES = "workbench.features.recipes"
+RECIPES = recipes.__name__
 """Of the workbench's own code only this gives columns their values."""
 
 NOTEBOOKS = "workbench.nb"
@@ -69,14 +72,31 @@ Chain = tuple[str, ...]
 """The attributes that are taken of a name: `tools.text.clean` takes ("text", "clean") of `tools`; () is itself."""
 
 
+_recorded: ContextVar[Mapping[tuple[Path, str], str]] = ContextVar("_recorded", default=MappingProxyType({}))
+
+
+@contextmanager
+def recorded_codes(codes: Mapping[tuple[Path, str], str]) -> Iterator[None]:
+    """Let `code_key` answer in the block with these keys for these names of files, without a look at the code.
+
+    They are those of earlier runs whose code is the present one, in whichever way the keys were made then.
+    """
+    token = _recorded.set(codes)
+    try:
+        yield
+    finally:
+        _recorded.reset(token)
+
+
 def code_key(path: Path, name: str) -> str:
     """Return a key of the code that the top-level name `name` of a file depends on.
 
     The key covers, transitively, every statement that gives a used name its value or changes it: functions with their
     decorators and defaults, classes, constants, conditional and repeated definitions, ``TABLE["x"] = 1``; in the file,
-    in the files beside it that are imported, there again only what is used, and in the recipes of the workbench; and
-    the versions of other packages that are used (not of polars, which every block's key has, nor of numpy). Comments,
-    docstrings and layout do not count, nor does anything else in the files.
+    in the files beside it that are imported, there again only what is used; the versions of the workbench's recipes
+    that are used (`workbench.features.recipes.VERSIONS`), whose code may be moved and renamed; and those of other
+    packages (not of polars, which every block's key has, nor of numpy). Comments, docstrings and layout do not count,
+    nor does anything else in the files.
 
     What changes a name through a call counts too: functions that a decorator enters into a list, a function that sets
     ``TABLE["x"]`` and whoever calls it while the file is loaded, the same through another name for TABLE.
@@ -91,11 +111,19 @@ def code_key(path: Path, name: str) -> str:
     OSError, SyntaxError
         When a file can't be read.
     """
+    recorded = _recorded.get().get((path, name))
+    if recorded is not None:
+        return recorded
     walk = _Walk()
     start = Module(path.stem, path, path.parent)
     if not walk.follow(start, name, {()}):
         walk.whole(start)
     return content_key("code-v2", name, walk.seen)
+
+
+def recipe_versions() -> dict[str, int]:
+    """Return the versions of the recipes that no longer give the values of their first one."""
+    return {name: version for name, version in VERSIONS.items() if version != 1}
 
 
 def code_key_of(text: str, folder: Path) -> str:
@@ -303,20 +331,25 @@ class _Walk:
 
     def _follow_own(self, module: ModuleType, chain: Chain) -> bool:
         if not chain:
-            for name in _recipe_modules(module.__name__):
-                self.whole(_own(name))
+            self._count_recipes(VERSIONS if _leads_to_recipes(module.__name__) else ())
             return True
         if module.__name__ == NOTEBOOKS:
             return True
         found = _attribute(module, chain[0])
         if isinstance(found, ModuleType):
             return self._follow_own(found, chain[1:])
-        home = getattr(found, "__module__", None)
-        if module.__name__.startswith(RECIPES) and module.__name__ != RECIPES:
-            self.follow(_own(module.__name__), chain[0], [chain[1:]])
-        elif isinstance(home, str) and home.startswith(f"{RECIPES}."):
-            self.follow(_own(home), getattr(found, "__name__", chain[0]), [chain[1:]])
+        name = getattr(found, "__name__", None)
+        if isinstance(name, str) and name in VERSIONS and getattr(recipes, name) is found:
+            self._count_recipes([name])
+        elif str(getattr(found, "__module__", module.__name__)).startswith(f"{RECIPES}."):
+            self._count_recipes(VERSIONS)  # something from the inside of recipes
         return found is not None
+
+    def _count_recipes(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.seen[f"recipe:{name}"] = str(VERSIONS[name])
+            if name in LIBRARIES:
+                self.seen[f"version:{LIBRARIES[name]}"] = package_version(LIBRARIES[name])
 
     def _count_version(self, imported: Import) -> None:
         top = imported.module.partition(".")[0]
@@ -332,21 +365,9 @@ def _text(path: Path) -> str:
 # ----------------------------------------------------------------------------------------------------------- modules
 
 
-def _own(name: str) -> Module:
-    return Module(name, Path(str(sys.modules[name].__file__)), None)
-
-
-def _recipe_modules(name: str) -> list[str]:
-    """Return the modules of recipes that a module of the workbench leads to, as a whole."""
-    if name.startswith(f"{RECIPES}."):
-        return [name]
-    if not RECIPES.startswith(name):
-        return []
-    package = importlib.import_module(RECIPES)
-    names = [f"{RECIPES}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
-    for found in names:
-        importlib.import_module(found)
-    return names
+def _leads_to_recipes(name: str) -> bool:
+    """Say whether recipes are reached by way of a module of the workbench."""
+    return f"{name}.".startswith(f"{RECIPES}.") or RECIPES.startswith(f"{name}.")
 
 
 def _attribute(module: ModuleType, name: str) -> Any:

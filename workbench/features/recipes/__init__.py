@@ -46,3 +46,13 @@ __all__ = [
     "top_pivot",
     "until_next",
 ]
+
+VERSIONS = dict.fromkeys(__all__, 1)
+"""What stands for a recipe's code in the keys of blocks and runs: one more where it gives other values than before.
+
+The code itself does not count, so that it may be moved. That values stay is held by stored ones, in
+`tests/test_pinned.py`.
+"""
+
+LIBRARIES = {"svd_embeddings": "sklearn", "text_embeddings": "sklearn"}
+"""Packages beside polars and numpy whose version counts, too, where a recipe is used."""

@@ -1,0 +1,71 @@
+"""Code that has not changed keeps the key that an earlier run recorded, in whichever way keys were made then.
+
+A key of code depends on more than the code: on how Python's syntax trees are written, which changes with its versions,
+and on how the workbench makes keys. Where a run's own copy of the code and the present code are the same by the rules
+of today, the present code has the recorded key: finished runs are found, studies go on, and blocks stay in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from workbench.competition import Competition
+from workbench.errors import WorkbenchError
+from workbench.experiment.run_folder import list_run_folders, read_run
+from workbench.features import code_key, recipe_versions, recorded_codes
+
+__all__ = ["earlier_code_keys"]
+
+MOST_RUNS = 20
+"""Of an experiment with more runs the newest are looked at."""
+
+
+@contextmanager
+def earlier_code_keys(competition: Competition, number: int) -> Iterator[None]:
+    """Let the code of an experiment that is as an earlier run of it had it have that run's keys in the block."""
+    with recorded_codes({}):
+        inherited = _inherited(competition, number)
+    with recorded_codes(inherited):
+        yield
+
+
+def _inherited(competition: Competition, number: int) -> dict[tuple[Path, str], str]:
+    present: dict[tuple[Path, str], str] = {}
+    inherited: dict[tuple[Path, str], str] = {}
+    decided: set[str] = set()
+    for folder in list_run_folders(competition.runs_folder, number)[: -MOST_RUNS - 1 : -1]:
+        recorded = _recorded(folder)
+        for reference in recorded.keys() - decided:
+            file, _, name = reference.partition(":")
+            place = competition.folder / file, name
+            if place not in present:
+                present[place] = _key(*place)
+            is_by_today = recorded[reference] == present[place]
+            if is_by_today or (present[place] and _key(folder / "source" / file, name) == present[place]):
+                decided.add(reference)
+                if not is_by_today:
+                    inherited[place] = recorded[reference]
+        if recorded and recorded.keys() <= decided:
+            break
+    return inherited
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """Return the keys of a run's code; none where other versions of the recipes gave its values."""
+    try:
+        details: dict[str, Any] = read_run(folder)[1]
+    except (WorkbenchError, OSError):
+        return {}
+    codes = details.get("code")
+    return codes if isinstance(codes, dict) and details.get("recipes", {}) == recipe_versions() else {}
+
+
+def _key(path: Path, name: str) -> str:
+    """Return the key of code by the rules of today; "" where it can't be read."""
+    try:
+        return code_key(path, name)
+    except (OSError, SyntaxError, ValueError):
+        return ""
