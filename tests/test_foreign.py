@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -216,6 +218,40 @@ def test_it_can_leave_no_link_where_we_write(tmp_path) -> None:
     assert (out / "log.txt").read_text().startswith("mine\n")
     assert not [p for p in out.rglob("*") if p.is_symlink()]
     assert {"a.ipynb", "log.txt", "run.json"} <= {p.name for p in out.iterdir()} <= {"a.ipynb", "a.html", "log.txt", "run.json"}  # fmt: skip
+
+
+FINDS = """
+import json, os
+from pathlib import Path
+from IPython.display import SVG
+secret = Path(KEPT).read_text()
+job = Path(f"/proc/{os.getppid()}/cmdline").read_text().split(chr(0))[-2]
+with open(json.loads(Path(job).read_text())["log"], "a") as log:
+    print("found", secret, file=log)
+print(secret)
+SVG(f"<svg xmlns='http://www.w3.org/2000/svg'><text>{secret}</text></svg>")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="there is no /proc")
+def test_a_secret_that_it_has_found_stays_in_nothing_that_is_kept(tmp_path, monkeypatch) -> None:
+    """Its worker does not know the secrets of whoever runs it: they are masked in whatever it leaves."""
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    (tmp_path / "kept").write_text(SECRET)
+    cell = nbformat.v4.new_code_cell(f"KEPT = {str(tmp_path / 'kept')!r}\n{FINDS}")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "log.txt").write_text("mine\n")
+    inherited = {"PATH": os.environ["PATH"]}
+    execute(read_notebook(tmp_path / "a.ipynb"), {}, copy=out / "a.ipynb", folder=tmp_path, inherited=inherited)
+    kept = {p.relative_to(out).as_posix(): p.read_text() for p in out.rglob("*") if p.is_file()}
+    assert set(kept) == {"a.ipynb", "a.html", "a.txt", "log.txt", "a-figures/cell000-1.svg"}
+    assert kept["log.txt"].startswith("mine\nfound [masked]\n")
+    assert base64.b64encode(SECRET.encode())[:20].decode() not in kept["a.html"]
+    (drawn,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', kept["a.html"])
+    assert "[masked]" in base64.b64decode(drawn).decode()
+    assert all("[masked]" in text and SECRET not in text for text in kept.values())
 
 
 @pytest.mark.parametrize("named", ["Python3", "another"])

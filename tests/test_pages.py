@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from types import SimpleNamespace
 
 import nbformat
@@ -11,8 +12,10 @@ import pytest
 
 from tests import hostile, pages
 from workbench.checks.page import as_page
+from workbench.credentials import Masks
 from workbench.html_page import as_html, page
-from workbench.notebooks.page import notebook_page, sanitised
+from workbench.notebooks import worker
+from workbench.notebooks.page import _without_raw, notebook_page, sanitised
 from workbench.report import literal
 
 V4 = nbformat.v4
@@ -104,6 +107,24 @@ def test_what_can_be_shown_is_shown():
     assert "td {}" not in made
     assert "1 output that is a program" in pages.text_of(made)
     assert len(made) < 12_000
+
+
+@pytest.mark.parametrize("text", ["<script ", "<style>", "<template></script>"])
+def test_tags_that_never_end_are_passed_in_a_moment(text):
+    """They took a time that grows with the square of their number: half a minute for 160 KB, days for 10 MB."""
+    started = time.process_time()
+    _without_raw(text * 300_000)
+    assert time.process_time() - started < 10
+
+
+def test_a_page_that_takes_too_long_is_left_out(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(worker, "PAGE_S", 0.5)
+    cell = V4.new_code_cell("", outputs=[output(**{"text/html": "<a " * 100_000})])
+    path = tmp_path / "a.ipynb"
+    nbformat.write(V4.new_notebook(cells=[cell]), path)
+    worker._show(path, Masks([]), with_code=True)
+    assert "no page could be made" in caplog.text
+    assert not path.with_suffix(".html").exists()
 
 
 @pytest.mark.parametrize("name", [*hostile.NAMES, hostile.TITLE, *ATTACKS])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +44,12 @@ not the library's. The workbench's own is the last place, for a copy of it that 
 
 LOG = "log.txt"
 """Beside the copy; what the worker logs comes into it."""
+
+MOST_LOG_BYTES = 16 * 2**20
+"""Of what a notebook of others logs no more is kept."""
+
+DRAWN = re.compile(r"(data:image/svg\+xml;base64,)([A-Za-z0-9+/=\s]*)")
+"""A drawing in a page: text, packed."""
 
 SHOWN_LINES = 12
 """So many lines of the failing cell are shown."""
@@ -153,12 +161,14 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     with tempfile.TemporaryDirectory() as given:
         temporary = Path(given).resolve()
         source, job = temporary / f"{notebook.path.stem}.ipynb", temporary / "job.json"
+        # What it logs may be what it has found, which it does not know for a secret: that comes over masked.
+        log = (temporary if world is None and inherited is not None else written.parent) / LOG
         source.write_text(notebook.text, encoding="utf-8")
         told = {
             "notebook": str(source),
             "copy": str(written),
             "output": str(written.with_suffix(".txt")),
-            "log": str(written.parent / LOG),
+            "log": str(log),
             "parameters": dict(parameters),
             "kernel": notebook.kernel or "python3",
             "folder": str(folder),
@@ -175,10 +185,13 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
         try:
             ended = _watched([*WORKER, str(job)], world, variables, limits, report)
         finally:
+            masks = Masks(secret_values())
+            if log != copy.with_name(LOG):
+                _append(log, copy.with_name(LOG), masks)
             if written != copy:
                 _take_over(written, copy)
             if inherited is not None:
-                _mask(copy)
+                _mask(copy, masks)
     seconds = time.perf_counter() - started
     if ended.event.get("event") != "done":
         raise _error(notebook, copy, ended, limits)
@@ -196,10 +209,18 @@ def _take_over(written: Path, copy: Path) -> None:
         for path in filter(_is_file, sorted(written.with_name(figures).iterdir())):
             copy.with_name(figures).mkdir(exist_ok=True)
             path.replace(copy.with_name(figures) / path.name)
-    if _is_file(written.with_name(LOG)):
-        with copy.with_name(LOG).open("a", encoding="utf-8") as log:
-            log.write(written.with_name(LOG).read_text(encoding="utf-8", errors="replace"))
     shutil.rmtree(written.parent, ignore_errors=True)
+
+
+def _append(written: Path, log: Path, masks: Masks) -> None:
+    """Add the end of what was logged elsewhere to a log, which others may have open."""
+    if not _is_file(written):
+        return
+    with written.open("rb") as file:
+        file.seek(max(0, written.stat().st_size - MOST_LOG_BYTES))
+        text = file.read(MOST_LOG_BYTES).decode(errors="replace")
+    with log.open("a", encoding="utf-8") as out:
+        out.write(masks.text(text))
 
 
 def _is_file(path: Path) -> bool:
@@ -210,14 +231,24 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _mask(copy: Path) -> None:
+def _mask(copy: Path, masks: Masks) -> None:
     """Mask in what was written the secrets of this process: who wrote it did not know them, and may have found one."""
-    masks = Masks(secret_values())
-    for path in (copy, copy.with_suffix(".html"), copy.with_suffix(".txt")):
+    drawn = sorted(copy.with_name(f"{copy.stem}-figures").glob("*.svg"))
+    for path in (copy, copy.with_suffix(".html"), copy.with_suffix(".txt"), *drawn):
         if _is_file(path):
             text = path.read_text(encoding="utf-8", errors="replace")
-            if (masked := masks.text(text)) != text:
+            masked = masks.text(DRAWN.sub(lambda found: found[1] + _masked_drawing(found[2], masks), text))
+            if masked != text:
                 write_text(path, masked)
+
+
+def _masked_drawing(packed: str, masks: Masks) -> str:
+    """Mask a drawing as it stands in a page, packed; what holds no secret stays as it is."""
+    try:
+        text = base64.b64decode(packed).decode()
+    except ValueError:
+        return packed
+    return packed if (masked := masks.text(text)) == text else base64.b64encode(masked.encode()).decode()
 
 
 @dataclass

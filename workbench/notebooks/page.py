@@ -29,7 +29,7 @@ ATTRIBUTES |= {"th": ATTRIBUTES["td"] + ["scope"], "details": ["open"], "table":
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
 """The only address of a picture: in a picture nothing runs, and nothing is loaded."""
 
-RAW = re.compile(r"<(script|style|template|noscript)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+RAW = re.compile(r"<(script|style|template|noscript)\b", re.IGNORECASE)
 """What is no text to be read. Its content would be shown; that it is gone is nothing that safety rests on."""
 
 ACTIVE = re.compile(r"<(?:script|iframe|object|embed)\b", re.IGNORECASE)
@@ -105,7 +105,7 @@ def sanitised(html: str) -> str:
 
     return str(
         bleach.clean(
-            RAW.sub("", html),
+            _without_raw(html),
             tags=TAGS,
             attributes={**ATTRIBUTES, "a": link, "img": picture},
             protocols=["http", "https", "mailto", "data"],
@@ -113,6 +113,30 @@ def sanitised(html: str) -> str:
             strip=True,
         )
     )
+
+
+def _without_raw(html: str) -> str:
+    """Leave out what is no text, from its tag to the one that ends it, in a time that grows with the length alone.
+
+    Examples
+    --------
+    >>> _without_raw("a<style>b</style >c<script>d<script>e</SCRIPT>f<script>g")
+    'acf<script>g'
+    """
+    kept, at, look_at, endless = [], 0, 0, set[str]()
+    while begin := RAW.search(html, look_at):
+        name = begin[1].lower()
+        look_at = begin.end()
+        if name in endless:
+            continue
+        end = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(html, look_at)
+        if end is None:
+            # There is none further on either: it is looked for once.
+            endless.add(name)
+            continue
+        kept.append(html[at : begin.start()])
+        at = look_at = end.end()
+    return "".join([*kept, html[at:]])
 
 
 def _shown(node: Any) -> tuple[Any, int]:

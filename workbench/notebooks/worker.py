@@ -28,6 +28,8 @@ from workbench.notebooks.page import notebook_page
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 INSTALLS = re.compile(r"^\s*[!%]?\s*(python3? -m )?(pip3?|conda|mamba|uv pip) install", re.MULTILINE)
 PAPERMILLS = {"injected-parameters", "papermill-error-cell-tag"}
+PAGE_S = 300.0
+"""A page takes seconds. What a notebook shows may be made so that reading it takes days: one tag with a million names."""
 IMAGES = {"image/png": "png", "image/jpeg": "jpg", "image/svg+xml": "svg"}
 
 
@@ -238,6 +240,22 @@ def _not_installed(node: Any) -> list[tuple[int, str]]:
     return found
 
 
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` where the block takes longer."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _figures_of(copy: Path) -> Path:
     """Return the folder with the figures of an executed copy: a run's folder may have several."""
     return copy.with_name(f"{copy.stem}-figures")
@@ -251,7 +269,8 @@ def _show(copy: Path, masks: Masks, *, with_code: bool) -> Any:
         return None
     try:
         node = nbformat.read(copy, as_version=4)
-        page = notebook_page(node, title=copy.stem, with_code=with_code)
+        with _no_longer_than(PAGE_S):
+            page = notebook_page(node, title=copy.stem, with_code=with_code)
     except Exception:  # a copy that can't be shown is there all the same
         logging.getLogger("workbench").exception("no page could be made of %s", copy)
         return None
