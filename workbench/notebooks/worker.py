@@ -29,7 +29,8 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 INSTALLS = re.compile(r"^\s*[!%]?\s*(python3? -m )?(pip3?|conda|mamba|uv pip) install", re.MULTILINE)
 PAPERMILLS = {"injected-parameters", "papermill-error-cell-tag"}
 PAGE_S = 300.0
-"""A page takes seconds. What a notebook shows may be made so that reading it takes days: one tag with a million names."""
+"""A page takes seconds. What a notebook shows may be made so that it takes days: one tag with a million names."""
+
 IMAGES = {"image/png": "png", "image/jpeg": "jpg", "image/svg+xml": "svg"}
 
 
