@@ -30,6 +30,7 @@ from workbench.recommender import (
     make_test_window,
     make_validation_window,
     read_interactions,
+    sources,
     with_users,
 )
 from workbench.recommender.candidate_features import make_features
@@ -246,6 +247,32 @@ class TestSources:
                         sums[item] = sums.get(item, 0.0) + weight * (0.5 if KINDS[kind] == "clicks" else 1.0)
             total = sum(sums.values())
             same(listed(found, row), plain.best({i: s / total for i, s in sums.items()}, 4))
+
+    def test_popular_in_many_segments(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The log is gone through once, in parts, and not once for each segment."""
+        rng = np.random.default_rng(2)
+        n = 5000
+        frame = pl.DataFrame({"user": rng.integers(0, 800, n), "item": rng.integers(0, 50, n), "time": np.arange(n)})
+        log = read_interactions(frame.lazy(), PLAIN)
+        towns = rng.integers(0, 300, len(log.users))
+        seen: list[slice] = []
+        weigher = sources._weigher
+
+        def counted(*given: Any) -> Any:
+            weigh = weigher(*given)
+            return lambda part: (seen.append(part), weigh(part))[1]
+
+        monkeypatch.setattr(sources, "_weigher", counted)
+        monkeypatch.setattr(sources, "COUNTED", 700)
+        window = whole(log)
+        tables = Tables(users=pl.DataFrame({"town": towns}))
+        found = PopularSource(by="town").prepare(ready(window, tables))(window.users, window.now, 4)
+        assert seen == [slice(low, min(low + 700, n)) for low in range(0, n, 700)]
+        users = np.repeat(np.arange(len(log.users)), np.diff(log.starts))
+        for row in range(0, len(window), 40):
+            counts = np.bincount(log.items[towns[users] == towns[window.users[row]]])
+            expected = {i: c / counts.sum() for i, c in enumerate(counts.tolist()) if c}
+            same(listed(found, row), plain.best(expected, 4))
 
     def test_same_attribute(self) -> None:
         frame = pl.DataFrame({"user": [1, 2, 2, 2, 3], "item": [10, 11, 11, 12, 13], "time": [1, 2, 3, 4, 5]})

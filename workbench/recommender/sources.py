@@ -15,7 +15,7 @@ from workbench.recommender.covisit import Covisit, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.extra import compiled
 from workbench.recommender.factors import Factorisation, best_items, fit_factors
-from workbench.recommender.interactions import Interactions, count_items, kind_weights
+from workbench.recommender.interactions import COUNTED, Interactions, count_items, kind_weights
 from workbench.recommender.windows import Window, history_frame
 
 __all__ = [
@@ -330,42 +330,70 @@ class PopularSource:
         segment = np.zeros(len(log.users), np.int32)
         if self.by is not None:
             segment = _codes(ready.tables.users, self.by, "users") + 1
-        of_event = None if self.by is None else np.repeat(segment, np.diff(log.starts))
-        ranked = []
-        for code in range(int(segment.max(initial=0)) + 1):
-            chosen = None if of_event is None else of_event == code
-            weights = _popularity(log, self.window_s, self.weights, chosen)
-            order = np.argsort(-weights, kind="stable")[: int((weights > 0).sum())].astype(np.int32)
-            total = weights.sum() or 1.0
-            ranked.append((order, (weights[order] / total).astype(np.float32)))
+        n_segments = int(segment.max(initial=0)) + 1
+        if n_segments == 1:
+            of_items = _popularity(log, self.window_s, self.weights)
+            keys = np.flatnonzero(of_items > 0)
+            weights = of_items[keys]
+        else:
+            keys, weights = _popularity_by(log, self.window_s, self.weights, segment)
+        of, items = np.divmod(keys, max(log.n_items, 1))
+        order = np.lexsort((items, -weights, of))
+        items, of, weights = items[order].astype(np.int32), of[order], weights[order]
+        total = np.bincount(of, weights, minlength=n_segments)
+        shares = (weights / total[of]).astype(np.float32)
+        starts = np.searchsorted(of, np.arange(n_segments + 1))
 
         def find(users: Ints, now: Ints, most: int, /) -> Found:  # noqa: ARG001
             # Of a user that the log does not know nothing is known, as of one that the table does not have.
-            of = np.where(users >= 0, segment[users], 0)
-            lengths = np.array([min(len(order), most) for order, _ in ranked], np.int64)[of]
+            chosen = np.where(users >= 0, segment[users], 0)
+            lengths = np.minimum(np.diff(starts), most)[chosen]
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-            items = [ranked[code][0][:most] for code in of]
-            scores = [ranked[code][1][:most] for code in of]
-            empty = np.empty(0, np.int32)
-            return Found(offsets, np.concatenate([empty, *items]), np.concatenate([empty.astype(np.float32), *scores]))
+            at = np.arange(offsets[-1]) + np.repeat(starts[chosen] - offsets[:-1], lengths)
+            return Found(offsets, items[at], shares[at])
 
         return find
 
 
-def _popularity(
-    log: Interactions, window_s: int | None, weights: Mapping[str, float], chosen: Any = None
-) -> npt.NDArray[np.float64]:
-    """Return what the events of each item weigh: those that are late enough, and chosen."""
+def _popularity(log: Interactions, window_s: int | None, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    """Return what the events of each item weigh, those that are late enough."""
+    return count_items(log, _weigher(log, window_s, weights))
+
+
+def _weigher(
+    log: Interactions, window_s: int | None, weights: Mapping[str, float]
+) -> Callable[[slice], npt.NDArray[np.float64]]:
+    """Return what says of some events what each weighs: nothing where it is too early."""
     by_kind = _kind_weights(log, weights, "popular")
     after = -1 if window_s is None else int(log.times.max(initial=0)) - window_s
 
     def weigh(part: slice) -> npt.NDArray[np.float64]:
-        found = by_kind[log.kinds[part]] * (log.times[part] > after)
+        found: npt.NDArray[np.float64] = by_kind[log.kinds[part]] * (log.times[part] > after)
         if len(log.weights):
             found *= log.weights[part]
-        return found if chosen is None else found * chosen[part]
+        return found
 
-    return count_items(log, weigh)
+    return weigh
+
+
+def _popularity_by(
+    log: Interactions, window_s: int | None, weights: Mapping[str, float], segment: Ints
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return what the events of each item weigh in each segment of users, where it is more than nothing.
+
+    By one pass over the log, however many segments there are: the keys are ``segment * n_items + item``.
+    """
+    weigh = _weigher(log, window_s, weights)
+    keys, sums = np.empty(0, np.int64), np.empty(0, np.float64)
+    for low in range(0, len(log), COUNTED):
+        part = slice(low, min(low + COUNTED, len(log)))
+        own = weigh(part)
+        counts = np.flatnonzero(own > 0)
+        users = np.searchsorted(log.starts, low + counts, side="right") - 1
+        these = segment[users].astype(np.int64) * log.n_items + log.items[part][counts]
+        keys, place = np.unique(np.concatenate([keys, these]), return_inverse=True)
+        sums = np.bincount(place, np.concatenate([sums, own[counts]]), minlength=len(keys)).astype(np.float64)
+    return keys, sums
 
 
 # ------------------------------------------------------------------------------------------------ factors, one's own
