@@ -512,8 +512,21 @@ class TestSeen:
         monkeypatch.setattr(mounts_module, "COPIED_BYTES", 10)
         folder = fetched(tmp_path, as_files)
         assert seen(folder, "result = open('/kaggle/input/one/train.csv').read()") == TRAIN.decode()
-        with pytest.raises(NotebookError, match=r"wrote into its inputs, .*/train.csv changed"):
+        says = r"wrote into its inputs, .*/train.csv changed" if os.geteuid() == 0 else "PermissionError"
+        with pytest.raises(NotebookError, match=says):
             seen(folder, "result = open('/kaggle/input/one/train.csv', 'a').write('more')")
+
+    def test_what_such_links_lead_to_can_not_be_written_meanwhile(self, tmp_path: Path, monkeypatch) -> None:
+        without_worlds(monkeypatch)
+        monkeypatch.setattr(mounts_module, "COPIED_BYTES", 10)
+        folder = fetched(tmp_path, as_files)
+        downloads = sorted((folder / "data" / "raw").glob("*.csv"))
+        downloads[0].chmod(0o440)
+        before = [p.stat().st_mode for p in downloads]
+        code = "import os\nresult = [os.stat(f'/kaggle/input/one/{n}').st_mode for n in ('train.csv', 'test.csv', 'more/extra.csv')]"
+        modes = seen(folder, code)
+        assert [mode & 0o222 for mode in modes] == [0] * len(modes)
+        assert [p.stat().st_mode for p in downloads] == before
 
     def test_it_starts_in_working_and_what_it_writes_is_there(self, tmp_path: Path, way: str) -> None:
         folder = fetched(tmp_path, as_files)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,7 +38,10 @@ the hidden test set, and here is only the public one. The variables of Kaggle's 
 
 COPIED_BYTES = 2 << 30
 """Where nothing can be mounted, inputs of so many bytes in all are copied, so that what a notebook writes into them, as
-Kaggle forbids, is not written into the downloads. Larger ones are linked, and it is said when one of them changed."""
+Kaggle forbids, is not written into the downloads. Larger ones are linked, and read-only meanwhile, which root can pass
+by: it is said when one of them changed."""
+
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _as_links(notebook: Notebook, inputs: Inputs, working: Path, like: World) ->
         environment = KAGGLE_ENVIRONMENT | _path(notebook)
         environment |= {"PWD": str(kaggle / "working"), "KAGGLE_CACHE_MOUNT_FOLDER": str(root)}
         attached = {name: _below(str(root), place) for name, place in inputs.handles.items()}
-        with _own_folders(like) as own:
+        with _own_folders(like) as own, _read_only(linked):
             yield Placed(at_home(notebook, kaggle), kaggle / "working", None, environment | own, attached)
     finally:
         _remove(root)
@@ -215,9 +219,27 @@ def _lay_out(source: Path, target: Path, linked: dict[Path, tuple[int, int]] | N
                     linked[Path(entry.path)] = _stamp(Path(entry.path))
 
 
+@contextmanager
+def _read_only(paths: Iterable[Path]) -> Iterator[None]:
+    """Take the right to write files from everybody for the length of the block: root needs none."""
+    changed: dict[Path, int] = {}
+    try:
+        for path in paths:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            if mode & WRITABLE:
+                with suppress(OSError):  # another user's, or a disk that has no rights
+                    path.chmod(mode & ~WRITABLE)
+                    changed[path] = mode
+        yield
+    finally:
+        for path, mode in changed.items():
+            with suppress(OSError):
+                path.chmod(mode)
+
+
 def _stamp(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _check_unchanged(notebook: Notebook, linked: Mapping[Path, tuple[int, int]]) -> None:
