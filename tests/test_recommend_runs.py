@@ -23,6 +23,7 @@ from workbench.interactions import InteractionsSpec
 from workbench.ledger import Ledger
 from workbench.recommender.windows import history_frame
 from workbench.rehearsal import LogSpec, create
+from workbench.review import change_against
 from workbench.workspace import create_workspace
 
 DAY = 86_400
@@ -257,6 +258,33 @@ class TestHowItIsScored:
         assert any("users held out of the last window (as [cv] says): optimistic" in note for note in outcome.notes)
         assert s.run(1).run.record.optimistic is None
         assert held.folds_hash != by_windows.record.folds_hash
+
+    def test_some_users_are_the_same_ones_whatever_the_seed(self, shop: Any) -> None:
+        """Fewer are others, and such runs are not compared as if they were scored on the same ones."""
+        s = shop()
+        text = "[recommend]\nvalidation_users = 40\n[recommend.history]\n"
+        first = s.run(2, text).run
+        again, fewer = (
+            s.run(3, "base = 2\nseeds = [7]\n").run,
+            s.run(4, "base = 2\n[recommend]\nvalidation_users = 30\n").run,
+        )
+        windows = first.record.cv_windows
+        assert first.oof.height == 40 * windows
+        assert fewer.oof.height == 30 * windows
+        assert again.oof.select("window", "user", "fold").equals(first.oof.select("window", "user", "fold"))
+        assert change_against(again.record, first.record) is not None
+        assert change_against(fewer.record, first.record) is None
+
+    def test_a_log_with_a_doubtful_end_is_told_of(self, shop: Any) -> None:
+        s = shop()
+        path = s.workspace.root / "competitions" / "shop" / "rehearsal" / "files" / "train.parquet"
+        rows = pl.read_parquet(path)
+        odd = rows.head(1).with_columns(time=pl.lit(rows["time"].max() + 365 * DAY, rows.schema["time"]))
+        pl.concat([rows, odd]).write_parquet(path)
+        library.fetch("shop", where=s.workspace, force=True)
+        s.open = library.OpenCompetition(s.workspace, "shop")
+        outcome = s.run(2, "[recommend.history]\n")
+        assert "users in the last window: 1, in the one before it: 0" in outcome.notes[0]
 
     def test_a_run_of_an_earlier_version_is_shown_as_one(self, shop: Any) -> None:
         s = shop()

@@ -121,6 +121,27 @@ class TestHowItIsScored:
         with pytest.raises(ConfigError, match='scheme = "windows", and the log has 1'):
             choose_validation(log, NOBODY, replace(asked, horizon_s=2 * WEEK_S), ValidationSpec("windows"))
 
+    @pytest.mark.parametrize("late", [20 * WEEK_S, 2 * WEEK_S])
+    def test_an_event_long_after_the_others_is_the_logs_end_and_doubtful(self, log: Interactions, late: int) -> None:
+        frame = history_frame(log)
+        odd = frame.head(1).with_columns(time=pl.lit(int(frame["time"].max()) + late, pl.Int64))  # type: ignore[call-overload]
+        longer = read_interactions(pl.concat([frame, odd]).lazy(), Columns("user", "item", "time", "kind"))
+        chosen = choose_validation(longer, NOBODY, WEEKLY, ValidationSpec())
+        assert "users in the last window: 1, in the one before it: 0; is the log whole" in chosen.doubt
+        assert chosen.scheme == "users"
+        assert "0 users came 1 before the last window, 1 in it: too few to learn from" in chosen.why
+        assert choose_validation(log, NOBODY, WEEKLY, ValidationSpec()).doubt == ""
+        nearer = frame.head(1).with_columns(time=pl.lit(int(frame["time"].max()) + WEEK_S * 5 // 4, pl.Int64))  # type: ignore[call-overload]
+        longer = read_interactions(pl.concat([frame, nearer]).lazy(), Columns("user", "item", "time", "kind"))
+        chosen = choose_validation(longer, NOBODY, WEEKLY, ValidationSpec())
+        assert chosen.scheme == "windows"
+        assert "users in the last window: 1, in the one before it: 150;" in chosen.doubt
+
+    @pytest.mark.parametrize("weeks", [1, 2, 3])
+    def test_short_logs_are_not_doubtful(self, weeks: int) -> None:
+        log, _ = make_fashions(60, 30, weeks=weeks)
+        assert choose_validation(log, NOBODY, replace(WEEKLY, horizon_s=WEEK_S - 3600), ValidationSpec()).doubt == ""
+
     @pytest.mark.parametrize("cut", ["last", "session"])
     @pytest.mark.parametrize("earlier", [0, 1, 2])
     def test_users_are_counted_without_the_window(self, log: Interactions, cut: str, earlier: int) -> None:
@@ -303,7 +324,10 @@ class TestListsOfWhichNothingComes:
 
     def test_more_windows_than_have_something(self) -> None:
         asked = replace(WEEKLY, kinds=("clicks", "orders"))
-        with pytest.raises(ConfigError, match="windows = 3, and .* too little of orders to learn from: 1 at its end"):
+        with pytest.raises(
+            ConfigError,
+            match="windows = 3, and .* too little of orders 2 before the last window to learn from: 1 at its end",
+        ):
             choose_validation(self.log(8, 9), NOBODY, asked, ValidationSpec(windows=3))
 
     @pytest.mark.parametrize("kinds", [("clicks", "orders"), ("orders",)])

@@ -207,6 +207,8 @@ def _validation_lines(told: dict[str, Any]) -> list[tuple[str, str]]:
     v, stopping = told["validation"], told["stopping"]
     by = "users held out of the last window" if v["scheme"] == "users" else f"windows before the end: {v['windows']}"
     lines = [("scored", f"{by} ({v['why']})")]
+    if v.get("doubt"):
+        lines.append(("doubtful", v["doubt"]))
     if len(told["window_scores"]) > 1:
         scores = " ".join("-" if s is None else f"{s:.6f}" for s in told["window_scores"])
         lines.append(("windows", f"{scores}, the last one first"))

@@ -67,8 +67,10 @@ class RecommendPlan:
 
     @property
     def folds_hash(self) -> str:
-        """The key of how users are split."""
-        return content_key(*_split_of(self.competition), self.competition.manifest.content)
+        """The key of who is scored, and how users are split."""
+        most = self.model.recommender.validation_users
+        some = [] if most is None else [f"{most} users"]
+        return content_key(*_split_of(self.competition), self.competition.manifest.content, *some)
 
 
 LOG_IN_KEYS = (
@@ -337,6 +339,10 @@ def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
 
 def _validation_note(made: Recommended) -> str:
     """Say how it was scored, and why so."""
+    return _scored_note(made) + (f"; {made.validation.doubt}" if made.validation.doubt else "")
+
+
+def _scored_note(made: Recommended) -> str:
     v = made.validation
     if v.scheme == "users":
         held = f"scored on users held out of the last window ({v.why})"

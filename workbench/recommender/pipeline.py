@@ -269,7 +269,8 @@ class _Work:
         """Return the validation window, or one so many horizons before it, of as many users as are wanted."""
         p = self.problem
         window = with_own_codes(make_validation_window(p.log, p.tested, p.asked, earlier=earlier))
-        return _some_users(window, self.spec.validation_users, self.settings.sample, self.settings.seed)
+        # By the folds' seed, so that experiments of other seeds are scored on the same users.
+        return _some_users(window, self.spec.validation_users, self.settings.sample, p.folds_seed)
 
     def tables(self, window: Window) -> Tables:
         """Return what is known of items and users, by the window's codes."""

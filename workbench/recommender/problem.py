@@ -32,7 +32,7 @@ class RecommenderSpec:
     ranker : RankerSpec, or None
         None: the sources' own order counts.
     validation_users : int, optional
-        So many users of the validation window, at most, are asked for; None for all.
+        So many users of a window, at most, are scored and learned from; None for all.
     again : bool
         Whether what a user had before may be recommended.
     """

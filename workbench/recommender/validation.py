@@ -47,11 +47,14 @@ class Validation:
     windows : int
         So many windows are scored: with "users" the last one.
     why : str
+    doubt : str
+        What is odd about the log's end; empty where nothing is.
     """
 
     scheme: str
     windows: int
     why: str
+    doubt: str = ""
 
 
 def choose_validation(log: Interactions, tested: Ints, asked: Asked, spec: ValidationSpec) -> Validation:
@@ -68,34 +71,47 @@ def choose_validation(log: Interactions, tested: Ints, asked: Asked, spec: Valid
     """
     horizons = known_seconds(log, tested, asked) / asked.horizon_s
     length = f"the log has {horizons:.1f} horizons"
+    doubt = _doubt(log, tested, asked)
     if spec.scheme == "users":
-        return Validation("users", 1, "as [cv] says")
+        return Validation("users", 1, "as [cv] says", doubt)
     share = 0.0 if spec.scheme == "windows" or spec.windows else 0.5
-    most, short_of = _most_windows(log, tested, asked, share, spec.windows or MOST_WINDOWS)
-    few = f", and too little of {short_of} to learn from" if short_of else ""
+    most, lacks = _most_windows(log, tested, asked, share, spec.windows or MOST_WINDOWS)
+    because = f", {lacks}" if lacks else ""
     if spec.windows is not None:
         if spec.windows > most:
             raise ConfigError(
-                f"[cv] windows = {spec.windows}, and {length}{few}: "
+                f"[cv] windows = {spec.windows}, and {length}{because}: "
                 f"{most} at its end have one before them to learn from",
                 hint="fewer windows, or a shorter horizon" if most else 'scheme = "users" under [cv]',
             )
-        return Validation("windows", spec.windows, f"as [cv] says; {length}")
+        return Validation("windows", spec.windows, f"as [cv] says; {length}", doubt)
     if most:
-        return Validation("windows", most, length)
+        return Validation("windows", most, length, doubt)
     if spec.scheme == "windows":
         raise ConfigError(
-            f'[cv] scheme = "windows", and {length}{few}: no window at its end has one before it to learn from',
+            f'[cv] scheme = "windows", and {length}{because}: no window at its end has one before it to learn from',
             hint='scheme = "users" under [cv]',
         )
-    too_few = few or ": too few for a window to learn from"
-    return Validation("users", 1, f"{length}{too_few} before one that is scored")
+    too_few = because or ": too few for a window to learn from before one that is scored"
+    return Validation("users", 1, f"{length}{too_few}", doubt)
+
+
+def _doubt(log: Interactions, tested: Ints, asked: Asked) -> str:
+    """Say where the last window has next to nobody: an event of a wrong time, say, is the end of the log."""
+    last, before = (users_of_window(log, tested, asked, earlier) for earlier in (0, 1))
+    long_enough = known_seconds(log, tested, asked) > 2 * asked.horizon_s
+    if last >= FEW_USERS * before and (before or not long_enough):
+        return ""
+    return (
+        f"users in the last window: {last:,}, in the one before it: {before:,}; "
+        "is the log whole to its end, and are its last times right?"
+    )
 
 
 def _most_windows(log: Interactions, tested: Ints, asked: Asked, share: float, wanted: int) -> tuple[int, str]:
     """Return how many windows, of those wanted, have one before them with enough users and this share of the past.
 
-    And the list of which too little came in the next one; empty where it is not that.
+    And what the next one lacks; empty where it is the length of the log.
     """
     last = known_seconds(log, tested, asked) - asked.horizon_s
     users, of_lists = users_of_window(log, tested, asked), users_by_list(log, tested, asked)
@@ -107,11 +123,18 @@ def _most_windows(log: Interactions, tested: Ints, asked: Asked, share: float, w
         before = last - (most + 1) * asked.horizon_s
         if before <= 0 or before < share * last:
             break
-        if users_of_window(log, tested, asked, most + 1) < max(FEW_USERS * users, 1):
-            break
+        there = users_of_window(log, tested, asked, most + 1)
+        if there < max(FEW_USERS * users, 1):
+            return (
+                most,
+                f"and {there:,} users came {most + 1} before the last window, {users:,} in it: too few to learn from",
+            )
         has = users_by_list(log, tested, asked, most + 1) >= enough
         if not has.all():
-            return most, asked.lists[int(np.argmin(has))]
+            return (
+                most,
+                f"and too little of {asked.lists[int(np.argmin(has))]} {most + 1} before the last window to learn from",
+            )
         most += 1
     return most, ""
 
