@@ -157,6 +157,27 @@ class TestWhatLeaves:
         assert secret not in str(no.value)
         assert not ready.server.datasets
 
+    def test_nor_is_one_in_what_only_the_kernel_has(self, ready: Ready) -> None:
+        ready.made.experiment(1, f'title = "KGAT_0123456789abcdef0123"\n{EXPERIMENT}learning_rate = 0.3\n')
+        ready.made.open.run(1)
+        with pytest.raises(ConfigError, match=r"token would be uploaded; it is in inference\.ipynb, line \d+\n"):
+            ready.push()
+        assert not ready.server.datasets
+
+    def test_what_lies_in_a_runs_folder_and_is_not_of_it_is_not_packed(self, ready: Ready, tmp_path: Path) -> None:
+        """A run may come from somebody else, with a link to what whoever pushes it has."""
+        (tmp_path / "diary").write_text("private")
+        run = ready.made.open.result(1)
+        (run.folder / "models" / "t9-f9-s9.txt").symlink_to(tmp_path / "diary")
+        built = ready.build()
+        assert MODEL in built.files
+        assert "models/t9-f9-s9.txt" not in built.files
+        assert not (built.bundle / "models" / "t9-f9-s9.txt").exists()
+        (run.folder / "source" / "competition.toml").unlink()
+        (run.folder / "source" / "competition.toml").symlink_to(tmp_path / "diary")
+        with pytest.raises(ConfigError, match=r"source/competition\.toml is a link"):
+            ready.build()
+
     def test_a_public_dataset_is_refused(self, ready: Ready) -> None:
         ready.server.public_datasets.add("wb-small-001-base")
         with pytest.raises(PlatformError, match="wb-small-001-base is public") as refused:

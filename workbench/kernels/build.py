@@ -165,8 +165,15 @@ def build(
     files: dict[str, Path] = {}
     for name, path in _code(competition, run, details).items():
         files[f"competition/{name}"] = path
-    for path in sorted((run.folder / "models").glob("*")):
-        files[f"models/{path.name}"] = path
+    # Those that the run wrote, whose bytes were checked: what else lies there, a link to anything, is not uploaded.
+    written = [name for name in details.get("files", {}) if name.startswith("models/")]
+    files |= {name: run.folder / name for name in sorted(written)}
+    for path in files.values():
+        if path.is_symlink():
+            raise ConfigError(
+                f"{path} is a link; what is uploaded lies in the run's own folder",
+                hint=f"`wb run {record.exp} --force` makes a run that keeps it",
+            )
     if not {f"models/{COLUMNS}", f"models/{ROWS_SAMPLE}"} <= set(files):
         raise ConfigError(
             f"run {record.run_id} is of an older version, which did not keep what its models' columns are",
@@ -203,6 +210,7 @@ def build(
     write_json(bundle / MANIFEST, manifest)
     notebook = folder / "kernel" / "inference.ipynb"
     write_text(notebook, as_text(_notebook(competition, record.exp, record.title)))
+    check_no_secrets({MANIFEST: bundle / MANIFEST, notebook.name: notebook}, record.exp)
     size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
     name, packed = kernel_name(competition.slug, record.exp), (*sorted(files), MANIFEST)
     return BuiltKernel(name, folder, bundle, notebook, size, tuple(fixed), packed)
