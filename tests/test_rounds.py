@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from workbench.competition import ROW
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, FeatureError
 from workbench.experiment import ready
 from workbench.experiment import run as run_experiment
 from workbench.experiment.run_folder import FoldParts
@@ -152,6 +152,21 @@ class TestLightGBM:
             made.experiment(number, HEAD + MODEL + f"num_iterations = {rounds}\nearly_stopping_round = 8\n")
             notes = " ".join(run_experiment(made.workspace, made.open.definition, number).notes)
             assert ("early stopping reached the limit of 9 rounds in 5 folds" in notes) == (number == 1)
+
+    def test_models_without_a_split_are_said(self, small) -> None:
+        made = small()
+        leaf = "num_iterations = 3\nearly_stopping_round = 0\nmin_data_in_leaf = {}\n"
+        for number, least in ((1, 5), (2, 200)):
+            made.experiment(number, HEAD + "[model]\n" + leaf.format(least))
+        made.experiment(3, HEAD + '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n')
+        made.experiment(4, HEAD + "[model]\n" + leaf.format(5) + "min_gain_to_split = 1e6\n")
+        notes = {n: " ".join(run_experiment(made.workspace, made.open.definition, n).notes) for n in (1, 2, 3, 4)}
+        assert ["no model has a split" in notes[n] for n in (1, 2, 3, 4)] == [False, True, False, True]
+        assert "each leaf needs min_data_in_leaf = 200 rows, and a fold trains on 320; set it lower" in notes[2]
+        assert "or the parameters allow none" in notes[4]
+        with pytest.raises(FeatureError, match="no model of .*002.toml has a split") as caught:
+            made.open.select(2, "gain")
+        assert "min_data_in_leaf = 200" in caught.value.hint
 
     @pytest.mark.parametrize(
         ("table", "rounds"),

@@ -12,7 +12,17 @@ from workbench.experiment.predictions import Predictions
 from workbench.experiment.run_folder import FoldParts
 from workbench.features import shown_left_out
 from workbench.serving import LearnedColumns
-from workbench.training import FoldResult, ModelSpec, TrainResult, ask_memory, class_notes, limit_notes, refit, train
+from workbench.training import (
+    FoldResult,
+    ModelSpec,
+    TrainResult,
+    ask_memory,
+    class_notes,
+    limit_notes,
+    refit,
+    split_notes,
+    train,
+)
 
 __all__ = ["trained"]
 
@@ -50,6 +60,7 @@ def trained(
     notes = [
         *getattr(model, "notes", ()),
         *class_notes(problem),
+        *split_notes(problem, model, result.parts),
         *limit_notes(result.parts, getattr(model, "rounds", 0), getattr(model, "patience", 0)),
         *shown_left_out(matrix.left_out),
         *_left_out_numbers(plan),

@@ -10,10 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from workbench.errors import FeatureError
 from workbench.experiment import ReadyExperiment, lightgbm_of
 from workbench.intervals import standard_error
 from workbench.selection.groups import Group
-from workbench.training import FoldResult, LightGBMSpec, ModelSpec, Problem, TrainResult, fold_scores, train
+from workbench.training import (
+    FoldResult,
+    LightGBMSpec,
+    ModelSpec,
+    Problem,
+    TrainResult,
+    fold_scores,
+    train,
+    why_no_split,
+)
 
 __all__ = ["Judged", "Models", "Progress", "Scored", "by_group", "difference", "judging_model", "models_of", "scored"]
 
@@ -147,6 +157,11 @@ def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], s
             before = of_model.get(name, (0.0, 0.0))
             of_model[name] = (before[0] + float(gain), before[1] + float(n))
         rounds.setdefault((target, fold), []).append(booster.current_iteration())
+    if not any(n for of_model in importance.values() for _, n in of_model.values()):
+        raise FeatureError(
+            f"no model of {experiment.spec.path} has a split, so that nothing can be said of its columns",
+            hint=why_no_split(problem, experiment.model),
+        )
     means = {at: max(1, round(sum(n) / len(n))) for at, n in rounds.items()}
     return Models(texts, means, importance, replace(score, rounds=mean_rounds(means.values())))
 

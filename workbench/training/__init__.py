@@ -31,6 +31,7 @@ from workbench.training.row_weights import check_fold_weights
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
 from workbench.training.shuffled import FoldModels, shuffled_gains
 from workbench.training.split import split_of
+from workbench.training.splits import split_notes, why_no_split
 from workbench.training.target import Target, TargetColumn, read_target
 from workbench.training.train import class_notes, train
 from workbench.training.weights import check_class_weight
@@ -91,10 +92,12 @@ __all__ = [
     "shared_rounds",
     "shared_score",
     "shuffled_gains",
+    "split_notes",
     "split_of",
     "taken_back",
     "train",
     "transform_for",
+    "why_no_split",
     "with_bagging",
     "with_feature_names",
 ]
