@@ -184,6 +184,26 @@ class TestFromLogToScore:
         run = s.run(2, text).run
         assert {"same_shelf", "items_price", "more_price", "users_town"} <= set(run.importance["column"])
 
+    def test_tables_that_have_next_to_nothing_of_the_log(self, tmp_path: Path) -> None:
+        """Or repeat what they have: said; a table of other spellings is no table of these items."""
+        rows = frame().with_columns(item=pl.format("{}", "item").str.zfill(5))
+        things = pl.DataFrame({"item": [f"{i:05d}" for i in range(30)] + ["00003"] * 2}).with_columns(price=pl.lit(1.5))
+        things.write_csv(tmp_path / "things.csv")
+        s = Shop(tmp_path, LOG, rows, tables=(tmp_path / "things.csv",))
+        s.define('id = "{user}"', 'id = "{user}"\nitems = "things"')
+        s.open = library.OpenCompetition(s.workspace, "shop")
+        outcome = s.run(2, "[recommend.history]\n")
+        assert "table 'things' has 30 of the 80 values of 'item'; of the others nothing is known" in outcome.notes
+        assert "table 'things' repeats values of 'item' in 2 lines: the first line of each counts" in outcome.notes
+        path = s.workspace.root / "competitions" / "shop" / "rehearsal" / "files" / "things.csv"
+        things.with_columns(pl.col("item").cast(pl.Int64)).write_csv(path)
+        library.fetch("shop", where=s.workspace, force=True)
+        s.open = library.OpenCompetition(s.workspace, "shop")
+        with pytest.raises(
+            DataError, match=r"none of the log's 80 values of 'item', such as '000\d\d', is in table 'things', .* '0'"
+        ):
+            s.run(2)
+
     def test_a_quick_try_can_not_be_sent(self, shop: Any) -> None:
         s = shop()
         run = s.run(2, TWO_STAGES, sample=0.4).run

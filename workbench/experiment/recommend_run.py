@@ -142,6 +142,7 @@ class _Read:
     lines: pl.DataFrame
     tables: Tables
     asked: Asked
+    notes: tuple[str, ...]
 
 
 def _has(competition: Competition, table: str) -> bool:
@@ -170,10 +171,12 @@ def _read(plan: RecommendPlan) -> _Read:
     log = with_users(log, lines["user"])
     lines = lines.with_columns(code=log.users.codes(lines["user"]))
     users = lines["code"].unique().sort().to_numpy()
+    notes: list[str] = []
     tables = Tables(
-        _aligned(c, of.items, of.item, log.item_ids.values), _aligned(c, of.users, of.user, log.users.values)
+        _aligned(c, of.items, of.item, log.item_ids.values, notes),
+        _aligned(c, of.users, of.user, log.users.values, notes),
     )
-    return _Read(log, users.astype(np.int32), lines, tables, asked)
+    return _Read(log, users.astype(np.int32), lines, tables, asked, tuple(notes))
 
 
 def _stacked(frames: list[pl.LazyFrame], names: list[str], competition: Competition) -> pl.LazyFrame:
@@ -230,7 +233,9 @@ def _lines(plan: RecommendPlan, log: Interactions, asked: Asked, test: pl.LazyFr
     return pl.DataFrame({"id": sample["id"], "user": users, "list": lists})
 
 
-def _aligned(competition: Competition, table: str | None, key: str, ids: pl.Series) -> pl.DataFrame | None:
+def _aligned(
+    competition: Competition, table: str | None, key: str, ids: pl.Series, notes: list[str]
+) -> pl.DataFrame | None:
     """Return a line of the table for each id, in the order of codes; null where it has none."""
     if table is None:
         return None
@@ -239,9 +244,30 @@ def _aligned(competition: Competition, table: str | None, key: str, ids: pl.Seri
         raise ConfigError(
             f"{competition.folder / 'competition.toml'}: table {table!r} has no column {key!r} to be joined by"
         )
-    found = frame.with_columns(pl.col(key).cast(ids.dtype, strict=False)).unique(key, keep="first", maintain_order=True)
+    keyed = frame.with_columns(pl.col(key).cast(ids.dtype, strict=False))
+    keys = keyed.select(key).drop_nulls().collect().to_series()
+    _check_matches(table, key, keys, ids, notes)
+    found = keyed.unique(key, keep="first", maintain_order=True)
     asked = pl.DataFrame({key: ids}).lazy()
     return asked.join(found, on=key, how="left", maintain_order="left").drop(key).collect()
+
+
+def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes: list[str]) -> None:
+    """Refuse a table that has none of the log's ids; note what it lacks most of, or has more than once."""
+    distinct = keys.unique()
+    known = int(ids.is_in(distinct.implode()).sum())
+    if not known:
+        raise DataError(
+            f"none of the log's {len(ids):,} values of {key!r}, such as {ids[0]!r}, is in table {table!r}"
+            + (f", which has such as {distinct.sort()[0]!r}" if len(distinct) else ""),
+            hint="ids are spelled alike in both, or the table is left out of [interactions]",
+        )
+    if 2 * known < len(ids):
+        notes.append(
+            f"table {table!r} has {known:,} of the {len(ids):,} values of {key!r}; of the others nothing is known"
+        )
+    if repeats := len(keys) - len(distinct):
+        notes.append(f"table {table!r} repeats values of {key!r} in {repeats:,} lines: the first line of each counts")
 
 
 # ------------------------------------------------------------------------------------------------------------ the run
@@ -359,7 +385,7 @@ def _scored_note(made: Recommended) -> str:
 
 
 def _notes(made: Recommended, read: _Read) -> list[str]:
-    notes = [_validation_note(made)]
+    notes = [_validation_note(made), *read.notes]
     if made.stopping:
         s = made.stopping
         notes.append(
