@@ -5,14 +5,22 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import tomllib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.test_excluded import TABLES, converted, zipped
-from workbench.competition import read_toml
+from workbench.competition import in_toml, read_toml
 from workbench.errors import ConfigError, DataError
+from workbench.experiment import as_toml_lines
 from workbench.rehearsal import RehearsalSpec, create
+from workbench.rehearsal.host import host_text, read_host
 
 CSV = TABLES["train.csv"].encode()
 PACKED = {
@@ -77,3 +85,28 @@ def test_a_definition_that_nobody_would_write_is_explained(tmp_path: Path, text:
     path.write_text(text)
     with pytest.raises(ConfigError, match=rf"competition\.toml: .*{says}"):
         read_toml(path)
+
+
+plain = st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))
+def test_what_is_written_as_toml_is_read_as_it_was(value: Any) -> None:
+    assert tomllib.loads(f"a = {in_toml(value)}") == {"a": value}
+
+
+def test_names_beyond_the_first_plane_come_through_every_file(small) -> None:
+    """JSON has two characters for one of them, which TOML takes for none."""
+    made = small(n_rows=200)
+    name = '👍 "\x7f\\'
+    path = made.open.new(title=name)
+    assert read_toml(path)["title"] == name
+    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    nbformat.write(node, made.workspace.root / "a.ipynb")
+    _, adopted, _ = made.open.adopt(made.workspace.root / "a.ipynb", title=name, submission=name)
+    assert read_toml(adopted)["notebook"]["submission"] == name
+    assert tomllib.loads(as_toml_lines({"monotone_constraints": {name: 1}})) == {"monotone_constraints": {name: 1}}
+    host = replace(read_host(made.folder / "rehearsal"), classes=[[name, "b"]], title=name)
+    (made.workspace.root / "host.toml").write_text(host_text(host), encoding="utf-8")
+    assert read_host(made.workspace.root) == host

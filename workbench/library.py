@@ -5,7 +5,6 @@ Heavy modules are imported by the function that needs them: listing runs must no
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -701,13 +700,13 @@ class OpenCompetition:
         LedgerError
             When the ledger can't be read: without it the number is not known.
         """
-        from workbench.competition import create_experiment
+        from workbench.competition import create_experiment, in_toml
         from workbench.experiment import as_toml_lines, best_parameters, read_spec
         from workbench.inference import write_starter
 
         numbers = self.definition.experiment_numbers()
         base = source if source is not None else (numbers[-1] if numbers else None)
-        quoted = json.dumps(title, ensure_ascii=False)
+        quoted = in_toml(title)
         if base is None and tuned:
             raise NotFoundError(
                 f"{self.slug!r} has no experiment whose tuned parameters could be taken",
@@ -760,16 +759,16 @@ class OpenCompetition:
 
         `text` gives the notebook's for its number.
         """
-        from workbench.competition import create_notebook
+        from workbench.competition import create_notebook, in_toml
         from workbench.inference import write_starter
 
-        quoted = json.dumps(title, ensure_ascii=False)
+        quoted = in_toml(title)
         paths = create_notebook(
             self.workspace,
             self.slug,
             text,
             suffix,
-            lambda path: f"title = {quoted}\n{head}\n[notebook]\nfile = {json.dumps(path.name)}\n{more}",
+            lambda path: f"title = {quoted}\n{head}\n[notebook]\nfile = {in_toml(path.name)}\n{more}",
         )
         write_starter(self.definition)
         return paths
@@ -804,11 +803,12 @@ class OpenCompetition:
             Other data of Kaggle's that it reads, and that are not here: "datasets/OWNER/SLUG". In the competition's
             ``data/input``, under that name, it finds them.
         """
+        from workbench.competition import in_toml
         from workbench.experiment import not_here
         from workbench.notebooks import read_notebook
 
         found = read_notebook(path)
-        text, more = path.read_text(encoding="utf-8"), f"submission = {json.dumps(submission)}\n"
+        text, more = path.read_text(encoding="utf-8"), f"submission = {in_toml(submission)}\n"
         more += "network = true\n" if network else ""
         notebook, experiment = self._with_notebook(lambda _: text, path.suffix, title or path.stem, more=more)
         return notebook, experiment, not_here(self.workspace.competition_folder(self.slug), found)

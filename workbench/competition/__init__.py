@@ -27,7 +27,7 @@ from workbench.competition.definition import (
     read_keys,
     read_options,
 )
-from workbench.competition.files import StrictModel, above, read_toml, validate
+from workbench.competition.files import StrictModel, above, in_toml, read_toml, validate
 from workbench.competition.numbers import create_experiment, create_notebook, next_number
 from workbench.competition.own_code import NOT_BESIDE, found_beside, misnamed_beside, own_file
 from workbench.competition.row_numbers import find_row_numbers
@@ -70,6 +70,7 @@ __all__ = [
     "create_experiment",
     "create_notebook",
     "has_manifest",
+    "in_toml",
     "load_code",
     "load_competition",
     "match_classes",

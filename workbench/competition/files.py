@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.errors import ConfigError, near
 from workbench.read_once import read_once
 
-__all__ = ["StrictModel", "above", "read_toml", "validate"]
+__all__ = ["StrictModel", "above", "in_toml", "read_toml", "validate"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -78,6 +79,36 @@ def _too_deep(path: Path) -> ConfigError:
 
 def _too_long(path: Path) -> ConfigError:
     return ConfigError(f"{path}: a whole number has too many digits, more than {MOST_BITS} bits", hint="mend that file")
+
+
+ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What may not stand in a text of TOML, and other ends of lines."""
+
+
+def in_toml(value: object) -> str:
+    r"""Return a value as TOML has it. JSON's way is another: a character beyond the first 65,536 is two there.
+
+    Examples
+    --------
+    >>> print(in_toml({"a": [1, 0.5, True], "\N{THUMBS UP SIGN}": 'a "b"\x7f'}))
+    { "a" = [1, 0.5, true], "👍" = "a \"b\"\u007F" }
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{in_toml(str(k))} = {in_toml(v)}" for k, v in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(in_toml(v) for v in value) + "]"
+    if isinstance(value, float):
+        return repr(float(value))
+    if not isinstance(value, str):
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    # Half a character can't be written at all.
+    escaped = escaped.encode("utf-8", "replace").decode()
+    escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return '"' + ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04X}", escaped) + '"'
 
 
 _TOML_HINTS = {

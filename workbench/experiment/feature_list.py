@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from workbench.cache import content_key, write_text
-from workbench.competition import Competition, StrictModel, read_toml, validate
+from workbench.competition import Competition, StrictModel, in_toml, read_toml, validate
 from workbench.errors import ConfigError, NotFoundError, near
 
 __all__ = ["FeatureList", "check_list_name", "read_list", "write_list"]
@@ -172,8 +171,7 @@ def _value(value: Any) -> str:  # noqa: PLR0911 one return per type
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        # JSON's escapes are TOML's, except that TOML wants one more character escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return in_toml(value)
     if isinstance(value, float):
         return repr(float(value))
     if isinstance(value, int):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cache import content_key, read_json, write_json
-from workbench.competition import Competition
+from workbench.competition import Competition, in_toml
 from workbench.errors import ConfigError, DamagedError, MemoryLimitError, NotFoundError
 from workbench.experiment.held_out import last_fold, on_folds, without_last_fold, without_rows
 from workbench.experiment.kinds import model_spec
@@ -406,16 +405,8 @@ def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] |
     """
     same = without or {}
     return "".join(
-        f"{name} = {_toml(value)}\n" for name, value in parameters.items() if name not in same or same[name] != value
+        f"{name} = {in_toml(value)}\n" for name, value in parameters.items() if name not in same or same[name] != value
     )
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(str(k))} = {_toml(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 class _Lines:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
-from workbench.competition import FileOptions, Manifest
+from workbench.competition import FileOptions, Manifest, in_toml
 from workbench.inference.infer import NOTHING_SAID, Inferred
 from workbench.inference.log import InferredLog
 from workbench.inference.positive import PositiveGuess
@@ -14,23 +13,6 @@ from workbench.platforms import CompetitionFacts
 from workbench.printable import one_line, printable
 
 __all__ = ["baseline_text", "definition_text", "question", "submission_text"]
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        # Half a character can't be written at all.
-        escaped = escaped.encode("utf-8", "replace").decode()
-        escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-        return '"' + CONTROL.sub(lambda found: f"\\u{ord(found[0]):04X}", escaped) + '"'
-    return str(value)
-
-
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _comment(text: str) -> str:
@@ -49,37 +31,37 @@ def definition_text(inferred: Inferred | InferredLog, said: FileOptions = NOTHIN
     answer, task, scheme = inferred.answer, inferred.task, inferred.scheme
 
     def one_or_list(values: tuple[str, ...]) -> str:
-        return _toml(values[0] if len(values) == 1 else values)
+        return in_toml(values[0] if len(values) == 1 else values)
 
     lines = [
-        f"slug = {_toml(inferred.slug)}",
-        f"title = {_toml(inferred.title)}",
-        f"platform = {_toml(inferred.platform)}",
-        f"task = {_toml(task.task)}{_comment(task.why_task)}",
+        f"slug = {in_toml(inferred.slug)}",
+        f"title = {in_toml(inferred.title)}",
+        f"platform = {in_toml(inferred.platform)}",
+        f"task = {in_toml(task.task)}{_comment(task.why_task)}",
         f"id = {one_or_list(answer.ids)}" + _comment(answer.why_id) * (answer.id_in_test is None),
     ]
     if answer.id_in_test is not None:
-        lines.append(f"id_in_test = {_toml(answer.id_in_test)}{_comment(answer.why_id)}")
+        lines.append(f"id_in_test = {in_toml(answer.id_in_test)}{_comment(answer.why_id)}")
     lines.append(f"target = {one_or_list(answer.targets)}{_comment(answer.why_target)}")
-    lines.append(f"metric = {_toml(task.metric)}{_comment(task.why_metric)}")
+    lines.append(f"metric = {in_toml(task.metric)}{_comment(task.why_metric)}")
     if task.stands_for is not None:
         lines.append(
-            f"metric_of_platform = {_toml(task.stands_for)}  # said at every run, until you take this line out"
+            f"metric_of_platform = {in_toml(task.stands_for)}  # said at every run, until you take this line out"
         )
     if inferred.greater_is_better is not None:
-        lines.append(f"greater_is_better = {_toml(inferred.greater_is_better)}")
-    lines += [f"weight = {_toml(inferred.weight)}"] * bool(inferred.weight)
+        lines.append(f"greater_is_better = {in_toml(inferred.greater_is_better)}")
+    lines += [f"weight = {in_toml(inferred.weight)}"] * bool(inferred.weight)
     lines += _positive(inferred)
     why = {role: _comment(text) for role, text in inferred.why_tables.items()}
-    lines += ["", "[tables]", f"train = {_toml(inferred.train)}{why.get('train', '')}"]
-    lines.append(f"test = {_toml(inferred.test)}{why.get('test', '')}")
+    lines += ["", "[tables]", f"train = {in_toml(inferred.train)}{why.get('train', '')}"]
+    lines.append(f"test = {in_toml(inferred.test)}{why.get('test', '')}")
     none = "false  # there is none: the ids of test and the target's name make the file"
     lines.append(
-        f"sample_submission = {none if inferred.sample is None else _toml(inferred.sample) + why.get('sample', '')}"
+        f"sample_submission = {none if inferred.sample is None else in_toml(inferred.sample) + why.get('sample', '')}"
     )
-    lines += ["", "[cv]", f"scheme = {_toml(scheme.scheme)}{_comment(scheme.why)}"]
-    lines += [f"column = {_toml(scheme.column)}"] * (scheme.column is not None)
-    lines += [f"group = {_toml(scheme.group)}"] * (scheme.group is not None)
+    lines += ["", "[cv]", f"scheme = {in_toml(scheme.scheme)}{_comment(scheme.why)}"]
+    lines += [f"column = {in_toml(scheme.column)}"] * (scheme.column is not None)
+    lines += [f"group = {in_toml(scheme.group)}"] * (scheme.group is not None)
     lines += ["folds = 5", "seed = 42"]
     return "\n".join([*lines, *_said(said), *_reading(inferred), ""])
 
@@ -100,7 +82,7 @@ def submission_text(
     if facts.kind == "notebook" and "file" not in stated and sample is not None and sample.source.endswith(".parquet"):
         stated["file"] = "submission.parquet"
         why["file"] = _comment(f"what the notebook writes: Parquet, as {sample.source} is")
-    lines = [f"{key} = {_toml(stated[key])}{why.get(key, '')}" for key in ("file", "server") if key in stated]
+    lines = [f"{key} = {in_toml(stated[key])}{why.get(key, '')}" for key in ("file", "server") if key in stated]
     return "\n".join(["", "[submission]", *lines, ""]) * bool(lines)
 
 
@@ -113,10 +95,10 @@ def _positive(inferred: Inferred) -> list[str]:
             other = next(label for label in guess.labels if label != guess.label)
             holds = f"{guess.score_of} is" if guess.score_of else f"{guess.asked} holds the probability"
             why = f"{holds} of this class, not of {other!r}: {guess.why}"
-            lines.append(f"{key} = {_toml(guess.label)}{_comment(why)}")
+            lines.append(f"{key} = {in_toml(guess.label)}{_comment(why)}")
             continue
         lines.append(f"# {one_line(question(guess))} Uncomment one line:")
-        lines += [f"# {key} = {_toml(label)}" for label in guess.labels]
+        lines += [f"# {key} = {in_toml(label)}" for label in guess.labels]
     return lines
 
 
@@ -134,27 +116,27 @@ def _said(said: FileOptions, but: Collection[str] = ()) -> list[str]:
     lines: list[str] = []
     for name, how in said.read.items():
         if name not in but:
-            lines += ["", f"[read.{_key(name)}]", *(f"{key} = {_toml(value)}" for key, value in how.items())]
+            lines += ["", f"[read.{_key(name)}]", *(f"{key} = {in_toml(value)}" for key, value in how.items())]
     if said.types:
-        lines += ["", "[types]", *(f"{_toml(column)} = {_toml(how)}" for column, how in said.types.items())]
+        lines += ["", "[types]", *(f"{in_toml(column)} = {in_toml(how)}" for column, how in said.types.items())]
     return lines
 
 
 def _log_text(inferred: InferredLog, said: FileOptions) -> str:
     """Return the definition of a recommender competition."""
     why = {key: _comment(text) for key, text in inferred.why.items()}
-    lines = [f"{key} = {_toml(getattr(inferred, key))}" for key in ("slug", "title", "platform")]
+    lines = [f"{key} = {in_toml(getattr(inferred, key))}" for key in ("slug", "title", "platform")]
     lines.append(f'task = "recommend"{why.get("task", "")}')
-    lines += [f"{key} = {_toml(getattr(inferred, key))}{why.get(key, '')}" for key in ("id", "target", "metric")]
+    lines += [f"{key} = {in_toml(getattr(inferred, key))}{why.get(key, '')}" for key in ("id", "target", "metric")]
     if inferred.stands_for is not None:
-        lines.append(f"metric_of_platform = {_toml(inferred.stands_for)}  # said at every run, until you take it out")
-    lines += ["", "[tables]", f"train = {_toml(inferred.train)}"]
-    lines += [f"test = {_toml(inferred.test)}"] * (inferred.test is not None)
-    lines += [f"sample_submission = {_toml(inferred.sample)}", "", "[interactions]", *_of_log(inferred, why)]
+        lines.append(f"metric_of_platform = {in_toml(inferred.stands_for)}  # said at every run, until you take it out")
+    lines += ["", "[tables]", f"train = {in_toml(inferred.train)}"]
+    lines += [f"test = {in_toml(inferred.test)}"] * (inferred.test is not None)
+    lines += [f"sample_submission = {in_toml(inferred.sample)}", "", "[interactions]", *_of_log(inferred, why)]
     lines += ["", "[cv]", "folds = 5  # by user", "seed = 42"]
     for name, column in inferred.explode.items():
-        others = [f"{k} = {_toml(v)}" for k, v in said.read.get(name, {}).items() if k != "explode"]
-        lines += ["", f"[read.{_key(name)}]", f"explode = {_toml(column)}  # an event for each record in these lists"]
+        others = [f"{k} = {in_toml(v)}" for k, v in said.read.get(name, {}).items() if k != "explode"]
+        lines += ["", f"[read.{_key(name)}]", f"explode = {in_toml(column)}  # an event for each record in these lists"]
         lines += others
     return "\n".join([*lines, *_said(said, but=inferred.explode), *_reading(inferred), ""])
 
@@ -165,11 +147,11 @@ def _of_log(inferred: InferredLog, why: dict[str, str]) -> list[str]:
     weights = ", ".join(f"{_key(kind)} = {weight}" for kind, weight in log.weights.items())
     values = {"user": log.user, "item": log.item, "time": log.time, "kind": log.kind, "cut": log.cut}
     values |= {"horizon": duration_text(log.horizon_s), "id": log.id, "users": log.users, "items": log.items}
-    lines = [f"{key} = {_toml(value)}{why.get(key, '')}" for key, value in values.items() if value is not None]
-    lines += [f"weight = {_toml(log.weight)}"] * (log.weight is not None)
-    lines += [f"unit = {_toml(log.unit)}"] * (log.unit != "s")
+    lines = [f"{key} = {in_toml(value)}{why.get(key, '')}" for key, value in values.items() if value is not None]
+    lines += [f"weight = {in_toml(log.weight)}"] * (log.weight is not None)
+    lines += [f"unit = {in_toml(log.unit)}"] * (log.unit != "s")
     lines += [f"weights = {{ {weights} }}{why.get('weights', '')}"] * bool(log.weights)
-    return lines + [f"first = {_toml(log.first)}"] * bool(log.first)
+    return lines + [f"first = {in_toml(log.first)}"] * bool(log.first)
 
 
 def _reading(inferred: Inferred | InferredLog) -> list[str]:
@@ -180,11 +162,11 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
     if inferred.types or inferred.large:
         lines.append("# [types]")
         lines += [
-            f"# {_toml(column)} = {_toml(how)}" + (_comment(why) if why else "")
+            f"# {in_toml(column)} = {in_toml(how)}" + (_comment(why) if why else "")
             for column, (how, why) in inferred.types.items()
         ]
         why = "it is Float64: whole numbers beyond 64 bits, of which 15 digits are kept; text keeps all"
-        lines += [f'# {_toml(column)} = "String"  # {why}' for column in inferred.large]
+        lines += [f'# {in_toml(column)} = "String"  # {why}' for column in inferred.large]
     return [
         "",
         "# How the files were read. To read one otherwise, uncomment its lines and fetch again.",
@@ -193,7 +175,7 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
 
 
 def _key(name: str) -> str:
-    return name if name.replace("_", "a").replace("-", "a").isalnum() and name.isascii() else _toml(name)
+    return name if name.replace("_", "a").replace("-", "a").isalnum() and name.isascii() else in_toml(name)
 
 
 def baseline_text(inferred: Inferred | InferredLog) -> str:
@@ -204,11 +186,11 @@ def baseline_text(inferred: Inferred | InferredLog) -> str:
     if isinstance(inferred, InferredLog):
         return 'title = "what they had before"\n\n[recommend]\n[recommend.history]\n'
     baseline = inferred.baseline
-    model = "".join(f"{name} = {_toml(value)}\n" for name, value in baseline.model.items())
+    model = "".join(f"{name} = {in_toml(value)}\n" for name, value in baseline.model.items())
     return (
         'title = "baseline: what needs no thought"\n'
         'features = ["auto"]  # dates taken apart, categories coded, counts, lengths of text\n'
-        f"seeds = {_toml(baseline.seeds)}\n"
+        f"seeds = {in_toml(baseline.seeds)}\n"
         "\n"
         f"[model]  # LightGBM's own parameter names{baseline.why}\n"
         f"{model}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import metrics
-from workbench.competition import own_file
+from workbench.competition import in_toml, own_file
 from workbench.errors import DamagedError, NotFoundError, near
 from workbench.interactions import InteractionsSpec, wrong_values
 from workbench.user_code import user_code
@@ -80,18 +80,11 @@ class Host:
 def host_text(host: Host) -> str:
     """Return the text of `host.toml`."""
     plain = [f.name for f in fields(host) if f.name != "interactions"]
-    text = "".join(f"{name} = {_toml(getattr(host, name))}\n" for name in plain)
+    text = "".join(f"{name} = {in_toml(getattr(host, name))}\n" for name in plain)
     if host.interactions is None:
         return text
     given = {f.name: getattr(host.interactions, f.name) for f in fields(host.interactions)}
-    return text + "\n[interactions]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in given.items() if v is not None)
-
-
-def _toml(value: Any) -> str:
-    # JSON's texts, numbers, booleans and lists are TOML's too.
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
+    return text + "\n[interactions]\n" + "".join(f"{k} = {in_toml(v)}\n" for k, v in given.items() if v is not None)
 
 
 def read_host(folder: Path) -> Host:
