@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.small import Small
+from tests.small import Small, make_small
 from workbench import library
 from workbench.cache import lock
 from workbench.cli import main
@@ -46,7 +46,7 @@ from workbench.selection.methods import _p_above_zero
 from workbench.selection.options import options_of
 from workbench.selection.orders import shuffled_order
 from workbench.selection.select import _seen, _Work
-from workbench.training import FoldModels, Target, score, shuffled_gains, train
+from workbench.training import FoldModels, Target, fold_scores, score, shuffled_gains, train
 from workbench.workspace import create_workspace
 
 CODE = """
@@ -613,8 +613,24 @@ class TestScores:
         problem = only_fold(only(made.problem, [c for j in found.judged if j.keep for c in j.group.columns]), 2)
         assert np.array_equal(problem.folds.valid_rows(0), made.problem.folds.valid_rows(2))
         assert np.array_equal(problem.folds.train_rows(0), made.problem.folds.train_rows(2))
-        model = replace(made.model, rounds=found.after.rounds, patience=0)
+        model = replace(made.model, rounds=found.after.rounds[0], patience=0)
         assert scored(made, problem, model)[1].folds == found.held_out[1].folds
+
+    def test_each_target_has_its_own_rounds_on_the_rows_held_out(self, tmp_path: Path) -> None:
+        small = make_small(tmp_path, task="two", metric="rmse", n_rows=300)
+        small.experiment(
+            1, 'features = ["rows.x", "rows.z", "te_town"]\n[model]\nlearning_rate = 0.1\nnum_leaves = 5\n'
+        )
+        found = small.open.select(1, "gain", top=2)
+        first, second = found.after.rounds
+        assert second > 1.5 * first
+        made = ready(small.workspace, small.open.definition, 1)
+        problem = only_fold(only(made.problem, [c for j in found.judged if j.keep for c in j.group.columns]), 4)
+        assert found.held_out is not None
+        targets = [replace(made.model, rounds=n, patience=0).learner(problem, i) for i, n in enumerate((first, second))]
+        oof = np.full((problem.target.n_rows, 2), np.nan)
+        oof[problem.folds.valid_rows(0)] = np.hstack([learner.fit(0, 1).oof for learner in targets])
+        assert fold_scores(problem.target, problem.folds, oof, problem.metric) == found.held_out[1].folds
 
     @pytest.mark.parametrize("method", ["gain", "permutation", "null", "rfe"])
     def test_the_held_out_target_changes_nothing_in_the_choice(self, own, method: str) -> None:

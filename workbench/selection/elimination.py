@@ -64,8 +64,8 @@ class Step:
         Group -> mean gain.
     spreads : dict
         Group -> the spread of the gain over the folds.
-    rounds : int
-        The mean number of rounds of its models.
+    rounds : tuple of int
+        The mean number of rounds of each target's models.
     """
 
     groups: tuple[str, ...]
@@ -73,7 +73,7 @@ class Step:
     gains: dict[str, float]
     spreads: dict[str, float]
     seconds: float = 0.0
-    rounds: int = 0
+    rounds: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -88,7 +88,7 @@ class Step:
             "gains": self.gains,
             "spreads": self.spreads,
             "seconds": self.seconds,
-            "rounds": self.rounds,
+            "rounds": list(self.rounds),
         }
 
 
@@ -290,7 +290,7 @@ def _load(path: Path, key: str) -> list[Step]:
         if data["key"] != key:
             return []
         return [
-            Step(tuple(s["groups"]), tuple(s["folds"]), s["gains"], s["spreads"], s["seconds"], s["rounds"])
+            Step(tuple(s["groups"]), tuple(s["folds"]), s["gains"], s["spreads"], s["seconds"], tuple(s["rounds"]))
             for s in data["steps"]
         ]
     except (FileNotFoundError, DamagedError, KeyError, TypeError):

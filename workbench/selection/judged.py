@@ -16,7 +16,9 @@ from workbench.intervals import standard_error
 from workbench.selection.groups import Group
 from workbench.training import (
     FoldResult,
+    Learner,
     LightGBMSpec,
+    MemoryNeeds,
     ModelSpec,
     Problem,
     TrainResult,
@@ -25,7 +27,18 @@ from workbench.training import (
     why_no_split,
 )
 
-__all__ = ["Judged", "Models", "Progress", "Scored", "by_group", "difference", "judging_model", "models_of", "scored"]
+__all__ = [
+    "FixedRounds",
+    "Judged",
+    "Models",
+    "Progress",
+    "Scored",
+    "by_group",
+    "difference",
+    "judging_model",
+    "models_of",
+    "scored",
+]
 
 Progress = Callable[[int, int, str], None]
 """Called with how much is done, of how much, and what."""
@@ -41,13 +54,13 @@ class Scored:
         The score of each fold.
     seconds : float
         What training took; 0 where it was there already.
-    rounds : int
-        The mean number of rounds of the models.
+    rounds : tuple of int
+        The mean number of rounds of each target's models.
     """
 
     folds: tuple[float, ...]
     seconds: float = 0.0
-    rounds: int = 0
+    rounds: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -163,7 +176,8 @@ def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], s
             hint=why_no_split(problem, experiment.model),
         )
     means = {at: max(1, round(sum(n) / len(n))) for at, n in rounds.items()}
-    return Models(texts, means, importance, replace(score, rounds=mean_rounds(means.values())))
+    of_targets = mean_rounds((target, n) for (target, _), n in means.items())
+    return Models(texts, means, importance, replace(score, rounds=of_targets))
 
 
 def scored(
@@ -184,12 +198,46 @@ def scored(
     granted = experiment.ask_memory(problem, model)
     result = train(problem, model, experiment.spec.seeds, held=granted.held, done=done, each_round=each_round)
     folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
-    return result, Scored(folds, sum(p.seconds for p in result.parts), mean_rounds(p.rounds for p in result.parts))
+    rounds = mean_rounds((p.target, p.rounds) for p in result.parts)
+    return result, Scored(folds, sum(p.seconds for p in result.parts), rounds)
 
 
-def mean_rounds(rounds: Iterable[int]) -> int:
-    """Return the mean of models' rounds, at least one."""
-    return max(1, round(float(np.mean(list(rounds)))))
+def mean_rounds(models: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the mean of the rounds of each target's models, at least one; of each model its target and its rounds."""
+    of_target: dict[int, list[int]] = {}
+    for target, rounds in models:
+        of_target.setdefault(target, []).append(rounds)
+    return tuple(max(1, round(float(np.mean(of_target[target])))) for target in sorted(of_target))
+
+
+@dataclass(frozen=True)
+class FixedRounds:
+    """A model of numbers of rounds that were found elsewhere: each target has its own."""
+
+    model: LightGBMSpec
+    rounds: tuple[int, ...]
+
+    @property
+    def power(self) -> int:
+        """The power of the rows' weights by their target."""
+        return self.model.power
+
+    @property
+    def transform(self) -> str:
+        """What the target goes through."""
+        return self.model.transform
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        return self.model.content() | {"rounds": list(self.rounds), "patience": 0}
+
+    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
+        """Foresee what the training takes at its peak."""
+        return self.model.needs(problem, seeds)
+
+    def learner(self, problem: Problem, index: int) -> Learner:
+        """Return what trains the models of target number `index`."""
+        return replace(self.model, rounds=self.rounds[index], patience=0).learner(problem, index)
 
 
 def by_group(groups: Iterable[Group], of_columns: dict[str, float]) -> dict[str, float]:

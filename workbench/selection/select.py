@@ -28,10 +28,10 @@ from workbench.experiment import (
 )
 from workbench.selection.elimination import Clock, Eliminated, TimeIsUpError, eliminate
 from workbench.selection.groups import Group, groups_of, list_of, only, origins
-from workbench.selection.judged import Judged, Progress, Scored, judging_model, models_of, scored
+from workbench.selection.judged import FixedRounds, Judged, Progress, Scored, judging_model, models_of, scored
 from workbench.selection.methods import by_chance, judge_by_gain, judge_by_permutation, judge_by_shuffled_target
 from workbench.selection.options import Options
-from workbench.training import Problem
+from workbench.training import ModelSpec, Problem
 from workbench.workspace import Workspace
 
 __all__ = ["Request", "Selection", "select"]
@@ -276,7 +276,7 @@ class _Work:
     def eliminated(self, path: Path) -> _Found:
         """Search by recursive elimination."""
         experiment, options = self.experiment, self.options
-        key = content_key("rfe-v2", experiment.key, experiment.problem.folds.content, options.step, options.by)
+        key = content_key("rfe-v3", experiment.key, experiment.problem.folds.content, options.step, options.by)
         steps = path.with_name(f"{path.stem}.steps.json")
         self._say_models()
         reserve = RESERVED * 60 * (options.minutes or 0) if options.holdout else 0.0
@@ -317,11 +317,11 @@ class _Work:
             return None, [f"the rows held out are not scored: {exc.message}"]
         return both, []
 
-    def _scored(self, problem: Problem, columns: Sequence[str], what: str, rounds: int | None = None) -> Scored:
+    def _scored(self, problem: Problem, columns: Sequence[str], what: str, rounds: tuple[int, ...] = ()) -> Scored:
         experiment = self.experiment
-        model = judging_model(experiment)
-        if rounds is not None and model.patience:
-            model = replace(model, rounds=rounds, patience=0)
+        model: ModelSpec = judging_model(experiment)
+        if rounds and judging_model(experiment).patience:
+            model = FixedRounds(judging_model(experiment), rounds)
         _, score = scored(
             experiment,
             only(problem, columns),
