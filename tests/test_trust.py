@@ -262,6 +262,19 @@ class TestOwners:
         (check,) = (c for c in library.doctor()["checks"] if c["name"] == "workspace")
         assert (check["level"], "another user" in check["detail"]) == ("bad", True)
 
+    @pytest.mark.parametrize("place", ["competitions", "notebooks", "submissions"])
+    def test_nor_is_one_that_another_users_link_makes_of_a_folder_of_roots(self, theirs: Path, place: str) -> None:
+        """As in /tmp, which is root's: a link to it, and beside that a competition."""
+        if place == "competitions":
+            (theirs / place / "one").rmdir()
+            (theirs / place).rmdir()
+        (theirs / place).symlink_to(".")
+        os.lchown(theirs / place, 54321, 54321)
+        with pytest.raises(ConfigError, match=rf"workspace of another user: .*{place} belongs to .*54321"):
+            find_workspace(theirs)
+        os.lchown(theirs / place, 0, 0)
+        assert find_workspace(theirs).root == theirs
+
     def test_it_is_where_it_is_named(self, theirs: Path, monkeypatch) -> None:
         os.chown(theirs, 12345, 12345)
         monkeypatch.chdir(theirs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,13 +209,25 @@ def _check_owner(root: Path) -> None:
         return
     trusted = {0, user, *([int(os.environ["SUDO_UID"])] if user == 0 and _is_number("SUDO_UID") else [])}
     for place in (root, *(root / name for name in ("competitions", "notebooks", "submissions"))):
-        owner = place.stat().st_uid if place.exists() else user
-        if owner not in trusted:
+        owner = next((o for o in _owners(place) if o not in trusted), None)
+        if owner is not None:
             raise ConfigError(
                 f"{root} is a workspace of another user: {place} belongs to {_user(owner)}, and you are {_user(user)}. "
                 "Its code would run as you",
                 hint=f"if you trust it, name it: WB_WORKSPACE={shlex.quote(str(root))} wb …",
             )
+
+
+def _owners(place: Path) -> list[int]:
+    """Return whose a place is, and of a link whose what it leads to is.
+
+    In ``/tmp`` anybody can make one that leads to a folder of root's, as ``/tmp`` itself is, and lay code beside it.
+    """
+    found = []
+    for look in (place.lstat, place.stat):
+        with suppress(OSError):
+            found.append(look().st_uid)
+    return found
 
 
 def _is_number(variable: str) -> bool:
