@@ -212,6 +212,27 @@ class TestFamily:
         assert "0.71000^" not in line
         assert "*" not in line
 
+    @pytest.mark.parametrize(
+        ("reasons", "changes", "judged"),
+        [
+            (("tuned on these folds", "tuned on these folds"), ("+town_size", "-ratio", "seeds [1] -> [1, 2]"), True),
+            (("tuned on these folds", "tuned on these folds"), ("+town_size", "num_leaves 31 -> 60"), False),
+            (("tuned on these folds", "tuned on these folds"), ("+tune",), False),
+            (("tuned on these folds", "selected on these folds; tuned on these folds"), ("features 9 -> two",), False),
+            ((None, "tuned on these folds"), ("+town_size",), False),
+            (("rounds per fold", "rounds per fold"), ("+town_size",), False),
+        ],
+    )
+    def test_features_on_top_of_tuned_parameters_are_judged(
+        self, reasons: tuple[str | None, str], changes: tuple[str, ...], judged: bool
+    ) -> None:
+        base = run(1, [0.70, 0.71, 0.72], optimistic=reasons[0])
+        rows = newest([base, run(2, [0.80, 0.81, 0.825], base=1, optimistic=reasons[1], changes=changes)], [])
+        assert rows[1].beyond_noise is (True if judged else None)
+        line = as_text(rows).splitlines()[2]
+        assert "0.81167^" in line
+        assert ("*" in line, " ^  " in line) == (judged, not judged)
+
     @pytest.mark.parametrize("windows", [None, 2, 3])
     def test_the_standard_error_of_a_cv_is_that_of_its_interval(self, windows: int | None) -> None:
         scores = [0.70, 0.72, 0.69, 0.75, 0.71, 0.78]

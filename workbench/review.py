@@ -34,6 +34,9 @@ __all__ = [
 LEVEL = 0.05
 """How often a family of changes without effect may have one that is marked as beyond noise."""
 
+TUNED = "tuned on these folds"
+"""What the record says of parameters that a search has found, and no more than that."""
+
 CHOSEN = "^"
 """Marks a score that its run's own record calls optimistic, and a change of which one of the two is."""
 
@@ -126,8 +129,12 @@ class Row:
 
     @property
     def chosen(self) -> bool:
-        """Whether the run, or its base, was chosen on these very folds: the change is too good, or too bad."""
-        return bool(self.run.optimistic) or (self.base is not None and bool(self.base.optimistic))
+        """Whether the run, or its base, was chosen on these very folds: the change is too good, or too bad.
+
+        Not where both have parameters of a search and differ in their features alone: what flatters one does the other.
+        """
+        of_both = (self.run.optimistic, None if self.base is None else self.base.optimistic)
+        return any(of_both) and not (of_both == (TUNED, TUNED) and all(map(_is_of_features, self.run.changes)))
 
     @property
     def beyond_noise(self) -> bool | None:
@@ -144,6 +151,12 @@ class Row:
     def private_score(self) -> float | None:
         """The private score of its last submission that has one."""
         return next((s.private_score for s in reversed(self.submissions) if s.private_score is not None), None)
+
+
+def _is_of_features(change: str) -> bool:
+    """Say whether what a run has changed is a column or a feature, or how many seeds there are, and not a parameter."""
+    added = change.startswith(("+", "-")) and change not in ("+tune", "-tune")
+    return added or change.startswith(("features ", "seeds ", "refit "))
 
 
 def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) -> Change | None:

@@ -111,7 +111,7 @@ def _print_compared(rows: list[Row]) -> None:
     newest = next((r.family for r in reversed(rows) if r.latest and not r.outdated and len(r.family)), None)
     if newest is not None and len(newest) > 1:
         note(f'{len(newest)} changes are compared on these folds; "*" is beyond noise with all of them taken together')
-    for row in [r for r in rows if r.chosen][:10]:
+    for row in [r for r in rows if r.run.optimistic or r.chosen][:10]:
         of_base = "" if row.base is None else f"its base, {row.base.exp}, is {row.base.optimistic}"
         note(f"^ {row.run.exp}: {row.run.optimistic or of_base}")
 
