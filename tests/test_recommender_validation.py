@@ -347,6 +347,31 @@ class TestListsOfWhichNothingComes:
         assert interval[0] < made.score < interval[1]
         assert np.unique(made.valid_fold).tolist() == list(range(12))
 
+    @pytest.mark.parametrize(("scheme", "ranker"), [("windows", None), ("users", None), ("users", RANKER)])
+    def test_folds_have_something_of_each_list(self, scheme: str, ranker: RankerSpec | None) -> None:
+        """Of one without orders the clicks had the weight of both: the mean of the folds was another number."""
+        rng = np.random.default_rng(1)
+        n, users = 6000, 60
+        who, favourite = rng.integers(0, users, n), rng.integers(0, 200, users)
+        is_order = rng.random(n) < 0.012
+        items = np.where(is_order, favourite[who], rng.integers(0, 200, n))
+        kinds = np.where(is_order, "orders", "clicks")
+        first = pl.DataFrame({"user": np.arange(users), "item": favourite, "time": np.zeros(users, np.int64)})
+        later = pl.DataFrame({"user": who, "item": items, "time": np.sort(rng.integers(0, 10 * WEEK_S, n))})
+        frame = pl.concat([first, later]).with_columns(kind=pl.Series(["orders"] * users + kinds.tolist()))
+        log = read_interactions(frame.lazy(), Columns("user", "item", "time", "kind"))
+        asked = replace(WEEKLY, kinds=("clicks", "orders"))
+        everybody = np.arange(users, dtype=np.int32)
+        p = Problem(log, everybody, asked, RECALL, (0.2, 0.8), validation=ValidationSpec(scheme))
+        history = HistorySource(top=10, recent=Recent(last=500, weights={"orders": 50.0, "clicks": 0.1}))
+        made = recommend(p, RecommenderSpec({"history": history}, 30, ranker))
+        assert len(made.fold_scores) >= 2
+        for window in np.unique(made.valid_window):
+            truth = (make_validation_window(log, NOBODY, asked, earlier=int(window)).truth or ())[1]
+            of_window = made.valid_fold[made.valid_window == window]
+            assert set(of_window[np.diff(truth.offsets) > 0]) == set(of_window)
+        assert np.mean(made.fold_scores) == pytest.approx(made.score, abs=0.01 if ranker is None else 0.1)
+
     def test_candidates_that_hold_nothing_of_a_list(self) -> None:
         """In truth there is something of it, and the sources find nothing: which list and window is said."""
         log = self.log(*range(10))

@@ -35,6 +35,7 @@ from workbench.recommender.sources import Ready, Tables
 from workbench.recommender.stages import Clock
 from workbench.recommender.validation import choose_validation, user_groups
 from workbench.recommender.windows import (
+    Truth,
     Window,
     make_test_window,
     make_validation_window,
@@ -158,16 +159,37 @@ def _cell_scores(problem: Problem, windows: Sequence[ScoredWindow], folds: Seque
 
 
 def _cells_of_windows(problem: Problem, windows: Sequence[ScoredWindow]) -> _Cells:
-    """Return as many groups of users in each window as have a score in all of those that have one."""
-    whole = [score_of(w.lists.items, w.truth, problem.metric, problem.weights)[0] for w in windows]
+    """Return as many groups of users in each window as have something of each of its lists."""
     for n in range(problem.folds, 0, -1):
         groups = user_groups([w.users for w in windows], n, problem.folds_seed)
-        scored = [number for number, score in enumerate(whole) if not np.isnan(score)]
-        scores = _cell_scores(problem, [windows[i] for i in scored], [groups[i] for i in scored])
-        if not np.isnan(scores).any():
+        if all(_has_each_list(w.truth, group) for w, group in zip(windows, groups, strict=True)):
             break
     per_window = 1 + max(int(group.max()) for group in groups)
+    scored = [number for number, w in enumerate(windows) if any(len(t.items) for t in w.truth)]
+    scores = _cell_scores(problem, [windows[i] for i in scored], [groups[i] for i in scored])
     return _Cells([number * per_window + group for number, group in enumerate(groups)], scores)
+
+
+def _has_each_list(truths: Sequence[Truth], group: npt.NDArray[Any]) -> bool:
+    """Say whether something came in each group for each list that something came for at all.
+
+    A group without it would be scored by the other lists alone, with its weight on them.
+    """
+    n = len(np.unique(group))
+    return all(len(np.unique(group[np.diff(t.offsets) > 0])) == n for t in truths if len(t.items))
+
+
+def _folds_of_users(window: Window, problem: Problem) -> npt.NDArray[Any]:
+    """Return the fold of each user: as many folds as have something of each list, two at least."""
+    # A fold needs a user.
+    n_folds = min(problem.folds, len(window))
+    if n_folds < 2:
+        return np.zeros(len(window), int)
+    fold = kfold(len(window), n_folds, problem.folds_seed).valid
+    while n_folds > 2 and not _has_each_list(window.truth or (), fold):
+        n_folds -= 1
+        fold = kfold(len(window), n_folds, problem.folds_seed).valid
+    return fold
 
 
 def _some_users(window: Window, most: int | None, share: float | None, seed: int) -> Window:
@@ -499,9 +521,7 @@ class _Work:
         # Before the validation window's, so that what they hold is gone when that is made.
         earlier = self.earlier()
         window, generator, maker = self._prepared(0)
-        # A fold needs a user.
-        n_folds = min(self.problem.folds, len(window))
-        fold = kfold(len(window), n_folds, self.problem.folds_seed).valid if n_folds > 1 else np.zeros(len(window), int)
+        fold = _folds_of_users(window, self.problem)
         if maker is None:
             return _Scored([self._scored(0, window, generator, maker, {})], {}, (), {}, [fold])
         recall, best = self.recall(window, generator, _before(0))
