@@ -15,7 +15,7 @@ from workbench.checks.page import as_page
 from workbench.credentials import Masks
 from workbench.html_page import as_html, page
 from workbench.notebooks import worker
-from workbench.notebooks.page import _without_raw, notebook_page, sanitised
+from workbench.notebooks.page import _without_raw, draws_only, notebook_page, sanitised
 from workbench.report import literal
 
 V4 = nbformat.v4
@@ -107,6 +107,49 @@ def test_what_can_be_shown_is_shown():
     assert "td {}" not in made
     assert "1 output that is a program" in pages.text_of(made)
     assert len(made) < 12_000
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "<script>alert(1)</script>",
+        '<g onclick="alert(1)"/>',
+        '<a href="javascript:alert(1)"><text>a</text></a>',
+        '<image href="http://evil.invalid/a.png"/>',
+        '<image xlink:href="//evil.invalid/a.png"/>',
+        '<image href="data:image/svg+xml;base64,AAAA"/>',
+        '<use href="http://evil.invalid/a.svg#a"/>',
+        '<set attributeName="onload" to="alert(1)"/>',
+        '<foreignObject><b xmlns="http://www.w3.org/1999/xhtml">a</b></foreignObject>',
+        '<h:script xmlns:h="http://www.w3.org/1999/xhtml">alert(1)</h:script>',
+        "<metadata><h:img xmlns:h='http://www.w3.org/1999/xhtml' src='http://evil.invalid'/></metadata>",
+        "<style>@import url(http://evil.invalid/a.css);</style>",
+        "<style>*{background: u<![CDATA[rl(http://evil.invalid/)]]>}</style>",
+        "<g style=\"fill: url( 'http://evil.invalid/a#b')\"/>",
+        '<g fill="\\75rl(http://evil.invalid)"/>',
+        "<feImage href='#a'/>",
+        "<?xml-stylesheet href='http://evil.invalid/a.css'?>",
+        "<g",
+    ],
+)
+def test_a_drawing_that_does_more_than_draw_is_no_figure(tmp_path, attack):
+    start = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    assert not draws_only(f"{start}{attack}</svg>")
+    cell = V4.new_code_cell("", outputs=[output(**{"image/svg+xml": f"{start}{attack}</svg>"})])
+    nbformat.write(V4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")
+    worker._show(tmp_path / "a.ipynb", Masks([]), with_code=True)
+    assert not (tmp_path / "a-figures").exists()
+
+
+def test_a_drawing_is_a_figure(tmp_path):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    figure, axes = plt.subplots()
+    axes.imshow([[0, 1], [2, 3]])
+    axes.set_title("a & <b>", alpha=0.5)
+    figure.savefig(tmp_path / "a.svg")
+    plt.close(figure)
+    assert draws_only((tmp_path / "a.svg").read_text())
+    assert not draws_only('<!DOCTYPE svg [<!ENTITY a "b">]><svg xmlns="http://www.w3.org/2000/svg"/>')
 
 
 @pytest.mark.parametrize("text", ["<script ", "<style>", "<template></script>"])

@@ -11,10 +11,11 @@ import importlib
 import re
 import warnings
 from typing import Any
+from xml.parsers import expat
 
 from workbench.html_page import as_html, page
 
-__all__ = ["notebook_page"]
+__all__ = ["draws_only", "notebook_page"]
 
 SHOWN = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown", "text/latex", "text/plain")
 
@@ -33,6 +34,21 @@ RAW = re.compile(r"<(script|style|template|noscript)\b", re.IGNORECASE)
 """What is no text to be read. Its content would be shown; that it is gone is nothing that safety rests on."""
 
 ACTIVE = re.compile(r"<(?:script|iframe|object|embed)\b", re.IGNORECASE)
+
+SVG, XHTML = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"
+
+DRAWN = (  # noqa: SIM905 as above
+    "svg g path rect circle ellipse line polyline polygon text tspan textPath defs clipPath use symbol marker stop "
+    "switch linearGradient radialGradient pattern mask title desc metadata style image view filter feBlend "
+    "feColorMatrix feComponentTransfer feComposite feConvolveMatrix feDiffuseLighting feDisplacementMap feDistantLight "
+    "feDropShadow feFlood feFuncA feFuncB feFuncG feFuncR feGaussianBlur feMerge feMergeNode feMorphology feOffset "
+    "fePointLight feSpecularLighting feSpotLight feTile feTurbulence"
+).split()
+
+LOADS = re.compile(r"@import|\\|(?:src|image-set)\s*\(|url\s*\(\s*(?![\s\"']*#)", re.IGNORECASE)
+"""What style is loaded by; a backslash spells it otherwise."""
+
+OWN_PICTURE = re.compile(r"\s*(?:#|data:image/(?:png|jpeg|gif)[;,])", re.IGNORECASE)
 
 CSS = """
 body { margin: 0 auto; max-width: 1080px; padding: 20px 24px 60px; background: #fff; color: #1d2733;
@@ -113,6 +129,42 @@ def sanitised(html: str) -> str:
             strip=True,
         )
     )
+
+
+def draws_only(svg: str) -> bool:
+    """Tell whether a drawing runs and loads nothing, where it is opened by itself: no page around it forbids it.
+
+    Examples
+    --------
+    >>> start = '<svg xmlns="http://www.w3.org/2000/svg">'
+    >>> draws_only(f'{start}<path d="M0 0"/></svg>'), draws_only(f"{start}<script>alert(1)</script></svg>")
+    (True, False)
+    """
+    parser = expat.ParserCreate(namespace_separator=" ")
+    texts: list[str] = []
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        space, _, local = name.rpartition(" ")
+        # Elements of other vocabularies, as in the metadata, do nothing.
+        if space == XHTML or (space == SVG and local not in DRAWN):
+            raise ValueError(name)
+        for attribute, value in attributes.items():
+            is_address = attribute.rpartition(" ")[2] in ("href", "src")
+            if attribute.lower().startswith("on") or (is_address and OWN_PICTURE.match(value) is None):
+                raise ValueError(attribute)
+            if not is_address:
+                texts.append(value)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("it names what is elsewhere")
+
+    parser.StartElementHandler, parser.CharacterDataHandler = begin, texts.append
+    parser.ProcessingInstructionHandler = parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(svg, True)
+    except (expat.ExpatError, ValueError):
+        return False
+    return LOADS.search("".join(texts)) is None
 
 
 def _without_raw(html: str) -> str:

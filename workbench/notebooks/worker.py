@@ -23,7 +23,7 @@ from typing import Any
 
 from workbench.credentials import Masks, secret_values
 from workbench.notebooks.data_proxy import data_proxy, standin_path
-from workbench.notebooks.page import notebook_page
+from workbench.notebooks.page import draws_only, notebook_page
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 INSTALLS = re.compile(r"^\s*[!%]?\s*(python3? -m )?(pip3?|conda|mamba|uv pip) install", re.MULTILINE)
@@ -288,8 +288,13 @@ def _show(copy: Path, masks: Masks, *, with_code: bool) -> Any:
             if kind in data
         ]
         for number, (kind, data) in enumerate(images):
-            figures.mkdir(exist_ok=True)
             text = "".join(data)
+            if kind == "image/svg+xml" and not draws_only(text):
+                logging.getLogger("workbench").warning(
+                    "drawing %d of cell %d is a program: left out", number + 1, index
+                )
+                continue
+            figures.mkdir(exist_ok=True)
             raw = text.encode() if kind == "image/svg+xml" else base64.b64decode(text)
             (figures / f"cell{index:03d}-{number + 1}.{IMAGES[kind]}").write_bytes(raw)
     return node
