@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
+from tests.small import make_small
+from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError, DataError
 from workbench.folds import (
     Folds,
     group_folds,
     kfold,
     load_folds,
+    make_folds,
     size_ratios,
     stratified_folds,
     stratified_group_folds,
@@ -255,3 +260,20 @@ class TestOfACompetition:
         with pytest.raises((ConfigError, DataError)) as caught:
             load_folds(made.open.definition)
         assert message in str(caught.value)
+
+
+def test_groups_are_spread_by_tenths_of_a_number_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the values themselves the folds' means differed by four times as much: hardly two rows have the same."""
+    made = make_small(tmp_path, task="regression", metric="rmse", n_rows=600)
+    made.definition('scheme = "kfold"', 'scheme = "stratified_group"\ngroup = "household"')
+    competition = made.open.definition
+    tenths = make_folds(competition)
+    read = type(competition).train_columns
+
+    def in_millionths(self: Competition, *names: str, **more: str) -> pl.DataFrame:
+        return read(self, *names, **more).with_columns(
+            (pl.col(n) * 1e6).round().cast(pl.Int64) for n in names if n == "y"
+        )
+
+    monkeypatch.setattr(type(competition), "train_columns", in_millionths)
+    assert make_folds(competition).content == tenths.content

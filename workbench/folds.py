@@ -414,7 +414,8 @@ def _split(competition: Competition, cv: CvSpec) -> Folds:
     if cv.scheme == "group":
         return group_folds(_groups(competition, cv), cv.folds, cv.seed)
     if cv.scheme == "stratified_group":
-        return stratified_group_folds(_strata(competition), _groups(competition, cv), cv.folds, cv.seed)
+        strata = _strata(competition, cut_whole=competition.definition.task in ("regression", "ranking"))
+        return stratified_group_folds(strata, _groups(competition, cv), cv.folds, cv.seed)
     if cv.scheme == "time":
         times, unit = time_column(competition)
         gap, purge = _gap_and_purge(competition, unit)
@@ -422,11 +423,19 @@ def _split(competition: Competition, cv: CvSpec) -> Folds:
     return _custom(competition, cv)
 
 
-def _strata(competition: Competition) -> Ints:
+def _strata(competition: Competition, *, cut_whole: bool = False) -> Ints:
+    """Return the stratum of each train row: its target, or for numbers of more than 20 values the tenth that it is in.
+
+    Parameters
+    ----------
+    cut_whole : bool
+        Whole numbers, too. Dealt out by their order single rows are spread as evenly as tenths are; groups would be
+        spread by values that hardly two of them have.
+    """
     frame = competition.train_columns(*competition.definition.targets)
     codes = np.zeros(frame.height, np.int64)
     for series in frame.get_columns():
-        if series.dtype.is_float() and series.n_unique() > 20:
+        if (series.dtype.is_float() or (cut_whole and series.dtype.is_integer())) and series.n_unique() > 20:
             series = series.rank("ordinal") * 10 // (frame.height + 1)  # noqa: PLW2901 deciles
         ranks = series.rank("dense").fill_null(0).to_numpy().astype(np.int64)
         codes = codes * (int(ranks.max()) + 1) + ranks
