@@ -121,6 +121,25 @@ class TestHowItIsScored:
         with pytest.raises(ConfigError, match='scheme = "windows", and the log has 1'):
             choose_validation(log, NOBODY, replace(asked, horizon_s=2 * WEEK_S), ValidationSpec("windows"))
 
+    @pytest.mark.parametrize("is_dates", [True, False])
+    @pytest.mark.parametrize(
+        ("horizons", "scheme", "windows"),
+        [(2, "users", 1), (3, "windows", 1), (5, "windows", 2), (7, "windows", 3), (9, "windows", 4)],
+    )
+    def test_a_log_of_whole_horizons_has_all_of_them(
+        self, horizons: int, scheme: str, windows: int, is_dates: bool
+    ) -> None:
+        """Its last event comes before their end: of dates a day before, of times a moment."""
+        rng, end = np.random.default_rng(1), horizons * WEEK_S
+        times = np.concatenate([[0, end - 30], rng.integers(0, end, 2000)])
+        if is_dates:
+            times = times // 86_400 * 86_400
+        frame = pl.DataFrame({"user": rng.integers(0, 60, 2002), "item": rng.integers(0, 50, 2002), "time": times})
+        log = read_interactions(frame.lazy(), Columns("user", "item", "time"))
+        chosen = choose_validation(log, NOBODY, WEEKLY, ValidationSpec())
+        assert (chosen.scheme, chosen.windows) == (scheme, windows)
+        assert chosen.why.startswith(f"the log has {horizons}.0 horizons")
+
     @pytest.mark.parametrize("late", [20 * WEEK_S, 2 * WEEK_S])
     def test_an_event_long_after_the_others_is_the_logs_end_and_doubtful(self, log: Interactions, late: int) -> None:
         frame = history_frame(log)

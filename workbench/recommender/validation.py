@@ -18,6 +18,11 @@ MOST_WINDOWS = 4
 FEW_USERS = 0.1
 """A window with a smaller share of the last one's users, in all or of a list, says little of it."""
 
+CLOSE = 0.01
+"""The last event comes somewhat before the end of the last horizon: by so large a share of one it may be short."""
+
+DAY_S = 86_400
+
 Ints = npt.NDArray[np.int32]
 
 
@@ -69,7 +74,7 @@ def choose_validation(log: Interactions, tested: Ints, asked: Asked, spec: Valid
     ConfigError
         When the windows that are asked for are more than the log has.
     """
-    horizons = known_seconds(log, tested, asked) / asked.horizon_s
+    horizons = _length(log, tested, asked) / asked.horizon_s
     length = f"the log has {horizons:.1f} horizons"
     doubt = _doubt(log, tested, asked)
     if spec.scheme == "users":
@@ -96,6 +101,13 @@ def choose_validation(log: Interactions, tested: Ints, asked: Asked, spec: Valid
     return Validation("users", 1, f"{length}{too_few}", doubt)
 
 
+def _length(log: Interactions, tested: Ints, asked: Asked) -> int:
+    """Return how many seconds the log goes over; with dates for times the last day is a whole one."""
+    ends = log.starts[1:][np.diff(log.starts) > 0] - 1
+    is_of_dates = asked.horizon_s % DAY_S == 0 and not (log.times[ends] % DAY_S).any()
+    return known_seconds(log, tested, asked) + (DAY_S - 1 if is_of_dates else 0)
+
+
 def _doubt(log: Interactions, tested: Ints, asked: Asked) -> str:
     """Say where the last window has next to nobody: an event of a wrong time, say, is the end of the log."""
     last, before = (users_of_window(log, tested, asked, earlier) for earlier in (0, 1))
@@ -113,7 +125,7 @@ def _most_windows(log: Interactions, tested: Ints, asked: Asked, share: float, w
 
     And what the next one lacks; empty where it is the length of the log.
     """
-    last = known_seconds(log, tested, asked) - asked.horizon_s
+    last = _length(log, tested, asked) - asked.horizon_s
     users, of_lists = users_of_window(log, tested, asked), users_by_list(log, tested, asked)
     # A list of which nothing comes in the last window is none to go by.
     enough = np.maximum(FEW_USERS * of_lists, of_lists > 0)
@@ -121,7 +133,7 @@ def _most_windows(log: Interactions, tested: Ints, asked: Asked, share: float, w
     # Each look goes through the whole log.
     while most < wanted:
         before = last - (most + 1) * asked.horizon_s
-        if before <= 0 or before < share * last:
+        if before <= 0 or before < share * last - CLOSE * asked.horizon_s:
             break
         there = users_of_window(log, tested, asked, most + 1)
         if there < max(FEW_USERS * users, 1):
