@@ -19,6 +19,7 @@ from tests.test_excluded import TABLES, converted, zipped
 from workbench.competition import in_toml, read_toml
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import as_toml_lines
+from workbench.ingest import convert
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.rehearsal.host import host_text, read_host
 
@@ -110,3 +111,35 @@ def test_names_beyond_the_first_plane_come_through_every_file(small) -> None:
     host = replace(read_host(made.folder / "rehearsal"), classes=[[name, "b"]], title=name)
     (made.workspace.root / "host.toml").write_text(host_text(host), encoding="utf-8")
     assert read_host(made.workspace.root) == host
+
+
+NAMED = [b'{"k%d": 1}' % i for i in range(4000)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.json", b"[" + b",".join(NAMED) + b"]"),
+        ("train.json", b'{"data": [' + b",".join(NAMED) + b"]}"),
+        ("train.json", b"{" + b",".join(b'"r%d": %b' % (i, one) for i, one in enumerate(NAMED)) + b"}"),
+        ("train.json", b'[{"a": [' + b",".join(NAMED) + b"]}]"),
+        ("train.jsonl", b"\n".join(NAMED)),
+        ("train.jsonl", b'{"a": [' + b",".join(NAMED) + b"]}\n"),
+    ],
+)
+def test_objects_with_names_of_their_own_do_not_fill_the_memory(tmp_path: Path, name: str, content: bytes) -> None:
+    """60 KB became 2 GB: a cell for each name in each row."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"objects have [34],\d{3} names between them, too many for the columns"):
+        convert(tmp_path / "raw", tmp_path / "tables", "c")
+
+
+def test_many_names_that_are_had_are_columns(tmp_path: Path) -> None:
+    row = b"{" + b",".join(b'"k%d": %d' % (i, i) for i in range(700)) + b"}"
+    content = {"a.json": b"[" + b",".join([row] * 40) + b"]", "b.jsonl": b"\n".join([row] * 40)}
+    (tmp_path / "raw").mkdir()
+    for name, text in content.items():
+        (tmp_path / "raw" / name).write_bytes(text)
+    tables = convert(tmp_path / "raw", tmp_path / "tables", "c").tables
+    assert [(len(t.dtypes), t.rows) for t in tables.values()] == [(700, 40), (700, 40)]

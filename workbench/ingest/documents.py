@@ -15,7 +15,7 @@ import polars as pl
 from workbench.cache import atomic
 from workbench.competition import TableInfo
 from workbench.errors import DataError, WorkbenchError
-from workbench.ingest.depth import MOST_DEPTH, TOO_DEEP, depth_of
+from workbench.ingest.depth import MOST_DEPTH, TOO_DEEP, depth_of, too_wide
 from workbench.ingest.keys import Keys, is_numeric
 from workbench.ingest.large import narrowed
 from workbench.ingest.missing import without_tokens
@@ -31,6 +31,9 @@ Report = Callable[[str], None]
 
 LARGEST_BYTES = 4 << 30
 """It is read as a whole, and takes several times that then."""
+
+NAME = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"\s*:', re.DOTALL)
+PIECE_BYTES = 1 << 20
 
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 """A whole number that is written as it would be written again."""
@@ -168,6 +171,7 @@ def _json_frame(
     """Return a document's rows; only the columns in `as_text`, as texts, where there are any."""
     how: dict[str, Any] = {"parse_float": _Written, "parse_int": _Written} if as_text else {}
     if first_byte(source) == b"[":
+        _check_names(_whole(source))
         if as_text:
             records = json.loads(_whole(source), **how)
             return pl.DataFrame({c: [_text(r.get(c)) for r in records] for c in as_text})
@@ -178,8 +182,14 @@ def _json_frame(
             if records and all(isinstance(r, dict) for r in records):
                 raise
             raise NoTableError from exc
-    data = json.loads(_whole(source), **how)
+    content = _whole(source)
+    data = json.loads(content, **how)
     records = _records_in(data)
+    if records is not None:
+        _check_names(content)
+    elif all(isinstance(v, dict) for v in data.values()):
+        # Its own names may be those of rows, and count for one column.
+        _check_width(len(data), len({name for values in data.values() for name in values}), len(content))
     if records is None:
         columns = _columns_in(data, stated, shared, say)
         if not columns:
@@ -191,6 +201,28 @@ def _json_frame(
     if as_text:
         return pl.DataFrame({c: [_text(r.get(c)) for r in records] for c in as_text})
     return pl.read_json(io.BytesIO(json.dumps(records).encode()), infer_schema_length=None)
+
+
+def _check_names(content: bytes) -> None:
+    """Refuse a list of objects with so many names between them that their table would fill the memory.
+
+    Names at any depth count: those of objects within objects become columns, too.
+    """
+    objects, names = content.count(b"{"), set[bytes]()
+    if not too_wide(objects, content.count(b":"), len(content)):
+        return
+    at = 0
+    while at < len(content):
+        # Piece by piece: a list of all would take more than the document. Between two objects, as a rule.
+        end = content.find(b"}", at + PIECE_BYTES) + 1 or len(content)
+        names.update(NAME.findall(content, at, end))
+        _check_width(objects, len(names), len(content))
+        at = end
+
+
+def _check_width(rows: int, columns: int, size_bytes: int) -> None:
+    if said := too_wide(rows, columns, size_bytes):
+        raise ValueError(said)
 
 
 def _records_in(data: dict[str, Any]) -> list[dict[str, Any]] | None:

@@ -20,6 +20,7 @@ import polars as pl
 from workbench.competition import TableInfo
 from workbench.errors import DataError
 from workbench.ingest.ahead import ahead
+from workbench.ingest.depth import too_wide
 from workbench.ingest.grouping import key_columns, with_keys
 from workbench.ingest.missing import without_tokens
 from workbench.ingest.nested import exploded_schema, say_without
@@ -211,6 +212,7 @@ class _Lines:
                 digests.append(hashlib.sha256())
                 line = 1
                 for block in _blocks(part, self.options.block_bytes, digests[-1]):
+                    self._check_width(reader, block, number)
                     waiting.append(((number, line), block, pool.submit(_try, reader, block)))
                     line += block.count(b"\n")
                     if len(waiting) > WORKERS:
@@ -228,11 +230,16 @@ class _Lines:
         return bool(self.shape.summary != before)
 
     def _surely(self, reader: ShapedReader, block: bytes, part: int) -> _Taken:
+        self._check_width(reader, block, part)
         try:
             return reader.frame(block, sure=True)
         except pl.exceptions.PolarsError as exc:
             first = (str(exc).strip().splitlines() or ["unreadable"])[0]
             raise self._fault(first, part) from exc
+
+    def _check_width(self, reader: ShapedReader, block: bytes, part: int) -> None:
+        if said := too_wide(block.count(b"{"), reader.width, len(block)):
+            raise self._fault(said, part)
 
     def _fault(self, fault: str, part: int = 0) -> DataError:
         return DataError(

@@ -35,6 +35,15 @@ class MisfitError(Exception):
     """A block may hold something that the shape does not."""
 
 
+def _width(dtype: Any) -> int:
+    """Return how many plain columns a column of a type is made of."""
+    if isinstance(dtype, pl.List):
+        return _width(dtype.inner)
+    if isinstance(dtype, pl.Struct):
+        return sum(map(_width, dtype.to_schema().values()))
+    return 1
+
+
 @dataclass(frozen=True)
 class _Spot:
     """The values at one place of the records; `name` is None for items of a list, `holders` are the objects there."""
@@ -83,6 +92,7 @@ class ShapedReader:
         self.fields = copy.deepcopy(shape.fields)
         self.schema, self.as_text, self.explode = dict(schema), as_text, explode
         self.flat = self._flat_list()
+        self.width = sum(map(_width, self.schema.values()))
 
     def frame(self, block: bytes, *, sure: bool = False) -> tuple[pl.DataFrame, int]:
         """Return a block's rows, and how many of its lines had nothing to explode; threads may call it side by side.
