@@ -14,10 +14,13 @@ import sklearn.metrics as sk
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer
 
 from tests.small import make_frame
+from workbench import metrics
 from workbench.errors import ConfigError, DataError, NotFoundError, TrainingError
 from workbench.experiment import ready
+from workbench.experiment import run as run_experiment
 from workbench.features import ROW
 from workbench.training import LightGBMSpec, Target, TargetColumn, lightgbm_spec, train
+from workbench.training.scoring import score_column
 from workbench.training.transforms import LOWEST, TRANSFORMS, fitted_transform
 from workbench.training.weights import without_weights
 
@@ -935,3 +938,37 @@ class TestTold:
         experiment(made)
         notes = made.open.run_outcome(1).notes
         assert any("validates 1 rows with y = 'zebra', and trains on none" in note for note in notes), notes
+
+
+class TestGrades:
+    @pytest.mark.parametrize("classes", [(1, 2, 9), ("1", "2", "9"), (2, 9, 1), (1.0, 2.0, 9.0)])
+    @pytest.mark.parametrize("metric", ["qwk", "linear_kappa"])
+    def test_lie_as_far_apart_as_their_numbers(self, classes: tuple[Any, ...], metric: str) -> None:
+        """As in Kaggle's kappas, whatever place a class has among the columns of probabilities."""
+        rng = np.random.default_rng(0)
+        codes, p = rng.integers(0, 3, 200), rng.dirichlet(np.ones(3), 200)
+        p[np.arange(200), codes] += 1.5
+        p /= p.sum(axis=1, keepdims=True)
+        column = TargetColumn("y", "multiclass", codes.astype(float), classes)
+        found = score_column(Target((column,)), column, np.arange(200), p, metrics.get(metric))
+        numbers = np.array([int(float(c)) for c in classes])
+        # The grade that costs least by the probabilities.
+        power = 2 if metric == "qwk" else 1
+        costs = p @ np.abs(numbers[:, None] - (numbers[None, :])) ** power
+        costs = np.abs((p @ numbers)[:, None] - numbers) if metric == "qwk" else costs
+        given = numbers[costs.argmin(axis=1)]
+        weights = "quadratic" if metric == "qwk" else "linear"
+        expected = sk.cohen_kappa_score(numbers[codes], given, weights=weights, labels=range(1, 10))
+        assert found == pytest.approx(expected, abs=1e-12)
+
+    def test_that_follow_one_another_are_as_before(self) -> None:
+        assert metrics.grades_of(metrics.get("qwk"), (3, 4, 5)) is None
+        assert metrics.grades_of(metrics.get("qwk"), ("low", "mid", "high")) is None
+        assert metrics.grades_of(metrics.get("accuracy"), (1, 2, 9)) is None
+
+    def test_an_order_that_is_not_known_is_said(self, small) -> None:
+        made = small(task="multiclass", metric="mlogloss")
+        made.definition('metric = "mlogloss"', 'metric = "qwk"')
+        experiment(made, "", 'features = ["rows.x"]\n')
+        notes = " ".join(run_experiment(made.workspace, made.open.definition, 1).notes)
+        assert "qwk takes the classes of y for grades in the order of the alphabet ('high', 'low', 'mid')" in notes

@@ -20,6 +20,7 @@ Equal to scikit-learn's function of the same meaning where there is one; the oth
 
 from __future__ import annotations
 
+from workbench.metrics.grades import BY_DISTANCE, are_grades, grades_of
 from workbench.metrics.metric import Metric, from_function
 from workbench.metrics.positive import Positive, depends_on_positive, find_positive, is_pair, match_label, name_words
 from workbench.metrics.queries import Queries
@@ -28,15 +29,18 @@ from workbench.metrics.registry import get, names
 from workbench.metrics.words import find
 
 __all__ = [
+    "BY_DISTANCE",
     "Metric",
     "Positive",
     "Queries",
     "Relevant",
+    "are_grades",
     "depends_on_positive",
     "find",
     "find_positive",
     "from_function",
     "get",
+    "grades_of",
     "is_pair",
     "match_label",
     "name_words",

@@ -12,7 +12,7 @@ import polars as pl
 
 from workbench.errors import DamagedError, WorkbenchError
 from workbench.frames import read_parquet
-from workbench.metrics import Metric
+from workbench.metrics import Metric, grades_of
 from workbench.rehearsal.host import REMAKE, Host
 from workbench.rehearsal.labels import codes, list_length, numbers
 from workbench.rehearsal.lists import grade_lists
@@ -92,9 +92,17 @@ def _score(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Ho
         return metric(codes(truth[host.target[0]], columns), odds, weight)
     if metric.needs in ("label", "ranked") and host.classes:
         pairs = zip(host.target, host.classes, strict=True)
-        scores = [metric(codes(truth[t], of), _answers(sent[t], of, metric), weight) for t, of in pairs]
+        scores = [
+            metric(*_graded(codes(truth[t], of), _answers(sent[t], of, metric), of, metric), weight) for t, of in pairs
+        ]
         return float(np.mean(scores))
     return metric(*_values(sent, truth, host, metric), weight)
+
+
+def _graded(wanted: Any, given: Any, classes: list[str], metric: Metric) -> tuple[Any, Any]:
+    """Return the classes' numbers in place of their codes where the metric goes by the distance of these."""
+    grades = grades_of(metric, classes)
+    return (wanted, given) if grades is None else (grades[wanted], grades[given])
 
 
 def _answers(sent: pl.Series, classes: list[str], metric: Metric) -> npt.NDArray[np.int64]:

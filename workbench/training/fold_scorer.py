@@ -21,7 +21,7 @@ from workbench.training.lightgbm_folds import LightGBMLearner, Side, lightgbm_er
 from workbench.training.objectives import linked
 from workbench.training.parameters import LightGBMSpec, watched_metric, weighs_classes, with_bagging
 from workbench.training.records import Problem
-from workbench.training.scoring import as_metric_input, truth_of
+from workbench.training.scoring import as_metric_input, scored_labels, truth_of
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -279,9 +279,10 @@ class FoldScorer:
             shaped = linked(shaped, column)
         predicted = learner.back(shaped, fold)
         weight = self.problem.target.scoring_weight
-        truth = truth_of(self.problem.target, column, rows, metric)
+        truth = scored_labels(truth_of(self.problem.target, column, rows, metric), column, metric)
+        given = scored_labels(as_metric_input(predicted, column, metric), column, metric)
         try:
-            value = metric(truth, as_metric_input(predicted, column, metric), None if weight is None else weight[rows])
+            value = metric(truth, given, None if weight is None else weight[rows])
         except DataError as exc:
             raise TrainingError(f"fold {fold}, seed {seed}: {exc.message}", hint=exc.hint) from exc
         # The fold's validated rows ascend; the dataset has them by query.

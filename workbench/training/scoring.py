@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import DataError, TrainingError
-from workbench.metrics import Queries
+from workbench.metrics import Queries, grades_of
 from workbench.training.target import Target, TargetColumn
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "rare_class_hint",
     "score",
     "score_column",
+    "scored_labels",
     "top_k",
     "truth_of",
 ]
@@ -47,14 +48,31 @@ def _as_labels(predictions: Floats, column: TargetColumn, metric: Metric) -> npt
         return np.clip(np.rint(predictions[:, 0]), column.values.min(), column.values.max()).astype(np.int64)
     if column.width == 1:
         return (predictions[:, 0] >= 0.5).astype(np.int64)
-    if metric.name == "qwk":
-        # The cost is the squared distance of the grades, which the mean grade makes least, not the likeliest.
-        return np.rint(predictions @ np.arange(column.width)).astype(np.int64)
+    if metric.name in ("qwk", "linear_kappa"):
+        return _as_grades(predictions, column, metric)
+    return np.asarray(predictions.argmax(axis=1).astype(np.int64))
+
+
+def _as_grades(predictions: Floats, column: TargetColumn, metric: Metric) -> npt.NDArray[np.int64]:
+    """Return the class whose distance from the others, by their probabilities, costs least."""
+    grades = grades_of(metric, column.classes or ())
+    order = np.arange(column.width) if grades is None else np.argsort(grades)
     if metric.name == "linear_kappa":
         # The distance itself is least from the median grade.
-        grades = (predictions.cumsum(axis=1) < 0.5).sum(axis=1)
-        return np.asarray(np.minimum(grades, column.width - 1).astype(np.int64))
-    return np.asarray(predictions.argmax(axis=1).astype(np.int64))
+        places = (predictions[:, order].cumsum(axis=1) < 0.5).sum(axis=1)
+        return np.asarray(order[np.minimum(places, column.width - 1)].astype(np.int64))
+    # The cost is the squared distance of the grades, which the mean grade makes least, not the likeliest.
+    if grades is None:
+        return np.rint(predictions @ np.arange(column.width)).astype(np.int64)
+    ordered = grades[order]
+    nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, predictions @ grades)
+    return np.asarray(order[nearest].astype(np.int64))
+
+
+def scored_labels(codes: Any, column: TargetColumn, metric: Metric) -> Any:
+    """Return truth or predictions as the metric scores them: the classes' numbers where it goes by their distance."""
+    grades = None if column.task != "multiclass" else grades_of(metric, column.classes or ())
+    return codes if grades is None else grades[codes]
 
 
 def top_k(predictions: Floats, metric: Metric) -> npt.NDArray[np.int64]:
@@ -95,7 +113,8 @@ def score_column(
 ) -> float:
     """Score one target's predictions (n, width) of some train rows."""
     weight = None if target.scoring_weight is None else target.scoring_weight[rows]
-    return metric(truth_of(target, column, rows, metric), as_metric_input(predictions, column, metric), weight)
+    truth = scored_labels(truth_of(target, column, rows, metric), column, metric)
+    return metric(truth, scored_labels(as_metric_input(predictions, column, metric), column, metric), weight)
 
 
 def fold_scores(target: Target, folds: Folds, oof: Floats, metric: Metric) -> tuple[float, ...]:

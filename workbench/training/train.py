@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from workbench.errors import TrainingError
+from workbench.metrics import BY_DISTANCE, are_grades
 from workbench.training.learner import ModelSpec
 from workbench.training.records import FoldResult, Parts, Problem, TrainResult
 from workbench.training.rounds import Stepwise, train_together
@@ -116,7 +117,10 @@ def _check_queries(problem: Problem) -> None:
 
 
 def class_notes(problem: Problem) -> list[str]:
-    """Say which classes a fold validates but does not train on: its model gives them no probability."""
+    """Say which classes a fold validates but does not train on, and which are in no known order where that counts.
+
+    To the first its model gives no probability.
+    """
     notes = []
     for column in problem.target.columns:
         for fold in range(problem.folds.n_folds) if column.task == "multiclass" else ():
@@ -129,6 +133,12 @@ def class_notes(problem: Problem) -> list[str]:
                 "trains on none"
                 for c in np.flatnonzero((train == 0) & (valid > 0))
             ]
+        if column.task == "multiclass" and problem.metric.name in BY_DISTANCE and not are_grades(column.classes or ()):
+            order = ", ".join(map(repr, (column.classes or ())[:6])) + (", …" if column.width > 6 else "")
+            notes.append(
+                f"{problem.metric.name} takes the classes of {column.name} for grades in the order of the alphabet "
+                f"({order}): where theirs is another, the score is wrong; write them as whole numbers"
+            )
     return notes
 
 
