@@ -63,6 +63,17 @@ def bash(place: Path, line: str, listing: str = "9") -> list[str]:
     return done.stdout.split("\n")[:-1]
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    "name", ["$(touch ran)", "`touch ran`", "a;touch ran", "-x", "a b", "a&b", "~", "a\u202eb", "*"]
+)
+def test_a_competition_whose_name_a_shell_would_run_is_not_offered(place: Path, name: str) -> None:
+    """What completes a line is run by the next key."""
+    (place / "competitions" / name).mkdir()
+    (place / "competitions" / name / "competition.toml").touch()
+    assert bash(place, "wb table -c ") == ["house-prices", "house-rents", "titanic"]
+
+
 @pytest.mark.parametrize(
     ("line", "candidates"),
     [

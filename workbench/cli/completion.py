@@ -30,6 +30,10 @@ TITLES = 500
 """So many experiments, the newest, are listed with their titles: each title is a file to open."""
 
 
+PLAIN = re.compile(r"\w[\w.+-]*")
+"""A name that no shell takes for something else: what completes a line is run by the next key."""
+
+
 def complete_competition(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """Return the competitions of the workspace that begin so."""
     from workbench import library
@@ -37,7 +41,7 @@ def complete_competition(ctx: click.Context, param: click.Parameter, incomplete:
     return [
         CompletionItem(slug)
         for slug in library.workspace().slugs()
-        if slug.startswith(incomplete) and slug.isprintable()
+        if slug.startswith(incomplete) and PLAIN.fullmatch(slug)
     ]
 
 
