@@ -345,6 +345,7 @@ class TestTwoStages:
         # All models are there: what earlier windows are for is done.
         again = recommend(p, spec(ranker=RankerSpec(model=SMALL, windows=3)), Settings(kept=kept))
         assert not [s.name for s in again.stages if "before" in s.name]
+        assert again.stopping == made.stopping != {}
         assert len(before) == 5
         assert all(made.models[name] is model for name, model in before.items())
         assert same(made, recommend(p, spec()))

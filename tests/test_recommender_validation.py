@@ -289,6 +289,7 @@ class TestHowItIsScored:
             assert {n: m.text for n, m in again.models.items()} == {n: m.text for n, m in every.items()}
             before = [s.name for s in again.stages if s.name in ("window, 3 before", "window, 4 before")]
             assert bool(before) == ("items-rounds" in gone)
+            assert again.stopping == whole.stopping != {}
 
     def test_windows_are_scored_without_a_ranker_too(self, log: Interactions) -> None:
         made = recommend(problem(log), RecommenderSpec(SOURCES, 40))

@@ -292,7 +292,7 @@ class _RunModels:
             note = json.loads(part.read_text())
             if file_sha256(model) != note["sha256"]:
                 return None
-            return ListModel(model.read_text(), int(note["rounds"]), dict(note["gains"]))
+            return ListModel(model.read_text(), int(note["rounds"]), dict(note["gains"]), dict(note["stopping"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -300,7 +300,8 @@ class _RunModels:
         """Keep a finished model: its text first, then the part that vouches for it."""
         path, part = self._paths(name)
         write_text(path, model.text)
-        write_json(part, {"sha256": file_sha256(path), "rounds": model.rounds, "gains": model.gains})
+        told = {"rounds": model.rounds, "gains": model.gains, "stopping": model.stopping}
+        write_json(part, {"sha256": file_sha256(path), **told})
 
 
 def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report: Callable[[str], None]) -> Made:

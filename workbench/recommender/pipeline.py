@@ -136,8 +136,12 @@ class _Scored:
     windows: list[ScoredWindow]
     models: dict[str, ListModel]
     features: tuple[str, ...]
-    stopping: dict[str, Any]
     folds: list[npt.NDArray[Any]] = field(default_factory=list)
+
+    @property
+    def stopping(self) -> dict[str, Any]:
+        """What models were stopped by; of those that were kept by a run that ended, too."""
+        return next((model.stopping for model in self.models.values() if model.stopping), {})
 
 
 @dataclass(frozen=True)
@@ -377,7 +381,6 @@ class _Work:
         scored: list[ScoredWindow] = []
         parts: dict[int, tuple[TrainingRows, int]] = {}
         features: tuple[str, ...] = ()
-        stopping: dict[str, Any] = {}
         for number in range(farthest, -1, -1):
             due = self._due(number, n, trains, farthest, models)
             learns = any(number in d.windows or number == d.stops for d in due)
@@ -396,11 +399,11 @@ class _Work:
                 features = maker.names
             del window, generator, maker
             for one in now:
-                stopping = self._train(one, parts, to_stop, size, models) or stopping
+                self._train(one, parts, to_stop, size, models)
             # What the next one learns from stays; until the number of rounds is known, all.
             for old in [w for w in parts if number <= n and w > number + trains - 2]:
                 del parts[old]
-        return _Scored(scored, models, features, stopping)
+        return _Scored(scored, models, features)
 
     def _farthest(self, n: int, trains: int) -> int:
         """Return how many horizons before the last the earliest window of use is: one is trained on, one stops."""
@@ -441,8 +444,8 @@ class _Work:
         to_stop: TrainingRows | None,
         size: int,
         models: dict[str, ListModel],
-    ) -> dict[str, Any]:
-        """Train what is due, and keep it; return what it was stopped by, if it was."""
+    ) -> None:
+        """Train what is due, and keep it."""
         chosen = [parts[w] for w in due.windows] or [parts[due.at]]
         all_rows, sizes = [rows for rows, _ in chosen], [users for _, users in chosen]
         stopping: dict[str, Any] = {}
@@ -472,7 +475,7 @@ class _Work:
                 unseen = [of_rows for of_rows in (is_valid, is_apart) if of_rows is not None]
                 _need_hits(rows, which, unseen, f"{of}, {_windows_text(due.windows or (due.at,))}")
                 rounds = None if due.stops is not None else models[f"{of}-rounds"].rounds
-                models[name] = train_model(
+                model = train_model(
                     rows,
                     which,
                     self.lightgbm,
@@ -482,8 +485,8 @@ class _Work:
                     seed=self.settings.seed,
                     progress=self.clock.share,
                 )
+                models[name] = replace(model, stopping=stopping)
                 self.settings.kept.save(name, models[name])
-        return stopping
 
     def _scored(
         self,
@@ -523,13 +526,13 @@ class _Work:
         window, generator, maker = self._prepared(0)
         fold = _folds_of_users(window, self.problem)
         if maker is None:
-            return _Scored([self._scored(0, window, generator, maker, {})], {}, (), {}, [fold])
+            return _Scored([self._scored(0, window, generator, maker, {})], {}, (), [fold])
         recall, best = self.recall(window, generator, _before(0))
-        models, stopping = self.trained(window, generator, maker, fold, earlier)
+        models = self.trained(window, generator, maker, fold, earlier)
         with self.clock(f"lists of {_before(0)}"):
             lists = self.ranked_by_folds(window, generator, maker, fold, models)
         scored = _in_codes_of_the_log(window, lists, best, recall)
-        return _Scored([scored], models, maker.names, stopping, [fold])
+        return _Scored([scored], models, maker.names, [fold])
 
     def trained(
         self,
@@ -538,12 +541,12 @@ class _Work:
         maker: FeatureMaker,
         fold: npt.NDArray[Any],
         earlier: list[_Earlier],
-    ) -> tuple[dict[str, ListModel], dict[str, Any]]:
+    ) -> dict[str, ListModel]:
         """Return the models of all folds and lists, and those of all users; finished ones are taken as they were."""
         folds = np.unique(fold)
         models, are_all = self.kept_models(folds)
         if are_all:
-            return models, {}
+            return models
         fold_of = np.full(len(self.problem.log.users), -1)
         fold_of[window.users] = fold
         # Of the rows of all windows, the validation's first.
@@ -561,6 +564,12 @@ class _Work:
         rows = join_rows(parts, sizes)
         is_stop = rows.users >= n_trained
         may_stop = rows.users < len(window) if is_whole else is_stop
+        stopping = {
+            "by": "users of each fold",
+            "users": len(np.unique(rows.users[may_stop])),
+            "candidates": int(may_stop.sum()),
+            "negatives": 1.0,
+        }
         train = partial(train_model, rows, spec=self.lightgbm, seed=self.settings.seed)
         begin = partial(RankerTraining, rows, spec=self.lightgbm, seed=self.settings.seed)
         wanted = [(of, f) for of in self._model_names() for f in (*folds, "all")]
@@ -589,21 +598,15 @@ class _Work:
                 for name, model in train_folds(trainings, per_fold=per_fold):
                     shares[name] = 1.0
                     if name not in models:  # else it is the same one
-                        models[name] = model
-                        self.settings.kept.save(name, model)
+                        models[name] = replace(model, stopping=stopping)
+                        self.settings.kept.save(name, models[name])
                 if f"{of}-all" not in models:
                     n_rounds = round(np.mean([models[name].rounds for name in names]))
                     progress = partial(say, f"{of}-all")
                     model = train(which, is_valid=None, is_kept_apart=is_stop, rounds=n_rounds, progress=progress)
                     models[f"{of}-all"] = model
                     self.settings.kept.save(f"{of}-all", model)
-        stopping = {
-            "by": "users of each fold",
-            "users": len(np.unique(rows.users[may_stop])),
-            "candidates": int(may_stop.sum()),
-            "negatives": 1.0,
-        }
-        return models, stopping
+        return models
 
     def ranked_by_folds(
         self,

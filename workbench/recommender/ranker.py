@@ -131,11 +131,12 @@ def join_rows(parts: list[TrainingRows], sizes: Sequence[int]) -> TrainingRows:
 
 @dataclass(frozen=True)
 class ListModel:
-    """A trained model: its text, its rounds, and gain by column."""
+    """A trained model: its text, its rounds, gain by column, and what it was stopped by; empty where by nothing."""
 
     text: str
     rounds: int
     gains: dict[str, float]
+    stopping: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
