@@ -219,6 +219,22 @@ class TestFromLogToScore:
         words = pl.read_csv(run.submission, infer_schema=False).to_series(1).str.split(" ").explode()
         assert words.str.starts_with("0").all()
 
+    @pytest.mark.parametrize(
+        ("form", "kinds"), [("{user}_{kind}", ("to_cart", "cart")), ("{kind}_{user}", ("cart", "cart_add"))]
+    )
+    def test_a_type_that_is_part_of_another(self, shop: Any, form: str, kinds: tuple[str, str]) -> None:
+        """The user of "u5_to_cart" is u5, and not one called u5_to of whom nothing is known."""
+        named = pl.when(pl.col("kind") == "carts").then(pl.lit(kinds[0])).otherwise(pl.lit(kinds[1]))
+        rows = frame().with_columns(user=pl.format("u{}", "user"), kind=named)
+        s = shop(replace(LOG, kind="kind", id=form, weights=dict.fromkeys(kinds, 0.5)), rows)
+        run = s.run(2, "[recommend.history]\n").run
+        assert set(run.test["user"]) == set(rows["user"])
+        lists = dict(pl.read_csv(run.submission, infer_schema=False).iter_rows())
+        of = {row["user"]: row for row in run.test.iter_rows(named=True)}
+        for kind in kinds:
+            told = lists[form.replace("{user}", "u5").replace("{kind}", kind)]
+            assert told.split(" ") == list(map(str, of["u5"][kind]))
+
     def test_events_that_weigh_more(self, shop: Any) -> None:
         s = shop(replace(LOG, weight="stars"), frame().with_columns(stars=pl.col("item") % 5))
         run = s.run(1).run

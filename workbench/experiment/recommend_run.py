@@ -209,8 +209,10 @@ def _lines(plan: RecommendPlan, log: Interactions, asked: Asked, test: pl.LazyFr
         return frame.with_columns(id=text.str.replace_all("{kind}", pl.col("list"), literal=True))
     sample = c.table(d.tables.sample_submission).select(pl.col(d.id_columns[0]).alias("id")).collect()
     texts = sample["id"].cast(pl.String)
-    pattern = re.escape(of.id).replace(r"\{user\}", "(?P<user>.+)")
-    pattern = pattern.replace(r"\{kind\}", f"(?P<list>{'|'.join(map(re.escape, asked.lists))})")
+    # The longest type that fits, with as little of the user as there can be: "u5_to_cart" is no cart of "u5_to".
+    kinds = sorted(asked.lists, key=len, reverse=True)
+    pattern = re.escape(of.id).replace(r"\{user\}", "(?P<user>.+?)")
+    pattern = pattern.replace(r"\{kind\}", f"(?P<list>{'|'.join(map(re.escape, kinds))})")
     found = texts.to_frame("text").select(pl.col("text").str.extract_groups(f"^{pattern}$")).unnest("text")
     wrong = sample["id"].filter(found["user"].is_null())
     if len(wrong):
