@@ -331,6 +331,17 @@ def test_a_record_that_nobody_wrote_is_damage(path: Path, change: str) -> None:
             ledger.check()
 
 
+@pytest.mark.parametrize("version", ["../../evil", "0000", "-1", "0002x", ""])
+def test_a_version_that_there_never_was_is_damage(path: Path, version: str) -> None:
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [version])
+    connection.close()
+    with pytest.raises(LedgerError, match=r"the ledger .* is damaged: it has the version"):
+        Ledger.open(path)
+    assert [p.name for p in path.parent.iterdir()] == ["ledger.db"]
+
+
 def test_a_missing_table_is_damage(path: Path) -> None:
     filled(path)
     with sqlite3.connect(path) as connection:

@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from workbench.errors import LedgerError, storage_errors
-from workbench.ledger.database import BUSY_TIMEOUT_S, Address, transaction
+from workbench.ledger.database import BUSY_TIMEOUT_S, Address, damaged, transaction
 from workbench.ledger.schema import HEAD
 from workbench.temporary import temporary_file
 
@@ -34,7 +34,7 @@ def bring_to_head(engine: sa.Engine, at: Address) -> None:
     Raises
     ------
     LedgerError
-        When the schema is newer than this program.
+        When the schema is newer than this program, or has a version that there never was.
     """
     with transaction(engine, at) as connection:
         if _is_head(version_of(connection), at):
@@ -55,6 +55,9 @@ def _is_head(found: str | None, at: Address) -> bool:
             f"the ledger {at.shown} has version {found}; this workbench knows versions up to {HEAD}",
             hint="a newer workbench wrote it: upgrade this one, or set WB_LEDGER_URL to another ledger",
         )
+    if found is not None and not (found.isdecimal() and found >= "0001"):
+        # A file's name is made of it.
+        raise damaged(at, f"it has the version {found!r}")
     return found == HEAD
 
 
