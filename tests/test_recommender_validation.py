@@ -485,6 +485,13 @@ class TestIntervals:
         )
         assert missed / 1_500 <= 0.07
 
+    @pytest.mark.parametrize(("cells", "windows"), [([0.2, 0.3], 4), ([0.2, 0.3, 0.4], 2), ([0.1], 3)])
+    def test_cells_that_are_no_whole_windows_are_taken_by_themselves(self, cells: list[float], windows: int) -> None:
+        """As runs of earlier versions have them: the table showed none of its rows."""
+        assert over_windows(cells, windows) == cells
+        run = replace(RUN, fold_scores=tuple(cells), cv_mean=0.25, cv_std=0.1, cv_windows=windows)
+        assert (cv_interval(run) is None) == (len(cells) < 2)
+
     def test_the_mean_stays(self) -> None:
         for values, windows in (([1.0, 2.0, 3.0, 5.0, 5.0, 8.0], 3), ([1.0, 2.0, 2.0, 1.0, 1.5, 1.5], 3), ([1.0], 1)):
             independent = over_windows(values, windows)

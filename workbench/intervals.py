@@ -75,6 +75,9 @@ def over_windows(cells: Sequence[float], windows: int) -> list[float]:
         Window by window the groups' scores, or their differences.
     """
     n, groups = len(cells), len(cells) // windows
+    if n != groups * windows or not groups:
+        # Runs of earlier versions left out the cells without a score: which window is whose is not known any more.
+        return list(cells)
     mean = math.fsum(cells) / n
     of_window = [math.fsum(cells[w * groups : (w + 1) * groups]) / groups for w in range(windows)]
     of_group = [math.fsum(cells[g::groups]) / windows for g in range(groups)]
