@@ -385,6 +385,25 @@ class TestOddLogs:
         assert (without.lists.items[:2] == -1).all()
         assert (without.lists.items[2, 0] >= 0).any()
 
+    def test_who_had_what_is_popular_gets_what_comes_next(self) -> None:
+        """Films are seen once: who saw the 80 most popular of 200 gets the others, not an empty list."""
+        rng = np.random.default_rng(4)
+        keen = [(0, item, item) for item in range(150)]
+        others = [
+            (u, int(i), int(t))
+            for u in range(1, 60)
+            for i, t in zip((200 * rng.random(30) ** 2), rng.integers(0, 21 * DAY, 30), strict=True)
+        ]
+        frame = pl.DataFrame(keen + others, schema=["user", "item", "time"], orient="row")
+        log = read_interactions(frame.lazy(), Columns("user", "item", "time"))
+        made = recommend(
+            problem(log), RecommenderSpec({"popular": PopularSource(top=10)}, 40, ranker=None, again=False)
+        )
+        assert made.lists is not None
+        assert (made.lists.items >= 0).all()
+        had = set(log.items[: log.starts[1]].tolist())
+        assert not had & set(made.lists.items[0, 0].tolist())
+
     def test_users_that_the_log_does_not_know_are_like_nobody_else(self, log: Interactions) -> None:
         """Whose code is -1: of them nothing is known, least of all what is known of the last user."""
         old = [0] * (len(log.users) - 1) + [1]

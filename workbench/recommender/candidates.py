@@ -58,13 +58,15 @@ class Generator:
     """Sources that are ready, and how many candidates a user gets at most.
 
     The sources take turns, best first, each until it has given its own `top`. Without `again` what a user had before is
-    no candidate.
+    no candidate; `reaching` are sources that are then asked for as much more as the user had, since that is what they
+    give everybody first.
     """
 
     finds: Mapping[str, Find]
     tops: Mapping[str, int]
     limit: int
     again: bool = True
+    reaching: frozenset[str] = frozenset()
 
     @property
     def names(self) -> list[str]:
@@ -74,8 +76,7 @@ class Generator:
     def make(self, window: Window, rows: slice) -> Candidates:
         """Return the candidates of some of a window's users."""
         users, now = window.users[rows], window.now[rows]
-        look = LOOK if self.again else LOOK_BEYOND
-        found = tuple(find(users, now, look * self.tops[name]) for name, find in self.finds.items())
+        found = tuple(find(users, now, self._look(name, users, window)) for name, find in self.finds.items())
         before = np.concatenate([[0], np.cumsum([len(f.items) for f in found])])
         starts = np.stack([f.offsets[:-1] + b for f, b in zip(found, before, strict=False)])
         ends = np.stack([f.offsets[1:] + b for f, b in zip(found, before, strict=False)])
@@ -90,6 +91,15 @@ class Generator:
         had = (log.starts, log.items, users if not self.again else np.empty(0, np.int32))
         merge((starts, ends, of_items, of_scores), had, most, limit, offsets, items, told)
         return Candidates(rows, offsets, items[: offsets[-1]], told[: offsets[-1]], found)
+
+    def _look(self, name: str, users: npt.NDArray[np.int32], window: Window) -> Any:
+        """Return for how much a source is asked: a number, or one for each user."""
+        look, top = LOOK if self.again else LOOK_BEYOND, self.tops[name]
+        if self.again or name not in self.reaching:
+            return look * top
+        starts = window.history.starts
+        own = np.where(users >= 0, starts[users + 1] - starts[users], 0)
+        return np.maximum(look * top, top + own)
 
 
 def batches(window: Window, size: int = BATCH_USERS) -> list[slice]:

@@ -31,7 +31,7 @@ from workbench.recommender.ranker import (
 )
 from workbench.recommender.recommended import Recommended
 from workbench.recommender.scored import ScoredWindow, mean_recall, mean_score, score_of
-from workbench.recommender.sources import Ready, Tables
+from workbench.recommender.sources import PopularSource, Ready, Tables
 from workbench.recommender.stages import Clock
 from workbench.recommender.validation import choose_validation, user_groups
 from workbench.recommender.windows import (
@@ -311,7 +311,8 @@ class _Work:
             with self.clock(f"source {name}, {of}"):
                 finds[name] = source.prepare(ready)
         tops = {name: source.top for name, source in self.spec.sources.items()}
-        return Generator(finds, tops, self.spec.candidates, self.spec.again)
+        reaching = frozenset(name for name, source in self.spec.sources.items() if isinstance(source, PopularSource))
+        return Generator(finds, tops, self.spec.candidates, self.spec.again, reaching)
 
     def _model_names(self) -> list[str]:
         lists = self.problem.asked.lists

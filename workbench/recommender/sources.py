@@ -344,10 +344,10 @@ class PopularSource:
         shares = (weights / total[of]).astype(np.float32)
         starts = np.searchsorted(of, np.arange(n_segments + 1))
 
-        def find(users: Ints, now: Ints, most: int, /) -> Found:  # noqa: ARG001
+        def find(users: Ints, now: Ints, most: Any, /) -> Found:  # noqa: ARG001
             # Of a user that the log does not know nothing is known, as of one that the table does not have.
             chosen = np.where(users >= 0, segment[users], 0)
-            lengths = np.minimum(np.diff(starts), most)[chosen]
+            lengths = np.minimum(np.diff(starts)[chosen], most)
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
             at = np.arange(offsets[-1]) + np.repeat(starts[chosen] - offsets[:-1], lengths)
             return Found(offsets, items[at], shares[at])
