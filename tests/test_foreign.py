@@ -308,3 +308,26 @@ def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch
     path.rename(made.workspace.root / "notebooks" / "a.ipynb")
     with pytest.raises(ConfigError, match="network is for a notebook that leaves a submission"):
         made.open.run(9)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metadata": {"kernelspec": [1]}}, "kernelspec is list, expected an object"),
+        ({"metadata": {"language_info": "python"}}, "language_info is str, expected an object"),
+        ({"nbformat": 99}, "Unsupported nbformat version 99"),
+        ({"source": 5}, "the source of a cell is no text"),
+        ({"tags": 5}, "the tags of a cell are 5, expected a list of texts"),
+        ({"tags": ["parameters"], "source": "x = " + "-" * 20_000 + "1"}, "the cell of parameters can't be read"),
+        ({"tags": ["parameters"], "source": "x = a" + ".b" * 20_000}, "the cell of parameters can't be read"),
+        ({"tags": ["parameters"], "source": "x = a" + "+ b" * 900}, "the cell of parameters can't be read"),
+        ({"tags": ["parameters"], "source": "x = '\0'"}, "the cell of parameters is not Python"),
+    ],
+)
+def test_a_notebook_that_nobody_would_save_is_explained(tmp_path, change: dict[str, Any], says: str) -> None:
+    cell = {"cell_type": "code", "id": "a", "outputs": [], "execution_count": None, "source": change.get("source", "1")}
+    cell["metadata"] = {"tags": change["tags"]} if "tags" in change else {}
+    node = {"nbformat": change.get("nbformat", 4), "nbformat_minor": 5, "metadata": change.get("metadata", {})}
+    (tmp_path / "a.ipynb").write_text(json.dumps(node | {"cells": [cell]}))
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        read_notebook(tmp_path / "a.ipynb")

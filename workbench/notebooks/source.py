@@ -154,18 +154,40 @@ def _node(path: Path) -> Any:
     except (ValueError, RecursionError) as exc:
         raise ConfigError(f"{path} is no notebook: not JSON ({exc})", hint="download or save it again") from exc
     try:
-        return nbformat.reads(text, as_version=4)
-    except (nbformat.ValidationError, AttributeError, KeyError, TypeError) as exc:
+        node = nbformat.reads(text, as_version=4)
+        _check_form(node)
+    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError) as exc:
         raise ConfigError(f"{path} is no notebook: {exc}", hint="download or save it again") from exc
+    return node
+
+
+def _check_form(node: Any) -> None:
+    """Raise `TypeError` where what is read of a notebook is not what it should be; the rest may break the format."""
+    of_all = [("metadata", node.metadata), *((k, node.metadata.get(k, {})) for k in ("kernelspec", "language_info"))]
+    of_cells = [("the metadata of a cell", cell.metadata) for cell in node.cells]
+    for name, found in (*of_all, *of_cells):
+        if not isinstance(found, dict):
+            raise TypeError(f"{name} is {type(found).__name__}, expected an object")
+    for cell in node.cells:
+        tags = cell.metadata.get("tags", [])
+        if not isinstance(cell.cell_type, str) or not isinstance(cell.source, str):
+            raise TypeError("the source of a cell is no text")
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            raise TypeError(f"the tags of a cell are {tags!r}, expected a list of texts")
 
 
 def _parameters(source: str, path: Path) -> dict[str, Parameter]:
     """Return what the cell assigns at its top level."""
     try:
-        tree = ast.parse(source)
+        return _assigned(ast.parse(source), source.splitlines())
     except SyntaxError as exc:
-        raise ConfigError(f"{path}: line {exc.lineno} of the cell of parameters is not Python: {exc.msg}") from exc
-    lines = source.splitlines()
+        line = "" if exc.lineno is None else f"line {exc.lineno} of "
+        raise ConfigError(f"{path}: {line}the cell of parameters is not Python: {exc.msg}") from exc
+    except (ValueError, RecursionError, MemoryError) as exc:
+        raise ConfigError(f"{path}: the cell of parameters can't be read: it is nested too deep") from exc
+
+
+def _assigned(tree: ast.Module, lines: list[str]) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign):
