@@ -151,3 +151,14 @@ def test_a_wrong_argument_and_a_defect_quote_data_without_harm(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CLI.parents[1], check=False)
     assert "ValueError: b " in done.stderr
     assert harmless(done.stderr), done.stderr
+
+
+def test_no_character_that_hides_or_orders_text_reaches_the_terminal():
+    """All that this Python's Unicode knows; the joiners, without which some writings can't do, only within JSON."""
+    kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    # Backwards, as two halves of a character in their order are one.
+    found = "".join(c for c in map(chr, reversed(range(0x110000))) if unicodedata.category(c) in kinds)
+    assert set(printable(found)) <= {"\n", "\t", "\u200c", "\u200d"}
+    shown = terminal.as_json(found)
+    assert json.loads(shown) == found
+    assert not [c for c in shown if unicodedata.category(c) in kinds]

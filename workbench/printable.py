@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["harmless", "one_line", "printable"]
+__all__ = ["HARMFUL", "harmless", "one_line", "printable"]
 
 _SEQUENCE = re.compile(
     # Colours and movements of the cursor, as logs have them; also in the 8-bit form.
@@ -23,12 +23,12 @@ _SEQUENCE = re.compile(
 )
 # Of Unicode's Cc all but tab and line feed; of Cf what orders or hides text, but not the joiners, without which some
 # languages and emoji can't be written; Cs, which can't be encoded; separators of lines and paragraphs.
-_HARMFUL = (
+HARMFUL = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f"
     "\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
 )
-_CHARACTER = re.compile(f"[{_HARMFUL}]")
+_CHARACTER = re.compile(f"[{HARMFUL}]")
 _BREAKS = {"\r": "\n", "\x0b": "\n", "\x0c": "\n", "\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
 
 

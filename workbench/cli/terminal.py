@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.credentials import own_masks
-from workbench.printable import one_line, printable
+from workbench.printable import HARMFUL, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,10 +40,7 @@ __all__ = [
 
 _MARK = secrets.token_hex(8)
 _OURS = re.compile(f"\x1b{_MARK}(\\[[0-9;]*m)")
-_UNSHOWN = re.compile(
-    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
+_UNSHOWN = re.compile(f"[{HARMFUL}\u200c\u200d]")
 
 
 def styled(text: str, **style: Any) -> str:
