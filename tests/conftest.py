@@ -1,18 +1,29 @@
-"""A clean environment for each test, and small competitions to run."""
+"""A clean environment for each test, one way to draw examples, and small competitions to run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.small import Small, make_small
 
 # LightGBM's threads wait without spinning: the workers share the cores. Read once, when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Workers share two cores with servers and trainings: how long an example takes says nothing. A fixture that is made once
+# for all examples is meant so.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -20,8 +31,19 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _same_environment_afterwards() -> Iterator[None]:
+    before = _environment()
+    yield
+    assert _environment() == before, "the test has left the environment as another one"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(_same_environment_afterwards: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("WB_WORKSPACE", "WB_COMPETITION", "WB_LEDGER_URL", "WB_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -132,7 +132,7 @@ def test_names_that_are_taken_and_lists() -> None:
     assert frame["items_length"].to_list() == [i % 4 for i in range(N)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(

@@ -44,7 +44,7 @@ def pieces(draw: Any) -> tuple[list[np.ndarray], int]:
 
 class TestRowOrder:
     @given(case=pieces(), budget=st.sampled_from([1, 200, 10**9]), chunked=st.booleans(), text=st.booleans())
-    @settings(deadline=None, max_examples=120)
+    @settings(max_examples=120)
     def test_every_order_comes_out_in_row_order(
         self, tmp_path_factory, case, budget: int, chunked: bool, text: bool
     ) -> None:
@@ -73,7 +73,7 @@ class TestRowOrder:
         assert list(folder.iterdir()) == []
 
     @given(case=pieces(), at=st.integers(0, 59), how=st.sampled_from(["drop", "repeat", "beyond", "null", "float"]))
-    @settings(deadline=None, max_examples=80)
+    @settings(max_examples=80)
     def test_no_wrong_line_gets_through(self, tmp_path_factory, case, at: int, how: str) -> None:
         keys = np.concatenate(case[0])
         n, at = case[1], at % case[1]
@@ -161,7 +161,7 @@ class TestParts:
         ordered=st.booleans(),
         limit=st.integers(100, 20_000),
     )
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     def test_each_line_is_in_one_part_with_all_of_its_key(self, keys: list, ordered: bool, limit: int) -> None:
         keys = sorted(keys, key=lambda k: (k is None, k or 0)) if ordered else keys
         frame = pl.DataFrame({"k": keys}, schema={"k": pl.Int32}).with_row_index(ROW)

@@ -123,7 +123,7 @@ class TestClean:
         assert set(names) <= set(report.columns)
         assert "<section" in as_page(report)
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(st.integers(0, 2**32 - 1), st.integers(1, 400))
     def test_alike_counts_have_no_total_variation(self, seed: int, n_values: int) -> None:
         rng = np.random.default_rng(seed)
@@ -131,7 +131,7 @@ class TestClean:
         one, other = rng.multinomial(4000, share), rng.multinomial(1500, share)
         assert total_variation(one, other) < 0.05
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(st.lists(st.integers(-5, 5), min_size=1), st.lists(st.integers(-5, 5), min_size=1))
     def test_ks_is_the_largest_distance_of_the_distribution_functions(self, a: list[int], b: list[int]) -> None:
         plain = max(abs(np.mean(np.array(a) <= t) - np.mean(np.array(b) <= t)) for t in [*a, *b])

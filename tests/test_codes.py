@@ -87,7 +87,7 @@ class TestEncoding:
         assert codes.to_list() == [0, 1, 2, 2, 1, 7, None, None, None]
         assert (column.unseen_values, column.unseen_rows) == (3, 3)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.lists(st.integers(-(2**63), 2**63 - 1) | st.none() | st.integers(-3, 3), min_size=2, max_size=30),
         st.sampled_from(["Int64", "Int128", "Float64"]),

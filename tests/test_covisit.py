@@ -54,7 +54,7 @@ SPECS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(logs(), SPECS)
 def test_it_equals_the_plain_definition(events: pl.DataFrame, spec: Covisit) -> None:
     log = read(events)

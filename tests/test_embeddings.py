@@ -161,7 +161,7 @@ def whole_vectors(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestNearest:
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         whole_vectors(),
         st.integers(1, 12),
@@ -179,7 +179,7 @@ class TestNearest:
         assert codes.tolist() == expected[0]
         assert products.tolist() == expected[1]
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(1, 6)), elements=st.floats(-3, 3, width=16)),
         st.integers(1, 8),

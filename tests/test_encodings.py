@@ -111,7 +111,7 @@ SCHEMES = ["kfold", "group", "time", "gap", "custom", "many"]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(seed=seeds, smoothing=st.sampled_from([0.0, SMOOTHING]), whole=st.booleans())
 def test_every_statistic_is_its_plain_definition(scheme: str, seed: int, smoothing: float, whole: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def test_every_statistic_is_its_plain_definition(scheme: str, seed: int, smoothi
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(seed=seeds)
 def test_weight_of_evidence_and_count_are_their_plain_definitions(scheme: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -166,7 +166,7 @@ def all_encodings(task: str) -> list[TargetEncoding]:
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, "two folds", "hold-out"])
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(seed=seeds, task=st.sampled_from(["binary", "regression"]))
 def test_labels_that_are_not_to_be_known_change_no_bit(scheme: str, seed: int, task: str) -> None:
     """A row's own label, the labels that its fold validates, and, in time, all that are not earlier."""
@@ -312,7 +312,7 @@ def test_the_columns_are_named_after_group_target_class_and_statistic() -> None:
     assert named(target_count("g"), c) == ["te"]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seeds)
 def test_each_target_and_class_is_encoded_like_one_of_its_own(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -348,7 +348,7 @@ def test_cells_that_are_summed_for_each_fold_anew_give_the_same(monkeypatch: pyt
     assert not one._cells
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.none() | st.integers(0, 3), st.none() | st.sampled_from("ab")), min_size=1, max_size=30))
 def test_group_codes_number_distinct_lines(lines: list[tuple[int | None, str | None]]) -> None:
     codes = group_codes(pl.DataFrame(lines, schema={"a": pl.Int64, "b": pl.String}, orient="row"))

@@ -121,7 +121,7 @@ def test_als_solves_what_it_says() -> None:
         assert vector == pytest.approx(exact, abs=2e-3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 30), st.sampled_from(KINDS)),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -171,7 +171,7 @@ def test_names_that_lightgbm_would_refuse_stay(converted) -> None:
 
 
 @pytest.mark.parametrize("size", [16, 64, 1 << 20])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     rows=st.lists(
         st.tuples(

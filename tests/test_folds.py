@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -96,7 +96,6 @@ def test_too_few_groups_are_refused() -> None:
         group_folds([1, 2, 3, 3], 5, 0)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 1000), min_size=60, max_size=300), st.integers(2, 5), st.integers(0, 50), st.integers(0, 50)
 )

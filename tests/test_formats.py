@@ -36,7 +36,7 @@ SMALL_FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 DATETIME = pl.Datetime("us")
 
 moment = datetime  # without a zone, as in the files
-examples = settings(max_examples=12, deadline=None)
+examples = settings(max_examples=12)
 
 
 @dataclass
@@ -224,7 +224,7 @@ class TestRandomTables:
     @example(values=["", "No"], more=["yes"], separator=",", size=8)
     @example(values=["yes"], more=["yes", "yes"], separator=",", size=8)
     @example(values=["99999999999999999999", "1,5"], more=[], separator=",", size=8)
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_types_are_those_of_the_whole_however_little_the_guess_saw(self, values, more, separator, size) -> None:
         files = {
             "train.csv": written((*values, *more), separator),
@@ -293,7 +293,7 @@ class TestRandomTables:
         name=st.sampled_from(["train.csv", "train.json", "train.jsonl", "train.parquet", "train.csv.gz", "train.zip"]),
         content=st.binary(max_size=200) | st.text(st.sampled_from('a1,;"\n\r\t \x00é{}[]:'), max_size=60),
     )
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     def test_whatever_comes_is_a_table_or_explained(self, name: str, content: str | bytes) -> None:
         try:
             made({name: content})

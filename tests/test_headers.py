@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import frames, library
@@ -47,7 +47,7 @@ def test_what_is_written_reads_the_same(names: list[str], separator: str) -> Non
     assert end_of_header(b"\xef\xbb\xbf" + line.encode() + rest, separator) == 3 + len(line.encode())
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(st.lists(TEXT, min_size=2, max_size=4, unique=True))
 def test_every_reader_reads_what_was_written(tmp_path: Path, names: list[str]) -> None:
     path = tmp_path / "a.csv"

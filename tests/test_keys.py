@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import library, metrics
@@ -121,7 +121,7 @@ TEXTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(ids=TEXTS, train=TEXTS)
 def test_whatever_the_ids_look_like(tmp_path_factory: pytest.TempPathFactory, ids: list[str], train: list[str]) -> None:
     competition = _competition(tmp_path_factory.mktemp("ids"), ids, train)

@@ -111,7 +111,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "submissions" / "ledger.db"
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(records(RunRecord), records(SubmissionRecord))
 def test_records_come_back_as_they_went_in(tmp_path_factory: Any, run: RunRecord, submission: SubmissionRecord) -> None:
     path = tmp_path_factory.mktemp("ledger") / "ledger.db"
@@ -124,7 +124,7 @@ def test_records_come_back_as_they_went_in(tmp_path_factory: Any, run: RunRecord
     assert SubmissionRecord.from_dict(json.loads(json.dumps(submission.to_dict()))) == submission
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(records(SubmissionEvent), max_size=4))
 def test_events_come_back_as_they_went_in(tmp_path_factory: Any, events: list[SubmissionEvent]) -> None:
     events = [replace(e, submission_id="s") for e in events]

@@ -118,7 +118,7 @@ def has_hollow(shape: Shape) -> bool:
 
 
 @given(rows=records(), size=st.integers(1, 120))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(rows=[{"a": 1}, {"b": 1}], size=1)
 @example(rows=[{"a": {"b": 1}}, {"a": None, "b": 1}], size=1)
 @example(rows=[{"a": [{"b": 1}]}, {"a": [], "b": 2}, {"a": [{"b": None}]}], size=1)
@@ -144,7 +144,7 @@ def test_any_records_are_the_frame_that_polars_makes_of_all_of_them(rows: list[d
 
 
 @given(rows=records())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_reader_never_takes_what_its_shape_does_not_hold(rows: list[dict[str, Any]]) -> None:
     """Of the first half's shape, the second is read only if nothing of it is lost."""
     half = len(rows) // 2

@@ -76,7 +76,7 @@ def encoded(frame: pl.DataFrame, n_train: int) -> FeatureMatrix:
 words = st.lists(st.none() | st.sampled_from(["a", "b", "c", "", "Z"]), min_size=1, max_size=30)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(words, st.integers(0, 30), st.sampled_from([pl.String, pl.Categorical]), st.booleans())
 def test_codes_are_places_in_the_categories_of_train(values, at: int, dtype: pl.DataType, many: bool) -> None:
     n_train = min(at, len(values))

@@ -17,7 +17,7 @@ from workbench.metrics import Queries, Relevant, aliases
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(2, 120)
-settings.register_profile("metrics", deadline=None, max_examples=60)
+settings.register_profile("metrics", max_examples=60)
 settings.load_profile("metrics")
 
 

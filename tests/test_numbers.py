@@ -63,7 +63,7 @@ def test_every_trace_of_a_number_counts(place: Workspace, trace: str, number: in
     assert next_number(place, "one") == number
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(["file", "run", "sent"]), st.integers(1, 3000)), max_size=8))
 def test_the_next_number_is_one_more_than_the_largest(tmp_path_factory, traces: list[tuple[str, int]]) -> None:
     place = create_workspace(tmp_path_factory.mktemp("numbers"))

@@ -528,7 +528,7 @@ CASES = [
 ]
 by_name = pytest.mark.parametrize("case", CASES, ids=[c.name for c in CASES])
 seeds = st.integers(0, 10_000)
-few = settings(deadline=None, max_examples=8)
+few = settings(max_examples=8)
 
 
 def computed(case: Case, frame: pl.DataFrame) -> pl.DataFrame:
@@ -731,7 +731,7 @@ class TestCategories:
         assert made.collect().columns == [ROW, "c_z_count_by_g", "c_x_count_by_g"]
 
     @given(st.lists(st.text(max_size=6), max_size=8))
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     def test_hashes_are_those_of_the_plain_definition(self, texts: list[str]) -> None:
         texts = [t for t in texts if t.isprintable()]
         assert hashed(pl.Series(texts, dtype=pl.String)).tolist() == [plain_hash(t) for t in texts]

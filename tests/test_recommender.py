@@ -82,7 +82,7 @@ def listed(found: Any, row: int) -> list[tuple[int, float]]:
 
 
 class TestWindows:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(logs(), st.integers(5, 50), st.sampled_from([None, ("clicks", "orders")]), st.booleans(), st.integers(0, 2))
     def test_the_last_horizon_is_hidden(
         self, log: Interactions, horizon: int, kinds: Any, first: bool, earlier: int
@@ -111,7 +111,7 @@ class TestWindows:
                 truth = window.truth[which]
                 assert truth.items[truth.offsets[row] : truth.offsets[row + 1]].tolist() == sorted(set(expected))
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(logs(), st.integers(5, 50), st.sets(st.integers(0, 6), max_size=3), st.integers(0, 2))
     def test_sessions_are_cut_inside(self, log: Interactions, horizon: int, tested: set[int], earlier: int) -> None:
         known = log.users.values.to_list()
@@ -159,7 +159,7 @@ class TestWindows:
         with pytest.raises(DataError, match="go over .* and the horizon has .*nothing is known before it"):
             make_validation_window(log, np.empty(0, np.int32), Asked("last", 50, 5))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(logs(), st.lists(st.integers(-3, 12), max_size=8))
     def test_users_without_events_are_added(self, log: Interactions, ids: list[int]) -> None:
         more = with_users(log, pl.Series(ids, dtype=pl.Int64))
@@ -208,7 +208,7 @@ def same(found: list[tuple[int, float]], expected: list[tuple[int, float]]) -> N
 
 
 class TestSources:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(logs(), RECENT, st.integers(1, 6))
     def test_own_items(self, log: Interactions, recent: Recent, top: int) -> None:
         window = whole(log)
@@ -216,7 +216,7 @@ class TestSources:
         for row in range(len(window)):
             same(listed(found, row), plain.own(told(window, row, recent), top))
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(logs(), RECENT, st.integers(1, 30), st.integers(1, 5))
     def test_covisits_of_the_last_items(self, log: Interactions, recent: Recent, top: int, neighbours: int) -> None:
         from workbench.recommender import count_covisits
@@ -228,7 +228,7 @@ class TestSources:
         for row in range(len(window)):
             same(listed(found, row), plain.votes(told(window, row, recent), near.items, shares, top))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(logs(), st.sampled_from([None, 20]), st.booleans())
     def test_popular(self, log: Interactions, window_s: int | None, by: bool) -> None:
         window = whole(log)
@@ -349,7 +349,7 @@ def generator(
 
 
 class TestCandidates:
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=120)
     @given(logs(), st.integers(1, 12), st.tuples(*[st.integers(1, 5)] * 3), st.booleans())
     def test_sources_take_turns(self, log: Interactions, limit: int, tops: tuple[int, int, int], again: bool) -> None:
         window = whole(log)
@@ -370,7 +370,7 @@ class TestCandidates:
                         assert np.isnan(score)
                         assert np.isnan(rank)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(logs(), st.integers(10, 40))
     def test_what_sources_find_alone_and_together(self, log: Interactions, horizon: int) -> None:
         window = make_validation_window(log, np.empty(0, np.int32), Asked("last", horizon, 2))
@@ -427,7 +427,7 @@ def shop(n: int = 4_000, seed: int = 3) -> Interactions:
 
 
 class TestFeatures:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(logs())
     def test_what_users_did_with_candidates(self, log: Interactions) -> None:
         window = whole(log)
@@ -453,7 +453,7 @@ class TestFeatures:
             for column, value in of_user.items():
                 assert features[c, at(column)] == pytest.approx(value, nan_ok=True), column
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(logs())
     def test_what_items_are(self, log: Interactions) -> None:
         window, horizon = whole(log), 10
@@ -500,7 +500,7 @@ class TestFeatures:
         assert first["users_age"].to_list() == [30.0] * 3
         assert table.filter(pl.col("row") == 1)["users_town"].to_list() == [1.0] * 3
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(logs(), st.integers(10, 40), st.randoms())
     def test_nothing_is_told_of_what_came(self, log: Interactions, horizon: int, random: Any) -> None:
         asked = Asked("last", horizon, 3)
@@ -519,7 +519,7 @@ class TestFeatures:
         assert np.array_equal(told[0][0], told[1][0])
         assert np.array_equal(told[0][1], told[1][1], equal_nan=True)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(logs(), st.integers(10, 40))
     def test_validation_and_test_are_told_the_same(self, log: Interactions, horizon: int) -> None:
         """What is known before the horizon, taken for all there is: its test window has the same candidates."""

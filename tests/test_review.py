@@ -89,7 +89,7 @@ class TestChange:
         assert change is not None
         assert (change.low, change.high, change.clear) == (None, None, False)
 
-    @settings(deadline=None, max_examples=20)
+    @settings(max_examples=20)
     @given(st.integers(0, 2**32 - 1))
     def test_noise_is_seldom_called_clear(self, seed: int) -> None:
         rng = np.random.default_rng(seed)

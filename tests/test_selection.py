@@ -385,7 +385,7 @@ class TestElimination:
         assert found.features
 
     @given(st.data())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_the_search_ends_and_is_never_empty(self, data) -> None:
         names = tuple(f"g{i}" for i in range(data.draw(st.integers(2, 12))))
         share = data.draw(st.floats(0.05, 0.95))
@@ -426,7 +426,7 @@ class TestElimination:
 
 class TestLists:
     @given(st.data())
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     def test_a_list_gives_exactly_its_columns(self, case, data) -> None:
         made = whole_of(case)
         groups = groups_of(made)
@@ -509,7 +509,7 @@ class TestLists:
     words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
     @given(words, st.lists(words, min_size=1, unique=True), st.dictionaries(words, st.floats(allow_nan=False)))
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_a_list_is_read_as_it_was_written(
         self, tmp_path_factory, title: str, features: list[str], table: Any
     ) -> None:

@@ -93,7 +93,7 @@ class TestNumbers:
         assert frame["a"].to_list() == ["1,234", "2,345"]
 
     @given(whole=st.lists(st.integers(-(10**8), 10**8), min_size=1, max_size=20), separator=st.sampled_from(";\t,"))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     def test_numbers_with_thousands_read_back(self, whole: list[int], separator: str) -> None:
         values, said = read(*[f"{n:,}" for n in whole], "7", separator=separator)
         assert values == [float(n) for n in (*whole, 7)]
@@ -158,7 +158,7 @@ class TestOrderOfDayAndMonth:
         days=st.lists(st.dates(date(1990, 1, 1), date(2020, 1, 1)), min_size=1, max_size=40),
         form=st.sampled_from(["%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"]),
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_one_day_that_only_one_order_has_is_enough(self, days: list[date], form: str) -> None:
         texts = [d.strftime(form) for d in (*days, date(2001, 1, 31))]
         possible = [f for f in ("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y") if f[2] == form[2]]
@@ -263,7 +263,7 @@ class TestTimes:
             ]
         ),
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_they_are_written_as_they_were(self, times: list[datetime], form: str) -> None:
         """An id that is a time goes into a submission in the sample's spelling, with its offset."""
         texts = [t.strftime(form) for t in times]

@@ -127,7 +127,7 @@ class TestSpace:
         task=st.sampled_from(["binary", "multiclass", "regression"]),
         categories=st.booleans(),
     )
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     def test_the_default_space_holds_for_every_size(self, rows: int, columns: int, task: str, categories: bool) -> None:
         space = default_space(task, rows, columns, has_categories=categories)
         # Read as if a user had written it, it passes the same checks.
@@ -170,7 +170,7 @@ class TestSpace:
         fraction=st.floats(0.01, 1),
         l2=st.floats(0, 1_000),
     )
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     def test_the_default_space_holds_the_own_parameters(
         self, rows: int, leaves: int, fraction: float, l2: float
     ) -> None:
