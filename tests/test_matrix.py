@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
@@ -13,8 +15,6 @@ from workbench.errors import DamagedError
 from workbench.experiment import run
 from workbench.features import Blocks, FeatureMatrix, MatrixSource, build_matrix, load_features, matrix
 from workbench.features.encoded import encode_columns
-
-EXPERIMENT = 'features = ["rows", "ratio", "town_size", "te_town"]\n[model]\nnum_iterations = 20\nbin_construct_sample_cnt = 150\n'
 
 
 def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[FeatureMatrix, FeatureMatrix]:
@@ -50,14 +50,40 @@ def test_a_sample_of_the_rows_is_the_same_in_pieces(small, monkeypatch: pytest.M
     assert streamed.only_train(rows).only_train(again).frame.equals(held.frame[rows[again]])
 
 
-def test_a_run_is_the_same_in_pieces(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_pieces(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
+    """Let every module that has a name for the length of a piece have this one."""
+    monkeypatch.setattr(matrix, "HELD_SHARE", 2**60)
+    named = [m for n, m in sys.modules.items() if n.startswith("workbench.") and hasattr(m, "CHUNK_ROWS")]
+    assert {"workbench.features.matrix", "workbench.training.fold_rows"} <= {m.__name__ for m in named}
+    for module in named:
+        monkeypatch.setattr(module, "CHUNK_ROWS", n_rows)
+
+
+KINDS = {
+    "model": "[model]\nnum_iterations = 20\nbin_construct_sample_cnt = 150\n",
+    "xgboost": "[xgboost]\nnum_boost_round = 12\nearly_stopping_rounds = 0\n",
+    "catboost": "[catboost]\nnum_boost_round = 12\nearly_stopping_rounds = 0\n",
+    "histograms": '[sklearn]\nestimator = "sklearn.ensemble.HistGradientBoostingClassifier"\nmax_iter = 12\n',
+    "python": '[python]\nfunction = "models.py:fit_predict"\n',
+}
+MODELS = """
+import numpy as np
+
+
+def fit_predict(X_train, y_train, X_valid, y_valid, X_test, **more):
+    return [X["te_town"].to_numpy() + np.tanh(X["x"].to_numpy()) / 10 for X in (X_valid, X_test)]
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_is_the_same_in_pieces(small, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns of the fold, beyond the first piece too."""
     made = small()
-    made.experiment(1, EXPERIMENT)
+    (made.folder / "models.py").write_text(MODELS)
+    made.experiment(1, 'features = ["rows", "ratio", "town_size", "te_town"]\n' + KINDS[kind])
     definition = made.open.definition
     first = run(made.workspace, definition, 1).run
-    monkeypatch.setattr(matrix, "HELD_SHARE", 2**60)
-    for module in ("workbench.features.matrix", "workbench.features", "workbench.training.lightgbm_folds"):
-        monkeypatch.setattr(f"{module}.CHUNK_ROWS", 64)
+    in_pieces(monkeypatch, 64)
     second = run(made.workspace, definition, 1, force=True).run
     assert second.folder != first.folder
     for name in ("oof.parquet", "test.parquet"):

@@ -231,15 +231,15 @@ class FeatureMatrix:
         """The test rows, in memory."""
         return self.frame.slice(self.n_train)
 
-    def chunks(self, rows: range | Ints, size: int = CHUNK_ROWS) -> Iterator[tuple[slice, pl.DataFrame]]:
+    def chunks(self, rows: range | Ints, size: int | None = None) -> Iterator[tuple[slice, pl.DataFrame]]:
         """Give the columns of some rows, piece by piece.
 
         Parameters
         ----------
         rows : range or int array
             Rows of the matrix, ascending.
-        size : int
-            Of how many rows at most are read at a time.
+        size : int, optional
+            Of how many rows at most are read at a time; `CHUNK_ROWS` by default.
 
         Yields
         ------
@@ -247,6 +247,7 @@ class FeatureMatrix:
             The place of the piece's rows in `rows`.
         frame : DataFrame (at most `size`, width)
         """
+        size = size or CHUNK_ROWS
         if self.held is not None:
             for start in range(0, len(rows), size):
                 piece = rows[start : start + size]

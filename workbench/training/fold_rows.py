@@ -96,14 +96,14 @@ class FoldRows:
         frame.columns = self.names[self.problem.matrix.width :]
         return frame
 
-    def pieces(self, fold: int, rows: Rows, size: int = CHUNK_ROWS) -> Iterator[tuple[slice, pl.DataFrame]]:
+    def pieces(self, fold: int, rows: Rows, size: int | None = None) -> Iterator[tuple[slice, pl.DataFrame]]:
         """Give all columns of some rows (ascending) piece by piece, each of `size` rows but the last.
 
-        The pieces are the same whether the matrix is held in memory or read from its blocks: a library may make
+        By default that is `CHUNK_ROWS`. The pieces are the same whether the matrix is held in memory or read from its blocks: a library may make
         something of where they end.
         """
         own, at = self.own_columns(fold), 0
-        for frame in _recut(self._shared(rows), size):
+        for frame in _recut(self._shared(rows), size or CHUNK_ROWS):
             where = slice(at, at + len(frame))
             at = where.stop
             yield where, frame.hstack(_taken(own, rows[where])) if own.width else frame
