@@ -99,8 +99,8 @@ class FoldRows:
     def pieces(self, fold: int, rows: Rows, size: int | None = None) -> Iterator[tuple[slice, pl.DataFrame]]:
         """Give all columns of some rows (ascending) piece by piece, each of `size` rows but the last.
 
-        By default that is `CHUNK_ROWS`. The pieces are the same whether the matrix is held in memory or read from its blocks: a library may make
-        something of where they end.
+        By default that is `CHUNK_ROWS`. The pieces are the same whether the matrix is held in memory or read from its
+        blocks: a library may make something of where they end.
         """
         own, at = self.own_columns(fold), 0
         for frame in _recut(self._shared(rows), size or CHUNK_ROWS):

@@ -1,0 +1,308 @@
+"""Break the code on purpose, a little each time, and see whether the tests notice: `python -m tests.mutations`.
+
+Drawn by a seed from the areas below, and never from what only words a message. Each mutation is made in a copy of the
+tree, against which the tests of its area run until one fails. What survives is printed with its place: it is a promise
+without a test, or code that makes no difference.
+
+    python -m tests.mutations --seed 1 --number 120
+    python -m tests.mutations --area folds --number 10
+    python -m tests.mutations --only workbench/folds.py:128:15:0
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MOST_SECONDS = 400
+"""A mutation whose tests take longer than this counts as caught: the tests as they are take a fraction of it."""
+
+AREAS: dict[str, tuple[list[str], list[str]]] = {
+    "folds": (["folds.py"], ["test_folds.py", "test_time_folds.py"]),
+    "encodings": (["features/encodings/*.py"], ["test_encodings.py"]),
+    "matrix": (["features/matrix.py", "features/encoded.py"], ["test_matrix.py", "test_codes.py", "test_precision.py"]),
+    "rounds": (["training/rounds.py", "training/fold_rows.py"], ["test_rounds.py", "test_learners.py"]),
+    "weights": (["training/weights.py", "training/row_weights.py"], ["test_weights.py", "test_losses.py"]),
+    "losses": (["training/losses.py", "training/transforms.py"], ["test_losses.py", "test_training.py"]),
+    "metrics": (["metrics/*.py"], ["test_metrics.py", "test_positive.py"]),
+    "intervals": (["intervals.py", "review.py"], ["test_intervals.py", "test_review.py", "test_optimistic.py"]),
+    "tuning": (["tuning/*.py"], ["test_tuning.py"]),
+    "selection": (["selection/*.py"], ["test_selection.py"]),
+    "cache": (["cache.py", "locks.py", "temporary.py"], ["test_cache.py", "test_blocks.py"]),
+    "memory": (["memory.py", "threads.py"], ["test_machine.py", "test_threads.py", "test_memory_asked.py"]),
+    "ledger": (["ledger/*.py"], ["test_ledger.py"]),
+    "submissions": (["submission/*.py"], ["test_submission.py", "test_sent_once.py"]),
+    "current": (["current_runs.py", "experiment/earlier_keys.py"], ["test_current_runs.py", "test_pinned.py"]),
+    "predictions": (["experiment/predictions.py", "serving/*.py"], ["test_run.py", "test_served_columns.py"]),
+    "recommender": (
+        ["recommender/windows.py", "recommender/validation.py", "interactions.py"],
+        ["test_recommender.py", "test_recommender_validation.py", "test_interactions.py", "test_ranker.py"],
+    ),
+    "kernels": (["kernels/*.py"], ["test_kernels.py", "test_kernel_push.py"]),
+    "archives": (["packed.py", "ingest/archives.py", "ingest/tars.py"], ["test_hostile_files.py", "test_formats.py"]),
+}
+"""By area the modules that are broken, from `workbench/`, and the tests that cover them, from `tests/`."""
+
+COMPARED = {
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
+    ast.In: "not in", ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is",
+}  # fmt: skip
+COMPUTED = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "/", ast.BitAnd: "|", ast.BitOr: "&"}
+RENAMED = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list", "floor": "ceil", "ceil": "floor"}
+SAYING = ("report", "say", "note", "echo", "info", "debug", "warning", "error", "append_note", "fsync", "sweep")
+"""Calls of these names only tell, or guard against a loss of power that no test can make."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of a piece of a file: from one offset to another, in bytes of UTF-8."""
+
+    area: str
+    path: str
+    line: int
+    start: int
+    end: int
+    text: str
+    was: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}:{self.line}:{self.start}:{self.text}"
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}  {' '.join(self.was.split())[:60]}  ->  {self.text[:60]}"
+
+    def applied(self, data: bytes) -> bytes:
+        return data[: self.start] + self.text.encode() + data[self.end :]
+
+
+class _Places(ast.NodeVisitor):
+    """Collects the changes of a module; what is raised, logged, documented or typed is passed over."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.found = data, list[tuple[int, int, int, str]]()
+        self.starts = [0]
+        for line in data.splitlines(keepends=True):
+            self.starts.append(self.starts[-1] + len(line))
+
+    def at(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return self.starts[node.lineno - 1] + node.col_offset, self.starts[node.end_lineno - 1] + node.end_col_offset
+
+    def put(self, node: ast.expr | ast.stmt, text: str) -> None:
+        self.found.append((node.lineno, *self.at(node), text))
+
+    def text(self, node: ast.expr | ast.stmt) -> str:
+        start, end = self.at(node)
+        return self.data[start:end].decode()
+
+    def between(self, left: ast.expr, right: ast.expr, text: str) -> None:
+        """Replace the operator between two operands."""
+        start, end = self.at(left)[1], self.at(right)[0]
+        gap = self.data[start:end].decode()
+        if not set(gap) & set("()#\n"):
+            self.found.append((left.lineno, start, end, f" {text} "))
+
+    def visit_Raise(self, node: ast.Raise) -> None:
+        del node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        del node
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        # A limit that somebody has chosen: one more or less is as good.
+        if not all(isinstance(t, ast.Name) and t.id.isupper() for t in node.targets):
+            self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        if node.name.startswith("__") or any("overload" in ast.unparse(d) for d in node.decorator_list):
+            return
+        for default in (*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)):
+            self.visit(default)
+        for statement in node.body:
+            self.visit(statement)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in SAYING or "Error" in name:
+            return
+        if isinstance(node.func, ast.Name) and name in RENAMED:
+            self.put(node.func, RENAMED[name])
+        self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        for left, operator, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
+            self.between(left, right, COMPARED[type(operator)])
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        if type(node.op) in COMPUTED and not any(isinstance(n, ast.JoinedStr) for n in ast.walk(node)):
+            self.between(node.left, node.right, COMPUTED[type(node.op)])
+        self.generic_visit(node)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        other = "or" if isinstance(node.op, ast.And) else "and"
+        for left, right in zip(node.values, node.values[1:], strict=False):
+            self.between(left, right, other)
+        self.generic_visit(node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
+        if isinstance(node.op, ast.Not):
+            self.put(node, f"({self.text(node.operand)})")
+        self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, bool):
+            self.put(node, str(not node.value))
+        elif isinstance(node.value, int) and node.value < 1000:
+            self.put(node, str(node.value + 1))
+        elif isinstance(node.value, float):
+            self.put(node, f"{node.value * 2 + 0.5!r}")
+
+    def visit_If(self, node: ast.If) -> None:
+        self.put(node.test, f"not ({self.text(node.test)})")
+        self.generic_visit(node)
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        self.put(node.test, f"not ({self.text(node.test)})")
+        self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if isinstance(node.value, ast.Call):
+            name = getattr(node.value.func, "attr", getattr(node.value.func, "id", ""))
+            if name not in SAYING:
+                self.put(node, "pass")
+            self.generic_visit(node)
+
+
+def mutations(area: str) -> list[Mutation]:
+    """Return all mutations of an area, in the order of its files."""
+    found = []
+    for pattern in AREAS[area][0]:
+        paths = sorted((ROOT / "workbench").glob(pattern))
+        if not paths:
+            raise SystemExit(f"{area}: there is no workbench/{pattern}")
+        for path in paths:
+            data = path.read_bytes()
+            places = _Places(data)
+            places.visit(ast.parse(data))
+            name = str(path.relative_to(ROOT))
+            found += [Mutation(area, name, line, a, b, text, data[a:b].decode()) for line, a, b, text in places.found]
+    return found
+
+
+def drawn(areas: list[str], number: int, seed: int) -> list[Mutation]:
+    """Return so many mutations, of each area as many as of the others, by a seed."""
+    rng = random.Random(seed)
+    of_areas = [rng.sample(m, len(m)) for m in map(mutations, areas)]
+    turns = (m for together in zip(*map(_padded(number), of_areas), strict=True) for m in together if m is not None)
+    return list(turns)[:number]
+
+
+def _padded(number: int):  # type: ignore[no-untyped-def]
+    return lambda of_area: [*of_area[:number], *[None] * (number - len(of_area))]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    mutation: Mutation
+    is_caught: bool
+    by: str
+    seconds: float
+
+
+def tried(mutation: Mutation, tree: Path) -> Outcome:
+    """Run the tests of a mutation's area on a copy of the tree, and set the copy back."""
+    path = tree / mutation.path
+    before, started = path.read_bytes(), time.monotonic()
+    path.write_bytes(mutation.applied(before))
+    tests = [f"tests/{name}" for name in AREAS[mutation.area][1]]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests]
+    command += ["-o", f"faulthandler_timeout={MOST_SECONDS // 2}", "--doctest-modules", mutation.path]
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        ran = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=MOST_SECONDS
+        )
+        failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        by = failed[0] if failed else ran.stdout.strip().splitlines()[-1]
+        is_caught = ran.returncode != 0
+    except subprocess.TimeoutExpired:
+        by, is_caught = "it took too long", True
+    finally:
+        path.write_bytes(before)
+    return Outcome(mutation, is_caught, by, time.monotonic() - started)
+
+
+def _trees(number: int, scratch: Path) -> Iterator[Path]:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for n in range(number):
+        tree = scratch / f"tree-{n}"
+        for name in filter(None, files):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+        yield tree
+
+
+def main() -> None:
+    """Draw, try, and print what survived."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--number", type=int, default=120)
+    parser.add_argument("--area", action="append", choices=AREAS)
+    parser.add_argument("--only", help="the name of one, as it was printed")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, help="a file for each outcome as a line of JSON")
+    asked = parser.parse_args()
+    areas = asked.area or list(AREAS)
+    chosen = drawn(areas, asked.number, asked.seed)
+    if asked.only:
+        chosen = [m for area in areas for m in mutations(area) if m.name == asked.only]
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(asked.workers) as pool:
+        free = list(_trees(asked.workers, Path(scratch)))
+
+        def one(mutation: Mutation) -> Outcome:
+            tree = free.pop()
+            try:
+                return tried(mutation, tree)
+            finally:
+                free.append(tree)
+
+        for outcome in pool.map(one, chosen):
+            outcomes.append(outcome)
+            mark = "caught  " if outcome.is_caught else "SURVIVED"
+            print(f"{mark} {outcome.seconds:5.0f} s  [{outcome.mutation.area}] {outcome.mutation}", flush=True)
+            if asked.out:
+                told = vars(outcome.mutation) | {"caught": outcome.is_caught, "by": outcome.by}
+                with asked.out.open("a") as file:
+                    file.write(json.dumps(told) + "\n")
+    for area in areas:
+        of_area = [o for o in outcomes if o.mutation.area == area]
+        print(f"{area:14} {sum(o.is_caught for o in of_area):3} of {len(of_area):3} caught")
+    left = [o for o in outcomes if not o.is_caught]
+    print(f"{len(outcomes) - len(left)} of {len(outcomes)} caught; survivors:")
+    for outcome in left:
+        print(f"  {outcome.mutation}\n    --only '{outcome.mutation.name}'")
+
+
+if __name__ == "__main__":
+    main()
