@@ -31,8 +31,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-OTHERS = {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}
-"""Variables that pytest and, when it is imported, scikit-learn set."""
+OTHERS = {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "POLARS_OOC_MEMORY_BUDGET_MB"}
+"""Variables that are set for a whole process: by pytest, by scikit-learn when it is imported, by the command for polars."""
 
 
 def _environment() -> dict[str, str]:

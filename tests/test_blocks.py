@@ -435,7 +435,8 @@ class TestMemory:
 
     def test_a_block_says_what_it_took(self, small) -> None:
         note = opened(small(), CODE.replace("KEY", "'town'")).block("per_key").note
-        assert note["peak_rss_mb"] > 10
+        # Of the whole process, which has hardly grown since.
+        assert memory.used_bytes() / 2**21 < note["peak_rss_mb"] < memory.used_bytes() / 2**20 + 1000
         assert note["reads"] == ["rows", "towns", "ratio"]
 
     def test_more_than_the_limit_is_said(self, small) -> None:

@@ -522,7 +522,8 @@ def test_tuning_and_selection_score_by_the_weights(sales: Callable[..., Small]) 
         warnings.simplefilter("error")
         run = made.open.run(3)
         selected = made.open.select(3, method="permutation", repeats=2, holdout=False)
-    assert selected.before is None or selected.before.folds == pytest.approx(run.record.fold_scores)
+    assert selected.before is not None
+    assert selected.before.folds == pytest.approx(run.record.fold_scores)
 
 
 def test_other_folds_are_checked_too(sales: Callable[..., Small]) -> None:

@@ -150,7 +150,7 @@ def _run(  # noqa: PLR0913 as `run`
             return RunOutcome(finished, "unchanged", (*_standing_notes(competition), *left, *told))
         if found and found[1].status in ("interrupted", "running", "failed") and not force:
             folder, record = found[0], replace(found[1], status="running", error=None, workspace=workspace.id)
-            how = "resumed" if any((folder / "parts").glob("*.npz")) else "new"
+            how = "resumed" if any((folder / "parts").glob("*")) else "new"
         else:
             folder, record, how = _new_run(workspace, plan, _rising(began, ledger.runs(competition.slug, number)))
         notes = _execute(workspace, plan, folder, record, ledger, report=report, done=done)
