@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,24 @@ settings.load_profile("suite")
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers per core: half of the suite's time is spent waiting for servers and processes."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Let a test fail that is skipped where everything has to be tried.
+
+    A reason is "not a case: …", or begins with "needs " and a word for what is missing. Where `WB_TEST_MAY_SKIP` is set,
+    as in CI, to the words of what may be missing, nothing else may be.
+    """
+    del item, call
+    report = yield
+    may_skip = os.environ.get("WB_TEST_MAY_SKIP")
+    if report.skipped and may_skip is not None and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        found = re.match(r"(?:Skipped: )?(not a case: |needs ([^ ,:]+))", reason)
+        if found is None or (found[2] is not None and found[2] not in may_skip.split()):
+            report.outcome, report.longrepr = "failed", f"it was skipped, and must not be here: {reason}"
+    return report
 
 
 OTHERS = {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "POLARS_OOC_MEMORY_BUDGET_MB"}

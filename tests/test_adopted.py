@@ -350,7 +350,7 @@ def way(request, monkeypatch) -> Any:
     if request.param == "linked":
         without_worlds(monkeypatch)
     elif not abilities().worlds:
-        pytest.skip(f"no namespaces here: {abilities().why_not}")
+        pytest.skip(f"needs namespaces: {abilities().why_not}")
     return request.param
 
 
@@ -462,7 +462,7 @@ class TestSeen:
 
     def test_the_input_of_kaggle_can_only_be_read(self, tmp_path: Path, way: str) -> None:
         if way == "linked":
-            pytest.skip("links can't forbid it")
+            pytest.skip("not a case: links can't forbid it")
         code = "try:\n    open('/kaggle/input/one/train.csv', 'w')\nexcept OSError as exc:\n    result = exc.errno"
         assert seen(fetched(tmp_path, as_files), code) == 30
 
@@ -662,12 +662,16 @@ class TestKagglehub:
         code = "import kagglehub\nopen('/kaggle/input/one/train.csv')\nresult = kagglehub.competition_download('one')"
         assert seen(with_others(tmp_path), code, proxy=True).endswith("input/one")
 
-    @pytest.mark.skipif(find_spec("kagglehub") is not None, reason="the installed one asks for a login")
+    @pytest.mark.skipif(
+        find_spec("kagglehub") is not None, reason="needs no-kagglehub: the installed one asks for a login"
+    )
     def test_the_first_cell_of_a_notebook_that_was_exported_from_kaggle(self, tmp_path: Path, way: str) -> None:
         code = "import kagglehub\nkagglehub.login()\npath = kagglehub.competition_download('one')\nresult = open(path + '/train.csv').read()"
         assert seen(with_others(tmp_path), code, proxy=True) == TRAIN.decode()
 
-    @pytest.mark.skipif(find_spec("kagglehub") is not None, reason="the installed one needs packages for it")
+    @pytest.mark.skipif(
+        find_spec("kagglehub") is not None, reason="needs no-kagglehub: the installed one needs packages for it"
+    )
     def test_a_dataset_as_a_frame(self, tmp_path: Path) -> None:
         folder = with_others(tmp_path)
         (folder / "data" / "input" / "datasets" / "me" / "extra" / "a.csv").write_text("a,b\n1,2\n")
@@ -695,7 +699,7 @@ class TestKagglehub:
 
     @pytest.mark.parametrize(("call", "end", "text"), HUB_CALLS)
     def test_the_real_kagglehub_finds_them(self, tmp_path: Path, way: str, call: str, end: str, text: str) -> None:
-        pytest.importorskip("kagglehub", reason="only where it is installed")
+        pytest.importorskip("kagglehub", reason="needs kagglehub")
         self.test_its_downloads_are_what_is_here(tmp_path, way, call, end, text)
 
     def test_a_question_without_data_is_answered(self) -> None:

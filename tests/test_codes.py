@@ -182,7 +182,7 @@ def test_unseen_codes_are_said(small: Any) -> None:
 
 
 def test_one_code_of_a_million_costs_xgboost_nothing(small: Any) -> None:
-    pytest.importorskip("xgboost")
+    pytest.importorskip("xgboost", reason="needs xgboost")
     made = with_places(small(), {"dense": f"{DENSE}.cast(pl.Int32)", "sparse": SPELLINGS["one of a million"]})
     seconds = []
     for i in (0, 0, 1):  # the first run pays for imports

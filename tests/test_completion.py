@@ -114,14 +114,14 @@ def test_bash_lists_what_the_candidates_are(place: Path) -> None:
 
 def test_fish(place: Path) -> None:
     if not shutil.which("fish"):
-        pytest.skip("there is no fish")
+        pytest.skip("needs fish")
     done = shell(place, "fish", "-c", "wb completion fish | source; complete -C 'wb run -c house-p '")
     assert done.stdout.splitlines() == ["1\tbaseline: all, as it is", "2", "12\tmore"]
 
 
 def test_zsh(place: Path) -> None:
     if not shutil.which("zsh"):
-        pytest.skip("there is no zsh")
+        pytest.skip("needs zsh")
     shown = shell(place, "zsh", "-f", "-c", ZSH, "zsh", "wb run -c house-p ").stdout
     assert "baseline: all, as it is" in shown
     assert "more" in shown

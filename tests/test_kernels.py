@@ -621,7 +621,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ISOLATED, reason="the system gives no namespaces to make a rehearsal in")
+@pytest.mark.skipif(not ISOLATED, reason="needs namespaces")
 class TestRehearsal:
     @pytest.fixture
     def image(self, tmp_path: Path) -> Path:

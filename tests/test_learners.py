@@ -293,7 +293,7 @@ class TestContract:
 
     def test_a_quick_try_has_no_test_rows(self, competitions: Competitions, kind: str) -> None:
         if kind in ("histogram", "forest"):
-            pytest.skip("as the linear model")
+            pytest.skip("not a case: as the linear model")
         made = competitions("regression", "mae")
         made.experiment(40, ALL + table(kind, "regression"))
         run = made.open.run(40, sample=0.5)
@@ -414,7 +414,10 @@ def stopping(problem: Problem) -> Any:
 
 def test_saved_models_give_the_predictions_of_the_record(competitions: Competitions) -> None:
     """Each library reads its own model back from the run folder."""
-    xgb, catboost = pytest.importorskip("xgboost"), pytest.importorskip("catboost")
+    xgb, catboost = (
+        pytest.importorskip("xgboost", reason="needs xgboost"),
+        pytest.importorskip("catboost", reason="needs catboost"),
+    )
     made = competitions()
     rows = made.open.rows.collect().sort(ROW).head(320).select("x", "z").cast(pl.Float32).to_numpy()
     for number, kind in ((50, "xgboost"), (51, "catboost")):
@@ -434,7 +437,7 @@ def test_saved_models_give_the_predictions_of_the_record(competitions: Competiti
 
 def test_splits_of_a_column_are_counted(competitions: Competitions) -> None:
     """CatBoost's own list of splits says the same, for numbers and for categories of either treatment."""
-    catboost = pytest.importorskip("catboost")
+    catboost = pytest.importorskip("catboost", reason="needs catboost")
     from workbench.training.catboost_folds import _splits
 
     rng = np.random.default_rng(0)
@@ -509,7 +512,7 @@ class TestSklearnColumns:
 
 
 def test_xgboost_takes_constraints_by_the_columns_names(competitions: Competitions) -> None:
-    pytest.importorskip("xgboost")
+    pytest.importorskip("xgboost", reason="needs xgboost")
     text = (
         TABLES["xgboost"] + 'monotone_constraints = { "x" = -1 }\ninteraction_constraints = [["x", "z"], ["te_town"]]\n'
     )
@@ -539,7 +542,7 @@ def test_xgboost_takes_constraints_by_the_columns_names(competitions: Competitio
     ],
 )  # fmt: skip
 def test_odd_constraints_of_xgboost_are_explained(competitions: Competitions, line: str, message: str) -> None:
-    pytest.importorskip("xgboost")
+    pytest.importorskip("xgboost", reason="needs xgboost")
     import re
 
     spec, problem = prepared(competitions(), f"[xgboost]\n{line}\n")
@@ -549,7 +552,7 @@ def test_odd_constraints_of_xgboost_are_explained(competitions: Competitions, li
 
 
 def test_constraints_of_xgboost_as_a_list(competitions: Competitions) -> None:
-    pytest.importorskip("xgboost")
+    pytest.importorskip("xgboost", reason="needs xgboost")
     text = TABLES["xgboost"] + "monotone_constraints = [-1, 0, 0, 0, 0, 0, 0, 0, 0]\n"
     spec, problem = prepared(competitions(), text)
     by_name, _ = prepared(competitions(), TABLES["xgboost"] + "monotone_constraints = { x = -1 }\n")
@@ -557,7 +560,7 @@ def test_constraints_of_xgboost_as_a_list(competitions: Competitions) -> None:
 
 
 def test_other_boosters_of_xgboost(competitions: Competitions) -> None:
-    pytest.importorskip("xgboost")
+    pytest.importorskip("xgboost", reason="needs xgboost")
     for more in ('booster = "dart"\nrate_drop = 0.2\n', 'booster = "gblinear"\n', 'tree_method = "approx"\n'):
         table_ = "[xgboost]\nnum_boost_round = 15\n" + more
         made = competitions()
@@ -573,7 +576,7 @@ def test_other_boosters_of_xgboost(competitions: Competitions) -> None:
     ],
 )
 def test_every_objective_of_xgboost_passes_the_try(competitions: Competitions, objective: str) -> None:
-    pytest.importorskip("xgboost")
+    pytest.importorskip("xgboost", reason="needs xgboost")
     name = objective if ":" in objective else f"reg:{objective}"
     level = "quantile_alpha = 0.5\n" if objective == "quantileerror" else ""
     spec, _ = prepared(competitions("regression", "rmse"), f'[xgboost]\nobjective = "{name}"\n{level}')
@@ -581,7 +584,7 @@ def test_every_objective_of_xgboost_passes_the_try(competitions: Competitions, o
 
 
 def test_losses_of_catboost_on_another_scale(competitions: Competitions) -> None:
-    pytest.importorskip("catboost")
+    pytest.importorskip("catboost", reason="needs catboost")
     made = competitions("regression", "rmse")
     for loss in ("Poisson", "Tweedie:variance_power=1.5", "LogLinQuantile:alpha=0.5"):
         made.experiment(8, ALL + BOOSTED["catboost"] + f'num_boost_round = 60\nloss_function = "{loss}"\n')
@@ -644,7 +647,7 @@ BAD = [
 def test_a_wrong_table_is_explained(
     competitions: Competitions, needs: str, text: str, error: type[WorkbenchError], message: str
 ) -> None:
-    pytest.importorskip(needs)
+    pytest.importorskip(needs, reason=f"needs {needs}")
     import re
 
     said = refused(competitions(), text, error)
@@ -717,7 +720,7 @@ def test_a_package_that_is_missing_is_named(competitions: Competitions, monkeypa
 
 
 def test_the_kind_of_a_base_is_replaced(competitions: Competitions) -> None:
-    pytest.importorskip("xgboost")
+    pytest.importorskip("xgboost", reason="needs xgboost")
     made = competitions()
     made.experiment(70, ALL + TABLES["model"])
     made.experiment(71, "base = 70\n" + TABLES["xgboost"])
@@ -733,7 +736,7 @@ def test_the_kind_of_a_base_is_replaced(competitions: Competitions) -> None:
 
 def test_the_command(competitions: Competitions, tmp_path: Path) -> None:
     """What the commands do with another kind than LightGBM."""
-    pytest.importorskip("xgboost")
+    pytest.importorskip("xgboost", reason="needs xgboost")
     from tests.test_cli import wb
 
     made = make_small(tmp_path / "workspace", n_rows=200)

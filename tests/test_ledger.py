@@ -438,7 +438,7 @@ def test_a_wrong_url_is_explained_without_its_password(url: str, message: str) -
 
 
 def test_a_server_out_of_reach_is_explained_without_its_password() -> None:
-    pytest.importorskip("psycopg")
+    pytest.importorskip("psycopg", reason="needs psycopg")
     with pytest.raises(LedgerError, match=r"me:\*\*\*@127.0.0.1:1/wb can't be used: .*refused") as caught:
         Ledger.open("postgresql+psycopg://me:secret@127.0.0.1:1/wb")
     assert "secret" not in str(caught.value)
@@ -788,7 +788,7 @@ def server() -> str:
     """The URL of an empty database; whatever ledger it holds is dropped."""
     url = os.environ.get("WB_TEST_POSTGRES_URL")
     if not url:
-        pytest.skip("set WB_TEST_POSTGRES_URL to try a server")
+        pytest.skip("needs postgresql: WB_TEST_POSTGRES_URL names a server")
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS runs, submissions, submission_events, alembic_version")

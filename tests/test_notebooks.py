@@ -260,7 +260,7 @@ class TestRecorded:
             .sample(fraction=1.0, shuffle=True, seed=3)
         )
         assert np.array_equal(checked_test(by_id, definition, target), found)
-        pandas = pytest.importorskip("pandas")
+        pandas = pytest.importorskip("pandas", reason="needs pandas")
         assert np.array_equal(
             checked_test(pandas.DataFrame({c: by_id[c].to_numpy() for c in by_id.columns}), definition, target), found
         )

@@ -188,8 +188,8 @@ def test_a_text_as_html_shows_itself():
 
 
 def test_the_study_page_runs_only_its_own_script(tmp_path):
-    optuna = pytest.importorskip("optuna")
-    pytest.importorskip("plotly")
+    optuna = pytest.importorskip("optuna", reason="needs optuna")
+    pytest.importorskip("plotly", reason="needs plotly")
     from workbench.tuning.pictures import _as_page
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -247,7 +247,7 @@ class TestOtherLibraries:
         self, small: Any, table: str, message: str
     ) -> None:
         if importlib.util.find_spec(table[1 : table.index("]")]) is None:
-            pytest.skip("not installed")
+            pytest.skip(f"needs {table[1 : table.index(']')]}")
         with pytest.raises(ConfigError, match=message):
             spec_of(small(task="regression", metric="rmse"), table)
 
@@ -265,7 +265,7 @@ class TestOtherLibraries:
         ],
     )
     def test_what_does_something_is_taken(self, small: Any, task: str, metric: str, table: str) -> None:
-        pytest.importorskip(table[1 : table.index("]")])
+        pytest.importorskip(table[1 : table.index("]")], reason=f"needs {table}")
         assert spec_of(small(task=task, metric=metric), table).parameters
 
     @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ class TestOtherLibraries:
     )
     @pytest.mark.parametrize("metric", ["logloss", "auc"])
     def test_catboost_stops_by_the_metric_without_classes_weights(self, small: Any, weights: str, metric: str) -> None:
-        pytest.importorskip("catboost")
+        pytest.importorskip("catboost", reason="needs catboost")
         made = small(metric=metric)
         plain = spec_of(made, "[catboost]\nlearning_rate = 0.3\n")
         spec = spec_of(made, f"[catboost]\nlearning_rate = 0.3\niterations = 60\n{weights}\n")

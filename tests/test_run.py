@@ -802,7 +802,7 @@ def test_the_ledger_is_rebuilt_from_the_folders(small) -> None:
         assert [e.status for e in ledger.events(sent.submission_id)] == ["prepared", "sending", "pending", "complete"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_log_that_can_not_be_written_hides_no_error(tmp_path: Path, capsys) -> None:
     (tmp_path / "log.txt").symlink_to("/dev/full")
     with pytest.raises(DataError, match="the run's own"), log_file(tmp_path):

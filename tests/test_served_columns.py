@@ -428,7 +428,7 @@ def test_test_sets_to_rehearse_with(made: Small, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ISOLATED, reason="the system gives no namespaces to make a rehearsal in")
+@pytest.mark.skipif(not ISOLATED, reason="needs namespaces")
 def test_a_rehearsal_meets_them(made: Small, wheels: Path) -> None:
     trained(made, wheels, '["alone", "crowd"]')
     kernel = made.open.build_kernel(1, python=HERE, wheels=wheels)

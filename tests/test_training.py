@@ -934,7 +934,7 @@ class TestTold:
 
         made = with_source(small, tmp_path, odd, of="multiclass", metric="accuracy", holdout=0.02, seed=5)
         if "zebra" not in truth(made)["y"].to_list():
-            pytest.skip("the row went to test")
+            pytest.skip("not a case: the row went to test")
         experiment(made)
         notes = made.open.run_outcome(1).notes
         assert any("validates 1 rows with y = 'zebra', and trains on none" in note for note in notes), notes

@@ -239,7 +239,7 @@ class TestOwners:
     def theirs(self, tmp_path: Path) -> Path:
         """A workspace of another user, in which one stands."""
         if os.geteuid() != 0:
-            pytest.skip("only root can give files away")
+            pytest.skip("needs root, who alone can give files away")
         root = tmp_path / "theirs"
         (root / "competitions" / "one").mkdir(parents=True)
         return root

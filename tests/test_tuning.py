@@ -1147,7 +1147,7 @@ def database() -> Iterator[str]:
 
     url = os.environ.get("WB_TEST_POSTGRES_URL")
     if not url:
-        pytest.skip("set WB_TEST_POSTGRES_URL to try a server")
+        pytest.skip("needs postgresql: WB_TEST_POSTGRES_URL names a server")
     yield url
     storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
     for name in optuna.get_all_study_names(storage):
