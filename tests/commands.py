@@ -10,6 +10,8 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -41,8 +43,9 @@ PRELOADED = [
     "workbench.experiment",
     "workbench.current_runs",
     "workbench.review",
+    "workbench.cli.app",
+    "workbench.rehearsal",
     "tests.small",
-    "tests.warmed",
 ]
 
 
@@ -114,6 +117,44 @@ def forkserver() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, __name__])
     return context
+
+
+def forked_wb(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, text: str = "", timeout_s: float = 120
+) -> Ended:
+    """Run `wb` as a process of its own, with files for its streams, that need not import everything first."""
+    with tempfile.TemporaryDirectory() as scratch:
+        streams = [Path(scratch, name) for name in ("in", "out", "err")]
+        streams[0].write_text(text)
+        environment = {**os.environ, **(env or {})}
+        process = forkserver().Process(target=_forked, args=(arguments, cwd, environment, streams))
+        process.start()
+        process.join(timeout_s)
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError(f"wb {' '.join(arguments)} did not end within {timeout_s} s: {streams[2].read_text()}")
+        return Ended(process.exitcode, streams[1].read_text(), streams[2].read_text())
+
+
+def fresh_wb(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
+    """Run `wb` in a fresh interpreter, where it matters how that begins."""
+    command = [sys.executable, "-m", "workbench", *arguments]
+    environment = {**os.environ, **(env or {})}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def _forked(arguments: Sequence[str], cwd: Path, environment: dict[str, str], streams: Sequence[Path]) -> None:
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in enumerate(streams):
+        os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    # multiprocessing has put another stream in its place.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    from workbench.cli import main
+
+    main(list(arguments))
 
 
 @dataclass(frozen=True)

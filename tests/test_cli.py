@@ -19,6 +19,7 @@ from typing import Any
 import click
 import pytest
 
+from tests.commands import forked_wb, fresh_wb
 from tests.small import Small
 from tests.test_run import ALL, QUICK
 from workbench import library
@@ -47,19 +48,7 @@ LOG = [
 ]
 
 
-def wb(
-    *arguments: str, cwd: Path, env: dict[str, str] | None = None, text: str = ""
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "workbench", *arguments],
-        cwd=cwd,
-        env=os.environ | (env or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-        input=text,
-        timeout=120,
-    )
+wb = forked_wb
 
 
 @pytest.fixture
@@ -589,7 +578,7 @@ def test_threads_wait_asleep_unless_the_environment_says_how(
 ) -> None:
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
-    ran = wb("run", "--exp", "1", cwd=made.folder, env={"OMP_DISPLAY_ENV": "verbose", **given})
+    ran = fresh_wb("run", "--exp", "1", cwd=made.folder, env={"OMP_DISPLAY_ENV": "verbose", **given})
     # What libgomp itself says when LightGBM loads it; another OpenMP has no such count.
     told = [line.partition("=")[2].strip() for line in ran.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
     if not told:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.commands import forked_wb
 from tests.small import Small
 from workbench import library
 from workbench.rehearsal import RehearsalSpec, create
@@ -112,9 +111,7 @@ def test_every_command_takes_them(tmp_path: Path, columns: str) -> None:
         ["report", "1"],
         ["submit", "--exp", "1", "--yes"],
     ):
-        ran = subprocess.run(
-            [sys.executable, "-m", "workbench", *arguments], cwd=small.folder, capture_output=True, text=True
-        )
+        ran = forked_wb(*arguments, cwd=small.folder)
         assert (ran.returncode, "Traceback" in ran.stderr) == (0, False), (arguments, ran.stderr[-2000:])
 
 

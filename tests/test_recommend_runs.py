@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.commands import forked_wb
 from tests.test_ranker import habits
 from workbench import library
 from workbench.errors import ConfigError, DataError, WorkbenchError
@@ -480,18 +481,10 @@ def test_a_killed_run_goes_on(shop: Any) -> None:
 def test_the_command(shop: Any) -> None:
     s = shop(KINDS)
     s.write(2, TWO_STAGES)
-    root = str(Path(library.__file__).parents[1])
 
     def wb(*words: str) -> str:
-        command = [sys.executable, "-m", "workbench", *words, "-c", "shop"]
-        done = subprocess.run(
-            command,
-            cwd=s.workspace.root,
-            env=os.environ | {"PYTHONPATH": root},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = forked_wb(*words, "-c", "shop", cwd=s.workspace.root)
+        assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
     shown = wb("run", "--exp", "2")

@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import polars as pl
 import pytest
 
 import workbench
+from tests.commands import forked_wb
 from tests.small import Small
 from workbench.errors import ConfigError, DataError, FeatureError, NotFoundError, TrainingError
 from workbench.rehearsal.host import load_metric
@@ -320,17 +320,16 @@ def test_an_exit_of_a_rehearsals_metric(tmp_path: Path) -> None:
 def test_the_command_says_so_once_and_fails(small) -> None:
     made = small(n_rows=200)
     _features_file(made)
-    command = [sys.executable, "-m", "workbench"]
     for arguments in (["run", "--exp", "1"], ["check"], ["features"]):
-        ran = subprocess.run([*command, *arguments], cwd=made.folder, capture_output=True, text=True)
+        ran = forked_wb(*arguments, cwd=made.folder)
         assert ran.returncode == 1
         assert ran.stderr.count("error:") == 1
         assert "Traceback" not in ran.stderr
         assert "(features.py, line 5)" in ran.stderr
     _feature(made)
     (made.folder / "features.py").write_text(FEATURE + "    import os\n    os._exit(0)\n")
-    subprocess.run([*command, "run", "--exp", "1"], cwd=made.folder, capture_output=True)
-    ran = subprocess.run([*command, "table", "--all", "--json"], cwd=made.folder, capture_output=True, text=True)
+    forked_wb("run", "--exp", "1", cwd=made.folder)
+    ran = forked_wb("table", "--all", "--json", cwd=made.folder)
     # Nothing in the process can see that; the record can.
     assert [r["status"] for r in json.loads(ran.stdout)] == ["interrupted"]
 
@@ -377,7 +376,6 @@ def test_no_other_place_calls_it() -> None:
         "kaggle_platform/login.py: function",
         # They import what is installed or the workbench's own.
         "__init__.py: importlib.import_module",
-        "features/code_keys.py: importlib.import_module",
         "features/code_modules.py: importlib.import_module",
         "notebooks/extra.py: importlib.import_module",
         "packed.py: import_module",
