@@ -28,8 +28,12 @@ def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tupl
     return held, streamed
 
 
-def test_pieces_are_what_would_be_held(small, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("many", [False, True])
+def test_pieces_are_what_would_be_held(small, many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if many:  # levels are kept as codes beside the block
+        monkeypatch.setattr("workbench.features.encoded.MANY_LEVELS", 0)
     held, streamed = matrices(small(), ["rows", "ratio", "town_size"], monkeypatch)
+    assert any(c.codes is not None for s in streamed.sources for c in s.columns) == many
     assert streamed.frame.equals(held.frame)
     rng = np.random.default_rng(0)
     for rows in (range(500), range(390, 410), range(0), np.sort(rng.choice(500, 60, replace=False)), np.array([499])):
