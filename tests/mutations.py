@@ -35,7 +35,10 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     "encodings": (["features/encodings/*.py"], ["test_encodings.py"]),
     "matrix": (["features/matrix.py", "features/encoded.py"], ["test_matrix.py", "test_codes.py", "test_precision.py"]),
     "rounds": (["training/rounds.py", "training/fold_rows.py"], ["test_rounds.py", "test_learners.py"]),
-    "weights": (["training/weights.py", "training/row_weights.py"], ["test_weights.py", "test_losses.py", "test_training.py"]),
+    "weights": (
+        ["training/weights.py", "training/row_weights.py"],
+        ["test_weights.py", "test_losses.py", "test_training.py"],
+    ),
     "losses": (["training/losses.py", "training/transforms.py"], ["test_losses.py", "test_training.py"]),
     "metrics": (["metrics/*.py"], ["test_metrics.py", "test_positive.py"]),
     "intervals": (["intervals.py", "review.py"], ["test_intervals.py", "test_review.py", "test_optimistic.py"]),

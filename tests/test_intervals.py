@@ -41,8 +41,21 @@ def test_a_family_of_one_or_two_is_judged_by_its_own_variance() -> None:
 
 def test_no_change_at_all_and_one_without_variance() -> None:
     assert intervals.family_p([[0.0] * 5]) == [1.0]
-    assert intervals.family_p([[0.01] * 5]) == [0.0]
+    # As where scores are shares of few rows: a test of signs, whatever rounding adds.
+    assert intervals.family_p([[0.01] * 5]) == [2**-4]
+    rounded = [0.3 - 0.2, 0.4 - 0.3]
+    assert rounded[0] != rounded[1]
+    assert intervals.family_p([rounded]) == [0.5]
     assert math.isnan(intervals.standard_error([0.1]))
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_shares_of_few_rows_hold_the_error_too(k: int) -> None:
+    """One row more or less in a fold, by chance: folds with one difference are no rarity."""
+    rng, repeats = np.random.default_rng(k), 2000
+    drawn = rng.choice([-0.01, 0.0, 0.01], p=[0.25, 0.5, 0.25], size=(repeats, 1, k))
+    wrong = sum(intervals.family_p(values)[0] <= 0.05 for values in drawn.tolist())
+    assert wrong <= scipy.stats.binom.ppf(0.999, repeats, 0.05)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])

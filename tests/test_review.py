@@ -184,7 +184,7 @@ class TestFamily:
         assert as_dicts([shown])[0]["compared"] == 2
 
     def test_one_change_alone_is_judged_by_its_interval(self) -> None:
-        for new in ([0.72, 0.73, 0.74], [0.71, 0.70, 0.74]):
+        for new in ([0.72, 0.73, 0.741], [0.71, 0.70, 0.74]):
             rows = newest([run(1, [0.70, 0.71, 0.72]), run(2, new, base=1)], [])
             change = rows[1].change
             assert change is not None

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import polars as pl
 import pytest
 import sklearn.metrics as sk
 
+from workbench import library
 from workbench.cache import lock
 from workbench.errors import (
     BusyError,
@@ -432,6 +434,29 @@ class TestKilled:
         assert outcome.how == ("unchanged" if is_finished else "resumed" if kept else "new")
         assert made.open.run(1, force=True).submission.read_bytes() == outcome.run.submission.read_bytes()
         assert not list(made.folder.rglob("*.tmp"))
+
+    def test_a_copy_of_a_runs_folder_does_not_stand_for_the_run(self, small) -> None:
+        """A backup that was made while it ran, or whose numbers were edited."""
+        made = small()
+        made.experiment(1, ALL + QUICK)
+        run = made.open.run(1)
+        copy = run.folder.with_name(f"{run.folder.name}-backup")
+        shutil.copytree(run.folder, copy)
+        record = json.loads((copy / "run.json").read_text())
+        record["record"] |= {"status": "interrupted", "cv_mean": 1.0}
+        (copy / "run.json").write_text(json.dumps(record))
+        (row,) = made.open.table()
+        assert (row.run.status, row.run.cv_mean) == ("finished", run.record.cv_mean)
+        again = made.open.run_outcome(1)
+        assert again.how == "unchanged"
+        assert again.notes[-1].endswith(
+            f"run.json is the record of the run {run.record.run_id}: its folder was copied or renamed; "
+            "it counts as no run"
+        )
+        told = library.rebuild_ledger(made.workspace)
+        assert "was copied or renamed" in str(told)
+        (row,) = made.open.table()
+        assert row.run.cv_mean == run.record.cv_mean
 
     def test_a_part_that_is_not_whole_is_trained_again(self, small) -> None:
         made = small()

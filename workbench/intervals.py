@@ -148,7 +148,8 @@ def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None)
     freedom or so, which is next to no power where dozens are compared; the variances are therefore moderated, each
     drawn towards what is usual in the family as far as the family's own variances agree (Smyth 2004). That is held
     back, as a few changes of another kind among many small ones would be judged by the small ones' variance: 2 degrees
-    of freedom less than estimated, and 6, or half of what is compared less one, at most.
+    of freedom less than estimated, and 6, or half of what is compared less one, at most. A difference that is the same in
+    all folds has no variance to judge it by: its p-value is that of a test of signs, 2^(1 - k).
 
     Parameters
     ----------
@@ -168,8 +169,11 @@ def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None)
     found = []
     for mean, variance in zip(means, variances, strict=True):
         moderated = (prior * usual + (k - 1) * variance) / degrees
-        t = mean / math.sqrt(moderated * factor) if moderated else math.copysign(math.inf, mean) if mean else 0.0
-        found.append(two_sided_p(t, degrees))
+        if moderated > (ROUNDED_OFF * mean) ** 2:
+            found.append(two_sided_p(mean / math.sqrt(moderated * factor), degrees))
+        else:
+            # The same in every fold, as happens where scores are shares of few rows: no more than a test of signs says.
+            found.append(2.0 ** (1 - k) if mean else 1.0)
     return holm(found)
 
 
@@ -187,6 +191,9 @@ def holm(p: Sequence[float]) -> list[float]:
         adjusted[i] = least
     return adjusted
 
+
+ROUNDED_OFF = 1e-9
+"""Of a difference: what its folds vary by less is how scores were rounded."""
 
 MOST_PRIOR, HELD_BACK = 6.0, 2.0
 """Degrees of freedom that a family's other variances may lend to one, and how many fewer than estimated they do.

@@ -55,16 +55,15 @@ def reconcile_locked(workspace: Workspace, competition: Competition, number: int
     Returns
     -------
     list of str
-        A line for each folder that has no record, and is left as it is.
+        A line for each folder that has no record, or another run's, and is left as it is.
     """
     known = {r.run_id: r for r in ledger.runs(competition.slug, number)}
     for record in known.values():
         if record.status == "running" and is_own(workspace, record):
             _settle(workspace, workspace.root / record.folder, record, ledger)
     folders = list_run_folders(competition.runs_folder, number)
-    for folder in _unheard(competition.runs_folder, known, number):
-        _settle(workspace, folder, None, ledger)
-    return [
+    damaged = [_settle(workspace, folder, None, ledger) for folder in _unheard(competition.runs_folder, known, number)]
+    return [f"{why}; it counts as no run" for why in damaged if why] + [
         f"{folder} has no {RUN_FILE}: it counts as no run and is left as it is; remove it if nothing is still copying "
         "it there"
         for folder in folders
@@ -82,20 +81,27 @@ def _unheard(runs: Path, known: Iterable[str], exp: int | None = None) -> list[P
     ]
 
 
-def _settle(workspace: Workspace, folder: Path, record: RunRecord | None, ledger: Ledger) -> None:
-    """Enter what a run's folder says, for a run that nobody holds; the caller has the experiment's lock."""
+def _settle(workspace: Workspace, folder: Path, record: RunRecord | None, ledger: Ledger) -> str:
+    """Enter what a run's folder says, for a run that nobody holds; the caller has the experiment's lock.
+
+    Returns
+    -------
+    str
+        What is wrong with the folder's record; "" for nothing.
+    """
     try:
         on_disk, _ = read_run(folder)
         if on_disk.status == "running" and is_own(workspace, on_disk):
             on_disk = end_run(folder, replace(on_disk, status="interrupted"))
     except NewerError:
-        return
+        return ""
     except DamagedError as exc:
         if record is not None:
             ledger.put_run(replace(record, status="interrupted", error=exc.message))
-        return
+        return exc.message
     if on_disk != record and on_disk.status != "running":
         ledger.put_run(on_disk)
+    return ""
 
 
 def recover(workspace: Workspace) -> tuple[list[RunRecord], dict[str, str]]:

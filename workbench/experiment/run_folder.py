@@ -223,12 +223,18 @@ def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
         check_version(data.pop("version", 1), VERSION, path)
         record = RunRecord.from_dict(data.pop("record"))
         _check_details(data)
-        return record, data
     except (FileNotFoundError, NotADirectoryError) as exc:
         hint = f"if nothing is still copying it there, remove {folder} and run the experiment again"
         raise DamagedError(f"{path} is missing", hint=hint) from exc
     except (DamagedError, KeyError, AttributeError, TypeError) as exc:
         raise DamagedError(f"{path} is damaged: {exc}", hint=f"remove {folder} and run the experiment again") from exc
+    if record.run_id != folder.name:
+        # A backup, perhaps of an earlier state: it must not stand for the run.
+        raise DamagedError(
+            f"{path} is the record of the run {record.run_id}: its folder was copied or renamed",
+            hint=f"move it out of {folder.parent}, or back to {record.run_id}",
+        )
+    return record, data
 
 
 DETAILS: dict[str, type | tuple[type, ...]] = {
