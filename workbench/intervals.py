@@ -148,8 +148,10 @@ def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None)
     freedom or so, which is next to no power where dozens are compared; the variances are therefore moderated, each
     drawn towards what is usual in the family as far as the family's own variances agree (Smyth 2004). That is held
     back, as a few changes of another kind among many small ones would be judged by the small ones' variance: 2 degrees
-    of freedom less than estimated, and 6, or half of what is compared less one, at most. A difference that is the same in
-    all folds has no variance to judge it by: its p-value is that of a test of signs, 2^(1 - k).
+    of freedom less than estimated, and 6, or half of what is compared less one, at most.
+
+    A difference that is the same in all folds has no variance to judge it by: its p-value is that of a test of signs,
+    2^(1 - k).
 
     Parameters
     ----------
