@@ -249,7 +249,8 @@ def _no_longer_than(seconds: float) -> Iterator[None]:
         raise TimeoutError(f"it took longer than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: a library may have caught the first one, as where it looks whether another is installed.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
