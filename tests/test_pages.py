@@ -161,7 +161,7 @@ def test_tags_that_never_end_are_passed_in_a_moment(text):
 
 
 def test_a_page_that_takes_too_long_is_left_out(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(worker, "PAGE_S", 0.5)
+    monkeypatch.setattr(worker, "PAGE_S", 0.01)
     cell = V4.new_code_cell("", outputs=[output(**{"text/html": "<a " * 100_000})])
     path = tmp_path / "a.ipynb"
     nbformat.write(V4.new_notebook(cells=[cell]), path)
