@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.commands import forked_wb
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.isolation import Abilities, abilities
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
@@ -770,6 +771,29 @@ class TestRehearsal:
         # A link that it leaves where we put its submission would be written through.
         assert victim.read_text() == "mine"
         assert sorted(p.name for p in kernel.folder.iterdir()) == ["bundle", "kernel", "rehearsal", "wheels"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ISOLATED, reason="needs namespaces")
+def test_the_commands(small, no_wheels) -> None:
+    made = small()
+    made.experiment(1, EXPERIMENT)
+    run = made.open.run(1)
+    more = ("1", "--python", HERE, "--wheels", str(no_wheels), "--json")
+    done = forked_wb("kernel", "build", *more, cwd=made.folder)
+    assert done.returncode == 0, done.stderr
+    kernel = json.loads(done.stdout)
+    assert {"competition/features.py", "models/t0-f4-s1.txt", "wb-manifest.json"} <= {*kernel["files"]}
+    assert any(name.startswith("wheels/kaggle_workbench-") for name in kernel["files"])
+    done = forked_wb("kernel", "rehearse", *more, "--memory-limit", "3GB", "--minutes", "5", cwd=made.folder)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["differing"], told["largest"], told["rows"]) == (0, 0.0, [100, 150])
+    assert 50 < told["peak_mb"] < 3000
+    assert Path(told["public"]).read_bytes() == run.submission.read_bytes()
+    done = forked_wb("kernel", "rehearse", *more, "--memory-limit", "1MB", cwd=made.folder)
+    assert done.returncode == 1
+    assert "the kernel was ended for memory: it had " in json.loads(done.stdout)["error"]["message"]
 
 
 @pytest.mark.slow
