@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults import Bench
+from workbench import cache
 from workbench.cache import (
     Store,
     atomic,
@@ -432,3 +434,13 @@ def test_the_doctor_says_what_kind_of_locks_the_drive_has(tmp_path: Path, monkey
     monkeypatch.setattr("workbench.locks.unshared_drive", lambda _: "fuse.sshfs")
     (line,) = (c for c in look(workspace) if c["name"] == "locks")
     assert (line["level"], "fuse.sshfs" in line["detail"]) == ("note", True)
+
+
+def test_the_digest_of_a_files_pieces_is_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept with blocks: another way of making it would call every block damaged."""
+    monkeypatch.setattr(cache, "PIECE_BYTES", 1000)
+    content = bytes(range(256)) * 10
+    (tmp_path / "block").write_bytes(content)
+    pieces = [content[at : at + 1000] for at in (0, 1000, 2000)]
+    expected = hashlib.sha256(b"".join(hashlib.sha256(p).digest() for p in pieces)).hexdigest()
+    assert cache.pieces_sha256(tmp_path / "block") == expected

@@ -205,6 +205,10 @@ class TestOfACompetition:
         ("code", "message"),
         [
             ("def split(train):\n    return [1, 2]", "cv.function 'split.py:split'"),
+            (
+                "def split(train):\n    return [(range(0, 201), range(200, 300)), (range(0, 300), range(300, 400))]",
+                "fold 0 trains on 1 of the rows it validates",
+            ),
             ("def split(train):\n    return 1 / 0", r"ZeroDivisionError.*line 2"),
             ("def other(train):\n    return 1", "has no function 'split'"),
             ("def split(train):\n    return [([1], [2]), ([3], [2])]", "rows that an earlier fold validates too"),

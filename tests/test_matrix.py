@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from workbench.competition import ROW
 from workbench.errors import DamagedError
-from workbench.experiment import run
+from workbench.experiment import ready, run
 from workbench.features import Blocks, FeatureMatrix, MatrixSource, build_matrix, load_features, matrix
 from workbench.features.encoded import encode_columns
+from workbench.training.fold_rows import FoldRows
 
 
 def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[FeatureMatrix, FeatureMatrix]:
@@ -44,6 +45,30 @@ def test_pieces_are_what_would_be_held(small, many: bool, monkeypatch: pytest.Mo
                 assert all(f.height == where.stop - where.start for where, f in pieces)
                 if pieces:
                     assert pl.concat([f for _, f in pieces]).equals(held.frame[np.asarray(rows)])
+
+
+def test_what_rows_leave_out_is_said_where_they_are_asked_for(small) -> None:
+    made = small()
+    blocks = Blocks(made.open.definition, load_features(made.open.definition))
+    assert set(build_matrix(blocks, ["rows"]).left_out) == {"id"}
+    assert build_matrix(blocks, ["ratio"]).left_out == {}
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_a_library_gets_pieces_of_one_length(small, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the matrix is read."""
+    made = small()
+    made.experiment(1, 'features = ["rows", "te_town"]\n' + KINDS["model"])
+    for held_share in (matrix.HELD_SHARE, 2**60):
+        monkeypatch.setattr(matrix, "HELD_SHARE", held_share)
+        problem = ready(made.workspace, made.open.definition, 1).problem
+        rows = problem.folds.train_rows(1)
+        pieces = list(FoldRows(problem, 0, "none").pieces(1, rows, size))
+        lengths = [len(frame) for _, frame in pieces]
+        assert lengths == [size] * (len(rows) // size) + [len(rows) % size] * bool(len(rows) % size)
+        assert [(w.start, w.stop) for w, _ in pieces] == [
+            (at, min(at + size, len(rows))) for at in range(0, len(rows), size)
+        ]
 
 
 def test_a_sample_of_the_rows_is_the_same_in_pieces(small, monkeypatch: pytest.MonkeyPatch) -> None:
