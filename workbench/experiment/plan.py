@@ -30,8 +30,10 @@ from workbench.features import (
 from workbench.folds import Folds, load_folds
 from workbench.serving import SubmissionForm, submission_form
 from workbench.training import (
+    ROWS_POWER,
     FoldRows,
     KeptBins,
+    LightGBMSpec,
     ModelSpec,
     Problem,
     Target,
@@ -141,6 +143,8 @@ def _made_plan(
             *([["turned", *turned]] if turned else []),
             *([["needs", d.metric_needs]] if d.metric_needs not in (None, "value") else []),
             *_weighted_gini(competition),
+            # Rounds that are fixed have always stayed; others once grew with the rows.
+            *([["refit rounds", ROWS_POWER]] if _scales_rounds(spec, model) else []),
         ],
         metric_code,
         sample,
@@ -167,6 +171,11 @@ def infinite_columns(competition: Competition) -> list[str]:
         return []
     found = rows.select(pl.col(fractions).is_infinite().any()).collect(engine="streaming").row(0)
     return [c for c, is_there in zip(fractions, found, strict=True) if is_there]
+
+
+def _scales_rounds(spec: ExperimentSpec, model: ModelSpec | NotebookSpec) -> bool:
+    """Say whether models of all rows have another number of rounds than those of the folds."""
+    return bool(spec.refit) and isinstance(model, LightGBMSpec) and bool(model.patience)
 
 
 def _weighted_gini(competition: Competition) -> list[str]:

@@ -25,7 +25,7 @@ from workbench.training.parameters import (
 )
 from workbench.training.pseudo import Pseudo, check_pseudo
 from workbench.training.records import ALL_ROWS, FoldResult, Problem, TrainingState, TrainResult
-from workbench.training.refit import refit
+from workbench.training.refit import ROWS_POWER, refit
 from workbench.training.rounds import Stopper, Stopping, limit_notes, shared_rounds
 from workbench.training.row_weights import check_fold_weights
 from workbench.training.scoring import as_metric_input, fold_scores, oof_score, score
@@ -39,6 +39,7 @@ from workbench.training.weights import check_class_weight
 __all__ = [
     "ALL_ROWS",
     "FILE_PARAMETERS",
+    "ROWS_POWER",
     "Asked",
     "BinnedRows",
     "Fidelity",
