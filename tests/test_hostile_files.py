@@ -3,10 +3,12 @@ its folder nothing has changed."""
 
 from __future__ import annotations
 
+import random
 import re
 import signal
 import time
 import tomllib
+import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +21,9 @@ import pytest
 
 from tests.hostile_files import ARCHIVES, GOOD, LISTED, TABLES
 from workbench.competition import load_competition, read_manifest
-from workbench.errors import WorkbenchError
+from workbench.errors import DataError, WorkbenchError
 from workbench.ingest import fetch
+from workbench.ingest.archives import check_members
 from workbench.memory import measured_peak, used_bytes
 from workbench.platforms import CompetitionFacts, Listing, Progress, RemoteFile
 from workbench.workspace import Workspace
@@ -212,3 +215,14 @@ def test_what_the_platform_says_of_itself(fetched: Callable[..., Outcome], what:
     outcome = fetched(GOOD, **{what: text})
     assert outcome.refusal is None, outcome.said
     assert not CONTROL.search((outcome.folder / "competition.toml").read_text(encoding="utf-8"))
+
+
+def test_a_large_member_is_refused_by_its_ratio_and_not_by_its_size(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("workbench.ingest.archives.HARMLESS_BYTES", 1000)
+    for name, content in (("noise", random.Random(1).randbytes(50_000)), ("zeros", bytes(2_000_000))):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{name}.csv", content)
+    (member,) = check_members(tmp_path / "noise.zip", tmp_path / "out")
+    assert member.file_size == 50_000
+    with pytest.raises(DataError, match=r"zeros\.csv"):
+        check_members(tmp_path / "zeros.zip", tmp_path / "out")

@@ -152,6 +152,18 @@ class TestMethods:
         assert sign * (found.after.mean - found.before.mean) > -0.05 * abs(found.before.mean)
         assert [n.partition(":")[0] for n in found.notes] == ["selected on these folds"]
 
+    def test_what_no_model_uses_is_no_better_than_when_it_is_shuffled(self, tmp_path: Path) -> None:
+        """Its gain is 0 either way: as many as there are reach it."""
+        made = host(tmp_path, "binary", "auc")
+        path = made.folder / "features.py"
+        path.write_text(
+            path.read_text() + "\n\n@feature\ndef still(rows):\n    return rows.select(ROW, still=pl.lit(1.0))\n"
+        )
+        made.experiment(1, ONE_SEED.replace("features = [", 'features = ["still", ') + MODEL)
+        found = made.open.select(1, "null", shuffles=5, holdout=False)
+        (judged,) = [j for j in found.judged if j.group.name == "still"]
+        assert (judged.importance, judged.more["p"], judged.keep) == (0.0, 1.0, False)
+
     def test_a_copy_shares_its_importance_and_judged_as_one_it_has_all(self, case) -> None:
         made = experiment_of(case)
         together = next(g for g in groups_of(made, "correlated") if "b" in g.columns)
