@@ -355,6 +355,18 @@ class TestFiles:
     def test_packed_files(self, name: str, content: str | bytes) -> None:
         assert_frame_equal(made({name: content}).train, SMALL_FRAME)
 
+    def test_zstd_that_this_python_has_not_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def none(name: str) -> Any:
+            raise ImportError(name)
+
+        monkeypatch.setattr("workbench.packed.import_module", none)
+        for name in ("train.csv", "train.csv.zst"):
+            with pytest.raises(
+                DataError, match=rf"/{name} is packed with zstd, which this Python can't read"
+            ) as caught:
+                made({name: b"\x28\xb5\x2f\xfd"})
+            assert "backports.zstd" in caught.value.hint
+
     @pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
     def test_a_cut_file_is_named(self, ending: str) -> None:
         pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[ending]

@@ -30,6 +30,7 @@ __all__ = [
     "MARKS",
     "Budget",
     "damage",
+    "decompressed",
     "is_damage",
     "most_of",
     "packing_of",
@@ -69,10 +70,7 @@ def _zstd(file: Any) -> Any:
             return import_module(module).open(file)
         except ImportError:
             continue
-    raise DataError(
-        "it is packed with zstd, which this Python can't read",
-        hint="`pip install backports.zstd`, or use Python 3.14; or unpack it, and lay the file into data/fixed",
-    )
+    raise ImportError("zstd")
 
 
 COMPRESSIONS: dict[str, Callable[[Any], Any]] = {
@@ -81,6 +79,25 @@ COMPRESSIONS: dict[str, Callable[[Any], Any]] = {
     ".bz2": bz2.open,
     ".zst": _zstd,
 }
+
+
+def decompressed(file: Any, packing: str, where: str) -> Any:
+    """Return the reader of a compressed file, by the ending for its packing.
+
+    Raises
+    ------
+    DataError
+        When this Python can't read it: it names `where`.
+    """
+    try:
+        return COMPRESSIONS[packing](file)
+    except ImportError as exc:
+        raise DataError(
+            f"{where} is packed with zstd, which this Python can't read",
+            hint="`pip install backports.zstd`, or use Python 3.14; or unpack it, and lay the file into data/fixed",
+        ) from exc
+
+
 MARKS = (
     (".gz", b"\x1f\x8b\x08"),
     (".xz", b"\xfd7zXZ\0"),

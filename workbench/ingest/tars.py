@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from workbench.errors import DamagedError
-from workbench.packed import COMPRESSIONS, packing_of, watched
+from workbench.packed import COMPRESSIONS, decompressed, packing_of, watched
 
 __all__ = ["HEADER_BYTES", "TarMember", "tar_members"]
 
@@ -103,7 +103,7 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
         if packing not in COMPRESSIONS:
             yield file
             return
-        with COMPRESSIONS[packing](file) as plain:
+        with decompressed(file, packing, str(archive)) as plain:
             yield watched(plain, str(archive), WHAT)
 
 

@@ -29,7 +29,7 @@ from workbench.ingest.encodings import (
     seven_bit,
     utf16_without_mark,
 )
-from workbench.packed import COMPRESSIONS, damage, packing_of, watched
+from workbench.packed import COMPRESSIONS, damage, decompressed, packing_of, watched
 
 __all__ = [
     "BLOCK_BYTES",
@@ -141,7 +141,7 @@ class Source:
             what = f"a whole {packing} file"
             with ExitStack() as stack:
                 with damage(str(self.path), what):
-                    unpacked = stack.enter_context(COMPRESSIONS[packing](file))
+                    unpacked = stack.enter_context(decompressed(file, packing, str(self.path)))
                 yield watched(unpacked, str(self.path), what, packed_bytes=self.packed_bytes)
 
     @property

@@ -22,7 +22,7 @@ from workbench.errors import DamagedError, DataError, NotFoundError, StorageErro
 from workbench.ingest.evaluation import LISTING
 from workbench.ingest.sources import PACKED, is_table, members_of
 from workbench.ingest.text import Source
-from workbench.packed import COMPRESSIONS, damage, watched
+from workbench.packed import damage, decompressed, watched
 
 __all__ = ["UNASKED_BYTES", "names_at_top", "unpacked_files"]
 
@@ -282,7 +282,7 @@ def _opener(path: Path) -> Iterator[Callable[[_Packed], AbstractContextManager[I
                     file = watched(stack.enter_context(archive.open(member)), where, "whole")
             if item.is_compressed:
                 with damage(where, "whole"):
-                    plain = COMPRESSIONS[PurePosixPath(item.source.name).suffix.lower()](file)
+                    plain = decompressed(file, PurePosixPath(item.source.name).suffix.lower(), where)
                 file = watched(stack.enter_context(plain), where, "whole", packed_bytes=packed_bytes)
             yield file
 
