@@ -27,7 +27,7 @@ from workbench.competition.definition import (
     read_keys,
     read_options,
 )
-from workbench.competition.files import StrictModel, above, in_toml, read_toml, validate
+from workbench.competition.files import StrictModel, above, in_toml, read_toml, toml_key, validate
 from workbench.competition.numbers import create_experiment, create_notebook, next_number
 from workbench.competition.own_code import NOT_BESIDE, found_beside, misnamed_beside, own_file
 from workbench.competition.row_numbers import find_row_numbers
@@ -82,6 +82,7 @@ __all__ = [
     "read_manifest",
     "read_options",
     "read_toml",
+    "toml_key",
     "validate",
     "write_manifest",
 ]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.errors import ConfigError, near
 from workbench.read_once import read_once
 
-__all__ = ["StrictModel", "above", "in_toml", "read_toml", "validate"]
+__all__ = ["StrictModel", "above", "in_toml", "read_toml", "toml_key", "validate"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -109,6 +109,17 @@ def in_toml(value: object) -> str:
     escaped = escaped.encode("utf-8", "replace").decode()
     escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     return '"' + ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04X}", escaped) + '"'
+
+
+def toml_key(name: str) -> str:
+    """Return a key as TOML has it: bare where it may be.
+
+    Examples
+    --------
+    >>> toml_key("num_leaves"), toml_key("price:usd")
+    ('num_leaves', '"price:usd"')
+    """
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else in_toml(name)
 
 
 _TOML_HINTS = {

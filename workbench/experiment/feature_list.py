@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from workbench.cache import content_key, write_text
-from workbench.competition import Competition, StrictModel, in_toml, read_toml, validate
+from workbench.competition import Competition, StrictModel, in_toml, read_toml, toml_key, validate
 from workbench.errors import ConfigError, NotFoundError, near
 
 __all__ = ["FeatureList", "check_list_name", "read_list", "write_list"]
@@ -155,30 +155,21 @@ def as_toml(made: FeatureList) -> str:
             lines += ["", f"[{table}]"]
             for key, value in values.items():
                 long = table == "best" and isinstance(value, list | tuple)
-                lines += _lines(key, value) if long else [f"{_key(key)} = {_value(value)}"]
+                lines += _lines(key, value) if long else [f"{toml_key(key)} = {_value(value)}"]
     return "\n".join(lines) + "\n"
 
 
 def _lines(key: str, values: Sequence[Any]) -> list[str]:
-    return [f"{_key(key)} = [", *(f"    {_value(v)}," for v in values), "]"]
+    return [f"{toml_key(key)} = [", *(f"    {_value(v)}," for v in values), "]"]
 
 
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
-
-
-def _value(value: Any) -> str:  # noqa: PLR0911 one return per type
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return in_toml(value)
-    if isinstance(value, float):
-        return repr(float(value))
-    if isinstance(value, int):
-        return str(value)
+def _value(value: Any) -> str:
+    """Return a value as TOML has it, with bare keys and with dates."""
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, dict):
-        inner = ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items())
+        inner = ", ".join(f"{toml_key(k)} = {_value(v)}" for k, v in value.items())
         return f"{{ {inner} }}" if inner else "{}"
-    return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return in_toml(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from workbench.competition import FileOptions, Manifest, in_toml
+from workbench.competition import FileOptions, Manifest, in_toml, toml_key
 from workbench.inference.infer import NOTHING_SAID, Inferred
 from workbench.inference.log import InferredLog
 from workbench.inference.positive import PositiveGuess
@@ -90,7 +90,7 @@ def _positive(inferred: Inferred) -> list[str]:
     """Return which class of two a column of predictions means; where nothing says it, both to choose from."""
     lines = []
     for guess in inferred.positives:
-        key = "positive" if len(inferred.answer.targets) == 1 else f"positive.{_key(guess.target)}"
+        key = "positive" if len(inferred.answer.targets) == 1 else f"positive.{toml_key(guess.target)}"
         if guess.label is not None:
             other = next(label for label in guess.labels if label != guess.label)
             holds = f"{guess.score_of} is" if guess.score_of else f"{guess.asked} holds the probability"
@@ -116,7 +116,7 @@ def _said(said: FileOptions, but: Collection[str] = ()) -> list[str]:
     lines: list[str] = []
     for name, how in said.read.items():
         if name not in but:
-            lines += ["", f"[read.{_key(name)}]", *(f"{key} = {in_toml(value)}" for key, value in how.items())]
+            lines += ["", f"[read.{toml_key(name)}]", *(f"{key} = {in_toml(value)}" for key, value in how.items())]
     if said.types:
         lines += ["", "[types]", *(f"{in_toml(column)} = {in_toml(how)}" for column, how in said.types.items())]
     return lines
@@ -136,7 +136,11 @@ def _log_text(inferred: InferredLog, said: FileOptions) -> str:
     lines += ["", "[cv]", "folds = 5  # by user", "seed = 42"]
     for name, column in inferred.explode.items():
         others = [f"{k} = {in_toml(v)}" for k, v in said.read.get(name, {}).items() if k != "explode"]
-        lines += ["", f"[read.{_key(name)}]", f"explode = {in_toml(column)}  # an event for each record in these lists"]
+        lines += [
+            "",
+            f"[read.{toml_key(name)}]",
+            f"explode = {in_toml(column)}  # an event for each record in these lists",
+        ]
         lines += others
     return "\n".join([*lines, *_said(said, but=inferred.explode), *_reading(inferred), ""])
 
@@ -144,7 +148,7 @@ def _log_text(inferred: InferredLog, said: FileOptions) -> str:
 def _of_log(inferred: InferredLog, why: dict[str, str]) -> list[str]:
     """Return the lines of [interactions]; what is as it would be without a word is left out."""
     log = inferred.log
-    weights = ", ".join(f"{_key(kind)} = {weight}" for kind, weight in log.weights.items())
+    weights = ", ".join(f"{toml_key(kind)} = {weight}" for kind, weight in log.weights.items())
     values = {"user": log.user, "item": log.item, "time": log.time, "kind": log.kind, "cut": log.cut}
     values |= {"horizon": duration_text(log.horizon_s), "id": log.id, "users": log.users, "items": log.items}
     lines = [f"{key} = {in_toml(value)}{why.get(key, '')}" for key, value in values.items() if value is not None]
@@ -158,7 +162,7 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
     """Return what was guessed of the files' writing, as comments: to override a guess, take away the mark."""
     lines: list[str] = []
     for name, read in inferred.read.items():
-        lines += [f"# [read.{_key(name)}]", *(f"# {_in_one(line)}" for line in read)]
+        lines += [f"# [read.{toml_key(name)}]", *(f"# {_in_one(line)}" for line in read)]
     if inferred.types or inferred.large:
         lines.append("# [types]")
         lines += [
@@ -172,10 +176,6 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
         "# How the files were read. To read one otherwise, uncomment its lines and fetch again.",
         *lines,
     ] * bool(lines)
-
-
-def _key(name: str) -> str:
-    return name if name.replace("_", "a").replace("-", "a").isalnum() and name.isascii() else in_toml(name)
 
 
 def baseline_text(inferred: Inferred | InferredLog) -> str:
