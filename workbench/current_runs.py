@@ -472,14 +472,9 @@ def _without_rounds(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _code_key(folder: Path, reference: str) -> str:
-    """Return the key of the code behind ``file.py:name``; "" where it can't be read."""
-    from workbench.features import code_key
+    from workbench.features import referenced_code_key
 
-    file, _, name = reference.partition(":")
-    try:
-        return code_key(folder / file, name)
-    except (OSError, SyntaxError, ValueError):
-        return ""
+    return referenced_code_key(folder, reference)
 
 
 def _numbers_of(definition: Definition) -> dict[str, Any]:

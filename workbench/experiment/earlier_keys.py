@@ -15,7 +15,7 @@ from typing import Any
 from workbench.competition import Competition
 from workbench.errors import WorkbenchError
 from workbench.experiment.run_folder import list_run_folders, read_run
-from workbench.features import code_key, recipe_versions, recorded_codes
+from workbench.features import recipe_versions, recorded_codes, referenced_code_key
 
 __all__ = ["earlier_code_keys"]
 
@@ -33,21 +33,21 @@ def earlier_code_keys(competition: Competition, number: int) -> Iterator[None]:
 
 
 def _inherited(competition: Competition, number: int) -> dict[tuple[Path, str], str]:
-    present: dict[tuple[Path, str], str] = {}
+    present: dict[str, str] = {}
     inherited: dict[tuple[Path, str], str] = {}
     decided: set[str] = set()
     for folder in list_run_folders(competition.runs_folder, number)[: -MOST_RUNS - 1 : -1]:
         recorded = _recorded(folder)
         for reference in recorded.keys() - decided:
-            file, _, name = reference.partition(":")
-            place = competition.folder / file, name
-            if place not in present:
-                present[place] = _key(*place)
-            is_by_today = recorded[reference] == present[place]
-            if is_by_today or (present[place] and _key(folder / "source" / file, name) == present[place]):
+            if reference not in present:
+                present[reference] = referenced_code_key(competition.folder, reference)
+            key = present[reference]
+            if recorded[reference] == key:
                 decided.add(reference)
-                if not is_by_today:
-                    inherited[place] = recorded[reference]
+            elif key and referenced_code_key(folder / "source", reference) == key:
+                decided.add(reference)
+                file, _, name = reference.partition(":")
+                inherited[competition.folder / file, name] = recorded[reference]
         if recorded and recorded.keys() <= decided:
             break
     return inherited
@@ -61,11 +61,3 @@ def _recorded(folder: Path) -> dict[str, str]:
         return {}
     codes = details.get("code")
     return codes if isinstance(codes, dict) and details.get("recipes", {}) == recipe_versions() else {}
-
-
-def _key(path: Path, name: str) -> str:
-    """Return the key of code by the rules of today; "" where it can't be read."""
-    try:
-        return code_key(path, name)
-    except (OSError, SyntaxError, ValueError):
-        return ""

@@ -2,7 +2,14 @@
 
 from workbench.competition import ROW
 from workbench.features.build import AUTO, Blocks, load_features
-from workbench.features.code_keys import code_key, code_key_of, package_version, recipe_versions, recorded_codes
+from workbench.features.code_keys import (
+    code_key,
+    code_key_of,
+    package_version,
+    recipe_versions,
+    recorded_codes,
+    referenced_code_key,
+)
 from workbench.features.code_modules import code_files, code_files_of
 from workbench.features.definition import Feature, FoldFeature, feature
 from workbench.features.encoded import EncodedColumn, merged_in_float32
@@ -113,6 +120,7 @@ __all__ = [
     "rare_grouped",
     "recipe_versions",
     "recorded_codes",
+    "referenced_code_key",
     "rolling",
     "session_position",
     "sessions",

@@ -37,7 +37,7 @@ from workbench.features.code_modules import (
 from workbench.features.recipes import LIBRARIES, VERSIONS
 from workbench.read_once import read_once
 
-__all__ = ["code_key", "code_key_of", "package_version", "recipe_versions", "recorded_codes"]
+__all__ = ["code_key", "code_key_of", "package_version", "recipe_versions", "recorded_codes", "referenced_code_key"]
 
 RECIPES = recipes.__name__
 """Of the workbench's own code only this gives columns their values."""
@@ -119,6 +119,15 @@ def code_key(path: Path, name: str) -> str:
     if not walk.follow(start, name, {()}):
         walk.whole(start)
     return content_key("code-v2", name, walk.seen)
+
+
+def referenced_code_key(folder: Path, reference: str) -> str:
+    """Return the key of the code behind ``file.py:name`` of a folder; "" where it can't be read."""
+    file, _, name = reference.partition(":")
+    try:
+        return code_key(folder / file, name)
+    except (OSError, SyntaxError, ValueError):
+        return ""
 
 
 def recipe_versions() -> dict[str, int]:
