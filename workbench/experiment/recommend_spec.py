@@ -15,33 +15,12 @@ from workbench.errors import ConfigError, near
 from workbench.experiment.spec import ExperimentSpec
 from workbench.features import code_key
 from workbench.interactions import parse_duration
-from workbench.recommender import (
-    SOURCES,
-    AttributeSource,
-    CosineSource,
-    CovisitSource,
-    EmbeddingsSource,
-    FactorsSource,
-    HistorySource,
-    OwnSource,
-    PopularSource,
-    RankerSpec,
-    RecommenderSpec,
-)
+from workbench.recommender import SOURCES, OwnSource, RankerSpec, RecommenderSpec
 from workbench.recommender.extra import need_compiler
 
 __all__ = ["RecommendSpec", "recommend_spec"]
 
-NAMES_IN_KEYS: dict[type, str] = {
-    AttributeSource: "AttributeSource",
-    CosineSource: "CosineSource",
-    CovisitSource: "CovisitSource",
-    EmbeddingsSource: "EmbeddingsSource",
-    FactorsSource: "FactorsSource",
-    HistorySource: "HistorySource",
-    OwnSource: "OwnSource",
-    PopularSource: "PopularSource",
-}
+NAMES_IN_KEYS = {source: f"{name.capitalize()}Source" for name, source in SOURCES.items()}
 """What stands for each kind of source in the keys of runs, whatever its class is called."""
 
 OURS = ("candidates", "validation_users", "again", "ranker")
