@@ -17,7 +17,7 @@ from tests.small import Small, make_small
 from workbench import library
 from workbench.competition import InteractionsSpec
 from workbench.rehearsal import LogSpec, create
-from workbench.workspace import Workspace, create_workspace
+from workbench.workspace import create_workspace
 
 __all__ = ["WORKSPACES", "make"]
 
@@ -137,20 +137,10 @@ SPLIT = "import numpy as np\n\n\ndef split(train):\n    return np.arange(train.h
 
 
 @dataclass(frozen=True)
-class Made:
+class Made(Small):
     """A competition of a workspace, and its experiments' numbers."""
 
-    workspace: Workspace
-    slug: str
     numbers: tuple[int, ...]
-
-    @property
-    def open(self) -> library.OpenCompetition:
-        return library.OpenCompetition(self.workspace, self.slug)
-
-    @property
-    def folder(self) -> Path:
-        return self.workspace.competitions / self.slug
 
 
 def _run(made: Small, experiments: list[str]) -> Made:
