@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tests.records import RUN
 from tests.small import Small
-from tests.test_ledger import RUN
 from workbench import library
 from workbench.checks.adversarial import adversarial, adversarial_findings
 from workbench.checks.data import CheckedData, read_data

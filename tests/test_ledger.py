@@ -22,62 +22,11 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.records import NOW, RUN, SUBMISSION
 from workbench.errors import BusyError, DamagedError, DamagedLedgerError, LedgerError, StorageError
 from workbench.ledger import Found, Ledger, RunRecord, SubmissionEvent, SubmissionRecord, rebuild
 from workbench.ledger.records import PLACES
 from workbench.ledger.schema import HEAD
-
-NOW = datetime(2026, 11, 23, 20, 0, 0, 123456, UTC)
-
-RUN = RunRecord(
-    run_id="001-20261123T200000-abcdef01",
-    competition="flights",
-    exp=1,
-    title="baseline",
-    kind="model",
-    base=None,
-    status="finished",
-    key="abcdef01",
-    metric="auc",
-    greater_is_better=True,
-    cv_mean=0.74,
-    cv_std=0.01,
-    cv_folds=2,
-    oof_score=0.73,
-    fold_scores=(0.75, 0.73),
-    seed_scores=((0.75, 0.73), (0.74, 0.72)),
-    seeds=(1, 2),
-    folds_hash="f",
-    n_features=12,
-    seconds=1.5,
-    peak_rss_mb=300.0,
-    created_at=NOW,
-    finished_at=NOW,
-    git_commit="abc+",
-    sample=None,
-    changes=("+weather", "num_leaves 31 -> 63"),
-    error=None,
-    folder="competitions/flights/runs/001",
-)
-
-SUBMISSION = SubmissionRecord(
-    submission_id="s1",
-    competition="flights",
-    exp=1,
-    run_id=RUN.run_id,
-    platform="rehearsal",
-    file="submissions/flights/001.csv",
-    sha256="0" * 64,
-    message="001 baseline",
-    cv_mean=0.74,
-    created_at=NOW,
-    sent_at=None,
-    ref=None,
-    status="prepared",
-    public_score=None,
-    private_score=None,
-    error=None,
-)
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
 number = st.floats(allow_nan=False, allow_infinity=False)
@@ -395,7 +344,7 @@ def test_a_folder_in_the_ledgers_place_is_explained(path: Path) -> None:
 FULL = """
 import pathlib, resource, sys
 from dataclasses import replace
-from tests.test_ledger import RUN
+from tests.records import RUN
 from workbench.errors import StorageError
 from workbench.ledger import Ledger
 with Ledger.open(pathlib.Path(sys.argv[1])) as ledger:
@@ -563,7 +512,7 @@ def test_listing_runs_does_not_load_alembic(path: Path) -> None:
 WRITER = """
 import sys, pathlib
 from dataclasses import replace
-from tests.test_ledger import RUN
+from tests.records import RUN
 from workbench.ledger import Ledger
 name, count = sys.argv[2], int(sys.argv[3])
 with Ledger.open(pathlib.Path(sys.argv[1])) as ledger:

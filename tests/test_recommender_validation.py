@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tests.fashion_log import WEEK_S, make_fashions
-from tests.test_ledger import RUN
+from tests.records import RUN
 from tests.test_ranker import SMALL, SOURCES, habits
 from workbench import metrics
 from workbench.errors import ConfigError, DataError

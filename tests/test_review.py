@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.test_ledger import NOW, RUN, SUBMISSION
+from tests.records import NOW, RUN, SUBMISSION
 from workbench.current_runs import CurrentRun
 from workbench.errors import ConfigError
 from workbench.folds import Folds, time_folds

@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.test_ledger import RUN
+from tests.records import RUN
 from tests.test_run import quick
 from workbench import library
 from workbench.competition import load_code

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measured import process, row
-from tests.test_ledger import RUN
+from tests.records import RUN
 from workbench.ledger import Ledger
 from workbench.workspace import create_workspace
 
