@@ -8,16 +8,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.test_formats import Made, made
-from tests.test_parts import parquet
+from tests.conversion import ConvertedFiles, convert_files, parquet_bytes
 
 
-def both(train: list[Any], test: list[Any], ending: str = "jsonl", **options: Any) -> Made:
+def both(train: list[Any], test: list[Any], ending: str = "jsonl", **options: Any) -> ConvertedFiles:
     def text(values: list[Any]) -> str:
         records = [{"id": i, "a": v} for i, v in enumerate(values)]
         return json.dumps(records) if ending == "json" else "".join(json.dumps(r) + "\n" for r in records)
 
-    return made({f"train.{ending}": text(train), f"test.{ending}": text(test)}, **options)
+    return convert_files({f"train.{ending}": text(train), f"test.{ending}": text(test)}, **options)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json"])
@@ -67,16 +66,16 @@ def test_a_type_that_is_asked_for_stays() -> None:
 
 @pytest.mark.parametrize(("value", "agrees"), [(7, True), (2**63, False)])
 def test_unsigned_numbers_agree_with_signed_ones_that_hold_them(value: int, agrees: bool) -> None:
-    large = parquet(pl.DataFrame({"id": [1], "a": pl.Series([value], dtype=pl.UInt64)}))
-    result = made({"train.parquet": large, "test.csv": "id,a\n2,-1\n"})
+    large = parquet_bytes(pl.DataFrame({"id": [1], "a": pl.Series([value], dtype=pl.UInt64)}))
+    result = convert_files({"train.parquet": large, "test.csv": "id,a\n2,-1\n"})
     assert result.frames["train"]["a"].to_list() == [value]
     assert result.frames["train"].schema["a"] == (pl.Int64 if agrees else pl.UInt64)
     assert any("column 'a' is" in s and ("in all" if agrees else "left so") in s for s in result.said)
 
 
 def test_files_of_two_formats_agree() -> None:
-    files = {"train.parquet": parquet({"id": [1], "a": [1.5]}), "test.csv": "id,a\n2,\n"}
-    assert made(files).frames["test"].schema["a"] == pl.Float64
+    files = {"train.parquet": parquet_bytes({"id": [1], "a": [1.5]}), "test.csv": "id,a\n2,\n"}
+    assert convert_files(files).frames["test"].schema["a"] == pl.Float64
 
 
 # -------------------------------------------------------------------------------------------------- objects of objects
@@ -106,18 +105,18 @@ def test_files_of_two_formats_agree() -> None:
     ],
 )
 def test_the_ways_in_which_an_object_is_a_table(document: Any, columns: dict[str, list[Any]]) -> None:
-    result = made({"train.json": json.dumps(document)})
+    result = convert_files({"train.json": json.dumps(document)})
     assert result.train.to_dict(as_series=False) == columns
 
 
 def test_how_an_object_is_meant_is_told_and_can_be_said() -> None:
     document = json.dumps({"a": {"p": 1, "q": 2}, "b": {"p": 3, "q": 4}, "c": {"p": 5, "q": 6}})
-    result = made({"train.json": document})
+    result = convert_files({"train.json": document})
     assert result.train.to_dict(as_series=False) == {"id": ["a", "b", "c"], "p": [1, 3, 5], "q": [2, 4, 6]}
     assert any(
         'each of its objects is taken for a row; if not: [read.train] orient = "columns"' in s for s in result.said
     )
-    other = made({"train.json": document}, read={"orient": "columns"}).train
+    other = convert_files({"train.json": document}, read={"orient": "columns"}).train
     assert other.to_dict(as_series=False) == {"id": ["p", "q"], "a": [1, 2], "b": [3, 4], "c": [5, 6]}
 
 
@@ -125,7 +124,7 @@ def test_objects_of_objects_are_meant_alike_in_train_and_test() -> None:
     """Two rows of three numbers may be three rows of two: train says which."""
     train = {f"u{i}": {"a": 1, "b": 2, "c": 3, "y": i} for i in range(20)}
     test = {f"v{i}": {"a": i, "b": 2, "c": 3} for i in range(2)}
-    result = made({"train.json": json.dumps(train), "test.json": json.dumps(test)})
+    result = convert_files({"train.json": json.dumps(train), "test.json": json.dumps(test)})
     assert result.frames["test"].rows() == [("v0", 0, 2, 3), ("v1", 1, 2, 3)]
     assert result.train.columns == ["id", "a", "b", "c", "y"]
     assert any(line.startswith("test: each of its objects is taken for a row") for line in result.said)

@@ -8,7 +8,7 @@ import unicodedata
 import polars as pl
 import pytest
 
-from tests.test_formats import made
+from tests.conversion import convert_files
 from workbench.errors import DataError
 from workbench.features import ROW, hashed_ngrams, text_embeddings, text_forms
 from workbench.ingest.encodings import guess_encoding, lines_beyond_ascii
@@ -49,7 +49,7 @@ def table(encoding: str, rows: int, seed: int = 0) -> tuple[bytes, list[str]]:
 def test_a_dozen_rows_are_read_as_they_were_written(encoding: str) -> None:
     for seed in range(5):
         content, names = table(encoding, 12, seed)
-        assert made({"train.csv": content}).train["name"].to_list() == names
+        assert convert_files({"train.csv": content}).train["name"].to_list() == names
 
 
 @pytest.mark.parametrize("encoding", ["cp949", "gb18030", "shift_jis", "cp950", "euc_jp", "koi8-r"])
@@ -58,7 +58,7 @@ def test_a_large_file_is_not_decided_by_where_its_sample_is_cut(encoding: str, s
     content, names = table(encoding, 150_000)
     content = content.replace(b"id,name", b"id," + b"x" * shift + b"name", 1)
     assert len(content) > 3 << 20
-    frame = made({"train.csv": content}).train
+    frame = convert_files({"train.csv": content}).train
     assert frame.to_series(1).to_list() == names
 
 
@@ -75,7 +75,7 @@ def test_a_long_line_that_is_cut_in_a_letter_is_decided_all_the_same(encoding: s
     "word", ["élève", "Müller", "garçon", "Núñez", "João", "Malmö", "naïve", "ÉCOLE", "Île", "søster"]
 )
 def test_one_word_in_a_tiny_file(word: str) -> None:
-    result = made({"train.csv": f"id,name\n1,{word}\n2,plain\n".encode("latin-1")})
+    result = convert_files({"train.csv": f"id,name\n1,{word}\n2,plain\n".encode("latin-1")})
     assert result.train["name"].to_list() == [word, "plain"]
     assert any("not written in UTF-8, read as latin-1" in line for line in result.said)
     assert result.infos["train"].read[0].startswith('encoding = "latin-1"')
@@ -98,12 +98,12 @@ def test_one_word_in_a_tiny_file(word: str) -> None:
 )
 def test_a_few_signs_are_no_letters_of_another_script(texts: list[str]) -> None:
     rows = "".join(f"{i},{text}\n" for i, text in enumerate(texts))
-    assert made({"train.csv": f"id,name\n{rows}".encode("cp1252")}).train["name"].to_list() == texts
+    assert convert_files({"train.csv": f"id,name\n{rows}".encode("cp1252")}).train["name"].to_list() == texts
 
 
 @pytest.mark.parametrize("word", ["Michał", "50 zł", "Łódź"])
 def test_a_letter_that_another_encoding_has_as_a_sign_stays_a_letter(word: str) -> None:
-    assert made({"train.csv": f"id,name\n1,{word}\n2,plain\n".encode("cp1250")}).train["name"][0] == word
+    assert convert_files({"train.csv": f"id,name\n1,{word}\n2,plain\n".encode("cp1250")}).train["name"][0] == word
 
 
 @pytest.mark.parametrize("encoding", ["koi8-r", "cp1251", "cp866", "cp1253", "iso8859-7"])
@@ -111,7 +111,7 @@ def test_words_in_capitals_are_told_from_small_letters_of_another_script(encodin
     is_greek = encoding in ("cp1253", "iso8859-7")
     words = ["ΑΘΗΝΑ", "ΘΕΣΣΑΛΟΝΙΚΗ", "ΠΑΤΡΑ"] if is_greek else ["МОСКВА", "КАЗАНЬ", "САНКТ-ПЕТЕРБУРГ"]
     rows = "".join(f"{i},{word}\n" for i, word in enumerate(words))
-    assert made({"train.csv": f"id,name\n{rows}".encode(encoding)}).train["name"].to_list() == words
+    assert convert_files({"train.csv": f"id,name\n{rows}".encode(encoding)}).train["name"].to_list() == words
 
 
 def test_a_long_line_behind_the_header_is_decided_too() -> None:
@@ -127,19 +127,19 @@ def test_a_broken_letter_does_not_make_another_encoding_of_utf8(name: str, rows:
         pytest.skip("not a case: one large file is enough")
     content = "id,name\n" + "".join(f"{i},{name}\n" for i in range(rows))
     broken = content.encode().replace(f"{rows - 7},{name}".encode(), f"{rows - 7},".encode() + b"\xff" + name.encode())
-    result = made({"train.csv": broken})
+    result = convert_files({"train.csv": broken})
     expected = [name] * rows
     expected[rows - 7] = f"\ufffd{name}"
     assert result.train["name"].to_list() == expected
     assert any(f"broken letters, the first in line {rows - 5:,};" in line for line in result.said)
     assert result.infos["train"].read[0].startswith('encoding = "utf-8"')
     with pytest.raises(DataError, match="not all of it is written in the encoding"):
-        made({"train.csv": broken}, read={"encoding": "utf-8"})
+        convert_files({"train.csv": broken}, read={"encoding": "utf-8"})
 
 
 def test_what_may_be_another_encoding_is_told() -> None:
     """Three names of Hungary, with a letter that the other encoding reads as one of Estonia."""
-    result = made({"train.csv": "id,name\n1,Győr\n2,tű\n".encode("iso8859-2")})
+    result = convert_files({"train.csv": "id,name\n1,Győr\n2,tű\n".encode("iso8859-2")})
     line = result.infos["train"].read[0]
     assert line == 'encoding = "cp1250"  # or cp1252'
     assert result.train["name"].to_list() == ["Győr", "tű"]
@@ -148,23 +148,23 @@ def test_what_may_be_another_encoding_is_told() -> None:
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32", "iso2022_jp"])
 def test_unicode_without_a_mark_and_escapes(encoding: str) -> None:
     content = "id,name\n1,東京\n2,abc\n3,大阪府\n".encode(encoding)
-    assert made({"train.csv": content}).train["name"].to_list() == ["東京", "abc", "大阪府"]
+    assert convert_files({"train.csv": content}).train["name"].to_list() == ["東京", "abc", "大阪府"]
 
 
 def test_files_that_belong_together_agree() -> None:
     """A single short word is undecided by itself; beside train it is not."""
     train, names = table("koi8-r", 40)
-    frames = made({"train.csv": train, "test.csv": "id,name\n1,да\n".encode("koi8-r")}).frames
+    frames = convert_files({"train.csv": train, "test.csv": "id,name\n1,да\n".encode("koi8-r")}).frames
     assert frames["train"]["name"].to_list() == names
     assert frames["test"]["name"].to_list() == ["да"]
     parts = {"train_1.csv": train, "train_2.csv": "id,name,price,code\n9,нет,1.5,x\n".encode("koi8-r")}
-    assert made(parts | {"sample.csv": "id\n1\n"}).train["name"].to_list() == [*names, "нет"]
+    assert convert_files(parts | {"sample.csv": "id\n1\n"}).train["name"].to_list() == [*names, "нет"]
 
 
 def test_each_part_is_read_in_its_own_encoding() -> None:
     first, names = table("cp1251", 60)
     second, more = table("koi8-r", 60, 1)
-    assert made({"train_1.csv": first, "train_2.csv": second, "s.csv": "id\n1\n"}).train["name"].to_list() == [
+    assert convert_files({"train_1.csv": first, "train_2.csv": second, "s.csv": "id\n1\n"}).train["name"].to_list() == [
         *names,
         *more,
     ]

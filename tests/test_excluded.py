@@ -8,39 +8,19 @@ import random
 import re
 import subprocess
 import tarfile
-import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.commands import Commands, Ended
+from tests.conversion import SMALL_FILES, convert_in, write_files, zip_bytes
 from tests.wire import served
-from workbench.competition import Manifest, read_manifest
+from workbench.competition import read_manifest
 from workbench.errors import DamagedError, DataError, NotFoundError
 from workbench.ingest import read_as_downloaded
 from workbench.ingest.convert import NO_OPTIONS, Options, convert
 from workbench.workspace import create_workspace
-
-ROWS = [(i, i % 7, 2 * (i % 7)) for i in range(60)]
-TABLES = {
-    "train.csv": "id,a,y\n" + "".join(f"{i},{a},{y}\n" for i, a, y in ROWS[:40]),
-    "test.csv": "id,a\n" + "".join(f"{i},{a}\n" for i, a, _ in ROWS[40:]),
-    "sample_submission.csv": "id,y\n" + "".join(f"{i},0\n" for i, _, _ in ROWS[40:]),
-}
-
-
-def zipped(files: dict[str, str | bytes], *, password: bool = False) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    data = bytearray(out.getvalue())
-    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        for found in re.finditer(re.escape(mark), bytes(data)) if password else ():
-            data[found.start() + at] |= 1
-    return bytes(data)
 
 
 def tarred() -> bytes:
@@ -69,24 +49,12 @@ SIDE: dict[str, tuple[str | bytes, str]] = {
 }
 
 
-def written(folder: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return folder
-
-
-def converted(place: Path, files: dict[str, str | bytes], **options: Any) -> Manifest:
-    return convert(written(place / "raw", files), place / "tables", "c", **options)
-
-
 @pytest.mark.parametrize("name", SIDE)
 @pytest.mark.parametrize("packed", [False, True], ids=["on disk", "in the archive"])
 def test_a_file_that_is_no_table_is_left_out(tmp_path: Path, name: str, packed: bool) -> None:
     content, reason = SIDE[name]
-    files: dict[str, str | bytes] = {**TABLES, name: content, "good.csv": "k,v\n1,2\n"}
-    manifest = converted(tmp_path, {"c.zip": zipped(files)} if packed else files)
+    files: dict[str, str | bytes] = {**SMALL_FILES, name: content, "good.csv": "k,v\n1,2\n"}
+    manifest = convert_in(tmp_path, {"c.zip": zip_bytes(files)} if packed else files)
     assert sorted(manifest.tables) == ["good", "sample_submission", "test", "train"]
     (excluded,) = manifest.excluded.values()
     assert excluded.file == name
@@ -100,8 +68,8 @@ def test_a_file_that_is_no_table_is_left_out(tmp_path: Path, name: str, packed: 
 
 
 def test_all_of_them_at_once(tmp_path: Path) -> None:
-    files = TABLES | {name: content for name, (content, _) in SIDE.items()}
-    manifest = converted(tmp_path, files)
+    files = SMALL_FILES | {name: content for name, (content, _) in SIDE.items()}
+    manifest = convert_in(tmp_path, files)
     assert sorted(manifest.tables) == ["sample_submission", "test", "train"]
     assert {e.file for e in manifest.excluded.values()} == set(SIDE)
 
@@ -109,14 +77,14 @@ def test_all_of_them_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("side.zip", zipped({"train.csv": "x\n1\n", "a.png": b"1"}, password=True), "needs a password"),
+        ("side.zip", zip_bytes({"train.csv": "x\n1\n", "a.png": b"1"}, password=True), "needs a password"),
         ("side.zip", b"PK\x03\x04 no archive", "not a whole zip archive"),
     ],
 )
 def test_an_archive_beside_the_data_may_be_locked_or_damaged(
     tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
-    manifest = converted(tmp_path, {**TABLES, name: content})
+    manifest = convert_in(tmp_path, {**SMALL_FILES, name: content})
     assert sorted(manifest.tables) == ["sample_submission", "test", "train"]
     assert manifest.tables["train"].rows == 40
     assert all(reason in e.reason for e in manifest.excluded.values())
@@ -124,24 +92,24 @@ def test_an_archive_beside_the_data_may_be_locked_or_damaged(
     assert read_as_downloaded(tmp_path / "raw", replace(info, source="gone.csv"), NO_OPTIONS) is None
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", SMALL_FILES)
 @pytest.mark.parametrize("packed", [False, True], ids=["on disk", "in the archive"])
 def test_train_test_and_sample_must_be_readable(tmp_path: Path, name: str, packed: bool) -> None:
-    lines = TABLES[name].splitlines()
-    files: dict[str, str | bytes] = {**TABLES, name: "\n".join([*lines[:9], "1,2,3,4", *lines[9:]]) + "\n"}
+    lines = SMALL_FILES[name].splitlines()
+    files: dict[str, str | bytes] = {**SMALL_FILES, name: "\n".join([*lines[:9], "1,2,3,4", *lines[9:]]) + "\n"}
     fixed = tmp_path / "a b" / "fixed"
     options = Options({}, {}, fixed=fixed)
     with pytest.raises(DataError, match=rf"{name}.* line 10 has 4 fields") as caught:
-        converted(tmp_path, {"c.zip": zipped(files)} if packed else files, options=options)
+        convert_in(tmp_path, {"c.zip": zip_bytes(files)} if packed else files, options=options)
     command = re.search("`(mkdir.*?)`", caught.value.hint)
     assert command is not None
     assert f"{'unzip -p' if packed else 'cp'} " in command[1]
     assert command[1].endswith(f"'{fixed}/{name}'")
     assert not (tmp_path / "tables" / "manifest.json").exists()
     # As the hint says: a copy there, fixed, is taken in its place.
-    written(fixed, {name: TABLES[name]})
+    write_files(fixed, {name: SMALL_FILES[name]})
     manifest = convert(tmp_path / "raw", tmp_path / "tables", "c", options=options)
-    assert manifest.tables[Path(name).stem].rows == TABLES[name].count("\n") - 1
+    assert manifest.tables[Path(name).stem].rows == SMALL_FILES[name].count("\n") - 1
     assert sorted(manifest.tables) == ["sample_submission", "test", "train"]
     (fixed / name).write_text(f"{lines[0]}\n1,2,3,4\n")
     with pytest.raises(DataError, match="line 2 has 4 fields") as caught:
@@ -155,8 +123,8 @@ def test_train_test_and_sample_must_be_readable(tmp_path: Path, name: str, packe
         ({"train.csv.gz": gzip.compress(b"id,a,y\n1,2\n")}, "train.csv"),
         ({"data/train.csv": "id,a,y\n1,2\n"}, "train.csv"),
         ({"data/train.csv": "id,a,y\n1,2\n"}, "data/train.csv"),
-        ({"train.csv.zip": zipped({"other.csv": "id,a,y\n1,2\n"})}, "train.csv"),
-        ({"c.zip": zipped({"data/train.csv": "id,a,y\n1,2\n"})}, "train.csv"),
+        ({"train.csv.zip": zip_bytes({"other.csv": "id,a,y\n1,2\n"})}, "train.csv"),
+        ({"c.zip": zip_bytes({"data/train.csv": "id,a,y\n1,2\n"})}, "train.csv"),
         ({"train.json": '[{"id": 1'}, "train.csv"),
         ({"train.csv": ""}, "train.csv.gz"),
     ],
@@ -164,18 +132,18 @@ def test_train_test_and_sample_must_be_readable(tmp_path: Path, name: str, packe
 def test_a_fixed_copy_stands_for_the_file_whatever_it_is_packed_in(
     tmp_path: Path, raw: dict[str, str | bytes], fixed: str
 ) -> None:
-    rest = {n: c for n, c in TABLES.items() if n != "train.csv"}
+    rest = {n: c for n, c in SMALL_FILES.items() if n != "train.csv"}
     folder = "data/" if any("data/" in n for n in raw) or "c.zip" in raw else ""
-    content = TABLES["train.csv"].encode()
-    written(tmp_path / "fixed", {fixed: gzip.compress(content) if fixed.endswith("gz") else content})
-    written(tmp_path / "fixed", {"more.csv": "k\n1\n2\n"})
+    content = SMALL_FILES["train.csv"].encode()
+    write_files(tmp_path / "fixed", {fixed: gzip.compress(content) if fixed.endswith("gz") else content})
+    write_files(tmp_path / "fixed", {"more.csv": "k\n1\n2\n"})
     files = raw | {f"{folder}{n}": c for n, c in rest.items()}
     options = Options({}, {}, fixed=tmp_path / "fixed")
-    manifest = converted(tmp_path, files, options=options)
+    manifest = convert_in(tmp_path, files, options=options)
     assert {n.rpartition("data_")[2] for n in manifest.tables} == {"train", "test", "sample_submission", "more"}
     (train,) = (i for n, i in manifest.tables.items() if n.endswith("train"))
     assert train.rows == 40
-    assert train.content == converted(tmp_path, files, options=options, force=True).tables[train.name].content
+    assert train.content == convert_in(tmp_path, files, options=options, force=True).tables[train.name].content
     lying = read_as_downloaded(tmp_path / "raw", train, options)
     assert lying is not None
     assert lying.height == 40
@@ -183,49 +151,52 @@ def test_a_fixed_copy_stands_for_the_file_whatever_it_is_packed_in(
 
 def test_what_was_left_out_is_tried_again_only_when_it_changed(tmp_path: Path) -> None:
     said: list[str] = []
-    files: dict[str, str | bytes] = {**TABLES, "extra.jsonl": '{"a": \n'}
-    converted(tmp_path, files, report=said.append)
+    files: dict[str, str | bytes] = {**SMALL_FILES, "extra.jsonl": '{"a": \n'}
+    convert_in(tmp_path, files, report=said.append)
     assert "converting extra" in said
     said.clear()
-    assert "extra" in converted(tmp_path, {}, report=said.append).excluded
+    assert "extra" in convert_in(tmp_path, {}, report=said.append).excluded
     assert said == []
-    converted(tmp_path, {}, report=said.append, force=True)
+    convert_in(tmp_path, {}, report=said.append, force=True)
     assert "converting extra" in said
-    assert converted(tmp_path, {"extra.jsonl": '{"a": 1}\n'}).excluded == {}
+    assert convert_in(tmp_path, {"extra.jsonl": '{"a": 1}\n'}).excluded == {}
 
 
 def test_a_table_that_the_definition_speaks_of_is_needed(tmp_path: Path) -> None:
-    files: dict[str, str | bytes] = {**TABLES, "shops.csv": "a,b\n1,2,3\n", "old_train.csv": "a\n1,2\n"}
+    files: dict[str, str | bytes] = {**SMALL_FILES, "shops.csv": "a,b\n1,2,3\n", "old_train.csv": "a\n1,2\n"}
     for options in (Options({"shops": {"encoding": "utf-8"}}, {}), Options({}, {"shops.a": "String"})):
         with pytest.raises(DataError, match="shops.csv"):
-            converted(tmp_path, files, options=options)
-    assert set(converted(tmp_path, files).excluded) == {"shops", "old_train"}
+            convert_in(tmp_path, files, options=options)
+    assert set(convert_in(tmp_path, files).excluded) == {"shops", "old_train"}
     with pytest.raises(DataError, match="old_train.csv"):
-        converted(tmp_path, files, options=Options({}, {}, roles={"train": "old_train"}))
+        convert_in(tmp_path, files, options=Options({}, {}, roles={"train": "old_train"}))
 
 
 def test_what_arrived_damaged_just_now_may_arrive_whole(tmp_path: Path) -> None:
     cut = gzip.compress(b"a,b\n" + b"1,2\n" * 9000)[:-30]
     with pytest.raises(DamagedError):
-        converted(tmp_path, {**TABLES, "side.csv.gz": cut}, arrived=["side.csv.gz"])
-    assert "side" in converted(tmp_path, {}).excluded
+        convert_in(tmp_path, {**SMALL_FILES, "side.csv.gz": cut}, arrived=["side.csv.gz"])
+    assert "side" in convert_in(tmp_path, {}).excluded
     # A member of an archive that is whole is as it is on the platform.
     other = tmp_path / "other"
-    assert "side" in converted(other, {"c.zip": zipped({**TABLES, "side.csv.gz": cut})}, arrived=["c.zip"]).excluded
+    assert (
+        "side"
+        in convert_in(other, {"c.zip": zip_bytes({**SMALL_FILES, "side.csv.gz": cut})}, arrived=["c.zip"]).excluded
+    )
 
 
 def test_where_no_table_is_called_train_a_side_file_stops_nothing_either(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {
-        "events.csv": TABLES["train.csv"],
+        "events.csv": SMALL_FILES["train.csv"],
         "extra.csv": "",
         "notes.csv": "Notes\na,b\n1,2\n",
     }
-    files["sample_submission.csv"] = TABLES["sample_submission.csv"]
-    manifest = converted(tmp_path, files)
+    files["sample_submission.csv"] = SMALL_FILES["sample_submission.csv"]
+    manifest = convert_in(tmp_path, files)
     assert sorted(manifest.tables) == ["events", "sample_submission"]
     assert sorted(manifest.excluded) == ["extra", "notes"]
     with pytest.raises(DataError, match=r"no file that can become a table: a\.csv: it has no header.*; b\.csv: line 2"):
-        converted(tmp_path / "other", {"a.csv": "", "b.csv": "Notes\na,b\n"})
+        convert_in(tmp_path / "other", {"a.csv": "", "b.csv": "Notes\na,b\n"})
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["on disk", "in the archive"])
@@ -233,40 +204,40 @@ def test_where_no_table_is_called_train_a_side_file_stops_nothing_either(tmp_pat
 def test_the_hint_lays_the_copy_where_it_is_taken_though_folders_have_the_same_names(
     tmp_path: Path, packed: bool, name: str
 ) -> None:
-    broken = TABLES["train.csv"].replace("3,3,6\n", "3,3,6,9\n").encode()
-    files: dict[str, str | bytes] = {f"old/{n}": c for n, c in TABLES.items()}
+    broken = SMALL_FILES["train.csv"].replace("3,3,6\n", "3,3,6,9\n").encode()
+    files: dict[str, str | bytes] = {f"old/{n}": c for n, c in SMALL_FILES.items()}
     files[name] = gzip.compress(broken) if name.endswith("gz") else broken
     fixed = tmp_path / "fixed"
     options = Options({}, {}, fixed=fixed)
     with pytest.raises(DataError, match="line 5 has 4 fields") as caught:
-        converted(tmp_path, {"c.zip": zipped(files)} if packed else files, options=options)
+        convert_in(tmp_path, {"c.zip": zip_bytes(files)} if packed else files, options=options)
     command = re.search("`(mkdir.*?)`", caught.value.hint)
     assert command is not None
     subprocess.run(command[1], shell=True, check=True)
     (copy,) = (p for p in fixed.rglob("*") if p.is_file())
     assert copy.read_bytes() == broken
-    copy.write_text(TABLES["train.csv"])
-    manifest = converted(tmp_path, {}, options=options)
+    copy.write_text(SMALL_FILES["train.csv"])
+    manifest = convert_in(tmp_path, {}, options=options)
     assert {n: i.rows for n, i in manifest.tables.items() if "train" in n} == {"old_train": 40, "new_train": 40}
 
 
 def test_of_a_table_that_is_there_twice_a_copy_chooses_one(tmp_path: Path) -> None:
-    files: dict[str, str | bytes] = {**TABLES, "train.json": '[{"id": 1'}
+    files: dict[str, str | bytes] = {**SMALL_FILES, "train.json": '[{"id": 1'}
     fixed = tmp_path / "fixed"
     options = Options({}, {}, fixed=fixed)
     with pytest.raises(DataError, match="would all become table 'train'") as caught:
-        converted(tmp_path, {"c.zip": zipped(files)}, options=options)
+        convert_in(tmp_path, {"c.zip": zip_bytes(files)}, options=options)
     assert f"into {fixed}, as train.csv say" in caught.value.hint
-    written(fixed, {"train.csv": TABLES["train.csv"]})
-    assert converted(tmp_path, {}, options=options).tables["train"].rows == 40
+    write_files(fixed, {"train.csv": SMALL_FILES["train.csv"]})
+    assert convert_in(tmp_path, {}, options=options).tables["train"].rows == 40
 
 
 @pytest.mark.slow
 def test_from_fetch_to_submit(tmp_path: Path) -> None:
     """The archive comes again and again, with the same faults: the fixed copies stay, and side files stop nothing."""
-    broken = TABLES["train.csv"].replace("3,3,6\n", "3,3,6,9\n")
-    files: dict[str, str | bytes] = {**TABLES, "train.csv": broken, "extra.csv": "", "side.tar.gz": tarred()[:60]}
-    files["locked.zip"] = zipped({"a.png": b"1", "test.csv": "id\n"}, password=True)
+    broken = SMALL_FILES["train.csv"].replace("3,3,6\n", "3,3,6,9\n")
+    files: dict[str, str | bytes] = {**SMALL_FILES, "train.csv": broken, "extra.csv": "", "side.tar.gz": tarred()[:60]}
+    files["locked.zip"] = zip_bytes({"a.png": b"1", "test.csv": "id\n"}, password=True)
     with served() as server:
         root = create_workspace(tmp_path / "ws").root
         commands = Commands(server, root, server.environment(tmp_path / "home"))
@@ -279,7 +250,7 @@ def test_from_fetch_to_submit(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert re.search(r"c\.zip: train\.csv can't be .*: line 5 has 4 fields", done.stderr)
         fixed = root / "competitions" / "c" / "data" / "fixed"
-        written(fixed, {"train.csv": TABLES["train.csv"]})
+        write_files(fixed, {"train.csv": SMALL_FILES["train.csv"]})
         for again in ((), ("--force",), ()):
             done = wb("fetch", "c", *again)
             assert done.returncode == 0, done.stderr

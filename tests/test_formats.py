@@ -10,11 +10,7 @@ import json
 import lzma
 import sys
 import tarfile
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -25,65 +21,24 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from workbench.competition import TableInfo
+from tests.conversion import (
+    column_as_csv,
+    convert_column,
+    convert_files,
+    convert_train,
+    few_examples,
+    random_tables,
+    small_reads,
+)
 from workbench.errors import DamagedError, DataError, WorkbenchError
 from workbench.ingest.archives import unpack, unpack_tar
-from workbench.ingest.convert import Options, convert, is_table
-from workbench.ingest.text import blocks
+from workbench.ingest.convert import is_table
 
 SMALL = "a,b\n1,x\n2,y\n"
 SMALL_FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 DATETIME = pl.Datetime("us")
 
 moment = datetime  # without a zone, as in the files
-examples = settings(max_examples=12)
-
-
-@dataclass
-class Made:
-    """The tables that files became, and what is noted of them."""
-
-    frames: dict[str, pl.DataFrame]
-    infos: dict[str, TableInfo]
-    said: list[str]
-
-    @property
-    def train(self) -> pl.DataFrame:
-        return self.frames["train"]
-
-
-def made(files: dict[str, str | bytes], *, read: dict[str, Any] | None = None, types: dict[str, str] | None = None):
-    """Convert files; `read` are the options of table train."""
-    with tempfile.TemporaryDirectory() as folder:
-        raw, tables = Path(folder) / "raw", Path(folder) / "tables"
-        for name, content in files.items():
-            path = raw / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        said: list[str] = []
-        options = Options({"train": read} if read else {}, types or {})
-        manifest = convert(raw, tables, "x", options=options, report=said.append)
-        frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in manifest.tables}
-        for name, frame in frames.items():
-            assert manifest.tables[name].rows == frame.height
-            assert manifest.tables[name].dtypes == {c: str(t) for c, t in frame.schema.items()}
-        return Made(frames, manifest.tables, said)
-
-
-def train(text: str | bytes, **options: Any) -> pl.DataFrame:
-    return made({"train.csv": text}, **options).train
-
-
-def column(*values: str, separator: str = ",", **options: Any) -> pl.Series:
-    """Convert a table of a number and these texts, quoted where they must be, and return the texts' column."""
-    return made({"train.csv": written(values, separator)}, **options).train["v"]
-
-
-def written(values: tuple[str, ...], separator: str = ",") -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, delimiter=separator, lineterminator="\n")
-    writer.writerows([("k", "v"), *enumerate(values)])
-    return out.getvalue()
 
 
 def zipped(**members: str | bytes) -> bytes:
@@ -94,42 +49,11 @@ def zipped(**members: str | bytes) -> bytes:
     return out.getvalue()
 
 
-@contextmanager
-def windows(size: int) -> Iterator[None]:
-    """Guess from so few bytes, and read so many at a time."""
-    with pytest.MonkeyPatch.context() as patch:
-        module = sys.modules["workbench.ingest.delimited"]
-        patch.setattr(module, "HEAD_BYTES", size)
-        patch.setattr(module, "blocks", lambda source, form, **more: blocks(source, form, **{"size": size} | more))
-        patch.setattr(sys.modules["workbench.ingest.text"], "BLOCK_BYTES", size)
-        yield
-
-
 # ----------------------------------------------------------------------------------------------------- random tables
 
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00\ufeff")
 anything = st.text(characters | st.sampled_from('",;|\t\n\r '), max_size=12)
 on_a_line = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]) | st.sampled_from('",; '), max_size=12)
-KINDS: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
-    "whole": (st.integers(-(2**63), 2**63 - 1), pl.Int64()),
-    "number": (st.floats(allow_nan=False, allow_infinity=False), pl.Float64()),
-    "day": (st.dates(date(1000, 1, 1)), pl.Date()),
-    "time": (st.datetimes(moment(1000, 1, 1)).map(lambda t: t.replace(microsecond=0)), DATETIME),
-    "flag": (st.booleans(), pl.Boolean()),
-}
-
-
-@st.composite
-def tables(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> pl.DataFrame:
-    """Draw a table of each kind of column, with holes; its texts are read as nothing but texts."""
-    rows = draw(st.integers(1, 8))
-    kinds = KINDS | {"text": (texts.map(lambda t: f"x{t}"), pl.String())}
-    columns = {}
-    for kind, (values, dtype) in kinds.items():
-        drawn = draw(st.lists(st.none() | values, min_size=rows, max_size=rows))
-        # Where nothing is seen, there is no type to tell.
-        columns[kind] = pl.Series(drawn, dtype=dtype if any(v is not None for v in drawn) else pl.String())
-    return pl.DataFrame(columns)
 
 
 def as_text(frame: pl.DataFrame, *, separator: str = ",", ending: str = "\n", quote_all: bool = False) -> str:
@@ -145,50 +69,50 @@ def as_text(frame: pl.DataFrame, *, separator: str = ",", ending: str = "\n", qu
 
 class TestRandomTables:
     @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-    @given(frame=tables(anything), separator=st.sampled_from(",;|\t"), size=st.sampled_from([64, 1 << 20]))
-    @examples
+    @given(frame=random_tables(anything), separator=st.sampled_from(",;|\t"), size=st.sampled_from([64, 1 << 20]))
+    @few_examples
     def test_text_reads_back(self, ending: str, frame: pl.DataFrame, separator: str, size: int) -> None:
         text = as_text(frame, separator=separator, ending=ending)
-        with windows(size):
-            result = made({"train.csv": text})
+        with small_reads(size):
+            result = convert_files({"train.csv": text})
         assert_frame_equal(result.train, frame)
         assert result.infos["train"].read == (
             [] if separator == "," else [f'separator = "{separator}"'.replace("\t", "\\t")]
         )
 
-    @given(frame=tables(on_a_line), separator=st.sampled_from(",;"), size=st.sampled_from([64, 1 << 20]))
-    @examples
+    @given(frame=random_tables(on_a_line), separator=st.sampled_from(",;"), size=st.sampled_from([64, 1 << 20]))
+    @few_examples
     def test_text_with_bare_returns_reads_back(self, frame: pl.DataFrame, separator: str, size: int) -> None:
-        with windows(size):
-            assert_frame_equal(train(as_text(frame, separator=separator, ending="\r")), frame)
+        with small_reads(size):
+            assert_frame_equal(convert_train(as_text(frame, separator=separator, ending="\r")), frame)
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
-    @given(frame=tables(anything))
-    @examples
+    @given(frame=random_tables(anything))
+    @few_examples
     def test_text_in_wide_encodings_reads_back(self, encoding: str, frame: pl.DataFrame) -> None:
         mark = "\ufeff" if encoding == "utf-16-be" else ""
-        assert_frame_equal(train((mark + as_text(frame)).encode(encoding)), frame)
+        assert_frame_equal(convert_train((mark + as_text(frame)).encode(encoding)), frame)
 
     @pytest.mark.parametrize(
         ("encoding", "letters"), [("cp949", "가나다힣abc,"), ("latin-1", "éüñß\xa0abc,"), ("cp1252", "é€–“”abc,")]
     )
     @given(data=st.data())
-    @examples
+    @few_examples
     def test_text_in_a_named_encoding_reads_back(self, encoding: str, letters: str, data: st.DataObject) -> None:
-        frame = data.draw(tables(st.text(letters, max_size=8)))
+        frame = data.draw(random_tables(st.text(letters, max_size=8)))
         text = as_text(frame).encode(encoding)
-        assert_frame_equal(train(text, read={"encoding": encoding}), frame)
+        assert_frame_equal(convert_train(text, read={"encoding": encoding}), frame)
 
     @given(
         rows=st.lists(st.tuples(anything, anything), min_size=1, max_size=6),
         quote_all=st.booleans(),
         size=st.integers(1, 40),
     )
-    @examples
+    @few_examples
     def test_a_quote_may_cross_the_border_of_blocks(self, rows, quote_all: bool, size: int) -> None:
         frame = pl.DataFrame([(f"x{a}", f"y{b}") for a, b in rows], schema=["a", "b"], orient="row")
-        with windows(size):
-            assert_frame_equal(train(as_text(frame, quote_all=quote_all)), frame)
+        with small_reads(size):
+            assert_frame_equal(convert_train(as_text(frame, quote_all=quote_all)), frame)
 
     @pytest.mark.slow
     @given(
@@ -227,12 +151,12 @@ class TestRandomTables:
     @settings(max_examples=40)
     def test_types_are_those_of_the_whole_however_little_the_guess_saw(self, values, more, separator, size) -> None:
         files = {
-            "train.csv": written((*values, *more), separator),
-            "test.csv": written((*more, *values[:1]) if more else ("2",), separator),
+            "train.csv": column_as_csv((*values, *more), separator),
+            "test.csv": column_as_csv((*more, *values[:1]) if more else ("2",), separator),
         }
-        large = made(files)
-        with windows(size):
-            small = made(files)
+        large = convert_files(files)
+        with small_reads(size):
+            small = convert_files(files)
         for name in ("train", "test"):
             assert_frame_equal(small.frames[name], large.frames[name])
             assert small.frames[name].schema == large.frames["train"].schema
@@ -258,20 +182,20 @@ class TestRandomTables:
         module = sys.modules["workbench.ingest.delimited"]
         whole, counted = module._full_stats, []
         monkeypatch.setattr(module, "_full_stats", lambda *rest: counted.append(rest) or whole(*rest))
-        with windows(12):
-            frame = train(written(tuple(values), ","))
+        with small_reads(12):
+            frame = convert_train(column_as_csv(tuple(values), ","))
         assert bool(counted) == is_again
         assert frame["v"].dtype == dtype
 
-    @given(frame=tables(anything))
-    @examples
+    @given(frame=random_tables(anything))
+    @few_examples
     def test_parquet_and_json_read_back(self, frame: pl.DataFrame) -> None:
         parquet = io.BytesIO()
         frame.write_parquet(parquet)
         plain = frame.select("whole", "flag", "text")
         records = plain.to_dicts()
         index = {c: {str(i): r[c] for i, r in enumerate(records)} for c in plain.columns}
-        result = made(
+        result = convert_files(
             {
                 "a.parquet": parquet.getvalue(),
                 "b.jsonl": "".join(json.dumps(r) + "\n" for r in records),
@@ -296,7 +220,7 @@ class TestRandomTables:
     @settings(max_examples=100)
     def test_whatever_comes_is_a_table_or_explained(self, name: str, content: str | bytes) -> None:
         try:
-            made({name: content})
+            convert_files({name: content})
         except WorkbenchError as exc:
             said = exc.message
         else:
@@ -307,13 +231,13 @@ class TestRandomTables:
 
 class TestFiles:
     def test_folders_become_parts_of_the_name_but_not_the_one_around_everything(self) -> None:
-        result = made({"comp/train/a b.csv": SMALL, "comp/deep/er/b.csv": SMALL, "comp/c.csv": SMALL})
+        result = convert_files({"comp/train/a b.csv": SMALL, "comp/deep/er/b.csv": SMALL, "comp/c.csv": SMALL})
         assert list(result.frames) == ["c", "deep_er_b", "train_a_b"]
         assert_frame_equal(result.frames["deep_er_b"], SMALL_FRAME)
 
     def test_numbered_parts_are_one_table_in_the_order_of_their_numbers(self) -> None:
         parts = {f"train_{i}.csv": f"a,b\n{i},x\n" for i in range(1, 13)}
-        result = made(parts | {"test.csv": "a\n2.5\n"})
+        result = convert_files(parts | {"test.csv": "a\n2.5\n"})
         assert list(result.frames) == ["test", "train"]
         assert result.train["a"].to_list() == [float(i) for i in range(1, 13)]
         assert result.infos["train"].source.split(", ")[-1] == "train_12.csv"
@@ -327,13 +251,13 @@ class TestFiles:
         ],
     )
     def test_parts_may_be_packed_as_they_like(self, files: dict[str, bytes]) -> None:
-        assert_frame_equal(made(files).train, pl.concat([SMALL_FRAME, SMALL_FRAME]))
+        assert_frame_equal(convert_files(files).train, pl.concat([SMALL_FRAME, SMALL_FRAME]))
 
     def test_parts_with_other_columns_are_tables_of_their_own(self) -> None:
-        assert list(made({"train_1.csv": SMALL, "train_2.csv": "a,c\n1,2\n"}).frames) == ["train_1", "train_2"]
+        assert list(convert_files({"train_1.csv": SMALL, "train_2.csv": "a,c\n1,2\n"}).frames) == ["train_1", "train_2"]
 
     def test_a_part_may_be_the_first_that_is_not_utf8(self) -> None:
-        result = made({"train_1.csv": SMALL, "train_2.csv": "a,b\n3,é\n".encode("latin-1")})
+        result = convert_files({"train_1.csv": SMALL, "train_2.csv": "a,b\n3,é\n".encode("latin-1")})
         assert result.train["b"].to_list() == ["x", "y", "é"]
 
     @pytest.mark.parametrize(
@@ -353,7 +277,7 @@ class TestFiles:
         ids=lambda value: value if isinstance(value, str) else "",  # packed bytes hold the time of packing
     )
     def test_packed_files(self, name: str, content: str | bytes) -> None:
-        assert_frame_equal(made({name: content}).train, SMALL_FRAME)
+        assert_frame_equal(convert_files({name: content}).train, SMALL_FRAME)
 
     def test_zstd_that_this_python_has_not_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def none(name: str) -> Any:
@@ -364,7 +288,7 @@ class TestFiles:
             with pytest.raises(
                 DataError, match=rf"/{name} is packed with zstd, which this Python can't read"
             ) as caught:
-                made({name: b"\x28\xb5\x2f\xfd"})
+                convert_files({name: b"\x28\xb5\x2f\xfd"})
             assert "backports.zstd" in caught.value.hint
 
     @pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
@@ -375,7 +299,7 @@ class TestFiles:
                 with pytest.raises(
                     DamagedError, match=rf"train.{kind}.{ending} is not a whole .{ending} file"
                 ) as caught:
-                    made({f"train.{kind}.{ending}": content})
+                    convert_files({f"train.{kind}.{ending}": content})
                 assert caught.value.hint == "fetch it again: `wb fetch SLUG --force`"
 
     def test_a_member_with_a_wrong_checksum_is_named(self) -> None:
@@ -384,7 +308,7 @@ class TestFiles:
             opened.writestr("train.csv", SMALL)
         broken = archive.getvalue().replace(b"1,x", b"1,z")
         with pytest.raises(DamagedError, match="all.zip: train.csv is not whole"):
-            made({"all.zip": broken})
+            convert_files({"all.zip": broken})
 
     def test_what_is_no_table_stays_as_it_is(self, tmp_path: Path) -> None:
         others = {
@@ -393,7 +317,7 @@ class TestFiles:
             "readme.txt": b"Hello, you.\nMore\n",
             ".x.csv": b"a",
         }
-        assert list(made({"train.csv": SMALL} | others).frames) == ["train"]
+        assert list(convert_files({"train.csv": SMALL} | others).frames) == ["train"]
         archive = tmp_path / "all.zip"
         archive.write_bytes(zipped(**others, **{"train.csv": SMALL}))
         unpack(archive, tmp_path, wanted=lambda name: not is_table(name))
@@ -429,22 +353,22 @@ class TestSeparators:
         ],
     )
     def test_it_is_guessed_and_noted(self, name: str, text: str, noted: list[str]) -> None:
-        result = made({name: text})
+        result = convert_files({name: text})
         assert_frame_equal(result.train, SMALL_FRAME)
         assert [line.replace("\\t", "\t") for line in result.infos["train"].read] == noted
 
     def test_quoted_line_ends_do_not_hide_it(self) -> None:
-        frame = train('a;b\n1;"two,\nlines,,"\n2;"three,,\n\nlines"\n')
+        frame = convert_train('a;b\n1;"two,\nlines,,"\n2;"three,,\n\nlines"\n')
         assert frame["b"].to_list() == ["two,\nlines,,", "three,,\n\nlines"]
 
     @pytest.mark.parametrize("separator", [":", " ", "~", "\x01"])
     def test_any_other_character_may_be_named(self, separator: str) -> None:
-        assert_frame_equal(train(SMALL.replace(",", separator), read={"separator": separator}), SMALL_FRAME)
+        assert_frame_equal(convert_train(SMALL.replace(",", separator), read={"separator": separator}), SMALL_FRAME)
 
     @pytest.mark.parametrize("separator", ["::", "é", '"', "\n"])
     def test_one_that_can_not_be_is_explained(self, separator: str) -> None:
         with pytest.raises(DataError, match=r"train\.csv can't be split at .* one ASCII character") as caught:
-            train(SMALL, read={"separator": separator})
+            convert_train(SMALL, read={"separator": separator})
         assert "competition.toml" in caught.value.hint
 
 
@@ -464,14 +388,14 @@ class TestEncodings:
     )
     def test_it_is_guessed_and_noted(self, encoding: str, words: tuple[str, str], noted: list[str]) -> None:
         # The name of a column is text as well.
-        result = made({"train.csv": f"a,{words[0]}\n1,{words[0]}\n2,{words[1]}\n".encode(encoding)})
+        result = convert_files({"train.csv": f"a,{words[0]}\n1,{words[0]}\n2,{words[1]}\n".encode(encoding)})
         assert result.train.to_dict(as_series=False) == {"a": [1, 2], words[0]: list(words)}
         assert result.infos["train"].read == noted
 
     def test_one_odd_byte_near_the_end_counts(self) -> None:
         plain = b"".join(b"%d,abc\n" % i for i in range(1000))
-        with windows(2000):
-            result = made({"train.csv": b"id,v\n" + plain + b"1000,caf\xe9\n", "test.csv": "id,v\n7,x\n"})
+        with small_reads(2000):
+            result = convert_files({"train.csv": b"id,v\n" + plain + b"1000,caf\xe9\n", "test.csv": "id,v\n7,x\n"})
         assert result.train["v"].to_list() == ["abc"] * 1000 + ["café"]
         assert result.train["id"].to_list() == list(range(1001))
         assert result.infos["train"].read == ['encoding = "latin-1"']
@@ -482,41 +406,41 @@ class TestEncodings:
     )
     def test_the_named_one_is_not_overruled(self, encoding: str, said: str) -> None:
         with pytest.raises(DataError, match=rf"train\.csv.*{said}") as caught:
-            train("a,b\n1,é\n".encode("latin-1"), read={"encoding": encoding})
+            convert_train("a,b\n1,é\n".encode("latin-1"), read={"encoding": encoding})
         assert "[read.TABLE] encoding" in caught.value.hint
 
     @pytest.mark.parametrize("encoding", ["utf-99", "base64"])
     def test_one_that_is_none_is_explained(self, encoding: str) -> None:
         with pytest.raises(DataError, match=f"train.csv: Python knows no encoding '{encoding}'"):
-            train(SMALL, read={"encoding": encoding})
+            convert_train(SMALL, read={"encoding": encoding})
 
 
 class TestLines:
     @pytest.mark.parametrize("text", ["a,b\r\n1,x\r\n2,y\r\n", "a,b\r1,x\r2,y", "a,b\r\n1,x\n2,y\r\n", "a,b\n1,x\n2,y"])
     def test_line_ends(self, text: str) -> None:
-        assert_frame_equal(train(text), SMALL_FRAME)
+        assert_frame_equal(convert_train(text), SMALL_FRAME)
 
     @pytest.mark.parametrize(
         "text", ["\n\na,b\n1,x\n2,y\n", "a,b\n\n1,x\n \n2,y\n\n\n", "a,b\r\n\r\n1,x\r\n\r\n2,y\r\n\r\n"]
     )
     @pytest.mark.parametrize("size", [4, 1 << 20])
     def test_blank_lines_are_no_rows(self, text: str, size: int) -> None:
-        with windows(size):
-            assert_frame_equal(train(text), SMALL_FRAME)
+        with small_reads(size):
+            assert_frame_equal(convert_train(text), SMALL_FRAME)
 
     def test_in_a_single_column_they_are_holes(self) -> None:
-        assert train("a\n1\n\n3\n")["a"].to_list() == [1, None, 3]
+        assert convert_train("a\n1\n\n3\n")["a"].to_list() == [1, None, 3]
 
     def test_rows_that_end_without_a_value_are_whole(self) -> None:
-        assert train('a,b,c\n1,,\n,"",\n3,,4\n').rows() == [(1, None, None), (None, None, None), (3, None, 4)]
+        assert convert_train('a,b,c\n1,,\n,"",\n3,,4\n').rows() == [(1, None, None), (None, None, None), (3, None, 4)]
 
     def test_a_nul_byte_is_a_character(self) -> None:
-        assert train("a,b\n1,x\0y\n2,z\n")["b"].to_list() == ["x\0y", "z"]
+        assert convert_train("a,b\n1,x\0y\n2,z\n")["b"].to_list() == ["x\0y", "z"]
 
     @pytest.mark.parametrize("text", ["x^2,1\ny,2\n", "x^,1\r\n", 'x^,1\n"q""",2\n', "x\x01,1\n"])
     def test_text_that_begins_like_a_packed_file(self, text: str) -> None:
         truth = list(csv.reader(io.StringIO(text)))
-        assert train("a,b\n" + text).rows() == [(a, int(b)) for a, b in truth]
+        assert convert_train("a,b\n" + text).rows() == [(a, int(b)) for a, b in truth]
 
     @pytest.mark.parametrize(
         ("rows", "fault"),
@@ -534,14 +458,14 @@ class TestLines:
     )
     @pytest.mark.parametrize("size", [6, 1 << 20])
     def test_a_faulty_one_is_named(self, rows: str, fault: str, size: int) -> None:
-        with windows(size), pytest.raises(DataError, match=rf"train\.csv can't be .*: {fault}") as caught:
-            train("a,b\n" + rows)
+        with small_reads(size), pytest.raises(DataError, match=rf"train\.csv can't be .*: {fault}") as caught:
+            convert_train("a,b\n" + rows)
         assert "mend that line" in caught.value.hint
 
     def test_a_faulty_one_in_a_part_in_an_archive_is_named(self) -> None:
         files = {"all.zip": zipped(**{"train_1.csv": SMALL, "train_2.csv": "a,b\n1\n"})}
         with pytest.raises(DataError, match=r"all\.zip: train_2\.csv can't be .* line 2 has 1 field"):
-            made(files)
+            convert_files(files)
 
 
 class TestHeaders:
@@ -557,21 +481,21 @@ class TestHeaders:
     )
     @pytest.mark.parametrize("mark", ["", "\ufeff"])
     def test_names_are_kept(self, header: str, names: list[str], mark: str) -> None:
-        frame = train(f"{mark}{header}\n1,2,3,4,5\n")
+        frame = convert_train(f"{mark}{header}\n1,2,3,4,5\n")
         assert frame.columns == names
         assert frame.row(0) == (1, 2, 3, 4, 5)
 
     @pytest.mark.parametrize("text", ["a,b\n", "a,b", "\ufeffa,b\r\n"])
     def test_a_header_alone_is_a_table_without_rows(self, text: str) -> None:
-        assert_frame_equal(train(text), pl.DataFrame(schema={"a": pl.String, "b": pl.String}))
+        assert_frame_equal(convert_train(text), pl.DataFrame(schema={"a": pl.String, "b": pl.String}))
 
     def test_without_rows_the_types_are_those_of_train(self) -> None:
-        assert made({"train.csv": SMALL, "test.csv": "a,b\n"}).frames["test"].schema == SMALL_FRAME.schema
+        assert convert_files({"train.csv": SMALL, "test.csv": "a,b\n"}).frames["test"].schema == SMALL_FRAME.schema
 
     @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
     def test_an_empty_file_is_named(self, text: str) -> None:
         with pytest.raises(DataError, match=r"train\.csv has no header"):
-            train(text)
+            convert_train(text)
 
 
 class TestNumbers:
@@ -603,7 +527,7 @@ class TestNumbers:
         ],
     )
     def test_beside_commas(self, values: list[str], dtype: Any, expected: list[Any] | None) -> None:
-        found = column(*values)
+        found = convert_column(*values)
         assert found.dtype == dtype
         assert found.to_list() == (values if expected is None else expected)
 
@@ -625,7 +549,7 @@ class TestNumbers:
         ],
     )
     def test_beside_semicolons(self, values: list[str], decimal: str | None, expected: list[Any]) -> None:
-        found = column(*values, separator=";", read={"decimal": decimal} if decimal else None)
+        found = convert_column(*values, separator=";", read={"decimal": decimal} if decimal else None)
         assert found.to_list() == expected
 
     @pytest.mark.parametrize(
@@ -648,8 +572,8 @@ class TestNumbers:
         ],
     )
     def test_the_last_line_of_a_large_file_counts(self, first: str, last: str, dtype: Any) -> None:
-        with windows(400):
-            found = column(*[first] * 300, last)
+        with small_reads(400):
+            found = convert_column(*[first] * 300, last)
         assert found.dtype == dtype
         assert found.len() == 301
         if dtype == pl.String:
@@ -658,16 +582,16 @@ class TestNumbers:
     @pytest.mark.slow
     def test_the_last_line_behind_the_real_window_counts(self) -> None:
         rows = "".join(f"{i},{i}\n" for i in range(1_200_000))
-        frame = train("k,v\n" + rows + "1200000,x\n")
+        frame = convert_train("k,v\n" + rows + "1200000,x\n")
         assert frame.schema == {"k": pl.Int64, "v": pl.String}
         assert frame["v"][-2:].to_list() == ["1199999", "x"]
 
     def test_codes_far_down_in_a_column_with_holes_keep_their_zeros(self) -> None:
-        with windows(100):
-            assert column("NA", *["1"] * 100, "007")[-1] == "007"
+        with small_reads(100):
+            assert convert_column("NA", *["1"] * 100, "007")[-1] == "007"
 
     def test_test_alone_would_say_otherwise(self) -> None:
-        result = made(
+        result = convert_files(
             {
                 "train.csv": "i,f,s,d,b,n\n1,1.5,007,31/01/2013,yes,\n2,2.5,x,01/02/2013,no,\n",
                 "test.csv": "i,f,s,d,b,n\n,2,8,03/04/2013,yes,3\n",
@@ -693,20 +617,20 @@ class TestMissing:
             ("2013-01-31", date(2013, 1, 31)),
             ("True", True),
         ):
-            assert column(present, token).to_list() == [expected, None]
+            assert convert_column(present, token).to_list() == [expected, None]
 
     @pytest.mark.parametrize("token", ["NA", "nan", "NULL", "-", "None", "?"])
     def test_it_is_a_value_in_a_text_as_in_house_prices(self, token: str) -> None:
-        assert column("TA", token, "").to_list() == ["TA", token, None]
+        assert convert_column("TA", token, "").to_list() == ["TA", token, None]
 
     @pytest.mark.parametrize("token", ["", "NA", "-", " "])
     def test_a_column_of_nothing_else_is_text(self, token: str) -> None:
-        found = column(token, token)
+        found = convert_column(token, token)
         assert found.dtype == pl.String
         assert found.to_list() == [token or None] * 2
 
     def test_nan_is_missing_among_floats(self) -> None:
-        found = column("nan", "1.5", "NaN")
+        found = convert_column("nan", "1.5", "NaN")
         assert (found.null_count(), found.is_nan().sum()) == (2, 0)
 
     @pytest.mark.parametrize(
@@ -722,7 +646,7 @@ class TestMissing:
         ],
     )
     def test_more_may_be_named(self, values: list[str], missing: str, expected: list[Any]) -> None:
-        assert column(*values, read={"missing": [missing]}).to_list() == expected
+        assert convert_column(*values, read={"missing": [missing]}).to_list() == expected
 
 
 class TestTimes:
@@ -751,7 +675,7 @@ class TestTimes:
         ],
     )
     def test_days(self, text: str, spelled: str) -> None:
-        result = made({"train.csv": written((text, "", "NA"))})
+        result = convert_files({"train.csv": column_as_csv((text, "", "NA"))})
         assert result.train["v"].to_list() == [date(2013, 1, 31), None, None]
         assert result.train["v"].dtype == pl.Date
         assert result.infos["train"].spelled == {"v": spelled}
@@ -779,7 +703,7 @@ class TestTimes:
         ],
     )
     def test_times(self, text: str, clock: tuple[int, ...]) -> None:
-        result = made({"train.csv": written((text, ""))})
+        result = convert_files({"train.csv": column_as_csv((text, ""))})
         assert result.train["v"].to_list() == [moment(2013, 1, 31, *clock), None]
         assert result.train["v"].dtype == DATETIME
         noted = result.infos["train"].spelled["v"]
@@ -801,11 +725,11 @@ class TestTimes:
     )
     @pytest.mark.parametrize("size", [10, 1 << 20])
     def test_the_values_decide(self, values: list[str], expected: list[Any], size: int) -> None:
-        with windows(size):
-            assert column(*values).to_list() == expected
+        with small_reads(size):
+            assert convert_column(*values).to_list() == expected
 
     def test_eight_digits_are_a_day_where_the_name_says_so(self) -> None:
-        frame = train("order_date,v,date\n20130131,20130131,20130131\n20130201,20130201,20139999\n")
+        frame = convert_train("order_date,v,date\n20130131,20130131,20130131\n20130201,20130201,20139999\n")
         assert frame.schema == {"order_date": pl.Date, "v": pl.Int64, "date": pl.Int64}
         assert frame["order_date"][0] == date(2013, 1, 31)
 
@@ -817,7 +741,7 @@ class TestWords:
     )
     def test_they_become_booleans_and_their_spelling_is_kept(self, words: str) -> None:
         false, true = words.split("/")
-        result = made({"train.csv": written((true, false, "", f" {true}"))})
+        result = convert_files({"train.csv": column_as_csv((true, false, "", f" {true}"))})
         assert result.train["v"].to_list() == [True, False, None, True]
         assert result.infos["train"].spelled == {"v": words}
 
@@ -835,7 +759,7 @@ class TestWords:
         ],
     )
     def test_others_do_not(self, values: list[str], expected: list[Any]) -> None:
-        assert column(*values).to_list() == expected
+        assert convert_column(*values).to_list() == expected
 
 
 class TestNamedTypes:
@@ -854,10 +778,10 @@ class TestNamedTypes:
     )
     def test_they_go_before_what_the_values_say(self, values: list[str], asked: str, expected: list[Any]) -> None:
         for key in ("v", "train.v"):
-            assert column(*values, types={key: asked}).to_list() == expected
+            assert convert_column(*values, types={key: asked}).to_list() == expected
 
     def test_one_of_a_table_leaves_the_others(self) -> None:
-        result = made({"train.csv": "v\n1\n", "test.csv": "v\n2\n"}, types={"train.v": "Float64"})
+        result = convert_files({"train.csv": "v\n1\n", "test.csv": "v\n2\n"}, types={"train.v": "Float64"})
         assert (result.train["v"].dtype, result.frames["test"]["v"].dtype) == (pl.Float64, pl.Int64)
 
     @pytest.mark.parametrize(
@@ -872,12 +796,12 @@ class TestNamedTypes:
     )
     def test_a_value_that_does_not_fit_is_named(self, values: list[str], asked: str, said: str) -> None:
         with pytest.raises(DataError, match=rf"train\.csv: {said}") as caught:
-            column(*values, types={"v": asked})
+            convert_column(*values, types={"v": asked})
         assert "competition.toml" in caught.value.hint
 
     def test_one_that_is_none_is_explained(self) -> None:
         with pytest.raises(DataError, match=r"v = 'Int32' is no type") as caught:
-            column("1", types={"v": "Int32"})
+            convert_column("1", types={"v": "Int32"})
         assert "Int64" in caught.value.hint
 
 
@@ -893,17 +817,17 @@ class TestJson:
     )
     @pytest.mark.parametrize("mark", ["", "\ufeff"])
     def test_records_and_columns(self, document: Any, mark: str) -> None:
-        assert_frame_equal(made({"train.json": mark + json.dumps(document)}).train, SMALL_FRAME)
+        assert_frame_equal(convert_files({"train.json": mark + json.dumps(document)}).train, SMALL_FRAME)
 
     @pytest.mark.parametrize("name", ["train.json", "train.jsonl", "train.ndjson"])
     @pytest.mark.parametrize("mark", ["", "\ufeff"])
     def test_lines(self, name: str, mark: str) -> None:
         text = mark + '{"a": 1, "b": "x"}\r\n\r\n{"a": 2, "b": "y"}'
-        assert_frame_equal(made({name: text}).train, SMALL_FRAME)
+        assert_frame_equal(convert_files({name: text}).train, SMALL_FRAME)
 
     def test_lists_and_structs_stay(self) -> None:
         rows = [{"l": [1, 2], "s": {"x": 1, "y": [{"z": "q"}]}}, {"l": [], "s": {"x": None, "y": []}}]
-        frame = made({"train.jsonl": "".join(json.dumps(r) + "\n" for r in rows)}).train
+        frame = convert_files({"train.jsonl": "".join(json.dumps(r) + "\n" for r in rows)}).train
         assert frame.schema == {
             "l": pl.List(pl.Int64),
             "s": pl.Struct({"x": pl.Int64, "y": pl.List(pl.Struct({"z": pl.String}))}),
@@ -914,7 +838,7 @@ class TestJson:
     def test_the_last_record_counts(self, name: str) -> None:
         rows = [{"a": 1}] * 3000 + [{"a": 2.5, "b": 2**53 + 1}]
         text = json.dumps(rows) if name == "train.json" else "\n".join(map(json.dumps, rows))
-        frame = made({name: text}).train
+        frame = convert_files({name: text}).train
         assert frame.schema == {"a": pl.Float64, "b": pl.Int64}
         assert frame.row(-1) == (2.5, 2**53 + 1)
 
@@ -922,11 +846,11 @@ class TestJson:
         "document", [{"0": "cat", "1": "dog"}, {"info": {}, "images": [1, 2], "marks": [3]}, [1, 2], [[1], [2]], [], {}]
     )
     def test_what_is_no_table_stays_as_it_is(self, document: Any) -> None:
-        result = made({"train.csv": SMALL, "map.json": json.dumps(document)})
+        result = convert_files({"train.csv": SMALL, "map.json": json.dumps(document)})
         assert list(result.frames) == ["train"]
         assert [line for line in result.said if "map.json is JSON, but neither records nor columns" in line]
         with pytest.raises(DataError, match=r"no file that can become a table: .*map\.json"):
-            made({"map.json": json.dumps(document)})
+            convert_files({"map.json": json.dumps(document)})
 
     @pytest.mark.parametrize(
         ("name", "text", "fault"),
@@ -948,5 +872,5 @@ class TestJson:
     )
     def test_a_faulty_file_is_named(self, name: str, text: str | bytes, fault: str) -> None:
         with pytest.raises(DataError, match=rf"{name} can't be converted to a table: {fault}") as caught:
-            made({name: text})
+            convert_files({name: text})
         assert caught.value.hint

@@ -10,8 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.test_formats import Made, made, windows
-from tests.test_parts import parquet
+from tests.conversion import ConvertedFiles, convert_files, parquet_bytes, small_reads
 from workbench.errors import DataError
 from workbench.features.auto import auto_features
 from workbench.features.left_out import left_out_by_auto, shown_left_out
@@ -41,13 +40,15 @@ def wide(values: list[int | None], dtype: pl.DataType) -> pl.Series:
     return texts.cast(pl.Int128).cast(dtype)
 
 
-def both(name: str, train: list[int | None], test: list[int | None], how: str) -> Made:
+def both(name: str, train: list[int | None], test: list[int | None], how: str) -> ConvertedFiles:
     if how == "csv":
-        return made({"train.csv": csv_of(name, train), "test.csv": csv_of(name, test)})
+        return convert_files({"train.csv": csv_of(name, train), "test.csv": csv_of(name, test)})
     if how == "lines":
-        return made({"train.jsonl": lines_of(name, train), "test.jsonl": lines_of(name, test)})
+        return convert_files({"train.jsonl": lines_of(name, train), "test.jsonl": lines_of(name, test)})
     dtype: pl.DataType = pl.Int128() if how == "int128" else pl.Decimal(38, 0)
-    return made({f"{n}.parquet": parquet({name: wide(v, dtype)}) for n, v in (("train", train), ("test", test))})
+    return convert_files(
+        {f"{n}.parquet": parquet_bytes({name: wide(v, dtype)}) for n, v in (("train", train), ("test", test))}
+    )
 
 
 class TestAmounts:
@@ -63,10 +64,10 @@ class TestAmounts:
         assert large.beyond_64_bits == ["wei"]
 
     def test_far_down_and_beside_fractions(self) -> None:
-        with windows(60):
-            result = made({"train.csv": csv_of("wei", [*range(50), 10**30])})
+        with small_reads(60):
+            result = convert_files({"train.csv": csv_of("wei", [*range(50), 10**30])})
             assert result.train["wei"].to_list() == [*map(float, range(50)), 1e30]
-            assert made({"train.csv": csv_of("wei", [10**30, "1e25", "2.5"])}).train["wei"].to_list() == [
+            assert convert_files({"train.csv": csv_of("wei", [10**30, "1e25", "2.5"])}).train["wei"].to_list() == [
                 1e30,
                 1e25,
                 2.5,
@@ -74,23 +75,23 @@ class TestAmounts:
 
     def test_a_document(self) -> None:
         records = [{"k": i, "wei": v, "user_id": v} for i, v in enumerate(LARGE)]
-        result = made({"train.json": json.dumps(records)})
+        result = convert_files({"train.json": json.dumps(records)})
         assert result.train["wei"].to_list() == floats(LARGE)
         assert result.train["user_id"].to_list() == [None if v is None else str(v) for v in LARGE]
 
     @pytest.mark.parametrize("dtype", [pl.Int128(), pl.Decimal(38, 0)])
     def test_what_fits_64_bits_is_whole(self, dtype: pl.DataType) -> None:
         values = [2**63 - 1, -(2**63), None]
-        result = made({"train.parquet": parquet({"n": wide(values, dtype)})})
+        result = convert_files({"train.parquet": parquet_bytes({"n": wide(values, dtype)})})
         assert result.train["n"].to_list() == values
         assert result.train.schema == {"n": pl.Int64}
 
     def test_a_text_among_them_makes_texts(self) -> None:
-        result = made({"train.csv": csv_of("v", [10**20, "x"])})  # type: ignore[list-item]
+        result = convert_files({"train.csv": csv_of("v", [10**20, "x"])})  # type: ignore[list-item]
         assert result.train["v"].to_list() == [str(10**20), "x"]
 
     def test_a_type_that_is_named_goes_first(self) -> None:
-        result = made({"train.csv": csv_of("wei", LARGE)}, types={"wei": "String"})
+        result = convert_files({"train.csv": csv_of("wei", LARGE)}, types={"wei": "String"})
         assert result.train["wei"].to_list() == [None if v is None else str(v) for v in LARGE]
 
 
@@ -105,7 +106,7 @@ class TestKeys:
     def test_the_ids_of_the_sample(self) -> None:
         ids = [10**21 + i for i in range(5)]
         files = {n: csv_of("tx", ids) for n in ("train.csv", "test.csv")}
-        result = made(files | {"sample_submission.csv": "tx,y\n" + "".join(f"{i},0\n" for i in ids)})
+        result = convert_files(files | {"sample_submission.csv": "tx,y\n" + "".join(f"{i},0\n" for i in ids)})
         for frame in result.frames.values():
             assert frame["tx"].to_list() == list(map(str, ids))
 

@@ -21,8 +21,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from tests.conversion import CONVERT_SCRIPT, ConvertedFiles, conversion_peak_mb, convert_files
 from tests.small import make_frame
-from tests.test_formats import Made, made
 from workbench import library
 from workbench.cache import sweep
 from workbench.competition import read_manifest
@@ -40,12 +40,12 @@ def written(records: list[Any]) -> str:
     return "".join(json.dumps(r) + "\n" for r in records)
 
 
-def lines(records: list[Any] | str, **options: Any) -> Made:
-    return made({"train.jsonl": records if isinstance(records, str) else written(records)}, **options)
+def lines(records: list[Any] | str, **options: Any) -> ConvertedFiles:
+    return convert_files({"train.jsonl": records if isinstance(records, str) else written(records)}, **options)
 
 
 @pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Made]]:
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ConvertedFiles]]:
     """Return `lines` with a head of 100 bytes and blocks of 200."""
     monkeypatch.setattr(lines_module, "HEAD_BYTES", 100)
     monkeypatch.setattr(
@@ -179,7 +179,9 @@ def test_a_reader_never_takes_what_its_shape_does_not_hold(rows: list[dict[str, 
         ({"a": {}}, {"a": {"x": 1}}, pl.Struct({"x": pl.Int64}), {"x": 1}),
     ],
 )
-def test_the_last_line_counts(small_blocks: Callable[..., Made], first: Any, last: Any, dtype: Any, value: Any) -> None:
+def test_the_last_line_counts(
+    small_blocks: Callable[..., ConvertedFiles], first: Any, last: Any, dtype: Any, value: Any
+) -> None:
     result = small_blocks([first] * 200 + [last])
     assert result.train.schema == {"a": dtype}
     assert result.train["a"].to_list()[-1] == value
@@ -195,13 +197,13 @@ def test_a_line_that_is_no_object_is_explained(text: str) -> None:
         lines(f"{text}\n")
 
 
-def test_a_field_that_comes_late_is_a_column(small_blocks: Callable[..., Made]) -> None:
+def test_a_field_that_comes_late_is_a_column(small_blocks: Callable[..., ConvertedFiles]) -> None:
     result = small_blocks([{"a": i} for i in range(300)] + [{"b": "x"}, {"a": 301, "b": None}])
     assert result.train["b"].to_list() == [None] * 300 + ["x", None]
     assert result.train["a"].to_list()[-3:] == [299, None, 301]
 
 
-def test_what_fits_is_read_once(small_blocks: Callable[..., Made]) -> None:
+def test_what_fits_is_read_once(small_blocks: Callable[..., ConvertedFiles]) -> None:
     said = small_blocks([session(i, 1 + i % 4) for i in range(200)]).said
     assert not any("again" in line for line in said)
 
@@ -211,7 +213,7 @@ def test_what_fits_is_read_once(small_blocks: Callable[..., Made]) -> None:
     [("x", 1.5), (1, True), (1, [1]), ({"x": 1}, 1), ([1], {"x": 1}), ("x", False), ("x", [1])],
 )
 def test_a_column_of_no_one_type_is_told_with_two_lines(
-    small_blocks: Callable[..., Made], one: Any, other: Any
+    small_blocks: Callable[..., ConvertedFiles], one: Any, other: Any
 ) -> None:
     rows: list[Any] = [{"k": 1, "a": one}] * 200
     with pytest.raises(DataError) as caught:
@@ -262,7 +264,7 @@ def test_types_that_are_asked_for() -> None:
 )
 @pytest.mark.parametrize("late", [False, True])
 def test_a_faulty_line_is_told_by_its_number(
-    small_blocks: Callable[..., Made], line: str, said: str, late: bool
+    small_blocks: Callable[..., ConvertedFiles], line: str, said: str, late: bool
 ) -> None:
     convert_lines = small_blocks if late else lines
     with pytest.raises(DataError) as caught:
@@ -280,14 +282,18 @@ def test_a_faulty_line_is_told_by_its_number(
         '{"session": 1, "events": [{"aid": 1},\n{"aid": 1}]}',
     ],
 )
-def test_brackets_that_are_damaged_further_down_are_told(small_blocks: Callable[..., Made], line: str) -> None:
+def test_brackets_that_are_damaged_further_down_are_told(
+    small_blocks: Callable[..., ConvertedFiles], line: str
+) -> None:
     text = '{"session": 1, "events": [{"aid": 1}]}\n'
     with pytest.raises(DataError, match=r"train.jsonl can't be converted to a table: line 101, column"):
         small_blocks(text * 100 + line + "\n" + text * 10)
 
 
 @pytest.mark.parametrize("space", ["", " ", "  ", "\t ", " \t  "])
-def test_a_late_key_is_seen_whatever_stands_before_its_colon(small_blocks: Callable[..., Made], space: str) -> None:
+def test_a_late_key_is_seen_whatever_stands_before_its_colon(
+    small_blocks: Callable[..., ConvertedFiles], space: str
+) -> None:
     text = '{"a": 1, "b": 2}\n{"a": null, "b": 2}\n' * 50
     frame = small_blocks(text + f'{{"a": null, "b": 2, "new"{space}: 5}}\n').train
     assert frame.columns == ["a", "b", "new"]
@@ -330,23 +336,23 @@ SESSIONS = [session(i, i % 4) for i in range(50)]
     ],
 )
 def test_however_they_are_packed(name: str, pack: Callable[[bytes], bytes]) -> None:
-    assert made({name: pack(written(SESSIONS).encode())}).train.to_dicts() == SESSIONS
+    assert convert_files({name: pack(written(SESSIONS).encode())}).train.to_dicts() == SESSIONS
 
 
 def test_numbered_parts_of_lines_are_one_table() -> None:
     parts = {f"train/part-{i}.jsonl": written([{"a": i}, {"a": i + 0.5}]) for i in range(1, 12)}
-    result = made(parts | {"test.csv": "a\n1\n"})
+    result = convert_files(parts | {"test.csv": "a\n1\n"})
     assert list(result.frames) == ["test", "train"]
     assert result.train["a"].to_list() == [x for i in range(1, 12) for x in (i, i + 0.5)]
 
 
 def test_a_fault_names_the_part() -> None:
     with pytest.raises(DataError, match=r"part-2.jsonl can't be converted to a table: line 2, column"):
-        made({"train/part-1.jsonl": '{"a": 1}\n', "train/part-2.jsonl": '{"a": 1}\n{"a"\n'})
+        convert_files({"train/part-1.jsonl": '{"a": 1}\n', "train/part-2.jsonl": '{"a": 1}\n{"a"\n'})
 
 
 def test_the_row_groups_of_long_lines_are_small(
-    small_blocks: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small_blocks: Callable[..., ConvertedFiles], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from workbench.ingest import writing
 
@@ -391,7 +397,7 @@ def test_the_parts_share_what_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(lines_module, "HEAD_BYTES", 40_000)
     monkeypatch.setattr(lines_module, "LEAST_HEAD_BYTES", 1_000)
     records = written([{"a": i} for i in range(10_000)])
-    result = made({f"train/part-{i}.jsonl": records for i in range(8)} | {"sample.csv": "id\n1\n"})
+    result = convert_files({f"train/part-{i}.jsonl": records for i in range(8)} | {"sample.csv": "id\n1\n"})
     assert result.train.height == 80_000
     assert len(looked) == 8
     assert sum(looked) < 50_000
@@ -414,7 +420,7 @@ def events(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("blocks", ["small", "large"])
-def test_a_session_becomes_a_row_for_each_event(small_blocks: Callable[..., Made], blocks: str) -> None:
+def test_a_session_becomes_a_row_for_each_event(small_blocks: Callable[..., ConvertedFiles], blocks: str) -> None:
     rows = [session(i, 1 + i % 5) for i in range(100)]
     result = (small_blocks if blocks == "small" else lines)(rows, read={"explode": "events"})
     assert result.train.columns == ["session", "aid", "ts", "type"]
@@ -470,11 +476,11 @@ def test_what_can_not_be_exploded_is_told(rows: list[Any], column: str, said: st
 
 
 def test_a_json_document_is_exploded_and_delimited_text_is_not() -> None:
-    result = made({"train.json": json.dumps(SESSIONS)}, read={"explode": "events"})
+    result = convert_files({"train.json": json.dumps(SESSIONS)}, read={"explode": "events"})
     assert result.train.to_dicts() == events(SESSIONS)
     assert any("train: 13 rows have nothing in 'events'" in line for line in result.said)
     with pytest.raises(DataError, match=r"\[read.train\] explode .*train.csv is delimited text, which has no lists"):
-        made({"train.csv": "a,b\n1,2\n"}, read={"explode": "a"})
+        convert_files({"train.csv": "a,b\n1,2\n"}, read={"explode": "a"})
 
 
 def test_types_of_the_events_can_be_asked_for() -> None:
@@ -519,24 +525,6 @@ def test_fetch_says_how_to_explode_and_does_no_other_table_again(
 
 # -------------------------------------------------------------------------------------------------------------- memory
 
-CONVERT = """
-import sys
-from pathlib import Path
-from workbench.ingest.convert import Options, convert
-options = Options({"train": {"explode": "events"}} if sys.argv[3] == "explode" else {}, {}, block_bytes=2 << 20)
-convert(Path(sys.argv[1]), Path(sys.argv[2]), "x", options=options)
-peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-print(int(peak.split()[1]) >> 10)
-"""
-
-
-def peak_mb(raw: Path, tables: Path, how: str = "") -> int:
-    """Convert in a process of its own, with blocks as for a memory limit of 128 MB; return its peak resident memory."""
-    done = subprocess.run(
-        [sys.executable, "-c", CONVERT, str(raw), str(tables), how], capture_output=True, text=True, check=True
-    )
-    return int(done.stdout)
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["", "explode"])
@@ -549,7 +537,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, how: str) -> None:
                 file.write(piece)
     size_mb = (tmp_path / "large" / "train.jsonl").stat().st_size >> 20
     assert size_mb > 100
-    small, large = (peak_mb(tmp_path / name, tmp_path / f"{name} tables", how) for name in ("small", "large"))
+    small, large = (
+        conversion_peak_mb(tmp_path / name, tmp_path / f"{name} tables", how) for name in ("small", "large")
+    )
     assert large < small + 80, f"{small} MB for a sixth of {size_mb} MB, {large} MB for all of it"
 
 
@@ -560,7 +550,7 @@ def test_a_death_in_the_middle_leaves_the_table_that_was_there(tmp_path: Path) -
     before = convert(raw, tables, "x")
     content = (tables / "train.parquet").read_bytes()
     (raw / "train.jsonl").write_text(written(SESSIONS) * 20_000)
-    process = subprocess.Popen([sys.executable, "-c", CONVERT, str(raw), str(tables), ""])
+    process = subprocess.Popen([sys.executable, "-c", CONVERT_SCRIPT, str(raw), str(tables), ""])
     deadline = time.monotonic() + 30
     while not any(p.stat().st_size for p in tables.glob(".train.parquet.*.tmp")) and time.monotonic() < deadline:
         time.sleep(0.01)

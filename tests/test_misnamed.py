@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.test_excluded import TABLES, converted, zipped
+from tests.conversion import SMALL_FILES, convert_in, zip_bytes
 from workbench.competition import in_toml, read_toml
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import as_toml_lines
@@ -23,12 +23,12 @@ from workbench.ingest import convert
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.rehearsal.host import host_text, read_host
 
-CSV = TABLES["train.csv"].encode()
+CSV = SMALL_FILES["train.csv"].encode()
 PACKED = {
     ".gz": gzip.compress(CSV),
     ".bz2": bz2.compress(CSV),
     ".xz": lzma.compress(CSV),
-    ".zip": zipped({"anything.csv": CSV}),
+    ".zip": zip_bytes({"anything.csv": CSV}),
 }
 
 
@@ -36,9 +36,9 @@ PACKED = {
 @pytest.mark.parametrize("in_archive", [False, True])
 def test_a_packed_file_called_csv_is_read_and_it_is_said(tmp_path: Path, suffix: str, in_archive: bool) -> None:
     said: list[str] = []
-    files: dict[str, str | bytes] = {**TABLES, "train.csv": PACKED[suffix]}
-    files = {"c.zip": zipped(files)} if in_archive else files
-    assert converted(tmp_path, files, report=said.append).tables["train"].rows == 40
+    files: dict[str, str | bytes] = {**SMALL_FILES, "train.csv": PACKED[suffix]}
+    files = {"c.zip": zip_bytes(files)} if in_archive else files
+    assert convert_in(tmp_path, files, report=said.append).tables["train"].rows == 40
     assert any(f"train.csv is packed as {suffix}, though its name does not say so" in line for line in said)
 
 
@@ -52,14 +52,17 @@ def test_a_rehearsal_reads_it_too(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (zipped({"a.csv": CSV, "b.csv": CSV}), r"train\.csv is a zip archive, whatever its name says, and has 2 files"),
-        (zipped({"[Content_Types].xml": "", "xl/workbook.xml": ""}), r"train\.csv is a workbook of Excel"),
-        (zipped({"a.csv": CSV}, password=True), r"train\.csv is a zip archive.* needs a password"),
+        (
+            zip_bytes({"a.csv": CSV, "b.csv": CSV}),
+            r"train\.csv is a zip archive, whatever its name says, and has 2 files",
+        ),
+        (zip_bytes({"[Content_Types].xml": "", "xl/workbook.xml": ""}), r"train\.csv is a workbook of Excel"),
+        (zip_bytes({"a.csv": CSV}, password=True), r"train\.csv is a zip archive.* needs a password"),
     ],
 )
 def test_what_can_not_be_read_so_is_said(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(DataError, match=says):
-        converted(tmp_path, {**TABLES, "train.csv": content})
+        convert_in(tmp_path, {**SMALL_FILES, "train.csv": content})
 
 
 def test_a_definition_may_begin_with_a_mark(tmp_path: Path) -> None:

@@ -15,8 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tests.test_formats import column, examples, made, tables, train, windows
-from tests.test_parts import parquet
+from tests.conversion import (
+    convert_column,
+    convert_files,
+    convert_train,
+    few_examples,
+    parquet_bytes,
+    random_tables,
+    small_reads,
+)
 from workbench.competition import read_options
 from workbench.errors import DataError
 from workbench.rehearsal import RehearsalSpec, create
@@ -37,16 +44,18 @@ class TestEmpty:
     @pytest.mark.parametrize("size", [16, 1 << 20])
     def test_quoted_it_is_missing_as_unquoted_in_every_table(self, ending: str, size: int) -> None:
         side = "n,label\n1,\n3,x\n"
-        with windows(size):
-            plain = made({"train.csv": TRAIN, "test.csv": TEST, "side.csv": side})
-            mixed = made({"train.csv": quoted(TRAIN, ending), "test.csv": TEST, "side.csv": quoted(side, ending)})
+        with small_reads(size):
+            plain = convert_files({"train.csv": TRAIN, "test.csv": TEST, "side.csv": side})
+            mixed = convert_files(
+                {"train.csv": quoted(TRAIN, ending), "test.csv": TEST, "side.csv": quoted(side, ending)}
+            )
         for name, frame in plain.frames.items():
             assert_frame_equal(mixed.frames[name], frame)
         assert plain.train.null_count().row(0) == (0, 1, 1, 1, 1, 1, 1)
         assert plain.frames["side"]["label"].to_list() == [None, "x"]
 
-    @given(frame=tables(st.text("ab ", max_size=3)), data=st.data(), size=st.sampled_from([8, 64, 1 << 20]))
-    @examples
+    @given(frame=random_tables(st.text("ab ", max_size=3)), data=st.data(), size=st.sampled_from([8, 64, 1 << 20]))
+    @few_examples
     def test_any_of_the_empty_fields_may_be_quoted(self, frame: pl.DataFrame, data: st.DataObject, size: int) -> None:
         def field(value: Any) -> str:
             if value is None:
@@ -54,8 +63,8 @@ class TestEmpty:
             return f'"{value}"' if data.draw(st.booleans()) else str(value)
 
         text = "".join(",".join(map(field, row)) + "\n" for row in [frame.columns, *frame.iter_rows()])
-        with windows(size):
-            assert_frame_equal(train(text), frame)
+        with small_reads(size):
+            assert_frame_equal(convert_train(text), frame)
 
     def test_it_is_no_class_of_a_target_and_no_id(self, tmp_path: Path) -> None:
         def host(empty: int, **options: Any) -> None:
@@ -72,13 +81,13 @@ class TestEmpty:
             host(0, ids=("id",))
 
     def test_spaces_alone_are_a_text_among_texts_only(self) -> None:
-        assert column("a", " ", "").to_list() == ["a", " ", None]
-        assert column("1", " ", "").to_list() == [1, None, None]
-        assert column("a", " ", "", read={"missing": [" "]}).to_list() == ["a", None, None]
+        assert convert_column("a", " ", "").to_list() == ["a", " ", None]
+        assert convert_column("1", " ", "").to_list() == [1, None, None]
+        assert convert_column("a", " ", "", read={"missing": [" "]}).to_list() == ["a", None, None]
 
     def test_short_records_are_refused_beside_empty_fields_in_quotes(self) -> None:
         with pytest.raises(DataError, match="line 3 has 1 field"):
-            train('a,b\n1,""\n2\n3,""\n')
+            convert_train('a,b\n1,""\n2\n3,""\n')
 
 
 SPELLINGS = ["-999", "-999.0", "-999.00", "-999.", "-9.99e2", "-9.99E+02", " -999", "-999 ", "-999,0"]
@@ -90,7 +99,7 @@ class TestTokens:
     @pytest.mark.parametrize("token", ["-999", "-999.0"])
     @pytest.mark.parametrize("size", [16, 1 << 20])
     def test_a_number_is_missing_in_every_spelling(self, spelled: str, token: str, size: int) -> None:
-        with windows(size):
+        with small_reads(size):
             for value, expected in (
                 ("1", 1),
                 ("1.5", 1.5),
@@ -100,36 +109,36 @@ class TestTokens:
             ):
                 if spelled == "-999,0" and expected == 1.5:
                     continue  # A comma and a point as decimal marks in one column are no numbers.
-                found = column(value, spelled, value, read={"missing": [token]})
+                found = convert_column(value, spelled, value, read={"missing": [token]})
                 assert found.to_list() == [expected, None, expected], value
 
     def test_decimal_commas(self) -> None:
         values = ("1,5", "-999,0", "-999", "-999,000", "-9,99e2")
-        found = made(
+        found = convert_files(
             {"train.csv": "k;v\n" + "".join(f"{i};{v}\n" for i, v in enumerate(values[:4]))}, read={"missing": ["-999"]}
         )
         assert found.train["v"].to_list() == [1.5, None, None, None]
 
     def test_commas_between_thousands(self) -> None:
-        found = column("12,500", "-9,999", "-9999.0", "1,000", read={"missing": ["-9999"]})
+        found = convert_column("12,500", "-9,999", "-9999.0", "1,000", read={"missing": ["-9999"]})
         assert found.to_list() == [12500.0, None, None, 1000.0]
 
     @pytest.mark.parametrize("value", OTHERS)
     def test_another_number_is_not(self, value: str) -> None:
-        assert column("1.5", value, read={"missing": ["-999"]}).to_list() == [1.5, float(value)]
-        assert column("x", value, read={"missing": ["-999"]}).to_list() == ["x", value]
+        assert convert_column("1.5", value, read={"missing": ["-999"]}).to_list() == [1.5, float(value)]
+        assert convert_column("x", value, read={"missing": ["-999"]}).to_list() == ["x", value]
 
     def test_a_code_is_no_number(self) -> None:
-        assert column("0999", "123", "a", read={"missing": ["999"]}).to_list() == ["0999", "123", "a"]
+        assert convert_column("0999", "123", "a", read={"missing": ["999"]}).to_list() == ["0999", "123", "a"]
 
     def test_far_down(self) -> None:
-        with windows(60):
-            found = column(*["1"] * 50, "-999.0", "7", read={"missing": ["-999"]})
+        with small_reads(60):
+            found = convert_column(*["1"] * 50, "-999.0", "7", read={"missing": ["-999"]})
         assert found.to_list() == [1] * 50 + [None, 7]
 
     def test_beyond_2_to_53_only_the_very_text_is(self) -> None:
         one, other = str(2**53), str(2**53 + 1)
-        assert column(other, one, "1", read={"missing": [one]}).to_list() == [2**53 + 1, None, 1]
+        assert convert_column(other, one, "1", read={"missing": [one]}).to_list() == [2**53 + 1, None, 1]
 
     @pytest.mark.parametrize("how", ["lines", "json", "parquet"])
     def test_in_every_format(self, how: str) -> None:
@@ -139,9 +148,9 @@ class TestTokens:
         files: dict[str, str | bytes] = {
             "lines": {"train.jsonl": "".join(json.dumps(r) + "\n" for r in frame.to_dicts())},
             "json": {"train.json": json.dumps(frame.to_dicts())},
-            "parquet": {"train.parquet": parquet(frame)},
+            "parquet": {"train.parquet": parquet_bytes(frame)},
         }[how]  # type: ignore[assignment]
-        result = made(files, read={"missing": ["-999", "unknown"]}).train
+        result = convert_files(files, read={"missing": ["-999", "unknown"]}).train
         assert result.to_dict(as_series=False) == {
             "i": [1, None, 3],
             "f": [0.5, None, 2.0],
@@ -152,8 +161,8 @@ class TestTokens:
 
     def test_with_a_type_that_is_asked_for(self) -> None:
         frame = pl.DataFrame({"v": ["1", "-999.0", "n/a"]})
-        for files in ({"train.parquet": parquet(frame)}, {"train.jsonl": frame.write_ndjson()}):
-            found = made(files, read={"missing": ["-999", "n/a"]}, types={"v": "Int64"}).train["v"]
+        for files in ({"train.parquet": parquet_bytes(frame)}, {"train.jsonl": frame.write_ndjson()}):
+            found = convert_files(files, read={"missing": ["-999", "n/a"]}, types={"v": "Int64"}).train["v"]
             assert found.to_list() == [1, None, None]
 
     def test_numbers_may_be_written_as_numbers(self, tmp_path: Path) -> None:
@@ -166,6 +175,8 @@ class TestTokens:
 
 
 def test_nan_in_parquet_is_missing_as_it_is_in_text() -> None:
-    result = made({"train.parquet": parquet({"a": [1.5, float("nan"), None]}), "test.csv": "a\n1.5\nnan\n\n"})
+    result = convert_files(
+        {"train.parquet": parquet_bytes({"a": [1.5, float("nan"), None]}), "test.csv": "a\n1.5\nnan\n\n"}
+    )
     assert result.train["a"].to_list() == [1.5, None, None]
     assert result.frames["test"]["a"].null_count() == 2

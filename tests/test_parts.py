@@ -15,20 +15,18 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tests.test_formats import Made, made
+from tests.conversion import ConvertedFiles, conversion_peak_mb, convert_files, parquet_bytes
 from workbench.errors import DataError
 from workbench.ingest import parts as parts_module
 from workbench.ingest.reconciled import common_type, fitted
 
 
-def parquet(frame: pl.DataFrame | dict[str, Any], **options: Any) -> bytes:
-    out = io.BytesIO()
-    (frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)).write_parquet(out, **options)
-    return out.getvalue()
-
-
-def parts(*frames: pl.DataFrame | dict[str, Any], name: str = "train/part-{}.parquet", **options: Any) -> Made:
-    return made({name.format(i): parquet(f) for i, f in enumerate(frames)} | {"sample.csv": "id\n1\n"}, **options)
+def parts(
+    *frames: pl.DataFrame | dict[str, Any], name: str = "train/part-{}.parquet", **options: Any
+) -> ConvertedFiles:
+    return convert_files(
+        {name.format(i): parquet_bytes(f) for i, f in enumerate(frames)} | {"sample.csv": "id\n1\n"}, **options
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- names
@@ -52,24 +50,26 @@ def parts(*frames: pl.DataFrame | dict[str, Any], name: str = "train/part-{}.par
     ],
 )
 def test_parts_are_one_table_in_natural_order(name: str) -> None:
-    files = {name.format(i): parquet({"i": [10 * i, 10 * i + 1]}) for i in range(12)}
+    files = {name.format(i): parquet_bytes({"i": [10 * i, 10 * i + 1]}) for i in range(12)}
     other = {("data/" if name.startswith("data/") else "") + "sample.csv": "id\n1\n"}
-    result = made(files | other)
+    result = convert_files(files | other)
     assert list(result.frames) == ["sample", "train"]
     assert result.train["i"].to_list() == [10 * i + k for i in range(12) for k in (0, 1)]
     assert result.infos["train"].source.split(", ") == [name.format(i) for i in range(12)]
 
 
 def test_a_folder_of_parts_that_is_all_there_is_has_its_name() -> None:
-    assert list(made({f"train/part-{i}.parquet": parquet({"i": [i]}) for i in range(3)}).frames) == ["train"]
+    assert list(convert_files({f"train/part-{i}.parquet": parquet_bytes({"i": [i]}) for i in range(3)}).frames) == [
+        "train"
+    ]
 
 
 def test_parts_in_an_archive_have_its_name() -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for i in range(11):
-            archive.writestr(f"part-{i}.parquet", parquet({"i": [i]}))
-    result = made({"train.zip": out.getvalue(), "sample.csv": "id\n1\n"})
+            archive.writestr(f"part-{i}.parquet", parquet_bytes({"i": [i]}))
+    result = convert_files({"train.zip": out.getvalue(), "sample.csv": "id\n1\n"})
     assert list(result.frames) == ["sample", "train"]
     assert result.train["i"].to_list() == list(range(11))
 
@@ -83,13 +83,13 @@ def test_parts_in_an_archive_have_its_name() -> None:
     ],
 )
 def test_what_stays_apart(files: dict[str, Any]) -> None:
-    assert len(made({name: parquet(f) for name, f in files.items()}).frames) == len(files)
+    assert len(convert_files({name: parquet_bytes(f) for name, f in files.items()}).frames) == len(files)
 
 
 def test_hive_folders_give_columns() -> None:
     keys = [("2022-08-01", "1", "a%20b"), ("2022-08-02", "2", "c"), ("2022-08-10", "__HIVE_DEFAULT_PARTITION__", "7")]
-    files = {f"train/date={d}/n={n}/word={w}/x.parquet": parquet({"i": [int(d[-2:])] * 2}) for d, n, w in keys}
-    frame = made(files | {"sample.csv": "id\n1\n"}).train
+    files = {f"train/date={d}/n={n}/word={w}/x.parquet": parquet_bytes({"i": [int(d[-2:])] * 2}) for d, n, w in keys}
+    frame = convert_files(files | {"sample.csv": "id\n1\n"}).train
     assert frame.to_dict(as_series=False) == {
         "i": [1, 1, 2, 2, 10, 10],
         "date": [date(2022, 8, d) for d in (1, 1, 2, 2, 10, 10)],
@@ -100,42 +100,46 @@ def test_hive_folders_give_columns() -> None:
 
 @pytest.mark.parametrize("others", [{}, {"sample.csv": "id\n1\n"}])
 def test_hive_folders_of_two_tables_are_two_tables(others: dict[str, str]) -> None:
-    files = {f"data/fold={k}/{n}_{k}.parquet": parquet({n: [k]}) for k in (0, 1) for n in ("train", "test")}
-    frames = made(files | others).frames
+    files = {f"data/fold={k}/{n}_{k}.parquet": parquet_bytes({n: [k]}) for k in (0, 1) for n in ("train", "test")}
+    frames = convert_files(files | others).frames
     tables = {n.removeprefix("data_"): f.to_dict(as_series=False) for n, f in frames.items() if n != "sample"}
     assert tables == {n: {n: [0, 1], "fold": [0, 1]} for n in ("train", "test")}
 
 
 def test_names_that_writers_give_do_not_make_tables() -> None:
     names = ["000000_0", "000001_0", "part-0", "3f9c1a52-7d1e-4b6a-9a61-0c8d2f4e5b7a-0", "0d8e61fcb2a94c07"]
-    files = {f"train/k={k}/{n}.parquet": parquet({"a": [1]}) for k in (0, 1) for n in names}
-    assert made(files | {"sample.csv": "id\n1\n"}).train.height == 10
+    files = {f"train/k={k}/{n}.parquet": parquet_bytes({"a": [1]}) for k in (0, 1) for n in names}
+    assert convert_files(files | {"sample.csv": "id\n1\n"}).train.height == 10
 
 
 def test_hive_folders_that_differ_in_a_sign_are_one_table() -> None:
-    files = {f"train/offset={k}/a.parquet": parquet({"a": [k]}) for k in ("-1", "+1")}
-    frame = made(files | {"sample.csv": "id\n1\n"}).train
+    files = {f"train/offset={k}/a.parquet": parquet_bytes({"a": [k]}) for k in ("-1", "+1")}
+    frame = convert_files(files | {"sample.csv": "id\n1\n"}).train
     assert sorted(frame.rows()) == [("+1", "+1"), ("-1", "-1")]
     with pytest.raises(DataError, match="would all become table 'train_a_1'"):
-        made({f"train/a{sign}1.parquet": parquet({"a": [1]}) for sign in "+-"} | {"sample.csv": "id\n1\n"})
+        convert_files(
+            {f"train/a{sign}1.parquet": parquet_bytes({"a": [1]}) for sign in "+-"} | {"sample.csv": "id\n1\n"}
+        )
 
 
 @pytest.mark.parametrize(("fields", "is_one"), [(("id", "b"), False), (("id",), False), (("id", "a", "c"), True)])
 def test_numbered_lines_are_one_table_where_most_fields_agree(fields: tuple[str, ...], is_one: bool) -> None:
     first, second = ({"id": 1, "a": 2, "c": 3} if is_one else {"id": 1, "a": 2}), dict.fromkeys(fields, 1)
-    frames = made({"t_1.jsonl": json.dumps(first), "t_2.jsonl": json.dumps(second), "s.csv": "id\n1\n"}).frames
+    frames = convert_files({"t_1.jsonl": json.dumps(first), "t_2.jsonl": json.dumps(second), "s.csv": "id\n1\n"}).frames
     assert ("t" in frames) == is_one
 
 
 @pytest.mark.parametrize(("ending", "content"), [("csv", "i\n{}\n"), ("jsonl", '{{"i": {}}}\n')])
 def test_hive_folders_of_text(ending: str, content: str) -> None:
     files = {f"train/day={d}/part-0.{ending}": content.format(d) for d in range(1, 12)}
-    frame = made(files | {"sample.csv": "id\n1\n"}).train
+    frame = convert_files(files | {"sample.csv": "id\n1\n"}).train
     assert frame.to_dict(as_series=False) == {"i": list(range(1, 12)), "day": list(range(1, 12))}
 
 
 def test_a_column_of_the_files_goes_before_that_of_the_folders() -> None:
-    frame = made({f"train/i={k}/x.parquet": parquet({"i": [k + 0.5]}) for k in (1, 2)} | {"s.csv": "id\n1\n"}).train
+    frame = convert_files(
+        {f"train/i={k}/x.parquet": parquet_bytes({"i": [k + 0.5]}) for k in (1, 2)} | {"s.csv": "id\n1\n"}
+    ).train
     assert frame.to_dict(as_series=False) == {"i": [1.5, 2.5]}
 
 
@@ -229,7 +233,9 @@ def test_a_whole_number_that_would_lose_digits_is_refused(value: int) -> None:
 def test_digits_are_not_lost_inside_lists_and_structs_either(whole: Any, fraction: Any) -> None:
     with pytest.raises(DataError, match=rf"a value in .*part-1.parquet.*{2**53 + 1} is no Float64"):
         parts({"v": [fraction]}, {"v": [whole]})
-    result = made({"train.parquet": parquet({"v": [whole]}), "test.parquet": parquet({"v": [fraction]})})
+    result = convert_files(
+        {"train.parquet": parquet_bytes({"v": [whole]}), "test.parquet": parquet_bytes({"v": [fraction]})}
+    )
     assert result.train["v"].to_list() == [whole]
     assert any("left so" in line for line in result.said)
 
@@ -285,8 +291,13 @@ def test_an_enum_that_changes_is_told() -> None:
 
 
 def test_train_and_test_share_what_can_be_shared() -> None:
-    def pair(a: pl.Series, b: pl.Series) -> Made:
-        return made({"train.parquet": parquet(pl.DataFrame({"v": a})), "test.parquet": parquet(pl.DataFrame({"v": b}))})
+    def pair(a: pl.Series, b: pl.Series) -> ConvertedFiles:
+        return convert_files(
+            {
+                "train.parquet": parquet_bytes(pl.DataFrame({"v": a})),
+                "test.parquet": parquet_bytes(pl.DataFrame({"v": b})),
+            }
+        )
 
     result = pair(pl.Series(["a"], dtype=ENUM), pl.Series(["c"], dtype=OTHER))
     assert [f.schema["v"] for f in result.frames.values()] == [pl.String, pl.String]
@@ -302,7 +313,7 @@ def test_what_is_alone_keeps_its_types() -> None:
     frame = pl.DataFrame(
         {"e": pl.Series(["a"], dtype=ENUM), "c": pl.Series(["a"], dtype=pl.Categorical), "l": [[{"x": 1}]]}
     )
-    assert_frame_equal(made({"train.parquet": parquet(frame)}).train, frame)
+    assert_frame_equal(convert_files({"train.parquet": parquet_bytes(frame)}).train, frame)
 
 
 def test_the_narrowest_type_that_holds_both_is_the_same_either_way() -> None:
@@ -342,15 +353,15 @@ def test_slices_are_the_file(by_column: bool, monkeypatch: pytest.MonkeyPatch) -
     frame = pl.DataFrame(
         {"i": range(5_000), "t": [f"text {i % 7}" for i in range(5_000)], "l": [[i] * (i % 3) for i in range(5_000)]}
     )
-    assert_frame_equal(made({"train.parquet": parquet(frame, row_group_size=700)}).train, frame)
-    assert_frame_equal(made({"train.parquet": parquet(frame)}).train, frame)
+    assert_frame_equal(convert_files({"train.parquet": parquet_bytes(frame, row_group_size=700)}).train, frame)
+    assert_frame_equal(convert_files({"train.parquet": parquet_bytes(frame)}).train, frame)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "parquet.gz"])
 def test_a_list_of_structs_is_exploded(ending: str) -> None:
     frame = pl.DataFrame({"s": [1, 2, 3], "events": [[{"a": 1}, {"a": 2}], [], [{"a": 3}]]})
-    content = parquet(frame)
-    result = made(
+    content = parquet_bytes(frame)
+    result = convert_files(
         {f"train.{ending}": gzip.compress(content) if ending.endswith("gz") else content}, read={"explode": "events"}
     )
     assert result.train.to_dict(as_series=False) == {"s": [1, 1, 2, 3], "a": [1, 2, None, 3]}
@@ -358,17 +369,17 @@ def test_a_list_of_structs_is_exploded(ending: str) -> None:
 
 
 def test_types_of_what_is_exploded_can_be_asked_for() -> None:
-    content = parquet({"s": [1, 2], "events": [[{"ts": 1}, {"ts": 2}], [{"ts": 3}]], "x": [0.0, 1.0]})
+    content = parquet_bytes({"s": [1, 2], "events": [[{"ts": 1}, {"ts": 2}], [{"ts": 3}]], "x": [0.0, 1.0]})
     types = {"train.ts": "String", "x": "Int64"}
-    frame = made({"train.parquet": content}, read={"explode": "events"}, types=types).train
+    frame = convert_files({"train.parquet": content}, read={"explode": "events"}, types=types).train
     assert frame.to_dict(as_series=False) == {"s": [1, 1, 2], "ts": ["1", "2", "3"], "x": [0, 0, 1]}
 
 
 def test_a_part_that_is_no_parquet_is_named() -> None:
     with pytest.raises(DataError, match=r"part-1.parquet can't be converted to a table"):
-        made(
+        convert_files(
             {
-                "train/part-0.parquet": parquet({"a": [1]}),
+                "train/part-0.parquet": parquet_bytes({"a": [1]}),
                 "train/part-1.parquet": b"PAR1 and no more",
                 "s.csv": "a\n1\n",
             }
@@ -377,12 +388,12 @@ def test_a_part_that_is_no_parquet_is_named() -> None:
 
 def test_numbered_csv_in_a_folder_keeps_the_order() -> None:
     files = {f"train/part-{i}.csv": f"a\n{i}\n" for i in range(12)}
-    assert made(files | {"s.csv": "a\n1\n"}).train["a"].to_list() == list(range(12))
+    assert convert_files(files | {"s.csv": "a\n1\n"}).train["a"].to_list() == list(range(12))
 
 
 def test_one_line_of_json_is_a_part_too(tmp_path: Path) -> None:
     files = {f"train/part-{i}.jsonl": json.dumps({"a": i}) for i in range(11)}
-    assert made(files | {"s.csv": "a\n1\n"}).train["a"].to_list() == list(range(11))
+    assert convert_files(files | {"s.csv": "a\n1\n"}).train["a"].to_list() == list(range(11))
 
 
 # -------------------------------------------------------------------------------------------------------------- memory
@@ -391,8 +402,6 @@ def test_one_line_of_json_is_a_part_too(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_huge_row_group_is_held_a_column_at_a_time(tmp_path: Path) -> None:
     """What is held beyond a small file's conversion is one packed column and a slice, not the file."""
-    from tests.test_lines import peak_mb
-
     rng = np.random.default_rng(1)
     peaks = []
     for rows in (50_000, 3_000_000):
@@ -400,7 +409,7 @@ def test_one_huge_row_group_is_held_a_column_at_a_time(tmp_path: Path) -> None:
         raw.mkdir()
         frame = pl.DataFrame({f"x{i}": rng.random(rows) for i in range(12)})
         frame.write_parquet(raw / "train.parquet", row_group_size=rows, compression="lz4")
-        peaks.append(peak_mb(raw, tmp_path / f"{rows} tables"))
+        peaks.append(conversion_peak_mb(raw, tmp_path / f"{rows} tables"))
     file_mb = (tmp_path / "3000000" / "train.parquet").stat().st_size >> 20
     assert file_mb > 250
     assert peaks[1] < peaks[0] + 0.5 * file_mb, f"{peaks} MB for a file of {file_mb} MB"
@@ -408,12 +417,12 @@ def test_one_huge_row_group_is_held_a_column_at_a_time(tmp_path: Path) -> None:
 
 def test_a_column_that_only_some_hive_parts_hold_is_filled_from_the_folder() -> None:
     files = {
-        "t/d=1/a.parquet": parquet({"d": [1], "v": [1]}),
-        "t/d=2/a.parquet": parquet({"v": [2]}),
+        "t/d=1/a.parquet": parquet_bytes({"d": [1], "v": [1]}),
+        "t/d=2/a.parquet": parquet_bytes({"v": [2]}),
         "sample.csv": "id\n1\n",
     }
-    result = made(files)
+    result = convert_files(files)
     assert result.frames["t"].select("d", "v").rows() == [(1, 1), (2, 2)]
     assert not any("null there" in line for line in result.said)
     with pytest.raises(DataError, match=r"t/d=x/a.parquet: the folder says d = 'x', which is no Int64"):
-        made(files | {"t/d=x/a.parquet": parquet({"v": [3]})})
+        convert_files(files | {"t/d=x/a.parquet": parquet_bytes({"v": [3]})})

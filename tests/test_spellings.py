@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.test_formats import made, windows, written
+from tests.conversion import column_as_csv, convert_files, small_reads
 from workbench.competition.answer import as_written
 from workbench.errors import DataError
 from workbench.inference import definition_text, infer
@@ -30,8 +30,8 @@ NOW = datetime.now(UTC).year
 def read(*values: str, separator: str = ",", size: int = 1 << 20, types: dict[str, str] | None = None) -> Any:
     """Return the column, and what is said of it."""
     name = "train.tsv" if separator == "\t" else "train.csv"
-    with windows(size):
-        result = made({name: written(values, separator)}, types=types)
+    with small_reads(size):
+        result = convert_files({name: column_as_csv(values, separator)}, types=types)
     return result.train["v"].to_list(), result.infos["train"].notes.get("v", "")
 
 
@@ -74,9 +74,11 @@ class TestNumbers:
 
     @SIZES
     def test_other_columns_tell_the_decimal_mark(self, size: int) -> None:
-        with windows(size):
-            comma = made({"train.csv": "k;a;b\n1;1,234;1,5\n2;2,345;2\n", "side.csv": "d;c\n1,234;1.234\n2,345;2\n"})
-            point = made({"train.csv": "k;a;b\n1;1,234;1.5\n2;2,345;2\n"})
+        with small_reads(size):
+            comma = convert_files(
+                {"train.csv": "k;a;b\n1;1,234;1,5\n2;2,345;2\n", "side.csv": "d;c\n1,234;1.234\n2,345;2\n"}
+            )
+            point = convert_files({"train.csv": "k;a;b\n1;1,234;1.5\n2;2,345;2\n"})
         assert comma.train["a"].to_list() == [1.234, 2.345]
         assert comma.frames["side"]["d"].to_list() == [1.234, 2.345]
         # And so points stand between thousands there.
@@ -89,7 +91,7 @@ class TestNumbers:
         assert read("1,234.5e3", "2", "1,5e3")[0] == ["1,234.5e3", "2", "1,5e3"]
 
     def test_columns_that_contradict_each_other_prove_nothing(self) -> None:
-        frame = made({"train.csv": "k;a;b;c\n1;1,234;1.5;2,5\n2;2,345;2;3\n"}).train
+        frame = convert_files({"train.csv": "k;a;b;c\n1;1,234;1.5;2,5\n2;2,345;2;3\n"}).train
         assert frame["a"].to_list() == ["1,234", "2,345"]
 
     @given(whole=st.lists(st.integers(-(10**8), 10**8), min_size=1, max_size=20), separator=st.sampled_from(";\t,"))
@@ -125,8 +127,8 @@ class TestOrderOfDayAndMonth:
     @SIZES
     def test_all_files_of_the_competition_tell(self, size: int) -> None:
         days = "day,x\n01/02/2024,1\n03/04/2024,2\n"
-        with windows(size):
-            result = made(
+        with small_reads(size):
+            result = convert_files(
                 {
                     "train.csv": "k,at\n1,05/06/2024\n2,07/08/2024\n3,13/08/2024\n",
                     "test.csv": "k,at\n4,15/09/2024\n",
@@ -140,18 +142,22 @@ class TestOrderOfDayAndMonth:
 
     def test_a_table_that_is_read_last_tells_too(self) -> None:
         far = "".join(f"{i},01/02/2024\n" for i in range(30))
-        with windows(100):
-            result = made({"train.csv": "k,at\n1,05/06/2024\n2,07/08/2024\n", "z.csv": f"k,d\n{far}30,31/01/2024\n"})
+        with small_reads(100):
+            result = convert_files(
+                {"train.csv": "k,at\n1,05/06/2024\n2,07/08/2024\n", "z.csv": f"k,d\n{far}30,31/01/2024\n"}
+            )
         assert result.train["at"].to_list() == [date(2024, 6, 5), date(2024, 8, 7)]
         assert any("another table shows how its values are meant" in line for line in result.said)
 
     def test_columns_that_contradict_each_other_prove_nothing(self) -> None:
-        result = made({"train.csv": "a,b,c\n13/01/2024,01/13/2024,02/03/2024\n14/01/2024,01/14/2024,03/05/2024\n"})
+        result = convert_files(
+            {"train.csv": "a,b,c\n13/01/2024,01/13/2024,02/03/2024\n14/01/2024,01/14/2024,03/05/2024\n"}
+        )
         assert result.train.row(0) == (date(2024, 1, 13), date(2024, 1, 13), date(2024, 2, 3))
         assert "nothing tells days from months: the month is taken to come first" in result.infos["train"].notes["c"]
 
     def test_its_own_values_go_before_the_others(self) -> None:
-        result = made({"train.csv": "a,b\n01/13/2024,25/12/2024\n02/14/2024,02/03/2024\n"})
+        result = convert_files({"train.csv": "a,b\n01/13/2024,25/12/2024\n02/14/2024,02/03/2024\n"})
         assert result.train["b"].to_list() == [date(2024, 12, 25), date(2024, 3, 2)]
 
     @given(
@@ -187,7 +193,7 @@ class TestYearsOfTwoDigits:
         assert read("20/01/15", types={"v": "Date %y/%m/%d"})[0] == [date(2020, 1, 15)]
 
     def test_another_column_tells_it(self) -> None:
-        frame = made({"train.csv": "a,b\n20/01/15,99/12/31\n20/01/15,98/01/02\n"}).train
+        frame = convert_files({"train.csv": "a,b\n20/01/15,99/12/31\n20/01/15,98/01/02\n"}).train
         assert frame["a"].to_list() == [date(2020, 1, 15)] * 2
 
     @SIZES
@@ -199,12 +205,14 @@ class TestYearsOfTwoDigits:
     def test_a_birthday_is_past_whatever_the_year(self) -> None:
         ahead = (NOW + 3) % 100
         texts = [f"31/01/{ahead:02}", "25/02/99", f"13/03/{NOW % 100:02}"]
-        frame = made({"train.csv": "k,birth_date\n" + "".join(f"{i},{t}\n" for i, t in enumerate(texts))}).train
+        frame = convert_files(
+            {"train.csv": "k,birth_date\n" + "".join(f"{i},{t}\n" for i, t in enumerate(texts))}
+        ).train
         assert [d.year for d in frame["birth_date"]] == [NOW + 3 - 100, 1999, NOW]
 
     def test_plans_lie_ahead(self) -> None:
         years = [NOW - 2, NOW, NOW + 4]
-        frame = made({"train.csv": "k,due\n" + "".join(f"{y},31-Jan-{y % 100:02}\n" for y in years)}).train
+        frame = convert_files({"train.csv": "k,due\n" + "".join(f"{y},31-Jan-{y % 100:02}\n" for y in years)}).train
         assert [d.year for d in frame["due"]] == years
 
     def test_the_century_can_be_named(self) -> None:
@@ -267,7 +275,7 @@ class TestTimes:
     def test_they_are_written_as_they_were(self, times: list[datetime], form: str) -> None:
         """An id that is a time goes into a submission in the sample's spelling, with its offset."""
         texts = [t.strftime(form) for t in times]
-        result = made({"train.csv": written(tuple(texts))})
+        result = convert_files({"train.csv": column_as_csv(tuple(texts))})
         assert result.train["v"].dtype == pl.Datetime("us")
         back = as_written(result.train, result.infos["train"].spelled)["v"].to_list()
         assert back == texts
@@ -283,8 +291,8 @@ class TestTimes:
         ],
     )
     def test_what_the_definition_says_of_them_reads_the_same(self, texts: tuple[str, ...]) -> None:
-        guessed = made({"train.csv": written(texts)})
-        named = made({"train.csv": written(texts)}, types={"v": guessed.infos["train"].types["v"]})
+        guessed = convert_files({"train.csv": column_as_csv(texts)})
+        named = convert_files({"train.csv": column_as_csv(texts)}, types={"v": guessed.infos["train"].types["v"]})
         assert guessed.train["v"].dt.hour().max() > 0
         assert named.train["v"].to_list() == guessed.train["v"].to_list()
 
@@ -292,7 +300,7 @@ class TestTimes:
         "texts", [("2024-01-02", "2024-01-02 10:00"), ("1/31/2024", "1/31/2024 9:05", "2/1/2024 10:00")]
     )
     def test_days_beside_times_are_written_as_they_were(self, texts: tuple[str, ...]) -> None:
-        result = made({"train.csv": written(texts)})
+        result = convert_files({"train.csv": column_as_csv(texts)})
         assert as_written(result.train, result.infos["train"].spelled)["v"].to_list() == list(texts)
 
 
@@ -326,7 +334,7 @@ class TestWhatIsKept:
         assert other.tables["train"].dtypes == guessed.tables["train"].dtypes
 
     def test_a_certain_reading_leaves_the_content_as_it_was(self) -> None:
-        infos = made({"train.csv": "k,d,b,n\n1,31/01/2024,yes,1.5\n2,01/02/2024,no,2\n"}).infos
+        infos = convert_files({"train.csv": "k,d,b,n\n1,31/01/2024,yes,1.5\n2,01/02/2024,no,2\n"}).infos
         assert infos["train"].choices == {}
         assert infos["train"].notes == {}
 

@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from tests.test_formats import made
-from tests.test_parts import parquet
+from tests.conversion import convert_files, parquet_bytes
 from workbench import library
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.workspace import create_workspace
@@ -55,7 +54,7 @@ def test_they_are_read_as_one_type(
     sides = {"train": (one, first or one), "test": (other, second or other)}
     if turned:
         sides = {"train": sides["test"], "test": sides["train"]}
-    result = made({f"{n}.parquet": parquet({"k": range(len(v)), "v": v}) for n, (v, _) in sides.items()})
+    result = convert_files({f"{n}.parquet": parquet_bytes({"k": range(len(v)), "v": v}) for n, (v, _) in sides.items()})
     for name, (_, expected) in sides.items():
         assert result.frames[name].schema["v"] == dtype
         assert result.frames[name]["v"].to_list() == expected
@@ -63,10 +62,10 @@ def test_they_are_read_as_one_type(
 
 
 def test_categories_are_read_as_their_texts() -> None:
-    cats = parquet(pl.DataFrame({"k": [1, 2], "v": pl.Series(["7", "8"]).cast(pl.Categorical)}))
-    result = made({"train.parquet": cats, "test.parquet": parquet({"k": [3], "v": [9]})})
+    cats = parquet_bytes(pl.DataFrame({"k": [1, 2], "v": pl.Series(["7", "8"]).cast(pl.Categorical)}))
+    result = convert_files({"train.parquet": cats, "test.parquet": parquet_bytes({"k": [3], "v": [9]})})
     assert result.frames["train"]["v"].to_list() == [7, 8]
-    result = made({"train.parquet": cats, "test.parquet": parquet({"k": [3], "v": ["x"]})})
+    result = convert_files({"train.parquet": cats, "test.parquet": parquet_bytes({"k": [3], "v": ["x"]})})
     assert result.frames["train"]["v"].to_list() == ["7", "8"]
 
 
@@ -87,17 +86,17 @@ def test_whole_numbers_lose_no_digits_unnoticed(
     sides = [("train", one, first), ("test", other, second)]
     if turned:
         sides = [("test", one, first), ("train", other, second)]
-    result = made({f"{n}.parquet": parquet(pl.DataFrame({"k": [0, 1], column: v})) for n, v, _ in sides})
+    result = convert_files({f"{n}.parquet": parquet_bytes(pl.DataFrame({"k": [0, 1], column: v})) for n, v, _ in sides})
     for name, _, expected in sides:
         assert result.frames[name][column].to_list() == expected
 
 
 def test_ids_keep_their_spelling() -> None:
     files = {
-        "train.parquet": parquet({"user_id": [1, 2, 3], "v": [1, 2, 3]}),
-        "test.parquet": parquet({"user_id": ["0004", "5", "6"], "v": [1, 2, 3]}),
+        "train.parquet": parquet_bytes({"user_id": [1, 2, 3], "v": [1, 2, 3]}),
+        "test.parquet": parquet_bytes({"user_id": ["0004", "5", "6"], "v": [1, 2, 3]}),
     }
-    result = made(files)
+    result = convert_files(files)
     assert result.frames["test"]["user_id"].to_list() == ["0004", "5", "6"]
     assert result.frames["train"]["user_id"].to_list() == ["1", "2", "3"]
 
