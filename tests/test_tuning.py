@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import math
 import os
@@ -10,10 +11,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,9 @@ from workbench.experiment import (
     tune,
     without_last_fold,
 )
+from workbench.locks import lock
 from workbench.training import Fidelity, FoldScorer
-from workbench.tuning import Budget, StudyKey, default_space, open_study, parse_space, read_study
-from workbench.tuning import scored as scored_module
+from workbench.tuning import Progress, StudyKey, default_space, open_study, parse_space, read_study
 from workbench.tuning import search as search_module
 from workbench.tuning import study as study_module
 from workbench.tuning.plan import (
@@ -55,6 +56,7 @@ from workbench.tuning.plan import (
     with_fixed_rounds,
 )
 from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
+from workbench.tuning.scored import scored_trials
 from workbench.tuning.space import known_good, own_point
 
 MODEL = "[model]\nlearning_rate = 0.2\nnum_leaves = 8\nnum_iterations = 30\nearly_stopping_round = 5\nlambda_l2 = 1.0\n"
@@ -73,9 +75,78 @@ def made(small, monkeypatch) -> Any:
 START = {"learning_rate": 0.2, "num_leaves": 8, "num_iterations": 30, "early_stopping_round": 5, "lambda_l2": 1.0}
 
 
-def tuned(made: Any, report: Callable[[str], None] = lambda _: None, **options: Any) -> Any:
+FULL_RATE = 0.2
+"""The experiment's own learning rate, that of full scores; quick ones are at 0.1."""
+
+
+def nothing(_: Any) -> None:
+    """Do nothing with what is told."""
+
+
+def tuned(
+    made: Any,
+    report: Callable[[str], None] = nothing,
+    progress: Callable[[Progress], None] = nothing,
+    **options: Any,
+) -> Any:
     request = TuneRequest(**({"trials": 6, "threads": 1, "holdout": False} | options))
-    return tune(made.workspace, made.open.definition, 1, request, report=report)
+    return tune(made.workspace, made.open.definition, 1, request, report=report, progress=progress)
+
+
+def killed_at(stage: str) -> Callable[[Progress], None]:
+    """Return what ends a search, as Ctrl-C does, when a stage begins."""
+
+    def progress(now: Progress) -> None:
+        if now.stage == stage:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def begun(made: Any, **settled: Any) -> None:
+    """Leave a study that no trial was made of, whose quick scores are as an earlier search settled them."""
+    with pytest.raises(KeyboardInterrupt):
+        tuned(made, progress=killed_at("quick"))
+    study = journal(made)
+    study.set_user_attr("quick", study.user_attrs["quick"] | settled)
+
+
+@dataclass
+class Clock:
+    """A clock that runs, and can be put on."""
+
+    ahead_s: float = 0.0
+
+    def over_at(self, stage: str) -> Callable[[Progress], None]:
+        """Return what lets all time be over when a stage begins."""
+
+        def progress(now: Progress) -> None:
+            if now.stage == stage:
+                self.ahead_s = 1e6
+
+        return progress
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    made, real = Clock(), time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: real() + made.ahead_s)
+    return made
+
+
+def on_folds(monkeypatch, wrapped: Callable[..., Any]) -> None:
+    """Have `wrapped` called, with what scores a fold as its first argument, for each fold that the search scores."""
+    whole = FoldScorer.score
+
+    def score(self: FoldScorer, *arguments: Any, **more: Any) -> Any:
+        return wrapped(lambda *a, **m: whole(self, *a, **m), *arguments, **more)
+
+    monkeypatch.setattr(FoldScorer, "score", score)
+
+
+def is_full(fidelity: Fidelity, more: Mapping[str, Any]) -> bool:
+    """Say whether a fold is scored for a full score: those on other folds are of rounds that are chosen already."""
+    return fidelity.rate == FULL_RATE and more.get("rounds") is None
 
 
 def journal(made: Any) -> Any:
@@ -392,19 +463,38 @@ class TestFoldScorer:
         few, many = (scorer.score({"max_bin": b}, 0, 1, Fidelity(0.1, 10, 0)).score for b in (4, 255))
         assert few != many
 
-    def test_bins_that_were_searched_make_room_for_others(self, made) -> None:
+    def test_bins_that_were_searched_make_room_for_others(self, made, monkeypatch) -> None:
         experiment = ready(made.workspace, made.open.definition, 1, threads=1)
         n = experiment.problem.target.n_rows
+        from workbench.training.lightgbm_folds import LightGBMLearner
+
+        whole, asked, alive = LightGBMLearner.datasets, [], weakref.WeakSet()
+        monkeypatch.setattr(
+            LightGBMLearner,
+            "datasets",
+            lambda self, *rest: (asked.append(1), alive.add(self), whole(self, *rest))[2],
+        )
+
+        def made_anew(scorer: FoldScorer, *bins: int) -> int:
+            asked.clear()
+            for n_bins in bins:
+                scorer.score({"max_bin": n_bins}, 0, 1, Fidelity(0.1, 5, 0))
+            return len(asked)
+
         # Room for one set of bins beside the experiment's own datasets.
-        scorer = FoldScorer(experiment.problem, experiment.model, room=4 * n * 20)
-        for bins in (4, 8, 16, 32):
-            scorer.score({"max_bin": bins}, 0, 1, Fidelity(0.1, 5, 0))
-            assert sum(scorer._sizes.values()) <= scorer.room
-        assert 1 <= len(scorer._learners) < 4
+        tight = FoldScorer(experiment.problem, experiment.model, room=4 * n * 20)
+        assert made_anew(tight, 4, 8, 16, 32) == 4
+        gc.collect()
+        assert 1 <= len(alive) < 4
+        assert made_anew(tight, 32, 4) == 1
+        del tight
+        gc.collect()
+        assert not alive
         plenty = FoldScorer(experiment.problem, experiment.model, room=10**9)
-        for bins in (4, 8, 16, 32):
-            plenty.score({"max_bin": bins}, 0, 1, Fidelity(0.1, 5, 0))
-        assert len(plenty._learners) == 4
+        assert made_anew(plenty, 4, 8, 16, 32) == 4
+        gc.collect()
+        assert len(alive) == 4
+        assert made_anew(plenty, 4, 8, 16, 32) == 0
 
     def test_without_patience_the_last_round_is_scored(self, made) -> None:
         """A model that is not stopped early has all of its rounds, however good it was before."""
@@ -536,7 +626,7 @@ class TestStudy:
                 trial = opened.ask({})
                 monkeypatch.setenv("TZ", "UTC+3")
                 time.tzset()
-                opened.study._storage.set_trial_user_attr(trial._trial_id, "seen_at", "2020-01-01T00:00:00+00:00")
+                trial.set_user_attr("seen_at", "2020-01-01T00:00:00+00:00")
                 time.sleep(1.2)
                 assert [t.state.name for t in points(tmp_path)[0]] == ["RUNNING"]
             time.sleep(2.2)
@@ -551,12 +641,19 @@ class TestStudy:
     ) -> None:
         from datetime import datetime, timedelta
 
-        def began(hours: float) -> Any:
-            start = datetime.now() - timedelta(hours=hours)  # noqa: DTZ005 as optuna has it
-            return SimpleNamespace(user_attrs={"worker": "another-0123456789ab"}, datetime_start=start)
+        import optuna
 
-        assert study_module._is_alive(began(20), tmp_path, shared=True)
-        assert not study_module._is_alive(began(50), tmp_path, shared=True)
+        states = {}
+        for hours in (20, 50):
+            folder = tmp_path / str(hours)
+            trial = optuna.trial.create_trial(
+                state=optuna.trial.TrialState.RUNNING, user_attrs={"worker": "another-0123456789ab"}
+            )
+            trial.datetime_start = datetime.now() - timedelta(hours=hours)  # noqa: DTZ005 as optuna has it
+            with open_study(folder, KEY, greater_is_better=True) as opened:
+                opened.study.add_trial(trial)
+            (states[hours],) = [t.state.name for t in points(folder)[0]]
+        assert states == {20: "RUNNING", 50: "FAIL"}
 
     def test_two_that_open_at_the_same_moment_draw_other_points(self, tmp_path: Path, monkeypatch) -> None:
         """Each holds its own lock before either gets that of the study."""
@@ -697,24 +794,21 @@ class TestSearch:
         with pytest.raises(NotFoundError, match="has no tuned parameters"):
             made.open.new(source=1, tuned=True)
 
-    def test_time_that_is_over_in_the_middle_of_a_trial_loses_nothing(self, made, monkeypatch) -> None:
+    def test_time_that_is_over_in_the_middle_of_a_trial_loses_nothing(self, made, monkeypatch, clock) -> None:
         """The trial that was stopped is in the next search."""
-        whole, calls = FoldScorer.score, []
+        calls: list[int] = []
 
-        def slow(self, *args, **kwargs):
+        def slow(score, *args, **kwargs):
             calls.append(1)
             if len(calls) == 14:
-                monkeypatch.setattr(search_module.time, "perf_counter", lambda: math.inf)
-            return whole(self, *args, **kwargs)
+                clock.ahead_s = 1e6
+            return score(*args, **kwargs)
 
         with monkeypatch.context() as patch:
-            patch.setattr(FoldScorer, "score", slow)
-            real = time.perf_counter
+            on_folds(patch, slow)
             tuned(made, trials=None, minutes=10)
-            patch.setattr(search_module.time, "perf_counter", real)
         trials = journal(made).get_trials()
-        stopped = next(t for t in trials if "stopped" in t.user_attrs)
-        monkeypatch.undo()
+        (stopped,) = [t for t in trials if "stopped" in t.user_attrs]
         outcome = tuned(made, trials=6)
         assert outcome.tuned.failed == 0
         assert [t.params for t in journal(made).trials].count(stopped.params) == 2
@@ -784,24 +878,24 @@ class TestSearch:
                 assert np.isfinite(file["oof"]).all()
                 assert float(file["value"]) == pytest.approx(values[int(path.stem)], abs=1e-9)
 
-    def test_what_was_left_out_is_made_before_the_race_takes_the_time(self, made, monkeypatch) -> None:
+    def test_what_was_left_out_is_made_before_the_race_takes_the_time(self, made) -> None:
         first = tuned(made)
-        monkeypatch.setattr(search_module.Search, "_full_scores", lambda _: None)
-        outcome = tuned(made, trials=1, keep=2)
-        kept = {int(p.stem) for p in (outcome.folder / "oof").glob("*.npz")}
+        with pytest.raises(KeyboardInterrupt):
+            tuned(made, progress=killed_at("full"), trials=1, keep=2)
+        kept = {int(p.stem) for p in (first.folder / "oof").glob("*.npz")}
         assert kept == {s.number for s in first.tuned.ranked[:2]}
 
     def test_folds_of_a_killed_search_that_kept_none_are_made_again_for_the_oof(self, made, monkeypatch) -> None:
-        whole, calls = search_module.Search._full_fold, []
+        calls: list[int] = []
 
-        def dying(self, *rest):
-            calls.append(1)
+        def dying(score, parameters, fold, seed, fidelity, **more):
+            calls.extend([fold] * is_full(fidelity, more))
             if len(calls) == 9:
                 raise KeyboardInterrupt
-            return whole(self, *rest)
+            return score(parameters, fold, seed, fidelity, **more)
 
         with monkeypatch.context() as patch:
-            patch.setattr(search_module.Search, "_full_fold", dying)
+            on_folds(patch, dying)
             with pytest.raises(KeyboardInterrupt):
                 tuned(made)
         outcome = tuned(made, trials=1, keep=100)
@@ -825,10 +919,9 @@ class TestSearch:
         assert there
         assert all(there)
 
-    def test_an_oof_that_is_kept_is_whole(self, made, monkeypatch) -> None:
+    def test_an_oof_that_is_kept_is_whole(self, made) -> None:
         """A study whose quick scores are of some folds is gone on with, and OOF are asked for."""
-        settled = search_module.Search._settled
-        monkeypatch.setattr(search_module.Search, "_settled", lambda self: replace(settled(self), folds=(3, 4)))
+        begun(made, folds=[3, 4])
         tuned(made)
         outcome = tuned(made, trials=3, keep=20)
         said = "OOF are kept of full scores only: the study's quick scores are of 2 of 5 folds"
@@ -841,10 +934,13 @@ class TestSearch:
 
     def test_more_time_lowers_the_rate_of_full_scores(self, made, monkeypatch) -> None:
         made.experiment(1, EXPERIMENT.replace("learning_rate = 0.2\n", ""))
+        begun(made)  # how quick a quick score is does not depend on the time
 
         def with_rate(rate: float) -> dict[int, float]:
-            monkeypatch.setattr(search_module.Search, "_affordable_rate", lambda _: rate)
-            return {s.number: s.rate for s in tuned(made, trials=4).tuned.ranked}
+            monkeypatch.setattr(search_module, "affordable_rate", lambda *_: rate)
+            with pytest.raises(KeyboardInterrupt):
+                tuned(made, progress=killed_at("other folds"), trials=2, minutes=60)
+            return {s.number: s.rate for s in scored_trials(journal(made), greater_is_better=True)}
 
         first = with_rate(0.1)
         assert set(first.values()) == {0.1}
@@ -857,20 +953,32 @@ class TestSearch:
         assert {newest[n] for n in newest if n not in lower} <= {0.03}
         assert journal(made).user_attrs["full_rate"] == 0.03
 
-    @pytest.mark.parametrize(("ends_at", "mine"), [(1.0, ["b", "d"]), (None, ["a", "b", "c", "d", "e"])])
-    def test_processes_share_out_the_race(self, ends_at: float | None, mine: list[str]) -> None:
-        search = object.__new__(search_module.Search)
-        search.opened = SimpleNamespace(place=lambda: (1, 2))
-        search.budget = Budget(0.0, ends_at, None)
-        assert search._shared_out(list("abcde")) == mine
+    @pytest.mark.parametrize("minutes", [60, None])
+    def test_processes_share_out_the_race(self, made, minutes: float | None) -> None:
+        """Of those that wait each takes its own, and leaves one in any case; who ends by trials takes all."""
+        begun(made)
+        workers = made.open.definition.study_folder(1) / "workers"
+        with lock(workers / "!the-first-of-two", "another worker"):
+            tuned(made, trials=6, minutes=minutes)
+        study = journal(made)
+        quick = {
+            t.number: t.value for t in study.trials if t.state.name == "COMPLETE" and "same_as" not in t.user_attrs
+        }
+        raced = {int(name.partition(":")[2]) for name in study.user_attrs if name.startswith("full:")}
+        best = max(quick, key=lambda n: quick[n])
+        assert raced <= set(quick)
+        if minutes is None:
+            assert best in raced
+        else:
+            assert raced == set(quick) - {best}
 
     @pytest.mark.parametrize("share", [1.0, 0.5])
-    def test_without_time_for_full_scores_the_best_quick_one_is_taken(self, made, monkeypatch, share: float) -> None:
-        monkeypatch.setattr(search_module.Search, "_full_scores", lambda _: None)
-        settled = search_module.Search._settled
-        monkeypatch.setattr(search_module.Search, "_settled", lambda self: replace(settled(self), share=share))
-        outcome = tuned(made)
+    def test_without_time_for_full_scores_the_best_quick_one_is_taken(self, made, clock, share: float) -> None:
+        begun(made, share=share)
+        outcome = tuned(made, progress=clock.over_at("full"), minutes=60)
         complete = [t for t in journal(made).get_trials() if t.state.name == "COMPLETE"]
+        assert outcome.tuned.ranked == (outcome.tuned.best,)
+        assert not any(name.startswith("full:") for name in journal(made).user_attrs)
         assert outcome.tuned.best.number == max(complete, key=lambda t: t.value).number
         said = "quick ones" if share == 1.0 else "quick ones, of 50% of the rows"
         assert f"the time was too short for full scores: what is best by {said} is taken" in outcome.notes
@@ -899,19 +1007,40 @@ class TestSearch:
         assert outcome.tuned.best.second is not None
 
     def test_a_score_that_the_time_ended_is_said_and_made_again_where_there_is_time(self, made, monkeypatch) -> None:
-        whole = search_module.Search._first_fold_limit
+        limits: list[float] = []
+
+        def hurried(score, parameters, fold, seed, fidelity, **more):
+            if is_full(fidelity, more):
+                limits.append(fidelity.seconds)
+                fidelity = replace(fidelity, seconds=0.0)
+            return score(parameters, fold, seed, fidelity, **more)
+
         with monkeypatch.context() as patch:
-            patch.setattr(search_module.Search, "_first_fold_limit", lambda *_: 0.0)
+            on_folds(patch, hurried)
             short = tuned(made)
+        assert set(limits) == {math.inf}
         assert short.tuned.best.cut == 1
         assert set(short.tuned.best.rounds) == {1}
         assert any(n.startswith("the time was too short to train the best to the end") for n in short.notes)
-        assert search_module.Search._first_fold_limit is whole
         longer = tuned(made, trials=1)
         assert longer.tuned.best.cut is None
         assert longer.tuned.best.second is not None
         assert longer.tuned.start.cut is None
         assert longer.tuned.start.value > short.tuned.start.value
+
+    def test_the_first_fold_of_the_race_uses_up_no_time_that_the_others_need(self, made, monkeypatch) -> None:
+        """Two and a half parameter sets of five folds are to fit into 37 % of the hour."""
+        begun(made)
+        limits: list[float] = []
+
+        def watched(score, parameters, fold, seed, fidelity, **more):
+            limits.extend([fidelity.seconds] * is_full(fidelity, more))
+            return score(parameters, fold, seed, fidelity, **more)
+
+        on_folds(monkeypatch, watched)
+        tuned(made, minutes=60)
+        race_s = search_module.FULL_UNTIL * 3600
+        assert race_s / 2 / 12.5 < limits[0] <= race_s / 12.5
 
     def test_own_parameters_without_time_for_a_full_score_are_compared_by_the_quick_one(
         self, made, monkeypatch
@@ -936,15 +1065,16 @@ class TestSearch:
 
     @pytest.mark.parametrize("times", [1, 2])
     def test_a_full_score_that_fails_is_tried_once_more_and_ends_nothing(self, made, monkeypatch, times: int) -> None:
-        whole, failed = search_module.Search._full_fold, []
+        failed: list[int] = []
 
-        def failing(self, trial, fold, *rest):
-            if trial.number == 0 and fold == 2 and len(failed) < times:
+        def failing(score, parameters, fold, seed, fidelity, **more):
+            own = {n: START[n] for n in ("num_leaves", "lambda_l2")}
+            if parameters == own and fold == 2 and is_full(fidelity, more) and len(failed) < times:
                 failed.append(fold)
                 raise TrainingError("too odd")
-            return whole(self, trial, fold, *rest)
+            return score(parameters, fold, seed, fidelity, **more)
 
-        monkeypatch.setattr(search_module.Search, "_full_fold", failing)
+        on_folds(monkeypatch, failing)
         # By trials, the race is run once: the next search of the study tries again.
         first, again = tuned(made), tuned(made, trials=1)
         assert [n for n in first.notes if "odd" in n] == ["trial 0, full score (tried once more): too odd"]
@@ -1019,38 +1149,38 @@ class TestSearch:
 
     def test_a_kill_between_other_folds_leaves_the_last_of_them(self, made, monkeypatch) -> None:
         """What others have fewer of can be held against it."""
-        whole, other = search_module.Search._other_scorer, []
+        other: list[int] = []
 
-        def dying(self):
-            scorer, seed = whole(self)
-            score = scorer.score
-
-            def third(parameters, fold, *rest, **more):
-                other.append(fold)
-                if len(other) == 3:
-                    raise KeyboardInterrupt
-                return score(parameters, fold, *rest, **more)
-
-            scorer.score = third
-            return scorer, seed
+        def third(score, parameters, fold, *rest, rounds=None, **more):
+            other.extend([fold] * (rounds is not None))
+            if len(other) == 3:
+                raise KeyboardInterrupt
+            return score(parameters, fold, *rest, rounds=rounds, **more)
 
         with monkeypatch.context() as patch:
-            patch.setattr(search_module.Search, "_other_scorer", dying)
+            on_folds(patch, third)
             with pytest.raises(KeyboardInterrupt):
                 tuned(made)
         (known,) = [v for k, v in journal(made).user_attrs.items() if k.startswith("second:")]
         assert set(known) == {"4", "3"}
 
     def test_scores_on_other_folds_are_compared_on_the_same_ones(self) -> None:
-        attributes = {
-            "second:3": {"4": 0.4, "3": 0.3, "2": 0.2},
-            "second:4": {"4": 0.4, "3": 0.5},
-            "second:5": {"4": 0.9},
-            "second:6": {},
-        }
-        assert scored_module._second_scores(attributes) == {3: (0.3, 0.4), 4: (0.5, 0.4)}
-        assert scored_module._second_scores({"second:3": {"1": 0.5}}) == {3: (0.5,)}
-        assert scored_module._second_scores({}) == {}
+        import optuna
+
+        def second_scores(*of_trial: dict[str, float]) -> list[tuple[float, ...] | None]:
+            study = optuna.create_study(direction="maximize")
+            for number, scores in enumerate(of_trial):
+                study.add_trial(optuna.trial.create_trial(value=1.0 - number))
+                study.set_user_attr(
+                    f"full:{number}", {"scores": [1.0 - number], "rounds": [7], "rate": None, "cut": None}
+                )
+                study.set_user_attr(f"second:{number}", scores)
+            return [s.second for s in scored_trials(study, greater_is_better=True)]
+
+        three, two, one = {"4": 0.4, "3": 0.3, "2": 0.2}, {"4": 0.4, "3": 0.5}, {"4": 0.9}
+        assert second_scores(three, two, one, {}) == [(0.3, 0.4), (0.5, 0.4), None, None]
+        assert second_scores({"1": 0.5}) == [(0.5,)]
+        assert second_scores({}) == [None]
 
     def test_a_space_that_is_exhausted_ends_the_search(self, made) -> None:
         """Four points, and ten minutes."""
@@ -1299,23 +1429,26 @@ class TestRun:
                 raise KeyboardInterrupt
             return whole(self, *args, **kwargs)
 
-        made.experiment(1, EXPERIMENT.replace("trials = 6", "minutes = 0.05"))
+        made.experiment(1, EXPERIMENT.replace("trials = 6", "minutes = 60"))
         with monkeypatch.context() as patch:
             patch.setattr(FoldScorer, "score", dying)
             patch.setattr(search_module, "MARK_S", 0.0)
             with pytest.raises(KeyboardInterrupt):
                 run_tuned(made.workspace, made.open.definition, 1, threads=1)
         (spent,) = [v for k, v in journal(made).user_attrs.items() if k.startswith("spent_s:")]
-        assert 0 < spent < 3
-        budgets: list[Budget] = []
-        whole_init = search_module.Search.__init__
-        monkeypatch.setattr(
-            search_module.Search,
-            "__init__",
-            lambda self, *a, **k: budgets.append(k["budget"]) or whole_init(self, *a, **k),
-        )
-        tune(made.workspace, made.open.definition, 1, TuneRequest(threads=1, only_rest=True))
-        assert budgets[0].ends_at - budgets[0].started_at == pytest.approx(3 - spent)
+        assert spent > 0
+        journal(made).set_user_attr("spent_s:another", 2400.0)
+        left: list[float] = []
+
+        def progress(now: Progress) -> None:
+            left.append(now.left)
+            raise KeyboardInterrupt
+
+        for only_rest in (True, False):
+            with pytest.raises(KeyboardInterrupt):
+                tuned(made, progress=progress, trials=None, holdout=None, only_rest=only_rest)
+        assert 900 < left[0] <= 1200 - spent
+        assert left[1] > 3000
 
     def test_a_database_by_its_address_is_that_of_the_search(self, made, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path / 'studies.db'}"

@@ -193,6 +193,7 @@ class Search:
         at = self.budget.at(until)
         # The last writes take a moment, too.
         self._stage, self._stop_at = stage, math.inf if at is None else at - (0.3 if until == 1.0 else 0.0)
+        self._told = -math.inf  # each stage is told when it begins
         with suppress(_TimeIsUpError):
             self._check()  # of a stage without time not even the data is made ready
             work()
