@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,13 @@ NAMES = [f"{SCRIPT} one", f"{PICTURE} two", f"{MARKDOWN} 3", f"{ESCAPES}esc", f"
 CLASSES = [f"{PICTURE} low", f"{MARKUP}{ESCAPES} high"]
 TARGET = f"y {SCRIPT}"
 TITLE = f"{SCRIPT} {PICTURE} {MARKUP} {ESCAPES} {TURNED} {FORGED} {MARKDOWN}"
+
+
+def harmless(text: str) -> bool:
+    """Whether no character of a text is a control character, or turns the writing round."""
+    return not any(
+        c not in "\n\t\u200c\u200d" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text
+    )
 
 
 def toml(text: str) -> str:

@@ -20,8 +20,8 @@ import click
 import pytest
 
 from tests.commands import forked_wb, fresh_wb
+from tests.quick_run import ALL, QUICK
 from tests.small import Small
-from tests.test_run import ALL, QUICK
 from workbench import library
 from workbench.cli import app
 from workbench.cli.app import COMMANDS

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.quick_run import quick
 from tests.small import make_small
-from tests.test_run import quick
 from workbench import library
 from workbench.cache import read_json, write_json
 from workbench.errors import NotFoundError

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults import Bench
 from tests.hostile_files import GOOD, member, tarred, zipped
-from tests.test_hostile_files import SLUG, Offering
+from tests.in_memory_platform import SLUG, InMemoryPlatform
 from workbench.ingest import fetch
 from workbench.workspace import Workspace
 
@@ -25,7 +25,7 @@ EXPLAINED = ["StorageError", "returned"]
 
 
 def bring(folder: Path) -> None:
-    fetch(Workspace(folder), SLUG, Offering(dict(FILES)))  # type: ignore[arg-type]
+    fetch(Workspace(folder), SLUG, InMemoryPlatform(dict(FILES)))  # type: ignore[arg-type]
 
 
 def brought(folder: Path) -> dict[str, str]:

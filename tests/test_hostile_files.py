@@ -9,9 +9,9 @@ import signal
 import time
 import tomllib
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,52 +20,17 @@ import polars as pl
 import pytest
 
 from tests.hostile_files import ARCHIVES, GOOD, LISTED, TABLES
+from tests.in_memory_platform import SLUG, InMemoryPlatform
 from workbench.competition import load_competition, read_manifest
 from workbench.errors import DataError, WorkbenchError
 from workbench.ingest import fetch
 from workbench.ingest.archives import check_members
 from workbench.memory import measured_peak, used_bytes
-from workbench.platforms import CompetitionFacts, Listing, Progress, RemoteFile
 from workbench.workspace import Workspace
 
-SLUG = "evil"
 LIMIT_S = 20
 LIMIT_MB = 600
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-@dataclass
-class Offering:
-    """A platform that offers what it is given, under the names that it is given."""
-
-    offered: dict[str, bytes]
-    title: str = "A competition"
-    description: str | None = None
-    metric: str = "auc"
-    name: str = "rehearsal"
-    is_local: bool = True
-    listing_delay_s: float = 0.0
-    code: None = None
-    said: list[str] = field(default_factory=list)
-
-    def facts(self, slug: str) -> CompetitionFacts:
-        return CompetitionFacts(slug=slug, title=self.title, metric=self.metric, description=self.description)
-
-    def files(self, slug: str) -> list[RemoteFile]:
-        return [RemoteFile(n, len(d)) for n, d in sorted(self.offered.items())]
-
-    def find(self, slug: str, names: Collection[str]) -> Listing:
-        return Listing(tuple(self.files(slug)))
-
-    def archive(self, slug: str) -> None:
-        return None
-
-    def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        destination.write_bytes(self.offered[name])
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
 
 
 @dataclass
@@ -115,7 +80,7 @@ def fetched(tmp_path: Path) -> Callable[..., Outcome]:
     (tmp_path / "around" / "beside.txt").write_text("untouched")
 
     def run(files: dict[str, bytes], **facts: Any) -> Outcome:
-        platform = Offering(files, **facts)
+        platform = InMemoryPlatform(files, **facts)
         reports: list[str] = []
         refusal: WorkbenchError | None = None
         outside = seen(tmp_path, root / "competitions")

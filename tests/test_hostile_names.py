@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests import hostile
-from tests.test_terminal import harmless
 from workbench.cli.app import main
 from workbench.errors import PlatformError
 
@@ -58,7 +57,7 @@ def test_no_command_lets_anything_through(made, command, as_json, monkeypatch, c
     assert ended.value.code in (0, 1, 2, None), err
     assert "Traceback" not in err
     for text in (out, err):
-        assert harmless(text), [line for line in text.splitlines() if not harmless(line)][:3]
+        assert hostile.harmless(text), [line for line in text.splitlines() if not hostile.harmless(line)][:3]
         assert not any(line.startswith(("error: forged", "hint: forged")) for line in text.splitlines())
     if as_json:
         json.loads(out)
@@ -92,6 +91,6 @@ def test_what_the_platform_says_is_harmless_too(made, monkeypatch, capsys) -> No
         with pytest.raises(SystemExit):
             main(command)
         out, err = capsys.readouterr()
-        assert harmless(out + err)
+        assert hostile.harmless(out + err)
         assert "Traceback" not in err
     assert Path(made.folder).exists()

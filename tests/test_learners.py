@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.commands import forked_wb
 from tests.small import Small, make_small
 from workbench import metrics
 from workbench.distribution import install_hint
@@ -737,11 +738,9 @@ def test_the_kind_of_a_base_is_replaced(competitions: Competitions) -> None:
 def test_the_command(competitions: Competitions, tmp_path: Path) -> None:
     """What the commands do with another kind than LightGBM."""
     pytest.importorskip("xgboost", reason="needs xgboost")
-    from tests.test_cli import wb
-
     made = make_small(tmp_path / "workspace", n_rows=200)
     made.experiment(1, 'title = "other trees"\n' + ALL + TABLES["xgboost"])
-    done = wb("run", "--exp", "1", cwd=made.workspace.root)
+    done = forked_wb("run", "--exp", "1", cwd=made.workspace.root)
     assert done.returncode == 0, done.stderr
     (row,) = made.open.table()
     assert (row.run.kind, row.run.status) == ("xgboost", "finished")

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.test_log_rehearsal import KINDS, LOG, make_log
+from tests.shop_log import LOG, LOG_OF_KINDS, make_log
 from workbench import library
 from workbench.competition import Competition
 from workbench.rehearsal import LogSpec, create
@@ -46,7 +46,7 @@ def where(value: str | None, rows: int) -> pl.Expr:
     return pl.when(pl.int_range(pl.len()) < rows).then(pl.lit(value, pl.String)).otherwise("items").alias("items")
 
 
-@pytest.mark.parametrize("log", [LOG, KINDS, replace(KINDS, cut="session")])
+@pytest.mark.parametrize("log", [LOG, LOG_OF_KINDS, replace(LOG_OF_KINDS, cut="session")])
 def test_a_file_that_is_in_order(shop, tmp_path: Path, log: Any) -> None:
     competition, frame = shop(log)
     assert found(competition, frame, tmp_path) == {}
@@ -103,5 +103,5 @@ def test_lists_are_counted_over_all_slices(shop, tmp_path: Path, monkeypatch: py
 
 
 def test_ids_are_compared_with_the_sample(shop, tmp_path: Path) -> None:
-    competition, frame = shop(KINDS)
+    competition, frame = shop(LOG_OF_KINDS)
     assert set(found(competition, frame.head(170), tmp_path)) == {("error", "row_count"), ("error", "missing_ids")}

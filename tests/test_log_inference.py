@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.test_log_rehearsal import DAY, KINDS, LOG, START, make_log
+from tests.shop_log import DAY, LOG, LOG_OF_KINDS, START, make_log
 from workbench import library
 from workbench.competition import Definition
 from workbench.competition.definition import read_definition, read_options
@@ -30,7 +30,7 @@ class TestHosted:
     @pytest.mark.parametrize("cut", ["last", "session"])
     def test_what_the_host_says_is_written(self, tmp_path: Path, cut: str, suffix: str) -> None:
         workspace = create_workspace(tmp_path)
-        log = replace(KINDS, cut=cut, first=("clicks",), horizon_s=8 * DAY, unit="ms")
+        log = replace(LOG_OF_KINDS, cut=cut, first=("clicks",), horizon_s=8 * DAY, unit="ms")
         frame = make_log().with_columns(ts=pl.col("ts") * 1000)
         train = tmp_path / f"log{suffix}"
         frame.write_parquet(train) if suffix == ".parquet" else frame.write_csv(train)

@@ -14,26 +14,10 @@ import polars as pl
 import pytest
 
 from tests.platform_contract import Hosted, PlatformContract
+from tests.shop_log import DAY, LOG, LOG_OF_KINDS, START, make_log
 from workbench.errors import ConfigError, DamagedError, DataError, NotFoundError, WorkbenchError
 from workbench.interactions import InteractionsSpec
 from workbench.rehearsal import LogSpec, Rehearsal, create
-
-DAY = 86_400
-START = 1_700_000_000
-LOG = InteractionsSpec("user", "item", "ts", 7 * DAY)
-KINDS = replace(LOG, kind="type", id="{user}_{kind}", weights={"clicks": 0.1, "carts": 0.3, "orders": 0.6})
-
-
-def make_log(n: int = 1500, users: int = 60, seed: int = 3) -> pl.DataFrame:
-    """Return events of 40 days in any order; users come late and leave early, and some times are equal."""
-    rng = np.random.default_rng(seed)
-    user = rng.integers(0, users, n)
-    # Every third user begins in the last days.
-    begin = np.where(user % 3 == 0, 33 * DAY, 0)
-    ts = START + begin + rng.integers(0, 40 * DAY - begin, n) // 1800 * 1800
-    kind = rng.choice(["clicks", "carts", "orders"], n, p=[0.7, 0.2, 0.1])
-    return pl.DataFrame({"user": user + 100, "item": rng.integers(0, 50, n) + 7000, "ts": ts, "type": kind})
-
 
 Make = Callable[..., tuple[Path, Path]]
 
@@ -182,7 +166,7 @@ class TestLast:
 
 class TestSessions:
     def test_sessions_that_begin_in_the_horizon_go_on(self, make: Make) -> None:
-        _, folder = make(log=replace(KINDS, cut="session", first=("clicks",)))
+        _, folder = make(log=replace(LOG_OF_KINDS, cut="session", first=("clicks",)))
         whole = make_log().with_row_index("row")
         edge = whole["ts"].max() - 7 * DAY
         assert served(folder, "train").equals(whole.filter(pl.col("ts") <= edge).drop("row"))
@@ -190,7 +174,7 @@ class TestSessions:
         begun = whole.group_by("user").agg(pl.col("ts").min(), pl.len())
         fresh = begun.filter((pl.col("ts") > edge) & (pl.col("len") > 1))["user"]
         assert set(test["user"]) == set(fresh)
-        assert hidden["user_type"].to_list() == [f"{u}_{k}" for u in sorted(fresh) for k in KINDS.weights]
+        assert hidden["user_type"].to_list() == [f"{u}_{k}" for u in sorted(fresh) for k in LOG_OF_KINDS.weights]
         for user in fresh:
             events = in_time(whole.filter(pl.col("user") == user))
             n_shown = test.filter(pl.col("user") == user).height
@@ -200,7 +184,7 @@ class TestSessions:
                 (e["user"], e["item"], e["ts"], e["type"]) for e in shown
             ]
             rest = events[n_shown:]
-            for kind in KINDS.weights:
+            for kind in LOG_OF_KINDS.weights:
                 items = [e["item"] for e in rest if e["type"] == kind]
                 expected = distinct(items[:1] if kind == "clicks" else items)
                 assert hidden.filter(pl.col("user_type") == f"{user}_{kind}")["items"].item() == expected
@@ -234,7 +218,7 @@ def recall(truth: str, sent: str, k: int) -> tuple[int, int]:
 
 class TestScores:
     def test_types_are_weighted_and_parts_made_of_users(self, make: Make) -> None:
-        workspace, folder = make(log=KINDS, metric="micro_recall@4")
+        workspace, folder = make(log=LOG_OF_KINDS, metric="micro_recall@4")
         hidden = solution(folder)
         rng = np.random.default_rng(5)
         lists = [" ".join(str(i) for i in rng.permutation(np.arange(7000, 7050))[:9]) for _ in range(hidden.height)]
@@ -243,7 +227,7 @@ class TestScores:
         assert users.group_by("user").agg(pl.col("usage").n_unique())["usage"].unique().to_list() == [1]
         for usage, score in (("public", sent.public_score), ("private", sent.private_score)):
             expected = 0.0
-            for kind, weight in KINDS.weights.items():
+            for kind, weight in LOG_OF_KINDS.weights.items():
                 own = users.filter((pl.col("usage") == usage) & pl.col("user_type").str.ends_with(kind))
                 pairs = [recall(t, s, 4) for t, s in own.select("items", "sent").iter_rows()]
                 expected += weight * sum(h for h, _ in pairs) / sum(n for _, n in pairs)
@@ -330,7 +314,7 @@ class TestRefusals:
     )
     def test_events_that_lack_something(self, make: Make, suffix: str, column: str, value: Any, message: str) -> None:
         with pytest.raises(DataError, match=message):
-            make(self.spoiled(column, value), KINDS, suffix=suffix)
+            make(self.spoiled(column, value), LOG_OF_KINDS, suffix=suffix)
 
     @pytest.mark.parametrize(
         ("frame", "message"),
@@ -368,8 +352,8 @@ class TestRefusals:
                 "--horizon 400d hides the whole log .* from 2023-11-1.*\n.*see to --unit",
             ),
             (replace(LOG, user="usr"), {}, "has no column 'usr'\n.*'user'"),
-            (replace(KINDS, weights={"click": 1.0}), {}, "'type' of .* is never 'click'\n.*'clicks'"),
-            (replace(KINDS, weights={}), {}, "--weights: missing"),
+            (replace(LOG_OF_KINDS, weights={"click": 1.0}), {}, "'type' of .* is never 'click'\n.*'clicks'"),
+            (replace(LOG_OF_KINDS, weights={}), {}, "--weights: missing"),
             (replace(LOG, cut="first"), {}, "--cut: 'first' is none of last, session"),
             (LOG, {"metric": "auc"}, "'auc' does not score lists"),
             (LOG, {"metric": "metric.py:own"}, "'metric.py:own' does not score lists"),
@@ -393,7 +377,7 @@ class TestRefusals:
     def test_what_failed_leaves_nothing(self, make: Make, tmp_path: Path) -> None:
         rare = make_log().with_columns(type=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("gift")).otherwise("type"))
         with pytest.raises(DataError, match="no line of the type 'gift' has a true item\nchoose a longer --horizon"):
-            make(rare, replace(KINDS, weights={"gift": 1.0, "clicks": 1.0}))
+            make(rare, replace(LOG_OF_KINDS, weights={"gift": 1.0, "clicks": 1.0}))
         assert list((tmp_path / "competitions").iterdir()) == []
 
     def test_one_that_is_there_is_kept(self, make: Make) -> None:
@@ -404,10 +388,10 @@ class TestRefusals:
 
 class TestHost:
     def test_what_it_says_of_the_log_is_read_back(self, make: Make) -> None:
-        log = replace(KINDS, cut="session", first=("clicks",), unit="s")
+        log = replace(LOG_OF_KINDS, cut="session", first=("clicks",), unit="s")
         workspace, folder = make(log=log)
         assert Rehearsal(workspace).facts("shop").interactions == log
-        assert tomllib.loads((folder / "host.toml").read_text())["interactions"]["weights"] == KINDS.weights
+        assert tomllib.loads((folder / "host.toml").read_text())["interactions"]["weights"] == LOG_OF_KINDS.weights
 
     @pytest.mark.parametrize(
         ("old", "new", "message"),
@@ -426,7 +410,7 @@ class TestHost:
             Rehearsal(workspace).facts("shop")
 
     def test_a_solution_without_types_is_damaged(self, make: Make) -> None:
-        workspace, folder = make(log=KINDS)
+        workspace, folder = make(log=LOG_OF_KINDS)
         solution(folder).drop("kind").write_parquet(folder / "solution.parquet")
         with pytest.raises(DamagedError, match=r"lacks the columns \['kind'\]"):
             send(workspace, served(folder, "sample_submission"))
@@ -447,5 +431,5 @@ def test_the_options_of_the_command_are_those_of_the_log(tmp_path: Path, monkeyp
     )
     assert done.exit_code == 0, done.output
     facts = Rehearsal(tmp_path).facts("shop")
-    assert facts.interactions == replace(KINDS, unit="ms", cut="session", first=("clicks", "carts"))
+    assert facts.interactions == replace(LOG_OF_KINDS, unit="ms", cut="session", first=("clicks", "carts"))
     assert (facts.metric, facts.id_columns, facts.target_columns) == ("mrr@7", ("session_type",), ("labels",))

@@ -9,13 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.habits import DAY, KINDS, SMALL_RANKER, SOURCES, habits
 from workbench import metrics
 from workbench.errors import ConfigError, DataError
 from workbench.recommender import (
     Asked,
     Columns,
-    Covisit,
-    CovisitSource,
     HistorySource,
     Ids,
     Interactions,
@@ -42,31 +41,6 @@ from workbench.recommender.problem import NothingKept
 from workbench.recommender.sources import Ready, Tables
 from workbench.recommender.windows import take_users, with_own_codes
 
-DAY = 86_400
-KINDS = ("carts", "clicks", "orders")
-SOURCES = {
-    "history": HistorySource(top=20),
-    "near": CovisitSource(top=20, counts=Covisit(window_s=5 * DAY, top=10)),
-    "popular": PopularSource(top=10),
-}
-SMALL = {"num_iterations": 20, "num_leaves": 7, "min_data_in_leaf": 20}
-
-
-def habits(n_users: int = 300, n_items: int = 120, weeks: int = 8, seed: int = 5) -> Interactions:
-    """Users who buy the same few things each at its own pace, and others by chance: what is due tells what comes."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for user in range(n_users):
-        for item in rng.choice(n_items, 6, replace=False):
-            pace = rng.integers(2, 20)
-            days = np.arange(rng.integers(0, pace), weeks * 7, pace) + rng.random() * 0.5
-            rows += [(user, int(item), int(d * DAY), str(rng.choice(KINDS, p=[0.3, 0.5, 0.2]))) for d in days]
-        for _ in range(15):
-            item = int(n_items * rng.random() ** 2)
-            rows.append((user, item, int(rng.random() * weeks * 7 * DAY), "clicks"))
-    frame = pl.DataFrame(rows, schema=["user", "item", "time", "kind"], orient="row")
-    return read_interactions(frame.lazy(), Columns("user", "item", "time", "kind"))
-
 
 @pytest.fixture(scope="module")
 def log() -> Interactions:
@@ -85,7 +59,9 @@ def problem(
 
 
 def spec(**options: Any) -> RecommenderSpec:
-    return RecommenderSpec(**({"sources": SOURCES, "candidates": 40, "ranker": RankerSpec(model=SMALL)} | options))
+    return RecommenderSpec(
+        **({"sources": SOURCES, "candidates": 40, "ranker": RankerSpec(model=SMALL_RANKER)} | options)
+    )
 
 
 def same(a: Recommended, b: Recommended) -> bool:
@@ -207,8 +183,8 @@ class TestTwoStages:
             begin(self, rows, *rest, **options)
 
         monkeypatch.setattr(ranking.RankerTraining, "__init__", watched)
-        p, before = problem(log), recommend(problem(log), spec(ranker=RankerSpec(model=SMALL)))
-        made = recommend(p, spec(ranker=RankerSpec(model=SMALL, windows=3)))
+        p, before = problem(log), recommend(problem(log), spec(ranker=RankerSpec(model=SMALL_RANKER)))
+        made = recommend(p, spec(ranker=RankerSpec(model=SMALL_RANKER, windows=3)))
         one, three = seen[0][0], seen[-1][0]
         windows = [make_validation_window(log, p.tested, p.asked, earlier=n) for n in (0, 2, 1)]
         n, n_trained = len(windows[0]), sum(map(len, windows))
@@ -231,7 +207,7 @@ class TestTwoStages:
 
     def test_what_is_earlier_is_left_out_of_a_model_where_it_is_kept_apart(self, log: Interactions) -> None:
         rows, *_ = TestRowsToTrainOn().rows(log, 1.0)
-        lightgbm = RankerSpec(model={**SMALL, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
+        lightgbm = RankerSpec(model={**SMALL_RANKER, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
         none, apart = np.zeros(len(rows.users), np.bool_), rows.users % 3 == 0
         labels = rows.labels.copy()
         labels[apart] = np.random.default_rng(1).permutation(labels[apart])
@@ -247,14 +223,14 @@ class TestTwoStages:
         is_valid = rows.users % 3 == 0
         labels = rows.labels.copy()
         labels[is_valid] = np.random.default_rng(1).permutation(labels[is_valid])
-        lightgbm = RankerSpec(model={**SMALL, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
+        lightgbm = RankerSpec(model={**SMALL_RANKER, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
         texts = [
             ranking.train_model(r, 1, lightgbm, is_valid=is_valid).text for r in (rows, replace(rows, labels=labels))
         ]
         assert texts[0] == texts[1]
 
     def test_the_models_of_a_list_have_one_number_of_rounds(self, log: Interactions) -> None:
-        model = {**SMALL, "num_iterations": 60, "early_stopping_round": 4}
+        model = {**SMALL_RANKER, "num_iterations": 60, "early_stopping_round": 4}
         of_ways = {}
         for way in ("mean", "per fold"):
             kept: dict[str, ListModel] = {}
@@ -294,14 +270,14 @@ class TestTwoStages:
             assert (items[len(there) :] == -1).all()
 
     def test_one_model_for_all_lists(self, log: Interactions) -> None:
-        made = recommend(problem(log, kinds=KINDS), spec(ranker=RankerSpec(model=SMALL, per_list=False)))
+        made = recommend(problem(log, kinds=KINDS), spec(ranker=RankerSpec(model=SMALL_RANKER, per_list=False)))
         assert sorted(made.models) == ["lists-0", "lists-1", "lists-2", "lists-all"]
         assert made.lists is not None
         assert np.array_equal(made.lists.items[:, 0], made.lists.items[:, 2])
 
     @pytest.mark.parametrize("objective", ["binary", "rank_xendcg"])
     def test_other_objectives(self, log: Interactions, objective: str) -> None:
-        made = recommend(problem(log), spec(ranker=RankerSpec(model={**SMALL, "objective": objective})))
+        made = recommend(problem(log), spec(ranker=RankerSpec(model={**SMALL_RANKER, "objective": objective})))
         assert made.score > recommend(problem(log), spec(ranker=None)).score
 
     def test_what_is_being_done_is_said(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +319,7 @@ class TestTwoStages:
         before, kept.most = dict(kept.models), 99
         made = recommend(p, spec(), Settings(kept=kept))
         # All models are there: what earlier windows are for is done.
-        again = recommend(p, spec(ranker=RankerSpec(model=SMALL, windows=3)), Settings(kept=kept))
+        again = recommend(p, spec(ranker=RankerSpec(model=SMALL_RANKER, windows=3)), Settings(kept=kept))
         assert not [s.name for s in again.stages if "before" in s.name]
         assert again.stopping == made.stopping != {}
         assert len(before) == 5
@@ -446,7 +422,7 @@ class TestOddLogs:
 
     def test_more_windows_than_the_log_has(self, log: Interactions) -> None:
         with pytest.raises(DataError, match="nothing is known before 40 of them") as told:
-            recommend(problem(log), spec(ranker=RankerSpec(model=SMALL, windows=40)))
+            recommend(problem(log), spec(ranker=RankerSpec(model=SMALL_RANKER, windows=40)))
         assert told.value.hint == "fewer windows"
 
     def test_one_user_with_very_many_events(self, log: Interactions) -> None:

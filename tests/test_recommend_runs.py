@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from tests.commands import forked_wb
-from tests.test_ranker import habits
+from tests.habits import habits
 from workbench import library
 from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.interactions import InteractionsSpec

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from tests.fashion_log import WEEK_S, make_fashions
+from tests.habits import SMALL_RANKER, SOURCES, habits
 from tests.records import RUN
-from tests.test_ranker import SMALL, SOURCES, habits
 from workbench import metrics
 from workbench.errors import ConfigError, DataError
 from workbench.intervals import half_width, over_windows, t_975
@@ -68,7 +68,7 @@ def problem(log: Interactions, scheme: str | None = None, windows: int | None = 
 
 
 def spec(**ranker: Any) -> RecommenderSpec:
-    return RecommenderSpec(SOURCES, 40, RankerSpec(model=SMALL, **ranker))
+    return RecommenderSpec(SOURCES, 40, RankerSpec(model=SMALL_RANKER, **ranker))
 
 
 class TestHowItIsScored:

@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 import sklearn.metrics as sk
 
+from tests.quick_run import ALL, QUICK, quick
 from workbench import library
 from workbench.cache import lock
 from workbench.errors import (
@@ -41,14 +42,6 @@ from workbench.experiment.run import log_file
 from workbench.features import ROW
 from workbench.ledger import Ledger
 from workbench.temporary import temporary_path
-
-QUICK = "[model]\nlearning_rate = 0.3\nnum_leaves = 7\nnum_iterations = 20\nmin_data_in_leaf = 5\nearly_stopping_round = 5\n"
-ALL = 'features = ["rows", "ratio", "doubled", "town_size", "te_town"]\n'
-
-
-def quick(made: Any, number: int = 1, head: str = 'title = "quick"\n' + ALL) -> Any:
-    made.experiment(number, head + QUICK)
-    return made.open.run(number)
 
 
 def runs_in_ledger(made: Any) -> list[Any]:

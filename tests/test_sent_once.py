@@ -18,9 +18,9 @@ import pytest
 
 from tests.fake_platform import Manners
 from tests.faults import Bench, Struck
+from tests.quick_run import quick
 from tests.sending import MANNERS, USUAL, look, place, submit
 from tests.small import make_small
-from tests.test_run import quick
 from workbench import library
 from workbench.errors import BusyError, PlatformError, SubmissionError, WorkbenchError
 from workbench.ledger import Ledger, SubmissionRecord

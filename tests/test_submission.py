@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.test_run import ALL, QUICK, quick
+from tests.quick_run import ALL, QUICK, quick
 from workbench import library
 from workbench.errors import NotFoundError, PlatformError, SubmissionError, UnansweredError
 from workbench.ledger import Ledger

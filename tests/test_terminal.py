@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.hostile import harmless
 from workbench.cli import terminal
 from workbench.printable import one_line, printable
 
@@ -29,13 +30,6 @@ HARMFUL = [
     "\x7f",
 ]
 TURNING = ["\u202e", "\u2066", "\u200f", "\u061c", "\u200b", "\ufeff", "\ud800"]
-
-
-def harmless(text: str) -> bool:
-    """Whether no character of a text is a control character, or turns the writing round."""
-    return not any(
-        c not in "\n\t\u200c\u200d" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text
-    )
 
 
 @pytest.mark.parametrize("sequence", HARMFUL + TURNING)

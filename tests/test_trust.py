@@ -12,8 +12,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.quick_run import quick
 from tests.records import RUN
-from tests.test_run import quick
 from workbench import library
 from workbench.competition import load_code
 from workbench.competition.own_code import NOT_BESIDE, OF_THE_WORKBENCH, own_file

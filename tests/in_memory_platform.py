@@ -1,0 +1,46 @@
+"""A platform in this process, for what files and names do once they have arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.platforms import CompetitionFacts, Listing, Progress, RemoteFile
+
+SLUG = "evil"
+
+
+@dataclass
+class InMemoryPlatform:
+    """A platform that offers what it is given, under the names that it is given."""
+
+    offered: dict[str, bytes]
+    title: str = "A competition"
+    description: str | None = None
+    metric: str = "auc"
+    name: str = "rehearsal"
+    is_local: bool = True
+    listing_delay_s: float = 0.0
+    code: None = None
+    said: list[str] = field(default_factory=list)
+
+    def facts(self, slug: str) -> CompetitionFacts:
+        return CompetitionFacts(slug=slug, title=self.title, metric=self.metric, description=self.description)
+
+    def files(self, slug: str) -> list[RemoteFile]:
+        return [RemoteFile(n, len(d)) for n, d in sorted(self.offered.items())]
+
+    def find(self, slug: str, names: Collection[str]) -> Listing:
+        return Listing(tuple(self.files(slug)))
+
+    def archive(self, slug: str) -> None:
+        return None
+
+    def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        destination.write_bytes(self.offered[name])
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)

@@ -1,0 +1,13 @@
+"""An experiment of a second on a small competition (`tests.small`), and its run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+QUICK = "[model]\nlearning_rate = 0.3\nnum_leaves = 7\nnum_iterations = 20\nmin_data_in_leaf = 5\nearly_stopping_round = 5\n"
+ALL = 'features = ["rows", "ratio", "doubled", "town_size", "te_town"]\n'
+
+
+def quick(made: Any, number: int = 1, head: str = 'title = "quick"\n' + ALL) -> Any:
+    made.experiment(number, head + QUICK)
+    return made.open.run(number)
