@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
+# Bytecode is kept where the environment forbids it, too: else each of a hundred processes compiles everything again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
 .PHONY: install demo test quick check format bench clean
 
 install: $(VENV)/.demo $(VENV)/.kaggle $(VENV)/.plots
@@ -12,10 +15,10 @@ demo: $(VENV)/.demo $(VENV)/.plots
 	$(BIN)/wb demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(PYTEST)
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests import no_sync  # noqa: F401 - also in the server that forks
 from tests.wire import KEY, REFRESH, SIGNATURE, SIGNED_IN, TOKEN, USER, Server
 
 QUICK = {

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import no_sync  # noqa: F401 - of this process and of those that it forks
 from tests.small import Small, make_small
 
 # LightGBM's threads wait without spinning: the workers share the cores. Read once, when it is loaded.

@@ -557,6 +557,25 @@ def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
         ledger.check()
 
 
+def test_what_is_acknowledged_is_on_the_disk(path: Path) -> None:
+    # In a process that waits for the disk, which those of the tests do not; 2 is FULL.
+    code = """
+import sys
+import sqlalchemy as sa
+from pathlib import Path
+from workbench.ledger import Ledger
+
+@sa.event.listens_for(sa.Engine, "checkout")
+def checked_out(connection, *_):
+    print(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+with Ledger.open(Path(sys.argv[1])):
+    pass
+"""
+    out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
+    assert {*out.split()} == {"2"}
+
+
 # ------------------------------------------------------------------------------------------------------------ rebuild
 
 

@@ -6,14 +6,18 @@ import json
 import tomllib
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench import metrics
 from workbench.competition import in_toml, own_file
 from workbench.errors import DamagedError, NotFoundError, near
 from workbench.interactions import InteractionsSpec, wrong_values
 from workbench.user_code import user_code
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = ["Host", "host_text", "hosted", "load_metric", "read_host", "rehearsal_folder"]
 
@@ -103,9 +107,17 @@ def read_host(folder: Path) -> Host:
         raise DamagedError(f"{path} is damaged: {exc}", hint=REMAKE) from exc
 
 
+@cache
+def _adapter() -> TypeAdapter[Host]:
+    # Built once: it takes 15 ms, and each answer of the rehearsal's platform begins with this file.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Host)
+
+
 def _host(data: dict[str, Any]) -> Host:
     """Check the keys and the types; ValueError says what is wrong."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     known = [f.name for f in fields(Host)]
     for key in data:
@@ -113,7 +125,7 @@ def _host(data: dict[str, Any]) -> Host:
             raise ValueError(f"unknown key {key!r}; {near(key, known, what='key')}")
     try:
         # Through JSON, because strict mode takes a table for a dataclass only from there.
-        host = TypeAdapter(Host).validate_json(json.dumps(_as_written_by_hand(data), default=str), strict=True)
+        host = _adapter().validate_json(json.dumps(_as_written_by_hand(data), default=str), strict=True)
     except ValidationError as exc:
         first = exc.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
