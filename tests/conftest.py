@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import no_sync  # noqa: F401 - of this process and of those that it forks
+from tests.fetching import FILES, Place, place_in
+from tests.kaggle_client import kaggle_at
 from tests.small import Small, make_small
+from tests.wire import Hosted, Server, served
+from workbench.kaggle_platform import Kaggle
 
 # LightGBM's threads wait without spinning: the workers share the cores. Read once, when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -81,3 +86,56 @@ def small(tmp_path: Path) -> Callable[..., Small]:
         return make_small(tmp_path / "workspace", **options)
 
     return make
+
+
+# ------------------------------------------------------------------------------------- Kaggle: the stand-in on the wire
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with served() as running:
+        yield running
+
+
+@pytest.fixture
+def hosted(server: Server) -> Hosted:
+    """The competition "flights" on the stand-in."""
+    return server.host("flights", dict(FILES))
+
+
+@pytest.fixture
+def signed_in() -> bool:
+    """Whether the login is a sign-in that can be renewed, in place of a key."""
+    return False
+
+
+@pytest.fixture
+def kaggle(server: Server, signed_in: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
+    with kaggle_at(server, tmp_path / "home", monkeypatch, signed_in=signed_in) as platform:
+        yield platform
+
+
+@pytest.fixture
+def place(
+    server: Server, hosted: Hosted, signed_in: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """A workspace into which "flights" is fetched by the command."""
+    with place_in(tmp_path, server, monkeypatch, signed_in=signed_in) as made:
+        yield made
+
+
+# ------------------------------------------------------------------------------------------------------------- kernels
+
+
+@pytest.fixture
+def no_wheels(tmp_path: Path) -> Path:
+    """A folder with a wheel that is nothing: the machine's own packages are used."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "nothing-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("nothing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1.0\n")
+        archive.writestr(
+            "nothing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("nothing-1.0.dist-info/RECORD", "")
+    return folder

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.test_fetch_faults import FILES, Place, place_in
-from tests.test_kaggle import QUICK, kaggle_at
-from tests.wire import Hosted, Server, served
+from tests.fetching import FILES, Place
+from tests.kaggle_client import SHORT_PATIENCE
+from tests.wire import Hosted, Server
 from workbench.errors import ConfigError, DamagedError, NotFoundError, StorageError
 from workbench.ingest.space import Approval, Download, check_space
 from workbench.kaggle_platform import Kaggle
@@ -22,29 +21,6 @@ from workbench.kaggle_platform.crc32c import file_crc32c
 from workbench.platforms import RemoteFile
 
 GB = 1 << 30
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with served() as running:
-        yield running
-
-
-@pytest.fixture
-def hosted(server: Server) -> Hosted:
-    return server.host("flights", dict(FILES))
-
-
-@pytest.fixture
-def place(server: Server, hosted: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    with place_in(tmp_path, server, monkeypatch) as made:
-        yield made
-
-
-@pytest.fixture
-def kaggle(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
-    with kaggle_at(server, tmp_path / "home", monkeypatch) as platform:
-        yield platform
 
 
 def downloads(server: Server) -> list[str]:
@@ -348,7 +324,7 @@ def test_an_address_that_is_never_good(server: Server, kaggle: Kaggle, tmp_path:
     server.fault("storage", status=403, times=1000)
     with pytest.raises(Exception, match="the storage of Kaggle sends status 403"):
         fetched(kaggle, tmp_path)
-    assert server.calls.count("DownloadDataFile") == QUICK.tries
+    assert server.calls.count("DownloadDataFile") == SHORT_PATIENCE.tries
 
 
 # ------------------------------------------------------------------------------------------------------------- pages

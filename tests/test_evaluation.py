@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.test_kaggle import kaggle, server  # noqa: F401 - fixtures
-from tests.test_kernels import built, no_wheels  # noqa: F401 - a fixture
+from tests.kernel_builds import HERE, built
 from workbench.competition import read_definition
 from workbench.errors import ConfigError
 from workbench.ingest import fetch
@@ -30,7 +28,6 @@ SMALL = {
     "sample_submission.csv": b"id,y\n" + b"".join(b"%d,0.5\n" % i for i in range(40, 60)),
 }
 EXPERIMENT = 'features = ["ratio"]\n[model]\nnum_iterations = 5\n'
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 TODAY = {
     "kaggle_evaluation/__init__.py": b"",
     "kaggle_evaluation/default_gateway.py": b"class DefaultGateway: ...\n",
@@ -130,7 +127,7 @@ class TestFiles:
 
 
 class TestFetch:
-    def bring(self, server: Any, kaggle: Any, tmp_path: Path, more: dict[str, bytes], **options: Any) -> Any:  # noqa: F811
+    def bring(self, server: Any, kaggle: Any, tmp_path: Path, more: dict[str, bytes], **options: Any) -> Any:
         server.host("small", SMALL | more, **options)
         lines: list[str] = []
         workspace = create_workspace(tmp_path / "workspace")
@@ -138,13 +135,13 @@ class TestFetch:
         path = workspace.competitions / "small" / "competition.toml"
         return path, lines
 
-    def test_it_is_recorded(self, server, kaggle, tmp_path: Path) -> None:  # noqa: F811
+    def test_it_is_recorded(self, server, kaggle, tmp_path: Path) -> None:
         path, lines = self.bring(server, kaggle, tmp_path, TODAY, kernels_only=True)
         assert read_definition(path, "small").submission.server == "kaggle_evaluation/__init__.py"
         assert "# of an evaluation server, which hands the hidden test set" in path.read_text()
         assert [line for line in lines if "has an evaluation server (kaggle_evaluation/__init__.py)" in line]
 
-    def test_another_competition_has_none(self, server, kaggle, tmp_path: Path) -> None:  # noqa: F811
+    def test_another_competition_has_none(self, server, kaggle, tmp_path: Path) -> None:
         path, lines = self.bring(server, kaggle, tmp_path, {"helpers/score.py": b"x = 1\n"})
         assert "[submission]" not in path.read_text()
         assert read_definition(path, "small").submission.file == "submission.csv"
@@ -162,7 +159,7 @@ def made(small) -> Any:
 class TestRefusal:
     REASON = r"has an evaluation server \(kaggle_evaluation/__init__.py\): .*a gateway in another container hands it"
 
-    def test_every_command_refuses(self, made, no_wheels, kaggle, monkeypatch) -> None:  # noqa: F811
+    def test_every_command_refuses(self, made, no_wheels, kaggle, monkeypatch) -> None:
         kernel = built(made, no_wheels)
         raw = made.folder / "data" / "raw"
         for name, data in TODAY.items():
@@ -183,12 +180,12 @@ class TestRefusal:
         made.definition("[tables]", "[submission]\nserver = false\n[tables]")
         assert isinstance(made.open.build_kernel(1, python=HERE, wheels=no_wheels), BuiltKernel)
 
-    def test_the_definition_says_so(self, made, no_wheels) -> None:  # noqa: F811
+    def test_the_definition_says_so(self, made, no_wheels) -> None:
         made.definition("[tables]", '[submission]\nserver = "kaggle_evaluation/__init__.py"\n[tables]')
         with pytest.raises(ConfigError, match=self.REASON):
             built(made, no_wheels)
 
-    def test_a_file_is_not_sent_to_wb_kernel(self, made, server, kaggle, monkeypatch) -> None:  # noqa: F811
+    def test_a_file_is_not_sent_to_wb_kernel(self, made, server, kaggle, monkeypatch) -> None:
         server.host("small", {"train.csv": b"id\n"}, kernels_only=True)
         monkeypatch.setattr(type(made.open), "_platform", lambda _: kaggle)
         made.definition("[tables]", '[submission]\nserver = "optiver2023/__init__.py"\n[tables]')
@@ -208,7 +205,7 @@ class TestFileName:
             made.open.definition.definition  # noqa: B018
 
     @pytest.mark.parametrize("task", ["binary", "regression", "multiclass", "two"])
-    def test_predictions_in_parquet(self, small, no_wheels, tmp_path: Path, task: str) -> None:  # noqa: F811
+    def test_predictions_in_parquet(self, small, no_wheels, tmp_path: Path, task: str) -> None:
         from workbench.serving import predict
 
         metric = {"binary": "accuracy", "regression": "rmse", "multiclass": "mlogloss", "two": "rmse"}[task]

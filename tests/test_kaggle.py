@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.kaggle_client import SHORT_PATIENCE
 from tests.platform_contract import Hosted, PlatformContract
-from tests.wire import KEY, SIGNATURE, TOKEN, USER, Server, served
+from tests.wire import KEY, SIGNATURE, TOKEN, USER, Server
 from tests.wire import Hosted as WireHosted
 from workbench.errors import (
     ConfigError,
@@ -24,52 +23,16 @@ from workbench.errors import (
     UnansweredError,
     WorkbenchError,
 )
-from workbench.kaggle_platform import Kaggle, Patience, login_state
+from workbench.kaggle_platform import Kaggle, login_state
 from workbench.kaggle_platform.login import find_credential
 from workbench.platforms import KernelSource, KernelVersion, SubmissionLimits, competition_slug
 from workbench.submission.findings import platform_findings
 
-QUICK = Patience(
-    login_s=10, connect_s=2, answer_s=1.0, tries=4, backoff_s=0.01, backoff_max_s=0.05, retry_after_max_s=1
-)
 FILES = {
     "data/extra file.csv": b"a,b\n1,2\n",
     "sample_submission.csv": b"id,y\n3,0\n",
     "train.csv": b"id,x,y\n1,2,0\n2,3,1\n",
 }
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with served() as running:
-        yield running
-
-
-@contextmanager
-def kaggle_at(
-    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch, *, signed_in: bool = False
-) -> Iterator[Kaggle]:
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    for key, value in server.environment(home, signed_in=signed_in).items():
-        monkeypatch.setenv(key, value)
-    if signed_in:
-        from kaggle.api.kaggle_api_extended import KaggleApi
-
-        # The client looks for a key where the home was when it was imported.
-        monkeypatch.setattr(KaggleApi, "config", str(home / ".kaggle" / "kaggle.json"))
-    else:
-        monkeypatch.setenv("KAGGLE_USERNAME", USER)
-        monkeypatch.setenv("KAGGLE_KEY", KEY)
-    platform = Kaggle(patience=QUICK, listing_delay_s=0.3)
-    yield platform
-    platform.close()
-
-
-@pytest.fixture
-def kaggle(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
-    with kaggle_at(server, tmp_path / "home", monkeypatch) as platform:
-        yield platform
 
 
 class TestContract(PlatformContract):
@@ -177,7 +140,7 @@ def test_a_later_call_goes_on(big: Server, kaggle: Kaggle, tmp_path: Path) -> No
     assert not (tmp_path / "big.bin").exists()
     big.faults.clear()
     before = big.bytes_sent
-    assert fetched(Kaggle(patience=QUICK), tmp_path) == BIG
+    assert fetched(Kaggle(patience=SHORT_PATIENCE), tmp_path) == BIG
     assert big.bytes_sent - before == len(BIG) - 300_000
 
 
@@ -247,7 +210,7 @@ def test_an_object_that_is_another_each_time_is_given_up(big: Server, kaggle: Ka
         big.fault("storage", cut_after=cut, before=partial(big.hosted["big"].files.update, changed))
     with pytest.raises(PlatformError, match="while downloading big.bin of 'big'"):
         fetched(kaggle, tmp_path)
-    assert big.calls.count("storage") <= 3 * QUICK.tries
+    assert big.calls.count("storage") <= 3 * SHORT_PATIENCE.tries
 
 
 def test_an_answer_that_never_comes(big: Server, kaggle: Kaggle, tmp_path: Path) -> None:
@@ -338,7 +301,7 @@ def test_a_good_token_logs_in(
 def test_a_login_that_hangs(server: Server, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     server.fault("IntrospectToken", hang_s=30, times=10)
-    hasty = Kaggle(patience=replace(QUICK, login_s=0.5))
+    hasty = Kaggle(patience=replace(SHORT_PATIENCE, login_s=0.5))
     with pytest.raises(PlatformError, match="did not answer within 0 s while logging in"):
         hasty.facts("flights")
 
@@ -359,7 +322,7 @@ def test_the_network(server: Server, kaggle: Kaggle, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(PlatformError, match="the proxy refuses or can't be reached"):
-        Kaggle(patience=QUICK).facts("flights")
+        Kaggle(patience=SHORT_PATIENCE).facts("flights")
     from kagglesdk import kaggle_env
 
     for address, reason in (("http://no-such-host.invalid", "does not resolve"), ("http://127.0.0.1:9", "no network")):
@@ -367,7 +330,7 @@ def test_the_network(server: Server, kaggle: Kaggle, monkeypatch: pytest.MonkeyP
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, address)
         with pytest.raises(PlatformError, match=reason):
-            Kaggle(patience=QUICK).facts("flights")
+            Kaggle(patience=SHORT_PATIENCE).facts("flights")
 
 
 def test_a_certificate_that_is_not_trusted(server: Server, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,7 +454,7 @@ def test_secrets_appear_nowhere(
     ):
         server.faults.clear()
         server.fault(on, times=1000, **fault)
-        made = Kaggle(patience=QUICK)
+        made = Kaggle(patience=SHORT_PATIENCE)
         (tmp_path / "a.csv").write_text("id\n")
         for call in (
             partial(made.download, "flights", "train.csv", tmp_path / "t"),

@@ -13,8 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.test_kaggle import kaggle, server  # noqa: F401 - fixtures
-from tests.test_kernels import no_wheels  # noqa: F401 - a fixture
+from tests.kernel_builds import HERE
 from tests.wire import Server
 from workbench.cache import file_sha256
 from workbench.cli.app import main
@@ -32,7 +31,6 @@ from workbench.serving import read_bundle, write_as_parquet
 
 EXPERIMENT = 'features = ["ratio"]\n[model]\nnum_iterations = 5\n'
 MODEL = "models/t0-f0-s1.txt"
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass
@@ -113,7 +111,7 @@ def _with_delay(delay_s: float) -> Callable[..., None]:
 
 
 @pytest.fixture
-def ready(small, no_wheels, server, kaggle, monkeypatch) -> Ready:  # noqa: F811
+def ready(small, no_wheels, server, kaggle, monkeypatch) -> Ready:
     made = small()
     made.experiment(1, EXPERIMENT)
     run = made.open.run(1)
@@ -328,7 +326,7 @@ class TestPush:
         assert calls.count("GetDatasetStatus") >= 5
         assert calls.index("SaveKernel") > max(i for i, c in enumerate(calls) if c == "ListDatasetFiles")
 
-    def test_names_that_are_too_long_are_shortened(self, small, no_wheels, server, kaggle) -> None:  # noqa: F811
+    def test_names_that_are_too_long_are_shortened(self, small, no_wheels, server, kaggle) -> None:
         slug = "a-competition-whose-name-has-more-characters-than-a-title"
         made = small(slug=slug)
         made.experiment(1, EXPERIMENT)

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.commands import forked_wb
+from tests.kernel_builds import HERE, built
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.isolation import Abilities, abilities
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
@@ -30,7 +31,6 @@ from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, 
 from workbench.serving import compared, predict, read_bundle, read_submission
 
 EXPERIMENT = 'features = ["ratio", "te_town", "town_size", "rows.town", "rows.x", "rows.z"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.2\n'
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 ISOLATED = abilities().worlds
 
 
@@ -61,24 +61,6 @@ def helped(made: Any) -> Any:
     made.definition('metric = "auc"', 'metric = "scoring/own.py:score"\ngreater_is_better = true')
     made.experiment(1, EXPERIMENT.replace('"ratio"', '"ratio", "helped"'))
     return made
-
-
-@pytest.fixture
-def no_wheels(tmp_path: Path) -> Path:
-    """A folder with a wheel that is nothing: the machine's own packages are used."""
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    with zipfile.ZipFile(folder / "nothing-1.0-py3-none-any.whl", "w") as archive:
-        archive.writestr("nothing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1.0\n")
-        archive.writestr(
-            "nothing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr("nothing-1.0.dist-info/RECORD", "")
-    return folder
-
-
-def built(made: Any, wheels: Path, number: int = 1) -> Any:
-    return made.open.build_kernel(number, python=HERE, wheels=wheels)
 
 
 class TestServing:

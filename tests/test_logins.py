@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.test_fetch_faults import FILES, Place, place_in
-from tests.test_kaggle import kaggle_at
-from tests.wire import REFRESH, SIGNED_IN, TOKEN, USER, Hosted, Server, served
+from tests.fetching import FILES, Place, place_in
+from tests.kaggle_client import kaggle_at
+from tests.wire import REFRESH, SIGNED_IN, TOKEN, USER, Hosted, Server
 from workbench.errors import LoginError, PlatformError, UnansweredError
 from workbench.kaggle_platform import Kaggle
 from workbench.kaggle_platform.login import HOW_TO_LOG_IN
@@ -20,27 +19,12 @@ from workbench.kaggle_platform.login import HOW_TO_LOG_IN
 RENEWED = f"{SIGNED_IN}_1"
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with served() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("hosted")
 
 
 @pytest.fixture
-def hosted(server: Server) -> Hosted:
-    return server.host("flights", dict(FILES))
-
-
-@pytest.fixture
-def kaggle(server: Server, hosted: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
-    with kaggle_at(server, tmp_path / "home", monkeypatch, signed_in=True) as platform:
-        yield platform
-
-
-@pytest.fixture
-def place(server: Server, hosted: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    with place_in(tmp_path, server, monkeypatch, signed_in=True) as made:
-        yield made
+def signed_in() -> bool:
+    return True
 
 
 def ends_after(server: Server, calls: int) -> None:

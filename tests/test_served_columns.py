@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.kernel_builds import HERE
 from tests.small import Small
 from workbench import library
 from workbench.competition import ROW
@@ -29,7 +28,6 @@ from workbench.rehearsal import RehearsalSpec, create
 from workbench.serving import NOTES, predict
 from workbench.workspace import create_workspace
 
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 ISOLATED = abilities().worlds
 N, N_TRAIN = 900, 600
 
@@ -85,18 +83,6 @@ def crowd(rows):
 
 
 @pytest.fixture
-def wheels(tmp_path: Path) -> Path:
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    with zipfile.ZipFile(folder / "nothing-1.0-py3-none-any.whl", "w") as archive:
-        about = "nothing-1.0.dist-info"
-        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1.0\n")
-        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{about}/RECORD", "")
-    return folder
-
-
-@pytest.fixture
 def made(tmp_path: Path) -> Small:
     return competition_of(tmp_path, rows())
 
@@ -114,12 +100,12 @@ def competition_of(tmp_path: Path, frame: pl.DataFrame) -> Small:
     return found
 
 
-def trained(made: Small, wheels: Path, features: str = '["auto"]', more: str = "") -> tuple[Any, Path]:
+def trained(made: Small, no_wheels: Path, features: str = '["auto"]', more: str = "") -> tuple[Any, Path]:
     made.experiment(
         1, f"features = {features}\n{more}[model]\nnum_iterations = 15\nlearning_rate = 0.3\nmin_data_in_leaf = 5\n"
     )
     run = made.open.run(1)
-    return run, made.open.build_kernel(1, python=HERE, wheels=wheels).bundle
+    return run, made.open.build_kernel(1, python=HERE, wheels=no_wheels).bundle
 
 
 def with_test(made: Small, folder: Path, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Path:
@@ -172,9 +158,9 @@ def by_hand(run: Any, data: Path) -> np.ndarray:
 
 
 def test_a_hidden_test_set_that_is_filled_where_the_public_one_is_empty(
-    made: Small, wheels: Path, tmp_path: Path
+    made: Small, no_wheels: Path, tmp_path: Path
 ) -> None:
-    run, bundle = trained(made, wheels)
+    run, bundle = trained(made, no_wheels)
     plan = AutoPlan.read({p.name: p for p in (run.folder / "models").iterdir()})
     assert "b" not in plan.types
     assert {"code_count", "place_count", "cabin_part1"} <= {s.name for s in plan.steps}
@@ -189,17 +175,17 @@ def test_a_hidden_test_set_that_is_filled_where_the_public_one_is_empty(
 
 
 def test_a_smaller_test_set_that_is_empty_where_the_public_one_is_filled(
-    made: Small, wheels: Path, tmp_path: Path
+    made: Small, no_wheels: Path, tmp_path: Path
 ) -> None:
-    run, bundle = trained(made, wheels)
+    run, bundle = trained(made, no_wheels)
     gone = ("code", "place", "gaps", "few")
     data = with_test(made, tmp_path / "hidden", lambda t: t.head(40).with_columns(pl.lit(None).alias(c) for c in gone))
     found, _ = served(bundle, data, tmp_path / "s.csv")
     assert np.allclose(found["y"].to_numpy(), by_hand(run, data), rtol=1e-6)
 
 
-def test_a_value_that_was_never_seen_counts_as_one(made: Small, wheels: Path) -> None:
-    run, _ = trained(made, wheels)
+def test_a_value_that_was_never_seen_counts_as_one(made: Small, no_wheels: Path) -> None:
+    run, _ = trained(made, no_wheels)
     plan = AutoPlan.read({p.name: p for p in (run.folder / "models").iterdir()})
     data = made.open.definition.rows()
     every = plan.apply(data).collect().sort(ROW)
@@ -252,11 +238,13 @@ def spelled(n: int = N) -> pl.DataFrame:
         ("yes", pl.col("yes") != "maybe"),
     ],
 )
-def test_files_are_read_as_in_the_training(wheels: Path, tmp_path: Path, column: str, shown: pl.Expr, features) -> None:
+def test_files_are_read_as_in_the_training(
+    no_wheels: Path, tmp_path: Path, column: str, shown: pl.Expr, features
+) -> None:
     """How they are spelled is not decided again: the month would come first, codes would be numbers."""
     made = competition_of(tmp_path, spelled())
     (made.folder / "features.py").write_text(SPELLED)
-    run, bundle = trained(made, wheels, features)
+    run, bundle = trained(made, no_wheels, features)
 
     def change(test: pl.DataFrame) -> pl.DataFrame:
         texts = pl.read_csv(made.folder / "data" / "raw" / "test.csv", infer_schema=False)
@@ -269,11 +257,11 @@ def test_files_are_read_as_in_the_training(wheels: Path, tmp_path: Path, column:
     assert not [s for s in said if "depend on" in s]
 
 
-def test_another_reading_of_the_train_rows_is_refused(wheels: Path, tmp_path: Path) -> None:
+def test_another_reading_of_the_train_rows_is_refused(no_wheels: Path, tmp_path: Path) -> None:
     """Where a new spelling in one column makes that all is decided again, the others are looked at."""
     made = competition_of(tmp_path, spelled())
     (made.folder / "features.py").write_text(SPELLED)
-    _, bundle = trained(made, wheels, '["of_spellings"]')
+    _, bundle = trained(made, no_wheels, '["of_spellings"]')
 
     def change(test: pl.DataFrame) -> pl.DataFrame:
         texts = pl.read_csv(made.folder / "data" / "raw" / "test.csv", infer_schema=False)
@@ -284,14 +272,14 @@ def test_another_reading_of_the_train_rows_is_refused(wheels: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("features", ['["auto"]', '["rows.code", "late"]'])
-def test_columns_of_nothing_keep_their_types(wheels: Path, tmp_path: Path, features: str) -> None:
+def test_columns_of_nothing_keep_their_types(no_wheels: Path, tmp_path: Path, features: str) -> None:
     """Filled in the public test set alone, or nowhere: with or without values they are no reason to stop."""
     made = competition_of(tmp_path, spelled())
     (made.folder / "features.py").write_text(
         "import polars as pl\nfrom workbench.features import feature\n\n\n@feature\ndef late(rows):\n"
         '    return [(pl.col("late") * 2).alias("late2"), pl.col("nothing").str.len_chars().alias("n"), pl.col("yes")]\n'
     )
-    run, bundle = trained(made, wheels, features)
+    run, bundle = trained(made, no_wheels, features)
     test = pl.read_csv(made.folder / "data" / "raw" / "test.csv", infer_schema=False)
     for i, (late, nothing) in enumerate([(None, None), ("1.5", "7"), (None, "word")]):
         change = {"late": pl.lit(late, dtype=pl.String), "nothing": pl.lit(nothing, dtype=pl.String)}
@@ -302,8 +290,8 @@ def test_columns_of_nothing_keep_their_types(wheels: Path, tmp_path: Path, featu
         assert found["y"].to_list() == pl.read_csv(run.submission)["y"].to_list()
 
 
-def test_a_column_that_no_feature_reads_may_hold_anything(made: Small, wheels: Path, tmp_path: Path) -> None:
-    run, bundle = trained(made, wheels, '["rows.a", "rows.f"]')
+def test_a_column_that_no_feature_reads_may_hold_anything(made: Small, no_wheels: Path, tmp_path: Path) -> None:
+    run, bundle = trained(made, no_wheels, '["rows.a", "rows.f"]')
     data = with_test(made, tmp_path / "hidden", lambda t: t.with_columns(code=pl.lit("soon")))
     found, _ = served(bundle, data, tmp_path / "s.csv")
     assert found["y"].to_list() == pl.read_csv(run.submission)["y"].to_list()
@@ -350,16 +338,16 @@ def test_a_plan_is_applied_to_narrower_types() -> None:
 )
 @pytest.mark.parametrize("features", ['["auto"]', '["rows", "alone"]'])
 def test_other_columns_are_refused_by_name(
-    made: Small, wheels: Path, tmp_path: Path, change, message, features
+    made: Small, no_wheels: Path, tmp_path: Path, change, message, features
 ) -> None:
-    _, bundle = trained(made, wheels, features, 'drop = ["day"]\n' if "rows" in features else "")
+    _, bundle = trained(made, no_wheels, features, 'drop = ["day"]\n' if "rows" in features else "")
     with pytest.raises(DataError, match=message):
         served(bundle, with_test(made, tmp_path / "hidden", change), tmp_path / "s.csv")
 
 
-def test_what_only_the_hidden_test_set_has_is_not_looked_at(made: Small, wheels: Path, tmp_path: Path) -> None:
+def test_what_only_the_hidden_test_set_has_is_not_looked_at(made: Small, no_wheels: Path, tmp_path: Path) -> None:
     """And the columns may lie in another order: they are taken by name."""
-    run, bundle = trained(made, wheels, '["rows", "alone"]')
+    run, bundle = trained(made, no_wheels, '["rows", "alone"]')
     data = with_test(
         made, tmp_path / "hidden", lambda t: t.with_columns(more=pl.lit(1)).select("more", *reversed(t.columns))
     )
@@ -367,8 +355,8 @@ def test_what_only_the_hidden_test_set_has_is_not_looked_at(made: Small, wheels:
     assert found["y"].to_list() == pl.read_csv(run.submission)["y"].to_list()
 
 
-def test_features_that_depend_on_the_test_rows_are_named(made: Small, wheels: Path, tmp_path: Path) -> None:
-    run, bundle = trained(made, wheels, '["auto", "alone", "crowd"]')
+def test_features_that_depend_on_the_test_rows_are_named(made: Small, no_wheels: Path, tmp_path: Path) -> None:
+    run, bundle = trained(made, no_wheels, '["auto", "alone", "crowd"]')
     _, said = served(bundle, made.folder / "data" / "raw", tmp_path / "s.csv")
     assert not [s for s in said if "depend on" in s]
     _, said = served(bundle, with_test(made, tmp_path / "hidden", lambda t: t.head(5)), tmp_path / "s.csv")
@@ -377,9 +365,9 @@ def test_features_that_depend_on_the_test_rows_are_named(made: Small, wheels: Pa
     assert json.loads((tmp_path / NOTES).read_text()) == [named]
 
 
-def test_columns_are_compared_by_name_before_a_model_predicts(made: Small, wheels: Path, tmp_path: Path) -> None:
+def test_columns_are_compared_by_name_before_a_model_predicts(made: Small, no_wheels: Path, tmp_path: Path) -> None:
     """LightGBM compares only how many there are."""
-    _, bundle = trained(made, wheels, '["rows.a", "rows.f", "alone"]')
+    _, bundle = trained(made, no_wheels, '["rows.a", "rows.f", "alone"]')
     raw = made.folder / "data" / "raw"
     manifest = json.loads((bundle / "wb-manifest.json").read_text())
 
@@ -395,8 +383,8 @@ def test_columns_are_compared_by_name_before_a_model_predicts(made: Small, wheel
         served(bundle, raw, tmp_path / "s.csv")
 
 
-def test_a_run_that_kept_no_columns_is_not_built(made: Small, wheels: Path) -> None:
-    run, _ = trained(made, wheels)
+def test_a_run_that_kept_no_columns_is_not_built(made: Small, no_wheels: Path) -> None:
+    run, _ = trained(made, no_wheels)
     (run.folder / "models" / "columns.json").unlink()
     record = json.loads((run.folder / "run.json").read_text())
     record["files"] = (
@@ -406,7 +394,7 @@ def test_a_run_that_kept_no_columns_is_not_built(made: Small, wheels: Path) -> N
     )
     (run.folder / "run.json").write_text(json.dumps(record))
     with pytest.raises(ConfigError, match="of an older version, which did not keep what its models' columns are"):
-        made.open.build_kernel(1, python=HERE, wheels=wheels)
+        made.open.build_kernel(1, python=HERE, wheels=no_wheels)
 
 
 def test_test_sets_to_rehearse_with(made: Small, tmp_path: Path) -> None:
@@ -429,9 +417,9 @@ def test_test_sets_to_rehearse_with(made: Small, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ISOLATED, reason="needs namespaces")
-def test_a_rehearsal_meets_them(made: Small, wheels: Path) -> None:
-    trained(made, wheels, '["alone", "crowd"]')
-    kernel = made.open.build_kernel(1, python=HERE, wheels=wheels)
+def test_a_rehearsal_meets_them(made: Small, no_wheels: Path) -> None:
+    trained(made, no_wheels, '["alone", "crowd"]')
+    kernel = made.open.build_kernel(1, python=HERE, wheels=no_wheels)
     found = made.open.rehearse_kernel(1, kernel)
     assert (found.differing, found.rows) == (0, (300, 450))
     assert found.moved > 0
@@ -439,6 +427,6 @@ def test_a_rehearsal_meets_them(made: Small, wheels: Path) -> None:
     notes = "\n".join(found.notes)
     assert "depend on which rows the test set has, or on chance: crowd" in notes
     assert "hidden test set: filled, where the public test set is empty: b" in notes
-    trained(made, wheels)
-    found = made.open.rehearse_kernel(1, made.open.build_kernel(1, python=HERE, wheels=wheels))
+    trained(made, no_wheels)
+    found = made.open.rehearse_kernel(1, made.open.build_kernel(1, python=HERE, wheels=no_wheels))
     assert found.moved == 0

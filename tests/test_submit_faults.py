@@ -84,12 +84,6 @@ class Place(Commands):
         assert not list((self.root / "submissions").rglob("*.tmp"))
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with served() as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which the shape "plain" is fetched and run."""

@@ -1,0 +1,37 @@
+"""The real client of Kaggle, logged in at the stand-in, with little patience."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.wire import KEY, USER, Server
+from workbench.kaggle_platform import Kaggle, Patience
+
+SHORT_PATIENCE = Patience(
+    login_s=10, connect_s=2, answer_s=1.0, tries=4, backoff_s=0.01, backoff_max_s=0.05, retry_after_max_s=1
+)
+
+
+@contextmanager
+def kaggle_at(
+    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch, *, signed_in: bool = False
+) -> Iterator[Kaggle]:
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for key, value in server.environment(home, signed_in=signed_in).items():
+        monkeypatch.setenv(key, value)
+    if signed_in:
+        from kaggle.api.kaggle_api_extended import KaggleApi
+
+        # The client looks for a key where the home was when it was imported.
+        monkeypatch.setattr(KaggleApi, "config", str(home / ".kaggle" / "kaggle.json"))
+    else:
+        monkeypatch.setenv("KAGGLE_USERNAME", USER)
+        monkeypatch.setenv("KAGGLE_KEY", KEY)
+    platform = Kaggle(patience=SHORT_PATIENCE, listing_delay_s=0.3)
+    yield platform
+    platform.close()

@@ -1,0 +1,13 @@
+"""Kernels that are built for the Python that runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def built(made: Any, wheels: Path, number: int = 1) -> Any:
+    return made.open.build_kernel(number, python=HERE, wheels=wheels)
