@@ -24,14 +24,13 @@ def kaggle_at(
         monkeypatch.delenv(name, raising=False)
     for key, value in server.environment(home, signed_in=signed_in).items():
         monkeypatch.setenv(key, value)
-    if signed_in:
-        from kaggle.api.kaggle_api_extended import KaggleApi
-
-        # The client looks for a key where the home was when it was imported.
-        monkeypatch.setattr(KaggleApi, "config", str(home / ".kaggle" / "kaggle.json"))
-    else:
+    if not signed_in:
         monkeypatch.setenv("KAGGLE_USERNAME", USER)
         monkeypatch.setenv("KAGGLE_KEY", KEY)
+    from kaggle.api.kaggle_api_extended import KaggleApi
+
+    # The client looks for a key where the home was when it was imported: in another test's, that is, if it has one.
+    monkeypatch.setattr(KaggleApi, "config", str(home / ".kaggle" / "kaggle.json"))
     platform = Kaggle(patience=SHORT_PATIENCE, listing_delay_s=0.3)
     yield platform
     platform.close()
