@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,62 @@ def test_examples_of_all_modules_are_collected() -> None:
     # Once quieter, as the settings have it, this is a line per file.
     collected = {line.partition(": ")[0] for line in found.stdout.splitlines() if ".py: " in line}
     assert collected == {str(p.relative_to(ROOT)) for p in with_examples}, found.stdout[-2000:]
+
+
+def names_of_modules(source: str, package: str) -> Iterator[str]:
+    """Yield each module that a source imports, anywhere in it, or may import by a name in a text of it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            above = parents[: len(parents) - node.level + 1] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"(?:\w+\.)+\w+", node.value)
+            for of, what in re.findall(r"from ([\w.]+) import ([\w, ]+)", node.value):
+                yield from (f"{of}.{name.split()[0]}" for name in what.split(",") if name.strip())
+
+
+def imported_tests(source: str, package: str) -> list[str]:
+    return sorted({n for n in names_of_modules(source, package) if re.match(r"(tests\.)(\w+\.)*(test_|conftest\b)", n)})
+
+
+def test_no_module_of_the_tests_takes_anything_from_a_test_module() -> None:
+    """What several of them use is in a module that is no test, or a fixture of conftest.py."""
+    modules = list((ROOT / "tests").rglob("*.py"))
+    assert len(modules) > 100
+    found = {}
+    for path in modules:
+        where = path.relative_to(ROOT)
+        if names := imported_tests(path.read_text(), ".".join(where.parts[:-1])):
+            found[str(where)] = names
+    del found["tests/test_this_tree.py"]  # the examples below
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from tests.test_wire import served",
+        "import tests.test_wire as wire",
+        "from tests import wire, test_wire",
+        "from .. import test_wire",
+        "from ..test_wire import served",
+        "from tests.conftest import small",
+        "def late():\n    from tests.test_wire import served",
+        "SCRIPT = 'import sys\\nfrom tests.test_wire import served'",
+        "SCRIPT = 'from tests import test_wire'",
+        "importlib.import_module('tests.test_wire')",
+        "from tests.bench.test_wire import served",
+    ],
+)
+def test_each_way_to_take_something_from_a_test_module_is_seen(source: str) -> None:
+    assert imported_tests(source, "tests.bench")
+
+
+def test_other_modules_of_the_tests_are_there_to_be_used() -> None:
+    source = "from tests import wire\nfrom .wire import served\nimport tests.wire\nimport workbench.test_it"
+    assert imported_tests(source, "tests") == []
