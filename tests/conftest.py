@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, settings
 
 from tests import no_sync  # noqa: F401 - of this process and of those that it forks
 from tests.fetching import FILES, Place, place_in
-from tests.kaggle_client import kaggle_at
+from tests.kaggle_client import SHORT_PATIENCE, kaggle_at
 from tests.small import Small, make_small
 from tests.wire import Hosted, Server, served
-from workbench.kaggle_platform import Kaggle
+from workbench.kaggle_platform import Kaggle, Patience
 
 # LightGBM's threads wait without spinning: the workers share the cores. Read once, when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -110,8 +110,15 @@ def signed_in() -> bool:
 
 
 @pytest.fixture
-def kaggle(server: Server, signed_in: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
-    with kaggle_at(server, tmp_path / "home", monkeypatch, signed_in=signed_in) as platform:
+def patience() -> Patience:
+    return SHORT_PATIENCE
+
+
+@pytest.fixture
+def kaggle(
+    server: Server, signed_in: bool, patience: Patience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Kaggle]:
+    with kaggle_at(server, tmp_path / "home", monkeypatch, signed_in=signed_in, patience=patience) as platform:
         yield platform
 
 

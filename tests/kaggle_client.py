@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,24 @@ from tests.wire import KEY, USER, Server
 from workbench.kaggle_platform import Kaggle, Patience
 
 SHORT_PATIENCE = Patience(
-    login_s=10, connect_s=2, answer_s=1.0, tries=4, backoff_s=0.01, backoff_max_s=0.05, retry_after_max_s=1
+    login_s=60, connect_s=20, answer_s=30, tries=4, backoff_s=0.01, backoff_max_s=0.05, retry_after_max_s=1
 )
+"""Few tries, soon after each other; but an answer that comes is waited for, however busy the machine is."""
+
+HASTY = replace(SHORT_PATIENCE, answer_s=1.0)
+
+expects_no_answer = pytest.mark.parametrize("patience", [HASTY], ids=["hasty"])
+"""For tests in which an answer never comes."""
 
 
 @contextmanager
 def kaggle_at(
-    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch, *, signed_in: bool = False
+    server: Server,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    signed_in: bool = False,
+    patience: Patience = SHORT_PATIENCE,
 ) -> Iterator[Kaggle]:
     for name in ("KAGGLE_API_TOKEN", "KAGGLE_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -31,6 +43,6 @@ def kaggle_at(
 
     # The client looks for a key where the home was when it was imported: in another test's, that is, if it has one.
     monkeypatch.setattr(KaggleApi, "config", str(home / ".kaggle" / "kaggle.json"))
-    platform = Kaggle(patience=SHORT_PATIENCE, listing_delay_s=0.3)
+    platform = Kaggle(patience=patience, listing_delay_s=0.3)
     yield platform
     platform.close()

@@ -243,14 +243,15 @@ def test_data_that_change_in_mid_download(place: Place, hosted: Hosted) -> None:
 
 @pytest.mark.parametrize("on", ["GetCompetition", "DownloadDataFiles", "storage"])
 def test_an_answer_that_never_comes(place: Place, on: str) -> None:
-    place.server.fault(on, hang_s=30, times=1000)
-    started = time.monotonic()
+    # Longer than a command may take in a test: whoever waits for it is late.
+    place.server.fault(on, hang_s=1000, times=1000)
     place.fails(
         says="no answer came in time",
         do="look at the network|goes on from there",
         patience={"answer_s": 0.2, "tries": 2},
     )
-    assert time.monotonic() - started < 10
+    # A question is tried twice more; a download is begun two times, and each is tried so often.
+    assert place.server.calls.count(on) == (6 if on == "storage" else 3)
     place.server.faults.clear()
     place.succeeds()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kaggle_client import SHORT_PATIENCE
+from tests.kaggle_client import SHORT_PATIENCE, expects_no_answer
 from tests.platform_contract import Hosted, PlatformContract
 from tests.wire import KEY, SIGNATURE, TOKEN, USER, Server
 from tests.wire import Hosted as WireHosted
@@ -213,6 +213,7 @@ def test_an_object_that_is_another_each_time_is_given_up(big: Server, kaggle: Ka
     assert big.calls.count("storage") <= 3 * SHORT_PATIENCE.tries
 
 
+@expects_no_answer
 def test_an_answer_that_never_comes(big: Server, kaggle: Kaggle, tmp_path: Path) -> None:
     big.fault("storage", hang_s=30)
     big.fault("GetCompetition", hang_s=30, times=1)
@@ -385,6 +386,7 @@ def test_a_fault_while_submitting_is_survived_and_nothing_is_sent_twice(
     assert ref == str(hosted.submissions[0]["ref"])
 
 
+@expects_no_answer
 @pytest.mark.parametrize(
     "fault",
     [

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.kaggle_client import expects_no_answer
 from tests.kernel_builds import HERE
 from tests.wire import Server
 from workbench.cache import file_sha256
@@ -349,9 +350,10 @@ class TestFaults:
         assert number == len(ready.kernels) == (2 if call == "CreateDatasetVersion" else 1)
         assert ready.versions() == {"packages": 1, "base": 1, "changes": number}
 
+    @expects_no_answer
     @pytest.mark.parametrize("call", ["CreateDataset", "SaveKernel"])
     def test_what_did_not_arrive_is_sent_by_the_next_push(self, ready: Ready, call: str) -> None:
-        ready.server.fault(call, hang_s=2.0)
+        ready.server.fault(call, hang_s=30)
         with pytest.raises(UnansweredError, match=r"answer of Kaggle was lost .*; it is not shown"):
             ready.push()
         before = ready.server.bytes_uploaded
@@ -406,9 +408,10 @@ class TestFaults:
         # Of the three datasets one was made before it died, of the kernel its one version.
         assert (before, ready.server.calls.count(call)) == (1, 3 if call == "CreateDataset" else 1)
 
+    @expects_no_answer
     def test_a_version_by_another_hand_is_not_taken_for_ours(self, ready: Ready, monkeypatch) -> None:
         """The answer is lost, nothing was made, and meanwhile somebody saved the kernel on its page."""
-        ready.server.fault("SaveKernel", hang_s=2.0)
+        ready.server.fault("SaveKernel", hang_s=30)
         with pytest.raises(UnansweredError):
             ready.push()
         ready.server.kernels["wb-small-001"] = [{"text": "print('by hand')"}]
