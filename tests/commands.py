@@ -78,12 +78,12 @@ def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: P
     os.environ.update(environment)
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    from workbench import platforms
     from workbench.cli import main
-    from workbench.kaggle_platform import Kaggle, Patience
     from workbench.submission import follow
 
-    Kaggle.__init__.__defaults__ = (None, Patience(**c.patience))  # type: ignore[attr-defined]
-    Kaggle.__init__.__kwdefaults__ = {"listing_delay_s": c.listing_delay_s}  # type: ignore[attr-defined]
+    _conditions[:] = [c]
+    platforms.IMPLEMENTATIONS["kaggle"] = f"{__name__}:impatient_kaggle"
     follow.FIRST_LOOK_S = c.first_look_s
     if c.endpoint:
         from kagglesdk import kaggle_env
@@ -94,6 +94,18 @@ def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: P
     if c.die:
         die_at(*c.die)
     main(arguments)
+
+
+_conditions: list[Conditions] = []
+"""Those of this process, which runs one command."""
+
+
+def impatient_kaggle(workspace: Path) -> Any:
+    """Return the platform under the conditions of this process; what it connects by the name of Kaggle is this."""
+    from workbench.kaggle_platform import Kaggle, Patience
+
+    (c,) = _conditions
+    return Kaggle(workspace, Patience(**c.patience), listing_delay_s=c.listing_delay_s)
 
 
 def die_at(pattern: str, number: int) -> None:

@@ -45,13 +45,17 @@ class ConvertedFiles:
 
 
 def convert_files(
-    files: dict[str, str | bytes], *, read: dict[str, Any] | None = None, types: dict[str, str] | None = None
+    files: dict[str, str | bytes],
+    *,
+    read: dict[str, Any] | None = None,
+    types: dict[str, str] | None = None,
+    **more: Any,
 ) -> ConvertedFiles:
-    """Convert files; `read` are the options of table train."""
+    """Convert files; `read` are the options of table train, `more` those of all."""
     with tempfile.TemporaryDirectory() as folder:
         raw, tables = write_files(Path(folder) / "raw", files), Path(folder) / "tables"
         said: list[str] = []
-        options = Options({"train": read} if read else {}, types or {})
+        options = Options({"train": read} if read else {}, types or {}, **more)
         manifest = convert(raw, tables, "x", options=options, report=said.append)
         frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in manifest.tables}
         for name, frame in frames.items():

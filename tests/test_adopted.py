@@ -317,7 +317,7 @@ class TestUnpacked:
     def test_a_full_disk_is_said_before_anything_is_unpacked(self, tmp_path: Path, monkeypatch) -> None:
         raw, folder = fetched(tmp_path, as_one_archive) / "data" / "raw", tmp_path / "files"
         usage = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: type(usage)(usage.total, usage.used, 4))
         with pytest.raises(StorageError, match="unpacking 3 files to .* the disk has 0.0 GB free"):
             unpacked_files(raw, folder, "one.zip")
         assert not (folder / "train.csv").exists()

@@ -273,7 +273,7 @@ class TestKeyTypes:
         table = pl.DataFrame({key: keys}).with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias("size"))
         monkeypatch.setattr(type(made.open.definition), "feature_table", lambda _self, _name: table.lazy())
         if not ordered:
-            monkeypatch.setattr(partition, "_ranges", lambda *_: None)
+            monkeypatch.setattr(partition, "range_parts", lambda *_: None)
         code = (
             f"@feature(partition_by='{key}')\ndef f(rows, towns):\n    to = rows.collect_schema()['{key}']\n"
             f"    sizes = towns.with_columns(pl.col('{key}').cast(to))\n"

@@ -127,7 +127,7 @@ def test_progress_that_can_not_be_written_is_dropped(
         print("and one of other code", file=sys.stderr, flush=True)
         Console(stderr=True).print("by rich")
         with Bar("label").shown() as bar:
-            bar._appear()
+            bar.appear()
             bar.update(description="on", completed=1, total=2)
             bar.say("a line that stays")
     # A full pipe is waited for once, not for each of a thousand lines; what can't be written at all is not.
@@ -224,11 +224,20 @@ def test_what_is_printed_gets_into_no_file_of_a_run(small: Small) -> None:
 
 def test_a_journal_is_read_with_blank_lines_and_without_its_torn_end(tmp_path: Path) -> None:
     from workbench.errors import DamagedError
-    from workbench.tuning.study import _mend
+    from workbench.tuning import StudyKey, open_study, read_study
 
-    entries = [json.dumps({"op_code": i, "worker_id": "w", "n": i}).encode() + b"\n" for i in range(4)]
+    with open_study(tmp_path, StudyKey("s", {}), greater_is_better=True) as opened:
+        opened.study.tell(opened.study.ask(), 0.5)
     path = tmp_path / "journal.log"
+    entries = path.read_bytes().splitlines(keepends=True)
+    assert len(entries) > 4
+
+    def is_read() -> bool:
+        study = read_study(tmp_path, "s")
+        return study is not None and [t.value for t in study.trials] == [0.5]
+
     for damaged in (
+        entries,
         [*entries, b"\n"],
         [entries[0], b"\n", *entries[1:]],
         [*entries, b'{"op_code": 4, "wor'],
@@ -236,13 +245,13 @@ def test_a_journal_is_read_with_blank_lines_and_without_its_torn_end(tmp_path: P
         [b" \n", *entries, b"[]\n"],
     ):
         path.write_bytes(b"".join(damaged))
-        _mend(path)
+        assert is_read()
         assert path.read_bytes() == b"".join(entries)
     for garbage in (b"\x00\x00\n", b'{"op_code": 1, "wo\n', b"{}\n"):
         path.write_bytes(b"".join([*entries[:2], garbage, *entries[2:]]))
-        with pytest.raises(DamagedError, match=r"line 3 of 5 is damaged"):
-            _mend(path)
+        with pytest.raises(DamagedError, match=rf"line 3 of {len(entries) + 1} is damaged"):
+            is_read()
         assert garbage in path.read_bytes()
     path.write_bytes(b"")
-    _mend(path)
+    assert read_study(tmp_path, "s") is None
     assert path.read_bytes() == b""

@@ -333,7 +333,7 @@ def test_the_version_of_a_recipe_counts_where_it_is_used(
 
 def test_the_code_of_a_recipe_may_be_moved(tmp_path: Path) -> None:
     path = written(tmp_path, {"features.py": FORMS["from"]})
-    walk = code_keys._Walk()
+    walk = code_keys.CodeWalk()
     walk.follow(Module("features", path, path.parent), "a", [()])
     assert set(walk.seen) == {
         "features:a",
@@ -354,7 +354,7 @@ def test_what_is_inside_recipes_counts_as_all_of_them(tmp_path: Path, monkeypatc
 def test_what_is_no_recipe_does_not_count(tmp_path: Path) -> None:
     code = "from workbench.features import ROW, feature\n\n\n@feature\ndef a(rows):\n    return rows.select(ROW, 'x')\n"
     path = written(tmp_path, {"features.py": code})
-    walk = code_keys._Walk()
+    walk = code_keys.CodeWalk()
     walk.follow(Module("features", path, path.parent), "a", [()])
     assert set(walk.seen) == {
         "features:a",
@@ -487,7 +487,7 @@ def test_what_the_key_follows_is_what_is_kept(tmp_path: Path, how: str) -> None:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(text)
     path = here / "features.py"
-    walk = code_keys._Walk()
+    walk = code_keys.CodeWalk()
     assert walk.follow(Module("features", path, here), "A", [()])
     followed = {p for p in walk.parsed_files if p.is_file()}
     kept = code_files([path]).files

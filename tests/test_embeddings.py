@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from workbench.errors import ConfigError, DataError
 from workbench.recommender import Columns, SkipGram, nearest_items, read_interactions, train_embeddings
-from workbench.recommender.embeddings import _alias_table
+from workbench.recommender.embeddings import alias_table
 from workbench.recommender.products import best_products
 
 GROUP = 10
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_a_definition_is_said(change: dict[str, Any], message
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30).filter(any))
 def test_the_table_to_draw_from_has_the_weights(weights: list[int]) -> None:
-    table = _alias_table(np.array(weights, np.float64))
+    table = alias_table(np.array(weights, np.float64))
     n, found = len(weights), np.zeros(len(weights))
     own, other = (table >> np.uint64(32)) / 0xFFFFFFFF, (table & np.uint64(0xFFFFFFFF)).astype(int)
     np.add.at(found, np.arange(n), own / n)

@@ -345,7 +345,16 @@ def test_cells_that_are_summed_for_each_fold_anew_give_the_same(monkeypatch: pyt
     one = made.learn(groups, [target("y", "regression", y)], 0, split)
     for fold in range(5):
         assert np.array_equal(np.column_stack(one.columns(fold)), whole[fold])
-    assert not one._cells
+    whole_summarise, summed = learned.summarise, []
+    monkeypatch.setattr(learned, "summarise", lambda *given: summed.append(1) or whole_summarise(*given))
+    one.columns(3)
+    again = len(summed)
+    assert again > 0
+    monkeypatch.setattr(learned, "KEPT_CELLS", 10**9)
+    for times in (again, 0):
+        summed.clear()
+        one.columns(3)
+        assert len(summed) == times
 
 
 @settings(max_examples=50)

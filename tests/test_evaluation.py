@@ -165,7 +165,7 @@ class TestRefusal:
         for name, data in TODAY.items():
             (raw / name).parent.mkdir(parents=True, exist_ok=True)
             (raw / name).write_bytes(data)
-        monkeypatch.setattr(type(made.open), "_platform", lambda _: kaggle)
+        monkeypatch.setattr("workbench.platforms.connect", lambda *_: kaggle)
         place = made.open
         for refused in (
             lambda: place.build_kernel(1, python=HERE, wheels=no_wheels),
@@ -187,7 +187,7 @@ class TestRefusal:
 
     def test_a_file_is_not_sent_to_wb_kernel(self, made, server, kaggle, monkeypatch) -> None:
         server.host("small", {"train.csv": b"id\n"}, kernels_only=True)
-        monkeypatch.setattr(type(made.open), "_platform", lambda _: kaggle)
+        monkeypatch.setattr("workbench.platforms.connect", lambda *_: kaggle)
         made.definition("[tables]", '[submission]\nserver = "optiver2023/__init__.py"\n[tables]')
         [finding] = made.open.prepare(1).errors
         assert finding.code == "notebook_only"

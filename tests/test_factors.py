@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from workbench.distribution import install_hint
 from workbench.errors import ConfigError, DataError
 from workbench.recommender import Columns, Factorisation, Factors, best_items, fit_factors, read_interactions
-from workbench.recommender.factors import _had
+from workbench.recommender.factors import user_item_matrix
 
 COLUMNS = Columns("user", "item", "time", "kind")
 KINDS = ("carts", "clicks", "orders")
@@ -112,7 +112,7 @@ def plain(events: pl.DataFrame, spec: Factorisation) -> dict[tuple[int, int], fl
 def test_als_solves_what_it_says() -> None:
     spec = Factorisation(factors=4, iterations=200, regularization=0.5, alpha=3.0, decay_s=100.0)
     log = read(blocks(n=2, users=60))
-    factors, r = fit_factors(log, spec), _had(log, spec).toarray().astype(np.float64)
+    factors, r = fit_factors(log, spec), user_item_matrix(log, spec).toarray().astype(np.float64)
     users, wanted = factors.users.astype(np.float64), r > 0
     weights = np.where(wanted, spec.alpha * r, 1.0)
     for item, vector in enumerate(factors.items):
@@ -139,9 +139,9 @@ def test_what_each_user_has_of_each_item(rows: list[tuple[Any, ...]], weights: A
     expected = plain(events, spec)
     if not expected:
         with pytest.raises(DataError, match="no event counts"):
-            _had(log, spec)
+            user_item_matrix(log, spec)
         return
-    had = _had(log, spec).tocoo()
+    had = user_item_matrix(log, spec).tocoo()
     users, items = log.users.values.gather(had.row), log.item_ids.values.gather(had.col)
     found = dict(zip(zip(users, items, strict=True), had.data, strict=True))
     assert found == pytest.approx(expected)

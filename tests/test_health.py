@@ -49,7 +49,7 @@ class TestTheWorkspace:
     def test_the_level_decides_the_exit_code(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         create_workspace(tmp_path)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(health, "_other_workbench", list)
+        monkeypatch.setattr(health, "other_workbench", lambda: None)
         assert CliRunner().invoke(doctor_command, standalone_mode=False).return_value == 0
         (tmp_path / "submissions" / "ledger.db").write_bytes(b"damaged" * 1000)
         done = CliRunner().invoke(doctor_command, ["--json"], standalone_mode=False)
@@ -97,7 +97,7 @@ def _replace(folder: Path, old: str, new: str) -> None:
 def test_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_gb: float, level: str, said: str) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**40, 0, int(free_gb * 2**30)))
-    found = health._disk(tmp_path)
+    (found,) = [c for c in health.look(create_workspace(tmp_path)) if c["name"] == "disk"]
     assert (found["level"], said in found["detail"]) == (level, True)
 
 

@@ -19,9 +19,9 @@ def test_two_sided_p_is_students(t: float, degrees: float) -> None:
 
 @given(st.floats(0.01, 100))
 def test_gamma_s_derivatives(x: float) -> None:
-    assert intervals._digamma(x) == pytest.approx(scipy.special.digamma(x), rel=1e-8, abs=1e-8)
-    assert intervals._trigamma(x) == pytest.approx(scipy.special.polygamma(1, x), rel=1e-8)
-    assert intervals._trigamma_inverse(intervals._trigamma(x)) == pytest.approx(x, rel=1e-6)
+    assert intervals.digamma(x) == pytest.approx(scipy.special.digamma(x), rel=1e-8, abs=1e-8)
+    assert intervals.trigamma(x) == pytest.approx(scipy.special.polygamma(1, x), rel=1e-8)
+    assert intervals.trigamma_inverse(intervals.trigamma(x)) == pytest.approx(x, rel=1e-6)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.commands import QUICK
 from tests.kaggle_client import expects_no_answer
 from tests.kernel_builds import HERE
 from tests.wire import Server
@@ -27,6 +28,7 @@ from workbench.errors import (
     PlatformError,
     UnansweredError,
 )
+from workbench.kaggle_platform import Kaggle, Patience
 from workbench.kernels import BuiltKernel, Machine, Pushed, push, pushed
 from workbench.serving import read_bundle, write_as_parquet
 
@@ -100,17 +102,6 @@ class Ready:
         return self.server.kernels["wb-small-001"]
 
 
-def _with_delay(delay_s: float) -> Callable[..., None]:
-    from workbench.kaggle_platform.code import Code
-
-    init = Code.__init__
-
-    def made(self: Code, connection: Any, _delay_s: float, submit: Any) -> None:
-        init(self, connection, delay_s, submit)
-
-    return made
-
-
 @pytest.fixture
 def ready(small, no_wheels, server, kaggle, monkeypatch) -> Ready:
     made = small()
@@ -118,7 +109,7 @@ def ready(small, no_wheels, server, kaggle, monkeypatch) -> Ready:
     run = made.open.run(1)
     server.host("small", {"train.csv": b"id\n"}, kernels_only=True)
     server.kernel_output = {"submission.csv": run.submission.read_bytes()}
-    monkeypatch.setattr(type(made.open), "_platform", lambda _: kaggle)
+    monkeypatch.setattr("workbench.platforms.connect", lambda *_: kaggle)
     return Ready(made, server, no_wheels, kaggle)
 
 
@@ -502,7 +493,7 @@ class TestFaults:
         self, ready: Ready, monkeypatch, silent: bool, state: str
     ) -> None:
         """Longer than the platform usually takes; that run failed, or had ended before it printed a line."""
-        monkeypatch.setattr(type(ready.platform.code), "__init__", _with_delay(0.1))
+        ready.platform.listing_delay_s = 0.1
         ready.server.kernel_states = [state]
         ready.push()
         if silent:
@@ -532,7 +523,7 @@ class TestFaults:
     def test_a_run_that_fails_before_it_prints_a_line_is_ours_where_none_was_before(
         self, ready: Ready, monkeypatch
     ) -> None:
-        monkeypatch.setattr(type(ready.platform.code), "__init__", _with_delay(0.1))
+        ready.platform.listing_delay_s = 0.1
         ready.server.kernel_states = ["ERROR"]
 
         def silent() -> None:
@@ -607,19 +598,19 @@ class TestFaults:
         found = ready.push()
         assert (found.version.number, ready.versions()["changes"]) == (2, 1)
 
-    def test_of_another_account_nothing_is_known(self, ready: Ready) -> None:
-        login, place = ready.platform._connection.api.config_values, ready.server
+    def test_of_another_account_nothing_is_known(self, ready: Ready, monkeypatch) -> None:
+        place = ready.server
         ready.push()
         first = (place.datasets, place.kernels)
         place.datasets, place.kernels = {}, {}
-        login["username"] = "other"
-        run = ready.run_again()
-        found = ready.push()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(ready.platform.code), "owner", "other")
+            run = ready.run_again()
+            found = ready.push()
         assert found.notes == ("the pushes before were by 'someone': what 'other' has is not known",)
         with pytest.raises(NotFoundError, match="'someone' pushed no version"):
             ready.pushed()
         place.datasets, place.kernels = first
-        login["username"] = "someone"
         assert ready.push().run_id == ready.manifest_there()["run_id"] == run.record.run_id
 
     def test_another_build_while_it_uploads(self, ready: Ready) -> None:
@@ -916,13 +907,14 @@ class TestSubmit:
         assert (first.status, second.status) == ("complete", "complete")
         assert first.file != second.file
 
-    def test_a_competition_that_is_over(self, ready: Ready) -> None:
+    def test_a_competition_that_is_over(self, ready: Ready, monkeypatch) -> None:
         ready.push()
         hosted = ready.server.hosted["small"]
         hosted.deadline = datetime.now(UTC) - timedelta(days=1)
         assert [f.code for f in ready.made.open.prepare_kernel(1).findings] == ["late"]
         hosted.disabled = True
-        ready.platform._found.clear()
+        later = Kaggle(patience=Patience(**QUICK))  # the first one remembers what it has heard
+        monkeypatch.setattr("workbench.platforms.connect", lambda *_: later)
         assert [f.code for f in ready.made.open.prepare_kernel(1).findings] == ["closed"]
 
     def test_a_kernel_that_was_never_pushed(self, ready: Ready) -> None:

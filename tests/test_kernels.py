@@ -26,7 +26,7 @@ from tests.kernel_builds import HERE, built
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.isolation import Abilities, abilities
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
-from workbench.kernels.rehearse import _check_hidden, hidden_data, moved, shown_data
+from workbench.kernels.rehearse import check_hidden_submission, hidden_data, moved, shown_data
 from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, own_wheel
 from workbench.serving import compared, predict, read_bundle, read_submission
 
@@ -494,7 +494,7 @@ def test_submissions_are_read_by_all_their_rows(tmp_path: Path) -> None:
     hidden, alone = tmp_path / "hidden.csv", tmp_path / "alone.csv"
     pl.concat([first, other]).write_csv(hidden)
     first.write_csv(alone)
-    _check_hidden(hidden, 400, ("id",))
+    check_hidden_submission(hidden, 400, ("id",))
     assert read_submission(hidden, ["id"])["y"].to_list() == ["1"] * 300 + ["3+"] * 100
     public = read_submission(alone, ["id"])
     assert public["id"].to_list() == first["id"].to_list()

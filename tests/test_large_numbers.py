@@ -15,7 +15,7 @@ from workbench.errors import DataError
 from workbench.features.auto import auto_features
 from workbench.features.left_out import left_out_by_auto, shown_left_out
 from workbench.ingest.large import narrowed
-from workbench.training.target import _column
+from workbench.training.target import target_column
 
 LARGE = [10**21 + 7, -5, 3 * 10**24, None, 2**64]
 SMALL = [1, None, -3, 4, 5]
@@ -118,10 +118,10 @@ class TestKeys:
 
 class TestTarget:
     def test_texts_of_numbers_are_numbers_where_amounts_are_scored(self) -> None:
-        column = _column(pl.Series("y", ["12345678901234567890123", " -5", "1e25"]), "regression", "train")
+        column = target_column(pl.Series("y", ["12345678901234567890123", " -5", "1e25"]), "regression", "train")
         assert column.values.tolist() == [12345678901234567890123.0, -5.0, 1e25]
         with pytest.raises(DataError, match=r"needs a number, and 'x' in row 1 is none"):
-            _column(pl.Series("y", ["1", "x"]), "regression", "train")
+            target_column(pl.Series("y", ["1", "x"]), "regression", "train")
 
     @pytest.mark.parametrize("as_text", [False, True])
     def test_few_large_values_are_no_classes(self, tmp_path: Path, as_text: bool) -> None:

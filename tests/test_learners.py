@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from workbench.errors import ConfigError, NotFoundError, TrainingError, Workbenc
 from workbench.experiment import ready
 from workbench.experiment.kinds import model_spec
 from workbench.experiment.spec import read_spec
-from workbench.features import ROW, FeatureMatrix
+from workbench.features import ROW
 from workbench.folds import Folds
 from workbench.metrics import from_function
 from workbench.training import FoldResult, Problem, Target, train
@@ -232,8 +232,8 @@ class TestContract:
         self, competitions: Competitions, kind: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec, problem = prepared(competitions(), table(kind, "binary"))
-        monkeypatch.setattr(FoldRows.pieces, "__defaults__", (64,))
-        monkeypatch.setattr(FeatureMatrix.chunks, "__defaults__", (50,))
+        monkeypatch.setattr("workbench.training.fold_rows.CHUNK_ROWS", 64)
+        monkeypatch.setattr("workbench.features.matrix.CHUNK_ROWS", 50)
         held = spec.learner(problem, 0).fit(0, 1)
         assert problem.matrix.held is not None
         apart = replace(problem, matrix=replace(problem.matrix, held=None))
@@ -439,7 +439,7 @@ def test_saved_models_give_the_predictions_of_the_record(competitions: Competiti
 def test_splits_of_a_column_are_counted(competitions: Competitions) -> None:
     """CatBoost's own list of splits says the same, for numbers and for categories of either treatment."""
     catboost = pytest.importorskip("catboost", reason="needs catboost")
-    from workbench.training.catboost_folds import _splits
+    from workbench.training.catboost_folds import split_counts
 
     rng = np.random.default_rng(0)
     import pandas as pd
@@ -460,12 +460,20 @@ def test_splits_of_a_column_are_counted(competitions: Competitions) -> None:
         ).fit(pool)
         from workbench.training.catboost_folds import as_json
 
-        counts = _splits(json.loads(as_json(model)), 3)
+        counts = split_counts(json.loads(as_json(model)), 3)
         assert all(counts)
         if not more:
             trees = [model._get_tree_splits(i, pool) for i in range(model.tree_count_)]
             assert sum(counts) >= sum(len(t) for t in trees)
             assert counts[1] == sum(t.split(",")[0].startswith("x") for tree in trees for t in tree)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What an estimator was trained on, and with which parameters."""
+
+    values: Any
+    parameters: dict[str, Any]
 
 
 class TestSklearnColumns:
@@ -474,38 +482,71 @@ class TestSklearnColumns:
         spec, problem = prepared(competitions(), text)
         return spec.learner(problem, 0), problem
 
-    def test_linear_models_get_scaled_numbers_and_columns_of_codes(self, competitions: Competitions) -> None:
+    def fitted(self, learner: Any, monkeypatch: pytest.MonkeyPatch) -> Fitted:
+        """Train a fold, whose first train row has no value in any column; return what reached the estimator."""
+        from sklearn.base import BaseEstimator
+
+        whole = type(learner.rows).frame
+
+        def frame(rows: FoldRows, fold: int, chosen: Any) -> pl.DataFrame:
+            found = whole(rows, fold, chosen)
+            first = pl.int_range(pl.len()) == 0
+            return found.with_columns(pl.when(~first).then(pl.col(n)).alias(n) for n in found.columns)
+
+        seen: list[Fitted] = []
+        made = learner.spec.made(1)
+        assert isinstance(made, BaseEstimator)
+        fit = type(made).fit
+
+        def watched(self: Any, values: Any, *rest: Any, **more: Any) -> Any:
+            seen.append(Fitted(np.array(values), self.get_params()))
+            return fit(self, values, *rest, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(learner.rows), "frame", frame)
+            patch.setattr(type(made), "fit", watched)
+            result = learner.fit(0, 1)
+        assert np.isfinite(result.oof).all()
+        return seen[0]
+
+    def test_linear_models_get_scaled_numbers_and_columns_of_codes(
+        self, competitions: Competitions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         learner, problem = self.learner(competitions, "linear_model.LogisticRegression")
-        rows = problem.folds.train_rows(0)
-        made = np.asarray(learner._before().fit_transform(learner._values(learner.rows.frame(0, rows))))
-        assert made.shape == (len(rows), 9 - 1 + 1 + 12 - 1)  # ten columns, one of them a town of twelve
+        made = self.fitted(learner, monkeypatch).values
+        # Ten columns, one of them a town of twelve, or of none.
+        assert made.shape == (len(problem.folds.train_rows(0)), 9 - 1 + 1 + 12)
+        assert np.isfinite(made).all()
         assert made[:, :8].mean(axis=0) == pytest.approx(np.zeros(8), abs=1e-9)
         assert made[:, 8:].sum(axis=1) == pytest.approx(1)
 
-    def test_trees_get_codes_and_what_is_missing_as_it_is(self, competitions: Competitions) -> None:
-        learner, _ = self.learner(competitions, "ensemble.RandomForestClassifier")
-        assert learner._before() is None
-        frame = pl.DataFrame(
-            {n: [None, 1] for n in learner.rows.names}, schema=dict.fromkeys(learner.rows.names, pl.Float32)
-        )
-        assert np.isnan(learner._values(frame)[0]).all()
+    def test_trees_get_codes_and_what_is_missing_as_it_is(
+        self, competitions: Competitions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        learner, problem = self.learner(competitions, "ensemble.RandomForestClassifier")
+        values = self.fitted(learner, monkeypatch).values
+        assert values.shape == (len(problem.folds.train_rows(0)), len(learner.rows.names))
+        assert np.isnan(values[0]).all()
+        assert not np.isnan(values[1:]).any()
+        assert set(values[1:, learner.codes].ravel()) == set(range(12))
 
-    def test_trees_that_take_no_nan_get_a_code_for_missing(self, competitions: Competitions) -> None:
+    def test_trees_that_take_no_nan_get_a_code_for_missing(
+        self, competitions: Competitions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         learner, _ = self.learner(competitions, "ensemble.AdaBoostClassifier", "n_estimators = 5\n")
-        frame = pl.DataFrame(
-            {n: [None, 1.0] for n in learner.rows.names}, schema=dict.fromkeys(learner.rows.names, pl.Float32)
-        )
-        values = learner._values(frame)
-        assert values[0, learner.codes].tolist() == [-1]
-        result = learner.fit(0, 1)
-        assert np.isfinite(result.oof).all()
+        values = self.fitted(learner, monkeypatch).values
+        assert np.isfinite(values).all()
+        # Codes come last.
+        assert values[0, -len(learner.codes) :].tolist() == [-1]
+        assert set(values[1:, -len(learner.codes) :].ravel()) == set(range(12))
 
-    def test_histograms_know_which_columns_are_categories(self, competitions: Competitions) -> None:
-        learner, problem = self.learner(competitions, "ensemble.HistGradientBoostingClassifier")
-        values = learner._values(learner.rows.frame(0, problem.folds.train_rows(0)))
-        assert learner._estimator(values, 1).categorical_features == learner.codes
+    def test_histograms_know_which_columns_are_categories(
+        self, competitions: Competitions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        learner, _ = self.learner(competitions, "ensemble.HistGradientBoostingClassifier")
+        assert self.fitted(learner, monkeypatch).parameters["categorical_features"] == learner.codes
         learner, _ = self.learner(competitions, "ensemble.HistGradientBoostingClassifier", "max_bins = 5\n")
-        assert learner._estimator(values, 1).categorical_features is None
+        assert self.fitted(learner, monkeypatch).parameters["categorical_features"] is None
 
     def test_models_of_counts_get_nothing_below_zero(self, competitions: Competitions) -> None:
         learner, _ = self.learner(competitions, "naive_bayes.ComplementNB")

@@ -12,6 +12,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from workbench.cache import sweep
 from workbench.competition import read_manifest
 from workbench.errors import DataError
 from workbench.ingest import lines as lines_module
+from workbench.ingest import writing
 from workbench.ingest.convert import convert
 from workbench.ingest.shaped import ShapedReader
 from workbench.ingest.shapes import Shape, look_at_lines, schema_of
@@ -48,10 +50,9 @@ def lines(records: list[Any] | str, **options: Any) -> ConvertedFiles:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ConvertedFiles]]:
     """Return `lines` with a head of 100 bytes and blocks of 200."""
     monkeypatch.setattr(lines_module, "HEAD_BYTES", 100)
-    monkeypatch.setattr(
-        lines_module, "_blocks", lambda source, size, digest: lines_module._whole_lines(source, min(size, 200), digest)
-    )
-    return lines
+    monkeypatch.setattr(lines_module, "LEAST_HEAD_BYTES", 1)
+    monkeypatch.setattr(writing, "GROUP_BLOCKS", writing.GROUP_BLOCKS * (16 << 20) / 200)
+    return partial(lines, block_bytes=200)
 
 
 def session(number: int, events: int) -> dict[str, Any]:
@@ -134,10 +135,8 @@ def test_any_records_are_the_frame_that_polars_makes_of_all_of_them(rows: list[d
     expected = pl.DataFrame(rows, schema=schema, strict=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines_module, "HEAD_BYTES", size)
-        patch.setattr(
-            lines_module, "_blocks", lambda source, _, digest: lines_module._whole_lines(source, size, digest)
-        )
-        frame = lines(rows).train
+        patch.setattr(lines_module, "LEAST_HEAD_BYTES", 1)
+        frame = lines(rows, block_bytes=size).train
     # Which field comes first depends on which line does; that is the same for all sizes.
     assert frame.schema == expected.schema
     assert_frame_equal(frame, expected)
@@ -354,8 +353,6 @@ def test_a_fault_names_the_part() -> None:
 def test_the_row_groups_of_long_lines_are_small(
     small_blocks: Callable[..., ConvertedFiles], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from workbench.ingest import writing
-
     sizes: list[int] = []
     written_frames = writing.write_frames
     monkeypatch.setattr(writing, "GROUP_BLOCKS", 5_000 / (16 << 20))
@@ -365,6 +362,7 @@ def test_the_row_groups_of_long_lines_are_small(
     rows = [session(i, 2 if i < 100 else 400) for i in range(120)]
     result = lines(rows)
     assert result.train.to_dicts() == rows
+    monkeypatch.setattr(writing, "GROUP_BLOCKS", 5_000 / 200)
     result = small_blocks(rows)
     assert result.train.to_dicts() == rows
     # Two events take about a hundred bytes, four hundred a row group each.

@@ -17,7 +17,7 @@ from workbench.training import datasets
 @pytest.mark.parametrize(("quota", "cores"), [(None, 64), (0.5, 1), (1.5, 2), (2.0, 2), (100.0, 64)])
 def test_a_containers_quota_bounds_the_cores(monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(threads, "_quota", lambda: quota)
+    monkeypatch.setattr(threads, "container_quota", lambda: quota)
     assert threads.available_cores() == cores
 
 
@@ -41,12 +41,7 @@ def test_the_quota_is_the_least_of_all_groups(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = [
-        threads.cpu_quota({f.name: f.read_text() for f in folder.glob("cpu.*")})
-        for folder in threads._group_folders(tmp_path, group)
-        if folder.is_dir()
-    ]
-    assert min((q for q in found if q is not None), default=None) == quota
+    assert threads.container_quota(tmp_path, group) == quota
 
 
 def test_the_limit_is_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,16 +84,16 @@ def test_folders_in_memory_are_known(tmp_path: Path) -> None:
 def test_the_room_for_rows_in_order_is_taken_before_they_are_written(tmp_path: Path, monkeypatch) -> None:
     """A page that finds no room later would end the process with a bus error."""
     with (tmp_path / "rows").open("w+b") as file:
-        datasets._reserve(file, 2**20)
+        datasets.reserve_room(file, 2**20)
         assert os.fstat(file.fileno()).st_blocks * 512 >= 2**20
         with pytest.raises(
             StorageError, match=r"(?s)rows in the order of their queries need .* GB in the folder .*TMPDIR"
         ):
-            datasets._reserve(file, 2**50)
+            datasets.reserve_room(file, 2**50)
         assert os.fstat(file.fileno()).st_blocks == 0
         monkeypatch.setattr(datasets, "is_in_memory", lambda _: True)
         with pytest.raises(StorageError, match="which is held in memory"):
-            datasets._reserve(file, 2**50)
+            datasets.reserve_room(file, 2**50)
 
 
 def test_what_makes_room_is_not_counted_again(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +14,10 @@ import pytest
 from workbench import memory, nb
 from workbench.errors import MemoryLimitError
 from workbench.experiment import ReadyExperiment, TuneRequest, run_tuned, tune
+from workbench.notebooks.told import VARIABLE, Told, tell
 from workbench.selection import options_of, select
 from workbench.training import BinnedRows
-from workbench.tuning import StudyKey, open_study
-from workbench.tuning import search as search_module
+from workbench.tuning import Progress, StudyKey, open_study
 
 MODEL = "[model]\nlearning_rate = 0.2\nnum_leaves = 8\nnum_iterations = 30\nearly_stopping_round = 5\nlambda_l2 = 1.0\n"
 TUNE = (
@@ -66,13 +66,14 @@ class TestWhatIsTooMuchIsRefusedBeforeItBegins:
             select(tight, made.open.definition, 1, options_of(method, {}))
 
     def test_a_fold_in_a_notebook(self, made, monkeypatch) -> None:
-        tight = replace(made.workspace, memory_limit=TIGHT)
-        monkeypatch.setattr(
-            nb, "_competition", lambda: SimpleNamespace(workspace=tight, definition=made.open.definition)
-        )
-        nb._learner.cache_clear()
-        with pytest.raises(MemoryLimitError, match="taken already"):
-            nb.fit(1, 0)
+        monkeypatch.chdir(made.folder)
+        nb.use(made.slug)  # whatever a notebook before it was told is forgotten
+        with tell(Told.of(replace(made.workspace, memory_limit=TIGHT), made.slug)) as variables:
+            monkeypatch.setenv(*next(iter(variables.items())))
+            with pytest.raises(MemoryLimitError, match="taken already"):
+                nb.fit(1, 0)
+        monkeypatch.delenv(VARIABLE)
+        nb.use(made.slug)
 
 
 class TestAFinishedSearchStays:
@@ -142,16 +143,14 @@ class TestWorkersShareMemory:
 class TestASmallBudget:
     @pytest.fixture
     def clock(self, monkeypatch) -> list[float]:
-        """Let a round take 20 ms, and nothing else take any time."""
+        """Let each look at the clock take 10 ms, and so a round some 20, and nothing else take any time."""
         now = [100.0]
-        check = search_module.Search._check
 
-        def checked(self: Any) -> None:
-            now[0] += 0.02
-            check(self)
+        def looked() -> float:
+            now[0] += 0.01
+            return now[0]
 
-        monkeypatch.setattr(search_module.Search, "_check", checked)
-        monkeypatch.setattr(search_module.time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(time, "perf_counter", looked)
         return now
 
     def test_ends_with_quick_scores(self, made, clock) -> None:
@@ -160,9 +159,13 @@ class TestASmallBudget:
         assert outcome.tuned.complete >= 2
         assert outcome.tuned.best is not None
 
-    def test_gives_nothing_that_is_no_better_than_what_was_given(self, made, clock, monkeypatch) -> None:
-        monkeypatch.setattr(search_module.Search, "_full_scores", lambda _: None)
-        outcome = tuned(made, trials=None, minutes=2 / 60)
+    def test_gives_nothing_that_is_no_better_than_what_was_given(self, made, clock) -> None:
+        def progress(at: Progress) -> None:
+            if at.stage == "full":
+                clock[0] += 100
+
+        request = TuneRequest(minutes=2 / 60, threads=1, holdout=False)
+        outcome = tune(made.workspace, made.open.definition, 1, request, progress=progress)
         best, start = outcome.tuned.best, outcome.tuned.start
         assert (best == start) == any("nothing found is better" in n for n in outcome.notes)
         assert best.quick >= start.quick

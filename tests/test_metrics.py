@@ -402,8 +402,8 @@ def test_what_others_call_a_metric(called: str, name: str) -> None:
 
 def test_every_metric_has_names_that_lead_to_it() -> None:
     # The form in which scikit-learn's scorers, LightGBM and people write it: with "_score", in words, without its mark.
-    assert set(aliases._CALLED) == set(metrics.names())
-    for name, spellings in aliases._CALLED.items():
+    assert set(aliases.SPELLINGS) == set(metrics.names())
+    for name, spellings in aliases.SPELLINGS.items():
         for spelling in spellings.split():
             assert repr(name) in aliases.suggest(spelling)
 

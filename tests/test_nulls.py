@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from tests.nulls import NULLS
-from workbench.checks.target import CERTAIN, TREND, _by_chance, _weighted_correlation
+from workbench.checks.target import CERTAIN, TREND, trend_p, weighted_correlation
 from workbench.dependence import correlation_length, effective_units, moved_blocks, moved_units, time_blocks
 
 FAST = (
@@ -54,13 +54,13 @@ def test_a_few_periods_with_levels_of_their_own_are_no_trend() -> None:
     rng, weights, steep, trends = np.random.default_rng(6), np.full(6, 500.0), 0, 0
     for _ in range(1000):
         means = rng.normal(size=6)
-        r = _weighted_correlation(np.arange(6.0), means, weights)
+        r = weighted_correlation(np.arange(6.0), means, weights)
         steep += abs(r) >= TREND
-        trends += abs(r) >= TREND and _by_chance(means, weights, r) <= CERTAIN
+        trends += abs(r) >= TREND and trend_p(means, weights, r) <= CERTAIN
     assert steep > 80
     assert trends <= 14  # 5 are promised
     rising = np.arange(6.0) + 0.3 * rng.normal(size=6)
-    assert _by_chance(rising, weights, _weighted_correlation(np.arange(6.0), rising, weights)) <= CERTAIN
+    assert trend_p(rising, weights, weighted_correlation(np.arange(6.0), rising, weights)) <= CERTAIN
 
 
 class TestUnits:

@@ -15,7 +15,7 @@ from workbench.checks.page import as_page
 from workbench.credentials import Masks
 from workbench.html_page import as_html, page
 from workbench.notebooks import worker
-from workbench.notebooks.page import _without_raw, draws_only, notebook_page, sanitised
+from workbench.notebooks.page import draws_only, notebook_page, sanitised, without_raw
 from workbench.report import literal
 
 V4 = nbformat.v4
@@ -137,7 +137,7 @@ def test_a_drawing_that_does_more_than_draw_is_no_figure(tmp_path, attack):
     assert not draws_only(f"{start}{attack}</svg>")
     cell = V4.new_code_cell("", outputs=[output(**{"image/svg+xml": f"{start}{attack}</svg>"})])
     nbformat.write(V4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")
-    worker._show(tmp_path / "a.ipynb", Masks([]), with_code=True)
+    worker.write_page(tmp_path / "a.ipynb", Masks([]), with_code=True)
     assert not (tmp_path / "a-figures").exists()
 
 
@@ -156,7 +156,7 @@ def test_a_drawing_is_a_figure(tmp_path):
 def test_tags_that_never_end_are_passed_in_a_moment(text):
     """They took a time that grows with the square of their number: half a minute for 160 KB, days for 10 MB."""
     started = time.process_time()
-    _without_raw(text * 300_000)
+    without_raw(text * 300_000)
     assert time.process_time() - started < 10
 
 
@@ -165,7 +165,7 @@ def test_a_page_that_takes_too_long_is_left_out(tmp_path, monkeypatch, caplog):
     cell = V4.new_code_cell("", outputs=[output(**{"text/html": "<a " * 100_000})])
     path = tmp_path / "a.ipynb"
     nbformat.write(V4.new_notebook(cells=[cell]), path)
-    worker._show(path, Masks([]), with_code=True)
+    worker.write_page(path, Masks([]), with_code=True)
     assert "no page could be made" in caplog.text
     assert not path.with_suffix(".html").exists()
 
@@ -190,13 +190,13 @@ def test_a_text_as_html_shows_itself():
 def test_the_study_page_runs_only_its_own_script(tmp_path):
     optuna = pytest.importorskip("optuna", reason="needs optuna")
     pytest.importorskip("plotly", reason="needs plotly")
-    from workbench.tuning.pictures import _as_page
+    from workbench.tuning.pictures import draw
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     attack = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
     study = optuna.create_study(study_name=attack)
     study.optimize(lambda t: t.suggest_float(attack, 0, 1) + len(t.suggest_categorical("c", [attack, "b"])), n_trials=4)
-    made = pages.read(_as_page(study, tmp_path / "study.html", True))
+    made = pages.read(draw(study, tmp_path, with_importances=True)[-1])
     assert pages.faults(made, own_script=True) == []
     assert "<script>alert(1)" not in made
 

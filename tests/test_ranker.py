@@ -29,6 +29,7 @@ from workbench.recommender import (
     ValidationSpec,
     Window,
     make_validation_window,
+    pipeline,
     read_interactions,
     recommend,
     score_lists,
@@ -114,7 +115,7 @@ class TestRowsToTrainOn:
         first, *_ = self.rows(log, 0.3)
         from workbench.recommender import candidates
 
-        monkeypatch.setattr(candidates.in_batches, "__kwdefaults__", {"size": 17})
+        monkeypatch.setattr(candidates, "BATCH_USERS", 17)
         again, *_ = self.rows(log, 0.3)
         assert np.array_equal(first.features, again.features, equal_nan=True)
         assert np.array_equal(first.labels, again.labels)
@@ -156,13 +157,14 @@ class TestTwoStages:
 
     def test_a_model_never_sees_its_fold(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[tuple[Any, dict[str, Any]]] = []
-        begin = ranking.RankerTraining.__init__
+        training = ranking.RankerTraining
 
-        def watched(self: Any, rows: Any, *rest: Any, **options: Any) -> None:
+        def watched(rows: Any, *rest: Any, **options: Any) -> Any:
             seen.append((rows.users, options))
-            begin(self, rows, *rest, **options)
+            return training(rows, *rest, **options)
 
-        monkeypatch.setattr(ranking.RankerTraining, "__init__", watched)
+        for module in (ranking, pipeline):
+            monkeypatch.setattr(module, "RankerTraining", watched)
         made = recommend(problem(log), spec())
         n = len(made.valid_users)
         for fold, (users, options) in enumerate(seen[:3]):
@@ -176,13 +178,14 @@ class TestTwoStages:
         self, log: Interactions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[tuple[Any, dict[str, Any]]] = []
-        begin = ranking.RankerTraining.__init__
+        training = ranking.RankerTraining
 
-        def watched(self: Any, rows: Any, *rest: Any, **options: Any) -> None:
+        def watched(rows: Any, *rest: Any, **options: Any) -> Any:
             seen.append((rows, options))
-            begin(self, rows, *rest, **options)
+            return training(rows, *rest, **options)
 
-        monkeypatch.setattr(ranking.RankerTraining, "__init__", watched)
+        for module in (ranking, pipeline):
+            monkeypatch.setattr(module, "RankerTraining", watched)
         p, before = problem(log), recommend(problem(log), spec(ranker=RankerSpec(model=SMALL_RANKER)))
         made = recommend(p, spec(ranker=RankerSpec(model=SMALL_RANKER, windows=3)))
         one, three = seen[0][0], seen[-1][0]

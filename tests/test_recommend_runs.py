@@ -336,10 +336,10 @@ class TestHowItIsScored:
             ledger.put_run(replace(run.record, cv_windows=None))
         row = next(r for r in s.open.table() if r.run.exp == 2)
         assert row.outdated == ("folds",)
-        from workbench.cli.table import _validation_lines
+        from workbench.cli.table import validation_lines
 
         told = s.open.result(2).recommender
-        assert "the rule of earlier versions" in _validation_lines(told)[0][1]
+        assert "the rule of earlier versions" in validation_lines(told)[0][1]
 
 
 class TestWrong:
@@ -503,6 +503,6 @@ def test_batches_of_users_bound_nothing_but_memory(shop: Any, monkeypatch: pytes
 
     s = shop()
     first = s.run(2, TWO_STAGES).run.submission.read_bytes()
-    monkeypatch.setattr(candidates.in_batches, "__kwdefaults__", {"size": 11})
+    monkeypatch.setattr(candidates, "BATCH_USERS", 11)
     assert s.run(2, force=True).run.submission.read_bytes() == first
     assert np.isfinite(s.run(2).run.score)

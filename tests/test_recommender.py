@@ -256,13 +256,13 @@ class TestSources:
         log = read_interactions(frame.lazy(), PLAIN)
         towns = rng.integers(0, 300, len(log.users))
         seen: list[slice] = []
-        weigher = sources._weigher
+        weigher = sources.event_weigher
 
         def counted(*given: Any) -> Any:
             weigh = weigher(*given)
             return lambda part: (seen.append(part), weigh(part))[1]
 
-        monkeypatch.setattr(sources, "_weigher", counted)
+        monkeypatch.setattr(sources, "event_weigher", counted)
         monkeypatch.setattr(sources, "COUNTED", 700)
         window = whole(log)
         tables = Tables(users=pl.DataFrame({"town": towns}))

@@ -41,12 +41,14 @@ from workbench.recommender import (
     choose_validation,
     make_test_window,
     make_validation_window,
+    pipeline,
     read_interactions,
     recommend,
     score_lists,
 )
+from workbench.recommender import ranker as ranking
 from workbench.recommender.problem import NothingKept
-from workbench.recommender.ranker import RankerTraining, train_model
+from workbench.recommender.ranker import train_model
 from workbench.recommender.windows import history_frame, users_of_window, with_own_codes
 from workbench.review import change_against, cv_interval
 
@@ -432,17 +434,18 @@ class TestWhatIsAllowed:
         self, log: Interactions, scheme: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         per_user = []
-        begin = RankerTraining.__init__
+        training = ranking.RankerTraining
 
-        def watched(self: Any, rows: Any, *rest: Any, **options: Any) -> None:
+        def watched(rows: Any, *rest: Any, **options: Any) -> Any:
             if options["is_valid"] is not None:
                 users = rows.users[options["is_valid"]]
                 per_user.append(len(users) / len(np.unique(users)))
                 for u in np.unique(users)[:5]:
                     assert not (rows.users[~options["is_valid"] & ~options["is_kept_apart"]] == u).any()
-            begin(self, rows, *rest, **options)
+            return training(rows, *rest, **options)
 
-        monkeypatch.setattr(RankerTraining, "__init__", watched)
+        for module in (ranking, pipeline):
+            monkeypatch.setattr(module, "RankerTraining", watched)
         made = recommend(problem(log, scheme), spec(negatives=0.1))
         assert min(per_user) > 15
         assert made.stopping["negatives"] == 1.0

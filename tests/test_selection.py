@@ -39,14 +39,23 @@ from workbench.experiment import (
 from workbench.features import build_matrix
 from workbench.ledger import Ledger
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.selection import Options, Step, groups_of, judge_by_gain, judge_by_permutation, list_of, only
-from workbench.selection.elimination import Clock, next_groups, smallest_good
+from workbench.selection import (
+    Options,
+    Request,
+    Step,
+    groups_of,
+    judge_by_gain,
+    judge_by_permutation,
+    list_of,
+    only,
+    select,
+)
+from workbench.selection.elimination import next_groups, smallest_good
 from workbench.selection.groups import BY
 from workbench.selection.judged import models_of, scored
-from workbench.selection.methods import _p_above_zero
+from workbench.selection.methods import p_above_zero
 from workbench.selection.options import options_of
 from workbench.selection.orders import shuffled_order
-from workbench.selection.select import _seen, _Work
 from workbench.training import FoldModels, Target, fold_scores, score, shuffled_gains, train
 from workbench.workspace import create_workspace
 
@@ -213,13 +222,13 @@ class TestMethods:
         rng = np.random.default_rng(0)
         for drawn in (rng.normal, rng.exponential):
             scores = drawn(size=(1500, 3, 6)) * rng.uniform(0.5, 2, size=(1500, 1, 1))
-            p = np.array([_p_above_zero(own[:, :1] - own[:, 1:]) for own in scores])
+            p = np.array([p_above_zero(own[:, :1] - own[:, 1:]) for own in scores])
             assert (p <= 0.05).mean() <= 0.065
             assert (p <= 0.5).mean() == pytest.approx(0.5, abs=0.04)
-        assert _p_above_zero(np.array([[0.1, 0.11], [0.5, 0.51], [0.02, 0.03]])) < 0.002
-        assert _p_above_zero(np.zeros((3, 5))) == 1.0
+        assert p_above_zero(np.array([[0.1, 0.11], [0.5, 0.51], [0.02, 0.03]])) < 0.002
+        assert p_above_zero(np.zeros((3, 5))) == 1.0
         # Two groups a fold change places or not: no order is rarer than one in (1 + repeats) to the folds.
-        assert _p_above_zero(np.full((3, 4), 0.1)) == pytest.approx(5.0**-3)
+        assert p_above_zero(np.full((3, 4), 0.1)) == pytest.approx(5.0**-3)
 
     @pytest.mark.parametrize("n_shapes", [1, 12])
     def test_folds_that_confirm_each_other_are_no_independent_witnesses(self, n_shapes: int) -> None:
@@ -230,7 +239,7 @@ class TestMethods:
             learned = common.sum(axis=0) - common
             shuffled = rng.normal(size=(5, 5, n_shapes))
             losses = (learned * common).sum(axis=1)[:, None] - (learned[:, None] * shuffled).sum(axis=2)
-            passed += _p_above_zero(losses) <= 0.01
+            passed += p_above_zero(losses) <= 0.01
         assert passed <= 32  # 20 are promised; with independent folds' variance twelve shapes give 70
 
     def test_pieces_give_what_the_whole_gives(self, case) -> None:
@@ -661,7 +670,7 @@ class TestScores:
         assert fold_scores(problem.target, problem.folds, oof, problem.metric) == found.held_out[1].folds
 
     @pytest.mark.parametrize("method", ["gain", "permutation", "null", "rfe"])
-    def test_the_held_out_target_changes_nothing_in_the_choice(self, own, method: str) -> None:
+    def test_the_held_out_target_changes_nothing_in_the_choice(self, own, method: str, monkeypatch) -> None:
         made = own(n_rows=300)
         experiment = experiment_of(made)
         last = experiment.problem.folds.valid_rows(2)
@@ -672,9 +681,10 @@ class TestScores:
         options = options_of(method, {"null": {"shuffles": 5}, "rfe": {"trials": 2}}.get(method, {}))
         chosen = []
         for at, problem in enumerate((experiment.problem, replace(experiment.problem, target=target))):
-            seen, _ = _seen(replace(experiment, problem=problem), options)
-            work = _Work(seen, groups_of(seen), options, lambda _: None, silent, Clock())
-            found = work.eliminated(made.folder / f"steps-{at}.json") if method == "rfe" else work.judged()
+            changed = replace(experiment, problem=problem)
+            with monkeypatch.context() as patch:
+                patch.setattr(sys.modules[select.__module__], "ready", lambda *_, changed=changed, **__: changed)
+                found = select(made.workspace, made.open.definition, 1, options, request=Request(name=f"steps-{at}"))
             chosen.append([(j.group.name, j.importance, j.keep) for j in found.judged])
         assert chosen[0] == chosen[1]
 

@@ -18,7 +18,7 @@ from workbench.inference import definition_text, infer
 from workbench.ingest.convert import Options, convert
 from workbench.ingest.counting import column_stats
 from workbench.ingest.dates import choose_day
-from workbench.ingest.delimited import _plans
+from workbench.ingest.delimited import plan_types
 from workbench.ingest.grouping import tables_in
 from workbench.ingest.text import form_of
 from workbench.ingest.types import ColumnStats, Evidence, evidence_of
@@ -69,7 +69,7 @@ class TestNumbers:
         form = form_of(table.parts[0], {})
         stats = column_stats(pl.DataFrame({"v": [f"{i % 90 + 1}.{i % 900 + 100}" for i in range(500)]}))
         for evidence, direct in ((Evidence(), True), (Evidence(decimal=","), False)):
-            plans = _plans({"train": stats}, {"train": form}, Options({}, {}), evidence)
+            plans = plan_types({"train": stats}, {"train": form}, Options({}, {}), evidence)
             assert plans["train"]["v"].direct == direct
 
     @SIZES

@@ -14,7 +14,7 @@ from tests.quick_run import ALL, QUICK, quick
 from workbench import library
 from workbench.errors import NotFoundError, PlatformError, SubmissionError, UnansweredError
 from workbench.ledger import Ledger
-from workbench.platforms import Creating, PlatformSubmission, SubmissionLimits
+from workbench.platforms import Creating, PlatformSubmission, SubmissionLimits, connect
 from workbench.rehearsal import Rehearsal
 from workbench.review import as_text
 from workbench.submission import prepare, send, sync, wait_for_score
@@ -134,7 +134,7 @@ class TestFindings:
         assert f"the next day begins at {tomorrow} 00:00 UTC" in caught.value.hint
         assert "run the experiment again" not in caught.value.hint
         with pytest.raises(PlatformError, match="used up") as refused:  # as where a team mate was quicker
-            made.open._platform().submit("small", prepared.file, "")
+            connect("rehearsal", made.workspace.root).submit("small", prepared.file, "")
         assert f"the next day begins at {tomorrow} 00:00 UTC" in refused.value.hint
 
     def test_what_it_will_stand_beside(self, small) -> None:

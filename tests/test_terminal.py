@@ -122,10 +122,9 @@ def test_a_bar_shows_names_as_they_are(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     bar = Bar("[/] label")
     with bar.shown():
-        bar._appear()
+        bar.appear()
         bar.update(description="cell 1: [/] [link=file:///] \x1b]52;c;cm0=\x07\x9b2J two\nlines")
         bar.say("[/] \x1b]52;c;cm0=\x07 said")
-        bar._progress.refresh()
     assert "cell 1: [/] [link=file:///] two lines" in out.getvalue()
     assert "[/]  said" in out.getvalue()
     assert "52;c" not in out.getvalue()

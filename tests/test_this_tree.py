@@ -126,3 +126,92 @@ def test_each_way_to_take_something_from_a_test_module_is_seen(source: str) -> N
 def test_other_modules_of_the_tests_are_there_to_be_used() -> None:
     source = "from tests import wire\nfrom .wire import served\nimport tests.wire\nimport workbench.test_it"
     assert imported_tests(source, "tests") == []
+
+
+PRIVATE_OF_OTHERS = {
+    "os._exit": "ends a process as a crash would",
+    "kaggle_env._env_to_endpoint": "kagglesdk knows no other way to name another server",
+    "basic._LOGGER": "LightGBM tells nobody which logger it has",
+    "model._get_tree_splits": "CatBoost's own list of splits, to hold ours against",
+    "numpy._core._multiarray_umath": "what the CPU can do, as numpy uses it",
+}
+"""What tests take from inside other packages, for want of a public way."""
+
+PRIVATE = re.compile(r"_(?!_)\w+")
+BOUND = {"__defaults__", "__kwdefaults__", "__init__", "__code__", "__closure__"}
+"""What a method is made of: whoever replaces it hangs on more than its parameters."""
+
+NAMES_ATTRIBUTES = {"setattr", "getattr", "delattr", "hasattr", "attrgetter", "methodcaller", "object"}
+
+
+def is_private(name: str) -> bool:
+    return PRIVATE.fullmatch(name) is not None
+
+
+def own_names(tree: ast.AST) -> set[str]:
+    """Return the names that a file's functions and classes, and what they set on themselves, have."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return found
+
+
+def private_names(text: str) -> Iterator[str]:
+    """Give what a test file takes from inside others: names, and texts that name such."""
+    tree = ast.parse(text)
+    own = own_names(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}" for part in (node.module or "").split(".") if is_private(part))
+            yield from (f"{node.module}.{a.name}" for a in node.names if is_private(a.name))
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if any(map(is_private, a.name.split("."))))
+        elif isinstance(node, ast.Attribute):
+            of_itself = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls") and node.attr in own
+            replaced = node.attr in BOUND and isinstance(node.ctx, ast.Store)
+            if replaced or (is_private(node.attr) and not of_itself):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in NAMES_ATTRIBUTES:
+                texts = [a.value for a in node.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+                yield from (t for t in texts if t in BOUND or any(map(is_private, t.split("."))))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from (m[0] for m in re.finditer(r"\bworkbench(?:\.\w+)*\._(?!_)\w+", node.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from workbench.tuning.study import _mend", ["workbench.tuning.study._mend"]),
+        ("from workbench._inside import a", ["workbench._inside"]),
+        ("import workbench._inside", ["workbench._inside"]),
+        ("shapes._nyc('x')", ["shapes._nyc"]),
+        ("self.made._platform()", ["self.made._platform"]),
+        ("class A(B):\n    def f(self):\n        return self._of_b", ["self._of_b"]),
+        ("class A:\n    def f(self):\n        return self._g()\n    def _g(self): ...", []),
+        ("class A:\n    def f(self):\n        self._n = 1\n        return self._n", []),
+        ("monkeypatch.setattr(Search, '_check', f)", ["_check"]),
+        ("monkeypatch.setattr('workbench.nb._told', f)", ["workbench.nb._told"] * 2),
+        ("setattr(f, '__defaults__', (1,))", ["__defaults__"]),
+        ("f.__kwdefaults__ = {}", ["f.__kwdefaults__"]),
+        ("monkeypatch.setattr(Search, '__init__', f)", ["__init__"]),
+        ("getattr(a, '_b')", ["_b"]),
+        ("super().__init__()\na.__dict__\nb['_data']\n_own = 1", []),
+    ],
+)
+def test_private_names_are_seen(text: str, found: list[str]) -> None:
+    assert list(private_names(text)) == found
+
+
+def test_tests_take_no_private_names() -> None:
+    """They hang on what may be relied on, so that what is inside can be moved and renamed."""
+    files = sorted({*(ROOT / "tests").rglob("*.py")} - {Path(__file__)})  # which has the examples above
+    assert len(files) > 100
+    taken = {str(f.relative_to(ROOT)): sorted(set(private_names(f.read_text()))) for f in files}
+    inside = {f: [n for n in names if n not in PRIVATE_OF_OTHERS] for f, names in taken.items()}
+    assert {f: names for f, names in inside.items() if names} == {}
+    assert {n for names in taken.values() for n in names} == set(PRIVATE_OF_OTHERS), "one is not needed any more"

@@ -20,6 +20,7 @@ from workbench.experiment import ready
 from workbench.experiment import run as run_experiment
 from workbench.features import ROW
 from workbench.training import LightGBMSpec, Target, TargetColumn, lightgbm_spec, train
+from workbench.training.lightgbm_folds import with_feature_names
 from workbench.training.scoring import score_column
 from workbench.training.transforms import LOWEST, TRANSFORMS, fitted_transform
 from workbench.training.weights import without_weights
@@ -682,7 +683,8 @@ class TestPseudo:
         (first, _), _, (second, valid) = sides
         booster, rounds, _, (rows, classes) = sure[0]
         # The first model is the plain experiment's; its rows are those that the fold trains on.
-        assert learner._as_text(booster, rounds) == plain.models["t0-f2-s1"]
+        text = plain.models["t0-f2-s1"]
+        assert with_feature_names(booster.model_to_string(num_iteration=rounds), learner.names) == text
         folds = found.problem.folds
         assert np.array_equal(first.rows, folds.train_rows(2))
         assert np.array_equal(second.rows, np.concatenate([first.rows, rows]))
@@ -691,7 +693,7 @@ class TestPseudo:
         weight, label = second.dataset.get_weight(), second.dataset.get_label()
         assert set(weight[len(first.rows) :]) == {0.5}
         assert np.array_equal(label[len(first.rows) :], classes)
-        predicted = learner._predict(booster, rounds, range(400, 500), 2)[:, 0]
+        predicted = learner.predicted_by(text, 2)[:, 0]
         assert np.array_equal(rows - 400, np.flatnonzero((predicted >= 0.8) | (predicted <= 0.2)))
         assert result.notes["labelled"] == {"0": int((classes == 0).sum()), "1": int((classes == 1).sum())}
         assert not np.allclose(result.oof[:, 0], plain.oof_array[folds.valid_rows(2), 0])
@@ -924,10 +926,10 @@ class TestTold:
     def test_infinite_targets(self, small) -> None:
         column = TargetColumn("y", "regression", np.array([1.0, 2.0]))
         assert Target((column,)).width == 1
-        from workbench.training.target import _column
+        from workbench.training.target import target_column
 
         with pytest.raises(DataError, match=r"2 infinite values among 4 \(inf in row 1, -inf in row 3\)"):
-            _column(pl.Series("y", [1.0, float("inf"), 2.0, float("-inf")]), "regression", "train")
+            target_column(pl.Series("y", [1.0, float("inf"), 2.0, float("-inf")]), "regression", "train")
 
     def test_a_class_that_a_fold_does_not_train_on(self, small, tmp_path: Path) -> None:
         def odd(frame: pl.DataFrame) -> pl.DataFrame:

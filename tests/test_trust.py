@@ -22,7 +22,7 @@ from workbench.experiment import read_run
 from workbench.features import code_files
 from workbench.notebooks import execute, read_notebook
 from workbench.rehearsal.host import load_metric
-from workbench.training.sklearn_folds import _errors
+from workbench.training.sklearn_folds import estimator_errors
 from workbench.workspace import find_workspace
 
 SPY = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nraise SystemExit('not ours')\n"
@@ -96,7 +96,7 @@ class TestTheFolderOneStandsIn:
     def test_processes_that_an_estimator_starts_run_nothing_of_it(self, tmp_path: Path, monkeypatch) -> None:
         """joblib starts them as ``python -m …``, where one stands."""
         monkeypatch.chdir(planted(tmp_path / "stood"))
-        with _errors("an estimator", "here"):
+        with estimator_errors("an estimator", "here"):
             done = subprocess.run([sys.executable, "-m", "json.tool", "--help"], capture_output=True, check=False)
         assert (done.returncode, (tmp_path / "stood" / "ran").exists()) == (0, False)
         assert "PYTHONSAFEPATH" not in os.environ

@@ -167,10 +167,10 @@ class Server:
         self.logins_left: int | None = None
         self.ranges: list[str] = []
         self._digest: tuple[bytes, bytes] = (b"", b"")
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._ca = trustme.CA()
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(API, STORAGE, "www.kaggle.com").configure_cert(self._context)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(API, STORAGE, "www.kaggle.com").configure_cert(self.context)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self._closing = threading.Event()
@@ -201,7 +201,7 @@ class Server:
         return made
 
     def fault_for(self, call: str) -> Fault | None:
-        with self._lock:
+        with self.lock:
             return next((f for f in self.faults if f.on == call and f.strikes()), None)
 
     def save_on_the_web(self, slug: str, states: list[str], output: dict[str, bytes], says: str = "") -> None:
@@ -328,7 +328,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 return
             self.send_response(200)
             self.end_headers()
-            self.connection = server._context.wrap_socket(self.connection, server_side=True)
+            self.connection = server.context.wrap_socket(self.connection, server_side=True)
             self.request = self.connection
             self.rfile = self.connection.makefile("rb", -1)
             self.wfile = self.connection.makefile("wb", 0)
@@ -368,7 +368,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             good = ["Basic " + base64.b64encode(f"{USER}:{server.key}".encode()).decode(), f"Bearer {TOKEN}"]
             if method in ("IntrospectToken", "GenerateAccessToken"):
                 return
-            with server._lock:
+            with server.lock:
                 if server.token_calls_left is not None and given.startswith("Bearer"):
                     server.token_calls_left -= 1
                     if server.token_calls_left < 0:
@@ -403,7 +403,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
                 raise _RefusedError(401, "Unauthenticated")  # (?) a token that has ended is worse than none
             if not server.refresh_ok or request.get("refreshToken") != REFRESH:
                 raise _RefusedError(401, "Unauthenticated")
-            with server._lock:
+            with server.lock:
                 token = f"{SIGNED_IN}_{server.calls.count('GenerateAccessToken')}"
                 server.tokens, server.token_calls_left = {token}, None
             return {"token": token, "expiresIn": 12 * 3600, "userName": USER, "userId": 1}
@@ -482,7 +482,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
 
         def api_CreateSubmission(self, request: dict[str, Any]) -> Any:
             h = self._joined(request)
-            with server._lock:
+            with server.lock:
                 if h.disabled:
                     raise _RefusedError(400, "Submission not allowed:  This competition is closed.")
                 if h.kernels_only:

@@ -13,7 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["LEAST_WINDOWS", "family_p", "half_width", "holm", "over_windows", "standard_error", "t_975", "two_sided_p"]
+__all__ = [
+    "LEAST_WINDOWS",
+    "digamma",
+    "family_p",
+    "half_width",
+    "holm",
+    "over_windows",
+    "standard_error",
+    "t_975",
+    "trigamma",
+    "trigamma_inverse",
+    "two_sided_p",
+]
 
 # Student's t, 97.5 % quantile for 1 to 30 degrees of freedom, then its limit with the first term of its expansion.
 _T975: tuple[float, ...] = (
@@ -215,16 +227,17 @@ def _prior(variances: Sequence[float], degrees: int) -> tuple[float, float]:
     most = min(MOST_PRIOR, (n - 2) / 2)
     if most <= 0:
         return 0.0, 0.0
-    shifted = math.fsum(logs) / n - _digamma(degrees / 2) + math.log(degrees / 2)
+    shifted = math.fsum(logs) / n - digamma(degrees / 2) + math.log(degrees / 2)
     mean = math.fsum(logs) / n
-    excess = math.fsum([(v - mean) ** 2 for v in logs]) / (n - 1) - _trigamma(degrees / 2)
+    excess = math.fsum([(v - mean) ** 2 for v in logs]) / (n - 1) - trigamma(degrees / 2)
     if excess <= 0:
         return most, math.exp(shifted)
-    worth = 2 * _trigamma_inverse(excess)
-    return max(0.0, min(most, worth - HELD_BACK)), math.exp(shifted + _digamma(worth / 2) - math.log(worth / 2))
+    worth = 2 * trigamma_inverse(excess)
+    return max(0.0, min(most, worth - HELD_BACK)), math.exp(shifted + digamma(worth / 2) - math.log(worth / 2))
 
 
-def _digamma(x: float) -> float:
+def digamma(x: float) -> float:
+    """Return the first derivative of the logarithm of the gamma function, for `x` above 0 (DLMF 5.11.2)."""
     value = 0.0
     while x < 8:
         value -= 1 / x
@@ -233,7 +246,8 @@ def _digamma(x: float) -> float:
     return value + math.log(x) - 0.5 / x - square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square / 240)))
 
 
-def _trigamma(x: float) -> float:
+def trigamma(x: float) -> float:
+    """Return the second derivative of the logarithm of the gamma function, for `x` above 0 (DLMF 5.15.8)."""
     value = 0.0
     while x < 8:
         value += 1 / (x * x)
@@ -243,10 +257,10 @@ def _trigamma(x: float) -> float:
     return value + 1 / x + square / 2 + square / x * series
 
 
-def _trigamma_inverse(y: float) -> float:
+def trigamma_inverse(y: float) -> float:
     """Return the x whose trigamma is y, by bisection: it falls from infinity to 0."""
     low, high = 1e-8, 1e8
     for _ in range(80):
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if _trigamma(middle) > y else (low, middle)
+        low, high = (middle, high) if trigamma(middle) > y else (low, middle)
     return math.sqrt(low * high)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["available_cores", "cpu_quota", "let_others_compute", "threads_for"]
+__all__ = ["available_cores", "container_quota", "cpu_quota", "let_others_compute", "threads_for"]
 
 VALUES_PER_THREAD = 250_000
 """So many values of the table (rows times columns) for each thread."""
@@ -52,17 +52,26 @@ def available_cores() -> int:
     A container that is given two of 64 cores mostly sees all of them: its control group stops it for the rest of each
     period once the quota is used up, and 64 threads wait for each other meanwhile.
     """
-    quota = _quota()
+    quota = container_quota()
     cores = len(os.sched_getaffinity(0))
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-def _quota() -> float | None:
-    root = Path("/sys/fs/cgroup")
-    try:
-        group = Path("/proc/self/cgroup").read_text()
-    except OSError:
-        group = ""
+def container_quota(root: Path = Path("/sys/fs/cgroup"), group: str | None = None) -> float | None:
+    """Return how many cores' time the control groups of this process give, the least of all; None without a bound.
+
+    Parameters
+    ----------
+    root : Path
+        Where the control groups' files are.
+    group : str, optional
+        Which groups the process is in, as ``/proc/self/cgroup`` says it; read there by default.
+    """
+    if group is None:
+        try:
+            group = Path("/proc/self/cgroup").read_text()
+        except OSError:
+            group = ""
     quotas = []
     for folder in _group_folders(root, group):
         texts = {}

@@ -62,9 +62,9 @@ def cases(scale: float) -> list[dict[str, Any]]:
 
 def _cases(scale: float) -> Iterator[_Case]:
     """Give tables of scikit-learn and flights, from 300 to 200,000 train rows."""
-    auc, flown = shapes.AUC, shapes._flown()
-    names = shapes._nyc("airports").select(dest="faa", place=pl.format("{}, {}", "name", "tzone"))
-    planes = shapes._nyc("planes").select("tailnum", "year", "model", "manufacturer", "seats")
+    auc, flown = shapes.AUC, shapes.flown_flights()
+    names = shapes.nyc_table("airports").select(dest="faa", place=pl.format("{}, {}", "name", "tzone"))
+    planes = shapes.nyc_table("planes").select("tailnum", "year", "model", "manufacturer", "seats")
     rich = flown.join(names, on="dest", how="left", maintain_order="left")
     rich = rich.join(planes, on="tailnum", how="left", maintain_order="left", suffix="_built")
     known = ["departs", *shapes.KNOWN, "place", "year_built", "model", "manufacturer", "seats"]
@@ -73,11 +73,15 @@ def _cases(scale: float) -> Iterator[_Case]:
     ]
 
     def drawn(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
-        return shapes._some(frame, int(rows * scale))
+        return shapes.some_rows(frame, int(rows * scale))
 
-    yield _Case("diabetes", drawn(shapes._diabetes(), 442), int(300 * scale), "progression", "Root Mean Squared Error")
-    yield _Case("breast cancer", drawn(shapes._learn("breast_cancer", "y"), 569), int(350 * scale), "y", "Log Loss")
-    yield _Case("digits", drawn(shapes._learn("digits", "y"), 1797), int(900 * scale), "y", "Multiclass Loss")
+    yield _Case(
+        "diabetes", drawn(shapes.diabetes_table(), 442), int(300 * scale), "progression", "Root Mean Squared Error"
+    )
+    yield _Case(
+        "breast cancer", drawn(shapes.sklearn_table("breast_cancer", "y"), 569), int(350 * scale), "y", "Log Loss"
+    )
+    yield _Case("digits", drawn(shapes.sklearn_table("digits", "y"), 1797), int(900 * scale), "y", "Multiclass Loss")
     for n, test in ((3_000, 5_000), (30_000, 20_000), (200_000, 60_000)):
         frame = drawn(rich, n + test).select(*known, "late")
         yield _Case(f"late flights, {n:,}", frame, int(n * scale), "late", auc)

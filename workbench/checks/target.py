@@ -11,7 +11,7 @@ from workbench.checks.data import CheckedData, Floats, as_number, brief, kind_of
 from workbench.checks.finding import Finding, Periods
 from workbench.intervals import two_sided_p
 
-__all__ = ["by_period", "distribution", "target_findings", "trend_findings"]
+__all__ = ["by_period", "distribution", "target_findings", "trend_findings", "trend_p", "weighted_correlation"]
 
 RARE_SERIOUS, RARE_NOTABLE = 0.001, 0.02
 PERIODS = (("1h", "hour"), ("1d", "day"), ("1w", "week"), ("1mo", "month"), ("1q", "quarter"), ("1y", "year"))
@@ -167,8 +167,8 @@ def trend_findings(data: CheckedData, periods: Periods | None) -> list[Finding]:
     weights = np.array([n for _, n, _ in periods.lines], float)
     means = np.array([m for _, _, m in periods.lines])
     at = np.arange(len(means), dtype=float)
-    r = _weighted_correlation(at, means, weights)
-    if _by_chance(means, weights, r) > CERTAIN:
+    r = weighted_correlation(at, means, weights)
+    if trend_p(means, weights, r) > CERTAIN:
         return []
     third = max(1, len(means) // 3)
     first, last = (np.average(means[s], weights=weights[s]) for s in (slice(None, third), slice(-third, None)))
@@ -185,7 +185,7 @@ def trend_findings(data: CheckedData, periods: Periods | None) -> list[Finding]:
     return [Finding("notable", "time", periods.target, text, todo, min(1.0, change / spread), figures)]
 
 
-def _by_chance(means: Floats, weights: Floats, r: float) -> float:
+def trend_p(means: Floats, weights: Floats, r: float) -> float:
     """Return the p-value of a trend over periods, each a single witness however many rows it has.
 
     Of a linear regression on time. Where what is left goes on from period to period, there are fewer independent ones:
@@ -212,7 +212,8 @@ def _spread(data: CheckedData, periods: Periods, mean: float) -> float:
     return max(1e-12, float(quartiles[1] - quartiles[0]) / 1.349 or float(values.std()))
 
 
-def _weighted_correlation(x: Floats, y: Floats, weights: Floats) -> float:
+def weighted_correlation(x: Floats, y: Floats, weights: Floats) -> float:
+    """Return the correlation of two columns (n,) by weight; 0 where one of them is constant."""
     x, y = x - np.average(x, weights=weights), y - np.average(y, weights=weights)
     both = math.sqrt(float((weights * x * x).sum() * (weights * y * y).sum()))
     return float((weights * x * y).sum() / both) if both > 0 else 0.0

@@ -52,7 +52,7 @@ class Bar:
         self._room = max(terminal.width - (BESIDE if terminal.width < WIDE else BESIDE_WIDE), 20)
         self._task = self._progress.add_task(label, total=None)
         self._lock = threading.RLock()
-        self._timer = threading.Timer(PATIENCE_S, self._appear)
+        self._timer = threading.Timer(PATIENCE_S, self.appear)
         self._timer.daemon = True
         self._due, self._pauses, self._ended = False, 0, False
 
@@ -101,7 +101,8 @@ class Bar:
                 self._pauses -= 1
                 self._refresh()
 
-    def _appear(self) -> None:
+    def appear(self) -> None:
+        """Show it now, as the first two seconds are over."""
         with self._lock:
             self._due = True
             self._refresh()

@@ -185,7 +185,7 @@ def _recommender(competition: library.OpenCompetition, row: Row) -> dict[str, An
 
 def _show_recommender(told: dict[str, Any]) -> None:
     """Print how it was scored, the score of each list, what its sources find, and what the stages took."""
-    for name, value in _validation_lines(told):
+    for name, value in validation_lines(told):
         echo(f"{name:<13} {value}")
     for of, sources in told["recall"].items():
         score, ceiling = told["list_scores"].get(of), told.get("list_ceilings", {}).get(of)
@@ -200,7 +200,7 @@ def _show_recommender(told: dict[str, Any]) -> None:
         echo(f"  {stage['name']:<38}{stage['seconds']:>10.1f}{stage['peak_mb']:>9.0f}")
 
 
-def _validation_lines(told: dict[str, Any]) -> list[tuple[str, str]]:
+def validation_lines(told: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how a recommender was scored, of how much, and what its ranker was stopped by."""
     if "validation" not in told:
         return [("scored", "users held out of the last window, the rule of earlier versions; a ranker knew the window")]

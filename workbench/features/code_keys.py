@@ -37,7 +37,15 @@ from workbench.features.code_modules import (
 from workbench.features.recipes import LIBRARIES, VERSIONS
 from workbench.read_once import read_once
 
-__all__ = ["code_key", "code_key_of", "package_version", "recipe_versions", "recorded_codes", "referenced_code_key"]
+__all__ = [
+    "CodeWalk",
+    "code_key",
+    "code_key_of",
+    "package_version",
+    "recipe_versions",
+    "recorded_codes",
+    "referenced_code_key",
+]
 
 RECIPES = recipes.__name__
 """Of the workbench's own code only this gives columns their values."""
@@ -114,7 +122,7 @@ def code_key(path: Path, name: str) -> str:
     recorded = _recorded.get().get((path, name))
     if recorded is not None:
         return recorded
-    walk = _Walk()
+    walk = CodeWalk()
     start = Module(path.stem, path, path.parent)
     if not walk.follow(start, name, {()}):
         walk.whole(start)
@@ -144,7 +152,7 @@ def code_key_of(text: str, folder: Path) -> str:
         parsed = _parsed(text, "")
     except (SyntaxError, ValueError):
         return ""
-    walk, start = _Walk(), Module("", folder / NO_FILE, folder)
+    walk, start = CodeWalk(), Module("", folder / NO_FILE, folder)
     walk.parsed_files[start.path] = parsed
     walk.whole(start)
     return content_key("code-v2", "", walk.seen) if len(walk.parsed_files) > 1 else ""
@@ -216,8 +224,16 @@ def _parsed(text: str, filename: str) -> _Parsed:
 
 
 @dataclass
-class _Walk:
-    """Follows names from one definition to the next; `seen` is what was found: the text of each."""
+class CodeWalk:
+    """Follows names from one definition to the next.
+
+    Attributes
+    ----------
+    seen : dict
+        What was found: "module:name" -> its text, or what it is imported as.
+    parsed_files : dict
+        The files that were read for it.
+    """
 
     seen: dict[str, str] = field(default_factory=dict)
     parsed_files: dict[Path, _Parsed] = field(default_factory=dict)

@@ -24,6 +24,7 @@ __all__ = [
     "is_like",
     "key_hash",
     "plan_parts",
+    "range_parts",
     "write_clustered",
 ]
 
@@ -138,10 +139,11 @@ def plan_parts(rows: pl.LazyFrame, column: str, n_rows: int, limit_bytes: int) -
         return None
     dtype = rows.collect_schema()[column]
     ordered = dtype.is_integer() or dtype in (pl.Date, pl.Datetime)
-    return (_ranges(rows, column, n_rows, n_parts) if ordered else None) or HashParts(column, n_parts, dtype)
+    return (range_parts(rows, column, n_rows, n_parts) if ordered else None) or HashParts(column, n_parts, dtype)
 
 
-def _ranges(rows: pl.LazyFrame, column: str, n_rows: int, n_parts: int) -> RangeParts | None:
+def range_parts(rows: pl.LazyFrame, column: str, n_rows: int, n_parts: int) -> RangeParts | None:
+    """Return parts by ranges of a key; None where the rows have no value of it, or are not in its order."""
     step = max(1, n_rows // SAMPLED_ROWS)
     sample = rows.filter(pl.col(ROW) % step == 0).select(pl.col(column).drop_nulls()).collect().to_series().sort()
     if not len(sample):

@@ -152,7 +152,7 @@ class Converted:
     def _plans(self, options: Options, evidence: Evidence) -> dict[str, dict[str, ColumnType]]:
         """Return the types by what is known now: decided again only where that is more than it was."""
         same = self.planned == (self.stats, evidence)
-        return self.plans if same else _plans(self.stats, self.forms, options, evidence)
+        return self.plans if same else plan_types(self.stats, self.forms, options, evidence)
 
 
 def _same_types(one: dict[str, ColumnType], other: dict[str, ColumnType]) -> bool:
@@ -192,7 +192,7 @@ def text_tables(
                 # The head of a second part may be the first to show that the encoding is another.
                 stats = witnesses.heads(group, layouts)
                 planned = dict(stats), witnesses.evidence
-                plans = _plans(stats, forms_of(layouts), options, planned[1])
+                plans = plan_types(stats, forms_of(layouts), options, planned[1])
             infos = {}
             for table in group:
                 report(f"converting {table.name}")
@@ -231,7 +231,7 @@ def text_tables(
                 name: {
                     c: decided if decided.like is None else replace(decided, like=None) for c, decided in plan.items()
                 }
-                for name, plan in _plans(stats, forms_of(layouts), options, planned[1]).items()
+                for name, plan in plan_types(stats, forms_of(layouts), options, planned[1]).items()
             }
     raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
 
@@ -244,7 +244,7 @@ def _say_what_is_text(plans: dict[str, dict[str, ColumnType]], keys: Keys, repor
         report(f"{names}: {column!r} is {what}, left as text: as numbers some values would be written otherwise")
 
 
-def _plans(
+def plan_types(
     stats: dict[str, dict[str, ColumnStats]],
     forms: dict[str, TextForm],
     options: Options,

@@ -31,7 +31,7 @@ from workbench.kernels.layers import layers, packed_files
 from workbench.notebooks import Inputs, Limits, execute, left_file, placed, read_notebook
 from workbench.serving import MANIFEST, NOTES, compared, read_submission
 
-__all__ = ["HIDDEN_TIMES", "Rehearsed", "hidden_data", "rehearse"]
+__all__ = ["HIDDEN_TIMES", "Rehearsed", "check_hidden_submission", "hidden_data", "rehearse"]
 
 RERUN = {"KAGGLE_IS_COMPETITION_RERUN": "1"}
 """What Kaggle's environment says, too, where a submitted kernel runs again, on the hidden test set."""
@@ -142,7 +142,7 @@ def rehearse(
             second = session.run(grown, results / "hidden", RERUN)
             hidden, hidden_rows, hidden_seconds = second.path, made, second.seconds
             peak = max(peak, second.peak_mb)
-            _check_hidden(second.path, made, competition.definition.id_columns)
+            check_hidden_submission(second.path, made, competition.definition.id_columns)
             notes += [f"hidden test set: {change}" for change in changes]
             n_moved = moved(second.path, own, competition.definition.id_columns)[1]
             notes += _moved_notes(second.path, n_moved, own.height)
@@ -151,7 +151,7 @@ def rehearse(
             rows = emptied_data(competition, data, bare, changes) or 0
             third = session.run(bare, results / "emptied", RERUN)
             emptied, peak = third.path, max(peak, third.peak_mb)
-            _check_hidden(third.path, rows, competition.definition.id_columns)
+            check_hidden_submission(third.path, rows, competition.definition.id_columns)
             notes += [f"another hidden test set: {change}" for change in changes]
     return Rehearsed(
         public.path,
@@ -323,7 +323,14 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         yield place
 
 
-def _check_hidden(path: Path, rows: int, ids: tuple[str, ...]) -> None:
+def check_hidden_submission(path: Path, rows: int, ids: tuple[str, ...]) -> None:
+    """Check what a kernel predicted for a hidden test set of so many rows, whose columns `ids` name them.
+
+    Raises
+    ------
+    DataError
+        When rows are missing or too many, or predictions are missing or infinite.
+    """
     frame = read_submission(path, ids)
     if frame.height != rows:
         raise DataError(f"of the hidden test set the kernel's submission has {frame.height:,} rows; expected {rows:,}")

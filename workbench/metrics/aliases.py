@@ -6,9 +6,9 @@ import re
 
 from workbench.metrics.words import find
 
-__all__ = ["suggest"]
+__all__ = ["SPELLINGS", "suggest"]
 
-_CALLED: dict[str, str] = {
+SPELLINGS: dict[str, str] = {
     "accuracy": "acc accuracyscore categoricalaccuracy binaryaccuracy exactmatch error errorrate merror binaryerror "
     "multierror zerooneloss misclassification misclassificationrate classificationerror",
     "balanced_accuracy": "bacc bac balancedacc balancedaccuracyscore balanced averagerecall uar",
@@ -46,8 +46,9 @@ _CALLED: dict[str, str] = {
     "mrr@K": "meanreciprocalrank reciprocalrank rr mrrk",
     "ndcg@K": "dcg ndcgscore ndcgk ndcgat",
 }
+"""Each built-in metric with what others call it, in small letters without marks."""
 
-_NAMES = {spelling: name for name, spellings in _CALLED.items() for spelling in spellings.split()}
+_NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings.split()}
 _NEGATED = re.compile(r"^(neg(?:ative)?)(?=[a-z])")
 _SQUARED = ("mse", "meansquarederror", "l2", "squarederror", "meansquared", "msle", "meansquaredlogerror")
 _INVERSE = ("error", "merror", "binaryerror", "multierror", "zerooneloss", "misclassification", "errorrate")
@@ -71,7 +72,7 @@ def suggest(name: str) -> str:
             return _hint(_NAMES[spelling], spelling)
     word, number = re.fullmatch(r"(.*?)(\d*)", plain).groups()  # type: ignore[union-attr]
     at = _NAMES.get(word, f"{word}@K")
-    if number and at in _CALLED and at.endswith("@K"):
+    if number and at in SPELLINGS and at.endswith("@K"):
         return f"did you mean {at.replace('K', number)!r}?"
     meant = find(re.sub(r"^neg(ative)?[_ -]", "", name.lower()))
     if meant is None:

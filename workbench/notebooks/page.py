@@ -15,7 +15,7 @@ from xml.parsers import expat
 
 from workbench.html_page import as_html, page
 
-__all__ = ["draws_only", "notebook_page"]
+__all__ = ["draws_only", "notebook_page", "sanitised", "without_raw"]
 
 SHOWN = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown", "text/latex", "text/plain")
 
@@ -121,7 +121,7 @@ def sanitised(html: str) -> str:
 
     return str(
         bleach.clean(
-            _without_raw(html),
+            without_raw(html),
             tags=TAGS,
             attributes={**ATTRIBUTES, "a": link, "img": picture},
             protocols=["http", "https", "mailto", "data"],
@@ -167,12 +167,12 @@ def draws_only(svg: str) -> bool:
     return LOADS.search("".join(texts)) is None
 
 
-def _without_raw(html: str) -> str:
+def without_raw(html: str) -> str:
     """Leave out what is no text, from its tag to the one that ends it, in a time that grows with the length alone.
 
     Examples
     --------
-    >>> _without_raw("a<style>b</style >c<script>d<script>e</SCRIPT>f<script>g")
+    >>> without_raw("a<style>b</style >c<script>d<script>e</SCRIPT>f<script>g")
     'acf<script>g'
     """
     kept, at, look_at, endless = [], 0, 0, set[str]()

@@ -51,7 +51,7 @@ def main(path: str) -> int:
         with _attached(job["attached"]):
             found = _run(job, masks)
     finally:
-        node = _show(Path(job["copy"]), masks, with_code=job["with_code"])
+        node = write_page(Path(job["copy"]), masks, with_code=job["with_code"])
     _say(found | {"not_installed": _not_installed(node)})
     return 0 if found["event"] == "done" else 1
 
@@ -263,7 +263,7 @@ def _figures_of(copy: Path) -> Path:
     return copy.with_name(f"{copy.stem}-figures")
 
 
-def _show(copy: Path, masks: Masks, *, with_code: bool) -> Any:
+def write_page(copy: Path, masks: Masks, *, with_code: bool) -> Any:
     """Write the executed copy as a page beside it, and its figures; return it, or None where there is none."""
     nbformat: Any = importlib.import_module("nbformat")
 

@@ -107,12 +107,13 @@ def batches(window: Window, size: int = BATCH_USERS) -> list[slice]:
     return [slice(low, min(low + size, len(window))) for low in range(0, len(window), size)]
 
 
-def in_batches(window: Window, work: Any, *, threads: int, size: int = BATCH_USERS) -> Iterator[Any]:
+def in_batches(window: Window, work: Any, *, threads: int, size: int | None = None) -> Iterator[Any]:
     """Do something for every batch of users, on several threads, and give what comes of it in the users' order.
 
-    No more batches are begun than there are threads and one: what they hold in memory is bounded.
+    No more batches are begun than there are threads and one: what they hold in memory is bounded. A batch is of `size`
+    users, by default of `BATCH_USERS`.
     """
-    slices = batches(window, size)
+    slices = batches(window, size or BATCH_USERS)
     with ThreadPoolExecutor(threads) as pool:
         ahead: list[Any] = []
         for rows in slices:

@@ -15,7 +15,7 @@ from workbench.recommender.extra import compiled
 from workbench.recommender.interactions import Interactions, count_items
 from workbench.recommender.products import CHUNK, best_products
 
-__all__ = ["SkipGram", "nearest_items", "train_embeddings"]
+__all__ = ["SkipGram", "alias_table", "nearest_items", "train_embeddings"]
 
 PARTS = 64
 LAST_RATE = 1e-4
@@ -209,15 +209,24 @@ def _steps(run: Any, spec: SkipGram, counts: npt.NDArray[np.int64]) -> Any:
         spec.learning_rate * LAST_RATE,
         int(counts.sum()) * spec.epochs,
         (kept * 0xFFFFFFFF).astype(np.uint64),
-        _alias_table(counts.astype(np.float64) ** 0.75),
+        alias_table(counts.astype(np.float64) ** 0.75),
         (1 / (1 + np.exp(-middles))).astype(np.float32),
     )
 
 
-def _alias_table(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+def alias_table(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
     """Return a table to draw from by weight with one look at it (Walker 1977; Vose 1991, IEEE TSE 17(9)).
 
     Every row has the chance of its own item, in 2**32nds, in the upper half, and in the lower the item it is else.
+
+    Parameters
+    ----------
+    weights : float array (n_items,)
+        Not negative, one above 0.
+
+    Returns
+    -------
+    uint64 array (n_items,)
     """
     n = len(weights)
     chances = (weights * (n / weights.sum())).tolist()

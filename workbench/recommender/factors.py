@@ -19,7 +19,7 @@ from workbench.recommender.interactions import Interactions, kind_weights
 from workbench.recommender.products import CHUNK, best_products
 from workbench.threads import available_cores
 
-__all__ = ["Factorisation", "Factors", "best_items", "fit_factors"]
+__all__ = ["Factorisation", "Factors", "best_items", "fit_factors", "user_item_matrix"]
 
 ITERATIONS = {"als": 15, "bpr": 100}
 """By method; where `iterations` is None."""
@@ -144,7 +144,7 @@ def fit_factors(
         raise ConfigError("factorisation needs implicit, which is not installed", hint=install_hint("recommend"))
     from threadpoolctl import threadpool_limits
 
-    had = _had(log, spec)
+    had = user_item_matrix(log, spec)
     n_rounds = spec.iterations or ITERATIONS[spec.method]
     # implicit has threads of its own; those of BLAS would be in their way, which it warns of.
     with threadpool_limits(1, "blas"):
@@ -202,8 +202,18 @@ def _lists_of(log: Interactions, users: npt.NDArray[np.int32]) -> tuple[npt.NDAr
     return starts, log.items[at]
 
 
-def _had(log: Interactions, spec: Factorisation) -> Any:
-    """Return what each user has of each item, as a sparse matrix."""
+def user_item_matrix(log: Interactions, spec: Factorisation) -> Any:
+    """Return what each user has of each item: the weights of the events that count, added up.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix of float32 (n_users, n_items)
+
+    Raises
+    ------
+    DataError
+        When no event counts.
+    """
     from scipy.sparse import csr_matrix
 
     by_kind = kind_weights(log, spec.weights, "factors: ")

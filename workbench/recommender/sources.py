@@ -357,10 +357,10 @@ class PopularSource:
 
 def _popularity(log: Interactions, window_s: int | None, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Return what the events of each item weigh, those that are late enough."""
-    return count_items(log, _weigher(log, window_s, weights))
+    return count_items(log, event_weigher(log, window_s, weights))
 
 
-def _weigher(
+def event_weigher(
     log: Interactions, window_s: int | None, weights: Mapping[str, float]
 ) -> Callable[[slice], npt.NDArray[np.float64]]:
     """Return what says of some events what each weighs: nothing where it is too early."""
@@ -383,7 +383,7 @@ def _popularity_by(
 
     By one pass over the log, however many segments there are: the keys are ``segment * n_items + item``.
     """
-    weigh = _weigher(log, window_s, weights)
+    weigh = event_weigher(log, window_s, weights)
     keys, sums = np.empty(0, np.int64), np.empty(0, np.float64)
     for low in range(0, len(log), COUNTED):
         part = slice(low, min(low + COUNTED, len(log)))

@@ -14,7 +14,7 @@ from workbench.selection.options import Options
 from workbench.selection.orders import ColumnOrders, shuffled_order, units_of
 from workbench.training import FoldModels, score, shuffled_gains
 
-__all__ = ["by_chance", "judge_by_gain", "judge_by_permutation", "judge_by_shuffled_target"]
+__all__ = ["by_chance", "judge_by_gain", "judge_by_permutation", "judge_by_shuffled_target", "p_above_zero"]
 
 Floats = npt.NDArray[np.float64]
 CERTAIN = 0.05
@@ -83,7 +83,7 @@ def judge_by_permutation(
     judged = []
     for i, group in enumerate(groups):
         values = losses[:, :, i]
-        p = _p_above_zero(values)
+        p = p_above_zero(values)
         judged.append(Judged(group, float(values.mean()), float(values.std()), p <= options.alpha, {"p": p}))
     return tuple(judged), min(j.more["p"] for j in judged) * len(judged) <= CERTAIN
 
@@ -108,7 +108,7 @@ def _losses(
     return losses
 
 
-def _p_above_zero(losses: Floats) -> float:
+def p_above_zero(losses: Floats) -> float:
     """Return the p-value of losses (folds, repeats) where the column is noise to the target and the other columns.
 
     Then the order that the column has in a fold is one like those that it was shuffled into: of all (r + 1)^k ways to

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from workbench.metrics import Metric
 
-__all__ = ["CatBoostLearner", "CatBoostSpec", "catboost_spec"]
+__all__ = ["CatBoostLearner", "CatBoostSpec", "catboost_spec", "split_counts"]
 
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger("workbench.training")
@@ -440,7 +440,7 @@ class CatBoostLearner:
 
     def _importance(self, model: catboost.CatBoost, text: str) -> dict[str, tuple[float, float]]:
         gain = model.get_feature_importance(type="PredictionValuesChange")
-        splits = _splits(json.loads(text), len(self.rows.names))
+        splits = split_counts(json.loads(text), len(self.rows.names))
         return {n: (float(g), float(s)) for n, g, s in zip(self.rows.names, gain, splits, strict=True)}
 
     # ------------------------------------------------------------------------------------------------------ values
@@ -610,8 +610,19 @@ def _watched(of_valid: Mapping[str, Sequence[float]], native: str | None) -> Seq
     return [] if watched is None else of_valid[watched]
 
 
-def _splits(model: dict[str, Any], n_columns: int) -> list[int]:
-    """Count how often a model, as JSON, splits on each column; a combination of categories counts for each of them."""
+def split_counts(model: dict[str, Any], n_columns: int) -> list[int]:
+    """Count how often a model splits on each column; a combination of categories counts for each of them.
+
+    Parameters
+    ----------
+    model : dict
+        As CatBoost's JSON has it.
+    n_columns : int
+
+    Returns
+    -------
+    list of int (n_columns,)
+    """
     info = model["features_info"]
     of_floats = {f["feature_index"]: f["flat_feature_index"] for f in info.get("float_features", [])}
     of_codes = {f["feature_index"]: f["flat_feature_index"] for f in info.get("categorical_features", [])}

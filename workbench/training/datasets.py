@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.features import FeatureMatrix
 
-__all__ = ["add_columns", "bin_all_rows", "bin_frame", "bin_train_rows"]
+__all__ = ["add_columns", "bin_all_rows", "bin_frame", "bin_train_rows", "reserve_room"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -94,14 +94,14 @@ def _binned(
 
 def _ordered_on_disk(matrix: FeatureMatrix, rows: range, order: Ints, file: IO[bytes]) -> npt.NDArray[Any]:
     place = np.argsort(order)
-    _reserve(file, len(rows) * matrix.width * np.dtype(matrix.number_type).itemsize)
+    reserve_room(file, len(rows) * matrix.width * np.dtype(matrix.number_type).itemsize)
     values = np.memmap(file.name, matrix.number_type, "r+", shape=(len(rows), matrix.width))
     for where, frame in matrix.chunks(rows):
         values[place[where]] = frame.to_numpy()
     return values
 
 
-def _reserve(file: IO[bytes], size_bytes: int) -> None:
+def reserve_room(file: IO[bytes], size_bytes: int) -> None:
     """Take the room on disk before it is written to: a page that finds none later ends the process with a bus error.
 
     Raises

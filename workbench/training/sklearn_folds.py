@@ -30,7 +30,7 @@ from workbench.training.records import FoldResult, Problem
 from workbench.training.refused import Refused, refuse
 from workbench.user_code import user_code
 
-__all__ = ["SklearnLearner", "SklearnSpec", "sklearn_spec"]
+__all__ = ["SklearnLearner", "SklearnSpec", "estimator_errors", "sklearn_spec"]
 
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger("workbench.training")
@@ -284,7 +284,7 @@ class SklearnLearner:
         from threadpoolctl import threadpool_limits
 
         where = f"fold {fold}, seed {seed}"
-        with _errors(self.spec.estimator, where), threadpool_limits(self.spec.threads):
+        with estimator_errors(self.spec.estimator, where), threadpool_limits(self.spec.threads):
             return self._fit(fold, seed)
 
     def _fit(self, fold: int, seed: int) -> FoldResult:
@@ -414,7 +414,7 @@ def _safe_processes() -> Iterator[None]:
 
 
 @contextmanager
-def _errors(estimator: str, where: str) -> Iterator[None]:
+def estimator_errors(estimator: str, where: str) -> Iterator[None]:
     """Turn an estimator's exceptions into ours, and its warnings into lines of the log, for the length of the block."""
     with warnings.catch_warnings(record=True) as caught, _safe_processes():
         warnings.simplefilter("always")

@@ -16,7 +16,7 @@ from workbench.training.row_weights import weights_of
 if TYPE_CHECKING:
     from workbench.competition import Competition
 
-__all__ = ["Target", "TargetColumn", "read_target"]
+__all__ = ["Target", "TargetColumn", "read_target", "target_column"]
 
 MAX_CLASSES = 10_000
 TASKS = ("binary", "multiclass", "regression", "ranking")
@@ -152,7 +152,7 @@ def read_target(competition: Competition) -> Target:
             f"{competition.folder / 'competition.toml'}: experiments know the tasks {', '.join(TASKS)}; got "
             f"task = {d.task!r}"
         )
-    made = tuple(_positive_last(_column(frame[name], d.task, d.tables.train), competition) for name in d.targets)
+    made = tuple(_positive_last(target_column(frame[name], d.task, d.tables.train), competition) for name in d.targets)
     _refuse_odd_metric(made, competition)
     query = (frame[d.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if d.query else None
     weights = competition.weights
@@ -230,7 +230,21 @@ def _from_text(series: pl.Series, task: str, where: str) -> pl.Series:
     return numbers
 
 
-def _column(series: pl.Series, task: str, table: str) -> TargetColumn:
+def target_column(series: pl.Series, task: str, table: str) -> TargetColumn:
+    """Return a target as models learn it: numbers, or codes of its classes.
+
+    Parameters
+    ----------
+    series : Series (n_train,)
+    task : str
+    table : str
+        Named where something is wrong.
+
+    Raises
+    ------
+    DataError
+        When the task can't have these values: no numbers, infinite ones, too few or too many classes.
+    """
     where = f"target {series.name!r} of table {table!r}"
     if task in ("regression", "ranking"):
         series = _from_text(series, task, where) if series.dtype == pl.String else series
