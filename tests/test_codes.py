@@ -186,7 +186,7 @@ def test_one_code_of_a_million_costs_xgboost_nothing(small: Any) -> None:
     made = with_places(small(), {"dense": f"{DENSE}.cast(pl.Int32)", "sparse": SPELLINGS["one of a million"]})
     seconds = []
     for i in (0, 0, 1):  # the first run pays for imports
-        started = time.perf_counter()
+        started = time.process_time()  # of the processor: the machine may be busy with other things
         made.open.run(experiment(made, i, "xgboost"), force=True)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert seconds[2] < 3 * seconds[1] + 0.5

@@ -58,7 +58,7 @@ except OSError:
 try:
     import urllib.request
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    seen["network"] = opener.open(ADDRESS, timeout=3).read().decode()
+    seen["network"] = opener.open(ADDRESS, timeout=60).read().decode()
 except OSError as exc:
     seen["network"] = f"none: {exc}"
 Path("/kaggle/working/seen.json").write_text(json.dumps(seen)) if Path("/kaggle/working").is_dir() else None

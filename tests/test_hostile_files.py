@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 import re
 import signal
-import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
@@ -40,7 +39,6 @@ class Outcome:
     root: Path
     reports: list[str]
     refusal: WorkbenchError | None
-    seconds: float
     peak_mb: float
 
     @property
@@ -84,13 +82,13 @@ def fetched(tmp_path: Path) -> Callable[..., Outcome]:
         reports: list[str] = []
         refusal: WorkbenchError | None = None
         outside = seen(tmp_path, root / "competitions")
-        started, before_mb = time.monotonic(), used_bytes() / 2**20
+        before_mb = used_bytes() / 2**20
         with ends_soon(), measured_peak() as peak:
             try:
                 fetch(Workspace(root), SLUG, platform, report=reports.append)  # type: ignore[arg-type]
             except WorkbenchError as exc:
                 refusal = exc
-        outcome = Outcome(root, reports, refusal, time.monotonic() - started, peak.mb - before_mb)
+        outcome = Outcome(root, reports, refusal, peak.mb - before_mb)
         assert seen(tmp_path, root / "competitions") == outside
         harmless(outcome)
         return outcome

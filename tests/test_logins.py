@@ -89,7 +89,7 @@ def test_it_ends_again_and_again(kaggle: Kaggle, server: Server) -> None:
 def test_several_threads_renew_it_once(kaggle: Kaggle, server: Server) -> None:
     kaggle.facts("flights")
     server.tokens.clear()
-    at_once = threading.Barrier(6, timeout=20)
+    at_once = threading.Barrier(6, timeout=120)
     # All of them have been told that it has ended before the first renews it.
     for _ in range(6):
         server.fault("ListSubmissions", status=401, before=at_once.wait)

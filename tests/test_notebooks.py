@@ -686,12 +686,10 @@ class TestFailures:
     )  # fmt: skip
     def test_what_ended_the_kernel_is_said(self, made, cell: str, more: str, message: str, hint: str) -> None:
         with_cells(made, cell, more=more)
-        started = time.monotonic()
         error, _ = failing(made)
         assert message in error.message
         assert cell.splitlines()[1] in error.message
         assert hint in error.hint
-        assert time.monotonic() - started < 300
 
     def test_cells_are_numbered_as_in_the_source(self, made) -> None:
         """What papermill puts in does not count."""
@@ -704,7 +702,7 @@ class TestFailures:
     def test_a_kernel_that_takes_too_much_memory_is_ended_with_its_peak(self, made) -> None:
         from dataclasses import replace
 
-        with_cells(made, "import time\nheld = [bytearray(50_000_000) for _ in range(12)]\ntime.sleep(20)")
+        with_cells(made, "import time\nheld = [bytearray(50_000_000) for _ in range(12)]\ntime.sleep(300)")
         made = replace(made, workspace=replace(made.workspace, memory_limit=400_000_000))
         error, _ = failing(made)
         assert "cell 2: the kernel was ended for memory: it had" in error.message
