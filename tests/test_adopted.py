@@ -13,7 +13,6 @@ import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import nbformat
 import polars as pl
 import pytest
 
+from tests.needs import needs_no_package, package, skip_unless
 from workbench.cli.app import wb
 from workbench.errors import DamagedError, NotebookError, StorageError
 from workbench.experiment.kaggle_inputs import data_stamps, kaggle_inputs, not_here
@@ -349,8 +349,8 @@ def way(request, monkeypatch) -> Any:
     """Run in a world of its own, and as where the system gives none."""
     if request.param == "linked":
         without_worlds(monkeypatch)
-    elif not abilities().worlds:
-        pytest.skip(f"needs namespaces: {abilities().why_not}")
+    else:
+        skip_unless(abilities().worlds, "namespaces", abilities().why_not)
     return request.param
 
 
@@ -662,16 +662,12 @@ class TestKagglehub:
         code = "import kagglehub\nopen('/kaggle/input/one/train.csv')\nresult = kagglehub.competition_download('one')"
         assert seen(with_others(tmp_path), code, proxy=True).endswith("input/one")
 
-    @pytest.mark.skipif(
-        find_spec("kagglehub") is not None, reason="needs no-kagglehub: the installed one asks for a login"
-    )
+    @needs_no_package("kagglehub", "the installed one asks for a login")
     def test_the_first_cell_of_a_notebook_that_was_exported_from_kaggle(self, tmp_path: Path, way: str) -> None:
         code = "import kagglehub\nkagglehub.login()\npath = kagglehub.competition_download('one')\nresult = open(path + '/train.csv').read()"
         assert seen(with_others(tmp_path), code, proxy=True) == TRAIN.decode()
 
-    @pytest.mark.skipif(
-        find_spec("kagglehub") is not None, reason="needs no-kagglehub: the installed one needs packages for it"
-    )
+    @needs_no_package("kagglehub", "the installed one needs packages for it")
     def test_a_dataset_as_a_frame(self, tmp_path: Path) -> None:
         folder = with_others(tmp_path)
         (folder / "data" / "input" / "datasets" / "me" / "extra" / "a.csv").write_text("a,b\n1,2\n")
@@ -699,7 +695,7 @@ class TestKagglehub:
 
     @pytest.mark.parametrize(("call", "end", "text"), HUB_CALLS)
     def test_the_real_kagglehub_finds_them(self, tmp_path: Path, way: str, call: str, end: str, text: str) -> None:
-        pytest.importorskip("kagglehub", reason="needs kagglehub")
+        package("kagglehub")
         self.test_its_downloads_are_what_is_here(tmp_path, way, call, end, text)
 
     def test_a_question_without_data_is_answered(self) -> None:

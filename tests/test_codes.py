@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.needs import package
 from workbench.competition import ROW
 from workbench.errors import FeatureError
 from workbench.experiment import run
@@ -142,8 +142,7 @@ def experiment(made: Any, i: int, kind: str) -> int:
 
 @pytest.mark.parametrize("kind", list(MODELS))
 def test_a_library_sees_the_same_codes_in_any_spelling(small: Any, kind: str) -> None:
-    if importlib.util.find_spec(kind) is None:
-        pytest.skip(f"needs {kind}")
+    package(kind)
     codes = {"dense": f"{DENSE}.cast(pl.Int32)", **SPELLINGS}
     made = with_places(small(), codes)
     runs = {name: made.open.run(experiment(made, i, kind)) for i, name in enumerate(codes)}
@@ -182,7 +181,7 @@ def test_unseen_codes_are_said(small: Any) -> None:
 
 
 def test_one_code_of_a_million_costs_xgboost_nothing(small: Any) -> None:
-    pytest.importorskip("xgboost", reason="needs xgboost")
+    package("xgboost")
     made = with_places(small(), {"dense": f"{DENSE}.cast(pl.Int32)", "sparse": SPELLINGS["one of a million"]})
     seconds = []
     for i in (0, 0, 1):  # the first run pays for imports

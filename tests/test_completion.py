@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.needs import needs_fish, needs_zsh, program, skip_unless
 from workbench.cli.app import wb
 from workbench.cli.commands import CommandGroup
 from workbench.cli.completion import SHELLS
@@ -57,13 +57,13 @@ def shell(place: Path, *command: str, **environment: str) -> subprocess.Complete
 
 
 def bash(place: Path, line: str, listing: str = "9") -> list[str]:
+    skip_unless(program("bash"), "bash")
     words = [*shlex.split(line), *([""] if line.endswith(" ") else [])]
     done = shell(place, "bash", "--norc", "-c", BASH, "bash", *words, COMP_TYPE=listing)
     assert done.stderr == ""
     return done.stdout.split("\n")[:-1]
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 @pytest.mark.parametrize(
     "name", ["$(touch ran)", "`touch ran`", "a;touch ran", "-x", "a b", "a&b", "~", "a\u202eb", "*"]
 )
@@ -112,16 +112,14 @@ def test_bash_lists_what_the_candidates_are(place: Path) -> None:
     assert all(len(line) <= 78 for line in bash(place, "wb run --", listing="63"))
 
 
+@needs_fish
 def test_fish(place: Path) -> None:
-    if not shutil.which("fish"):
-        pytest.skip("needs fish")
     done = shell(place, "fish", "-c", "wb completion fish | source; complete -C 'wb run -c house-p '")
     assert done.stdout.splitlines() == ["1\tbaseline: all, as it is", "2", "12\tmore"]
 
 
+@needs_zsh
 def test_zsh(place: Path) -> None:
-    if not shutil.which("zsh"):
-        pytest.skip("needs zsh")
     shown = shell(place, "zsh", "-f", "-c", ZSH, "zsh", "wb run -c house-p ").stdout
     assert "baseline: all, as it is" in shown
     assert "more" in shown

@@ -24,6 +24,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from tests.fetching import FILES, NEW_TRAIN, Place
+from tests.needs import skip_unless
 from tests.wire import API, TOKEN, USER, Hosted
 from workbench.competition import read_manifest
 
@@ -550,8 +551,7 @@ def disk(place: Place) -> Iterator[Callable[[int], None]]:
     made = mount and subprocess.run(
         [mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place.root)], capture_output=True, check=False
     )
-    if not made or made.returncode:
-        pytest.skip("needs mounts")
+    skip_unless(made and made.returncode == 0, "mounts")
     (place.root / "competitions").mkdir()
 
     def resize(kilobytes: int) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.needs import needs_namespaces, needs_processes_listed
 from workbench.cli.app import wb
 from workbench.credentials import login_places, secret_values
 from workbench.errors import ConfigError
 from workbench.experiment.foreign import foreign_environment, foreign_world, not_closed
 from workbench.experiment.notebook_spec import notebook_spec
 from workbench.experiment.spec import read_spec
-from workbench.isolation import Abilities, abilities
+from workbench.isolation import Abilities
 from workbench.notebooks import execute, read_notebook
 from workbench.notebooks import mounts as mounts_module
 
@@ -115,7 +116,7 @@ def adopted(small, tmp_path: Path, monkeypatch, address: str, **options: Any) ->
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not abilities().worlds, reason="needs namespaces")
+@needs_namespaces
 @pytest.mark.parametrize("network", [False, True])
 def test_it_sees_nothing_of_its_users(small, tmp_path, monkeypatch, address, network: bool) -> None:
     seen, outcome = adopted(small, tmp_path, monkeypatch, address, network=network)
@@ -196,7 +197,7 @@ print(seen)
 """
 
 
-@pytest.mark.skipif(not abilities().worlds, reason="needs namespaces")
+@needs_namespaces
 def test_it_can_leave_no_link_where_we_write(tmp_path) -> None:
     """Of the run's folder it sees what is made of itself; that comes over as files. Its words are not its worker's."""
     out, work, victim = tmp_path / "run", tmp_path / "work", tmp_path / "victim"
@@ -233,7 +234,7 @@ SVG(f"<svg xmlns='http://www.w3.org/2000/svg'><text>{secret}</text></svg>")
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+@needs_processes_listed
 def test_a_secret_that_it_has_found_stays_in_nothing_that_is_kept(tmp_path, monkeypatch) -> None:
     """Its worker does not know the secrets of whoever runs it: they are masked in whatever it leaves."""
     monkeypatch.setenv("HF_TOKEN", SECRET)

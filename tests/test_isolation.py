@@ -15,12 +15,11 @@ import pytest
 
 import workbench.isolation.running as running_module
 import workbench.isolation.world as world_module
+from tests.needs import needs_namespaces, needs_processes_listed, skip_unless
 from workbench.isolation import World, abilities, clean_environment, started
 from workbench.isolation.processes import with_variable
 from workbench.isolation.world import steps
 
-WORLDS = abilities().worlds
-needs_worlds = pytest.mark.skipif(not WORLDS, reason=f"needs namespaces: {abilities().why_not}")
 KAGGLE = World(host="system", home="/root", own_tmp=True, network=False, folder="/root")
 
 
@@ -42,7 +41,7 @@ def ran(code: str, world: World | None = KAGGLE, **environment: str) -> Any:
 ERRNO = "def errno_of(call, *arguments):\n    try:\n        call(*arguments)\n    except OSError as exc:\n        return exc.errno\n"
 
 
-@needs_worlds
+@needs_namespaces
 class TestSeen:
     def test_the_home_is_empty_and_its_own(self) -> None:
         code = (
@@ -119,7 +118,7 @@ class TestSeen:
         assert list(tmp_path.iterdir()) == []
 
 
-@needs_worlds
+@needs_namespaces
 class TestReadOnly:
     @pytest.mark.parametrize("host", ["system", "all"])
     def test_what_is_mounted_to_read_stays_so(self, tmp_path: Path, host: Any) -> None:
@@ -195,8 +194,8 @@ def world(request, monkeypatch) -> World | None:
     """Each way in which the system may let us end what was started."""
     if request.param == "as it is":
         return None
-    if not WORLDS or (request.param == "own numbers" and not abilities().own_pids):
-        pytest.skip(f"needs namespaces: {abilities().why_not}")
+    has_numbers = abilities().own_pids or request.param == "adopted"
+    skip_unless(abilities().worlds and has_numbers, "namespaces", abilities().why_not)
     if request.param == "adopted":
         able = running_module.Abilities(worlds=True, own_pids=False)
         monkeypatch.setattr(running_module, "abilities", lambda: able)
@@ -229,7 +228,7 @@ def await_true(what: Any, seconds: float = 20.0) -> bool:
     return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@needs_processes_listed
 class TestNothingStaysBehind:
     @pytest.mark.parametrize("escape", ESCAPES)
     def test_when_the_command_ends(self, world: World | None, escape: str) -> None:
@@ -252,8 +251,7 @@ class TestNothingStaysBehind:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     @pytest.mark.parametrize("of_world", [True, False])
     def test_when_whoever_started_it_is_killed(self, number: int, of_world: bool) -> None:
-        if of_world and not WORLDS:
-            pytest.skip("needs namespaces")
+        skip_unless(abilities().worlds or not of_world, "namespaces", abilities().why_not)
         sleep = sleeping()
         inner = f"import os, subprocess, time\nSLEEP = {sleep!r}\n{ESCAPES['without variables']}\ntime.sleep(1000)"
         given = "World(host='read')" if of_world else None
@@ -329,7 +327,7 @@ def test_a_machine_that_can_be_read_has_nothing_that_listens(tmp_path: Path) -> 
     assert "/etc" in bound
 
 
-@needs_worlds
+@needs_namespaces
 def test_a_machine_that_can_be_read_runs_python(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     world = World(host="read", network=False, folder=str(tmp_path))
@@ -353,7 +351,7 @@ def test_an_environment_in_a_projects_folder_shows_nothing_else_of_it(tmp_path: 
     assert str(tmp_path) not in world_module.python_places()
 
 
-@needs_worlds
+@needs_namespaces
 def test_no_room_for_a_namespace_is_no_full_disk() -> None:
     """The limit is of each user namespace, and the system's number for it is that of a disk."""
     code = (
@@ -364,6 +362,6 @@ def test_no_room_for_a_namespace_is_no_full_disk() -> None:
     done = subprocess.run(
         ["unshare", "-Ur", sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120
     )
-    if "PermissionError" in done.stderr or "FileNotFoundError" in done.stderr:
-        pytest.skip("needs namespaces")
+    is_refused = "PermissionError" in done.stderr or "FileNotFoundError" in done.stderr
+    skip_unless(not is_refused, "namespaces", "their number can't be limited")
     assert json.loads(done.stdout) == "unshare: no namespace more is allowed", done.stderr

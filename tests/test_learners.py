@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import polars as pl
 import pytest
 
 from tests.commands import forked_wb
+from tests.needs import needs_package, package
 from tests.small import Small, make_small
 from workbench import metrics
 from workbench.distribution import install_hint
@@ -67,7 +67,7 @@ TABLES = {
     "python": '[python]\nfunction = "models.py:fit_predict"\nstrength = 0.5\n',
 }
 KINDS = [
-    pytest.param(k, marks=pytest.mark.skipif(importlib.util.find_spec(p) is None, reason=f"needs {p}"))
+    pytest.param(k, marks=needs_package(p))
     for k, p in {
         "model": "lightgbm",
         "xgboost": "xgboost",
@@ -416,8 +416,8 @@ def stopping(problem: Problem) -> Any:
 def test_saved_models_give_the_predictions_of_the_record(competitions: Competitions) -> None:
     """Each library reads its own model back from the run folder."""
     xgb, catboost = (
-        pytest.importorskip("xgboost", reason="needs xgboost"),
-        pytest.importorskip("catboost", reason="needs catboost"),
+        package("xgboost"),
+        package("catboost"),
     )
     made = competitions()
     rows = made.open.rows.collect().sort(ROW).head(320).select("x", "z").cast(pl.Float32).to_numpy()
@@ -438,7 +438,7 @@ def test_saved_models_give_the_predictions_of_the_record(competitions: Competiti
 
 def test_splits_of_a_column_are_counted(competitions: Competitions) -> None:
     """CatBoost's own list of splits says the same, for numbers and for categories of either treatment."""
-    catboost = pytest.importorskip("catboost", reason="needs catboost")
+    catboost = package("catboost")
     from workbench.training.catboost_folds import split_counts
 
     rng = np.random.default_rng(0)
@@ -554,7 +554,7 @@ class TestSklearnColumns:
 
 
 def test_xgboost_takes_constraints_by_the_columns_names(competitions: Competitions) -> None:
-    pytest.importorskip("xgboost", reason="needs xgboost")
+    package("xgboost")
     text = (
         TABLES["xgboost"] + 'monotone_constraints = { "x" = -1 }\ninteraction_constraints = [["x", "z"], ["te_town"]]\n'
     )
@@ -584,7 +584,7 @@ def test_xgboost_takes_constraints_by_the_columns_names(competitions: Competitio
     ],
 )  # fmt: skip
 def test_odd_constraints_of_xgboost_are_explained(competitions: Competitions, line: str, message: str) -> None:
-    pytest.importorskip("xgboost", reason="needs xgboost")
+    package("xgboost")
     import re
 
     spec, problem = prepared(competitions(), f"[xgboost]\n{line}\n")
@@ -594,7 +594,7 @@ def test_odd_constraints_of_xgboost_are_explained(competitions: Competitions, li
 
 
 def test_constraints_of_xgboost_as_a_list(competitions: Competitions) -> None:
-    pytest.importorskip("xgboost", reason="needs xgboost")
+    package("xgboost")
     text = TABLES["xgboost"] + "monotone_constraints = [-1, 0, 0, 0, 0, 0, 0, 0, 0]\n"
     spec, problem = prepared(competitions(), text)
     by_name, _ = prepared(competitions(), TABLES["xgboost"] + "monotone_constraints = { x = -1 }\n")
@@ -602,7 +602,7 @@ def test_constraints_of_xgboost_as_a_list(competitions: Competitions) -> None:
 
 
 def test_other_boosters_of_xgboost(competitions: Competitions) -> None:
-    pytest.importorskip("xgboost", reason="needs xgboost")
+    package("xgboost")
     for more in ('booster = "dart"\nrate_drop = 0.2\n', 'booster = "gblinear"\n', 'tree_method = "approx"\n'):
         table_ = "[xgboost]\nnum_boost_round = 15\n" + more
         made = competitions()
@@ -618,7 +618,7 @@ def test_other_boosters_of_xgboost(competitions: Competitions) -> None:
     ],
 )
 def test_every_objective_of_xgboost_passes_the_try(competitions: Competitions, objective: str) -> None:
-    pytest.importorskip("xgboost", reason="needs xgboost")
+    package("xgboost")
     name = objective if ":" in objective else f"reg:{objective}"
     level = "quantile_alpha = 0.5\n" if objective == "quantileerror" else ""
     spec, _ = prepared(competitions("regression", "rmse"), f'[xgboost]\nobjective = "{name}"\n{level}')
@@ -626,7 +626,7 @@ def test_every_objective_of_xgboost_passes_the_try(competitions: Competitions, o
 
 
 def test_losses_of_catboost_on_another_scale(competitions: Competitions) -> None:
-    pytest.importorskip("catboost", reason="needs catboost")
+    package("catboost")
     made = competitions("regression", "rmse")
     for loss in ("Poisson", "Tweedie:variance_power=1.5", "LogLinQuantile:alpha=0.5"):
         made.experiment(8, ALL + BOOSTED["catboost"] + f'num_boost_round = 60\nloss_function = "{loss}"\n')
@@ -689,7 +689,7 @@ BAD = [
 def test_a_wrong_table_is_explained(
     competitions: Competitions, needs: str, text: str, error: type[WorkbenchError], message: str
 ) -> None:
-    pytest.importorskip(needs, reason=f"needs {needs}")
+    package(needs)
     import re
 
     said = refused(competitions(), text, error)
@@ -762,7 +762,7 @@ def test_a_package_that_is_missing_is_named(competitions: Competitions, monkeypa
 
 
 def test_the_kind_of_a_base_is_replaced(competitions: Competitions) -> None:
-    pytest.importorskip("xgboost", reason="needs xgboost")
+    package("xgboost")
     made = competitions()
     made.experiment(70, ALL + TABLES["model"])
     made.experiment(71, "base = 70\n" + TABLES["xgboost"])
@@ -778,7 +778,7 @@ def test_the_kind_of_a_base_is_replaced(competitions: Competitions) -> None:
 
 def test_the_command(competitions: Competitions, tmp_path: Path) -> None:
     """What the commands do with another kind than LightGBM."""
-    pytest.importorskip("xgboost", reason="needs xgboost")
+    package("xgboost")
     made = make_small(tmp_path / "workspace", n_rows=200)
     made.experiment(1, 'title = "other trees"\n' + ALL + TABLES["xgboost"])
     done = forked_wb("run", "--exp", "1", cwd=made.workspace.root)

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.needs import package, postgresql_url
 from tests.records import NOW, RUN, SUBMISSION
 from workbench.errors import BusyError, DamagedError, DamagedLedgerError, LedgerError, StorageError
 from workbench.ledger import Found, Ledger, RunRecord, SubmissionEvent, SubmissionRecord, rebuild
@@ -387,7 +388,7 @@ def test_a_wrong_url_is_explained_without_its_password(url: str, message: str) -
 
 
 def test_a_server_out_of_reach_is_explained_without_its_password() -> None:
-    pytest.importorskip("psycopg", reason="needs psycopg")
+    package("psycopg")
     with pytest.raises(LedgerError, match=r"me:\*\*\*@127.0.0.1:1/wb can't be used: .*refused") as caught:
         Ledger.open("postgresql+psycopg://me:secret@127.0.0.1:1/wb")
     assert "secret" not in str(caught.value)
@@ -754,9 +755,7 @@ def test_what_ends_during_a_rebuild_is_entered_after_it(path: Path, make: Any) -
 @pytest.fixture
 def server() -> str:
     """The URL of an empty database; whatever ledger it holds is dropped."""
-    url = os.environ.get("WB_TEST_POSTGRES_URL")
-    if not url:
-        pytest.skip("needs postgresql: WB_TEST_POSTGRES_URL names a server")
+    url = postgresql_url()
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS runs, submissions, submission_events, alembic_version")

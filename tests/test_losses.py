@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.needs import needs_package
 from tests.small import Small, make_small
 from workbench import metrics
 from workbench.errors import DataError
@@ -30,9 +30,7 @@ TABLES = {
     "sklearn": '[sklearn]\nestimator = "sklearn.ensemble.HistGradientBoostingRegressor"\nmax_iter = 8\n'
     "max_leaf_nodes = 2\nmin_samples_leaf = 100\n",
 }
-LIBRARIES = [
-    pytest.param(k, marks=pytest.mark.skipif(importlib.util.find_spec(k) is None, reason=f"needs {k}")) for k in TABLES
-]
+LIBRARIES = [pytest.param(k, marks=needs_package(k)) for k in TABLES]
 
 Prepared = Callable[[str, str, np.ndarray[Any, Any]], tuple[Any, Problem]]
 

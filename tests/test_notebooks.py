@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.needs import package
 from workbench.cache import lock
 from workbench.cli.app import wb
 from workbench.credentials import Masks, secret_values
@@ -260,7 +261,7 @@ class TestRecorded:
             .sample(fraction=1.0, shuffle=True, seed=3)
         )
         assert np.array_equal(checked_test(by_id, definition, target), found)
-        pandas = pytest.importorskip("pandas", reason="needs pandas")
+        pandas = package("pandas")
         assert np.array_equal(
             checked_test(pandas.DataFrame({c: by_id[c].to_numpy() for c in by_id.columns}), definition, target), found
         )

@@ -1,7 +1,6 @@
 """Pages show what others wrote and run none of it, load nothing, and say so to the browser."""
 
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -11,6 +10,7 @@ import nbformat
 import pytest
 
 from tests import hostile, pages
+from tests.needs import browser, needs_browser, package
 from workbench.checks.page import as_page
 from workbench.credentials import Masks
 from workbench.html_page import as_html, page
@@ -142,7 +142,7 @@ def test_a_drawing_that_does_more_than_draw_is_no_figure(tmp_path, attack):
 
 
 def test_a_drawing_is_a_figure(tmp_path):
-    plt = pytest.importorskip("matplotlib.pyplot")
+    plt = package("matplotlib.pyplot")
     figure, axes = plt.subplots()
     axes.imshow([[0, 1], [2, 3]])
     axes.set_title("a & <b>", alpha=0.5)
@@ -188,8 +188,8 @@ def test_a_text_as_html_shows_itself():
 
 
 def test_the_study_page_runs_only_its_own_script(tmp_path):
-    optuna = pytest.importorskip("optuna", reason="needs optuna")
-    pytest.importorskip("plotly", reason="needs plotly")
+    optuna = package("optuna")
+    package("plotly")
     from workbench.tuning.pictures import draw
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -201,24 +201,29 @@ def test_the_study_page_runs_only_its_own_script(tmp_path):
     assert "<script>alert(1)" not in made
 
 
-@pytest.mark.slow
-def test_every_page_of_a_hostile_competition(tmp_path):
-    made = hostile.make_hostile(tmp_path)
+@pytest.fixture(scope="module")
+def hostile_pages(tmp_path_factory):
+    made = hostile.make_hostile(tmp_path_factory.mktemp("hostile"))
     made.open.run(1)
-    written = [made.open.check_page(made.open.check(exp=1)), made.open.explore(), made.open.report(1)]
-    for path in written:
+    return [made.open.check_page(made.open.check(exp=1)), made.open.explore(), made.open.report(1)]
+
+
+@pytest.mark.slow
+def test_every_page_of_a_hostile_competition(hostile_pages):
+    for path in hostile_pages:
         html = pages.read(path)
         assert pages.faults(html) == [], path
         assert "<script>alert(1)</script>" in pages.text_of(html)
-    loaded = _in_browser(written)
-    assert loaded in (None, [])
 
 
-def _in_browser(paths):
-    """Return what a real browser says of the pages beyond showing them; None where there is none."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        return None
+@pytest.mark.slow
+@needs_browser
+def test_a_browser_shows_every_page_of_a_hostile_competition_and_does_no_more(hostile_pages):
+    assert _complaints_of_a_browser(hostile_pages) == []
+
+
+def _complaints_of_a_browser(paths):
+    """Return what a real browser says of the pages beyond showing them."""
     said = []
     for path in paths:
         with tempfile.TemporaryDirectory() as profile:
@@ -227,7 +232,7 @@ def _in_browser(paths):
                 "--disable-background-networking --disable-sync --enable-logging=stderr --virtual-time-budget=3000"
             )
             done = subprocess.run(
-                [browser, *options.split(), f"--user-data-dir={profile}", "--dump-dom", f"file://{path}"],
+                [browser(), *options.split(), f"--user-data-dir={profile}", "--dump-dom", f"file://{path}"],
                 capture_output=True,
                 text=True,
                 timeout=120,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from typing import Any
 
 import optuna
 import pytest
 
+from tests.needs import package
 from workbench.cache import content_key
 from workbench.errors import ConfigError
 from workbench.experiment import TuneRequest, find_study, ready, run, run_tuned, tune
@@ -246,8 +246,7 @@ class TestOtherLibraries:
     def test_what_does_nothing_or_is_refused_later_is_refused_before(
         self, small: Any, table: str, message: str
     ) -> None:
-        if importlib.util.find_spec(table[1 : table.index("]")]) is None:
-            pytest.skip(f"needs {table[1 : table.index(']')]}")
+        package(table[1 : table.index("]")])
         with pytest.raises(ConfigError, match=message):
             spec_of(small(task="regression", metric="rmse"), table)
 
@@ -265,7 +264,7 @@ class TestOtherLibraries:
         ],
     )
     def test_what_does_something_is_taken(self, small: Any, task: str, metric: str, table: str) -> None:
-        pytest.importorskip(table[1 : table.index("]")], reason=f"needs {table}")
+        package(table[1 : table.index("]")])
         assert spec_of(small(task=task, metric=metric), table).parameters
 
     @pytest.mark.parametrize(
@@ -273,7 +272,7 @@ class TestOtherLibraries:
     )
     @pytest.mark.parametrize("metric", ["logloss", "auc"])
     def test_catboost_stops_by_the_metric_without_classes_weights(self, small: Any, weights: str, metric: str) -> None:
-        pytest.importorskip("catboost", reason="needs catboost")
+        package("catboost")
         made = small(metric=metric)
         plain = spec_of(made, "[catboost]\nlearning_rate = 0.3\n")
         spec = spec_of(made, f"[catboost]\nlearning_rate = 0.3\niterations = 60\n{weights}\n")
@@ -329,8 +328,8 @@ class TestLogarithm:
     @pytest.mark.parametrize("name", list(LOGARITHMS))
     def test_the_logarithm_is_taken_once(self, small: Any, name: str) -> None:
         table = LOGARITHMS[name]
-        if importlib.util.find_spec({"model": "lightgbm"}.get(kind := table[1 : table.index("]")], kind)) is None:
-            pytest.skip(f"needs {kind}")
+        kind = table[1 : table.index("]")]
+        package({"model": "lightgbm"}.get(kind, kind))
         made = small(task="regression", metric="rmsle", n_rows=300)
         rounds = "" if kind == "sklearn" else "n_estimators = 40\n"
         spec = spec_of(made, table + rounds)

@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 import sklearn.metrics as sk
 
+from tests.needs import needs_full_device
 from tests.quick_run import ALL, QUICK, quick
 from workbench import library
 from workbench.cache import lock
@@ -820,7 +821,7 @@ def test_the_ledger_is_rebuilt_from_the_folders(small) -> None:
         assert [e.status for e in ledger.events(sent.submission_id)] == ["prepared", "sending", "pending", "complete"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@needs_full_device
 def test_a_log_that_can_not_be_written_hides_no_error(tmp_path: Path, capsys) -> None:
     (tmp_path / "log.txt").symlink_to("/dev/full")
     with pytest.raises(DataError, match="the run's own"), log_file(tmp_path):

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from tests.kernel_builds import HERE
+from tests.needs import needs_namespaces
 from tests.small import Small
 from workbench import library
 from workbench.competition import ROW
@@ -22,13 +23,11 @@ from workbench.errors import ConfigError, DataError
 from workbench.features import Blocks
 from workbench.features.auto import auto_plan
 from workbench.features.auto_plan import AutoPlan
-from workbench.isolation import abilities
 from workbench.kernels.hidden import emptied_data, hidden_data
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.serving import NOTES, predict
 from workbench.workspace import create_workspace
 
-ISOLATED = abilities().worlds
 N, N_TRAIN = 900, 600
 
 
@@ -416,7 +415,7 @@ def test_test_sets_to_rehearse_with(made: Small, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ISOLATED, reason="needs namespaces")
+@needs_namespaces
 def test_a_rehearsal_meets_them(made: Small, no_wheels: Path) -> None:
     trained(made, no_wheels, '["alone", "crowd"]')
     kernel = made.open.build_kernel(1, python=HERE, wheels=no_wheels)

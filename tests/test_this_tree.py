@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -215,3 +216,90 @@ def test_tests_take_no_private_names() -> None:
     inside = {f: [n for n in names if n not in PRIVATE_OF_OTHERS] for f, names in taken.items()}
     assert {f: names for f, names in inside.items() if names} == {}
     assert {n for names in taken.values() for n in names} == set(PRIVATE_OF_OTHERS), "one is not needed any more"
+
+
+# --------------------------------------------------------------------------------------------------------------- skips
+
+SKIPS = """
+import pytest
+from tests import needs
+
+@needs.needs_package("no_such_package")
+def test_marked_and_listed(): ...
+
+@needs.needs_package("no_other_package")
+def test_marked(): ...
+
+def test_asked_for_and_listed():
+    needs.package("no_such_package.inner")
+
+def test_asked_for():
+    needs.skip_unless(False, "moonlight", "it is day")
+
+def test_without_a_server():
+    needs.postgresql_url()
+
+@pytest.fixture
+def moonlight():
+    needs.skip_unless(False, "moonlight")
+
+def test_in_a_fixture(moonlight): ...
+
+def test_no_case():
+    pytest.skip("not a case: it has none")
+
+def test_without_a_word():
+    pytest.skip("there is none")
+
+def test_there():
+    needs.package("json")
+
+@pytest.mark.xfail
+def test_expected_to_fail():
+    assert False
+"""
+
+
+@pytest.mark.parametrize("in_ci", [False, True])
+def test_what_is_skipped_fails_where_it_must_not_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_ci: bool
+) -> None:
+    (tmp_path / "test_skips.py").write_text(SKIPS)
+    monkeypatch.delenv("WB_TEST_POSTGRES_URL", raising=False)
+    monkeypatch.delenv("WB_TEST_MAY_SKIP", raising=False)
+    if in_ci:
+        monkeypatch.setenv("WB_TEST_MAY_SKIP", "no_such_package fish")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    options = ["-p", "tests.conftest", "-c", str(tmp_path / "pytest.ini"), f"--junitxml={tmp_path / 'ended.xml'}"]
+    command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    cases = ET.parse(tmp_path / "ended.xml").iter("testcase")
+    ended = {case.attrib["name"]: [e.attrib.get("type", "failed") for e in case] for case in cases}
+    missing = ["failed"] if in_ci else ["pytest.skip"]
+    assert ended == {
+        "test_marked_and_listed": ["pytest.skip"],
+        "test_marked": missing,
+        "test_asked_for_and_listed": ["pytest.skip"],
+        "test_asked_for": missing,
+        "test_without_a_server": missing,
+        "test_in_a_fixture": missing,
+        "test_no_case": ["pytest.skip"],
+        "test_without_a_word": missing,
+        "test_there": [],
+        "test_expected_to_fail": ["pytest.xfail"],
+    }, shown
+
+
+def test_nothing_is_skipped_but_by_the_name_of_what_is_missing() -> None:
+    """`tests.needs` alone decides what is missing; whatever else is skipped is not a case."""
+    found = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path.name == "needs.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in ("skipif", "importorskip"):
+                found.append(f"{path.name}:{node.lineno}: {node.attr}")
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("pytest.skip", "pytest.mark.skip"):
+                reasons = ", ".join(map(ast.unparse, node.args))
+                found += [] if reasons[1:].startswith("not a case: ") else [f"{path.name}:{node.lineno}: {reasons}"]
+    assert found == []

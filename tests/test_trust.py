@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.needs import skip_unless
 from tests.quick_run import quick
 from tests.records import RUN
 from workbench import library
@@ -238,8 +239,7 @@ class TestOwners:
     @pytest.fixture
     def theirs(self, tmp_path: Path) -> Path:
         """A workspace of another user, in which one stands."""
-        if os.geteuid() != 0:
-            pytest.skip("needs root, who alone can give files away")
+        skip_unless(os.geteuid() == 0, "root", "who alone can give files away")
         root = tmp_path / "theirs"
         (root / "competitions" / "one").mkdir(parents=True)
         return root

@@ -6,7 +6,6 @@ import errno
 import gc
 import json
 import math
-import os
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.needs import postgresql_url
 from workbench.cli.app import wb
 from workbench.errors import BusyError, ConfigError, DataError, NotFoundError, StorageError, TrainingError
 from workbench.experiment import (
@@ -1285,9 +1285,7 @@ def database() -> Iterator[str]:
     import optuna
     from sqlalchemy import NullPool
 
-    url = os.environ.get("WB_TEST_POSTGRES_URL")
-    if not url:
-        pytest.skip("needs postgresql: WB_TEST_POSTGRES_URL names a server")
+    url = postgresql_url()
     yield url
     storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
     for name in optuna.get_all_study_names(storage):
