@@ -16,6 +16,7 @@ from workbench.distribution import (
     DISTRIBUTION,
     checkout,
     distribution_version,
+    distributions_of_modules,
     install_hint,
     is_own_wheel,
     other_workbench,
@@ -137,6 +138,15 @@ class TestAnotherWorkbench:
         code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import kaggle_workbench; kaggle_workbench.main()"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
         assert "ImportError: broken click" in done.stderr
+
+
+def test_what_is_installed_later_is_among_the_modules(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert distributions_of_modules()["polars"] == ["polars"]
+    assert "one_more" not in distributions_of_modules()
+    install(tmp_path, "one-more")
+    (tmp_path / "one_more-9.1.dist-info" / "top_level.txt").write_text("one_more\n")
+    assert distributions_of_modules()["one_more"] == ["one-more"]
 
 
 def test_wheels_of_both_names_are_ours() -> None:

@@ -12,6 +12,8 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ __all__ = [
     "OTHER_DISTRIBUTION",
     "checkout",
     "distribution_version",
+    "distributions_of_modules",
     "install_hint",
     "is_own_wheel",
     "other_workbench",
@@ -41,6 +44,28 @@ def distribution_version() -> str:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         return "0+unknown"
+
+
+def distributions_of_modules() -> Mapping[str, list[str]]:
+    """Return by the name that is imported the distributions that install it, as `packages_distributions` does.
+
+    That reads a file of every package, for most of a second; here it is done again only when something was installed,
+    which changes the time of a folder of ``sys.path``.
+    """
+    return _distributions_of_modules(tuple((entry, _changed_at(entry)) for entry in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _distributions_of_modules(path: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    del path
+    return importlib.metadata.packages_distributions()
+
+
+def _changed_at(entry: str) -> int:
+    try:
+        return os.stat(entry or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def is_own_wheel(name: str) -> bool:

@@ -23,7 +23,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from workbench.cache import content_key
-from workbench.distribution import DISTRIBUTION
+from workbench.distribution import DISTRIBUTION, distributions_of_modules
 from workbench.features import recipes
 from workbench.features.code_modules import (
     Import,
@@ -412,7 +412,7 @@ def package_version(module: str) -> str:
     try:
         return importlib.metadata.version(DISTRIBUTIONS.get(module, module))
     except importlib.metadata.PackageNotFoundError:
-        homes = importlib.metadata.packages_distributions().get(module, [])
+        homes = distributions_of_modules().get(module, [])
         return ", ".join(sorted(f"{h} {importlib.metadata.version(h)}" for h in set(homes)))
 
 

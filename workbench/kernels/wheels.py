@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from workbench import errors
-from workbench.distribution import DISTRIBUTION, OTHER_DISTRIBUTION, distribution_version
+from workbench.distribution import DISTRIBUTION, OTHER_DISTRIBUTION, distribution_version, distributions_of_modules
 from workbench.errors import ConfigError
 
 __all__ = ["NEEDED", "are_those", "check_wheels", "download", "modules_of", "needed_packages", "own_wheel"]
@@ -80,7 +80,7 @@ def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
     imported : iterable of str
         Modules that the competition's code imports.
     """
-    of_modules = importlib.metadata.packages_distributions() if imported else {}
+    of_modules = distributions_of_modules() if imported else {}
     packed = [name for name in imported if name not in OF_THE_IMAGE and name in of_modules]
     waiting = [*NEEDED, *(of_modules[name][0] for name in packed)]
     versions: dict[str, str] = {}
@@ -101,7 +101,7 @@ def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
 def modules_of(packages: Iterable[str]) -> list[str]:
     """Return the names under which packages are imported."""
     wanted = set(packages)
-    found = importlib.metadata.packages_distributions()
+    found = distributions_of_modules()
     return sorted(m for m, names in found.items() if m.isidentifier() and wanted & {normalised(n) for n in names})
 
 
