@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import no_sync  # noqa: F401 - of this process and of those that it forks
+from tests import small as small_module
 from tests.fetching import FILES, Place, place_in
 from tests.kaggle_client import SHORT_PATIENCE, kaggle_at
 from tests.small import Small, make_small
@@ -76,6 +77,13 @@ def _clean_environment(_same_environment_afterwards: None, monkeypatch: pytest.M
     for name in ("WB_WORKSPACE", "WB_COMPETITION", "WB_LEDGER_URL", "WB_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates(tmp_path_factory: pytest.TempPathFactory) -> None:
+    own = tmp_path_factory.getbasetemp()
+    small_module.templates = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "templates"
+    small_module.templates.mkdir(exist_ok=True)
 
 
 @pytest.fixture

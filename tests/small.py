@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,10 +100,63 @@ def make_frame(n_rows: int, *, task: str = "binary", seed: int = 7) -> pl.DataFr
     )
 
 
-def make_small(
-    root: Path, *, task: str = "binary", metric: str = "auc", n_rows: int = 500, slug: str = "small", **options: Any
+templates: Path | None = None
+"""A folder that all workers of a session share, for competitions that are copied; None to make each."""
+
+
+def make_small(root: Path, *, slug: str = "small", **options: Any) -> Small:
+    """Host, fetch and define a competition with a features.py.
+
+    Where there are `templates`, it is a copy of one that a process of its own has made, once for all workers: what a test
+    has replaced before takes no part in it.
+
+    Parameters
+    ----------
+    root : Path
+        Of the workspace, which is made.
+    **options
+        ``task``, ``metric``, ``n_rows``, ``runs`` (a tuple of texts: experiments that have been run, from 1), and those
+        of `RehearsalSpec`.
+    """
+    plain = all(isinstance(v, str | int | float | tuple | None) for v in options.values())
+    if templates is None or not plain or (root / "competitions").exists():
+        return _make_small(root, slug, **options)
+    shutil.copytree(_template(templates, slug, options), root, dirs_exist_ok=True)
+    return Small(Workspace(root.resolve()), slug)
+
+
+def _template(folder: Path, slug: str, options: dict[str, Any]) -> Path:
+    name = hashlib.sha256(repr((slug, sorted(options.items()))).encode()).hexdigest()[:16]
+    template = folder / name
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            from tests.commands import forkserver  # which loads this module first
+
+            # Not by this process, where a test may have replaced something.
+            process = forkserver().Process(target=_make_template, args=(template, slug, options))
+            process.start()
+            process.join()
+            assert process.exitcode == 0, f"there is no template for {slug} with {options}"
+    return template
+
+
+def _make_template(template: Path, slug: str, options: dict[str, Any]) -> None:
+    making = template.with_suffix(".making")
+    _make_small(making, slug, **options)
+    making.rename(template)
+
+
+def _make_small(
+    root: Path,
+    slug: str,
+    *,
+    task: str = "binary",
+    metric: str = "auc",
+    n_rows: int = 500,
+    runs: tuple[str, ...] = (),
+    **options: Any,
 ) -> Small:
-    """Host, fetch and define a competition with a features.py; no experiment is run."""
     workspace = create_workspace(root)
     source = root / "source"
     source.mkdir(exist_ok=True)
@@ -118,4 +174,7 @@ def make_small(
     library.fetch(slug, where=workspace)
     made = Small(workspace, slug)
     (made.folder / "features.py").write_text(FEATURES)
+    for number, text in enumerate(runs, 1):
+        made.experiment(number, text)
+        made.open.run(number)
     return made

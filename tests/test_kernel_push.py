@@ -104,9 +104,8 @@ class Ready:
 
 @pytest.fixture
 def ready(small, no_wheels, server, kaggle, monkeypatch) -> Ready:
-    made = small()
-    made.experiment(1, EXPERIMENT)
-    run = made.open.run(1)
+    made = small(runs=(EXPERIMENT,))
+    run = made.open.run(1)  # it is there already
     server.host("small", {"train.csv": b"id\n"}, kernels_only=True)
     server.kernel_output = {"submission.csv": run.submission.read_bytes()}
     monkeypatch.setattr("workbench.platforms.connect", lambda *_: kaggle)

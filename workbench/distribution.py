@@ -63,7 +63,7 @@ def _distributions_of_modules(path: tuple[tuple[str, int], ...]) -> Mapping[str,
 
 def _changed_at(entry: str) -> int:
     try:
-        return os.stat(entry or ".").st_mtime_ns
+        return Path(entry).stat().st_mtime_ns
     except OSError:
         return 0
 
