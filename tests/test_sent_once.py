@@ -293,7 +293,9 @@ def test_killed_at_every_change_in_every_manner(bench: Bench, manner: str) -> No
     points = []
     for struck in bench.left_by_kills():
         points.append(struck.point)
-        after_any(struck, MANNERS[manner])
+        # Until something is uploaded, what is left is the same in every manner.
+        if manner == "usual" or "call upload" in points:
+            after_any(struck, MANNERS[manner])
     assert {"call upload", "call creating"} <= {*points}
 
 
