@@ -7,6 +7,7 @@ anywhere; and a fetch without the fault that ends with the right tables.
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
 import signal
@@ -734,3 +735,20 @@ def test_killed_while_the_new_takes_the_place_of_the_old(place: Place, hosted: H
         train = pl.read_parquet(place.folder / "data" / "earlier" / old / "tables" / "train.parquet")
         assert_frame_equal(train, pl.read_csv(FILES["train.csv"]))
     assert killed >= 3
+
+
+def test_ctrl_c_in_a_download_ends_the_command_with_130(place: Place) -> None:
+    started: list[Any] = []
+
+    def interrupt() -> None:
+        os.kill(started[0].pid, signal.SIGINT)
+        time.sleep(0.5)
+
+    place.server.fault("storage", before=interrupt)
+    started.append(place.start_fetch())
+    done = place.ended(started[0])
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "go on: wb fetch" in done.stderr
+    place.server.faults.clear()
+    place.succeeds()

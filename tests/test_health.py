@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -75,6 +76,8 @@ class TestACompetition:
             (lambda f: _replace(f, "task =", "tsak ="), "bad", "the key 'task' is missing"),
             (lambda f: (f / "data/tables/test.parquet").unlink(), "bad", "test.parquet is missing"),
             (lambda f: (f / "data/tables/test.parquet").write_bytes(b"x"), "bad", "is damaged"),
+            (lambda f: _truncate(f / "data/tables/train.parquet"), "bad", "table 'train' is damaged"),
+            (lambda f: _overwrite(f / "data/tables/towns.parquet"), "bad", "table 'towns' is damaged"),
         ],
     )
     def test_each_state(self, small: Any, damage: Any, level: str, said: str) -> None:
@@ -83,6 +86,29 @@ class TestACompetition:
         found = lines(made.workspace)["competition small"]
         assert found[0] == level
         assert said in found[1]
+
+
+def test_a_damaged_table_is_named_by_the_command(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = small()
+    _overwrite(made.folder / "data/tables/train.parquet")
+    monkeypatch.chdir(made.workspace.root)
+    done = CliRunner().invoke(doctor_command, ["--json"], standalone_mode=False)
+    assert done.return_value == 1
+    (bad,) = [c for c in json.loads(done.stdout)["checks"] if c["name"] == "competition small"]
+    assert bad["level"] == "bad"
+    assert "table 'train' is damaged" in bad["detail"]
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def _overwrite(path: Path) -> None:
+    """Change one byte of the values, and neither the size nor the time: what a worn disk does."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _replace(folder: Path, old: str, new: str) -> None:

@@ -203,6 +203,8 @@ class TestPush:
             "machineShape": "NvidiaTeslaT4",
         }
         assert (sent["dockerImagePinningType"], sent["sessionTimeoutSeconds"]) == ("latest", 1800)
+        assert set(ready.server.datasets) == {f"wb-small-001-{layer}" for layer in ("packages", "base", "changes")}
+        assert ready.server.public_datasets == set()
         names = [f"someone/wb-small-001-{layer}" for layer in ("packages", "base", "changes")]
         assert (sent["datasetDataSources"], sent["competitionDataSources"]) == (names, ["small"])
         assert ready.pushed()[0].version == found.version

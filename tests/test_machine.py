@@ -75,6 +75,27 @@ def test_what_a_group_has_left_is_its_limit_less_what_it_holds(
     assert 10_000 < available_bytes() <= machine_bytes()
 
 
+def test_a_containers_limit_decides_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least of the groups that the process is in, where it is less than the machine's memory."""
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    monkeypatch.setattr(memory, "group_limits", lambda _: [inner, outer, tmp_path / "none"])
+    monkeypatch.setattr(memory, "used_bytes", lambda: 0)
+    free, whole = [], os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for inside, around, limit in (
+        ("max", "max", whole),
+        (str(whole // 8), "max", whole // 8),
+        ("max", f"{whole // 4}\n", whole // 4),
+        (str(whole // 8), str(whole // 16), whole // 16),
+        (str(2 * whole), str(2**63 - 4096), whole),
+    ):
+        inner.write_text(inside)
+        outer.write_text(around)
+        assert machine_bytes() == limit
+        free.append(limit)
+        monkeypatch.setattr(memory, "available_bytes", lambda: free[-1])
+        assert default_limit() == int(0.6 * limit)
+
+
 def test_folders_in_memory_are_known(tmp_path: Path) -> None:
     assert not is_in_memory(Path("/proc"))
     if Path("/dev/shm").is_dir():

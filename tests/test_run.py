@@ -21,8 +21,9 @@ import polars as pl
 import pytest
 import sklearn.metrics as sk
 
-from tests.needs import needs_full_device
+from tests.needs import needs_full_device, package
 from tests.quick_run import ALL, QUICK, quick
+from tests.small import make_small
 from workbench import library
 from workbench.cache import lock
 from workbench.errors import (
@@ -828,3 +829,42 @@ def test_a_log_that_can_not_be_written_hides_no_error(tmp_path: Path, capsys) ->
         logging.getLogger("workbench").warning("of this nothing is kept")
         raise DataError("the run's own")
     assert capsys.readouterr().err == ""
+
+
+KINDS_OF_MODELS = {
+    1: "[model]\nnum_iterations = 20\nbagging_fraction = 0.8\nbagging_freq = 1\n",
+    2: "[xgboost]\nnum_boost_round = 5\nsubsample = 0.8\n",
+    3: "[catboost]\niterations = 5\n",
+    4: '[sklearn]\nestimator = "sklearn.ensemble.RandomForestClassifier"\nn_estimators = 5\n',
+}
+IN_A_PROCESS = """
+import sys
+from workbench import library
+for number in map(int, sys.argv[1:]):
+    library.competition("small").run(number, threads=2)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bit_for_bit(tmp_path: Path) -> None:
+    """Whatever the order of their sets and dictionaries: OOF, test predictions and submission."""
+    package("xgboost")
+    package("catboost")
+    both, processes = [], []
+    for seed in ("1", "2"):
+        made = make_small(tmp_path / seed, n_rows=300)
+        for number, model in KINDS_OF_MODELS.items():
+            made.experiment(number, f'features = ["rows", "ratio", "town_size", "te_town"]\nseeds = [1]\n{model}')
+        command = [sys.executable, "-c", IN_A_PROCESS, *map(str, KINDS_OF_MODELS)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        both.append(made)
+        processes.append(subprocess.Popen(command, cwd=made.workspace.root, env=environment, stderr=subprocess.PIPE))
+    for process in processes:
+        _, error = process.communicate()
+        assert process.returncode == 0, error.decode()
+    for number in KINDS_OF_MODELS:
+        one, other = (made.open.result(number) for made in both)
+        assert one.oof.height == 240
+        assert one.oof.equals(other.oof)
+        assert one.test.equals(other.test)
+        assert one.submission.read_bytes() == other.submission.read_bytes()

@@ -193,6 +193,29 @@ def test_after_a_lost_answer_the_next_call_settles_first(place: Place, arrives: 
     assert place.logged == (["complete"] if arrives else ["unlisted", "complete"])
 
 
+@pytest.mark.parametrize("at", ["StartSubmissionUpload", "ListSubmissions"])
+def test_interrupted_while_sending(place: Place, at: str) -> None:
+    """Ctrl-C, before anything was sent and while its score is awaited: the command ends with 130."""
+    started: list[Any] = []
+
+    def interrupt() -> None:
+        os.kill(started[0].pid, signal.SIGINT)
+        time.sleep(0.5)
+
+    skip = 1 if at == "ListSubmissions" else 0
+    place.server.fault(at, before=interrupt, skip=skip)
+    started.append(place.start(*SUBMIT))
+    done = place.ended(started[0])
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    place.server.faults.clear()
+    if at == "StartSubmissionUpload":
+        assert place.arrived == 0
+        place.succeeds()
+    assert place.arrived == 1
+    place.is_sound()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("at", ["upload", "creation", "answer"])
 def test_killed_while_sending(place: Place, at: str) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.needs import package
 from tests.small import make_small
 from workbench import threads
+from workbench.cli.app import wb
 from workbench.threads import threads_for
 
 SEEN = "import os, {module}; print(os.environ.get('GOMP_SPINCOUNT'))"
@@ -90,3 +95,69 @@ def test_what_the_user_says_goes_first(tmp_path: Path, monkeypatch: pytest.Monke
     assert (taken(6, None), taken(7, None)) == (cores, cores)
     monkeypatch.setattr(threads, "VALUES_PER_THREAD", 10**9)
     assert (taken(6, None), taken(7, None), taken(6, 2), taken(7, 2)) == (1, 1, 2, 2)
+
+
+SAID = 3
+"""Threads that the command is told: more than a small table takes by itself."""
+
+
+class TestTheModelTakesTheThreadsOfTheCommand:
+    """What the library itself was given, in a run of `wb run --threads`."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+        def made(model: str) -> Path:
+            small = make_small(tmp_path, n_rows=300)
+            small.experiment(5, f'title = "t"\nfeatures = ["rows"]\nseeds = [1]\n{model}\n')
+            monkeypatch.chdir(small.workspace.root)
+            wb.main(["run", "5", "--threads", str(SAID)], standalone_mode=False)
+            (folder,) = (small.folder / "runs").glob("005-*")
+            return folder / "models"
+
+        return made
+
+    def test_lightgbm(self, run: Callable[[str], Path]) -> None:
+        texts = [p.read_text() for p in run("[model]\nnum_iterations = 3").glob("t0-*.txt")]
+        assert len(texts) == 5
+        assert all(f"[num_threads: {SAID}]" in text for text in texts)
+
+    def test_xgboost(self, run: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        xgb = package("xgboost")
+        seen, update = [], xgb.Booster.update
+
+        def updated(booster: Any, *given: Any, **more: Any) -> Any:
+            found = update(booster, *given, **more)
+            seen.append(int(json.loads(booster.save_config())["learner"]["generic_param"]["nthread"]))
+            return found
+
+        monkeypatch.setattr(xgb.Booster, "update", updated)
+        run("[xgboost]\nnum_boost_round = 3")
+        assert seen == [1] + [SAID] * 5 * 3  # the parameters are tried before, on a few rows
+
+    def test_catboost(self, run: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        catboost = package("catboost")
+        seen, fit = [], catboost.CatBoost.fit
+
+        def fitted(model: Any, *given: Any, **more: Any) -> Any:
+            seen.append(model.get_params()["thread_count"])
+            return fit(model, *given, **more)
+
+        monkeypatch.setattr(catboost.CatBoost, "fit", fitted)
+        run("[catboost]\niterations = 3")
+        assert seen == [1] + [SAID] * 5  # the parameters are tried before, on a few rows
+
+    def test_scikit_learn(self, run: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of an estimator with workers of its own, and of the pools that OpenMP gives to others."""
+        from sklearn.ensemble import RandomForestClassifier
+        from threadpoolctl import threadpool_info
+
+        seen, fit = [], RandomForestClassifier.fit
+
+        def fitted(model: Any, *given: Any, **more: Any) -> Any:
+            pools = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"}
+            seen.append((model.n_jobs, pools))
+            return fit(model, *given, **more)
+
+        monkeypatch.setattr(RandomForestClassifier, "fit", fitted)
+        run('[sklearn]\nestimator = "sklearn.ensemble.RandomForestClassifier"\nn_estimators = 3')
+        assert seen == [(SAID, {SAID})] * 5

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.commands import forked_wb
 from tests.needs import postgresql_url
 from workbench.cli.app import wb
 from workbench.errors import BusyError, ConfigError, DataError, NotFoundError, StorageError, TrainingError
@@ -1493,6 +1494,40 @@ class TestRun:
 
 
 class TestCommand:
+    def test_minutes_are_minutes_of_the_clock(self, made, monkeypatch, capsys) -> None:
+        """A search without an end of its own: each look at the clock takes 10 ms, and nothing else any time."""
+        monkeypatch.chdir(made.folder)
+        now = [100.0]
+
+        def looked() -> float:
+            now[0] += 0.01
+            return now[0]
+
+        monkeypatch.setattr(time, "perf_counter", looked)
+        seconds, trials = [], []
+        for minutes in (0.2, 0.6):
+            began = now[0]
+            wb.main(
+                ["tune", "--exp", "1", "--minutes", str(minutes), "--threads", "1", "--json"], standalone_mode=False
+            )
+            document = json.loads(capsys.readouterr().out)
+            seconds.append(now[0] - began)
+            trials.append(document["trials"])
+            assert document["seconds"] == pytest.approx(60 * minutes, rel=0.1)
+        assert seconds == pytest.approx([12, 36], rel=0.1)
+        assert 0 < 2 * trials[0] < trials[1]
+
+    def test_a_search_ends_about_when_its_minutes_are_over(self, made) -> None:
+        """By the wall clock, however many trials it was to make."""
+        arguments = ("tune", "--exp", "1", "--minutes", "0.1", "--threads", "1", "--json")
+        began = time.monotonic()
+        done = forked_wb(*arguments, cwd=made.folder)
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        assert 5 < document["seconds"] < 60
+        assert time.monotonic() - began > 5
+        assert document["trials"] < 10_000
+
     def test_tune_show_and_the_next_experiment(self, made, monkeypatch, capsys) -> None:
         monkeypatch.chdir(made.folder)
         wb.main(["tune", "--exp", "1", "--trials", "8", "--json"], standalone_mode=False)
