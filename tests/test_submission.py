@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.clock import Clock
 from tests.quick_run import ALL, QUICK, quick
 from workbench import library
 from workbench.errors import NotFoundError, PlatformError, SubmissionError, UnansweredError
@@ -268,20 +269,21 @@ class TestSending:
             assert len(real.submissions("small")) == 1 + arrives
 
     @pytest.mark.parametrize("arrives", [True, False])
-    def test_the_next_call_settles_first(self, small, arrives: bool) -> None:
+    def test_the_next_call_settles_first(self, small, tmp_path: Path, arrives: bool) -> None:
         """The list is behind: the next call waits for it, and sends only what did not arrive."""
         made = small()
         quick(made)
         real = Rehearsal(made.workspace.root)
         said: list[str] = []
-        with Ledger.open(made.workspace.ledger) as ledger:
+        clock = Clock(tmp_path / "clock.json")
+        with clock.running(), Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.definition
             prepared = prepare(made.workspace, competition, 1, real, ledger)
             with pytest.raises(UnansweredError):
                 send(made.workspace, competition, prepared, Broken(real, arrives=arrives), ledger)
-            late = Broken(real, arrives=True, listed_after_s=0.6, listing_delay_s=1.5)
+            late = Broken(real, arrives=True, listed_after_s=12, listing_delay_s=60)
             late.submit = real.submit  # type: ignore[method-assign]
-            started = time.monotonic()
+            started = clock.true_s
             asked: list[Any] = []
 
             def agree(findings: Any) -> bool:
@@ -289,11 +291,11 @@ class TestSending:
                 return True
 
             sent = send(made.workspace, competition, prepared, late, ledger, agree=agree, report=said.append)
-            took = time.monotonic() - started
+            took = clock.true_s - started
             assert sent.status == "complete"
             assert len(real.submissions("small")) == 1
             assert len(ledger.submissions("small")) == 1 + (not arrives)
-            assert took >= (0.5 if arrives else 1.5)
+            assert (12 < took < 18) if arrives else (60 < took < 66)
             assert codes(asked) == (set() if arrives else {("warning", "possibly_sent")})
             assert "cut off" in said[0]
 
