@@ -111,6 +111,32 @@ SCHEMES = ["kfold", "group", "time", "gap", "custom", "many"]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_split_of_some_of_the_rows_is_that_of_all_there(scheme: str) -> None:
+    rng = np.random.default_rng(5)
+    split, k, _ = random_split(scheme, rng, 80)
+    rows = rng.choice(80, 30, replace=False)
+    taken = split.take(rows)
+    assert (taken.valid == split.valid[rows]).all()
+    assert taken.horizon == split.horizon
+    for fold in range(k):
+        assert (taken.seen(fold) == split.seen(fold)[rows]).all()
+    for name in ("time", "groups"):
+        whole, part = getattr(split, name), getattr(taken, name)
+        assert (part is None) == (whole is None)
+        assert whole is None or (part == whole[rows]).all()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_one_more_fold_learns_from_all_rows(scheme: str) -> None:
+    split, k, _ = random_split(scheme, np.random.default_rng(6), 80)
+    more = split.with_all()
+    for fold in range(k):
+        assert (more.seen(fold) == split.seen(fold)).all()
+    assert more.seen(k).all()
+    assert len(more.seen(k)) == 80
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 @settings(max_examples=5)
 @given(seed=seeds, smoothing=st.sampled_from([0.0, SMOOTHING]), whole=st.booleans())
 def test_every_statistic_is_its_plain_definition(scheme: str, seed: int, smoothing: float, whole: bool) -> None:
