@@ -1501,6 +1501,7 @@ class TestCommand:
 
         def looked() -> float:
             now[0] += 0.01
+            assert now[0] < 300, "the search does not end"
             return now[0]
 
         monkeypatch.setattr(time, "perf_counter", looked)
