@@ -140,14 +140,16 @@ def forked_wb(
     with tempfile.TemporaryDirectory() as scratch:
         streams = [Path(scratch, name) for name in ("in", "out", "err")]
         streams[0].write_text(text)
-        environment = {**os.environ, **(env or {})}
-        process = forkserver().Process(target=_forked, args=(arguments, cwd, environment, streams))
-        process.start()
-        process.join(timeout_s)
-        if process.exitcode is None:
-            process.kill()
-            raise AssertionError(f"wb {' '.join(arguments)} did not end within {timeout_s} s: {streams[2].read_text()}")
-        return Ended(process.exitcode, streams[1].read_text(), streams[2].read_text())
+        return Started(start_forked(arguments, cwd, env or {}, streams), *streams[1:]).ended(timeout_s)
+
+
+def start_forked(
+    arguments: Sequence[str], cwd: Path, env: Mapping[str, str], streams: Sequence[Path]
+) -> multiprocessing.context.ForkServerProcess:
+    """Start `wb` with its input, output and errors there; in front of a terminal, where they are one."""
+    process = forkserver().Process(target=_forked, args=(arguments, cwd, {**os.environ, **env}, streams))
+    process.start()
+    return process
 
 
 def fresh_wb(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
@@ -162,6 +164,9 @@ def _forked(arguments: Sequence[str], cwd: Path, environment: dict[str, str], st
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    # A session of its own takes the first terminal that it opens; what a shell starts in the background ignores Ctrl-C.
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, path in enumerate(streams):
         os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     # multiprocessing has put another stream in its place.
@@ -187,12 +192,14 @@ class Started:
     def kill(self) -> None:
         self.process.kill()
 
-    def ended(self) -> Ended:
+    def ended(self, timeout_s: float = 300) -> Ended:
         if isinstance(self.process, subprocess.Popen):
-            code = self.process.wait(300)
+            code = self.process.wait(timeout_s)
         else:
-            self.process.join(300)
-            assert self.process.exitcode is not None
+            self.process.join(timeout_s)
+            if self.process.exitcode is None:
+                self.process.kill()
+                raise AssertionError(f"it did not end within {timeout_s} s: {self.err.read_text()}")
             code = self.process.exitcode
         return Ended(code, self.out.read_text(), self.err.read_text())
 

@@ -19,7 +19,7 @@ from typing import Any
 import click
 import pytest
 
-from tests.commands import forked_wb, fresh_wb
+from tests.commands import Ended, Started, forked_wb, fresh_wb, start_forked
 from tests.needs import skip_unless
 from tests.quick_run import ALL, QUICK
 from tests.small import Small
@@ -306,23 +306,18 @@ def test_warnings_need_an_answer(made: Small) -> None:
     assert wb("submit", "--exp", "1", "--yes", cwd=here).returncode == 0
 
 
-# As a shell starts it in the foreground; what is started in the background ignores Ctrl-C.
-IN_FRONT = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from workbench.cli import main
-main()
-"""
-
-
 def in_a_terminal(cwd: Path, *arguments: str, answer: str = "") -> tuple[int, str]:
     """Run `wb` in a terminal of its own, where the answer is typed once it asks."""
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        os.chdir(cwd)
-        os.execv(sys.executable, [sys.executable, "-c", IN_FRONT, *arguments])
-    watchdog = threading.Timer(60, os.kill, [pid, signal.SIGKILL])
-    watchdog.start()
+    descriptor, follower = pty.openpty()
+    process = start_forked(arguments, cwd, {}, [Path(os.ttyname(follower))] * 3)
+
+    def close_at_the_end() -> None:
+        process.join(60)
+        process.kill()
+        os.close(follower)
+
+    closing = threading.Thread(target=close_at_the_end)
+    closing.start()
     shown = b""
     try:
         while piece := os.read(descriptor, 1024):
@@ -333,8 +328,11 @@ def in_a_terminal(cwd: Path, *arguments: str, answer: str = "") -> tuple[int, st
                 answer = ""
     except OSError:  # so Linux says that there is no more
         pass
-    watchdog.cancel()
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+    closing.join()
+    os.close(descriptor)
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, shown.decode()
 
 
 def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
@@ -452,19 +450,18 @@ SWALLOWS = """
 """
 
 
-def interrupted(made: Small, *arguments: str, times: int = 1) -> subprocess.CompletedProcess[str]:
+def interrupted(made: Small, *arguments: str, times: int = 1) -> Ended:
     """Run `wb` and press Ctrl-C once its feature is being computed; once more after the first was not heeded."""
     here = made.workspace.root
-    command = [sys.executable, "-c", IN_FRONT, *arguments]
-    process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    streams = [Path(os.devnull), here / "out", here / "err"]
+    process = start_forked(arguments, here, {}, streams)
     for marker in ("begun", "again")[:times]:
         for _ in range(600):
             if (here / marker).exists():
                 break
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+        os.kill(process.pid, signal.SIGINT)
+    return Started(process, *streams[1:]).ended()
 
 
 @pytest.mark.parametrize(
