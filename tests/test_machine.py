@@ -25,6 +25,8 @@ def test_a_containers_quota_bounds_the_cores(monkeypatch: pytest.MonkeyPatch, qu
     ("group", "files", "quota"),
     [
         ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "150000 100000"}, 1.5),  # of the group around it
+        ("0::/a/b\n", {"a/b/cpu.max": "300000 100000", "a/cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b\n", {"a/b/cpu.max": "50000 100000", "a/cpu.max": "150000 100000"}, 0.5),
         ("0::/elsewhere\n", {"cpu.max": "200000 100000"}, 2.0),  # in a container, whose root is its own group
         (
             "4:cpu,cpuacct:/x\n",
