@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -287,6 +287,13 @@ def _trees(number: int, scratch: Path) -> Iterator[Path]:
         yield tree
 
 
+def _known(out: Path, chosen: list[Mutation]) -> Iterator[Outcome]:
+    for told in map(json.loads, out.read_text().splitlines()):
+        mutation = Mutation(**{f.name: told[f.name] for f in fields(Mutation)})
+        if mutation in chosen:
+            yield Outcome(mutation, told["caught"], told["by"], 0.0)
+
+
 def main() -> None:
     """Draw, try, and print what survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__.split("\n\n")[0])
@@ -295,13 +302,16 @@ def main() -> None:
     parser.add_argument("--area", action="append", choices=AREAS)
     parser.add_argument("--only", help="the name of one, as it was printed")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, help="a file for each outcome as a line of JSON")
+    parser.add_argument(
+        "--out", type=Path, help="a file for each outcome as a line of JSON; what it has is not tried again"
+    )
     asked = parser.parse_args()
     areas = asked.area or list(AREAS)
     chosen = drawn(areas, asked.number, asked.seed)
     if asked.only:
         chosen = [m for area in areas for m in mutations(area) if m.name == asked.only]
-    outcomes: list[Outcome] = []
+    outcomes = list(_known(asked.out, chosen)) if asked.out and asked.out.exists() else []
+    chosen = [m for m in chosen if m not in {o.mutation for o in outcomes}]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(asked.workers) as pool:
         free = list(_trees(asked.workers, Path(scratch)))
 
