@@ -361,6 +361,18 @@ class TestWrong:
         with pytest.raises(WorkbenchError, match=message):
             s.run(2, '[recommend.history]\n[recommend.own]\nfunction = "sources.py:mine"\n')
 
+    def test_the_words_of_earlier_versions_are_the_same_experiment(self, shop: Any) -> None:
+        s = shop()
+        before = "[recommend]\nagain = false\n[recommend.history]\nrecent = { last = 7 }\n"
+        run = s.run(2, before)
+        assert run.how == "new"
+        today = before.replace("again", "allow_repeats").replace("recent", "weighting")
+        same = s.run(2, today)
+        assert (same.how, same.run.record.run_id) == ("unchanged", run.run.record.run_id)
+        other = s.run(3, today.replace("= false", "= true"))
+        assert other.how == "new"
+        assert other.run.submission.read_bytes() != run.run.submission.read_bytes()
+
     def test_the_order_of_sources_is_part_of_what_is_done(self, shop: Any) -> None:
         s = shop()
         first = s.run(2, "[recommend.history]\n[recommend.popular]\n").run
@@ -389,8 +401,19 @@ class TestWrong:
             ),
             ('[recommend.covisit]\ncounts = { direction = "up" }\n', "direction = 'up': expected one of both"),
             ("[recommend]\nhistory = 3\n", "history = 3: expected a table, or false"),
+            ("[recommend.custom]\ntop = 3\n", "custom needs function"),
+            ('[recommend.custom]\nfunction = "sources.py:x"\n', "sources.py is missing"),
             ("[recommend.own]\ntop = 3\n", "own needs function"),
-            ('[recommend.own]\nfunction = "sources.py:x"\n', "sources.py is missing"),
+            ("[recommend.history]\ntop = 3\nrecnt = { last = 3 }\n", "unknown key 'recnt'"),
+            (
+                "[recommend.history]\nrecent = { last = 3 }\nweighting = { last = 4 }\n",
+                "recent and weighting, which are the same",
+            ),
+            (
+                "[recommend]\nagain = true\nallow_repeats = true\n[recommend.history]\n",
+                "again and allow_repeats, which are",
+            ),
+            ("[recommend]\nallow_repeats = 3\n[recommend.history]\n", "allow_repeats = 3: expected true or false"),
             ("[recommend.history]\n[recommend.ranker]\nmodel = { num_leafs = 3 }\n", "unknown key 'num_leafs'"),
             ("[recommend]\ncandidates = 0\n[recommend.history]\n", "candidates = 0: expected a whole number from 1 up"),
             ("[recommend]\ncandidates = 20000\n[recommend.history]\n", "LightGBM ranks lists of 10,000 at most"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.competition import Competition
 from workbench.errors import ConfigError, near
-from workbench.experiment.spec import ExperimentSpec
+from workbench.experiment.spec import EARLIER_WORDS, ExperimentSpec
 from workbench.features import code_key
 from workbench.interactions import parse_duration
 from workbench.recommender import SOURCES, OwnSource, RankerSpec, RecommenderSpec
@@ -20,10 +20,15 @@ from workbench.recommender.extra import need_compiler
 
 __all__ = ["RecommendSpec", "recommend_spec"]
 
-NAMES_IN_KEYS = {source: f"{name.capitalize()}Source" for name, source in SOURCES.items()}
+NAMES_IN_KEYS = {
+    source: "OwnSource" if name == "custom" else f"{name.capitalize()}Source" for name, source in SOURCES.items()
+}
 """What stands for each kind of source in the keys of runs, whatever its class is called."""
 
-OURS = ("candidates", "validation_users", "again", "ranker")
+OURS = ("candidates", "validation_users", "allow_repeats", "ranker")
+TODAY = {earlier: today for today, earlier in EARLIER_WORDS.items()}
+"""Keys in files of earlier versions, which stay read, and what they are called today."""
+
 MOST_CANDIDATES = 10_000
 
 
@@ -82,16 +87,8 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     need_compiler()
     where = f"{spec.path}: [recommend]"
     table = dict(spec.model)
-    known = (*OURS, *SOURCES)
-    for key in table:
-        if key not in known:
-            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
-    sources: dict[str, Any] = {}
-    for key in (k for k in table if k in SOURCES):
-        for name, given in _named(key, table[key], where):
-            if name in sources:
-                raise ConfigError(f"{where} has two sources that are called {name!r}", hint="rename one")
-            sources[name] = _built(SOURCES[key], given, f"{where} {key if name == key else f'{key}.{name}'}")
+    _check_keys(table, where)
+    sources = _sources(table, where)
     if not sources:
         raise ConfigError(f"{where} has no source of candidates", hint=f"add one of {', '.join(SOURCES)}")
     if spec.per_fold:
@@ -100,9 +97,10 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     ranker = None if given is False else _built(RankerSpec, given, f"{where} ranker")
     if ranker is not None:
         ranker.lightgbm(_k_of(competition), where=f"{where} ranker", threads=threads)
-    again = table.get("again", True)
-    if not isinstance(again, bool):
-        raise ConfigError(f"{where} again = {again!r}: expected true or false")
+    said = "again" if "again" in table else "allow_repeats"
+    allow_repeats = table.get(said, True)
+    if not isinstance(allow_repeats, bool):
+        raise ConfigError(f"{where} {said} = {allow_repeats!r}: expected true or false")
     candidates = _whole(table.get("candidates", 100), f"{where} candidates")
     if candidates > MOST_CANDIDATES:
         raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MOST_CANDIDATES:,} at most")
@@ -113,11 +111,34 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
             candidates=candidates,
             ranker=ranker,
             validation_users=_whole_or_none(table.get("validation_users", False), f"{where} validation_users"),
-            again=again,
+            again=allow_repeats,
         ),
         code,
         threads,
     )
+
+
+def _check_keys(table: dict[str, Any], where: str) -> None:
+    known = (*OURS, *SOURCES)
+    for key in table:
+        if TODAY.get(key, key) not in known:
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+        if TODAY.get(key) in table:
+            raise ConfigError(f"{where} has {key} and {TODAY[key]}, which are the same", hint=f"remove {key}")
+
+
+def _sources(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the sources by name, in the order of the table."""
+    sources: dict[str, Any] = {}
+    for key, given in table.items():
+        kind = TODAY.get(key, key)
+        if kind not in SOURCES:
+            continue
+        for name, values in _named(key, kind, given, where):
+            if name in sources:
+                raise ConfigError(f"{where} has two sources that are called {name!r}", hint="rename one")
+            sources[name] = _built(SOURCES[kind], values, f"{where} {key if name == key else f'{key}.{name}'}")
+    return sources
 
 
 def _k_of(competition: Competition) -> int:
@@ -140,13 +161,13 @@ def _whole_or_none(value: Any, where: str) -> int | None:
     return None if value is False else _whole(value, where)
 
 
-def _named(key: str, given: Any, where: str) -> list[tuple[str, Any]]:
-    """Return the sources of a kind by name: one, or one for each table."""
+def _named(key: str, kind: str, given: Any, where: str) -> list[tuple[str, Any]]:
+    """Return the sources of a kind by name: one, which is called as its key, or one for each table."""
     if given is False:
         return []
     if not isinstance(given, dict):
         raise ConfigError(f"{where} {key} = {given!r}: expected a table, or false for none")
-    names = {f.name for f in dataclasses.fields(SOURCES[key])}
+    names = {f.name for f in dataclasses.fields(SOURCES[kind])} | EARLIER_WORDS.keys()
     if given and all(isinstance(v, dict) or v is False for v in given.values()) and not names & set(given):
         return [(name, table) for name, table in given.items() if table is not False]
     return [(key, given)]
@@ -166,12 +187,14 @@ def _built(made_of: Any, given: Any, where: str) -> Any:
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for key, value in given.items():
-        name = key if key in fields else f"{key}_s"
+        name = key if key in fields else EARLIER_WORDS.get(key, f"{key}_s")
+        if name in values:
+            raise ConfigError(f"{where} has {name} and {key}, which are the same", hint=f"remove {name}")
         if name not in fields:
-            known = [name.removesuffix("_s") if name.endswith("_s") else name for name in fields]
+            known = [TODAY.get(name, name.removesuffix("_s")) for name in fields]
             raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
         usual = fields[name].default if isinstance(made_of, type) else getattr(made_of, name)
-        values[name] = _value(value, hints[name], usual, f"{where} {key}", is_duration=name != key)
+        values[name] = _value(value, hints[name], usual, f"{where} {key}", is_duration=name == f"{key}_s")
     missing = [
         f.name
         for f in fields.values()

@@ -57,6 +57,9 @@ LIGHTGBMS = ("class_weight", "refit", "pseudo", "tune")
 NOT_THE_RESULT = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs", "verbosity", "verbose")
 """LightGBM's names for the number of threads and what it logs, which change no number."""
 
+EARLIER_WORDS = {"allow_repeats": "again", "weighting": "recent", "custom": "own"}
+"""Keys of ``[recommend]`` and what they were called in earlier versions: the names in the keys of their runs."""
+
 ALL = 10**9
 
 
@@ -162,7 +165,7 @@ class ExperimentSpec:
             "drop": sorted(self.drop),
             "categorical": sorted(self.categorical),
             "seeds": list(self.seeds),
-            "model": {k: v for k, v in self.model.items() if self.kind != "model" or k not in NOT_THE_RESULT},
+            "model": self._model_content(),
             **({"target_transform": self.target_transform} if self.target_transform else {}),
             **({"tune": self.tune.content()} if self.tune else {}),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
@@ -170,6 +173,11 @@ class ExperimentSpec:
             **({} if self.pseudo is None else {"pseudo": self.pseudo}),
             **({"rounds": "per fold"} if self.per_fold else {}),
         }
+
+    def _model_content(self) -> dict[str, Any]:
+        if self.kind == "recommend":
+            return _with_earlier_words(dict(self.model))
+        return {k: v for k, v in self.model.items() if self.kind != "model" or k not in NOT_THE_RESULT}
 
     def key_content(self) -> dict[str, Any]:
         """Return what a run's key has of it: what the folds' rounds are is said by the model's own content.
@@ -415,6 +423,13 @@ def _sources_changed(
     came = [f"+{k}" for k in after if k in new - old] + [f"-{k}" for k in before if k in old - new]
     rest = [{k: v for k, v in m.items() if k in old & new or k not in old | new} for m in (before, after)]
     return came, (_flat(rest[0]), _flat(rest[1]))
+
+
+def _with_earlier_words(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        EARLIER_WORDS.get(key, key): _with_earlier_words(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+    }
 
 
 def _flat(tables: dict[str, Any], within: str = "") -> dict[str, Any]:

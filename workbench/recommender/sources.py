@@ -97,15 +97,15 @@ class Recent:
     decay_events: float | None = None
 
     def __post_init__(self) -> None:
-        _at_least_one("recent", self, "last")
+        _at_least_one("weighting", self, "last")
         for name in ("decay_s", "decay_events"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ConfigError(f"recent: {name} = {value!r}: expected more than 0")
+                raise ConfigError(f"weighting: {name} = {value!r}: expected more than 0")
 
     def rule(self, log: Interactions) -> tuple[npt.NDArray[np.float64], int, float, float]:
         """Return it as the compiled functions take it."""
-        weights = _kind_weights(log, self.weights, "recent")
+        weights = _kind_weights(log, self.weights, "weighting")
         return weights, min(self.last, 1 << 30), float(self.decay_s or 0), float(self.decay_events or 0)
 
 
@@ -435,7 +435,7 @@ class OwnSource:
     top: int = 50
 
     def __post_init__(self) -> None:
-        _at_least_one("own", self, "top")
+        _at_least_one("custom", self, "top")
 
     def prepare(self, ready: Ready) -> Find:
         """Return the source."""
@@ -486,6 +486,6 @@ SOURCES: dict[str, type[Any]] = {
     "factors": FactorsSource,
     "embeddings": EmbeddingsSource,
     "attribute": AttributeSource,
-    "own": OwnSource,
+    "custom": OwnSource,
 }
 """The sources by the name of their table."""
