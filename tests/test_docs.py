@@ -101,12 +101,12 @@ def test_every_kind_of_experiment_is_documented() -> None:
 def test_every_source_of_candidates_and_its_keys_are_documented() -> None:
     from dataclasses import fields
 
-    from workbench.recommender import SOURCES, Recent
+    from workbench.recommender import SOURCES, EventWeighting
 
     section = README.partition("### Recommenders, in two stages")[2].partition("\n## ")[0]
     for name, source in SOURCES.items():
         line = next(line for line in section.splitlines() if line.startswith(f"| `{name}`"))
         keys = {f.name.removesuffix("_s") for f in fields(source)} - {"top"}
         assert keys <= set(re.findall(r"`(\w+)`", line)), name
-    for f in fields(Recent):
+    for f in fields(EventWeighting):
         assert f.name.removesuffix("_s") in section

@@ -376,7 +376,7 @@ class TestOddLogs:
         frame = pl.DataFrame(keen + others, schema=["user", "item", "time"], orient="row")
         log = read_interactions(frame.lazy(), Columns("user", "item", "time"))
         made = recommend(
-            problem(log), RecommenderSpec({"popular": PopularSource(top=10)}, 40, ranker=None, again=False)
+            problem(log), RecommenderSpec({"popular": PopularSource(top=10)}, 40, ranker=None, allow_repeats=False)
         )
         assert made.lists is not None
         assert (made.lists.items >= 0).all()

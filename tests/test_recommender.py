@@ -19,11 +19,11 @@ from workbench.recommender import (
     Columns,
     Covisit,
     CovisitSource,
+    EventWeighting,
     HistorySource,
     Interactions,
     OwnSource,
     PopularSource,
-    Recent,
     Tables,
     Truth,
     Window,
@@ -179,7 +179,7 @@ PLAIN = Columns("user", "item", "time")
 # ------------------------------------------------------------------------------------------------------------- sources
 
 RECENT = st.builds(
-    Recent,
+    EventWeighting,
     last=st.integers(1, 9),
     weights=st.dictionaries(st.sampled_from(KINDS), st.sampled_from([0.0, 0.5, 3.0])),
     decay_s=st.sampled_from([None, 5.0, 1000.0]),
@@ -187,15 +187,15 @@ RECENT = st.builds(
 )
 
 
-def told(window: Window, row: int, recent: Recent) -> list[tuple[int, float]]:
-    weights = [recent.weights.get(kind, 1.0) for kind in window.history.kind_ids.values]
+def told(window: Window, row: int, weighting: EventWeighting) -> list[tuple[int, float]]:
+    weights = [weighting.weights.get(kind, 1.0) for kind in window.history.kind_ids.values]
     user = int(window.users[row])
     return plain.weights_of_events(
         plain.events_of(window.history, user),
         plain.own_weights(window.history, user),
         int(window.now[row]),
         weights,
-        (recent.last, recent.decay_s, recent.decay_events),
+        (weighting.last, weighting.decay_s, weighting.decay_events),
     )
 
 
@@ -210,23 +210,25 @@ def same(found: list[tuple[int, float]], expected: list[tuple[int, float]]) -> N
 class TestSources:
     @settings(max_examples=150)
     @given(logs(), RECENT, st.integers(1, 6))
-    def test_own_items(self, log: Interactions, recent: Recent, top: int) -> None:
+    def test_own_items(self, log: Interactions, weighting: EventWeighting, top: int) -> None:
         window = whole(log)
-        found = HistorySource(recent=recent).prepare(ready(window))(window.users, window.now, top)
+        found = HistorySource(weighting=weighting).prepare(ready(window))(window.users, window.now, top)
         for row in range(len(window)):
-            same(listed(found, row), plain.own(told(window, row, recent), top))
+            same(listed(found, row), plain.own(told(window, row, weighting), top))
 
     @settings(max_examples=150)
     @given(logs(), RECENT, st.integers(1, 30), st.integers(1, 5))
-    def test_covisits_of_the_last_items(self, log: Interactions, recent: Recent, top: int, neighbours: int) -> None:
+    def test_covisits_of_the_last_items(
+        self, log: Interactions, weighting: EventWeighting, top: int, neighbours: int
+    ) -> None:
         from workbench.recommender import count_covisits
 
         window, spec = whole(log), Covisit(last=9, window_s=30, top=neighbours)
-        found = CovisitSource(counts=spec, recent=recent).prepare(ready(window))(window.users, window.now, top)
+        found = CovisitSource(counts=spec, weighting=weighting).prepare(ready(window))(window.users, window.now, top)
         near = count_covisits(log, spec)
         shares = near.weights / np.bincount(log.items, minlength=log.n_items)[:, None]
         for row in range(len(window)):
-            same(listed(found, row), plain.votes(told(window, row, recent), near.items, shares, top))
+            same(listed(found, row), plain.votes(told(window, row, weighting), near.items, shares, top))
 
     @settings(max_examples=60)
     @given(logs(), st.sampled_from([None, 20]), st.booleans())
@@ -280,7 +282,9 @@ class TestSources:
         brands = {10: "a", 11: "a", 12: "a", 13: None}
         table = pl.DataFrame({"brand": [brands[i] for i in log.item_ids.values]})
         window = whole(log)
-        find = AttributeSource("brand", each=2, recent=Recent(last=1)).prepare(ready(window, Tables(items=table)))
+        find = AttributeSource("brand", each=2, weighting=EventWeighting(last=1)).prepare(
+            ready(window, Tables(items=table))
+        )
         found = find(window.users, window.now, 5)
         names = [[log.item_ids.values[i] for i, _ in listed(found, row)] for row in range(3)]
         # 11 is the most frequent of a; of the others the one with the smaller code; 13 has no brand.
@@ -319,9 +323,9 @@ class TestSources:
         ("make", "message"),
         [
             (lambda: HistorySource(top=0), "history: top = 0"),
-            (lambda: Recent(last=0), "recent: last = 0"),
-            (lambda: Recent(decay_s=0.0), "recent: decay_s = 0.0: expected more than 0"),
-            (lambda: HistorySource(recent=Recent(weights={"click": 1.0})), "have no kind 'click'"),
+            (lambda: EventWeighting(last=0), "weighting: last = 0"),
+            (lambda: EventWeighting(decay_s=0.0), "weighting: decay_s = 0.0: expected more than 0"),
+            (lambda: HistorySource(weighting=EventWeighting(weights={"click": 1.0})), "have no kind 'click'"),
             (lambda: PopularSource(weights={"clicks": -1.0}), "weights.clicks = -1.0"),
         ],
     )
@@ -337,7 +341,7 @@ class TestSources:
 
 
 def generator(
-    window: Window, limit: int = 7, tops: tuple[int, int, int] = (3, 4, 2), *, again: bool = True
+    window: Window, limit: int = 7, tops: tuple[int, int, int] = (3, 4, 2), *, allow_repeats: bool = True
 ) -> Generator:
     specs = {
         "history": HistorySource(),
@@ -345,21 +349,25 @@ def generator(
         "popular": PopularSource(),
     }
     finds = {name: spec.prepare(ready(window)) for name, spec in specs.items()}
-    return Generator(finds, dict(zip(specs, tops, strict=True)), limit, again)
+    return Generator(finds, dict(zip(specs, tops, strict=True)), limit, allow_repeats)
 
 
 class TestCandidates:
     @settings(max_examples=120)
     @given(logs(), st.integers(1, 12), st.tuples(*[st.integers(1, 5)] * 3), st.booleans())
-    def test_sources_take_turns(self, log: Interactions, limit: int, tops: tuple[int, int, int], again: bool) -> None:
+    def test_sources_take_turns(
+        self, log: Interactions, limit: int, tops: tuple[int, int, int], allow_repeats: bool
+    ) -> None:
         window = whole(log)
-        sources = generator(window, limit, tops, again=again)
+        sources = generator(window, limit, tops, allow_repeats=allow_repeats)
         made = sources.make(window, slice(0, len(window)))
         for row in range(len(window)):
             lists = [[i for i, _ in listed(f, row)] for f in made.found]
             part = slice(int(made.offsets[row]), int(made.offsets[row + 1]))
             had = {i for i, _, _ in plain.events_of(log, int(window.users[row]))}
-            assert made.items[part].tolist() == plain.in_turns(lists, list(tops), limit, set() if again else had)
+            assert made.items[part].tolist() == plain.in_turns(
+                lists, list(tops), limit, set() if allow_repeats else had
+            )
             for c, item in zip(range(part.start, part.stop), made.items[part], strict=True):
                 for s, found in enumerate(made.found):
                     of = dict(listed(found, row))

@@ -25,6 +25,7 @@ from workbench.recommender import (
     Covisit,
     CovisitSource,
     EmbeddingsSource,
+    EventWeighting,
     HistorySource,
     Ids,
     Interactions,
@@ -32,7 +33,6 @@ from workbench.recommender import (
     PopularSource,
     Problem,
     RankerSpec,
-    Recent,
     RecommenderSpec,
     Settings,
     SkipGram,
@@ -55,7 +55,7 @@ from workbench.review import change_against, cv_interval
 NOBODY = np.empty(0, np.int32)
 WEEKLY = Asked("last", WEEK_S, 5)
 RECALL = metrics.get("recall@5")
-HISTORY = HistorySource(top=40, recent=Recent(last=500))
+HISTORY = HistorySource(top=40, weighting=EventWeighting(last=500))
 RANKER = RankerSpec(negatives=1.0, model={"num_iterations": 60, "num_leaves": 15, "min_data_in_leaf": 20})
 
 
@@ -385,7 +385,7 @@ class TestListsOfWhichNothingComes:
         asked = replace(WEEKLY, kinds=("clicks", "orders"))
         everybody = np.arange(users, dtype=np.int32)
         p = Problem(log, everybody, asked, RECALL, (0.2, 0.8), validation=ValidationSpec(scheme))
-        history = HistorySource(top=10, recent=Recent(last=500, weights={"orders": 50.0, "clicks": 0.1}))
+        history = HistorySource(top=10, weighting=EventWeighting(last=500, weights={"orders": 50.0, "clicks": 0.1}))
         made = recommend(p, RecommenderSpec({"history": history}, 30, ranker))
         assert len(made.fold_scores) >= 2
         for window in np.unique(made.valid_window):

@@ -27,6 +27,7 @@ from workbench.recommender import (
     Covisit,
     CovisitSource,
     EmbeddingsSource,
+    EventWeighting,
     Factorisation,
     FactorsSource,
     HistorySource,
@@ -34,7 +35,6 @@ from workbench.recommender import (
     PopularSource,
     Problem,
     RankerSpec,
-    Recent,
     RecommenderSpec,
     Tables,
     Window,
@@ -48,28 +48,32 @@ DAY_S = 24 * 3600
 K = 20
 JOURNEY = RecommenderSpec(
     sources={
-        "history": HistorySource(top=120, recent=Recent(last=5_000, decay_s=60.0 * DAY_S)),
+        "history": HistorySource(top=120, weighting=EventWeighting(last=5_000, decay_s=60.0 * DAY_S)),
         "popular": PopularSource(top=30, window_s=28 * DAY_S),
         "covisit": CovisitSource(
             top=40,
             counts=Covisit(last=5_000, window_s=3600, top=30),
-            recent=Recent(last=300, decay_s=14.0 * DAY_S),
+            weighting=EventWeighting(last=300, decay_s=14.0 * DAY_S),
         ),
-        "type": AttributeSource("product_type", top=30, window_s=28 * DAY_S, recent=Recent(300, decay_s=28.0 * DAY_S)),
+        "type": AttributeSource(
+            "product_type", top=30, window_s=28 * DAY_S, weighting=EventWeighting(300, decay_s=28.0 * DAY_S)
+        ),
     },
     candidates=200,
     ranker=RankerSpec(negatives=1.0, model={"learning_rate": 0.05, "num_iterations": 400}),
 )
 FILMS = RecommenderSpec(
     sources={
-        "covisit": CovisitSource(top=60, counts=Covisit(last=200, window_s=7 * DAY_S, top=50), recent=Recent(last=50)),
-        "cosine": CosineSource(top=60, neighbours=100, recent=Recent(last=300)),
+        "covisit": CovisitSource(
+            top=60, counts=Covisit(last=200, window_s=7 * DAY_S, top=50), weighting=EventWeighting(last=50)
+        ),
+        "cosine": CosineSource(top=60, neighbours=100, weighting=EventWeighting(last=300)),
         "factors": FactorsSource(top=60, model=Factorisation(factors=64, regularization=5.0, alpha=1.0)),
         "embeddings": EmbeddingsSource(top=40),
         "popular": PopularSource(top=40, window_s=60 * DAY_S),
     },
     candidates=150,
-    again=False,
+    allow_repeats=False,
     ranker=RankerSpec(negatives=1.0, model={"learning_rate": 0.05, "num_iterations": 400}),
 )
 

@@ -56,7 +56,7 @@ class RecommendSpec:
             "sources": [[name, NAMES_IN_KEYS[type(s)], _plain(s)] for name, s in of.sources.items()],
             "candidates": of.candidates,
             "validation_users": of.validation_users,
-            "again": of.again,
+            "again": of.allow_repeats,
             "ranker": None if of.ranker is None else _of_ranker(of.ranker),
             "lightgbm": importlib.metadata.version("lightgbm"),
             "code": self.code,
@@ -69,8 +69,8 @@ def _of_ranker(ranker: RankerSpec) -> dict[str, Any]:
 
 
 def _plain(spec: Any) -> dict[str, Any]:
-    """Return a dataclass as a document."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
+    """Return a dataclass as a document, with the names that its fields have in keys."""
+    return {EARLIER_WORDS.get(k, k): list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
 
 
 def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: int | None = None) -> RecommendSpec:
@@ -111,7 +111,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
             candidates=candidates,
             ranker=ranker,
             validation_users=_whole_or_none(table.get("validation_users", False), f"{where} validation_users"),
-            again=allow_repeats,
+            allow_repeats=allow_repeats,
         ),
         code,
         threads,
@@ -167,7 +167,7 @@ def _named(key: str, kind: str, given: Any, where: str) -> list[tuple[str, Any]]
         return []
     if not isinstance(given, dict):
         raise ConfigError(f"{where} {key} = {given!r}: expected a table, or false for none")
-    names = {f.name for f in dataclasses.fields(SOURCES[kind])} | EARLIER_WORDS.keys()
+    names = {f.name for f in dataclasses.fields(SOURCES[kind])} | TODAY.keys()
     if given and all(isinstance(v, dict) or v is False for v in given.values()) and not names & set(given):
         return [(name, table) for name, table in given.items() if table is not False]
     return [(key, given)]
@@ -187,9 +187,11 @@ def _built(made_of: Any, given: Any, where: str) -> Any:
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for key, value in given.items():
-        name = key if key in fields else EARLIER_WORDS.get(key, f"{key}_s")
+        today = TODAY.get(key, key)
+        name = today if today in fields else f"{key}_s"
         if name in values:
-            raise ConfigError(f"{where} has {name} and {key}, which are the same", hint=f"remove {name}")
+            earlier = EARLIER_WORDS[name]
+            raise ConfigError(f"{where} has {earlier} and {name}, which are the same", hint=f"remove {earlier}")
         if name not in fields:
             known = [TODAY.get(name, name.removesuffix("_s")) for name in fields]
             raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))

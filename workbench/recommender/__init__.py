@@ -15,11 +15,11 @@ from workbench.recommender.sources import (
     CosineSource,
     CovisitSource,
     EmbeddingsSource,
+    EventWeighting,
     FactorsSource,
     HistorySource,
     OwnSource,
     PopularSource,
-    Recent,
     Tables,
 )
 from workbench.recommender.stages import Stage
@@ -42,6 +42,7 @@ __all__ = [
     "Covisit",
     "CovisitSource",
     "EmbeddingsSource",
+    "EventWeighting",
     "Factorisation",
     "Factors",
     "FactorsSource",
@@ -55,7 +56,6 @@ __all__ = [
     "PopularSource",
     "Problem",
     "RankerSpec",
-    "Recent",
     "Recommended",
     "RecommenderSpec",
     "Settings",

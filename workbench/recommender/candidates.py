@@ -57,15 +57,15 @@ class Candidates:
 class Generator:
     """Sources that are ready, and how many candidates a user gets at most.
 
-    The sources take turns, best first, each until it has given its own `top`. Without `again` what a user had before is
-    no candidate; `reaching` are sources that are then asked for as much more as the user had, since that is what they
-    give everybody first.
+    The sources take turns, best first, each until it has given its own `top`. Without `allow_repeats` what a user had
+    before is no candidate; `reaching` are sources that are then asked for as much more as the user had, since that is
+    what they give everybody first.
     """
 
     finds: Mapping[str, Find]
     tops: Mapping[str, int]
     limit: int
-    again: bool = True
+    allow_repeats: bool = True
     reaching: frozenset[str] = frozenset()
 
     @property
@@ -88,14 +88,14 @@ class Generator:
         told = np.full((len(items), 2 * len(found)), np.nan, np.float32)
         merge = compiled("compiled_candidates").merge
         log = window.history
-        had = (log.starts, log.items, users if not self.again else np.empty(0, np.int32))
+        had = (log.starts, log.items, users if not self.allow_repeats else np.empty(0, np.int32))
         merge((starts, ends, of_items, of_scores), had, most, limit, offsets, items, told)
         return Candidates(rows, offsets, items[: offsets[-1]], told[: offsets[-1]], found)
 
     def _look(self, name: str, users: npt.NDArray[np.int32], window: Window) -> Any:
         """Return for how much a source is asked: a number, or one for each user."""
-        look, top = LOOK if self.again else LOOK_BEYOND, self.tops[name]
-        if self.again or name not in self.reaching:
+        look, top = LOOK if self.allow_repeats else LOOK_BEYOND, self.tops[name]
+        if self.allow_repeats or name not in self.reaching:
             return look * top
         starts = window.history.starts
         own = np.where(users >= 0, starts[users + 1] - starts[users], 0)

@@ -312,7 +312,7 @@ class _Work:
                 finds[name] = source.prepare(ready)
         tops = {name: source.top for name, source in self.spec.sources.items()}
         reaching = frozenset(name for name, source in self.spec.sources.items() if isinstance(source, PopularSource))
-        return Generator(finds, tops, self.spec.candidates, self.spec.again, reaching)
+        return Generator(finds, tops, self.spec.candidates, self.spec.allow_repeats, reaching)
 
     def _model_names(self) -> list[str]:
         lists = self.problem.asked.lists

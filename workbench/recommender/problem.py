@@ -33,7 +33,7 @@ class RecommenderSpec:
         None: the sources' own order counts.
     validation_users : int, optional
         So many users of a window, at most, are scored and learned from; None for all.
-    again : bool
+    allow_repeats : bool
         Whether what a user had before may be recommended.
     """
 
@@ -41,7 +41,7 @@ class RecommenderSpec:
     candidates: int = 100
     ranker: RankerSpec | None = None
     validation_users: int | None = None
-    again: bool = True
+    allow_repeats: bool = True
 
 
 @dataclass(frozen=True)

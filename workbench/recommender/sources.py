@@ -24,6 +24,7 @@ __all__ = [
     "CosineSource",
     "CovisitSource",
     "EmbeddingsSource",
+    "EventWeighting",
     "FactorsSource",
     "Find",
     "Found",
@@ -31,7 +32,6 @@ __all__ = [
     "OwnSource",
     "PopularSource",
     "Ready",
-    "Recent",
     "SourceSpec",
     "Tables",
 ]
@@ -76,7 +76,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Recent:
+class EventWeighting:
     """What a user's own events weigh.
 
     Attributes
@@ -145,7 +145,7 @@ class HistorySource:
     """What the user had before: by the sum of what the events weigh."""
 
     top: int = 50
-    recent: Recent = field(default_factory=lambda: Recent(last=500, decay_s=7 * 86_400.0))
+    weighting: EventWeighting = field(default_factory=lambda: EventWeighting(last=500, decay_s=7 * 86_400.0))
 
     def __post_init__(self) -> None:
         _at_least_one("history", self, "top")
@@ -153,7 +153,7 @@ class HistorySource:
     def prepare(self, ready: Ready) -> Find:
         """Return the source."""
         log = ready.window.history
-        events, rule = _events(log), self.recent.rule(log)
+        events, rule = _events(log), self.weighting.rule(log)
         run = compiled("compiled_candidates")
 
         def find(users: Ints, now: Ints, most: int, /) -> Found:
@@ -176,9 +176,11 @@ def _filled(function: Any, users: Ints, most: int, before: tuple[Any, ...]) -> F
 # ---------------------------------------------------------------------------------------- neighbours of what they had
 
 
-def _voted(log: Interactions, recent: Recent, near_items: Ints, shares: Any, row_of: Ints | None = None) -> Find:
+def _voted(
+    log: Interactions, weighting: EventWeighting, near_items: Ints, shares: Any, row_of: Ints | None = None
+) -> Find:
     """Return the source in which the neighbours of a user's last items are added up."""
-    run, rule = compiled("compiled_candidates"), recent.rule(log)
+    run, rule = compiled("compiled_candidates"), weighting.rule(log)
     rows = np.arange(log.n_items, dtype=np.int32) if row_of is None else row_of
     neighbours = (near_items, np.ascontiguousarray(shares, np.float32), rows)
 
@@ -194,7 +196,7 @@ class CovisitSource:
 
     top: int = 50
     counts: Covisit = field(default_factory=Covisit)
-    recent: Recent = field(default_factory=lambda: Recent(decay_events=5.0))
+    weighting: EventWeighting = field(default_factory=lambda: EventWeighting(decay_events=5.0))
 
     def __post_init__(self) -> None:
         _at_least_one("covisit", self, "top")
@@ -206,7 +208,7 @@ class CovisitSource:
         shares = found.weights.astype(np.float32)
         if self.counts.normalise == "none":
             shares /= np.maximum(count_items(log), 1)[:, None].astype(np.float32)
-        return _voted(log, self.recent, found.items, shares)
+        return _voted(log, self.weighting, found.items, shares)
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ class CosineSource:
     neighbours: int = 50
     last: int = 300
     kinds: tuple[str, ...] | None = None
-    recent: Recent = field(default_factory=lambda: Recent(last=100))
+    weighting: EventWeighting = field(default_factory=lambda: EventWeighting(last=100))
 
     def __post_init__(self) -> None:
         _at_least_one("cosine", self, "top", "neighbours", "last")
@@ -227,7 +229,7 @@ class CosineSource:
         counts = Covisit(last=self.last, window_s=None, kinds=self.kinds, top=self.neighbours, normalise="cosine")
         log = ready.window.history
         found = count_covisits(log, counts, threads=ready.threads, progress=ready.progress)
-        return _voted(log, self.recent, found.items, found.weights)
+        return _voted(log, self.weighting, found.items, found.weights)
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ class EmbeddingsSource:
 
     top: int = 50
     model: SkipGram = field(default_factory=SkipGram)
-    recent: Recent = field(default_factory=lambda: Recent(last=20, decay_events=5.0))
+    weighting: EventWeighting = field(default_factory=lambda: EventWeighting(last=20, decay_events=5.0))
 
     def __post_init__(self) -> None:
         _at_least_one("embeddings", self, "top")
@@ -245,7 +247,7 @@ class EmbeddingsSource:
         """Return the source."""
         log = ready.window.history
         found = nearest_items(train_embeddings(log, self.model, progress=ready.progress), log.n_items, self.model.top)
-        return _voted(log, self.recent, found.items, np.maximum(found.weights, 0.0))
+        return _voted(log, self.weighting, found.items, np.maximum(found.weights, 0.0))
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,7 @@ class AttributeSource:
     top: int = 50
     each: int = 20
     window_s: int | None = None
-    recent: Recent = field(default_factory=lambda: Recent(decay_events=5.0))
+    weighting: EventWeighting = field(default_factory=lambda: EventWeighting(decay_events=5.0))
 
     def __post_init__(self) -> None:
         _at_least_one("attribute", self, "top", "each")
@@ -284,7 +286,7 @@ class AttributeSource:
         items[codes[order[kept]], place[kept]] = order[kept]
         of_value = np.bincount(codes[codes >= 0], popular[codes >= 0], minlength=len(items))
         shares[codes[order[kept]], place[kept]] = popular[order[kept]] / np.maximum(of_value[codes[order[kept]]], 1e-9)
-        return _voted(log, self.recent, items, shares, codes)
+        return _voted(log, self.weighting, items, shares, codes)
 
 
 def _codes(table: pl.DataFrame | None, column: str, which: str) -> Ints:
