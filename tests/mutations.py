@@ -139,6 +139,11 @@ class _Places(ast.NodeVisitor):
         if node.value is not None:
             self.visit(node.value)
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        # Of the decorators "frozen" speaks, which `tests/test_this_tree.py` holds for all of them.
+        for statement in node.body:
+            self.visit(statement)
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         if node.name.startswith("__") or any("overload" in ast.unparse(d) for d in node.decorator_list):
             return

@@ -303,3 +303,14 @@ def test_nothing_is_skipped_but_by_the_name_of_what_is_missing() -> None:
                 reasons = ", ".join(map(ast.unparse, node.args))
                 found += [] if reasons[1:].startswith("not a case: ") else [f"{path.name}:{node.lineno}: {reasons}"]
     assert found == []
+
+
+def test_a_dataclass_is_frozen_or_says_nothing_of_it() -> None:
+    """Values are not changed by whoever gets them; a plain ``@dataclass`` is for state, which its module changes."""
+    asked = [
+        (path.name, options)
+        for path in (ROOT / "workbench").rglob("*.py")
+        for options in re.findall(r"^ *@(?:dataclasses\.)?dataclass\((.*?)\)$", path.read_text(), re.MULTILINE)
+    ]
+    assert len(asked) > 200
+    assert [place for place in asked if "frozen=True" not in place[1]] == []
