@@ -74,6 +74,12 @@ def b_copy(rows):
     return rows.select(ROW, one=pl.col("n2") - pl.col("n3"), other=pl.col("n3") * pl.col("n4"))
 
 
+@feature
+def chain(rows):
+    n0, n1 = pl.col("n0"), pl.col("n1")
+    return rows.select(ROW, last=n0 + n1 / 2, first=n0, middle=n0 + n1 / 4, still=pl.lit(1.0))
+
+
 te_town = target_mean("town", smoothing=5)
 te_noise = target_mean("noise_code", smoothing=5)
 small = target_mean(["town"], ["noise_code"], smoothing=5)
@@ -317,6 +323,21 @@ class TestMethods:
         assert read.importance == trained.importance
         assert read.scored.folds == trained.scored.folds
         assert read.rounds == trained.rounds
+
+
+class TestGroups:
+    def test_columns_that_run_together_stand_where_the_first_does_and_are_named_by_it(self, case) -> None:
+        case.experiment(25, 'features = ["te_town", "rows.n2", "rows.b", "chain", "rows.b_copy"]\n' + MODEL)
+        groups = groups_of(experiment_of(case, 25), "correlated")
+        case.open.definition.experiment_path(25).unlink()
+        assert [(g.name, g.columns) for g in groups] == [
+            ("n2", ("n2",)),
+            ("b + 1", ("b", "b_copy")),
+            # The first of a chain runs with the last only by way of what is between them.
+            ("last + 2", ("last", "first", "middle")),
+            ("still", ("still",)),
+            ("te_town", ("te_town",)),
+        ]
 
 
 class TestShuffles:

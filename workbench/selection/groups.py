@@ -95,10 +95,11 @@ def _correlated(matrix: FeatureMatrix) -> list[Group]:
     if not matrix.width:
         return []
     rows = np.random.default_rng(0).permutation(matrix.n_train)[:CORRELATED_ROWS]
-    ranks = matrix.only_train(np.sort(rows)).frame.select(pl.all().rank().fill_null(0.0).cast(pl.Float64)).to_numpy()
+    ranked = pl.all().rank().fill_null(strategy="zero").cast(pl.Float64)
+    ranks = matrix.only_train(np.sort(rows)).frame.select(ranked).to_numpy()
     ranks -= ranks.mean(axis=0)
     norm = np.sqrt((ranks**2).sum(axis=0))
-    ranks /= np.where(norm > 0, norm, 1.0)
+    np.divide(ranks, norm, out=ranks, where=norm > 0)
     close = np.abs(ranks.T @ ranks) >= CORRELATED
     chain = _chains(close)
     groups: dict[int, list[str]] = {}
@@ -110,15 +111,15 @@ def _correlated(matrix: FeatureMatrix) -> list[Group]:
 
 def _chains(close: npt.NDArray[np.bool_]) -> list[int]:
     """Return the number of the connected part that each node of a graph belongs to."""
-    number = [-1] * len(close)
+    part: dict[int, int] = {}
     for start in range(len(close)):
-        waiting = [start] if number[start] < 0 else []
+        waiting = [start]
         while waiting:
             at = waiting.pop()
-            if number[at] < 0:
-                number[at] = start
+            if at not in part:
+                part[at] = start
                 waiting += np.flatnonzero(close[at]).tolist()
-    return number
+    return [part[node] for node in range(len(close))]
 
 
 def list_of(experiment: ReadyExperiment, columns: Iterable[str]) -> tuple[str, ...]:
