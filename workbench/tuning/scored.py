@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Progress", "Scored", "Tuned", "scored_trials"]
+__all__ = ["Progress", "Scored", "Tuned", "scored_trials", "value_of"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ class Tuned:
     notes: tuple[str, ...] = ()
 
 
+def value_of(trial: Any) -> float:
+    """Return the value of a trial that is complete: such a one always has it."""
+    return float(trial.value)
+
+
 def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
     """Return the trials of a study that have a full score, the best first."""
     attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
@@ -106,7 +111,7 @@ def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
                 Scored(
                     number,
                     dict(trial.params),
-                    float(trial.value),
+                    value_of(trial),
                     tuple(full["scores"]),
                     seconds.get(number),
                     tuple(full["rounds"]),

@@ -47,7 +47,7 @@ from workbench.tuning.plan import (
     with_fixed_rounds,
 )
 from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
-from workbench.tuning.scored import Progress, Scored, Tuned, scored_trials
+from workbench.tuning.scored import Progress, Scored, Tuned, scored_trials, value_of
 from workbench.tuning.space import Space, known_good, own_point
 from workbench.tuning.study import OpenStudy, retry
 
@@ -316,7 +316,7 @@ class Search:
         else:
             value = float(np.mean([s.score for s in scores.values()]))
             trial.set_user_attr("rounds", [int(np.mean(scores[k].rounds)) for k in self.quick.folds])
-            if len(rivals) < RIVALS or value == self._best_of(value, float(rivals[-1].value or 0)):
+            if len(rivals) < RIVALS or value == self._best_of(value, value_of(rivals[-1])):
                 trial.set_user_attr("curves", self.curves.of_trial(trial.number))
             with self._telling(trial.number, value, scores):
                 self.study.tell(trial, value)
@@ -384,7 +384,7 @@ class Search:
             return {s.number: s.value for s in self._scored()} | (mine if full else {})
 
         def by_quick() -> dict[int, float]:
-            return {t.number: float(t.value or 0) for t in self._complete()} | ({} if full else mine)
+            return {t.number: value_of(t) for t in self._complete()} | ({} if full else mine)
 
         return self.kept.telling(number, scores, by_full, by_quick)
 
@@ -635,7 +635,7 @@ class Search:
     def _by_quick_score(self, trial: FrozenTrial) -> Scored:
         """Return a trial as far as it is scored; the learning rate is left to the experiment."""
         scores = tuple(trial.intermediate_values[k] for k in sorted(trial.intermediate_values))
-        return Scored(trial.number, dict(trial.params), float(trial.value or 0), scores)
+        return Scored(trial.number, dict(trial.params), value_of(trial), scores)
 
     # ------------------------------------------------------------------------------------------------- second scores
 
@@ -728,7 +728,7 @@ class Search:
         """Return the finished trials, the best first; of those with the same point the one that was scored."""
         complete = self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE,))
         trials = [t for t in complete if "same_as" not in t.user_attrs]
-        return sorted(trials, key=lambda t: -float(t.value or 0) if self.greater else float(t.value or 0))
+        return sorted(trials, key=value_of, reverse=self.greater)
 
     def _scored(self) -> list[Scored]:
         """Return what has a full score, the best first."""
