@@ -39,6 +39,9 @@ PER_FOLD, PER_FOLD_ASKED = "rounds per fold", "per fold"
 STOPPING_KINDS = ("model", "xgboost", "catboost")
 HEAD_BYTES = 2**16
 
+BEFORE_ALL = 0.0
+"""A time before any run and any change, in seconds: when a file changed that is not there."""
+
 
 def stopped_per_fold(workspace: Workspace, run: RunRecord) -> bool:
     """Say whether a run of an earlier version has a best number of rounds for each fold.
@@ -206,7 +209,7 @@ class _Present:
     def __init__(self, workspace: Workspace, slug: str, newest: Mapping[int, RunRecord]) -> None:
         self.workspace, self.slug, self.newest = workspace, slug, newest
         self.folder = workspace.competitions / slug
-        self._chains: dict[int, float] = {}
+        self._chains: dict[int | None, float] = {}
         self._specs: dict[int, list[Any] | None] = {}
         self._definitions: dict[bytes, Definition | None] = {}
         self._codes: dict[str, str] = {}
@@ -231,7 +234,7 @@ class _Present:
         return self._code_changed > _began(run)
 
     def _experiment_changed(self, run: RunRecord) -> float:
-        notebooks = self._notebooks_changed if run.kind == "notebook" else 0.0
+        notebooks = self._notebooks_changed if run.kind == "notebook" else BEFORE_ALL
         return max(self._chain_changed(run.exp), self._lists_changed, notebooks)
 
     def _chain_changed(self, exp: int) -> float:
@@ -241,7 +244,7 @@ class _Present:
         while base is not None and base not in self._chains and base not in chain:
             chain.append(base)
             base = self._base_of(base)
-        latest = 0.0 if base is None else self._chains.get(base, 0.0)
+        latest = self._chains.get(base, BEFORE_ALL)
         for number in reversed(chain):
             latest = self._chains[number] = max(latest, _changed_at(self._experiment_path(number)))
         return self._chains[exp]
@@ -277,22 +280,22 @@ class _Present:
         try:
             is_custom = b"function" in path.read_bytes()
         except OSError:
-            return 0.0
-        return self._code_changed if is_custom else 0.0
+            return BEFORE_ALL
+        return self._code_changed if is_custom else BEFORE_ALL
 
     @cached_property
     def _lists_changed(self) -> float:
-        return max(map(_changed_at, (self.folder / "selections").glob("*.toml")), default=0.0)
+        return max(map(_changed_at, (self.folder / "selections").glob("*.toml")), default=BEFORE_ALL)
 
     @cached_property
     def _notebooks_changed(self) -> float:
         places = (self.workspace.root / "notebooks", self.folder)
         paths = [p for place in places for pattern in ("*.ipynb", "*.py") for p in place.glob(pattern)]
-        return max(*map(_changed_at, paths), self._code_changed, 0.0)
+        return max([self._code_changed, *map(_changed_at, paths)])
 
     @cached_property
     def _code_changed(self) -> float:
-        latest = 0.0
+        latest = BEFORE_ALL
         for place, folders, files in os.walk(self.folder):
             folders[:] = [f for f in folders if f not in NO_CODE and not f.startswith(".")]
             latest = max([latest, *(_changed_at(Path(place, f)) for f in files if f.endswith(".py"))])
@@ -495,15 +498,15 @@ def _began(run: RunRecord) -> float:
     The clock was set back since, and what was edited by it would look older than the run.
     """
     began = run.created_at.timestamp()
-    return began if began <= time.time() else 0.0
+    return began if began <= time.time() else BEFORE_ALL
 
 
 def _changed_at(path: Path) -> float:
-    """Return when a file's content or name last changed; 0 where there is none."""
+    """Return when a file's content or name last changed; `BEFORE_ALL` where there is none."""
     try:
         stat = path.stat()
     except OSError:
-        return 0.0
+        return BEFORE_ALL
     return max(stat.st_mtime, stat.st_ctime)
 
 
