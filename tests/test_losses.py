@@ -142,6 +142,10 @@ def test_every_metric_of_numbers_has_a_loss() -> None:
     }
 
 
+def test_a_quantile_loss_without_a_level_is_that_of_the_median() -> None:
+    assert loss_for(metrics.get("pinball")) == loss_for(metrics.get("pinball@0.5"))
+
+
 def test_a_loop_is_written_out_only_where_it_says_all(tmp_path: Any) -> None:
     texts = {}
     for metric in ("rmse", "rmspe"):

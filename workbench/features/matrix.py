@@ -195,7 +195,7 @@ class FeatureMatrix:
         for _, frame in self.chunks(range(self.n_train)) if self.width else ():
             floats = [pl.col(n).is_nan().sum() for n, t in frame.schema.items() if t.is_float()]
             missing += sum(s.null_count() for s in frame.iter_columns())
-            missing += sum(n or 0 for n in frame.select(floats).row(0)) if floats else 0
+            missing += sum(frame.select(floats).row(0)) if floats else 0
         return missing / max(1, self.n_train * self.width)
 
     @property

@@ -84,7 +84,7 @@ def loss_for(metric: Metric) -> Loss:
     """
     name, _, level = metric.name.partition("@")
     if name == "pinball":
-        return Loss("quantile", level=float(level or 0.5))
+        return Loss("quantile", level=float(level))
     return _LOSSES.get(name, Loss())
 
 

@@ -168,12 +168,11 @@ class Learned:
     ) -> Columns:
         units, cells, totals = summed
         groups = self.groups[: self.n_train]
-        if s.function is not None:
+        if s.quantile is None:
             within = () if self.split.time is None else (self.split.ranks[0],)
             return table_of_calls(s, np.lexsort((*within, groups)), values, units, cells["n"], sets)
-        quantile = float(s.quantile or 0.0)
-        of_groups = table_of_quantiles(quantile, groups, values, units, cells["n"], sets)
-        of_all = table_of_quantiles(quantile, np.zeros_like(groups), values, units, totals["n"], sets)
+        of_groups = table_of_quantiles(s.quantile, groups, values, units, cells["n"], sets)
+        of_all = table_of_quantiles(s.quantile, np.zeros_like(groups), values, units, totals["n"], sets)
         counts = np.stack([cells["n"][sets.members(i)].sum(axis=0) for i in range(sets.n_sets)])
         return shrunk(of_groups, counts, of_all, self.smoothing).astype(np.float32)
 
@@ -218,10 +217,9 @@ class Learned:
         return made
 
     def _ordered_past(self, s: Statistic, values: Floats, of_groups: Past, of_all: Past) -> Floats:
-        if s.function is not None:
+        if s.quantile is None:
             return past_calls(s, values, of_groups)
-        quantile = float(s.quantile or 0.0)
-        of_group, prior = (past_quantiles(quantile, values, past) for past in (of_groups, of_all))
+        of_group, prior = (past_quantiles(s.quantile, values, past) for past in (of_groups, of_all))
         return shrunk(of_group, of_groups.counts, prior, self.smoothing)
 
 
