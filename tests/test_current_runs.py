@@ -17,6 +17,7 @@ from tests.small import make_small
 from workbench import library
 from workbench.cache import read_json, write_json
 from workbench.errors import NotFoundError
+from workbench.experiment import FeatureList, write_list
 from workbench.ledger import Ledger
 from workbench.review import as_dicts
 
@@ -198,6 +199,20 @@ def test_an_edit_of_another_base_of_the_base_counts(small) -> None:
     assert current(made, 4).outdated == ()
     made.experiment(2, ROWS + MODEL.replace("num_leaves = 7", "num_leaves = 6"))
     assert current(made, 4).outdated == ("experiment",)
+
+
+def test_an_edit_of_the_selected_columns_marks_the_run_and_one_of_others_does_not(small) -> None:
+    made = small()
+    own, other = (made.folder / "selections" / f"{name}.toml" for name in ("own", "other"))
+    for path in (own, other):
+        write_list(path, FeatureList(("rows.x",)))
+    made.experiment(1, 'features = "own"\n' + MODEL)
+    first = made.open.run(1).record
+    write_list(own, FeatureList(("rows.x", "rows.z")))
+    assert (current(made).run, current(made).outdated) == (first, ("experiment",))
+    write_list(own, FeatureList(("rows.x",)))
+    write_list(other, FeatureList(("rows.x", "rows.z")))
+    assert (current(made).run, current(made).outdated) == (first, ())
 
 
 def test_an_edited_split_is_of_other_folds_before_it_is_run(small) -> None:
