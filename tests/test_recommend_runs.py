@@ -363,10 +363,11 @@ class TestWrong:
 
     def test_the_words_of_earlier_versions_are_the_same_experiment(self, shop: Any) -> None:
         s = shop()
-        before = "[recommend]\nagain = false\n[recommend.history]\nrecent = { last = 7 }\n"
-        run = s.run(2, before)
+        # Names of one's own may be any word.
+        names = '[recommend.popular.own]\nwindow = "20d"\n[recommend.popular.recent]\nwindow = "2d"\n'
+        run = s.run(2, "[recommend]\nagain = false\n[recommend.history]\nrecent = { last = 7 }\n" + names)
         assert run.how == "new"
-        today = before.replace("again", "allow_repeats").replace("recent", "weighting")
+        today = "[recommend]\nallow_repeats = false\n[recommend.history]\nweighting = { last = 7 }\n" + names
         same = s.run(2, today)
         assert (same.how, same.run.record.run_id) == ("unchanged", run.run.record.run_id)
         other = s.run(3, today.replace("= false", "= true"))

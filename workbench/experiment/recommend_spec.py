@@ -20,9 +20,7 @@ from workbench.recommender.extra import need_compiler
 
 __all__ = ["RecommendSpec", "recommend_spec"]
 
-NAMES_IN_KEYS = {
-    source: "OwnSource" if name == "custom" else f"{name.capitalize()}Source" for name, source in SOURCES.items()
-}
+NAMES_IN_KEYS = {source: f"{EARLIER_WORDS.get(name, name).capitalize()}Source" for name, source in SOURCES.items()}
 """What stands for each kind of source in the keys of runs, whatever its class is called."""
 
 OURS = ("candidates", "validation_users", "allow_repeats", "ranker")
@@ -167,7 +165,8 @@ def _named(key: str, kind: str, given: Any, where: str) -> list[tuple[str, Any]]
         return []
     if not isinstance(given, dict):
         raise ConfigError(f"{where} {key} = {given!r}: expected a table, or false for none")
-    names = {f.name for f in dataclasses.fields(SOURCES[kind])} | TODAY.keys()
+    fields = {f.name for f in dataclasses.fields(SOURCES[kind])}
+    names = fields | {EARLIER_WORDS[name] for name in fields & EARLIER_WORDS.keys()}
     if given and all(isinstance(v, dict) or v is False for v in given.values()) and not names & set(given):
         return [(name, table) for name, table in given.items() if table is not False]
     return [(key, given)]
