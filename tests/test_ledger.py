@@ -411,17 +411,36 @@ def test_a_ledger_by_url_gets_its_folder(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------- versions
 
 
-def test_migrations_and_tables_agree(path: Path) -> None:
+def schema_of(connection: sa.Connection) -> dict[str, Any]:
+    inspector = sa.inspect(connection)
+    return {
+        table: {
+            "columns": {c["name"]: (str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)},
+            "key": inspector.get_pk_constraint(table),
+            "indexes": sorted(map(str, inspector.get_indexes(table))),
+        }
+        for table in sorted(inspector.get_table_names())
+    }
+
+
+def test_what_is_made_anew_is_what_the_migrations_come_to(path: Path, tmp_path: Path) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    from workbench.ledger import versions
     from workbench.ledger.schema import metadata
 
     with Ledger.open(path) as ledger:
         assert ledger.check()["version"] == HEAD
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    made, migrated = (
+        sa.create_engine(f"sqlite:///{p}", poolclass=sa.NullPool) for p in (path, tmp_path / "migrated.db")
+    )
+    with made.connect() as new, migrated.begin() as old:
+        versions.migrate(old)
+        assert schema_of(new) == schema_of(old)
+        for connection in (new, old):
+            assert versions.version_of(connection) == HEAD
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 @pytest.mark.parametrize("dump", sorted((Path(__file__).parent / "ledgers").glob("*.sql")), ids=lambda p: p.stem)

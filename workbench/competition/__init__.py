@@ -606,7 +606,9 @@ def _forget_beside(folder: Path) -> None:
             file = next(iter(getattr(module, "__path__", ())), None)
         if file is None:
             continue
-        if Path(file).is_relative_to(folder) or (beside and not _loaded_from.isdisjoint(Path(file).parents)):
+        # Of thousands of modules few can be of the folder, and a path is slow to take apart.
+        inside = folder.name in file and Path(file).is_relative_to(folder)
+        if inside or (beside and not _loaded_from.isdisjoint(Path(file).parents)):
             stale.append(name)
     # All at once: the path of a package without an __init__.py is worked out from the one that it is in.
     for name in stale:
