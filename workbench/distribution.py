@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ __all__ = [
     "install_hint",
     "is_own_wheel",
     "other_workbench",
+    "version_of",
 ]
 
 DISTRIBUTION = "kaggle-workbench"
@@ -44,6 +45,18 @@ def distribution_version() -> str:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         return "0+unknown"
+
+
+@cache
+def version_of(name: str) -> str:
+    """Return the version of an installed distribution; "" where there is none.
+
+    It is read once for a process, which has imported that version.
+    """
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def distributions_of_modules() -> Mapping[str, list[str]]:

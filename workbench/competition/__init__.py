@@ -591,9 +591,23 @@ _loaded_from: set[Path] = set()
 """The folders whose code this process has loaded; some may be gone."""
 
 
+def _forget_files_of(folder: Path) -> None:
+    """Let imports look anew which files the folder has: what was just written is younger than its time tells.
+
+    As `importlib.invalidate_caches`, but for this folder alone: that one lets everything be looked for again, also each
+    package whose version is asked for.
+    """
+    for place, finder in list(sys.path_importer_cache.items()):
+        if folder.name in place and Path(place).is_relative_to(folder):
+            if finder is None:
+                del sys.path_importer_cache[place]
+            elif hasattr(finder, "invalidate_caches"):
+                finder.invalidate_caches()
+
+
 def _forget_beside(folder: Path) -> None:
     """Forget modules of the folder, and those of the same name that came from another competition's."""
-    importlib.invalidate_caches()
+    _forget_files_of(folder)
     names = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
     stale = []
     for name, module in list(sys.modules.items()):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
 
-from workbench.distribution import distribution_version
+from workbench.distribution import distribution_version, version_of
 
 __all__ = ["git_commit", "versions"]
 
@@ -41,9 +40,5 @@ def _git(folder: Path, *arguments: str) -> str:
 def versions(kind: str = "model") -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result of this kind of experiment."""
     found = {"python": platform.python_version(), "workbench": distribution_version()}
-    for name in (*PACKAGES, *PACKAGES_OF.get(kind, ())):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    names = (*PACKAGES, *PACKAGES_OF.get(kind, ()))
+    return found | {name: version for name in names if (version := version_of(name))}

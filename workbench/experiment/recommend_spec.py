@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import types
 import typing
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.competition import Competition
+from workbench.distribution import version_of
 from workbench.errors import ConfigError, near
 from workbench.experiment.spec import EARLIER_WORDS, ExperimentSpec
 from workbench.features import code_key
@@ -56,7 +56,7 @@ class RecommendSpec:
             "validation_users": of.validation_users,
             "again": of.allow_repeats,
             "ranker": None if of.ranker is None else _of_ranker(of.ranker),
-            "lightgbm": importlib.metadata.version("lightgbm"),
+            "lightgbm": version_of("lightgbm"),
             "code": self.code,
         }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.metadata
 import io
 import symtable
 import sys
@@ -23,7 +22,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from workbench.cache import content_key
-from workbench.distribution import DISTRIBUTION, distributions_of_modules
+from workbench.distribution import DISTRIBUTION, distributions_of_modules, version_of
 from workbench.features import recipes
 from workbench.features.code_modules import (
     Import,
@@ -406,14 +405,11 @@ def _attribute(module: ModuleType, name: str) -> Any:
         return None
 
 
-@lru_cache(maxsize=256)
 def package_version(module: str) -> str:
     """Return the version of an installed package by the name that is imported; empty where there is none."""
-    try:
-        return importlib.metadata.version(DISTRIBUTIONS.get(module, module))
-    except importlib.metadata.PackageNotFoundError:
-        homes = distributions_of_modules().get(module, [])
-        return ", ".join(sorted(f"{h} {importlib.metadata.version(h)}" for h in set(homes)))
+    version = version_of(DISTRIBUTIONS.get(module, module))
+    homes = set() if version else {*distributions_of_modules().get(module, [])}
+    return version or ", ".join(sorted(f"{home} {version_of(home)}" for home in homes))
 
 
 # ------------------------------------------------------------------------------------------------------------ syntax

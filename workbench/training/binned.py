@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.cache import Store, content_key
+from workbench.distribution import version_of
 from workbench.errors import StorageError
 from workbench.training.datasets import bin_all_rows, bin_train_rows
 
@@ -130,7 +130,7 @@ class BinnedRows:
         with_test : bool
             The bins are those of the train rows in any case.
         """
-        key = content_key("binned-v1", importlib.metadata.version("lightgbm"), parameters, with_test)
+        key = content_key("binned-v1", version_of("lightgbm"), parameters, with_test)
         if self._held is None or self._held[0] != key:
             self._held = None  # the one before goes first: two of them may not fit
             self._held = (key, self._found_or_made(key, parameters | QUIET | {"num_threads": threads}, with_test))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.cache import file_sha256
+from workbench.distribution import version_of
 from workbench.errors import ConfigError, NotFoundError, near
 from workbench.threads import available_cores
 from workbench.training.columns import PER_COLUMN
@@ -171,7 +171,7 @@ class LightGBMSpec:
         """Return what decides the result: neither threads nor what is logged do, and of a file what it says."""
         files = {key: file_sha256(path) for key, path in self.files.items()}
         return {
-            "lightgbm": importlib.metadata.version("lightgbm"),
+            "lightgbm": version_of("lightgbm"),
             "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"} | files | QUIET,
             "rounds": self.rounds,
             "patience": self.patience,
