@@ -14,7 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from workbench.competition import load_code
-from workbench.errors import FeatureError
+from workbench.errors import ConfigError, FeatureError
 from workbench.features import ROW, Blocks, code_key, code_key_of, code_keys, load_features, recipes
 from workbench.features.code_modules import Module, code_files, code_files_of
 
@@ -538,3 +538,14 @@ def test_a_folder_of_code_is_that_of_the_competition_that_is_loaded(tmp_path: Pa
             written(folder, {"lib/__init__.py": f"B = {number}\n"})
         path = written(folder, {"features.py": "import lib.text.deep\nA = lib.text.deep.A\n"})
         assert number == load_code(path).A
+
+
+def test_a_file_that_was_just_written_is_found_whatever_the_time_of_its_folder(tmp_path: Path) -> None:
+    """Times may be those of seconds: what an import has looked up before is looked up again."""
+    (tmp_path / "features.py").write_text("import just_written\n")
+    before = tmp_path.stat()
+    with pytest.raises(ConfigError, match="just_written"):
+        load_code(tmp_path / "features.py")
+    (tmp_path / "just_written.py").write_text("")
+    os.utime(tmp_path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert load_code(tmp_path / "features.py").just_written
