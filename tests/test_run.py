@@ -64,6 +64,8 @@ class TestTasks:
             mask = oof["fold"].to_numpy() == fold
             assert sk.roc_auc_score(y[mask], run.oof_array[mask, 0]) == pytest.approx(score)
         assert run.score == pytest.approx(np.mean(run.record.fold_scores))
+        assert run.record.cv_std == pytest.approx(np.std(run.record.fold_scores))
+        assert run.record.cv_folds == len(run.record.fold_scores) == 5
         assert run.record.oof_score == pytest.approx(sk.roc_auc_score(y, run.oof_array[:, 0]))
         assert run.record.cv_mean > 0.8
         sent = pl.read_csv(run.submission)
@@ -87,18 +89,27 @@ class TestTasks:
             assert model.feature_name() == ["x", "z", "ratio"]
             assert model.predict(frame[mask]) == pytest.approx(run.oof_array[mask, 0], abs=1e-12)
 
-    def test_the_test_predictions_are_the_mean_of_the_models(self, small) -> None:
+    def test_predictions_are_the_mean_of_the_seeds_and_each_seed_has_its_scores(self, small) -> None:
         made = small()
         made.experiment(
             1,
             'features = ["rows.x", "rows.z"]\nseeds = [1, 2]\n' + QUICK + "bagging_fraction = 0.5\nbagging_freq = 1\n",
         )
         run = made.open.run(1)
-        frame = made.open.rows.collect().sort(ROW).tail(100).select("x", "z").cast(pl.Float32).to_numpy()
-        mean = np.mean([lgb.Booster(model_str=t).predict(frame) for t in run.models.values()], axis=0)
+        frame = made.open.rows.collect().sort(ROW).select("x", "z").cast(pl.Float32).to_numpy()
+        models = {name: lgb.Booster(model_str=text) for name, text in run.models.items()}
+        mean = np.mean([model.predict(frame[400:]) for model in models.values()], axis=0)
         assert run.test["pred_y"].to_numpy() == pytest.approx(mean, abs=1e-12)
-        assert len(run.record.seed_scores) == 2
-        assert run.record.seed_scores[0] != run.record.seed_scores[1]
+        y, fold = self.truth(made)["y"].to_numpy(), run.oof["fold"].to_numpy()
+        scores = [
+            [
+                sk.roc_auc_score(y[fold == f], models[f"t0-f{f}-s{seed}"].predict(frame[:400][fold == f]))
+                for f in range(5)
+            ]
+            for seed in (1, 2)
+        ]
+        assert scores[0] != scores[1]
+        assert np.array(run.record.seed_scores) == pytest.approx(np.array(scores))
 
     @pytest.mark.parametrize("metric", ["rmse", "mae", "rmsle", "r2", "pinball@0.8", "smape", "medae"])
     def test_regression(self, small, metric: str) -> None:
