@@ -17,6 +17,7 @@ import pytest
 import sklearn.metrics as sk
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
 
 from tests.small import Small, make_frame
 from workbench import library, metrics
@@ -28,6 +29,7 @@ from workbench.rehearsal.grade import grade, read_solution
 from workbench.rehearsal.host import read_host
 from workbench.row_expressions import named_columns, read_expression
 from workbench.training import Target, TargetColumn, check_fold_weights, read_target
+from workbench.training.weights import class_weights, priors_for
 from workbench.workspace import create_workspace
 
 TABLE = (
@@ -341,6 +343,35 @@ def test_a_fold_whose_rows_weigh_nothing() -> None:
     only_0 = np.array([1.0, 1, 0, 0, 0, 0])
     with pytest.raises(DataError, match="fold 0: all 4 rows that it trains on have a weight of 0"):
         check_fold_weights(Target((column,), only_0, None, None), folds)
+
+
+class TestClasses:
+    """Of five rows three are of one class, two of another, none of the last, which occurs elsewhere."""
+
+    ROWS = np.array([0, 1, 2, 4, 5])
+    LETTERS = TargetColumn("y", "multiclass", np.array([0.0, 0, 0, 2, 1, 1]), ("a", "b", "c"))
+
+    def test_balanced_is_that_of_scikit_learn_and_a_class_without_rows_is_no_error(self) -> None:
+        expected = compute_class_weight("balanced", classes=np.arange(3), y=self.LETTERS.values)
+        assert class_weights("balanced", self.LETTERS, np.arange(6)) == pytest.approx(expected)
+        assert class_weights("balanced", self.LETTERS, self.ROWS) == pytest.approx([5 / 9, 5 / 6, 5 / 3])
+
+    def test_classes_that_are_not_named_weigh_1(self) -> None:
+        assert class_weights({"b": 3.0}, self.LETTERS, self.ROWS) == pytest.approx([1, 3, 1])
+        yes = TargetColumn("y", "binary", np.array([0.0, 1]), (False, True))
+        assert class_weights({"true": 2.5}, yes, np.arange(2)) == pytest.approx([1, 2.5])
+
+    @pytest.mark.parametrize(("word", "classes"), [(None, ("a", "b", "c")), ("balanced", None)])
+    def test_without_a_word_or_without_classes_there_are_none(self, word: str | None, classes: Any) -> None:
+        assert class_weights(word, replace(self.LETTERS, classes=classes), self.ROWS) is None
+
+    def test_shares_are_those_of_the_weights_and_never_0(self) -> None:
+        metric = metrics.get("balanced_logloss")
+        assert priors_for(metric, self.LETTERS, self.ROWS) == pytest.approx([3 / 5, 2 / 5, 1 / 5])
+        weight = np.array([0.1, 0.1, 0.2, 9, 0.3, 0.3])
+        assert priors_for(metric, self.LETTERS, self.ROWS, weight) == pytest.approx([0.4, 0.6, 1])
+        assert priors_for(metrics.get("mlogloss"), self.LETTERS, self.ROWS) is None
+        assert priors_for(metric, replace(self.LETTERS, classes=None), self.ROWS) is None
 
 
 def test_boolean_and_zero_weights(sales: Callable[..., Small]) -> None:
