@@ -104,6 +104,36 @@ def test_folders_in_memory_are_known(tmp_path: Path) -> None:
         assert is_in_memory(Path("/dev/shm"))
 
 
+@pytest.mark.parametrize(
+    ("mounts", "expected"),
+    [
+        (["disk / ext4 rw"], False),
+        (["tmpfs / tmpfs rw", "disk {} ext4 rw"], False),
+        (["disk / ext4 rw", "tmpfs {} tmpfs rw"], True),
+        (["disk / ext4 rw", "ramfs {} ramfs"], True),
+        (["disk / ext4 rw", "tmpfs {}er tmpfs rw"], False),  # a folder whose name only begins so
+        (["tmpfs {} tmpfs rw", "disk {} ext4 rw"], False),  # of two in one place the later one is seen
+        (["disk {} ext4 rw", "tmpfs {} tmpfs rw"], True),
+        (["tmpfs {} tmpfs rw", "cut short"], True),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_a_folder_is_in_memory_where_what_is_mounted_around_it_is(
+    tmp_path: Path, monkeypatch, mounts: list[str] | None, expected: bool
+) -> None:
+    folder = tmp_path / "with a space"
+
+    def read_text(path: Path) -> str:
+        assert path == Path("/proc/mounts")
+        if mounts is None:
+            raise FileNotFoundError(path)
+        return "\n".join(line.format(str(folder).replace(" ", "\\040")) for line in mounts)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert is_in_memory(folder / "inside") == expected
+
+
 def test_the_room_for_rows_in_order_is_taken_before_they_are_written(tmp_path: Path, monkeypatch) -> None:
     """A page that finds no room later would end the process with a bus error."""
     with (tmp_path / "rows").open("w+b") as file:
