@@ -62,6 +62,11 @@ def edit_model(made: Any) -> None:
     made.experiment(1, ROWS + MODEL.replace("num_leaves = 7", "num_leaves = 9"))
 
 
+def put_an_older_file_in_place(made: Any) -> None:
+    edit_model(made)
+    os.utime(made.folder / "experiments" / "001.toml", (10**9, 10**9))
+
+
 def edit_base(made: Any) -> None:
     made.experiment(7, ROWS + MODEL.replace("num_leaves = 7", "num_leaves = 9"))
 
@@ -78,7 +83,13 @@ def edit_data(made: Any) -> None:
 
 @pytest.mark.parametrize(
     ("edit", "outdated"),
-    [(edit_model, "experiment"), (edit_base, "experiment"), (edit_metric, "competition"), (edit_data, "data")],
+    [
+        (edit_model, "experiment"),
+        (put_an_older_file_in_place, "experiment"),
+        (edit_base, "experiment"),
+        (edit_metric, "competition"),
+        (edit_data, "data"),
+    ],
 )
 def test_an_edit_marks_the_run_and_another_run_takes_its_place(small, edit, outdated: str) -> None:
     made = small()
