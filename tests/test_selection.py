@@ -308,8 +308,12 @@ class TestMethods:
             c: np.mean([of_model[c][0] for of_model in models.importance.values()]) for c in models.importance[0, 1]
         }
         expected = {g.name: sum(gain[c] for c in g.columns) for g in groups}
+        of_folds = [
+            [sum(of_columns[c][0] for c in g.columns) for g in groups] for of_columns in models.importance.values()
+        ]
         judged = judge_by_gain(models, groups, Options("gain", by=by))
         assert {j.group.name: j.importance for j in judged} == pytest.approx(expected)
+        assert [j.spread for j in judged] == pytest.approx(np.std(of_folds, axis=0))
         assert {"feature": "rows.b_copy", "column": "b_copy", "correlated": "b + 1"}[by] in expected
         assert expected["rows.small"] < expected["small"] / 2
 

@@ -242,7 +242,7 @@ class FixedRounds:
 
 def by_group(groups: Iterable[Group], of_columns: dict[str, float]) -> dict[str, float]:
     """Return the sum over each group's columns."""
-    return {g.name: math.fsum(of_columns.get(c, 0.0) for c in g.columns) for g in groups}
+    return {g.name: math.fsum(of_columns[c] for c in g.columns if c in of_columns) for g in groups}
 
 
 def difference(a: Sequence[float], b: Sequence[float], ratio: float | None = None) -> tuple[float, float]:
