@@ -154,6 +154,27 @@ class TestFindings:
         assert again is not None
         assert again.submission_id == better.submission_id
 
+    @pytest.mark.parametrize(("metric", "by_cv", "by_score"), [("auc", "c", "a"), ("logloss", "b", "c")])
+    def test_the_best_that_was_sent_is_that_of_the_metric(self, small, metric: str, by_cv: str, by_score: str) -> None:
+        """By the platform's score where it has told one, else by CV; what it refused is no submission."""
+        made = small(metric=metric, n_rows=120)
+        quick(made)
+        sent = replace(made.open.send(made.open.prepare(1)), public_score=None)
+        others = [("a", 0.5), ("b", 0.4), ("c", 0.6)]
+        with Ledger.open(made.workspace.ledger) as ledger:
+            ledger.put_submission(replace(sent, cv_mean=None))
+            for name, cv in others:
+                ledger.put_submission(replace(sent, submission_id=name, ref=name, cv_mean=cv))
+            for name, cv in (("d", 0.9), ("e", 0.1)):
+                ledger.put_submission(
+                    replace(sent, submission_id=name, ref=name, cv_mean=cv, public_score=cv, status="error")
+                )
+        assert made.open.prepare(1).compared_with.submission_id == by_cv
+        with Ledger.open(made.workspace.ledger) as ledger:
+            for (name, cv), score in zip(others[::2], (0.8, 0.7), strict=True):
+                ledger.put_submission(replace(sent, submission_id=name, ref=name, cv_mean=cv, public_score=score))
+        assert made.open.prepare(1).compared_with.submission_id == by_score
+
     def test_a_closed_competition_stops(self, small) -> None:
         made = small(deadline=datetime(2020, 1, 1, tzinfo=UTC))
         quick(made)

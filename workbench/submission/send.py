@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 
 from workbench.cache import atomic, file_sha256
@@ -230,15 +231,15 @@ def _in_doubt(submissions: Sequence[SubmissionRecord]) -> int:
 
 def _best(earlier: list[SubmissionRecord], record: RunRecord, competition: Competition) -> SubmissionRecord | None:
     """Return the submission that a new one is measured by."""
-    sign = 1 if record.greater_is_better else -1
+    best = max if record.greater_is_better else min
     sent = [s for s in earlier if s.status in SENT]
     scored = [s for s in sent if s.public_score is not None]
     if scored and competition.definition.metric_of_platform is not None:
         return scored[-1]  # which of the platform's scores is better, the metric that stands in for its own can't tell
     if scored:
-        return max(scored, key=lambda s: sign * float(s.public_score or 0))
+        return best(scored, key=attrgetter("public_score"))
     with_cv = [s for s in sent if s.cv_mean is not None]
-    return max(with_cv, key=lambda s: sign * float(s.cv_mean or 0), default=None)
+    return best(with_cv, key=attrgetter("cv_mean"), default=None)
 
 
 def send(  # noqa: PLR0913 what may be said of it
