@@ -52,7 +52,8 @@ for name, sha256 in manifest["files"].items():
         wheels.append(same[0])
 # In a folder of their own: this session has imported numpy by now, and the image's packages stay as they are.
 packages = tempfile.mkdtemp(prefix="wb-packages-")
-install = [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-index", "--no-deps"]
+# Python compiles what it imports; pip would compile everything.
+install = [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
 done = subprocess.run([*install, "--target", packages, *wheels], capture_output=True, text=True)
 if done.returncode:
     said = done.stderr[-500:]
