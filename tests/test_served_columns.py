@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from tests.small import Small
 from workbench import library
 from workbench.competition import ROW
 from workbench.errors import ConfigError, DataError
+from workbench.experiment import ReadyExperiment, ready
 from workbench.features import Blocks
 from workbench.features.auto import auto_plan
 from workbench.features.auto_plan import AutoPlan
 from workbench.kernels.hidden import emptied_data, hidden_data
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.serving import NOTES, predict
+from workbench.serving import NOTES, LearnedColumns, predict
 from workbench.workspace import create_workspace
 
 N, N_TRAIN = 900, 600
@@ -380,6 +382,41 @@ def test_columns_are_compared_by_name_before_a_model_predicts(made: Small, no_wh
     features(["rows.a", "rows.gaps", "alone"])
     with pytest.raises(DataError, match=r"trained on \(3, now 3\): 'f' missing; 'gaps' new"):
         served(bundle, raw, tmp_path / "s.csv")
+
+
+def learned_of(made: Small, features: str) -> tuple[LearnedColumns, ReadyExperiment]:
+    made.experiment(1, f"features = {features}\n[model]\n")
+    experiment = ready(made.workspace, made.open.definition, 1)
+    problem = experiment.problem
+    return LearnedColumns.of(experiment.blocks, experiment.spec.features, problem.matrix, problem.target), experiment
+
+
+def test_a_category_where_a_number_was_trained_on_is_refused(made: Small) -> None:
+    learned, experiment = learned_of(made, '["rows.a", "rows.place"]')
+    problem = experiment.problem
+    assert learned.columns == {"a": "number", "place": "category"}
+    learned.check_matrix(problem.matrix, problem.target)
+    for name, is_now, was in (("place", "category", "number"), ("a", "number", "category")):
+        other = replace(learned, columns={**learned.columns, name: was})
+        with pytest.raises(DataError, match=f"column '{name}' is a {is_now}; it was a {was} when"):
+            other.check_matrix(problem.matrix, problem.target)
+
+
+def test_values_are_the_same_where_they_differ_by_rounding_only(made: Small) -> None:
+    """By what they are themselves, and near 0 by the spread of their column."""
+    learned, experiment = learned_of(made, '["rows.gaps"]')
+    gaps = pl.col("gaps").cast(pl.Float64)
+    assert learned.sample["gaps"].null_count() + learned.sample["gaps"].is_nan().sum() > 0
+    spread = float(np.nanstd(learned.sample["gaps"].cast(pl.Float64).to_numpy()))
+    for change, changed in (
+        (gaps * (1 + 5e-5), []),
+        (gaps * (1 + 1e-3), ["gaps"]),
+        (pl.when(gaps == 0).then(5e-5 * spread).otherwise(gaps), []),
+        (pl.when(gaps == 0).then(3e-4 * spread).otherwise(gaps), ["gaps"]),
+        (gaps.fill_nan(None).fill_null(1), ["gaps"]),
+    ):
+        other = replace(learned, sample=learned.sample.with_columns(change.alias("gaps")))
+        assert other.changed(experiment.problem.matrix) == changed
 
 
 def test_a_run_that_kept_no_columns_is_not_built(made: Small, no_wheels: Path) -> None:
