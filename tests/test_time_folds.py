@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,22 @@ def test_nothing_learns_from_a_row_whose_time_is_unknown(times: list[int | None]
                 assert not learns
             elif t is not None:
                 assert learns == (other + horizon <= t if horizon else other < t)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 5))
+def test_each_block_begins_at_the_time_nearest_to_its_share_of_the_rows(sizes: list[int], folds: int) -> None:
+    """Of two as near it is the later; and the first time of all is only trained on."""
+    before = np.cumsum([0, *sizes[:-1]])
+    shares = [Fraction(sum(sizes) * k, folds + 1) for k in range(1, folds + 1)]
+    nearest = [min(range(len(sizes)), key=lambda i, share=share: (abs(before[i] - share), -i)) for share in shares]
+    starts = sorted({max(1, i) for i in nearest})
+    times = np.repeat(np.arange(len(sizes)), sizes)
+    if len(sizes) < 2 or len(starts) < folds:
+        with pytest.raises(DataError, match=f"need at least {folds + 1} well-spread times; .* has {len(sizes)} values"):
+            time_folds(times, folds)
+    else:
+        expected = [sum(start <= time for start in starts) - 1 for time in times]
+        assert time_folds(times, folds).valid.tolist() == expected
 
 
 def test_offsets_and_zones_name_the_same_moments() -> None:
