@@ -263,26 +263,23 @@ def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float
 
 def _block_starts(time: npt.NDArray[Any], folds: int) -> npt.NDArray[Any]:
     values, counts = np.unique(time, return_counts=True)
-    before = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    targets = len(time) * np.arange(1, folds + 1) / (folds + 1)
-    nearest = np.searchsorted(before, targets, side="left")
-    # Of the two boundaries beside the target size, the nearer.
-    nearest = np.where(
-        (nearest > 0)
-        & (
-            (nearest == len(before))
-            | (targets - before[nearest - 1] < before[np.minimum(nearest, len(before) - 1)] - targets)
-        ),
-        nearest - 1,
-        nearest,
-    )
-    starts = np.unique(values[np.clip(nearest, 1, len(values) - 1)]) if len(values) > 1 else values
-    if len(values) < 2 or len(starts) < folds:
+    # The block of the first time is only trained on: any other begins at one of the later times.
+    later, rows_before = values[1:], np.cumsum(counts)[:-1]
+    shares = len(time) * np.arange(1, folds + 1) / (folds + 1)
+    starts = np.unique(later[_nearest(rows_before, shares)]) if len(later) else later
+    if len(starts) < folds:
         raise DataError(
             f"{folds} time folds need at least {folds + 1} well-spread times; the time column has {len(values)} values",
             hint="fewer folds under [cv] in competition.toml",
         )
     return starts
+
+
+def _nearest(ordered: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return, for each number that is wanted, the index of the nearest of the ordered ones; of two the later."""
+    above = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    below = np.maximum(above - 1, 0)
+    return np.where(wanted - ordered[below] < ordered[above] - wanted, below, above)
 
 
 # -------------------------------------------------------------------------------------------- from the competition
