@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import re
 import signal
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,12 +19,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.hostile_files import ARCHIVES, GOOD, LISTED, TABLES
+from tests.hostile_files import ARCHIVES, GOOD, LISTED, TABLES, member, tarred
 from tests.in_memory_platform import SLUG, InMemoryPlatform
 from workbench.competition import load_competition, read_manifest
 from workbench.errors import DataError, WorkbenchError
 from workbench.ingest import fetch
 from workbench.ingest.archives import check_members
+from workbench.ingest.tars import tar_members
 from workbench.memory import measured_peak, used_bytes
 from workbench.workspace import Workspace
 
@@ -178,6 +180,23 @@ def test_what_the_platform_says_of_itself(fetched: Callable[..., Outcome], what:
     outcome = fetched(GOOD, **{what: text})
     assert outcome.refusal is None, outcome.said
     assert not CONTROL.search((outcome.folder / "competition.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_of_tars_are_read_in_every_format(tmp_path: Path, form: int) -> None:
+    names = ["a.csv", "n" * 100, "folder/" * 15 + "a.csv", "x" * 40 + "/" + "y" * 90]
+    archive = tmp_path / "data.tar"
+    archive.write_bytes(tarred(*map(member, names), form=form))
+    assert [m.name for m in tar_members(archive)] == names
+
+
+def test_times_of_gnu_are_no_folders(tmp_path: Path) -> None:
+    """They stand where others have the folders of a long name."""
+    block = bytearray(tarred(member("a.csv"), form=tarfile.GNU_FORMAT))
+    block[345:357], block[148:156] = b"14000000000\0", b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    (tmp_path / "data.tar").write_bytes(block)
+    assert [m.name for m in tar_members(tmp_path / "data.tar")] == ["a.csv"]
 
 
 def test_a_large_member_is_refused_by_its_ratio_and_not_by_its_size(tmp_path: Path, monkeypatch) -> None:

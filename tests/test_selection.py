@@ -324,6 +324,10 @@ class TestMethods:
     def test_with_and_without_a_finished_run_it_is_the_same(self, case) -> None:
         made = experiment_of(case)
         read, trained = models_of(made), models_of(replace(made, finished=None))
+        of_seeds: dict[tuple[int, int], list[int]] = {}
+        for model in json.loads((case.open.result(1).folder / "run.json").read_text())["models"]:
+            of_seeds.setdefault((model["target"], model["fold"]), []).append(model["rounds"])
+        assert read.rounds == {at: round(np.mean(rounds)) for at, rounds in of_seeds.items()}
         assert read.importance == trained.importance
         assert read.scored.folds == trained.scored.folds
         assert read.rounds == trained.rounds
