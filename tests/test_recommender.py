@@ -36,7 +36,7 @@ from workbench.recommender import (
 from workbench.recommender.candidate_features import make_features
 from workbench.recommender.candidates import Generator, source_recall
 from workbench.recommender.sources import Ready
-from workbench.recommender.windows import history_frame, take_users
+from workbench.recommender.windows import history_frame, known_seconds, take_users
 
 COLUMNS = Columns("user", "item", "time", "kind")
 KINDS = ("carts", "clicks", "orders")
@@ -153,6 +153,14 @@ class TestWindows:
         window = make_validation_window(log, np.empty(0, np.int32), Asked("session", 50, 5))
         counts = np.bincount(np.diff(window.history.starts)[window.users])
         assert (np.abs(counts[1:4] / n - 1 / 3) < 0.03).all()
+
+    def test_what_is_known_ends_with_the_last_event_or_where_the_last_session_that_is_not_of_test_begins(self) -> None:
+        events = pl.DataFrame({"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 2, 1], "time": [2, 6, 0, 4, 1]})
+        log = read_interactions(events.lazy(), PLAIN)
+        nobody, first = np.empty(0, np.int32), np.array([0, -1], np.int32)
+        last, session = Asked("last", 50, 5), Asked("session", 50, 5)
+        assert [known_seconds(log, tested, last) for tested in (nobody, first)] == [7, 7]
+        assert [known_seconds(log, tested, session) for tested in (nobody, first)] == [3, 2]
 
     def test_a_log_that_is_too_short(self) -> None:
         log = read_interactions(pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": [5, 9]}).lazy(), PLAIN)
