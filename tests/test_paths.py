@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,7 @@ def test_a_workspace_may_be_called_anything(made: Small, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 @pytest.mark.parametrize("made", ["we ird[1] #1 %20 {x}"], indirect=True)
-def test_the_rest_of_the_commands_too(made: Small, tmp_path: Path) -> None:
-    import zipfile
-
+def test_the_rest_of_the_commands_too(made: Small, no_wheels: Path) -> None:
     opened = made.open
     opened.run(1)
     opened.tune(1, trials=2)
@@ -134,18 +133,8 @@ def test_the_rest_of_the_commands_too(made: Small, tmp_path: Path) -> None:
     assert opened.report(1).exists()
     notebook, path = opened.new_notebook(1)
     assert opened.run(int(path.stem)).record.status == "finished"
-    wheels = tmp_path / "wheels"
-    wheels.mkdir()
-    with zipfile.ZipFile(wheels / "nothing-1.0-py3-none-any.whl", "w") as archive:
-        archive.writestr("nothing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1.0\n")
-        archive.writestr(
-            "nothing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr("nothing-1.0.dist-info/RECORD", "")
-    import sys
-
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    built = opened.build_kernel(1, python=python, wheels=wheels)
+    built = opened.build_kernel(1, python=python, wheels=no_wheels)
     assert opened.rehearse_kernel(1, built).differing == 0
 
 

@@ -71,6 +71,7 @@ __all__ = [
     "create_notebook",
     "has_manifest",
     "in_toml",
+    "lies_in",
     "load_code",
     "load_competition",
     "match_classes",
@@ -587,6 +588,14 @@ def load_code(path: Path) -> ModuleType:
     return module
 
 
+def lies_in(path: str, folder: Path) -> bool:
+    """Return whether a path is the folder or lies below it, without taking apart a path that can't.
+
+    A process has thousands of modules, of which few are a competition's, and `pathlib` is slow to take a path apart.
+    """
+    return folder.name in path and Path(path).is_relative_to(folder)
+
+
 _loaded_from: set[Path] = set()
 """The folders whose code this process has loaded; some may be gone."""
 
@@ -598,7 +607,7 @@ def _forget_files_of(folder: Path) -> None:
     package whose version is asked for.
     """
     for place, finder in list(sys.path_importer_cache.items()):
-        if folder.name in place and Path(place).is_relative_to(folder):
+        if lies_in(place, folder):
             if finder is None:
                 del sys.path_importer_cache[place]
             elif hasattr(finder, "invalidate_caches"):
@@ -620,9 +629,7 @@ def _forget_beside(folder: Path) -> None:
             file = next(iter(getattr(module, "__path__", ())), None)
         if file is None:
             continue
-        # Of thousands of modules few can be of the folder, and a path is slow to take apart.
-        inside = folder.name in file and Path(file).is_relative_to(folder)
-        if inside or (beside and not _loaded_from.isdisjoint(Path(file).parents)):
+        if lies_in(file, folder) or (beside and not _loaded_from.isdisjoint(Path(file).parents)):
             stale.append(name)
     # All at once: the path of a package without an __init__.py is worked out from the one that it is in.
     for name in stale:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from workbench.competition import lies_in
 from workbench.errors import near
 
 __all__ = ["hint_for_column", "missing_column", "place_of_name"]
@@ -102,7 +103,5 @@ def _is_col(node: ast.expr) -> bool:
 
 
 def _loaded_beside(path: Path) -> list[Path]:
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    # Of thousands of modules few can be of the folder, and a path is slow to take apart.
-    beside = (Path(f) for f in files if f and path.parent.name in f)
-    return sorted(p for p in beside if p.is_relative_to(path.parent) and p != path)
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return sorted({Path(f) for f in files if f and lies_in(f, path.parent)} - {path})
