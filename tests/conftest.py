@@ -80,9 +80,11 @@ def _clean_environment(_same_environment_afterwards: None, monkeypatch: pytest.M
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _templates(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _templates(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> None:
     own = tmp_path_factory.getbasetemp()
-    small_module.templates = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "templates"
+    # The environment does not tell: a test of a worker may start a pytest of its own.
+    is_worker = hasattr(request.config, "workerinput")
+    small_module.templates = (own.parent if is_worker else own) / "templates"
     small_module.templates.mkdir(exist_ok=True)
 
 
