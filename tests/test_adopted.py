@@ -27,6 +27,7 @@ from workbench.experiment.kaggle_inputs import data_stamps, kaggle_inputs, not_h
 from workbench.ingest import unpacked as unpacked_module
 from workbench.ingest import unpacked_files
 from workbench.isolation import Abilities, World, abilities, started
+from workbench.notebook_worker.data_proxy import data_proxy, standin_path
 from workbench.notebooks import (
     KAGGLE_ENVIRONMENT,
     competition_places,
@@ -37,7 +38,6 @@ from workbench.notebooks import (
     reads,
 )
 from workbench.notebooks import mounts as mounts_module
-from workbench.notebooks.data_proxy import data_proxy, standin_path
 
 NAMES = ["train.csv", "test.csv", "sample_submission.csv", "images", "titanic"]
 
@@ -381,7 +381,7 @@ def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, like: 
         command = [sys.executable, str(script)] if not shell else ["sh", "-c", "".join(source[-1]).split("!", 1)[1]]
         environment = os.environ | place.environment
         if proxy:
-            code = f"from workbench.notebooks.worker import _attached\nimport subprocess, sys\nwith _attached({place.attached!r}):\n    sys.exit(subprocess.run({command!r}).returncode)"
+            code = f"from workbench.notebook_worker.worker import _attached\nimport subprocess, sys\nwith _attached({place.attached!r}):\n    sys.exit(subprocess.run({command!r}).returncode)"
             command = [sys.executable, "-c", code]
             environment |= {
                 "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

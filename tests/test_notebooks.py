@@ -663,6 +663,16 @@ class TestAdopted:
 # ------------------------------------------------------------------------------------------------------ what ends them
 
 
+def test_the_process_of_a_notebook_loads_little_before_papermill() -> None:
+    """It is started for each notebook: polars, numpy and pydantic would double what it takes to start."""
+    code = (
+        "import sys, workbench.notebook_worker.worker\n"
+        "print(*sorted({'polars', 'numpy', 'pydantic', 'sqlalchemy'} & set(sys.modules)), 'papermill' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+
+
 class TestFailures:
     def test_the_failing_cell_is_shown_and_the_next_run_is_whole(self, made) -> None:
         with_cells(made, "ready = 1\nprint('before')", "a = {}\na['b']  # no such key", "never = 1")

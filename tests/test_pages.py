@@ -14,8 +14,8 @@ from tests.needs import browser, needs_browser, package
 from workbench.checks.page import as_page
 from workbench.credentials import Masks
 from workbench.html_page import as_html, page
-from workbench.notebooks import worker
-from workbench.notebooks.page import draws_only, notebook_page, sanitised, without_raw
+from workbench.notebook_worker import worker
+from workbench.notebook_worker.page import draws_only, notebook_page, sanitised, without_raw
 from workbench.report import literal
 
 V4 = nbformat.v4

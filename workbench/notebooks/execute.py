@@ -35,7 +35,7 @@ LAST_WORDS_S = 30.0
 
 START = """import sys
 sys.path.append(sys.argv[1])
-from workbench.notebooks.worker import main
+from workbench.notebook_worker.worker import main
 sys.exit(main(sys.argv[2]))"""
 
 WORKER = (sys.executable, "-P", "-c", START, str(Path(__file__).resolve().parents[2]))

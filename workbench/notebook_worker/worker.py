@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.credentials import Masks, secret_values
-from workbench.notebooks.data_proxy import data_proxy, standin_path
-from workbench.notebooks.page import draws_only, notebook_page
+from workbench.notebook_worker.data_proxy import data_proxy, standin_path
+from workbench.notebook_worker.page import draws_only, notebook_page
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 INSTALLS = re.compile(r"^\s*[!%]?\s*(python3? -m )?(pip3?|conda|mamba|uv pip) install", re.MULTILINE)

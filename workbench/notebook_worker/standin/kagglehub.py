@@ -1,7 +1,8 @@
 """kagglehub, where it is not installed: its downloads give the folders of the data that are here already.
 
 This folder is put before the installed packages for notebooks that were written for Kaggle. Where kagglehub itself is
-installed, this module gives way to it. Both ask Kaggle's data proxy, whose part `workbench.notebooks.data_proxy` plays.
+installed, this module gives way to it. Both ask Kaggle's data proxy, whose part `workbench.notebook_worker.data_proxy`
+plays.
 """
 
 from __future__ import annotations
