@@ -52,8 +52,14 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     "memory": (["memory.py", "threads.py"], ["test_machine.py", "test_threads.py", "test_memory_asked.py"]),
     "ledger": (["ledger/*.py"], ["test_ledger.py"]),
     "submissions": (["submission/*.py"], ["test_submission.py", "test_sent_once.py", "test_submit_faults.py"]),
-    "current": (["current_runs.py", "experiment/earlier_keys.py"], ["test_current_runs.py", "test_pinned.py"]),
-    "predictions": (["experiment/predictions.py", "serving/*.py"], ["test_run.py", "test_served_columns.py"]),
+    "current": (
+        ["current_runs.py", "experiment/earlier_keys.py"],
+        ["test_current_runs.py", "test_optimistic.py", "test_pinned.py"],
+    ),
+    "predictions": (
+        ["experiment/predictions.py", "serving/*.py"],
+        ["test_keys.py", "test_run.py", "test_served_columns.py"],
+    ),
     "recommender": (
         ["recommender/windows.py", "recommender/validation.py", "interactions.py"],
         ["test_recommender.py", "test_recommender_validation.py", "test_interactions.py", "test_ranker.py"],

@@ -93,7 +93,10 @@ def test_other_tasks_have_no_log(read) -> None:
         (HEAD + LOG + 'id = "{user}_{kind}"\n', "interactions.id: .* no column of types is named\nadd kind"),
         (HEAD + KINDS.replace("weights", "# weights"), "interactions.weights: missing: ids have a type"),
         (HEAD + KINDS.replace('id = "{user}_{kind}"', ""), "interactions.weights: they are for ids that have a type"),
-        (HEAD + KINDS.replace("0.1", "-0.1"), "interactions.weights: clicks = -0.1: expected a number above 0"),
+        *(
+            (HEAD + KINDS.replace("0.1", weight), f"interactions.weights: clicks = {weight}: expected a number above 0")
+            for weight in ("-0.1", "0.0", "inf", "nan")
+        ),
         (HEAD + KINDS.replace("0.1", '"x"'), "interactions.weights.clicks: .*valid number"),
         (HEAD + KINDS + 'first = ["click"]\n', "interactions.first: 'click' is not among the types .*\n.*'clicks'"),
         (HEAD.replace('"household_id"', '["a", "b"]') + LOG, "the task recommend has one id, got"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +97,25 @@ class TestEarlierRuns:
         assert current_run(made.workspace, "small", 1, runs).outdated == ()
         assert made.open.run(1).record.run_id == runs[0].run_id
         assert len(made.open.table()) == 1
+
+    @pytest.mark.parametrize(
+        ("text", "outdated"),
+        [
+            (HEAD + 'rounds = "per fold"\n' + MODEL, ()),
+            (HEAD + MODEL, ("rounds",)),
+            (HEAD + 'rounds = "per fold"\n' + MODEL + "lambda_l2 = 3.0\n", ("experiment",)),
+            (HEAD + MODEL + "lambda_l2 = 3.0\n", ("experiment", "rounds")),
+        ],
+    )
+    def test_what_was_edited_since_is_told_apart(self, tmp_path, text: str, outdated: tuple[str, ...]) -> None:
+        made = self.of_earlier_version(tmp_path)
+        made.experiment(1, text)
+        with Ledger.open(made.workspace.ledger) as ledger:
+            (run,) = ledger.runs("small")
+        # Written after the run, on any clock.
+        later = run.created_at.timestamp() + 60
+        os.utime(made.folder / "experiments" / "001.toml", (later, later))
+        assert current_run(made.workspace, "small", 1, [run]).outdated == outdated
 
     def test_their_key_has_no_word_of_rounds(self, tmp_path) -> None:
         made = self.of_earlier_version(tmp_path)
