@@ -6,6 +6,7 @@ without a test, or code that makes no difference.
 
     python -m tests.mutations --seed 1 --number 120
     python -m tests.mutations --area folds --number 10
+    python -m tests.mutations --area tuning --path workbench/tuning/space.py --number 30
     python -m tests.mutations --only workbench/folds.py:128:15:0
 """
 
@@ -227,10 +228,11 @@ def mutations(area: str) -> list[Mutation]:
     return found
 
 
-def drawn(areas: list[str], number: int, seed: int) -> list[Mutation]:
-    """Return so many mutations, of each area as many as of the others, by a seed."""
+def drawn(areas: list[str], number: int, seed: int, paths: list[str] | None = None) -> list[Mutation]:
+    """Return so many mutations, of each area as many as of the others, by a seed; those of some modules alone."""
     rng = random.Random(seed)
-    of_areas = [rng.sample(m, len(m)) for m in map(mutations, areas)]
+    those = [[m for m in mutations(area) if paths is None or m.path in paths] for area in areas]
+    of_areas = [rng.sample(m, len(m)) for m in those]
     turns = (m for together in zip(*map(_padded(number), of_areas), strict=True) for m in together if m is not None)
     return list(turns)[:number]
 
@@ -247,16 +249,60 @@ class Outcome:
     seconds: float
 
 
-def tried(mutation: Mutation, tree: Path) -> Outcome:
-    """Run the tests of a mutation's area on a copy of the tree, the slow ones last, and set the copy back."""
-    path = tree / mutation.path
-    before, started = path.read_bytes(), time.monotonic()
-    try:
-        _write(path, mutation.applied(before))
-        by = _failure(mutation, tree, "not slow") or _failure(mutation, tree, "slow")
-    finally:
-        _write(path, before)
-    return Outcome(mutation, bool(by), by, time.monotonic() - started)
+class Tree:
+    """A copy of the tree, and a process that runs tests on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        environment = {n: v for n, v in os.environ.items() if n not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+        command = [sys.executable, "-P", str(Path(__file__).with_name("warm_pytest.py"))]
+        self._pytest = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        if failure := self.failure(["tests/test_needs.py"]):
+            raise SystemExit(f"without any mutation: {failure}")
+
+    def tried(self, mutation: Mutation, *, quick: bool = False) -> Outcome:
+        """Run the tests of a mutation's area on it, the slow ones last, and set the file back."""
+        path = self.folder / mutation.path
+        before, started = path.read_bytes(), time.monotonic()
+        try:
+            _write(path, mutation.applied(before))
+            by = self._failure(mutation, "not slow")
+            if not by and not quick:
+                by = self._failure(mutation, "slow")
+        finally:
+            _write(path, before)
+        return Outcome(mutation, bool(by), by, time.monotonic() - started)
+
+    def _failure(self, mutation: Mutation, which: str) -> str:
+        """Return what failed of the area's tests, or that they took too long; empty where nothing did."""
+        stem = Path(mutation.path).stem
+        # Those that are called as the module is are the likeliest to notice.
+        tests = sorted(AREAS[mutation.area][1], key=lambda name: stem not in name)
+        return self.failure(["-m", which, "--doctest-modules", mutation.path, *(f"tests/{name}" for name in tests)])
+
+    def failure(self, arguments: list[str]) -> str:
+        """Run pytest, and return what failed, or that it took too long; empty where nothing did."""
+        output = self.folder.with_suffix(".out")
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={MOST_SECONDS // 2}"]
+        job = {"folder": str(self.folder), "arguments": [*options, *arguments], "output": str(output)}
+        assert self._pytest.stdin is not None
+        assert self._pytest.stdout is not None
+        self._pytest.stdin.write(json.dumps(job | {"seconds": MOST_SECONDS}) + "\n")
+        self._pytest.stdin.flush()
+        code = json.loads(self._pytest.stdout.readline())
+        if code is None:
+            return "it took too long"
+        if code in (0, NO_TESTS):
+            return ""
+        lines = output.read_text(errors="replace").strip().splitlines()
+        failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        return (failed or lines[-1:] or [f"it ended with {code}"])[0]
+
+    def close(self) -> None:
+        """End its process."""
+        self._pytest.communicate()
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -269,33 +315,14 @@ def _write(path: Path, data: bytes) -> None:
 _SECONDS = itertools.count(int(time.time()))
 
 
-def _failure(mutation: Mutation, tree: Path, which: str) -> str:
-    """Return what failed of the area's tests, or that they took too long; empty where nothing did."""
-    tests = [f"tests/{name}" for name in AREAS[mutation.area][1]]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", which, "-p", "no:cacheprovider", *tests]
-    command += ["-o", f"faulthandler_timeout={MOST_SECONDS // 2}", "--doctest-modules", mutation.path]
-    environment = os.environ | {"PYTHONPATH": str(tree)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    try:
-        ran = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=MOST_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return "it took too long"
-    if ran.returncode in (0, NO_TESTS):
-        return ""
-    failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0] if failed else (ran.stdout.strip() or ran.stderr.strip() or "it failed").splitlines()[-1]
-
-
-def _trees(number: int, scratch: Path) -> Iterator[Path]:
+def _trees(number: int, scratch: Path) -> Iterator[Tree]:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for n in range(number):
         tree = scratch / f"tree-{n}"
         for name in filter(None, files):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
-        yield tree
+        yield Tree(tree)
 
 
 def _known(out: Path, chosen: list[Mutation]) -> Iterator[Outcome]:
@@ -311,6 +338,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--number", type=int, default=120)
     parser.add_argument("--area", action="append", choices=AREAS)
+    parser.add_argument("--path", action="append", help="a module, from the root: those of other modules are left out")
+    parser.add_argument("--quick", action="store_true", help="leave out the slow tests, which else try what survives")
     parser.add_argument("--only", help="the name of one, as it was printed")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
@@ -318,7 +347,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     areas = asked.area or list(AREAS)
-    chosen = drawn(areas, asked.number, asked.seed)
+    chosen = drawn(areas, asked.number, asked.seed, asked.path)
     if asked.only:
         chosen = [m for area in areas for m in mutations(area) if m.name == asked.only]
     outcomes = list(_known(asked.out, chosen)) if asked.out and asked.out.exists() else []
@@ -329,7 +358,7 @@ def main() -> None:
         def one(mutation: Mutation) -> Outcome:
             tree = free.pop()
             try:
-                return tried(mutation, tree)
+                return tree.tried(mutation, quick=asked.quick)
             finally:
                 free.append(tree)
 
@@ -341,6 +370,8 @@ def main() -> None:
                 told = vars(outcome.mutation) | {"caught": outcome.is_caught, "by": outcome.by}
                 with asked.out.open("a") as file:
                     file.write(json.dumps(told) + "\n")
+        for tree in free:
+            tree.close()
     for area in areas:
         of_area = [o for o in outcomes if o.mutation.area == area]
         print(f"{area:14} {sum(o.is_caught for o in of_area):3} of {len(of_area):3} caught")
