@@ -168,7 +168,7 @@ def _engine(masks: Masks, most_output: int) -> Any:
 
         def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
             if msg["msg_type"] in ("stream", "display_data", "execute_result", "error", "update_display_data"):
-                msg["content"] = masks.within(msg["content"])
+                # Before anything is done with it: a cell that prints without end sends hundreds of megabytes at once.
                 Engine.size += len(json.dumps(msg["content"], default=str))
                 if Engine.size > most_output:
                     # The task that reads the output ends by itself; the kernel has to be stopped from outside.
@@ -176,6 +176,7 @@ def _engine(masks: Masks, most_output: int) -> Any:
                     with suppress(ProcessLookupError, AttributeError):
                         os.kill(self.km.provisioner.pid, signal.SIGKILL)
                     return None
+                msg["content"] = masks.within(msg["content"])
             return super().process_message(msg, cell, cell_index)
 
     class Engine(NBClientEngine):  # type: ignore[misc] # it has no types
