@@ -7,18 +7,19 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Bytecode is kept where the environment forbids it, too: else each of a hundred processes compiles everything again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: install demo test quick check format bench clean
+.PHONY: install demo test test-all check format bench clean
 
 install: $(VENV)/.demo $(VENV)/.kaggle $(VENV)/.plots
 
 demo: $(VENV)/.demo $(VENV)/.plots
 	$(BIN)/wb demo
 
+# What is slow is left to `test-all`, which CI runs.
 test: $(VENV)/.test
-	$(PYTEST)
-
-quick: $(VENV)/.test
 	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.test
+	$(PYTEST)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

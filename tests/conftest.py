@@ -34,6 +34,7 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for two cores: some of the time is spent waiting, and each worker collects all tests for itself."""
     return max(2, round(1.5 * (os.cpu_count() or 1)))

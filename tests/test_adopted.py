@@ -711,6 +711,7 @@ class TestKagglehub:
 
 
 class TestRun:
+    @pytest.mark.slow
     def test_a_notebook_runs_on_what_came_as_one_archive(self, small, way: str, monkeypatch) -> None:
         made = small(n_rows=300)
         raw = made.folder / "data" / "raw"

@@ -359,6 +359,7 @@ class TestStore:
         assert store.get("k") is None
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.slow
     def test_a_writer_that_is_killed_at_any_change_leaves_nothing_unseen(self, tmp_path: Path) -> None:
         """Every byte that is there is seen, counted and freed; and the block can be written again."""
         (tmp_path / "ready").mkdir()

@@ -408,6 +408,7 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit_bytes", [500, 5_000, 20_000])
 def test_a_write_that_the_system_refuses_is_explained(made: Small, limit_bytes: int) -> None:
     """The system's own refusal (a file size limit; a full disk takes the same way), at three points of a run."""
@@ -422,6 +423,7 @@ def test_a_write_that_the_system_refuses_is_explained(made: Small, limit_bytes: 
     assert after.returncode == 0, after.stderr
 
 
+@pytest.mark.slow
 def test_the_reader_may_go_away(made: Small) -> None:
     command = f"{sys.executable} -m workbench run --exp 1 && {sys.executable} -m workbench table | head -0"
     done = subprocess.run(["bash", "-c", command], cwd=made.workspace.root, capture_output=True, text=True, check=False)
@@ -514,6 +516,7 @@ def test_the_second_interruption_ends_what_does_not_heed_the_first(made: Small) 
     assert done.stderr.endswith("go on: wb run 1\n")
 
 
+@pytest.mark.slow
 def test_a_debugger_has_the_terminal(made: Small) -> None:
     """The bar is due after two seconds: it must not come over the debugger, and come again behind it."""
     body = "x = 41; time.sleep(2.5); breakpoint(); time.sleep(1)"
@@ -568,6 +571,7 @@ def test_a_person_sees_a_bar_and_colour(made: Small) -> None:
     assert b"auc 0." in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")]
 )

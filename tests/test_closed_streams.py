@@ -138,6 +138,7 @@ def test_progress_that_can_not_be_written_is_dropped(
             os.close(descriptor)
 
 
+@pytest.mark.slow
 def test_a_run_outlives_its_terminal(small: Small) -> None:
     """Training goes on and ends well, its answer in the file that it was to go to."""
     leader, follower = pty.openpty()
@@ -213,6 +214,7 @@ def test_an_answer_that_a_full_disk_cuts_is_said(small: Small, command: str) -> 
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_what_is_printed_gets_into_no_file_of_a_run(small: Small) -> None:
     before = {p.name for p in (small.folder / "runs").iterdir()}
     assert shell(small, "run 1 --force", ">&- 2>&-").returncode == 0

@@ -167,6 +167,7 @@ nb.record(oof=X["x"].to_numpy() * scale, test=X_test["x"].to_numpy() * scale)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", ["", "[notebook.grid]\nscale = [0.1, 0.2]\n"])
 def test_a_notebook_that_was_set_back_brings_the_earlier_run_back(small, grid: str) -> None:
     made = small(metric="mae", task="regression")
@@ -332,6 +333,7 @@ def test_a_run_whose_folder_is_elsewhere_is_shown_without_a_mark(small) -> None:
     assert [(r.run, r.outdated) for r in made.open.table()] == [(first, ())]
 
 
+@pytest.mark.slow
 def test_an_untouched_definition_is_not_read(small) -> None:
     made = small()
     made.experiment(1, ROWS + MODEL)

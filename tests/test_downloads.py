@@ -414,6 +414,7 @@ def test_a_change_of_one_file_is_seen_without_reading_everything(place: Place, m
     assert list((place.folder / "data" / "earlier").iterdir())
 
 
+@pytest.mark.slow
 def test_all_of_it_after_some_of_it(place: Place, many: Hosted) -> None:
     """What `--only` did not see is no change of the data."""
     place.succeeds("flights", "--only", "test.csv", files={"test.csv": FILES["test.csv"]})

@@ -45,6 +45,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(bring, ready, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", ["kill", *(pytest.param(h, marks=pytest.mark.slow) for h in ("torn", "ENOSPC", "EIO", "interrupt"))]
 )

@@ -121,6 +121,7 @@ TEXTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(ids=TEXTS, train=TEXTS)
 def test_whatever_the_ids_look_like(tmp_path_factory: pytest.TempPathFactory, ids: list[str], train: list[str]) -> None:

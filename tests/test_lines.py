@@ -118,6 +118,7 @@ def has_hollow(shape: Shape) -> bool:
     return shape.is_hollow or any(has_hollow(s) for s in inside)
 
 
+@pytest.mark.slow
 @given(rows=records(), size=st.integers(1, 120))
 @settings(max_examples=150)
 @example(rows=[{"a": 1}, {"b": 1}], size=1)
@@ -142,6 +143,7 @@ def test_any_records_are_the_frame_that_polars_makes_of_all_of_them(rows: list[d
     assert_frame_equal(frame, expected)
 
 
+@pytest.mark.slow
 @given(rows=records())
 @settings(max_examples=150)
 def test_a_reader_never_takes_what_its_shape_does_not_hold(rows: list[dict[str, Any]]) -> None:

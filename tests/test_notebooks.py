@@ -297,6 +297,7 @@ class TestRun:
         rows = made.open.table()
         assert rows[0].run.cv_mean == done.score
 
+    @pytest.mark.slow
     def test_code_that_it_imports_is_kept_and_counts(self, made) -> None:
         """A notebook runs in the competition's folder: what is beside, and in folders there, is its code."""
         helper = made.folder / "lib" / "halves.py"
@@ -316,6 +317,7 @@ class TestRun:
         assert second.how == "new"
         assert not second.run.oof.equals(first.oof)
 
+    @pytest.mark.slow
     def test_parameters_are_put_in_and_are_another_run(self, made) -> None:
         first = made.open.run(1)
         made.experiment(1, EXPERIMENT + "shrink = 0.0\nn_bins = 4\n")
@@ -326,6 +328,7 @@ class TestRun:
         (injected,) = [c for c in node.cells if "injected-parameters" in c.metadata.get("tags", [])]
         assert "n_bins = 4" in injected.source
 
+    @pytest.mark.slow
     def test_a_grid_makes_a_run_of_each_combination(self, made, monkeypatch, capsys) -> None:
         made.experiment(1, EXPERIMENT + "[notebook.grid]\nn_bins = [2, 8]\nshrink = [0.0]\n")
         monkeypatch.chdir(made.folder)
@@ -343,6 +346,7 @@ class TestRun:
         (row,) = [r for r in made.open.table() if r.latest]
         assert (row.run.changes, row.outdated) == (("n_bins = 8", "shrink = 0.0"), ())
 
+    @pytest.mark.slow
     def test_what_fails_of_a_grid_does_not_stop_the_rest(self, made) -> None:
         body = BODY + "assert n_bins != 2, 'too few'\n"
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, body, RECORD)
@@ -365,6 +369,7 @@ class TestRun:
         with pytest.raises(ConfigError, match=message):
             made.open.run_outcomes(1)
 
+    @pytest.mark.slow
     def test_figures_and_output_are_kept(self, made) -> None:
         figure = (
             "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(); ax.plot([1, 2]); plt.show(); print('so far')"
@@ -388,11 +393,13 @@ class TestRun:
         assert not (done.folder / "report-figures").exists()
         assert made.open.result(1).record.status == "finished"
 
+    @pytest.mark.slow
     def test_one_report_at_a_time(self, made) -> None:
         done = made.open.run(1)
         with lock(done.folder / ".report.lock", "this"), pytest.raises(BusyError, match=r"making .*report.html"):
             made.open.report(1)
 
+    @pytest.mark.slow
     def test_frames_of_a_fold_have_what_depends_on_it(self, made) -> None:
         body = """from workbench import nb
 import numpy as np
@@ -411,6 +418,7 @@ nb.record(oof=oof, test=test)"""
         done = made.open.run(1)
         assert "ConfigError some of the features depend on the fold" in (done.folder / "notebook.txt").read_text()
 
+    @pytest.mark.slow
     def test_rows_by_their_ids_may_have_any_order(self, made) -> None:
         body = (
             BODY
@@ -428,6 +436,7 @@ nb.record(oof=frame, test=other)"""
         assert shuffled.record.fold_scores == pytest.approx(done.record.fold_scores)
         assert shuffled.test["pred_y"].to_list() == pytest.approx(done.test["pred_y"].to_list())
 
+    @pytest.mark.slow
     def test_classes_and_several_targets(self, small) -> None:
         body = """from workbench import nb
 import numpy as np
@@ -453,6 +462,7 @@ nb.record(oof=nb.target * 1.0, test=[[0.0, 1.0]] * nb.competition.definition.n_t
 
 
 class TestWrittenOut:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("task", "metric"), [("binary", "auc"), ("regression", "rmse"), ("multiclass", "mlogloss")]
     )
@@ -471,6 +481,7 @@ class TestWrittenOut:
         experiment.write_text(experiment.read_text() + "num_leaves = 3\n")
         assert made.open.run(int(experiment.stem)).score != after.score
 
+    @pytest.mark.slow
     def test_models_of_other_libraries_are_trained_as_the_experiment_does(self, small) -> None:
         made = small()
         made.experiment(
@@ -612,6 +623,7 @@ class TestAdopted:
         wb.main(["show", experiment.stem], standalone_mode=False)
         assert "0.612345" in capsys.readouterr().out
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("tags", "more", "cv"),
         [
@@ -626,6 +638,7 @@ class TestAdopted:
         assert outcome.run.score == cv
         assert any("no CV was found" in n for n in outcome.notes) == (cv is None)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("last", "message"),
         [
@@ -674,6 +687,7 @@ def test_the_process_of_a_notebook_loads_little_before_papermill() -> None:
 
 
 class TestFailures:
+    @pytest.mark.slow
     def test_the_failing_cell_is_shown_and_the_next_run_is_whole(self, made) -> None:
         with_cells(made, "ready = 1\nprint('before')", "a = {}\na['b']  # no such key", "never = 1")
         error, folder = failing(made)
@@ -685,6 +699,7 @@ class TestFailures:
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, BODY, RECORD)
         assert made.open.run(1).record.status == "finished"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("cell", "more", "message", "hint"),
         [
@@ -702,6 +717,7 @@ class TestFailures:
         assert cell.splitlines()[1] in error.message
         assert hint in error.hint
 
+    @pytest.mark.slow
     def test_cells_are_numbered_as_in_the_source(self, made) -> None:
         """What papermill puts in does not count."""
         with_cells(made, "1 / 0", more="x = 2\n")
@@ -743,6 +759,7 @@ class TestFailures:
         assert not any("t0p-s3cret-value" in t for t in texts)
         assert "t0p-s3cret-value" not in str(error) + error.trace
 
+    @pytest.mark.slow
     def test_an_installation_that_fails_is_said_though_the_cell_does_not(self, made) -> None:
         script = "%pip install --no-index not-a-package-of-anyone"
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, script, BODY, RECORD)
@@ -760,6 +777,7 @@ class TestFailures:
             made.open.run(1)
         assert 'kernel = "python3"' in caught.value.hint
 
+    @pytest.mark.slow
     def test_a_notebook_that_records_nothing_is_said(self, made) -> None:
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, "from workbench import nb")
         with pytest.raises(NotebookError, match="came to its end and recorded nothing"):
@@ -773,6 +791,7 @@ class TestFailures:
             made.open.run(1)
         assert "nb.record(oof=oof[:-1], test=test)" in caught.value.message
 
+    @pytest.mark.slow
     def test_what_the_notebook_started_ends_with_the_command(self, made) -> None:
         """Killed in the middle, it leaves no kernel behind, and the next run is whole."""
         marker = made.folder / "kernel.pid"

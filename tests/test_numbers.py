@@ -161,6 +161,7 @@ print(json.dumps([str(p) for p in paths]))
 """
 
 
+@pytest.mark.slow
 def test_processes_at_the_same_time_never_get_the_same(place: Workspace, tmp_path: Path) -> None:
     barrier = tmp_path / "barrier"
     barrier.mkdir()

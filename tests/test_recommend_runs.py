@@ -474,6 +474,7 @@ class TestWrong:
             s.open.run(1)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(shop: Any) -> None:
     """Killed in the middle of training, it takes the models that were finished, and ends with the same lists."""
     s = shop(KINDS)

@@ -464,6 +464,7 @@ class TestKilled:
         (row,) = made.open.table()
         assert row.run.cv_mean == run.record.cv_mean
 
+    @pytest.mark.slow
     def test_a_part_that_is_not_whole_is_trained_again(self, small) -> None:
         made = small()
         made.experiment(1, SLOW)

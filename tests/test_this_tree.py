@@ -59,7 +59,19 @@ def test_examples_of_all_modules_are_collected() -> None:
     with_examples = [p for p in (ROOT / "workbench").rglob("*.py") if "    >>> " in p.read_text()]
     assert len(with_examples) > 40
     found = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *with_examples],
+        # Without the plugin that distributes tests: none is needed to collect them.
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            *with_examples,
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

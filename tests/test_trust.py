@@ -69,6 +69,7 @@ class TestTheFolderOneStandsIn:
         first, second = nbformat.read(done.copy, as_version=4).cells
         assert (first.outputs[0].text, second.outputs[0].text) == ("7 True\n", "7\n\n")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["types", "pathlib", "contextlib", "zmq", "traitlets"])
     def test_a_kernel_is_not_ended_by_a_module_of_its_folder(self, tmp_path: Path, name: str) -> None:
         folder = planted(tmp_path / "folder", name)

@@ -1518,6 +1518,7 @@ class TestCommand:
         assert seconds == pytest.approx([12, 36], rel=0.1)
         assert 0 < 2 * trials[0] < trials[1]
 
+    @pytest.mark.slow
     def test_a_search_ends_about_when_its_minutes_are_over(self, made) -> None:
         """By the wall clock, however many trials it was to make."""
         arguments = ("tune", "--exp", "1", "--minutes", "0.1", "--threads", "1", "--json")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import io
 import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 from workbench import errors
@@ -46,26 +48,35 @@ def own_wheel(folder: Path) -> Path:
         When the folder can't be written.
     """
     root = Path(errors.__file__).parent
+    paths = [p for p in sorted(root.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+    states = tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p in paths)
     version = distribution_version()
-    stem = DISTRIBUTION.replace("-", "_")
-    about = f"{stem}-{version}.dist-info"
-    files = {
-        f"workbench/{p.relative_to(root).as_posix()}": p.read_bytes()
-        for p in sorted(root.rglob("*"))
-        if p.is_file() and "__pycache__" not in p.parts
-    }
+    path = folder / f"{_stem()}-{version}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_packed(root, states, version))
+    return path
+
+
+def _stem() -> str:
+    return DISTRIBUTION.replace("-", "_")
+
+
+@lru_cache(maxsize=1)
+def _packed(root: Path, states: tuple[tuple[Path, int, int], ...], version: str) -> bytes:
+    """Return the wheel of files in a state, told by time and size: to compress them takes most of a kernel's build."""
+    about = f"{_stem()}-{version}.dist-info"
+    files = {f"workbench/{path.relative_to(root).as_posix()}": path.read_bytes() for path, _, _ in states}
     files[f"{about}/METADATA"] = f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n".encode()
     files[f"{about}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: workbench\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     lines = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in files.items()]
     files[f"{about}/RECORD"] = "\n".join([*lines, f"{about}/RECORD,,", ""]).encode()
-    path = folder / f"{stem}-{version}-py3-none-any.whl"
-    folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             info = zipfile.ZipInfo(name, EPOCH)
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(info, data)
-    return path
+    return packed.getvalue()
 
 
 def _digest(data: bytes) -> str:
@@ -89,13 +100,19 @@ def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
         if name in versions or name in SELF:
             continue
         try:
-            distribution = importlib.metadata.distribution(name)
+            versions[name], requirements = _installed(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # of another Python or system: what is needed here is installed here
-        versions[name] = distribution.version
-        stated = [text for text in distribution.requires or () if not EXTRA.search(text)]
-        waiting += [found[0] for text in stated if (found := NAME.match(text))]
+        waiting += requirements
     return dict(sorted(versions.items()))
+
+
+@cache
+def _installed(name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the version of an installed package, and the names of what it needs without any extra."""
+    distribution = importlib.metadata.distribution(name)
+    stated = [text for text in distribution.requires or () if not EXTRA.search(text)]
+    return distribution.version, tuple(match[0] for text in stated if (match := NAME.match(text)))
 
 
 def modules_of(packages: Iterable[str]) -> list[str]:
