@@ -113,12 +113,13 @@ class Folds:
         DataError
             Names the fold.
         """
-        for fold in range(self.n_folds):
+        folds = self.n_folds if self.train is None else len(self.train)  # the last may validate nothing
+        for fold in range(folds):
             train, valid = self.train_rows(fold), self.valid_rows(fold)
             if not len(train) or not len(valid):
                 side = "train" if not len(train) else "validate"
                 raise DataError(
-                    f"fold {fold} has no rows to {side} on ({self.n_rows:,} rows, {self.n_folds} folds)",
+                    f"fold {fold} has no rows to {side} on ({self.n_rows:,} rows, {folds} folds)",
                     hint="fewer folds, or another [cv] scheme in competition.toml",
                 )
             if self.train is not None and self.train[fold, valid].any():
@@ -468,10 +469,10 @@ def time_column(competition: Competition) -> tuple[npt.NDArray[Any], str]:
     if low is None or high is None:
         raise DataError(f"cv.column {name!r} has no value in the {len(times):,} rows of train")
     unit = "us" if has_own_unit(dtype) else epoch_unit(low, high) or ""  # type: ignore[arg-type]
-    if times.null_count() and times.dtype.is_integer():
+    if times.null_count():
         # Exact for microseconds of three centuries, and for as many of any unit.
-        return times.cast(pl.Float64).fill_null(float("nan")).to_numpy(), unit
-    return times.fill_null(float("nan")).to_numpy() if times.null_count() else times.to_numpy(), unit
+        times = times.cast(pl.Float64).fill_null(float("nan"))
+    return times.to_numpy(), unit
 
 
 def time_horizon(competition: Competition) -> float:
