@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 import warnings
@@ -22,14 +23,16 @@ settings.load_profile("metrics")
 
 
 def make(seed: int, n: int, *, classes: int = 2, ties: bool, weighted: bool) -> tuple[Any, Any, Any]:
-    """Return codes with at least two classes, scores with or without ties, and weights or None."""
+    """Return codes with at least two classes, scores with or without ties, and weights or None, some of them 0."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, n)
     truth[:2] = [0, 1]
     scores = rng.random(n)
     if ties:
         scores = scores.round(1)
-    return truth, scores, rng.integers(1, 5, n).astype(float) if weighted else None
+    weight = rng.integers(0, 5, n).astype(float)
+    weight[:2] += 1
+    return truth, scores, weight if weighted else None
 
 
 BINARY = {"auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}
@@ -92,6 +95,8 @@ def test_numbers(name: str, seed: int, n: int, ties: bool, weighted: bool) -> No
     # Of equal values scikit-learn's weighted mean is off by a rounding, over which it divides.
     assume(name != "r2" or len(set(truth)) > 1)
     weight = rng.random(n) + 0.01 if weighted else None
+    if weight is not None and ties:
+        weight[1:-1:3] = 0
     expected = VALUES[name](truth, predicted, sample_weight=weight)
     assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
@@ -171,22 +176,24 @@ def test_ranked_lists_against_the_plain_definition(seed: int, n: int, k: int) ->
     lists = [rng.integers(0, 10, rng.integers(0, 6)).tolist() for _ in range(n)]
     lists[0] = [3, 3, 4]
     ranked = rng.integers(-1, 10, (n, 8))
-    scores: dict[str, list[float]] = {name: [] for name in ("map", "recall", "hit_rate", "mrr")}
+    scores: dict[str, list[float]] = {name: [] for name in ("map", "recall", "hit_rate", "mrr", "ndcg")}
     found, possible = 0, 0
     for relevant, row in zip(lists, ranked.tolist(), strict=True):
         if not relevant:
             continue
-        total, seen, first = 0.0, set(), 0.0
+        total, seen, first, gained = 0.0, set(), 0.0, 0.0
         for place, item in enumerate(row[:k], start=1):
             if item in set(relevant) and item not in seen:
                 seen.add(item)
                 total += len(seen) / place
                 first = first or 1 / place
+                gained += 1 / np.log2(place + 1)
         best = min(k, len(set(relevant)))
         found, possible = found + len(seen), possible + best
         for name, score in (("map", total / best), ("recall", len(seen) / best), ("mrr", first)):
             scores[name].append(score)
         scores["hit_rate"].append(float(bool(seen)))
+        scores["ndcg"].append(gained / sum(1 / np.log2(place + 1) for place in range(1, best + 1)))
     for name, each in scores.items():
         assert metrics.get(f"{name}@{k}")(Relevant.of(lists), ranked) == pytest.approx(np.mean(each)), name
     assert metrics.get(f"micro_recall@{k}")(Relevant.of(lists), ranked) == pytest.approx(found / possible)
@@ -207,8 +214,12 @@ def test_a_list_of_weight_two_counts_as_two_lists(seed: int, n: int, k: int) -> 
 
 @pytest.mark.parametrize("name", RANKED)
 def test_lists_of_which_none_is_relevant_are_refused(name: str) -> None:
+    metric, ranked = metrics.get(f"{name}@3"), np.zeros((2, 3), np.int64)
     with pytest.raises(DataError, match="none of the 2 lists has a relevant item"):
-        metrics.get(f"{name}@3")(Relevant.of([[], []]), np.zeros((2, 3), np.int64))
+        metric(Relevant.of([[], []]), ranked)
+    with pytest.raises(DataError, match="none of the lists with a weight above 0 has a relevant item"):
+        metric(Relevant.of([[1], []]), ranked, [0.0, 1.0])
+    assert metric(Relevant.of([[0], []]), ranked, [0.5, 1.0]) == 1
 
 
 def test_ranked_lists_with_one_relevant_item() -> None:
@@ -293,7 +304,30 @@ def test_gini_is_twice_auc_minus_one(seed: int, n: int) -> None:
         ("balanced_logloss", [0, 0], [0.1, 0.2], "balanced_logloss needs rows of every class: there are none of 1"),
         ("pauc@0.8", [1, 1], [0.1, 0.2], "pauc needs both classes"),
         ("mlogloss", [0, 3], [[0.5, 0.5], [0.5, 0.5]], "classes up to 3 need a column each"),
-        ("map@3", [0, 1], [[0.5, 0.5], [0.5, 0.5]], "expected ranked items as an integer array"),
+        ("map@3", [0, 1], [[0.5, 0.5], [0.5, 0.5]], "as an integer array (n, k), got float64 (2, 2)"),
+        ("map@3", [0, 1], [0, 1], "expected ranked items as an integer array (n, k), got int64 (2,)"),
+        ("mlogloss", [0, 2], [[0.5, 0.5], [0.5, 0.5]], "classes up to 2 need a column each; predictions are (2, 2)"),
+        ("mlogloss", [0, -1], [[0.5, 0.5], [0.5, 0.5]], "need a column each"),
+        ("mlogloss", [0, 1], [0.5, 0.5], "need a column each; predictions are (2,)"),
+        ("mlogloss", [0, 1, 0], [[0.5, 0.5], [0.0, 0.0], [-2, 1]], "2 rows of predictions add up to 0 or less"),
+        ("balanced_logloss", [1, 1], [[0.1, 0.5, 0.4], [0.5, 0.4, 0.1]], "there are none of 0, 2"),
+        ("balanced_logloss", [7, 7], np.full((2, 8), 0.1), "there are none of 0, 1, 2, 3, 4"),
+        ("rmsle", [1.0, -1.5], [1.0, 0.0], "rmsle: 1 of 2 values of y_true are -1 or less"),
+        ("rmse", [[1.0, 2.0]], [[1.0, 2.0, 3.0]], "rmse: truth is (1, 2), predictions are (1, 3)"),
+        ("rmse", [[1.0, 2.0]], [1.0], "rmse: truth is (1, 2), predictions are (1,)"),
+        ("rmse", [1.0, 2.0], [1.0], "truth, predictions and weights differ in length: [2, 1]"),
+        ("qwk", [1, 2], ["a", "b"], "qwk needs integer labels, got int64 and <U1"),
+        ("qwk", ["a", "b"], [1, 2], "qwk needs integer labels, got <U1 and int64"),
+        ("qwk", [4, 4], [4, 4], "qwk is not defined: truth and predictions are all the same label"),
+        ("linear_kappa", [4, 4], [4, 4], "linear_kappa is not defined"),
+        ("accuracy", [[1, 0], [1, 0], [0, 0]], [[1, 0], [1, 0], [1.0, 0.2]], "the first is 0.2 in row 2"),
+        ("accuracy", [1, 0], [1.0, np.nan], "accuracy: 1 of 2 predictions are infinite or NaN"),
+        (
+            "ndcg@3",
+            Queries(np.array([1.0, -0.5]), np.array([0, 0])),
+            [0.1, 0.2],
+            "ndcg@3: the lowest relevance is -0.5",
+        ),
     ],
 )
 def test_what_is_not_defined_is_explained(name: str, truth: Any, predicted: Any, message: str) -> None:
@@ -310,14 +344,47 @@ def test_what_is_not_defined_is_explained(name: str, truth: Any, predicted: Any,
         ("map@x", "write map@K"),
         ("map@0", "write map@K"),
         ("pinball@2", "a quantile between 0 and 1"),
-        ("pauc", "for example pauc@0.8"),
+        ("pinball@0", "metric 'pinball@0' needs a quantile between 0 and 1, for example pinball@0.9"),
+        ("pinball@1", "a quantile between 0 and 1"),
+        ("pinball@", "a quantile between 0 and 1"),
+        ("pauc", "needs the true positive rate above which the area counts"),
         ("pauc@1", "for example pauc@0.8"),
+        ("pauc@-0.1", "for example pauc@0.8"),
+        ("pauc@x", "for example pauc@0.8"),
+        ("map@-1", "metric 'map@-1' needs the length of the lists"),
+        ("rocket", "no metric is called 'rocket'"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         metrics.get(name)
-    assert message in str(caught.value)
+    assert message.partition(", for example")[0] in f"{caught.value} {caught.value.hint}"
+    assert message.rpartition(", ")[2] in f"{caught.value} {caught.value.hint}"
+
+
+def test_what_the_name_of_a_metric_says() -> None:
+    """Its direction and what it takes: of a wrong one the best model would be the worst."""
+    less, more = {}, {}
+    for name in metrics.names():
+        metric = metrics.get(name.replace("@K", "@5").replace("@Q", "@0.5").replace("@R", "@0.8"))
+        (more if metric.greater_is_better else less)[name] = metric.needs
+    values = {"rmse", "rmsle", "mae", "wmae", "mape", "smape", "medae", "rmspe", "pinball@Q"}
+    assert less == dict.fromkeys(values, "value") | dict.fromkeys(("logloss", "mlogloss", "balanced_logloss"), "proba")
+    labels = ("accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "weighted_f1", "mcc")
+    assert more == (
+        {"r2": "value"}
+        | dict.fromkeys(("gini", "auc", "average_precision", "pf1", "pauc@R"), "proba")
+        | dict.fromkeys((*labels, "kappa", "linear_kappa", "qwk"), "label")
+        | dict.fromkeys(("map@K", "recall@K", "micro_recall@K", "hit_rate@K", "mrr@K", "ndcg@K"), "ranked")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [("pinball", "pinball@0.5"), ("pauc@0", "pauc@0"), ("PAUC@0.80", "pauc@0.8"), (" map@01 ", "map@1")],
+)
+def test_the_name_that_a_metric_has(name: str, full: str) -> None:
+    assert metrics.get(name).name == full
 
 
 @pytest.mark.parametrize(
@@ -400,6 +467,32 @@ def test_what_others_call_a_metric(called: str, name: str) -> None:
     assert caught.value.hint.startswith(f"did you mean {name!r}")
 
 
+@pytest.mark.parametrize(
+    ("called", "hint"),
+    [
+        ("acc", "did you mean 'accuracy'?"),
+        ("error_rate", "did you mean 'accuracy'? It is one less that"),
+        ("neg-MSE", "did you mean 'rmse'? It is the root of that, and ranks models alike"),
+        ("negative_roc_auc", "did you mean 'auc'?"),
+        ("hits", "did you mean 'hit_rate@K'? With a number for K, as in hit_rate@10"),
+        ("hits@5", "did you mean 'hit_rate@5'?"),
+        ("map7", "did you mean 'map@7'?"),
+        (
+            "partial_auc",
+            "did you mean 'pauc@R'? With the true positive rate above which the area counts, as in pauc@0.8",
+        ),
+        ("quantile", "did you mean 'pinball@Q'? With the quantile for Q, as in pinball@0.9"),
+        ("auc3", ""),
+        ("quantile3", ""),
+        ("neg_mean_reciprocal_rank_score", "did you mean 'mrr@K'? With a number for K, as in mrr@10"),
+        ("the root mean squared error", "did you mean 'rmse'?"),
+        ("negligible", ""),
+    ],
+)
+def test_the_hint_says_how_the_metric_differs(called: str, hint: str) -> None:
+    assert aliases.suggest(called) == hint
+
+
 def test_every_metric_has_names_that_lead_to_it() -> None:
     # The form in which scikit-learn's scorers, LightGBM and people write it: with "_score", in words, without its mark.
     assert set(aliases.SPELLINGS) == set(metrics.names())
@@ -428,6 +521,13 @@ def test_every_metric_has_names_that_lead_to_it() -> None:
         ("Balanced Log Loss", "balanced_logloss"),
         ("Probabilistic F1", "pf1"),
         ("pAUC above 80% TPR", "pauc@0.8"),
+        ("Mean F1", "micro_f1"),
+        ("F1 Score", "f1"),
+        ("MAP@{K}", "map@"),
+        ("MAP @ 3", "map@3"),
+        ("NDCG@10", "ndcg@10"),
+        ("Average AUC", "auc"),
+        ("MAE@5", "mae"),
     ],
 )
 def test_a_platforms_words_for_a_metric(words: str, name: str) -> None:
@@ -435,8 +535,27 @@ def test_a_platforms_words_for_a_metric(words: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "task", "name"),
+    [
+        ("Log Loss", "binary", "logloss"),
+        ("Log Loss", "multiclass", "mlogloss"),
+        ("Multiclass Loss", "binary", "logloss"),
+        ("Multiclass Loss", "multiclass", "mlogloss"),
+        ("Mean F1", "binary", "f1"),
+        ("Mean F1", "multiclass", "micro_f1"),
+        ("F1", "binary", "f1"),
+        ("F1", "multiclass", "macro_f1"),
+        ("AUC", "regression", "auc"),
+    ],
+)
+def test_the_task_decides_what_a_platform_means(words: str, task: str, name: str) -> None:
+    assert metrics.find(words, task=task) == name
+
+
+@pytest.mark.parametrize(
     "words",
     [
+        *("Average Gini", "Averaged Cohen Kappa", "Mean Linear Weighted Kappa"),
         *("Weighted Log Loss", "Weighted multilabel logloss", "Stratified AUC", "Weighted AUC", "Partial AUC"),
         *("Kappa", "Weighted Kappa", "Mean Quadratic Weighted Kappa", "Gini Stability", "NWRMSLE", "Weighted RMSE"),
         *("Weighted Categorization Accuracy", "Top 5 Accuracy", "Adjusted R2", "RMSE of the logarithm", "Log RMSE"),
@@ -540,3 +659,237 @@ def test_gini_of_two_classes_with_ties_is_that_of_the_area() -> None:
     assert metrics.get("gini")(truth, predicted, weight) == pytest.approx(
         2 * metrics.get("auc")(truth, predicted, weight) - 1
     )
+
+
+# -------------------------------------------------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("name", ["qwk", "linear_kappa", "kappa"])
+def test_kappas_of_one_label_are_refused_whatever_it_weighs(name: str) -> None:
+    # Not told by an expected distance of 0, which rounding misses.
+    for weight in ([1.0, 1.0, 1.0], [0.1, 0.7, 0.13], [0.3, 0.3, 0.9], [0.5, 0.0, 0.1]):
+        truth = [7, 7 if weight[1] else 3, 7]
+        with pytest.raises(DataError, match=f"{name} is not defined: truth and predictions are all the same label"):
+            metrics.get(name)(truth, [7, 7, 7], weight)
+    assert metrics.get(name)([7, 7, 7], [7, 7, 3]) == pytest.approx(0)
+
+
+def scored(name: str, rng: np.random.Generator, n: int) -> tuple[Any, Any]:
+    """Return a truth and predictions with ties, as a metric takes them."""
+    needs = metrics.get(name).needs
+    if needs == "value":
+        return rng.integers(1, 9, n).astype(float), rng.integers(1, 9, n).astype(float)
+    if needs == "label":
+        return np.resize(rng.permutation(3), n), rng.integers(0, 3, n)
+    if needs == "ranked":
+        return rng.integers(0, 6, n), rng.integers(-1, 6, (n, 4))
+    if name == "mlogloss":
+        return np.resize([0, 1, 2], n), rng.dirichlet(np.ones(3), n)
+    truth = np.resize([0, 1, 1], n)
+    return (truth * rng.integers(1, 9, n) if name == "gini" else truth), rng.random(n).round(1)
+
+
+EVERY = [name.replace("@K", "@3").replace("@Q", "@0.3").replace("@R", "@0.4") for name in metrics.names()]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_weight_of_two_is_the_row_twice_and_one_of_zero_no_row(name: str) -> None:
+    metric = metrics.get(name)
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        truth, predicted = scored(name, rng, 12)
+        weight = np.r_[[1, 1, 1], rng.integers(0, 4, 9)]
+        twice = np.repeat(np.arange(12), weight)
+        expected = metric(truth[twice], predicted[twice], np.ones(len(twice)))
+        assert metric(truth, predicted, weight) == pytest.approx(expected)
+        # Nor does it matter what all of them are multiplied by.
+        for scale in (1e-9, 1e9):
+            assert metric(truth, predicted, weight * scale) == pytest.approx(expected)
+        if name != "wmae":
+            assert metric(truth[twice], predicted[twice]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_order_of_the_rows_changes_nothing(name: str) -> None:
+    metric, rng = metrics.get(name), np.random.default_rng(3)
+    truth, predicted = scored(name, rng, 30)
+    weight, order = rng.integers(1, 4, 30), rng.permutation(30)
+    assert metric(truth[order], predicted[order], weight[order]) == pytest.approx(metric(truth, predicted, weight))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0, -1.0, np.nan], "mae: 2 of 3 weights are below 0, infinite or NaN"),
+        ([1.0, 1.0, -0.5], "mae: 1 of 3 weights are below 0"),
+        ([1.0, np.inf, 1.0], "mae: 1 of 3 weights are below 0"),
+        ([0.0, 0.0, 0.0], "mae: all 3 rows have a weight of 0"),
+        ([1.0, 1.0], "mae: truth, predictions and weights differ in length: [3, 3, 2]"),
+    ],
+)
+def test_weights_that_can_not_be(weight: list[float], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        metrics.get("mae")([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], weight)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "truth", "message"),
+    [
+        ("auc", [0, 1, 0], "auc needs both classes: all rows with a weight above 0 are 0"),
+        ("auc", [1, 0, 1], "auc needs both classes: all rows with a weight above 0 are 1"),
+        ("pauc@0.5", [0, 1, 0], "pauc needs both classes: all 2 rows of y_true are 0"),
+        ("average_precision", [0, 1, 0], "average_precision needs positives: all rows with a weight above 0 are 0"),
+        ("rmspe", [0, 1, 0], "rmspe: all rows of a y_true other than 0 have a weight of 0"),
+        ("gini", [2, 1, 2], "gini: all 2 values of y_true with a weight above 0 are 2"),
+        ("balanced_logloss", [0, 1, 0], "there are none of 1"),
+    ],
+)
+def test_what_only_a_row_of_weight_zero_has_does_not_count(name: str, truth: list[int], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        metrics.get(name)(truth, [0.1, 0.2, 0.3], [1.0, 0.0, 2.0])
+    assert message in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------------ limits
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 3.0]])
+@pytest.mark.parametrize(
+    ("name", "truth", "predicted", "expected"),
+    [
+        ("r2", [2.0, 2.0, 2.0], [2.0, 2.0, 2.0], 1),
+        ("r2", [2.0, 2.0, 2.0], [2.0, 2.0, 3.0], 0),
+        ("f1", [0, 2, 0], [0, 0, 2], 0),
+        ("mcc", [0, 1, 0], [1, 1, 1], 0),
+        ("mcc", [1, 1, 1], [0, 1, 0], 0),
+        ("pf1", [0, 0, 0], [0.0, 0.0, 0.0], 0),
+        ("pf1", [1, 1, 0], [7.0, 1.0, -3.0], 1),
+        ("smape", [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 0),
+        ("smape", [-1.0, 2.0, 1.0], [1.0, -2.0, 0.0], 200),
+        ("rmsle", [0.0, 0.0, -0.5], [0.0, 0.0, -0.5], 0),
+        ("auc", [0, 1, 1], [1, 1, 1], 0.5),
+        ("accuracy", ["a", "b", "b"], ["a", "b", "b"], 1),
+    ],
+)
+def test_scores_at_the_limits(name: str, truth: Any, predicted: Any, expected: float, weight: Any) -> None:
+    assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected)
+
+
+def test_predictions_whose_sum_is_too_large_are_finite_all_the_same() -> None:
+    assert metrics.get("medae")([0.0, 0.0, 0.0], [1e308, 1e308, 1e308]) == 1e308
+
+
+def test_a_score_that_is_no_number_is_refused() -> None:
+    with pytest.warns(RuntimeWarning), pytest.raises(DataError, match=r"metric 'rmse' gives inf for these 2 rows"):
+        metrics.get("rmse")([1e300, 1.0], [-1e300, 1.0])
+
+
+def test_labels_of_objects_are_those_of_numbers() -> None:
+    truth, predicted = np.array([0, 1, 2, 2]), np.array([0, 2, 2, 2])
+    for name in ("macro_f1", "balanced_accuracy", "mcc", "kappa"):
+        expected = metrics.get(name)(truth, predicted)
+        assert metrics.get(name)(truth, predicted.astype(object)) == pytest.approx(expected)
+        assert metrics.get(name)(truth.astype(object), predicted) == pytest.approx(expected)
+        assert metrics.get(name)(truth.astype(float), predicted.astype(float)) == pytest.approx(expected)
+
+
+def test_gini_is_kaggles_of_amounts() -> None:
+    """Allstate's: the area between the line and the curve of the claims that the predictions put first."""
+
+    def area(truth: np.ndarray, by: np.ndarray) -> float:
+        curve = np.cumsum(truth[np.argsort(-by)]) / truth.sum()
+        return float(np.sum(curve - np.arange(1, len(truth) + 1) / len(truth)))
+
+    rng = np.random.default_rng(4)
+    truth, predicted = rng.gamma(2, 3, 40), rng.random(40)
+    expected = area(truth, predicted) / area(truth, truth)
+    assert metrics.get("gini")(truth, predicted) == pytest.approx(expected)
+    weighted = metrics.get("gini")(truth, predicted, np.ones(40))
+    # Steps that lie on the line: half a row more or less at each end, alike in both.
+    assert weighted == pytest.approx(expected)
+
+
+def test_log_loss_of_rows_that_do_not_add_up_to_one() -> None:
+    truth, scores = np.array([0, 1]), np.array([[0.5, 0.5], [1.0, 3.0]])
+    expected = -(np.log(0.5) + np.log(0.75)) / 2
+    assert metrics.get("mlogloss")(truth, scores) == pytest.approx(expected)
+    counts = np.array([[1, 1], [1, 3]])
+    assert metrics.get("mlogloss")(truth, counts) == pytest.approx(expected)
+    # What is off by no more than rounding is left as it is.
+    barely = np.array([[0.5, 0.5 + 1e-9], [0.25, 0.75]])
+    assert metrics.get("mlogloss")(truth, barely) == expected
+    barely32 = np.array([[0.5, 0.5 + 1e-4], [0.25, 0.75]], np.float32)
+    assert metrics.get("mlogloss")(truth, barely32) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "least"), [(np.float64, np.finfo(np.float64).eps), (np.float32, np.finfo(np.float32).eps)]
+)
+def test_a_certain_error_costs_as_much_as_the_type_can_tell(dtype: Any, least: float) -> None:
+    wrong, right = np.array([1.0, 0.0], dtype), np.array([0.0, 1.0], dtype)
+    assert metrics.get("logloss")([0, 1], wrong) == pytest.approx(-np.log(least))
+    assert metrics.get("logloss")([0, 1], right) == pytest.approx(-np.log1p(-least), abs=1e-12)
+    assert metrics.get("logloss")([0, 1], wrong.astype(int)) == pytest.approx(-np.log(np.finfo(float).eps))
+
+
+def test_the_area_of_several_classes_weighs_rows() -> None:
+    rng = np.random.default_rng(2)
+    truth, proba, weight = np.resize([0, 1, 2], 30), rng.dirichlet(np.ones(3), 30), rng.random(30)
+    each = [sk.roc_auc_score(truth == c, proba[:, c], sample_weight=weight) for c in range(3)]
+    assert metrics.get("auc")(truth, proba, weight) == pytest.approx(np.mean(each))
+
+
+def test_classes_by_the_distance_of_their_numbers() -> None:
+    qwk = metrics.get("qwk")
+    assert metrics.grades_of(qwk, ["1", "2.0", "4"]).tolist() == [1, 2, 4]
+    assert metrics.grades_of(metrics.get("linear_kappa"), [0, 2, 4]).tolist() == [0, 2, 4]
+    assert metrics.grades_of(qwk, [3, 2, 1]).tolist() == [3, 2, 1]
+    for metric, classes in ((metrics.get("kappa"), [1, 2, 9]), (qwk, [5, 6, 7]), (qwk, [1, 9]), (qwk, ["a", "1", "5"])):
+        assert metrics.grades_of(metric, classes) is None
+    assert metrics.are_grades([1, "2", " +3 ", "-4.00", 123456789012345])
+    for odd in (True, "1.5", "x", "", 1234567890123456):
+        assert not metrics.are_grades([1, odd])
+
+
+# ---------------------------------------------------------------------------------------------------------- queries
+
+
+def test_more_queries_than_the_smallest_numbers_count() -> None:
+    """Of each query the second row is relevant, and ranked first in every other one."""
+    n = 70_000
+    query = np.repeat(np.arange(n), 2)
+    relevance, scores = np.tile([0.0, 1.0], n), np.zeros(2 * n)
+    scores[1::2] = np.tile([1.0, -1.0], n // 2)
+    truth = Queries(relevance, query)
+    assert len(truth) == 2 * n
+    assert metrics.get("hit_rate@1")(truth, scores) == 0.5
+    assert metrics.get("mrr@2")(truth, scores) == 0.75
+    odd = np.zeros(2 * n)
+    odd[2::4] = odd[3::4] = 1.0  # the second half of each pair of queries weighs all
+    assert metrics.get("hit_rate@1")(truth, scores, odd) == 0
+
+
+def test_a_query_weighs_as_much_as_its_rows_on_average() -> None:
+    truth = Queries(np.array([1.0, 0.0, 0.0, 1.0, 0.0]), np.array([4, 4, 4, 9, 9]))
+    scores, weight = [3.0, 2.0, 1.0, 1.0, 2.0], [1.0, 2.0, 6.0, 1.0, 1.0]
+    for name in ("map@1", "recall@1", "micro_recall@1", "hit_rate@1", "mrr@1", "ndcg@1"):
+        assert metrics.get(name)(truth, scores) == 0.5
+        assert metrics.get(name)(truth, scores, weight) == pytest.approx(3 / 4)
+
+
+class TestWeightsOfAFunctionOfOnesOwn:
+    def test_one_that_takes_none_is_refused_where_there_are_some(self) -> None:
+        metric = metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True)
+        with pytest.raises(DataError, match="metric 'own' takes no weights, and competition.toml has weight") as caught:
+            metric([1.0], [1.0], [2.0])
+        assert "give it a third argument" in caught.value.hint
+
+    def test_of_one_that_does_not_tell_its_arguments_it_is_tried(self) -> None:
+        with pytest.raises(ValueError, match="no signature"):
+            inspect.signature(max)
+        with pytest.raises(DataError, match="metric 'own' failed"):  # it was called: there was more than one number
+            metrics.from_function(max, "own", greater_is_better=True)([1.0, 2.0], [2.0, 1.0], [3.0, 4.0])
+
+    def test_it_takes_amounts_unless_it_says_otherwise(self) -> None:
+        assert metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True).needs == "value"

@@ -150,6 +150,153 @@ class TestNames:
         assert find_positive(["approved", "denied"], ["target"], said).index == 0
         assert find_positive(["approved", "denied"], ["target"], "Predict approved or denied.").index is None
 
+    @pytest.mark.parametrize(
+        ("labels", "name", "expected"),
+        [
+            # Words among others: of three letters or more, and the longer label where one is part of the other.
+            (["cat", "dog"], "my_cat_day", "cat"),
+            (["ok", "bad"], "very_ok_day", None),
+            (["ok", "dog"], "not_ok_dog_day", "dog"),
+            (["risk", "high risk"], "patient_high_risk_case", "high risk"),
+            (["high", "high risk"], "patient_high_risk_case", "high risk"),
+            (["new york", "york city"], "old_new_york_city_x", None),
+            (["cat", "dog"], "cat_and_dog_day", None),
+            (["cat", "dog"], "one_cat_or_cat_day", "cat"),
+            # Turned round by the word before it alone.
+            (["approved", "denied"], "loan_not_approved", "denied"),
+            (["approved", "denied"], "never_was_approved_x", "approved"),
+            (["approved", "denied"], "not_a_loan_denied_x", "denied"),
+            (["not approved", "approved"], "loan_not_approved", "not approved"),
+            # Another form of the word: five letters and three quarters of the shorter one.
+            (["admits", "refuses"], "has_admitted_x", "admits"),
+            (["paid", "owed"], "pays_x", None),
+            (["fails", "holds"], "has_failed_x", None),
+            (["approval", "denial"], "has_approvements_x", "approval"),
+            (["controlled", "treated"], "in_contract_x", None),
+            (["smokers", "drinkers"], "smokeless_x", None),
+            (["in hospital", "at home"], "stayed_in_hospitals", "in hospital"),
+            # Glued to a word that says nothing, if that is more than a letter and the label three.
+            (["abc", "xyz"], "isabc", "abc"),
+            (["abc", "xyz"], "abctarget", "abc"),
+            (["abc", "xyz"], "pabc", None),
+            (["ab", "xy"], "isab", None),
+            # Signs alone.
+            (["<", ">"], ">", ">"),
+            (["<", ">"], "x>", ">"),
+            (["<=", ">="], "a >=", ">="),
+            (["?", "known"], "known", "known"),
+            # One number and a word, the same number twice, two numbers.
+            (["3", "b"], "target", None),
+            (["1", "b"], "is_b", "b"),
+            (["5", "5.0"], "target", None),
+            (["-3", "-20"], "target", "-3"),
+            (["0.5", "1e-3"], "target", "0.5"),
+            # A pair of letters in a name of one letter, or of two.
+            (["n", "y"], "n", "y"),
+            (["n", "y"], "P(n)", "n"),
+            (["no", "yes"], "no", "no"),
+            # A class and its opposite.
+            (["a", "not a"], "t", "a"),
+            (["not a", "a"], "t", "a"),
+            (["never an ox", "an ox"], "t", "an ox"),
+            (["a", "not b"], "t", None),
+            (["a", "rather a"], "t", None),
+            (["a", "not a a"], "t", None),
+            (["?", "not"], "t", None),
+        ],
+    )  # fmt: skip
+    def test_names_and_labels_at_the_limits(self, labels: list[str], name: str, expected: str | None) -> None:
+        for given_labels in (labels, labels[::-1]):
+            index = find_positive(given_labels, [name, "of"]).index
+            assert (None if index is None else given_labels[index]) == expected
+
+    def test_all_later_names_tell_what_is_only_the_targets(self) -> None:
+        # "class_0" is a probability of 0 where the target is called "class": wherever that stands among the others.
+        assert find_positive(["0", "1"], ["class_0", "class", "id"]).index == 0
+        assert find_positive(["0", "1"], ["class_0", "id", "class"]).index == 0
+        assert find_positive(["0", "1"], ["class_0", "id"]).index == 1
+
+    @pytest.mark.parametrize(
+        ("said", "expected"),
+        [
+            ("The likelihood of a cat.", 0),
+            ("Predict the animal. Give the probability of a dog. Cats count double", 1),
+            ("Predict a cat. Predict the dog.", None),
+            ("Cats are nice.", None),
+        ],
+    )
+    def test_what_the_platform_asks_for(self, said: str, expected: int | None) -> None:
+        assert find_positive(["cat", "dog"], ["target"], said).index == expected
+
+    @pytest.mark.parametrize(
+        ("labels", "name", "words", "why"),
+        [
+            (["cat", "dog"], "dog", "", "the column's name, 'dog'"),
+            (["no", "yes"], "t", "", "as usual for such a pair"),
+            (["2", "3"], "t", "", "the larger number"),
+            (["cat", "dog"], "t", "predict the dog", "the platform's description"),
+            (["cat", "no cat"], "t", "", "the other class is its opposite, 'no cat'"),
+            (["cat", "dog"], "t", "", "neither the column's name nor the classes say which one"),
+        ],
+    )
+    def test_the_reason_is_told(self, labels: list[str], name: str, words: str, why: str) -> None:
+        assert find_positive(labels, [name], words).why == why
+
+    @pytest.mark.parametrize(
+        ("labels", "expected"),
+        [
+            (["no", "yes"], 1),
+            (["Yes", "NO"], 0),
+            (["nein", "ja"], 1),
+            (["ja", "nein"], 0),
+            (["1.0", " 0"], 0),
+            (["да", "Нет"], 0),
+            (["cat", "dog"], None),
+            (["yes", "yes"], None),
+            (["no", "yes", "maybe"], None),
+            (["no"], None),
+        ],
+    )
+    def test_usual_pairs(self, labels: list[str], expected: int | None) -> None:
+        assert metrics.is_pair(labels) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "labels", "expected"),
+        [
+            ("A", ["A", "a"], 0),
+            ("a", ["A", "a"], 1),
+            ("yes", ["YES", "Yes"], None),
+            (" Yes ", ["no", "yes"], 1),
+            ("1.0", ["0", "1"], 1),
+            ("1", ["1", "1.0"], 0),
+            ("true", ["no", "yes"], 1),
+            ("true", ["yes", "no"], 0),
+            ("f", ["yes", "no"], 1),
+            ("0", ["no", "yes"], 0),
+            ("maybe", ["no", "yes"], None),
+            ("true", ["cat", "dog"], None),
+            ("yes", ["no", "yes", "maybe"], 1),
+            ("true", ["no", "yes", "maybe"], None),
+            ("", ["no", "yes"], None),
+        ],
+    )
+    def test_the_label_that_a_text_means(self, text: str, labels: list[str], expected: int | None) -> None:
+        assert metrics.match_label(text, labels) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("HTTPServer", ("http", "server")),
+            ("isApproved2", ("is", "approved2")),
+            ("É_a", ("é", "a")),
+            ("ABc", ("a", "bc")),
+            ("x-y  z_", ("x", "y", "z")),
+            ("_", ()),
+        ],
+    )
+    def test_the_words_of_a_name(self, text: str, words: tuple[str, ...]) -> None:
+        assert metrics.name_words(text) == words
+
     @given(st.text(max_size=20), st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=2, unique=True))
     def test_the_order_of_the_classes_changes_nothing(self, name: str, labels: list[str]) -> None:
         one, other = find_positive(labels, [name]).index, find_positive(labels[::-1], [name]).index
@@ -438,6 +585,24 @@ class TestRowNumbers:
 
 
 def test_metrics_that_depend_on_the_positive_class() -> None:
-    depends = {m for m in metrics.names() if "@" not in m and metrics.depends_on_positive(metrics.get(m))}
-    assert {"auc", "logloss", "f1", "average_precision"} <= depends
-    assert not {"accuracy", "mcc", "macro_f1", "qwk"} & depends
+    symmetric = {
+        *(
+            "accuracy",
+            "balanced_accuracy",
+            "macro_f1",
+            "micro_f1",
+            "weighted_f1",
+            "mcc",
+            "qwk",
+            "kappa",
+            "linear_kappa",
+        ),
+        "balanced_logloss",
+    }
+    plain = {m for m in metrics.names() if "@" not in m}
+    assert {m for m in plain if not metrics.depends_on_positive(metrics.get(m))} == symmetric
+    assert metrics.depends_on_positive(metrics.get("pauc@0.8"))
+    assert not metrics.depends_on_positive(metrics.get("map@3"))
+    for needs in ("value", "proba", "label"):
+        own = metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True, needs=needs)
+        assert metrics.depends_on_positive(own)

@@ -110,21 +110,17 @@ def kappa(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
     """Cohen's kappa: agreement beyond chance, every disagreement alike (Cohen 1960)."""
     matrix = _confusion(y_true, y_pred, weight)
     total = matrix.sum()
-    expected = float(np.dot(matrix.sum(axis=0), matrix.sum(axis=1))) / total**2
-    if expected >= 1:
+    if np.count_nonzero(matrix.sum(axis=0) + matrix.sum(axis=1)) == 1:
         raise DataError("kappa is not defined: truth and predictions are all the same label")
+    expected = float(np.dot(matrix.sum(axis=0), matrix.sum(axis=1))) / total**2
     return float((np.trace(matrix) / total - expected) / (1 - expected))
 
 
 def linear_kappa(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
     """Cohen's kappa with linear weights; the distance of two labels is that of their values, as in `qwk`."""
-    true, predicted = _grades("linear_kappa", y_true, y_pred)
-    w = np.ones(len(true)) if weight is None else weight
+    true, predicted, w = _grades("linear_kappa", y_true, y_pred, weight)
     observed = np.dot(w, np.abs(true - predicted)) / w.sum()
-    expected = _mean_distance(true, predicted, w)
-    if expected <= 0:
-        raise DataError("linear_kappa is not defined: truth and predictions are all the same label")
-    return float(1 - observed / expected)
+    return float(1 - observed / _mean_distance(true, predicted, w))
 
 
 def _mean_distance(a: Floats, b: Floats, w: Floats) -> float:
@@ -136,11 +132,16 @@ def _mean_distance(a: Floats, b: Floats, w: Floats) -> float:
     return float(np.dot(np.diff(levels), of_a * (1 - of_b) + of_b * (1 - of_a)))
 
 
-def _grades(name: str, y_true: Any, y_pred: Any) -> tuple[Floats, Floats]:
+def _grades(name: str, y_true: Any, y_pred: Any, weight: Floats | None) -> tuple[Floats, Floats, Floats]:
     true, predicted = np.asarray(y_true), np.asarray(y_pred)
     if true.dtype.kind not in "biu" or predicted.dtype.kind not in "biu":
         raise DataError(f"{name} needs integer labels, got {true.dtype} and {predicted.dtype}")
-    return true.astype(np.float64), predicted.astype(np.float64)
+    w = np.ones(len(true)) if weight is None else weight
+    # Told by the labels: the distance that is expected by chance is 0 then, but for rounding.
+    counted = np.concatenate([true[w > 0], predicted[w > 0]])
+    if counted.min() == counted.max():
+        raise DataError(f"{name} is not defined: truth and predictions are all the same label")
+    return true.astype(np.float64), predicted.astype(np.float64), w
 
 
 def qwk(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
@@ -149,12 +150,9 @@ def qwk(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
     Labels must be integers; every integer between the lowest and the highest counts as a grade.
     """
     # With the squared distance the weighted sums are moments of the two variables: no matrix is needed.
-    a, b = _grades("qwk", y_true, y_pred)
-    w = np.ones(len(a)) if weight is None else weight
+    a, b, w = _grades("qwk", y_true, y_pred, weight)
     total = w.sum()
     observed = np.dot(w, (a - b) ** 2) / total
     mean_a, mean_b = np.dot(w, a) / total, np.dot(w, b) / total
     expected = np.dot(w, a * a) / total + np.dot(w, b * b) / total - 2 * mean_a * mean_b
-    if expected <= 0:
-        raise DataError("qwk is not defined: truth and predictions are all the same label")
     return float(1 - observed / expected)

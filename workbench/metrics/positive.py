@@ -113,15 +113,15 @@ def find_positive(labels: Sequence[str], names: Iterable[str], words: str = "") 
     usual = is_pair(labels)
     if usual is not None:
         return Positive(usual, "as usual for such a pair")
-    values = [_number(label) for label in labels]
-    if values[0] is not None and values[1] is not None and values[0] != values[1]:
-        return Positive(int(values[1] > values[0]), "the larger number")
+    values = [number for label in labels if (number := _number(label)) is not None]
+    if len(set(values)) == len(labels):
+        return Positive(values.index(max(values)), "the larger number")
     described = _described(words, labels)
     if described is not None:
         return Positive(described, "the platform's description")
     for i, (label, other) in enumerate((labels, tuple(reversed(labels)))):
         plain, opposite = name_words(label), name_words(other)
-        if plain and len(opposite) == len(plain) + 1 and opposite[0] in NEGATIONS and opposite[1:] == plain:
+        if plain and opposite in [(negation, *plain) for negation in NEGATIONS]:
             return Positive(i, f"the other class is its opposite, {other!r}")
     return Positive(None, "neither the column's name nor the classes say which one")
 
@@ -143,7 +143,7 @@ def match_label(text: str, labels: Sequence[str]) -> int | None:
             return spelled.index(spell(text))
     usual = is_pair(labels)
     for place in (0, 1):
-        if usual is not None and len(labels) == 2 and _plain(text) in {pair[place] for pair in PAIRS}:
+        if usual is not None and _plain(text) in {pair[place] for pair in PAIRS}:
             return usual if place else 1 - usual
     return None
 

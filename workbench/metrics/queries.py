@@ -106,7 +106,7 @@ def map_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -
     # That a row at place i of a group of ties is relevant has the chance r / n; given that, so many of the i - 1 places
     # before it in the group are: https://doi.org/10.1007/978-3-540-78646-7_38 (McSherry and Najork 2008), equation 6.
     others = np.divide(ties.relevant - 1, ties.size - 1, out=np.zeros(len(ties.size)), where=ties.size > 1)
-    hits = ties.relevant_before + ties.nth * np.maximum(others, 0) + 1
+    hits = ties.relevant_before + ties.nth * others + 1
     precision = np.where(ties.place < k, ties.chance * hits / (ties.place + 1), 0.0)
     found = _sum(precision, ties.codes, ties.starts)
     return _mean(found / np.maximum(np.minimum(ties.in_query, k), 1), truth, weight)
@@ -174,9 +174,9 @@ class _Ties:
         # Of n rows, r of them relevant in any order, place i is the first: C(n - i, r - 1) / C(n, r), step by step.
         n, r = self.size, self.relevant
         left = n - self.nth  # rows of the group from here on
-        chance = np.where((self.relevant_before == 0) & (r > 0), np.minimum(r / np.maximum(left, 1), 1.0), 0.0)
+        chance = np.where(self.relevant_before == 0, r / left, 0.0)
         # None of the places before it in the group was: a running product of what is left over.
-        over = np.log1p(-np.minimum(np.where(chance < 1, chance, 0.0), 1 - 1e-16))
+        over = np.log1p(-np.where(chance < 1, chance, 0.0))
         running = np.cumsum(over) - over
         begins = np.repeat(running[self.nth == 0], np.diff(np.flatnonzero(self.nth == 0), append=len(n)))
         is_possible = left >= r

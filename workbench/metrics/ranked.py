@@ -72,7 +72,7 @@ def _hits(y_true: Any, y_pred: Any, k: int) -> tuple[npt.NDArray[np.bool_], Ints
     top = 1 + max(int(y_true.values.max(initial=0)), int(predicted.max(initial=0)))
     wanted = np.unique(rows * top + y_true.values)
     keys = np.arange(len(predicted))[:, None] * top + predicted
-    at = np.minimum(np.searchsorted(wanted, keys), max(len(wanted) - 1, 0))
+    at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
     found = (wanted[at] == keys) & (predicted >= 0) if len(wanted) else np.zeros(predicted.shape, np.bool_)
     return found & ~_repeats(predicted), np.bincount(wanted // top, minlength=len(y_true))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from workbench.errors import NotFoundError, near
@@ -101,7 +102,7 @@ def _level(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return -1.0
+        return math.nan
 
 
 def _pinball(text: str, name: str) -> Metric:

@@ -96,7 +96,8 @@ def _weighted_median(values: Floats, weight: Floats) -> float:
     running = np.cumsum(weight[kept])
     half = running[-1] / 2
     first = int(np.searchsorted(running, half, side="left"))
-    if np.isclose(running[first], half, rtol=1e-12) and first + 1 < len(kept):
+    # Relative alone: weights may all be tiny.
+    if np.isclose(running[first], half, rtol=1e-12, atol=0):
         return float((values[kept[first]] + values[kept[first + 1]]) / 2)
     return float(values[kept[first]])
 
