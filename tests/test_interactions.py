@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from workbench.competition.definition import Definition, read_definition
 from workbench.errors import ConfigError, NotFoundError
-from workbench.interactions import InteractionsSpec, duration_text, parse_duration, parse_weights
+from workbench.interactions import InteractionsSpec, duration_text, parse_duration, parse_weights, wrong_values
 
 HEAD = """
 slug = "journey"
@@ -137,7 +138,67 @@ def test_durations_are_read_as_they_are_written(seconds: int) -> None:
     assert found.total_seconds() == seconds
 
 
-@pytest.mark.parametrize("text", ["clicks", "clicks=x", "=0.5", "a=1,a=2", ""])
+def test_a_duration_is_written_in_the_largest_whole_unit_up_to_days() -> None:
+    written = [duration_text(s) for s in (0, 1, 59, 60, 61, 3600, 5400, 86_400, 90_000, 14 * 86_400)]
+    assert written == ["0s", "1s", "59s", "1m", "61s", "1h", "90m", "1d", "25h", "14d"]
+    read = [parse_duration(text) for text in ("90s", "1.5m", "2h", "1d", "2w", "0s", "s", "1y", "h1")]
+    seconds = [None if d is None else d.total_seconds() for d in read]
+    assert seconds == [90, 90, 7200, 86_400, 1_209_600, 0, None, None, None]
+
+
+SPEC = InteractionsSpec("u", "i", "t", 60)
+TYPED = replace(SPEC, kind="k", id="{user}_{kind}", weights={"clicks": 0.5, "carts": 1.0}, weight="w")
+
+
+@pytest.mark.parametrize("spec", [SPEC, TYPED, replace(TYPED, first=("clicks",), horizon_s=1, unit="ns")])
+def test_nothing_is_wrong_with_what_fits_together(spec: InteractionsSpec) -> None:
+    assert list(wrong_values(spec)) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "wrong", "hint"),
+    [
+        (replace(SPEC, item="u"), ["item"], "name another column"),
+        (replace(SPEC, time="u"), ["time"], "name another column"),
+        (replace(SPEC, kind="u"), ["kind"], "name another column"),
+        (replace(SPEC, weight="t"), ["time", "weight"], "name another column"),
+        (replace(SPEC, item="x", time="x"), ["item", "time"], "name another column"),
+        (replace(SPEC, unit="sec"), ["unit"], ""),
+        (replace(SPEC, cut="sesion"), ["cut"], "session"),
+        (replace(SPEC, horizon_s=0), ["horizon"], "write a duration"),
+        (replace(SPEC, horizon_s=-1), ["horizon"], "write a duration"),
+        (replace(SPEC, id=""), ["id"], 'write "{user}"'),
+        (replace(SPEC, id="{user}{user}"), ["id"], 'write "{user}"'),
+        (replace(TYPED, id="{kind}"), ["id"], 'write "{user}"'),
+        (replace(TYPED, id="{user}{kind}{kind}"), ["id"], 'write "{user}"'),
+        (replace(TYPED, id="{user}_{kind}_{x}"), ["id"], 'write "{user}"'),
+        (replace(TYPED, kind=None), ["id"], 'add kind = "COLUMN"'),
+        (replace(TYPED, weights={}), ["weights"], "clicks = 0.1"),
+        (replace(SPEC, weights={"clicks": 1.0}), ["weights"], 'id = "{user}_{kind}"'),
+        (replace(TYPED, weights={"clicks": 0.0, "carts": 1.0}), ["weights"], "leave out a type"),
+        (replace(TYPED, first=("click",)), ["first"], "clicks"),
+        (replace(TYPED, first=("carts", "x")), ["first"], ""),
+        (replace(SPEC, first=("clicks",)), ["first"], "take it out"),
+    ],
+)
+def test_each_wrong_value_is_told_once_with_what_to_write(spec: InteractionsSpec, wrong: list[str], hint: str) -> None:
+    found = list(wrong_values(spec))
+    assert [w.key for w in found] == wrong
+    assert hint in found[0].hint
+
+
+def test_an_id_is_written_as_its_pattern_says() -> None:
+    assert (SPEC.by_kind, TYPED.by_kind) == (False, True)
+    assert (SPEC.id_of("7"), TYPED.id_of("{kind}", "carts")) == ("7", "{kind}_carts")
+    assert SPEC.columns == ("u", "i", "t")
+    assert TYPED.columns == ("u", "i", "t", "k", "w")
+
+
+def test_weights_are_read_with_or_without_spaces() -> None:
+    assert parse_weights(" clicks = 0.1,carts=2 ") == {"clicks": 0.1, "carts": 2.0}
+
+
+@pytest.mark.parametrize("text", ["clicks", "clicks=x", "=0.5", "a=1,=2", "a=1,a=2", "a=1,b=2,a=3", "a=1,", ""])
 def test_weights_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="every type once, each with a name|could not convert string to float"):
         parse_weights(text)

@@ -199,8 +199,8 @@ def parse_weights(text: str) -> dict[str, float]:
     >>> parse_weights("clicks=0.1, carts=0.9")
     {'clicks': 0.1, 'carts': 0.9}
     """
-    pairs = [part.partition("=") for part in text.split(",")]
-    names = [name.strip() for name, _, _ in pairs]
-    if not all(names) or len(set(names)) < len(names):
+    pairs = [(name.strip(), weight) for name, _, weight in (part.partition("=") for part in text.split(","))]
+    weights = dict(pairs)
+    if not all(weights) or len(weights) < len(pairs):
         raise ValueError("every type once, each with a name")
-    return {name: float(weight) for name, (_, _, weight) in zip(names, pairs, strict=True)}
+    return {name: float(weight) for name, weight in weights.items()}
