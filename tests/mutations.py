@@ -49,7 +49,10 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     "intervals": (["intervals.py", "review.py"], ["test_intervals.py", "test_review.py", "test_optimistic.py"]),
     "tuning": (["tuning/*.py"], ["test_tuning.py"]),
     "selection": (["selection/*.py"], ["test_selection.py"]),
-    "cache": (["cache.py", "locks.py", "temporary.py"], ["test_cache.py", "test_blocks.py"]),
+    "cache": (
+        ["cache.py", "locks.py", "temporary.py"],
+        ["test_cache.py", "test_locks.py", "test_temporary.py", "test_blocks.py"],
+    ),
     "memory": (["memory.py", "threads.py"], ["test_machine.py", "test_threads.py", "test_memory_asked.py"]),
     "ledger": (["ledger/*.py"], ["test_ledger.py"]),
     "submissions": (["submission/*.py"], ["test_submission.py", "test_sent_once.py", "test_submit_faults.py"]),

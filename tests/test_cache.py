@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -8,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +25,9 @@ from workbench import cache
 from workbench.cache import (
     Store,
     atomic,
+    atomic_folder,
     content_key,
+    create_text,
     is_locked,
     lock,
     read_json,
@@ -59,6 +64,13 @@ def test_keys_are_equal_exactly_where_the_values_are(a: object, b: object) -> No
 def test_pieces_do_not_run_together() -> None:
     assert content_key("ab", "c") != content_key("a", "bc")
     assert content_key(["a"], []) != content_key([], ["a"])
+
+
+def test_a_key_stays_what_it_was() -> None:
+    """Blocks and runs of earlier versions are found by theirs."""
+    key = content_key(None, True, -3, 1.5, "é", b"x", [1, (2, "b")], {"b": 1, "a": [2]})
+    assert key == "f20fa67c8ea4f4abf22b33096dd1bd83"
+    assert content_key({2: "x", "a": 1, 1: "y"}) == content_key({"a": 1, 1: "y", 2: "x"})
 
 
 def test_what_has_no_key_is_refused() -> None:
@@ -99,6 +111,69 @@ def test_json_refuses_what_json_has_no_word_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"a": float("nan")})
     assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000])
+def test_json_that_lies_too_deep_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(DamagedError, match=r"run.json is damaged: lists or objects in it lie too deep"):
+        read_json(tmp_path / "run.json")
+
+
+def test_json_is_written_for_people_too(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": [1, None]})
+    assert (tmp_path / "a.json").read_bytes() == '{\n "é": [\n  1,\n  null\n ]\n}\n'.encode()
+    assert read_json(tmp_path / "a.json") == {"é": [1, None]}
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_one_of_several_writers_makes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool) -> None:
+    path = tmp_path / "not" / "yet" / "a.txt"
+    if not has_links:
+
+        def no_link(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(Path, "hardlink_to", no_link)
+    assert create_text(path, "first") is True
+    assert create_text(path, "second") is False
+    assert path.read_text() == "first"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def make_folder(path: Path, text: str) -> None:
+    with atomic_folder(path) as temporary:
+        (temporary / "a").write_text(text)
+
+
+@pytest.mark.parametrize("write", [write_text, create_text, make_folder])
+def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, str], object]
+) -> None:
+    """What was waited for, and what was there by then: no test can cut the power."""
+    seen = []
+
+    def fsync(descriptor: int) -> None:
+        stat = os.fstat(descriptor)
+        is_named = (tmp_path / "a.txt").exists()
+        is_folder = os.path.samestat(stat, tmp_path.stat())
+        seen.append(("folder" if is_folder else "file", stat.st_size if write is not make_folder else 0, is_named))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(tmp_path / "a.txt", "bytes")
+    assert [(what, named) for what, _, named in seen] == [("file", False), ("folder", True)]
+    assert seen[0][1] == (0 if write is make_folder else 5)
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "not" / "yet"
+    with pytest.raises(RuntimeError), atomic_folder(path) as temporary:
+        (temporary / "a").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.rglob("*")) == [path.parent]
+    make_folder(path, "whole")
+    assert (path / "a").read_text() == "whole"
+    assert [p.name for p in path.parent.iterdir()] == ["yet"]
 
 
 WRITER = """
@@ -315,6 +390,127 @@ class TestStore:
         assert block is not None
         assert block.note["rows"] == 10
         assert pl.read_parquet(block.path).height == 10
+
+    def test_what_is_stored_is_told_without_reading_it(self, tmp_path: Path) -> None:
+        store = Store(tmp_path / "cache")
+        assert store.stored() == []
+        sizes = {}
+        for age, key in enumerate("bac"):
+            sizes[key] = self.put(store, key, rows=10 * age + 1).stat().st_size
+            os.utime(tmp_path / "cache" / f"{key}.json", (age, age))
+        (tmp_path / "cache" / "c.json").write_text("[1]")  # nothing that was ever written
+        os.utime(tmp_path / "cache" / "c.json", (9, 9))
+        (tmp_path / "cache" / ".hidden.bin").write_bytes(b"x")
+        told = [(s.key, s.note.get("rows"), s.size_bytes, s.used_at) for s in store.stored()]
+        assert told == [("c", None, sizes["c"], 9), ("a", 11, sizes["a"], 1), ("b", 1, sizes["b"], 0)]
+
+    def test_a_file_that_was_only_touched_is_whole(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        path = self.put(store, "k")
+        os.utime(path, (5, 5))
+        assert store.get("k") is not None
+
+    def test_a_note_leads_to_no_other_file(self, tmp_path: Path) -> None:
+        store = Store(tmp_path / "cache")
+        self.put(store, "k")
+        note = read_json(tmp_path / "cache" / "k.json")
+        for suffix in ("exe", "bin/../../other.bin"):
+            write_json(tmp_path / "cache" / "k.json", note | {"suffix": suffix})
+            block = store.look("k")
+            assert block is not None
+            assert block.path == tmp_path / "cache" / "k.parquet"
+
+    def test_to_look_is_not_to_use(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        self.put(store, "k")
+        note = tmp_path / "k.json"
+        os.utime(note, (5, 5))
+        assert store.look("k") is not None
+        assert note.stat().st_mtime == 5
+        assert store.get("k") is not None
+        assert note.stat().st_mtime > 5
+
+    def test_what_just_fits_stays(self, tmp_path: Path) -> None:
+        size = self.put(Store(tmp_path), "a").stat().st_size + self.put(Store(tmp_path), "b").stat().st_size
+        Store(tmp_path, max_bytes=size).prune()
+        assert len(Store(tmp_path).stored()) == 2
+        Store(tmp_path, max_bytes=size - 1).prune(keep="a")
+        assert [s.key for s in Store(tmp_path).stored()] == ["a"]
+        assert Store(tmp_path).max_bytes == 50 * 2**30
+
+    def test_what_could_not_be_removed_still_takes_room(self, tmp_path: Path) -> None:
+        """The oldest one goes for it."""
+        size = self.put(Store(tmp_path), "old").stat().st_size
+        for age, key in enumerate(("old", "stuck", "new")):
+            self.put(Store(tmp_path), key)
+            os.utime(tmp_path / f"{key}.json", (age, age))
+
+        class Stuck(Store):
+            def remove(self, key: str) -> bool:
+                return key != "stuck" and super().remove(key)
+
+        Stuck(tmp_path, max_bytes=size).prune()
+        assert [s.key for s in Store(tmp_path).stored()] == ["new", "stuck"]
+        (tmp_path / "old.bin").write_bytes(b"x" * size)
+        os.utime(tmp_path / "old.bin", (0, 0))
+        Stuck(tmp_path, max_bytes=2 * size).prune()
+        assert [s.key for s in Store(tmp_path).stored()] == ["new", "stuck"]
+
+    def test_it_is_said_what_is_gone(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        assert store.remove("never there")
+        (tmp_path / "orphan.bin").write_bytes(b"x")
+        assert store.remove("orphan")
+        self.put(store, "k")
+        assert store.remove("k")
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "odd.bin").write_bytes(b"x")
+        (tmp_path / "odd.json").symlink_to("odd.json")  # can't be opened
+        assert not store.remove("odd")
+        assert (tmp_path / "odd.bin").exists()
+
+    @pytest.mark.parametrize("how", ["hold", "remove"])
+    def test_a_block_that_is_written_anew_meanwhile_is_another(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        """Between the opening of its note and the lock on it."""
+        store = Store(tmp_path)
+        self.put(store, "k")
+        real, written = fcntl.flock, []
+
+        def flock(descriptor: int, how: int) -> None:
+            if not written:
+                written.append(True)
+                self.put(Store(tmp_path), "k", rows=5)
+            real(descriptor, how)
+
+        monkeypatch.setattr("workbench.cache.fcntl.flock", flock)
+        if how == "remove":
+            assert not store.remove("k")
+        else:
+            hold = store.hold("k")
+            assert hold is not None
+            assert hold.is_of(tmp_path / "k.json")
+        block = store.look("k")
+        assert block is not None
+        assert block.note["rows"] == 5
+
+    def test_who_builds_the_same_block_waits(self, tmp_path: Path) -> None:
+        store, order, begun = Store(tmp_path), list[str](), threading.Event()
+
+        def wait() -> None:
+            begun.set()
+            with store.lock("k"):
+                order.append("second")
+
+        with store.lock("k"):
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            begun.wait(30)
+            waiting.join(0.05)
+            order.append("first")
+        waiting.join(30)
+        assert order == ["first", "second"]
 
     @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "note", "empty note"])
     def test_a_damaged_block_is_missing(self, tmp_path: Path, damage: str) -> None:

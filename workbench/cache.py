@@ -104,6 +104,7 @@ def file_sha256(path: Path) -> str:
 
 
 PIECE_BYTES = 64 * 2**20
+READ_BYTES = 2**20
 
 
 def pieces_sha256(path: Path) -> str:
@@ -113,7 +114,7 @@ def pieces_sha256(path: Path) -> str:
         digest, left = hashlib.sha256(), PIECE_BYTES
         with path.open("rb") as file:
             file.seek(start)
-            while left and (read := file.read(min(left, 2**20))):
+            while left and (read := file.read(min(left, READ_BYTES))):
                 digest.update(read)
                 left -= len(read)
         return digest.digest()
@@ -345,7 +346,7 @@ class Store:
         """Note that a block is being written, and keep that from being removed while this process lives."""
         note_path = self._note(key)
         about = {name: value for name, value in note.items() if isinstance(value, str)}
-        descriptor = -1
+        descriptor: int | None = None
         try:
             with atomic(note_path) as temporary:
                 temporary.write_text(json.dumps({**about, "unfinished": True}))
@@ -355,13 +356,14 @@ class Store:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BaseException:
-            if _is_at(descriptor, note_path):  # not where another process writes the same block by now
+            # Not where another process writes the same block by now.
+            if descriptor is not None and _is_at(descriptor, note_path):
                 with suppress(OSError):
                     self._file(key, note).unlink(missing_ok=True)
-                    note_path.unlink(missing_ok=True)
+                    note_path.unlink()
             raise
         finally:
-            if descriptor >= 0:
+            if descriptor is not None:
                 os.close(descriptor)
 
     def hold(self, key: str) -> Hold | None:
@@ -433,7 +435,7 @@ class Store:
             if not _is_at(descriptor, note_path):
                 return False  # it is written anew
             self._unlink(key)
-            note_path.unlink(missing_ok=True)
+            note_path.unlink()
         except OSError:
             return False
         finally:

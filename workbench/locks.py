@@ -71,8 +71,7 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
             "since": datetime.now(UTC).isoformat("T", "seconds"),
         }
         with storage_errors(path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+            os.ftruncate(descriptor, os.pwrite(descriptor, json.dumps(holder).encode(), 0))
         try:
             yield
         finally:
@@ -165,16 +164,14 @@ def unshared_drive(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> s
         whole, lines = str(path.resolve()), mounts.read_text("utf-8", "replace").splitlines()
     except OSError:
         return None
-    found, longest = None, -1
+    found, longest = None, 0
     for line in lines:
-        before, _, behind = line.partition(" - ")
-        place, kind = before.split(" ")[4:5], behind.split(" ")
-        if not place or len(kind) < 3:
+        mount, drive = (part.split(" ") for part in line.partition(" - ")[::2])
+        if len(mount) < 6 or len(drive) < 3:
             continue
-        point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), place[0]).rstrip("/")
+        point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), mount[4]).rstrip("/")
         if f"{whole}/".startswith(f"{point}/") and len(point) >= longest:
-            options = {*kind[2].split(","), *before.split(" ")[5].split(",")}
-            found, longest = _unshared(kind[0], options), len(point)
+            found, longest = _unshared(drive[0], {*drive[2].split(","), *mount[5].split(",")}), len(point)
     return found
 
 
