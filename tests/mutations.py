@@ -53,7 +53,10 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
         ["cache.py", "locks.py", "temporary.py"],
         ["test_cache.py", "test_locks.py", "test_temporary.py", "test_blocks.py"],
     ),
-    "memory": (["memory.py", "threads.py"], ["test_machine.py", "test_threads.py", "test_memory_asked.py"]),
+    "memory": (
+        ["memory.py", "threads.py"],
+        ["test_memory.py", "test_machine.py", "test_threads.py", "test_memory_asked.py"],
+    ),
     "ledger": (["ledger/*.py"], ["test_ledger.py"]),
     "submissions": (["submission/*.py"], ["test_submission.py", "test_sent_once.py", "test_submit_faults.py"]),
     "current": (

@@ -130,7 +130,9 @@ def test_a_failure_that_says_nothing_of_locks_stays_what_it_is(tmp_path: Path, m
         pass
     assert not isinstance(caught.value, StorageError)
     failing(monkeypatch, "fcntl.flock", errno.ENOLCK)
-    with pytest.raises(StorageError, match=r"has no locks between processes \(No locks available\)\nmove the workspace"):
+    with pytest.raises(
+        StorageError, match=r"has no locks between processes \(No locks available\)\nmove the workspace"
+    ):
         lock(tmp_path / ".lock", "it").__enter__()
 
 

@@ -16,7 +16,7 @@ from tests.needs import package
 from tests.small import make_small
 from workbench import threads
 from workbench.cli.app import wb
-from workbench.threads import threads_for
+from workbench.threads import available_cores, container_quota, cpu_quota, let_others_compute, threads_for
 
 SEEN = "import os, {module}; print(os.environ.get('GOMP_SPINCOUNT'))"
 
@@ -39,6 +39,99 @@ def test_more_values_take_more_threads_up_to_the_cores() -> None:
     taken = [threads_for(rows, 50, cores=8) for rows in (1, 624, 5_000, 20_000, 10**7)]
     assert taken == [1, 1, 1, 4, 8]
     assert threads_for(0, 0, cores=8) == 1
+
+
+def test_each_thread_has_its_share_of_the_values() -> None:
+    each = threads.VALUES_PER_THREAD
+    taken = [threads_for(values, 1, cores=3) for values in (each - 1, each, 2 * each - 1, 2 * each, 4 * each)]
+    assert taken == [1, 1, 1, 2, 3]
+    assert threads_for(10**9, 1) == available_cores()
+
+
+@pytest.mark.parametrize(
+    ("texts", "quota"),
+    [
+        ({}, None),
+        ({"cpu.max": ""}, None),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "50000"}, 0.5),
+        ({"cpu.max": "150000 100000 7"}, 1.5),
+        ({"cpu.max": "0 100000"}, None),
+        ({"cpu.max": "50000 0"}, None),
+        ({"cpu.max": "50000 x"}, None),
+        ({"cpu.cfs_quota_us": "25000\n", "cpu.cfs_period_us": "50000\n"}, 0.5),
+        ({"cpu.cfs_quota_us": "200000"}, 2.0),
+        ({"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}, None),
+        ({"cpu.cfs_period_us": "100000"}, None),
+        # Version 2 goes before.
+        ({"cpu.max": "max 100000", "cpu.cfs_quota_us": "200000"}, None),
+    ],
+)
+def test_a_groups_quota_is_read(texts: dict[str, str], quota: float | None) -> None:
+    assert cpu_quota(texts) == quota
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "counts"),
+    [
+        ("0::/a/b\n", "a/b/cpu.max", True),
+        ("0::/a/b\n", "a/cpu.max", True),
+        ("0::/a/b\n", "cpu.max", True),
+        ("0::/a:b\n", "a:b/cpu.max", True),
+        ("4:cpu:/x\n", "cpu/x/cpu.max", True),
+        ("4:cpuacct,cpu:/x\n", "cpuacct,cpu/x/cpu.max", True),
+        ("", "cpu/cpu.max", True),
+        ("", "cpu,cpuacct/cpu.max", True),
+        ("0::/a\n", "../cpu.max", False),
+        ("0::/a\n", "b/cpu.max", False),
+        ("4:memory:/x\n", "memory/x/cpu.max", False),
+        ("4:memory:/x\n", "x/cpu.max", False),
+        ("cut short", "cpu.max", True),
+    ],
+)
+def test_only_groups_around_the_process_count(tmp_path: Path, group: str, file: str, counts: bool) -> None:
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    (root / file).parent.mkdir(parents=True, exist_ok=True)
+    (root / file).write_text("50000 100000")
+    assert container_quota(root, group) == (0.5 if counts else None)
+
+
+def test_the_groups_are_those_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "cpu.max").write_text("70000 100000")
+    texts, real = {"/proc/self/cgroup": "0::/a\n"}, Path.read_text
+
+    def read_text(path: Path, *given: Any) -> str:
+        if str(path).startswith("/proc/"):
+            if str(path) not in texts:
+                raise FileNotFoundError(path)
+            return texts[str(path)]
+        return real(path, *given)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert container_quota(tmp_path) == 0.7
+    texts.clear()
+    assert container_quota(tmp_path) is None
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {3, 4, 5}}.__getitem__)
+    monkeypatch.setattr(threads, "container_quota", lambda: None)
+    assert available_cores() == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_wait_asleep_unless_the_environment_says_how(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spins: str | None
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    let_others_compute()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,14 @@ def parse_bytes(text: str, *, where: str) -> int:
         For anything else; `where` names the place it was written.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]?)i?B?|(%))\s*", text, re.IGNORECASE)
-    value = 0.0
-    if found:
-        number, unit, percent = found.groups()
-        value = float(number) * (machine_bytes() / 100 if percent else _UNITS[(unit or "").upper()])
+    value = _bytes_of(*found.groups(default="")) if found else 0
     if value < 1:
         raise ConfigError(f"{where}: {text!r} is no amount of memory", hint='write it as "8GB", "500MB" or "60%"')
     return int(value)
+
+
+def _bytes_of(number: str, unit: str, percent: str) -> float:
+    return float(number) * (machine_bytes() / 100 if percent else _UNITS[unit.upper()])
 
 
 def shown_bytes(size_bytes: float) -> str:

@@ -16,6 +16,10 @@ SPINS = "1000"
 """So often a thread of OpenMP looks for work before it sleeps; libgomp's own number for more threads than cores."""
 
 
+USUAL_PERIOD = "100000"
+"""The microseconds in which a quota holds where no period is said, as the kernel has it."""
+
+
 def threads_for(rows: int, columns: int, *, cores: int | None = None) -> int:
     """Return how many threads a training on a table takes where nobody says how many.
 
@@ -118,9 +122,10 @@ def cpu_quota(texts: Mapping[str, str]) -> float | None:
         texts.get("cpu.cfs_period_us", "").strip(),
     ]
     quota, period = (*both, "", "")[:2]
-    if not quota.isdigit() or not (period or "100000").isdigit():
+    period = period or USUAL_PERIOD
+    if not quota.isdigit() or not period.isdigit():
         return None
-    return int(quota) / int(period or 100_000) if int(quota) and int(period or 1) else None
+    return int(quota) / int(period) if int(quota) and int(period) else None
 
 
 def let_others_compute() -> None:
