@@ -24,10 +24,22 @@ from hypothesis import strategies as st
 
 from tests.needs import package, postgresql_url
 from tests.records import NOW, RUN, SUBMISSION
-from workbench.errors import BusyError, DamagedError, DamagedLedgerError, LedgerError, StorageError
-from workbench.ledger import Found, Ledger, RunRecord, SubmissionEvent, SubmissionRecord, rebuild
+from workbench.errors import BusyError, DamagedError, DamagedLedgerError, LedgerError, NewerError, StorageError
+from workbench.ledger import (
+    Found,
+    Ledger,
+    RunRecord,
+    SubmissionEvent,
+    SubmissionRecord,
+    check_version,
+    leads_elsewhere,
+    rebuild,
+    store,
+)
+from workbench.ledger.database import address, engine_for, transaction
 from workbench.ledger.records import PLACES
-from workbench.ledger.schema import HEAD
+from workbench.ledger.rows import records_from, row_from
+from workbench.ledger.schema import HEAD, metadata
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
 number = st.floats(allow_nan=False, allow_infinity=False)
@@ -167,6 +179,9 @@ def test_every_change_of_a_submission_is_an_event(path: Path) -> None:
         ({"created_at": "0001-01-01T00:00:00+14:00"}, "expected datetime"),
         ({"cv_mean": 10**400}, "expected float"),
         ({"cv_mean": "0.7"}, "cv_mean = '0.7', expected float"),
+        ({"cv_mean": True}, "cv_mean = True, expected float"),
+        ({"greater_is_better": 1}, "greater_is_better = 1, expected bool"),
+        ({"title": None}, "title = None, expected str"),
         ({"seeds": 1}, "seeds = 1, expected tuple"),
         ({"seeds": [1, None]}, "seeds = [1, None], expected tuple"),
         ({"fold_scores": [0.5, "a"]}, "fold_scores = [0.5, 'a'], expected tuple"),
@@ -208,6 +223,128 @@ def test_times_are_utc_wherever_they_were_taken() -> None:
     }
     assert RunRecord.from_dict(data) == RUN
     assert RunRecord.from_dict(data).created_at.tzinfo is UTC
+
+
+def test_the_largest_number_of_an_experiment(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        assert ledger.largest_experiment("flights") == 0
+        ledger.put_submission(replace(SUBMISSION, exp=2))
+        assert ledger.largest_experiment("flights") == 2
+        ledger.put_run(replace(RUN, exp=7))
+        ledger.put_run(replace(RUN, run_id="other", competition="houses", exp=9))
+        assert [ledger.largest_experiment(name) for name in ("flights", "houses", "none")] == [7, 9, 0]
+
+
+def test_submissions_are_selected_and_ordered(path: Path) -> None:
+    others = [
+        replace(SUBMISSION, submission_id="a", created_at=NOW.replace(hour=21)),
+        replace(SUBMISSION, submission_id="c", competition="houses"),
+        replace(SUBMISSION, submission_id="b"),
+    ]
+    with Ledger.open(path) as ledger:
+        for record in (*others, SUBMISSION):
+            ledger.put_submission(record)
+        assert [s.submission_id for s in ledger.submissions()] == ["b", "c", "s1", "a"]
+        assert [s.submission_id for s in ledger.submissions("flights")] == ["b", "s1", "a"]
+        assert ledger.submissions("none") == []
+
+
+def test_either_score_is_a_change_and_the_rest_is_none(path: Path) -> None:
+    states = [{}, {"error": "slow"}, {"public_score": 0.5}, {"public_score": 0.5, "private_score": 0.4}, {}]
+    with Ledger.open(path) as ledger:
+        for n, state in enumerate(states):
+            ledger.put_submission(replace(SUBMISSION, **state), str(n))
+        found = ledger.events("s1")
+        assert [(e.detail, e.public_score, e.private_score) for e in found] == [
+            ("0", None, None),
+            ("2", 0.5, None),
+            ("3", 0.5, 0.4),
+            ("4", None, None),
+        ]
+        assert ledger.events("none") == []
+
+
+def test_more_records_are_replaced_than_a_statement_takes(path: Path) -> None:
+    n = 2 * store.MOST_VALUES + 1
+    runs = [replace(RUN, run_id=f"r{i}", workspace="here") for i in range(n)]
+    sent = [replace(SUBMISSION, submission_id=f"s{i}", workspace="here") for i in range(n)]
+    events = [SubmissionEvent(s.submission_id, NOW, "prepared", None, None, "") for s in sent]
+    with Ledger.open(path) as ledger:
+        for _ in range(2):
+            replaced(ledger, runs, sent, events)
+        counts = ledger.check()
+        assert [counts[name] for name in ("runs", "submissions", "submission_events")] == [n, n, n]
+        with ledger.replacing() as replacing:
+            replacing.remove_of({"here"}, but=["r0", f"s{n - 1}"])
+            assert replacing.put([RUN], [], []) == 2
+        counts = ledger.check()
+    assert [counts[name] for name in ("runs", "submissions", "submission_events")] == [2, 1, 1]
+
+
+def test_a_reader_waits_for_no_writer_and_a_writer_has_the_only_lock_from_the_beginning(path: Path) -> None:
+    filled(path)
+    other = sqlite3.connect(path, isolation_level=None, timeout=0)
+    with Ledger.open(path) as ledger:
+        other.execute("BEGIN IMMEDIATE")
+        assert len(ledger.runs()) == 200
+        other.execute("ROLLBACK")
+        with ledger.replacing(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RuntimeError), ledger.replacing() as replacing:
+            replacing.put([replace(RUN, run_id="half")], [], [])
+            raise RuntimeError
+        assert ledger.run("half") is None
+    other.close()
+
+
+@pytest.mark.parametrize(("version", "error"), [(True, "whole number"), ("1", "whole number"), (1.0, "whole number"), (None, "whole number"), (4, "knows versions up to 3"), (3, None), (1, None)])  # fmt: skip
+def test_a_file_of_a_newer_version_is_not_taken_for_damage(version: Any, error: str | None) -> None:
+    if error is None:
+        check_version(version, 3, Path("x.json"))
+        return
+    with pytest.raises(DamagedError if "whole" in error else NewerError, match=f"^x.json has version.*{error}"):
+        check_version(version, 3, Path("x.json"))
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize(
+    ("value", "of_names", "of_paths"),
+    [
+        ("", False, False),
+        ("a", False, False),
+        ("a b.c", False, False),
+        ("a/b", True, False),
+        ("a/", True, False),
+        (".", True, False),
+        ("..", True, True),
+        ("a/../b", True, True),
+        ("a/..", True, True),
+        ("/", True, True),
+        ("/a", True, True),
+        ("a\0b", True, True),
+        ("a..b", False, False),
+    ],
+)
+def test_what_leads_elsewhere(name: str, value: str, of_names: bool, of_paths: bool) -> None:
+    assert leads_elsewhere(name, value) == (of_paths if name in ("folder", "file") else of_names)
+    assert not leads_elsewhere("title", value)
+
+
+@pytest.mark.parametrize(("exp", "fits"), [(2**31 - 1, True), (2**31, False), (-(2**31), True), (-(2**31) - 1, False)])
+def test_numbers_are_those_that_a_database_takes(exp: int, fits: bool) -> None:
+    if fits:
+        assert RunRecord.from_dict(RUN.to_dict() | {"exp": exp}).exp == exp
+        return
+    with pytest.raises(DamagedError, match="expected int"):
+        RunRecord.from_dict(RUN.to_dict() | {"exp": exp})
+
+
+def test_rows_that_are_not_of_one_length_are_damage() -> None:
+    cells = [list(row_from(RUN).values()) for _ in range(2)]
+    assert records_from(RunRecord, cells) == [RUN, RUN]
+    assert records_from(RunRecord, []) == []
+    with pytest.raises(ValueError, match="shorter"):
+        records_from(RunRecord, [cells[0], cells[1][:-1]])
 
 
 # ------------------------------------------------------------------------------------------------------ what is broken
@@ -290,6 +427,31 @@ def test_a_version_that_there_never_was_is_damage(path: Path, version: str) -> N
     with pytest.raises(LedgerError, match=r"the ledger .* is damaged: it has the version"):
         Ledger.open(path)
     assert [p.name for p in path.parent.iterdir()] == ["ledger.db"]
+
+
+def test_a_submission_that_nobody_wrote_is_damage(path: Path) -> None:
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE submissions SET created_at = 'yesterday'")
+    connection.close()
+    with (
+        Ledger.open(path) as ledger,
+        pytest.raises(LedgerError, match="a SubmissionRecord holds what was never written"),
+    ):
+        ledger.check()
+
+
+@pytest.mark.parametrize("table", ["runs", "alembic_version"])
+def test_tables_of_another_program_are_not_taken_over(path: Path, table: str) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"CREATE TABLE {table} (version_num TEXT)")
+    connection.close()
+    with pytest.raises(LedgerError, match=f"is damaged: .*table {table} already exists"):
+        Ledger.open(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [(table,)]
+    connection.close()
 
 
 def test_a_missing_table_is_damage(path: Path) -> None:
@@ -395,6 +557,107 @@ def test_a_server_out_of_reach_is_explained_without_its_password() -> None:
     assert "WB_LEDGER_URL" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("url", "file", "shown"),
+    [
+        ("sqlite:////a/b.db", "/a/b.db", "sqlite:////a/b.db"),
+        ("sqlite:///b.db", "b.db", "sqlite:///b.db"),
+        ("sqlite:///file:b.db?uri=true", None, "sqlite:///file%3Ab.db?uri=true"),
+        ("postgresql://me@server/wb", None, "postgresql://me@server/wb"),
+        (
+            "postgresql:///wb?host=h&sslPassword=s3&access_token=s3&client_secret=s3",
+            None,
+            "postgresql:///wb?access_token=hidden&client_secret=hidden&host=h&sslPassword=hidden",
+        ),
+    ],
+)
+def test_an_address_has_its_file_and_shows_no_secret(url: str, file: str | None, shown: str) -> None:
+    at = address(url)
+    assert (at.path, at.shown) == (None if file is None else Path(file), shown)
+    assert address(Path("b.db")).path == Path("b.db")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_ledger_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(LedgerError, match="would be in memory and keep nothing\nname a file"):
+        address(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:///{}/a.db", {"timeout": 30.0}),
+        ("sqlite:///{}/a.db?timeout=5", {}),
+        ("postgresql://server/wb", {"connect_timeout": 10}),
+        ("postgresql+psycopg://server/wb", {"connect_timeout": 10}),
+        ("postgresql+psycopg2://server/wb", {"connect_timeout": 10}),
+        ("postgresql+psycopg://server/wb?connect_timeout=3", {}),
+        ("postgresql+asyncpg://server/wb", {}),  # which does not know the word
+        ("mysql://server/wb", {}),
+    ],
+)
+def test_how_long_a_database_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, expected: dict[str, Any]
+) -> None:
+    asked, real = [], sa.create_engine
+
+    def create_engine(url: sa.URL, **options: Any) -> sa.Engine:
+        asked.append(options)
+        return real("sqlite://")
+
+    monkeypatch.setattr(sa, "create_engine", create_engine)
+    engine_for(address(url.format(tmp_path)))
+    assert asked == [{"connect_args": expected, "poolclass": sa.NullPool}]
+
+
+class DriverError(Exception):
+    """As a driver of PostgreSQL raises it."""
+
+
+def _sqlite_error(code: str, text: str = "why\nand more") -> sqlite3.Error:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorname = code
+    return error
+
+
+def _driver_error(name: str, code: str) -> sa.exc.DBAPIError:
+    cause = DriverError("why")
+    setattr(cause, name, code)
+    return sa.exc.OperationalError("SELECT 1", {}, cause)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (_sqlite_error("SQLITE_BUSY"), BusyError, "is locked by another process\ntry again"),
+        (_sqlite_error("SQLITE_BUSY_SNAPSHOT"), BusyError, "is locked by another process"),
+        (_sqlite_error("SQLITE_LOCKED"), BusyError, "is locked by another process"),
+        (_sqlite_error("SQLITE_FULL"), StorageError, ": why\nsee `wb doctor`"),
+        (_sqlite_error("SQLITE_IOERR_WRITE"), StorageError, ": why\n"),
+        (_sqlite_error("SQLITE_CORRUPT_VTAB"), DamagedLedgerError, "is damaged: why\n"),
+        (_sqlite_error("SQLITE_ERROR"), DamagedLedgerError, "is damaged: why\n"),
+        (_sqlite_error("SQLITE_CONSTRAINT_NOTNULL"), LedgerError, "can't be used: why$"),
+        (_sqlite_error("SQLITE_MISUSE", ""), LedgerError, "can't be used: no reason given$"),
+        (sqlite3.OperationalError("Could not decode"), DamagedLedgerError, "is damaged: Could not decode"),
+        (sa.exc.OperationalError("x", {}, _sqlite_error("SQLITE_BUSY")), BusyError, "is locked by another process"),
+        (_driver_error("sqlstate", "55P03"), BusyError, "is locked by another process"),
+        (_driver_error("pgcode", "40P01"), BusyError, "is locked by another process"),
+        (_driver_error("sqlstate", "53100"), StorageError, ": why"),
+        (_driver_error("sqlstate", "42P01"), LedgerError, "can't be used: why$"),
+        (_driver_error("other", "55P03"), LedgerError, "can't be used: why$"),
+    ],
+)
+def test_what_a_database_says_is_put_into_words(path: Path, error: Exception, expected: type, message: str) -> None:
+    at = address(path)
+    with (
+        pytest.raises(expected, match=f"ledger {re.escape(str(path))} ?{message}") as caught,
+        transaction(engine_for(at), at),
+    ):
+        raise error
+    assert type(caught.value) is expected
+    assert caught.value.__cause__ is error
+
+
 def test_a_ledger_by_url_gets_its_folder(tmp_path: Path) -> None:
     with Ledger.open(f"sqlite:///{tmp_path}/new/ledger.db") as ledger:
         ledger.put_run(RUN)
@@ -441,6 +704,13 @@ def test_what_is_made_anew_is_what_the_migrations_come_to(path: Path, tmp_path: 
         for connection in (new, old):
             assert versions.version_of(connection) == HEAD
             assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_scores_keep_all_their_digits_in_every_database() -> None:
+    """A plain float is one of 24 bits in MySQL."""
+    numbers = [c for t in metadata.tables.values() for c in t.columns if isinstance(c.type, sa.Float)]
+    assert len(numbers) > 8
+    assert {c.type.precision for c in numbers} == {53}
 
 
 @pytest.mark.parametrize("dump", sorted((Path(__file__).parent / "ledgers").glob("*.sql")), ids=lambda p: p.stem)
@@ -611,6 +881,31 @@ def test_rebuild_keeps_the_old_file(path: Path) -> None:
     (old,) = path.parent.glob("ledger.db.damaged-*")
     assert old.read_bytes().startswith(b"damaged")
     assert len(list(path.parent.iterdir())) == 2
+
+
+def test_a_rebuilt_file_is_on_the_disk_before_it_has_the_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path)
+    path.write_bytes(b"damaged " * 100)
+    before, seen = path.read_bytes(), list[tuple[str, bool]]()
+
+    def fsync(descriptor: int) -> None:
+        place = Path(f"/proc/self/fd/{descriptor}").readlink()
+        seen.append(("folder" if place.is_dir() else "file", path.read_bytes() == before))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    n_open = len(list(Path("/proc/self/fd").iterdir()))
+    rebuild(path, lambda: Found([RUN], [], []), workspace="here")
+    assert seen[-2:] == [("file", True), ("folder", False)]
+    assert len(list(Path("/proc/self/fd").iterdir())) == n_open
+
+
+def test_a_rebuild_that_does_not_know_its_workspace_removes_nothing_from_a_shared_ledger(path: Path) -> None:
+    where = f"sqlite:///{path}"
+    shared(where)
+    _, kept = rebuild(where, lambda: Found([RUN], [], []), workspace="")
+    assert kept == 9
+    with Ledger.open(where) as ledger:
+        assert len(ledger.runs()) == 6
 
 
 def test_rebuild_makes_the_first_ledger_too(path: Path) -> None:

@@ -23,6 +23,9 @@ __all__ = ["Ledger", "Replacing"]
 
 R = TypeVar("R", RunRecord, SubmissionRecord, SubmissionEvent)
 
+MOST_VALUES = 900
+"""SQLite takes 999 values in one statement, at the least: https://www.sqlite.org/limits.html, 9."""
+
 
 class Ledger:
     """The ledger, opened; a context manager.
@@ -224,9 +227,8 @@ class Replacing:
 
 def _delete(connection: sa.Connection, table: sa.Table, keys: Sequence[str]) -> None:
     """Delete records by their ids, a submission with its events."""
-    # SQLite takes so many values in one statement, at the least: https://www.sqlite.org/limits.html, 9
-    for start in range(0, len(keys), 900):
-        some = keys[start : start + 900]
+    for start in range(0, len(keys), MOST_VALUES):
+        some = keys[start : start + MOST_VALUES]
         if table is submissions:
             connection.execute(sa.delete(events).where(events.c.submission_id.in_(some)))
         column = runs.c.run_id if table is runs else submissions.c.submission_id
