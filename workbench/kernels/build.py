@@ -168,7 +168,7 @@ def build(
         files[f"competition/{name}"] = path
     # Those that the run wrote, whose bytes were checked: what else lies there, a link to anything, is not uploaded.
     written = [name for name in details.get("files", {}) if name.startswith("models/")]
-    files |= {name: run.folder / name for name in sorted(written)}
+    files |= {name: run.folder / name for name in written}
     for path in files.values():
         if path.is_symlink():
             raise ConfigError(
@@ -225,7 +225,7 @@ def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -
     of_training = {str(details["spec"]["model"].get(key)) for key in FILE_PARAMETERS}
     source = details.get("source")
     if source is None:  # of an older version, which kept only what lies beside features.py
-        names = [p.name for p in sorted(folder.glob("*.py"))]
+        names = [p.name for p in folder.glob("*.py")]
         needed = code_files([competition.features_path]).files
         lacking = [n for n in (p.relative_to(competition.folder).as_posix() for p in needed) if n not in names]
         if lacking:
@@ -250,7 +250,7 @@ def _wheels(folder: Path, python: str, given: Path | None, needed: dict[str, str
     place = folder / "wheels" / python
     if given is not None and not list(given.glob("*.whl")):
         raise ConfigError(f"--wheels {given}: there is no wheel", hint="leave it out to download them")
-    others = sorted(p for p in (given or place).glob("*.whl") if not is_own_wheel(p.name))
+    others = [p for p in (given or place).glob("*.whl") if not is_own_wheel(p.name)]
     if given is None and not are_those(others, needed):
         for path in others:
             path.unlink()
@@ -266,7 +266,7 @@ def _put(bundle: Path, files: dict[str, Path]) -> None:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    for path in sorted(bundle.rglob("*")):
+    for path in list(bundle.rglob("*")):
         if path.is_file() and path.relative_to(bundle).as_posix() not in {*files, MANIFEST}:
             path.unlink()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from workbench.competition import Competition, as_written
 from workbench.frames import write_csv
-from workbench.ingest import sources_in, table_name
+from workbench.ingest import reading_options, tables_in
 
 __all__ = ["HIDDEN_TIMES", "emptied_data", "hidden_data", "link"]
 
@@ -88,14 +89,17 @@ def emptied_data(competition: Competition, shown: Path, folder: Path, changes: l
 def _written(competition: Competition, shown: Path, folder: Path, change: Change) -> int | None:
     """Write the files with another test set and the sample that goes with it; None where they can't be written."""
     tables, manifest = competition.definition.tables, competition.manifest
+    # As they were downloaded: fixed copies lie elsewhere, and those of test rows can't be taken along anyway.
+    options = replace(reading_options(competition.folder, None), fixed=None)
+    there = {table.name: table for table in tables_in(shown, options, {})}
     sources: dict[str, Path] = {}
     for name in (tables.test, tables.sample_submission):
         if name is None:
             continue
-        files = [s.path for s in sources_in(shown, unreadable={}) if s.member is None and table_name(s.name) == name]
-        if len(files) != 1 or files[0].suffix not in (".csv", ".parquet"):
+        parts = there[name].parts if name in there else ()
+        if len(parts) != 1 or parts[0].member or parts[0].keys or parts[0].path.suffix not in (".csv", ".parquet"):
             return None
-        sources[name] = files[0]
+        sources[name] = parts[0].path
     for other in shown.rglob("*"):
         if other.is_file() and other not in sources.values():
             link(other, folder / other.relative_to(shown))

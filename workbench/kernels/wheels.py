@@ -178,10 +178,10 @@ def check_wheels(paths: Sequence[Path], python: str) -> None:
     """
     wanted = f"cp{python.replace('.', '')}"
     for path in paths:
-        tags = path.stem.split("-")[-3:]
-        if len(tags) < 3 or len(path.stem.split("-")) < 5:
+        parts = path.stem.split("-")
+        if len(parts) < 5:
             raise ConfigError(f"{path.name} is not named as a wheel", hint="NAME-VERSION-PYTHON-ABI-PLATFORM.whl")
-        pythons, abi, platform = tags
+        pythons, abi, platform = parts[-3:]
         fits = any(p in (wanted, "py3") or (abi == "abi3" and _older(p, wanted)) for p in pythons.split("."))
         if not fits:
             raise ConfigError(
