@@ -20,17 +20,27 @@ ENDS = [(0.0, "queued"), (5.0, "running"), (15.0, "complete")]
 """How a kernel's run usually goes: what it is from how many seconds after it was saved on."""
 
 
+MOST = 3000
+"""More questions between two sleeps, or more sleeps, than any test makes: something waits for ever."""
+
+
 @dataclass
 class ShortClock(Clock):
-    """A clock for one process, which keeps its state in memory."""
+    """A clock for one process, which keeps its state in memory, and notices who never stops waiting."""
 
     path: Path = Path()
     state: dict[str, float] = field(default_factory=lambda: {"true_s": 0.0, "off_s": 0.0})
+    asked: int = 0
+    slept: int = 0
 
     def _state(self) -> dict[str, float]:
+        self.asked += 1
+        assert self.asked < MOST, "it asks for the time, and does not sleep"
         return self.state
 
     def _keep(self, state: dict[str, float]) -> None:
+        self.asked, self.slept = 0, self.slept + 1
+        assert self.slept < MOST, "it sleeps, and never wakes"
         self.state = state
 
 
