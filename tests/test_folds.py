@@ -413,7 +413,7 @@ class TestTimes:
         for dtype in (np.float32, np.float64, np.int64):
             split = time_folds(times.astype(dtype), 2, gap=1)
             assert split.train_rows(0).tolist() == [0, 1, 2]
-            split = time_folds(times.astype(dtype), 2, gap=3)
+            split = time_folds(times.astype(dtype), 2, gap=2.5)
             assert split.train_rows(0).tolist() == [0, 1]
 
     @pytest.mark.parametrize(

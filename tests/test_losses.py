@@ -18,8 +18,8 @@ from workbench.experiment import ready
 from workbench.experiment.compose import compose
 from workbench.experiment.kinds import model_spec
 from workbench.experiment.spec import read_spec
-from workbench.training import Problem, train
-from workbench.training.losses import loss_for, relative_weights
+from workbench.training import Problem, Target, TargetColumn, train
+from workbench.training.losses import Loss, loss_for, power_for, relative_weights, training_weights
 
 COLUMNS = 'features = ["rows.x", "rows.z"]\n'
 LIGHTGBM = "[model]\nlearning_rate = 0.1\nnum_leaves = 3\nmin_data_in_leaf = 100\nnum_boost_round = 8\n"
@@ -64,6 +64,62 @@ def noise(sigma: float, middle: float = 3.0) -> np.ndarray[Any, Any]:
 def best_constant(metric: str, values: np.ndarray[Any, Any]) -> float:
     score = metrics.get(metric)
     return min(score(values, np.full(len(values), c)) for c in np.quantile(values, np.linspace(0.001, 0.999, 500)))
+
+
+# ---------------------------------------------------------------------------------------------------- without models
+
+
+def test_the_loss_of_each_metric() -> None:
+    log = {"rmsle": 0, "rmspe": 2, "smape": 0, "mape": 1}
+    for name in metrics.names():
+        metric = metrics.get(name.replace("@K", "@5").replace("@Q", "@0.3").replace("@R", "@0.8"))
+        loss = loss_for(metric)
+        absolute = name in ("mae", "medae", "wmae", "smape", "mape")
+        assert loss.kind == ("quantile" if name == "pinball@Q" else "absolute" if absolute else "squared"), name
+        assert (loss.transform, loss.power) == (("log1p", log[name]) if name in log else ("none", 0)), name
+        assert loss.level == (0.3 if name == "pinball@Q" else 0.5), name
+
+
+@pytest.mark.parametrize(
+    ("metric", "least", "is_included"),
+    [("rmsle", -1, False), ("rmspe", 0, True), ("smape", 0, True), ("mape", 0, True), ("rmse", 0, True)],
+)
+def test_the_lowest_target_that_goes_through_the_transform(metric: str, least: float, is_included: bool) -> None:
+    loss = loss_for(metrics.get(metric))
+    assert loss.allows(least) == is_included
+    assert loss.allows(least + 1e-9)
+    assert not loss.allows(least - 1e-9)
+    assert loss.allows(7)
+
+
+def test_rows_weigh_by_their_target_in_regression_alone() -> None:
+    def target(*tasks: str) -> Target:
+        return Target(tuple(TargetColumn("y", task, np.zeros(2)) for task in tasks))
+
+    for name, power in (("rmspe", 2), ("mape", 1), ("smape", 0), ("rmse", 0)):
+        assert power_for(target("regression"), metrics.get(name)) == power
+        assert power_for(target("regression", "regression"), metrics.get(name)) == power
+        for tasks in (("binary",), ("regression", "binary"), ("ranking",)):
+            assert power_for(target(*tasks), metrics.get(name)) == 0
+
+
+def test_weights_of_rows_are_their_own_times_those_of_the_loss() -> None:
+    values, own = np.array([9.0, 1.0, 2.0, 0.0]), np.array([9.0, 1.0, 3.0, 2.0])
+    rows = np.array([1, 2, 3])
+    relative = [2.4, 0.6, 0.0]
+    assert relative_weights(values[rows], 2) == pytest.approx(relative)
+    assert relative_weights(-values[rows], 1) == pytest.approx([2.0, 1.0, 0.0])
+    assert relative_weights(values, 0) is None
+    assert relative_weights(np.zeros(3), 2) is None
+    assert training_weights(None, values, rows, 0) is None
+    assert training_weights(None, values, rows, 2) == pytest.approx(relative)
+    assert training_weights(own, values, rows, 0).tolist() == [1, 3, 2]
+    assert training_weights(own, values, rows, 2) == pytest.approx([2.4, 1.8, 0])
+    assert training_weights(own, np.zeros(4), rows, 2).tolist() == [1, 3, 2]
+    assert Loss() == Loss("squared", "none", 0, 0.5)
+
+
+# ------------------------------------------------------------------------------------------------------ on noise
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

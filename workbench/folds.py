@@ -211,7 +211,7 @@ def _least_spread(totals: npt.NDArray[np.float64], share: npt.NDArray[np.float64
     # The variance over folds after adding `share` to fold f differs between the f only in the dot product of what
     # that fold already has with `share`, so the smallest of those wins; ties go to the fold with least in all.
     overlap = totals @ share
-    tied = np.flatnonzero(overlap <= overlap.min() + 1e-12)
+    tied = np.flatnonzero(np.isclose(overlap, overlap.min(), rtol=0, atol=1e-12))
     return int(tied[np.argmin(totals[tied].sum(axis=1))])
 
 
