@@ -106,9 +106,10 @@ def over_windows(cells: Sequence[float], windows: int) -> list[float]:
     own = standard_error(values, 0.0)
     if math.isnan(own) or own**2 == variance:
         return values
-    # Where the values themselves do not differ, any that do by as much as is wanted.
-    away = [v - mean for v in values] if own else [1.0, *([0.0] * (len(values) - 2)), -1.0]
-    factor = math.sqrt(variance) / (own or standard_error(away, 0.0))
+    # Where the values themselves do not differ but by rounding, any that do by as much as is wanted.
+    alike = own <= ROUNDED_OFF * math.sqrt(variance)
+    away = [1.0, *([0.0] * (len(values) - 2)), -1.0] if alike else [v - mean for v in values]
+    factor = math.sqrt(variance) / (standard_error(away, 0.0) if alike else own)
     return [mean + factor * d for d in away]
 
 

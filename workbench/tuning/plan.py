@@ -135,8 +135,9 @@ def quick_without_time(train_rows: Sequence[int], *, searches_rate: bool) -> Qui
     searches_rate : bool
     """
     n_rows = float(np.mean(train_rows))
-    share = min(1.0, WITHOUT_TIME_ROWS / n_rows)
-    return _quick(QUICK_RATE, share, tuple(range(len(train_rows))), n_rows, searches_rate=searches_rate)
+    return _quick(
+        QUICK_RATE, WITHOUT_TIME_ROWS / n_rows, tuple(range(len(train_rows))), n_rows, searches_rate=searches_rate
+    )
 
 
 def quick_within(

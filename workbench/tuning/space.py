@@ -303,6 +303,7 @@ def _choices(name: str, value: Mapping[str, Any], where: str) -> Dimension:
 def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
     low, high = (_number(value[k], k, where) for k in ("low", "high"))
     log, step = value.get("log", False), value.get("step")
+    step = None if step is None else _number(step, "step", where)
     if not isinstance(log, bool):
         raise ConfigError(f"{where}: log = {log!r}: expected true or false")
     kind = parameter_type(name)
@@ -319,7 +320,7 @@ def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
         )
     if log and low <= 0:
         raise ConfigError(f"{where}: log = true needs low above 0, got {low:g}")
-    if step is not None and (log or _number(step, "step", where) <= 0 or step > high - low):
+    if step is not None and (log or step <= 0 or step > high - low):
         reason = "goes with no log scale" if log else f"must be above 0 and at most {high - low:g}"
         raise ConfigError(f"{where}: step = {step!r} {reason}")
     for bound in (low, high):
