@@ -53,7 +53,10 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "metrics": (["metrics/*.py"], ["test_metrics.py", "test_positive.py"]),
     "intervals": (["intervals.py", "review.py"], ["test_intervals.py", "test_review.py", "test_optimistic.py"]),
-    "tuning": (["tuning/*.py"], ["test_tuning_plan.py", "test_tuning_space.py", "test_tuning.py"]),
+    "tuning": (
+        ["tuning/*.py"],
+        ["test_tuning_plan.py", "test_tuning_space.py", "test_tuning_search.py", "test_tuning.py"],
+    ),
     "selection": (["selection/*.py"], ["test_selection.py"]),
     "cache": (
         ["cache.py", "locks.py", "temporary.py"],

@@ -250,7 +250,9 @@ class TestDefaultSpace:
         ],
     )
     def test_small_tables_get_small_trees(self, n_rows: int, leaves: tuple[int, int], rows: tuple[int, int]) -> None:
-        content = default_space("binary", n_rows, 10, has_categories=False).content()
+        space = default_space("binary", n_rows, 10, has_categories=False)
+        assert [(d.low, d.high) for d in space.dimensions[:2]] == [leaves, rows]
+        content = space.content()
         assert content["num_leaves"] == {"low": leaves[0], "high": leaves[1], "log": True}
         assert content["min_data_in_leaf"] == {"low": rows[0], "high": rows[1], "log": True}
 

@@ -520,8 +520,10 @@ class Search:
             return True
         if known["cut"] is None:
             return False
-        fold_seconds = float(known["seconds"]) / self.n_folds
-        return self._first_fold_limit(time.perf_counter()) > MUCH_LONGER * fold_seconds
+        # By the fold that took longest, as `_known_fold` has it: else the same score would be made for ever.
+        folds = self.study.user_attrs.get(_name_of_folds(trial.number, known["rate"]), {})
+        longest = max((seconds for _, _, seconds, *_ in folds.values()), default=known["seconds"] / self.n_folds)
+        return self._first_fold_limit(time.perf_counter()) > MUCH_LONGER * float(longest)
 
     def _full_rate(self) -> float | None:
         """Return the learning rate of full scores: the experiment's own, else the lowest that lets some fit.
@@ -568,7 +570,7 @@ class Search:
         self, trial: FrozenTrial, fold: int, rate: float | None, limit: float, before: Mapping[int, FoldScore]
     ) -> FoldScore:
         fidelity = self.full_fidelity(rate)
-        name = f"folds:{trial.number}" if rate is None else f"folds:{trial.number}@{rate:g}"
+        name = _name_of_folds(trial.number, rate)
         known = self.study.user_attrs.get(name, {})
         if (scored := self._known_fold(trial, fold, fidelity, limit, known)) is not None:
             return scored
@@ -812,6 +814,10 @@ class Search:
             self.notes.append(f"the time was too short for a full score of the experiment's own parameters: {was}")
             return self._by_quick_score(own)
         return None
+
+
+def _name_of_folds(number: int, rate: float | None) -> str:
+    return f"folds:{number}" if rate is None else f"folds:{number}@{rate:g}"
 
 
 def _why(exc: Exception) -> str:
