@@ -521,6 +521,7 @@ def test_every_metric_has_names_that_lead_to_it() -> None:
         ("Balanced Log Loss", "balanced_logloss"),
         ("Probabilistic F1", "pf1"),
         ("pAUC above 80% TPR", "pauc@0.8"),
+        ("Partial AUC above 80% TPR (pAUC above 80)", "pauc@0.8"),
         ("Mean F1", "micro_f1"),
         ("F1 Score", "f1"),
         ("MAP@{K}", "map@"),

@@ -112,6 +112,6 @@ def _named(name: str, plain: str, task: str | None) -> str | None:
         return None
     found = _BY_TASK.get((name, task or ""), "micro_f1" if name == "mean_f1" else name)
     if found == "pauc@":
-        (percent,) = re.findall(r"above (\d+)", plain)
-        return f"pauc@{int(percent) / 100:g}"
+        percents = re.findall(r"above (\d+)", plain)
+        return f"pauc@{int(percents[0]) / 100:g}"
     return found + number[1] if found.endswith("@") and number else found
