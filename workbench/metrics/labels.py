@@ -138,8 +138,8 @@ def _grades(name: str, y_true: Any, y_pred: Any, weight: Floats | None) -> tuple
         raise DataError(f"{name} needs integer labels, got {true.dtype} and {predicted.dtype}")
     w = np.ones(len(true)) if weight is None else weight
     # Told by the labels: the distance that is expected by chance is 0 then, but for rounding.
-    counted = np.concatenate([true[w > 0], predicted[w > 0]])
-    if counted.min() == counted.max():
+    counted = [true, predicted] if weight is None else [true[w > 0], predicted[w > 0]]
+    if min(c.min() for c in counted) == max(c.max() for c in counted):
         raise DataError(f"{name} is not defined: truth and predictions are all the same label")
     return true.astype(np.float64), predicted.astype(np.float64), w
 
