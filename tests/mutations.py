@@ -67,7 +67,13 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
         ["test_memory.py", "test_machine.py", "test_threads.py", "test_memory_asked.py"],
     ),
     "ledger": (["ledger/*.py"], ["test_ledger.py"]),
-    "submissions": (["submission/*.py"], ["test_submission.py", "test_sent_once.py", "test_submit_faults.py"]),
+    "submissions": (
+        ["submission/*.py"],
+        [
+            *("test_submission_findings.py", "test_list_findings.py", "test_submission.py"),
+            *("test_sent_once.py", "test_submit_faults.py"),
+        ],
+    ),
     "current": (
         ["current_runs.py", "experiment/earlier_keys.py"],
         ["test_current_runs.py", "test_optimistic.py", "test_pinned.py"],
