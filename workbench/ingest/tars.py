@@ -62,9 +62,9 @@ def tar_members(archive: Path) -> Iterator[TarMember]:
     """
     where = str(archive)
     with _opened(archive) as file:
-        long_name, extended, number = "", dict[str, bytes](), 0
-        while block := _block(file, where, is_first=not number):
-            number += 1
+        long_name, extended, is_first = "", dict[str, bytes](), True
+        while block := _block(file, where, is_first=is_first):
+            is_first = False
             kind, size = block[156:157], _number(block[124:136], where)
             if kind in (b"x", b"X", b"g", b"L", b"K"):
                 content = _extended(file, size, where)
@@ -85,8 +85,6 @@ def tar_members(archive: Path) -> Iterator[TarMember]:
             for _ in member.pieces:  # what was not asked for
                 pass
             _skip(file, -size % HEADER_BYTES, where)
-        if number == 0:
-            raise _damaged(where, "it has no header")
         # To the end: what is compressed has its checksum there.
         while file.read(PIECE_BYTES):
             pass

@@ -64,15 +64,15 @@ def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRec
     if same:
         score = "" if same[0].public_score is None else f", public score {same[0].public_score:.5f}"
         found.append(_warning("same_bytes", f"the same bytes were sent before: experiment {same[0].exp}{score}"))
-    scored = [s for s in sent if s.cv_mean is not None and s.run_id != record.run_id]
+    scored = [(s.cv_mean, s) for s in sent if s.cv_mean is not None and s.run_id != record.run_id]
     if scored and record.cv_mean is not None:
         sign = 1 if record.greater_is_better else -1
-        best = max(scored, key=lambda s: sign * float(s.cv_mean or 0))
-        if sign * float(best.cv_mean or 0) > sign * record.cv_mean:
+        best_cv, best = max(scored, key=lambda pair: sign * pair[0])
+        if sign * best_cv > sign * record.cv_mean:
             found.append(
                 _warning(
                     "lower_cv",
-                    f"CV {record.cv_mean:.5f} is worse than {best.cv_mean:.5f} of experiment {best.exp}, sent before",
+                    f"CV {record.cv_mean:.5f} is worse than {best_cv:.5f} of experiment {best.exp}, sent before",
                 )
             )
     return found
