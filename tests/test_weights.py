@@ -29,7 +29,7 @@ from workbench.rehearsal.grade import grade, read_solution
 from workbench.rehearsal.host import read_host
 from workbench.row_expressions import named_columns, read_expression
 from workbench.training import Target, TargetColumn, check_fold_weights, read_target
-from workbench.training.weights import class_weights, priors_for
+from workbench.training.weights import check_class_weight, class_weights, is_decision, priors_for, without_weights
 from workbench.workspace import create_workspace
 
 TABLE = (
@@ -372,6 +372,69 @@ class TestClasses:
         assert priors_for(metric, self.LETTERS, self.ROWS, weight) == pytest.approx([0.4, 0.6, 1])
         assert priors_for(metrics.get("mlogloss"), self.LETTERS, self.ROWS) is None
         assert priors_for(metric, replace(self.LETTERS, classes=None), self.ROWS) is None
+
+
+class TestWordsForClasses:
+    """What an experiment says of the classes' weights."""
+
+    LETTERS = TargetColumn("y", "multiclass", np.array([0.0, 1, 2]), ("a", "b", "c"))
+    YES = TargetColumn("is_it", "binary", np.array([0.0, 1, 1]), (False, True))
+    NUMBER = TargetColumn("z", "regression", np.array([0.5, 1, 2]))
+
+    @pytest.mark.parametrize(
+        ("given_weight", "expected"),
+        [
+            (None, None),
+            ("balanced", "balanced"),
+            ({"a": 2}, {"a": 2.0}),
+            ({"c": 0.5, "true": 1e9}, {"c": 0.5, "true": 1e9}),
+        ],
+    )
+    def test_what_is_taken(self, given_weight: Any, expected: Any) -> None:
+        found = check_class_weight(given_weight, Target((self.LETTERS, self.YES)), where="002.toml")
+        assert found == expected
+        assert not isinstance(found, dict) or all(type(v) is float for v in found.values())
+
+    @pytest.mark.parametrize(
+        ("given_weight", "message", "hint"),
+        [
+            ({}, "002.toml: class_weight = {}: expected \"balanced\" or a weight by class", "class_weight = { c = 5 }"),
+            ("equal", "class_weight = 'equal': expected", "class_weight = { c = 5 }"),
+            (["a"], r"class_weight = \['a'\]: expected", "class_weight = { c = 5 }"),
+            ({"a": 1, "d": 1}, "002.toml: class_weight: 'd' is no class of 'y'", "a"),
+            ({"True": 1}, "'True' is no class of 'y'", "did you mean 'true'"),
+            *(({"a": v}, "002.toml: class_weight: a = .*; expected a number above 0", "") for v in
+              (0, -1, math.inf, math.nan, True, "2", None)),
+        ],
+    )  # fmt: skip
+    def test_what_is_refused(self, given_weight: Any, message: str, hint: str) -> None:
+        with pytest.raises(ConfigError, match=message) as caught:
+            check_class_weight(given_weight, Target((self.LETTERS, self.YES)), where="002.toml")
+        assert hint in caught.value.hint
+
+    @pytest.mark.parametrize("given_weight", ["balanced", {"a": 2}, {}])
+    def test_every_target_has_to_have_classes(self, given_weight: Any) -> None:
+        for columns, task in (((self.NUMBER,), "regression"), ((self.LETTERS, self.NUMBER), "multiclass")):
+            with pytest.raises(ConfigError, match=f"x: class_weight is for classes; the task is '{task}'"):
+                check_class_weight(given_weight, Target(columns), where="x")
+            assert check_class_weight(None, Target(columns), where="x") is None
+
+    def test_decisions_keep_the_effect(self) -> None:
+        kept = {m for m in ("f1", "qwk", "map@3", "auc", "logloss", "rmse", "gini") if is_decision(metrics.get(m))}
+        assert kept == {"f1", "qwk", "map@3"}
+
+    def test_one_column_is_the_second_of_two_classes(self) -> None:
+        fitted, weights = np.array([0.1, 0.5, 0.9]), np.array([2.0, 3.0])
+        both = without_weights(np.column_stack([1 - fitted, fitted]), weights)
+        assert both.sum(axis=1) == pytest.approx(np.ones(3))
+        assert without_weights(fitted[:, None], weights)[:, 0] == pytest.approx(both[:, 1])
+        plain = both[:, 1]
+        assert weights[1] * plain / (weights[1] * plain + weights[0] * (1 - plain)) == pytest.approx(fitted)
+
+
+def test_a_fold_that_validates_nothing_has_no_weights_that_are_wrong() -> None:
+    target = Target((TargetColumn("y", "regression", np.arange(4.0)),), np.array([1.0, 0, 1, 1]))
+    check_fold_weights(target, Folds(np.array([0, 0, 2, 2], np.int16)))
 
 
 def test_boolean_and_zero_weights(sales: Callable[..., Small]) -> None:
