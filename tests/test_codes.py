@@ -108,6 +108,39 @@ class TestEncoding:
         else:
             assert codes.to_list() == [v if v is not None and 0 <= v < 2**31 else None for v in values]
 
+    @pytest.mark.parametrize(
+        ("n_codes", "highest", "is_sparse"),
+        [
+            (5, 999, False),
+            (5, 1000, True),
+            (250, 1000, True),
+            (251, 1003, False),
+            (251, 1004, True),
+            (300, 1000, False),
+        ],
+    )
+    def test_codes_are_sparse_from_a_thousand_and_four_times_their_number(
+        self, n_codes: int, highest: int, is_sparse: bool
+    ) -> None:
+        values = pl.Series([*range(n_codes - 1), highest, *range(9)])
+        column, _ = encoded(values, len(values))
+        assert (column.levels is not None) == is_sparse
+        frame = pl.DataFrame({ROW: np.arange(len(values), dtype=np.uint32), "c": values}).lazy()
+        assert has_sparse_codes(frame, "c", len(values)) == is_sparse
+        assert not has_sparse_codes(frame, "c", n_codes - 1)  # of train alone
+
+    def test_what_is_sparse_whatever_its_values(self) -> None:
+        frame = pl.DataFrame({ROW: [2, 1, 0], "f": [1.0, 2.0, 3.0], "b": [True, False, None], "n": [None, -1, None]})
+        lines = frame.cast({ROW: pl.UInt32, "n": pl.Int64}).lazy()
+        assert [has_sparse_codes(lines, c, 3) for c in "fbn"] == [True, False, True]
+        assert not has_sparse_codes(lines, "n", 1)  # there is no code in train
+
+    @pytest.mark.parametrize(("value", "kept"), [(2**31 - 1, True), (2**31, False), (0, True), (-1, False)])
+    def test_a_code_that_only_test_has_is_kept_in_32_bits(self, value: int, kept: bool) -> None:
+        column, codes = encoded(pl.Series([0, 1, 2, 1, value], dtype=pl.Int64), 4)
+        assert codes.to_list() == [0, 1, 2, 1, value if kept else None]
+        assert column.unseen_values == column.unseen_rows == (value != 0)
+
     def test_many_codes_are_looked_up_once(self) -> None:
         values = np.random.default_rng(0).permutation(30_000).astype(np.int64) * 1_000_003 - 7
         column, codes = encoded(pl.Series(values), 25_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,13 @@ def problem(
     return Problem(matrix, target, Folds(VALID), Split(VALID), metrics.get(metric))
 
 
+class InFives(FeatureMatrix):
+    """A matrix that is read five rows at a time."""
+
+    def chunks(self, rows: Any, size: int | None = None) -> Any:
+        return super().chunks(rows, 5)
+
+
 def rows_of(found: Problem, transform: str = "none", **more: Any) -> FoldRows:
     return FoldRows(found, 0, transform, **more)
 
@@ -72,10 +80,13 @@ class TestColumns:
     @pytest.mark.parametrize(
         "rows", [range(N_TRAIN), range(3, 11), np.array([0, 2, 3, 7, 11]), range(12, 17), range(0)]
     )
-    @pytest.mark.parametrize("shape", ["both", "of the fold", "shared"])
+    @pytest.mark.parametrize("shape", ["both", "of the fold", "shared", "read in fives"])
     def test_pieces_are_of_one_length_and_have_the_folds_own(self, size: int, rows: Any, shape: str) -> None:
         columns = {"x": np.arange(N_TRAIN + N_TEST) / 4} if shape != "of the fold" else {}
-        found = rows_of(problem(columns=columns, encodings=("te",) if shape != "shared" else ()))
+        given = problem(columns=columns, encodings=("te",) if shape != "shared" else ())
+        if shape == "read in fives":
+            given = replace(given, matrix=InFives(**vars(given.matrix)))
+        found = rows_of(given)
         own = found.own_columns(1)
         pieces = list(found.pieces(1, rows, size))
         lengths = [len(frame) for _, frame in pieces]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,11 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.small import make_small
 from workbench.competition import ROW
-from workbench.errors import DamagedError
+from workbench.errors import DamagedError, FeatureError, NotFoundError, WorkbenchError
 from workbench.experiment import ready, run
-from workbench.features import Blocks, FeatureMatrix, MatrixSource, build_matrix, load_features, matrix
+from workbench.features import (
+    Blocks,
+    FeatureMatrix,
+    FoldColumns,
+    MatrixSource,
+    Split,
+    build_matrix,
+    load_features,
+    matrix,
+    target_mean,
+)
 from workbench.features.encoded import encode_columns
+from workbench.features.matrix import columns_of, sparse_codes
+from workbench.training import TargetColumn
 from workbench.training.fold_rows import FoldRows
 
 
@@ -180,3 +194,209 @@ def test_lines_out_of_order_are_put_right_and_missing_ones_are_told() -> None:
     lacking = MatrixSource("f", lambda a, b: frame.lazy().filter(pl.col(ROW) != 2), columns)
     with pytest.raises(DamagedError, match="'f'.*lacks or repeats some of the rows 0 to 4"):
         lacking.read(0, 4)
+
+
+# --------------------------------------------------------------------------------------------- parts of a matrix
+
+
+def parts_of(frame: pl.DataFrame, n_train: int) -> list[FeatureMatrix]:
+    """The same matrix read from its source, and held; with a text that has codes, and the means by a group."""
+    read = encoded(frame, n_train)
+    te = target_mean("g")
+    te.name = "te"
+    groups = np.arange(frame.height, dtype=np.int32) % 3
+    levels = {c.name: list(c.levels) for c in read.encoded if c.levels is not None}
+    read = replace(read, categories=levels, fold_columns=(FoldColumns(te, groups, "te"),))
+    return [read, replace(read, held=read.frame)]
+
+
+FRAME = pl.DataFrame(
+    {
+        "x": [0.5, None, float("nan"), 3.0, None, 5.0],
+        "n": [1, None, 3, 4, 5, 6],
+        "t": ["b", None, "a", "b", "z", "a"],
+    }
+)
+
+
+def test_what_a_matrix_says_of_itself() -> None:
+    for made in parts_of(FRAME, 4):
+        assert made.columns == ["x", "n", "t"]
+        assert (made.width, made.n_rows, made.n_train, made.n_test) == (3, 6, 4, 2)
+        assert made.size_bytes == 6 * (4 + 8 + 4)
+        assert made.missing_share == pytest.approx(4 / 12)  # of train alone; NaN too
+        assert [(u.column, u.values, u.rows) for u in made.unseen] == [("t", 1, 1)]
+        assert (made.train.height, made.test.height) == (4, 2)
+        assert made.test["n"].to_list() == [5, 6]
+        assert made.number_type == np.float32
+        assert made.centers == {}
+    empty = FeatureMatrix((), 6, 4, {})
+    assert (empty.missing_share, empty.width, empty.frame.width, empty.number_type) == (0, 0, 0, np.float32)
+    whole = encoded(pl.DataFrame({"n": [1, 2, 3]}), 0)
+    assert whole.missing_share == 0
+
+
+def test_centers_are_of_numbers_alone() -> None:
+    made = encoded(pl.DataFrame({"at": 1_700_000_000 + np.arange(40) / 4, "x": np.arange(40) * 1.0}), 40)
+    assert set(made.centers) == {"at"}
+    assert made.centers["at"] in made.frame["at"]
+    assert made.number_type == np.float64
+    assert replace(made, categories={"at": []}).centers == {}
+
+
+def test_some_of_the_columns() -> None:
+    for made in parts_of(FRAME, 4):
+        for names in (["t", "x"], {"n"}, ["t"], []):
+            part = made.only_columns(names)
+            kept = [c for c in ("x", "n", "t") if c in names]
+            assert part.columns == kept
+            assert part.frame.equals(made.frame.select(kept)) or not kept
+            assert part.categories == ({"t": ["a", "b"]} if "t" in names else {})
+            assert len(part.sources) == bool(kept)
+            assert part.fold_columns == made.fold_columns
+            assert (part.held is None) == (made.held is None)
+
+
+def test_some_of_the_rows() -> None:
+    rows, again = np.array([0, 2, 3]), np.array([1, 2])
+    for made in parts_of(FRAME, 4):
+        train = made.without_test()
+        assert (train.n_rows, train.n_train, train.n_test) == (4, 4, 0)
+        assert train.frame.equals(made.train)
+        assert train.fold_columns[0].groups.tolist() == [0, 1, 2, 0]
+        some = made.only_train(rows)
+        assert (some.n_rows, some.n_train) == (3, 3)
+        assert some.frame.equals(made.frame[rows])
+        assert some.fold_columns[0].groups.tolist() == [0, 2, 0]
+        assert some.only_train(again).frame.equals(made.frame[rows[again]])
+        assert some.only_train(again).fold_columns[0].groups.tolist() == [2, 0]
+
+
+def test_columns_of_the_fold_have_names_of_their_own() -> None:
+    target = TargetColumn("y", "regression", np.arange(4.0))
+    for made in parts_of(FRAME, 4):
+        found = made.learned([target], 0, Split(np.array([0, 0, 1, 1], np.int16)))
+        assert found.names == ("te",)
+        frame = found.frame(1)
+        assert (frame.columns, frame.height, frame.dtypes) == (["te"], 6, [pl.Float32])
+        made.fold_columns[0].feature.name = "x"
+        with pytest.raises(FeatureError, match="features 'the columns' and 'x' both give a column 'x'"):
+            made.learned([target], 0, Split(np.array([0, 0, 1, 1], np.int16)))
+        made.fold_columns[0].feature.name = "te"
+    assert parts_of(FRAME, 4)[0].learned([target], 0, Split(np.zeros(4, np.int16))).frame(0).height == 6
+
+
+# ------------------------------------------------------------------------------------------------ what is asked for
+
+CODE = """
+import polars as pl
+from workbench.features import ROW, feature, target_mean
+
+@feature
+def one(rows):
+    return [pl.col("x").alias("a"), (pl.col("x") * 2).alias("b")]
+
+@feature
+def two(rows):
+    return [pl.col("z").alias("a"), pl.col("z").alias("c")]
+
+@feature
+def many(rows):
+    return [pl.col("x").alias(c) for c in "abcdefg"]
+
+@feature
+def more(rows):
+    return [pl.col("x").alias(c) for c in "abcdefg"]
+
+@feature
+def kept(rows):
+    return rows.select(ROW, "x", "town", late=pl.col("z"))
+
+@feature
+def place(rows):
+    return [pl.col("x").rank("dense").cast(pl.Int64).alias("wide") * 1_000_000, (pl.col("x") > 0).cast(pl.Int8).alias("few")]
+
+te = target_mean("town")
+"""
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
+    made = make_small(tmp_path_factory.mktemp("matrix") / "workspace", n_rows=120)
+    (made.folder / "features.py").write_text(CODE)
+    return Blocks(made.open.definition, load_features(made.open.definition))
+
+
+@pytest.mark.parametrize(
+    ("features", "options", "error", "message", "hint"),
+    [
+        (["one.q"], {}, NotFoundError, "feature 'one' has no column 'q'", "a"),
+        (["rows.q"], {}, NotFoundError, "rows have no column 'q'", ""),
+        (["one"], {"drop": ["q"]}, NotFoundError, "drop: no column 'q' in these features", ""),
+        (["one"], {"drop": ["x"]}, NotFoundError, "drop: no column 'x' in these features", ""),
+        (["te"], {"drop": ["te"]}, NotFoundError, "drop: no column 'te' in these features", ""),
+        (["one"], {"categorical": ["x"]}, NotFoundError, "categorical: no column 'x'", ""),
+        (["one"], {"drop": ["a", "b"]}, FeatureError, r"no column is left to train on: features = \['one'\], drop = \['a', 'b'\]", ""),
+        (["one", "two"], {}, FeatureError, "features 'one' and 'two' both give a column 'a'", 'rename one; drop = ["a"] leaves out both'),
+        (["one.a", "one"], {}, FeatureError, "features 'one.a' and 'one' both give a column 'a'", "rename one"),
+        (["many", "more"], {}, FeatureError, "both give the columns 'a', 'b', 'c', 'd', 'e', …", 'drop = ["a"]'),
+        (["rows", "kept"], {}, FeatureError, "features 'rows' and 'kept' both give the columns 'x', 'town'", 'End kept with .drop("x", "town")'),
+        (["rows", "rows.x"], {}, FeatureError, "both give a column 'x'", "take one of the two out of features"),
+        (["one", "te", "te"], {}, FeatureError, "features 'te' and 'te' both give a column 'te'", "rename one"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_built_is_explained(
+    blocks: Blocks, features: list[str], options: dict, error: type[WorkbenchError], message: str, hint: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        build_matrix(blocks, features, **options)
+    assert hint in caught.value.hint
+
+
+def test_what_is_asked_for_is_built(blocks: Blocks) -> None:
+    def columns(*features: str, **options: list[str]) -> list[str]:
+        return build_matrix(blocks, list(features), **options).columns
+
+    assert columns("one", "two.c") == ["a", "b", "c"]
+    assert columns("one.b") == ["b"]
+    assert columns("one", "two", drop=["a"]) == ["b", "c"]
+    assert columns("rows", drop=["x", "town"]) == ["z", "household", "day"]
+    assert columns("rows.day", "one.a") == ["day", "a"]
+    assert columns("te") == []
+    only_folds = build_matrix(blocks, ["te"])
+    assert (only_folds.held, [c.of for c in only_folds.fold_columns]) == (None, ["te"])
+    assert len(build_matrix(blocks, ["one", "te"]).fold_columns) == 1
+    for name, expected in (
+        ("one", ["a", "b"]), ("one.b", ["b"]), ("rows.x", ["x"]), ("te", []),
+        ("rows", ["x", "z", "town", "household", "day"]),
+    ):  # fmt: skip
+        assert sorted(columns_of(blocks, name)) == sorted(expected)
+
+
+def test_columns_that_rows_leave_out_are_said_unless_another_feature_has_them(blocks: Blocks) -> None:
+    assert build_matrix(blocks, ["rows"]).left_out == {"id": "the id, which only tells rows apart"}
+    assert build_matrix(blocks, ["rows.x", "one"]).left_out == {}
+    assert build_matrix(blocks, ["rows", "rows.id"]).left_out == {}
+    assert "id" in build_matrix(blocks, ["auto"]).left_out
+
+
+def test_codes_that_get_others(blocks: Blocks) -> None:
+    asked = ["wide", "few", "town", "household", "a"]
+    assert sparse_codes(blocks, ["place", "rows", "te"], asked) == ["wide"]
+    assert sparse_codes(blocks, ["place.few"], asked) == []
+    assert sparse_codes(blocks, ["place.wide"], ["few"]) == []
+    assert sparse_codes(blocks, ["place.wide", "place"], ["wide"]) == ["wide"]
+    assert sparse_codes(blocks, ["rows.x"], ["x"]) == ["x"]
+    assert sparse_codes(blocks, ["place", "rows"], []) == []
+    made = build_matrix(blocks, ["place", "rows"], categorical=["few", "household", "wide"])
+    assert {c: bool(levels) for c, levels in made.categories.items()} == {
+        "town": True, "few": False, "household": False, "wide": True,
+    }  # fmt: skip
+
+
+def test_a_matrix_of_an_eighth_of_the_memory_is_held(blocks: Blocks) -> None:
+    size = build_matrix(blocks, ["one"]).size_bytes
+    competition = blocks.competition
+    for limit, is_held in ((8 * size, True), (8 * size - 1, False)):
+        made = build_matrix(Blocks(competition, blocks.features, memory_limit=limit), ["one"])
+        assert (made.held is not None) == is_held

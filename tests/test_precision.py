@@ -26,7 +26,7 @@ from workbench.features import (
     until_next,
 )
 from workbench.features.auto import auto_features
-from workbench.features.encoded import as_number, encode_columns
+from workbench.features.encoded import as_number, encode_columns, is_no_number, merged_in_float32
 from workbench.inference import definition_text, infer
 from workbench.ingest.convert import convert
 from workbench.platforms import CompetitionFacts
@@ -98,6 +98,10 @@ def encoded(values: Any, n_train: int | None = None) -> Any:
 EPOCH = 1_700_000_000.0
 
 
+def merged(values: np.ndarray, n_train: int) -> dict[str, float]:
+    return merged_in_float32(pl.LazyFrame({"x": values}), ["x"], n_train)
+
+
 class TestFloat32:
     @pytest.mark.parametrize(
         "values",
@@ -147,6 +151,42 @@ class TestFloat32:
         assert encoded(np.r_[np.linspace(0, 1, 300), near], n_train=300)[1].dtype == pl.Float32
         assert encoded(np.r_[near, np.linspace(0, 1, 300)], n_train=300)[1].dtype == pl.Float64
 
+    @pytest.mark.parametrize("at", ["first", "middle", "last", "nowhere"])
+    def test_the_ends_and_the_middle_of_a_long_table_are_looked_at(self, at: str) -> None:
+        n = 60_000
+        values = np.random.default_rng(0).random(n) * 1e6
+        start = {"first": 0, "middle": n // 2 - 5000, "last": n - 10_000, "nowhere": 12_000}[at]
+        # Of the 30,000 values that are looked at each third is one of some that 32 bits can't tell apart.
+        values[start : start + 10_000] = EPOCH + np.arange(10_000) % 9000 / 64
+        values[values < EPOCH] = np.floor(values[values < EPOCH] / 250) * 250 + 0.5
+        assert (merged(values, n) == {}) == (at == "nowhere")
+
+    def test_the_center_is_the_median_of_what_has_a_value(self) -> None:
+        values = EPOCH + np.r_[np.arange(100), np.nan, np.inf, 1e6, 1e6] / 16
+        found = merged(values, len(values))
+        assert found == {"x": float(np.sort(values[np.isfinite(values)])[51])}
+        assert merged(np.r_[values, np.zeros(500)], len(values)) == found
+
+    def test_a_hundredth_of_the_values_may_merge(self) -> None:
+        def some(n_merged: int) -> np.ndarray:
+            return np.r_[np.arange(1.0, 1001.0 - n_merged), 1e9 + np.arange(n_merged + 1) / 1e3]
+
+        # Of 1001 values 32 bits hold so many less.
+        assert merged(some(10), 1001) == {}
+        assert set(merged(some(11), 1001)) == {"x"}
+        # Where enough values are left it does not matter.
+        for left, expected in ((8191, {"x"}), (8192, set())):
+            values = np.r_[np.arange(1.0, left), 1e9 + np.arange(300) / 1e3]
+            assert set(merged(values, len(values))) == expected
+
+    @pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64])
+    def test_numbers_up_to_what_32_bits_hold_are_not_looked_at(self, dtype: Any) -> None:
+        for greatest, exact in ((2**24 - 1, True), (2**24, dtype == pl.Int64), (2**24 + 1, False)):
+            for sign in (1, -1):
+                column, _ = encoded(pl.Series([0, sign * greatest], dtype=pl.Int64).cast(dtype))
+                assert column.exact_in_float32 == exact, (greatest, sign)
+                assert column.lowest == min(0, sign * greatest)
+
     def test_whole_numbers_keep_their_type_and_have_a_center_where_they_merge(self) -> None:
         nanoseconds = 1_700_000_000_000_000_000 + np.arange(500)
         column, made = encoded(nanoseconds)
@@ -166,6 +206,42 @@ class TestFractions:
         for made in (auto, plain):
             assert made["d"].to_list() == [0.25, 1.5, 86_400.75, None]
             assert made["t"].to_list() == [0.25, 3600.0, None, 7200.0]
+
+
+def test_what_can_not_become_a_number() -> None:
+    odd = [pl.List(pl.Int8), pl.Struct({"a": pl.Int8}), pl.Array(pl.Int8, 2), pl.Binary(), pl.Object(), pl.Null()]
+    assert all(is_no_number(dtype) for dtype in odd)
+    assert not any(is_no_number(dtype) for dtype in (pl.Int8(), pl.String(), pl.Date(), pl.Boolean(), pl.Decimal(9, 2)))
+
+
+@pytest.mark.parametrize(
+    ("column", "hint"),
+    [
+        (pl.Series([dt.date(2024, 1, 1)]), "make it a number: pl.col('x').dt.epoch()"),
+        (pl.Series(["2024-01-01"]).str.to_datetime("%F"), "make it a number: pl.col('x').dt.epoch(\"s\")"),
+        (pl.Series([dt.timedelta(1)]), "pl.col('x').dt.total_microseconds() / 1e6"),
+        (pl.Series([[1]]), "make it a number or a text"),
+        (pl.Series([dt.time(1)]), "make it a number or a text"),
+    ],
+)
+def test_types_that_are_refused(column: pl.Series, hint: str) -> None:
+    with pytest.raises(FeatureError, match=r"feature 'f': column 'x' is a .*, which LightGBM can't take") as caught:
+        encoded(column)
+    assert hint in caught.value.hint
+
+
+def test_times_of_the_tables_are_seconds_and_decimals_floats() -> None:
+    frame = pl.DataFrame(
+        {
+            "day": [dt.date(1970, 1, 2)],
+            "at": pl.Series(["1970-01-01 00:01"]).str.to_datetime("%F %R"),
+            "money": pl.Series(["1.25"]).str.to_decimal(scale=2),
+            "n": [7],
+        }
+    )
+    made = frame.select(as_number(c, t) for c, t in frame.schema.items())
+    assert made.row(0) == (86_400, 60, 1.25, 7)
+    assert made.schema["money"] == pl.Float64
 
 
 @pytest.fixture

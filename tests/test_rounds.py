@@ -350,6 +350,9 @@ class TestLimitNotes:
         assert [n.partition(": ")[0] for n in notes] == [
             "target 0, seed 1", "target 0, seed 2", "target 1, seed 1",
         ]  # fmt: skip
+        assert len(limit_notes([*apart, finished(0, 970, 1000, seed=2)], 1000, 50)) == 2
+        two = limit_notes([apart[0], finished(0, 970, 1000, seed=2)], 1000, 50)
+        assert [n.partition(": ")[0] for n in two] == ["target 0, seed 1", "target 0, seed 2"]
         assert notes[1].partition(": ")[2].startswith(self.SAID.format(1, 970))
 
 

@@ -248,7 +248,7 @@ def probabilities(values: Floats, name: str, where: str) -> Floats:
         When one is below 0 or above 1, or a row's sum is not 1.
     """
     outside = (values < -NOT_ONE) | (values > 1 + NOT_ONE)
-    sums = values.sum(axis=1, keepdims=True) if values.shape[1] > 1 else np.ones((len(values), 1))
+    sums = values.sum(axis=1) if values.shape[1] > 1 else np.ones(len(values))
     if outside.any() or (abs(sums - 1) > NOT_ONE).any():
         what = (
             f"{float(values[outside][0]):g} is outside of 0 to 1"
@@ -285,8 +285,8 @@ def _recut(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
         held.append(frame)
         n_held += len(frame)
         while n_held >= size:
-            whole = pl.concat(held) if len(held) > 1 else held[0]
+            whole = pl.concat(held)
             yield whole.head(size)
             held, n_held = [whole.slice(size)], n_held - size
     if n_held:
-        yield pl.concat(held) if len(held) > 1 else held[0]
+        yield pl.concat(held)
