@@ -466,6 +466,7 @@ class TestPlatform:
 
     def test_nothing_speaks_against_it(self) -> None:
         assert platform_findings(self.FACTS, self.LIMITS) == []
+        assert platform_findings(self.FACTS, SubmissionLimits(5, 1)) == []
         assert platform_findings(self.FACTS, SubmissionLimits(None, None), in_doubt=7) == []
 
     def test_notebooks_only(self) -> None:
