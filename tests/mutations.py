@@ -57,7 +57,7 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
         ["tuning/*.py"],
         ["test_tuning_plan.py", "test_tuning_space.py", "test_tuning_search.py", "test_tuning.py"],
     ),
-    "selection": (["selection/*.py"], ["test_selection.py"]),
+    "selection": (["selection/*.py"], ["test_selection_methods.py", "test_selection.py"]),
     "cache": (
         ["cache.py", "locks.py", "temporary.py"],
         ["test_cache.py", "test_locks.py", "test_temporary.py", "test_blocks.py"],
@@ -317,7 +317,8 @@ class Tree:
         stem = Path(mutation.path).stem
         # Those that are called as the module is are the likeliest to notice.
         tests = sorted(AREAS[mutation.area][1], key=lambda name: stem not in name)
-        return self.failure(["-m", which, "--doctest-modules", mutation.path, *(f"tests/{name}" for name in tests)])
+        # The module's doctests come last: collected first, they would make a second module of it, with other classes.
+        return self.failure(["-m", which, "--doctest-modules", *(f"tests/{name}" for name in tests), mutation.path])
 
     def failure(self, arguments: list[str]) -> str:
         """Run pytest, and return what failed, or that it took too long; empty where nothing did."""

@@ -413,6 +413,13 @@ def test_the_interval_of_a_cv_is_of_two_folds_at_least(ratio: float | None) -> N
         assert cv_interval(replace(one, **unknown), ratio) is None
 
 
+def test_two_folds_have_an_interval() -> None:
+    change = change_against(run(2, [0.7, 0.9]), run(1, [0.6, 0.7]))
+    assert change is not None
+    half = 12.706 * 0.1 / 2**0.5 * (1 / 2 + 1) ** 0.5
+    assert (change.low, change.high) == pytest.approx((0.15 - half, 0.15 + half))
+
+
 def test_a_family_counts_the_definitions_that_can_be_compared() -> None:
     base, family = run(1, [0.70, 0.71, 0.72]), Family(0.25)
     tried = run(2, [0.71, 0.73, 0.75], key="a")

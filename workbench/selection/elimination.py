@@ -251,7 +251,7 @@ def next_groups(
         return None
     n = max(1, int(share * halved * len(from_.groups)))
     # After a list that was worse, fewer than it dropped; else also whatever has no gain at all.
-    n = max(1, min(n, dropped // 2)) if dropped else max(n, sum(from_.gains[g] <= 0 for g in from_.groups))
+    n = min(n, dropped // 2) if dropped else max(n, sum(from_.gains[g] <= 0 for g in from_.groups))
     n = min(n, len(from_.groups) - 1)
     least, known = sorted(from_.groups, key=lambda g: from_.gains[g]), {s.groups for s in steps}
     while n:

@@ -18,6 +18,8 @@ __all__ = ["by_chance", "judge_by_gain", "judge_by_permutation", "judge_by_shuff
 
 Floats = npt.NDArray[np.float64]
 CERTAIN = 0.05
+ROUNDED_OFF = 1e-9
+"""Of the losses: what they vary by less is how scores were rounded."""
 
 
 def judge_by_gain(models: Models, groups: Sequence[Group], options: Options) -> tuple[Judged, ...]:
@@ -152,7 +154,7 @@ def _p_by_t(losses: Floats) -> float | None:
     k, r = losses.shape
     variances = losses.var(axis=1, ddof=1)
     error = float(np.sqrt(2 * variances.mean() * (1 + 1 / r) / k))
-    if error == 0:
+    if error <= ROUNDED_OFF * float(np.abs(losses).max()):
         return None
     degrees = float(variances.sum() ** 2 / (variances**2).sum()) * (r - 1)
     return float(stdtr(degrees, -float(losses.mean()) / error))
