@@ -637,7 +637,6 @@ class TestEliminate:
         again = self.eliminated(whole, path, options={"trials": 4})
         assert (again.resumed, again.steps[:4]) == (4, found.steps)
         fewer = self.eliminated(whole, path, options={"trials": 1})
-        assert fewer.ended == "trials"
         assert {fewer.chosen.groups, fewer.best.groups} <= {s.groups for s in found.steps[:2]}
 
     @pytest.mark.parametrize(
