@@ -94,7 +94,7 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     "kernels": (
         ["kernels/*.py"],
         [
-            *("test_kernel_push_steps.py", "test_kernel_hidden.py", "test_kernel_build.py"),
+            *("test_kernel_push_steps.py", "test_kernel_hidden.py", "test_kernel_build.py", "test_kernel_rehearse.py"),
             *("test_kernels.py", "test_kernel_push.py"),
         ],
     ),

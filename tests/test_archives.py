@@ -458,6 +458,37 @@ class TestZips:
         unpack(archive, folder)
         assert came_of(archive) == {tmp_path / name for name in FILES}
 
+    def test_what_is_wanted_only_later(self, tmp_path: Path) -> None:
+        archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
+        unpack(archive, folder, wanted=lambda n: n == "a.csv")
+        unpack(archive, folder)
+        assert {n: d for n, (_, d) in state(folder).items()} == FILES
+
+    def test_while_it_is_unpacked_again_nothing_is_noted(self, tmp_path: Path) -> None:
+        archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
+        unpack(archive, folder)
+        (folder / "c.csv").unlink()
+
+        def stops(_: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            unpack(archive, folder, progress=stops)
+        assert not (tmp_path / ".x.zip.unpacked").exists()
+
+    def test_names_that_a_disk_does_not_tell_apart(self, tmp_path: Path) -> None:
+        """Known by the folder's own name, which is there in the other spelling, too."""
+        for name in ("Out", "oUT"):
+            (tmp_path / name).mkdir()
+        files = {"a.csv": b"x", "A.csv": b"y"}
+        text = r"members 'a\.csv' and 'A\.csv' can't both be had here; nothing is unpacked"
+        with pytest.raises(DataError, match=text):
+            unpack(zipped(tmp_path / "x.zip", files), tmp_path / "Out")
+        (tmp_path / "x.tar").write_bytes(b"".join(file(d, n.encode()) for n, d in files.items()) + END)
+        with pytest.raises(DataError, match=text):
+            unpack_tar(tmp_path / "x.tar", tmp_path / "Out")
+        assert state(tmp_path / "Out") == {}
+
     def test_what_is_wanted_and_what_is_kept(self, tmp_path: Path) -> None:
         archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
         folder.mkdir()
@@ -546,6 +577,15 @@ class TestZips:
         with pytest.raises(DataError if is_refused else DamagedError, match=expected):
             check_members(path, tmp_path)
 
+    def test_one_without_any_is_not_whole(self, tmp_path: Path) -> None:
+        for data in (
+            b"\xff" * 100,
+            b"\xff" * 100 + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 0xFFFFFFFF, 0, 0),
+        ):
+            (tmp_path / "x.zip").write_bytes(data)
+            with pytest.raises(DamagedError, match="is not a whole zip archive"):
+                check_members(tmp_path / "x.zip", tmp_path)
+
     def test_many_members_that_inflate_together(self, tmp_path: Path) -> None:
         zeros = bytes(17 * MB)
         archive = zipped(tmp_path / "x.zip", {f"{i}": zeros for i in range(4)})
@@ -566,6 +606,15 @@ class TestZips:
                 unpack(archive, folder)
             assert set(state(folder)) == there
             assert came_of(archive) == set()
+
+    def test_each_batch_is_counted_from_nothing(self, tmp_path: Path, monkeypatch) -> None:
+        files = {"a": b"a" * 100, "b": b"b" * 100, "c": b"c" * 199, "d": b"d" * 300}
+        archive, folder = zipped(tmp_path / "x.zip", files, zipfile.ZIP_STORED), tmp_path / "out"
+        archive.write_bytes(archive.read_bytes().replace(b"d" * 300, b"d" * 299 + b"x"))
+        monkeypatch.setattr("workbench.ingest.archives.BATCH_BYTES", 200)
+        with pytest.raises(DamagedError):
+            unpack(archive, folder)
+        assert set(state(folder)) == {"a", "b"}
 
     @pytest.mark.parametrize(("most", "calls"), [(3, 3), (2, 0)])
     def test_files_and_their_folders_are_on_the_disk_before_it_is_noted(

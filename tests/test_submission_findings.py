@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.clock import START
+from tests.code_host import ShortClock
 from tests.in_memory_platform import SLUG, InMemoryPlatform
 from tests.records import NOW, RUN, SUBMISSION
 from workbench.competition import Competition, load_competition
@@ -194,11 +197,21 @@ class TestColumnsAndIds:
         assert set(said) == {("error", "spelled_ids")}
         text = said["error", "spelled_ids"]
         assert text == "2 ids are spelled otherwise than in the sample, for example 2025.28 where it has 2025.280"
+        # Where a table was fetched by a version that did not know which columns are ids, that may be why.
+        manifest = found.tables_folder / "manifest.json"
+        text_of_it = json.loads(manifest.read_text())
+        del text_of_it["tables"]["test"]["keys"]
+        manifest.write_text(json.dumps(text_of_it))
+        older = load_competition(create_workspace(tmp_path / "workspace"), SLUG)
+        assert of_file(older, sent, tmp_path)["error", "spelled_ids"] == (
+            f"{text}; the tables were fetched by an earlier version: `wb fetch evil --force`, then run it again"
+        )
         # Others than the sample's as numbers, too, are other ids; those that are only missing are missing.
-        assert set(of_file(found, sent | {"id": [*ids[:18], "1", "2"]}, tmp_path)) == {
-            ("error", "missing_ids"),
-            ("error", "extra_ids"),
-        }
+        for others in (["1", "2"], ["a", "b"]):
+            assert set(of_file(found, sent | {"id": [*ids[:18], *others]}, tmp_path)) == {
+                ("error", "missing_ids"),
+                ("error", "extra_ids"),
+            }
         assert set(of_file(found, {"id": ids[:18], "y": GOOD[:18]}, tmp_path)) == {
             ("error", "row_count"),
             ("error", "missing_ids"),
@@ -486,6 +499,9 @@ class TestPlatform:
         for deadline, expected in ((past, {("warning", "late")}), (future, set()), (None, set())):
             found = told(platform_findings(replace(self.FACTS, deadline=deadline), self.LIMITS))
             assert set(found) == expected
+        with ShortClock().running():
+            # To its last moment it takes submissions.
+            assert platform_findings(replace(self.FACTS, deadline=START), self.LIMITS) == []
         late = platform_findings(replace(self.FACTS, deadline=past), self.LIMITS)[0].message
         assert late == f"the deadline was {past:%Y-%m-%d %H:%M} UTC: this is a late submission"
         for deadline, since in ((past, f" since {past:%Y-%m-%d %H:%M} UTC"), (None, "")):

@@ -46,6 +46,7 @@ HARMLESS_STREAM_BYTES = 8 << 20
 """The same of one compressed file, of which there may be many."""
 RESERVE_BYTES = 256 << 20
 """So much of a disk is left free where it is not known how much is to come."""
+BUFFER_BYTES = 1 << 16
 LOOK_BYTES = 64 << 20
 """How often the disk is looked at meanwhile."""
 
@@ -250,4 +251,4 @@ def watched(inner: Any, where: str, what: str, *, packed_bytes: int | None = Non
     packed_bytes : int, optional
         What it takes on the disk: far more than that is refused with `DataError`. None where it is bounded already.
     """
-    return io.BufferedReader(_Watched(inner, where, what, packed_bytes), 1 << 16)
+    return io.BufferedReader(_Watched(inner, where, what, packed_bytes), BUFFER_BYTES)

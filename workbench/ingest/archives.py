@@ -27,6 +27,8 @@ __all__ = ["EncryptedError", "came_of", "check_members", "is_encrypted", "unpack
 UNTRUSTED = "do not trust this archive; `wb fetch SLUG --force` downloads it again"
 MOST_CONTENTS_BYTES = 512 << 20
 """A table of contents of more than this is that of ten million files, or made to fill the memory."""
+MOST_END_BYTES = (1 << 16) + 22
+"""The record at the end of an archive, with the longest comment behind it."""
 KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFCHR: "a device",
@@ -35,6 +37,7 @@ KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 LOCAL_HEADER_BYTES = 30
+PIECE_BYTES = 1 << 20
 BATCH_BYTES = 256 << 20
 """The files of a zip archive, whose names and sizes are known before, go to their place whenever so much is whole."""
 MANY_FILES = 1000
@@ -94,13 +97,13 @@ def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
 def _check_contents(archive: Path) -> None:
     """Refuse a table of contents that would fill the memory; `zipfile` reads it whole."""
     with archive.open("rb") as file:
-        file.seek(max(0, archive.stat().st_size - (1 << 16) - 22))
+        file.seek(max(0, archive.stat().st_size - MOST_END_BYTES))
         tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    size = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+    _, mark, record = tail.rpartition(b"PK\x05\x06")
+    size = int.from_bytes(record[8:12], "little") if mark else 0
     if size == 0xFFFFFFFF:
-        at = tail.rfind(b"PK\x06\x06")
-        size = int.from_bytes(tail[at + 40 : at + 48], "little") if at >= 0 else 0
+        _, mark, record = tail.rpartition(b"PK\x06\x06")
+        size = int.from_bytes(record[36:44], "little") if mark else 0
     if size > MOST_CONTENTS_BYTES:
         raise DataError(
             f"{archive} has a table of contents of {size:,} bytes; it is not unpacked",
@@ -212,7 +215,7 @@ def _is_there(folder: Path, member: zipfile.ZipInfo, note: _Note) -> bool:
         return False
     checksum = 0
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
+        while piece := file.read(PIECE_BYTES):
             checksum = zlib.crc32(piece, checksum)
     return checksum == member.CRC
 
@@ -231,7 +234,7 @@ def _zip_pieces(opened: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path)
     left = member.file_size
     where = f"{archive}: {member.filename}"
     with damage(where, "whole"), opened.open(member) as source:
-        while piece := source.read(1 << 20):
+        while piece := source.read(PIECE_BYTES):
             left -= len(piece)
             yield piece
     if left:
