@@ -438,6 +438,13 @@ def test_group_codes_of_many_values_are_the_same_every_time(big: int) -> None:
         (lambda: target_mean("a", smoothing=-1), FeatureError, "expected smoothing >= 0, got -1"),
         (lambda: target_mean("a", smoothing=float("nan")), FeatureError, "expected smoothing >= 0, got nan"),
         (lambda: target_mean(3), FeatureError, "expected names of columns"),
+        (lambda: target_mean("a", ["b", 3]), FeatureError, r"expected names of columns, or lists of them, got \['a', \['b', 3\]\]"),
+        (lambda: target_mean("a", ""), FeatureError, "at least one column target_mean\\(\"carrier\"\\) or"),
+        (lambda: target_mean(["a"], []), FeatureError, "at least one column"),
+        (lambda: target_mean("a", smoothing=float("inf")), FeatureError, "expected smoothing >= 0, got inf"),
+        (lambda: target_mean("a", smoothing="3"), FeatureError, "expected smoothing >= 0, got '3'"),
+        (lambda: target_stats("a", stats=["q"]), NotFoundError, "or give a function"),
+        (lambda: target_stats("a", stats=["q1.", "mean"]), NotFoundError, "no statistic is called 'q1.'"),
         (lambda: weight_of_evidence("a", smoothing=0), FeatureError, "expected smoothing > 0"),
         (lambda: target_stats("a", stats=[]), FeatureError, "expected a list of statistics"),
         (lambda: target_stats("a", stats="mean"), FeatureError, "expected a list of statistics"),
@@ -488,6 +495,98 @@ def test_every_parameter_is_in_the_key() -> None:
     ]
     assert len({m.key for m in made}) == len(made)
     assert target_mean("a").key == target_mean("a").key
+
+
+def test_what_is_not_said_is_as_said_here() -> None:
+    for made, same in (
+        (target_mean("a"), target_mean("a", smoothing=20)),
+        (weight_of_evidence("a"), weight_of_evidence("a", smoothing=20)),
+        (target_stats("a", stats=["mean"]), target_stats("a", stats=["mean"], smoothing=20.0)),
+        (target_mean("a", ["b"]), target_mean(["a"], ["b"])),
+    ):
+        assert made.key == same.key
+        assert made == same
+        same.name = "another"
+        assert made == same  # the name is no part of it
+    plain = TargetEncoding("own", (("a",),), target_mean("a").statistics)
+    assert (plain.smoothing, plain.target, plain.suffixed, plain.name) == (0, None, False, "")
+    assert target_mean("a", smoothing=0).smoothing == 0
+    assert [s.quantile for s in target_stats("a", stats=["q5", "q05", "q97.5", "q0", "median"]).statistics] == [
+        0.05, 0.05, 0.975, 0, 0.5,
+    ]  # fmt: skip
+    for task in ("binary", "multiclass", "regression"):
+        target_mean("a").check(task, ["y"])
+        if task != "regression":
+            weight_of_evidence("a", target="y").check(task, ["x", "y"])
+
+
+def test_rows_that_no_fold_keeps_together_are_dealt_out_as_ever() -> None:
+    """Into five parts by a seed of their own: other parts are other numbers for every run there was."""
+    groups, y = np.zeros(12, int), np.arange(10.0)
+    hold_out = Split(np.array([-1, -1, 0, -1, -1, -1, 0, -1, -1, -1], np.int16))
+    two = Split(np.array([0, 1] * 5, np.int16))
+    grouped = Split(np.array([0, 1] * 5, np.int16), groups=np.array([7, 3, 7, 5, 9, 5, 9, 3, 1, 3]))
+    found = [
+        columns_of(target_stats("g", stats=["sum"]), groups, y, split, 0)[:, 0].tolist()
+        for split in (hold_out, two, grouped)
+    ]
+    assert found == [
+        [37, 27, 37, 34, 25, 25, 37, 25, 25, 27, 37, 37],
+        [25, 15, 25, 22, 25, 13, 25, 13, 25, 15, 25, 25],
+        [25, 8, 25, 17, 25, 17, 25, 8, 25, 8, 25, 25],
+    ]
+
+
+def called(values: np.ndarray) -> float:
+    CALLS.append(len(values))
+    return float(len(values))
+
+
+CALLS: list[int] = []
+
+
+def test_the_past_that_all_folds_share_is_looked_up_once() -> None:
+    time = np.arange(12)
+    folds = time_folds(time, 3)
+    split = Split(folds.valid, folds.train, time)
+    learned = target_stats("g", stats=[called]).learn(np.zeros(12, int), [target("y", "regression", time)], 0, split)
+    n_calls = []
+    for fold in (0, 1, 1):
+        CALLS.clear()
+        learned.columns(fold)
+        n_calls.append(len(CALLS))
+    assert n_calls[1] == n_calls[2] == 1  # what is validated
+    assert n_calls[0] == 12
+
+
+def test_a_function_gets_values_of_its_own() -> None:
+    y = np.arange(4.0)
+    target_stats("g", stats=[spoiling]).encode(np.zeros(4, int), y[:, None], Split(np.array([0, 0, 1, 1])), 0)
+    assert y.tolist() == [0, 1, 2, 3]
+
+
+def spoiling(values: np.ndarray) -> float:
+    values[:] = -1
+    return 0.0
+
+
+@pytest.mark.parametrize("horizon", [0.0, 2.0])
+def test_statistics_of_few_and_of_equal_values_in_time(horizon: float) -> None:
+    """Of one value there is no spread, of two no skewness; of equal ones neither, whatever rounding leaves."""
+    time = np.arange(9.0)
+    split = Split(np.full(9, -1, np.int16), np.ones((1, 9), np.bool_), time, horizon)
+    made = target_stats("g", stats=["sum", "count", "min", "max", "std", "skew"], smoothing=0)
+    for y in (np.full(9, 0.1), np.r_[0.1, 0.1, 0.1, 7, 7, 7, 7, 7, 7]):
+        got = columns_of(made, np.zeros(10, int), y, split, 0)
+        for i in range(9):
+            past = y[time + horizon <= time[i]] if horizon else y[:i]
+            n = len(past)
+            assert got[i, 0] == pytest.approx(past.sum())
+            assert got[i, 1] == n
+            assert np.isnan(got[i, 2]) == np.isnan(got[i, 3]) == (n == 0)
+            std, skew = statistic_of("std", past), statistic_of("skew", past)
+            assert got[i, 4] == pytest.approx(std, abs=1e-6, nan_ok=True)
+            assert got[i, 5] == pytest.approx(skew, rel=1e-4, nan_ok=True)
 
 
 def test_a_function_of_features_py_counts_with_what_it_uses(small) -> None:

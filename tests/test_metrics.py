@@ -35,236 +35,6 @@ def make(seed: int, n: int, *, classes: int = 2, ties: bool, weighted: bool) -> 
     return truth, scores, weight if weighted else None
 
 
-BINARY = {"auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}
-
-
-@pytest.mark.parametrize("name", BINARY)
-@given(seeds, sizes, st.booleans(), st.booleans())
-def test_scores_of_a_binary_target(name: str, seed: int, n: int, ties: bool, weighted: bool) -> None:
-    truth, scores, weight = make(seed, n, ties=ties, weighted=weighted)
-    expected = BINARY[name](truth, scores, sample_weight=weight)
-    assert metrics.get(name)(truth, scores, weight) == pytest.approx(expected, rel=1e-10)
-    assert metrics.get(name)(truth, scores.astype(np.float32), weight) == pytest.approx(
-        BINARY[name](truth, scores.astype(np.float32), sample_weight=weight), rel=1e-10
-    )
-
-
-@given(seeds, sizes, st.booleans())
-def test_log_loss(seed: int, n: int, weighted: bool) -> None:
-    truth, scores, weight = make(seed, n, ties=True, weighted=weighted)  # ties: 0.0 and 1.0 occur
-    expected = sk.log_loss(truth, scores, sample_weight=weight)
-    assert metrics.get("logloss")(truth, scores, weight) == pytest.approx(expected, rel=1e-9)
-
-
-@given(seeds, sizes, st.integers(3, 6), st.booleans())
-def test_multiclass_probabilities(seed: int, n: int, classes: int, weighted: bool) -> None:
-    rng = np.random.default_rng(seed)
-    n += classes
-    truth = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
-    proba = rng.dirichlet(np.ones(classes), n)
-    weight = rng.random(n) + 0.1 if weighted else None
-    labels = list(range(classes))
-    expected = sk.log_loss(truth, proba, sample_weight=weight, labels=labels)
-    assert metrics.get("mlogloss")(truth, proba, weight) == pytest.approx(expected, rel=1e-9)
-    assert metrics.get("logloss")(truth, proba, weight) == pytest.approx(expected, rel=1e-9)
-    assert metrics.get("mlogloss")(truth, 7 * proba, weight) == pytest.approx(expected, rel=1e-9)
-    if weight is None:
-        ovr = sk.roc_auc_score(truth, proba, multi_class="ovr", labels=labels)
-        assert metrics.get("auc")(truth, proba) == pytest.approx(ovr, rel=1e-10)
-
-
-VALUES = {
-    "rmse": sk.root_mean_squared_error,
-    "rmsle": sk.root_mean_squared_log_error,
-    "mae": sk.mean_absolute_error,
-    "mape": sk.mean_absolute_percentage_error,
-    "medae": sk.median_absolute_error,
-    "r2": sk.r2_score,
-    "pinball": lambda t, p, sample_weight=None: sk.mean_pinball_loss(t, p, sample_weight=sample_weight, alpha=0.5),
-    "pinball@0.9": lambda t, p, sample_weight=None: sk.mean_pinball_loss(t, p, sample_weight=sample_weight, alpha=0.9),
-}
-
-
-@pytest.mark.parametrize("name", VALUES)
-@given(seeds, sizes, st.booleans(), st.booleans())
-def test_numbers(name: str, seed: int, n: int, ties: bool, weighted: bool) -> None:
-    rng = np.random.default_rng(seed)
-    truth, predicted = rng.gamma(2, 3, n), rng.gamma(2, 3, n)
-    if ties:
-        truth, predicted = truth.round(), predicted.round()
-    # Of equal values scikit-learn's weighted mean is off by a rounding, over which it divides.
-    assume(name != "r2" or len(set(truth)) > 1)
-    weight = rng.random(n) + 0.01 if weighted else None
-    if weight is not None and ties:
-        weight[1:-1:3] = 0
-    expected = VALUES[name](truth, predicted, sample_weight=weight)
-    assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected, rel=1e-8, abs=1e-12)
-
-
-@given(seeds, sizes)
-def test_several_targets_are_averaged(seed: int, n: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth, predicted = rng.normal(size=(n, 3)), rng.normal(size=(n, 3))
-    by_column = [metrics.get("rmse")(truth[:, i], predicted[:, i]) for i in range(3)]
-    assert metrics.get("rmse")(truth, predicted) == pytest.approx(np.mean(by_column))
-    assert metrics.get("mae")(truth, predicted) == pytest.approx(sk.mean_absolute_error(truth, predicted))
-
-
-LABELS = {
-    "accuracy": sk.accuracy_score,
-    "balanced_accuracy": sk.balanced_accuracy_score,
-    "macro_f1": lambda t, p, sample_weight=None: sk.f1_score(
-        t, p, average="macro", sample_weight=sample_weight, zero_division=0
-    ),
-    "micro_f1": lambda t, p, sample_weight=None: sk.f1_score(t, p, average="micro", sample_weight=sample_weight),
-    "weighted_f1": lambda t, p, sample_weight=None: sk.f1_score(
-        t, p, average="weighted", sample_weight=sample_weight, zero_division=0
-    ),
-    "mcc": sk.matthews_corrcoef,
-    "qwk": lambda t, p, sample_weight=None: sk.cohen_kappa_score(
-        t, p, weights="quadratic", sample_weight=sample_weight, labels=list(range(int(max(t.max(), p.max())) + 1))
-    ),
-    "f1": lambda t, p, sample_weight=None: sk.f1_score(t == 1, p == 1, sample_weight=sample_weight, zero_division=0),
-}
-
-
-@pytest.mark.parametrize("name", LABELS)
-@given(seeds, sizes, st.integers(2, 6), st.booleans())
-def test_labels(name: str, seed: int, n: int, classes: int, weighted: bool) -> None:
-    truth, scores, weight = make(seed, n, classes=classes, ties=False, weighted=weighted)
-    predicted = (scores * classes).astype(int)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn warns of classes that only one side has
-        expected = LABELS[name](truth, predicted, sample_weight=weight)
-    assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-
-
-@pytest.mark.parametrize("name", sorted(set(LABELS) - {"qwk", "f1"}))
-def test_labels_may_be_text_or_far_apart(name: str) -> None:
-    truth, predicted = np.array([0, 1, 2, 2, 1]), np.array([0, 2, 2, 1, 1])
-    expected = metrics.get(name)(truth, predicted)
-    for names in (np.array(["low", "mid", "top"]), np.array([-5, 10**12, 2 * 10**12])):
-        assert metrics.get(name)(names[truth], names[predicted]) == pytest.approx(expected)
-
-
-RANKED = ("map", "recall", "micro_recall", "hit_rate", "mrr", "ndcg")
-
-
-def dense(lists: list[list[int]], items: int) -> np.ndarray:
-    result = np.zeros((len(lists), items))
-    for i, relevant in enumerate(lists):
-        result[i, relevant] = 1
-    return result
-
-
-@given(seeds, st.integers(1, 20), st.integers(1, 8))
-def test_ndcg_of_ranked_lists(seed: int, n: int, k: int) -> None:
-    rng = np.random.default_rng(seed)
-    items = 12
-    lists = [rng.choice(items, rng.integers(1, 6), replace=False).tolist() for _ in range(n)]
-    ranked = np.array([rng.permutation(items)[:k] for _ in range(n)])
-    scores = np.zeros((n, items))
-    np.put_along_axis(scores, ranked, np.arange(k, 0, -1) * np.ones((n, 1)), axis=1)
-    # scikit-learn shares the discount among tied scores; what is not ranked is beyond k and must not tie with it.
-    expected = sk.ndcg_score(dense(lists, items), scores + 1e-9 * rng.random((n, items)), k=k)
-    assert metrics.get(f"ndcg@{k}")(Relevant.of(lists), ranked) == pytest.approx(expected, rel=1e-6)
-
-
-@given(seeds, st.integers(1, 20), st.integers(1, 8))
-def test_ranked_lists_against_the_plain_definition(seed: int, n: int, k: int) -> None:
-    rng = np.random.default_rng(seed)
-    lists = [rng.integers(0, 10, rng.integers(0, 6)).tolist() for _ in range(n)]
-    lists[0] = [3, 3, 4]
-    ranked = rng.integers(-1, 10, (n, 8))
-    scores: dict[str, list[float]] = {name: [] for name in ("map", "recall", "hit_rate", "mrr", "ndcg")}
-    found, possible = 0, 0
-    for relevant, row in zip(lists, ranked.tolist(), strict=True):
-        if not relevant:
-            continue
-        total, seen, first, gained = 0.0, set(), 0.0, 0.0
-        for place, item in enumerate(row[:k], start=1):
-            if item in set(relevant) and item not in seen:
-                seen.add(item)
-                total += len(seen) / place
-                first = first or 1 / place
-                gained += 1 / np.log2(place + 1)
-        best = min(k, len(set(relevant)))
-        found, possible = found + len(seen), possible + best
-        for name, score in (("map", total / best), ("recall", len(seen) / best), ("mrr", first)):
-            scores[name].append(score)
-        scores["hit_rate"].append(float(bool(seen)))
-        scores["ndcg"].append(gained / sum(1 / np.log2(place + 1) for place in range(1, best + 1)))
-    for name, each in scores.items():
-        assert metrics.get(f"{name}@{k}")(Relevant.of(lists), ranked) == pytest.approx(np.mean(each)), name
-    assert metrics.get(f"micro_recall@{k}")(Relevant.of(lists), ranked) == pytest.approx(found / possible)
-
-
-@given(seeds, st.integers(2, 12), st.integers(1, 6))
-def test_a_list_of_weight_two_counts_as_two_lists(seed: int, n: int, k: int) -> None:
-    rng = np.random.default_rng(seed)
-    lists = [rng.integers(0, 8, rng.integers(1, 6)).tolist() for _ in range(n)]
-    ranked = rng.integers(-1, 8, (n, 6))
-    weight = rng.integers(1, 4, n)
-    again = np.repeat(np.arange(n), weight)
-    for name in RANKED:
-        metric = metrics.get(f"{name}@{k}")
-        expected = metric(Relevant.of([lists[i] for i in again]), ranked[again])
-        assert metric(Relevant.of(lists), ranked, weight) == pytest.approx(expected), name
-
-
-@pytest.mark.parametrize("name", RANKED)
-def test_lists_of_which_none_is_relevant_are_refused(name: str) -> None:
-    metric, ranked = metrics.get(f"{name}@3"), np.zeros((2, 3), np.int64)
-    with pytest.raises(DataError, match="none of the 2 lists has a relevant item"):
-        metric(Relevant.of([[], []]), ranked)
-    with pytest.raises(DataError, match="none of the lists with a weight above 0 has a relevant item"):
-        metric(Relevant.of([[1], []]), ranked, [0.0, 1.0])
-    assert metric(Relevant.of([[0], []]), ranked, [0.5, 1.0]) == 1
-
-
-def test_ranked_lists_with_one_relevant_item() -> None:
-    truth, ranked = np.array([1, 2, 3]), np.array([[1, 2], [1, 2], [1, 2]])
-    assert metrics.get("map@2")(truth, ranked) == pytest.approx((1 + 0.5 + 0) / 3)
-    assert metrics.get("map@2")(Relevant.of([[1], [2], [3]]), ranked) == pytest.approx((1 + 0.5 + 0) / 3)
-    assert metrics.get("recall@1")(truth, ranked) == pytest.approx(1 / 3)
-
-
-@given(seeds, st.integers(1, 25), st.integers(1, 8), st.booleans(), st.booleans())
-@settings(max_examples=60)
-def test_ndcg_of_queries(seed: int, n_queries: int, k: int, ties: bool, weighted: bool) -> None:
-    """Rows of a query lie anywhere; of each query scikit-learn's number, and their mean."""
-    rng = np.random.default_rng(seed)
-    query = rng.permutation(np.repeat(np.arange(n_queries) * 7, rng.integers(2, 6, n_queries)))
-    relevance = rng.integers(0, 4, len(query)).astype(float)
-    scores = rng.integers(0, 3, len(query)).astype(float) if ties else rng.normal(size=len(query))
-    weight = rng.random(n_queries) + 0.1 if weighted else np.ones(n_queries)
-    each = [sk.ndcg_score([relevance[query == q]], [scores[query == q]], k=k) for q in np.unique(query)]
-    given = weight[query // 7] if weighted else None
-    found = metrics.get(f"ndcg@{k}")(Queries(relevance, query), scores, given)
-    assert found == pytest.approx(np.average(each, weights=weight))
-
-
-@given(seeds, st.integers(1, 25), st.integers(1, 8))
-@settings(max_examples=60)
-def test_metrics_of_queries_are_those_of_lists(seed: int, n_queries: int, k: int) -> None:
-    rng = np.random.default_rng(seed)
-    query = rng.permutation(np.repeat(np.arange(n_queries), rng.integers(1, 6, n_queries)))
-    relevance = rng.integers(0, 2, len(query)).astype(float)
-    scores = rng.normal(size=len(query))
-    rows = [np.flatnonzero(query == q) for q in range(n_queries)]
-    lists = [of[relevance[of] > 0].tolist() for of in rows]
-    ranked = np.full((n_queries, 8), -1)
-    for q, of in enumerate(rows):
-        ranked[q, : len(of)] = of[np.argsort(-scores[of])]
-    for name in ("map", "recall", "micro_recall", "hit_rate", "mrr"):
-        metric = metrics.get(f"{name}@{k}")
-        # Lists count only where something is relevant; queries count as 0 there, but not where all are counted as one.
-        some = n_queries if name == "micro_recall" and any(lists) else sum(bool(items) for items in lists)
-        expected = metric(Relevant.of(lists), ranked) * some / n_queries if some else 0.0
-        assert metric(Queries(relevance, query), scores) == pytest.approx(expected), name
-        assert metric(Queries(relevance, query), scores, np.full(len(query), 2.0)) == pytest.approx(expected), name
-
-
 def test_kaggles_own_by_hand() -> None:
     truth, predicted = np.array([1.0, 2.0, 0.0]), np.array([2.0, 2.0, 0.0])
     assert metrics.get("smape")(truth, predicted) == pytest.approx(100 * (2 * 1 / 3 + 0 + 0) / 3)
@@ -894,3 +664,236 @@ class TestWeightsOfAFunctionOfOnesOwn:
 
     def test_it_takes_amounts_unless_it_says_otherwise(self) -> None:
         assert metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True).needs == "value"
+
+
+# ------------------------------------------------------------------------- drawn, against scikit-learn and definitions
+
+
+BINARY = {"auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}
+
+
+@pytest.mark.parametrize("name", BINARY)
+@given(seeds, sizes, st.booleans(), st.booleans())
+def test_scores_of_a_binary_target(name: str, seed: int, n: int, ties: bool, weighted: bool) -> None:
+    truth, scores, weight = make(seed, n, ties=ties, weighted=weighted)
+    expected = BINARY[name](truth, scores, sample_weight=weight)
+    assert metrics.get(name)(truth, scores, weight) == pytest.approx(expected, rel=1e-10)
+    assert metrics.get(name)(truth, scores.astype(np.float32), weight) == pytest.approx(
+        BINARY[name](truth, scores.astype(np.float32), sample_weight=weight), rel=1e-10
+    )
+
+
+@given(seeds, sizes, st.booleans())
+def test_log_loss(seed: int, n: int, weighted: bool) -> None:
+    truth, scores, weight = make(seed, n, ties=True, weighted=weighted)  # ties: 0.0 and 1.0 occur
+    expected = sk.log_loss(truth, scores, sample_weight=weight)
+    assert metrics.get("logloss")(truth, scores, weight) == pytest.approx(expected, rel=1e-9)
+
+
+@given(seeds, sizes, st.integers(3, 6), st.booleans())
+def test_multiclass_probabilities(seed: int, n: int, classes: int, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n += classes
+    truth = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
+    proba = rng.dirichlet(np.ones(classes), n)
+    weight = rng.random(n) + 0.1 if weighted else None
+    labels = list(range(classes))
+    expected = sk.log_loss(truth, proba, sample_weight=weight, labels=labels)
+    assert metrics.get("mlogloss")(truth, proba, weight) == pytest.approx(expected, rel=1e-9)
+    assert metrics.get("logloss")(truth, proba, weight) == pytest.approx(expected, rel=1e-9)
+    assert metrics.get("mlogloss")(truth, 7 * proba, weight) == pytest.approx(expected, rel=1e-9)
+    if weight is None:
+        ovr = sk.roc_auc_score(truth, proba, multi_class="ovr", labels=labels)
+        assert metrics.get("auc")(truth, proba) == pytest.approx(ovr, rel=1e-10)
+
+
+VALUES = {
+    "rmse": sk.root_mean_squared_error,
+    "rmsle": sk.root_mean_squared_log_error,
+    "mae": sk.mean_absolute_error,
+    "mape": sk.mean_absolute_percentage_error,
+    "medae": sk.median_absolute_error,
+    "r2": sk.r2_score,
+    "pinball": lambda t, p, sample_weight=None: sk.mean_pinball_loss(t, p, sample_weight=sample_weight, alpha=0.5),
+    "pinball@0.9": lambda t, p, sample_weight=None: sk.mean_pinball_loss(t, p, sample_weight=sample_weight, alpha=0.9),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@given(seeds, sizes, st.booleans(), st.booleans())
+def test_numbers(name: str, seed: int, n: int, ties: bool, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.gamma(2, 3, n), rng.gamma(2, 3, n)
+    if ties:
+        truth, predicted = truth.round(), predicted.round()
+    # Of equal values scikit-learn's weighted mean is off by a rounding, over which it divides.
+    assume(name != "r2" or len(set(truth)) > 1)
+    weight = rng.random(n) + 0.01 if weighted else None
+    if weight is not None and ties:
+        weight[1:-1:3] = 0
+    expected = VALUES[name](truth, predicted, sample_weight=weight)
+    assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+@given(seeds, sizes)
+def test_several_targets_are_averaged(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.normal(size=(n, 3)), rng.normal(size=(n, 3))
+    by_column = [metrics.get("rmse")(truth[:, i], predicted[:, i]) for i in range(3)]
+    assert metrics.get("rmse")(truth, predicted) == pytest.approx(np.mean(by_column))
+    assert metrics.get("mae")(truth, predicted) == pytest.approx(sk.mean_absolute_error(truth, predicted))
+
+
+LABELS = {
+    "accuracy": sk.accuracy_score,
+    "balanced_accuracy": sk.balanced_accuracy_score,
+    "macro_f1": lambda t, p, sample_weight=None: sk.f1_score(
+        t, p, average="macro", sample_weight=sample_weight, zero_division=0
+    ),
+    "micro_f1": lambda t, p, sample_weight=None: sk.f1_score(t, p, average="micro", sample_weight=sample_weight),
+    "weighted_f1": lambda t, p, sample_weight=None: sk.f1_score(
+        t, p, average="weighted", sample_weight=sample_weight, zero_division=0
+    ),
+    "mcc": sk.matthews_corrcoef,
+    "qwk": lambda t, p, sample_weight=None: sk.cohen_kappa_score(
+        t, p, weights="quadratic", sample_weight=sample_weight, labels=list(range(int(max(t.max(), p.max())) + 1))
+    ),
+    "f1": lambda t, p, sample_weight=None: sk.f1_score(t == 1, p == 1, sample_weight=sample_weight, zero_division=0),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+@given(seeds, sizes, st.integers(2, 6), st.booleans())
+def test_labels(name: str, seed: int, n: int, classes: int, weighted: bool) -> None:
+    truth, scores, weight = make(seed, n, classes=classes, ties=False, weighted=weighted)
+    predicted = (scores * classes).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of classes that only one side has
+        expected = LABELS[name](truth, predicted, sample_weight=weight)
+    assert metrics.get(name)(truth, predicted, weight) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(LABELS) - {"qwk", "f1"}))
+def test_labels_may_be_text_or_far_apart(name: str) -> None:
+    truth, predicted = np.array([0, 1, 2, 2, 1]), np.array([0, 2, 2, 1, 1])
+    expected = metrics.get(name)(truth, predicted)
+    for names in (np.array(["low", "mid", "top"]), np.array([-5, 10**12, 2 * 10**12])):
+        assert metrics.get(name)(names[truth], names[predicted]) == pytest.approx(expected)
+
+
+RANKED = ("map", "recall", "micro_recall", "hit_rate", "mrr", "ndcg")
+
+
+def dense(lists: list[list[int]], items: int) -> np.ndarray:
+    result = np.zeros((len(lists), items))
+    for i, relevant in enumerate(lists):
+        result[i, relevant] = 1
+    return result
+
+
+@given(seeds, st.integers(1, 20), st.integers(1, 8))
+def test_ndcg_of_ranked_lists(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    items = 12
+    lists = [rng.choice(items, rng.integers(1, 6), replace=False).tolist() for _ in range(n)]
+    ranked = np.array([rng.permutation(items)[:k] for _ in range(n)])
+    scores = np.zeros((n, items))
+    np.put_along_axis(scores, ranked, np.arange(k, 0, -1) * np.ones((n, 1)), axis=1)
+    # scikit-learn shares the discount among tied scores; what is not ranked is beyond k and must not tie with it.
+    expected = sk.ndcg_score(dense(lists, items), scores + 1e-9 * rng.random((n, items)), k=k)
+    assert metrics.get(f"ndcg@{k}")(Relevant.of(lists), ranked) == pytest.approx(expected, rel=1e-6)
+
+
+@given(seeds, st.integers(1, 20), st.integers(1, 8))
+def test_ranked_lists_against_the_plain_definition(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    lists = [rng.integers(0, 10, rng.integers(0, 6)).tolist() for _ in range(n)]
+    lists[0] = [3, 3, 4]
+    ranked = rng.integers(-1, 10, (n, 8))
+    scores: dict[str, list[float]] = {name: [] for name in ("map", "recall", "hit_rate", "mrr", "ndcg")}
+    found, possible = 0, 0
+    for relevant, row in zip(lists, ranked.tolist(), strict=True):
+        if not relevant:
+            continue
+        total, seen, first, gained = 0.0, set(), 0.0, 0.0
+        for place, item in enumerate(row[:k], start=1):
+            if item in set(relevant) and item not in seen:
+                seen.add(item)
+                total += len(seen) / place
+                first = first or 1 / place
+                gained += 1 / np.log2(place + 1)
+        best = min(k, len(set(relevant)))
+        found, possible = found + len(seen), possible + best
+        for name, score in (("map", total / best), ("recall", len(seen) / best), ("mrr", first)):
+            scores[name].append(score)
+        scores["hit_rate"].append(float(bool(seen)))
+        scores["ndcg"].append(gained / sum(1 / np.log2(place + 1) for place in range(1, best + 1)))
+    for name, each in scores.items():
+        assert metrics.get(f"{name}@{k}")(Relevant.of(lists), ranked) == pytest.approx(np.mean(each)), name
+    assert metrics.get(f"micro_recall@{k}")(Relevant.of(lists), ranked) == pytest.approx(found / possible)
+
+
+@given(seeds, st.integers(2, 12), st.integers(1, 6))
+def test_a_list_of_weight_two_counts_as_two_lists(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    lists = [rng.integers(0, 8, rng.integers(1, 6)).tolist() for _ in range(n)]
+    ranked = rng.integers(-1, 8, (n, 6))
+    weight = rng.integers(1, 4, n)
+    again = np.repeat(np.arange(n), weight)
+    for name in RANKED:
+        metric = metrics.get(f"{name}@{k}")
+        expected = metric(Relevant.of([lists[i] for i in again]), ranked[again])
+        assert metric(Relevant.of(lists), ranked, weight) == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_lists_of_which_none_is_relevant_are_refused(name: str) -> None:
+    metric, ranked = metrics.get(f"{name}@3"), np.zeros((2, 3), np.int64)
+    with pytest.raises(DataError, match="none of the 2 lists has a relevant item"):
+        metric(Relevant.of([[], []]), ranked)
+    with pytest.raises(DataError, match="none of the lists with a weight above 0 has a relevant item"):
+        metric(Relevant.of([[1], []]), ranked, [0.0, 1.0])
+    assert metric(Relevant.of([[0], []]), ranked, [0.5, 1.0]) == 1
+
+
+def test_ranked_lists_with_one_relevant_item() -> None:
+    truth, ranked = np.array([1, 2, 3]), np.array([[1, 2], [1, 2], [1, 2]])
+    assert metrics.get("map@2")(truth, ranked) == pytest.approx((1 + 0.5 + 0) / 3)
+    assert metrics.get("map@2")(Relevant.of([[1], [2], [3]]), ranked) == pytest.approx((1 + 0.5 + 0) / 3)
+    assert metrics.get("recall@1")(truth, ranked) == pytest.approx(1 / 3)
+
+
+@given(seeds, st.integers(1, 25), st.integers(1, 8), st.booleans(), st.booleans())
+@settings(max_examples=60)
+def test_ndcg_of_queries(seed: int, n_queries: int, k: int, ties: bool, weighted: bool) -> None:
+    """Rows of a query lie anywhere; of each query scikit-learn's number, and their mean."""
+    rng = np.random.default_rng(seed)
+    query = rng.permutation(np.repeat(np.arange(n_queries) * 7, rng.integers(2, 6, n_queries)))
+    relevance = rng.integers(0, 4, len(query)).astype(float)
+    scores = rng.integers(0, 3, len(query)).astype(float) if ties else rng.normal(size=len(query))
+    weight = rng.random(n_queries) + 0.1 if weighted else np.ones(n_queries)
+    each = [sk.ndcg_score([relevance[query == q]], [scores[query == q]], k=k) for q in np.unique(query)]
+    given = weight[query // 7] if weighted else None
+    found = metrics.get(f"ndcg@{k}")(Queries(relevance, query), scores, given)
+    assert found == pytest.approx(np.average(each, weights=weight))
+
+
+@given(seeds, st.integers(1, 25), st.integers(1, 8))
+@settings(max_examples=60)
+def test_metrics_of_queries_are_those_of_lists(seed: int, n_queries: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    query = rng.permutation(np.repeat(np.arange(n_queries), rng.integers(1, 6, n_queries)))
+    relevance = rng.integers(0, 2, len(query)).astype(float)
+    scores = rng.normal(size=len(query))
+    rows = [np.flatnonzero(query == q) for q in range(n_queries)]
+    lists = [of[relevance[of] > 0].tolist() for of in rows]
+    ranked = np.full((n_queries, 8), -1)
+    for q, of in enumerate(rows):
+        ranked[q, : len(of)] = of[np.argsort(-scores[of])]
+    for name in ("map", "recall", "micro_recall", "hit_rate", "mrr"):
+        metric = metrics.get(f"{name}@{k}")
+        # Lists count only where something is relevant; queries count as 0 there, but not where all are counted as one.
+        some = n_queries if name == "micro_recall" and any(lists) else sum(bool(items) for items in lists)
+        expected = metric(Relevant.of(lists), ranked) * some / n_queries if some else 0.0
+        assert metric(Queries(relevance, query), scores) == pytest.approx(expected), name
+        assert metric(Queries(relevance, query), scores, np.full(len(query), 2.0)) == pytest.approx(expected), name

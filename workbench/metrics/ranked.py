@@ -174,15 +174,13 @@ def mrr_at(k: int) -> Callable[..., float]:
 def ndcg_at(k: int) -> Callable[..., float]:
     """Return nDCG@k with relevance 0 or 1 and the discount ``1 / log2(place + 1)`` (Järvelin and Kekäläinen 2002)."""
     discount = np.reciprocal(np.log2(np.arange(2, k + 2)))
-    ideal = np.concatenate([[0.0], np.cumsum(discount)])
+    ideal = np.cumsum(discount)
 
     def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
         if isinstance(y_true, Queries):
             return ndcg_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
         gained = hits @ discount[: hits.shape[1]]
-        best = ideal[np.minimum(counts, k)]
-        scores = np.divide(gained, best, out=np.zeros(len(best)), where=best > 0)
-        return _mean_over_lists(scores, counts, weight)
+        return _mean_over_lists(gained / ideal[np.maximum(np.minimum(counts, k), 1) - 1], counts, weight)
 
     return compute

@@ -50,7 +50,7 @@ class Past:
         ordered = values[self.order]
         made: Summary = {"n": self.counts}
         if "sum" in needs:
-            made["sum"] = self._running(ordered, "cum_sum", 0.0)
+            made["sum"] = self._running(ordered, "cum_sum")
         if "min" in needs:
             made["min"] = self._running(ordered, "cum_min", np.inf)
         if "max" in needs:
@@ -66,17 +66,17 @@ class Past:
         origin = np.where(self.counts > 0, ordered[np.minimum(self.start, len(ordered) - 1)], 0.0)
         first = np.concatenate([[True], self.group[1:] != self.group[:-1]])[: len(ordered)]
         away = ordered - ordered[np.maximum.accumulate(np.where(first, np.arange(len(ordered)), 0))]
-        s1, s2 = (self._running(away**power, "cum_sum", 0.0) for power in (1, 2))
+        s1, s2 = (self._running(away**power, "cum_sum") for power in (1, 2))
         shift = s1 / n
-        made: Summary = {"mean": origin + shift, "m2": np.maximum(s2 - s1 * shift, 0.0)}
-        # What is left of equal values by rounding is no spread.
+        made: Summary = {"mean": origin + shift, "m2": s2 - s1 * shift}
+        # What is left of equal values by rounding, on either side of 0, is no spread.
         made["m2"][made["m2"] <= 1e-13 * s2] = 0.0
         if third:
-            s3 = self._running(away**3, "cum_sum", 0.0)
+            s3 = self._running(away**3, "cum_sum")
             made["m3"] = s3 - 3 * shift * s2 + 2 * n * shift**3
         return made
 
-    def _running(self, ordered: Floats, how: str, of_nothing: float) -> Floats:
+    def _running(self, ordered: Floats, how: str, of_nothing: float = 0.0) -> Floats:
         frame = pl.DataFrame({"group": self.group, "value": ordered})
         running = frame.select(getattr(pl.col("value"), how)().over("group"))["value"].to_numpy()
         result = np.full(len(ordered), of_nothing)
