@@ -102,7 +102,7 @@ class Stopper:
     @property
     def is_over(self) -> bool:
         """Whether there were enough rounds."""
-        return self.n_rounds > 0 and self.n_rounds >= self.needed
+        return self.n_rounds >= self.needed
 
     @property
     def needed(self) -> int:

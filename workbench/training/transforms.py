@@ -120,11 +120,8 @@ def _power(name: str, values: Floats, power: float) -> Floats:
 
     if name == "boxcox":
         return np.asarray(special.boxcox(values, power))
-    result = np.empty_like(values, dtype=np.float64)
-    up = values >= 0
-    result[up] = special.boxcox1p(values[up], power)
-    result[~up] = -special.boxcox1p(-values[~up], 2 - power)
-    return result
+    powers = np.where(np.signbit(values), 2 - power, power)
+    return np.asarray(np.copysign(special.boxcox1p(np.abs(values), powers), values))
 
 
 def _unpower(name: str, fitted: Floats, power: float) -> Floats:
@@ -132,8 +129,5 @@ def _unpower(name: str, fitted: Floats, power: float) -> Floats:
 
     if name == "boxcox":
         return np.asarray(special.inv_boxcox(fitted, power))
-    result = np.empty_like(fitted, dtype=np.float64)
-    up = fitted >= 0
-    result[up] = special.inv_boxcox1p(fitted[up], power)
-    result[~up] = -special.inv_boxcox1p(-fitted[~up], 2 - power)
-    return result
+    powers = np.where(np.signbit(fitted), 2 - power, power)
+    return np.asarray(np.copysign(special.inv_boxcox1p(np.abs(fitted), powers), fitted))
