@@ -55,7 +55,13 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     "intervals": (["intervals.py", "review.py"], ["test_intervals.py", "test_review.py", "test_optimistic.py"]),
     "tuning": (
         ["tuning/*.py"],
-        ["test_tuning_plan.py", "test_tuning_space.py", "test_tuning_search.py", "test_tuning.py"],
+        [
+            "test_tuning_plan.py",
+            "test_tuning_space.py",
+            "test_tuning_search.py",
+            "test_tuning_study.py",
+            "test_tuning.py",
+        ],
     ),
     "selection": (["selection/*.py"], ["test_selection_methods.py", "test_selection.py"]),
     "cache": (
