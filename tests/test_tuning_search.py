@@ -645,14 +645,12 @@ def as_scored(
     opened.study.set_user_attr(f"full:{number}", known | more)
 
 
-def raced(opened: OpenStudy, scorer: Scorer, *, seconds: float = 1e6, **more: Any) -> Any:
+def raced(opened: OpenStudy, scorer: Scorer, *, seconds: float = 1e6, begun: float = 0.0, **more: Any) -> Any:
     """Run a search that makes no quick score: its trials are those of an earlier one."""
-    settled_already = "quick" in opened.study.user_attrs
-    if not settled_already:
+    if "quick" not in opened.study.user_attrs:
         settled(opened)
-    return searched(
-        opened, scorer, budget=within(seconds, trials=0) if seconds else Budget(0.0, trials=0), **more
-    ).run()
+    budget = Budget(begun, begun + seconds if seconds else None, trials=0)
+    return searched(opened, scorer, budget=budget, **more).run()
 
 
 class TestRace:
@@ -718,11 +716,11 @@ class TestRace:
     def test_the_rate_is_settled_once_and_lowered_by_two_steps(self, opened: OpenStudy, clock: Clock) -> None:
         """Five folds of a second at a rate of 0.1, two and a half times and a fifth for patience."""
         number = add(opened, 24, 0.8, seconds=5.0)
-        for hours, expected in ((37.0, 0.05), (33.0, 0.05), (60.0, 0.05), (90.0, 0.02), (20.0, 0.02)):
-            clock.now = 0.0
+        for times, expected in ((37.0, 0.05), (33.0, 0.05), (60.0, 0.05), (90.0, 0.02), (20.0, 0.02)):
+            clock.now = 50.0
             # Of so many seconds 0.82 are for full scores.
-            raced(opened, Scorer(clock, cost=lambda _: 0.01), seconds=hours / 0.82)
-            assert opened.study.user_attrs["full_rate"] == expected, hours
+            raced(opened, Scorer(clock, cost=lambda _: 0.01), seconds=times / 0.82, begun=50.0)
+            assert opened.study.user_attrs["full_rate"] == expected, times
             assert full(opened, number)["rate"] == expected
 
     def test_without_a_time_the_rate_is_a_middling_one(self, opened: OpenStudy, clock: Clock) -> None:
@@ -916,24 +914,27 @@ class TestRace:
     ) -> None:
         for n in range(8):
             add(opened, 10 + n, 0.8 - n / 100)
+        clock.now = 5_000.0
         scorer = Scorer(clock, value=lambda _: 0.5, cost=lambda _: 100.0, parameters={"num_leaves": 99})
-        raced(opened, scorer, seconds=1000.0)
+        raced(opened, scorer, seconds=1000.0, begun=5_000.0)
         # Of 820 s: those that begin before 328 s are over.
         assert [c.leaves for c in scorer.full if c.fold == 0] == [10, 11, 12, 13]
         slow = Scorer(clock, value=lambda _: 0.5, cost=lambda _: 400.0, parameters={"num_leaves": 99})
-        clock.now = 0.0
+        clock.now = 5_000.0
         for name in list(opened.study.user_attrs):
             if name.startswith(("folds:", "full:")):
                 opened.study.set_user_attr(name, {})
-        raced(opened, slow, seconds=1000.0)
+        raced(opened, slow, seconds=1000.0, begun=5_000.0)
         assert [c.leaves for c in slow.full][:2] == [10, 11]
         assert len(slow.full) == 3
+        assert slow.full[2].fold == 1
 
     def test_limits_of_a_fold(self, opened: OpenStudy, clock: Clock) -> None:
         """The first may take its share of two and a half sets; the last in the race has to get through."""
         add(opened, 24, 0.8)
         scorer = Scorer(clock, cost=lambda _: 10.0, parameters={"num_leaves": 99, "learning_rate": 0.1})
-        raced(opened, scorer, seconds=1000.0)
+        clock.now = 5_000.0
+        raced(opened, scorer, seconds=1000.0, begun=5_000.0)
         limits = [c.fidelity.seconds for c in scorer.full[:5]]
         assert limits == pytest.approx([820 / 12.5, *(0.95 * (820 - 10 * k) / (5 - k) for k in range(1, 5))])
 
@@ -976,6 +977,13 @@ class TestRace:
         # 6 * 60 = 360 s; (820 - 360) / (4 * 60) = 1.9: one goes on, the best of them.
         assert [len(f) for f in of_fold] == [6, 1, 1, 1, 1]
         assert of_fold[1] == [15]
+
+    def test_a_race_of_a_moment_is_one_too(self, opened: OpenStudy, clock: Clock) -> None:
+        for n in range(6):
+            add(opened, 10 + n, 0.8 - n / 100)
+        scorer = Scorer(clock, value=lambda _: 0.5, cost=lambda _: 0.02, parameters={"num_leaves": 99})
+        raced(opened, scorer, seconds=1.0)
+        assert len([c for c in scorer.full if c.fold == 1]) == 6
 
     def test_a_new_full_score_makes_those_that_were_of_it_again(self, opened: OpenStudy, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
@@ -1134,6 +1142,15 @@ class TestSecondScores:
         opened.study.set_user_attr("second_folds", 2)
         raced(opened, scorer, seconds=10_000.0, other=lambda: more)
         assert {c.fold for c in more.calls} == {3}
+
+    def test_one_that_has_as_many_takes_no_place_of_another(self, opened: OpenStudy, clock: Clock) -> None:
+        numbers = self.scored(opened, 3, seconds=500.0)
+        opened.study.set_user_attr(f"second:{numbers[0]}", {"4": 0.5})
+        other = Scorer(clock)
+        clock.now = 9_300.0  # 100 s are left, of which one fold of one of them takes nine tenths and more
+        scorer = Scorer(clock, parameters={"num_leaves": 99, "learning_rate": 0.02})
+        raced(opened, scorer, seconds=10_000.0, other=lambda: other)
+        assert [(c.leaves, c.fold) for c in other.calls] == [(11, 4)]
 
 
 class TestHeldOut:
