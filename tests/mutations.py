@@ -95,7 +95,14 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "recommender": (
         ["recommender/windows.py", "recommender/validation.py", "interactions.py"],
-        ["test_recommender.py", "test_recommender_validation.py", "test_interactions.py", "test_ranker.py"],
+        [
+            "test_windows.py",
+            "test_validation.py",
+            "test_interactions.py",
+            "test_recommender.py",
+            "test_recommender_validation.py",
+            "test_ranker.py",
+        ],
     ),
     "kernels": (
         ["kernels/*.py"],
@@ -298,6 +305,8 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         environment = {n: v for n, v in os.environ.items() if n not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+        # Where others run pytest beside it, their folders are swept by whoever comes first: an error that no mutation made.
+        environment["PYTEST_DEBUG_TEMPROOT"] = str(folder.parent)
         command = [sys.executable, "-P", str(Path(__file__).with_name("warm_pytest.py"))]
         self._pytest = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

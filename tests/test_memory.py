@@ -180,6 +180,7 @@ class TestPeak:
             with measured_peak() as later, pytest.raises(RuntimeError), measured_peak() as failed:
                 takes(6)
                 raise RuntimeError
+            assert outer.mb == 9.0  # though the peak was set back since
             takes(30)
         assert (outer.mb, inner.mb, later.mb, failed.mb) == (30.0, 5.0, 6.0, 6.0)
         with measured_peak():

@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 CUTS = ("last", "session")
-HOURS = 3600
+EVERY_KIND = -1
+"""What the compiled functions take for a kind where all of them count."""
 
 
 @dataclass(frozen=True)
@@ -233,8 +234,8 @@ def known_seconds(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked
     """Return the end of what validation may know: the second after the last event, or the last session's beginning."""
     # Sessions that began before those of test may go on beside them: the horizon is that of beginnings.
     at = log.starts[:-1] if asked.cut == "session" else log.starts[1:] - 1
-    of_list = np.where(np.diff(log.starts) > 0, log.times[np.clip(at, 0, len(log) - 1)], -1)
-    return int(of_list[_taking_part(log, tested, asked)].max(initial=-1)) + 1
+    counted = _taking_part(log, tested, asked) & (np.diff(log.starts) > 0)
+    return int(log.times[at[counted]].max(initial=-1)) + 1
 
 
 def users_of_window(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, earlier: int = 0) -> int:
@@ -251,7 +252,7 @@ def users_by_list(
     Of sessions, which are cut at random, those count that have such an event behind their first.
     """
     begins, ends = _to_foresee(log, tested, asked, earlier)
-    kinds = [-1] if asked.kinds is None else kind_codes(log, asked.kinds)
+    kinds = [EVERY_KIND] if asked.kinds is None else kind_codes(log, asked.kinds)
     count = compiled("compiled_windows").count_lists_with
     return np.array([count(begins, ends, log.kinds, kind) for kind in kinds], np.int64)
 
@@ -347,17 +348,16 @@ def _now(
     latest = int(log.times.max(initial=-1)) + 1 if moment is None else moment
     now = np.full(len(users), latest, np.int32)
     if asked.cut == "session":
-        there = users >= 0
-        code = users[there]
-        is_any = ends[code] > log.starts[code]
-        now[there] = np.where(is_any, log.times[np.maximum(ends[code] - 1, 0)], latest)
+        rows = np.flatnonzero(users >= 0)
+        rows = rows[ends[users[rows]] > log.starts[users[rows]]]
+        now[rows] = log.times[ends[users[rows]] - 1]
     return now
 
 
 def _truth(
     log: Interactions, users: npt.NDArray[np.int32], ends: npt.NDArray[np.int64], asked: Asked, kind: str
 ) -> Truth:
-    code = -1 if asked.kinds is None else kind_codes(log, [kind])[0]
+    code = EVERY_KIND if asked.kinds is None else kind_codes(log, [kind])[0]
     only_first = kind in asked.first
     rows, items = compiled("compiled_windows").what_came(
         (log.starts, log.items, log.kinds), users, ends, code, only_first

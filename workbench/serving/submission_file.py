@@ -423,7 +423,7 @@ def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, 
             continue
         a, b = both[name], both[f"{name}\0kernel"]
         if not (a.dtype.is_numeric() and b.dtype.is_numeric()):
-            differs |= (a.cast(pl.String) != b.cast(pl.String)).fill_null(value=True).to_numpy()
+            differs |= a.cast(pl.String).ne_missing(b.cast(pl.String)).to_numpy()
             continue
         gap = np.abs(a.to_numpy() - b.to_numpy()) / (float(a.std() or 0.0) or 1.0)  # type: ignore[arg-type]
         # What is missing on one side alone is as far off as can be.
