@@ -91,7 +91,15 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "predictions": (
         ["experiment/predictions.py", "serving/*.py"],
-        ["test_keys.py", "test_run.py", "test_served_columns.py"],
+        [
+            "test_submission_file.py",
+            "test_learned.py",
+            "test_bundle.py",
+            "test_predict.py",
+            "test_keys.py",
+            "test_served_columns.py",
+            "test_run.py",
+        ],
     ),
     "recommender": (
         ["recommender/windows.py", "recommender/validation.py", "interactions.py"],
