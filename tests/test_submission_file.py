@@ -18,12 +18,11 @@ from workbench.serving import (
     foreign_labels,
     positive_labels,
     read_submission,
-    submission_file,
     submission_form,
     write_as_parquet,
     write_submission,
 )
-from workbench.serving.submission_file import respelled
+from workbench.serving.submission_file import MANY_TEXTS, respelled
 from workbench.training import read_target
 from workbench.workspace import create_workspace
 
@@ -269,13 +268,12 @@ class TestLabels:
         )
         assert written(made, THREE) == ["id,y", "a,HIGH LOW", "b,LOW MID", "c,MID LOW"]
 
-    @pytest.mark.parametrize(("most", "expected"), [(3, ["x", "y", "z"]), (2, [])])
-    def test_very_many_tell_nothing(self, competition, monkeypatch: pytest.MonkeyPatch, most: int, expected) -> None:
-        monkeypatch.setattr(submission_file, "MANY_TEXTS", most)
-        made = competition(
-            WORDS, {"id": list("abcd"), "y": ["x", "y", "z", None]}, task="multiclass", metric="accuracy"
-        )
-        assert foreign_labels(made, "y", ["low"]) == expected
+    @pytest.mark.parametrize(("more", "is_told"), [(0, True), (1, False)])
+    def test_very_many_tell_nothing(self, competition, more: int, is_told: bool) -> None:
+        texts = [f"v{i:05}" for i in range(MANY_TEXTS + more)]
+        sample = {"id": [f"i{i}" for i in range(len(texts) + 1)], "y": [*texts, None]}
+        made = competition(WORDS, sample, task="multiclass", metric="accuracy")
+        assert foreign_labels(made, "y", ["low"]) == (texts if is_told else [])
 
     def test_without_a_sample_nothing_is_foreign(self, competition) -> None:
         made = competition(WORDS, None, task="multiclass", metric="accuracy")
