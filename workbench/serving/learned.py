@@ -143,8 +143,7 @@ class LearnedColumns:
         for name in (c for c in self.rows_sample.columns if c in read and c in now.columns):
             a, b = (_comparable(s) for s in (self.rows_sample[name], now[name]))
             # Types that can't be compared, as times with and without a zone, are no other values.
-            other = a.ne_missing(b).arg_true() if a.dtype == b.dtype else []
-            if len(other):
+            if a.dtype == b.dtype and len(other := a.ne_missing(b).arg_true()):
                 at = int(other[0])
                 raise DataError(
                     f"column {name!r} is read otherwise than when the model was trained: a train row has {b[at]!r}, "
