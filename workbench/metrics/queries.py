@@ -77,7 +77,7 @@ def ndcg_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) 
         raise DataError(f"ndcg@{k}: the lowest relevance is {values.min():g}; expected 0 or more")
     order, place = truth.ranked(np.asarray(scores, np.float64))
     codes, starts = truth.by_query
-    discount = np.where(place < k, np.reciprocal(np.log2(place + 2.0)), 0.0)
+    discount = np.where(place < k, 1 / np.log2(place + 2.0), 0.0)
     gained = _sum(values[order] * _shared(discount, np.asarray(scores)[order], codes[order]), codes[order], starts)
     # Places are those of the sorted rows: the same for any order within the queries.
     ideal = _sum(values[truth.best] * discount, codes[order], starts)

@@ -173,7 +173,7 @@ def mrr_at(k: int) -> Callable[..., float]:
 
 def ndcg_at(k: int) -> Callable[..., float]:
     """Return nDCG@k with relevance 0 or 1 and the discount ``1 / log2(place + 1)`` (Järvelin and Kekäläinen 2002)."""
-    discount = np.reciprocal(np.log2(np.arange(2, k + 2)))
+    discount = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discount)
 
     def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
