@@ -76,13 +76,8 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     "submissions": (
         ["submission/*.py"],
         [
-            *(
-                "test_submission_findings.py",
-                "test_submission_follow.py",
-                "test_list_findings.py",
-                "test_submission.py",
-            ),
-            *("test_sent_once.py", "test_submit_faults.py"),
+            *("test_submission_findings.py", "test_submission_follow.py", "test_submission_send.py"),
+            *("test_list_findings.py", "test_submission.py", "test_sent_once.py", "test_submit_faults.py"),
         ],
     ),
     "current": (

@@ -243,6 +243,13 @@ class TestForms:
         assert {"deep/test.csv", "deep/train.csv", "deep/sample_submission.csv"} <= names
         assert pl.read_csv(tmp_path / "out" / "deep" / "test.csv").height == 60
 
+    def test_one_in_a_folder_of_its_own(self, tmp_path: Path) -> None:
+        files = files_of()
+        files["test/test.csv"] = files.pop("test.csv")
+        competition = fetched(tmp_path, files)
+        assert hidden_data(competition, shown(competition), tmp_path / "out") == 60
+        assert pl.read_csv(tmp_path / "out" / "test" / "test.csv").height == 60
+
     def test_one_in_parts_or_folders_of_values_is_no_file_of_its_own(self, tmp_path: Path) -> None:
         files = files_of()
         test = pl.read_csv(files.pop("test.csv"), infer_schema=False)

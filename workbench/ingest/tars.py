@@ -23,6 +23,7 @@ MOST_EXTENDED_BYTES = 1 << 20
 """A longer header than this is none: it holds a name, and a few attributes."""
 PIECE_BYTES = 1 << 20
 WHAT = "a whole tar archive"
+NO_SIZE = "a header gives a size that no file has"
 
 KINDS = {b"1": "a link", b"2": "a link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
 REGULAR = (b"0", b"\0", b"7")
@@ -125,8 +126,10 @@ def _block(file: IO[bytes], where: str, *, is_first: bool) -> bytes:
 
 def _number(field: bytes, where: str) -> int:
     """Return a number of a header: octal digits, or GNU's bytes for what these can't hold."""
-    if field[0] in (0x80, 0xFF):
-        return _size(int.from_bytes(field[1:], "big") - (field[0] == 0xFF) * 256 ** (len(field) - 1), where)
+    if field[0] == 0xFF:  # below zero
+        raise _damaged(where, NO_SIZE)
+    if field[0] == 0x80:
+        return _size(int.from_bytes(field[1:], "big"), where)
     digits = field.split(b"\0")[0].strip()
     if digits.strip(b"01234567"):
         raise _damaged(where, "what should be a header is none")
@@ -140,8 +143,8 @@ def _decimal(digits: bytes, where: str) -> int:
 
 
 def _size(value: int, where: str) -> int:
-    if not 0 <= value < 1 << 63:
-        raise _damaged(where, "a header gives a size that no file has")
+    if value >= 1 << 63:
+        raise _damaged(where, NO_SIZE)
     return value
 
 
