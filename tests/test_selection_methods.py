@@ -17,17 +17,28 @@ import polars as pl
 import pytest
 import scipy.stats
 
-from tests.small import make_small
+from tests.small import Small, make_small
 from workbench.dependence import moved_blocks
 from workbench.errors import ConfigError, FeatureError, MemoryLimitError
-from workbench.experiment import ready
-from workbench.selection import Options, Step, groups_of, judge_by_gain, list_of, only
+from workbench.experiment import read_list, ready
+from workbench.selection import (
+    Options,
+    Request,
+    Step,
+    groups_of,
+    judge_by_gain,
+    judge_by_permutation,
+    list_of,
+    only,
+    select,
+)
 from workbench.selection.elimination import Clock, TimeIsUpError, eliminate, next_groups, smallest_good
 from workbench.selection.groups import Group, origins
 from workbench.selection.judged import FixedRounds, Models, Scored, by_group, difference, mean_rounds, models_of, scored
-from workbench.selection.methods import by_chance, p_above_zero
+from workbench.selection.methods import by_chance, judge_by_shuffled_target, p_above_zero
 from workbench.selection.options import METHODS, options_of
 from workbench.selection.orders import ColumnOrders, Units, shuffled_order, units_of
+from workbench.training import shuffled_gains
 
 
 class TestOptions:
@@ -500,13 +511,18 @@ class TestTargets:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
     """Columns of tables, of features and of folds; some run together."""
     made = make_small(tmp_path_factory.mktemp("groups"), n_rows=300)
     path = made.folder / "features.py"
     path.write_text(path.read_text() + FEATURES)
     features = '["rows.x", "ratio", "rows.z", "chain", "same", "te_town", "rows.household"]'
     made.experiment(1, f"features = {features}\n[model]\nnum_iterations = 3\nnum_leaves = 4\nnum_threads = 1\n")
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(made: Small) -> Any:
     return ready(made.workspace, made.open.definition, 1)
 
 
@@ -695,3 +711,172 @@ class TestEliminate:
         allowed, asked = 2, []
         found = self.eliminated(made, path)
         assert (found.ended, len(found.steps)) == ("memory", 2)
+
+
+class TestJudged:
+    """Models that are there are looked into by shuffles."""
+
+    @pytest.mark.parametrize("greater", [True, False])
+    def test_columns_that_are_shuffled_cost_their_part(self, whole: Any, greater: bool) -> None:
+        metric = whole.problem.metric
+        if not greater:
+            metric = replace(
+                metric, greater_is_better=False, compute=lambda *given: -whole.problem.metric.compute(*given)
+            )
+        one = replace(whole, problem=replace(whole.problem, metric=metric))
+        groups, told = groups_of(one), []
+        options = Options("permutation", repeats=2, alpha=0.2)
+        judged, certain = judge_by_permutation(one, models_of(one), groups, options, lambda *now: told.append(now))
+        assert [done for done, _, _ in told] == list(range(1, 5 * len(groups) + 1))
+        assert {total for _, total, _ in told} == {5 * len(groups)}
+        assert told[0][2] == "fold 0, x"
+        assert told[-1][2] == "fold 4, te_town"
+        of = {j.group.name: j for j in judged}
+        assert [j.group for j in judged] == list(groups)
+        # What is the same in every row no model splits on: nothing is lost, in no shuffle.
+        assert (of["still"].importance, of["still"].spread, of["still"].more["p"], of["still"].keep) == (
+            0.0,
+            0.0,
+            1.0,
+            False,
+        )
+        assert max(judged, key=lambda j: j.importance).importance > 0.01
+        assert [j.keep for j in judged] == [j.more["p"] <= 0.2 for j in judged]
+        assert certain == (min(j.more["p"] for j in judged) * len(judged) <= 0.05)
+
+    def test_a_single_loss_that_is_certain_is_enough(self, whole: Any) -> None:
+        by_name = {g.name: g for g in groups_of(whole)}
+        options = Options("permutation", repeats=5)
+        models = models_of(whole)
+        together = Group("all", tuple(c for g in by_name.values() for c in g.columns))
+        judged, certain = judge_by_permutation(whole, models, [together], options, lambda *_: None)
+        assert (judged[0].more["p"] <= 0.05, certain) == (True, True)
+        _, certain = judge_by_permutation(whole, models, [by_name["still"]], options, lambda *_: None)
+        assert not certain
+
+    @pytest.mark.parametrize("shuffles", [3, 12])
+    def test_gains_are_held_against_those_of_shuffled_targets(self, whole: Any, shuffles: int) -> None:
+        one = replace(whole, spec=replace(whole.spec, seeds=(1, 2)))
+        groups, told, models = groups_of(one), [], models_of(one)
+        options = Options("null", shuffles=shuffles, percentile=50.0, seed=4)
+        judged, certain = judge_by_shuffled_target(one, models, groups, options, lambda *now: told.append(now))
+        assert told == [(n, shuffles, "target shuffled") for n in range(1, shuffles + 1)]
+        # The folds in turn, and then with the next seed.
+        jobs = [(i, i % 5, (1, 2)[i // 5 % 2]) for i in range(shuffles)]
+        rounds = lambda target, fold: models.rounds[target, fold]  # noqa: E731
+        gains = shuffled_gains(one.problem, one.model, jobs, shuffled_order(one, 4), rounds=rounds)
+        of_models = [
+            [
+                np.mean([by_group([g], {c: v[0] for c, v in models.importance[k, s].items()})[g.name] for s in (1, 2)])
+                for g in groups
+            ]
+            for k in range(5)
+        ]
+        actual = np.array(of_models)
+        whole_gain = actual.sum(axis=1)
+        shares = np.array([[by_group([g], gain)[g.name] / whole_gain[k] for g in groups] for gain, (_, k, _) in zip(gains, jobs, strict=True)])  # fmt: skip
+        own = (actual / whole_gain[:, None]).mean(axis=0)
+        limit = np.sort(shares, axis=0)[math.ceil((shuffles - 1) / 2)]
+        assert [j.importance for j in judged] == pytest.approx(own * whole_gain.mean())
+        assert [j.spread for j in judged] == pytest.approx(actual.std(axis=0))
+        assert [j.more["shuffled"] for j in judged] == pytest.approx(limit * whole_gain.mean())
+        assert [j.more["p"] for j in judged] == pytest.approx((1 + (shares >= own).sum(axis=0)) / (1 + shuffles))
+        assert [j.keep for j in judged] == (own > limit).tolist()
+        usual = np.median(shares, axis=0) + 1e-12
+        assert certain == bool((own / usual).max() > (shares / usual).max())
+
+
+class TestSelect:
+    def test_a_list_has_the_columns_that_are_kept_the_most_important_first(self, made: Small, whole: Any) -> None:
+        said, told = [], []
+        found = select(
+            made.workspace,
+            made.open.definition,
+            1,
+            Options("gain", top=3, holdout=False),
+            request=Request(name="three", threads=1),
+            report=said.append,
+            progress=lambda *now: told.append(now),
+        )
+        importances = [j.importance for j in found.judged]
+        assert importances == sorted(importances, reverse=True)
+        assert [j.keep for j in found.judged] == [True] * 3 + [False] * 8
+        assert (found.name, found.exp, found.run_id, found.method, found.metric) == ("three", 1, None, "gain", "auc")
+        assert "training on all columns" in said
+        assert said[-2:] == ["gain", "scoring the list"]
+        assert [n for n in told if n[2] == "all columns"] == [(n, 5, "all columns") for n in range(1, 6)]
+        assert [n for n in told if n[2] == "the list"] == [(n, 5, "the list") for n in range(1, 6)]
+        assert found.held_out is None
+        assert found.optimistic == "selected on these folds"
+        assert found.notes == (
+            "selected on these folds: the list's score is optimistic; --holdout keeps rows from the method to score the list on",
+        )
+        listed = read_list(made.open.definition, "three")
+        assert listed.features == found.features
+        assert listed.title == "001 by gain: 3 of 11"
+        assert list(listed.kept) == [c for j in found.judged[:3] for c in j.group.columns]
+        assert list(listed.dropped) == [c for j in found.judged[3:] for c in j.group.columns]
+        assert listed.best == {}
+        assert listed.scores["before"]["folds"] == list(found.before.folds)
+        assert listed.scores["after"]["folds"] == list(found.after.folds)
+        assert listed.scores["optimistic"] == "selected on these folds"
+        assert "held_out_before" not in listed.scores
+        first = found.judged[0]
+        table = listed.kept[first.group.columns[0]]
+        assert table["importance"] == float(f"{first.importance:.6g}")
+        assert table["of"] == origins(whole)[first.group.columns[0]]
+        assert "with" not in table
+        assert listed.made["rows"] == whole.problem.target.n_rows
+        assert listed.made["parameters"] == {"seed": 0, "share": 0.99, "by": "column", "top": 3}
+        assert "run" not in listed.made
+        assert 0 < found.seconds < 600
+        columns = [c for j in found.judged[:3] for c in j.group.columns]
+        assert found.after.folds == scored(whole, only(whole.problem, columns), whole.model)[1].folds
+
+    def test_columns_that_were_judged_as_one_say_so(self, made: Small) -> None:
+        found = made.open.select(1, "gain", by="feature", top=2, holdout=False, name="features", threads=1)
+        listed = read_list(made.open.definition, "features")
+        tables = listed.kept | listed.dropped
+        assert {c: t.get("with") for c, t in tables.items() if c in ("up", "x", "same")} == {
+            "up": "chain",
+            "x": None,
+            "same": "same",
+        }
+        assert len(found.judged) == 7
+
+    def test_nothing_that_is_dropped_is_nothing_that_flatters(self, made: Small) -> None:
+        found = made.open.select(1, "gain", top=99, name="all", threads=1)
+        assert found.notes == ("nothing is dropped: the list has every column",)
+        assert (found.optimistic, found.held_out, found.after) == (None, None, found.before)
+        assert "optimistic" not in read_list(made.open.definition, "all").scores
+
+    def test_a_search_says_how_it_ended(self, made: Small) -> None:
+        found = made.open.select(1, "rfe", trials=1, step=0.4, name="search", threads=1)
+        steps = json.loads((made.folder / "selections" / "search.steps.json").read_text())["steps"]
+        assert "the number of trials is reached after 1 smaller lists: more of it may find a smaller one" in found.notes
+        assert not any(n.startswith("went on from") for n in found.notes)
+        assert [len(s["groups"]) for s in steps] == [11, len(steps[1]["groups"])]
+        assert len(steps[1]["groups"]) < 8
+        assert found.before.folds == tuple(steps[0]["folds"])
+        best = max(steps, key=lambda s: np.mean(s["folds"]))
+        chosen = {j.group.name for j in found.judged if j.keep}
+        listed = read_list(made.open.definition, "search")
+        if set(best["groups"]) == chosen:
+            assert listed.best == {}
+        else:
+            assert listed.best["mean"] == pytest.approx(np.mean(best["folds"]))
+        assert (found.held_out is None) == (len(chosen) == 11)
+        again = made.open.select(1, "rfe", trials=1, step=0.4, name="search", threads=1)
+        assert "went on from 2 finished steps in search.steps.json" in again.notes
+
+    def test_a_list_that_looks_like_chance_is_not_to_be_trusted(self, made: Small) -> None:
+        made.experiment(2, 'features = ["rows.household", "chain.odd", "same.same", "chain.still"]\n'
+                           "[model]\nnum_iterations = 3\nnum_leaves = 4\nnum_threads = 1\n")  # fmt: skip
+        options = {"repeats": 2, "holdout": False, "threads": 1}
+        with pytest.raises(FeatureError, match="by permutation, all 4 look like noise") as caught:
+            made.open.select(2, "permutation", alpha=1e-9, name="none", **options)
+        assert "--top N" in str(caught.value.hint)
+        found = made.open.select(2, "permutation", alpha=0.9, name="noise", **options)
+        n = sum(j.keep for j in found.judged)
+        said = f"{n} of 4 pass, as many as may by chance where all are noise: do not trust this list"
+        assert said in found.notes

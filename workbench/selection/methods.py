@@ -136,7 +136,7 @@ def _share_as_good(losses: Floats) -> tuple[float, float]:
     """Return the share of the ways that lose nothing against the column's own order, and the smallest that there is."""
     k, r = losses.shape
     own_first = np.concatenate([np.zeros((k, 1)), losses], axis=1)
-    slack = 1e-12 * max(1e-300, float(np.abs(losses).sum()))
+    slack = 1e-12 * float(np.abs(losses).sum())
     if (r + 1) ** k <= MOST_WAYS:
         lost = own_first[0]
         for fold in own_first[1:]:
