@@ -307,6 +307,7 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._passing = set[tuple[str, str]]()
         environment = {n: v for n, v in os.environ.items() if n not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
         # Where others run pytest beside it, their folders are swept by whoever comes first: an error that no mutation made.
         environment["PYTEST_DEBUG_TEMPROOT"] = str(folder.parent)
@@ -328,7 +329,22 @@ class Tree:
                 by = self._failure(mutation, "slow")
         finally:
             _write(path, before)
-        return Outcome(mutation, bool(by), by, time.monotonic() - started)
+        is_caught = bool(by) and self._passes(mutation.path, by)
+        return Outcome(mutation, is_caught, by, time.monotonic() - started)
+
+    def _passes(self, path: str, by: str) -> bool:
+        """Tell whether the test that has caught a mutation passes without it; looked at once for each test and module.
+
+        One that fails here anyhow, as some may beside the module's doctests, would catch whatever comes.
+        """
+        test = by.removeprefix("FAILED ").partition(" - ")[0].partition("[")[0]
+        if not by.startswith("FAILED ") or (path, test) in self._passing:
+            return True
+        if failure := self.failure(["--doctest-modules", path, test]):
+            print(f"without any mutation of {path}: {failure}", flush=True)
+            return False
+        self._passing.add((path, test))
+        return True
 
     def _failure(self, mutation: Mutation, which: str) -> str:
         """Return what failed of the area's tests, or that they took too long; empty where nothing did."""

@@ -38,6 +38,9 @@ __all__ = [
 MANY_TEXTS = 10_000
 WHOLE, WHOLE_FLOAT = re.compile(r"-?\d+"), re.compile(r"-?\d+\.0")
 
+LARGEST_EXACT = 2**53 - 1
+"""Up to here a float of 64 bits is the whole number that it stands for, and no other."""
+
 CLOSE = 1e-6
 """Predictions that differ by no more are the same: sums are taken in another order."""
 
@@ -359,7 +362,7 @@ def _comparable(one: pl.Series, other: pl.Series) -> tuple[pl.Series, pl.Series]
     if one.dtype.is_temporal() and other.dtype.is_temporal():
         return one.cast(pl.Datetime("us"), strict=False), other.cast(pl.Datetime("us"), strict=False)
     numbers = [s.cast(pl.Float64, strict=False) for s in (one, other) if not s.dtype.is_temporal()]
-    if len(numbers) == 2 and not any(n.null_count() or (n.abs() >= 2**53).any() for n in numbers):
+    if len(numbers) == 2 and not any(n.null_count() or (n.abs() > LARGEST_EXACT).any() for n in numbers):
         return numbers[0], numbers[1]
     return one.cast(pl.String), other.cast(pl.String)
 
