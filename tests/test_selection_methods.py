@@ -303,6 +303,11 @@ class TestElimination:
         assert next_groups(steps, 0.5, better=True) is None
         assert next_groups([*steps[:3], step("defgh", 0.9, 0.9, 0.9)], 0.99, better=True) == tuple("fgh")
 
+    def test_a_known_list_gives_way_to_one_of_half_as_many_less(self) -> None:
+        steps = [step("abcdefghijkl"), step("ghijkl", 0.5, 0.6, 0.7), step("cdefghijkl")]
+        # Four of ten are those that were worse; two it is.
+        assert next_groups(steps, 0.8, better=True) == tuple("efghijkl")
+
     @pytest.mark.parametrize(("folds", "is_worse"), [((0.69, 0.78, 0.87), False), ((0.69, 0.79, 0.89), True)])
     def test_noise_is_two_standard_errors(self, folds: tuple[float, ...], is_worse: bool) -> None:
         """Worse by 0.01, 0.02 and 0.03 is 0.02 give or take 0.0091; by 0.01 each time it is beyond doubt."""

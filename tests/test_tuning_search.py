@@ -55,6 +55,8 @@ class Scorer:
     clock: Clock
     n_folds: int = 5
     n_train: int = 4_000
+    grows: int = 0
+    """Train rows that each fold has more than the one before."""
     n_valid: int = 1_000
     parameters: dict[str, Any] = field(default_factory=dict)
     patience: int = 50
@@ -66,6 +68,7 @@ class Scorer:
     value: Callable[[Call], float] = lambda call: 0.9 - abs(call.leaves - 20) / 100 + call.fold / 1000
     best_rounds: Callable[[Call], int] = lambda _: 100
     curves: Callable[[Call], tuple[dict[int, float], ...]] = lambda _: ()
+    cut: Callable[[Call], int | None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.calls: list[Call] = []
@@ -83,7 +86,7 @@ class Scorer:
         n = self.n_folds * self.n_valid
         folds = SimpleNamespace(
             n_folds=self.n_folds,
-            train_rows=lambda _: range(self.n_train),
+            train_rows=lambda k: range(self.n_train + k * self.grows),
             valid_rows=lambda k: np.arange(k * self.n_valid, (k + 1) * self.n_valid),
         )
         metric = SimpleNamespace(greater_is_better=self.greater)
@@ -112,9 +115,9 @@ class Scorer:
                 if watch(done, value):
                     raise NoUseError
         oof = np.full((self.n_valid, 1), value) if keep_oof else None
-        return FoldScore(
-            value, rounds or (self.best_rounds(call),), self.cost(call), oof, curves=() if rounds else self.curves(call)
-        )
+        chosen = rounds or (self.best_rounds(call),)
+        curves = () if rounds else self.curves(call)
+        return FoldScore(value, chosen, self.cost(call), oof, self.cut(call), curves)
 
     @property
     def quick(self) -> list[Call]:
@@ -434,6 +437,13 @@ class TestBeginning:
         expected = quick_within(left, per_round, [n_train] * 5, [1_000] * 5, all_folds=False, searches_rate=False)
         assert Quick.of(opened.study.user_attrs["quick"]) == expected
 
+    def test_a_round_that_takes_all_of_the_time_ends_the_search(self, opened: OpenStudy, clock: Clock) -> None:
+        scorer = Scorer(clock, cost=lambda _: 95.0)
+        found = searched(opened, scorer, budget=within(100.0)).run()
+        assert len(scorer.calls) == 1
+        assert (found.best, found.trials_now) == (None, 0)
+        assert "quick" not in opened.study.user_attrs
+
     def test_where_folds_are_unlike_all_of_them_are_scored(
         self, opened: OpenStudy, clock: Clock, tmp_path: Path
     ) -> None:
@@ -520,6 +530,16 @@ class TestTrials:
         by_leaves = {t.params["num_leaves"]: t.state.name for t in opened.study.trials if t.params}
         assert by_leaves[15] == "PRUNED"
         assert by_leaves[16] == "COMPLETE"
+
+    def test_all_folds_but_the_last_decide_whether_a_trial_goes_on(self, opened: OpenStudy, clock: Clock) -> None:
+        """Once it has them all it is complete, however bad it is."""
+        for leaves in range(10, 15):
+            add(opened, leaves, 0.8)
+        settled(opened, replace(QUICK, folds=(0, 1, 2)))
+        queue(opened, 20)
+        scorer = Scorer(clock, parameters={"num_leaves": 99}, value=lambda c: 0.5 - c.fold / 100)
+        searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
+        assert next(t.state.name for t in opened.study.trials if t.params == {"num_leaves": 20}) == "COMPLETE"
 
     def test_the_own_parameters_are_scored_to_the_end(self, opened: OpenStudy, clock: Clock) -> None:
         for leaves in range(10, 15):
@@ -712,6 +732,27 @@ class TestRace:
         space = parse_space({"num_leaves": {"low": 4, "high": 64}} | rate, where="")
         raced(opened, scorer, space=space)
         assert {replace(c.fidelity, seconds=math.inf) for c in scorer.full} == {expected}
+
+    def test_the_last_folds_rows_tell_how_often_it_is_looked_at(self, opened: OpenStudy, clock: Clock) -> None:
+        """Folds in time grow."""
+        add(opened, 24, 0.8)
+        scorer = Scorer(clock, n_train=60_000, grows=10_000)
+        raced(opened, scorer)
+        assert {c.fidelity.every for c in scorer.full} == {5}
+
+    @pytest.mark.parametrize(("best", "kept"), [(0, 1), (1, 1), (2, 2)])
+    def test_a_model_has_one_round_at_least(self, opened: OpenStudy, clock: Clock, best: int, kept: int) -> None:
+        number = add(opened, 24, 0.8)
+        raced(opened, Scorer(clock, best_rounds=lambda _: best))
+        assert full(opened, number)["rounds"] == [kept]
+
+    def test_what_the_time_ended_first_is_as_far_as_all_are_trained(self, opened: OpenStudy, clock: Clock) -> None:
+        number = add(opened, 24, 0.8)
+        cuts = {1: 90, 3: 60}
+        scorer = Scorer(clock, cut=lambda c: cuts.get(c.fold), parameters={"learning_rate": 0.1})
+        raced(opened, scorer, seconds=0)
+        assert [c.fidelity.rounds for c in scorer.full] == [1000, 1000, 90, 90, 60]
+        assert full(opened, number)["cut"] == 60
 
     def test_the_rate_is_settled_once_and_lowered_by_two_steps(self, opened: OpenStudy, clock: Clock) -> None:
         """Five folds of a second at a rate of 0.1, two and a half times and a fifth for patience."""
@@ -1348,3 +1389,21 @@ class TestKeptOOF:
         with suppress(KeyboardInterrupt):
             search.run()
         assert len(scorer.calls) == calls
+
+    def test_those_of_one_number_of_rounds_are_made_for_it(self, opened: OpenStudy, clock: Clock) -> None:
+        """Of folds that each stop at their own best there is another OOF."""
+        settled(opened)
+        queue(opened, 20)
+        scorer = Scorer(
+            clock,
+            per_fold=False,
+            parameters={"num_leaves": 99},
+            curves=lambda _: ({10: 0.5, 20: 0.7},),
+            value=lambda c: 0.7 if c.rounds == (20,) else 0.6,
+        )
+        searched(opened, scorer, budget=Budget(0.0, trials=1), keep=1).run()
+        assert not any(c.keep_oof for c in scorer.full)
+        assert [(c.fold, c.keep_oof) for c in scorer.calls if c.rounds == (20,) and c.seed == 1] == [
+            (k, True) for k in range(5)
+        ]
+        assert self.kept(opened) == {0: 0.7}

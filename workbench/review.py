@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from operator import sub
 from typing import Any
 
 from workbench.current_runs import CurrentRun, outdated_text
@@ -193,7 +194,7 @@ def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
     if not (finished and same) or len(ours) != len(theirs) or not ours:
         return None
     sign = 1.0 if run.greater_is_better else -1.0
-    differences = [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
+    differences = [sign * difference for difference in map(sub, ours, theirs)]
     if run.cv_windows != base.cv_windows:
         return None
     return over_windows(differences, run.cv_windows) if run.cv_windows else differences
@@ -507,7 +508,7 @@ def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
         widths = dict(natural)
         spare = width - sum(widths.values()) - 2 * (len(widths) - 1)
         for i in (2, 1):
-            if i in widths and spare < 0:
+            if i in widths:
                 shrunk = min(widths[i], max(_LEAST_TEXT, widths[i] + spare))
                 spare += widths[i] - shrunk
                 widths[i] = shrunk
