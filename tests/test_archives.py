@@ -113,6 +113,7 @@ class TestTars:
             (file(b"4 a\n", kind=b"x"), "what should be a header is none"),
             (file(b"9 a=\n", kind=b"x"), "what should be a header is none"),
             (file(b"x a=\n", kind=b"x"), "what should be a header is none"),
+            (file(record(b"a", b"b" * 20) + b"9 c=\n", kind=b"x") + file(b"x"), "what should be a header is none"),
             (file(record(b"size", b"1x"), kind=b"x") + file(b"x"), "a header gives no size where it should"),
             (file(record(b"size", b""), kind=b"x") + file(b"x"), "a header gives no size where it should"),
             (file(record(b"size", b"0" * 20 + b"1"), kind=b"x") + file(b"x"), "a header gives no size where it should"),
