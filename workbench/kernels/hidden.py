@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from workbench.competition import Competition, as_written
@@ -166,13 +167,13 @@ def _from_train(
         known = values[name][0]
         if not len(known):
             continue
-        drawn = known.gather((pl.int_range(more.height, eager=True) * 7919) % len(known))
+        drawn = known.gather(np.arange(more.height) * 7919 % len(known))
         empty = frame[name].null_count() == frame.height
         if empty:
             filled.append(name)
             columns.append(drawn.alias(name))
             continue
-        chosen = pl.int_range(more.height, eager=True) % FROM_TRAIN == 1
+        chosen = pl.Series(np.arange(more.height) % FROM_TRAIN == 1)
         if drawn.dtype != more[name].dtype:
             told.append(f"{name}: values of train, a {drawn.dtype}; in the public test set it is a {more[name].dtype}")
             as_text = pl.String() in (drawn.dtype, more[name].dtype)

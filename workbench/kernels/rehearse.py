@@ -69,6 +69,8 @@ class Rehearsed:
         With what was changed in the hidden test sets.
     moved : int
         How many rows of the public test set are predicted otherwise within the hidden one.
+    emptied : Path, or None
+        The submission for a hidden test set with empty columns.
     """
 
     public: Path
@@ -79,8 +81,8 @@ class Rehearsed:
     seconds: tuple[float, float]
     peak_mb: float
     notes: tuple[str, ...]
-    moved: int = 0
-    emptied: Path | None = None
+    moved: int
+    emptied: Path | None
 
 
 def rehearse(
