@@ -82,7 +82,13 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "current": (
         ["current_runs.py", "experiment/earlier_keys.py"],
-        ["test_current_runs_compared.py", "test_current_runs.py", "test_optimistic.py", "test_pinned.py"],
+        [
+            "test_current_runs_compared.py",
+            "test_earlier_keys.py",
+            "test_current_runs.py",
+            "test_optimistic.py",
+            "test_pinned.py",
+        ],
     ),
     "predictions": (
         ["experiment/predictions.py", "serving/*.py"],

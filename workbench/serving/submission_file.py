@@ -85,7 +85,7 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
         have = list(competition.manifest.table(sample, slug=d.slug).dtypes)
     asked = [c for c in have if c not in d.id_columns]
     # Columns named for the classes come first: two of them would also match two targets in no other way.
-    classes = _classes_of_columns(competition, asked, target) if len(names) == 1 < len(asked) else None
+    classes = _classes_of_columns(competition, asked, target) if len(names) == 1 else None
     matched = match_targets(asked, names)
     if (matched is None and classes is None) or not set(d.id_columns) <= set(have):
         raise DataError(
