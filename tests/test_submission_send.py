@@ -174,11 +174,49 @@ class TestPrepare:
         with pytest.raises(PlatformError, match="the platform 'memory' has no kernels"):
             counter.send(counter.prepare(run_id=run_id, kernel=Written(version, written)))
 
+    def test_other_runs_of_the_experiment(self, counter: Counter) -> None:
+        """Who asks for a run by its name knows of the others; what a kernel wrote with its models is not asked for so."""
+        older = counter.made.open.result(1)
+        counter.made.experiment(1, EXPERIMENT + "learning_rate = 0.3\n")
+        assert codes(counter.prepare().findings) == ["outdated"]
+        counter.clock.advance(60.0)
+        newer = counter.made.open.run(1)
+        assert counter.prepare().record.run_id == newer.record.run_id != older.record.run_id
+        assert codes(counter.prepare().findings) == []
+        run_id = older.record.run_id
+        assert codes(counter.prepare(run_id=run_id).findings) == []
+        written = Written(KernelVersion("someone", "wb-small-001", 1), older.submission)
+        assert codes(counter.prepare(run_id=run_id, kernel=written).findings) == ["run_again"]
+        # One that has no record yet is newer, too.
+        (counter.competition.runs_folder / "001-20990101T000000-aaaaaaaa").mkdir()
+        assert codes(counter.prepare().findings) == ["newer_run"]
+        assert codes(counter.prepare(run_id=run_id).findings) == []
+
     def test_notebooks_only(self, counter: Counter) -> None:
         counter.platform.fact = replace(counter.platform.fact, kind="notebook")
         assert codes(counter.prepare().findings) == ["notebook_only"]
         counter.made.definition("[tables]", '[submission]\nserver = "gateway.py"\n[tables]')
         assert "(gateway.py)" in counter.prepare().findings[0].message
+
+    @pytest.mark.parametrize(
+        ("status", "expected"),
+        [
+            ("complete", ["same_bytes"]),
+            ("pending", ["same_bytes"]),
+            ("unlisted", ["possibly_sent"]),
+            ("sending", []),
+            ("error", []),
+        ],
+    )
+    def test_what_was_sent_of_it_before(self, counter: Counter, status: str, expected: list[str]) -> None:
+        """What may have arrived is one warning, and not two; what is being sent is settled when it is sent."""
+        counter.ledger.put_submission(replace(counter.send(), status=status))
+        found = counter.prepare()
+        assert codes(found.findings) == expected
+        assert codes(found.doubts) == [c for c in expected if c == "possibly_sent"]
+        # The same bytes in a file of another name are the same to those who score them.
+        counter.ledger.put_submission(replace(counter.ledger.submissions("small")[0], file="another.csv"))
+        assert set(expected) <= set(codes(counter.prepare().findings))
 
     @pytest.mark.parametrize(
         ("days", "status", "count"),

@@ -347,7 +347,6 @@ def shown_data(raw: Path, slug: str, folder: Path) -> None:
     The archive of all files, which is made for the download, is unpacked; other archives are files like any. What was
     unpacked here beside it is not shown.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     archive = raw / f"{slug}.zip"
     if archive.is_file():
         unpack(archive, folder, wanted=lambda name: not link(raw / name, folder / name))
