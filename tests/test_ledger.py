@@ -26,17 +26,16 @@ from tests.needs import package, postgresql_url
 from tests.records import NOW, RUN, SUBMISSION
 from workbench.errors import BusyError, DamagedError, DamagedLedgerError, LedgerError, NewerError, StorageError
 from workbench.ledger import (
-    Found,
     Ledger,
     RunRecord,
     SubmissionEvent,
     SubmissionRecord,
     check_version,
     leads_elsewhere,
-    rebuild,
     store,
 )
 from workbench.ledger.database import address, engine_for, transaction
+from workbench.ledger.rebuild import Found, rebuild
 from workbench.ledger.records import PLACES
 from workbench.ledger.rows import records_from, row_from
 from workbench.ledger.schema import HEAD, metadata

@@ -10,7 +10,8 @@ import pytest
 
 from tests.kernel_builds import HERE
 from workbench.errors import ConfigError, DataError
-from workbench.serving import opened, predict, read_bundle
+from workbench.serving import read_bundle
+from workbench.serving.predict import opened, predict
 
 QUICK = 'features = ["ratio", "te_town", "rows.x"]\nseeds = [{seeds}]\n{more}[model]\nnum_iterations = 4\nlearning_rate = 0.3\nearly_stopping_round = 0\n'  # fmt: skip
 

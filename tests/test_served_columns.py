@@ -27,7 +27,8 @@ from workbench.features.auto import auto_plan
 from workbench.features.auto_plan import AutoPlan
 from workbench.kernels.hidden import emptied_data, hidden_data
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.serving import NOTES, LearnedColumns, predict
+from workbench.serving import NOTES, LearnedColumns
+from workbench.serving.predict import predict
 from workbench.workspace import create_workspace
 
 N, N_TRAIN = 900, 600
