@@ -219,6 +219,33 @@ def test_each_stage_ends_at_its_share_of_the_time(opened: OpenStudy, clock: Cloc
     assert {c.fold for c in held.calls} == {4}
 
 
+def test_stages_end_to_the_moment(opened: OpenStudy, clock: Clock) -> None:
+    """A score that ends with the stage leaves room for one more; the last writes have three tenths of a second."""
+    space = parse_space({"lambda_l2": {"low": 0.1, "high": 10.0}}, where="")
+    settled(opened, replace(QUICK, folds=(0,)))
+    scorer = Scorer(clock, value=lambda _: 0.5, cost=lambda c: 0.125 if c.is_watched else 50.0)
+    searched(opened, scorer, space=space, budget=within(10.0)).run()
+    first = [c.at for c in scorer.quick if c.at <= 4.5]
+    assert max(first) > 4.5 - 0.125
+    with_end = [c.at for c in scorer.quick]
+    assert max(with_end) <= 9.7
+
+
+def test_what_is_left_at_the_end_is_for_quick_scores(opened: OpenStudy, clock: Clock) -> None:
+    space = parse_space({"lambda_l2": {"low": 0.1, "high": 10.0}}, where="")
+    settled(opened, replace(QUICK, folds=(0,)))
+    scorer = Scorer(clock, value=lambda _: 0.5, cost=lambda c: 0.125 if c.is_watched else 0.01)
+    searched(opened, scorer, space=space, budget=within(10.0)).run()
+    assert 9.7 - 0.125 < max(c.at for c in scorer.quick) <= 9.7
+
+
+def test_a_score_that_ends_with_its_stage_is_not_the_last(opened: OpenStudy, clock: Clock) -> None:
+    settled(opened, replace(QUICK, folds=(0,)))
+    scorer = Scorer(clock, cost=lambda _: 45.0)
+    searched(opened, scorer, budget=within(100.0)).run()
+    assert [c.at for c in scorer.quick] == [0.0, 45.0, 90.0]
+
+
 def test_a_race_that_is_over_early_leaves_its_time_to_quick_scores(opened: OpenStudy, clock: Clock) -> None:
     """Six tenths of it each time, while it is a twentieth of the whole at least."""
     scorer = Scorer(clock, cost=lambda call: 4.0 if call.is_watched else 1e-3, value=lambda _: 0.5)
@@ -324,6 +351,13 @@ def test_what_was_told_a_moment_ago_is_not_told_again(opened: OpenStudy, clock: 
         assert all(0.5 < b - a < 1 for a, b in pairwise(told))
     assert len(times["quick"]) > 5
     assert [p for p in times if p == "rows held out"]
+
+
+def test_half_a_second_after_is_not_late_enough(opened: OpenStudy, clock: Clock) -> None:
+    times: dict[str, list[float]] = {}
+    progress = lambda now: times.setdefault(now.stage, []).append(clock.now)  # noqa: E731
+    searched(opened, Scorer(clock, cost=lambda _: 0.5), budget=Budget(0.0, trials=4), progress=progress).run()
+    assert {b - a for a, b in pairwise(times["quick"])} == {1.0}
 
 
 def test_time_without_a_promise_has_nothing_left(opened: OpenStudy, clock: Clock) -> None:
@@ -437,6 +471,15 @@ class TestBeginning:
         expected = quick_within(left, per_round, [n_train] * 5, [1_000] * 5, all_folds=False, searches_rate=False)
         assert Quick.of(opened.study.user_attrs["quick"]) == expected
 
+    def test_where_timing_took_all_of_it_quick_scores_are_as_quick_as_can_be(
+        self, opened: OpenStudy, clock: Clock
+    ) -> None:
+        """As though a tenth of a second were left."""
+        scorer = Scorer(clock, cost=lambda c: 5.0 if c.at == 0 else 0.001 * c.fidelity.rounds)
+        searched(opened, scorer, budget=within(10.0)).run()
+        expected = quick_within(0.1, 0.001, [4_000] * 5, [1_000] * 5, all_folds=False, searches_rate=False)
+        assert Quick.of(opened.study.user_attrs["quick"]) == expected
+
     def test_a_round_that_takes_all_of_the_time_ends_the_search(self, opened: OpenStudy, clock: Clock) -> None:
         scorer = Scorer(clock, cost=lambda _: 95.0)
         found = searched(opened, scorer, budget=within(100.0)).run()
@@ -508,6 +551,16 @@ class TestTrials:
             kept = {t.params["num_leaves"]: "curves" in t.user_attrs for t in opened.study.trials}
         # The first five in any case; 15 as it takes the place of the worst of them; 16 is behind from its first fold.
         assert kept == {10: True, 11: True, 12: True, 13: True, 14: True, 15: True, 16: False, 17: True}
+
+    def test_one_that_is_not_among_the_five_best_leaves_none(self, opened: OpenStudy, clock: Clock) -> None:
+        for leaves in range(10, 15):
+            add(opened, leaves, 0.8)
+        settled(opened, replace(QUICK, folds=(0,)))
+        queue(opened, 20, 21)
+        scorer = Scorer(clock, parameters={"num_leaves": 99}, value=lambda c: 0.5 if c.leaves == 20 else 0.9)
+        searched(opened, scorer, budget=Budget(0.0, trials=2)).run()
+        kept = {t.params["num_leaves"]: "curves" in t.user_attrs for t in opened.study.trials if t.params}
+        assert (kept[20], kept[21]) == (False, True)
 
     def test_a_trial_is_given_up_where_its_folds_are_worse_than_the_fifths(
         self, opened: OpenStudy, clock: Clock
@@ -771,8 +824,8 @@ class TestRace:
         assert {c.fidelity.rate for c in scorer.full} == {0.03}
 
     def test_the_own_parameters_race_behind_the_two_best(self, opened: OpenStudy, clock: Clock) -> None:
-        for n, leaves in enumerate((10, 11, 12, 13)):
-            add(opened, leaves, 0.8 - n / 100)
+        for leaves in (12, 10, 13, 11):
+            add(opened, leaves, 0.9 - leaves / 100)
         own = add(opened, 31, 0.3)
         scorer = Scorer(clock, value=lambda _: 0.5, cost=lambda _: 1e-3)
         raced(opened, scorer)
@@ -995,9 +1048,9 @@ class TestRace:
             for n, took in enumerate((1.0, seconds, 5000.0)):
                 as_scored(opened, add(opened, 40 + n, 0.8), 0.95, seconds=took)
             new = add(opened, 20, 0.9)
-            clock.now = 0.0
+            clock.now = 5_000.0
             scorer = Scorer(clock, parameters={"num_leaves": 99, "learning_rate": 0.02}, value=lambda _: 0.95)
-            raced(opened, scorer, seconds=1000.0)
+            raced(opened, scorer, seconds=1000.0, begun=5_000.0)
             assert bool(full(opened, new)) == waits
             for name in [n for n in opened.study.user_attrs if n.startswith(("full:", "folds:"))]:
                 opened.study.set_user_attr(name, {"failed": 2})
@@ -1292,6 +1345,23 @@ class TestResult:
         assert found.best == found.start
         assert found.best.number == own
         assert found.ranked == (found.best,)
+        assert len(found.notes) == 1
+
+    def test_a_quick_score_is_told_fold_by_fold(self, opened: OpenStudy, clock: Clock) -> None:
+        settled(opened)
+        queue(opened, 24)
+        search = searched(
+            opened,
+            Scorer(clock, parameters={"num_leaves": 99}),
+            budget=Budget(0.0, trials=1),
+            progress=lambda p: _ended(p.stage == "full"),
+        )
+        with suppress(KeyboardInterrupt):
+            search.run()
+        assert list(opened.study.trials[0].intermediate_values) != [0, 1, 2, 3, 4]
+        best = search.result().best
+        assert best is not None
+        assert best.full == pytest.approx((0.86, 0.861, 0.862, 0.863, 0.864))
 
     def test_own_parameters_without_any_score_leave_nothing_to_compare(self, opened: OpenStudy, clock: Clock) -> None:
         add(opened, 20, 0.5)

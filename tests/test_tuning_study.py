@@ -106,6 +106,14 @@ class TestOpening:
             raise KeyError
         assert list((tmp_path / "workers").iterdir()) == []
 
+    def test_it_says_that_it_lives_by_a_thread_that_keeps_no_process_alive(self, tmp_path: Path) -> None:
+        def beating() -> list[threading.Thread]:
+            return [t for t in threading.enumerate() if t.name == "heartbeat"]
+
+        with opening(tmp_path):
+            assert [t.daemon for t in beating()] == [True]
+        assert beating() == []
+
     def test_a_folder_that_can_not_be_made_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(StorageError, match="file"), opening(tmp_path / "file" / "study"):

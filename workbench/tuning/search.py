@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -224,7 +225,7 @@ class Search:
         """Queue the first points of a new study, and settle how quick a quick score is; once for all processes."""
         self._stage, self._stop_at = "quick", self.budget.at(SECOND_UNTIL) or math.inf
         with self.opened.locked():
-            is_new = not self.study.get_trials(deepcopy=False)
+            is_new = not self._trials()
             # The experiment's own may have been edited since the study was begun.
             points = [*([self.own] if self.own is not None else []), *(known_good(self.space) if is_new else [])]
             for point in points:
@@ -327,7 +328,7 @@ class Search:
 
     def _was_scored(self, trial: Trial) -> bool:
         """Tell a point that was scored before its score again; Optuna proposes some points twice in small spaces."""
-        for other in self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE, self.state.PRUNED)):
+        for other in self._trials(self.state.COMPLETE, self.state.PRUNED):
             if other.params == trial.params:
                 for step, value in other.intermediate_values.items():
                     trial.report(value, step)
@@ -365,7 +366,7 @@ class Search:
     def _failed(self, trial: Trial, why: str) -> None:
         trial.set_user_attr("failure", why)
         self.study.tell(trial, state=self.state.FAIL)
-        frozen = self.study.get_trials(deepcopy=False)[trial.number]
+        frozen = self._trials()[trial.number]
         again = "tried once more" if retry(self.study, frozen) else "failed twice"
         self.failures.append(f"trial {trial.number} ({again}): {why}")
         if len(self.failures) == ALL_FAILED and not self._complete():
@@ -488,7 +489,7 @@ class Search:
         best = self._best_full()
         if not folds_left or not scores:
             return []
-        known = {} if best is None or best.full is None else {best.number: [best.full[k] for k in folds]}
+        known = {best.number: [best.full[k] for k in folds]} if best and best.full else {}
         hopeful = still_hopeful(known | scores, own, greater_is_better=self.greater)
         for number in set(alive) - set(hopeful):
             # A score that was to be made again stays.
@@ -726,10 +727,13 @@ class Search:
     def _is_own(self, trial: FrozenTrial) -> bool:
         return bool(trial.params == self.own)
 
+    def _trials(self, *states: Any) -> list[FrozenTrial]:
+        """Return the trials, all or those in some states; not as copies, since nobody changes them."""
+        return list(self.study.get_trials(deepcopy=False, states=states or None))
+
     def _complete(self) -> list[FrozenTrial]:
         """Return the finished trials, the best first; of those with the same point the one that was scored."""
-        complete = self.study.get_trials(deepcopy=False, states=(self.state.COMPLETE,))
-        trials = [t for t in complete if "same_as" not in t.user_attrs]
+        trials = [t for t in self._trials(self.state.COMPLETE) if "same_as" not in t.user_attrs]
         return sorted(trials, key=value_of, reverse=self.greater)
 
     def _scored(self) -> list[Scored]:
@@ -749,9 +753,8 @@ class Search:
         return next((t.value for t in self._complete()), None)
 
     def _counts(self) -> dict[str, int]:
-        trials = self.study.get_trials(deepcopy=False)
         # What was stopped by the end of its time has not failed.
-        states = [t.state for t in trials if "stopped" not in t.user_attrs]
+        states = [t.state for t in self._trials() if "stopped" not in t.user_attrs]
         wanted = {"complete": self.state.COMPLETE, "pruned": self.state.PRUNED, "failed": self.state.FAIL}
         return {name: states.count(state) for name, state in wanted.items()}
 
@@ -790,10 +793,8 @@ class Search:
         start = None if own is None else self._by_quick_score(own)
         of = Quick.of(self.study.user_attrs["quick"]).left_out(self.n_folds)
         self.notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
-        best = complete[0]
-        if start is not None and own is not None and best.value == own.value:
-            return [start], start
-        return [self._by_quick_score(best)], start
+        best = self._by_quick_score(complete[0])
+        return ([start] if start is not None and start.quick == best.quick else [best]), start
 
     def _best_of_scored(self, ranked: Sequence[Scored]) -> Scored | None:
         # Only what was scored twice can be trusted as much as the others that were.
@@ -825,6 +826,4 @@ def _why(exc: Exception) -> str:
 
 
 def _seconds(trial: FrozenTrial) -> float:
-    if trial.datetime_start is None or trial.datetime_complete is None:
-        return 0.0
-    return (trial.datetime_complete - trial.datetime_start).total_seconds()
+    return (trial.duration or timedelta()).total_seconds()
