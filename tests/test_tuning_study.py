@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from optuna.distributions import FloatDistribution
 from workbench.errors import BusyError, ConfigError, DamagedError, StorageError
 from workbench.locks import lock
 from workbench.temporary import machine
+from workbench.training import FoldScore
 from workbench.tuning import StudyKey, open_study, read_study
+from workbench.tuning.kept_oof import KeptOOF
 from workbench.tuning.pictures import draw, importances
 from workbench.tuning.pruning import Curve, Curves, is_hopeless
 from workbench.tuning.study import retry, settle_dead
@@ -508,3 +512,79 @@ class TestPictures:
             draw(self.study(0.1, 0.2), tmp_path, with_importances=True)
         assert caught.value.hint == "tune for longer"
         assert draw(self.study(0.1, 0.2, 0.3), tmp_path, with_importances=False)
+
+
+class TestKeptOOF:
+    """Of two folds of two rows each, and a row that no fold validates."""
+
+    def kept(self, folder: Path, keep: int = 2, *, greater: bool = True) -> KeptOOF:
+        folds = SimpleNamespace(n_folds=2, valid_rows=lambda k: np.array([2 * k, 2 * k + 1]))
+        problem = SimpleNamespace(folds=folds, target=SimpleNamespace(n_rows=5, width=1))
+        study: Any = SimpleNamespace(folder=folder / "study", locked=nullcontext)
+        return KeptOOF(study, SimpleNamespace(problem=problem), keep, greater_is_better=greater)  # type: ignore[arg-type]
+
+    def scores(self, value: float, *, oof: bool = True) -> dict[int, FoldScore]:
+        return {k: FoldScore(value + k / 10, (9,), 1.0, np.full((2, 1), value) if oof else None) for k in range(2)}
+
+    def tell(
+        self, kept: KeptOOF, number: int, value: float, full: dict[int, float], quick: dict[int, float], **more: Any
+    ) -> None:
+        with kept.telling(number, self.scores(value, **more), lambda: full, lambda: quick):
+            pass
+
+    def numbers(self, folder: Path) -> set[int]:
+        return {int(p.stem) for p in (folder / "study" / "oof").glob("*.npz")}
+
+    def test_a_file_has_the_oof_and_its_score(self, tmp_path: Path) -> None:
+        kept = self.kept(tmp_path)
+        assert not kept.has(3, 0.55)
+        self.tell(kept, 3, 0.5, {}, {3: 0.5})
+        assert sorted(p.name for p in (tmp_path / "study" / "oof").iterdir()) == ["00003.npz"]
+        with np.load(tmp_path / "study" / "oof" / "00003.npz") as file:
+            assert file["oof"].dtype == np.float32
+            assert file["oof"][:4].tolist() == [[0.5]] * 4
+            assert np.isnan(file["oof"][4:]).all()
+            assert float(file["value"]) == pytest.approx(0.55)
+        assert kept.has(3, 0.55)
+        assert kept.has(3, 0.55 * (1 + 1e-7))
+        assert not kept.has(3, 0.5501)
+        assert not kept.has(3, 0.0)
+        (tmp_path / "study" / "oof" / "00003.npz").write_bytes(b"PK")
+        assert not kept.has(3, 0.55)
+
+    def test_a_score_of_about_nothing_is_told_from_another(self, tmp_path: Path) -> None:
+        kept = self.kept(tmp_path)
+        (tmp_path / "study" / "oof").mkdir(parents=True)
+        np.savez(tmp_path / "study" / "oof" / "00001.npz", value=0.0)
+        assert kept.has(1, 1e-10)
+        assert not kept.has(1, 1e-8)
+
+    @pytest.mark.parametrize(("greater", "stays"), [(True, {1, 2}), (False, {0, 1})])
+    def test_the_best_stay_and_full_scores_come_first(self, tmp_path: Path, greater: bool, stays: set[int]) -> None:
+        kept = self.kept(tmp_path, greater=greater)
+        quick = {0: 0.1, 1: 0.2, 2: 0.3}
+        for number in range(3):
+            self.tell(kept, number, quick[number], {}, dict(list(quick.items())[: number + 1]))
+        assert self.numbers(tmp_path) == stays
+        worst = 0 if greater else 2
+        self.tell(kept, worst, 0.05, {worst: 0.05}, quick)
+        assert self.numbers(tmp_path) == {worst, max(quick, key=lambda n: quick[n] if greater else -quick[n])}
+
+    def test_what_is_not_whole_is_not_kept(self, tmp_path: Path) -> None:
+        kept = self.kept(tmp_path)
+        self.tell(kept, 0, 0.5, {}, {0: 0.5}, oof=False)
+        halves = self.scores(0.5)
+        for scores in ({0: halves[0]}, halves | {1: self.scores(0.5, oof=False)[1]}):
+            with kept.telling(0, scores, dict, lambda: {0: 0.5}):
+                pass
+        self.tell(self.kept(tmp_path, 0), 0, 0.5, {}, {0: 0.5})
+        assert self.numbers(tmp_path) == set()
+
+    def test_the_file_is_there_before_the_score_is_told(self, tmp_path: Path) -> None:
+        kept = self.kept(tmp_path, 1)
+        self.tell(kept, 0, 0.5, {}, {0: 0.5})
+        with kept.telling(1, self.scores(0.6), dict, lambda: {0: 0.5, 1: 0.6}):
+            assert self.numbers(tmp_path) == {0, 1}
+            # Whoever else cleans up takes the same file.
+            (tmp_path / "study" / "oof" / "00000.npz").unlink()
+        assert self.numbers(tmp_path) == {1}

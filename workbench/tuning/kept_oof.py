@@ -78,8 +78,7 @@ class KeptOOF:
                     path.unlink(missing_ok=True)
 
     def _best(self, *ranks: Mapping[int, float]) -> set[int]:
-        sign = -1 if self.greater else 1
-        ranked = [n for values in ranks for n in sorted(values, key=lambda n: sign * values[n])]
+        ranked = [n for values in ranks for n in sorted(values, key=values.__getitem__, reverse=self.greater)]
         return set(list(dict.fromkeys(ranked))[: self.keep])
 
     def _path(self, number: int) -> Path:
