@@ -321,6 +321,34 @@ class TestSend:
         assert (found.submission_id, found.ref, found.status) == (record.submission_id, "r9", "complete")
         assert counter.platform.sent == []
 
+    def test_what_only_the_file_beside_it_knows_of_a_sending_counts(self, counter: Counter) -> None:
+        """The process was killed before the ledger knew that the platform was being asked."""
+        counter.platform.ends = UnansweredError("lost")
+        prepared = counter.prepare()
+        with pytest.raises(UnansweredError):
+            counter.send(prepared)
+        [record] = counter.ledger.submissions("small")
+        counter.ledger.put_submission(replace(record, status="prepared"))
+        counter.platform.theirs = [PlatformSubmission("r9", "x", record.message, START, "complete", 0.6, None)]
+        counter.platform.ends = None
+        assert counter.send(prepared).submission_id == record.submission_id
+        assert counter.platform.sent == []
+
+    @pytest.mark.parametrize("same", ["file", "sha256"])
+    def test_a_sending_of_the_same_file_or_bytes_is_settled_first(self, counter: Counter, same: str) -> None:
+        counter.platform.refuses = PlatformError("closed")
+        prepared = counter.prepare()
+        with pytest.raises(PlatformError):
+            counter.send(prepared)
+        counter.platform.refuses = None
+        [first] = counter.ledger.submissions("small")
+        now = counter.clock.now
+        counter.sent_before(submission_id="a", status="sending", sent_at=now, **{same: getattr(first, same)})
+        with pytest.raises(SubmissionError, match="it may have been sent already"):
+            counter.send(prepared)
+        assert sorted(counter.log()) == ["error", "unlisted"]
+        assert counter.platform.sent == []
+
     def test_errors_stop_it(self, counter: Counter) -> None:
         wrong = replace(
             counter.prepare(), findings=(Finding("error", "a", "A"), Finding("error", "b", "B", hint="wait"))

@@ -351,8 +351,9 @@ def shown_data(raw: Path, slug: str, folder: Path) -> None:
     if archive.is_file():
         unpack(archive, folder, wanted=lambda name: not link(raw / name, folder / name))
         return
-    for path in sorted(p for p in raw.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        link(path, folder / path.relative_to(raw))
+    for path in raw.rglob("*"):
+        if not path.name.startswith("."):
+            link(path, folder / path.relative_to(raw))
 
 
 def moved(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple[float, int]:
