@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import time
 from dataclasses import fields, replace
@@ -20,7 +21,7 @@ import scipy.stats
 from tests.small import Small, make_small
 from workbench.dependence import moved_blocks
 from workbench.errors import ConfigError, FeatureError, MemoryLimitError
-from workbench.experiment import read_list, ready
+from workbench.experiment import only_fold, read_list, ready
 from workbench.selection import (
     Options,
     Request,
@@ -885,3 +886,47 @@ class TestSelect:
         n = sum(j.keep for j in found.judged)
         said = f"{n} of 4 pass, as many as may by chance where all are noise: do not trust this list"
         assert said in found.notes
+
+    def test_lightgbms_remarks_are_kept_to_itself_while_it_works(self, made: Small) -> None:
+        logger, levels = logging.getLogger("workbench"), set[int]()
+        before = logger.level
+        try:
+            logger.setLevel(logging.INFO)
+            select(
+                made.workspace,
+                made.open.definition,
+                1,
+                Options("gain", top=2, holdout=False),
+                request=Request(name="loud", threads=1),
+                progress=lambda *_: levels.add(logger.level),
+            )
+            assert levels == {logging.ERROR}
+            with pytest.raises(ConfigError, match="made from something else"):
+                select(made.workspace, made.open.definition, 1, Options("gain", top=4), request=Request(name="loud"))
+            assert logger.level == logging.INFO
+        finally:
+            logger.setLevel(before)
+
+    def test_rows_held_out_are_scored_by_the_rounds_of_the_others(self, made: Small, whole: Any) -> None:
+        said: list[str] = []
+        found = select(
+            made.workspace,
+            made.open.definition,
+            1,
+            Options("gain", top=2),
+            request=Request(name="held", threads=1),
+            report=said.append,
+        )
+        assert said[-1] == "rows held out"
+        assert found.held_out is not None
+        assert len(found.before.folds) == 4
+        everything = [c for g in groups_of(whole) for c in g.columns]
+        columns = [c for j in found.judged if j.keep for c in j.group.columns]
+        for score, of in zip(found.held_out, (everything, columns), strict=True):
+            problem = only(only_fold(whole.problem, 4), of)
+            rounds = found.before.rounds if of is everything else found.after.rounds
+            assert score.folds == scored(whole, problem, FixedRounds(whole.model, rounds))[1].folds
+        kept = read_list(made.open.definition, "held").scores
+        assert kept["held_out_before"]["folds"] == list(found.held_out[0].folds)
+        assert kept["held_out_after"]["folds"] == list(found.held_out[1].folds)
+        assert found.notes == ()
