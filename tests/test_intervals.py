@@ -222,6 +222,7 @@ def test_cells_that_differ_where_their_means_do_not_are_no_more_sure() -> None:
     values = intervals.over_windows(cells, 3)
     assert np.mean(values) == pytest.approx(0.2)
     assert sorted(values) == values[::-1]
+    assert len(values) == 3
     rest = math.fsum((c - 0.2) ** 2 for c in cells) / 4
     assert intervals.standard_error(values, 0.0) == pytest.approx(math.sqrt(rest / 9))
 

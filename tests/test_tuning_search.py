@@ -376,7 +376,7 @@ def test_the_time_spent_is_noted_every_ten_seconds(opened: OpenStudy, clock: Clo
             spent.append((clock.now, noted))
 
     clock.now = 20.0
-    searched(opened, Scorer(clock, cost=lambda _: 0.6), budget=Budget(5.0, trials=12), progress=progress).run()
+    searched(opened, Scorer(clock, cost=lambda _: 0.613), budget=Budget(5.0, trials=12), progress=progress).run()
     assert all(0 <= now - 5 - noted < 11.3 for now, noted in spent)
     assert max(now - 5 - noted for now, noted in spent) > 9
     assert opened.study.user_attrs[f"spent_s:{opened.worker}"] == round(clock.now - 5, 1)
