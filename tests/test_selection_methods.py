@@ -698,6 +698,18 @@ class TestEliminate:
         assert found.ended == ("done" if len(found.steps) <= 20 else "trials")
         assert len(found.steps) <= 21
 
+    @pytest.mark.parametrize(("minutes", "ended"), [(None, "trials"), (5.0, "time")])
+    def test_twenty_smaller_lists_are_enough_where_no_time_is_given(
+        self, whole: Any, tmp_path: Path, minutes: float | None, ended: str
+    ) -> None:
+        names = [g.name for g in groups_of(whole)]
+        one = Step(tuple(names), (0.7,) * 5, dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.0), 0.1, (3,))
+        path = tmp_path / "steps.json"
+        path.write_text(json.dumps({"key": "k", "steps": [one.as_dict()] * 21}))
+        options = {"trials": None, "minutes": minutes}
+        found = self.eliminated(whole, path, clock=Clock(time.perf_counter()), options=options)
+        assert (found.ended, found.resumed, len(found.steps)) == (ended, 21, 21)
+
     def test_memory_that_is_not_there_ends_it_after_the_first_score(self, whole: Any, tmp_path: Path) -> None:
         path, asked = tmp_path / "steps.json", []
 
