@@ -46,7 +46,7 @@ def rounds_limit(rate: Any) -> int:
     >>> rounds_limit(0.1), rounds_limit(0.02)
     (1000, 5000)
     """
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
         return DEFAULT_ROUNDS  # what it is, or that it is none, the library says
     return min(MOST_ROUNDS, max(DEFAULT_ROUNDS, math.ceil(round(100 / rate, 6))))
 
