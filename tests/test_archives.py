@@ -106,6 +106,7 @@ class TestTars:
             (header(size=b"00000000008\0"), "what should be a header is none"),
             (header(size=b"\x80" + bytes(10) + b"\x01"), "it ends within a file"),
             (header(size=b"\xff" * 12), "a header gives a size that no file has"),
+            (header(size=b"\xff" + bytes(10) + b"\x01"), "a header gives a size that no file has"),
             (header(size=b"\x80\0\0\0" + (2**63).to_bytes(8, "big")), "a header gives a size that no file has"),
             (header(size=b"\x80\0\0\0" + (2**63 - 1).to_bytes(8, "big")), "it ends within a file"),
             (header(size=1 << 20, kind=b"x"), "it ends within a header"),

@@ -100,6 +100,16 @@ def test_stratified_groups_are_as_even_as_scikit_learns() -> None:
     assert np.bincount(ours).std() <= 0.1 * 600
 
 
+def test_a_rare_stratum_counts_as_much_as_a_common_one() -> None:
+    """Of ten rows in some thousands each fold has two, however large the groups are that they lie in."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(200), rng.integers(5, 40, 200))
+        strata = np.isin(np.arange(len(groups)), np.searchsorted(groups, rng.choice(200, 10, replace=False)))
+        split = stratified_group_folds(strata, groups, 5, seed)
+        assert np.bincount(split.valid[strata], minlength=5).tolist() == [2] * 5
+
+
 def test_too_few_groups_are_refused() -> None:
     with pytest.raises(DataError, match="5 folds need at least 5 groups; the group column has 3"):
         group_folds([1, 2, 3, 3], 5, 0)

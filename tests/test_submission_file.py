@@ -402,3 +402,15 @@ def test_times_of_ids_are_compared_as_moments(competition, is_turned: bool) -> N
     clock = " 00:00:00" if is_turned else ""
     lines = [line.replace(".000000", "") for line in written(made, [[1], [2], [3]])]
     assert lines == ["id,y", *(f"2024-01-0{d}{clock},{v}.0" for d, v in ((9, 3), (8, 2), (7, 1)))]
+
+
+@pytest.mark.parametrize(("first", "is_found"), [(2**40 + 1, True), (2**53 + 1, False)])
+def test_numbers_of_ids_are_compared_by_value_as_far_as_it_is_exact(competition, first: int, is_found: bool) -> None:
+    """Beyond, two ids may be one number: the rows stay in the order of test, with its ids."""
+    ids = [first, first + 4, first + 8]
+    sample, test = {"id": ids[::-1], "y": [0] * 3}, {"id": [f"0{i}" for i in ids], "x": [0] * 3}
+    made = competition([1.5, 2.0, 3.0], sample, task="regression", metric="rmse", test=test, ending="parquet")
+    expected = [f"{i},{v}.0" for i, v in zip(sample["id"], (3, 2, 1), strict=True)]
+    if not is_found:
+        expected = [f"{i},{v}.0" for i, v in zip(test["id"], (1, 2, 3), strict=True)]
+    assert written(made, [[1], [2], [3]]) == ["id,y", *expected]
