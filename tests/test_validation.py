@@ -162,6 +162,16 @@ def test_with_dates_for_times_the_last_day_is_whole(day: int, second: int, horiz
         chosen(log, None, 99, horizon)
 
 
+def test_one_event_with_a_time_of_day_tells_that_times_are_no_dates() -> None:
+    """Of somebody who has no other."""
+    for second, length in ((0, "3.0"), (1, "2.9")):
+        times = [d * 86_400 for d in range(21)]
+        frame = pl.DataFrame({"user": [0] * 21 + [1], "item": [0] * 22, "time": [*times, 86_400 + second]})
+        log = read_interactions(frame.lazy(), Columns("user", "item", "time"))
+        with pytest.raises(ConfigError, match=f"windows = 99, and the log has {length} horizons"):
+            chosen(log, None, 99, 86_400 * 7)
+
+
 @given(
     st.lists(st.sets(st.integers(0, 12), min_size=1, max_size=10), min_size=1, max_size=4),
     st.integers(1, 6),
