@@ -100,6 +100,7 @@ class TestClean:
         assert report.findings == ()
         assert [c for c, _, _ in report.power[:1]] == ["x"]
 
+    @pytest.mark.slow
     def test_no_name_of_a_column_is_in_the_way(self, check) -> None:
         rng = np.random.default_rng(5)
         names = [
@@ -407,6 +408,7 @@ class TestPage:
         data["day"] = np.datetime64("2023-01-01") + (np.arange(N) // 10).astype("timedelta64[D]")
         return check(data, change=shifted)
 
+    @pytest.mark.slow
     def test_it_is_well_formed_whole_and_loads_nothing(self, report) -> None:
         page = as_page(report)
         assert plots.drift_plot(report.drift[0]) in page  # drawn twice, the same picture

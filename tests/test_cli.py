@@ -246,6 +246,7 @@ def test_the_beginning_of_a_name_is_enough(made: Small) -> None:
     assert wb("table", "-c", "sma", cwd=here).returncode == 1
 
 
+@pytest.mark.slow
 def test_an_experiment_is_an_argument_or_an_option(made: Small) -> None:
     here = made.workspace.root
     ran = json.loads(wb("run", "1", "--json", cwd=here).stdout)
@@ -550,6 +551,7 @@ def test_a_debugger_has_the_terminal(made: Small) -> None:
     assert b"auc 0." in after
 
 
+@pytest.mark.slow
 def test_a_person_sees_a_bar_and_colour(made: Small) -> None:
     made.experiment(
         1, ALL + "seeds = [1, 2, 3, 4, 5, 6]\n" + QUICK.replace("20", "400").replace("round = 5", "round = 0")

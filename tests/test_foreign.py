@@ -197,6 +197,7 @@ print(seen)
 """
 
 
+@pytest.mark.slow
 @needs_namespaces
 def test_it_can_leave_no_link_where_we_write(tmp_path) -> None:
     """Of the run's folder it sees what is made of itself; that comes over as files. Its words are not its worker's."""

@@ -56,6 +56,7 @@ def test_tables_are_keyed_and_fit_the_log(prepare: ModuleType) -> None:
     assert bought["product_id"].is_in(products["product_id"].implode()).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_the_commands_of_its_readme_host_and_fetch_it(
     prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -297,6 +297,7 @@ print(nb.competition.slug, len(nb.target), len(X_test), len(nb.folds))
         code = self.CODE.format(inputs=str(inputs))
         return subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True, check=False)
 
+    @pytest.mark.slow
     def test_nb_is_the_competition_of_the_dataset(self, small, no_wheels, tmp_path: Path) -> None:
         made = small()
         made.experiment(1, EXPERIMENT)

@@ -625,6 +625,7 @@ def test_every_objective_of_xgboost_passes_the_try(competitions: Competitions, o
     assert spec.parameters["objective"] == name
 
 
+@pytest.mark.slow
 def test_losses_of_catboost_on_another_scale(competitions: Competitions) -> None:
     package("catboost")
     made = competitions("regression", "rmse")

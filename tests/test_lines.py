@@ -543,6 +543,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, how: str) -> None:
     assert large < small + 80, f"{small} MB for a sixth of {size_mb} MB, {large} MB for all of it"
 
 
+@pytest.mark.slow
 def test_a_death_in_the_middle_leaves_the_table_that_was_there(tmp_path: Path) -> None:
     raw, tables = tmp_path / "raw", tmp_path / "tables"
     raw.mkdir()

@@ -43,6 +43,7 @@ def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tupl
     return held, streamed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 def test_pieces_are_what_would_be_held(small, many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if many:  # levels are kept as codes beside the block
@@ -118,6 +119,7 @@ def fit_predict(X_train, y_train, X_valid, y_valid, X_test, **more):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_is_the_same_in_pieces(small, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns of the fold, beyond the first piece too."""

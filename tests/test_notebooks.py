@@ -726,6 +726,7 @@ class TestFailures:
             made.open.run(1, report=said.append)
         assert [s for s in said if s.startswith("cell")] == ["cell 1 of 2: x = 1", "cell 2 of 2: 1 / 0"]
 
+    @pytest.mark.slow
     def test_a_kernel_that_takes_too_much_memory_is_ended_with_its_peak(self, made) -> None:
         from dataclasses import replace
 
@@ -736,6 +737,7 @@ class TestFailures:
         assert error.peak_mb > 380
         assert "--memory-limit" in error.hint
 
+    @pytest.mark.slow
     def test_an_output_without_end_is_stopped(self, made, monkeypatch) -> None:
         monkeypatch.setattr(notebook_spec_module, "Limits", partial(Limits, output=2_000_000))
         with_cells(made, "while True:\n    print('x' * 10_000)")
@@ -743,6 +745,7 @@ class TestFailures:
         assert "cell 2: the cells put out more than" in error.message
         assert (folder / "notebook.ipynb").stat().st_size < 20_000_000
 
+    @pytest.mark.slow
     def test_a_token_is_masked_everywhere(self, made, monkeypatch) -> None:
         monkeypatch.setenv("SOME_TOKEN", "t0p-s3cret-value")
         with_cells(
@@ -810,6 +813,7 @@ class TestFailures:
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, BODY, RECORD)
         assert made.open.run(1).record.status == "finished"
 
+    @pytest.mark.slow
     def test_the_terminal_shows_cell_source_and_error(self, made, monkeypatch, capsys) -> None:
         monkeypatch.chdir(made.folder)
         with_cells(made, "a = {}\na['b']")

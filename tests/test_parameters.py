@@ -400,6 +400,7 @@ class TestSpaces:
         with pytest.raises(ConfigError, match=message):
             tune(made.workspace, made.open.definition, 1, TuneRequest(threads=1))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "space",
         [
@@ -437,6 +438,7 @@ class TestStudies:
             assert outcome.tuned.start.parameters == {"num_leaves": leaves}
         assert outcome.tuned.complete + outcome.tuned.pruned >= 8
 
+    @pytest.mark.slow
     def test_a_run_takes_what_was_edited_though_the_trials_are_spent(self, small: Any) -> None:
         made = small()
         definition = made.open.definition

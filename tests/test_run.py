@@ -390,6 +390,7 @@ def _left_by(pid: int, name: str) -> str:
 
 
 class TestKilled:
+    @pytest.mark.slow
     def test_it_goes_on_from_the_finished_folds(self, small) -> None:
         made = small()
         made.experiment(1, SLOW)

@@ -254,6 +254,7 @@ class TestTimes:
         assert values == ["2024-01-02 10:00", "2024-01-02 10:00Z"]
         assert "some times have an offset from UTC and others none" in said
 
+    @pytest.mark.slow
     @given(
         times=st.lists(
             st.datetimes(datetime(1995, 1, 1), datetime(2030, 1, 1)).map(lambda t: t.replace(microsecond=0)),  # noqa: DTZ001

@@ -134,6 +134,7 @@ def test_threads_wait_asleep_unless_the_environment_says_how(
     assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

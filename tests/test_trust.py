@@ -47,6 +47,7 @@ class TestTheFolderOneStandsIn:
         nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), path)
         return path
 
+    @pytest.mark.slow
     def test_a_notebooks_worker_runs_nothing_of_it(self, tmp_path: Path, monkeypatch) -> None:
         stood, folder = planted(tmp_path / "stood"), tmp_path / "folder"
         folder.mkdir()
@@ -56,6 +57,7 @@ class TestTheFolderOneStandsIn:
         assert nbformat.read(done.copy, as_version=4).cells[0].outputs[0].text == "20\n"
         assert not (stood / "ran").exists()
 
+    @pytest.mark.slow
     def test_a_notebook_finds_what_is_beside_it(self, tmp_path: Path) -> None:
         """Its own imports see its folder, as anywhere; and what it starts is not bound by how its kernel was started."""
         folder = tmp_path / "folder"

@@ -464,6 +464,7 @@ class TestFoldScorer:
         few, many = (scorer.score({"max_bin": b}, 0, 1, Fidelity(0.1, 10, 0)).score for b in (4, 255))
         assert few != many
 
+    @pytest.mark.slow
     def test_bins_that_were_searched_make_room_for_others(self, made, monkeypatch) -> None:
         experiment = ready(made.workspace, made.open.definition, 1, threads=1)
         n = experiment.problem.target.n_rows
@@ -939,6 +940,7 @@ class TestSearch:
             with np.load(path) as file:
                 assert np.isfinite(file["oof"]).all()
 
+    @pytest.mark.slow
     def test_more_time_lowers_the_rate_of_full_scores(self, made, monkeypatch) -> None:
         made.experiment(1, EXPERIMENT.replace("learning_rate = 0.2\n", ""))
         begun(made)  # how quick a quick score is does not depend on the time
@@ -1266,6 +1268,7 @@ class TestSearch:
         with pytest.raises(ConfigError, match="minutes = .*: expected a number above 0"):
             tuned(made, trials=None, minutes=minutes)
 
+    @pytest.mark.slow
     def test_a_changed_metric_begins_the_study_anew(self, made) -> None:
         code = "from sklearn.metrics import roc_auc_score\n\n\ndef score(truth, predicted):\n    return roc_auc_score(truth, predicted)\n"
         (made.folder / "metric.py").write_text(code)
@@ -1465,6 +1468,7 @@ class TestRun:
         assert 900 < left[0] <= 1200 - spent
         assert left[1] > 3000
 
+    @pytest.mark.slow
     def test_a_database_by_its_address_is_that_of_the_search(self, made, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path / 'studies.db'}"
         run_tuned(made.workspace, made.open.definition, 1, threads=1, storage=url)
@@ -1530,6 +1534,7 @@ class TestCommand:
         assert time.monotonic() - began > 5
         assert document["trials"] < 10_000
 
+    @pytest.mark.slow
     def test_tune_show_and_the_next_experiment(self, made, monkeypatch, capsys) -> None:
         monkeypatch.chdir(made.folder)
         wb.main(["tune", "--exp", "1", "--trials", "8", "--json"], standalone_mode=False)
@@ -1550,6 +1555,7 @@ class TestCommand:
         text = (made.folder / "experiments" / "002.toml").read_text()
         assert "base = 1" in text
 
+    @pytest.mark.slow
     def test_what_was_found_is_written_over_what_the_base_says(self, made, capsys) -> None:
         """Aliases, tables and the search of the base: the next experiment runs, and does not search again."""
         own = '[model]\nn_estimators = 40\nnum_leaf = 8\nmonotone_constraints = { "rows.x" = 1 }\n'

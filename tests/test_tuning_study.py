@@ -320,6 +320,7 @@ class TestDatabase:
         assert last is not None
         assert last.study_name == name
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("text", [None, "{", "[]", '{"name": "x"}', '{"name": "x", "parts": 5}'])
     def test_a_folder_that_does_not_tell_which_was_last(self, tmp_path: Path, url: str, text: str | None) -> None:
         """Then it is the one that was begun last, of this name."""
