@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -505,6 +506,20 @@ class TestZips:
         inner = zipped(tmp_path / "y.zip", {"y.zip": b"x", "a": b"y"})
         assert unpack(inner, tmp_path) == [tmp_path / "a"]
         assert zipfile.is_zipfile(inner)
+
+    def test_a_member_that_inflates_beyond_measure(self, tmp_path: Path, monkeypatch) -> None:
+        """By its ratio, where it is large at all; one that is stored inflates to what it is."""
+        monkeypatch.setattr("workbench.ingest.archives.HARMLESS_BYTES", 1000)
+        monkeypatch.setattr("workbench.ingest.archives.BOMB_RATIO", 1)
+        for size, packing, is_refused in (
+            (1000, zipfile.ZIP_DEFLATED, False),
+            (1001, zipfile.ZIP_DEFLATED, True),
+            (1001, zipfile.ZIP_STORED, False),
+        ):
+            with zipfile.ZipFile(tmp_path / "x.zip", "w", packing) as archive:
+                archive.writestr("a", bytes(size))
+            with pytest.raises(DataError, match="member 'a'") if is_refused else nullcontext():
+                assert [m.file_size for m in check_members(tmp_path / "x.zip", tmp_path)] == [size]
 
     def test_folders_and_what_macs_leave_are_no_files(self, tmp_path: Path) -> None:
         archive = zipped(tmp_path / "x.zip", {"d/": b"", "Icon\r": b"x", "d/Icon\r": b"x", "d/a": b"y"})

@@ -661,6 +661,11 @@ class TestEliminate:
         fewer = self.eliminated(whole, path, options={"trials": 1})
         assert {fewer.chosen.groups, fewer.best.groups} <= {s.groups for s in found.steps[:2]}
 
+    def test_each_model_counts_as_progress(self, whole: Any, tmp_path: Path) -> None:
+        two, told = replace(whole, spec=replace(whole.spec, seeds=(1, 2))), []
+        self.eliminated(two, tmp_path / "steps.json", options={"trials": 1}, progress=lambda *now: told.append(now))
+        assert [now[:2] for now in told] == 2 * [(n, 10) for n in range(1, 11)]
+
     @pytest.mark.parametrize(
         "text", [None, "{", "[]", '{"key": "k"}', '{"key": "other", "steps": []}', '{"key": "k", "steps": [{}]}']
     )
