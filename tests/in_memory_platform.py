@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workbench.competition import Competition, load_competition
+from workbench.ingest import fetch
 from workbench.platforms import CompetitionFacts, Listing, Progress, RemoteFile
+from workbench.workspace import create_workspace
 
 SLUG = "evil"
 
@@ -44,3 +47,10 @@ class InMemoryPlatform:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
+
+
+def fetched(root: Path, files: dict[str, bytes], **facts: Any) -> Competition:
+    """Fetch files into the folder "workspace" below `root`; `facts` are what the platform says."""
+    workspace = create_workspace(root / "workspace")
+    fetch(workspace, SLUG, InMemoryPlatform(files, **facts))  # type: ignore[arg-type]
+    return load_competition(workspace, SLUG)

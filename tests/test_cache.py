@@ -9,10 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults import Bench
+from tests.held import open_files, turns
 from workbench import cache
 from workbench.cache import (
     Store,
@@ -367,11 +366,7 @@ def remove_block(folder: Path) -> None:
 
 def open_below(folder: Path) -> list[Path]:
     """Return the files below a folder that this process has open."""
-    targets = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # of the listing itself
-            targets.append(descriptor.readlink())
-    return [t for t in targets if t.is_relative_to(folder)]
+    return [path for path in open_files() if path.is_relative_to(folder)]
 
 
 class TestStore:
@@ -496,21 +491,8 @@ class TestStore:
         assert block.note["rows"] == 5
 
     def test_who_builds_the_same_block_waits(self, tmp_path: Path) -> None:
-        store, order, begun = Store(tmp_path), list[str](), threading.Event()
-
-        def wait() -> None:
-            begun.set()
-            with store.lock("k"):
-                order.append("second")
-
-        with store.lock("k"):
-            waiting = threading.Thread(target=wait)
-            waiting.start()
-            begun.wait(30)
-            waiting.join(0.05)
-            order.append("first")
-        waiting.join(30)
-        assert order == ["first", "second"]
+        store = Store(tmp_path)
+        assert turns(lambda: store.lock("k")) == ["first", "second"]
 
     @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "note", "empty note"])
     def test_a_damaged_block_is_missing(self, tmp_path: Path, damage: str) -> None:

@@ -15,17 +15,15 @@ from typing import Any
 
 import pytest
 
-from tests.in_memory_platform import SLUG, InMemoryPlatform
+from tests.in_memory_platform import fetched
 from tests.kernel_builds import HERE, built
-from workbench.competition import Competition, load_competition
+from workbench.competition import Competition
 from workbench.errors import ConfigError, DamagedError
-from workbench.ingest import fetch
 from workbench.kernels.fixed import fixed_copies
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
 from workbench.kernels.record import PushRecord
 from workbench.kernels.scan import check_no_secrets
 from workbench.kernels.wheels import are_those, check_wheels, download, modules_of, needed_packages, own_wheel
-from workbench.workspace import create_workspace
 
 EXPERIMENT = 'features = ["ratio"]\n[model]\nnum_iterations = 3\n'
 
@@ -459,14 +457,12 @@ FILES = {
 
 class TestFixedCopies:
     def competition(self, root: Path, **fixed: bytes) -> Competition:
-        workspace = create_workspace(root)
-        platform: Any = InMemoryPlatform(dict(FILES))
-        fetch(workspace, SLUG, platform)
-        place = workspace.competitions / SLUG / "data" / "fixed"
+        competition = fetched(root, dict(FILES))
+        place = competition.folder / "data" / "fixed"
         for name, data in fixed.items():
             (place / f"{name}.csv").parent.mkdir(parents=True, exist_ok=True)
             (place / f"{name}.csv").write_bytes(data)
-        return load_competition(workspace, SLUG)
+        return competition
 
     def test_which_are_taken_along(self, tmp_path: Path) -> None:
         assert fixed_copies(self.competition(tmp_path / "none")) == {}

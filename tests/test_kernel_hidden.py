@@ -10,9 +10,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tests.in_memory_platform import SLUG, InMemoryPlatform
+from tests.in_memory_platform import SLUG, fetched
 from workbench.competition import Competition, load_competition
-from workbench.ingest import fetch
 from workbench.kernels.hidden import emptied_data, hidden_data, link
 from workbench.workspace import create_workspace
 
@@ -37,13 +36,6 @@ TEST: dict[str, Any] = {
     "never": [None for _ in range(N_TEST)],
     "extra": list(range(N_TEST)),
 }
-
-
-def fetched(root: Path, files: dict[str, bytes], **facts: Any) -> Competition:
-    workspace = create_workspace(root / "workspace")
-    platform: Any = InMemoryPlatform(files, **facts)
-    fetch(workspace, SLUG, platform)
-    return load_competition(workspace, SLUG)
 
 
 def csv(columns: dict[str, Any]) -> bytes:

@@ -17,13 +17,12 @@ import nbformat
 import polars as pl
 import pytest
 
-from tests.in_memory_platform import SLUG, InMemoryPlatform
+from tests.in_memory_platform import SLUG, fetched
 from tests.kernel_builds import HERE
 from tests.records import RUN
 from workbench.competition import Competition, load_competition
 from workbench.errors import ConfigError, DataError
 from workbench.experiment import FinishedRun
-from workbench.ingest import fetch
 from workbench.isolation import Abilities, clean_environment
 from workbench.kernels import BuiltKernel, Rehearsed, rehearse
 from workbench.kernels.rehearse import check_hidden_submission, moved, shown_data
@@ -102,10 +101,7 @@ def able(monkeypatch: pytest.MonkeyPatch, abilities: Abilities) -> None:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    workspace = create_workspace(tmp_path / "workspace")
-    platform: Any = InMemoryPlatform(dict(FILES))
-    fetch(workspace, SLUG, platform)
-    competition = load_competition(workspace, SLUG)
+    competition = fetched(tmp_path, dict(FILES))
     folder = competition.folder / "kernels" / "001"
     bundle, notebook = folder / "bundle", folder / "kernel" / "inference.ipynb"
     notebook.parent.mkdir(parents=True)

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.held import open_files
 from tests.needs import package, postgresql_url
 from tests.records import NOW, RUN, SUBMISSION
 from workbench.errors import BusyError, DamagedError, DamagedLedgerError, LedgerError, NewerError, StorageError
@@ -892,10 +893,10 @@ def test_a_rebuilt_file_is_on_the_disk_before_it_has_the_name(path: Path, monkey
         seen.append(("folder" if place.is_dir() else "file", path.read_bytes() == before))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    n_open = len(list(Path("/proc/self/fd").iterdir()))
+    held = open_files()
     rebuild(path, lambda: Found([RUN], [], []), workspace="here")
     assert seen[-2:] == [("file", True), ("folder", False)]
-    assert len(list(Path("/proc/self/fd").iterdir())) == n_open
+    assert open_files() == held
 
 
 def test_a_rebuild_that_does_not_know_its_workspace_removes_nothing_from_a_shared_ledger(path: Path) -> None:

@@ -9,13 +9,13 @@ import os
 import re
 import socket
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.held import open_files, turns
 from workbench.errors import BusyError, StorageError
 from workbench.locks import is_locked, lock, unshared_drive
 
@@ -26,10 +26,6 @@ def held(path: Path) -> Iterator[None]:
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def n_open() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
@@ -71,33 +67,20 @@ def test_a_holder_that_says_nothing_of_itself_is_another_process(tmp_path: Path,
 
 
 def test_who_waits_has_it_after_the_other(tmp_path: Path) -> None:
-    path, order, begun = tmp_path / ".lock", list[str](), threading.Event()
-
-    def wait() -> None:
-        begun.set()
-        with lock(path, "it", wait=True):
-            order.append("second")
-
-    with lock(path, "it"):
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        begun.wait(30)
-        waiting.join(0.05)
-        order.append("first")
-    waiting.join(30)
-    assert order == ["first", "second"]
+    path = tmp_path / ".lock"
+    assert turns(lambda: lock(path, "it", wait=True)) == ["first", "second"]
 
 
 def test_nothing_stays_open(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     path.write_text("")
-    before = n_open()
+    before = open_files()
     assert not is_locked(path)
     with lock(path, "it"):
         assert is_locked(path)
         with pytest.raises(BusyError), lock(path, "it"):
             pass
-    assert n_open() == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])

@@ -13,11 +13,10 @@ import pytest
 
 from tests.clock import START
 from tests.code_host import ShortClock
-from tests.in_memory_platform import SLUG, InMemoryPlatform
+from tests.in_memory_platform import SLUG, fetched
 from tests.records import NOW, RUN, SUBMISSION
 from workbench.competition import Competition, load_competition
 from workbench.current_runs import CurrentRun
-from workbench.ingest import fetch
 from workbench.platforms import CompetitionFacts, SubmissionLimits
 from workbench.submission.findings import (
     Finding,
@@ -47,10 +46,7 @@ def competition(root: Path, y: list[Any], metric: str, *, sample: Any = None, **
     sample = {"id": TEST_IDS, "y": [y[0]] * N_TEST} if sample is None else sample
     tables = {"train": train, "test": test, "sample_submission": sample}
     files = {f"{name}.csv": pl.DataFrame(columns).write_csv().encode() for name, columns in tables.items()}
-    workspace = create_workspace(root / "workspace")
-    platform: Any = InMemoryPlatform(files, metric=metric)
-    fetch(workspace, SLUG, platform)
-    return load_competition(workspace, SLUG)
+    return fetched(root, files, metric=metric)
 
 
 def edited(found: Competition, old: str, new: str) -> Competition:

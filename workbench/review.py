@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from operator import sub
 from typing import Any
 
 from workbench.current_runs import CurrentRun, outdated_text
@@ -194,7 +193,7 @@ def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
     if not (finished and same) or len(ours) != len(theirs) or not ours:
         return None
     sign = 1.0 if run.greater_is_better else -1.0
-    differences = [sign * difference for difference in map(sub, ours, theirs)]
+    differences = [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
     if run.cv_windows != base.cv_windows:
         return None
     return over_windows(differences, run.cv_windows) if run.cv_windows else differences

@@ -18,7 +18,7 @@ from typing import Any
 from workbench.cache import file_sha256, read_json, write_json
 from workbench.errors import DamagedError, DataError, storage_errors
 from workbench.ingest.file_names import clashing_names, plain_name, refused_name
-from workbench.ingest.tars import HEADER_BYTES, tar_members
+from workbench.ingest.tars import HEADER_BYTES, PIECE_BYTES, tar_members
 from workbench.packed import BOMB_RATIO, HARMLESS_BYTES, Budget, damage, most_of, too_large
 from workbench.temporary import hidden_path, temporary_file
 
@@ -37,7 +37,6 @@ KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 LOCAL_HEADER_BYTES = 30
-PIECE_BYTES = 1 << 20
 BATCH_BYTES = 256 << 20
 """The files of a zip archive, whose names and sizes are known before, go to their place whenever so much is whole."""
 MANY_FILES = 1000
