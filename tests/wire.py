@@ -755,8 +755,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             piece = 2_000 if fault and fault.trickle_s else 1 << 16
             left = memoryview(body if cut is None else body[:cut])
             while left:
+                if self.command == "GET":
+                    # Before it is sent: a client that has the last byte may look at the count at once.
+                    with server.lock:
+                        server.bytes_sent += len(left[:piece])
                 self.wfile.write(left[:piece])
-                server.bytes_sent += min(piece, len(left)) if self.command == "GET" else 0
                 left = left[piece:]
                 if fault and fault.trickle_s:
                     server.wait(fault.trickle_s)
