@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.clock import Clock
-from workbench.errors import UnansweredError
-from workbench.platforms import DatasetState, KernelSource, KernelState, KernelVersion
+from workbench.core.errors import UnansweredError
+from workbench.platforms.protocol import DatasetState, KernelSource, KernelState, KernelVersion
 
 __all__ = ["ENDS", "CodeHost", "Dataset", "Kernel", "ShortClock", "pushes_in"]
 

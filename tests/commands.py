@@ -39,12 +39,12 @@ PRELOADED = [
     "sqlalchemy.dialects.sqlite",
     "alembic.command",
     "workbench.ledger",
-    "workbench.ingest",
+    "workbench.data.ingest",
     "tests.sending",
     "lightgbm",
-    "workbench.experiment",
-    "workbench.current_runs",
-    "workbench.review",
+    "workbench.experiments",
+    "workbench.experiments.current_runs",
+    "workbench.review.table",
     "workbench.cli.app",
     "workbench.rehearsal",
     "tests.small",
@@ -78,9 +78,9 @@ def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: P
     os.environ.update(environment)
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    from workbench import platforms
     from workbench.cli import main
-    from workbench.submission import follow
+    from workbench.platforms import protocol as platforms
+    from workbench.submissions import follow
 
     _conditions[:] = [c]
     platforms.IMPLEMENTATIONS["kaggle"] = f"{__name__}:impatient_kaggle"
@@ -102,7 +102,7 @@ _conditions: list[Conditions] = []
 
 def impatient_kaggle(workspace: Path) -> Any:
     """Return the platform under the conditions of this process; what it connects by the name of Kaggle is this."""
-    from workbench.kaggle_platform import Kaggle, Patience
+    from workbench.platforms.kaggle import Kaggle, Patience
 
     (c,) = _conditions
     return Kaggle(workspace, Patience(**c.patience), listing_delay_s=c.listing_delay_s)

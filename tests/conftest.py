@@ -18,7 +18,7 @@ from tests.fetching import FILES, Place, place_in
 from tests.kaggle_client import SHORT_PATIENCE, kaggle_at
 from tests.small import Small, make_small
 from tests.wire import Hosted, Server, served
-from workbench.kaggle_platform import Kaggle, Patience
+from workbench.platforms.kaggle import Kaggle, Patience
 
 # LightGBM's threads wait without spinning: the workers share the cores. Read once, when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

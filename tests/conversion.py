@@ -21,9 +21,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from workbench.competition import Manifest, TableInfo
-from workbench.ingest.convert import Options, convert
-from workbench.ingest.text import blocks
+from workbench.data.competition import Manifest, TableInfo
+from workbench.data.ingest.convert import Options, convert
+from workbench.data.ingest.text import blocks
 
 few_examples = settings(max_examples=12)
 
@@ -82,17 +82,17 @@ def convert_in(folder: Path, files: dict[str, str | bytes], **options: Any) -> M
 def small_reads(size: int) -> Iterator[None]:
     """Guess from so few bytes, and read so many at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        module = sys.modules["workbench.ingest.delimited"]
+        module = sys.modules["workbench.data.ingest.delimited"]
         patch.setattr(module, "HEAD_BYTES", size)
         patch.setattr(module, "blocks", lambda source, form, **more: blocks(source, form, **{"size": size} | more))
-        patch.setattr(sys.modules["workbench.ingest.text"], "BLOCK_BYTES", size)
+        patch.setattr(sys.modules["workbench.data.ingest.text"], "BLOCK_BYTES", size)
         yield
 
 
 CONVERT_SCRIPT = """
 import sys
 from pathlib import Path
-from workbench.ingest.convert import Options, convert
+from workbench.data.ingest.convert import Options, convert
 options = Options({"train": {"explode": "events"}} if sys.argv[3] == "explode" else {}, {}, block_bytes=2 << 20)
 convert(Path(sys.argv[1]), Path(sys.argv[2]), "x", options=options)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

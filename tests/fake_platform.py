@@ -10,9 +10,9 @@ from typing import Any
 
 from tests.clock import START, Clock
 from tests.faults import paused, point
-from workbench.cache import file_sha256
-from workbench.errors import PlatformError, UnansweredError, UnreachableError
-from workbench.platforms import CompetitionFacts, Creating, PlatformSubmission, SubmissionLimits
+from workbench.core.cache import file_sha256
+from workbench.core.errors import PlatformError, UnansweredError, UnreachableError
+from workbench.platforms.protocol import CompetitionFacts, Creating, PlatformSubmission, SubmissionLimits
 
 __all__ = ["FakePlatform", "Manners"]
 

@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from tests.commands import Commands, Ended, Started
 from tests.wire import Server
-from workbench.competition import check_table, read_manifest
+from workbench.data.competition import check_table, read_manifest
 
 
 def table(rows: range, *, target: bool, shift: int = 0) -> bytes:

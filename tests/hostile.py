@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from tests.small import Small
-from workbench import library
+from workbench.api import library
+from workbench.data.workspace import create_workspace
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.workspace import create_workspace
 
 SCRIPT = "<script>alert(1)</script>"
 PICTURE = "<img src=http://evil.invalid/x.png onerror=alert(2)>"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.competition import Competition, load_competition
-from workbench.ingest import fetch
-from workbench.platforms import CompetitionFacts, Listing, Progress, RemoteFile
-from workbench.workspace import create_workspace
+from workbench.data.competition import Competition, load_competition
+from workbench.data.ingest import fetch
+from workbench.data.workspace import create_workspace
+from workbench.platforms.protocol import CompetitionFacts, Listing, Progress, RemoteFile
 
 SLUG = "evil"
 

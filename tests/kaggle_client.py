@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire import KEY, USER, Server
-from workbench.kaggle_platform import Kaggle, Patience
+from workbench.platforms.kaggle import Kaggle, Patience
 
 SHORT_PATIENCE = Patience(
     login_s=60, connect_s=20, answer_s=30, tries=4, backoff_s=0.01, backoff_max_s=0.05, retry_after_max_s=1

@@ -7,7 +7,7 @@ without a test, or code that makes no difference.
     python -m tests.mutations --seed 1 --number 120
     python -m tests.mutations --area folds --number 10
     python -m tests.mutations --area tuning --path workbench/tuning/space.py --number 30
-    python -m tests.mutations --only workbench/folds.py:128:15:0
+    python -m tests.mutations --only workbench/models/folds.py:128:15:0
 """
 
 from __future__ import annotations
@@ -36,23 +36,26 @@ NO_TESTS = 5
 """How pytest ends where there was nothing to run: no test of the area is slow."""
 
 AREAS: dict[str, tuple[list[str], list[str]]] = {
-    "folds": (["folds.py"], ["test_folds.py", "test_time_folds.py"]),
+    "folds": (["models/folds.py"], ["test_folds.py", "test_time_folds.py"]),
     "encodings": (["features/encodings/*.py"], ["test_encodings.py"]),
     "matrix": (["features/matrix.py", "features/encoded.py"], ["test_matrix.py", "test_codes.py", "test_precision.py"]),
     "rounds": (
-        ["training/rounds.py", "training/fold_rows.py"],
+        ["models/rounds.py", "models/fold_rows.py"],
         ["test_rounds.py", "test_fold_rows.py", "test_learners.py"],
     ),
     "weights": (
-        ["training/weights.py", "training/row_weights.py"],
+        ["models/weights.py", "models/row_weights.py"],
         ["test_weights.py", "test_losses.py", "test_training.py"],
     ),
     "losses": (
-        ["training/losses.py", "training/transforms.py"],
+        ["models/losses.py", "models/transforms.py"],
         ["test_transforms.py", "test_losses.py", "test_training.py"],
     ),
     "metrics": (["metrics/*.py"], ["test_metrics.py", "test_positive.py"]),
-    "intervals": (["intervals.py", "review.py"], ["test_intervals.py", "test_review.py", "test_optimistic.py"]),
+    "intervals": (
+        ["metrics/intervals.py", "review/table.py"],
+        ["test_intervals.py", "test_review.py", "test_optimistic.py"],
+    ),
     "tuning": (
         ["tuning/*.py"],
         [
@@ -63,25 +66,25 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
             "test_tuning.py",
         ],
     ),
-    "selection": (["selection/*.py"], ["test_selection_methods.py", "test_selection.py"]),
+    "selection": (["analysis/selection/*.py"], ["test_selection_methods.py", "test_selection.py"]),
     "cache": (
-        ["cache.py", "locks.py", "temporary.py"],
+        ["core/cache.py", "core/locks.py", "core/temporary.py"],
         ["test_cache.py", "test_locks.py", "test_temporary.py", "test_blocks.py"],
     ),
     "memory": (
-        ["memory.py", "threads.py"],
+        ["core/memory.py", "core/threads.py"],
         ["test_memory.py", "test_machine.py", "test_threads.py", "test_memory_asked.py"],
     ),
     "ledger": (["ledger/*.py"], ["test_ledger.py"]),
     "submissions": (
-        ["submission/*.py"],
+        ["submissions/*.py"],
         [
             *("test_submission_findings.py", "test_submission_follow.py", "test_submission_send.py"),
             *("test_list_findings.py", "test_submission.py", "test_sent_once.py", "test_submit_faults.py"),
         ],
     ),
     "current": (
-        ["current_runs.py", "experiment/earlier_keys.py"],
+        ["experiments/current_runs.py", "experiments/earlier_keys.py"],
         [
             "test_current_runs_compared.py",
             "test_earlier_keys.py",
@@ -91,7 +94,7 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
         ],
     ),
     "predictions": (
-        ["experiment/predictions.py", "serving/*.py"],
+        ["experiments/predictions.py", "models/serving/*.py"],
         [
             "test_submission_file.py",
             "test_learned.py",
@@ -103,7 +106,7 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
         ],
     ),
     "recommender": (
-        ["recommender/windows.py", "recommender/validation.py", "interactions.py"],
+        ["recommender/windows.py", "recommender/validation.py", "platforms/interactions.py"],
         [
             "test_windows.py",
             "test_validation.py",
@@ -121,11 +124,11 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
         ],
     ),
     "archives": (
-        ["packed.py", "ingest/archives.py", "ingest/tars.py"],
+        ["core/packed.py", "data/ingest/archives.py", "data/ingest/tars.py"],
         ["test_archives.py", "test_hostile_files.py", "test_formats.py"],
     ),
 }
-"""By area the modules that are broken, from `workbench/`, and the tests that cover them, from `tests/`."""
+"""By area the modules that are broken, from `workbench/`, and the names of the tests that cover them."""
 
 COMPARED = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
@@ -296,6 +299,11 @@ def drawn(areas: list[str], number: int, seed: int, paths: list[str] | None = No
     return list(turns)[:number]
 
 
+def _test_file(name: str) -> str:
+    (path,) = (ROOT / "tests").rglob(name)
+    return str(path.relative_to(ROOT))
+
+
 def _padded(number: int):  # type: ignore[no-untyped-def]
     return lambda of_area: [*of_area[:number], *[None] * (number - len(of_area))]
 
@@ -321,7 +329,7 @@ class Tree:
         self._pytest = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        if failure := self.failure(["tests/test_needs.py"]):
+        if failure := self.failure(["tests/models/test_needs.py"]):
             raise SystemExit(f"without any mutation: {failure}")
 
     def tried(self, mutation: Mutation, *, quick: bool = False) -> Outcome:
@@ -358,7 +366,7 @@ class Tree:
         # Those that are called as the module is are the likeliest to notice.
         tests = sorted(AREAS[mutation.area][1], key=lambda name: stem not in name)
         # The module's doctests come last: collected first, they would make a second module of it, with other classes.
-        return self.failure(["-m", which, "--doctest-modules", *(f"tests/{name}" for name in tests), mutation.path])
+        return self.failure(["-m", which, "--doctest-modules", *map(_test_file, tests), mutation.path])
 
     def failure(self, arguments: list[str]) -> str:
         """Run pytest, and return what failed, or that it took too long; empty where nothing did."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from workbench.isolation import abilities
+from workbench.core.isolation import abilities
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

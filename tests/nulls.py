@@ -1,6 +1,6 @@
 """Data in which there is nothing to find, and how often what is shown says that there is something.
 
-Each function returns (alarms, of how many); what they may be at most stands in `NULLS`. `tests/test_nulls.py` holds
+Each function returns (alarms, of how many); what they may be at most stands in `NULLS`. `tests/metrics/test_nulls.py` holds
 them to it with few repeats, ``python -m tests.bench nulls`` measures them with many.
 """
 
@@ -19,22 +19,22 @@ import polars as pl
 
 from tests.records import RUN
 from tests.small import Small
-from workbench import library
-from workbench.checks.adversarial import adversarial, adversarial_findings
-from workbench.checks.data import CheckedData, read_data
-from workbench.checks.drift import drift, drift_findings, goes_by_time
-from workbench.checks.power import leak_findings, outcome_of
-from workbench.current_runs import CurrentRun
-from workbench.experiment import ready
+from workbench.analysis.checks.adversarial import adversarial, adversarial_findings
+from workbench.analysis.checks.data import CheckedData, read_data
+from workbench.analysis.checks.drift import drift, drift_findings, goes_by_time
+from workbench.analysis.checks.power import leak_findings, outcome_of
+from workbench.analysis.selection import Options, groups_of, judge_by_permutation
+from workbench.analysis.selection.judged import models_of
+from workbench.analysis.selection.methods import judge_by_shuffled_target
+from workbench.api import library
+from workbench.data.workspace import create_workspace
+from workbench.experiments.current_runs import CurrentRun
+from workbench.experiments.ready import ready
 from workbench.features import Blocks, load_features
-from workbench.folds import kfold, time_folds
-from workbench.intervals import half_width
+from workbench.metrics.intervals import half_width
+from workbench.models.folds import kfold, time_folds
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.review import Row, summarise
-from workbench.selection import Options, groups_of, judge_by_permutation
-from workbench.selection.judged import models_of
-from workbench.selection.methods import judge_by_shuffled_target
-from workbench.workspace import create_workspace
+from workbench.review.table import Row, summarise
 
 __all__ = ["NULLS", "Null"]
 

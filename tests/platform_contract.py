@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from workbench.errors import NotFoundError, PlatformError
-from workbench.platforms import Platform
+from workbench.core.errors import NotFoundError, PlatformError
+from workbench.platforms.protocol import Platform
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tests.clock import Clock
 from tests.fake_platform import FakePlatform, Manners
-from workbench import library
-from workbench.errors import SubmissionError, UnansweredError
+from workbench.api import library
+from workbench.core.errors import SubmissionError, UnansweredError
+from workbench.data.workspace import Workspace
 from workbench.ledger import Ledger
-from workbench.submission import prepare, send, sync
-from workbench.workspace import Workspace
+from workbench.submissions import prepare, send, sync
 
 __all__ = ["MANNERS", "USUAL", "look", "place", "submit"]
 

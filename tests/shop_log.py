@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from workbench.interactions import InteractionsSpec
+from workbench.platforms.interactions import InteractionsSpec
 
 DAY = 86_400
 START = 1_700_000_000

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from workbench import library
+from workbench.api import library
+from workbench.data.workspace import Workspace, create_workspace
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.workspace import Workspace, create_workspace
 
 FEATURES = '''
 import polars as pl

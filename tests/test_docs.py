@@ -11,7 +11,7 @@ import pytest
 import workbench
 from workbench import metrics
 from workbench.cli.app import COMMANDS, wb
-from workbench.competition.definition import SCHEMES
+from workbench.data.competition.definition import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_the_error_tree_is_drawn_whole() -> None:
-    from workbench import errors
+    from workbench.core import errors
 
     classes = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
     for cls in classes:
@@ -83,7 +83,7 @@ def test_inference_needs_little() -> None:
     import sys
 
     code = (
-        "import sys, workbench.features, workbench.training\n"
+        "import sys, workbench.features, workbench.models\n"
         "heavy = {'sqlalchemy', 'alembic', 'click', 'rich', 'optuna', 'papermill', 'kaggle', 'requests'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -92,7 +92,7 @@ def test_inference_needs_little() -> None:
 
 
 def test_every_kind_of_experiment_is_documented() -> None:
-    from workbench.experiment.spec import KINDS
+    from workbench.experiments.spec import KINDS
 
     for kind in KINDS:
         assert re.search(rf"^\[{kind}\]", README, re.MULTILINE), kind

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import Bench, counted, paused, point
-from workbench.cache import write_json, write_text
+from workbench.core.cache import write_json, write_text
 from workbench.ledger import Ledger
 
 CONTENT = "whole " * 1000

@@ -15,16 +15,16 @@ import pytest
 from tests.needs import skip_unless
 from tests.quick_run import quick
 from tests.records import RUN
-from workbench import library
-from workbench.competition import load_code
-from workbench.competition.own_code import NOT_BESIDE, OF_THE_WORKBENCH, own_file
-from workbench.errors import ConfigError, DamagedError, NotFoundError
-from workbench.experiment import read_run
+from workbench.api import library
+from workbench.core.errors import ConfigError, DamagedError, NotFoundError
+from workbench.data.competition import load_code
+from workbench.data.competition.own_code import NOT_BESIDE, OF_THE_WORKBENCH, own_file
+from workbench.data.workspace import find_workspace
+from workbench.experiments.notebooks import execute, read_notebook
+from workbench.experiments.run_folder import read_run
 from workbench.features import code_files
-from workbench.notebooks import execute, read_notebook
+from workbench.models.sklearn_folds import estimator_errors
 from workbench.rehearsal.host import load_metric
-from workbench.training.sklearn_folds import estimator_errors
-from workbench.workspace import find_workspace
 
 SPY = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nraise SystemExit('not ours')\n"
 STDLIB = ("logging", "json", "random", "types", "pathlib", "contextlib", "socket", "tempfile", "base64", "importlib")

@@ -13,17 +13,14 @@ environment does not say how they wait (``GOMP_SPINCOUNT``, ``OMP_WAIT_POLICY``)
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from workbench.threads import let_others_compute
+from workbench.core.threads import let_others_compute
 
 if TYPE_CHECKING:
-    from workbench import features, nb
-    from workbench.errors import WorkbenchError
-    from workbench.features import ROW, feature, target_mean
-    from workbench.library import (
+    from workbench import features
+    from workbench.api import nb
+    from workbench.api.library import (
         OpenCompetition,
         competition,
         doctor,
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
         rehearse,
         workspace,
     )
+    from workbench.core.errors import WorkbenchError
+    from workbench.features import ROW, feature, target_mean
 
 __all__ = [
     "ROW",
@@ -51,10 +50,10 @@ __all__ = [
     "workspace",
 ]
 
-_PUBLIC_MODULES = ("features", "nb")
+_PUBLIC_MODULES = {"features": "workbench.features", "nb": "workbench.api.nb"}
 
 _HOMES = {
-    "WorkbenchError": "workbench.errors",
+    "WorkbenchError": "workbench.core.errors",
     "ROW": "workbench.features",
     "feature": "workbench.features",
     "target_mean": "workbench.features",
@@ -65,30 +64,13 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
     if name in _PUBLIC_MODULES:
-        return importlib.import_module(f"workbench.{name}")
-    return getattr(importlib.import_module(_HOMES.get(name, "workbench.library")), name)
+        return importlib.import_module(_PUBLIC_MODULES[name])
+    return getattr(importlib.import_module(_HOMES.get(name, "workbench.api.library")), name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
 
-
-class _Package(ModuleType):
-    """The package, whose public names stay what they are when a submodule of the same name is imported.
-
-    The import system sets each submodule as an attribute of its package: without this, ``wb.competition`` would be the
-    function until something imports `workbench.competition`, and the module ever after. The submodule is in
-    `sys.modules`, and ``from workbench.competition import ...`` finds it there.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        is_submodule = isinstance(value, ModuleType) and value.__name__ == f"{__name__}.{name}"
-        if is_submodule and name in __all__ and name not in _PUBLIC_MODULES:
-            return
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 # Here and not in the command alone: a model library that is loaded later reads it once, when it is loaded.
 let_others_compute()

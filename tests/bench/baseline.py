@@ -20,12 +20,12 @@ import polars as pl
 
 from tests import shapes
 from workbench import metrics
-from workbench.competition import load_competition
-from workbench.experiment import run
-from workbench.inference import baseline_text, definition_text, infer
-from workbench.ingest.convert import convert
-from workbench.platforms import CompetitionFacts
-from workbench.workspace import Workspace
+from workbench.data.competition import load_competition
+from workbench.data.inference import baseline_text, definition_text, infer
+from workbench.data.ingest.convert import convert
+from workbench.data.workspace import Workspace
+from workbench.experiments.run import run
+from workbench.platforms.protocol import CompetitionFacts
 
 Floats = npt.NDArray[np.float64]
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 OURS = """
 import sys
 from pathlib import Path
-from workbench.ingest import convert
+from workbench.data.ingest import convert
 convert(Path(sys.argv[1]), Path(sys.argv[2]), "columns", force=True)
 """
 POLARS = """

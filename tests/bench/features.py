@@ -92,7 +92,7 @@ OURS = """
 import sys
 from pathlib import Path
 from workbench import library
-from workbench.workspace import Workspace
+from workbench.data.workspace import Workspace
 opened = library.OpenCompetition(Workspace(Path(sys.argv[1])), "log")
 opened.feature_list(build=True)
 """

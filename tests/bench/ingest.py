@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 OURS = """
 import sys
 from pathlib import Path
-from workbench.ingest.convert import convert
+from workbench.data.ingest.convert import convert
 convert(Path(sys.argv[1]).parent, Path(sys.argv[2]), "bench", force=True)
 """
 POLARS = """
@@ -43,7 +43,7 @@ CSV = {"ours": OURS, "polars": POLARS, "duckdb": DUCKDB}
 OURS_EXPLODED = """
 import sys
 from pathlib import Path
-from workbench.ingest.convert import Options, convert
+from workbench.data.ingest.convert import Options, convert
 options = Options({"train": {"explode": "events"}}, {})
 convert(Path(sys.argv[1]).parent, Path(sys.argv[2]), "bench", force=True, options=options)
 """

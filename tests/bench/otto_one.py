@@ -15,7 +15,7 @@ import polars as pl
 
 from tests.otto_log import KINDS
 from workbench import metrics
-from workbench.memory import measured_peak
+from workbench.core.memory import measured_peak
 from workbench.recommender import (
     Asked,
     Columns,

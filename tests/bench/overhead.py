@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 from tests.bench.measured import process, row
-from workbench import library
-from workbench.folds import load_folds
+from workbench.api import library
+from workbench.data.workspace import create_workspace
+from workbench.models.folds import load_folds
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.workspace import create_workspace
 
 REPEATS = 3
 MODEL = {"learning_rate": 0.1, "num_leaves": 63, "num_iterations": 100, "early_stopping_round": 0}

@@ -20,11 +20,13 @@ import polars as pl
 
 from tests.bench import tune_tables
 from tests.bench.measured import row
-from workbench import library, metrics
-from workbench.experiment import ready
+from workbench import metrics
+from workbench.api import library
+from workbench.data.workspace import create_workspace
+from workbench.experiments.ready import ready
+from workbench.models.scoring import fold_scores
+from workbench.models.train import train
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.training import fold_scores, train
-from workbench.workspace import create_workspace
 
 MOST_ROWS, DRAWS, NOISE_DRAWS = 12_000, 3, 40
 POWERS, FOLDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (5, 2)

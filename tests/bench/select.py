@@ -17,13 +17,13 @@ import numpy as np
 import polars as pl
 
 from tests.bench.measured import row
-from workbench import library
-from workbench.experiment import ready
+from workbench.analysis.selection import Options, groups_of, judge_by_permutation, judge_by_shuffled_target
+from workbench.analysis.selection.judged import models_of
+from workbench.analysis.selection.orders import shuffled_order
+from workbench.api import library
+from workbench.data.workspace import create_workspace
+from workbench.experiments.ready import ready
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.selection import Options, groups_of, judge_by_permutation, judge_by_shuffled_target
-from workbench.selection.judged import models_of
-from workbench.selection.orders import shuffled_order
-from workbench.workspace import create_workspace
 
 ROWS, COLUMNS, SIGNAL = 100_000, 50, 10
 ROUNDS, FOLDS, SHUFFLES, REPEATS, THREADS = 100, 5, 20, 5, 2

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from workbench.cache import file_sha256
-from workbench.competition import Manifest, TableInfo, write_manifest
+from workbench.core.cache import file_sha256
+from workbench.data.competition import Manifest, TableInfo, write_manifest
 
 __all__ = ["write_competition", "write_log"]
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from tests.bench.measured import median_seconds, row
 from tests.bench.overhead import prepare
-from workbench import library
+from workbench.api import library
 
 REPEATS = 9
 MODEL = {"learning_rate": 0.1, "num_leaves": 15, "num_iterations": 200, "early_stopping_round": 30}

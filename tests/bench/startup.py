@@ -13,8 +13,8 @@ from typing import Any
 
 from tests.bench.measured import process, row
 from tests.records import RUN
+from workbench.data.workspace import create_workspace
 from workbench.ledger import Ledger
-from workbench.workspace import create_workspace
 
 REPEATS = 7
 

@@ -33,13 +33,13 @@ import numpy as np
 import polars as pl
 
 from tests.bench.tune_tables import TABLES, Table
-from workbench import library
-from workbench.competition import Competition
-from workbench.experiment import find_study
-from workbench.folds import load_folds
+from workbench.api import library
+from workbench.data.competition import Competition
+from workbench.data.workspace import Workspace, create_workspace
+from workbench.experiments.tune import find_study
 from workbench.metrics import get as get_metric
+from workbench.models.folds import load_folds
 from workbench.rehearsal import RehearsalSpec, create
-from workbench.workspace import Workspace, create_workspace
 
 SECONDS, THREADS = 300.0, 2
 OURS = "wb tune"

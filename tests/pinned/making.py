@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 
 from tests.small import Small, make_small
-from workbench import library
-from workbench.competition import InteractionsSpec
+from workbench.api import library
+from workbench.data.competition import InteractionsSpec
+from workbench.data.workspace import create_workspace
 from workbench.rehearsal import LogSpec, create
-from workbench.workspace import create_workspace
 
 __all__ = ["WORKSPACES", "make"]
 

@@ -20,8 +20,8 @@ from numpy._core._multiarray_umath import __cpu_features__ as cpu_features
 
 from tests.pinned.making import Made, make
 from workbench import features
-from workbench.review import as_dicts
-from workbench.workspace import Workspace
+from workbench.data.workspace import Workspace
+from workbench.review.table import as_dicts
 
 __all__ = ["FACTS", "differences", "features_of", "is_this_cpu", "read_facts", "store", "table_of", "unpack"]
 

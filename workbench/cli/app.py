@@ -19,7 +19,7 @@ from workbench.cli.completion import VARIABLE, answer_shell, complete_competitio
 from workbench.cli.interrupt import CODE, listening, resumption
 from workbench.cli.streams import forgiving, lost
 from workbench.cli.terminal import echo, echo_json, masked, note, note_lines, show_defects, styled
-from workbench.errors import StorageError, WorkbenchError, storage_errors
+from workbench.core.errors import StorageError, WorkbenchError, storage_errors
 
 __all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "storage_option", "wb"]
 
@@ -83,7 +83,7 @@ class _LazyGroup(CommandGroup):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from workbench.errors import near
+            from workbench.core.errors import near
 
             raise click.UsageError(f"no command {args[0]!r}: {near(args[0], COMMANDS, what='command')}", ctx)
         return super().resolve_command(ctx, args)
@@ -102,7 +102,7 @@ class _LazyGroup(CommandGroup):
 def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
     if value and not ctx.resilient_parsing:
         # What looks versions up takes longer to load than all else that help needs.
-        from workbench.distribution import distribution_version
+        from workbench.core.distribution import distribution_version
 
         echo(f"wb, version {distribution_version()}")
         ctx.exit()
@@ -150,7 +150,7 @@ def storage_option(text: str) -> Callable[[F], F]:
 
 
 def _without_password(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    from workbench.credentials import has_password
+    from workbench.core.credentials import has_password
 
     on_line = ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
     if value is not None and on_line and not ctx.resilient_parsing and has_password(value):
@@ -177,7 +177,7 @@ def memory_option(function: F) -> F:
 def _memory_limit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     if ctx.resilient_parsing:
         return None
-    from workbench.memory import bound_polars, default_limit, parse_bytes
+    from workbench.core.memory import bound_polars, default_limit, parse_bytes
 
     source = ctx.get_parameter_source(str(parameter.name))
     where = "WB_MEMORY_LIMIT" if source is click.core.ParameterSource.ENVIRONMENT else "--memory-limit"
@@ -277,7 +277,7 @@ def _narrow() -> dict[str, Any]:
 
 def _exit_of_other_code(exc: SystemExit) -> WorkbenchError:
     """Explain an exit that no module below translated: no command ends by itself without having said why."""
-    from workbench.user_code import EXIT_HINT, user_frame
+    from workbench.core.user_code import EXIT_HINT, user_frame
 
     return WorkbenchError(f"the command was ended by code that it calls: {user_frame(exc)}", hint=EXIT_HINT)
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.terminal import console, echo, masked, styled
-from workbench.printable import one_line
+from workbench.core.printable import one_line
 
 if TYPE_CHECKING:
-    from workbench.checks import Report, TimeCheck
+    from workbench.analysis.checks import Report, TimeCheck
 
 COLOURS = {"serious": "red", "notable": "yellow", "minor": ""}
 VERDICTS = {"passes": "green", "reads the future": "red", "allowed": "yellow", "not checked": "yellow"}
@@ -79,7 +79,7 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
 
 
 def _of_rows(competition: library.OpenCompetition, columns: Sequence[str]) -> str | None:
-    from workbench.checks import time_columns
+    from workbench.analysis.checks import time_columns
 
     return time_columns(competition.definition, columns)[0]
 
@@ -136,7 +136,7 @@ def _print_table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Non
 
 
 def _end_time(checks: list[TimeCheck], *, as_json: bool) -> int:
-    from workbench.checks import leak_error
+    from workbench.analysis.checks import leak_error
 
     error = leak_error(checks)
     if as_json:

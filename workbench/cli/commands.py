@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from workbench.cli.completion import complete_experiment
 from workbench.cli.interrupt import Interrupted
-from workbench.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError
 
 __all__ = ["Command", "CommandGroup", "ExperimentOption", "experiment_option"]
 
@@ -155,7 +155,7 @@ class ExperimentOption(click.Option):
     def _numbers(self, value: Any) -> set[int]:
         if not self.several:
             return {value}
-        from workbench.experiment import parse_numbers
+        from workbench.experiments.spec import parse_numbers
 
         return set(parse_numbers(value))
 

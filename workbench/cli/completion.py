@@ -20,7 +20,7 @@ from click.shell_completion import (
     shell_complete,
 )
 
-from workbench.printable import one_line
+from workbench.core.printable import one_line
 
 __all__ = ["VARIABLE", "answer_shell", "complete_competition", "complete_experiment", "script"]
 
@@ -36,7 +36,7 @@ PLAIN = re.compile(r"\w[\w.+-]*")
 
 def complete_competition(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """Return the competitions of the workspace that begin so."""
-    from workbench import library
+    from workbench.api import library
 
     return [
         CompletionItem(slug)
@@ -58,7 +58,7 @@ def complete_experiment(ctx: click.Context, param: click.Parameter, incomplete: 
 
 
 def _competition_folder(ctx: click.Context) -> Path:
-    from workbench import library
+    from workbench.api import library
 
     place = library.workspace()
     return place.competitions / library.choose_slug(place, ctx.params.get("slug"))

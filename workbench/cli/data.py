@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import echo_json, memory_option, shared_options
 from workbench.cli.commands import Command
 from workbench.cli.completion import complete_competition
@@ -19,11 +19,11 @@ from workbench.cli.progress import byte_bar
 from workbench.cli.terminal import confirm, echo
 
 if TYPE_CHECKING:
-    from workbench.platforms import CompetitionFacts
+    from workbench.platforms.protocol import CompetitionFacts
 
 
 def _ask_above(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
-    from workbench.memory import parse_bytes
+    from workbench.core.memory import parse_bytes
 
     source = ctx.get_parameter_source(str(parameter.name))
     return parse_bytes(value, where="WB_ASK_ABOVE" if source is ParameterSource.ENVIRONMENT else "--ask-above")
@@ -68,8 +68,8 @@ def fetch_command(
 
     Where there are none, write competition.toml (inferred, with the reasons in comments) and a baseline.
     """
-    from workbench.ingest import Approval
-    from workbench.platforms import competition_slug
+    from workbench.data.ingest import Approval
+    from workbench.platforms.protocol import competition_slug
 
     slug = competition_slug(slug)
     with byte_bar() as (report, progress, total, paused):

@@ -9,12 +9,12 @@ import time
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import echo_json, shared_options
 from workbench.cli.commands import Command
 from workbench.cli.terminal import echo, styled
-from workbench.errors import NotFoundError, WorkbenchError
-from workbench.workspace import Workspace
+from workbench.core.errors import NotFoundError, WorkbenchError
+from workbench.data.workspace import Workspace
 
 SOURCE = "competitions/flights/data/source"
 TABLES = ("weather", "planes", "airports", "airlines")

@@ -7,16 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench import library
-from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options, storage_option
+from workbench.api import library
+from workbench.cli.app import (
+    competition_option,
+    echo_json,
+    memory_option,
+    note,
+    shared_options,
+    storage_option,
+)
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.progress import fold_bar
 from workbench.cli.terminal import echo, masked, note_lines
-from workbench.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError
 
 if TYPE_CHECKING:
-    from workbench.experiment import RunOutcome
+    from workbench.experiments.run import RunOutcome
 
 
 @click.command("run", cls=Command, examples=("wb run 3", "wb run 3,5-7", "wb run --exp 3 --sample 0.05"))
@@ -46,7 +53,7 @@ def run_command(
 
     An experiment that is done and unchanged is shown, not run. One that was killed goes on from its finished folds.
     """
-    from workbench.experiment import parse_numbers
+    from workbench.experiments.spec import parse_numbers
 
     chosen = parse_numbers(numbers)
     competition = library.competition(slug, memory_limit=memory_limit)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.terminal import echo, echo_lines, styled
-from workbench.memory import parse_bytes, shown_bytes
-from workbench.printable import one_line
+from workbench.core.memory import parse_bytes, shown_bytes
+from workbench.core.printable import one_line
 
 if TYPE_CHECKING:
     from workbench.features import CachedBlock, FeatureSummary

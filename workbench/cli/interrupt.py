@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from workbench.printable import printable
-from workbench.user_code import INTERRUPTING
+from workbench.core.printable import printable
+from workbench.core.user_code import INTERRUPTING
 
 __all__ = ["CODE", "Interrupted", "listening", "resumption", "wake_reads"]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import CommandGroup, experiment_option
 from workbench.cli.progress import step_bar
 from workbench.cli.submissions import send_prepared, sending_options
 from workbench.cli.terminal import echo
-from workbench.errors import NotebookError
-from workbench.printable import printable
+from workbench.core.errors import NotebookError
+from workbench.core.printable import printable
 
 if TYPE_CHECKING:
     from workbench.kernels import BuiltKernel

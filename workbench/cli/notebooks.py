@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, CommandGroup, experiment_option
 from workbench.cli.progress import step_bar
 from workbench.cli.terminal import echo
-from workbench.printable import one_line
+from workbench.core.printable import one_line
 
 
 @click.group("notebook", cls=CommandGroup, examples=("wb notebook new 12 && wb run 13",))
@@ -25,7 +25,7 @@ def notebook_command() -> None:
 @shared_options
 def params_command(path: Path, as_json: bool) -> None:
     """List the parameters of a notebook: kind, default, and the comment behind each."""
-    from workbench.notebooks import read_notebook
+    from workbench.experiments.notebooks import read_notebook
 
     notebook = read_notebook(path)
     found = list((notebook.parameters or {}).values())
@@ -69,7 +69,7 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
     Its paths lead to the data here, and its submission is checked. It sees its data and no more of this machine: no
     logins, an empty home, and the network only with --network.
     """
-    from workbench.experiment.foreign import not_closed
+    from workbench.experiments.foreign import not_closed
 
     competition = library.competition(slug)
     notebook, experiment, others = competition.adopt(path, title=title, submission=submission, network=network)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.terminal import console, note
-from workbench.memory import shown_bytes
-from workbench.printable import one_line, printable
+from workbench.core.memory import shown_bytes
+from workbench.core.printable import one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from workbench.training import FoldResult
+    from workbench.models.records import FoldResult
 
 __all__ = ["Bar", "byte_bar", "fold_bar", "step_bar"]
 

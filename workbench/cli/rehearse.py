@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import echo_json, note, shared_options
 from workbench.cli.commands import Command
 from workbench.cli.completion import complete_competition
 from workbench.cli.terminal import echo
-from workbench.errors import ConfigError
+from workbench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from workbench.rehearsal import LogSpec, RehearsalSpec
@@ -106,7 +106,7 @@ def _spec(options: dict[str, Any]) -> RehearsalSpec:
 
 
 def _log_spec(options: dict[str, Any]) -> LogSpec:
-    from workbench.interactions import InteractionsSpec
+    from workbench.platforms.interactions import InteractionsSpec
     from workbench.rehearsal import LogSpec
 
     for name in OF_ROWS:
@@ -137,7 +137,7 @@ def _log_spec(options: dict[str, Any]) -> LogSpec:
 
 
 def _seconds(text: str) -> int:
-    from workbench.interactions import parse_duration
+    from workbench.platforms.interactions import parse_duration
 
     duration = parse_duration(text)
     if duration is None:
@@ -146,7 +146,7 @@ def _seconds(text: str) -> int:
 
 
 def _weights(text: str) -> dict[str, float]:
-    from workbench.interactions import parse_weights
+    from workbench.platforms.interactions import parse_weights
 
     try:
         return parse_weights(text)

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.progress import step_bar
 from workbench.cli.terminal import echo, styled
-from workbench.printable import one_line
+from workbench.core.printable import one_line
 
 if TYPE_CHECKING:
-    from workbench.selection import Judged, Scored, Selection
+    from workbench.analysis.selection import Judged, Scored, Selection
 
 TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 

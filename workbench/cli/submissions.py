@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.terminal import confirm, echo, styled
-from workbench.errors import PlatformError, SubmissionError
-from workbench.memory import shown_bytes
+from workbench.core.errors import PlatformError, SubmissionError
+from workbench.core.memory import shown_bytes
 
 if TYPE_CHECKING:
     from workbench.ledger import RunRecord, SubmissionRecord
-    from workbench.platforms import SubmissionLimits
-    from workbench.submission import Finding, Prepared
+    from workbench.platforms.protocol import SubmissionLimits
+    from workbench.submissions import Finding, Prepared
 
 
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -173,7 +173,7 @@ def _shown(competition: library.OpenCompetition, prepared: Prepared) -> Iterator
 
 
 def _interval(competition: library.OpenCompetition, record: RunRecord) -> tuple[float, float] | None:
-    from workbench.review import cv_interval
+    from workbench.review.table import cv_interval
 
     return cv_interval(record, competition.fold_size_ratios().get(record.folds_hash))
 
@@ -244,7 +244,7 @@ def _left(limits: SubmissionLimits | None) -> str:
 def _print_sent(
     competition: library.OpenCompetition, record: SubmissionRecord, limits: SubmissionLimits | None
 ) -> None:
-    from workbench.review import scores_text
+    from workbench.review.table import scores_text
 
     left = _left(limits)
     if record.status == "error":
@@ -273,7 +273,7 @@ def _print_sent(
 @shared_options
 def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
     """List all submissions, oldest first: CV beside public and private score; those sent elsewhere too."""
-    from workbench.submission import text_of
+    from workbench.submissions import text_of
 
     competition = library.competition(slug)
     if not offline:
@@ -306,7 +306,7 @@ def _when(s: SubmissionRecord) -> str:
 @shared_options
 def sync_command(slug: str | None, as_json: bool) -> None:
     """Ask the platform for scores that came later, and for what was sent elsewhere; log them."""
-    from workbench.review import scores_text
+    from workbench.review.table import scores_text
 
     changed = library.competition(slug).sync()
     if as_json:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.terminal import echo, echo_lines, styled
-from workbench.current_runs import never_run
-from workbench.garbage import no_collection
-from workbench.printable import one_line
+from workbench.core.garbage import no_collection
+from workbench.core.printable import one_line
+from workbench.experiments.current_runs import never_run
 
 if TYPE_CHECKING:
-    from workbench.review import Change, Row
+    from workbench.review.table import Change, Row
 
 TERMINAL_LINES = 200
 COLOURS = {"better": {"fg": "green"}, "worse": {"fg": "red"}, "quiet": {"dim": True}, "head": {"bold": True}}
@@ -68,7 +68,7 @@ def table_command(
     else:
         older = 0
     shown = _limited(rows, limit if limit >= 0 or as_json or as_comma else TERMINAL_LINES, newest=sort == "exp")
-    from workbench.review import as_csv, as_dicts
+    from workbench.review.table import as_csv, as_dicts
 
     if as_json:
         echo_json(as_dicts(shown))
@@ -100,7 +100,7 @@ def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
 
 def print_rows(rows: list[Row]) -> None:
     """Print lines of the table, as wide as the terminal is."""
-    from workbench.review import as_text
+    from workbench.review.table import as_text
 
     width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
     echo_lines(as_text(rows, width=width, paint=_paint))
@@ -139,7 +139,7 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
     importance, models = _importance(competition, row), _models(competition, row)
     told = _recommender(competition, row)
     if as_json:
-        from workbench.review import as_dicts
+        from workbench.review.table import as_dicts
 
         submissions = [s.to_dict() for s in row.submissions]
         echo_json(
@@ -247,8 +247,8 @@ def _verdict(row: Row, change: Change) -> str:
 
 
 def _lines(row: Row) -> list[tuple[str, str]]:
-    from workbench.current_runs import outdated_text
-    from workbench.review import scores_text
+    from workbench.experiments.current_runs import outdated_text
+    from workbench.review.table import scores_text
 
     run = row.run
     lines = [("experiment", f"{run.exp}  {run.title}"), ("run", run.run_id), ("status", run.status)]

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.credentials import own_masks
-from workbench.printable import HARMFUL, one_line, printable
+from workbench.core.credentials import own_masks
+from workbench.core.printable import HARMFUL, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

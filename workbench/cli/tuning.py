@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench import library
-from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options, storage_option
+from workbench.api import library
+from workbench.cli.app import (
+    competition_option,
+    echo_json,
+    memory_option,
+    note,
+    shared_options,
+    storage_option,
+)
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.terminal import echo, echo_lines, styled
 
 if TYPE_CHECKING:
-    from workbench.experiment import TuneOutcome
+    from workbench.experiments.tune import TuneOutcome
     from workbench.tuning import Progress, Scored
 
 SHOWN = 10
@@ -91,7 +98,7 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
     if dashboard is not None:
         _dashboard(competition, number, storage, port)
         return
-    from workbench.experiment import parse_keep
+    from workbench.experiments.spec import parse_keep
 
     kept = None if keep is None else parse_keep(keep, where="--keep")
     with _bar(f"tune {number}") as (report, say, progress):
@@ -122,7 +129,7 @@ def _one_number(number: int | None, shown: int | None, dashboard: int | None) ->
 @contextmanager
 def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[Progress], None]]]:
     """Give three callbacks: for what is being done, for what has to stay on the screen, and for where the search is."""
-    from workbench.experiment import as_text
+    from workbench.experiments.tune import as_text
 
     if not sys.stderr.isatty():
         last = time.monotonic()
@@ -189,7 +196,7 @@ def _scored(one: Scored) -> dict[str, Any]:
 
 
 def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> None:
-    from workbench.experiment import as_toml_lines
+    from workbench.experiments.tune import as_toml_lines
 
     tuned, metric = outcome.tuned, competition.definition.metric
     counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
@@ -230,7 +237,7 @@ def _cells(one: Scored) -> tuple[str, ...]:
 
 
 def _show(competition: library.OpenCompetition, number: int, storage: str | None, *, as_json: bool) -> None:
-    from workbench.experiment import find_study
+    from workbench.experiments.tune import find_study
     from workbench.tuning.pictures import draw, importances
 
     study, folder = find_study(competition.definition, number, storage=storage)
@@ -254,9 +261,9 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
 
 
 def _dashboard(competition: library.OpenCompetition, number: int, storage: str | None, port: int) -> None:
-    from workbench.distribution import install_hint
-    from workbench.errors import ConfigError
-    from workbench.experiment import find_study
+    from workbench.core.distribution import install_hint
+    from workbench.core.errors import ConfigError
+    from workbench.experiments.tune import find_study
 
     study, _ = find_study(competition.definition, number, storage=storage)
     try:

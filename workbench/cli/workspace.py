@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from workbench import library
+from workbench.api import library
 from workbench.cli.app import echo_json, note, shared_options
 from workbench.cli.commands import Command, CommandGroup
 from workbench.cli.completion import SHELLS, script

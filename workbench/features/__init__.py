@@ -1,6 +1,12 @@
-"""Features: named functions that give columns for every row, built once, checked, and fold-safe where they learn."""
+"""Features: named functions that give columns for every row, built once, checked, and fold-safe where they learn.
 
-from workbench.competition import ROW
+In come ``features.py`` and the tables; out come blocks of columns, stored under a key of their code and their data.
+`definition` has the decorator, `build` and `evaluate` make the blocks, `code_keys` follows what a function depends
+on, `recipes` are the functions that users call, `encodings` what is learned within folds, `auto` the features that
+need no code, `matrix` what a model trains on. A new recipe is a function in `recipes` with a version of its own.
+"""
+
+from workbench.data.competition import ROW
 from workbench.features.build import AUTO, Blocks, load_features
 from workbench.features.code_keys import (
     code_key,

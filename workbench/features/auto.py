@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from workbench.competition import ROW
+from workbench.data.competition import ROW
 from workbench.features.auto_plan import LETTERS_NUMBER, RARE, AutoPlan, AutoStep
 from workbench.features.narrow import count_values, narrow_frames
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import polars as pl
 
-from workbench.cache import atomic, file_sha256, read_json, write_json
-from workbench.competition import ROW
-from workbench.errors import DataError
+from workbench.core.cache import atomic, file_sha256, read_json, write_json
+from workbench.core.errors import DataError
+from workbench.core.frames import read_parquet
+from workbench.data.competition import ROW
 from workbench.features.encoded import as_seconds
-from workbench.frames import read_parquet
 
 __all__ = ["FILE", "LETTERS_NUMBER", "RARE", "AutoPlan", "AutoStep", "kind_of"]
 

@@ -11,9 +11,20 @@ from typing import Any
 
 import polars as pl
 
-from workbench.cache import Block, Hold, Store, content_key
-from workbench.competition import ROW, Competition, load_code
-from workbench.errors import DataError, FeatureError, NotFoundError, StorageError, WorkbenchError, near
+from workbench.core.cache import Block, Hold, Store, content_key
+from workbench.core.errors import (
+    DataError,
+    FeatureError,
+    NotFoundError,
+    StorageError,
+    WorkbenchError,
+    near,
+)
+from workbench.core.frames import read_parquet, scan_parquet
+from workbench.core.memory import default_limit, measured_peak, shown_bytes
+from workbench.core.read_once import changed_since, digest_once, still_same
+from workbench.core.user_code import as_error, is_interrupt
+from workbench.data.competition import ROW, Competition, load_code
 from workbench.features import auto
 from workbench.features.auto import auto_plan as decide
 from workbench.features.auto_plan import AutoPlan
@@ -23,10 +34,6 @@ from workbench.features.evaluate import Evaluation, write_blocks
 from workbench.features.left_out import left_out_by_auto
 from workbench.features.naming_places import place_of_name
 from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
-from workbench.frames import read_parquet, scan_parquet
-from workbench.memory import default_limit, measured_peak, shown_bytes
-from workbench.read_once import changed_since, digest_once, still_same
-from workbench.user_code import as_error, is_interrupt
 
 __all__ = ["AUTO", "Blocks", "load_features"]
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from workbench.cache import content_key
-from workbench.distribution import DISTRIBUTION, distributions_of_modules, version_of
+from workbench.core.cache import content_key
+from workbench.core.distribution import DISTRIBUTION, distributions_of_modules, version_of
+from workbench.core.read_once import read_once
 from workbench.features import recipes
 from workbench.features.code_modules import (
     Import,
@@ -34,7 +35,6 @@ from workbench.features.code_modules import (
     modules_by_text,
 )
 from workbench.features.recipes import LIBRARIES, VERSIONS
-from workbench.read_once import read_once
 
 __all__ = [
     "CodeWalk",
@@ -49,7 +49,7 @@ __all__ = [
 RECIPES = recipes.__name__
 """Of the workbench's own code only this gives columns their values."""
 
-NOTEBOOKS = "workbench.nb"
+NOTEBOOKS = "workbench.api.nb"
 """Its names are worked out when they are asked for: they are the competition's target, folds and columns."""
 
 WITHOUT_VERSION = {"polars", "numpy", "workbench", "__future__"}

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from workbench.competition import NOT_BESIDE
-from workbench.read_once import read_once
+from workbench.core.read_once import read_once
+from workbench.data.competition import NOT_BESIDE
 
 __all__ = [
     "CodeFiles",

@@ -11,9 +11,9 @@ from typing import Any, overload
 
 import polars as pl
 
-from workbench.errors import FeatureError, NotFoundError, near
+from workbench.core.errors import FeatureError, NotFoundError, near
+from workbench.core.read_once import read_once
 from workbench.features.naming_places import place_of_name
-from workbench.read_once import read_once
 
 __all__ = ["Feature", "FoldFeature", "feature", "features_of", "repeated_definitions"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from workbench.competition import ROW
-from workbench.errors import FeatureError
+from workbench.core.errors import FeatureError
+from workbench.data.competition import ROW
 from workbench.features.narrow import narrow_frames
 
 __all__ = [

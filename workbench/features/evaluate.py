@@ -15,14 +15,14 @@ from typing import Any, Literal
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from workbench.competition import ROW
-from workbench.errors import FeatureError
+from workbench.core.errors import FeatureError
+from workbench.core.user_code import EXIT_HINT, is_interrupt, user_frame, user_place
+from workbench.data.competition import ROW
 from workbench.features.definition import Feature
 from workbench.features.naming_places import hint_for_column, missing_column, place_of_name
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets, RowOrderError, in_row_order, row_problem
 from workbench.features.partition import Part, Parts
 from workbench.features.wrong_results import as_in_polars, wrong_result
-from workbench.user_code import EXIT_HINT, is_interrupt, user_frame, user_place
 
 __all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "write_blocks"]
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import polars as pl
 
-from workbench.competition import ROW, Competition
+from workbench.data.competition import ROW, Competition
 from workbench.features.narrow import count_values
 
 __all__ = ["IS_ID", "left_out_by_auto", "never_shared", "shown_left_out"]

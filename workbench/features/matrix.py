@@ -11,12 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.cache import Hold
-from workbench.competition import ROW, Competition
-from workbench.errors import DamagedError, FeatureError, NotFoundError, near
+from workbench.core.cache import Hold
+from workbench.core.errors import DamagedError, FeatureError, NotFoundError, near
+from workbench.data.competition import ROW, Competition
 from workbench.features.build import AUTO, Blocks
 from workbench.features.definition import FoldFeature
-from workbench.features.encoded import EncodedColumn, as_number, encode_columns, has_sparse_codes, is_no_number
+from workbench.features.encoded import (
+    EncodedColumn,
+    as_number,
+    encode_columns,
+    has_sparse_codes,
+    is_no_number,
+)
 from workbench.features.encodings import Learned, Split, TargetLike
 from workbench.features.groupcodes import group_codes
 from workbench.features.left_out import IS_ID, never_shared

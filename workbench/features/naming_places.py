@@ -10,8 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.competition import lies_in
-from workbench.errors import near
+from workbench.core.errors import near
+from workbench.data.competition import lies_in
 
 __all__ = ["hint_for_column", "missing_column", "place_of_name"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from workbench.competition import ROW
+from workbench.data.competition import ROW
 
 __all__ = ["count_values", "narrow_frames"]
 

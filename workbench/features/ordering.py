@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.cache import temporary_file
-from workbench.competition import ROW
-from workbench.frames import scan_ipc
+from workbench.core.cache import temporary_file
+from workbench.core.frames import scan_ipc
+from workbench.data.competition import ROW
 
 __all__ = ["ROWS_PER_BUCKET", "Buckets", "RowOrderError", "in_row_order", "row_problem"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workbench.cache import Stored
+from workbench.core.cache import Stored
+from workbench.core.html_page import as_html
+from workbench.core.printable import one_line
 from workbench.features.build import AUTO, Blocks
 from workbench.features.definition import Feature
-from workbench.html_page import as_html
-from workbench.printable import one_line
 
 __all__ = ["CachedBlock", "FeatureSummary", "as_mermaid", "as_svg", "cached_blocks", "summarise_features"]
 

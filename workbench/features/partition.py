@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from workbench.cache import Store
-from workbench.competition import ROW
+from workbench.core.cache import Store
+from workbench.data.competition import ROW
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets
 
 __all__ = [

@@ -11,21 +11,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from workbench.cache import file_sha256, write_json, write_text
-from workbench.competition import Competition
-from workbench.distribution import distribution_version, is_own_wheel
-from workbench.errors import ConfigError, DamagedError
-from workbench.experiment import FinishedRun, read_run
-from workbench.experiment.source import DATA, named_code
+from workbench.core.cache import file_sha256, write_json, write_text
+from workbench.core.distribution import distribution_version, is_own_wheel
+from workbench.core.errors import ConfigError, DamagedError
+from workbench.data.competition import Competition
+from workbench.experiments.notebooks import as_text, new_notebook
+from workbench.experiments.run_folder import FinishedRun, read_run
+from workbench.experiments.source import DATA, named_code
 from workbench.features import code_files
 from workbench.kernels.fixed import fixed_copies
 from workbench.kernels.gateway import check_no_server
 from workbench.kernels.layers import kernel_name
 from workbench.kernels.scan import check_no_secrets
-from workbench.kernels.wheels import are_those, check_wheels, download, modules_of, needed_packages, own_wheel
-from workbench.notebooks import as_text, new_notebook
-from workbench.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_SAMPLE
-from workbench.training import FILE_PARAMETERS
+from workbench.kernels.wheels import (
+    are_those,
+    check_wheels,
+    download,
+    modules_of,
+    needed_packages,
+    own_wheel,
+)
+from workbench.models.parameters import FILE_PARAMETERS
+from workbench.models.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_SAMPLE
 
 __all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
 
@@ -71,7 +78,7 @@ lacking = [name for name in job["modules"] if importlib.util.find_spec(name) is 
 if lacking:
     print("not in the bundle, taken from the image:", ", ".join(lacking))
     sys.path += job["image"]
-from workbench.serving import find_data, predict, receipt
+from workbench.models.serving import find_data, predict, receipt
 
 receipt(job["bundle"], predict(job["bundle"], find_data(job["slug"]), out=job["file"]), job["push"])"""
 

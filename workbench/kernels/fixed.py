@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from workbench.competition import Competition
-from workbench.errors import ConfigError
-from workbench.ingest import reading_options, tables_in
+from workbench.core.errors import ConfigError
+from workbench.data.competition import Competition
+from workbench.data.ingest import reading_options, tables_in
 
 __all__ = ["fixed_copies"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from workbench.competition import Competition
-from workbench.errors import ConfigError
-from workbench.ingest import evaluation_server_of
+from workbench.core.errors import ConfigError
+from workbench.data.competition import Competition
+from workbench.data.ingest import evaluation_server_of
 
 __all__ = ["check_no_server"]
 

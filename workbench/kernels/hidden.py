@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from workbench.competition import Competition, as_written
-from workbench.frames import write_csv
-from workbench.ingest import reading_options, tables_in
+from workbench.core.frames import write_csv
+from workbench.data.competition import Competition, as_written
+from workbench.data.ingest import reading_options, tables_in
 
 __all__ = ["HIDDEN_TIMES", "emptied_data", "hidden_data", "link"]
 

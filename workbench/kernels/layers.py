@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.cache import file_sha256
-from workbench.distribution import is_own_wheel
-from workbench.errors import ConfigError
-from workbench.serving import MANIFEST, flat_name
+from workbench.core.cache import file_sha256
+from workbench.core.distribution import is_own_wheel
+from workbench.core.errors import ConfigError
+from workbench.models.serving import MANIFEST, flat_name
 
 __all__ = ["NAMES", "PackedFile", "kernel_name", "layers", "packed_files"]
 

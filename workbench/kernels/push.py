@@ -11,17 +11,38 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from workbench.cache import content_key, file_sha256, lock, read_json, write_text
-from workbench.competition import Competition
-from workbench.credentials import own_masks
-from workbench.errors import ConfigError, DamagedError, LoginError, NotFoundError, PlatformError, UnansweredError
+from workbench.core.cache import content_key, file_sha256, lock, read_json, write_text
+from workbench.core.credentials import own_masks
+from workbench.core.errors import (
+    ConfigError,
+    DamagedError,
+    LoginError,
+    NotFoundError,
+    PlatformError,
+    UnansweredError,
+)
+from workbench.data.competition import Competition
+from workbench.experiments.notebooks import PARAMETERS_TAG
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.gateway import check_no_server
 from workbench.kernels.layers import NAMES, PackedFile, layers, packed_files
-from workbench.kernels.record import DatasetRecord, DatasetSending, KernelRecord, KernelSending, PushRecord, Upload
-from workbench.notebooks import PARAMETERS_TAG
-from workbench.platforms import CodeHost, DatasetState, KernelSource, KernelState, KernelVersion, Platform
-from workbench.serving import MANIFEST, RECEIPT
+from workbench.kernels.record import (
+    DatasetRecord,
+    DatasetSending,
+    KernelRecord,
+    KernelSending,
+    PushRecord,
+    Upload,
+)
+from workbench.models.serving import MANIFEST, RECEIPT
+from workbench.platforms.protocol import (
+    CodeHost,
+    DatasetState,
+    KernelSource,
+    KernelState,
+    KernelVersion,
+    Platform,
+)
 
 __all__ = ["Machine", "Pushed", "push", "pushed"]
 

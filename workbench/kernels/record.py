@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workbench.cache import read_json, write_json
-from workbench.errors import DamagedError
-from workbench.platforms import KernelVersion
+from workbench.core.cache import read_json, write_json
+from workbench.core.errors import DamagedError
+from workbench.platforms.protocol import KernelVersion
 
 __all__ = ["DatasetRecord", "DatasetSending", "KernelRecord", "KernelSending", "PushRecord", "Upload"]
 

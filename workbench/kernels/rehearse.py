@@ -16,20 +16,20 @@ from types import MappingProxyType
 
 import polars as pl
 
-from workbench.cache import read_json
-from workbench.competition import Competition
-from workbench.distribution import is_own_wheel
-from workbench.errors import DataError
-from workbench.experiment import FinishedRun
-from workbench.frames import write_csv
-from workbench.ingest import unpack
-from workbench.isolation import World, abilities, clean_environment
+from workbench.core.cache import read_json
+from workbench.core.distribution import is_own_wheel
+from workbench.core.errors import DataError
+from workbench.core.frames import write_csv
+from workbench.core.isolation import World, abilities, clean_environment
+from workbench.data.competition import Competition
+from workbench.data.ingest import unpack
+from workbench.experiments.notebooks import Inputs, Limits, execute, left_file, placed, read_notebook
+from workbench.experiments.run_folder import FinishedRun
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.gateway import check_no_server
 from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, link
 from workbench.kernels.layers import layers, packed_files
-from workbench.notebooks import Inputs, Limits, execute, left_file, placed, read_notebook
-from workbench.serving import MANIFEST, NOTES, compared, read_submission
+from workbench.models.serving import MANIFEST, NOTES, compared, read_submission
 
 __all__ = ["HIDDEN_TIMES", "Rehearsed", "check_hidden_submission", "hidden_data", "rehearse"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from workbench.credentials import Masks, secret_values
-from workbench.errors import ConfigError
+from workbench.core.credentials import Masks, secret_values
+from workbench.core.errors import ConfigError
 
 __all__ = ["check_no_secrets"]
 

@@ -14,9 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
-from workbench import errors
-from workbench.distribution import DISTRIBUTION, OTHER_DISTRIBUTION, distribution_version, distributions_of_modules
-from workbench.errors import ConfigError
+from workbench.core.distribution import (
+    DISTRIBUTION,
+    OTHER_DISTRIBUTION,
+    PACKAGE,
+    distribution_version,
+    distributions_of_modules,
+)
+from workbench.core.errors import ConfigError
 
 __all__ = ["NEEDED", "are_those", "check_wheels", "download", "modules_of", "needed_packages", "own_wheel"]
 
@@ -47,7 +52,7 @@ def own_wheel(folder: Path) -> Path:
     StorageError
         When the folder can't be written.
     """
-    root = Path(errors.__file__).parent
+    root = PACKAGE
     paths = [p for p in sorted(root.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
     states = tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p in paths)
     version = distribution_version()

@@ -12,7 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from workbench.errors import BusyError, DamagedLedgerError, LedgerError, StorageError, WorkbenchError, storage_errors
+from workbench.core.errors import (
+    BusyError,
+    DamagedLedgerError,
+    LedgerError,
+    StorageError,
+    WorkbenchError,
+    storage_errors,
+)
 
 __all__ = ["REBUILD", "Address", "address", "damaged", "engine_for", "transaction"]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from workbench.errors import DamagedLedgerError, LedgerError, storage_errors
+from workbench.core.errors import DamagedLedgerError, LedgerError, storage_errors
+from workbench.core.temporary import temporary_file
 from workbench.ledger.database import address, engine_for, transaction
 from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
 from workbench.ledger.store import Ledger
 from workbench.ledger.versions import keep_copy
-from workbench.temporary import temporary_file
 
 __all__ = ["Found", "rebuild"]
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-from workbench.errors import DamagedError, NewerError
+from workbench.core.errors import DamagedError, NewerError
 
 __all__ = ["PLACES", "RunRecord", "SubmissionEvent", "SubmissionRecord", "check_version", "leads_elsewhere"]
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 
-from workbench.garbage import no_collection
+from workbench.core.garbage import no_collection
 from workbench.ledger.database import Address, address, damaged, engine_for, transaction
 from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
 from workbench.ledger.rows import records_from, row_from

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from workbench.errors import LedgerError, storage_errors
+from workbench.core.errors import LedgerError, storage_errors
+from workbench.core.temporary import temporary_file
 from workbench.ledger.database import BUSY_TIMEOUT_S, Address, damaged, transaction
 from workbench.ledger.schema import HEAD, metadata
-from workbench.temporary import temporary_file
 
 __all__ = ["bring_to_head", "keep_copy", "migrate", "version_of"]
 

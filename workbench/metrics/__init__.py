@@ -22,7 +22,14 @@ from __future__ import annotations
 
 from workbench.metrics.grades import BY_DISTANCE, are_grades, grades_of
 from workbench.metrics.metric import Metric, from_function
-from workbench.metrics.positive import Positive, depends_on_positive, find_positive, is_pair, match_label, name_words
+from workbench.metrics.positive import (
+    Positive,
+    depends_on_positive,
+    find_positive,
+    is_pair,
+    match_label,
+    name_words,
+)
 from workbench.metrics.queries import Queries
 from workbench.metrics.ranked import Relevant
 from workbench.metrics.registry import get, names

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import DataError
+from workbench.core.errors import DataError
 
 __all__ = [
     "accuracy",

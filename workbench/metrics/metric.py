@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import DataError, WorkbenchError
+from workbench.core.errors import DataError, WorkbenchError
+from workbench.core.user_code import user_code
 from workbench.metrics.queries import Queries
-from workbench.user_code import user_code
 
 __all__ = ["Metric", "from_function"]
 

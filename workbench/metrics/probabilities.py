@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import DataError
+from workbench.core.errors import DataError
 
 __all__ = ["auc", "average_precision", "balanced_logloss", "logloss", "mlogloss", "partial_auc", "probabilistic_f1"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import DataError
+from workbench.core.errors import DataError
 from workbench.metrics.queries import (
     Queries,
     hit_rate_of_queries,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from workbench.errors import NotFoundError, near
+from workbench.core.errors import NotFoundError, near
 from workbench.metrics import labels, probabilities, ranked, values
 from workbench.metrics.aliases import suggest
 from workbench.metrics.metric import Metric

@@ -1,4 +1,10 @@
-"""Recommenders: interactions, candidates, labels, features, a ranker, the top k."""
+"""Recommenders: interactions, candidates, labels, features, a ranker, the top k.
+
+In comes a log of events; out come lists of items with their scores. `interactions` holds the log, `windows` cuts it
+in time, `sources` are what candidates come from, `candidate_features` and `ranker` put them in order, `pipeline` is
+all of it. What is compiled stands in modules of its own, `compiled_*`. A new source of candidates is a class in
+`sources`.
+"""
 
 from workbench.recommender.covisit import Covisit, Neighbours, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import ConfigError, near
+from workbench.core.errors import ConfigError, near
+from workbench.core.threads import available_cores
 from workbench.recommender.extra import compiled
 from workbench.recommender.interactions import MOST_KINDS, Interactions, kind_codes, kind_weights
-from workbench.threads import available_cores
 
 __all__ = ["UNIT", "Covisit", "Neighbours", "count_covisits"]
 

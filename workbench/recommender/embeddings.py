@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import ConfigError, DataError
+from workbench.core.errors import ConfigError, DataError
 from workbench.recommender.covisit import Neighbours
 from workbench.recommender.extra import compiled
 from workbench.recommender.interactions import Interactions, count_items

@@ -6,8 +6,8 @@ import importlib
 import importlib.util
 from types import ModuleType
 
-from workbench.distribution import install_hint
-from workbench.errors import ConfigError
+from workbench.core.distribution import install_hint
+from workbench.core.errors import ConfigError
 
 __all__ = ["compiled", "need_compiler"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.distribution import install_hint
-from workbench.errors import ConfigError, DataError, near
+from workbench.core.distribution import install_hint
+from workbench.core.errors import ConfigError, DataError, near
+from workbench.core.threads import available_cores
 from workbench.recommender.interactions import Interactions, kind_weights
 from workbench.recommender.products import CHUNK, best_products
-from workbench.threads import available_cores
 
 __all__ = ["Factorisation", "Factors", "best_items", "fit_factors", "user_item_matrix"]
 

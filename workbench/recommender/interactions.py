@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import ConfigError, DataError, near
+from workbench.core.errors import ConfigError, DataError, near
 from workbench.recommender.extra import compiled
 
 __all__ = ["Columns", "Ids", "Interactions", "count_items", "kind_codes", "kind_weights", "read_interactions"]

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import DataError
-from workbench.folds import kfold
+from workbench.core.errors import DataError
+from workbench.core.threads import available_cores, threads_for
+from workbench.models.folds import kfold
+from workbench.models.parameters import LightGBMSpec
 from workbench.recommender.candidate_features import FeatureMaker, make_features
 from workbench.recommender.candidates import Generator, SourceRecall, source_recall
 from workbench.recommender.problem import Problem, RecommenderSpec, Settings
@@ -44,8 +46,6 @@ from workbench.recommender.windows import (
     users_of_window,
     with_own_codes,
 )
-from workbench.threads import available_cores, threads_for
-from workbench.training import LightGBMSpec
 
 __all__ = ["recommend"]
 

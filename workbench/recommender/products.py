@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.threads import available_cores
 from workbench.recommender.extra import compiled
-from workbench.threads import available_cores
 
 __all__ = ["CHUNK", "best_products"]
 

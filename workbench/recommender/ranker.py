@@ -9,20 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import ConfigError, DataError
+from workbench.core.errors import ConfigError, DataError
+from workbench.models.lightgbm_folds import lightgbm_errors, with_feature_names
+from workbench.models.parameters import LightGBMSpec, lightgbm_spec
+from workbench.models.rounds import Stopper, Stopping, shared_rounds
 from workbench.recommender.candidate_features import FeatureMaker
 from workbench.recommender.candidates import Candidates, Generator, in_batches
 from workbench.recommender.extra import compiled
 from workbench.recommender.windows import Window, take_users
-from workbench.training import (
-    LightGBMSpec,
-    Stopper,
-    Stopping,
-    lightgbm_errors,
-    lightgbm_spec,
-    shared_rounds,
-    with_feature_names,
-)
 
 __all__ = [
     "ListModel",

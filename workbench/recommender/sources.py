@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import ConfigError, DataError, near
+from workbench.core.errors import ConfigError, DataError, near
 from workbench.recommender.covisit import Covisit, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.extra import compiled

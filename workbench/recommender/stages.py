@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from workbench.memory import measured_peak
+from workbench.core.memory import measured_peak
 
 __all__ = ["Clock", "Stage"]
 

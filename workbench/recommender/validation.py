@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import ConfigError
+from workbench.core.errors import ConfigError
 from workbench.recommender.interactions import Interactions
 from workbench.recommender.windows import Asked, known_seconds, users_by_list, users_of_window
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import ConfigError, DataError
+from workbench.core.errors import ConfigError, DataError
 from workbench.recommender.extra import compiled
 from workbench.recommender.interactions import COUNTED, Ids, Interactions, count_items, kind_codes
 

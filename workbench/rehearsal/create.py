@@ -13,10 +13,11 @@ import numpy.typing as npt
 import polars as pl
 import polars.selectors as cs
 
-from workbench.errors import ConfigError, DataError, NotFoundError, near
-from workbench.frames import write_csv
-from workbench.ingest.counting import column_stats
-from workbench.ingest.types import decide
+from workbench.core.errors import ConfigError, DataError, NotFoundError, near
+from workbench.core.frames import write_csv
+from workbench.core.row_expressions import named_columns
+from workbench.data.ingest.counting import column_stats
+from workbench.data.ingest.types import decide
 from workbench.metrics import Metric
 from workbench.rehearsal.files import built_beside, place_for, sink
 from workbench.rehearsal.grade import Refused, grade, read_solution
@@ -27,7 +28,6 @@ from workbench.rehearsal.opened import Opened, Report, opened
 from workbench.rehearsal.spec import USAGE, LogSpec, RehearsalSpec, check_options
 from workbench.rehearsal.split import public_part, served_order, test_side
 from workbench.rehearsal.weights import weights_of
-from workbench.row_expressions import named_columns
 
 __all__ = ["create"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.errors import ConfigError, DataError, NotFoundError, near
-from workbench.interactions import UNITS, InteractionsSpec, duration_text
+from workbench.core.errors import ConfigError, DataError, NotFoundError, near
+from workbench.platforms.interactions import UNITS, InteractionsSpec, duration_text
 from workbench.rehearsal.split import ISO
 
 __all__ = ["EVENT", "Events", "read_events"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.errors import ConfigError, storage_errors
-from workbench.frames import sink_csv
-from workbench.temporary import temporary_file
+from workbench.core.errors import ConfigError, storage_errors
+from workbench.core.frames import sink_csv
+from workbench.core.temporary import temporary_file
 
 __all__ = ["built_beside", "place_for", "sink"]
 

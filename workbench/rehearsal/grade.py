@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import DamagedError, WorkbenchError
-from workbench.frames import read_parquet
+from workbench.core.errors import DamagedError, WorkbenchError
+from workbench.core.frames import read_parquet
 from workbench.metrics import Metric, grades_of
 from workbench.rehearsal.host import REMAKE, Host
 from workbench.rehearsal.labels import codes, list_length, numbers

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import metrics
-from workbench.competition import in_toml, own_file
-from workbench.errors import DamagedError, NotFoundError, near
-from workbench.interactions import InteractionsSpec, wrong_values
-from workbench.user_code import user_code
+from workbench.core.errors import DamagedError, NotFoundError, near
+from workbench.core.user_code import user_code
+from workbench.data.competition import in_toml, own_file
+from workbench.platforms.interactions import InteractionsSpec, wrong_values
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import ConfigError, DataError
+from workbench.core.errors import ConfigError, DataError
 from workbench.metrics import Metric, find_positive
 
 __all__ = ["classes_of", "codes", "infer_task", "list_length", "numbers", "positive_last", "sample_values"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.errors import DamagedError, DataError
-from workbench.ingest import read_text_file
-from workbench.platforms import Standing
+from workbench.core.errors import DamagedError, DataError
+from workbench.data.ingest import read_text_file
+from workbench.platforms.protocol import Standing
 
 __all__ = ["read_leaderboard", "standing"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError
 from workbench.metrics import Metric, Relevant
 from workbench.rehearsal.host import Host
 from workbench.rehearsal.labels import list_length

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import DataError
-from workbench.frames import write_csv
-from workbench.interactions import InteractionsSpec
+from workbench.core.errors import DataError
+from workbench.core.frames import write_csv
 from workbench.metrics import Metric
+from workbench.platforms.interactions import InteractionsSpec
 from workbench.rehearsal.events import EVENT, Events, read_events
 from workbench.rehearsal.files import built_beside, place_for, sink
 from workbench.rehearsal.grade import Refused, grade, read_solution

@@ -11,14 +11,14 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from workbench.errors import DataError, WorkbenchError
-from workbench.frames import scan_csv, scan_parquet
-from workbench.ingest import convert
-from workbench.ingest.delimited import as_text
-from workbench.ingest.layouts import Layout, layout_of, reencoded_layouts, say_encodings
-from workbench.ingest.sources import PACKED, Table, kind_of, members_of, table_name
-from workbench.ingest.text import Source, TextForm, blocks, first_fault
-from workbench.temporary import temporary_file
+from workbench.core.errors import DataError, WorkbenchError
+from workbench.core.frames import scan_csv, scan_parquet
+from workbench.core.temporary import temporary_file
+from workbench.data.ingest import convert
+from workbench.data.ingest.delimited import as_text
+from workbench.data.ingest.layouts import Layout, layout_of, reencoded_layouts, say_encodings
+from workbench.data.ingest.sources import PACKED, Table, kind_of, members_of, table_name
+from workbench.data.ingest.text import Source, TextForm, blocks, first_fault
 
 __all__ = ["Opened", "opened"]
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbench.cache import atomic, file_sha256, lock, read_json, write_json
-from workbench.errors import DamagedError, NotFoundError, PlatformError, near
+from workbench.core.cache import atomic, file_sha256, lock, read_json, write_json
+from workbench.core.errors import DamagedError, NotFoundError, PlatformError, near
 from workbench.metrics import Metric
-from workbench.platforms import (
+from workbench.platforms.protocol import (
     CompetitionFacts,
     Creating,
     Leaderboard,
@@ -36,7 +36,7 @@ def _utc_now() -> datetime:
 
 
 class Rehearsal:
-    """Competitions hosted in a workspace; an implementation of `workbench.platforms.Platform`.
+    """Competitions hosted in a workspace; an implementation of `workbench.platforms.protocol.Platform`.
 
     Parameters
     ----------

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.errors import DataError
-from workbench.ingest import read_parquet_as_text, read_text_file
+from workbench.core.errors import DataError
+from workbench.data.ingest import read_parquet_as_text, read_text_file
 
 __all__ = ["Refused", "Scores", "aligned", "read_sent"]
 

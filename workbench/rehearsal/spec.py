@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from workbench import metrics
-from workbench.errors import ConfigError, NotFoundError, near
-from workbench.interactions import InteractionsSpec, wrong_values
+from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.platforms.interactions import InteractionsSpec, wrong_values
 from workbench.rehearsal.leaderboard import read_leaderboard
 
 __all__ = ["KIND", "USAGE", "LogSpec", "RehearsalSpec", "check_log_options", "check_options"]

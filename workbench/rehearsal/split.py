@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.errors import ConfigError, DataError, NotFoundError, near
+from workbench.core.errors import ConfigError, DataError, NotFoundError, near
 from workbench.rehearsal.labels import numbers
 from workbench.rehearsal.spec import LogSpec, RehearsalSpec
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.errors import DataError
-from workbench.ingest.counting import column_stats
-from workbench.ingest.types import decide
+from workbench.core.errors import DataError
+from workbench.core.row_expressions import named_columns, read_expression
+from workbench.data.ingest.counting import column_stats
+from workbench.data.ingest.types import decide
 from workbench.rehearsal.labels import numbers
 from workbench.rehearsal.opened import Opened
-from workbench.row_expressions import named_columns, read_expression
 
 __all__ = ["weights_of"]
 

@@ -1,4 +1,9 @@
-"""Tuning: search spaces, and a search that spends a given time on finding LightGBM's parameters."""
+"""Tuning: search spaces, and a search that spends a given time on finding LightGBM's parameters.
+
+In come a training problem, a space and a time; out come the best parameters and every trial, in an Optuna study that
+goes on where it stopped. `space` has the dimensions, `plan` divides the time, `search` runs the trials, `study` opens
+and reads what is stored, `pictures` draws it.
+"""
 
 from workbench.tuning.plan import Budget, enough_rounds
 from workbench.tuning.scored import Progress, Scored, Tuned, scored_trials

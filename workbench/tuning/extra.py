@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.distribution import install_hint
-from workbench.errors import ConfigError
+from workbench.core.distribution import install_hint
+from workbench.core.errors import ConfigError
 
 __all__ = ["optuna"]
 

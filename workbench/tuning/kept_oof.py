@@ -10,8 +10,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from workbench.cache import atomic
-from workbench.training import FoldScore, FoldScorer
+from workbench.core.cache import atomic
+from workbench.models.fold_scorer import FoldScore, FoldScorer
 from workbench.tuning.study import OpenStudy
 
 __all__ = ["KeptOOF"]

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.cache import temporary_file, write_text
-from workbench.distribution import install_hint
-from workbench.errors import ConfigError, NotFoundError
-from workbench.html_page import as_html, page
+from workbench.core.cache import temporary_file, write_text
+from workbench.core.distribution import install_hint
+from workbench.core.errors import ConfigError, NotFoundError
+from workbench.core.html_page import as_html, page
 from workbench.tuning.extra import optuna
 
 __all__ = ["draw", "importances"]

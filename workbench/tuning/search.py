@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from workbench.errors import MemoryLimitError, TrainingError, WorkbenchError
-from workbench.training import Fidelity, FoldScore, FoldScorer, NoUseError, shared_score
+from workbench.core.errors import MemoryLimitError, TrainingError, WorkbenchError
+from workbench.models.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError, shared_score
 from workbench.tuning.extra import optuna
 from workbench.tuning.kept_oof import KeptOOF
 from workbench.tuning.plan import (

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ConfigError, near
-from workbench.training import lightgbm_defaults, parameter_type, primary_name
+from workbench.core.errors import ConfigError, near
+from workbench.models.lightgbm_rules import parameter_type
+from workbench.models.parameters import lightgbm_defaults, primary_name
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

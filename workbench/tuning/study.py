@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench.cache import atomic, content_key, is_locked, lock, read_json, write_json
-from workbench.errors import BusyError, ConfigError, DamagedError, StorageError, storage_errors
-from workbench.memory import used_bytes
-from workbench.temporary import machine
+from workbench.core.cache import atomic, content_key, is_locked, lock, read_json, write_json
+from workbench.core.errors import BusyError, ConfigError, DamagedError, StorageError, storage_errors
+from workbench.core.memory import used_bytes
+from workbench.core.temporary import machine
 from workbench.tuning.extra import optuna
 
 if TYPE_CHECKING:

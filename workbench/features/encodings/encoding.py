@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.cache import content_key
-from workbench.errors import FeatureError, NotFoundError, near
+from workbench.core.cache import content_key
+from workbench.core.errors import FeatureError, NotFoundError, near
 from workbench.features.definition import FoldFeature
 from workbench.features.encodings.learned import Learned, Source, TargetLike
 from workbench.features.encodings.split import Split

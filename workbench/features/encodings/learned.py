@@ -9,7 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from workbench.features.encodings.ordered import past_calls, past_quantiles, table_of_calls, table_of_quantiles
+from workbench.features.encodings.ordered import (
+    past_calls,
+    past_quantiles,
+    table_of_calls,
+    table_of_quantiles,
+)
 from workbench.features.encodings.past import Past, past_of
 from workbench.features.encodings.split import LearningSets, Split, Units
 from workbench.features.encodings.statistics import Statistic, shrunk
@@ -31,7 +36,7 @@ ROWS_AT_A_TIME = 1 << 18
 
 
 class TargetLike(Protocol):
-    """A target column, as `workbench.training.TargetColumn` has it."""
+    """A target column, as `workbench.models.target.TargetColumn` has it."""
 
     @property
     def name(self) -> str:

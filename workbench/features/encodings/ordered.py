@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import FeatureError
+from workbench.core.errors import FeatureError
+from workbench.core.user_code import user_code
 from workbench.features.encodings.past import Past
 from workbench.features.encodings.split import LearningSets, Units
 from workbench.features.encodings.statistics import Statistic
-from workbench.user_code import user_code
 
 __all__ = ["past_calls", "past_quantiles", "table_of_calls", "table_of_quantiles"]
 

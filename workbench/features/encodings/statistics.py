@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.cache import content_key
-from workbench.errors import FeatureError, NotFoundError, near
+from workbench.core.cache import content_key
+from workbench.core.errors import FeatureError, NotFoundError, near
 from workbench.features.code_keys import code_key
 from workbench.features.encodings.summaries import Summary
 

@@ -16,7 +16,14 @@ from workbench.features.recipes.embeddings import svd_embeddings, text_embedding
 from workbench.features.recipes.groups import counts, frequencies, group_position, group_stats, top_pivot
 from workbench.features.recipes.sessions import distinct_so_far, session_position, sessions
 from workbench.features.recipes.texts import hashed_ngrams, text_forms
-from workbench.features.recipes.windows import differences, expanding, lags, rolling, since_last, until_next
+from workbench.features.recipes.windows import (
+    differences,
+    expanding,
+    lags,
+    rolling,
+    since_last,
+    until_next,
+)
 
 __all__ = [
     "counts",

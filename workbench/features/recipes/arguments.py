@@ -9,8 +9,8 @@ from typing import TypedDict
 
 import polars as pl
 
-from workbench.competition import ROW
-from workbench.errors import FeatureError, near
+from workbench.core.errors import FeatureError, near
+from workbench.data.competition import ROW
 
 __all__ = [
     "GROUP",

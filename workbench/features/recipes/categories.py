@@ -8,7 +8,7 @@ from typing import Unpack
 
 import polars as pl
 
-from workbench.competition import ROW
+from workbench.data.competition import ROW
 from workbench.features.recipes.arguments import Call, Columns, Naming
 from workbench.features.recipes.hashing import hashed_buckets
 

@@ -6,7 +6,7 @@ from typing import Unpack
 
 import polars as pl
 
-from workbench.competition import ROW
+from workbench.data.competition import ROW
 from workbench.features.recipes.arguments import Call, Columns, Naming, plain
 
 __all__ = ["null_counts", "together"]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.competition import ROW
-from workbench.distribution import install_hint
-from workbench.errors import FeatureError
+from workbench.core.distribution import install_hint
+from workbench.core.errors import FeatureError
+from workbench.data.competition import ROW
 from workbench.features.recipes.arguments import Call, Columns, Naming, attached, plain
 from workbench.features.recipes.texts import WORD, composed
 

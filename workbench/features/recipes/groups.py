@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import polars as pl
 
-from workbench.competition import ROW
+from workbench.data.competition import ROW
 from workbench.features.recipes.arguments import Call, Columns, Naming, attached, narrow, plain
 
 __all__ = ["STATISTICS", "counts", "frequencies", "group_position", "group_stats", "top_pivot"]

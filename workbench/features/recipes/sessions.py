@@ -8,8 +8,17 @@ from typing import Unpack
 
 import polars as pl
 
-from workbench.competition import ROW
-from workbench.features.recipes.arguments import GROUP, TIMES, Call, Columns, Naming, Ordered, duration_units, widened
+from workbench.data.competition import ROW
+from workbench.features.recipes.arguments import (
+    GROUP,
+    TIMES,
+    Call,
+    Columns,
+    Naming,
+    Ordered,
+    duration_units,
+    widened,
+)
 
 __all__ = ["distinct_so_far", "session_position", "sessions"]
 

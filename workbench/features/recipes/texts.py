@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.competition import ROW
+from workbench.data.competition import ROW
 from workbench.features.recipes.arguments import Call, Columns, Naming
 from workbench.features.recipes.hashing import hashed
 

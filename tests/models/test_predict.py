@@ -1,0 +1,84 @@
+"""Serving: the models of a run, whatever there are of them, give what the run's own test predictions are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel_builds import HERE
+from workbench.core.errors import ConfigError, DataError
+from workbench.models.serving import read_bundle
+from workbench.models.serving.predict import opened, predict
+
+QUICK = 'features = ["ratio", "te_town", "rows.x"]\nseeds = [{seeds}]\n{more}[model]\nnum_iterations = 4\nlearning_rate = 0.3\nearly_stopping_round = 0\n'  # fmt: skip
+
+
+def built(made: Any, wheels: Path, more: str = "", seeds: str = "7, 3") -> tuple[Any, Path]:
+    made.experiment(1, QUICK.format(more=more, seeds=seeds))
+    run = made.open.run(1)
+    return run, made.open.build_kernel(1, python=HERE, wheels=wheels).bundle
+
+
+def changed(bundle: Path, **spec: Any) -> None:
+    path = bundle / "wb-manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["spec"] |= spec
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("more", ["", "refit = true\n"])
+@pytest.mark.parametrize("task", ["two", "multiclass"])
+def test_every_model_counts_once_in_the_order_of_the_training(
+    small, no_wheels: Path, tmp_path: Path, task: str, more: str
+) -> None:
+    """Byte for byte: sums in another order, or another share of one model, would show in the last digits."""
+    made = small(task=task, metric="rmse" if task == "two" else "logloss", n_rows=200)
+    run, bundle = built(made, no_wheels, more)
+    said: list[str] = []
+    work = tmp_path / "work"
+    out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", work=work, report=said.append)
+    assert out == tmp_path / "s.csv"
+    assert out.read_bytes() == run.submission.read_bytes()
+    n = 2 * (5 + bool(more)) * (2 if task == "two" else 1)
+    assert [s for s in said if "models" in s] == [f"{n} models, 40 test rows"]
+    assert said[-1] == f"wrote {out}"
+    assert (work / "competitions" / "small" / "data" / "tables").is_dir()
+    # What lies there already is used again.
+    predict(bundle, made.folder / "data" / "raw", out=tmp_path / "t.csv", work=work, threads=1, report=said.append)
+    assert (tmp_path / "t.csv").read_bytes() == out.read_bytes()
+
+
+def test_what_can_not_be_served_is_said(small, no_wheels: Path, tmp_path: Path) -> None:
+    made = small(n_rows=200)
+    run, bundle = built(made, no_wheels, seeds="1")
+    raw, run_id = made.folder / "data" / "raw", run.record.run_id
+
+    def refused(error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=message):
+            predict(bundle, raw, out=tmp_path / "s.csv", report=lambda _: None)
+        assert not (tmp_path / "s.csv").exists()
+
+    changed(bundle, kind="xgboost")
+    refused(ConfigError, rf"run {run_id} is of \[xgboost\]; models of LightGBM are served")
+    changed(bundle, kind="model", features=["ratio", "rows.x"])
+    refused(DataError, "the columns are not those that the model was trained on")
+    changed(bundle, features=["ratio", "te_town", "rows.x"])
+    manifest = json.loads((bundle / "wb-manifest.json").read_text())
+    (bundle / "wb-manifest.json").write_text(json.dumps(manifest | {"folds": "others"}))
+    refused(DataError, f"the folds of .* are not those that run {run_id} was trained on")
+
+
+def test_a_competition_is_opened_where_there_is_nothing_else(small, no_wheels: Path, tmp_path: Path) -> None:
+    made = small(n_rows=200)
+    _, bundle = built(made, no_wheels, seeds="1")
+    raw = made.folder / "data" / "raw"
+    said: list[str] = []
+    competition = opened(read_bundle(bundle), raw, tmp_path, memory_limit=2**31, report=said.append)
+    assert competition.folder == tmp_path / "competitions" / "small"
+    assert (competition.folder / "data" / "raw").resolve() == raw.resolve()
+    assert (competition.folder / "features.py").read_text() == (made.folder / "features.py").read_text()
+    assert competition.rows().collect().equals(made.open.definition.rows().collect())
+    assert said != []

@@ -1,0 +1,355 @@
+"""What is checked: the columns that train and test share, or those of features, and a seeded sample of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.analysis.checks.together import Together, apart, by_group, by_time
+from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.data.competition import ROW, Competition
+from workbench.features import Blocks, Feature
+
+__all__ = [
+    "CheckedData",
+    "as_codes",
+    "as_number",
+    "brief",
+    "is_time",
+    "kind_of",
+    "read_data",
+    "time_column",
+    "time_columns",
+]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SAMPLE_ROWS = 100_000
+"""By default so many rows of train and of test: a share is then known to 0.2 points, and a check takes seconds."""
+
+BYTES_PER_VALUE = 64
+"""What a value of the sample takes: itself, its copies as number and code, and what is computed of them."""
+
+SEED = 42
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """The columns under check.
+
+    Attributes
+    ----------
+    competition : Competition
+    train, test : DataFrame
+        The sampled rows, in row order, with the row key.
+    target : DataFrame
+        The targets of the sampled train rows.
+    extra : DataFrame
+        Of the same rows, the columns that only train has.
+    columns : tuple of str
+        What is checked: columns of rows, "feature.column" of features.
+    ids : tuple of str
+        Columns of rows that only tell rows apart.
+    time : str or None
+        The column of rows that tells the time.
+    times : tuple of Series, or None
+        The times of the sampled rows of train and of test.
+    frames : list of (LazyFrame, names by column)
+        Where the columns are, for what is counted over all rows.
+    not_checked : tuple of str
+        What was asked for and can't be checked, with the reason.
+    limit_bytes : int
+        The memory limit.
+    """
+
+    competition: Competition
+    train: pl.DataFrame
+    test: pl.DataFrame
+    target: pl.DataFrame
+    extra: pl.DataFrame
+    columns: tuple[str, ...]
+    ids: tuple[str, ...]
+    time: str | None
+    times: tuple[pl.Series, pl.Series] | None
+    frames: tuple[tuple[pl.LazyFrame, dict[str, str]], ...]
+    not_checked: tuple[str, ...]
+    limit_bytes: int
+
+    @property
+    def goes_forward(self) -> bool:
+        """Whether the competition's folds go forward in time."""
+        return self.competition.definition.cv.scheme == "time"
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether not all rows were taken."""
+        return self.train.height < self.competition.n_train or self.test.height < self.competition.n_test
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """The columns that say something of a row: all but ids."""
+        return tuple(c for c in self.columns if c not in self.ids)
+
+    @cached_property
+    def test_is_later(self) -> bool:
+        """Whether test lies after train in time."""
+        if self.times is None or not self.test.height:
+            return False
+        train, test = (as_number(t) for t in self.times)
+        if np.isnan(train).all() or np.isnan(test).all():
+            return False
+        return bool(np.nanquantile(test, 0.01) >= np.nanquantile(train, 0.99))
+
+    @cached_property
+    def together(self) -> Together | None:
+        """The units of rows: groups of the folds; blocks of time where test is later; groups of one side only."""
+        cv, c = self.competition.definition.cv, self.competition
+        if cv.scheme in ("group", "stratified_group") and cv.group is not None and cv.group in c.shared_columns:
+            frames = [(c.rows(), {cv.group: cv.group})]
+            return by_group(cv.group, *(_taken(frames, f[ROW].to_numpy())[cv.group] for f in (self.train, self.test)))
+        if self.test_is_later and self.time is not None and self.times is not None:
+            return by_time(self.time, *(as_number(t) for t in self.times))
+        return apart(self.train, self.test, self.columns) if self.test.height else None
+
+    def effective_rows(self, column: str) -> tuple[float, float]:
+        """Return how many independent rows the sampled ones of train and of test are worth, for what one column has."""
+        if self.together is None:
+            return float(self.train.height), float(self.test.height)
+        return self.together.effective(*as_codes(self.train[column], self.test[column]))
+
+    def kind(self, column: str) -> str:
+        """Return "number", "time" or "category"."""
+        return kind_of(self.train[column].dtype)
+
+    def scan(self, column: str) -> pl.LazyFrame:
+        """Return a column for all rows, lazily, with the row key."""
+        for frame, names in self.frames:
+            if column in names:
+                return frame.select(ROW, pl.col(names[column]).alias(column))
+        raise NotFoundError(f"no column {column!r} is under check", hint=near(column, self.columns, what="column"))
+
+
+def kind_of(dtype: pl.DataType) -> str:
+    """Return "number", "time", "category", or "other" for what has no order and no few values, like lists."""
+    if dtype.is_numeric() or dtype == pl.Boolean:
+        return "number"
+    if dtype.is_temporal():
+        return "time"
+    return "category" if dtype in (pl.String, pl.Categorical, pl.Enum) else "other"
+
+
+def as_number(column: pl.Series) -> Floats:
+    """Return a number or a time as floats, (n,); null is NaN, a time is in seconds."""
+    if column.dtype in (pl.Date, pl.Datetime):
+        column = column.dt.epoch("s")
+    elif column.dtype.is_temporal():
+        column = column.to_physical()
+    return column.cast(pl.Float64).to_numpy().astype(np.float64)
+
+
+def brief(value: float) -> str:
+    """Return a number for an axis.
+
+    Examples
+    --------
+    >>> brief(147_700.0), brief(2.5e6), brief(0.123456), brief(2013)
+    ('148k', '2.5M', '0.1235', '2013')
+    """
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size <= abs(value) < 1e13:
+            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
+    return f"{value:.4g}"
+
+
+def as_codes(*columns: pl.Series) -> list[Ints]:
+    """Return one number per distinct value, from 0 up in the order of the values, alike over all columns; null: -1."""
+    joined = pl.concat([c.cast(pl.String) if kind_of(c.dtype) == "category" else c for c in columns])
+    ranks = (joined.rank("dense").cast(pl.Int64) - 1).fill_null(-1).to_numpy()
+    return list(np.split(ranks, np.cumsum([len(c) for c in columns])[:-1]))
+
+
+def read_data(
+    blocks: Blocks,
+    names: Sequence[str] = (),
+    *,
+    sample: int | None = None,
+    time: str | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> CheckedData:
+    """Read what is to be checked.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    names : sequence of str
+        Features, as an experiment names them ("calendar", "calendar.hour", "rows", "rows.dest"); none for ``rows``.
+    sample : int, optional
+        At most so many rows of train and of test; fewer where the memory limit asks for it.
+    time : str, optional
+        The column that tells the time; by default that of a "time" scheme, else the first date or time stamp.
+
+    Raises
+    ------
+    ConfigError, NotFoundError
+        Where a name is not there, or `time` is no time.
+    """
+    c = blocks.competition
+    ids, told_by = c.key_columns, _time_of(c) if time is None else time_column(c, time)
+    frames, not_checked = _frames(blocks, names or ("rows",))
+    columns = tuple(name for _, found in frames for name in found)
+    n_columns = len(columns) + len(c.definition.targets)
+    within = max(1_000, blocks.limit_bytes // (4 * BYTES_PER_VALUE * max(1, n_columns)))
+    size = min(sample or SAMPLE_ROWS, within)
+    train_rows, test_rows = _sampled(c.n_train, size), _sampled(c.n_test, size) + c.n_train
+    report("reading a sample of the rows" if len(train_rows) < c.n_train else "reading the rows")
+    extra = [n for n in _train_columns(c) if n not in c.shared_columns and n not in c.definition.targets]
+    return CheckedData(
+        c,
+        _taken(frames, train_rows),
+        _taken(frames, test_rows),
+        _of_train(c, c.definition.targets, train_rows),
+        _of_train(c, [n for n in extra if n not in c.weights.columns], train_rows),
+        columns,
+        ids,
+        told_by,
+        None if told_by is None else tuple(_times(c, told_by, rows) for rows in (train_rows, test_rows)),  # type: ignore[arg-type]
+        tuple(frames),
+        tuple(not_checked),
+        blocks.limit_bytes,
+    )
+
+
+def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFrame, dict[str, str]]], list[str]]:
+    """Return the frames, each with the columns that are wanted of it under the names that they get here."""
+    frames: list[tuple[pl.LazyFrame, dict[str, str]]] = []
+    not_checked: dict[str, None] = {}
+    taken: dict[str, str] = {}  # each column's name here -> what gives it
+    for reference in dict.fromkeys(names):
+        name, _, column = reference.partition(".")
+        if name == "rows":
+            frame, prefix = blocks.competition.rows(), ""
+        elif not isinstance(blocks.get(name), Feature):
+            not_checked[f"{name}: it depends on the fold"] = None
+            continue
+        else:
+            frame, prefix = blocks.lines(name), f"{name}."
+        schema = frame.collect_schema()
+        known = [n for n in schema if n != ROW]
+        if column and column not in known:
+            raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, known, what="column"))
+        wanted = [column] if column else known
+        usable = {f"{prefix}{n}": n for n in wanted if kind_of(schema[n]) != "other"}
+        not_checked |= {f"{prefix}{n}: a {schema[n]}": None for n in wanted if f"{prefix}{n}" not in usable}
+        # "rows" and "rows.x" ask for a column twice; one of rows may also be called as that of a feature is here.
+        clashing = [shown for shown in usable if taken.get(shown, name) != name]
+        not_checked |= {f"{shown} of {name}: a column of {taken[shown]} is called so, too": None for shown in clashing}
+        new = {shown: n for shown, n in usable.items() if shown not in taken}
+        taken |= dict.fromkeys(new, name)
+        if new:
+            frames.append((frame, new))
+    return frames, list(not_checked)
+
+
+def _train_columns(c: Competition) -> list[str]:
+    return list(c.manifest.table(c.definition.tables.train, slug=c.slug).dtypes)
+
+
+def _time_of(c: Competition) -> str | None:
+    cv, schema = c.definition.cv, c.rows().collect_schema()
+    # The column that the folds go by may be in train only.
+    first = [cv.column] if cv.scheme == "time" and cv.column in c.shared_columns and is_time(schema[cv.column]) else []
+    times = [*first, *(n for n in c.shared_columns if schema[n] in (pl.Date, pl.Datetime))]
+    return times[0] if times else None
+
+
+def is_time(dtype: pl.DataType) -> bool:
+    """Say whether a column can tell the time: a date, a time stamp or a number."""
+    return dtype.is_numeric() or dtype in (pl.Date, pl.Datetime)
+
+
+def time_column(c: Competition, column: str) -> str:
+    """Return a column of rows that is to tell the time, if it can.
+
+    Raises
+    ------
+    NotFoundError
+        Where rows have no such column.
+    ConfigError
+        Where it is of another type.
+    """
+    if column not in c.shared_columns:
+        raise NotFoundError(f"rows have no column {column!r} to tell the time by", hint=near(column, c.shared_columns))
+    dtype = c.rows().collect_schema()[column]
+    if not is_time(dtype):
+        raise ConfigError(f"column {column!r} is a {dtype}; the time is told by a date, a time stamp or a number")
+    return column
+
+
+def time_columns(c: Competition, given: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """Return the column of rows that tells the time, and those of tables, from "COLUMN" and "TABLE.COLUMN".
+
+    What rows have as a column is meant as that, dots and all.
+
+    Raises
+    ------
+    ConfigError
+        Where two are given for the rows, or for one table.
+    NotFoundError
+        For a table that there is not.
+    """
+    of_rows: list[str] = []
+    of_table: dict[str, str] = {}
+    for name in dict.fromkeys(given):
+        table, dot, column = name.partition(".")
+        if not dot or name in c.shared_columns:
+            of_rows.append(name)
+        elif table not in c.manifest.tables:
+            raise NotFoundError(
+                f"--time-column {name}: rows have no such column, and there is no table {table!r}",
+                hint=near(table, c.manifest.tables, what="table"),
+            )
+        elif table in of_table:
+            raise ConfigError(f"--time-column names two columns of {table}: {of_table[table]!r} and {column!r}")
+        else:
+            of_table[table] = column
+    if len(of_rows) > 1:
+        named = " and ".join(repr(n) for n in of_rows)
+        raise ConfigError(f"--time-column names more than one column of rows: {named}", hint="name one")
+    return of_rows[0] if of_rows else None, of_table
+
+
+def _times(c: Competition, column: str, rows: Ints) -> pl.Series:
+    return _taken([(c.rows(), {column: column})], rows)[column]
+
+
+def _sampled(n_rows: int, size: int) -> Ints:
+    if size >= n_rows:
+        return np.arange(n_rows, dtype=np.int64)
+    chosen = np.random.default_rng(SEED).choice(n_rows, size, replace=False, shuffle=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def _taken(frames: Sequence[tuple[pl.LazyFrame, dict[str, str]]], rows: Ints) -> pl.DataFrame:
+    keys = pl.LazyFrame({ROW: rows})
+    found = [pl.DataFrame({ROW: rows})]
+    for frame, names in frames:
+        first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
+        lines = frame.filter(pl.col(ROW).is_between(first, last))
+        lines = lines.select(pl.col(ROW).cast(pl.Int64), *[pl.col(n).alias(shown) for shown, n in names.items()])
+        found.append(lines.join(keys, on=ROW, how="semi").collect(engine="streaming").sort(ROW).drop(ROW))
+    return pl.concat(found, how="horizontal")
+
+
+def _of_train(c: Competition, columns: Sequence[str], rows: Ints) -> pl.DataFrame:
+    if not columns:
+        return pl.DataFrame()
+    frame = c.table(c.definition.tables.train).select(columns).with_row_index(ROW)
+    keys = pl.LazyFrame({ROW: rows})
+    lines = frame.with_columns(pl.col(ROW).cast(pl.Int64)).join(keys, on=ROW, how="semi")
+    return lines.collect(engine="streaming").sort(ROW).drop(ROW)

@@ -1,0 +1,269 @@
+"""Drift: how the columns of test differ from those of train.
+
+Ranked by the size of the effect. On big data everything is significant, so significance only serves as a floor: what
+chance alone gives on samples of this size is no finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from workbench.analysis.checks.data import CheckedData, Floats, Ints, as_codes, as_number, brief
+from workbench.analysis.checks.finding import ColumnDrift, Finding
+from workbench.data.competition import ROW
+
+__all__ = ["drift", "drift_findings", "goes_by_time", "ks_statistic", "psi", "tells_time", "total_variation"]
+
+SERIOUS, NOTABLE = 0.3, 0.1
+UNSEEN_SERIOUS, UNSEEN_NOTABLE = 0.3, 0.05
+NULLS_SERIOUS, NULLS_NOTABLE = 0.3, 0.05
+
+Z = 3.9
+"""How many standard errors chance may reach: one column in ten thousand."""
+
+BINS, SHOWN_CATEGORIES = 30, 12
+
+
+def ks_statistic(one: Floats, other: Floats) -> float:
+    """Return the Kolmogorov-Smirnov statistic: the largest distance between two distribution functions.
+
+    Examples
+    --------
+    >>> ks_statistic(np.array([1.0, 2.0]), np.array([1.0, 2.0])), ks_statistic(np.array([1.0]), np.array([2.0]))
+    (0.0, 1.0)
+    """
+    if not len(one) or not len(other):
+        return 0.0
+    a, b = np.sort(one), np.sort(other)
+    at = np.concatenate([a, b])
+    gaps = np.searchsorted(a, at, side="right") / len(a) - np.searchsorted(b, at, side="right") / len(b)
+    return float(np.abs(gaps).max())
+
+
+def psi(one: Floats, other: Floats) -> float:
+    """Return the population stability index of two lists of shares: the sum of (p - q) ln(p / q).
+
+    Empty cells count as half a part in ten thousand, as is usual. Common reading (Siddiqi 2006): below 0.1 stable,
+    above 0.25 shifted.
+    """
+    p, q = np.maximum(one, 5e-5), np.maximum(other, 5e-5)
+    return float(((p - q) * np.log(p / q)).sum())
+
+
+def total_variation(one: Ints, other: Ints, rows: tuple[float, float] | None = None) -> float:
+    """Return half the sum of the differences of the shares, less what chance gives where the two are alike.
+
+    For a category of share p, counted in n and m rows, the expected difference is sqrt(2 p (1/n + 1/m) / pi), and
+    never above 2p. Many rare categories add up to much of it, which says nothing.
+
+    Parameters
+    ----------
+    one, other : int arrays
+        Counts by category.
+    rows : tuple of float, optional
+        How many independent rows each side is worth; by default as many as it has.
+    """
+    n, m = max(1, int(one.sum())), max(1, int(other.sum()))
+    share = (one + other) / (n + m)
+    independent = (float(n), float(m)) if rows is None else rows
+    variance = sum(1 / max(1.0, r) for r in independent)
+    by_chance = np.minimum(np.sqrt(2 / np.pi * share * variance), 2 * share)
+    return max(0.0, float((np.abs(one / n - other / m) - by_chance).sum() / 2))
+
+
+def drift(
+    data: CheckedData, nulls: dict[str, tuple[float, float]], *, by_time: bool = False
+) -> tuple[ColumnDrift, ...]:
+    """Measure every column but ids, the largest effect first.
+
+    Parameters
+    ----------
+    nulls : dict
+        The shares of nulls in train and test, by column.
+    by_time : bool
+        Whether test lies after train in time: then dates and times, and the number that tells the time, come last, as
+        they differ by definition.
+    """
+    if not data.test.height:
+        return ()
+    found = [
+        _category(data, c, nulls[c]) if data.kind(c) == "category" else _number(data, c, nulls[c]) for c in data.content
+    ]
+    return tuple(sorted(found, key=lambda d: (by_time and tells_time(data, d.column), -_largest(d))))
+
+
+def tells_time(data: CheckedData, column: str) -> bool:
+    """Say whether a column is a date or a time, or the number that the time is told by."""
+    return column == data.time or data.kind(column) == "time"
+
+
+def _is_group(data: CheckedData, column: str) -> bool:
+    """Say whether a column only tells the groups that the folds keep together: test's may all be others."""
+    return data.together is not None and data.together.is_by_group and data.together.column == column
+
+
+def _largest(d: ColumnDrift) -> float:
+    return max(d.effect, d.unseen or 0.0, abs(d.nulls_train - d.nulls_test))
+
+
+def _number(data: CheckedData, column: str, nulls: tuple[float, float]) -> ColumnDrift:
+    train, test = (as_number(f[column]) for f in (data.train, data.test))
+    train, test = train[np.isfinite(train)], test[np.isfinite(test)]
+    effect = ks_statistic(train, test)
+    tenths = np.unique(np.quantile(train, np.arange(1, 10) / 10)) if len(train) else np.zeros(0)
+    index = psi(_shares(train, tenths), _shares(test, tenths)) if len(train) and len(test) else 0.0
+    bars = _histogram(data, column, train, test)
+    return ColumnDrift(column, data.kind(column), effect, index, None, *nulls, bars)
+
+
+def _shares(values: Floats, cuts: Floats) -> Floats:
+    counts = np.bincount(np.searchsorted(cuts, values, side="left"), minlength=len(cuts) + 1)
+    return np.asarray(counts / max(1, len(values)))
+
+
+def _histogram(data: CheckedData, column: str, train: Floats, test: Floats) -> tuple[tuple[str, float, float], ...]:
+    both = np.concatenate([train, test])
+    if not len(both):
+        return ()
+    # A few wild values would press everything else into one bar: the outermost half percent share the end bars.
+    low, high = np.quantile(both, [0.005, 0.995])
+    values = np.unique(both[:100_000])
+    if len(values) <= BINS and (data.kind(column) != "time"):
+        edges = np.append((values[1:] + values[:-1]) / 2, np.inf)
+        labels = [brief(v) for v in values]
+    else:
+        edges = np.append(np.linspace(low, high, BINS + 1)[1:-1], np.inf)
+        starts = np.linspace(low, high, BINS + 1)[:-1]
+        labels = _times(starts) if data.train[column].dtype in (pl.Date, pl.Datetime) else [brief(v) for v in starts]
+    shares = [_shares(v, edges[:-1]) for v in (train, test)]
+    return tuple(zip(labels, *[s.tolist() for s in shares], strict=True))
+
+
+def _times(seconds: Floats) -> list[str]:
+    stamps = pl.Series(seconds.astype(np.int64) * 1_000_000).cast(pl.Datetime("us"))
+    span = float(seconds[-1] - seconds[0]) if len(seconds) else 0.0
+    return stamps.dt.strftime("%Y-%m-%d" if span > 5 * 86400 else "%m-%d %H:%M").to_list()
+
+
+def _category(data: CheckedData, column: str, nulls: tuple[float, float]) -> ColumnDrift:
+    train, test = data.train[column].cast(pl.String), data.test[column].cast(pl.String)
+    codes = as_codes(train, test)
+    filled = [c[c >= 0] for c in codes]
+    size = max((int(c.max()) + 1 for c in filled if len(c)), default=1)
+    counts = [np.bincount(c, minlength=size) for c in filled]
+    shares = [c / max(1, c.sum()) for c in counts]
+    # The index is of categories with a share of their own; the rest is one.
+    rare = np.maximum(*shares) < 0.005
+    grouped = [np.append(s[~rare], s[rare].sum()) for s in shares]
+    return ColumnDrift(
+        column,
+        "category",
+        total_variation(counts[0], counts[1], data.effective_rows(column)),
+        psi(*grouped),
+        _unseen(data, column, codes, counts, test),
+        *nulls,
+        _top(train, test),
+    )
+
+
+def _top(train: pl.Series, test: pl.Series) -> tuple[tuple[str, float, float], ...]:
+    frames = [s.drop_nulls().alias("v").value_counts(name=f"n{i}").lazy() for i, s in enumerate((train, test))]
+    both = frames[0].join(frames[1], on="v", how="full", coalesce=True).fill_null(0)
+    totals = [max(1, len(s.drop_nulls())) for s in (train, test)]
+    shares = both.select("v", pl.col("n0") / totals[0], pl.col("n1") / totals[1])
+    top = shares.sort(pl.max_horizontal("n0", "n1"), "v", descending=[True, False]).head(SHOWN_CATEGORIES).collect()
+    return tuple((str(v), float(a), float(b)) for v, a, b in top.rows())
+
+
+def _unseen(data: CheckedData, column: str, codes: Sequence[Ints], counts: Sequence[Ints], test: pl.Series) -> float:
+    """Return the share of test rows whose value train does not have, less what chance gives; over all of train.
+
+    A value's next row is a new one with the probability that Good (1953) gives: the share of train rows whose value
+    occurs once; where rows come in units, in one unit. Test rows beyond that are a finding.
+    """
+    in_train, in_test = counts
+    n_test = max(1, int(in_test.sum()))
+    new = float(in_test[in_train == 0].sum()) / n_test
+    by_chance = _alone(data, column, codes[0], in_train)
+    if new <= by_chance or not data.is_sampled:
+        return max(0.0, new - by_chance)
+    values = pl.LazyFrame({column: test.unique().drop_nulls()})
+    of_train = data.scan(column).filter(pl.col(ROW) < data.competition.n_train).select(pl.col(column).cast(pl.String))
+    known = of_train.join(values, on=column, how="semi").unique().collect(engine="streaming")[column]
+    exact = float((~test.drop_nulls().is_in(known.implode())).sum()) / n_test
+    return max(0.0, min(exact, new - by_chance))
+
+
+def _alone(data: CheckedData, column: str, codes: Ints, counts: Ints) -> float:
+    """Return the share of train rows whose value no other row has, or no other unit."""
+    units, filled = data.together, codes >= 0
+    # Groups that nobody told the folds of are what is to be found.
+    if units is None or (units.column == column and not units.declared):
+        return float((counts == 1).sum()) / max(1, int(counts.sum()))
+    pairs = np.unique(np.stack([codes[filled], units.train[filled]]), axis=1)
+    n_units = np.bincount(pairs[0], minlength=len(counts))
+    return float(counts[n_units == 1].sum()) / max(1, int(counts.sum()))
+
+
+def goes_by_time(data: CheckedData) -> bool:
+    """Say whether test lies after train in time."""
+    return data.test_is_later
+
+
+def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time: bool) -> list[Finding]:
+    """Return what is worth saying of the drift."""
+    found = []
+    for d in drifts:
+        if (by_time and tells_time(data, d.column)) or _is_group(data, d.column):
+            continue
+        n, m = data.effective_rows(d.column)
+        chance = Z * np.sqrt(1 / max(1, n) + 1 / max(1, m)) / 2
+        if d.effect >= NOTABLE and d.effect > chance:
+            found.append(_distribution(d))
+        if d.unseen is not None and d.unseen >= UNSEEN_NOTABLE and d.unseen > chance:
+            found.append(_new_values(d))
+        if abs(d.nulls_train - d.nulls_test) >= NULLS_NOTABLE and abs(d.nulls_train - d.nulls_test) > chance:
+            found.append(_null_shift(d))
+    return found
+
+
+def _distribution(d: ColumnDrift) -> Finding:
+    name = "total variation" if d.kind == "category" else "KS"
+    return Finding(
+        "serious" if d.effect >= SERIOUS else "notable",
+        "drift",
+        d.column,
+        f"differs between train and test: {name} {d.effect:.2f}, PSI {d.psi:.2f}",
+        "try without it; take ranks, ratios or differences that mean the same in both",
+        d.effect,
+        {"effect": d.effect, "measure": name, "psi": d.psi},
+    )
+
+
+def _new_values(d: ColumnDrift) -> Finding:
+    unseen = d.unseen or 0.0
+    return Finding(
+        "serious" if unseen >= UNSEEN_SERIOUS else "notable",
+        "drift",
+        d.column,
+        f"{unseen:.0%} of the test rows have a value that train lacks, beyond what chance gives",
+        "group by it when you validate (cv.group), or use what the values have in common",
+        unseen,
+        {"unseen": unseen},
+    )
+
+
+def _null_shift(d: ColumnDrift) -> Finding:
+    gap = abs(d.nulls_train - d.nulls_test)
+    return Finding(
+        "serious" if gap >= NULLS_SERIOUS else "notable",
+        "drift",
+        d.column,
+        f"missing in {d.nulls_train:.1%} of train and {d.nulls_test:.1%} of test",
+        "find out why; don't let the model read whether it is missing",
+        gap,
+        {"nulls_train": d.nulls_train, "nulls_test": d.nulls_test},
+    )

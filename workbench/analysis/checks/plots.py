@@ -1,0 +1,248 @@
+"""Plots of a report, as SVG text to stand in a page; by matplotlib, which is imported here only."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from workbench.analysis.checks.data import brief
+from workbench.analysis.checks.finding import Adversarial, ColumnDrift, Nulls, OrderPlot, Periods
+from workbench.core.printable import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "can_plot",
+    "drift_plot",
+    "gains_plot",
+    "nulls_plot",
+    "order_plot",
+    "periods_plot",
+    "power_plot",
+    "roc_plot",
+    "target_plot",
+]
+
+TRAIN, TEST, QUIET = "#3b6ea5", "#e07b39", "#8a94a0"
+LONGEST = 22
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a94a0",
+    "axes.linewidth": 0.7,
+    "xtick.color": "#444",
+    "ytick.color": "#444",
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "text.parse_math": False,  # a name with dollar signs is no formula
+}
+
+
+def can_plot() -> bool:
+    """Say whether matplotlib is there."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
+    """Draw one set of axes and return the SVG element, without declarations and metadata."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # The salt names the parts within the picture: equal reports give equal pages, and no two pictures share a name.
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # A column's name may have letters that the measuring font lacks; the browser has them.
+        warnings.simplefilter("ignore")
+        figure = Figure(figsize=size, layout="tight")
+        draw(figure.subplots())
+        out = io.StringIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    svg = out.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # Groups are numbered alike in every picture, and nothing refers to them.
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2).replace(
+        "<svg", f'<svg role="img" style="max-width: {1.3 * size[0]:.2f}in"', 1
+    )
+
+
+def _short(text: str, longest: int = LONGEST) -> str:
+    text = one_line(text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _percent(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    axis.set_major_locator(MaxNLocator(4))
+    axis.set_major_formatter(PercentFormatter(1.0))
+
+
+def drift_plot(drift: ColumnDrift) -> str:
+    """Draw a column's shares in train and in test, one over the other."""
+    labels = [label for label, _, _ in drift.bars]
+    train, test = ([bar[i] for bar in drift.bars] for i in (1, 2))
+
+    def numbers(ax: Axes) -> None:
+        at = range(len(labels))
+        edges = [i - 0.5 for i in range(len(labels) + 1)]
+        ax.stairs(train, edges, fill=True, color=TRAIN, alpha=0.55, label="train")
+        ax.stairs(test, edges, color=TEST, linewidth=1.6, label="test")
+        ticks = 2 if drift.kind == "time" else 4
+        shown = [round(i * (len(labels) - 1) / ticks) for i in range(ticks + 1)] if len(labels) > 6 else list(at)
+        ax.set_xticks(shown, [_short(labels[i], 11) for i in shown])
+        _percent(ax.yaxis)
+        ax.legend(loc="best")
+
+    def categories(ax: Axes) -> None:
+        at = [float(i) for i in range(len(labels))]
+        ax.barh([i - 0.2 for i in at], train, height=0.4, color=TRAIN, alpha=0.8, label="train")
+        ax.barh([i + 0.2 for i in at], test, height=0.4, color=TEST, alpha=0.9, label="test")
+        ax.set_yticks(at, [_short(t, 16) for t in labels])
+        ax.invert_yaxis()
+        _percent(ax.xaxis)
+        ax.legend(loc="lower right")
+
+    draw = categories if drift.kind == "category" else numbers
+    height = max(2.0, 0.24 * len(labels)) if drift.kind == "category" else 2.0
+
+    def titled(ax: Axes) -> None:
+        draw(ax)
+        ax.set_title(f"{_short(drift.column, 30)}   {drift.effect:.2f}")
+
+    return _drawn(f"drift {drift.column}", (3.3, min(height, 2.9)), titled)
+
+
+def roc_plot(result: Adversarial) -> str:
+    """Draw the ROC curve of the model that tells test from train."""
+
+    def draw(ax: Axes) -> None:
+        ax.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle="--")
+        ax.plot([x for x, _ in result.roc], [y for _, y in result.roc], color=TEST, linewidth=1.8)
+        ax.set(xlabel="share of train taken for test", ylabel="share of test found", xlim=(0, 1), ylim=(0, 1.01))
+        ax.set_title(f"telling test from train: AUC {result.auc:.3f}")
+
+    return _drawn("roc", (3.9, 2.5), draw)
+
+
+def _ranked(name: str, title: str, lines: Sequence[tuple[str, float]], label: str, low: float = 0.0) -> str:
+    """Draw horizontal bars, the largest on top."""
+
+    def draw(ax: Axes) -> None:
+        ax.barh(range(len(lines)), [max(0.0, v - low) for _, v in lines], left=low, height=0.7, color=TRAIN, alpha=0.85)
+        ax.set_yticks(range(len(lines)), [_short(c) for c, _ in lines])
+        ax.invert_yaxis()
+        for i, (_, value) in enumerate(lines):
+            ax.text(max(value, low), i, f" {max(value, low):.2f}", va="center", fontsize=7.5, color="#444")
+        ax.set(xlabel=label)
+        ax.margins(x=0.14)
+        ax.set_xlim(left=low)
+        ax.set_title(title)
+
+    return _drawn(name, (3.9, 0.75 + 0.21 * max(4, len(lines))), draw)
+
+
+def gains_plot(result: Adversarial) -> str:
+    """Draw what the model told train from test by."""
+    return _ranked("gains", "by these columns", result.gains[:12], "share of the gain")
+
+
+def power_plot(power: Sequence[tuple[str, float, str]], target: str) -> str:
+    """Draw what each column alone says of the target."""
+    measure = power[0][2]
+    lines = [(c, s) for c, s, _ in power[:15]]
+    low = 0.5 if measure == "AUC" else 0.0
+    return _ranked("power", f"what each column alone says of {_short(target)}", lines, f"out-of-fold {measure}", low)
+
+
+def target_plot(name: str, bars: Sequence[tuple[str, int]]) -> str:
+    """Draw how a target is distributed."""
+
+    def draw(ax: Axes) -> None:
+        ax.bar(range(len(bars)), [n for _, n in bars], width=0.9, color=TRAIN, alpha=0.85)
+        step = max(1, -(-len(bars) // 6))
+        shown = list(range(0, len(bars), step))
+        ax.set_xticks(shown, [_short(bars[i][0], 10) for i in shown])
+        ax.yaxis.set_major_formatter(lambda v, _: brief(v))
+        ax.set(ylabel="train rows looked at")
+        ax.set_title(_short(name, 30))
+
+    return _drawn(f"target {name}", (3.9, 2.4), draw)
+
+
+def periods_plot(periods: Periods) -> str:
+    """Draw the target by time, with the number of rows behind it."""
+    labels = [label for label, _, _ in periods.lines]
+    at = range(len(labels))
+
+    def draw(ax: Axes) -> None:
+        behind = ax.twinx()
+        behind.bar(at, [n for _, n, _ in periods.lines], color=QUIET, alpha=0.25, width=0.9)
+        behind.set_ylabel("train rows", color=QUIET)
+        behind.spines["right"].set_visible(True)
+        ax.plot(at, [m for _, _, m in periods.lines], color=TRAIN, linewidth=1.6, marker="o", markersize=2.5)
+        ax.yaxis.set_major_formatter(lambda v, _: brief(v))
+        ax.set_zorder(behind.get_zorder() + 1)
+        ax.patch.set_visible(False)
+        step = max(1, -(-len(labels) // 8))
+        shown = list(range(0, len(labels), step))
+        ax.set_xticks(shown, [_short(labels[i], 13) for i in shown])
+        ax.set(xlabel=f"{periods.every} of {_short(periods.column)}", ylabel=_short(periods.what, 30))
+        ax.set_title(f"{_short(periods.what, 40)} by {periods.every}")
+
+    return _drawn("periods", (7.4, 2.7), draw)
+
+
+def order_plot(order: OrderPlot, target: str) -> str:
+    """Draw the target by the number of the row, or by the id."""
+
+    def draw(ax: Axes) -> None:
+        share = [100 * (i + 0.5) / len(order.means) for i in range(len(order.means))]
+        ax.plot(share, order.means, color=TRAIN, linewidth=1.5, marker="o", markersize=2.5)
+        spread = max(order.means) - min(order.means)
+        if spread < 0.05:
+            middle = sum(order.means) / len(order.means)
+            ax.set_ylim(middle - 0.05, middle + 0.05)
+        ax.set(
+            xlabel=f"percent of the train rows, by {_short(order.column)}",
+            ylabel=_short(f"mean rank of {target}" if order.measure == "R2" else target, 26),
+        )
+        ax.set_title(f"by {_short(order.column)}: {order.measure} {order.score:.3f}")
+
+    return _drawn(f"order {order.column}", (3.9, 2.3), draw)
+
+
+def nulls_plot(nulls: Nulls) -> str:
+    """Draw the patterns of missing values: a line per pattern, dark where the column is missing."""
+    seen = [c for c in nulls.shares if any(c in pattern for pattern, _ in nulls.patterns)]
+    columns = sorted(seen, key=lambda c: -max(nulls.shares[c]))[:24]
+    lines = [(pattern, share) for pattern, share in nulls.patterns if not pattern or set(pattern) & set(columns)]
+
+    def draw(ax: Axes) -> None:
+        for i, (pattern, _) in enumerate(lines):
+            for j, column in enumerate(columns):
+                missing = column in pattern
+                ax.barh(
+                    i, 0.9, left=j - 0.45, height=0.82, color=TEST if missing else TRAIN, alpha=0.9 if missing else 0.18
+                )
+        ax.set_yticks(range(len(lines)), [f"{share:.2%} of rows" for _, share in lines])
+        ax.set_xticks(range(len(columns)), [_short(c, 18) for c in columns], rotation=40, ha="right")
+        ax.invert_yaxis()
+        ax.tick_params(length=0)
+        for side in ax.spines.values():
+            side.set_visible(False)
+        ax.set_title("patterns of missing values (orange: missing)")
+
+    width = min(7.4, max(3.9, 2.0 + 0.42 * len(columns)))
+    return _drawn("nulls", (width, 1.3 + 0.22 * len(lines)), draw)

@@ -1,0 +1,335 @@
+"""What a single column says of the target: too much, and it is a leak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from workbench.analysis.checks.counts import numeric_part
+from workbench.analysis.checks.data import SEED, CheckedData, Floats, Ints, as_codes, as_number, kind_of
+from workbench.analysis.checks.finding import Finding, OrderPlot
+from workbench.data.competition import ROW
+from workbench.metrics import get
+from workbench.metrics.dependence import effective_units
+from workbench.models.folds import Folds, group_folds, kfold
+
+__all__ = ["Outcome", "alike_findings", "leak_findings", "order", "outcome_of", "power"]
+
+BINS, ROWS_PER_BIN, FOLDS, SMOOTHING = 200, 25, 4, 1.0
+SERIOUS, NOTABLE = 0.97, 0.9
+ORDER_AUC, ORDER_R2 = 0.6, 0.1
+FOLLOWS = 0.95
+MAX_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A target as what single columns are held against: 0 and 1 for classes, ranks from 0 to 1 for numbers.
+
+    Attributes
+    ----------
+    name : str
+    values : float array (n, width)
+        A column per class for a multiclass target: the five most frequent.
+    codes : int array (n,)
+        One number per distinct value.
+    rows : int array (n,)
+        Which of the sampled train rows have a target.
+    is_number : bool
+    units : int array (n,), or None
+        Which of these rows come together, as those of a user whom either train or test has.
+    """
+
+    name: str
+    values: Floats
+    codes: Ints
+    rows: Ints
+    is_number: bool
+    units: Ints | None = None
+
+    @cached_property
+    def folds(self) -> Folds:
+        """The folds that single columns are judged on; what comes together is in one."""
+        n = len(self.values)
+        if self.units is None or len(np.unique(self.units)) < FOLDS:
+            return kfold(n, FOLDS, SEED)
+        return group_folds(self.units, FOLDS, SEED)
+
+    @cached_property
+    def _independent(self) -> float:
+        """The share of its rows that the target is worth, as it is alike within units."""
+        return 1.0 if self.units is None else effective_units(self.codes, self.units) / max(1, len(self.codes))
+
+    @property
+    def measure(self) -> str:
+        """What `score` returns: "AUC", or "R2" of the ranks."""
+        return "R2" if self.is_number else "AUC"
+
+    def score(self, predicted: Floats) -> float:
+        """Score predictions (n, width): AUC, as the mean over the classes, or the share of the ranks' variance."""
+        if self.is_number:
+            rest = ((self.values - predicted) ** 2).sum()
+            return float(1 - rest / max(1e-12, ((self.values - self.values.mean()) ** 2).sum()))
+        pairs = zip(self.values.T, predicted.T, strict=True)
+        return float(np.mean([get("auc").compute(y, p, None) for y, p in pairs]))
+
+    @property
+    def noise(self) -> float:
+        """How far above nothing chance brings a score: four standard errors."""
+        if self.is_number:
+            return float(4 / np.sqrt(max(1.0, len(self.values) * self._independent)))
+        few = np.minimum(self.values.sum(axis=0), (1 - self.values).sum(axis=0)).min()
+        return float(4 * np.sqrt(1 / (12 * max(1.0, float(few) * self._independent))))
+
+
+def outcome_of(data: CheckedData, name: str) -> Outcome | None:
+    """Return a target; None where all sampled rows have the same one, or it is of no use."""
+    series = data.target[name]
+    if series.dtype.is_float():
+        series = series.fill_nan(None)
+    if kind_of(series.dtype) == "other" or series.drop_nulls().n_unique() < 2:
+        return None
+    rows = np.flatnonzero(series.is_not_null().to_numpy())
+    codes = as_codes(series)[0][rows]
+    units = None if data.together is None else data.together.train[rows]
+    is_number = data.competition.definition.task not in ("binary", "multiclass") and kind_of(series.dtype) != "category"
+    if is_number and codes.max() > 1:
+        ranks = pl.Series(codes).rank().to_numpy()
+        return Outcome(name, (ranks / len(ranks))[:, None], codes, rows, is_number=True, units=units)
+    counts = np.bincount(codes)
+    classes = np.argsort(-counts, kind="stable")[:MAX_CLASSES] if len(counts) > 2 else np.array([1])
+    values = (codes[:, None] == classes).astype(np.float64)
+    return Outcome(name, values, codes, rows, is_number=False, units=units)
+
+
+def power(column: pl.Series, outcome: Outcome) -> float:
+    """Return what a column alone predicts, out of fold: means of the target by its value, or by 1/200 of its range.
+
+    Examples
+    --------
+    >>> y = np.arange(1000.0)[:, None] / 1000
+    >>> outcome = Outcome("y", y, np.arange(1000), np.arange(1000), is_number=True)
+    >>> round(power(pl.Series(np.arange(1000) ** 2), outcome), 2)
+    1.0
+    """
+    cells = _cells(column)[outcome.rows]
+    n_cells = int(cells.max(initial=0)) + 1
+    predicted = np.empty_like(outcome.values)
+    for fold in range(FOLDS):
+        train, valid = outcome.folds.train_rows(fold), outcome.folds.valid_rows(fold)
+        counts = np.bincount(cells[train], minlength=n_cells)
+        for j, y in enumerate(outcome.values.T):
+            prior = y[train].mean()
+            sums = np.bincount(cells[train], weights=y[train], minlength=n_cells)
+            predicted[valid, j] = ((sums + SMOOTHING * prior) / (counts + SMOOTHING))[cells[valid]]
+    return outcome.score(predicted)
+
+
+def _cells(column: pl.Series) -> Ints:
+    if kind_of(column.dtype) == "category":
+        return as_codes(column)[0] + 1
+    values = as_number(column)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(len(values), np.int64)
+    # A bin per value where they are few, else bins of equally many rows; missing values have one of their own.
+    cuts = np.unique(values[finite])
+    most = max(2, min(BINS, len(values) // ROWS_PER_BIN))
+    if len(cuts) > most:
+        cuts = np.unique(np.quantile(values[finite], np.linspace(0, 1, most + 1)[1:-1]))
+    return np.where(finite, np.searchsorted(cuts, values, side="left") + 1, 0).astype(np.int64)
+
+
+def leak_findings(data: CheckedData, outcome: Outcome) -> tuple[list[Finding], list[tuple[str, float, str]]]:
+    """Return columns that say too much of the target alone, and what each says, the most first."""
+    found, scores = [], []
+    for column in data.content:
+        score = power(data.train[column], outcome)
+        scores.append((column, score, outcome.measure))
+        if score >= NOTABLE:
+            found.append(_too_good(data.train[column], outcome, score))
+        elif (hint := _nulls_tell(data.train[column], outcome)) is not None:
+            found.append(hint)
+    for extra in data.extra.get_columns():
+        if kind_of(extra.dtype) != "other":
+            found += _train_only(extra, power(extra, outcome), outcome)
+    return found, sorted(scores, key=lambda s: -s[1])
+
+
+def _too_good(column: pl.Series, outcome: Outcome, score: float) -> Finding:
+    figures = {"score": score, "measure": outcome.measure, "target": outcome.name}
+    if _same_order(column, outcome):
+        text = f"is the target {outcome.name!r} under another name: each of its values has one of the target's"
+        return Finding(
+            "serious", "leak", column.name, text, "leave it out, unless test has it for certain", 1.0, figures
+        )
+    text = f"alone predicts {outcome.name!r} with {outcome.measure} {score:.3f}: too good to be true?"
+    todo = "find out whether it was known before the target was; see that test has it filled alike"
+    return Finding("serious" if score >= SERIOUS else "notable", "leak", column.name, text, todo, score, figures)
+
+
+def _same_order(column: pl.Series, outcome: Outcome) -> bool:
+    codes = as_codes(column)[0][outcome.rows]
+    n_pairs = len(np.unique(np.stack([codes, outcome.codes]), axis=1).T)
+    return bool(n_pairs == len(np.unique(codes)) == len(np.unique(outcome.codes)))
+
+
+def _nulls_tell(column: pl.Series, outcome: Outcome) -> Finding | None:
+    missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
+    if not missing.any() or missing.all():
+        return None
+    score = power(missing.cast(pl.Int8), outcome)
+    above, limit = (score, 0.05) if outcome.is_number else (score - 0.5, 0.1)
+    if above < max(limit, outcome.noise):
+        return None
+    text = f"whether it is missing predicts {outcome.name!r} with {outcome.measure} {score:.3f}"
+    todo = "find out whether it was filled in after the target was known"
+    return Finding("notable", "nulls", column.name, text, todo, above, {"score": score, "measure": outcome.measure})
+
+
+def _train_only(column: pl.Series, score: float, outcome: Outcome) -> list[Finding]:
+    if score < NOTABLE:
+        return []
+    text = f"is in train only and gives {outcome.name!r} away ({outcome.measure} {score:.3f})"
+    todo = "features never see it; don't merge it in by hand. As a second target it may help"
+    return [Finding("minor", "leak", column.name, text, todo, score, {"score": score, "train_only": True})]
+
+
+# ------------------------------------------------------------------------------------------------------ equal columns
+
+
+def alike_findings(data: CheckedData) -> list[Finding]:
+    """Return columns with the same content: equal, in the same order (which trees can't tell apart), or renamed."""
+    found: list[Finding] = []
+    told: set[str] = set()
+    for what, keys in (
+        ("has the same content as {}", _equal_key),
+        ("orders the rows exactly as {} does: trees can't tell them apart", _order_key),
+        ("has the values of {} under other names", _renamed_key),
+    ):
+        groups: dict[bytes, list[str]] = {}
+        for column in data.content:
+            key = keys(data.train[column]) if column not in told else b""
+            if key:
+                groups.setdefault(key, []).append(column)
+        for first, *others in groups.values():
+            told |= set(others)
+            found += [
+                Finding("minor", "columns", c, what.format(first), "leave one of them out", 0.9, {"same_as": first})
+                for c in others
+            ]
+    return found
+
+
+def _varies(column: pl.Series) -> bool:
+    """Say whether enough rows differ from the most frequent value: two columns with a single 1 are soon alike."""
+    counts = column.alias("v").value_counts(name="n")["n"].to_list()
+    return len(column) - max(counts, default=0) >= 10
+
+
+def _equal_key(column: pl.Series) -> bytes:
+    if not _varies(column):
+        return b""
+    if kind_of(column.dtype) == "category":
+        return b"text" + column.cast(pl.String).hash(seed=SEED).to_numpy().tobytes()
+    return b"number" + (as_number(column) + 0.0).tobytes()
+
+
+def _order_key(column: pl.Series) -> bytes:
+    if kind_of(column.dtype) == "category" or not _varies(column):
+        return b""
+    codes = as_codes(column)[0]
+    turned = np.where(codes >= 0, codes.max() - codes, -1)
+    return min(codes.tobytes(), turned.tobytes())
+
+
+def _renamed_key(column: pl.Series) -> bytes:
+    # Where nearly every value occurs once, any other such column looks the same.
+    if not _varies(column) or column.n_unique() > len(column) / 2:
+        return b""
+    _, first, codes = np.unique(as_codes(column)[0], return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[codes].tobytes()
+
+
+# ------------------------------------------------------------------------------------------------------------- order
+
+
+def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[Finding], list[OrderPlot]]:
+    """See whether the target, or a column, goes by the number of the row or by the id."""
+    if data.together is not None and not data.together.is_by_group:
+        # Neighbours in time, or within a group that the folds cut, are on both sides.
+        outcome = replace(outcome, units=None)
+    rows = data.train[ROW]
+    plots, found = [_plot("row number", rows, outcome)], []
+    in_time_order = data.times is not None and _rank_correlation(rows, data.times[0]) > 0.99
+    if _tells(plots[0], outcome) and not (by_time and in_time_order):
+        found.append(_order_finding(plots[0], outcome, in_time_order=in_time_order))
+    for name in (n for n in data.ids if n in data.columns):
+        number = numeric_part(data.train[name])
+        if number.null_count() > len(number) / 2:
+            continue
+        plots.append(_plot(name, number, outcome))
+        if _tells(plots[-1], outcome) and abs(_rank_correlation(rows, number)) < 0.99:
+            found.append(_order_finding(plots[-1], outcome, in_time_order=False))
+    for column in data.content:
+        if (
+            data.kind(column) == "number"
+            and column != data.time
+            and (abs(r := _rank_correlation(rows, data.train[column])) >= FOLLOWS)
+        ):
+            text = f"goes with the row number (rank correlation {r:+.3f}): a counter, or a hidden time"
+            todo = "see how it goes on in test; a model learns from it where a row lies in the file"
+            found.append(Finding("minor" if in_time_order else "notable", "order", column, text, todo, abs(r)))
+    return found, plots
+
+
+def _tells(plot: OrderPlot, outcome: Outcome) -> bool:
+    floor = 0.0 if outcome.is_number else 0.5
+    return plot.score >= (ORDER_R2 if outcome.is_number else ORDER_AUC) and plot.score - floor > outcome.noise
+
+
+def _plot(name: str, position: pl.Series, outcome: Outcome) -> OrderPlot:
+    values = as_number(position)[outcome.rows]
+    order = np.argsort(values, kind="stable")
+    y = outcome.values[order, 0]
+    n_groups = int(min(40, max(1, len(y) // 20)))
+    means = [float(part.mean()) for part in np.array_split(y, n_groups)]
+    return OrderPlot(name, tuple(means), power(position, outcome), outcome.measure)
+
+
+def _order_finding(plot: OrderPlot, outcome: Outcome, *, in_time_order: bool) -> Finding:
+    what = "the place of a row in the train file" if plot.column == "row number" else "the number in the id"
+    if in_time_order:
+        todo = "the file is in time order: validate forward in time, and see that test is not in between"
+    else:
+        todo = "the order leaks: don't use it if test is shuffled; if test is not, neighbours tell the label"
+    text = f"{what} predicts {outcome.name!r} with {plot.measure} {plot.score:.3f}"
+    column = "" if plot.column == "row number" else plot.column
+    return Finding("notable", "order", column, text, todo, plot.score, {"score": plot.score, "measure": plot.measure})
+
+
+def _rank_correlation(one: pl.Series, other: pl.Series) -> float:
+    a, b = as_number(one), as_number(other)
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 10:
+        return 0.0
+    ranks = [pl.Series(v[both]).rank().to_numpy() for v in (a, b)]
+    if min(r.std() for r in ranks) == 0:
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def id_facts(data: CheckedData) -> list[tuple[str, str]]:
+    """Say how the ids of train and test lie to each other: apart, or mixed."""
+    found = []
+    for name in (n for n in data.ids if n in data.columns and data.test.height):
+        train, test = (numeric_part(f[name]).drop_nulls().to_numpy() for f in (data.train, data.test))
+        if not len(train) or not len(test):
+            continue
+        inside = float(((test >= train.min()) & (test <= train.max())).mean())
+        where = "mixed with" if inside > 0.05 else "above" if test.min() > train.max() else "apart from"
+        found.append((f"ids ({name})", f"test's are {where} train's: {inside:.0%} lie between train's first and last"))
+    return found

@@ -1,0 +1,260 @@
+"""What the methods have in common: the models of the whole experiment, verdicts, scores and the noise of both."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from workbench.analysis.selection.groups import Group
+from workbench.core.errors import FeatureError
+from workbench.experiments.ready import ReadyExperiment, lightgbm_of
+from workbench.metrics.intervals import standard_error
+from workbench.models.learner import Learner, ModelSpec
+from workbench.models.needs import MemoryNeeds
+from workbench.models.parameters import LightGBMSpec
+from workbench.models.records import FoldResult, Problem, TrainResult
+from workbench.models.scoring import fold_scores
+from workbench.models.splits import why_no_split
+from workbench.models.train import train
+
+__all__ = [
+    "FixedRounds",
+    "Judged",
+    "Models",
+    "Progress",
+    "Scored",
+    "by_group",
+    "difference",
+    "judging_model",
+    "models_of",
+    "scored",
+]
+
+Progress = Callable[[int, int, str], None]
+"""Called with how much is done, of how much, and what."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The CV of some columns.
+
+    Attributes
+    ----------
+    folds : tuple of float
+        The score of each fold.
+    seconds : float
+        What training took; 0 where it was there already.
+    rounds : tuple of int
+        The mean number of rounds of each target's models.
+    """
+
+    folds: tuple[float, ...]
+    seconds: float = 0.0
+    rounds: tuple[int, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """The mean over the folds."""
+        return float(np.mean(self.folds))
+
+    @property
+    def std(self) -> float:
+        """The spread over the folds."""
+        return float(np.std(self.folds))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON and TOML."""
+        return {"mean": self.mean, "std": self.std, "folds": list(self.folds)}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A group of columns and what a method makes of it.
+
+    Attributes
+    ----------
+    importance, spread : float
+        In the method's unit, and its standard deviation over folds (and repeats).
+    keep : bool
+    more : dict
+        What else the method says: "splits", "p", "shuffled".
+    """
+
+    group: Group
+    importance: float
+    spread: float
+    keep: bool
+    more: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of the whole experiment, and their score: of its finished run, or trained now.
+
+    Attributes
+    ----------
+    texts : dict
+        (target, fold, seed) -> LightGBM's text.
+    rounds : dict
+        (target, fold) -> how many rounds, the mean over the seeds.
+    importance : dict
+        (fold, seed) -> column -> (gain, splits), summed over the targets.
+    """
+
+    texts: dict[tuple[int, int, int], str]
+    rounds: dict[tuple[int, int], int]
+    importance: dict[tuple[int, int], dict[str, tuple[float, float]]]
+    scored: Scored
+
+
+def models_of(
+    experiment: ReadyExperiment,
+    *,
+    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    each_round: Callable[[], None] = lambda: None,
+) -> Models:
+    """Return the experiment's models: from its finished run, where nothing changed since, else trained now."""
+    if experiment.finished is not None:
+        names = {re.sub(r"[tfs]", "", name): text for name, text in experiment.finished.models.items()}
+        texts = {_numbers(name): text for name, text in names.items()}
+        return _read(experiment, texts, Scored(tuple(experiment.finished.record.fold_scores)))
+    result, score = scored(experiment, experiment.problem, experiment.model, done=done, each_round=each_round)
+    return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
+
+
+def judging_model(experiment: ReadyExperiment) -> LightGBMSpec:
+    """Return the model of an experiment, whose trees are looked into.
+
+    Raises
+    ------
+    ConfigError
+        When it is not LightGBM's.
+    """
+    return lightgbm_of(
+        experiment,
+        because="columns are judged by LightGBM's trees",
+        hint="select with an experiment that has [model], and name its list in this one",
+    )
+
+
+def _numbers(name: str) -> tuple[int, int, int]:
+    target, fold, seed = name.split("-", 2)
+    return int(target), int(fold), int(seed)
+
+
+def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], score: Scored) -> Models:
+    import lightgbm as lgb
+
+    problem = experiment.problem
+    rounds: dict[tuple[int, int], list[int]] = {}
+    importance: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
+    for (target, fold, seed), text in texts.items():
+        # Read back from the text in every case: it holds gains with fewer digits, and both ways are to agree.
+        booster = lgb.Booster(model_str=text)
+        matrix = problem.matrix
+        of_folds = (n for c in matrix.fold_columns for n in c.names(problem.target.columns, target))
+        names = [*matrix.columns, *of_folds]
+        gains, splits = booster.feature_importance("gain"), booster.feature_importance("split")
+        of_model = importance.setdefault((fold, seed), {})
+        for name, gain, n in zip(names, gains, splits, strict=True):
+            before = of_model.get(name, (0.0, 0.0))
+            of_model[name] = (before[0] + float(gain), before[1] + float(n))
+        rounds.setdefault((target, fold), []).append(booster.current_iteration())
+    if not any(n for of_model in importance.values() for _, n in of_model.values()):
+        raise FeatureError(
+            f"no model of {experiment.spec.path} has a split, so that nothing can be said of its columns",
+            hint=why_no_split(problem, experiment.model),
+        )
+    means = {at: max(1, round(sum(n) / len(n))) for at, n in rounds.items()}
+    of_targets = mean_rounds((target, n) for (target, _), n in means.items())
+    return Models(texts, means, importance, replace(score, rounds=of_targets))
+
+
+def scored(
+    experiment: ReadyExperiment,
+    problem: Problem,
+    model: ModelSpec,
+    *,
+    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    each_round: Callable[[], None] = lambda: None,
+) -> tuple[TrainResult, Scored]:
+    """Train over the folds of a problem, the experiment's or one made of it, and score as a run does.
+
+    Raises
+    ------
+    MemoryLimitError
+        Before it begins, where that takes more memory than the experiment may.
+    """
+    granted = experiment.ask_memory(problem, model)
+    result = train(problem, model, experiment.spec.seeds, held=granted.held, done=done, each_round=each_round)
+    folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
+    rounds = mean_rounds((p.target, p.rounds) for p in result.parts)
+    return result, Scored(folds, sum(p.seconds for p in result.parts), rounds)
+
+
+def mean_rounds(models: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the mean of the rounds of each target's models, at least one; of each model its target and its rounds."""
+    of_target: dict[int, list[int]] = {}
+    for target, rounds in models:
+        of_target.setdefault(target, []).append(rounds)
+    return tuple(max(1, round(float(np.mean(of_target[target])))) for target in sorted(of_target))
+
+
+@dataclass(frozen=True)
+class FixedRounds:
+    """A model of numbers of rounds that were found elsewhere: each target has its own."""
+
+    model: LightGBMSpec
+    rounds: tuple[int, ...]
+
+    @property
+    def power(self) -> int:
+        """The power of the rows' weights by their target."""
+        return self.model.power
+
+    @property
+    def transform(self) -> str:
+        """What the target goes through."""
+        return self.model.transform
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        return self.model.content() | {"rounds": list(self.rounds), "patience": 0}
+
+    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
+        """Foresee what the training takes at its peak."""
+        return self.model.needs(problem, seeds)
+
+    def learner(self, problem: Problem, index: int) -> Learner:
+        """Return what trains the models of target number `index`."""
+        return replace(self.model, rounds=self.rounds[index], patience=0).learner(problem, index)
+
+
+def by_group(groups: Iterable[Group], of_columns: dict[str, float]) -> dict[str, float]:
+    """Return the sum over each group's columns."""
+    return {g.name: math.fsum(of_columns[c] for c in g.columns if c in of_columns) for g in groups}
+
+
+def difference(a: Sequence[float], b: Sequence[float], ratio: float | None = None) -> tuple[float, float]:
+    """Return the mean of ``a - b``, paired by fold, and its standard error as `workbench.metrics.intervals` has it.
+
+    With one fold the standard error is 0.
+
+    Parameters
+    ----------
+    ratio : float, optional
+        Validated rows over train rows, the mean over the folds; None for folds dealt from all rows.
+
+    Examples
+    --------
+    >>> difference([0.8, 0.7, 0.9], [0.7, 0.6, 0.8])
+    (0.1, 0.0)
+    """
+    d = [x - y for x, y in zip(a, b, strict=True)]
+    error = standard_error(d, ratio) if len(d) > 1 else 0.0
+    return round(math.fsum(d) / len(d), 15), round(error, 15)

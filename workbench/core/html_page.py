@@ -1,0 +1,52 @@
+"""A page that stands for itself: one file, which loads nothing from elsewhere and runs nothing that is not ours.
+
+Each page says so to the browser, too (a Content-Security-Policy), so that a text which got past the escaping would
+still do nothing.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from workbench.core.printable import harmless, printable
+
+__all__ = ["as_html", "page"]
+
+_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
+_OWN_SCRIPT = f"{_NOTHING} blob:; font-src data:; script-src 'unsafe-inline'"
+
+
+def as_html(text: object) -> str:
+    r"""Return a text as HTML that shows it.
+
+    Examples
+    --------
+    >>> as_html("a <b> & \x1b[31m'c'")
+    'a &lt;b&gt; &amp; &#x27;c&#x27;'
+    """
+    return escape(printable(str(text)))
+
+
+def page(title: str, body: str, *, css: str = "", own_script: bool = False) -> str:
+    """Return a page.
+
+    Parameters
+    ----------
+    title : str
+        As text.
+    body : str
+        As HTML.
+    css : str
+    own_script : bool
+        Whether scripts that stand in the body may run: where all of it is made by us or by a library, and what data it
+        has is escaped.
+    """
+    policy = _OWN_SCRIPT if own_script else _NOTHING
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"/>\n'
+        '<meta name="referrer" content="no-referrer"/>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
+        f"<title>{as_html(title)}</title>\n<style>{css}</style>\n</head>\n"
+        f"<body>\n{body if own_script else harmless(body)}\n</body>\n</html>\n"
+    )

@@ -1,0 +1,473 @@
+"""`competition.toml`: what a competition is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from workbench import metrics
+from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.data.competition.files import StrictModel, read_toml, validate
+from workbench.data.competition.log import InteractionsTable, read_interactions, refuse_interactions
+from workbench.platforms.interactions import InteractionsSpec
+
+__all__ = [
+    "CvSpec",
+    "Definition",
+    "FileOptions",
+    "SubmissionSpec",
+    "TableNames",
+    "read_definition",
+    "read_file_options",
+    "read_keys",
+    "read_options",
+]
+
+TASKS = ("binary", "multiclass", "regression", "ranking", "recommend")
+SUBMISSION_FILE = "submission.csv"
+SUBMISSION_FORMATS = (".csv", ".parquet")
+SCHEMES = ("kfold", "stratified", "group", "stratified_group", "time", "custom")
+RECOMMEND_SCHEMES = ("windows", "users")
+
+
+class _Tables(StrictModel):
+    train: str = "train"
+    test: str = "test"
+    sample_submission: str | Literal[False] = "sample_submission"
+
+
+class _Cv(StrictModel):
+    scheme: str = "kfold"
+    folds: int = Field(default=5, ge=2, le=1000)
+    seed: int = 42
+    column: str | None = None
+    group: str | None = None
+    gap: str | int | float = 0
+    purge: str | int | float = 0
+    function: str | None = None
+    windows: int | None = Field(default=None, ge=1, le=100)
+
+    @field_validator("scheme")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in (*SCHEMES, *RECOMMEND_SCHEMES):
+            raise ValueError(f"unknown scheme, {near(value, (*SCHEMES, *RECOMMEND_SCHEMES), what='scheme')}")
+        return value
+
+
+class _Read(StrictModel):
+    encoding: str | None = None
+    separator: str | None = None
+    decimal: Literal[".", ","] | None = None
+    missing: list[str | int | float] = Field(default_factory=list)
+    explode: str | None = None
+    parts: list[str] = Field(default_factory=list)
+    orient: Literal["columns", "index"] | None = None
+
+
+class _Submission(StrictModel):
+    file: str = SUBMISSION_FILE
+    server: str | Literal[False] | None = None
+
+    @field_validator("file")
+    @classmethod
+    def _writable(cls, value: str) -> str:
+        if PurePosixPath(value).name != value or PurePosixPath(value).suffix not in SUBMISSION_FORMATS:
+            raise ValueError(f"a file name that ends in {' or '.join(SUBMISSION_FORMATS)}, without a folder")
+        return value
+
+
+class _DraftTables(StrictModel):
+    train: str | None = None
+    test: str | None = None
+    sample_submission: str | Literal[False] | None = None
+
+
+class _Draft(StrictModel):
+    """A file that says how files are read and which is which, and leaves the rest to `wb fetch`."""
+
+    slug: str = ""
+    title: str = ""
+    platform: str = ""
+    tables: _DraftTables = _DraftTables()
+    submission: _Submission = _Submission()
+    read: dict[str, _Read] = Field(default_factory=dict)
+    types: dict[str, str] = Field(default_factory=dict)
+
+
+_Label = str | int | float | bool
+
+
+class _Weight(StrictModel):
+    train: str | None = None
+    metric: str | None = None
+
+
+class _File(StrictModel):
+    slug: str
+    title: str = ""
+    platform: str = "rehearsal"
+    task: str
+    id: str | list[str]
+    id_in_test: str | None = None
+    target: str | list[str]
+    metric: str
+    metric_of_platform: str | None = None
+    greater_is_better: bool | None = None
+    metric_needs: Literal["value", "proba", "label", "ranked"] | None = None
+    weight: str | _Weight | None = None
+    query: str | None = None
+    positive: _Label | dict[str, _Label] | None = None
+    tables: _Tables = _Tables()
+    interactions: InteractionsTable | None = None
+    cv: _Cv = _Cv()
+    submission: _Submission = _Submission()
+    read: dict[str, _Read] = Field(default_factory=dict)
+    types: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in TASKS:
+            raise ValueError(f"unknown task, {near(value, TASKS, what='task')}")
+        return value
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _expressions(cls, value: Any) -> Any:
+        texts = value.values() if isinstance(value, dict) else [value]
+        if not texts or not all(isinstance(t, str) for t in texts):
+            raise ValueError('expected a text: "COLUMN", an expression of columns, or { train = "…", metric = "…" }')
+        if isinstance(value, dict):
+            for key in value:
+                if key not in ("train", "metric"):
+                    raise ValueError(f"{key!r} is neither train nor metric")
+            return _Weight(**value)
+        return value
+
+
+@dataclass(frozen=True)
+class CvSpec:
+    """How the train rows are split; see `workbench.models.folds`.
+
+    `column` is the time column of scheme "time", `group` the group column of "group" and "stratified_group", `function`
+    is ``file.py:name`` of scheme "custom". `gap` and `purge` are numbers in the time column's unit, or durations such
+    as ``"7d"`` where it is a date or time. Of the task recommend the scheme is "windows", "users" or, where the file
+    says nothing, "kfold": as the log's length allows; `windows` is how many windows are scored.
+    """
+
+    scheme: str
+    folds: int
+    seed: int
+    column: str | None
+    group: str | None
+    gap: str | int | float
+    purge: str | int | float
+    function: str | None
+    windows: int | None = None
+
+
+@dataclass(frozen=True)
+class TableNames:
+    """Which table plays which part. `sample_submission` is None where the competition has no such file."""
+
+    train: str
+    test: str
+    sample_submission: str | None
+
+
+@dataclass(frozen=True)
+class SubmissionSpec:
+    """What is handed in: ``[submission]``.
+
+    Attributes
+    ----------
+    file : str
+        The name of what a notebook writes; its ending says whether it is CSV or Parquet.
+    server : str, False or None
+        A file of the competition's evaluation server, where it has one: notebooks answer to that server. False where
+        the definition says that there is none, whatever the files look like; None where it says nothing.
+    """
+
+    file: str = SUBMISSION_FILE
+    server: str | Literal[False] | None = None
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether it is Parquet, and not CSV."""
+        return self.file.endswith(".parquet")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A competition's definition, checked.
+
+    `id_columns` are those of the sample submission. `id_in_test` says where test has them under another name or in
+    pieces: a column, ``"{Store}_{Date}"``, or ``"{row+1}"`` for the rows' numbers; None: under the same names.
+    `metric_of_platform` is what the platform scores by where `metric` only stands in for it. `query` is the column
+    whose rows are ranked among each other, for the task ranking and no other. `interactions` says what the log of the
+    task recommend is, and what is asked of it; None for other tasks. `positive` is, by target, the class of two whose
+    probability is predicted, as text, where the file says it. `weight` is what a row weighs in training,
+    `metric_weight` in the metric: columns of train, or expressions of them; `Competition.weights` has them read.
+    """
+
+    slug: str
+    title: str
+    platform: str
+    task: str
+    id_columns: tuple[str, ...]
+    targets: tuple[str, ...]
+    metric: str
+    greater_is_better: bool | None
+    metric_needs: str | None
+    weight: str | None
+    tables: TableNames
+    cv: CvSpec
+    id_in_test: str | None = None
+    metric_of_platform: str | None = None
+    query: str | None = None
+    interactions: InteractionsSpec | None = None
+    positive: Mapping[str, str] = field(default_factory=dict)
+    metric_weight: str | None = None
+    submission: SubmissionSpec = SubmissionSpec()
+
+    @property
+    def list_length(self) -> int | None:
+        """The K of a metric of lists, such as recall@20; None for other metrics."""
+        number = self.metric.partition("@")[2]
+        return int(number) if number.isdigit() else None
+
+
+def read_definition(path: Path, slug: str) -> Definition:
+    """Read and check a `competition.toml`.
+
+    Raises
+    ------
+    NotFoundError
+        When it is not there, or names a metric that does not exist.
+    ConfigError
+        When a key or a value is wrong.
+    """
+    if not path.exists():
+        raise NotFoundError(f"{path} is missing", hint=f"`wb fetch {slug}` writes it")
+    if read_file_options(path).is_draft:
+        raise ConfigError(
+            f"{path} says how files are read, and not what is asked for", hint=f"`wb fetch {slug}` completes it"
+        )
+    file = validate(_File, read_toml(path), path)
+    if file.slug != slug:
+        raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
+    _check_metric(file, path)
+    query = _query(file, path)
+    interactions = _interactions(file, path)
+    cv = file.cv
+    if query is not None and cv.scheme in ("group", "stratified_group") and cv.group is None:
+        cv = cv.model_copy(update={"group": query})
+    _check_cv(cv, path)
+    if file.id_in_test is not None and len(_as_tuple(file.id, "id", path)) > 1:
+        raise ConfigError(f"{path}: id_in_test is for one id, got id = {file.id!r}", hint="take id_in_test out")
+    return Definition(
+        slug=slug,
+        title=file.title or slug,
+        platform=file.platform,
+        task=file.task,
+        id_columns=_as_tuple(file.id, "id", path),
+        targets=_as_tuple(file.target, "target", path),
+        metric=file.metric,
+        greater_is_better=file.greater_is_better,
+        metric_needs=file.metric_needs,
+        weight=file.weight.train if isinstance(file.weight, _Weight) else file.weight,
+        metric_weight=file.weight.metric if isinstance(file.weight, _Weight) else file.weight,
+        tables=TableNames(file.tables.train, file.tables.test, file.tables.sample_submission or None),
+        cv=CvSpec(**cv.model_dump()),
+        id_in_test=file.id_in_test,
+        metric_of_platform=file.metric_of_platform,
+        query=query,
+        interactions=interactions,
+        positive=_positive(file, path),
+        submission=SubmissionSpec(**file.submission.model_dump()),
+    )
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What a `competition.toml` says of its files: ``[read.TABLE]`` by table, ``[types]``, and ``[tables]`` by role.
+
+    `submission` is what ``[submission]`` says of the file that is handed in.
+
+    `is_draft` says that it has none of the keys of a definition: `wb fetch` adds them. `sample_submission` in `tables`
+    is False where there is none.
+    """
+
+    read: dict[str, dict[str, Any]] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str | Literal[False]] = field(default_factory=dict)
+    is_draft: bool = False
+    submission: Mapping[str, object] = field(default_factory=dict)
+
+
+def read_file_options(path: Path) -> FileOptions:
+    """Return what a `competition.toml` says of the reading of its files.
+
+    Raises
+    ------
+    ConfigError
+        When a key or a value of the file is wrong.
+    """
+    data = read_toml(path)
+    is_draft = not {"task", "id", "target", "metric"} & set(data)
+    file: _File | _Draft = validate(_Draft, data, path) if is_draft else validate(_File, data, path)
+    read = {name: _reading(r) for name, r in file.read.items()}
+    tables = file.tables.model_dump(exclude_defaults=True, exclude_none=True)
+    return FileOptions(read, file.types, tables, is_draft, file.submission.model_dump(exclude_unset=True))
+
+
+def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return what a `competition.toml` says of the reading of its files: ``[read.TABLE]`` by table, and ``[types]``.
+
+    Raises
+    ------
+    ConfigError
+        When a key or a value of the file is wrong.
+    """
+    said = read_file_options(path)
+    return said.read, said.types
+
+
+def _reading(read: _Read) -> dict[str, Any]:
+    options = read.model_dump(exclude_defaults=True)
+    # -999 and "-999" say the same.
+    return options | ({"missing": [str(m) for m in read.missing]} if read.missing else {})
+
+
+def read_keys(path: Path) -> tuple[str, ...]:
+    """Return the columns that a `competition.toml` names as ids, users, items and kinds of events.
+
+    Raises
+    ------
+    ConfigError
+        When a key or a value of the file is wrong.
+    """
+    if read_file_options(path).is_draft:
+        return ()
+    file = validate(_File, read_toml(path), path)
+    names = list(_as_tuple(file.id, "id", path))
+    if file.id_in_test is not None:
+        # A column, or a template of columns: "{Store}_{Date}".
+        names += re.findall(r"\{([^{}]+)\}", file.id_in_test) or [file.id_in_test]
+    if file.interactions is not None:
+        log = file.interactions
+        names += [log.user, log.item, *([log.kind] if log.kind else [])]
+    return tuple(names)
+
+
+def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
+    values = (value,) if isinstance(value, str) else tuple(value)
+    if not values or len(set(values)) != len(values):
+        raise ConfigError(f"{path}: {key} needs at least one column, each once; got {list(values)}")
+    return values
+
+
+def _positive(file: _File, path: Path) -> dict[str, str]:
+    """Return the positive class of each target that has one in the file."""
+    if file.positive is None:
+        return {}
+    targets = _as_tuple(file.target, "target", path)
+    if file.task != "binary":
+        raise ConfigError(f"{path}: positive is for the task binary, got task = {file.task!r}", hint="take it out")
+    if not isinstance(file.positive, dict):
+        if len(targets) > 1:
+            raise ConfigError(
+                f"{path}: positive = {file.positive!r}, but there are {len(targets)} targets",
+                hint=f'write positive = {{ {targets[0]} = "…" }}',
+            )
+        return {targets[0]: str(file.positive)}
+    for name in file.positive:
+        if name not in targets:
+            raise ConfigError(f"{path}: positive.{name}: no such target", hint=near(name, targets, what="target"))
+    return {name: str(label) for name, label in file.positive.items()}
+
+
+def _query(file: _File, path: Path) -> str | None:
+    """Return the column of the queries: `query`, else that of the groups; None for other tasks."""
+    if file.task != "ranking":
+        if file.query is not None:
+            raise ConfigError(f"{path}: query is for the task ranking, got task = {file.task!r}", hint="take it out")
+        return None
+    query = file.query or file.cv.group
+    if query is None:
+        raise ConfigError(
+            f"{path}: the task ranking needs the column whose rows are ranked among each other",
+            hint='add query = "…" (a search, a session, a user)',
+        )
+    return query
+
+
+def _interactions(file: _File, path: Path) -> InteractionsSpec | None:
+    """Return what the log is; None for other tasks."""
+    if file.task != "recommend":
+        if file.interactions is not None:
+            refuse_interactions(file.task, path)
+        key = "scheme" if file.cv.scheme in RECOMMEND_SCHEMES else "windows"
+        if key == "scheme" or file.cv.windows is not None:
+            raise ConfigError(
+                f"{path}: cv.{key} = {getattr(file.cv, key)!r} is for the task recommend, got task = {file.task!r}",
+                hint=f"take {key} out of [cv]",
+            )
+        return None
+    for key in ("id", "target"):
+        if len(_as_tuple(getattr(file, key), key, path)) > 1:
+            raise ConfigError(f"{path}: the task recommend has one {key}, got {list(getattr(file, key))}")
+    for key in ("id_in_test", "weight", "query"):
+        if getattr(file, key) is not None:
+            raise ConfigError(f"{path}: {key} is not for the task recommend", hint="take it out; see [interactions]")
+    if file.cv.scheme not in ("kfold", *RECOMMEND_SCHEMES):
+        raise ConfigError(
+            f"{path}: cv.scheme = {file.cv.scheme!r}, but the task recommend is scored by windows of time, or by users",
+            hint='take scheme out, or write scheme = "windows" or "users"; folds and seed remain',
+        )
+    if file.cv.windows is not None and file.cv.scheme == "users":
+        raise ConfigError(
+            f'{path}: cv.windows = {file.cv.windows}, but with cv.scheme = "users" there is one', hint="take one out"
+        )
+    if ".py:" in file.metric or metrics.get(file.metric).needs != "ranked":
+        lists = [name for name in metrics.names() if name.endswith("@K")]
+        raise ConfigError(
+            f"{path}: metric = {file.metric!r} does not score lists, which the task recommend gives",
+            hint=f"one of {', '.join(lists)}, with a number for K",
+        )
+    return read_interactions(file.interactions, path)
+
+
+def _check_metric(file: _File, path: Path) -> None:
+    if ".py:" in file.metric:
+        if file.greater_is_better is None:
+            raise ConfigError(
+                f"{path}: the metric {file.metric!r} has no direction", hint="add greater_is_better = true (or false)"
+            )
+        return
+    try:
+        metric = metrics.get(file.metric)
+    except NotFoundError as exc:
+        raise NotFoundError(f"{path}: metric: {exc.message}", hint=exc.hint) from exc
+    if file.greater_is_better not in (None, metric.greater_is_better):
+        raise ConfigError(
+            f"{path}: greater_is_better = {file.greater_is_better} contradicts the metric {metric.name!r}"
+        )
+    has_none = file.weight is None or (isinstance(file.weight, _Weight) and file.weight.metric is None)
+    if metric.name.startswith("wmae") and has_none:
+        raise ConfigError(
+            f"{path}: the metric {metric.name!r} needs weights",
+            hint='add weight = "COLUMN" (of train), or an expression: weight = "IsHoliday * 4 + 1"',
+        )
+
+
+def _check_cv(cv: _Cv, path: Path) -> None:
+    needed = {"time": "column", "group": "group", "stratified_group": "group", "custom": "function"}.get(cv.scheme)
+    if needed and getattr(cv, needed) is None:
+        raise ConfigError(f"{path}: cv.scheme = {cv.scheme!r} needs cv.{needed}", hint=f'add {needed} = "…" under [cv]')

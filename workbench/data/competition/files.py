@@ -1,0 +1,205 @@
+"""TOML files checked against a pydantic model, with messages that name the file, the key and the valid ones."""
+
+from __future__ import annotations
+
+import io
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workbench.core.errors import ConfigError, near
+from workbench.core.read_once import read_once
+
+__all__ = ["StrictModel", "above", "in_toml", "read_toml", "toml_key", "validate"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """A table of a TOML file: unknown keys are errors, values keep their type (no "5" for 5)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        When it can't be read or is not TOML; the message has the line.
+    """
+    text = ""
+    try:
+        # With or without a byte order mark: editors on Windows write one.
+        text = io.TextIOWrapper(io.BytesIO(read_once(path)), encoding="utf-8-sig").read()
+        data = tomllib.loads(text)
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path} is not written in UTF-8, as TOML is: {exc.reason}", hint="save it as UTF-8") from exc
+    except tomllib.TOMLDecodeError as exc:
+        line = _line_of(text, str(exc))
+        shown = f": {line}" if line else ""
+        raise ConfigError(f"{path} is not valid TOML: {exc}{shown}", hint=_toml_hint(str(exc))) from exc
+    except OSError as exc:
+        raise ConfigError(f"can't read {path}: {exc.strerror}") from exc
+    except RecursionError as exc:
+        raise _too_deep(path) from exc
+    except ValueError as exc:  # of numbers that Python does not read, as they take too long
+        raise _too_long(path) from exc
+    _check_values(data, path)
+    return data
+
+
+MOST_LEVELS = 50
+"""Nothing that a file says needs more tables in tables, and whoever goes through them goes as deep."""
+
+MOST_BITS = 256
+"""A larger whole number is none of ours, and Python can't even show one of 4,300 digits."""
+
+
+def _check_values(data: dict[str, Any], path: Path) -> None:
+    level: list[Any] = [data]
+    for _ in range(MOST_LEVELS):
+        inner = [v for value in level for v in (value.values() if isinstance(value, dict) else value)]
+        if any(isinstance(v, int) and v.bit_length() > MOST_BITS for v in inner):
+            raise _too_long(path)
+        level = [v for v in inner if isinstance(v, dict | list)]
+        if not level:
+            return
+    raise _too_deep(path)
+
+
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: tables or lists lie more than {MOST_LEVELS} deep in each other", hint="mend that file")
+
+
+def _too_long(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: a whole number has too many digits, more than {MOST_BITS} bits", hint="mend that file")
+
+
+ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What may not stand in a text of TOML, and other ends of lines."""
+
+
+def in_toml(value: object) -> str:
+    r"""Return a value as TOML has it. JSON's way is another: a character beyond the first 65,536 is two there.
+
+    Examples
+    --------
+    >>> print(in_toml({"a": [1, 0.5, True], "\N{THUMBS UP SIGN}": 'a "b"\x7f'}))
+    { "a" = [1, 0.5, true], "👍" = "a \"b\"\u007F" }
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{in_toml(str(k))} = {in_toml(v)}" for k, v in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(in_toml(v) for v in value) + "]"
+    if isinstance(value, float):
+        return repr(float(value))
+    if not isinstance(value, str):
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    # Half a character can't be written at all.
+    escaped = escaped.encode("utf-8", "replace").decode()
+    escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return '"' + ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04X}", escaped) + '"'
+
+
+def toml_key(name: str) -> str:
+    """Return a key as TOML has it: bare where it may be.
+
+    Examples
+    --------
+    >>> toml_key("num_leaves"), toml_key("price:usd")
+    ('num_leaves', '"price:usd"')
+    """
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else in_toml(name)
+
+
+_TOML_HINTS = {
+    r"(Illegal|invalid) character '.n'|Unterminated": "a quote is opened there and not closed",
+    r"Expected [\"']{2}": "a quote is opened there and not closed",
+    r"Unescaped": "in double quotes a backslash is doubled; in single quotes it may stand alone",
+    r"Invalid value \(at end": "is a closing bracket missing?",
+    r"Unclosed (array|inline table)": 'is a comma, a quote or a closing bracket missing? A list is ["a", "b"]',
+    r"Invalid value": 'texts stand in quotes: metric = "rmse"; true and false are written small',
+    r"Expected newline": "one key a line; is a quote missing, or one too many?",
+    r"Cannot overwrite": "the key is there twice: keep one",
+    r"Cannot declare": "the table is there twice: keep one",
+    r"Expected '='|Invalid statement": "a line is KEY = VALUE, [TABLE], or a comment after #",
+}
+"""What `tomllib` says -> what it is most often."""
+
+
+def _toml_hint(said: str) -> str:
+    why = next((hint for pattern, hint in _TOML_HINTS.items() if re.search(pattern, said)), "")
+    return f"mend that line: {why}" if why else "mend that line"
+
+
+def _line_of(text: str, said: str) -> str:
+    number = re.search(r"at line (\d+)", said)
+    lines = text.split("\n")
+    return lines[int(number[1]) - 1].strip()[:80] if number and int(number[1]) <= len(lines) else ""
+
+
+def validate(model: type[M], data: dict[str, Any], path: Path) -> M:
+    """Check `data`, read from `path`, against `model`.
+
+    Raises
+    ------
+    ConfigError
+        Names the file, the key, what was expected and what was found; for an unknown key, the nearest valid one.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        raise _as_config_error(exc, model, path) from exc
+
+
+def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -> ConfigError:
+    first = exc.errors()[0]
+    # pydantic names the member of a union, too: tune._Tune.seed.
+    location = [str(part) for part in first["loc"] if not re.match(r"_[A-Z]|literal\[", str(part))]
+    key = ".".join(location) or "the file"
+    if first["type"] == "extra_forbidden":
+        valid = _keys_at(model, location[:-1])
+        hint = near(location[-1], valid, what="key")
+        if location[-1] in model.model_fields or not hint.startswith("did you mean"):
+            hint = _right_table(model, location) or hint
+        return ConfigError(f"{path}: unknown key {key!r}", hint=hint)
+    if first["type"] == "missing":
+        return ConfigError(f"{path}: the key {key!r} is missing", hint=f"add it: {location[-1]} = …")
+    said = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{path}: {key}: {said}, got {first.get('input')!r}")
+
+
+def _right_table(model: type[BaseModel], location: list[str]) -> str:
+    """Return where a key belongs that stands in another table than its own; empty where it is no key anywhere."""
+    *tables, key = location
+    if tables and key in model.model_fields:
+        return above(key, tables[0])
+    places = [name for name in model.model_fields if name not in tables and key in _keys_at(model, [name], alone=True)]
+    return f"write it under [{places[0]}]" if len(places) == 1 else ""
+
+
+def above(key: str, table: str) -> str:
+    """Return the hint for a key of the file itself that stands under a table's line."""
+    return f"write {key} above [{table}]: what stands below that line is part of [{table}]"
+
+
+def _keys_at(model: type[BaseModel], location: list[str], *, alone: bool = False) -> list[str]:
+    """Return the keys of a table; of the nearest that has keys, or with `alone` none, where it takes any."""
+    for part in location:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not inner:
+            return [] if alone else list(model.model_fields)
+        model = inner[0]
+    return list(model.model_fields)

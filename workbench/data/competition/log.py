@@ -1,0 +1,68 @@
+"""``[interactions]`` of a `competition.toml`: the log of a competition with the task recommend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from workbench.core.errors import ConfigError
+from workbench.data.competition.files import StrictModel
+from workbench.platforms.interactions import InteractionsSpec, parse_duration, wrong_values
+
+__all__ = ["InteractionsTable", "read_interactions", "refuse_interactions"]
+
+
+class InteractionsTable(StrictModel):
+    """The table as it is written."""
+
+    user: str = Field(min_length=1)
+    item: str = Field(min_length=1)
+    time: str = Field(min_length=1)
+    kind: str | None = None
+    unit: str = "s"
+    cut: str = "last"
+    horizon: str
+    id: str = "{user}"
+    weights: dict[str, float] = Field(default_factory=dict)
+    first: list[str] = Field(default_factory=list)
+    weight: str | None = None
+    users: str | None = None
+    items: str | None = None
+
+
+def read_interactions(table: InteractionsTable | None, path: Path) -> InteractionsSpec:
+    """Check the table and return what it says.
+
+    Raises
+    ------
+    ConfigError
+        Names the file, the key, and what may stand there.
+    """
+    if table is None:
+        raise ConfigError(
+            f"{path}: the task recommend needs a table [interactions]",
+            hint='add user, item and time (columns of train) and horizon (such as "28d") under [interactions]',
+        )
+    horizon = parse_duration(table.horizon)
+    if horizon is None:
+        raise ConfigError(
+            f"{path}: interactions.horizon = {table.horizon!r} is no duration",
+            hint='write "28d" or "12h"; units are s, m, h, d, w',
+        )
+    given = table.model_dump(exclude={"horizon"}) | {"first": tuple(table.first)}
+    spec = InteractionsSpec(horizon_s=int(horizon.total_seconds()), **given)
+    for wrong in wrong_values(spec):
+        raise ConfigError(f"{path}: interactions.{wrong.key}: {wrong.message}", hint=wrong.hint)
+    return spec
+
+
+def refuse_interactions(task: str, path: Path) -> None:
+    """Refuse the table for another task.
+
+    Raises
+    ------
+    ConfigError
+        Always.
+    """
+    raise ConfigError(f"{path}: [interactions] is for the task recommend, got task = {task!r}", hint="take it out")

@@ -1,0 +1,105 @@
+"""Which files are a competition's own code, and how what they import is found beside them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.read_once import loading_once
+
+__all__ = ["NOT_BESIDE", "found_beside", "misnamed_beside", "own_file"]
+
+OF_THE_WORKBENCH = frozenset(
+    {
+        *("workbench", "kaggle_workbench"),
+        *("alembic", "click", "lightgbm", "numpy", "polars", "pydantic", "rich", "sqlalchemy"),
+        *("catboost", "scipy", "sklearn", "threadpoolctl", "xgboost", "joblib", "optuna", "numba", "implicit"),
+        *("matplotlib", "plotly", "optuna_dashboard", "pandas", "pyarrow"),
+        *("kaggle", "kagglehub", "kagglesdk", "requests", "urllib3", "llvmlite"),
+        *("ipykernel", "jupyter_client", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill"),
+    }
+)
+"""Packages that the workbench itself imports, some of them late: while a competition's code is loaded, say."""
+
+NOT_BESIDE = frozenset(sys.stdlib_module_names) | OF_THE_WORKBENCH
+"""Names that always mean Python's own library or these packages. Else a ``random.py`` or ``types.py`` of a competition
+would be what every package, and the workbench, gets that happens to import it for the first time just then."""
+
+
+def own_file(folder: Path, name: str, *, where: str) -> Path:
+    """Return a file of a competition's folder that a TOML file names.
+
+    Parameters
+    ----------
+    folder : Path
+        The competition's.
+    name : str
+        Relative to it.
+    where : str
+        The file and the key, for the message.
+
+    Raises
+    ------
+    ConfigError
+        When it lies outside, by its name or through a link: what a definition names is run.
+    NotFoundError
+        When there is none.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(
+            f"{where}: {name!r} is outside of the competition's folder {folder}",
+            hint="code is loaded from that folder alone: copy the file into it",
+        )
+    if not path.is_file():
+        raise NotFoundError(f"{where}: {path} is missing", hint=near(name, [p.name for p in folder.glob("*.py")]))
+    return path
+
+
+@contextmanager
+def found_beside(folder: Path) -> Iterator[None]:
+    """Let code find the modules of a folder by their names, before installed ones, for the length of the block.
+
+    As in Python, a folder without an ``__init__.py`` is taken last. Names in `NOT_BESIDE` are never found there.
+    """
+    first, last = _Beside(folder, plain_folders=False), _Beside(folder, plain_folders=True)
+    sys.meta_path.insert(0, first)
+    sys.meta_path.append(last)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(first)
+        sys.meta_path.remove(last)
+
+
+class _Beside:
+    def __init__(self, folder: Path, *, plain_folders: bool) -> None:
+        self._places, self._plain_folders = [str(folder)], plain_folders
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if path is not None or name in NOT_BESIDE:
+            return None
+        spec = PathFinder.find_spec(name, self._places, target)
+        if spec is None or (spec.loader is None) != self._plain_folders:
+            return None
+        if spec.loader is None:
+            # What Python makes of it would look on its own path for more such folders, whenever something is imported.
+            plain = ModuleSpec(name, None, is_package=True)
+            plain.submodule_search_locations = [*(spec.submodule_search_locations or ())]
+            return plain
+        return loading_once(spec)
+
+
+def misnamed_beside(folder: Path) -> str:
+    """Say which files beside can't be imported because their names mean something else; empty where there are none."""
+    names = sorted(p.name for p in folder.glob("*.py") if p.stem in NOT_BESIDE)
+    if not names:
+        return ""
+    return f"{', '.join(names)}: an import of that name gives Python's own module, or a package's; rename the file"

@@ -1,0 +1,194 @@
+"""The Parquet tables of a competition and the manifest that says what they are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from workbench.core.cache import content_key, file_sha256, read_json, write_json
+from workbench.core.errors import DamagedError, NotFoundError, near
+from workbench.core.frames import scan_parquet
+
+__all__ = ["ExcludedFile", "Manifest", "TableInfo", "check_table", "read_manifest", "write_manifest"]
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """One table: where it came from, what is in it, and the hashes that tell whether it is still that.
+
+    `source_sha256` is the hash of the downloaded file, `dtypes` maps columns to polars' type names; together they
+    are the table's content. `sha256`, `size_bytes` and `mtime_ns` belong to the Parquet file.
+
+    `stamp` tells without reading whether the source is still the same; `options` are those of competition.toml that
+    it was read with. `read` is what was guessed of how the text is written, as lines of TOML; `spelled` is how the
+    source writes its dates (a format, or several with "|" between them) and booleans ("False/True"). `keys` are the
+    columns whose values are written as the source has them; None where the table was converted by a version that knew
+    none. `codes` are text although they look like numbers, `beyond_64_bits` the columns of fractions that were whole
+    numbers too large for 64 bits. `types` are those that were guessed from spellings, as ``[types]`` names them, and
+    `notes` say of a column why it is read as it is, or why it stays text, where its values could be read otherwise.
+    `choices` are the types that are others than a column alone would be taken for: the same source and type may then
+    have other values.
+    """
+
+    name: str
+    source: str
+    source_sha256: str
+    source_bytes: int
+    rows: int
+    dtypes: dict[str, str]
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    stamp: str = ""
+    options: str = ""
+    read: list[str] = field(default_factory=list)
+    spelled: dict[str, str] = field(default_factory=dict)
+    keys: list[str] | None = None
+    codes: list[str] = field(default_factory=list)
+    beyond_64_bits: list[str] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lists_of_records(self) -> list[str]:
+        """The columns that hold lists of structs, as a session holds its events, with no field of a column's name."""
+        found = [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
+        return [c for c in found if not any(f"{o!r}: " in self.dtypes[c] for o in self.dtypes if o != c)]
+
+    def may_have_lost(self, column: str) -> bool:
+        """Whether the values of a column may have been written otherwise by the source than they are here.
+
+        That is so where it holds fractions or truth values that were not converted as a key's. Whole numbers are
+        taken as they were, so that what was fetched earlier stays in use; the check of a submission compares with the
+        file itself.
+        """
+        from_text = not self.source.lower().endswith(".parquet")
+        is_key = self.keys is not None and column in self.keys
+        return from_text and not is_key and self.dtypes.get(column, "").startswith(("Float", "Boolean"))
+
+    @property
+    def content(self) -> str:
+        """The key of the table's content; equal for equal source and types, on every machine."""
+        choices = [sorted(self.choices.items())] if self.choices else []
+        return content_key("table", self.source_sha256, list(self.dtypes.items()), *choices)
+
+
+@dataclass(frozen=True)
+class ExcludedFile:
+    """A file that is not among the tables because it can't be read as one.
+
+    `file` is its name below ``data/raw``, `reason` says what is wrong with it; `stamp` and `options` are as `TableInfo`
+    has them: as long as both are the same, it is not tried again.
+    """
+
+    file: str
+    reason: str
+    stamp: str = ""
+    options: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All tables of a competition, by name, and the files that are excluded, by the name that the table would have."""
+
+    tables: dict[str, TableInfo]
+    excluded: dict[str, ExcludedFile] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """One key for the content of all tables: the root of every cache key."""
+        return content_key("tables", {name: info.content for name, info in self.tables.items()})
+
+    def table(self, name: str, *, slug: str) -> TableInfo:
+        """Return one table's entry.
+
+        Raises
+        ------
+        NotFoundError
+            With the near names, or why its file is excluded.
+        """
+        if name in self.excluded:
+            raise NotFoundError(
+                f"competition {slug!r} has no table {name!r}: {self.excluded[name].file} was left out, "
+                f"{self.excluded[name].reason}",
+                hint=f"put a fixed copy of it into competitions/{slug}/data/fixed, then `wb fetch {slug}`",
+            )
+        if name not in self.tables:
+            raise NotFoundError(
+                f"competition {slug!r} has no table {name!r}", hint=near(name, self.tables, what="table")
+            )
+        return self.tables[name]
+
+
+def has_manifest(folder: Path) -> bool:
+    """Say whether anything was fetched into ``data/tables``."""
+    return (folder / MANIFEST).exists()
+
+
+def read_manifest(folder: Path, *, slug: str) -> Manifest:
+    """Read the manifest of ``data/tables``.
+
+    Raises
+    ------
+    NotFoundError
+        When nothing was fetched yet.
+    DamagedError
+        When the manifest is not what `write_manifest` wrote.
+    """
+    path = folder / MANIFEST
+    hint = f"`wb fetch {slug} --force` converts the data again"
+    if not path.exists():
+        raise NotFoundError(
+            f"competition {slug!r} has no data yet: {path} is missing", hint=f"`wb fetch {slug}` brings it"
+        )
+    try:
+        content: dict[str, Any] = read_json(path)
+        excluded = {name: ExcludedFile(**entry) for name, entry in content.get("excluded", {}).items()}
+        return Manifest({name: TableInfo(**entry) for name, entry in content["tables"].items()}, excluded)
+    except (DamagedError, KeyError, TypeError, AttributeError) as exc:
+        raise DamagedError(f"{path} is damaged: {exc}", hint=hint) from exc
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest beside the tables."""
+    tables = {name: asdict(info) for name, info in manifest.tables.items()}
+    excluded = {name: asdict(file) for name, file in manifest.excluded.items()}
+    write_json(folder / MANIFEST, {"tables": tables} | ({"excluded": excluded} if excluded else {}))
+
+
+def check_table(folder: Path, info: TableInfo, *, slug: str, full: bool = False) -> Path:
+    """Return the path of a table's Parquet file after checking that it is the one in the manifest.
+
+    The bytes are hashed where size or time differ from the manifest's, or always with `full`.
+
+    Raises
+    ------
+    DamagedError
+        When it is missing or its bytes differ.
+    """
+    path = folder / f"{info.name}.parquet"
+    hint = f"`wb fetch {slug} --force` converts the data again"
+    if not path.exists():
+        raise DamagedError(f"table {info.name!r}: {path} is missing", hint=hint)
+    stat = path.stat()
+    if stat.st_size != info.size_bytes:
+        raise DamagedError(
+            f"table {info.name!r} is damaged: {path} has {stat.st_size:,} bytes, expected {info.size_bytes:,}",
+            hint=hint,
+        )
+    if (full or stat.st_mtime_ns != info.mtime_ns) and file_sha256(path) != info.sha256:
+        raise DamagedError(
+            f"table {info.name!r} is damaged: the bytes of {path} are not those that were written", hint=hint
+        )
+    return path
+
+
+def scan(path: Path, row_index: str | None = None, offset: int = 0) -> pl.LazyFrame:
+    """Scan a Parquet table, with a row number from `offset` where `row_index` names its column."""
+    return scan_parquet(path, row_index_name=row_index, row_index_offset=offset)

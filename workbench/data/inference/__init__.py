@@ -1,0 +1,7 @@
+"""`competition.toml`, the first experiment and the first features, from the tables and from what the platform says."""
+
+from workbench.data.inference.infer import Inferred, infer
+from workbench.data.inference.starter import write_starter
+from workbench.data.inference.text import baseline_text, definition_text, question, submission_text
+
+__all__ = ["Inferred", "baseline_text", "definition_text", "infer", "question", "submission_text", "write_starter"]

@@ -1,0 +1,252 @@
+"""What the values of JSON records are, decided over all of them, and the polars types that hold them.
+
+A record is looked at in Python only where it may say something new; `Shape` keeps the line and the value that first
+said it, so that a column of no one type can be explained by two of its lines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from workbench.core.errors import DataError
+from workbench.data.ingest.depth import MOST_DEPTH, TOO_DEEP
+
+__all__ = ["FaultError", "Shape", "look_at_lines", "records_of", "schema_of"]
+
+Place = tuple[int, int]
+"""The number of a part, from 0, and of a line in it, from 1."""
+
+SHOWN = 60
+"""Characters of a value in a message."""
+
+
+class FaultError(Exception):
+    """A line is no record; the text says which, and why."""
+
+
+@dataclass
+class Shape:
+    """The kinds of values at one place of the records, each with the line and the value where it was first seen.
+
+    Kinds are "whole", "large" (whole, beyond 64 bits), "number", "flag", "text", "list" and "object". `element` is the
+    shape of what the lists hold, `fields` those of the objects', in the order in which they were first seen.
+    """
+
+    seen: dict[str, tuple[Place, Any]] = field(default_factory=dict)
+    element: Shape | None = None
+    fields: dict[str, Shape] = field(default_factory=dict)
+
+    def look(self, value: Any, place: Place, depth: int = 1) -> None:
+        """Take in a value."""
+        if value is None:
+            return
+        if depth > MOST_DEPTH:
+            raise FaultError(f"line {place[1]:,}: {TOO_DEEP}")
+        kind = _kind(value)
+        if kind not in self.seen:
+            self.seen[kind] = (place, value)
+        if kind == "list":
+            if self.element is None:
+                self.element = Shape()
+            for item in value:
+                self.element.look(item, place, depth + 1)
+        elif kind == "object":
+            for name, item in value.items():
+                if name not in self.fields:
+                    self.fields[name] = Shape()
+                self.fields[name].look(item, place, depth + 1)
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds that were seen."""
+        return set(self.seen)
+
+    @property
+    def summary(self) -> Any:
+        """What two equal shapes have in common, without the examples."""
+        inner = self.element.summary if self.element else None
+        return frozenset(self.seen), inner, tuple((n, s.summary) for n, s in self.fields.items())
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the values are read as text, because they are text or because nothing else holds all of them."""
+        return not self.kinds or "text" in self.kinds or self.is_hollow
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether all values are objects without fields."""
+        return self.kinds == {"object"} and not self.fields
+
+    def dtype(self, path: str, as_text: Collection[str] = ()) -> pl.DataType:
+        """Return the type that holds all values without a loss; those at places in `as_text` are text anyway.
+
+        Whole numbers among fractions are fractions, as are those beyond 64 bits; whole numbers among texts are text,
+        digit by digit; where there is no value at all, and for objects without fields, it is text too.
+
+        Raises
+        ------
+        DataError
+            Where no type does: a fraction or a boolean among texts would have to be spelled anew, and a list or an
+            object is nothing else. The message has two lines and their values.
+        """
+        kinds = self.kinds
+        if path in as_text:
+            return pl.String()
+        if kinds == {"list"} and self.element is not None:
+            return pl.List(self.element.dtype(f"{path}[]", as_text))
+        if kinds == {"object"} and self.fields:
+            return pl.Struct({n: s.dtype(f"{path}.{n}", as_text) for n, s in self.fields.items()})
+        if kinds in ({"flag"}, {"whole"}):
+            return pl.Boolean() if kinds == {"flag"} else pl.Int64()
+        if kinds & {"large", "number"} and kinds <= {"whole", "large", "number"}:
+            return pl.Float64()
+        if self.is_hollow or kinds <= {"whole", "large", "text"}:
+            return pl.String()
+        raise _MixedError(path, self._two_kinds())
+
+    def _two_kinds(self) -> list[tuple[Place, Any]]:
+        """Return two examples that no type holds: the first that was seen, and the first that does not go with it."""
+        found = list(self.seen.items())
+        first = found[0]
+        for other in found[1:]:
+            pair = {first[0], other[0]}
+            if not pair <= {"whole", "large", "text"} and not pair <= {"whole", "large", "number"}:
+                return [first[1], other[1]]
+        return [found[1][1], found[2][1]]
+
+
+class _MixedError(Exception):
+    """No one type holds the values at a place."""
+
+    def __init__(self, path: str, examples: list[tuple[Place, Any]]) -> None:
+        super().__init__(path)
+        self.path, self.examples = path, examples
+
+    def explained(self, table: str, parts: Sequence[str]) -> DataError:
+        (one, a), (two, b) = ((f"line {line:,} of {parts[part]}", value) for (part, line), value in self.examples)
+        column = self.path.partition(".")[0].partition("[")[0]
+        inside = "" if column == self.path else f" (at {self.path})"
+        return DataError(
+            f"table {table!r}: column {column!r}{inside} holds values of no one type: {one} has {_shown(a)}, "
+            f"{two} has {_shown(b)}",
+            hint=f'mend the lines, or have all values of it as text: [types] "{table}.{column}" = "String"',
+        )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, int):
+        return "whole" if -(2**63) <= value < 2**63 else "large"
+    return {float: "number", str: "text", list: "list", dict: "object"}[type(value)]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def schema_of(shape: Shape, as_text: Collection[str], table: str, parts: Sequence[str]) -> dict[str, pl.DataType]:
+    """Return the types of the columns; what stands at the places in `as_text` is read as text.
+
+    Raises
+    ------
+    DataError
+        For a column of no one type.
+    """
+    _check_names(shape, table)
+    try:
+        return {n: s.dtype(n, as_text) for n, s in shape.fields.items()}
+    except _MixedError as exc:
+        raise exc.explained(table, parts) from None
+
+
+def _check_names(shape: Shape, table: str) -> None:
+    for name, inner in shape.fields.items():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"table {table!r} has a field called {name!r}, which holds half of a character",
+                hint="name it otherwise: it can't be written in UTF-8",
+            ) from None
+        _check_names(inner, table)
+    if shape.element is not None:
+        _check_names(shape.element, table)
+
+
+# ----------------------------------------------------------------------------------------------------------- looking
+
+
+def look_at_lines(shape: Shape, block: bytes, place: Place) -> None:
+    """Take in every record of a block of whole lines, of which the first is at `place`.
+
+    Raises
+    ------
+    FaultError
+        When a line is no JSON object.
+    """
+    for number, record in records_of(block, place[1]):
+        for name, value in record.items():
+            if name not in shape.fields:
+                shape.fields[name] = Shape()
+            shape.fields[name].look(value, (place[0], number))
+
+
+def records_of(block: bytes, first_line: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the records of a block with the numbers of their lines; blank lines are none.
+
+    Raises
+    ------
+    FaultError
+        When a line is no JSON object, or holds a number beyond measure.
+    """
+    for number, line in enumerate(block.split(b"\n"), first_line):
+        if line and not line.isspace():
+            yield number, _record(line, number)
+
+
+def _record(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_float, parse_int=_whole)
+    except UnicodeDecodeError:
+        raise FaultError(f"line {number:,} is not written in UTF-8") from None
+    except json.JSONDecodeError as exc:
+        raise FaultError(f"line {number:,}, column {exc.colno:,}: {exc.msg}{_around(exc)}") from None
+    except ValueError as exc:
+        raise FaultError(f"line {number:,}: {exc}") from None
+    except RecursionError:
+        raise FaultError(f"line {number:,}: {TOO_DEEP}") from None
+    if not isinstance(record, dict):
+        raise FaultError(f"line {number:,} is no JSON object: {_shown(record)}")
+    return record
+
+
+def _around(exc: json.JSONDecodeError) -> str:
+    """Return what stands at the fault, as far as the line goes."""
+    there = exc.doc[exc.pos : exc.pos + 20].rstrip("\r\n")
+    return f" at {there!r}" if there else " at the end of the line"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON; a missing value is null")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is beyond what a number holds; write it as text")
+    return value
+
+
+def _whole(text: str) -> int:
+    # 38 digits fit what polars reads; none that is longer is a number that anyone counts with.
+    if len(text.lstrip("-")) > 38:
+        raise ValueError(f"{text[:SHOWN]} is beyond what a number holds; write it as text")
+    return int(text)

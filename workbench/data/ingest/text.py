@@ -1,0 +1,598 @@
+"""Delimited text as blocks of whole records in UTF-8, whatever it is packed in, encoded in, or ends its lines with."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, TypeVar
+
+import numpy as np
+
+from workbench.core.errors import DataError
+from workbench.core.headers import end_of_header, header_names
+from workbench.core.packed import COMPRESSIONS, damage, decompressed, packing_of, watched
+from workbench.data.ingest.ahead import ahead
+from workbench.data.ingest.encodings import (
+    Guess,
+    guess_encoding,
+    is_broken_utf8,
+    lines_beyond_ascii,
+    seven_bit,
+    utf16_without_mark,
+)
+
+__all__ = [
+    "BLOCK_BYTES",
+    "HEAD_BYTES",
+    "LONGEST_RECORD_BYTES",
+    "Source",
+    "TextForm",
+    "blocks",
+    "blocks_looked_at",
+    "encoding_line",
+    "encoding_sample",
+    "first_fault",
+    "form_of",
+    "full_encoding",
+    "has_short_record",
+    "head_of",
+    "head_records",
+    "header_of",
+    "sha256_of",
+    "without_blank_lines",
+]
+
+T = TypeVar("T")
+
+BLOCK_BYTES = 16 << 20
+HEAD_BYTES = 4 << 20
+LONGEST_RECORD_BYTES = 256 << 20
+LONGEST_HEADER_BYTES = 32 << 20
+MOST_COLUMNS = 1_000_000
+LINES_BACK = 100
+"""So many lines are looked at one by one for the end of a record."""
+SUPERSETS = {"shift_jis": "cp932"}
+"""As browsers do: what calls itself so has the letters of Windows, too."""
+SEPARATORS = (",", "\t", ";", "|")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file that becomes a table, or a part of one: on disk, or a member of a zip archive on disk.
+
+    `name` is its path below ``data/raw``, or in the archive; `size_bytes` what it takes there, unpacked where the
+    archive tells. `keys` are the names and values of the Hive folders (``date=2022-08-01``) that it lies in.
+    """
+
+    name: str
+    path: Path
+    member: str | None = None
+    size_bytes: int = 0
+    keys: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def stamp(self) -> str:
+        """What changes when the content does, without reading it: size and time, or the archive's own checksum."""
+        stat = self.path.stat()
+        if self.member is None:
+            return f"{stat.st_size}-{stat.st_mtime_ns}"
+        with zipfile.ZipFile(self.path) as archive:
+            info = archive.getinfo(self.member)
+        return f"{info.file_size}-{info.CRC:08x}"
+
+    @contextmanager
+    def packed(self) -> Iterator[IO[bytes]]:
+        """Open the bytes as they are stored.
+
+        Raises
+        ------
+        DamagedError
+            When the archive is not whole; its checksum is looked at when the end is reached.
+        """
+        if self.member is None:
+            with self.path.open("rb") as file:
+                yield file
+            return
+        where = f"{self.path}: {self.member}"
+        with ExitStack() as stack:
+            with damage(where, "whole"):
+                archive = stack.enter_context(zipfile.ZipFile(self.path))
+                member = stack.enter_context(archive.open(self.member))
+            yield watched(member, where, "whole")
+
+    @property
+    def packed_bytes(self) -> int:
+        """What the content takes on the disk."""
+        if self.member is None:
+            return self.path.stat().st_size
+        with damage(f"{self.path}: {self.member}", "whole"), zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(self.member).compress_size
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """Open the content, decompressed.
+
+        Raises
+        ------
+        DamagedError
+            When it is cut or changed.
+        DataError
+            When far more comes of it than it takes on the disk.
+        """
+        with self.packed() as file:
+            packing = self._packing(file.peek(16))  # type: ignore[attr-defined]
+            if packing == ".zip":
+                with self._only_member(file) as member:
+                    yield member
+                return
+            if packing not in COMPRESSIONS:
+                yield file
+                return
+            what = f"a whole {packing} file"
+            with ExitStack() as stack:
+                with damage(str(self.path), what):
+                    unpacked = stack.enter_context(decompressed(file, packing, str(self.path)))
+                yield watched(unpacked, str(self.path), what, packed_bytes=self.packed_bytes)
+
+    @property
+    def misnamed(self) -> str:
+        """How the content is packed where the name does not say so: ".gz", ".zip" and the like; else ""."""
+        with self.packed() as file:
+            suffix = self._packing(file.peek(16))  # type: ignore[attr-defined]
+        return "" if self.name.lower().endswith(suffix) else suffix
+
+    def _packing(self, head: bytes) -> str:
+        """Return how the content is packed, by its first bytes, else as the name says."""
+        return packing_of(head) or PurePosixPath(self.name).suffix.lower()
+
+    @contextmanager
+    def _only_member(self, file: IO[bytes]) -> Iterator[IO[bytes]]:
+        """Open the only file of a zip archive whose name does not say that it is one."""
+        where = f"{self.path}: {self.name}"
+        with ExitStack() as stack:
+            with damage(where):
+                archive = stack.enter_context(zipfile.ZipFile(file))
+                members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
+            names = [m.filename for m in members]
+            if "[Content_Types].xml" in names:
+                raise DataError(
+                    f"{where} is a workbook of Excel, whatever its name says",
+                    hint="save its sheet as CSV",
+                )
+            if len(members) != 1 or members[0].flag_bits & 1:
+                what = "needs a password" if len(members) == 1 else f"has {len(members)} files"
+                raise DataError(
+                    f"{where} is a zip archive, whatever its name says, and {what}",
+                    hint="unpack it, and name the file as it is",
+                )
+            with damage(where):
+                member = stack.enter_context(archive.open(members[0]))
+            yield watched(member, where, "a whole zip archive", packed_bytes=self.packed_bytes)
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How a text is written. `lines` is what ends a line; `decimal` the mark in numbers.
+
+    `broken_line` is the first line of a text in UTF-8 with a broken letter: those are read as �. 0 where there is none.
+    """
+
+    encoding: str = "utf-8"
+    separator: str = ","
+    lines: str = "\n"
+    decimal: str = "."
+    missing: tuple[str, ...] = ()
+    guessed: tuple[str, ...] = field(default=(), compare=False)
+    broken_line: int = 0
+
+
+# ----------------------------------------------------------------------------------------------------------- the form
+
+
+def head_of(source: Source, size: int = HEAD_BYTES) -> bytes:
+    """Return the first bytes of a source's content, decompressed."""
+    with source.opened() as file:
+        return file.read(size)
+
+
+def form_of(source: Source, options: dict[str, Any]) -> TextForm:
+    """Guess how a text is written; what `options` says goes before the guess.
+
+    Raises
+    ------
+    DataError
+        For an encoding that Python does not know.
+    """
+    if not options:
+        # Asked for again and again, of each of many parts; what was looked at changes with the file's stamp.
+        return _guessed_form(replace(source, keys=()), source.stamp)
+    return _form_of(source, options)
+
+
+@lru_cache(4096)
+def _guessed_form(source: Source, stamp: str) -> TextForm:  # noqa: ARG001 a part of the cache's key
+    return _form_of(source, {})
+
+
+def _form_of(source: Source, options: dict[str, Any]) -> TextForm:
+    head = head_of(source)
+    encoding, guessed, broken_line = str(options.get("encoding") or ""), [], 0
+    if not encoding:
+        guess = _encoding(head, is_cut=len(head) >= HEAD_BYTES)
+        encoding, broken_line = guess.encoding, guess.broken_line
+        if broken_line or encoding not in ("utf-8", "utf-8-sig"):
+            guessed.append(encoding_line(guess))
+    try:
+        # Some of Python's codecs are none of text: "base64". This refuses those too.
+        head[:2].decode(encoding, "replace")
+    except LookupError:
+        raise DataError(
+            f"{source.path}: {source.name}: Python knows no encoding {encoding!r}", hint="for example utf-8, cp1252"
+        ) from None
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    lines = "\r" if "\n" not in text and "\r" in text else "\n"
+    separator = str(options.get("separator") or "")
+    if separator and (len(separator) > 1 or not separator.isascii() or separator in '"\r\n'):
+        raise DataError(
+            f"{source.path}: {source.name} can't be split at {separator!r}: a separator is one ASCII character",
+            hint="rewrite the file with one that is, and mend [read.TABLE] separator in competition.toml",
+        )
+    if not separator:
+        separator = _separator(text.replace("\r", "\n"), source.name)
+        if separator != ("\t" if ".tsv" in source.name.lower() else ","):
+            guessed.append(f"separator = {separator!r}".replace("'", '"'))
+    return TextForm(
+        encoding=encoding,
+        separator=separator,
+        lines=lines,
+        decimal=str(options.get("decimal") or ""),
+        missing=tuple(options.get("missing") or ()),
+        guessed=tuple(guessed),
+        broken_line=broken_line,
+    )
+
+
+def _encoding(head: bytes, *, is_cut: bool) -> Guess:
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return Guess("utf-32")
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return Guess("utf-16")
+    other = utf16_without_mark(head) or seven_bit(head)
+    if other is not None:
+        return Guess(other)
+    has_mark = head.startswith(codecs.BOM_UTF8)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, not is_cut)
+    except UnicodeDecodeError as exc:
+        sample = lines_beyond_ascii(head, is_cut=is_cut)
+        if not has_mark and not is_broken_utf8(sample):
+            return guess_encoding(sample)
+        before = head[: exc.start]
+        line = 1 + (before.count(b"\n") or before.count(b"\r"))
+        return Guess("utf-8-sig" if has_mark else "utf-8", broken_line=line)
+    return Guess("utf-8-sig" if has_mark else "utf-8")
+
+
+def encoding_line(guess: Guess) -> str:
+    """Return a guessed encoding as a line of TOML, with those that it may be as well."""
+    others = f"  # or {' or '.join(guess.others)}" if guess.others else ""
+    if guess.broken_line:
+        others = "  # with broken letters, which are read as \ufffd; taking the mark away refuses them"
+    return f'encoding = "{guess.encoding}"{others}'
+
+
+def encoding_sample(source: Source) -> bytes:
+    """Return lines that are not UTF-8, from a text's beginning or, where that is, from further down."""
+    head = head_of(source)
+    lines = lines_beyond_ascii(head, is_cut=len(head) >= HEAD_BYTES)
+    try:
+        lines.decode()
+    except UnicodeDecodeError:
+        return lines
+    return (_not_utf8(source) or (lines, 0))[0]
+
+
+def full_encoding(source: Source, prefer: str | None = None) -> Guess:
+    """Return the encoding of a text after looking at all of it, for where its beginning said too little."""
+    found = _not_utf8(source)
+    if found is None:
+        return Guess("utf-8")
+    sample, line = found
+    before = lines_beyond_ascii(head_of(source), is_cut=True)
+    if is_broken_utf8(before + sample):
+        return Guess("utf-8", broken_line=line)
+    return guess_encoding(sample, prefer=prefer)
+
+
+def _not_utf8(source: Source) -> tuple[bytes, int] | None:
+    """Return the lines that are not ASCII of the first block that is not UTF-8, and the number of the line at fault."""
+    with source.opened() as file:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        is_first = True
+        line = 1
+        while block := file.read(BLOCK_BYTES):
+            is_cut = len(block) >= BLOCK_BYTES
+            try:
+                # What is cut at a block's end goes on in the next.
+                decoder.decode(block, not is_cut)
+            except UnicodeDecodeError as exc:
+                at = line + block.count(b"\n", 0, exc.start)
+                return lines_beyond_ascii(block, is_cut=is_cut, begins_cut=not is_first), at
+            is_first = False
+            line += block.count(b"\n")
+    return None
+
+
+def _separator(text: str, name: str) -> str:
+    """Return the separator that splits the first lines into the same number of fields, at least two."""
+    # Records, not lines: a text with line ends in quotes has as many fields as any other.
+    data = text[: text.rfind("\n") + 1].encode(errors="replace")
+    end = end_of_header(data, "".join(SEPARATORS))
+    records = (r.decode() for r in (data[:end].strip(b"\n"), *islice(_split(data[end:]), 50)))
+    lines = [r for r in records if r.strip()] or text.split("\n")[:1]
+    usual = "\t" if ".tsv" in name.lower() else ","
+    best, most = usual, 0
+    for separator in (usual, *(s for s in SEPARATORS if s != usual)):
+        counts = [_fields(line, separator) for line in lines]
+        if counts[0] > 1 and counts[0] > most and sum(c == counts[0] for c in counts) > 0.9 * len(counts):
+            # A comma that is a decimal mark splits numbers, not names: the header has fewer fields than the rows.
+            best, most = separator, counts[0]
+            if separator == usual:
+                return best
+    return best
+
+
+def _fields(line: str, separator: str) -> int:
+    if '"' not in line:
+        return line.count(separator) + 1
+    # A quote inside a field is a letter like any other: 5" pipe.
+    begins = rf"(?:^|(?<={re.escape(separator)}))"
+    return re.sub(rf'{begins}"(?:[^"]|"")*"', "", line).count(separator) + 1
+
+
+# ----------------------------------------------------------------------------------------------------------- blocks
+
+
+def header_of(source: Source, form: TextForm) -> list[str]:
+    """Return the names in the first record, in order; a name that repeats gets a suffix.
+
+    Raises
+    ------
+    DataError
+        When there is none.
+    """
+    first = next(_records(source, form, 1 << 20, None), b"").strip(b"\r\n").removeprefix(codecs.BOM_UTF8)
+    if first and not end_of_header(first + b"\n", form.separator):
+        raise _unclosed_header(source)
+    if first.count(form.separator.encode()) >= MOST_COLUMNS:
+        raise DataError(
+            f"{source.path}: {source.name} has a header of more than {MOST_COLUMNS:,} columns",
+            hint="is it a table? its first line has too many separators",
+        )
+    try:
+        names = header_names(first.decode(), form.separator)
+    except (csv.Error, UnicodeDecodeError):
+        names = []
+    if not first.strip():
+        raise DataError(f"{source.path}: {source.name} has no header: the file is empty")
+    if any("\0" in name for name in names):
+        raise DataError(f"{source.path}: {source.name} has NUL bytes in its header", hint="is it a table?")
+    if not names or names == [" " * len(names[0])]:
+        raise DataError(f"{source.path}: {source.name} has no header that can be read", hint="is it a table?")
+    return names
+
+
+def _unclosed_header(source: Source) -> DataError:
+    return DataError(
+        f"{source.path}: {source.name} has a header with a quote that is opened and never closed",
+        hint="double a quote that is part of a name, and put the name into quotes",
+    )
+
+
+def head_records(source: Source, form: TextForm) -> Iterator[list[str]]:
+    """Yield the records of a text's beginning as lists of fields, the header first."""
+    for block in _records(source, form, 1 << 16, None):
+        text = io.StringIO(block.decode(errors="replace"), newline="")
+        yield from (r for r in csv.reader(text, delimiter=form.separator) if r)
+
+
+def blocks(source: Source, form: TextForm, *, digest: Any = None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """Yield the records after the header, in blocks of about `size` bytes, each of whole records, in UTF-8.
+
+    Reading and decompressing go on in a thread of their own while a block is being used.
+
+    Parameters
+    ----------
+    digest : hash object, optional
+        Updated with the source's content, decompressed.
+
+    Raises
+    ------
+    DataError
+        When the text is not in the form's encoding, or a record is longer than 256 MB: a quote that is never closed.
+    DamagedError
+        When the source is cut or changed.
+    """
+    for block, _ in blocks_looked_at(source, form, lambda _: None, digest=digest, size=size):
+        yield block
+
+
+def blocks_looked_at(
+    source: Source, form: TextForm, look: Callable[[bytes], T], *, digest: Any = None, size: int = BLOCK_BYTES
+) -> Iterator[tuple[bytes, T]]:
+    """Yield `blocks`, each with what `look` says of it, called in the thread that reads; the first with the header."""
+    records = ((data, look(data)) for data in islice(_records(source, form, size, digest), 1, None))
+    with ahead(records) as ready:
+        yield from ready
+
+
+def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator[bytes]:
+    """Yield the header, with what is blank before it, and then blocks of whole records."""
+    with source.opened() as file:
+        texts = _utf8(file, form, size, digest, source)
+        header, first = _header_first(texts, form, source)
+        if header:
+            yield header
+        # What waits for the end of its record, and whether that is inside quotes.
+        waiting: list[bytes] = []
+        waiting_bytes, is_open = 0, False
+        for data in chain([first], texts):
+            cut = _last_record_end(data, is_open=is_open)
+            if cut:
+                yield b"".join([*waiting, data[:cut]])
+                waiting, waiting_bytes, is_open = [], 0, False
+            rest = data[cut:]
+            if rest:
+                waiting.append(rest)
+                waiting_bytes += len(rest)
+                is_open ^= bool(rest.count(b'"') % 2)
+            if waiting_bytes > LONGEST_RECORD_BYTES:
+                raise DataError(
+                    f"{source.path}: {source.name} has a record of more than {LONGEST_RECORD_BYTES >> 20} MB",
+                    hint="a quote is opened and never closed; mend the file, or leave it out",
+                )
+    last = b"".join(waiting)
+    if last.strip():
+        yield last + b"\n"
+
+
+def _header_first(texts: Iterator[bytes], form: TextForm, source: Source) -> tuple[bytes, bytes]:
+    """Return the header, nothing where the text has no end of one, and what was read behind it."""
+    data, looked_at, columns = b"", 0, 0
+    for text in texts:
+        data += text
+        columns += text.count(form.separator.encode())
+        # Not before there is twice as much: a header without end is looked at twice over, not at each piece.
+        if len(data) < 2 * looked_at:
+            continue
+        end, looked_at = end_of_header(data, form.separator), len(data)
+        if end > LONGEST_HEADER_BYTES or (not end and (len(data) > LONGEST_HEADER_BYTES or columns > MOST_COLUMNS)):
+            raise _long_header(source)
+        if end:
+            return data[:end], data[end:]
+    end = end_of_header(data, form.separator)
+    return data[:end], data[end:]
+
+
+def _long_header(source: Source) -> DataError:
+    return DataError(
+        f"{source.path}: {source.name} has a header of more than {LONGEST_HEADER_BYTES >> 20} MB, or "
+        f"{MOST_COLUMNS:,} columns: it has no line end, or a quote that is opened and never closed",
+        hint="is it a table? mend its first line, or leave it out",
+    )
+
+
+def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Source) -> Iterator[bytes]:
+    plain = form.encoding in ("utf-8", "ascii") and not form.broken_line
+    errors = "replace" if form.broken_line else "strict"
+    decoder = None if plain else codecs.getincrementaldecoder(SUPERSETS.get(form.encoding, form.encoding))(errors)
+    try:
+        while raw := file.read(size):
+            if digest is not None:
+                digest.update(raw)
+            data = raw if decoder is None else decoder.decode(raw).encode()
+            yield data if form.lines == "\n" else data.replace(b"\r", b"\n")
+        if decoder is not None:
+            yield decoder.decode(b"", True).encode()
+    except UnicodeDecodeError as exc:
+        raise DataError(
+            f"{source.path}: {source.name} is not written in {form.encoding}: {exc.reason}",
+            hint='name its encoding in competition.toml: [read.TABLE] encoding = "…"',
+        ) from exc
+
+
+def _last_record_end(data: bytes, *, is_open: bool = False) -> int:
+    """Return where the last whole record ends: behind the last line end that is not inside quotes.
+
+    `is_open` says that `data` begins inside quotes.
+    """
+    cut = data.rfind(b"\n") + 1
+    if not is_open and b'"' not in data:
+        return cut
+    quotes = data.count(b'"', 0, cut) + is_open
+    for _ in range(LINES_BACK):
+        if not cut or quotes % 2 == 0:
+            return cut
+        before = data.rfind(b"\n", 0, cut - 1) + 1
+        quotes -= data.count(b'"', before, cut)
+        cut = before
+    # A long way back: all of it at once.
+    letters = np.frombuffer(data, np.uint8, cut)
+    inside = np.logical_xor.accumulate(letters == ord('"')) ^ is_open
+    ends = np.flatnonzero((letters == ord("\n")) & ~inside)
+    return int(ends[-1]) + 1 if len(ends) else 0
+
+
+# ----------------------------------------------------------------------------------------------------- what is wrong
+
+
+def _split(data: bytes) -> Iterator[bytes]:
+    """Yield the records one by one, without their line ends; the last one may end inside quotes."""
+    pending: list[bytes] = []
+    quotes = 0
+    for line in data.removesuffix(b"\n").split(b"\n"):
+        pending.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            yield b"\n".join(pending)
+            pending, quotes = [], 0
+    if pending:
+        yield b"\n".join(pending)
+
+
+def _is_blank(record: bytes) -> bool:
+    return not record.strip(b" \r\n")
+
+
+def without_blank_lines(block: bytes) -> bytes:
+    """Return a block without the lines between records that have nothing in them."""
+    return b"".join(record + b"\n" for record in _split(block) if not _is_blank(record))
+
+
+def has_short_record(block: bytes, form: TextForm, width: int) -> bool:
+    """Whether a record has fewer than `width` fields."""
+    return any(_fields(r.decode(errors="replace"), form.separator) < width for r in _split(block) if not _is_blank(r))
+
+
+def first_fault(source: Source, form: TextForm, width: int) -> str | None:
+    """Say what is wrong with the first record that is not one of `width` fields, with its line; None: nothing is."""
+    records = _records(source, form, BLOCK_BYTES, None)
+    line = 1 + next(records, b"").count(b"\n")
+    for piece in records:
+        for record in _split(piece):
+            if not _is_blank(record):
+                fault = _fault(record.decode(errors="replace").rstrip("\r"), form, width)
+                if fault:
+                    return f"line {line:,} {fault}"
+            line += record.count(b"\n") + 1
+    return None
+
+
+def _fault(record: str, form: TextForm, width: int) -> str | None:
+    if record.count('"') % 2:
+        return "opens a quote that is never closed"
+    separator = re.escape(form.separator)
+    bare = re.sub(rf'(^|{separator})"(?:[^"]|"")*"(?={separator}|$)', r"\1", record)
+    if '"' in bare:
+        return "has a quote inside a field that is not quoted, or text behind a closing quote"
+    found = bare.count(form.separator) + 1
+    return None if found == width else f"has {found} field{'s' * (found > 1)}, the header has {width}"
+
+
+def sha256_of(source: Source) -> str:
+    """Return the SHA-256 of a source's content, decompressed, as 64 hex digits."""
+    digest = hashlib.sha256()
+    with source.opened() as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,128 @@
+"""An experiment written out as a notebook, to play with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from workbench.core.errors import ConfigError
+from workbench.data.competition import Competition
+from workbench.experiments.kinds import model_spec
+from workbench.experiments.notebooks import new_notebook
+from workbench.experiments.spec import LIGHTGBMS, ExperimentSpec, read_spec
+from workbench.models.parameters import LightGBMSpec, lightgbm_metric, objective_for
+from workbench.models.target import Target, read_target
+
+__all__ = ["compose"]
+
+LEFT_OUT = ("target_transform", *LIGHTGBMS)
+
+LOOP = """from workbench import nb
+import numpy as np
+
+nb.use({slug}, exp={new})  # opened by hand; `wb run` gives it its experiment
+n_test, width = nb.competition.definition.n_test, {width}
+oof, test = np.full((len(nb.target), width), np.nan), np.zeros((n_test, width))
+for fold in nb.folds:
+    f = nb.frames(fold.number)
+{body}
+nb.score(oof)"""
+
+LIGHTGBM = """    train = lgb.Dataset(f.X_train, label=f.y_train, categorical_feature=f.categorical or "auto")
+    valid = lgb.Dataset(f.X_valid, label=f.y_valid, reference=train)
+    model = lgb.train(
+        parameters,
+        train,
+        num_boost_round=rounds,
+        valid_sets=[valid],
+        callbacks=[lgb.early_stopping(patience, verbose=False)],
+    )
+    print(f"fold {fold.number}: {model.best_iteration} rounds")
+    oof[fold.valid] = model.predict(f.X_valid).reshape(-1, width)
+    test += model.predict(f.X_test).reshape(-1, width) / len(nb.folds)"""
+
+ANY = """    # As experiment {number} trains its models; what is given here takes the place of what its file says.
+    made = nb.fit({number}, fold.number{parameters})
+    oof[fold.valid] = made.oof
+    test += made.test / len(nb.folds)"""
+
+
+def compose(competition: Competition, number: int, new: int) -> Any:
+    """Return an experiment as a notebook: its parameters, a loop over the folds, and what it records.
+
+    LightGBM's own functions are written out; the models of other libraries are trained as the experiment does.
+
+    Parameters
+    ----------
+    new : int
+        The number of the experiment that runs the notebook, whose columns it has when it is opened by hand.
+
+    Raises
+    ------
+    ConfigError
+        When the experiment is a notebook already, or has several targets.
+    """
+    spec = read_spec(competition, number)
+    if spec.kind == "notebook":
+        raise ConfigError(f"{spec.path} is a notebook already: {spec.model.get('file')}", hint="copy that file")
+    target = read_target(competition)
+    if len(target.columns) > 1:
+        raise ConfigError(
+            f"{competition.slug!r} has {len(target.columns)} targets; a loop over folds is written out for one",
+            hint="copy experiments by `wb new`",
+        )
+    width = target.columns[0].width
+    model = model_spec(spec, competition, target)
+    if isinstance(model, LightGBMSpec) and _is_plain(model, target):
+        task = target.columns[0].task
+        watched = lightgbm_metric(model, task, competition.metric)
+        objective = objective_for(task, competition.metric) | ({"metric": watched} if watched else {})
+        cells, body = _lightgbm(spec, model, objective, width), LIGHTGBM
+    else:
+        simple = {k: v for k, v in spec.model.items() if k.isidentifier() and not isinstance(v, dict | list)}
+        given = "".join(f", {k}={k}" for k in simple)
+        cells, body = [_lines(simple)], ANY.format(number=number, parameters=given)
+    loop = LOOP.format(slug=json.dumps(competition.slug), new=new, width=width, body=body)
+    parameters, *code = [*cells, loop]
+    stops = bool(getattr(model, "patience", 0)) and not spec.per_fold
+    words = _words(spec, number, stops=stops)
+    return new_notebook(words, *code, "nb.record(oof=oof, test=test)", parameters=parameters)
+
+
+def _is_plain(model: LightGBMSpec, target: Target) -> bool:
+    """Say whether the loop that is written out trains what the experiment trains, but for what `_words` names."""
+    is_weighted = target.weight is not None or model.power > 0
+    return model.own is None and not is_weighted and model.transform == "none"
+
+
+def _words(spec: ExperimentSpec, number: int, *, stops: bool) -> str:
+    left_out = [name for name in LEFT_OUT if getattr(spec, name)]
+    more = f"\n\nNot written out: {', '.join(left_out)}." if left_out else ""
+    if stops:
+        more += (
+            "\n\nEach fold stops at its own best round here, while the experiment has one number of rounds for all: "
+            "the score is a little better than on new rows."
+        )
+    return (
+        f"# Experiment {number}: {spec.title or 'untitled'}\n\n"
+        f"Run by `wb run` it is an experiment like any other; run here, it shows the score and keeps nothing.{more}"
+    )
+
+
+def _lines(parameters: dict[str, Any]) -> str:
+    return "\n".join(f"{name} = {value!r}" for name, value in parameters.items()) or "pass"
+
+
+def _lightgbm(spec: ExperimentSpec, model: LightGBMSpec, objective: dict[str, Any], width: int) -> list[str]:
+    ours = ("verbosity", "deterministic", "num_threads", "force_col_wise", "feature_pre_filter", "objective")
+    objective |= {k: v for k, v in model.parameters.items() if k == "objective"}
+    named = {k: v for k, v in model.parameters.items() if k not in ours}
+    simple = {k: v for k, v in named.items() if not isinstance(v, dict | list)}
+    rest = {k: v for k, v in named.items() if k not in simple}
+    parameters = {**objective, **({"num_class": width} if width > 1 else {}), "verbosity": -1, **rest}
+    listed = [*(f"    {k!r}: {v!r},\n" for k, v in parameters.items()), *(f"    {k!r}: {k},\n" for k in simple)]
+    first = {"rounds": model.rounds, "patience": model.patience or model.rounds, "seed": spec.seeds[0], **simple}
+    return [
+        _lines(first),
+        f"import lightgbm as lgb\n\nparameters = {{\n{''.join(listed)}    'seed': seed,\n}}",
+    ]

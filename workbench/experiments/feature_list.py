@@ -1,0 +1,175 @@
+"""`selections/012-null.toml`: a list of features that `wb select` found and an experiment can name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from workbench.core.cache import content_key, write_text
+from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.data.competition import Competition, StrictModel, in_toml, read_toml, toml_key, validate
+
+__all__ = ["FeatureList", "check_list_name", "read_list", "write_list"]
+
+
+class _File(StrictModel):
+    title: str = ""
+    features: list[str] = Field(min_length=1)
+    made: dict[str, Any] = Field(default_factory=dict)
+    scores: dict[str, Any] = Field(default_factory=dict)
+    kept: dict[str, Any] = Field(default_factory=dict)
+    dropped: dict[str, Any] = Field(default_factory=dict)
+    best: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FeatureList:
+    """A list of features, and where it comes from. Only `features` is needed: a list may be written by hand.
+
+    Attributes
+    ----------
+    features : tuple of str
+        In the syntax of an experiment's file: "weather", "rows.x".
+    made : dict
+        Experiment, run, method, parameters, seed, date, data, and what the experiment dropped itself.
+    scores : dict
+        The metric, before and after.
+    kept, dropped : dict
+        Column -> its importance and what else the method says of it; ``of`` is the feature that gives it.
+    best : dict
+        Where the best-scoring list is a larger one: its features and score.
+    """
+
+    features: tuple[str, ...]
+    title: str = ""
+    made: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+    dropped: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def gone(self) -> set[str]:
+        """The columns that the list dropped, or found dropped: to drop them again or to call them codes is no error.
+
+        Not those that an edited list has again, by themselves or with their whole feature.
+        """
+        dropped = {c: of.get("of", "") if isinstance(of, dict) else "" for c, of in self.dropped.items()}
+        gone = {c for c, of in dropped.items() if not {of, f"{of}.{c}"} & set(self.features)}
+        return gone | set(self.made.get("drop", []) if self.as_made else [])
+
+    @property
+    def as_made(self) -> bool:
+        """Whether the features are those that the method wrote: False where somebody edited them."""
+        return bool(self.made.get("content") == content_key("feature-list", list(self.features)))
+
+
+def check_list_name(name: str) -> str:
+    """Return the name of a list, if it can be a file's.
+
+    Raises
+    ------
+    ConfigError
+        For anything but letters, digits, "-", "_" and ".".
+
+    Examples
+    --------
+    >>> check_list_name("012-null")
+    '012-null'
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigError(f"{name!r} can't name a feature list", hint="letters, digits, '-', '_' and '.'")
+    return name
+
+
+def read_list(competition: Competition, name: str, *, where: str = "") -> FeatureList:
+    """Read a list by name.
+
+    Parameters
+    ----------
+    where : str
+        The file that names it, for the message.
+
+    Raises
+    ------
+    NotFoundError
+        With the near names, where there is none of that name.
+    ConfigError
+        When the file is not a list.
+    """
+    prefix = f"{where}: " if where else ""
+    known = competition.selection_names()
+    if name not in known:
+        hint = near(name, known, what="list")
+        if not known:
+            hint = "`wb select N` makes one"
+        raise NotFoundError(
+            f"{prefix}features = {name!r} names a feature list, and {competition.selection_path(name)} is missing",
+            hint=f'{hint}; a single feature is written as a list: ["{name}"]',
+        )
+    path = competition.selection_path(name)
+    file = validate(_File, read_toml(path), path)
+    repeated = [v for v in file.features if file.features.count(v) > 1]
+    if repeated:
+        raise ConfigError(f"{path}: features lists {repeated[0]!r} more than once", hint="once is enough")
+    return FeatureList(tuple(file.features), file.title, file.made, file.scores, file.kept, file.dropped, file.best)
+
+
+def write_list(path: Path, made: FeatureList) -> None:
+    """Write a list, whole or not at all."""
+    write_text(path, as_toml(made))
+
+
+def as_toml(made: FeatureList) -> str:
+    """Return the file's text.
+
+    Examples
+    --------
+    >>> print(as_toml(FeatureList(("rows.x", "weather"), "two", kept={"x": {"gain": 1.5}})))
+    title = "two"
+    features = [
+        "rows.x",
+        "weather",
+    ]
+    <BLANKLINE>
+    [kept]
+    x = { gain = 1.5 }
+    <BLANKLINE>
+    """
+    lines = [f"title = {_value(made.title)}", *_lines("features", made.features)]
+    content = {"content": content_key("feature-list", list(made.features))} if made.made else {}
+    for table, values in (
+        ("made", made.made | content),
+        ("scores", made.scores),
+        ("kept", made.kept),
+        ("dropped", made.dropped),
+        ("best", made.best),
+    ):
+        if values:
+            lines += ["", f"[{table}]"]
+            for key, value in values.items():
+                long = table == "best" and isinstance(value, list | tuple)
+                lines += _lines(key, value) if long else [f"{toml_key(key)} = {_value(value)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(key: str, values: Sequence[Any]) -> list[str]:
+    return [f"{toml_key(key)} = [", *(f"    {_value(v)}," for v in values), "]"]
+
+
+def _value(value: Any) -> str:
+    """Return a value as TOML has it, with bare keys and with dates."""
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        inner = ", ".join(f"{toml_key(k)} = {_value(v)}" for k, v in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return in_toml(value)

@@ -1,0 +1,157 @@
+"""What a notebook that was written for Kaggle finds below ``/kaggle/input``: the competition's and other data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from workbench.core.cache import content_key
+from workbench.data.ingest import names_at_top, unpacked_files
+from workbench.experiments.notebooks import (
+    KINDS_OF_DATA,
+    Inputs,
+    Notebook,
+    competition_places,
+    data_places,
+    is_named,
+    missing_inputs,
+    reads,
+    text_of,
+)
+
+__all__ = ["INPUT", "data_stamps", "kaggle_inputs", "not_here", "other_data"]
+
+INPUT = ("data", "input")
+"""Below a competition's folder: what ``/kaggle/input`` is to a notebook. ``competitions`` in it is ours; who has other
+data puts them there under the names that they have on Kaggle: ``datasets/OWNER/SLUG``."""
+
+
+def kaggle_inputs(
+    folder: Path, notebook: Notebook, *, report: Callable[[str], None] = lambda _: None
+) -> tuple[Inputs, list[str]]:
+    """Bring what a notebook reads, and say where it is to find it.
+
+    Parameters
+    ----------
+    folder : Path
+        The competition's.
+
+    Returns
+    -------
+    inputs : Inputs
+    left : list of str
+        The files that stay packed, because the notebook's text does not name them and all would be too much.
+
+    Raises
+    ------
+    StorageError, DamagedError
+        As `unpacked_files`.
+    """
+    text, slug = text_of(notebook), folder.name
+    files, left = _competition_files(folder, text, report)
+    others = other_data(folder, text)
+    names = [p.name for p in files.iterdir()]
+    first, *more = competition_places(text, slug, names)
+    if first == "" and others:
+        # Nothing can be put beside files in a folder that can only be read.
+        first, more = f"competitions/{slug}", [""]
+    folders, links = {first: files}, {place: first for place in more if place}
+    targets = {*_link_targets(files)}
+    links |= {name: f"{first}/{name}" for name in names} if "" in more else {}
+    handles = {f"competitions/{slug}": first}
+    for name, source in others.items():
+        data, (first, *more) = source, data_places(text, name)
+        if name.startswith("competitions/"):
+            data, packed = _competition_files(source, text, report)
+            left += packed
+            targets.update(_link_targets(data))
+        handles[name] = first
+        folders.setdefault(first, data)
+        for place in more:
+            links.setdefault(place, first)
+    taken = {str(p) for place in folders for p in (PurePosixPath(place), *PurePosixPath(place).parents)}
+    links = {place: to for place, to in links.items() if place not in taken}
+    return Inputs(folders, links, handles, tuple(sorted(targets))), left
+
+
+def _competition_files(folder: Path, text: str, report: Callable[[str], None]) -> tuple[Path, list[str]]:
+    slug, raw = folder.name, folder / "data" / "raw"
+    files = folder.joinpath(*INPUT, "competitions", slug)
+    return files, unpacked_files(raw, files, f"{slug}.zip", is_read=reads(text), report=report)
+
+
+def _link_targets(folder: Path) -> Iterator[str]:
+    """Give the files that links lead to, which are made where a file can't be there by two names: on another disk.
+
+    Only of competitions' files, whose links are ours: one in other data, as in an archive, may lead to anything.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield os.path.realpath(entry.path)
+            elif entry.is_dir():
+                yield from _link_targets(Path(entry.path))
+
+
+def other_data(folder: Path, text: str) -> dict[str, Path]:
+    """Return the other data that a notebook names and that are here: name, such as "datasets/owner/slug" -> folder.
+
+    They are looked for in the competition's ``data/input``, among the other competitions of the workspace, and in
+    kagglehub's cache, where it has downloaded them before.
+    """
+    found: dict[str, Path] = {}
+    for name, source in (*_data_in(folder.joinpath(*INPUT)), *_competitions(folder), *_in_hub_cache()):
+        if name not in found and is_named(text, name):
+            found[name] = source
+    return found
+
+
+def not_here(folder: Path, notebook: Notebook) -> list[str]:
+    """Return the data that a notebook names and that are not here, as Kaggle names them."""
+    text, slug = text_of(notebook), folder.name
+    there = {slug, f"competitions/{slug}"}
+    for name in other_data(folder, text):
+        there |= {name, name.rpartition("/")[2], *data_places(text, name)}
+    return missing_inputs(text, there, names_at_top(folder / "data" / "raw", f"{slug}.zip"))
+
+
+def data_stamps(folder: Path, notebook: Notebook) -> dict[str, Any]:
+    """Return what changes when other data do that a notebook reads: names, sizes and times of their files."""
+    return {name: _stamp(place) for name, place in other_data(folder, text_of(notebook)).items()}
+
+
+def _stamp(place: Path) -> str:
+    root = place / "data" / "raw" if (place / "competition.toml").is_file() else place
+    files = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
+    stats = [(p.relative_to(root).as_posix(), p.stat()) for p in files]
+    return content_key("data-v1", [[name, s.st_size, s.st_mtime_ns] for name, s in stats])
+
+
+def _data_in(place: Path) -> Iterator[tuple[str, Path]]:
+    for kind in KINDS_OF_DATA:
+        for source in sorted(place.glob(f"{kind}/*/*")):
+            if source.is_dir():
+                yield source.relative_to(place).as_posix(), source
+    for source in sorted(place.glob("*")):
+        if source.is_dir() and source.name not in (*KINDS_OF_DATA, "competitions"):
+            yield source.name, source
+
+
+def _competitions(folder: Path) -> Iterator[tuple[str, Path]]:
+    for other in sorted(folder.parent.iterdir()):
+        if other != folder and (other / "data" / "raw").is_dir():
+            yield f"competitions/{other.name}", other
+
+
+def _in_hub_cache(environment: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Path]]:
+    """Give what kagglehub keeps, in its layout (kagglehub/cache.py of 1.0.3); of a dataset's versions the newest."""
+    cache = Path(environment.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub")
+    for kind, versions in (("datasets", "versions"), ("notebooks", "output/versions")):
+        for place in sorted(cache.glob(f"{kind}/*/*")):
+            numbered = [p for p in place.glob(f"{versions}/*") if p.name.isdecimal() and p.is_dir()]
+            if numbered:
+                yield place.relative_to(cache).as_posix(), max(numbered, key=lambda p: int(p.name))
+    for place in sorted(cache.glob("models/*/*")):
+        yield place.relative_to(cache).as_posix(), place

@@ -1,0 +1,44 @@
+"""Where a run was made: the versions and the commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+from workbench.core.distribution import distribution_version, version_of
+
+__all__ = ["git_commit", "versions"]
+
+PACKAGES = ("polars", "numpy")
+PACKAGES_OF = {
+    "model": ("lightgbm",),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+    "catboost": ("catboost",),
+    "sklearn": ("scikit-learn",),
+    "recommend": ("lightgbm", "numba", "implicit"),
+    "python": ("lightgbm", "xgboost", "xgboost-cpu", "catboost", "scikit-learn", "torch"),
+}
+"""By the kind of experiment; of those of a function, which may use anything, what is installed."""
+
+
+def git_commit(folder: Path) -> str | None:
+    """Return the commit that is checked out, with "+" behind it where files differ from it; None outside git."""
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def versions(kind: str = "model") -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result of this kind of experiment."""
+    found = {"python": platform.python_version(), "workbench": distribution_version()}
+    names = (*PACKAGES, *PACKAGES_OF.get(kind, ()))
+    return found | {name: version for name in names if (version := version_of(name))}

@@ -1,0 +1,200 @@
+"""Predictions by a notebook: it is run in processes of its own; what it records, or the file that it leaves, counts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from workbench.core.cache import atomic
+from workbench.core.errors import DataError, NotebookError
+from workbench.core.memory import machine_bytes
+from workbench.data.ingest import read_text_file
+from workbench.experiments.foreign import foreign_environment, foreign_world, not_closed
+from workbench.experiments.kaggle_inputs import kaggle_inputs
+from workbench.experiments.notebooks import (
+    Executed,
+    Placed,
+    Told,
+    checked_oof,
+    checked_test,
+    execute,
+    left_file,
+    placed,
+    printed_cv,
+    read_recorded,
+    tell,
+)
+from workbench.experiments.plan import Plan
+from workbench.experiments.predictions import Predictions
+
+if TYPE_CHECKING:
+    from workbench.data.workspace import Workspace
+    from workbench.experiments.notebook_spec import NotebookSpec
+
+__all__ = ["from_notebook"]
+
+COPY = "notebook.ipynb"
+MEMORY_SHARE = 0.95
+"""Of the machine's memory, where no limit was set: beyond that the system ends whatever it likes."""
+
+KAGGLE = "kaggle"
+"""The folder in place of ``/kaggle``, for as long as a notebook runs."""
+
+
+def from_notebook(
+    workspace: Workspace, plan: Plan, spec: NotebookSpec, folder: Path, *, report: Callable[[str], None]
+) -> Predictions:
+    """Run the notebook of an experiment, and check what came of it.
+
+    The executed copy, its page, its figures and its output are in the run's folder, also when it fails.
+
+    Raises
+    ------
+    NotebookError
+        When a cell fails or a limit ends it, or nothing came of it.
+    DataError
+        When the predictions or the submission are not of the competition's rows.
+    """
+    if spec.submission is not None:
+        return _with_submission(workspace, plan, spec, spec.submission, folder, report)
+    recorded_at = folder / "parts" / "recorded.npz"
+    recorded_at.unlink(missing_ok=True)
+    here = Placed(spec.notebook, Path(plan.competition.folder))
+    done = _executed(workspace, plan, spec, here, folder, report)
+    found = read_recorded(recorded_at)
+    if found is None:
+        raise NotebookError(
+            f"{spec.notebook.path} came to its end and recorded nothing",
+            hint="its last cell: from workbench import nb; nb.record(oof=…, test=…)",
+            peak_mb=done.peak_mb,
+        )
+    oof = checked_oof(found.oof, plan.competition, plan.target, plan.folds)
+    return Predictions(
+        oof=oof,
+        test=checked_test(found.test, plan.competition, plan.target),
+        seed_oof=oof[np.newaxis],
+        **_about(plan, folder, done, {"metrics": found.metrics}),
+    )
+
+
+def _executed(
+    workspace: Workspace,
+    plan: Plan,
+    spec: NotebookSpec,
+    place: Placed,
+    folder: Path,
+    report: Callable[[str], None],
+) -> Executed:
+    what = Told.of(
+        workspace,
+        plan.competition.slug,
+        features=plan.spec.features,
+        drop=plan.spec.drop,
+        categorical=plan.spec.categorical,
+        seeds=plan.spec.seeds,
+        record=str(folder / "parts" / "recorded.npz"),
+    )
+    memory = workspace.memory_limit or int(MEMORY_SHARE * machine_bytes())
+    is_foreign = spec.submission is not None
+    # One that somebody else wrote is told nothing: the ledger's address may have a password in it.
+    told: AbstractContextManager[dict[str, str]] = nullcontext({}) if is_foreign else tell(what)
+    with told as environment:
+        return execute(
+            place.notebook,
+            spec.parameters,
+            copy=folder / COPY,
+            folder=place.folder,
+            environment=place.environment | environment,
+            inherited=foreign_environment(network=spec.network, kernel=spec.notebook.kernel) if is_foreign else None,
+            limits=replace(spec.limits, memory=memory),
+            world=place.world,
+            attached=place.attached,
+            report=report,
+        )
+
+
+def _about(plan: Plan, folder: Path, done: Executed, more: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of every notebook that came to its end."""
+    names = (COPY, "notebook.html", "notebook.txt")
+    kept = [p for p in sorted(folder.rglob("*")) if p.name in names or p.parent.name == "notebook-figures"]
+    details = {"seconds": round(done.seconds, 2), "peak_mb": round(done.peak_mb, 1), **more}
+    return {
+        "target": plan.target,
+        "folds": plan.folds,
+        "n_features": None,
+        "files": tuple(p.relative_to(folder).as_posix() for p in kept),
+        "details": {"notebook": details},
+        "notes": done.notes,
+        "peak_mb": round(done.peak_mb, 1),
+    }
+
+
+def _with_submission(
+    workspace: Workspace, plan: Plan, spec: NotebookSpec, name: str, folder: Path, report: Callable[[str], None]
+) -> Predictions:
+    """Run a notebook that was written for Kaggle, with Kaggle's folders around it."""
+    kaggle = folder / KAGGLE
+    shutil.rmtree(kaggle, ignore_errors=True)
+    working = kaggle / "working"
+    working.mkdir(parents=True)
+    inputs, left = kaggle_inputs(Path(plan.competition.folder), spec.notebook, report=report)
+    like = foreign_world(spec.notebook, folder, network=spec.network)
+    with placed(spec.notebook, inputs, working, like=like) as place:
+        done = _executed(workspace, plan, spec, place, folder, report)
+    written = left_file(working, name)
+    if written is None:
+        there = ", ".join(sorted(p.name for p in working.iterdir())[:5]) or "nothing"
+        raise NotebookError(
+            f"{spec.notebook.path} came to its end and left no {name}; there is {there}",
+            hint=f'submission = "…" under [notebook] of {plan.spec.path} names its file',
+            peak_mb=done.peak_mb,
+        )
+    _check_submission(written, plan)
+    with atomic(folder / "submission.csv") as temporary:
+        shutil.copyfile(written, temporary)
+    shutil.rmtree(kaggle, ignore_errors=True)
+    cv = printed_cv(folder / COPY, spec.cv)
+    about = _about(plan, folder, done, {"cv": cv, "network": spec.network})
+    if said := not_closed(network=spec.network):
+        about["notes"] = (*about["notes"], said)
+    if left:
+        named = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        said = f"its text names only some of the competition's files: it did not see {named}"
+        about["notes"] = (*about["notes"], said)
+    if cv is None:
+        said = 'no CV was found in what the notebook printed: tag its cell "cv", or say cv = "CV: ([0-9.]+)"'
+        about["notes"] = (*about["notes"], said)
+    empty = np.empty((0, plan.target.width))
+    return Predictions(oof=None, test=empty, seed_oof=empty, cv=cv, **about)
+
+
+def _check_submission(path: Path, plan: Plan) -> None:
+    """Refuse a file that is not of the competition's form and rows; `wb submit` looks at its values.
+
+    Raises
+    ------
+    DataError
+        Says what is there and what was expected.
+    """
+    form, ids = plan.form, plan.competition.test_ids()
+    try:
+        frame = read_text_file(path)
+    except (pl.exceptions.PolarsError, DataError, OSError) as exc:
+        raise DataError(f"{path.name} of the notebook is no CSV file: {str(exc).splitlines()[0]}") from exc
+    if set(frame.columns) != set(form.columns):
+        raise DataError(
+            f"{path.name} of the notebook has the columns {frame.columns}; expected {list(form.columns)}",
+            hint="the sample submission shows the form",
+        )
+    if frame.height != ids.height:
+        raise DataError(
+            f"{path.name} of the notebook has {frame.height:,} rows; expected one for each of the {ids.height:,} of "
+            "test"
+        )

@@ -1,0 +1,76 @@
+"""Notebooks that were written for Kaggle: its folder turned to one of ours, and the CV that they print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.experiments.notebooks.extra import library
+from workbench.experiments.notebooks.source import Notebook
+
+__all__ = ["CV_TAG", "at_home", "printed_cv"]
+
+KAGGLE = re.compile(r"(?<![\w./~}-])/kaggle(?![\w.-])")
+"""Where a path begins that leads to Kaggle's folders."""
+
+CV_TAG = "cv"
+"""The tag of a cell whose last number is the CV."""
+
+NUMBER = r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?"
+
+PRINTED = re.compile(
+    rf"\b(?:cv|oof|cross[- ]?val\w*|mean fold|overall|validation)\b[^\d\n]{{0,40}}?({NUMBER})", re.IGNORECASE
+)
+"""How people print it: "CV: 0.7843", "OOF AUC = 0.7843", "Overall validation score 0.7843"."""
+
+
+def at_home(notebook: Notebook, kaggle: Path) -> Notebook:
+    """Return the notebook with another folder in place of ``/kaggle``; its text is changed, the file is not."""
+    nbformat = library("nbformat")
+    node = nbformat.reads(notebook.text, as_version=4)
+    for cell in node.cells:
+        if cell.cell_type == "code":
+            cell.source = KAGGLE.sub(lambda _: str(kaggle), cell.source)
+    return replace(notebook, text=nbformat.writes(node))
+
+
+def printed_cv(copy: Path, pattern: str | None = None) -> float | None:
+    """Return the CV that an executed notebook printed; None where it did not say any.
+
+    The last number that a cell tagged "cv" put out counts; else the last match of `pattern`, or of what people usually
+    write.
+
+    Parameters
+    ----------
+    copy : Path
+        The executed notebook.
+    pattern : str, optional
+        A regular expression; its first group is the number.
+    """
+    node = library("nbformat").read(copy, as_version=4)
+    tagged = [c for c in node.cells if c.cell_type == "code" and CV_TAG in c.metadata.get("tags", [])]
+    if tagged and pattern is None:
+        found = re.findall(NUMBER, "\n".join(_output(c.get("outputs", [])) for c in tagged))
+        return float(found[-1]) if found else None
+    text = "\n".join(_output(c.get("outputs", [])) for c in node.cells if c.cell_type == "code")
+    found = re.findall(pattern, text) if pattern is not None else PRINTED.findall(text)
+    if not found:
+        return None
+    last = found[-1] if isinstance(found[-1], str) else found[-1][0]
+    try:
+        return float(last)
+    except ValueError:
+        return None
+
+
+def _output(outputs: Sequence[Any]) -> str:
+    texts = []
+    for output in outputs:
+        if output.output_type == "stream":
+            texts.append(output.text)
+        elif output.output_type in ("execute_result", "display_data"):
+            texts.append(output.data.get("text/plain", ""))
+    return "\n".join(texts)

@@ -1,0 +1,241 @@
+"""A notebook before it is run: what it says, its parameters, its kernel."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.read_once import read_once
+from workbench.experiments.notebooks.extra import library
+
+__all__ = ["Notebook", "Parameter", "as_text", "check_parameters", "new_notebook", "read_notebook"]
+
+PARAMETERS_TAG = "parameters"
+"""Papermill's tag of the cell with the parameters."""
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "list": (list,),
+    "dict": (dict,),
+}
+"""A parameter's kind -> what may be given for it."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a notebook: a line of its cell of parameters.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        As annotated, else that of the default: "int", "float", …; empty where neither says it.
+    default : str
+        As it is written there.
+    help : str
+        The comment behind it.
+    """
+
+    name: str
+    kind: str
+    default: str
+    help: str
+
+
+MAGIC = re.compile(r"^(\s*)[%!].*")
+"""A line that only IPython understands."""
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook as it was written.
+
+    Attributes
+    ----------
+    path : Path
+    cells : list of dict
+        Each with "type", "source" and "tags".
+    text : str
+        As .ipynb, without outputs.
+    kernel : str
+        The kernel's name; empty where it names none.
+    parameters : dict, or None
+        By name; None without a cell that is tagged "parameters".
+    """
+
+    path: Path
+    cells: list[dict[str, Any]]
+    text: str
+    kernel: str
+    parameters: dict[str, Parameter] | None
+
+    def with_kernel(self, name: str) -> Notebook:
+        """Return the notebook, to be run by another kernel."""
+        return replace(self, kernel=name)
+
+    @property
+    def code(self) -> str:
+        """All cells of code as one text, without what only IPython understands."""
+        lines = (line for c in self.cells if c["type"] == "code" for line in c["source"].splitlines())
+        return "\n".join(MAGIC.sub(r"\1pass", line) for line in lines) + "\n"
+
+    def content(self) -> list[Any]:
+        """Return what decides the result: cells, not their outputs."""
+        return [[c["type"], c["source"], c["tags"]] for c in self.cells if c["type"] == "code"]
+
+
+def read_notebook(path: Path) -> Notebook:
+    """Read a notebook: .ipynb, or a .py or .md that jupytext knows.
+
+    Raises
+    ------
+    NotFoundError
+        When it is missing.
+    ConfigError
+        When it is no notebook, is one in another language, or the packages for it are not installed.
+    """
+    if not path.exists():
+        beside = [p.name for p in path.parent.glob("*") if p.suffix in (".ipynb", ".py", ".md")]
+        raise NotFoundError(f"no notebook {path}", hint=near(path.name, beside, what="notebook"))
+    nbformat = library("nbformat")
+    node = _node(path)
+    kernel = node.metadata.get("kernelspec", {})
+    language = kernel.get("language") or node.metadata.get("language_info", {}).get("name") or "python"
+    if language != "python":
+        raise ConfigError(f"{path} is a notebook in {language}", hint="only Python can record what it predicts")
+    for cell in node.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    cells = [{"type": c.cell_type, "source": c.source, "tags": list(c.metadata.get("tags", []))} for c in node.cells]
+    tagged = [c for c in cells if c["type"] == "code" and PARAMETERS_TAG in c["tags"]]
+    parameters = None if not tagged else _parameters(tagged[0]["source"], path)
+    return Notebook(path, cells, nbformat.writes(node), str(kernel.get("name", "")), parameters)
+
+
+def new_notebook(words: str, *code: str, parameters: str | None = None) -> Any:
+    """Return a notebook of nbformat's: words, the cell of parameters where there is one, and cells of code."""
+    v4 = library("nbformat").v4
+    node = v4.new_notebook()
+    node.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    node.cells = [v4.new_markdown_cell(words), *(v4.new_code_cell(source) for source in code)]
+    if parameters is not None:
+        node.cells.insert(1, v4.new_code_cell(parameters, metadata={"tags": [PARAMETERS_TAG]}))
+    for number, cell in enumerate(node.cells):
+        # Of its own they are drawn at random: the same notebook is to be the same file.
+        cell.id = f"cell-{number}"
+    return node
+
+
+def as_text(node: Any) -> str:
+    """Return a notebook of nbformat's as the text of its file."""
+    text: str = library("nbformat").writes(node)
+    return text + "\n"
+
+
+def _node(path: Path) -> Any:
+    nbformat = library("nbformat")
+    if path.suffix != ".ipynb":
+        try:
+            return library("jupytext").reads(read_once(path).decode(), fmt={"extension": path.suffix})
+        except (ValueError, KeyError) as exc:
+            raise ConfigError(f"{path} can't be read as a notebook: {exc}", hint="`# %%` begins a cell") from exc
+    try:
+        text = read_once(path).decode()
+        json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise ConfigError(f"{path} is no notebook: not JSON ({exc})", hint="download or save it again") from exc
+    try:
+        node = nbformat.reads(text, as_version=4)
+        _check_form(node)
+    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise ConfigError(f"{path} is no notebook: {exc}", hint="download or save it again") from exc
+    return node
+
+
+def _check_form(node: Any) -> None:
+    """Raise `TypeError` where what is read of a notebook is not what it should be; the rest may break the format."""
+    of_all = [("metadata", node.metadata), *((k, node.metadata.get(k, {})) for k in ("kernelspec", "language_info"))]
+    of_cells = [("the metadata of a cell", cell.metadata) for cell in node.cells]
+    for name, found in (*of_all, *of_cells):
+        if not isinstance(found, dict):
+            raise TypeError(f"{name} is {type(found).__name__}, expected an object")
+    for cell in node.cells:
+        tags = cell.metadata.get("tags", [])
+        if not isinstance(cell.cell_type, str) or not isinstance(cell.source, str):
+            raise TypeError("the source of a cell is no text")
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            raise TypeError(f"the tags of a cell are {tags!r}, expected a list of texts")
+
+
+def _parameters(source: str, path: Path) -> dict[str, Parameter]:
+    """Return what the cell assigns at its top level."""
+    try:
+        return _assigned(ast.parse(source), source.splitlines())
+    except SyntaxError as exc:
+        line = "" if exc.lineno is None else f"line {exc.lineno} of "
+        raise ConfigError(f"{path}: {line}the cell of parameters is not Python: {exc.msg}") from exc
+    except (ValueError, RecursionError, MemoryError) as exc:
+        raise ConfigError(f"{path}: the cell of parameters can't be read: it is nested too deep") from exc
+
+
+def _assigned(tree: ast.Module, lines: list[str]) -> dict[str, Parameter]:
+    found: dict[str, Parameter] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            targets: list[ast.expr] = node.targets
+            value, annotated = node.value, ""
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets, value, annotated = [node.target], node.value, ast.unparse(node.annotation)
+        else:
+            continue
+        _, hash_sign, comment = lines[(node.end_lineno or 1) - 1][node.end_col_offset or 0 :].partition("#")
+        for target in targets:
+            if isinstance(target, ast.Name):
+                said = comment.strip() if hash_sign else ""
+                found[target.id] = Parameter(target.id, annotated or _kind(value), ast.unparse(value), said)
+    return found
+
+
+def _kind(value: ast.expr) -> str:
+    try:
+        kind = type(ast.literal_eval(value)).__name__
+    except ValueError:
+        return ""
+    return kind if kind in KINDS else ""
+
+
+def check_parameters(notebook: Notebook, given: Mapping[str, Any], *, where: str) -> None:
+    """Refuse parameters that the notebook does not have, or that are of another kind than its own.
+
+    Raises
+    ------
+    ConfigError
+        For a notebook without a cell of parameters, an unknown name (with the near one), or a value of another kind.
+    """
+    if given and notebook.parameters is None:
+        raise ConfigError(
+            f"{where} gives {', '.join(given)}, but {notebook.path} has no cell of parameters",
+            hint=f'tag the cell that sets them "{PARAMETERS_TAG}"',
+        )
+    known = notebook.parameters or {}
+    for name, value in given.items():
+        if name not in known:
+            raise ConfigError(
+                f"{where} has an unknown key {name!r}: {notebook.path} has no such parameter",
+                hint=near(name, known, what="parameter"),
+            )
+        kind = known[name].kind
+        allowed = KINDS.get(kind)
+        if allowed is not None and (not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool")):
+            raise ConfigError(
+                f"{where} {name} = {value!r}: expected {kind}, as in {notebook.path}, where it is {known[name].default}"
+            )

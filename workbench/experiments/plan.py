@@ -1,0 +1,293 @@
+"""What a run is to do: everything that decides its result, read and checked before the first second of work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from workbench.core.cache import content_key
+from workbench.core.errors import ConfigError, WorkbenchError
+from workbench.data.competition import Competition
+from workbench.data.workspace import Workspace
+from workbench.experiments.earlier_keys import earlier_code_keys
+from workbench.experiments.kinds import model_spec
+from workbench.experiments.notebook_spec import NotebookSpec
+from workbench.experiments.recommend_run import refuse_recommend
+from workbench.experiments.spec import ExperimentSpec, read_spec
+from workbench.features import (
+    Blocks,
+    FeatureMatrix,
+    FoldFeature,
+    build_matrix,
+    code_key,
+    load_features,
+    merged_in_float32,
+    sparse_codes,
+)
+from workbench.models.binned import KeptBins
+from workbench.models.fold_rows import FoldRows
+from workbench.models.folds import Folds, load_folds
+from workbench.models.learner import ModelSpec
+from workbench.models.parameters import LightGBMSpec
+from workbench.models.records import Problem
+from workbench.models.refit import ROWS_POWER
+from workbench.models.row_weights import check_fold_weights
+from workbench.models.serving import SubmissionForm, submission_form
+from workbench.models.split import split_of
+from workbench.models.target import Target, read_target
+
+__all__ = ["Plan", "fold_rows", "make_plan", "matrix_of", "problem_of", "sampled_rows", "untuned_key"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the result, read and checked before the first second of work."""
+
+    competition: Competition
+    spec: ExperimentSpec
+    model: ModelSpec | NotebookSpec
+    blocks: Blocks
+    folds: Folds
+    target: Target
+    form: SubmissionForm
+    sample: float | None
+    key: str
+    matrix_key: str
+    target_key: str
+
+    @property
+    def folds_hash(self) -> str:
+        """The key of the folds."""
+        return self.folds.content
+
+    @property
+    def untuned(self) -> str:
+        """The key of what is tuned: all that decides the result but ``[tune]`` and the seeds."""
+        return content_key("untuned-v1", self.matrix_key, self.folds.content, self.target_key, self.model.content())
+
+
+def make_plan(
+    competition: Competition,
+    number: int,
+    blocks: Blocks,
+    *,
+    sample: float | None,
+    threads: int | None,
+    given: dict[str, Any] | None = None,
+) -> Plan:
+    """Read and check everything that decides the result of a run; `given` takes the place of its kind's table."""
+    with earlier_code_keys(competition, number):
+        return _made_plan(competition, number, blocks, sample=sample, threads=threads, given=given)
+
+
+def _made_plan(
+    competition: Competition,
+    number: int,
+    blocks: Blocks,
+    *,
+    sample: float | None,
+    threads: int | None,
+    given: dict[str, Any] | None,
+) -> Plan:
+    if sample is not None and not 0 < sample < 1:
+        raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
+    spec = read_spec(competition, number)
+    refuse_recommend(spec, competition)
+    asked = spec if given is None else replace(spec, model=given)
+    if given is not None and spec.kind == "notebook":
+        # Each combination of a grid is a run of its own, whatever else the grid has.
+        of_grid = [f"{k} = {v}" for k, v in given.items() if k in spec.model.get("grid", {})]
+        spec = asked = replace(asked, changes=(*spec.changes, *of_grid))
+    if sample is not None and spec.kind == "notebook":
+        raise ConfigError("--sample: a notebook predicts all rows", hint="give it a parameter for a quick try")
+    features = [_feature_key(blocks, name, spec) for name in spec.features]
+    target = read_target(competition)
+    _check_encodings(blocks, spec, competition)
+    model = model_spec(asked, competition, target, threads=threads)
+    folds = load_folds(competition)
+    check_fold_weights(target, folds)
+    competition.test_ids()  # not unique: better said now than after an hour of training
+    form = submission_form(competition, target)
+    d, metric_code = competition.definition, _metric_code(competition)
+    # Only those who have such codes get other numbers than before they were renumbered.
+    renumbered = sparse_codes(blocks, spec.features, spec.categorical)
+    codes = [["codes-v2", renumbered]] if renumbered else []
+    merging = _merging_columns(competition, every=spec.kind in ("xgboost", "catboost"))
+    features += [content_key("in-64-bits", merging)] * bool(merging)
+    # CatBoost once got infinite numbers as they were.
+    infinite = infinite_columns(competition) if spec.kind == "catboost" else []
+    features += [content_key("infinite-is-missing", infinite)] * bool(infinite)
+    # Classes in their usual order have never been part of a key.
+    turned = [c.name for c in target.columns if c.is_turned]
+    key = content_key(
+        "run-v2",
+        d.slug,
+        spec.key_content(),
+        features,
+        competition.rows_content,
+        folds.content,
+        [
+            list(d.targets),
+            d.task,
+            d.metric,
+            competition.weights.key,
+            *([d.query] if d.query else []),
+            [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
+            *([["turned", *turned]] if turned else []),
+            *([["needs", d.metric_needs]] if d.metric_needs not in (None, "value") else []),
+            *_weighted_gini(competition),
+            # Rounds that are fixed have always stayed; others once grew with the rows.
+            *([["refit rounds", ROWS_POWER]] if _scales_rounds(spec, model) else []),
+        ],
+        metric_code,
+        sample,
+        model.content(),
+        *codes,
+    )
+    matrix_key = content_key(
+        "matrix-v1", features, competition.rows_content, sorted(spec.drop), sorted(spec.categorical), *codes
+    )
+    metric = competition.metric
+    target_key = content_key(
+        "target-v2",
+        [list(d.targets), d.task, competition.weights.key, d.query, *([["turned", *turned]] if turned else [])],
+        [metric.name, metric.greater_is_better, metric.needs, metric_code, *_weighted_gini(competition)],
+    )
+    return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
+
+
+def infinite_columns(competition: Competition) -> list[str]:
+    """Return the columns of the tables that have an infinite number."""
+    rows = competition.rows()
+    fractions = [c for c, t in rows.collect_schema().items() if t.is_float()]
+    if not fractions:
+        return []
+    found = rows.select(pl.col(fractions).is_infinite().any()).collect(engine="streaming").row(0)
+    return [c for c, is_there in zip(fractions, found, strict=True) if is_there]
+
+
+def _scales_rounds(spec: ExperimentSpec, model: ModelSpec | NotebookSpec) -> bool:
+    """Say whether models of all rows have another number of rounds than those of the folds."""
+    return bool(spec.refit) and isinstance(model, LightGBMSpec) and bool(model.patience)
+
+
+def _weighted_gini(competition: Competition) -> list[str]:
+    """Return what a key has of the Gini coefficient, which has not always been weighted."""
+    is_weighted = competition.metric.name == "gini" and competition.weights.metric is not None
+    return ["weighted gini"] * is_weighted
+
+
+def _merging_columns(competition: Competition, *, every: bool) -> list[str]:
+    """Return the columns of the tables that 32 bits would merge, and that have not always been kept from that.
+
+    Parameters
+    ----------
+    every : bool
+        Of a library that takes 32 bits only all of them; of the others those with fractions.
+    """
+    d = competition.definition
+    types = competition.manifest.table(d.tables.train, slug=d.slug).dtypes
+    wide = [c for c in competition.shared_columns if types[c] in ("Float64", "Int32", "UInt32", "Int64", "UInt64")]
+    train = competition.table(d.tables.train)
+    asked = wide if every else [c for c in wide if types[c] == "Float64"]
+    merged = merged_in_float32(train, asked, competition.n_train)
+    if every or not merged:
+        return sorted(merged)
+    value = pl.col(list(merged))
+    whole = train.select((value.drop_nulls() % 1 == 0).all()).head(1).collect(engine="streaming").row(0, named=True)
+    return sorted(c for c in merged if not whole[c])
+
+
+def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
+    feature = name.partition(".")[0]
+    if feature == "rows":
+        # What "rows" leaves out besides the id has not always been left out.
+        without = list(blocks.competition.row_numbers) if name == "rows" else []
+        return content_key(name, without) if without else name
+    try:
+        made = blocks.get(feature)
+    except WorkbenchError as exc:
+        raise type(exc)(f"{spec.path}: {exc.message}", hint=exc.hint) from exc
+    if isinstance(made, FoldFeature) and feature != name:
+        raise ConfigError(f"{spec.path}: {name!r}: {feature!r} depends on the fold and is taken whole")
+    key = blocks.key(feature)
+    if isinstance(made, FoldFeature):
+        # What it may learn from depends on more of [cv] than the folds tell.
+        cv = blocks.competition.definition.cv
+        key = content_key(key, cv.scheme, str(cv.gap), str(cv.purge), cv.column, cv.group)
+    return f"{name}:{key}"
+
+
+def _check_encodings(blocks: Blocks, spec: ExperimentSpec, competition: Competition) -> None:
+    d = competition.definition
+    for name in spec.features:
+        made = blocks.features.get(name)
+        if isinstance(made, FoldFeature):
+            made.check(d.task, d.targets)
+            made.check_columns(competition.shared_columns, blocks.features, competition.features_path)
+
+
+def _metric_code(competition: Competition) -> str:
+    file, colon, name = competition.definition.metric.partition(":")
+    return code_key(competition.folder / file, name) if colon else ""
+
+
+def untuned_key(workspace: Workspace, competition: Competition, number: int) -> str:
+    """Return the key of all that tuning an experiment begins with, as it now stands; see `ReadyExperiment`."""
+    blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
+    return make_plan(competition, number, blocks, sample=None, threads=None).untuned
+
+
+def matrix_of(plan: Plan) -> FeatureMatrix:
+    """Return the columns of a run; of a quick try those of its train rows only."""
+    matrix = build_matrix(plan.blocks, plan.spec.features, drop=plan.spec.drop, categorical=plan.spec.categorical)
+    if plan.sample is None:
+        return matrix
+    return matrix.only_train(sampled_rows(plan))
+
+
+def sampled_rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the train rows of a quick try."""
+    n_rows = plan.target.n_rows
+    size = max(1, round(n_rows * float(plan.sample or 1)))
+    chosen = np.random.default_rng(0).choice(n_rows, size, replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def problem_of(plan: Plan, matrix: FeatureMatrix) -> Problem:
+    """Return what is trained on: the columns with target, folds and metric."""
+    target, folds, split = plan.target, plan.folds, split_of(plan.competition, plan.folds)
+    if plan.sample is not None:
+        rows = sampled_rows(plan)
+        target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
+        check_fold_weights(target, folds)
+    # A quick try has rows of its own, and takes no time to bin.
+    kept = KeptBins(plan.blocks.store, content_key("bins-v2", plan.matrix_key)) if plan.sample is None else None
+    return Problem(matrix, target, folds, split, plan.competition.metric, kept)
+
+
+def fold_rows(
+    competition: Competition,
+    features: Sequence[str],
+    *,
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    memory_limit: int | None = None,
+) -> FoldRows:
+    """Return the rows of columns, fold by fold, for whoever trains by themselves; the target's first column counts.
+
+    Parameters
+    ----------
+    features, drop, categorical
+        As in an experiment's file.
+    """
+    blocks = Blocks(competition, load_features(competition), lambda _: None, memory_limit)
+    matrix = build_matrix(blocks, features, drop=drop, categorical=categorical)
+    folds = load_folds(competition)
+    return FoldRows(
+        Problem(matrix, read_target(competition), folds, split_of(competition, folds), competition.metric), 0, "none"
+    )

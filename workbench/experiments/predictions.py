@@ -1,0 +1,119 @@
+"""What a run predicts, however it came about: its score, and its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.core.cache import atomic, file_sha256
+from workbench.data.competition import ROW
+from workbench.experiments.plan import Plan, sampled_rows
+from workbench.ledger import RunRecord
+from workbench.models.folds import Folds
+from workbench.models.scoring import fold_scores, oof_score
+from workbench.models.serving.submission_file import write_submission
+from workbench.models.target import Target
+
+__all__ = ["Predictions", "scored", "write_predictions"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of the train and the test rows, and what is to be kept beside them.
+
+    Attributes
+    ----------
+    target, folds
+        Of the rows that were trained on: all train rows, or those of a quick try.
+    oof : float array (n_train, width), or None
+        NaN where no fold validates the row; None where there is only a submission.
+    test : float array (n_test, width)
+    seed_oof : float array (n_seeds, n_train, width)
+    n_features : int, or None
+        None where nobody knows.
+    importance : dict
+        Column -> (gain, splits); empty where nobody knows.
+    files : tuple of str
+        Names of files that are in the run's folder already.
+    details : dict
+        For `run.json`.
+    notes : tuple of str
+        For the user.
+    peak_mb : float
+        Of other processes than this one.
+    cv : float, or None
+        What somebody says that the CV is, where there is no OOF to see.
+    """
+
+    target: Target
+    folds: Folds
+    oof: Floats | None
+    test: Floats
+    seed_oof: Floats
+    n_features: int | None
+    importance: dict[str, tuple[float, float]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    peak_mb: float = 0.0
+    cv: float | None = None
+
+
+def scored(record: RunRecord, plan: Plan, made: Predictions) -> RunRecord:
+    """Return the record with the scores of the predictions."""
+    metric = plan.competition.metric
+    if made.oof is None:
+        return replace(record, cv_mean=made.cv, n_features=made.n_features)
+    scores = fold_scores(made.target, made.folds, made.oof, metric)
+    per_seed: tuple[tuple[float, ...], ...] = (scores,)
+    if len(made.seed_oof) > 1:
+        per_seed = tuple(fold_scores(made.target, made.folds, oof, metric) for oof in made.seed_oof)
+    return replace(
+        record,
+        cv_mean=float(np.mean(scores)),
+        cv_std=float(np.std(scores)),
+        cv_folds=len(scores),
+        oof_score=oof_score(made.target, made.folds, made.oof, metric),
+        fold_scores=scores,
+        seed_scores=per_seed,
+        n_features=made.n_features,
+    )
+
+
+def write_predictions(plan: Plan, folder: Path, made: Predictions) -> dict[str, str]:
+    """Write OOF, test predictions, importances and the submission; return the SHA-256 of each file of the run."""
+    frames = {
+        "importance.parquet": pl.DataFrame(
+            {
+                "column": list(made.importance),
+                "gain": [g for g, _ in made.importance.values()],
+                "splits": [s for _, s in made.importance.values()],
+            },
+            schema={"column": pl.String, "gain": pl.Float64, "splits": pl.Float64},
+        )
+    }
+    names = [f"pred_{name}" for name in made.target.labels]
+    if made.oof is not None:
+        oof = pl.DataFrame(made.oof, schema=names, orient="row")
+        rows = np.arange(len(oof)) if plan.sample is None else sampled_rows(plan)
+        keys = pl.DataFrame({ROW: rows.astype(np.uint32), "fold": made.folds.valid})
+        frames["oof.parquet"] = keys.hstack(oof)
+    if made.oof is not None and plan.sample is None:
+        predictions = pl.DataFrame(made.test, schema=names, orient="row")
+        frames["test.parquet"] = plan.competition.test_ids().hstack(predictions)
+    for name, frame in frames.items():
+        with atomic(folder / name) as temporary:
+            frame.write_parquet(temporary)
+    written = list(frames)
+    if plan.sample is None:
+        if made.oof is not None:  # else it is there already
+            write_submission(plan.competition, plan.form, plan.target, made.test, folder / "submission.csv")
+        written.append("submission.csv")
+    return {name: file_sha256(folder / name) for name in (*written, *made.files)}

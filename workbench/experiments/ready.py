@@ -1,0 +1,171 @@
+"""An experiment made ready: what its run would train on, for those who train otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.core.errors import ConfigError, MemoryLimitError
+from workbench.core.read_once import reading_once
+from workbench.data.competition import Competition, load_competition
+from workbench.data.workspace import Workspace
+from workbench.experiments.notebook_spec import NotebookSpec
+from workbench.experiments.plan import Plan, make_plan, matrix_of, problem_of, sampled_rows
+from workbench.experiments.run_folder import FinishedRun, check_files, find_run
+from workbench.experiments.spec import ExperimentSpec
+from workbench.features import Blocks, load_features
+from workbench.models.learner import ModelSpec
+from workbench.models.needs import Granted, ask_memory
+from workbench.models.parameters import LightGBMSpec
+from workbench.models.records import Problem
+
+__all__ = ["ReadyExperiment", "find_finished", "lightgbm_of", "ready"]
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ReadyExperiment:
+    """What a run of an experiment would train, without running it.
+
+    Attributes
+    ----------
+    rows : int array, or None
+        The train rows of a quick try; None for all of them.
+    key : str
+        The run's key: the same code, data, parameters and seeds give the same.
+    finished : FinishedRun, or None
+        The newest finished run with this key.
+    matrix_key : str
+        Of the features, the rows, and of what is left out or taken as categories.
+    target_key : str
+        Of the target, the task, the weights, the queries and the metric with its code.
+    untuned : str
+        Of all that tuning begins with.
+    """
+
+    competition: Competition
+    spec: ExperimentSpec
+    blocks: Blocks
+    model: ModelSpec
+    problem: Problem
+    rows: npt.NDArray[np.int64] | None
+    key: str
+    finished: FinishedRun | None
+    matrix_key: str
+    target_key: str
+    untuned: str
+
+    def ask_memory(
+        self,
+        problem: Problem | None = None,
+        model: ModelSpec | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> Granted:
+        """Ask for the memory that training takes, before it begins.
+
+        Parameters
+        ----------
+        problem : Problem, optional
+            Another one than the experiment's: of other folds, rows or columns.
+        model : ModelSpec, optional
+        seeds : sequence of int, optional
+        limit : int, optional
+            The bytes that the process is to stay within; by default those of the experiment's blocks.
+
+        Raises
+        ------
+        MemoryLimitError
+            Where it would take more; the hint says what would fit.
+        """
+        asked, own = self.problem if problem is None else problem, self.problem.binned
+        needs = (self.model if model is None else model).needs(asked, self.spec.seeds if seeds is None else seeds)
+        within = self.blocks.limit_bytes if limit is None else limit
+        try:
+            return ask_memory(needs.beside_bins() if asked.binned.held else needs, within)
+        except MemoryLimitError:
+            if asked.binned is own or not own.held:
+                raise
+            own.release()  # they are made again, or found in the cache, where they are asked for again
+            return ask_memory(needs.beside_bins() if asked.binned.held else needs, within)
+
+
+def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:
+    """Return the model of an experiment where only LightGBM's will do.
+
+    Parameters
+    ----------
+    because : str
+        Why, for the message.
+
+    Raises
+    ------
+    ConfigError
+        When it is another's.
+    """
+    if not isinstance(experiment.model, LightGBMSpec):
+        raise ConfigError(
+            f"{experiment.spec.path}: {because}, and this is a [{experiment.spec.kind}] experiment", hint=hint
+        )
+    return experiment.model
+
+
+def ready(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None = None,
+    threads: int | None = None,
+    model: dict[str, Any] | None = None,
+    report: Report = lambda _: None,
+) -> ReadyExperiment:
+    """Read and build all that a run of an experiment would train on: its matrix, target, folds, metric, parameters.
+
+    The parameters, and what is raised, are those of `run`. Nothing is written but feature blocks and folds.
+    """
+    with reading_once():
+        competition = load_competition(workspace, competition.slug)  # as it is written now, and its code
+        blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
+        plan = make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+        return _made_ready(plan, sample)
+
+
+def _made_ready(plan: Plan, sample: float | None) -> ReadyExperiment:
+    if isinstance(plan.model, NotebookSpec):
+        raise ConfigError(
+            f"{plan.spec.path} is a [notebook] experiment: nothing is trained here", hint="choose one with a model"
+        )
+    return ReadyExperiment(
+        competition=plan.competition,
+        spec=plan.spec,
+        blocks=plan.blocks,
+        model=plan.model,
+        finished=_finished(plan),
+        rows=None if sample is None else sampled_rows(plan),
+        problem=problem_of(plan, matrix_of(plan)),
+        key=plan.key,
+        matrix_key=plan.matrix_key,
+        target_key=plan.target_key,
+        untuned=plan.untuned,
+    )
+
+
+def find_finished(
+    workspace: Workspace, competition: Competition, number: int, *, model: dict[str, Any] | None = None
+) -> FinishedRun | None:
+    """Return the finished run of an experiment as it now stands, with the parameters `model`, if there is one."""
+    blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
+    return _finished(make_plan(competition, number, blocks, sample=None, threads=None, given=model))
+
+
+def _finished(plan: Plan) -> FinishedRun | None:
+    c = plan.competition
+    found = find_run(c.runs_folder, plan.spec.number, plan.key, greater_is_better=c.metric.greater_is_better)
+    return check_files(*found) if found and found[1].status == "finished" else None

@@ -1,0 +1,504 @@
+"""A ``[recommend]`` run: the competition's tables read as a log, the two stages, lists for validation and test."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.core.cache import atomic, content_key, file_sha256, write_json, write_text
+from workbench.core.errors import ConfigError, DataError, TrainingError
+from workbench.core.frames import write_csv
+from workbench.core.user_code import user_code
+from workbench.data.competition import Competition, InteractionsSpec
+from workbench.experiments.earlier_keys import earlier_code_keys
+from workbench.experiments.recommend_spec import RecommendSpec, recommend_spec
+from workbench.experiments.run_folder import Made
+from workbench.experiments.spec import ExperimentSpec
+from workbench.features import code_key
+from workbench.ledger import RunRecord
+from workbench.metrics.intervals import LEAST_WINDOWS
+from workbench.recommender import (
+    Asked,
+    Columns,
+    Interactions,
+    ListModel,
+    Lists,
+    Problem,
+    Recommended,
+    Settings,
+    Tables,
+    ValidationSpec,
+    read_interactions,
+    recommend,
+    with_users,
+)
+
+__all__ = ["RecommendPlan", "make_recommend_plan", "recommended"]
+
+
+SPLIT_RULE = "windows-v1"
+HELD_OUT = "ranker knew the window"
+"""Why a CV is optimistic: users of a window were scored by what others did in it, which of the test nobody knows."""
+
+PART_LISTS = 250_000
+"""So many lists are written at once."""
+
+
+@dataclass(frozen=True)
+class RecommendPlan:
+    """Everything that decides the result, read and checked before the first second of work."""
+
+    competition: Competition
+    spec: ExperimentSpec
+    model: RecommendSpec
+    interactions: InteractionsSpec
+    sample: float | None
+    key: str
+
+    @property
+    def folds_hash(self) -> str:
+        """The key of who is scored, and how users are split."""
+        most = self.model.recommender.validation_users
+        some = [] if most is None else [f"{most} users"]
+        return content_key(*_split_of(self.competition), self.competition.manifest.content, *some)
+
+
+LOG_IN_KEYS = (
+    *("user", "item", "time", "horizon_s", "kind", "unit", "cut", "id"),
+    *("weights", "first", "weight", "users", "items"),
+)
+
+
+def _log_in_keys(log: InteractionsSpec) -> str:
+    """Return what decides how a log is read, as the keys of runs have it, whatever its class and fields are called."""
+    return f"InteractionsSpec({', '.join(f'{name}={getattr(log, name)!r}' for name in LOG_IN_KEYS)})"
+
+
+def _split_of(competition: Competition) -> list[Any]:
+    """Return what decides, for a log, how it is scored."""
+    cv = competition.definition.cv
+    return [SPLIT_RULE, cv.scheme, cv.windows, cv.folds, cv.seed]
+
+
+def make_recommend_plan(
+    competition: Competition, spec: ExperimentSpec, *, sample: float | None, threads: int | None
+) -> RecommendPlan:
+    """Read and check everything that decides the result of a run.
+
+    Raises
+    ------
+    ConfigError
+        When the competition is no recommender's, or the experiment says what there is not.
+    """
+    d = competition.definition
+    if d.interactions is None:
+        raise ConfigError(
+            f"{spec.path} is a [recommend] experiment, and the competition's task is {d.task!r}",
+            hint=f'task = "recommend" and a table [interactions] in {competition.folder / "competition.toml"}',
+        )
+    if len(spec.seeds) > 1:
+        raise ConfigError(f"{spec.path}: seeds = {list(spec.seeds)}: a [recommend] experiment has one seed")
+    for key, given in (("features", spec.features), ("drop", spec.drop), ("categorical", spec.categorical)):
+        if given:
+            raise ConfigError(
+                f"{spec.path}: {key} goes with models of rows, and this is a [recommend] experiment",
+                hint="take it out: candidates have features of their own",
+            )
+    file, colon, name = d.metric.partition(":")
+    with earlier_code_keys(competition, spec.number):
+        model = recommend_spec(spec, competition, threads=threads)
+        metric_code = code_key(competition.folder / file, name) if colon else ""
+    key = content_key(
+        "recommend-v3",
+        d.slug,
+        spec.content(),
+        competition.manifest.content,
+        _log_in_keys(d.interactions),
+        [d.metric, metric_code],
+        [list(d.id_columns), list(d.targets), _split_of(competition)],
+        sample,
+        model.content(),
+    )
+    return RecommendPlan(competition, spec, model, d.interactions, sample, key)
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+@dataclass(frozen=True)
+class _Read:
+    log: Interactions
+    users: npt.NDArray[np.int32]
+    lines: pl.DataFrame
+    tables: Tables
+    asked: Asked
+    notes: tuple[str, ...]
+
+
+def _has(competition: Competition, table: str) -> bool:
+    return table in competition.manifest.tables
+
+
+def _read(plan: RecommendPlan) -> _Read:
+    """Return the log, who is asked for, and the lines of the submission: id, user code, list."""
+    c, of = plan.competition, plan.interactions
+    names, keys = c.definition.tables, (of.user, of.item, *([of.kind] if of.kind else []))
+    named = {n: keys for n in (names.train, names.test, of.users, of.items) if n}
+    c.check_keys(named | {names.sample_submission or "": c.definition.id_columns})
+    columns = Columns(of.user, of.item, of.time, of.kind, of.unit, of.weight)
+    frames = [c.table(c.definition.tables.train)]
+    has_test = of.cut == "session" and _has(c, c.definition.tables.test)
+    if has_test:
+        frames.append(c.table(c.definition.tables.test))
+    # A session of which nothing is known is a line without an event.
+    is_event = pl.col(of.item).is_not_null() | pl.col(of.time).is_not_null()
+    log = read_interactions(_stacked(frames, list(of.columns), c).filter(is_event), columns)
+    kinds = tuple(of.weights) if "{kind}" in of.id else None
+    asked = Asked(
+        of.cut, of.horizon_s, int(c.metric.name.partition("@")[2]), kinds, tuple(of.first), c.definition.cv.seed
+    )
+    lines = _lines(plan, log, asked, frames[-1] if has_test else None)
+    log = with_users(log, lines["user"])
+    lines = lines.with_columns(code=log.users.codes(lines["user"]))
+    users = lines["code"].unique().sort().to_numpy()
+    notes: list[str] = []
+    tables = Tables(
+        _aligned(c, of.items, of.item, log.item_ids.values, notes),
+        _aligned(c, of.users, of.user, log.users.values, notes),
+    )
+    return _Read(log, users.astype(np.int32), lines, tables, asked, tuple(notes))
+
+
+def _stacked(frames: list[pl.LazyFrame], names: list[str], competition: Competition) -> pl.LazyFrame:
+    for frame, table in zip(
+        frames, (competition.definition.tables.train, competition.definition.tables.test), strict=False
+    ):
+        missing = [n for n in names if n not in frame.collect_schema()]
+        if missing:
+            raise ConfigError(
+                f"{competition.folder / 'competition.toml'}: [interactions] names {missing[0]!r}, and table {table!r} "
+                "has no such column"
+            )
+    return pl.concat([f.select(names) for f in frames], how="vertical_relaxed")
+
+
+def _lines(plan: RecommendPlan, log: Interactions, asked: Asked, test: pl.LazyFrame | None) -> pl.DataFrame:
+    """Return a line for each line of the submission, in the sample's order: id, user, list."""
+    c, of = plan.competition, plan.interactions
+    d = c.definition
+    dtype = log.users.values.dtype
+    if d.tables.sample_submission is None:
+        if test is None:
+            raise ConfigError(
+                f"{c.folder / 'competition.toml'}: nothing says who is asked for: there is no sample_submission"
+            )
+        users = test.select(pl.col(of.user).cast(dtype)).unique().sort(of.user).collect()[of.user]
+        frame = pl.DataFrame({"user": users}).join(pl.DataFrame({"list": list(asked.lists)}), how="cross")
+        text = pl.lit(of.id)
+        text = text.str.replace_all("{user}", pl.col("user").cast(pl.String), literal=True)
+        return frame.with_columns(id=text.str.replace_all("{kind}", pl.col("list"), literal=True))
+    sample = c.table(d.tables.sample_submission).select(pl.col(d.id_columns[0]).alias("id")).collect()
+    texts = sample["id"].cast(pl.String)
+    # The longest type that fits, with as little of the user as there can be: "u5_to_cart" is no cart of "u5_to".
+    kinds = sorted(asked.lists, key=len, reverse=True)
+    pattern = re.escape(of.id).replace(r"\{user\}", "(?P<user>.+?)")
+    pattern = pattern.replace(r"\{kind\}", f"(?P<list>{'|'.join(map(re.escape, kinds))})")
+    found = texts.to_frame("text").select(pl.col("text").str.extract_groups(f"^{pattern}$")).unnest("text")
+    wrong = sample["id"].filter(found["user"].is_null())
+    if len(wrong):
+        raise DataError(
+            f"{len(wrong):,} ids of {d.tables.sample_submission!r} are not of the form {of.id!r}, such as {wrong[0]!r}",
+            hint="id under [interactions] says how they are written, and weights which kinds there are",
+        )
+    users = found["user"].cast(dtype, strict=False)
+    if dtype.is_integer():
+        # "007" is not the user 7.
+        users = users.to_frame("u").select(pl.when(pl.col("u").cast(pl.String) == found["user"]).then("u")).to_series()
+    if users.null_count():
+        raise DataError(
+            f"{users.null_count():,} users of {d.tables.sample_submission!r} are no {dtype}, as {of.user!r} of the "
+            f"interactions is, for example {found['user'].filter(users.is_null())[0]!r}"
+        )
+    lists = (
+        found["list"] if "list" in found.columns else pl.Series("list", [asked.lists[0]]).new_from_index(0, len(sample))
+    )
+    return pl.DataFrame({"id": sample["id"], "user": users, "list": lists})
+
+
+def _aligned(
+    competition: Competition, table: str | None, key: str, ids: pl.Series, notes: list[str]
+) -> pl.DataFrame | None:
+    """Return a line of the table for each id, in the order of codes; null where it has none."""
+    if table is None:
+        return None
+    frame = competition.table(table)
+    if key not in frame.collect_schema():
+        raise ConfigError(
+            f"{competition.folder / 'competition.toml'}: table {table!r} has no column {key!r} to be joined by"
+        )
+    keyed = frame.with_columns(pl.col(key).cast(ids.dtype, strict=False))
+    keys = keyed.select(key).drop_nulls().collect().to_series()
+    _check_matches(table, key, keys, ids, notes)
+    found = keyed.unique(key, keep="first", maintain_order=True)
+    asked = pl.DataFrame({key: ids}).lazy()
+    return asked.join(found, on=key, how="left", maintain_order="left").drop(key).collect()
+
+
+def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes: list[str]) -> None:
+    """Refuse a table that has none of the log's ids; note what it lacks most of, or has more than once."""
+    distinct = keys.unique()
+    known = int(ids.is_in(distinct.implode()).sum())
+    if not known:
+        raise DataError(
+            f"none of the log's {len(ids):,} values of {key!r}, such as {ids[0]!r}, is in table {table!r}"
+            + (f", which has such as {distinct.sort()[0]!r}" if len(distinct) else ""),
+            hint="ids are spelled alike in both, or the table is left out of [interactions]",
+        )
+    if 2 * known < len(ids):
+        notes.append(
+            f"table {table!r} has {known:,} of the {len(ids):,} values of {key!r}; of the others nothing is known"
+        )
+    if repeats := len(keys) - len(distinct):
+        notes.append(f"table {table!r} repeats values of {key!r} in {repeats:,} lines: the first line of each counts")
+
+
+# ------------------------------------------------------------------------------------------------------------ the run
+
+
+@dataclass(frozen=True)
+class _RunModels:
+    """Models in a run folder: ``models/`` for good, ``parts/`` until the run is whole."""
+
+    folder: Path
+
+    def _paths(self, name: str) -> tuple[Path, Path]:
+        file = re.sub(r"[^\w.-]", "_", name)
+        if file != name:  # two names may become the same
+            file += f"-{zlib.crc32(name.encode()):08x}"
+        return self.folder / "models" / f"{file}.txt", self.folder / "parts" / f"{file}.json"
+
+    def load(self, name: str) -> ListModel | None:
+        """Return a finished model; None where there is none, or its file is not what was written."""
+        model, part = self._paths(name)
+        try:
+            note = json.loads(part.read_text())
+            if file_sha256(model) != note["sha256"]:
+                return None
+            return ListModel(model.read_text(), int(note["rounds"]), dict(note["gains"]), dict(note["stopping"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, name: str, model: ListModel) -> None:
+        """Keep a finished model: its text first, then the part that vouches for it."""
+        path, part = self._paths(name)
+        write_text(path, model.text)
+        told = {"rounds": model.rounds, "gains": model.gains, "stopping": model.stopping}
+        write_json(part, {"sha256": file_sha256(path), **told})
+
+
+def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report: Callable[[str], None]) -> Made:
+    """Make the lists, score them and write them.
+
+    Raises
+    ------
+    ConfigError, DataError
+        When the tables are not what the definition says, or there is nothing to learn from.
+    """
+    c, of = plan.competition, plan.interactions
+    report("reading the interactions")
+    read = _read(plan)
+    weights = tuple(float(of.weights[kind]) for kind in read.asked.kinds) if read.asked.kinds else (1.0,)
+    cv = c.definition.cv
+    validation = ValidationSpec(None if cv.scheme == "kfold" else cv.scheme, cv.windows)
+    problem = Problem(read.log, read.users, read.asked, c.metric, weights, read.tables, cv.folds, cv.seed, validation)
+    made = recommend(
+        problem,
+        plan.model.recommender,
+        Settings(
+            seed=plan.spec.seeds[0],
+            threads=plan.model.threads,
+            where=f"{plan.spec.path}: [recommend.ranker]",
+            kept=_RunModels(folder),
+            load=lambda reference: _guarded(c, reference),
+            sample=plan.sample,
+        ),
+        report=report,
+    )
+    report("writing")
+    files = _write(plan, read, made, folder)
+    scores = made.fold_scores
+    final = replace(
+        record,
+        cv_mean=float(np.mean(scores)) if scores else None,
+        cv_std=float(np.std(scores)) if scores else None,
+        cv_folds=len(scores) or None,
+        oof_score=None if np.isnan(made.score) else made.score,
+        fold_scores=scores,
+        seed_scores=(scores,),
+        n_features=len(made.features) or None,
+        optimistic=HELD_OUT if made.is_optimistic else None,
+        cv_windows=made.cv_windows,
+    )
+    return Made(final, files, {"recommend": made.details()}, tuple(_notes(made, read)))
+
+
+def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
+    """Return a function of the competition's, of which a failure is told with its line."""
+    function = competition.load_function(reference)
+
+    def call(*given: Any) -> Any:
+        hint = "mend it; the run's log.txt has all of it"
+        log = logging.getLogger("workbench")
+        with user_code(f"{reference} failed", TrainingError, folder=competition.folder, hint=hint, log=log):
+            found = function(*given)
+            return found.collect() if isinstance(found, pl.LazyFrame) else found
+
+    return call
+
+
+def _validation_note(made: Recommended) -> str:
+    """Say how it was scored, and why so."""
+    return _scored_note(made) + (f"; {made.validation.doubt}" if made.validation.doubt else "")
+
+
+def _scored_note(made: Recommended) -> str:
+    v = made.validation
+    if v.scheme == "users":
+        held = f"scored on users held out of the last window ({v.why})"
+        return f"{held}: optimistic, as the ranker learned what others did in it" if made.is_optimistic else held
+    learned = ", each by a ranker that learned from windows before it" if made.models else ""
+    scores = "" if v.windows < 2 else ": " + " ".join(f"{s:.5f}" for s in made.window_scores) + ", the last one first"
+    few = (
+        ""
+        if v.windows >= LEAST_WINDOWS
+        else "; the interval is over users, windows are too few to tell how they differ"
+    )
+    windows = "the last window was" if v.windows == 1 else f"the last {v.windows} windows were"
+    return f"{windows} scored ({v.why}){learned}{scores}{few}"
+
+
+def _notes(made: Recommended, read: _Read) -> list[str]:
+    notes = [_validation_note(made), *read.notes]
+    if made.stopping:
+        s = made.stopping
+        notes.append(
+            f"the ranker stops by the {s['by']}: {s['users']:,} users whose candidates hold something that came, with "
+            f"all {s['candidates']:,} candidates"
+        )
+    notes += [
+        f"{of}: nothing of it came in what is scored"
+        if np.isnan(made.list_scores[of])
+        else f"{of}: {made.list_scores[of]:.5f} of the {made.list_ceilings[of]:.5f} that its candidates allow; "
+        f"{rows[-1].per_user:.0f} candidates hold {rows[-1].alone:.4f} of what came"
+        for of, rows in made.recall.items()
+    ]
+    if made.lists is not None:
+        short = int((made.lists.items[..., -1] < 0).sum())
+        if short:
+            notes.append(
+                f"{short:,} of {made.lists.items[..., -1].size:,} lists have fewer than {read.asked.k} items: the "
+                "sources find no more"
+            )
+    return notes
+
+
+def _write(plan: RecommendPlan, read: _Read, made: Recommended, folder: Path) -> dict[str, str]:
+    log, asked = read.log, read.asked
+    gains: dict[str, float] = {}
+    for name, model in made.models.items():
+        if name.endswith("-all"):
+            for column, gain in model.gains.items():
+                gains[column] = gains.get(column, 0.0) + gain
+    importance = pl.DataFrame(
+        {"column": list(gains), "gain": list(gains.values()), "splits": [None] * len(gains)},
+        schema={"column": pl.String, "gain": pl.Float64, "splits": pl.Float64},
+    ).sort("gain", descending=True)
+    valid = _as_frame(log, made.valid_users, made.valid, asked).insert_column(1, pl.Series("fold", made.valid_fold))
+    valid.insert_column(2, pl.Series("window", made.valid_window))
+    frames = {"importance.parquet": importance, "oof.parquet": valid}
+    if made.lists is not None:
+        frames["test.parquet"] = _as_frame(log, read.users, made.lists, asked)
+    for name, frame in frames.items():
+        with atomic(folder / name) as temporary:
+            frame.write_parquet(temporary)
+    written = list(frames)
+    if made.lists is not None:
+        _write_submission(plan, read, made.lists, folder / "submission.csv")
+        written.append("submission.csv")
+    written += [f"models/{p.name}" for p in sorted((folder / "models").glob("*.txt"))]
+    return {name: file_sha256(folder / name) for name in written}
+
+
+def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, asked: Asked) -> pl.DataFrame:
+    """Return lists in ids: user, and for each list its items and their scores."""
+    ids = log.users.values
+    frames = []
+    for part in _parts(len(users)):
+        columns = {"user": ids.gather(users[part])}
+        for which, name in enumerate(asked.lists):
+            items, scores = lists.items[part, which], lists.scores[part, which]
+            columns[name] = _as_lists(log.item_ids.values, items)
+            columns[f"{name}_score"] = _as_lists(pl.Series(scores.ravel()), np.where(items < 0, -1, _places(items)))
+        frames.append(pl.DataFrame(columns))
+    return pl.concat(frames)
+
+
+def _parts(n: int) -> list[slice]:
+    return [slice(low, min(low + PART_LISTS, n)) for low in range(0, max(n, 1), PART_LISTS)]
+
+
+def _places(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    return np.arange(items.size).reshape(items.shape)
+
+
+def _as_lists(values: pl.Series, at: npt.NDArray[Any]) -> pl.Series:
+    """Return for each row the values at its places, without those that are -1."""
+    places = pl.Series(at.ravel()).cast(pl.Int64)
+    found = values.gather(places.set(places < 0, None))
+    return found.reshape(at.shape).arr.to_list().list.drop_nulls()
+
+
+def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path) -> None:
+    """Write a line for each line of the sample: its id, and the items with a space between them."""
+    d = plan.competition.definition
+    texts = read.log.item_ids.values.cast(pl.String)
+    row_of = np.full(len(read.log.users), -1, np.int64)
+    row_of[read.users] = np.arange(len(read.users))
+    which = read.lines["list"].replace_strict(list(read.asked.lists), range(len(read.asked.lists))).to_numpy()
+    rows = row_of[read.lines["code"].to_numpy()]
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        for part in _parts(len(rows)):
+            items = _as_lists(texts, lists.items[rows[part], which[part]]).list.join(" ")
+            ids = read.lines["id"][part]
+            frame = pl.DataFrame({d.id_columns[0]: ids, d.targets[0]: items.fill_null("")})
+            write_csv(frame, file, include_header=part.start == 0)
+
+
+def refuse_recommend(spec: ExperimentSpec, competition: Competition) -> None:
+    """Refuse what needs rows with features where the experiment has lists, or the competition asks for them.
+
+    Raises
+    ------
+    ConfigError
+        When it is a [recommend] experiment, or one of another kind in a recommender competition.
+    """
+    if spec.kind != "recommend" and competition.definition.interactions is not None:
+        raise ConfigError(
+            f"{spec.path} is a [{spec.kind}] experiment, and the competition's task is 'recommend'",
+            hint="add [recommend.history] in place of it; `wb new` writes the next experiment",
+        )
+    if spec.kind == "recommend":
+        raise ConfigError(
+            f"{spec.path} is a [recommend] experiment: it has lists, no rows to train on",
+            hint="choose one with a model",
+        )

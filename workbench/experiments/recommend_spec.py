@@ -1,0 +1,252 @@
+"""What ``[recommend]`` says of an experiment, checked before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workbench.core.distribution import version_of
+from workbench.core.errors import ConfigError, near
+from workbench.data.competition import Competition
+from workbench.experiments.spec import EARLIER_WORDS, ExperimentSpec
+from workbench.features import code_key
+from workbench.platforms.interactions import parse_duration
+from workbench.recommender import SOURCES, OwnSource, RankerSpec, RecommenderSpec
+from workbench.recommender.extra import need_compiler
+
+__all__ = ["RecommendSpec", "recommend_spec"]
+
+NAMES_IN_KEYS = {source: f"{EARLIER_WORDS.get(name, name).capitalize()}Source" for name, source in SOURCES.items()}
+"""What stands for each kind of source in the keys of runs, whatever its class is called."""
+
+OURS = ("candidates", "validation_users", "allow_repeats", "ranker")
+TODAY = {earlier: today for today, earlier in EARLIER_WORDS.items()}
+"""Keys in files of earlier versions, which stay read, and what they are called today."""
+
+MOST_CANDIDATES = 10_000
+
+
+@dataclass(frozen=True)
+class RecommendSpec:
+    """A recommender to make.
+
+    Attributes
+    ----------
+    recommender : RecommenderSpec
+    code : dict
+        By source, what decides what a function of one's own does.
+    threads : int, or None
+    """
+
+    recommender: RecommenderSpec
+    code: dict[str, str]
+    threads: int | None
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        of = self.recommender
+        return {
+            # In their order: they take turns.
+            "sources": [[name, NAMES_IN_KEYS[type(s)], _plain(s)] for name, s in of.sources.items()],
+            "candidates": of.candidates,
+            "validation_users": of.validation_users,
+            "again": of.allow_repeats,
+            "ranker": None if of.ranker is None else _of_ranker(of.ranker),
+            "lightgbm": version_of("lightgbm"),
+            "code": self.code,
+        }
+
+
+def _of_ranker(ranker: RankerSpec) -> dict[str, Any]:
+    """Return the ranker as a document; the rounds of each fold's own are those of earlier versions, without a word."""
+    return {k: v for k, v in _plain(ranker).items() if (k, v) != ("rounds", "per fold")}
+
+
+def _plain(spec: Any) -> dict[str, Any]:
+    """Return a dataclass as a document, with the names that its fields have in keys."""
+    return {EARLIER_WORDS.get(k, k): list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
+
+
+def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: int | None = None) -> RecommendSpec:
+    """Check the ``[recommend]`` table of an experiment.
+
+    Each table in it is a source, ``[recommend.covisit]``, or several of one kind, ``[recommend.covisit.NAME]``. What
+    it does not say is the source's usual value. A duration is a text, ``window = "24h"``; `false` stands for none.
+
+    Raises
+    ------
+    ConfigError
+        For a source, a key or a value that is none.
+    """
+    need_compiler()
+    where = f"{spec.path}: [recommend]"
+    table = dict(spec.model)
+    _check_keys(table, where)
+    sources = _sources(table, where)
+    if not sources:
+        raise ConfigError(f"{where} has no source of candidates", hint=f"add one of {', '.join(SOURCES)}")
+    if spec.per_fold:
+        raise ConfigError(f'{spec.path}: rounds = "per fold" stands under [recommend.ranker]', hint="move it there")
+    given = table.get("ranker", False)
+    ranker = None if given is False else _built(RankerSpec, given, f"{where} ranker")
+    if ranker is not None:
+        ranker.lightgbm(_k_of(competition), where=f"{where} ranker", threads=threads)
+    said = "again" if "again" in table else "allow_repeats"
+    allow_repeats = table.get(said, True)
+    if not isinstance(allow_repeats, bool):
+        raise ConfigError(f"{where} {said} = {allow_repeats!r}: expected true or false")
+    candidates = _whole(table.get("candidates", 100), f"{where} candidates")
+    if candidates > MOST_CANDIDATES:
+        raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MOST_CANDIDATES:,} at most")
+    code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, OwnSource)}
+    return RecommendSpec(
+        RecommenderSpec(
+            sources=sources,
+            candidates=candidates,
+            ranker=ranker,
+            validation_users=_whole_or_none(table.get("validation_users", False), f"{where} validation_users"),
+            allow_repeats=allow_repeats,
+        ),
+        code,
+        threads,
+    )
+
+
+def _check_keys(table: dict[str, Any], where: str) -> None:
+    known = (*OURS, *SOURCES)
+    for key in table:
+        if TODAY.get(key, key) not in known:
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+        if TODAY.get(key) in table:
+            raise ConfigError(f"{where} has {key} and {TODAY[key]}, which are the same", hint=f"remove {key}")
+
+
+def _sources(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the sources by name, in the order of the table."""
+    sources: dict[str, Any] = {}
+    for key, given in table.items():
+        kind = TODAY.get(key, key)
+        if kind not in SOURCES:
+            continue
+        for name, values in _named(key, kind, given, where):
+            if name in sources:
+                raise ConfigError(f"{where} has two sources that are called {name!r}", hint="rename one")
+            sources[name] = _built(SOURCES[kind], values, f"{where} {key if name == key else f'{key}.{name}'}")
+    return sources
+
+
+def _k_of(competition: Competition) -> int:
+    return int(competition.metric.name.partition("@")[2])
+
+
+def _code(competition: Competition, reference: str) -> str:
+    competition.load_function(reference)
+    file, _, name = reference.partition(":")
+    return code_key(competition.folder / file, name)
+
+
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{where} = {value!r}: expected a whole number from 1 up")
+    return value
+
+
+def _whole_or_none(value: Any, where: str) -> int | None:
+    return None if value is False else _whole(value, where)
+
+
+def _named(key: str, kind: str, given: Any, where: str) -> list[tuple[str, Any]]:
+    """Return the sources of a kind by name: one, which is called as its key, or one for each table."""
+    if given is False:
+        return []
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where} {key} = {given!r}: expected a table, or false for none")
+    fields = {f.name for f in dataclasses.fields(SOURCES[kind])}
+    names = fields | {EARLIER_WORDS[name] for name in fields & EARLIER_WORDS.keys()}
+    if given and all(isinstance(v, dict) or v is False for v in given.values()) and not names & set(given):
+        return [(name, table) for name, table in given.items() if table is not False]
+    return [(key, given)]
+
+
+def _built(made_of: Any, given: Any, where: str) -> Any:
+    """Return a dataclass with what a table gives in place of its usual values.
+
+    Parameters
+    ----------
+    made_of : type or dataclass
+        The class, or what the values are taken from where the table gives none.
+    """
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where} = {given!r}: expected a table")
+    cls = made_of if isinstance(made_of, type) else type(made_of)
+    hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        today = TODAY.get(key, key)
+        name = today if today in fields else f"{key}_s"
+        if name in values:
+            earlier = EARLIER_WORDS[name]
+            raise ConfigError(f"{where} has {earlier} and {name}, which are the same", hint=f"remove {earlier}")
+        if name not in fields:
+            known = [TODAY.get(name, name.removesuffix("_s")) for name in fields]
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+        usual = fields[name].default if isinstance(made_of, type) else getattr(made_of, name)
+        values[name] = _value(value, hints[name], usual, f"{where} {key}", is_duration=name == f"{key}_s")
+    missing = [
+        f.name
+        for f in fields.values()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values
+    ]
+    if isinstance(made_of, type) and missing:
+        raise ConfigError(f"{where} needs {missing[0]}", hint=f'add {missing[0]} = "…"')
+    try:
+        return cls(**values) if isinstance(made_of, type) else dataclasses.replace(made_of, **values)
+    except ConfigError as exc:
+        raise ConfigError(f"{where}: {exc.message}", hint=exc.hint) from exc
+
+
+def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) -> Any:
+    """Return a value as a field of this type takes it."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if value is False and type(None) in options:
+        return None
+    expected = next(o for o in options if o is not type(None))
+    if dataclasses.is_dataclass(expected):
+        return _built(usual if dataclasses.is_dataclass(usual) else expected, value, where)
+    if is_duration:
+        seconds = _seconds(value, where)
+        return int(seconds) if expected is int else seconds
+    taken = _taken(value, typing.get_origin(expected) or expected)
+    if taken is None:
+        what = {
+            int: "a whole number",
+            float: "a number",
+            str: "a text",
+            bool: "true or false",
+            tuple: "a list of texts",
+        }
+        raise ConfigError(
+            f"{where} = {value!r}: expected {what.get(typing.get_origin(expected) or expected, 'a table')}"
+        )
+    return taken
+
+
+def _taken(value: Any, expected: Any) -> Any:
+    """Return a value of TOML as the type that is expected; None where it is none of it."""
+    if expected is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    is_right = isinstance(value, dict) if expected is Mapping else type(value) is expected
+    return value if is_right else None
+
+
+def _seconds(value: Any, where: str) -> float:
+    found = parse_duration(value) if isinstance(value, str) else None
+    if found is None:
+        raise ConfigError(f'{where} = {value!r}: expected a duration such as "12h" or "7d"')
+    return found.total_seconds()

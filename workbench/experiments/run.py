@@ -1,0 +1,383 @@
+"""The only writer of run folders: decide what is to be done, do it, keep the record."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from workbench.core.cache import lock, sweep
+from workbench.core.credentials import own_masks
+from workbench.core.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
+from workbench.core.memory import measured_peak
+from workbench.core.read_once import reading_once
+from workbench.core.user_code import dropping
+from workbench.data.competition import Competition, load_competition
+from workbench.data.workspace import Workspace
+from workbench.experiments.measure import git_commit, versions
+from workbench.experiments.notebook_run import from_notebook
+from workbench.experiments.notebook_spec import NotebookSpec
+from workbench.experiments.optimistic import why_optimistic
+from workbench.experiments.plan import Plan, make_plan
+from workbench.experiments.predictions import scored, write_predictions
+from workbench.experiments.recommend_run import RecommendPlan, make_recommend_plan, recommended
+from workbench.experiments.reconcile import lock_path, reconcile_locked
+from workbench.experiments.run_folder import (
+    FinishedRun,
+    FoldParts,
+    Made,
+    check_files,
+    create_run,
+    end_run,
+    find_run,
+    read_run,
+    write_run,
+)
+from workbench.experiments.seeds import same_seeds_note
+from workbench.experiments.source import code_keys, kept_source, write_source
+from workbench.experiments.spec import read_spec
+from workbench.experiments.trained import trained
+from workbench.features import Blocks, load_features, recipe_versions
+from workbench.ledger import Ledger, RunRecord
+from workbench.models.records import FoldResult
+from workbench.models.serving import positive_labels
+
+__all__ = ["RunOutcome", "log_file", "run"]
+
+Report = Callable[[str], None]
+FoldDone = Callable[[FoldResult, int], None]
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What `run` gives: the finished run, and whether it was there already ("unchanged") or went on ("resumed")."""
+
+    run: FinishedRun
+    how: str
+    notes: tuple[str, ...] = ()
+
+
+def run(  # noqa: PLR0913 what a run may be asked
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    model: dict[str, Any] | None = None,
+    report: Report = lambda _: None,
+    done: FoldDone = lambda _result, _left: None,
+) -> RunOutcome:
+    """Run an experiment, or show that it is done, or go on from where it was killed.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Its ledger gets the record; its memory limit bounds the building of features.
+    competition : Competition
+    number : int
+        The experiment.
+    sample : float, optional
+        A share of the train rows, for a quick try that predicts no test rows and can't be submitted.
+    force : bool
+        Run again though nothing changed.
+    threads : int, optional
+        None for as many as the process may use.
+    model : dict, optional
+        Parameters in place of those of ``[model]``: what tuning has found.
+    report : callable
+        Called with a line of text for each step.
+    done : callable
+        Called after each model with it and the number of models still to come.
+
+    Raises
+    ------
+    ConfigError, DataError, FeatureError, TrainingError
+        When something is wrong with the definition, the data, a feature or the training.
+    BusyError
+        When another process runs the same experiment.
+    """
+    report, done = dropping(report), dropping(done)
+    with reading_once():
+        # Not what an earlier call has read of its definition, and loaded of its code.
+        return _run(
+            workspace,
+            load_competition(workspace, competition.slug),
+            number,
+            sample=sample,
+            force=force,
+            threads=threads,
+            model=model,
+            report=report,
+            done=done,
+        )
+
+
+def _run(  # noqa: PLR0913 as `run`
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None,
+    force: bool,
+    threads: int | None,
+    model: dict[str, Any] | None,
+    report: Report,
+    done: FoldDone,
+) -> RunOutcome:
+    # What is edited while the plan is made may or may not be in it: whoever compares has to look.
+    began = datetime.now(UTC)
+    plan = _planned(workspace, competition, number, sample=sample, threads=threads, model=model, report=report)
+    with (
+        lock(lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
+        Ledger.open(workspace.ledger) as ledger,
+    ):
+        left = reconcile_locked(workspace, competition, number, ledger)
+        found = find_run(
+            competition.runs_folder, number, plan.key, greater_is_better=competition.metric.greater_is_better
+        )
+        if found and found[1].status == "finished" and not force:
+            finished = check_files(*found)
+            FoldParts(found[0]).discard()  # of one that was killed as soon as it was finished
+            told = _entered(ledger, found[1])
+            return RunOutcome(finished, "unchanged", (*_standing_notes(competition), *left, *told))
+        if found and found[1].status in ("interrupted", "running", "failed") and not force:
+            folder, record = found[0], replace(found[1], status="running", error=None, workspace=workspace.id)
+            how = "resumed" if any((folder / "parts").glob("*")) else "new"
+        else:
+            folder, record, how = _new_run(workspace, plan, _rising(began, ledger.runs(competition.slug, number)))
+        notes = _execute(workspace, plan, folder, record, ledger, report=report, done=done)
+        final, details = read_run(folder)
+        return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *left, *notes))
+
+
+def _planned(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None,
+    threads: int | None,
+    model: dict[str, Any] | None,
+    report: Report,
+) -> Plan | RecommendPlan:
+    spec = read_spec(competition, number)
+    if spec.kind == "recommend":
+        return make_recommend_plan(competition, spec, sample=sample, threads=threads)
+    blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
+    return make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+
+
+def _standing_notes(competition: Competition) -> tuple[str, ...]:
+    """Return what is to be said of every run, new or not."""
+    d = competition.definition
+    notes = []
+    if d.metric_of_platform is not None:
+        notes.append(f"the platform scores by {d.metric_of_platform!r}; CV is {d.metric}, which stands in for it")
+    if any(table.keys is None for table in competition.manifest.tables.values()):
+        notes.append(
+            "the tables were converted by an earlier version, which read some empty fields, dates, large numbers and "
+            f"encodings otherwise: `wb fetch {d.slug} --force` converts them again"
+        )
+    return tuple(notes)
+
+
+def _rising(now: datetime, runs: list[RunRecord]) -> datetime:
+    """Return the time of a new run, after that of every run before it: the newest stands for the experiment.
+
+    The clock may have been set back since.
+    """
+    return max([now, *(r.created_at + timedelta(microseconds=1) for r in runs)])
+
+
+def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) -> tuple[Path, RunRecord, str]:
+    c, spec = plan.competition, plan.spec
+    named_at = now
+    while (c.runs_folder / (run_id := f"{spec.number:03d}-{named_at:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
+        # Forced twice within a second. Only the name is moved on: a run from the future would look newer than any edit.
+        named_at += timedelta(seconds=1)
+    folder = c.runs_folder / run_id
+    record = RunRecord(
+        run_id=run_id,
+        competition=c.slug,
+        exp=spec.number,
+        title=spec.title,
+        kind=spec.kind,
+        base=spec.base,
+        status="running",
+        key=plan.key,
+        metric=c.metric.name,
+        greater_is_better=c.metric.greater_is_better,
+        cv_mean=None,
+        cv_std=None,
+        cv_folds=None,
+        oof_score=None,
+        fold_scores=(),
+        seed_scores=(),
+        seeds=spec.seeds,
+        folds_hash=plan.folds_hash,
+        n_features=None,
+        seconds=None,
+        peak_rss_mb=None,
+        created_at=now,
+        finished_at=None,
+        git_commit=git_commit(workspace.root),
+        sample=plan.sample,
+        changes=spec.changes,
+        error=None,
+        folder=folder.relative_to(workspace.root).as_posix(),
+        workspace=workspace.id,
+    )
+    return folder, record, "new"
+
+
+def _execute(
+    workspace: Workspace,
+    plan: Plan | RecommendPlan,
+    folder: Path,
+    record: RunRecord,
+    ledger: Ledger,
+    *,
+    report: Report,
+    done: FoldDone,
+) -> tuple[str, ...]:
+    started, before = time.perf_counter(), record.seconds or 0.0
+    source = kept_source(plan)
+    about: dict[str, Any] = {
+        "spec": plan.spec.content(),
+        "model": plan.model.content(),
+        "versions": versions(plan.spec.kind),
+    }
+    if isinstance(plan, Plan) and (positive := positive_labels(plan.competition, plan.target)):
+        about["positive"] = positive
+    about["code"] = code_keys(plan)
+    if recipes := recipe_versions():
+        about["recipes"] = recipes
+    _begin(folder, record, about)
+    about["source"] = write_source(source, folder / "source")
+    write_run(folder, record, about)
+    ledger.put_run(record)
+
+    def seconds() -> float:
+        return round(before + time.perf_counter() - started, 2)
+
+    with measured_peak() as peak, log_file(folder), _outcome(folder, record, ledger, seconds):
+        if isinstance(plan, RecommendPlan):
+            made = recommended(plan, folder, record, report=report)
+        else:
+            made = _predicted(workspace, plan, folder, record, report=report, done=done)
+        final = replace(
+            made.record,
+            status="finished",
+            finished_at=datetime.now(UTC),
+            seconds=seconds(),
+            peak_rss_mb=max(peak.mb, made.peak_mb),
+            optimistic=why_optimistic(plan) if isinstance(plan, Plan) else made.record.optimistic,
+        )
+        data = {"files": made.files, "data": plan.competition.manifest.content}
+        if isinstance(plan, Plan):
+            data["rows"] = plan.competition.rows_content
+        write_run(folder, final, {**about, **data, **made.details})
+    # Finished, whatever comes now: the ledger may be locked for longer than one waits, and catches up.
+    told = _entered(ledger, final)
+    FoldParts(folder).discard()
+    notes = [*plan.spec.ignored, *made.notes, *source.notes, *told]
+    if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1 and plan.spec.kind != "notebook":
+        notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))
+    return tuple(notes)
+
+
+def _begin(folder: Path, record: RunRecord, about: dict[str, Any]) -> None:
+    """Make a run's folder, or clear the one that goes on of what a killed process left in it."""
+    with storage_errors(folder):
+        sweep(folder.parent)
+        if not folder.exists():
+            create_run(folder, record, about)
+            return
+        for swept in (folder, *(folder / part for part in ("models", "parts"))):
+            sweep(swept)
+        write_run(folder, record, about)
+
+
+def _entered(ledger: Ledger, record: RunRecord) -> tuple[str, ...]:
+    """Enter a finished run; say so where that can't be done now."""
+    try:
+        ledger.put_run(record)
+    except (BusyError, LedgerError, StorageError) as exc:
+        return (f"run {record.run_id} is finished and kept; the next command enters it, for now {exc.message}",)
+    return ()
+
+
+def _predicted(
+    workspace: Workspace, plan: Plan, folder: Path, record: RunRecord, *, report: Report, done: FoldDone
+) -> Made:
+    """Predict the rows of train and test by a model or a notebook, and write that."""
+    if isinstance(plan.model, NotebookSpec):
+        made = from_notebook(workspace, plan, plan.model, folder, report=report)
+    else:
+        made = trained(plan, plan.model, folder, report=report, done=done)
+    report("writing")
+    final = scored(record, plan, made)
+    return Made(final, write_predictions(plan, folder, made), made.details, made.notes, made.peak_mb)
+
+
+@contextmanager
+def _outcome(folder: Path, record: RunRecord, ledger: Ledger, seconds: Callable[[], float]) -> Iterator[None]:
+    """Record how a run ended that did not finish, then let the exception go on."""
+    try:
+        yield
+    except BaseException as exc:
+        status = "interrupted" if isinstance(exc, KeyboardInterrupt | SystemExit) else "failed"
+        text = exc.message if isinstance(exc, WorkbenchError) else f"{type(exc).__name__}: {exc}"
+        ended = replace(record, status=status, error=own_masks().text(text)[:2000] or None, seconds=seconds())
+        try:
+            ledger.put_run(end_run(folder, ended))
+        except (WorkbenchError, OSError):  # the disk is full: the next run finds a run that nobody holds
+            logging.getLogger("workbench").warning("the end of run %s could not be recorded", record.run_id)
+        raise
+
+
+class _Masked(logging.Formatter):
+    """A run's folder is copied and shared: what is logged, tracebacks too, may quote a login."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return own_masks().text(super().format(record))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that gives up when the disk is full: what is to be said then is the run's own error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 the name is logging's
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def log_file(folder: Path) -> Iterator[None]:
+    """Send the package's log to ``log.txt`` of the run."""
+    logger = logging.getLogger("workbench")
+    with storage_errors(folder):
+        handler = _LogFile(folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+        handler.close()

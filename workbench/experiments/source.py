@@ -1,0 +1,213 @@
+"""The copy of its code and definitions that a run keeps: whatever its key follows, each file in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.core.cache import file_sha256, write_bytes
+from workbench.core.errors import DataError, storage_errors
+from workbench.core.memory import shown_bytes
+from workbench.core.read_once import digest_once, read_once
+from workbench.data.competition import Competition
+from workbench.experiments.earlier_keys import earlier_code_keys
+from workbench.experiments.notebook_spec import NotebookSpec
+from workbench.experiments.plan import Plan
+from workbench.experiments.recommend_run import RecommendPlan
+from workbench.features import Feature, code_files, code_files_of, code_key, package_version
+from workbench.models.parameters import FILE_PARAMETERS
+
+__all__ = ["DATA", "KeptSource", "code_keys", "kept_source", "named_code", "write_source"]
+
+DATA = ("data/raw/", "data/tables/")
+"""What lies there is of the competition, and is there wherever its data are."""
+
+CODE = (".py", ".toml", ".ipynb")
+"""Files that are read once, see `workbench.core.read_once`."""
+
+MOST_BYTES = 64 * 2**20
+"""A larger file is not kept: it is recorded with its digest."""
+
+MOST_BYTES_IN_ALL = 512 * 2**20
+
+REFERENCE = re.compile(r"([^:\n]+\.py):\w+")
+"""A function of the competition's folder, as ``metric = "metric.py:score"`` names it."""
+
+
+@dataclass(frozen=True)
+class KeptSource:
+    """What a run keeps.
+
+    Attributes
+    ----------
+    files : dict
+        Code, and files that features and models read: where each is, by its path from the competition's folder.
+    records : dict
+        The definitions and the notebook, by the names that they are kept under.
+    excluded : dict
+        What is not kept, with the reason.
+    packages : dict
+        The versions of the installed packages that the code imports.
+    """
+
+    files: dict[str, Path]
+    records: dict[str, Path]
+    excluded: dict[str, str] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of it."""
+        said = {name: why for name, why in self.excluded.items() if not name.startswith(DATA)}
+        return tuple(f"{name} is not kept with the run: {why}" for name, why in said.items())
+
+
+def kept_source(plan: Plan | RecommendPlan) -> KeptSource:
+    """Return which files a run is to keep.
+
+    These are the Python files of the competition's folder, whatever they import from there, whichever functions the
+    definition and the experiment name, and the files that features and models read.
+    """
+    c = plan.competition
+    named = [c.folder / reference.partition(":")[0] for reference in _references(plan)]
+    code = code_files([c.features_path, *(p for p in named if p.is_file())])
+    files, packages = {*c.folder.glob("*.py"), *code.files}, {*code.packages}
+    records = [c.folder / "competition.toml", plan.spec.path]
+    if isinstance(plan.model, NotebookSpec):
+        records.append(plan.model.notebook.path)
+        imported = code_files_of(plan.model.notebook.code, c.folder)
+        files |= {*imported.files}
+        packages |= {*imported.packages}
+    if plan.spec.selection is not None:
+        records.append(c.selection_path(plan.spec.selection))
+    others = {c.folder / name for name in _files_read(plan)}
+    kept, excluded = _checked(sorted(files | others), c.folder)
+    # Loading features.py may read what only other features name; without it the code could not be loaded elsewhere.
+    spare = {c.folder / name for name in _files_of_other_features(plan)} - files - others
+    kept |= _checked(sorted(p for p in spare if p.is_file()), c.folder)[0]
+    versions = {name: package_version(name) for name in sorted(packages) if name not in sys.stdlib_module_names}
+    return KeptSource(kept, _named_apart(records, kept, c.folder), excluded, {n: v for n, v in versions.items() if v})
+
+
+def write_source(source: KeptSource, folder: Path) -> dict[str, Any]:
+    """Write the copies into a folder, and return the record of them."""
+    with storage_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its files may be others
+        copies = source.records | source.files
+        for name, path in copies.items():
+            write_bytes(folder / name, _bytes_of(path))
+    digests = {name: file_sha256(folder / name) for name in sorted(source.files)}
+    return {"files": digests, "excluded": source.excluded, "packages": source.packages}
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return what was executed, or what a feature's or model's key was made of.
+
+    Raises
+    ------
+    DataError
+        When it is a file that code reads by itself, and it was saved since.
+    """
+    if path.suffix in CODE:
+        return read_once(path)
+    data, digest = path.read_bytes(), digest_once(path)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise DataError(f"{path} was changed while the run began", hint="run it again, now that the file is saved")
+    return data
+
+
+def code_keys(plan: Plan | RecommendPlan) -> dict[str, str]:
+    """Return the keys of the code that a run uses: of its features and functions, each as ``file.py:name``."""
+    c = plan.competition
+    references = {r for r in _references(plan) if (c.folder / r.partition(":")[0]).is_file()}
+    if isinstance(plan, Plan) and c.features_path.exists():
+        used = plan.blocks.used(plan.spec.features)
+        own = [name for name in used if not plan.blocks.built_in(plan.blocks.features[name])]
+        references |= {f"{c.features_path.name}:{name}" for name in own}
+    split = (reference.partition(":") for reference in sorted(references))
+    with earlier_code_keys(c, plan.spec.number):
+        return {f"{file}:{name}": code_key(c.folder / file, name) for file, _, name in split}
+
+
+def named_code(competition: Competition, model: Any) -> list[str]:
+    """Return the files of the functions that a definition and a model's parameters name, from the folder's top."""
+    return [reference.partition(":")[0] for reference in _named(competition, model)]
+
+
+def _named(competition: Competition, model: Any) -> list[str]:
+    d = competition.definition
+    return [text for text in _texts([d.metric, d.cv.function or "", model]) if REFERENCE.fullmatch(text)]
+
+
+def _references(plan: Plan | RecommendPlan) -> list[str]:
+    """Return the functions of the competition's folder that its definition and the experiment name."""
+    return _named(plan.competition, plan.spec.model)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _files_read(plan: Plan | RecommendPlan) -> Iterator[str]:
+    """Yield the files that models and features read by themselves, by their paths from the competition's folder."""
+    if isinstance(plan, RecommendPlan):
+        return
+    yield from (str(plan.spec.model[key]) for key in FILE_PARAMETERS if plan.spec.model.get(key))
+    for name in sorted(plan.blocks.used(plan.spec.features)):
+        feature = plan.blocks.features[name]
+        yield from feature.files if isinstance(feature, Feature) else ()
+
+
+def _files_of_other_features(plan: Plan | RecommendPlan) -> Iterator[str]:
+    """Yield the files that features name which the run does not use."""
+    if isinstance(plan, RecommendPlan):
+        return
+    used = plan.blocks.used(plan.spec.features)
+    for name, feature in sorted(plan.blocks.features.items()):
+        yield from feature.files if isinstance(feature, Feature) and name not in used else ()
+
+
+def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the files that can be kept, by their path from the folder, and why others can't."""
+    kept: dict[str, Path] = {}
+    excluded: dict[str, str] = {}
+    total = 0
+    for path in paths:
+        inside = path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
+        name = path.relative_to(folder).as_posix() if inside else str(path)
+        size = path.stat().st_size
+        if not inside:
+            excluded[name] = "it is outside the competition's folder"
+        elif name.startswith(DATA):
+            excluded[name] = f"it is of the competition's data (digest {file_sha256(path)[:16]})"
+        elif not path.resolve().is_relative_to(folder.resolve()):
+            excluded[name] = f"it is a link to {path.resolve()}, outside the competition's folder"
+        elif size > MOST_BYTES or total + size > MOST_BYTES_IN_ALL:
+            excluded[name] = f"it has {shown_bytes(size)} (digest {file_sha256(path)[:16]})"
+        else:
+            kept[name] = path
+            total += size
+    return kept, excluded
+
+
+def _named_apart(paths: Iterable[Path], taken: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return records by their names; one that a file of code has already goes into a folder of its own."""
+    names: dict[str, Path] = {}
+    for path in paths:
+        other = taken.get(path.name)
+        apart = other is not None and other.resolve() != path.resolve()
+        names[f"{path.parent.name}/{path.name}" if apart and path.parent != folder else path.name] = path
+    return names

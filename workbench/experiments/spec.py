@@ -1,0 +1,467 @@
+"""`experiments/012.toml`: what to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.data.competition import Competition, StrictModel, above, read_toml, validate
+from workbench.experiments.feature_list import FeatureList, read_list
+from workbench.models.parameters import primary_name
+
+__all__ = ["KINDS", "LIGHTGBMS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
+
+KINDS = ("model", "xgboost", "catboost", "sklearn", "python", "notebook", "recommend")
+"""The tables that say what kind of experiment it is; an experiment has one of them."""
+
+
+class _Tune(StrictModel):
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    trials: int | None = Field(default=None, ge=1)
+    keep: int | str = 0
+    seed: int = Field(default=0, ge=0)
+    holdout: bool = True
+    space: dict[str, Any] = Field(default_factory=dict)
+
+
+class _File(StrictModel):
+    title: str = ""
+    base: int | None = Field(default=None, ge=0)
+    features: list[str] | str | None = None
+    drop: list[str] = Field(default_factory=list)
+    categorical: list[str] = Field(default_factory=list)
+    seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
+    target_transform: str | None = None
+    class_weight: str | dict[str, Any] | Literal[False] | None = None
+    refit: bool = False
+    pseudo: dict[str, Any] | Literal[False] | None = None
+    rounds: Literal["mean", "per fold"] = "mean"
+    model: dict[str, Any] | None = None
+    xgboost: dict[str, Any] | None = None
+    catboost: dict[str, Any] | None = None
+    sklearn: dict[str, Any] | None = None
+    python: dict[str, Any] | None = None
+    notebook: dict[str, Any] | None = None
+    recommend: dict[str, Any] | None = None
+    tune: _Tune | Literal[False] | None = None
+
+
+LIGHTGBMS = ("class_weight", "refit", "pseudo", "tune")
+"""What only goes with ``[model]``; `false` switches off what a base has of them."""
+
+NOT_THE_RESULT = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs", "verbosity", "verbose")
+"""LightGBM's names for the number of threads and what it logs, which change no number."""
+
+EARLIER_WORDS = {"allow_repeats": "again", "weighting": "recent", "custom": "own"}
+"""Keys of ``[recommend]`` and what they were called in earlier versions: the names in the keys of their runs."""
+
+ALL = 10**9
+
+
+@dataclass(frozen=True)
+class TuneSpec:
+    """How an experiment's parameters are searched before it is trained.
+
+    Attributes
+    ----------
+    minutes : float, or None
+    trials : int, or None
+        The search ends with whatever comes first.
+    keep : int
+        How many trials' OOF are kept.
+    seed : int
+        Of the sampler.
+    space : dict
+        As ``[tune.space]`` has it; empty for the default one.
+    holdout : bool
+        Whether the rows of the last fold are kept from the search, to score on them what it finds.
+    """
+
+    minutes: float | None = None
+    trials: int | None = None
+    keep: int = 0
+    seed: int = 0
+    space: dict[str, Any] = field(default_factory=dict)
+    holdout: bool = True
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        found = {"minutes": self.minutes, "trials": self.trials, "seed": self.seed, "space": self.space}
+        return found if self.holdout else found | {"holdout": False}
+
+
+def parse_keep(given: int | str, *, where: str) -> int:
+    """Read how many trials' OOF to keep: "top20", "all", "none", or a number.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_keep("top20", where="")
+    20
+    """
+    text = str(given)
+    number = text.removeprefix("top")
+    if number.isdigit():
+        return int(number)
+    if text in ("all", "none"):
+        return ALL if text == "all" else 0
+    raise ConfigError(f"{where}: keep = {given!r} is unknown", hint='keep = "top20", "all" or "none"')
+
+
+@dataclass(frozen=True)
+class ExperimentSpec:
+    """An experiment, with everything that it takes from its base.
+
+    Attributes
+    ----------
+    kind : str
+        One of `KINDS`.
+    model : dict
+        The table of that name.
+    changes : tuple of str
+        What differs from the base, one short text each: "+weather", "num_leaves 31 -> 63".
+    selection : str, or None
+        The feature list that `features` comes from, where the file names one.
+    ignored : tuple of str
+        What the file says of columns that the feature list dropped, one line each.
+    per_fold : bool
+        Whether each fold stops at its own best round, ``rounds = "per fold"``.
+    """
+
+    number: int
+    title: str
+    base: int | None
+    kind: str
+    features: tuple[str, ...]
+    drop: tuple[str, ...]
+    categorical: tuple[str, ...]
+    seeds: tuple[int, ...]
+    model: dict[str, Any]
+    changes: tuple[str, ...]
+    path: Path
+    target_transform: str | None = None
+    class_weight: str | dict[str, Any] | None = None
+    refit: bool = False
+    pseudo: dict[str, Any] | None = None
+    selection: str | None = None
+    ignored: tuple[str, ...] = ()
+    tune: TuneSpec | None = None
+    per_fold: bool = False
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result; the title does not."""
+        return {
+            "kind": self.kind,
+            "features": list(self.features),
+            "drop": sorted(self.drop),
+            "categorical": sorted(self.categorical),
+            "seeds": list(self.seeds),
+            "model": self._model_content(),
+            **({"target_transform": self.target_transform} if self.target_transform else {}),
+            **({"tune": self.tune.content()} if self.tune else {}),
+            **({"class_weight": self.class_weight} if self.class_weight else {}),
+            **({"refit": True} if self.refit else {}),
+            **({} if self.pseudo is None else {"pseudo": self.pseudo}),
+            **({"rounds": "per fold"} if self.per_fold else {}),
+        }
+
+    def _model_content(self) -> dict[str, Any]:
+        if self.kind == "recommend":
+            return _with_earlier_words(dict(self.model))
+        return {k: v for k, v in self.model.items() if self.kind != "model" or k not in NOT_THE_RESULT}
+
+    def key_content(self) -> dict[str, Any]:
+        """Return what a run's key has of it: what the folds' rounds are is said by the model's own content.
+
+        So a run of a version that knew only rounds per fold is the run of an experiment that asks for them.
+        """
+        return {name: value for name, value in self.content().items() if name != "rounds"}
+
+
+def read_spec(competition: Competition, number: int) -> ExperimentSpec:
+    """Read an experiment's file and what it is based on.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such experiment, or its base is missing.
+    ConfigError
+        When a key or value is wrong, or the bases go round in a circle.
+    """
+    chain = _chain(competition, number)
+    resolved: dict[str, Any] = {}
+    before: dict[str, Any] = {}
+    for data in reversed(chain):
+        before, resolved = resolved, _on_base(resolved, data)
+    path = competition.experiment_path(number)
+    file = validate(_File, resolved, path)
+    listed = read_list(competition, file.features, where=str(path)) if isinstance(file.features, str) else None
+    ignored: tuple[str, ...] = ()
+    if listed is not None:
+        file, ignored = _with_list(file, listed, str(file.features))
+    kind = _kind_of(resolved)
+    if kind is None:
+        others = ", ".join(f"[{k}]" for k in KINDS[1:])
+        raise ConfigError(
+            f"{path}: no table says what kind of experiment it is", hint=f"add [model] (LightGBM), or one of {others}"
+        )
+    if not file.features and kind not in ("notebook", "recommend"):
+        raise ConfigError(
+            f"{path}: features is missing or empty", hint='features = ["rows"] takes every column of the tables'
+        )
+    _refuse_repeats(file, path)
+    _refuse_odd_values(resolved[kind], f"{path}: [{kind}]")
+    return ExperimentSpec(
+        number=number,
+        title=chain[0].get("title", ""),
+        base=chain[0].get("base"),
+        kind=kind,
+        features=tuple(file.features or ()),
+        drop=tuple(file.drop),
+        categorical=tuple(file.categorical),
+        seeds=tuple(file.seeds),
+        model=dict(resolved[kind]),
+        changes=_changes(before, resolved) if chain[0].get("base") is not None else (),
+        path=path,
+        target_transform=file.target_transform,
+        class_weight=file.class_weight or None,
+        refit=file.refit,
+        pseudo=file.pseudo if file.pseudo is not False else None,
+        selection=resolved["features"] if listed is not None else None,
+        ignored=ignored,
+        tune=_tune(file.tune, path),
+        per_fold=file.rounds == "per fold",
+    )
+
+
+def _tune(given: _Tune | Literal[False] | None, path: Path) -> TuneSpec | None:
+    if given is None or given is False:
+        return None
+    if given.minutes is None and given.trials is None:
+        raise ConfigError(f"{path}: [tune] does not say how long", hint="minutes = 30, or trials = 100")
+    keep = parse_keep(given.keep, where=f"{path}: [tune]")
+    return TuneSpec(given.minutes, given.trials, keep, given.seed, dict(given.space), given.holdout)
+
+
+def _with_list(file: _File, listed: FeatureList, name: str) -> tuple[_File, tuple[str, ...]]:
+    """Put a list's features in, and take out of `drop` and `categorical` what the list dropped already.
+
+    A name that the list knows nothing of stays in: it may be misspelt, and the matrix says so.
+    """
+    changed: dict[str, Any] = {"features": list(listed.features)}
+    ignored = []
+    for key in ("drop", "categorical"):
+        values = getattr(file, key)
+        changed[key] = [v for v in values if v not in listed.gone]
+        if key == "categorical":
+            ignored += [
+                f"categorical: {v!r} is not in the list {name!r}, which dropped it" for v in values if v in listed.gone
+            ]
+    return file.model_copy(update=changed), tuple(ignored)
+
+
+def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
+    """Return the raw files from the experiment down to its last base."""
+    chain: list[dict[str, Any]] = []
+    numbers = [number]
+    while True:
+        path = competition.experiment_path(numbers[-1])
+        if not path.exists():
+            known = sorted(competition.experiment_numbers(), key=lambda n: abs(n - numbers[-1]))[:5]
+            nearest = f"the nearest are {', '.join(map(str, sorted(known)))}; " if known else ""
+            asked_by = f" (base of experiment {numbers[-2]})" if len(numbers) > 1 else ""
+            raise NotFoundError(
+                f"competition {competition.slug!r} has no experiment {numbers[-1]}{asked_by}: {path} is missing",
+                hint=f"{nearest}`wb new` writes the next one",
+            )
+        data = read_toml(path)
+        _refuse_misplaced(data, path)
+        base = validate(_File, data, path).base
+        _refuse_two_kinds(data, path)
+        chain.append(data)
+        if base is None:
+            return chain
+        if base in numbers:
+            raise ConfigError(
+                f"{path}: experiments build on each other in a circle: {' -> '.join(map(str, [*numbers, base]))}"
+            )
+        numbers.append(base)
+
+
+def _refuse_two_kinds(data: dict[str, Any], path: Path) -> None:
+    kinds = [k for k in KINDS if k in data]
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{path} has the tables {' and '.join(f'[{k}]' for k in kinds)}: an experiment has one kind of model",
+            hint="keep one, and write another experiment for the other: `wb new`",
+        )
+
+
+def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
+    """Refuse keys of the experiment that stand below the line of its model, and parameters that stand above it."""
+    kind_here = _kind_of(data) or "model"
+    for key in data:
+        if key not in _File.model_fields and _is_parameter(key) and kind_here in ("model", "xgboost", "catboost"):
+            raise ConfigError(
+                f"{path}: unknown key {key!r}: it is a parameter of the model, and no key of the experiment",
+                hint=f"write {key} below the line [{kind_here}]",
+            )
+    for kind in ("model", "xgboost", "catboost"):
+        table = data.get(kind)
+        for key in table if isinstance(table, dict) else ():
+            if key in _File.model_fields:
+                raise ConfigError(
+                    f"{path}: {key!r} is a key of the experiment and stands under [{kind}]", hint=above(key, kind)
+                )
+
+
+def _is_parameter(key: str) -> bool:
+    """Tell whether LightGBM has such a parameter; what is rather a key of the experiment, misspelt, is none."""
+    if near(key, _File.model_fields).startswith("did you mean"):
+        return False
+    try:
+        primary_name(key, where="")
+    except ConfigError:
+        return False
+    return True
+
+
+def _kind_of(data: dict[str, Any]) -> str | None:
+    return next((k for k in KINDS if k in data), None)
+
+
+def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """Merge an experiment with what it is based on; its kind of model takes the place of another one."""
+    kind = _kind_of(top)
+    kept = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
+    if kind is not None and kind != "model":
+        kept = {k: v for k, v in kept.items() if k not in LIGHTGBMS}
+    if kind == "notebook":
+        # What it records counts as it is.
+        kept.pop("target_transform", None)
+    merged = _merged(kept, top)
+    return {k: v for k, v in merged.items() if v is not False or k not in LIGHTGBMS}
+
+
+def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """Merge tables key by key; anything else, lists too, is replaced."""
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _refuse_repeats(file: _File, path: Path) -> None:
+    for key in ("features", "drop", "categorical", "seeds"):
+        values = getattr(file, key) or []
+        repeated = [v for v in values if values.count(v) > 1]
+        if repeated:
+            raise ConfigError(f"{path}: {key} lists {repeated[0]!r} more than once", hint="once is enough")
+
+
+def _refuse_odd_values(value: Any, where: str) -> None:
+    """Refuse what a record can't hold: dates, and numbers that are none."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_odd_values(item, f"{where} {key}")
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_odd_values(item, where)
+    elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ConfigError(f"{where} = {value}: expected a text, a number, true or false, a list or a table of them")
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
+    changes: list[str] = []
+    lists = [d.get("features") or [] for d in (before, after)]
+    by_name = any(isinstance(v, str) for v in lists)
+    if by_name and lists[0] != lists[1]:
+        old_list, new_list = (v if isinstance(v, str) else f"{len(v)} listed" for v in lists)
+        changes.append(f"features {old_list} -> {new_list}")
+    for key in ("drop", "categorical") if by_name else ("features", "drop", "categorical"):
+        old, new = before.get(key) or [], after.get(key) or []
+        sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
+        changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]
+    for key in ("target_transform", "class_weight", "refit", "pseudo", "rounds"):
+        old_value, new_value = (d.get(key, "default") for d in (before, after))
+        if old_value != new_value:
+            changes.append(f"{key} {_short(old_value)} -> {_short(new_value)}")
+    old_kind, new_kind = _kind_of(before), _kind_of(after)
+    if old_kind != new_kind:
+        changes.append(f"{old_kind} -> {new_kind}")
+    # Parameters of another library are no change of this one's.
+    old_model, new_model = before.get(new_kind or "") or {}, after.get(new_kind or "") or {}
+    if new_kind == "recommend":
+        came, (old_model, new_model) = _sources_changed(old_model, new_model)
+        changes += came
+    for key in sorted(old_model.keys() | new_model.keys()):
+        if old_model.get(key) != new_model.get(key):
+            changes.append(f"{key} {old_model.get(key, 'default')} -> {new_model.get(key, 'default')}")
+    old_tune, new_tune = before.get("tune"), after.get("tune")
+    if old_tune != new_tune:
+        changes.append("-tune" if new_tune is None else "+tune" if old_tune is None else "tune changed")
+    if before.get("seeds", [1]) != after.get("seeds", [1]):
+        changes.append(f"seeds {before.get('seeds', [1])} -> {after.get('seeds', [1])}")
+    return tuple(changes)
+
+
+def _sources_changed(
+    before: dict[str, Any], after: dict[str, Any]
+) -> tuple[list[str], tuple[dict[str, Any], dict[str, Any]]]:
+    """Return which tables of a recommender came and went, and what else it has, with names as covisit.recent.last."""
+    old, new = ({k for k, v in model.items() if isinstance(v, dict)} for model in (before, after))
+    came = [f"+{k}" for k in after if k in new - old] + [f"-{k}" for k in before if k in old - new]
+    rest = [{k: v for k, v in m.items() if k in old & new or k not in old | new} for m in (before, after)]
+    return came, (_flat(rest[0]), _flat(rest[1]))
+
+
+def _with_earlier_words(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        EARLIER_WORDS.get(key, key): _with_earlier_words(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+    }
+
+
+def _flat(tables: dict[str, Any], within: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        flat |= _flat(value, f"{within}{key}.") if isinstance(value, dict) and value else {within + key: value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse_numbers(text: str) -> list[int]:
+    """Read experiment numbers as typed: "3", "3,5-7".
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_numbers("3,5-7")
+    [3, 5, 6, 7]
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise ConfigError(
+                f"--exp {text!r}: {part.strip()!r} is no experiment", hint="write numbers and ranges: 3,5-7"
+            )
+        numbers += [n for n in range(int(first), int(last or first) + 1) if n not in numbers]
+    return numbers

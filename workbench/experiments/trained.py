@@ -1,0 +1,115 @@
+"""Predictions by training: features, folds, models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workbench.core.cache import write_json
+from workbench.experiments.plan import Plan, matrix_of, problem_of
+from workbench.experiments.predictions import Predictions
+from workbench.experiments.run_folder import FoldParts
+from workbench.features import shown_left_out
+from workbench.models.learner import ModelSpec
+from workbench.models.needs import ask_memory
+from workbench.models.records import FoldResult, TrainResult
+from workbench.models.refit import refit
+from workbench.models.rounds import limit_notes
+from workbench.models.serving import LearnedColumns
+from workbench.models.splits import split_notes
+from workbench.models.train import class_notes, train
+
+__all__ = ["trained"]
+
+
+def trained(
+    plan: Plan,
+    model: ModelSpec,
+    folder: Path,
+    *,
+    report: Callable[[str], None],
+    done: Callable[[FoldResult, int], None],
+) -> Predictions:
+    """Train what an experiment says; finished folds are taken from its folder and kept there."""
+    matrix = matrix_of(plan)
+    problem = problem_of(plan, matrix)
+    limit = plan.blocks.limit_bytes
+    granted = ask_memory(model.needs(problem, plan.spec.seeds), limit)
+    report(granted.said)
+    parts = FoldParts(folder)
+    result = train(problem, model, plan.spec.seeds, parts=parts, held=granted.held, done=done)
+    if plan.spec.refit:
+        report("training on all rows")
+        result = refit(problem, model, plan.spec.seeds, result, parts=parts, done=done)
+    foreseen = granted.foreseen_bytes / 2**20
+    details: dict[str, Any] = {
+        "models": _model_notes(result),
+        "memory": {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)},
+        "left_out": dict(matrix.left_out),
+        "unseen_categories": {u.column: {"values": u.values, "rows": u.rows} for u in matrix.unseen},
+    }
+    if model.transform != "none":
+        details["target_transform"] = model.transform
+    if model.power:
+        details["row_weights"] = f"1 / |y| ** {model.power}"
+    notes = [
+        *getattr(model, "notes", ()),
+        *class_notes(problem),
+        *split_notes(problem, model, result.parts),
+        *limit_notes(result.parts, getattr(model, "rounds", 0), getattr(model, "patience", 0)),
+        *shown_left_out(matrix.left_out),
+        *_left_out_numbers(plan),
+        *(
+            f"{name}: {plan.spec.kind}, which has 32 bits, gets it less {center:.15g}, in the kept models, too"
+            for name, center in (matrix.centers.items() if plan.spec.kind in ("xgboost", "catboost") else ())
+        ),
+    ]
+    notes += [
+        f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "
+        "predicted as none of the categories"
+        for u in (matrix.unseen if plan.sample is None else ())
+    ]
+    write_json(folder / "models" / "categories.json", matrix.categories)
+    learned = LearnedColumns.of(plan.blocks, plan.spec.features, matrix, problem.target)
+    learned.write(folder / "models")
+    return Predictions(
+        target=problem.target,
+        folds=problem.folds,
+        oof=result.oof,
+        test=result.test,
+        seed_oof=result.seed_oof,
+        n_features=matrix.width + sum(len(c.names(problem.target.columns, 0)) for c in matrix.fold_columns),
+        importance=result.importance(),
+        files=(
+            "models/categories.json",
+            *(f"models/{n}" for n in learned.files),
+            *(f"models/{p.name}" for p in sorted((folder / "models").glob("t*-s*.*"))),
+        ),
+        details=details,
+        notes=tuple(notes),
+    )
+
+
+def _left_out_numbers(plan: Plan) -> list[str]:
+    """Say which columns "auto" and "rows" leave out because they only number the rows."""
+    if not {"auto", "rows"} & set(plan.spec.features):
+        return []
+    said = [f"{c!r} ({why})" for c, why in plan.competition.row_numbers.items()]
+    return [f'left out, only tells rows apart: {", ".join(said)}; "rows.COLUMN" takes one all the same'] * bool(said)
+
+
+def _model_notes(result: TrainResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "target": p.target,
+            "fold": p.fold,
+            "seed": p.seed,
+            "rounds": p.rounds,
+            "seconds": round(p.seconds, 3),
+            "curve": [round(v, 7) for v in p.curve.get("valid", [])],
+            **({"train_curve": [round(v, 7) for v in p.curve["train"]]} if p.curve.get("train") else {}),
+            **({"notes": p.notes} if p.notes else {}),
+        }
+        for p in (*result.parts, *result.whole)
+    ]

@@ -1,0 +1,641 @@
+"""Tuning an experiment: its problem, its study beside the runs, and what the search found."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.core.cache import content_key, read_json, write_json
+from workbench.core.errors import ConfigError, DamagedError, MemoryLimitError, NotFoundError
+from workbench.core.memory import default_limit
+from workbench.core.user_code import dropping
+from workbench.data.competition import Competition, in_toml
+from workbench.data.workspace import Workspace
+from workbench.experiments.held_out import last_fold, on_folds, without_last_fold, without_rows
+from workbench.experiments.kinds import model_spec
+from workbench.experiments.optimistic import TUNED
+from workbench.experiments.other_folds import on_other_folds
+from workbench.experiments.plan import untuned_key
+from workbench.experiments.ready import ReadyExperiment, find_finished, lightgbm_of, ready
+from workbench.experiments.run import FoldDone, RunOutcome, log_file, run
+from workbench.experiments.spec import TuneSpec, read_spec
+from workbench.ledger import RunRecord
+from workbench.models.fold_scorer import FoldScorer
+from workbench.models.lightgbm_rules import first_training, taken_back
+from workbench.models.parameters import (
+    LightGBMSpec,
+    lightgbm_defaults,
+    objective_for,
+    primary_name,
+    with_bagging,
+)
+from workbench.models.records import Problem
+from workbench.tuning import (
+    KEPT_AS,
+    Budget,
+    Dimension,
+    OpenStudy,
+    Progress,
+    Search,
+    Space,
+    StudyKey,
+    Tuned,
+    default_space,
+    enough_rounds,
+    open_study,
+    own_point,
+    parse_space,
+    read_study,
+)
+
+__all__ = [
+    "TuneOutcome",
+    "TuneRequest",
+    "as_text",
+    "as_toml_lines",
+    "best_parameters",
+    "find_study",
+    "run_tuned",
+    "tune",
+    "tuned_parameters",
+]
+
+Report = Callable[[str], None]
+ROOM_SHARE = 4
+"""The folds' datasets that are kept between trials may take a quarter of the memory limit, of what is left of it."""
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """How much to search: what the command says; None for what ``[tune]`` says.
+
+    Attributes
+    ----------
+    started_at : float, or None
+        Since when the time counts, of time.perf_counter; None for now.
+    only_rest : bool
+        Take off what the study has had already.
+    """
+
+    minutes: float | None = None
+    trials: int | None = None
+    storage: str | None = None
+    keep: int | None = None
+    seed: int | None = None
+    threads: int | None = None
+    holdout: bool | None = None
+    started_at: float | None = None
+    only_rest: bool = False
+
+
+@dataclass(frozen=True)
+class TuneOutcome:
+    """What tuning found.
+
+    Attributes
+    ----------
+    tuned : Tuned
+    parameters : dict
+        The best ones for ``[model]``; the experiment's own where no trial finished.
+    space : Space
+    before : RunRecord, or None
+        The experiment's finished run.
+    folder : Path
+        The study's.
+    notes : tuple of str
+    optimistic : str, or None
+        Why the scores of what was found are better than on new rows, but for that of rows held out; None where nothing
+        new was found.
+    """
+
+    tuned: Tuned
+    parameters: dict[str, Any]
+    space: Space
+    before: RunRecord | None
+    folder: Path
+    notes: tuple[str, ...]
+    optimistic: str | None = None
+
+
+def tune(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    request: TuneRequest,
+    *,
+    report: Report = lambda _: None,
+    say: Report | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> TuneOutcome:
+    """Search for better parameters of an experiment, going on where the study was left.
+
+    Parameters
+    ----------
+    report : callable
+        Told what is being done.
+    say : callable, optional
+        Told what the user has to know, as that a study begins anew; `report` by default.
+    progress : callable
+
+    Raises
+    ------
+    ConfigError
+        When neither a time nor a number of trials is given, the space is wrong, or the experiment has no ``[model]``.
+    """
+    started = time.perf_counter() if request.started_at is None else request.started_at
+    report, say, progress = dropping(report), dropping(say or report), dropping(progress)
+    experiment = ready(workspace, competition, number, threads=request.threads, report=report)
+    asked = _asked(experiment, request)
+    spec = lightgbm_of(
+        experiment, because="LightGBM's parameters are tuned", hint="tune an experiment that has [model]"
+    )
+    space = _space(experiment, spec, asked)
+    folder = competition.study_folder(number)
+    rows = _rows_of_search(experiment, asked)
+    scorer = FoldScorer(rows.seen, spec, room=0)
+
+    def fitting(problem: Problem) -> FoldScorer:
+        try:
+            room = memory.room_for(problem)
+        except MemoryLimitError:
+            scorer.release()  # its kept folds are in the way, and can be made again
+            room = memory.room_for(problem)
+        return FoldScorer(problem, spec, room=room)
+
+    def other() -> FoldScorer | None:
+        problem = rows.on_other_folds()
+        return None if problem is None else fitting(problem)
+
+    def held_out() -> FoldScorer | None:
+        return fitting(experiment.problem) if rows.holds_out else None
+
+    key = _key(experiment, rows.seen, spec, space)
+    metric = experiment.problem.metric
+    with (
+        open_study(
+            folder, key, greater_is_better=metric.greater_is_better, url=request.storage, seed=asked.seed
+        ) as opened,
+        log_file(folder),
+    ):
+        for line in opened.notes:
+            say(line)
+        budget = _budget(asked, started, opened.study if request.only_rest else None)
+        if budget is None:
+            budget = _for_edited(opened.study, own_point(space, spec.parameters), started)
+        memory = _Memory(experiment, replace(spec, parameters=spec.parameters | space.largest), opened)
+        if budget is not None:
+            scorer.room = memory.room_for(experiment.problem)
+        search = Search(
+            opened,
+            scorer,
+            other,
+            space,
+            budget=budget or Budget(started),
+            keep=asked.keep,
+            all_folds=competition.definition.cv.scheme not in ALIKE,
+            held_out=held_out,
+            progress=progress,
+        )
+        tuned = search.run() if budget is not None else search.result()
+    parameters = tuned_parameters(tuned, spec, space, experiment.spec.model)
+    before = None if experiment.finished is None else experiment.finished.record
+    outcome = TuneOutcome(
+        tuned,
+        parameters,
+        space,
+        before,
+        folder,
+        (*_notes(tuned, experiment, search.own, before), *rows.notes, *tuned.notes),
+        None if tuned.best is None or tuned.best == tuned.start else TUNED,
+    )
+    if tuned.best is not None:
+        asked_for = None if experiment.spec.tune is None else experiment.spec.tune.content()
+        found: dict[str, Any] = {"model": parameters, "asked": asked_for, "of": experiment.untuned}
+        names = {primary_name(key, where="[model]"): key for key in parameters}
+        is_new = tuned.best != tuned.start
+        searched = {n: parameters[names[n]] for n in space.names if is_new and n in names}
+        own = lightgbm_defaults() | spec.parameters
+        found |= {"searched": searched, "changed": [n for n, value in searched.items() if own.get(n) != value]}
+        write_json(folder / "best.json", found)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What a search may take, beside others that work on the study on this machine.
+
+    Attributes
+    ----------
+    model : LightGBMSpec
+        The largest that is searched.
+    """
+
+    experiment: ReadyExperiment
+    model: LightGBMSpec
+    opened: OpenStudy
+
+    def room_for(self, problem: Problem) -> int:
+        """Ask for the memory that trials on a problem take; return what datasets that are kept may take beside it.
+
+        Raises
+        ------
+        MemoryLimitError
+        """
+        experiment, seeds = self.experiment, (1,)
+        with self.opened.locked():
+            # What was free when this process began, others may have taken since, or be about to take.
+            limit = experiment.blocks.limit_bytes
+            if experiment.blocks.memory_limit is None:
+                limit = max(1, min(limit, default_limit() - self.opened.promised_to_others()))
+            granted = experiment.ask_memory(problem, self.model, seeds=seeds, limit=limit)
+            room = max(0, min(granted.spare_bytes, limit // ROOM_SHARE))
+            self.opened.promise(granted.foreseen_bytes + room)
+        return room
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a search sees of an experiment's rows.
+
+    Attributes
+    ----------
+    seen : Problem
+    holds_out : bool
+        Whether the rows of the experiment's last fold are not among them.
+    """
+
+    experiment: ReadyExperiment
+    seen: Problem
+    holds_out: bool
+    notes: tuple[str, ...]
+
+    def on_other_folds(self) -> Problem | None:
+        """Return the problem on other folds of these rows; None where there are none."""
+        problem, whole = on_other_folds(self.experiment), self.experiment.problem
+        if problem is None or not self.holds_out:
+            return problem
+        folds = without_rows(problem.folds, whole.folds.valid_rows(last_fold(whole)))
+        return None if folds is None else on_folds(problem, folds)
+
+
+def _rows_of_search(experiment: ReadyExperiment, asked: TuneSpec) -> _Rows:
+    problem = experiment.problem
+    seen = without_last_fold(problem) if asked.holdout else None
+    notes = []
+    if seen is None:
+        why = "there are too few folds or rows to hold some out" if asked.holdout else "no rows were held out"
+        notes.append(f"{TUNED}: {why}, so that every score is of rows that the search has seen")
+    return _Rows(experiment, problem if seen is None else seen, seen is not None, tuple(notes))
+
+
+def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
+    """Return what may be spent; less what was spent `before`, and None where that was enough."""
+    seconds = None if asked.minutes is None else 60 * asked.minutes
+    trials = asked.trials
+    if before is not None:
+        # Of each process that searched.
+        spent = sum(float(s) for name, s in before.user_attrs.items() if name.startswith("spent_s:"))
+        if seconds is not None:
+            seconds = max(0.0, seconds - spent) if spent < 0.95 * seconds else 0.0
+        if trials is not None:
+            trials = max(0, trials - sum(t.state.is_finished() for t in before.get_trials(deepcopy=False)))
+        if seconds == 0.0 or trials == 0:
+            return None
+    return Budget(started, None if seconds is None else started + seconds, trials)
+
+
+def _for_edited(study: Any, own: Mapping[str, Any] | None, started: float) -> Budget | None:
+    """Return what scores the experiment's own parameters where they were edited since all of the time was spent."""
+    trials = study.get_trials(deepcopy=False)
+    if own is None or any(t.params == own and t.state.is_finished() for t in trials):
+        return None
+    waiting = sum(not t.state.is_finished() for t in trials)
+    return Budget(started, None, waiting + 1)
+
+
+def run_tuned(  # noqa: PLR0913 what a run may be asked
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    *,
+    sample: float | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    storage: str | None = None,
+    report: Report = lambda _: None,
+    done: FoldDone = lambda _result, _left: None,
+) -> RunOutcome:
+    """Run an experiment like `run`; where it has ``[tune]``, search first for what is left of its time.
+
+    A quick try on a sample is not tuned. `storage` is that of `TuneRequest`.
+    """
+    spec = read_spec(competition, number)
+    if spec.tune is None or sample is not None:
+        return run(
+            workspace, competition, number, sample=sample, force=force, threads=threads, report=report, done=done
+        )
+    kept = _kept(competition, number)
+    asked_for_this = kept is not None and kept["asked"] == spec.tune.content()
+    # What was found for other parameters of [model], other features or folds is none of this experiment's.
+    is_current = asked_for_this and kept["of"] == untuned_key(workspace, competition, number)  # type: ignore[index]
+    model = kept["model"] if is_current and kept is not None else None
+    if model is None or find_finished(workspace, competition, number, model=model) is None:
+        request = TuneRequest(storage=storage, threads=threads, only_rest=True)
+        outcome = tune(workspace, competition, number, request, report=report, progress=_Lines(report))
+        for line in outcome.notes:
+            report(line)
+        model = outcome.parameters
+    return run(workspace, competition, number, force=force, threads=threads, model=model, report=report, done=done)
+
+
+def _kept(competition: Competition, number: int) -> dict[str, Any] | None:
+    try:
+        kept = read_json(competition.study_folder(number) / "best.json")
+        return {"model": dict(kept["model"]), "asked": kept["asked"], "of": kept["of"]}
+    except (OSError, DamagedError, KeyError, TypeError, ValueError):
+        return None
+
+
+def best_parameters(workspace: Workspace, competition: Competition, number: int) -> dict[str, Any]:
+    """Return the parameters that tuning an experiment has found.
+
+    Raises
+    ------
+    NotFoundError
+        When it was not tuned, or no trial finished, or it was tuned before its features, folds or model changed.
+    """
+    kept = _kept(competition, number)
+    if kept is None:
+        kind = read_spec(competition, number).kind
+        if kind != "model":
+            raise NotFoundError(
+                f"experiment {number} of {competition.slug!r} is of [{kind}], and `wb tune` tunes [model]",
+                hint=f"without --tuned: `wb new --from {number}`",
+            )
+        was_tuned = any(competition.study_folder(number).glob("*"))
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} has no tuned parameters"
+            + (": no trial finished in the time that `wb tune` had" if was_tuned else ""),
+            hint=f"`wb tune {number} --minutes {30 if was_tuned else 10}` {'goes on' if was_tuned else 'finds some'}",
+        )
+    if kept["of"] != untuned_key(workspace, competition, number):
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} has changed since it was tuned",
+            hint=f"`wb tune {number} --minutes 10` tunes it as it is now",
+        )
+    parameters: dict[str, Any] = kept["model"]
+    return parameters
+
+
+def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] | None = None) -> str:
+    """Return parameters as lines of ``[model]``, leaving out those that are as in `without`.
+
+    Examples
+    --------
+    >>> found = {"num_leaves": 63, "extra_trees": True, "monotone_constraints": {"age": 1}}
+    >>> print(as_toml_lines(found, without={"num_leaves": 63}), end="")
+    extra_trees = true
+    monotone_constraints = { "age" = 1 }
+    """
+    same = without or {}
+    return "".join(
+        f"{name} = {in_toml(value)}\n" for name, value in parameters.items() if name not in same or same[name] != value
+    )
+
+
+class _Lines:
+    """Progress as a line of text every few seconds."""
+
+    EVERY_S = 10.0
+
+    def __init__(self, report: Report) -> None:
+        self._report, self._last = report, 0.0
+
+    def __call__(self, at: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last >= self.EVERY_S:
+            self._last = now
+            self._report(as_text(at))
+
+
+def as_text(at: Progress) -> str:
+    """Say in one line where a search is."""
+    best = "" if at.best is None else f", best {at.best:.5f}"
+    left = "" if at.left is None else f", {at.left / 60:.1f} min left"
+    failed = f", {at.failed} failed" if at.failed else ""
+    return f"{at.stage}: {at.complete} trials, {at.pruned} pruned{failed}{best}{left}"
+
+
+def _asked(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
+    """Return what is asked for: the command before the file."""
+    spec = experiment.spec.tune or TuneSpec()
+    if request.minutes is not None and not 0 < request.minutes < math.inf:
+        raise ConfigError(f"minutes = {request.minutes}: expected a number above 0", hint="--minutes 30")
+    if request.minutes is not None or request.trials is not None:
+        spec = replace(spec, minutes=request.minutes, trials=request.trials)
+    if request.keep is not None:
+        spec = replace(spec, keep=request.keep)
+    if request.seed is not None:
+        spec = replace(spec, seed=request.seed)
+    if request.holdout is not None:
+        spec = replace(spec, holdout=request.holdout)
+    if spec.minutes is None and spec.trials is None:
+        raise ConfigError(
+            f"{experiment.spec.path}: how long to tune is not said",
+            hint="--minutes 30 or --trials 100, or minutes = 30 under [tune]",
+        )
+    return spec
+
+
+def _space(experiment: ReadyExperiment, spec: LightGBMSpec, asked: TuneSpec) -> Space:
+    """Return what is searched: what the file says, or the default without what the experiment rules out."""
+    if asked.space:
+        space = parse_space(asked.space, where=str(experiment.spec.path))
+        for d in space.dimensions:
+            if (refusal := _refusal(experiment, spec, d, space)) is not None:
+                value, exc = refusal
+                where = f"{experiment.spec.path}: [tune.space] {d.name} = {value!r}"
+                raise ConfigError(f"{where} contradicts the experiment: {exc.message}", hint=exc.hint)
+        _check_pairs(experiment, spec, space)
+        return space
+    problem = experiment.problem
+    n_rows = len(problem.folds.train_rows(0))
+    matrix = problem.matrix
+    n_columns = matrix.width + len(matrix.fold_columns)
+    task = problem.target.columns[0].task
+    space = default_space(task, n_rows, n_columns, has_categories=bool(matrix.categories)).widened(spec.parameters)
+    return space.without([d.name for d in space.dimensions if _refusal(experiment, spec, d, space) is not None])
+
+
+def _refusal(
+    experiment: ReadyExperiment, spec: LightGBMSpec, d: Dimension, space: Space
+) -> tuple[Any, ConfigError] | None:
+    """Return a value of the dimension that the experiment's model can't have, and why.
+
+    A value that does nothing, or is refused, by itself may go with what the space has beside it.
+    """
+    others = [o for o in space.dimensions if o.name != d.name and o.choices is not None]
+    for value in d.choices if d.choices is not None else (d.low, d.high):
+        refused = _refused_values(experiment, spec, {d.name: value})
+        if refused is None:
+            continue
+        beside = [{o.name: choice} for o in others for choice in o.choices or ()]
+        rest = {o.name: _inner(o)[0] for o in space.dimensions if o.name != d.name}
+        if any(_refused_values(experiment, spec, {**b, d.name: value}) is None for b in [*beside, rest]):
+            continue
+        return value, refused
+    return None
+
+
+def _refused_values(experiment: ReadyExperiment, spec: LightGBMSpec, values: Mapping[str, Any]) -> ConfigError | None:
+    """Return why the experiment's model can't have these values of parameters together; None where it can."""
+    found = with_bagging(values, spec.parameters)
+    unused = taken_back(_stopping(spec) | found, lightgbm_defaults(), but=values)
+    model = _with_found(experiment.spec.model, found | unused)
+    try:
+        made = model_spec(replace(experiment.spec, model=model), experiment.competition, experiment.problem.target)
+    except ConfigError as exc:
+        return exc
+    if isinstance(made, LightGBMSpec) and made.patience != spec.patience:
+        return ConfigError("it has no early stopping", hint="tune it in an experiment of its own")
+    return None
+
+
+def _inner(d: Dimension) -> tuple[Any, ...]:
+    """Return values of a dimension that trials have: of a range, near to its ends."""
+    if d.choices is not None:
+        return d.choices
+    if d.whole:
+        return (int(d.low), int(d.high))
+    margin = (d.high - d.low) / 100
+    return (d.low + margin, d.high - margin)
+
+
+def _check_pairs(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> None:
+    """Refuse a space in which two parameters have values that LightGBM does not take together."""
+    fixed = {k: v for k, v in spec.parameters.items() if k != "objective"}
+    column, metric = experiment.problem.target.columns[0], experiment.problem.metric
+    objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
+    usual = "regression" if spec.own is not None else objective
+    for one, other in itertools.combinations(space.dimensions, 2):
+        for values in itertools.product(_inner(one), _inner(other)):
+            pair = dict(zip((one.name, other.name), values, strict=True))
+            problem, _ = first_training(fixed | with_bagging(pair, spec.parameters), usual)
+            if not problem or _refused_alone(pair, fixed, usual, spec):
+                continue
+            shown = " and ".join(f"{name} = {value!r}" for name, value in pair.items())
+            raise ConfigError(
+                f"{experiment.spec.path}: [tune.space] contradicts itself: {shown}: {problem}",
+                hint="take one of the two out, or tune them in experiments of their own",
+            )
+
+
+def _refused_alone(pair: Mapping[str, Any], fixed: Mapping[str, Any], objective: str, spec: LightGBMSpec) -> bool:
+    """Say whether one of two values is refused without the other: then what it lacks is another's to give."""
+    alone = ({name: value} for name, value in pair.items())
+    return any(first_training({**fixed, **with_bagging(one, spec.parameters)}, objective)[0] for one in alone)
+
+
+def _with_found(model: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a ``[model]`` with parameters, by primary names, in place of what it has of them by any name."""
+    spelled = {primary_name(key, where="[model]"): key for key in model}
+    return {**model, **{spelled.get(name, name): value for name, value in found.items()}}
+
+
+def _key(experiment: ReadyExperiment, problem: Problem, spec: LightGBMSpec, space: Space) -> StudyKey:
+    content = spec.content()
+    searched = set(space.names)
+    fixed = {k: v for k, v in content.items() if k != "parameters"} | {
+        "parameters": {k: v for k, v in content["parameters"].items() if k not in searched}
+    }
+    # Scores of trials that stopped by another rule can't be compared.
+    least = {"least": spec.parameters["early_stopping_min_delta"]} if _stops_by_least(spec) else {}
+    parts = {
+        "features": experiment.matrix_key,
+        "folds": problem.folds.content,
+        "target": experiment.target_key,
+        "space": content_key("space", space.content()),
+        "model": content_key("model", fixed),
+        "search": content_key(KEPT_AS, least) if least else KEPT_AS,
+    }
+    return StudyKey(f"{experiment.competition.slug}-{experiment.spec.number:03d}", parts)
+
+
+def _stopping(spec: LightGBMSpec) -> dict[str, Any]:
+    return spec.parameters | {"early_stopping_round": spec.patience}
+
+
+def _stops_by_least(spec: LightGBMSpec) -> bool:
+    return bool(spec.patience and spec.parameters.get("early_stopping_min_delta"))
+
+
+def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the best parameters as ``[model]`` takes them: what the experiment has, with what was found put in.
+
+    Parameters
+    ----------
+    model : mapping
+        The experiment's ``[model]``; what it says under other names of LightGBM's stays under those.
+    """
+    best = tuned.best
+    if best is None:
+        return dict(model)
+    found: dict[str, Any] = {}
+    if tuned.start is None or best.parameters != tuned.start.parameters:
+        point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
+        found = with_bagging(point, spec.parameters)
+        found |= taken_back(_stopping(spec) | found, lightgbm_defaults())
+    if best.rate is not None and "learning_rate" not in spec.parameters:
+        found["learning_rate"] = best.rate
+        found["num_iterations"], found["early_stopping_round"] = enough_rounds(best.rate, spec.rounds, spec.patience)
+    return _with_found(model, found)
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _notes(tuned: Tuned, experiment: ReadyExperiment, own: Mapping[str, Any] | None, before: Any) -> list[str]:
+    notes = []
+    if tuned.best is None:
+        kept = f"; its score stays: {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""
+        notes.append(f"no trial finished within the time: the experiment's own parameters are kept{kept}")
+    if tuned.best is not None and tuned.best == tuned.start:
+        notes.append("nothing found is better than the experiment's own parameters")
+    if own is None:
+        notes.append("the experiment's own parameters lie outside of the space, so they were not tried")
+    for one, name in ((tuned.best, "the best"), (tuned.start, "the experiment's own")):
+        if one is not None and one.cut is not None:
+            notes.append(f"the time was too short to train {name} to the end: its score is of {one.cut} rounds")
+    if tuned.best is not None and experiment.competition.definition.cv.scheme == "time":
+        notes.append("the second score is of folds that are cut at other times, one more of them")
+    if experiment.spec.pseudo is not None:
+        notes.append("[pseudo] has no part in the search: every score is without it")
+    return notes
+
+
+ALIKE = ("kfold", "stratified", "time")
+"""Schemes whose folds tell the same about parameters, where they are large; a group may be unlike the others."""
+
+
+def find_study(competition: Competition, number: int, *, storage: str | None = None) -> tuple[Any, Path]:
+    """Return the study of an experiment, to look at, and its folder.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none.
+    """
+    folder = competition.study_folder(number)
+    study = read_study(folder, f"{competition.slug}-{number:03d}", url=storage)
+    if study is None:
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} has no study in {folder}",
+            hint=f"`wb tune {number} --minutes 10` begins one",
+        )
+    return study, folder

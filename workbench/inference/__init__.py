@@ -1,7 +1,0 @@
-"""`competition.toml`, the first experiment and the first features, from the tables and from what the platform says."""
-
-from workbench.inference.infer import Inferred, infer
-from workbench.inference.starter import write_starter
-from workbench.inference.text import baseline_text, definition_text, question, submission_text
-
-__all__ = ["Inferred", "baseline_text", "definition_text", "infer", "question", "submission_text", "write_starter"]

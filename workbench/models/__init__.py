@@ -1,0 +1,9 @@
+"""From columns, a target and folds to OOF and test predictions.
+
+`folds` makes the splits, `target` and `transforms` the numbers that are learned, `train` goes through targets, folds
+and seeds, and `records` says what goes in and what comes out. A library stands behind the contract in `learner`, in a
+module of its own: `lightgbm_folds`, `xgboost_folds`, `catboost_folds`, `sklearn_folds`, `function_folds`. `serving`
+packs what was learned, and predicts without the workspace.
+
+Nothing here loads Kaggle's client, Optuna, papermill or a database: it also runs inside kernels without network.
+"""

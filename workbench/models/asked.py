@@ -1,0 +1,151 @@
+"""What an experiment's table says of its model, before a library's own rules are applied to it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from workbench.core.distribution import install_hint
+from workbench.core.errors import ConfigError, near
+from workbench.models.refused import Refused, refuse
+
+if TYPE_CHECKING:
+    from workbench.metrics import Metric
+    from workbench.models.target import Target
+
+__all__ = ["Asked"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The table of an experiment that names its kind of model, and what the model is for.
+
+    Attributes
+    ----------
+    kind : str
+        The table's name: "xgboost", "catboost", "sklearn", "python".
+    table : dict
+        Its keys and values, as the file has them.
+    path : Path
+        The experiment's file, for messages.
+    folder : Path
+        The competition's, where functions are.
+    target : Target
+    metric : Metric
+    threads : int
+        How many train.
+    key_threads : int
+        How many a run's key has: what was asked for, else all that the process may use, however few train.
+    transform : str
+        As `transform_for` gives it.
+    """
+
+    kind: str
+    table: Mapping[str, Any]
+    path: Path
+    folder: Path
+    target: Target
+    metric: Metric
+    threads: int
+    key_threads: int
+    transform: str = "none"
+
+    @property
+    def where(self) -> str:
+        """The place of the table, as messages name it."""
+        return f"{self.path}: [{self.kind}]"
+
+    @property
+    def task(self) -> str:
+        """The task of every target column."""
+        return self.target.columns[0].task
+
+    def library(self, module: str) -> ModuleType:
+        """Import the library that the kind needs.
+
+        Raises
+        ------
+        ConfigError
+            When it is not installed; the hint installs it.
+        """
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError as exc:
+            if (exc.name or "").partition(".")[0] != module.partition(".")[0]:
+                raise
+            raise ConfigError(
+                f"{self.where} needs the package {module.partition('.')[0]!r}, which is not installed",
+                hint=install_hint(self.kind),
+            ) from exc
+
+    def named(
+        self, known: Iterable[str], *, reserved: Mapping[str, str], aliases: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Return the table under primary names.
+
+        Parameters
+        ----------
+        known : iterable of str
+            All names that the library takes.
+        reserved : mapping
+            Names that are not the user's to set -> the reason.
+        aliases : mapping, optional
+            Name -> primary name.
+
+        Raises
+        ------
+        ConfigError
+            For names that are unknown, reserved, or given twice: for all of them at once.
+        """
+        aliases = aliases or {}
+        everything = {*known, *aliases}
+        found: dict[str, Any] = {}
+        spelled: dict[str, str] = {}
+        refused: list[Refused] = []
+        for key, value in self.table.items():
+            name = aliases.get(key, key)
+            if name in reserved:
+                refused.append(Refused(f"can't set {key!r}: {reserved[name]}"))
+            elif key not in everything:
+                refused.append(Refused(f"has an unknown key {key!r}", near(key, everything - {*reserved}, what="key")))
+            elif name in found:
+                other = next(k for k in (key, spelled[name], name) if k != name)
+                refused.append(Refused(f"sets {name!r} twice, also as {other!r}", "keep one of them"))
+            else:
+                found[name], spelled[name] = value, key
+        refuse(refused, where=self.where)
+        return found
+
+    def unknown(self, key: str, known: Iterable[str]) -> ConfigError:
+        """Return the error for a key that the library does not know."""
+        return ConfigError(f"{self.where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+
+    def text(self, key: str, example: str) -> str:
+        """Return a text that must be there.
+
+        Raises
+        ------
+        ConfigError
+            When it is missing or no text.
+        """
+        value = self.table.get(key)
+        if not isinstance(value, str) or not value:
+            got = "it is missing" if value is None else f"got {value!r}"
+            raise ConfigError(f"{self.where} needs {key}, a text: {got}", hint=f'for example {key} = "{example}"')
+        return value
+
+    def whole(self, value: Any, key: str, *, minimum: int) -> int:
+        """Return a whole number from `minimum` up.
+
+        Raises
+        ------
+        ConfigError
+            For anything else.
+        """
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            raise ConfigError(f"{self.where} {key} = {value!r}: expected a whole number from {minimum} up")
+        return value

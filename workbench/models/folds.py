@@ -1,0 +1,541 @@
+"""The fixed split of the train rows: splitters, and the file in which it is kept and shared.
+
+A split is made once per competition, from its ``[cv]`` table and its train rows, and saved. Every experiment reads
+the same file, so that scores can be compared pair by pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.core.cache import atomic, content_key, sweep
+from workbench.core.errors import ConfigError, DamagedError, DataError, WorkbenchError
+from workbench.core.frames import read_parquet
+from workbench.core.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
+from workbench.core.user_code import user_code
+from workbench.data.competition import own_file
+from workbench.models.fold_sizes import read_size_ratios, write_size_ratio
+from workbench.platforms.interactions import parse_duration
+
+if TYPE_CHECKING:
+    from workbench.data.competition import Competition, CvSpec
+
+__all__ = [
+    "Folds",
+    "group_column",
+    "group_folds",
+    "kfold",
+    "load_folds",
+    "make_folds",
+    "saved_content",
+    "size_ratios",
+    "stratified_folds",
+    "stratified_group_folds",
+    "time_folds",
+    "time_horizon",
+]
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A split of n train rows into k folds.
+
+    Attributes
+    ----------
+    valid : int array (n,)
+        The fold that validates the row, or -1 for a row that no fold validates (the first block of a time split).
+    train : bool array (k, n), or None
+        Whether fold k trains on the row; None where every fold trains on all rows that it does not validate.
+    scheme : str
+        Of ``[cv]``; "" where it is not known. No part of the split itself.
+    """
+
+    valid: npt.NDArray[np.int16]
+    train: Bools | None = None
+    scheme: str = field(default="", compare=False)
+
+    @property
+    def n_folds(self) -> int:
+        """The number of folds."""
+        return int(self.valid.max()) + 1
+
+    @property
+    def n_rows(self) -> int:
+        """The number of train rows."""
+        return len(self.valid)
+
+    @property
+    def covered(self) -> Bools:
+        """Which rows get an OOF prediction, (n,)."""
+        return self.valid >= 0
+
+    def train_rows(self, fold: int) -> Ints:
+        """Return the ascending row numbers that fold `fold` trains on."""
+        mask = self.valid != fold if self.train is None else self.train[fold]
+        return np.flatnonzero(mask)
+
+    def valid_rows(self, fold: int) -> Ints:
+        """Return the ascending row numbers that fold `fold` validates."""
+        return np.flatnonzero(self.valid == fold)
+
+    @property
+    def size_ratio(self) -> float:
+        """Validated rows over train rows, the mean over the folds: what the variance of a CV's mean depends on."""
+        sizes = [(len(self.valid_rows(k)), len(self.train_rows(k))) for k in range(self.n_folds)]
+        return float(np.mean([valid / max(1, train) for valid, train in sizes]))
+
+    @cached_property
+    def content(self) -> str:
+        """A key of the split itself; equal for equal splits."""
+        packed = b"" if self.train is None else np.packbits(self.train).tobytes()
+        return content_key("folds", self.valid.tobytes(), packed)
+
+    def take(self, rows: Ints) -> Folds:
+        """Return the split of a subset of the rows, in the given order."""
+        return Folds(self.valid[rows], None if self.train is None else self.train[:, rows], self.scheme)
+
+    def check(self) -> None:
+        """Check that every fold has rows on both sides, and no row on both.
+
+        Raises
+        ------
+        DataError
+            Names the fold.
+        """
+        folds = self.n_folds if self.train is None else len(self.train)  # the last may validate nothing
+        for fold in range(folds):
+            train, valid = self.train_rows(fold), self.valid_rows(fold)
+            if not len(train) or not len(valid):
+                side = "train" if not len(train) else "validate"
+                raise DataError(
+                    f"fold {fold} has no rows to {side} on ({self.n_rows:,} rows, {folds} folds)",
+                    hint="fewer folds, or another [cv] scheme in competition.toml",
+                )
+            if self.train is not None and self.train[fold, valid].any():
+                raise DataError(
+                    f"fold {fold} trains on {int(self.train[fold, valid].sum()):,} of the rows it validates"
+                )
+
+
+# -------------------------------------------------------------------------------------------------------- splitters
+
+
+def kfold(n_rows: int, folds: int, seed: int) -> Folds:
+    """Split at random into folds whose sizes differ by at most one.
+
+    Examples
+    --------
+    >>> np.bincount(kfold(10, 3, seed=0).valid).tolist()
+    [4, 3, 3]
+    """
+    valid = np.empty(n_rows, np.int16)
+    valid[np.random.default_rng(seed).permutation(n_rows)] = np.arange(n_rows) % folds
+    return Folds(valid)
+
+
+def stratified_folds(strata: npt.ArrayLike, folds: int, seed: int) -> Folds:
+    """Split so that every fold has its share of each stratum, to within one row.
+
+    Parameters
+    ----------
+    strata : array (n,)
+        Usually the target; a float target with many values is cut into deciles by `make_folds`.
+
+    Examples
+    --------
+    >>> split = stratified_folds([0] * 8 + [1] * 4, 4, seed=0)
+    >>> [np.bincount(np.array([0] * 8 + [1] * 4)[split.valid_rows(k)]).tolist() for k in range(4)]
+    [[2, 1], [2, 1], [2, 1], [2, 1]]
+    """
+    codes = np.unique(np.asarray(strata), return_inverse=True)[1]
+    shuffled = np.random.default_rng(seed).permutation(len(codes))
+    # Dealing out the rows, stratum by stratum, like cards: neighbours of one stratum go to different folds, and
+    # because the deal goes on from stratum to stratum the folds' sizes differ by one at most.
+    order = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    valid = np.empty(len(codes), np.int16)
+    valid[order] = np.arange(len(codes)) % folds
+    return Folds(valid)
+
+
+def group_folds(groups: npt.ArrayLike, folds: int, seed: int) -> Folds:
+    """Split so that no group is on both sides; sizes as equal as the groups allow.
+
+    Groups go to the smallest fold, largest first (the greedy rule of scikit-learn's ``GroupKFold``); ties are broken
+    at random.
+    """
+    codes = _group_codes(groups, folds)
+    sizes = np.bincount(codes)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    fold_of = np.empty(len(sizes), np.int16)
+    totals = np.zeros(folds)
+    for group in order:
+        fold_of[group] = smallest = int(np.argmin(totals))
+        totals[smallest] += sizes[group]
+    return Folds(fold_of[codes])
+
+
+def stratified_group_folds(strata: npt.ArrayLike, groups: npt.ArrayLike, folds: int, seed: int) -> Folds:
+    """Split so that no group is on both sides and each fold has about its share of each stratum.
+
+    Greedy, as scikit-learn's ``StratifiedGroupKFold``: groups in falling order of the spread of their strata, each to
+    the fold where the spread of the strata's shares over the folds stays smallest.
+    """
+    codes = _group_codes(groups, folds)
+    labels = np.unique(np.asarray(strata), return_inverse=True)[1]
+    n_groups, n_labels = int(codes.max()) + 1, int(labels.max()) + 1
+    counts = np.bincount(codes * n_labels + labels, minlength=n_groups * n_labels).reshape(n_groups, n_labels)
+    share = counts / counts.sum(axis=0)
+    order = np.random.default_rng(seed).permutation(n_groups)
+    order = order[np.argsort(-share[order].std(axis=1), kind="stable")]
+    totals = np.zeros((folds, n_labels))
+    fold_of = np.empty(n_groups, np.int16)
+    for group in order:
+        fold_of[group] = best = _least_spread(totals, share[group])
+        totals[best] += share[group]
+    return Folds(fold_of[codes])
+
+
+def _least_spread(totals: npt.NDArray[np.float64], share: npt.NDArray[np.float64]) -> int:
+    # The variance over folds after adding `share` to fold f differs between the f only in the dot product of what
+    # that fold already has with `share`, so the smallest of those wins; ties go to the fold with least in all.
+    overlap = totals @ share
+    tied = np.flatnonzero(np.isclose(overlap, overlap.min(), rtol=0, atol=1e-12))
+    return int(tied[np.argmin(totals[tied].sum(axis=1))])
+
+
+def _group_codes(groups: npt.ArrayLike, folds: int) -> Ints:
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    n_groups = int(codes.max()) + 1
+    if n_groups < folds:
+        raise DataError(
+            f"{folds} folds need at least {folds} groups; the group column has {n_groups}",
+            hint="fewer folds, or another group column under [cv] in competition.toml",
+        )
+    return codes
+
+
+def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float = 0) -> Folds:
+    """Split forward in time: fold k validates one block of time and trains on what lies before it.
+
+    The rows are cut, at time boundaries, into ``folds + 1`` blocks of about equal size; the first is never
+    validated. Fold k validates block k + 1 and trains on the rows whose time t obeys ``t + gap + purge <= start`` of
+    that block (``t < start`` where both are 0). A row without a time (NaN) is in no fold, on neither side: it may be
+    later than what a fold validates.
+
+    Parameters
+    ----------
+    times : array (n,) of numbers
+        In any order; rows of equal time are never separated.
+    gap : float
+        The time between the end of training and the start of validation, as between train and test.
+    purge : float
+        How far a label looks ahead (López de Prado 2018, chapter 7): rows whose label reaches into the validated
+        block are not trained on.
+
+    Examples
+    --------
+    >>> split = time_folds([1, 2, 3, 4, 5, 6], folds=2)
+    >>> split.valid.tolist(), split.train_rows(1).tolist()
+    ([-1, -1, 0, 0, 1, 1], [0, 1, 2, 3])
+    """
+    time = np.asarray(times)
+    if time.dtype == np.float32:
+        time = time.astype(np.float64)  # a gap added to a Float32 would be rounded away
+    known = ~np.isnan(time) if time.dtype.kind == "f" else np.ones(len(time), np.bool_)
+    starts = _block_starts(time[known], folds)
+    valid = np.where(known, np.searchsorted(starts, time, side="right") - 1, -1).astype(np.int16)
+    horizon = float(gap + purge)  # a whole number would overflow in small types
+    # A comparison with NaN is False.
+    train = np.stack([time + horizon <= start if horizon else time < start for start in starts])
+    return Folds(valid, train)
+
+
+def _block_starts(time: npt.NDArray[Any], folds: int) -> npt.NDArray[Any]:
+    values, counts = np.unique(time, return_counts=True)
+    # The block of the first time is only trained on: any other begins at one of the later times.
+    later, rows_before = values[1:], np.cumsum(counts)[:-1]
+    shares = len(time) * np.arange(1, folds + 1) / (folds + 1)
+    starts = np.unique(later[_nearest(rows_before, shares)]) if len(later) else later
+    if len(starts) < folds:
+        raise DataError(
+            f"{folds} time folds need at least {folds + 1} well-spread times; the time column has {len(values)} values",
+            hint="fewer folds under [cv] in competition.toml",
+        )
+    return starts
+
+
+def _nearest(ordered: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return, for each number that is wanted, the index of the nearest of the ordered ones; of two the later."""
+    above = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    below = np.maximum(above - 1, 0)
+    return np.where(wanted - ordered[below] < ordered[above] - wanted, below, above)
+
+
+# -------------------------------------------------------------------------------------------- from the competition
+
+
+def load_folds(competition: Competition) -> Folds:
+    """Return the competition's folds: from their file, or made now and saved.
+
+    Raises
+    ------
+    DataError, ConfigError
+        When the ``[cv]`` table does not fit the data.
+    DamagedError
+        When the saved file is not a split of these rows.
+    """
+    path = competition.folds_folder / f"{_folds_key(competition)}.parquet"
+    scheme = competition.definition.cv.scheme
+    sweep(path.parent)
+    if path.exists():
+        return replace(_read(path, competition.n_train, slug=competition.slug), scheme=scheme)
+    folds = make_folds(competition)
+    _write(path, folds)
+    return replace(folds, scheme=scheme)
+
+
+def saved_content(competition: Competition) -> str | None:
+    """Return the `content` of the competition's saved folds without reading the split; None where none are saved yet.
+
+    Raises
+    ------
+    DamagedError
+        When the file can't be read.
+    """
+    path = competition.folds_folder / f"{_folds_key(competition)}.parquet"
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file:
+            return pl.read_parquet_metadata(file).get("content")
+    except pl.exceptions.PolarsError as exc:
+        raise _damaged(path, competition.slug) from exc
+
+
+def size_ratios(folder: Path) -> dict[str, float]:
+    """Return the `size_ratio` of each of a competition's saved folds, by their `content`; a damaged file has none.
+
+    An earlier version did not write it down beside the folds; then it is computed, and written.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the competition's folds are saved.
+    """
+    ratios, missing = read_size_ratios(folder)
+    for path in missing:
+        try:
+            content = pl.read_parquet_metadata(path)["content"]
+            ratios[content] = _read_any(path).size_ratio
+            write_size_ratio(path, content, ratios[content])
+        except (pl.exceptions.PolarsError, WorkbenchError, OSError, ValueError, KeyError):
+            continue
+    return ratios
+
+
+def _folds_key(competition: Competition) -> str:
+    d = competition.definition
+    # Of rows there are no windows.
+    cv = {name: getattr(d.cv, name) for name in d.cv.__dataclass_fields__ if name != "windows"}
+    code = ""
+    if d.cv.function:
+        where = f"{competition.folder / 'competition.toml'}: [cv] function = {d.cv.function!r}"
+        code = own_file(competition.folder, d.cv.function.partition(":")[0], where=where).read_text(encoding="utf-8")
+    train = competition.manifest.table(d.tables.train, slug=d.slug).content
+    return f"{d.cv.scheme}-{content_key('folds-v1', cv, list(d.targets), train, code)[:12]}"
+
+
+def _write(path: Path, folds: Folds) -> None:
+    columns: dict[str, Any] = {"valid": folds.valid}
+    if folds.train is not None:
+        columns |= {f"train_{k}": folds.train[k] for k in range(folds.n_folds)}
+    with atomic(path) as temporary:
+        pl.DataFrame(columns).write_parquet(temporary, metadata={"content": folds.content})
+    write_size_ratio(path, folds.content, folds.size_ratio)
+
+
+def _read(path: Path, n_rows: int, *, slug: str) -> Folds:
+    try:
+        folds = _read_any(path)
+        whole = pl.read_parquet_metadata(path).get("content") == folds.content and folds.n_rows == n_rows
+    except Exception as exc:
+        raise _damaged(path, slug) from exc
+    if not whole:
+        raise _damaged(path, slug)
+    return folds
+
+
+def _read_any(path: Path) -> Folds:
+    frame = read_parquet(path)
+    train = [frame[c].to_numpy() for c in frame.columns if c.startswith("train_")]
+    return Folds(frame["valid"].to_numpy(), np.stack(train) if train else None)
+
+
+def _damaged(path: Path, slug: str) -> DamagedError:
+    return DamagedError(
+        f"the folds of {slug!r} are damaged: {path}",
+        hint="remove that file: the same folds are made again from [cv] and its seed",
+    )
+
+
+def make_folds(competition: Competition) -> Folds:
+    """Make the split that the competition's ``[cv]`` table asks for, and check it.
+
+    Raises
+    ------
+    DataError
+        When it does not fit the data: too few groups or times, an empty fold, nulls in the group column, or a time
+        column that has no times.
+    """
+    folds = _split(competition, competition.definition.cv)
+    folds.check()
+    return folds
+
+
+def _split(competition: Competition, cv: CvSpec) -> Folds:
+    if cv.scheme == "kfold":
+        return kfold(competition.n_train, cv.folds, cv.seed)
+    if cv.scheme == "stratified":
+        return stratified_folds(_strata(competition), cv.folds, cv.seed)
+    if cv.scheme == "group":
+        return group_folds(_groups(competition, cv), cv.folds, cv.seed)
+    if cv.scheme == "stratified_group":
+        strata = _strata(competition, cut_whole=competition.definition.task in ("regression", "ranking"))
+        return stratified_group_folds(strata, _groups(competition, cv), cv.folds, cv.seed)
+    if cv.scheme == "time":
+        times, unit = time_column(competition)
+        gap, purge = _gap_and_purge(competition, unit)
+        return time_folds(times, cv.folds, gap=gap, purge=purge)
+    return _custom(competition, cv)
+
+
+def _strata(competition: Competition, *, cut_whole: bool = False) -> Ints:
+    """Return the stratum of each train row: its target, or for numbers of more than 20 values the tenth that it is in.
+
+    Parameters
+    ----------
+    cut_whole : bool
+        Whole numbers, too. Dealt out by their order single rows are spread as evenly as tenths are; groups would be
+        spread by values that hardly two of them have.
+    """
+    frame = competition.train_columns(*competition.definition.targets)
+    codes = np.zeros(frame.height, np.int64)
+    for series in frame.get_columns():
+        if (series.dtype.is_float() or (cut_whole and series.dtype.is_integer())) and series.n_unique() > 20:
+            series = series.rank("ordinal") * 10 // (frame.height + 1)  # noqa: PLW2901 deciles
+        ranks = series.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        codes = codes * (int(ranks.max()) + 1) + ranks
+    return codes
+
+
+def group_column(competition: Competition) -> npt.NDArray[np.uint32] | None:
+    """Return the group of each train row (n_train,) as a number; None where the scheme knows no groups."""
+    cv = competition.definition.cv
+    return _groups(competition, cv) if cv.scheme in ("group", "stratified_group") else None
+
+
+def _groups(competition: Competition, cv: CvSpec) -> npt.NDArray[np.uint32]:
+    series = competition.train_columns(str(cv.group), key="cv.group")[str(cv.group)]
+    _refuse_nulls(series, "cv.group")
+    return series.rank("dense").to_numpy()
+
+
+def time_column(competition: Competition) -> tuple[npt.NDArray[Any], str]:
+    """Return the time column of a "time" scheme as numbers (n_train,), and their unit.
+
+    The unit is "us" for dates, stamps (those with a zone in UTC), spans and texts in ISO 8601; "s", "ms", "us" or "ns"
+    for numbers that are times since 1970, else "". A row without a time is NaN.
+    """
+    name = str(competition.definition.cv.column)
+    series = competition.train_columns(name, key="cv.column")[name]
+    dtype = series.dtype
+    expression = moments(name, dtype)
+    if expression is None or (dtype == pl.String and not is_iso_text(series.to_frame().lazy(), name)):
+        raise DataError(f"cv.column {name!r} is a {dtype}; expected a date, a time stamp or a number")
+    times = series.to_frame().select(expression.alias(name)).to_series()
+    low, high = times.min(), times.max()
+    if low is None or high is None:
+        raise DataError(f"cv.column {name!r} has no value in the {len(times):,} rows of train")
+    unit = "us" if has_own_unit(dtype) else epoch_unit(low, high) or ""  # type: ignore[arg-type]
+    if times.null_count():
+        # Exact for microseconds of three centuries, and for as many of any unit.
+        times = times.cast(pl.Float64).fill_null(float("nan"))
+    return times.to_numpy(), unit
+
+
+def time_horizon(competition: Competition) -> float:
+    """Return the gap and the purge of a "time" scheme together, in the unit of `time_column`."""
+    return sum(_gap_and_purge(competition, time_column(competition)[1]))
+
+
+def _gap_and_purge(competition: Competition, unit: str) -> tuple[float, float]:
+    cv = competition.definition.cv
+    is_number = competition.train_columns(str(cv.column), key="cv.column").dtypes[0].is_numeric()
+    gap = _duration(cv.gap, unit, "gap", is_number=is_number)
+    return gap, _duration(cv.purge, unit, "purge", is_number=is_number)
+
+
+def _refuse_nulls(series: pl.Series, key: str) -> None:
+    if series.null_count():
+        raise DataError(
+            f"{key} {series.name!r} has {series.null_count():,} nulls among {len(series):,} train rows, expected none"
+        )
+
+
+def _duration(value: str | float, unit: str, key: str, *, is_number: bool) -> float:
+    if isinstance(value, str):
+        duration = parse_duration(value)
+        if duration is None or not unit:
+            raise ConfigError(
+                f"cv.{key} = {value!r}: expected " + ('a duration such as "12h" or "7d"' if unit else "a number"),
+                hint="units are s, m, h, d, w; they need a date or time column, or numbers that are times since 1970",
+            )
+        return duration / timedelta(seconds=1) * PER_SECOND[unit]
+    if not is_number and value:
+        raise ConfigError(
+            f"cv.{key} = {value}: the time column is a date or time", hint='write a duration such as "7d"'
+        )
+    return float(value)
+
+
+def _custom(competition: Competition, cv: CvSpec) -> Folds:
+    """Call the competition's own ``split(train)``: it gives the fold of each row, or pairs (train rows, valid rows)."""
+    function = competition.load_function(str(cv.function))
+    d = competition.definition
+    with user_code(
+        f"cv.function {cv.function!r}",
+        DataError,
+        folder=competition.folder,
+        hint="it takes the train table and returns the fold of each row, or a list of (train rows, valid rows)",
+        passing=(WorkbenchError,),
+    ):
+        result = function(competition.table(d.tables.train).collect())
+        if not isinstance(result, list | tuple):
+            return _checked_size(Folds(np.asarray(result, np.int16)), competition.n_train, cv)
+        valid = np.full(competition.n_train, -1, np.int16)
+        train = np.zeros((len(result), competition.n_train), np.bool_)
+        for k, (train_rows, valid_rows) in enumerate(result):
+            if (valid[valid_rows] >= 0).any():
+                raise DataError(
+                    f"cv.function {cv.function!r}: fold {k} validates rows that an earlier fold validates too"
+                )
+            valid[valid_rows], train[k, train_rows] = k, True
+    return Folds(valid, train)
+
+
+def _checked_size(folds: Folds, n_rows: int, cv: CvSpec) -> Folds:
+    if folds.n_rows != n_rows:
+        raise DataError(f"cv.function {cv.function!r} gave {folds.n_rows:,} folds for {n_rows:,} train rows")
+    return folds

@@ -1,0 +1,656 @@
+"""LightGBM's parameters: checked names, defaults by task and metric, and what makes a run repeatable."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.core.cache import file_sha256
+from workbench.core.distribution import version_of
+from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.threads import available_cores
+from workbench.models.columns import PER_COLUMN
+from workbench.models.lightgbm_rules import (
+    NO_EFFECT,
+    contradiction,
+    first_training,
+    objective_notes,
+    without_effect,
+    without_stderr,
+)
+from workbench.models.losses import loss_for, power_for
+from workbench.models.needs import MemoryNeeds, lightgbm_needs
+from workbench.models.objectives import (
+    RANKING,
+    OwnObjective,
+    check_objective,
+    own_objective,
+    primary_objective,
+)
+from workbench.models.pseudo import Pseudo
+from workbench.models.refused import Refused, refuse
+from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, rounds_limit
+from workbench.models.stand_ins import stand_in, stops_by
+from workbench.models.transforms import LOWEST, TRANSFORMS
+from workbench.models.weights import check_class_weight, is_decision
+
+if TYPE_CHECKING:
+    from workbench.data.competition import Competition
+    from workbench.metrics import Metric
+    from workbench.models.lightgbm_folds import LightGBMLearner
+    from workbench.models.records import Problem
+    from workbench.models.target import Target
+
+__all__ = [
+    "LightGBMSpec",
+    "check_target",
+    "check_together",
+    "heard",
+    "lightgbm_defaults",
+    "lightgbm_for",
+    "lightgbm_metric",
+    "lightgbm_spec",
+    "objective_for",
+    "primary_name",
+    "transform_for",
+    "watched_metric",
+    "weighs_classes",
+    "with_bagging",
+]
+
+# What the training itself decides; a value of the user's would contradict the competition or the folds.
+RESERVED = {
+    "metric": "the competition's metric is used",
+    "num_class": "the number of classes comes from the target",
+    "seed": "put the seeds into the experiment: seeds = [1, 2, 3]",
+    "data": "the data comes from features",
+    "valid": "the folds come from [cv] in competition.toml",
+    "label_column": "the target comes from competition.toml",
+    "categorical_feature": 'put the columns into the experiment: categorical = ["…"]',
+    "input_model": "every run starts afresh",
+    "output_model": "models go into the run folder",
+    "task": "the task comes from competition.toml",
+    "group_column": "the queries come from competition.toml",
+    "weight_column": "the weights come from competition.toml",
+    "ignore_column": 'put the columns into the experiment: drop = ["…"]',
+    "header": "the data comes from features",
+    **NO_EFFECT,
+}
+
+NOT_LIGHTGBMS = {
+    "class_weight": 'put it into the experiment: class_weight = "balanced"',
+    "eval_metric": RESERVED["metric"],
+    "importance_type": NO_EFFECT["saved_feature_importance_type"],
+    **dict.fromkeys(("silent", "verbose_eval"), "what it says goes into the run's log"),
+}
+"""What scikit-learn's form of LightGBM takes, or once took."""
+
+
+# Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round. Its
+# mape divides by no less than 1.
+SAME_METRIC = {
+    "auc": "auc",
+    "rmse": "rmse",
+    "mae": "l1",
+    "logloss": "binary_logloss",
+    "mlogloss": "multi_logloss",
+    "average_precision": "average_precision",
+}
+
+FILE_PARAMETERS = ("forcedsplits_filename", "forcedbins_filename")
+"""Parameters that name a file, which LightGBM would go without where it is missing."""
+
+LISTS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at", "label_gain")
+
+QUIET = {"verbosity": -1}
+
+BOOSTING = ("gbdt", "dart", "rf", "goss")
+
+NO_WEIGHT = {"is_unbalance": False, "scale_pos_weight": 1}
+"""What an experiment says to take back what its base says: with every objective these do nothing."""
+
+
+def weighs_classes(parameters: Mapping[str, Any]) -> bool:
+    """Say whether LightGBM weighs two classes by itself."""
+    return any(parameters.get(key, nothing) != nothing for key, nothing in NO_WEIGHT.items())
+
+
+@dataclass(frozen=True)
+class LightGBMSpec:
+    """A LightGBM model to train: all of its parameters, by their primary names.
+
+    Attributes
+    ----------
+    parameters : dict
+        Holds neither seeds nor the number of rounds. Without ``objective`` it is the task's and the metric's usual one.
+    rounds : int
+    patience : int
+        The early stopping, 0 for none.
+    power : int
+        In training rows weigh ``1 / |y| ** power``, as the metric's loss has it.
+    transform : str
+        What the target goes through before training; predictions come back through its inverse.
+    where : str
+        The file that it comes from, for messages.
+    own : OwnObjective, or None
+        The competition's own objective, in place of one of LightGBM's.
+    class_weight : str, dict or None
+        "balanced", or a weight by class, as `check_class_weight` gives it.
+    pseudo : Pseudo, or None
+        Which test rows get a label from a fold's first model; None: there is one model.
+    train_curve : bool
+        Whether the curve of the train rows is kept, too; it costs.
+    notes : tuple of str
+        What is to be said of the parameters.
+    files : dict
+        Parameter -> the file that it names, of the competition's folder.
+    per_fold : bool
+        Whether each fold stops at its own best round, and not all at the best of their mean curve.
+    stops_by : str
+        As `stand_ins.stops_by` gives it.
+    """
+
+    parameters: dict[str, Any]
+    rounds: int
+    patience: int
+    transform: str = "none"
+    power: int = 0
+    where: str = "the experiment"
+    own: OwnObjective | None = None
+    class_weight: str | dict[str, float] | None = None
+    pseudo: Pseudo | None = None
+    train_curve: bool = False
+    notes: tuple[str, ...] = ()
+    files: dict[str, Path] = field(default_factory=dict)
+    per_fold: bool = False
+    stops_by: str = ""
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the result: neither threads nor what is logged do, and of a file what it says."""
+        files = {key: file_sha256(path) for key, path in self.files.items()}
+        return {
+            "lightgbm": version_of("lightgbm"),
+            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"} | files | QUIET,
+            "rounds": self.rounds,
+            "patience": self.patience,
+            "transform": self.transform,
+            **({"power": self.power} if self.power else {}),
+            **({"objective": [self.own.reference, self.own.code]} if self.own else {}),
+            **({"class_weight": self.class_weight} if self.class_weight else {}),
+            **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
+            **({"train_curve": True} if self.train_curve else {}),
+            **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
+            **({"stops_by": self.stops_by} if self.stops_by else {}),
+        }
+
+    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
+        """Foresee what the training takes at its peak."""
+        return lightgbm_needs(problem, self.parameters, seeds, with_test=self.pseudo is not None)
+
+    def learner(self, problem: Problem, index: int) -> LightGBMLearner:
+        """Return what trains the models of target number `index`."""
+        from workbench.models.lightgbm_folds import LightGBMLearner
+
+        return LightGBMLearner(problem, self, index)
+
+
+def _no_own(reference: str) -> OwnObjective:
+    raise ConfigError(f"objective {reference!r}: there is no competition's folder to look for it")
+
+
+def lightgbm_spec(
+    given: dict[str, Any],
+    *,
+    where: str,
+    threads: int | None = None,
+    usual_threads: int | None = None,
+    transform: str = "none",
+    own: Callable[[str], OwnObjective] = _no_own,
+    folder: Path | None = None,
+) -> LightGBMSpec:
+    """Check the ``[model]`` table of an experiment and complete it.
+
+    Parameters
+    ----------
+    given : dict
+        LightGBM's parameters under any of the names that LightGBM has for them.
+    where : str
+        The file that they come from, for messages.
+    threads : int, optional
+        What the command says; it goes before `num_threads`.
+    usual_threads : int, optional
+        Where neither says how many; None for as many as the process may use.
+    transform : str
+        As `transform_for` gives it.
+    own : callable, optional
+        Loads the objective that ``objective = "objective.py:focal"`` names.
+    folder : Path, optional
+        Where the files are that parameters name; None for the working directory.
+
+    Raises
+    ------
+    ConfigError
+        For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, a file
+        that is missing, a value that it does not take, and for parameters that contradict each other.
+    """
+    named, refused = _primary_names(given)
+    if refused:
+        refuse([*refused, *without_effect(_stopping(named), lightgbm_defaults())], where=f"{where}: [model]")
+    stopping = named.pop("early_stopping_round", None)
+    stops = stopping != 0 and named.get("boosting") != "dart"
+    usual = rounds_limit(named.get("learning_rate", 0.1)) if stops else DEFAULT_ROUNDS
+    rounds = _positive(named.pop("num_iterations", usual), "num_iterations", where, minimum=1)
+    patience = _positive(DEFAULT_PATIENCE if stopping is None else stopping, "early_stopping_round", where, minimum=0)
+    found, objective = None, named.get("objective")
+    if isinstance(objective, str) and ".py:" in objective:
+        found = own(named.pop("objective"))
+    elif "objective" in named:
+        named["objective"] = primary_objective(objective, where)
+    notes: list[str] = []
+    # What the command says goes first. LightGBM takes 0 and less for all that there are.
+    of_file = _whole(named.pop("num_threads", 0), "num_threads", where)
+    _check_boosting(named, found, where)
+    _try(named, where)
+    refuse(
+        without_effect(_stopping(named | {"early_stopping_round": patience}), lightgbm_defaults()),
+        where=f"{where}: [model]",
+    )
+    train_curve = bool(named.pop("is_provide_training_metric", False))
+    if named.get("boosting") == "dart":
+        # A later round changes the trees before it, so that a model cut at its best round is none that was measured:
+        # https://github.com/lightgbm-org/LightGBM/issues/4842
+        patience = 0
+        notes.append(f"boosting = dart: early stopping has no meaning there, all {rounds:,} rounds are used")
+    if named.get("linear_tree") and "monotone_constraints" in named:
+        notes.append("linear_tree: monotone_constraints hold for the splits, not within the leaves")
+    cores = threads or max(0, of_file) or usual_threads or available_cores()
+    # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them. Without
+    # `feature_pre_filter` the bins serve every min_data_in_leaf.
+    fixed: dict[str, Any] = {**QUIET, "deterministic": True, "num_threads": cores, "feature_pre_filter": False}
+    if not named.get("force_row_wise"):
+        fixed["force_col_wise"] = True
+    return LightGBMSpec(
+        fixed | named,
+        rounds,
+        patience,
+        transform,
+        where=where,
+        own=found,
+        train_curve=train_curve,
+        notes=tuple(notes),
+        files=_files(named, folder or Path(), where),
+    )
+
+
+def lightgbm_for(
+    competition: Competition,
+    target: Target,
+    given: dict[str, Any],
+    *,
+    where: str,
+    threads: int | None,
+    usual_threads: int | None = None,
+    transform: str,
+    class_weight: Any,
+) -> LightGBMSpec:
+    """Return what ``[model]`` and ``class_weight`` say, with what they name in the competition's folder.
+
+    The parameters, and what is raised, are those of `lightgbm_spec` and `check_class_weight`.
+    """
+    made = lightgbm_spec(
+        given,
+        where=where,
+        threads=threads,
+        usual_threads=usual_threads,
+        transform=transform,
+        own=lambda reference: own_objective(competition, reference),
+        folder=competition.folder,
+    )
+    power = 0 if made.own is not None or "objective" in made.parameters else power_for(target, competition.metric)
+    return replace(
+        made,
+        power=power,
+        class_weight=check_class_weight(class_weight, target, where=where),
+        stops_by=stops_by(competition.metric, target.columns[0].task, made.patience),
+    )
+
+
+def _try(named: dict[str, Any], where: str) -> None:
+    """Bin four rows with the parameters, to hear of values that LightGBM can't read or does not allow.
+
+    What goes by column or by class is left out, files and the objective, too: the try has none of them.
+    """
+    left_out = {*PER_COLUMN, *FILE_PARAMETERS, "interaction_constraints", "auc_mu_weights", "objective"}
+    for key, value in named.items():
+        if isinstance(value, list) and key not in (*left_out, *LISTS):
+            raise ConfigError(f"{where}: [model] {key} = {value!r}: expected one value, not a list")
+    tried = {k: v for k, v in named.items() if k not in left_out}
+    problem = heard(tried)
+    if not problem:
+        return
+    # Some of the messages do not say of which parameter they are.
+    named_in_it = (k for k in tried if f"({k})" in problem or f" {k} " in problem)
+    odd = next(named_in_it, "") or next((k for k, v in tried.items() if heard({k: v})), "")
+    if not odd:
+        raise ConfigError(f"{where}: [model]: LightGBM refused it: {problem}", hint="check its values")
+    said = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", problem)
+    said = re.sub(r"^(Unknown token .*|stod|stoi|stof)$", "expected a number", said)
+    said = re.sub(r"^Unknown type of parameter.*", "expected one value, not a table", said)
+    raise ConfigError(f"{where}: [model] {odd} = {named[odd]!r}: {said}")
+
+
+def heard(parameters: Mapping[str, Any]) -> str:
+    """Return what LightGBM says of parameters that it refuses."""
+    import lightgbm as lgb
+
+    tried = {**parameters, **QUIET, "num_threads": 1}
+    try:
+        with without_stderr():
+            lgb.Dataset(np.arange(4.0)[:, None], params=tried).construct()
+    except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
+        return str(exc).strip()
+    return ""
+
+
+def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
+    """Return the files that parameters name, which LightGBM reads without a word where there is something wrong."""
+    found: dict[str, Path] = {}
+    for key in FILE_PARAMETERS:
+        given = named.get(key, "")
+        if given == "":
+            continue
+        if not isinstance(given, str):
+            raise ConfigError(f"{where}: [model] {key} = {given!r}: expected the name of a file")
+        path = found[key] = folder / given
+        if not path.is_file():
+            names = [p.name for p in folder.glob("*.json")]
+            raise NotFoundError(f"{where}: [model] {key} = {given!r}: {path} is missing", hint=near(given, names))
+        if any(c.isspace() or c == "=" for c in str(path)):
+            # It reads its parameters from one text, and what it can't make out of that it leaves out.
+            raise ConfigError(
+                f"{where}: [model] {key} = {given!r}: LightGBM takes no path with a space or a = in it, as "
+                f"{str(path)!r} has",
+                hint="name a file elsewhere, from the root of the disk on",
+            )
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as exc:
+            raise ConfigError(f"{where}: [model] {key}: {path} is not valid JSON: {exc}", hint="mend it") from exc
+    return found
+
+
+def _check_boosting(named: dict[str, Any], own: OwnObjective | None, where: str) -> None:
+    """Refuse what LightGBM refuses only after the data is there, with an error that speaks of its source code."""
+    boosting = named.get("boosting", "gbdt")
+    bags = _number(named, "bagging_fraction", 1.0, where) < 1 and _number(named, "bagging_freq", 0, where) > 0
+    if boosting not in BOOSTING:
+        hint = near(str(boosting), BOOSTING, what="boosting")
+        raise ConfigError(f"{where}: [model] boosting = {boosting!r} is unknown", hint=hint)
+    if boosting == "rf" and own is not None:
+        raise ConfigError(f"{where}: [model] boosting = rf can't train by an objective of one's own ({own.reference})")
+    if boosting == "rf" and not bags and _number(named, "feature_fraction", 1.0, where) >= 1:
+        raise ConfigError(
+            f"{where}: [model] boosting = rf needs trees that differ",
+            hint="bagging_freq = 1 and bagging_fraction = 0.7, or feature_fraction = 0.7",
+        )
+    if bags and "goss" in (boosting, named.get("data_sample_strategy")):
+        raise ConfigError(f"{where}: [model] goss samples by itself, without bagging", hint="take bagging_freq out")
+    if named.get("is_unbalance") and _number(named, "scale_pos_weight", 1.0, where) != 1:
+        raise ConfigError(f"{where}: [model] is_unbalance and scale_pos_weight do the same", hint="keep one of them")
+
+
+def _number(named: dict[str, Any], key: str, default: float, where: str) -> float:
+    value = named.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{where}: [model] {key} = {value!r}: expected a number")
+    return value
+
+
+def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
+    """Refuse an objective, given or usual, that does not fit the target.
+
+    Raises
+    ------
+    ConfigError
+        Says which objectives fit.
+    """
+    for column in target.columns:
+        objective = spec.parameters.get("objective") or str(objective_for(column.task, metric)["objective"])
+        if spec.own is None:
+            check_objective(objective, column, spec.transform, where=spec.where)
+        elif column.task == "ranking":
+            raise ConfigError(
+                f"{spec.where}: [model] objective = {spec.own.reference!r}: a function sees single rows, not queries",
+                hint=f"for ranking: {', '.join(RANKING)}",
+            )
+        if spec.own is None and objective == "regression_l1" and spec.parameters.get("linear_tree"):
+            raise ConfigError(
+                f"{spec.where}: [model] linear_tree can't be trained by the objective 'regression_l1'",
+                hint='objective = "huber", "fair" or "quantile" (its alpha is 0.9: set alpha = 0.5)',
+            )
+        if column.task != "binary" and any(k in spec.parameters for k in ("is_unbalance", "scale_pos_weight")):
+            raise ConfigError(
+                f"{spec.where}: [model] is_unbalance and scale_pos_weight are for two classes; the task is "
+                f"{column.task!r}",
+                hint='class_weight = "balanced" is for more of them' if column.task == "multiclass" else "",
+            )
+        unused = [k for k, nothing in NO_WEIGHT.items() if spec.parameters.get(k, nothing) != nothing]
+        if unused and (spec.own is not None or objective != "binary"):
+            by = objective if spec.own is None else spec.own.reference
+            raise ConfigError(
+                f"{spec.where}: [model] {unused[0]} = {spec.parameters[unused[0]]!r} does nothing with the objective "
+                f"{by!r}",
+                hint='class_weight = "balanced" weights the rows, whatever the objective',
+            )
+
+
+def check_together(spec: LightGBMSpec, target: Target, metric: Metric) -> LightGBMSpec:
+    """Return the model with notes of what LightGBM does not take as it is; its parameters are tried on a few rows.
+
+    Raises
+    ------
+    ConfigError
+        For parameters that it refuses together, which it says only once there are data.
+    """
+    notes = list(spec.notes)
+    if "eval_at" in spec.parameters:
+        raise ConfigError(f"{spec.where}: [model] can't set 'eval_at': the competition's metric is used")
+    for column in target.columns[:1]:
+        objective = "regression"
+        if spec.own is None:
+            objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
+            notes += objective_notes(spec.parameters, objective)
+        problem, changed = first_training(spec.parameters, objective)
+        if problem:
+            names = contradiction(spec.parameters, objective)[0]
+            shown = ", ".join(f"{k} = {spec.parameters[k]!r}" for k in names)
+            raise ConfigError(
+                f"{spec.where}: [model] {shown or 'its parameters'} with the objective {objective!r}: LightGBM refuses "
+                f"it: {problem}",
+                hint="take one of them out" if len(names) > 1 else "",
+            )
+        notes += [f"LightGBM: {text}" for text in changed]
+    return replace(spec, notes=tuple(notes))
+
+
+def primary_name(key: str, *, where: str) -> str:
+    """Return the primary name of one of LightGBM's parameters.
+
+    Raises
+    ------
+    ConfigError
+        For a name that LightGBM does not know, or one that is not the user's to set.
+    """
+    name = _named_or_refused(key)
+    if isinstance(name, Refused):
+        raise ConfigError(f"{where} {name.why}", hint=name.hint)
+    return name
+
+
+def _named_or_refused(key: str) -> str | Refused:
+    from lightgbm.basic import _ConfigAliases
+
+    aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()
+    primary = {alias: name for name, others in aliases.items() for alias in (name, *others)}
+    name = primary.get(key, key)
+    reason = RESERVED.get(name) or (NOT_LIGHTGBMS.get(key) if key not in primary else None)
+    if reason is not None:
+        return Refused(f"can't set {key!r}: {reason}")
+    return name if key in primary else Refused(f"has an unknown key {key!r}", near(key, primary, what="key"))
+
+
+@functools.cache
+def lightgbm_defaults() -> dict[str, Any]:
+    """Return LightGBM's own values of its parameters, by primary name: numbers (true is 1), or texts."""
+    import lightgbm as lgb
+
+    quiet = {"verbosity": -1}
+    # A model's text ends with all parameters that it was trained with.
+    model = lgb.Booster(quiet, lgb.Dataset(np.zeros((8, 1)), np.zeros(8), params=quiet))
+    text = model.model_to_string().partition("\nparameters:")[2]
+    return {name: _number_or_text(value) for name, value in re.findall(r"(?m)^\[(\w+): (.*)\]$", text)}
+
+
+def _number_or_text(value: str) -> float | str:
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(value)
+    return value
+
+
+def with_bagging(searched: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return searched parameters so that a fraction of the rows has an effect: LightGBM needs a frequency for that.
+
+    Parameters
+    ----------
+    searched, fixed : mapping
+        By primary names.
+    """
+    bags = searched.get("bagging_fraction", 1.0) < 1
+    has_frequency = "bagging_freq" in searched or fixed.get("bagging_freq")
+    return {**searched, **({"bagging_freq": 1} if bags and not has_frequency else {})}
+
+
+def _stopping(named: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters with the patience that they come to."""
+    stopping = named.get("early_stopping_round", DEFAULT_PATIENCE)
+    return named | {"early_stopping_round": 0 if named.get("boosting") == "dart" else stopping}
+
+
+def _primary_names(given: dict[str, Any]) -> tuple[dict[str, Any], list[Refused]]:
+    """Return the parameters by their primary names, and those that can't be the user's, with the reasons."""
+    named: dict[str, Any] = {}
+    refused: list[Refused] = []
+    for key, value in given.items():
+        name = _named_or_refused(key)
+        if isinstance(name, Refused):
+            refused.append(name)
+        elif name in named:
+            refused.append(Refused(f"sets {name!r} twice, also as {key!r}", "keep one of them"))
+        else:
+            named[name] = value
+    return named, refused
+
+
+def _whole(value: Any, key: str, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{where}: [model] {key} = {value!r}: expected a whole number")
+    return value
+
+
+def _positive(value: Any, key: str, where: str, *, minimum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigError(f"{where}: [model] {key} = {value!r}: expected a whole number from {minimum} up")
+    return value
+
+
+def objective_for(task: str, metric: Metric) -> dict[str, Any]:
+    """Return the default objective of a task: the one that the metric rewards, where LightGBM has it."""
+    if task in ("binary", "multiclass"):
+        return {"objective": task}
+    if task == "ranking":
+        return {"objective": "lambdarank"}
+    loss = loss_for(metric)
+    if loss.kind == "quantile":
+        return {"objective": "quantile", "alpha": loss.level}
+    return {"objective": "regression" if loss.kind == "squared" else "regression_l1"}
+
+
+def transform_for(
+    asked: str | None, target: Target, metric: Metric, *, where: str, log_objective: str | None = None
+) -> str:
+    """Return the target's transform: the one asked for, else the one that the metric rewards and the values allow.
+
+    Parameters
+    ----------
+    log_objective : str, optional
+        The model's objective where it takes a logarithm itself, as `log_objective` finds it: by default the target
+        then stays as it is.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown one, one that the target's values do not allow, or a logarithm that would be taken twice.
+    """
+    regression = all(c.task == "regression" for c in target.columns)
+    lowest = min(float(c.values.min()) for c in target.columns)
+    if asked == "log1p" and log_objective is not None:
+        raise ConfigError(
+            f"{where}: target_transform = 'log1p' and the objective {log_objective!r} take the logarithm twice",
+            hint='target_transform = "none", which is the default with this objective',
+        )
+    if asked is None and log_objective is not None:
+        return "none"
+    if asked is None:
+        loss = loss_for(metric)
+        return loss.transform if regression and loss.allows(lowest) else "none"
+    if asked not in TRANSFORMS:
+        raise ConfigError(
+            f"{where}: target_transform = {asked!r} is unknown", hint=near(asked, TRANSFORMS, what="transform")
+        )
+    if asked == "none":
+        return asked
+    if not regression:
+        raise ConfigError(
+            f"{where}: target_transform = {asked!r} is for numbers, but the task is {target.columns[0].task!r}",
+            hint='take it out, or target_transform = "none"',
+        )
+    above = LOWEST[asked]
+    if not lowest > above:
+        raise ConfigError(
+            f"{where}: target_transform = {asked!r} needs a target above {above:g}, but its lowest value is {lowest:g}",
+            hint=f"these fit: {', '.join(t for t in TRANSFORMS if lowest > LOWEST[t])}",
+        )
+    return asked
+
+
+def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None:
+    """Return LightGBM's name of the metric to stop by, or None where ours (`watched_metric`) is to be called.
+
+    LightGBM's is taken where it gives the same number for the same model.
+    """
+    watched = watched_metric(metric, task)
+    orders = watched.name in ("auc", "average_precision") and task == "binary"
+    if spec.transform != "none":
+        return "rmse" if spec.transform == "log1p" and metric.name == "rmsle" and spec.own is None else None
+    # Of predictions that are turned into probabilities afterwards, LightGBM sees what was before; only their order
+    # is the same.
+    turned = spec.own is not None or spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
+    if (turned or (spec.class_weight is not None and not is_decision(metric))) and not orders:
+        return None
+    if task == "multiclass":
+        return "multi_logloss" if watched.name in ("logloss", "mlogloss") else None
+    return SAME_METRIC.get(watched.name) if task != "ranking" else None
+
+
+def watched_metric(metric: Metric, task: str) -> Metric:
+    """Return the metric that early stopping watches: the competition's own, or what stands in for it."""
+    return stand_in(metric, task) or metric

@@ -1,0 +1,55 @@
+"""From a finished run to a submission, anywhere: the form of the file, and predictions without the workspace."""
+
+from workbench.models.serving.bundle import (
+    DATASETS,
+    FORMAT,
+    MANIFEST,
+    RECEIPT,
+    Bundle,
+    find_bundle,
+    find_data,
+    flat_name,
+    read_bundle,
+    receipt,
+)
+from workbench.models.serving.learned import COLUMNS, ROWS_SAMPLE, LearnedColumns
+from workbench.models.serving.predict import NOTES, opened, predict
+from workbench.models.serving.submission_file import (
+    SubmissionForm,
+    class_texts,
+    compared,
+    foreign_labels,
+    positive_labels,
+    read_submission,
+    submission_form,
+    write_as_parquet,
+    write_submission,
+)
+
+__all__ = [
+    "COLUMNS",
+    "DATASETS",
+    "FORMAT",
+    "MANIFEST",
+    "NOTES",
+    "RECEIPT",
+    "ROWS_SAMPLE",
+    "Bundle",
+    "LearnedColumns",
+    "SubmissionForm",
+    "class_texts",
+    "compared",
+    "find_bundle",
+    "find_data",
+    "flat_name",
+    "foreign_labels",
+    "opened",
+    "positive_labels",
+    "predict",
+    "read_bundle",
+    "read_submission",
+    "receipt",
+    "submission_form",
+    "write_as_parquet",
+    "write_submission",
+]

@@ -1,0 +1,34 @@
+"""What early stopping watches where the metric's own value is too coarse for that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench import metrics
+from workbench.models.weights import is_decision
+
+if TYPE_CHECKING:
+    from workbench.metrics import Metric
+
+__all__ = ["stand_in", "stops_by"]
+
+
+def stand_in(metric: Metric, task: str) -> Metric | None:
+    """Return what is watched in place of a metric of labels or of ranked classes; None for others.
+
+    These are steps: at a learning rate of 0.005 the rounded predictions of a model of grades are all the same for more
+    rounds than the patience has, so that the first round would be the best. For classes it is the log loss, for numbers
+    that are rounded to labels the RMSE, which they are trained by.
+    """
+    if task == "ranking" or not is_decision(metric):
+        return None
+    return metrics.get({"multiclass": "mlogloss", "regression": "rmse"}.get(task, "logloss"))
+
+
+def stops_by(metric: Metric, task: str, patience: int) -> str:
+    """Return what a run's key has to say of that: "" where it goes without saying.
+
+    Earlier versions stopped models of numbers by the labels.
+    """
+    watched = stand_in(metric, task) if patience and task == "regression" else None
+    return "" if watched is None else watched.name

@@ -1,0 +1,243 @@
+"""The figures of the notebooks for a run and for a competition: each function draws one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from workbench.core.distribution import install_hint
+from workbench.core.errors import ConfigError
+from workbench.features.encoded import as_seconds, is_no_number
+from workbench.review.report.overview import Overview
+from workbench.review.report.view import RunView
+
+__all__ = [
+    "calibration",
+    "columns",
+    "confusion",
+    "curves",
+    "distribution",
+    "importance",
+    "residuals",
+    "scores",
+    "target",
+]
+
+OURS, THEIRS, QUIET = "#2f6fab", "#c2662d", "#9aa5b1"
+"""Colours that are told apart without seeing red and green: this run, what it is held against, what is beside it."""
+
+MOST_CLASSES = 30
+"""A matrix of more classes can't be read."""
+
+MOST_POINTS = 20_000
+"""So many residuals are drawn, evenly taken."""
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as exc:
+        raise ConfigError("the report needs matplotlib", hint=install_hint("notebooks")) from exc
+    # A name with dollar signs is no formula.
+    plt.rcParams["text.parse_math"] = False
+    return plt
+
+
+def _axes(width: float = 7.0, height: float = 3.2) -> tuple[Any, Any]:
+    figure, axes = _pyplot().subplots(figsize=(width, height), layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _bins(values: Any, tail: float, n: int) -> Any:
+    """Return the edges of bins for all values but those in the tails."""
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return np.linspace(low, high if high > low else low + 1, n)
+
+
+def scores(view: RunView) -> Any:
+    """Draw the score of each fold, beside the base's."""
+    frame, metric = view.scores(), view.run.record.metric
+    figure, axes = _axes()
+    axes.plot(frame["fold"], frame[metric], "o-", color=OURS, label=f"experiment {view.run.record.exp}")
+    if "base" in frame.columns and view.base is not None:
+        axes.plot(frame["fold"], frame["base"], "o--", color=THEIRS, label=f"experiment {view.base.record.exp}")
+    axes.axhline(view.run.record.cv_mean, color=OURS, lw=0.8, alpha=0.5)
+    axes.set(xlabel="fold", ylabel=metric, xticks=frame["fold"].to_list())
+    if view.run.record.optimistic:
+        axes.set_title(f"optimistic: {view.run.record.optimistic}", fontsize="medium")
+    axes.legend(frameon=False)
+    return figure
+
+
+def distribution(view: RunView) -> Any:
+    """Draw how the first column of OOF and test predictions is distributed; OOF by class where there are two."""
+    figure, axes = _axes()
+    column = view.target.columns[0]
+    oof, test = view.oof[view.rows, 0], view.test[:, 0]
+    bins = _bins(np.concatenate([oof, test]), 0.001, 60)
+    if column.task == "binary":
+        truth = column.values[view.rows]
+        for value, color in ((0, QUIET), (1, OURS)):
+            label = f"OOF, {column.name} = {(column.classes or (0, 1))[value]}"
+            axes.hist(oof[truth == value], bins, density=True, alpha=0.6, color=color, label=label)
+    else:
+        axes.hist(oof, bins, density=True, alpha=0.6, color=OURS, label="OOF")
+    axes.hist(test, bins, density=True, histtype="step", color=THEIRS, lw=1.5, label="test")
+    axes.set(xlabel=f"prediction of {view.target.labels[0]}", ylabel="density")
+    axes.legend(frameon=False)
+    return figure
+
+
+def calibration(view: RunView) -> Any:
+    """Draw the share that came true over the prediction, in bins of equally many rows."""
+    frame = view.calibration()
+    figure, axes = _axes(4.6, 4.2)
+    top = 1.05 * float(frame.select("predicted", "true").to_numpy().max()) or 1.0
+    axes.plot([0, top], [0, top], color=QUIET, lw=1)
+    axes.plot(frame["predicted"], frame["true"], "o-", color=OURS)
+    axes.set(xlabel="predicted", ylabel="came true", xlim=(0, top), ylim=(0, top))
+    return figure
+
+
+def confusion(view: RunView) -> Any:
+    """Draw the share of each class's rows by the class that is predicted; None where there are too many classes."""
+    frame = view.confusion()
+    if frame.height > MOST_CLASSES:
+        return None
+    counts = frame.drop("true").to_numpy()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = max(3.2, 0.5 * frame.height)
+    figure, axes = _axes(size + 1, size)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = frame["true"].to_list()
+    axes.set(xlabel="predicted", ylabel="true", xticks=range(len(names)), yticks=range(len(names)))
+    axes.set_xticklabels(names, rotation=60)
+    axes.set_yticklabels(names)
+    for (i, k), share in np.ndenumerate(shares):
+        if share >= 0.005:
+            axes.text(
+                k, i, f"{share:.0%}", ha="center", va="center", fontsize=8, color="white" if share > 0.5 else "black"
+            )
+    return figure
+
+
+def residuals(view: RunView) -> Any:
+    """Draw the residuals over the predictions, with their median in bins of equally many rows."""
+    frame = view.residuals()
+    figure, axes = _axes()
+    some = frame.gather_every(max(1, frame.height // MOST_POINTS))
+    axes.scatter(some["predicted"], some["residual"], s=4, alpha=0.25, color=QUIET, linewidths=0)
+    parts = np.array_split(np.argsort(frame["predicted"].to_numpy(), kind="stable"), min(20, frame.height))
+    predicted, residual = frame["predicted"].to_numpy(), frame["residual"].to_numpy()
+    middles = [(float(np.median(predicted[p])), float(np.median(residual[p]))) for p in parts if len(p)]
+    axes.plot(*zip(*middles, strict=True), "o-", color=OURS, label="median")
+    low, high = np.quantile(residual, [0.002, 0.998])
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set(xlabel="predicted", ylabel="true less predicted", ylim=(low, high) if high > low else None)
+    axes.legend(frameon=False)
+    return figure
+
+
+def importance(view: RunView, n: int = 25) -> Any:
+    """Draw the columns with the most gain; None where the run has no importances."""
+    frame = view.importance(n).reverse()
+    if not frame.height:
+        return None
+    figure, axes = _axes(7, 0.6 + 0.24 * frame.height)
+    axes.barh(frame["column"], frame["share"], color=OURS)
+    axes.set(xlabel="share of the gain")
+    return figure
+
+
+def curves(view: RunView) -> Any:
+    """Draw the stopping metric by round: a line per fold, of the first seed; None where nothing was recorded."""
+    frame = view.curves()
+    if not frame.height:
+        return None
+    frame = frame.filter(pl.col("seed") == frame["seed"][0])
+    figure, axes = _axes()
+    for (of, fold), part in frame.group_by(["of", "fold"], maintain_order=True):
+        color = OURS if of == "validated" else THEIRS
+        axes.plot(part["round"], part["value"], color=color, lw=1, alpha=0.8, label=of if fold == 0 else None)
+    values = frame["value"].to_numpy()
+    low, high = np.quantile(values, [0.0, 0.97]) if values[-1] < values[0] else np.quantile(values, [0.03, 1.0])
+    axes.set(xlabel="round", ylabel="stopping metric", ylim=(low, high) if high > low else None)
+    axes.legend(frameon=False)
+    return figure
+
+
+def target(overview: Overview) -> Any:
+    """Draw how the target is distributed."""
+    column = overview.target.columns[0]
+    figure, axes = _axes()
+    if column.classes is not None:
+        frame = overview.target_summary().head(MOST_CLASSES)
+        axes.bar(frame[column.name], frame["rows"], color=OURS)
+        axes.tick_params(axis="x", rotation=60 if frame.height > 6 else 0)
+        axes.set(ylabel="rows")
+    else:
+        axes.hist(column.values, _bins(column.values, 0.002, 60), color=OURS)
+        axes.set(xlabel=column.name, ylabel="rows")
+    return figure
+
+
+LARGEST_DRAWN = 1e150
+
+
+def columns(overview: Overview, n: int = 12) -> Any:
+    """Draw the first columns of train and test over each other: numbers as densities, categories as shares."""
+    types = overview.side("train").collect_schema()
+    names = [c for c in overview.columns if not is_no_number(types[c])][:n]
+    if not names:
+        return None
+    plt = _pyplot()
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure, grid = plt.subplots(down, across, figsize=(3.6 * across, 2.4 * down), layout="constrained", squeeze=False)
+    for place, axes in enumerate(grid.flat):
+        axes.spines[["top", "right"]].set_visible(False)
+        if place >= len(names):
+            axes.set_visible(False)
+            continue
+        _column(axes, names[place], overview)
+    return figure
+
+
+def _column(axes: Any, name: str, overview: Overview) -> None:
+    sides = {side: frame[name].drop_nulls() for side, frame in overview.sample.items()}
+    axes.set_title(name, fontsize=10)
+    dtype = overview.sample["train"][name].dtype
+    if dtype in (pl.Duration, pl.Time):
+        sides = {side: s.to_frame().select(as_seconds(pl.col(name), s.dtype)).to_series() for side, s in sides.items()}
+    elif dtype.is_temporal():
+        # Of dates matplotlib's own numbers: days since 1970.
+        sides = {side: values.cast(pl.Datetime("us")).dt.epoch("s") / 86_400 for side, values in sides.items()}
+        axes.xaxis_date()
+        axes.tick_params(axis="x", labelsize=7, rotation=30)
+    sides = {side: s.cast(pl.Float64) if s.dtype.is_numeric() else s.cast(pl.String) for side, s in sides.items()}
+    if all(s.dtype == pl.Float64 for s in sides.values()):
+        # Nothing is drawn at infinity, and no density of what is beyond the square root of the largest number.
+        sides = {side: s.filter(s.is_finite() & (s.abs() < LARGEST_DRAWN)) for side, s in sides.items()}
+    else:
+        sides = {side: s.cast(pl.String) for side, s in sides.items()}
+    both = pl.concat(sides.values())
+    if not len(both):
+        return
+    if both.dtype == pl.Float64:
+        low, high = both.quantile(0.005), both.quantile(0.995)
+        bins = np.linspace(low, high if high > low else low + 1, 40)  # type: ignore[operator, arg-type]
+        for (side, values), color in zip(sides.items(), (OURS, THEIRS), strict=True):
+            style = "stepfilled" if side == "train" else "step"
+            axes.hist(values.to_numpy(), bins, density=True, histtype=style, alpha=0.7, color=color, label=side)
+    else:
+        top = both.value_counts(sort=True)[name].head(8).to_list()
+        for shift, ((side, values), color) in enumerate(zip(sides.items(), (OURS, THEIRS), strict=True)):
+            texts = values.cast(pl.String)
+            shares = [float((texts == value).sum()) / max(1, len(texts)) for value in top]
+            axes.barh([i + 0.4 * shift for i in range(len(top))], shares, 0.38, color=color, label=side)
+        axes.set_yticks([i + 0.2 for i in range(len(top))], [str(t)[:14] for t in top], fontsize=7)
+        axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=7)

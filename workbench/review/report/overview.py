@@ -1,0 +1,105 @@
+"""What there is to see of a competition before the first model: its columns on both sides, and the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from workbench.data.competition import Competition
+from workbench.features.encoded import is_no_number
+from workbench.models.target import Target, read_target
+
+__all__ = ["Overview"]
+
+SAMPLE = 200_000
+"""So many rows of each side are read for distributions; what is counted is counted over all."""
+
+
+MOST_COLUMNS = 500
+"""So many columns have a line in the page."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A competition, to be looked at."""
+
+    competition: Competition
+
+    @cached_property
+    def target(self) -> Target:
+        """The truth of the train rows."""
+        return read_target(self.competition)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that train and test share, without the ids."""
+        ids = self.competition.definition.id_columns
+        return [c for c in self.competition.shared_columns if c not in ids]
+
+    def side(self, name: str) -> pl.LazyFrame:
+        """Return the shared columns of "train" or "test"."""
+        tables = self.competition.definition.tables
+        return self.competition.table(tables.train if name == "train" else tables.test).select(self.columns)
+
+    @cached_property
+    def sample(self) -> dict[str, pl.DataFrame]:
+        """Evenly taken rows of both sides."""
+        heights = {"train": self.competition.n_train, "test": self.competition.n_test}
+        return {
+            name: self.side(name).gather_every(max(1, height // SAMPLE)).collect() for name, height in heights.items()
+        }
+
+    def summary(self) -> pl.DataFrame:
+        """Return a line per column: kind, missing and distinct values of both sides, the spread or the commonest.
+
+        Of the first `MOST_COLUMNS`; a last line says how many more there are. Values of lists, structs and bytes are
+        not counted.
+        """
+        shown, more = self.columns[:MOST_COLUMNS], len(self.columns) - MOST_COLUMNS
+        counted = {name: self._counted(name, shown) for name in ("train", "test")}
+        heights = {"train": self.competition.n_train, "test": self.competition.n_test}
+        lines = []
+        for column, values in zip(shown, self.sample["train"].select(shown).get_columns(), strict=True):
+            line = {"column": column, "kind": str(values.dtype)}
+            for name, (missing, distinct) in counted.items():
+                line[f"missing, {name}"] = f"{missing[column] / max(1, heights[name]):.1%}"
+                line[f"distinct, {name}"] = f"{distinct[column]:,}" if column in distinct else ""
+            lines.append(line | {"values": _described(values)})
+        if more > 0:
+            lines.append(dict.fromkeys(lines[0], "") | {"column": f"… and {more:,} more of {len(self.columns):,}"})
+        return pl.DataFrame(lines)
+
+    def _counted(self, side: str, columns: list[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """Return how many values of each column are missing, and of plain ones about how many are distinct."""
+        frame = self.side(side)
+        types = frame.collect_schema()
+        plain = [c for c in columns if not is_no_number(types[c])]
+        nulls = frame.select(pl.col(columns).null_count()).collect().row(0)
+        distinct = frame.select(pl.col(plain).approx_n_unique()).collect().row(0) if plain else ()
+        return dict(zip(columns, nulls, strict=True)), dict(zip(plain, distinct, strict=True))
+
+    def target_summary(self) -> pl.DataFrame:
+        """Return how the target is distributed: the rows of each class, or quantiles."""
+        column = self.target.columns[0]
+        if column.classes is not None:
+            counts = np.bincount(column.values.astype(np.int64), minlength=len(column.classes))
+            frame = pl.DataFrame({column.name: [str(c) for c in column.classes], "rows": counts})
+            return frame.with_columns(share=pl.col("rows") / len(column.values)).sort("rows", descending=True)
+        levels = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+        return pl.DataFrame({"quantile": levels, column.name: [float(np.quantile(column.values, q)) for q in levels]})
+
+
+def _described(values: pl.Series) -> str:
+    known = values.drop_nulls()
+    if not len(known):
+        return "all missing"
+    if is_no_number(values.dtype):
+        return ""
+    if values.dtype.is_numeric() or values.dtype.is_temporal():
+        low, middle, high = known.min(), known.median(), known.max()
+        return " … ".join(f"{v:.4g}" if isinstance(v, int | float) else str(v) for v in (low, middle, high))
+    top = known.value_counts(sort=True).head(3)
+    return ", ".join(f"{row[0]} ({row[1] / len(known):.0%})" for row in top.iter_rows())

@@ -1,0 +1,115 @@
+"""The log of submissions: a file beside what was sent, then the ledger; either can be rebuilt or read alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workbench.core.cache import read_json, write_json
+from workbench.core.errors import DamagedError, NewerError
+from workbench.data.workspace import Workspace
+from workbench.ledger import Ledger, SubmissionEvent, SubmissionRecord, check_version
+
+__all__ = ["DOUBTFUL", "SENT", "Log", "load_sidecars"]
+
+DOUBTFUL = ("sending", "unlisted")
+"""States of a submission that the platform may have, though it has not said so."""
+
+SENT = (*DOUBTFUL, "pending", "complete")
+"""States of a submission that the platform has or may have; in order."""
+
+_ORDER = {status: place for place, status in enumerate(("prepared", *SENT))} | {"error": len(SENT)}
+
+
+VERSION = 1
+"""Of the files: to be raised when this workbench would read them wrongly. The first files had none."""
+
+
+class Log:
+    """Writes what happens to a submission, as it happens."""
+
+    def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
+        self.workspace = workspace
+        self.ledger = ledger
+
+    def put(self, record: SubmissionRecord, detail: str) -> None:
+        """Write a submission's new state, with a word on it."""
+        path = _sidecar(self.workspace, record)
+        events = _read(path)["events"] if path.exists() else []
+        event = SubmissionEvent(
+            submission_id=record.submission_id,
+            at=datetime.now(UTC),
+            status=record.status,
+            public_score=record.public_score,
+            private_score=record.private_score,
+            detail=detail,
+        )
+        write_json(path, {"version": VERSION, "record": record.to_dict(), "events": [*events, event.to_dict()]})
+        self.ledger.put_submission(record, detail)
+
+    def catch_up(self, slug: str) -> None:
+        """Tell the ledger what only the files know: the process was killed, or the ledger locked, between the two.
+
+        What a file says of a submission that the ledger has in a later state is older: another workspace of the
+        ledger has heard of it.
+        """
+        known = {s.submission_id: s.status for s in self.ledger.submissions(slug)}
+        for path in sorted((self.workspace.submissions / slug).glob("*.json")):
+            try:
+                record, events = _parsed(path)
+            except (DamagedError, NewerError):  # `wb ledger rebuild` names it; it may be none of ours
+                continue
+            before = known.get(record.submission_id)
+            if before is None or _ORDER.get(record.status, 0) > _ORDER.get(before, 0):
+                self.ledger.put_submission(record, events[-1].detail if events else "")
+
+
+def _sidecar(workspace: Workspace, record: SubmissionRecord) -> Path:
+    if not record.file:  # sent from elsewhere: the file itself is not here
+        return workspace.submissions / record.competition / f"elsewhere.{record.submission_id}.json"
+    return (workspace.root / record.file).with_suffix(f".{record.submission_id}.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data = read_json(path)
+    if isinstance(data, dict):
+        check_version(data.get("version", 1), VERSION, path)
+    if not isinstance(data, dict) or not isinstance(data.get("events"), list) or "record" not in data:
+        raise DamagedError(
+            f"{path} is damaged: it is not the record of a submission",
+            hint="move it out of the way; `wb sync` brings what the platform knows of that submission",
+        )
+    return data
+
+
+def _parsed(path: Path) -> tuple[SubmissionRecord, list[SubmissionEvent]]:
+    data = _read(path)
+    try:
+        record = SubmissionRecord.from_dict(data["record"])
+        return record, [SubmissionEvent.from_dict(e) for e in data["events"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise DamagedError(f"{path} is damaged: {exc}") from exc
+
+
+def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[SubmissionEvent], dict[str, str]]:
+    """Read the records of all submissions from the files beside what was sent, for `wb ledger rebuild`.
+
+    Returns
+    -------
+    records, events, problems
+        `problems` has a line per file that could not be read, by the id of its submission.
+    """
+    records: list[SubmissionRecord] = []
+    events: list[SubmissionEvent] = []
+    problems: dict[str, str] = {}
+    for path in sorted(workspace.submissions.glob("*/*.json")):
+        try:
+            record, more = _parsed(path)
+        except (DamagedError, NewerError) as exc:
+            # NAME.ID.json
+            problems[path.name.rpartition(".")[0].rpartition(".")[2]] = exc.message
+            continue
+        records.append(record)
+        events += more
+    return records, events, problems
