@@ -26,6 +26,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.vague_names
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,77 @@
+"""Refuse names that do not say what a thing is: `python -m tests.vague_names`, a part of `make check`.
+
+A name says what a thing is (`run_record`, `fold_scores`), not that it was found, made, kept or asked for. Names of
+modules, classes, functions, fields, parameters and variables are looked at; a longer name may have some of the words as
+a part (`left_join`, `feedback`), others in none. What is right all the same stands in `ALLOWED`, with its reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "workbench"
+
+VAGUE = set(
+    "asked back both everything found given here how kept known left made others own rest said seen something stuff "
+    "sure there thing things told what who whole".split()
+)
+IN_NO_NAME = set(
+    "asked everything found given kept known made said seen something stuff thing things told whole".split()
+)
+"""Those of them that say nothing as a part of a longer name, either."""
+
+ALLOWED: dict[str, str] = {
+    "NotFoundError": "the error's public name, as in FileNotFoundError",
+}
+
+WINGS: list[str] = []
+"""The wings that are held to this."""
+
+
+def is_vague(name: str) -> bool:
+    """Tell whether a name says nothing.
+
+    >>> [is_vague(name) for name in ("found", "_Found", "found_rows", "left", "left_join", "wholesale", "run_record")]
+    [True, True, True, True, False, False, False]
+    """
+    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().strip("_").split("_")
+    return words[0] in VAGUE if len(words) == 1 else any(word in IN_NO_NAME for word in words)
+
+
+def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of whatever a module binds by a name of its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.alias) and node.asname:
+            yield node.lineno, node.asname
+
+
+def vague_names(folder: Path) -> Iterator[str]:
+    """Yield the place and the name of each one in a folder that is not allowed."""
+    for path in sorted(folder.rglob("*.py")):
+        names = {(1, path.stem), *bound_names(ast.parse(path.read_text()))}
+        for line, name in sorted(names):
+            if is_vague(name) and name not in ALLOWED:
+                yield f"{path.relative_to(PACKAGE.parent)}:{line}: {name}"
+
+
+def main(wings: list[str]) -> int:
+    """Print what is not allowed in some wings, by default those of `WINGS`, and return how many there are."""
+    names = [name for wing in wings or WINGS for name in vague_names(PACKAGE / wing)]
+    print("\n".join(names) or "every name says what it is")
+    return len(names)
+
+
+if __name__ == "__main__":
+    sys.exit(min(1, main(sys.argv[1:])))
