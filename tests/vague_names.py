@@ -15,13 +15,26 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "workbench"
 
-VAGUE = set(
-    "asked back both everything found given here how kept known left made others own rest said seen something stuff "
-    "sure there thing things told what who whole".split()
-)
-IN_NO_NAME = set(
-    "asked everything found given kept known made said seen something stuff thing things told whole".split()
-)
+VAGUE = {
+    *(
+        "asked",
+        "back",
+        "both",
+        "everything",
+        "found",
+        "given",
+        "here",
+        "how",
+        "kept",
+        "known",
+        "left",
+        "made",
+        "others",
+    ),
+    *("own", "rest", "said", "seen", "something", "stuff", "sure", "there", "thing", "things", "told", "what", "who"),
+    "whole",
+}
+IN_NO_NAME = VAGUE - {"back", "both", "here", "how", "left", "others", "own", "rest", "sure", "there", "what", "who"}
 """Those of them that say nothing as a part of a longer name, either."""
 
 ALLOWED: dict[str, str] = {
