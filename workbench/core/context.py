@@ -1,0 +1,77 @@
+"""What goes with a piece of work through all wings: where, how much of the machine, until when, and who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from workbench.core.events import Event, Listener, Message, Progress, StageStarted, event_text
+from workbench.core.user_code import dropping
+
+__all__ = ["RunContext", "text_listener"]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The circumstances of a piece of work; none of them changes what comes of it.
+
+    Attributes
+    ----------
+    listeners : tuple of callable
+        Each is called with every event, in the thread in which it happens.
+    workspace : Path, or None
+        The workspace's folder, where the work is of one.
+    threads : int, or None
+        None for as many as the process may use.
+    memory_limit : int, or None
+        Bytes; None for what the machine has free.
+    deadline : float, or None
+        When the work has to be over, of time.monotonic; None for no end.
+
+    Examples
+    --------
+    >>> told = []
+    >>> context = RunContext((told.append,), threads=2)
+    >>> context.stage("writing")
+    >>> told
+    [StageStarted(name='writing')]
+    """
+
+    listeners: tuple[Listener, ...] = ()
+    workspace: Path | None = None
+    threads: int | None = None
+    memory_limit: int | None = None
+    deadline: float | None = None
+
+    def emit(self, event: Event) -> None:
+        """Tell all listeners of an event; one that can't write it, as its reader has gone, does not end the work."""
+        for listener in self.listeners:
+            dropping(listener)(event)
+
+    def stage(self, name: str) -> None:
+        """Say what is being done from now on."""
+        self.emit(StageStarted(name))
+
+    def say(self, text: str) -> None:
+        """Say what the user has to know."""
+        self.emit(Message(text))
+
+    def progress(self, done: float, total: float | None, text: str = "", unit: str = "") -> None:
+        """Say how much of the stage is done."""
+        self.emit(Progress(done, total, text, unit))
+
+    def heard_by(self, *listeners: Listener) -> RunContext:
+        """Return the same with more listeners, which are told before the others."""
+        return replace(self, listeners=(*listeners, *self.listeners))
+
+
+def text_listener(report: Callable[[str], None]) -> Listener:
+    """Return a listener that passes on, as a line of text, what is told in words."""
+
+    def listen(event: Event) -> None:
+        text = event_text(event)
+        if text is not None:
+            report(text)
+
+    return listen
