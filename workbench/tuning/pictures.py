@@ -11,6 +11,7 @@ from workbench.core.cache import temporary_file, write_text
 from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError, NotFoundError
 from workbench.core.html_page import as_html, page
+from workbench.core.plot_style import plot_style
 from workbench.tuning.extra import optuna
 
 __all__ = ["draw", "importances"]
@@ -76,15 +77,14 @@ def _as_png(study: Any, folder: Path, with_importances: bool) -> list[Path]:
         drawings["importances"] = partial(pictures.plot_param_importances, evaluator=_evaluator())
     written = []
     for name, plot in drawings.items():
-        with warnings.catch_warnings():
+        path = folder / f"{name}.png"
+        with plot_style(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             plot(study)
-        figure = plt.gcf()
-        path = folder / f"{name}.png"
-        with temporary_file(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
-            temporary.rename(path)
-        plt.close("all")
+            with temporary_file(path) as temporary:
+                plt.gcf().savefig(temporary, format="png", dpi=110, bbox_inches="tight")
+                temporary.rename(path)
+            plt.close("all")
         written.append(path)
     return written
 

@@ -1,4 +1,4 @@
-"""Plots of a report, as SVG text to stand in a page; by matplotlib, which is imported here only."""
+"""Plots of a report, as SVG text to stand in a page; drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.analysis.checks.data import brief
 from workbench.analysis.checks.finding import Adversarial, ColumnDrift, Nulls, OrderPlot, Periods
+from workbench.core.plot_style import MUTED, PRIMARY, SECONDARY, plot_style
 from workbench.core.printable import one_line
 
 if TYPE_CHECKING:
@@ -28,26 +29,16 @@ __all__ = [
     "target_plot",
 ]
 
-TRAIN, TEST, QUIET = "#3b6ea5", "#e07b39", "#8a94a0"
+TRAIN, TEST, QUIET = PRIMARY, SECONDARY, MUTED
 LONGEST = 22
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#8a94a0",
-    "axes.linewidth": 0.7,
-    "xtick.color": "#444",
-    "ytick.color": "#444",
-    "legend.frameon": False,
-    "legend.fontsize": 7.5,
-    "text.parse_math": False,  # a name with dollar signs is no formula
+SMALL = {
+    "font_size": 8,
+    "axes_titlesize": 9,
+    "axes_titleweight": "bold",
+    "axes_titlelocation": "left",
+    "legend_fontsize": 7.5,
 }
+"""Beside the style of all plots: these are two inches high."""
 
 
 def can_plot() -> bool:
@@ -57,11 +48,10 @@ def can_plot() -> bool:
 
 def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
     """Draw one set of axes and return the SVG element, without declarations and metadata."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     # The salt names the parts within the picture: equal reports give equal pages, and no two pictures share a name.
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+    with plot_style(**SMALL, svg_hashsalt=name), warnings.catch_warnings():
         # A column's name may have letters that the measuring font lacks; the browser has them.
         warnings.simplefilter("ignore")
         figure = Figure(figsize=size, layout="tight")

@@ -9,6 +9,7 @@ import polars as pl
 
 from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError
+from workbench.core.plot_style import MUTED, PRIMARY, SECONDARY, style
 from workbench.features.encoded import as_seconds, is_no_number
 from workbench.review.report.overview import Overview
 from workbench.review.report.view import RunView
@@ -25,8 +26,7 @@ __all__ = [
     "target",
 ]
 
-OURS, THEIRS, QUIET = "#2f6fab", "#c2662d", "#9aa5b1"
-"""Colours that are told apart without seeing red and green: this run, what it is held against, what is beside it."""
+OURS, THEIRS, QUIET = PRIMARY, SECONDARY, MUTED
 
 MOST_CLASSES = 30
 """A matrix of more classes can't be read."""
@@ -40,14 +40,13 @@ def _pyplot() -> Any:
         import matplotlib.pyplot as plt
     except ImportError as exc:
         raise ConfigError("the report needs matplotlib", hint=install_hint("notebooks")) from exc
-    # A name with dollar signs is no formula.
-    plt.rcParams["text.parse_math"] = False
+    # For the whole process: a notebook draws a figure when it shows it, after the function that made it.
+    plt.rcParams.update(style())
     return plt
 
 
 def _axes(width: float = 7.0, height: float = 3.2) -> tuple[Any, Any]:
     figure, axes = _pyplot().subplots(figsize=(width, height), layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
@@ -198,7 +197,6 @@ def columns(overview: Overview, n: int = 12) -> Any:
     down = -(-len(names) // across)
     figure, grid = plt.subplots(down, across, figsize=(3.6 * across, 2.4 * down), layout="constrained", squeeze=False)
     for place, axes in enumerate(grid.flat):
-        axes.spines[["top", "right"]].set_visible(False)
         if place >= len(names):
             axes.set_visible(False)
             continue
