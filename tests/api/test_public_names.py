@@ -75,6 +75,7 @@ import importlib, workbench.data.workspace
 place = wb.init(sys.argv[1])
 importlib.reload(sys.modules["workbench.data.workspace"])
 importlib.reload(sys.modules["workbench.data.competition"])
+importlib.reload(sys.modules["workbench.data.competition.folder"])
 importlib.import_module("workbench.data.competition")
 assert wb.workspace(sys.argv[1]).root == place.root
 assert workspace is wb.workspace and competition is wb.competition

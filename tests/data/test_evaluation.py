@@ -14,7 +14,7 @@ import pytest
 
 from tests.kernel_builds import HERE, built
 from workbench.core.errors import ConfigError
-from workbench.data.competition import read_definition
+from workbench.data.competition.definition import read_definition
 from workbench.data.ingest import fetch
 from workbench.data.ingest.evaluation import evaluation_server, evaluation_server_in
 from workbench.data.workspace import create_workspace

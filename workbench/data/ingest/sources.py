@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.core.errors import DataError, WorkbenchError
-from workbench.data.competition import TableInfo
+from workbench.data.competition import TableInfo, read_file_options, read_keys
 from workbench.data.ingest.archives import EncryptedError, check_members, is_encrypted
 from workbench.data.ingest.keys import NO_KEYS, Keys
 from workbench.data.ingest.text import BLOCK_BYTES, Source, head_of, sha256_of
@@ -34,6 +34,7 @@ __all__ = [
     "members_of",
     "options_key",
     "place_of",
+    "reading_options",
     "same_source",
     "sources_in",
     "stamp_of",
@@ -295,3 +296,19 @@ def stamp_of(table: Table) -> str:
 def joined_sha(digests: list[str]) -> str:
     """Return one SHA-256 for several files, in order; that of the file itself where there is one."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def reading_options(folder: Path, memory_limit: int | None) -> Options:
+    """Return what a competition's definition says of how its files are read, within a limit of memory."""
+    path = folder / "competition.toml"
+    options = NO_OPTIONS
+    if path.exists():
+        said = read_file_options(path)
+        named = tuple(name for name in said.tables.values() if name)
+        usual: dict[str, str | bool] = {}
+        if not said.is_draft:
+            usual = {role: role for role in ("train", "test", "sample_submission")}
+        keys = NO_KEYS.naming(read_keys(path))
+        options = Options(said.read, said.types, keys=keys, named=named, roles={**usual, **said.tables})
+    options = replace(options, fixed=folder / "data" / "fixed")
+    return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))

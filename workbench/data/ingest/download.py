@@ -1,0 +1,209 @@
+"""Downloads of a competition's files, and the note in their folder of what was listed and what arrived."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.core.cache import file_sha256, read_json, write_json
+from workbench.core.errors import DamagedError, UnavailableError
+from workbench.core.memory import shown_bytes
+from workbench.data.ingest.evaluation import LISTING
+from workbench.data.ingest.space import Approval, Download, check_space
+from workbench.platforms.protocol import Listing, Platform, RemoteFile
+
+Report = Callable[[str], None]
+Progress = Callable[[int], None]
+Total = Callable[[int | None], None]
+
+NOTED_SHARE = 20
+"""Of the time that downloading takes, one part in so many goes into noting what has arrived."""
+ONE_BY_ONE = 20
+"""So many missing files are fetched singly when others are there already; more come in the archive of all."""
+
+
+def _listed(file: RemoteFile) -> dict[str, Any]:
+    modified_at = file.modified_at.isoformat() if file.modified_at else None
+    size = {"name": file.name, "size_bytes": file.size_bytes, "modified_at": modified_at}
+    return size | {"sha256": file.sha256, "md5": file.md5}
+
+
+def read_state(raw: Path) -> dict[str, Any]:
+    """Return what was listed when the files of `raw` were fetched, and what arrived.
+
+    As {"listed", "complete", "arrived"}; `complete` says that "listed" are all the files there were.
+    """
+    try:
+        found = read_json(raw / LISTING)
+        complete = bool(found.get("complete", True))
+        return {"listed": dict(found["listed"]), "complete": complete, "arrived": dict(found["arrived"])}
+    except (DamagedError, OSError, KeyError, TypeError, ValueError):
+        return {"listed": {}, "complete": False, "arrived": {}}
+
+
+def changed_files(raw: Path, listing: Listing) -> list[str]:
+    """Return the names of files that are other than when they were fetched, new ones and those that are gone too."""
+    state = read_state(raw)
+    before = state["listed"]
+    if not before:
+        return []
+    now = {f.name: _listed(f) for f in listing.files}
+    names = before.keys() & now.keys()
+    if listing.complete:
+        names |= before.keys() if state["complete"] else state["arrived"].keys() & before.keys()
+    if state["complete"] and listing.complete:
+        names |= now.keys()
+    return sorted(n for n in names if not _is_same(before.get(n), now.get(n)))
+
+
+def _is_same(before: dict[str, Any] | None, now: dict[str, Any] | None) -> bool:
+    if before is None or now is None:
+        return False
+    # Where there is a digest, it decides: a file that was only touched is the same.
+    digests = [f["sha256"] or f["md5"] for f in (before, now)]
+    if any(digests):
+        return bool(digests[0] == digests[1])
+    # What one of the two does not say can't differ.
+    keys = [k for k in ("size_bytes", "modified_at") if before[k] is not None and now[k] is not None]
+    return all(before[k] == now[k] for k in keys)
+
+
+def read_listing(platform: Platform, slug: str, only: Sequence[str], raw: Path) -> Listing:
+    """Return the platform's files: all, or enough to tell of those that are wanted and those that are here."""
+    arrived = set(read_state(raw)["arrived"])
+    if not only:
+        return Listing(tuple(platform.files(slug)))
+    found = platform.find(slug, {*only, *arrived})
+    if arrived - found.by_name.keys():  # the archive of all came, or a file that is no longer offered
+        return found if found.complete else Listing(tuple(platform.files(slug)))
+    return found
+
+
+def wanted_files(listing: Listing, only: Sequence[str], slug: str) -> list[RemoteFile]:
+    """Return the files that `only` names, by default all; an unknown name is refused."""
+    if not only:
+        return list(listing.files)
+    listing.check(slug, only)
+    known = listing.by_name
+    return [known[name] for name in dict.fromkeys(only)]
+
+
+def with_downloaded(wanted: list[RemoteFile], files: list[RemoteFile], raw: Path) -> list[RemoteFile]:
+    """Return the files that are wanted and those that were fetched before: the new data hold no less than the old."""
+    arrived = set(read_state(raw)["arrived"])
+    if arrived - {f.name for f in files}:  # the archive of all came, or a file that is no longer offered
+        return files
+    return [f for f in files if f in wanted or f.name in arrived]
+
+
+class Downloader:
+    """Brings files to a folder, and remembers there what came."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        slug: str,
+        raw: Path,
+        approval: Approval,
+        report: Report,
+        progress: Progress,
+        total: Total,
+    ) -> None:
+        self.platform, self.slug, self.raw, self.approval = platform, slug, raw, approval
+        self.report, self.progress, self.total = report, progress, total
+        self.next_note, self.is_noted = 0.0, True
+
+    def download_missing(self, wanted: list[RemoteFile], listing: Listing, *, force: bool) -> list[str]:
+        """Download what is missing and return the names."""
+        state = read_state(self.raw)
+        everything = listing.complete and len(wanted) == len(listing.files)
+        archive = self.platform.archive(self.slug) if everything else None
+        if archive is not None and not force and self._is_whole(archive.name, state):
+            missing: list[RemoteFile] = []
+        else:
+            missing = [f for f in wanted if force or not self._is_there(f, state)]
+        if archive is not None and len(missing) < len(wanted) and len(missing) <= ONE_BY_ONE:
+            archive = None
+        listed = {f.name: _listed(f) for f in listing.files}
+        if not listing.complete:
+            listed = state["listed"] | listed
+        complete = listing.complete or state["complete"]
+        # Noted with the first that arrives: when the rest does not, and it changes meanwhile, the next fetch sees it.
+        if not state["listed"]:
+            state |= {"listed": listed, "complete": complete}
+        downloaded = self._download_all(missing, archive, state) if missing else []
+        if missing or (state["listed"], state["complete"]) != (listed, complete):
+            write_json(self.raw / LISTING, state | {"listed": listed, "complete": complete})
+        return downloaded
+
+    def _download_all(self, missing: list[RemoteFile], archive: RemoteFile | None, state: dict[str, Any]) -> list[str]:
+        """Download files, in the archive of all where there is one that can be had, and return the names."""
+        size = Download.of(missing, self.raw, archive=archive)
+        check_space(size, self.raw, self.slug, approval=self.approval, is_local=self.platform.is_local)
+        try:
+            if archive is not None:
+                try:
+                    self.total(archive.size_bytes)
+                    self._download(archive, state)
+                    # A file on disk goes before the one in the archive: the old ones must not.
+                    self._remove([f.name for f in missing], state)
+                    return [archive.name]
+                except UnavailableError as exc:
+                    self.report(f"{exc.message}; fetching its {len(missing):,} files one by one")
+            sizes = [f.size_bytes for f in missing]
+            self.total(None if None in sizes else sum(size or 0 for size in sizes))
+            for file in missing:
+                self._download(file, state)
+            if archive is not None:
+                self._remove([archive.name], state)
+        finally:
+            if not self.is_noted:
+                write_json(self.raw / LISTING, state)
+        return [f.name for f in missing]
+
+    def _remove(self, names: Iterable[str], state: dict[str, Any]) -> None:
+        """Remove files that arrived earlier, and in whose place others have come."""
+        for name in names:
+            if state["arrived"].pop(name, None) is not None:
+                (self.raw / name).unlink(missing_ok=True)
+
+    def _is_whole(self, name: str, state: dict[str, Any]) -> bool:
+        path, arrived = self.raw / name, state["arrived"].get(name)
+        if arrived is None or not path.is_file() or path.stat().st_size != arrived["size_bytes"]:
+            return False
+        return bool(path.stat().st_mtime_ns == arrived["mtime_ns"]) or file_sha256(path) == arrived["sha256"]
+
+    def _is_there(self, file: RemoteFile, state: dict[str, Any]) -> bool:
+        if file.sha256 is None:
+            return self._is_whole(file.name, state)
+        path = self.raw / file.name
+        return path.is_file() and path.stat().st_size == file.size_bytes and file_sha256(path) == file.sha256
+
+    def _download(self, file: RemoteFile, state: dict[str, Any]) -> None:
+        size = "" if file.size_bytes is None else f" ({shown_bytes(file.size_bytes)})"
+        self.report(f"downloading {file.name}{size}")
+        target = self.raw / file.name
+        self.platform.download(self.slug, file.name, target, progress=self.progress)
+        if file.sha256 is not None and not self._is_there(file, state):
+            raise DamagedError(
+                f"{target} has another size or hash than the {file.size_bytes or 0:,} bytes that were announced",
+                hint=f"`wb fetch {self.slug} --force` downloads it again",
+            )
+        stat = target.stat()
+        state["arrived"][file.name] = {
+            "size_bytes": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "sha256": file_sha256(target),
+        }
+        self._note(state)
+
+    def _note(self, state: dict[str, Any]) -> None:
+        """Write what has arrived, unless that would take more than a small part of the time: of 100,000 files, say."""
+        started = time.monotonic()
+        self.is_noted = started >= self.next_note
+        if self.is_noted:
+            write_json(self.raw / LISTING, state)
+            ended = time.monotonic()
+            self.next_note = ended + NOTED_SHARE * (ended - started)
