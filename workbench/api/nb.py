@@ -117,7 +117,7 @@ def use(competition: str, *, exp: int | None = None) -> None:
         return
     chosen = Told(competition=library.competition(competition).slug)
     if exp is not None:
-        spec = read_spec(library.competition(competition).definition, exp)
+        spec = read_spec(library.competition(competition).access.competition, exp)
         columns: dict[str, Any] = {n: getattr(spec, n) for n in ("features", "drop", "categorical", "seeds")}
         chosen = replace(chosen, **columns)
     _used[:] = [chosen]
@@ -165,7 +165,7 @@ def _by_hand(slug: str | None) -> OpenCompetition:
 def _target() -> Any:
     from workbench.models.target import read_target
 
-    return read_target(_competition().definition)
+    return read_target(_competition().access.competition)
 
 
 @functools.cache
@@ -180,7 +180,7 @@ def _rows(names: tuple[str, ...]) -> Any:
 
     given = _told()
     chosen = names or given.features or ("rows",)
-    definition = _competition().definition
+    definition = _competition().access.competition
     return fold_rows(
         definition, chosen, drop=given.drop, categorical=given.categorical, memory_limit=given.memory_limit
     )
@@ -197,7 +197,7 @@ _LAZY: dict[str, Callable[[], Any]] = {
     "folds": _folds,
     "target": _values,
     "classes": lambda: _target().columns[0].classes,
-    "metric": lambda: _competition().definition.metric,
+    "metric": lambda: _competition().access.competition.metric,
     "seeds": lambda: _told().seeds,
 }
 
@@ -280,8 +280,8 @@ def _learner(exp: int, changes: str) -> Any:
     from workbench.experiments.spec import read_spec
 
     opened = _competition()
-    model = read_spec(opened.definition, exp).model | json.loads(changes)
-    made = ready(opened.workspace, opened.definition, exp, model=model)
+    model = read_spec(opened.access.competition, exp).model | json.loads(changes)
+    made = ready(opened.workspace, opened.access.competition, exp, model=model)
     made.ask_memory(seeds=(1,))
     return made.model.learner(made.problem, 0)
 
@@ -291,26 +291,26 @@ def view(exp: int) -> RunView:
     from workbench.review.report import RunView
 
     opened = _competition()
-    run = opened.result(exp)
+    run = opened.runs[exp]
     base = None
     if run.record.base is not None:
         with suppress(NotFoundError):
-            base = opened.result(run.record.base)
-    return RunView(opened.definition, run, base)
+            base = opened.runs[run.record.base]
+    return RunView(opened.access.competition, run, base)
 
 
 def score(oof: Any) -> list[float]:
     """Return the competition's metric of each fold, of OOF predictions as `record` takes them."""
     from workbench.experiments.notebooks import checked_oof
 
-    return _scores(checked_oof(oof, _competition().definition, _target(), _competition().folds))
+    return _scores(checked_oof(oof, _competition().access.competition, _target(), _competition().folds))
 
 
 def _scores(checked: npt.NDArray[np.float64]) -> list[float]:
     from workbench.models.scoring import fold_scores
 
     opened = _competition()
-    return list(fold_scores(_target(), opened.folds, checked, opened.definition.metric))
+    return list(fold_scores(_target(), opened.folds, checked, opened.access.competition.metric))
 
 
 def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -> list[float]:
@@ -344,7 +344,7 @@ def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -
         write_recorded,
     )
 
-    definition, target_, folds_ = _competition().definition, _target(), _competition().folds
+    definition, target_, folds_ = _competition().access.competition, _target(), _competition().folds
     found = Recorded(
         checked_oof(oof, definition, target_, folds_),
         checked_test(test, definition, target_),

@@ -65,11 +65,11 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
     competition = library.competition(slug, memory_limit=memory_limit)
     steps = _Steps()
     if by_time:
-        checks = competition.check_time(names, exp=exp, columns=columns, allow=allow, report=steps)
+        checks = competition.data.check_time(names, exp=exp, columns=columns, allow=allow, report=steps)
         return _end_time(checks, as_json=as_json)
     time_column = _of_rows(competition, columns) if columns else None
-    report = competition.check(names, exp=exp, sample=sample, time=time_column, report=steps)
-    page = competition.check_page(report)
+    report = competition.data.check(names, exp=exp, sample=sample, time=time_column, report=steps)
+    page = competition.data.check_page(report)
     if as_json:
         echo_json({**asdict(report), "page": str(page)})
         return 0
@@ -81,7 +81,7 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
 def _of_rows(competition: library.OpenCompetition, columns: Sequence[str]) -> str | None:
     from workbench.analysis.checks import time_columns
 
-    return time_columns(competition.definition, columns)[0]
+    return time_columns(competition.access.competition, columns)[0]
 
 
 class _Steps:

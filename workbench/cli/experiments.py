@@ -62,7 +62,7 @@ def run_command(
     for number in chosen:
         with fold_bar(f"exp {number}") as (report, done):
             try:
-                outcomes = competition.run_outcomes(
+                outcomes = competition.runs.execute_all(
                     number, sample=sample, force=force, threads=threads, storage=storage, report=report, done=done
                 )
             except WorkbenchError as exc:
@@ -151,9 +151,9 @@ def _print(outcome: RunOutcome) -> None:
 def new_command(source: int | None, title: str, tuned: bool, slug: str | None, as_json: bool) -> None:
     """Write the next experiment's file, built on another."""
     competition = library.competition(slug)
-    features = competition.definition.features_path
+    features = competition.access.competition.features_path
     had_features = features.exists()
-    path = competition.new(source=source, title=title, tuned=tuned, report=note)
+    path = competition.experiments.new(source=source, title=title, tuned=tuned, report=note)
     if as_json:
         echo_json({"exp": int(path.stem), "path": str(path)})
         return

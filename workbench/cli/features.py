@@ -45,9 +45,9 @@ def features_command(
 ) -> None:
     """List the features: what each reads and gives, size, time and memory to build, whether it is cached."""
     competition = library.competition(slug, memory_limit=memory_limit)
-    summaries = competition.feature_list(names, exp=exp, build=build, report=note)
+    summaries = competition.features.summaries(names, exp=exp, build=build, report=note)
     if graph:
-        mermaid, svg = competition.feature_graph()
+        mermaid, svg = competition.features.graph()
         note(f"drawn in {svg}")
     if as_json:
         listed = [asdict(s) for s in summaries]
@@ -100,19 +100,24 @@ def cache_command(prune: bool, limit: str | None, slug: str | None, as_json: boo
     competition = library.competition(slug)
     removed = None
     if prune:
-        removed = competition.prune_cache(None if limit is None else parse_bytes(limit, where="--limit"))
-    held = competition.cache()
+        removed = competition.features.prune_cache(None if limit is None else parse_bytes(limit, where="--limit"))
+    held = competition.features.cached()
     total = sum(b.size_bytes for b in held)
     if as_json:
         gone: dict[str, Any] = {} if removed is None else {"removed": [asdict(b) for b in removed]}
         echo_json(
-            {"blocks": [asdict(b) for b in held], "size_bytes": total, "limit_bytes": competition.cache_limit, **gone}
+            {
+                "blocks": [asdict(b) for b in held],
+                "size_bytes": total,
+                "limit_bytes": competition.features.cache_limit,
+                **gone,
+            }
         )
         return
     if removed is not None:
         note(f"removed {len(removed)} blocks, {shown_bytes(sum(b.size_bytes for b in removed))}")
     _print_table([("block", "columns", "size", "seconds", "last used", "")], [_block_line(b) for b in held])
-    echo(f"{len(held)} blocks, {shown_bytes(total)} of at most {shown_bytes(competition.cache_limit)}")
+    echo(f"{len(held)} blocks, {shown_bytes(total)} of at most {shown_bytes(competition.features.cache_limit)}")
 
 
 def _block_line(b: CachedBlock) -> tuple[str, ...]:

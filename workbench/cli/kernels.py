@@ -43,7 +43,7 @@ def build_command(number: int, python: str | None, wheels: Path | None, slug: st
     """Pack the newest finished run of experiment N: models, code, packages, and the notebook that predicts."""
     competition = library.competition(slug)
     with step_bar("kernel") as (report, _):
-        built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
+        built = competition.kernels.build(number, python=python, wheels=wheels, report=report)
     if as_json:
         echo_json(
             {
@@ -90,8 +90,8 @@ def rehearse_command(
     """Run the kernel of experiment N without network, on the test set and on a hidden one, and compare."""
     competition = library.competition(slug, memory_limit=memory_limit)
     with step_bar("rehearsal") as (report, _):
-        built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
-        found = competition.rehearse_kernel(number, built, minutes=minutes, image=image, report=report)
+        built = competition.kernels.build(number, python=python, wheels=wheels, report=report)
+        found = competition.kernels.rehearse(number, built, minutes=minutes, image=image, report=report)
     if as_json:
         echo_json(
             {
@@ -152,10 +152,10 @@ def push_command(
     competition = library.competition(slug)
     machine = Machine(accelerator or "", docker_pin, minutes)
     with step_bar("kernel") as (report, _):
-        built = competition.build_kernel(number, python=python, wheels=wheels, report=report)
+        built = competition.kernels.build(number, python=python, wheels=wheels, report=report)
         if not as_json:
             _note_packed(built)
-        found = competition.push_kernel(built, machine, report=report)
+        found = competition.kernels.push(built, machine, report=report)
     for line in found.notes:
         note(line)
     if as_json:
@@ -203,5 +203,5 @@ def _tail(log: str) -> str:
 def submit_command(number: int, slug: str | None, as_json: bool, **sending: Any) -> int:
     """Submit the newest version of the kernel of experiment N that came to its end; as `wb submit` does with a file."""
     competition = library.competition(slug)
-    prepared = competition.prepare_kernel(number)
+    prepared = competition.kernels.prepare(number)
     return send_prepared(competition, prepared, as_json=as_json, **sending)

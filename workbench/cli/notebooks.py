@@ -47,7 +47,7 @@ def params_command(path: Path, as_json: bool) -> None:
 @shared_options
 def new_command(source: int, title: str, slug: str | None, as_json: bool) -> None:
     """Write an experiment out as a notebook to play with, and the next experiment, which runs it."""
-    notebook, experiment = library.competition(slug).new_notebook(source, title=title)
+    notebook, experiment = library.competition(slug).experiments.new_notebook(source, title=title)
     if as_json:
         echo_json({"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment)})
         return
@@ -72,7 +72,9 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
     from workbench.experiments.foreign import not_closed
 
     competition = library.competition(slug)
-    notebook, experiment, others = competition.adopt(path, title=title, submission=submission, network=network)
+    notebook, experiment, others = competition.experiments.adopt(
+        path, title=title, submission=submission, network=network
+    )
     if as_json:
         found = {"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment), "inputs": others}
         echo_json(found)
@@ -81,7 +83,7 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
     echo(experiment)
     for name in others:
         kind, _, other = name.partition("/")
-        brings = f"put its files into {competition.input_folder / name}"
+        brings = f"put its files into {competition.experiments.input_folder / name}"
         if kind == "competitions":
             brings = f"`wb fetch {other}` brings it"
         note(f"it reads /kaggle/input/{name}, which is not here: {brings}")
@@ -110,9 +112,9 @@ def report_command(number: int | None, source: Path | None, slug: str | None, as
     competition = library.competition(slug)
     with step_bar("report") as (report, _):
         if number is None:
-            page = competition.explore(source=source, report=report)
+            page = competition.data.explore(source=source, report=report)
         else:
-            page = competition.report(number, source=source, report=report)
+            page = competition.runs.report(number, source=source, report=report)
     if as_json:
         echo_json({"exp": number, "page": str(page)})
     else:

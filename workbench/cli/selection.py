@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.api import library
+from workbench.api.features import SelectOptions
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.progress import step_bar
@@ -55,7 +56,7 @@ def select_command(
     """Find the columns of an experiment that are worth keeping, and write them as a list that experiments can name."""
     competition = library.competition(slug, memory_limit=memory_limit)
     with step_bar(f"select {number}") as (report, progress):
-        found = competition.select(number, method, report=report, progress=progress, **options)
+        found = competition.features.select(number, SelectOptions(method, **options), report=report, progress=progress)
     if as_json:
         echo_json(_document(found))
     else:

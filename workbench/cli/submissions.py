@@ -55,7 +55,7 @@ def submit_command(number: int, run_id: str, slug: str | None, as_json: bool, **
     need --yes. That an earlier sending of it may have arrived, which would make it the second, only --again answers.
     """
     competition = library.competition(slug)
-    prepared = competition.prepare(number, run_id=run_id)
+    prepared = competition.submissions.prepare(number, run_id=run_id)
     return send_prepared(competition, prepared, as_json=as_json, **sending)
 
 
@@ -87,9 +87,11 @@ def send_prepared(
         note("nothing was sent")
         return 1
     again = again or (asked and bool(prepared.doubts))  # it was among what was just agreed to
-    record = competition.send(prepared, message=message, again=again, agree=_agree if asked else None, report=note)
+    record = competition.submissions.send(
+        prepared, message=message, again=again, agree=_agree if asked else None, report=note
+    )
     if wait:
-        record = competition.wait_for_score(record, report=note)
+        record = competition.submissions.wait_for_score(record, report=note)
     limits = _limits(competition)
     if as_json:
         echo_json(_json(record, limits.remaining_today if limits else None))
@@ -100,7 +102,7 @@ def send_prepared(
 
 def _limits(competition: library.OpenCompetition) -> SubmissionLimits | None:
     try:
-        limits: SubmissionLimits = competition.limits()
+        limits: SubmissionLimits = competition.submissions.limits()
     except PlatformError:
         return None  # it is sent: that the limits can't be read now is no failure of that
     return limits
@@ -175,7 +177,7 @@ def _shown(competition: library.OpenCompetition, prepared: Prepared) -> Iterator
 def _interval(competition: library.OpenCompetition, record: RunRecord) -> tuple[float, float] | None:
     from workbench.review.table import cv_interval
 
-    return cv_interval(record, competition.fold_size_ratios().get(record.folds_hash))
+    return cv_interval(record, competition.runs.fold_size_ratios().get(record.folds_hash))
 
 
 def _cv_text(competition: library.OpenCompetition, record: RunRecord) -> str:
@@ -257,7 +259,7 @@ def _print_sent(
     scored = "" if record.public_score is not None or record.private_score is not None else "scored, and "
     echo(f"sent as {record.ref}: {scored}{scores_text(record)}{cv}{left}")
     try:
-        board = competition.leaderboard()
+        board = competition.submissions.leaderboard()
     except PlatformError as exc:
         note(f"the leaderboard can't be read: {exc.message}")
         return
@@ -278,10 +280,10 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
     competition = library.competition(slug)
     if not offline:
         try:
-            competition.sync()
+            competition.submissions.sync()
         except PlatformError as exc:
             note(f"not asked for news: {exc.message}")
-    found = competition.submissions()
+    found = competition.submissions.records()
     if as_json:
         echo_json([_json(s, None) | {"sent_at": _when(s), "message": s.message} for s in found])
         return
@@ -308,7 +310,7 @@ def sync_command(slug: str | None, as_json: bool) -> None:
     """Ask the platform for scores that came later, and for what was sent elsewhere; log them."""
     from workbench.review.table import scores_text
 
-    changed = library.competition(slug).sync()
+    changed = library.competition(slug).submissions.sync()
     if as_json:
         echo_json([_json(s, None) for s in changed])
         return

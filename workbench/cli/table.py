@@ -61,7 +61,7 @@ def table_command(
     """
     competition = library.competition(slug)
     rows = competition.table(filters=filters, sort=sort)
-    waiting = [] if filters or as_json or as_comma else competition.not_run(rows)
+    waiting = [] if filters or as_json or as_comma else competition.runs.waiting(rows)
     if not (everything or as_json or as_comma):
         older = sum(not r.latest for r in rows)
         rows = [r for r in rows if r.latest]
@@ -166,7 +166,7 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
 def _importance(competition: library.OpenCompetition, row: Row) -> list[dict[str, Any]]:
     if row.run.status != "finished":
         return []
-    frame = competition.result(row.run.exp).importance if row.run.sample is None else None
+    frame = competition.runs[row.run.exp].importance if row.run.sample is None else None
     return [] if frame is None else frame.to_dicts()
 
 
@@ -174,13 +174,13 @@ def _models(competition: library.OpenCompetition, row: Row) -> list[dict[str, An
     """Return what the run's record says of each model: where it stopped, how long it took, its learning curve."""
     if row.run.status != "finished" or row.run.sample is not None:
         return []
-    return competition.result(row.run.exp).model_notes
+    return competition.runs[row.run.exp].model_notes
 
 
 def _recommender(competition: library.OpenCompetition, row: Row) -> dict[str, Any] | None:
     if row.run.status != "finished" or row.run.kind != "recommend" or row.run.sample is not None:
         return None
-    return competition.result(row.run.exp).recommender
+    return competition.runs[row.run.exp].recommender
 
 
 def _show_recommender(told: dict[str, Any]) -> None:

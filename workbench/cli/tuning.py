@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.api import library
+from workbench.api.studies import TuneOptions
 from workbench.cli.app import (
     competition_option,
     echo_json,
@@ -102,15 +103,12 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
 
     kept = None if keep is None else parse_keep(keep, where="--keep")
     with _bar(f"tune {number}") as (report, say, progress):
-        outcome = competition.tune(
+        outcome = competition.studies.tune(
             number,
-            storage=storage,
-            keep=kept,
-            started_at=started,
+            TuneOptions(storage=storage, keep=kept, started_at=started, **options),
             report=report,
             say=say,
             progress=progress,
-            **options,
         )
     if as_json:
         echo_json(_document(outcome, number, competition))
@@ -161,7 +159,7 @@ def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], No
 
 
 def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> dict[str, Any]:
-    tuned, metric = outcome.tuned, competition.definition.metric
+    tuned, metric = outcome.tuned, competition.data.metric
     return {
         "exp": number,
         "metric": metric.name,
@@ -198,7 +196,7 @@ def _scored(one: Scored) -> dict[str, Any]:
 def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> None:
     from workbench.experiments.tune import as_toml_lines
 
-    tuned, metric = outcome.tuned, competition.definition.metric
+    tuned, metric = outcome.tuned, competition.data.metric
     counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
     counts += f", {tuned.failed} failed" if tuned.failed else ""
     echo(f"{counts}; {tuned.seconds:.0f} s")
@@ -240,7 +238,7 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
     from workbench.experiments.tune import find_study
     from workbench.tuning.pictures import draw, importances
 
-    study, folder = find_study(competition.definition, number, storage=storage)
+    study, folder = find_study(competition.access.competition, number, storage=storage)
     shares = importances(study)
     paths = draw(study, folder, with_importances=bool(shares))
     if as_json:
@@ -265,7 +263,7 @@ def _dashboard(competition: library.OpenCompetition, number: int, storage: str |
     from workbench.core.errors import ConfigError
     from workbench.experiments.tune import find_study
 
-    study, _ = find_study(competition.definition, number, storage=storage)
+    study, _ = find_study(competition.access.competition, number, storage=storage)
     try:
         from optuna_dashboard import run_server
     except ImportError as exc:

@@ -1,0 +1,83 @@
+"""What the parts of a competition's handle share: where it is, its definition, its features, its platform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.core.errors import ConfigError
+from workbench.data.workspace import Workspace
+
+if TYPE_CHECKING:
+    from workbench.data.competition import Competition
+    from workbench.features import Blocks
+    from workbench.platforms.protocol import Platform
+
+__all__ = ["CompetitionAccess", "Report"]
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CompetitionAccess:
+    """A competition of a workspace; what is read of it is read when it is first needed.
+
+    Raises
+    ------
+    NotFoundError
+        Where the workspace has no such competition.
+    """
+
+    workspace: Workspace
+    slug: str
+
+    def __post_init__(self) -> None:
+        self.workspace.competition_folder(self.slug)
+
+    @cached_property
+    def competition(self) -> Competition:
+        """The definition with its folder and paths, as it was when it was first needed."""
+        from workbench.data.competition import load_competition
+
+        return load_competition(self.workspace, self.slug)
+
+    @property
+    def folder(self) -> Path:
+        """The competition's folder; its definition is not needed for it."""
+        return self.workspace.competition_folder(self.slug)
+
+    @property
+    def platform(self) -> Platform:
+        """The platform of its definition."""
+        from workbench.platforms.protocol import connect
+
+        return connect(self.competition.definition.platform, self.workspace.root)
+
+    def blocks(self, report: Report = lambda _: None) -> Blocks:
+        """Return the features of `features.py` with their cache."""
+        from workbench.features import Blocks, load_features
+
+        return Blocks(self.competition, load_features(self.competition), report, self.workspace.memory_limit)
+
+    def feature_names(self, names: Sequence[str], exp: int | None) -> list[str]:
+        """Return names, and those of an experiment behind them."""
+        from workbench.experiments.spec import read_spec
+
+        return [*names, *(read_spec(self.competition, exp).features if exp is not None else ())]
+
+    def require_rows(self, operation: str) -> None:
+        """Refuse what looks at rows where the competition has a log.
+
+        Raises
+        ------
+        ConfigError
+            When its task is recommend.
+        """
+        if self.competition.definition.interactions is not None:
+            raise ConfigError(
+                f"{operation} looks at rows of train and test, and competition {self.slug!r} has a log",
+                hint="its experiments are [recommend]; `wb show N` has what each source finds",
+            )

@@ -1,0 +1,127 @@
+"""`wb.competition(…).data`: the definition, the tables, the rows and their folds, and what `wb check` looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.api.access import CompetitionAccess, Report
+from workbench.api.pages import notebook_page
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from workbench.analysis.checks import Report as CheckReport
+    from workbench.analysis.checks import TimeCheck
+    from workbench.data.competition.definition import Definition
+    from workbench.metrics import Metric
+    from workbench.models.folds import Folds
+
+__all__ = ["Data"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A competition's data. Nothing is read before it is asked for."""
+
+    access: CompetitionAccess
+
+    @property
+    def definition(self) -> Definition:
+        """What `competition.toml` says."""
+        return self.access.competition.definition
+
+    @property
+    def metric(self) -> Metric:
+        """The competition's metric."""
+        return self.access.competition.metric
+
+    @property
+    def tables(self) -> dict[str, pl.LazyFrame]:
+        """The tables by name, lazily."""
+        competition = self.access.competition
+        return {name: competition.table(name) for name in competition.manifest.tables}
+
+    @property
+    def rows(self) -> pl.LazyFrame:
+        """Train and test stacked, with the row key, without the target."""
+        return self.access.competition.rows()
+
+    @property
+    def folds(self) -> Folds:
+        """The fixed split of the train rows."""
+        from workbench.models.folds import load_folds
+
+        return load_folds(self.access.competition)
+
+    def check(
+        self,
+        names: Sequence[str] = (),
+        *,
+        exp: int | None = None,
+        sample: int | None = None,
+        time: str | None = None,
+        report: Report = lambda _: None,
+    ) -> CheckReport:
+        """Look at the data for what costs weeks when it is found late. The same as ``wb check``.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Features whose columns are looked at; by default the columns that train and test share.
+        exp : int, optional
+            Also those of an experiment.
+        sample : int, optional
+            Distributions and models are of at most so many rows of train and of test.
+        time : str, optional
+            The column that tells the time; by default that of a "time" scheme, else the first date.
+        """
+        from workbench.analysis.checks import check_data
+
+        self.access.require_rows("wb check")
+        names = self.access.feature_names(names, exp)
+        return check_data(self.access.blocks(report), names, sample=sample, time=time, report=report)
+
+    def check_page(self, report: CheckReport) -> Path:
+        """Write the page of what `check` found, ``check.html`` in the competition's folder, and return its path."""
+        from workbench.analysis.checks.page import as_page
+        from workbench.core.cache import write_text
+
+        path = self.access.competition.folder / "check.html"
+        write_text(path, as_page(report))
+        return path
+
+    def check_time(
+        self,
+        names: Sequence[str] = (),
+        *,
+        exp: int | None = None,
+        columns: Sequence[str] = (),
+        allow: Sequence[str] = (),
+        report: Report = lambda _: None,
+    ) -> list[TimeCheck]:
+        """Find features that read the future, as ``wb check --time`` does; see `workbench.analysis.checks.check_time`.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Features; by default all of `features.py`.
+        exp : int, optional
+            Also those of an experiment.
+        columns : sequence of str
+            The time column of rows, and "table.column" of tables that call it otherwise.
+        allow : sequence of str
+            What may read the future, as it is known in advance: features, or "feature.column".
+        """
+        from workbench.analysis.checks import check_time
+
+        self.access.require_rows("wb check --time")
+        names = self.access.feature_names(names, exp)
+        return check_time(self.access.blocks(report), names, columns=columns, allow=allow)
+
+    def explore(self, *, source: Path | None = None, report: Report = lambda _: None) -> Path:
+        """Execute the notebook for a fresh competition, ``notebooks/eda.ipynb``, and return its page."""
+        self.access.require_rows("wb report")
+        return notebook_page(self.access, "eda", self.access.competition.folder, source, {}, report)

@@ -1,0 +1,87 @@
+"""Calls of earlier versions that have a better one: they work, and name it in a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from workbench.api.features import SelectOptions
+from workbench.api.studies import TuneOptions
+from workbench.core.errors import ConfigError, near
+
+if TYPE_CHECKING:
+    from workbench.api.competition import OpenCompetition
+
+__all__ = ["attribute"]
+
+BETTER = {
+    "definition": "data",
+    "feature_list": "features.summaries",
+    "feature_graph": "features.graph",
+    "cache": "features.cached",
+    "cache_limit": "features.cache_limit",
+    "prune_cache": "features.prune_cache",
+    "select": "features.select",
+    "check": "data.check",
+    "check_page": "data.check_page",
+    "check_time": "data.check_time",
+    "explore": "data.explore",
+    "run_outcome": "runs.execute",
+    "run_outcomes": "runs.execute_all",
+    "result": "runs.__getitem__",
+    "fold_size_ratios": "runs.fold_size_ratios",
+    "not_run": "runs.waiting",
+    "report": "runs.report",
+    "tune": "studies.tune",
+    "study": "studies.study",
+    "new": "experiments.new",
+    "new_notebook": "experiments.new_notebook",
+    "input_folder": "experiments.input_folder",
+    "adopt": "experiments.adopt",
+    "build_kernel": "kernels.build",
+    "rehearse_kernel": "kernels.rehearse",
+    "push_kernel": "kernels.push",
+    "prepare_kernel": "kernels.prepare",
+    "prepare": "submissions.prepare",
+    "send": "submissions.send",
+    "wait_for_score": "submissions.wait_for_score",
+    "sync": "submissions.sync",
+    "limits": "submissions.limits",
+    "leaderboard": "submissions.leaderboard",
+}
+"""What an attribute of the handle was called -> where it is now."""
+
+OPTIONS: dict[str, type] = {"tune": TuneOptions, "select": SelectOptions}
+"""Calls whose options were keywords -> the class that has them now."""
+
+
+def attribute(competition: OpenCompetition, name: str) -> Any:
+    """Return what an attribute of earlier versions was, with a warning that names the better one.
+
+    Raises
+    ------
+    AttributeError
+        Where there was none of that name.
+    """
+    if name not in BETTER:
+        raise AttributeError(f"a competition has no attribute {name!r}")
+    if name == "definition":
+        return competition.access.competition
+    value = attrgetter(BETTER[name])(competition)
+    return _with_keywords(value, OPTIONS[name]) if name in OPTIONS else value
+
+
+def _with_keywords(call: Callable[..., Any], options: type) -> Callable[..., Any]:
+    """Return a call that takes each field of its options as a keyword, and `SelectOptions.method` in second place."""
+    names = [field.name for field in fields(options)]
+
+    def with_keywords(number: int, *method: str, **keywords: Any) -> Any:
+        callbacks = {name: keywords.pop(name) for name in ("report", "say", "progress") if name in keywords}
+        for name in keywords:
+            if name not in names:
+                raise ConfigError(f"unknown option {name!r}", hint=near(name, names, what="option"))
+        return call(number, options(*method, **keywords), **callbacks)
+
+    return with_keywords

@@ -1,0 +1,117 @@
+"""`wb.competition(…).kernels`: a run packed for a code competition, rehearsed here, pushed and submitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.api.access import CompetitionAccess, Report
+from workbench.api.runs import Runs
+from workbench.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from workbench.kernels import BuiltKernel, Machine, Pushed, Rehearsed
+    from workbench.submissions import Prepared
+
+__all__ = ["Kernels"]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of a competition's experiments."""
+
+    access: CompetitionAccess
+
+    def build(
+        self,
+        number: int,
+        *,
+        python: str | None = None,
+        wheels: Path | None = None,
+        report: Report = lambda _: None,
+    ) -> BuiltKernel:
+        """Pack the newest finished run of an experiment for a kernel without network.
+
+        Parameters
+        ----------
+        python : str, optional
+            The kernel's, as "3.12"; None for Kaggle's.
+        wheels : Path, optional
+            A folder of wheels to take instead of downloading them.
+        """
+        from workbench.kernels import KERNEL_PYTHON, build, check_no_server
+
+        competition = self.access.competition
+        check_no_server(competition)
+        run = Runs(self.access)[number]
+        return build(competition, run, python=python or KERNEL_PYTHON, wheels=wheels, report=report)
+
+    def rehearse(
+        self,
+        number: int,
+        built: BuiltKernel,
+        *,
+        minutes: float | None = None,
+        image: Path | None = None,
+        report: Report = lambda _: None,
+    ) -> Rehearsed:
+        """Run a built kernel as Kaggle would, and compare what it writes with the run's own submission.
+
+        Parameters
+        ----------
+        minutes : float, optional
+            How long it may take.
+        image : Path, optional
+            A folder with packages in the versions of Kaggle's image, which the session has imported when it begins.
+        """
+        from workbench.kernels import rehearse
+
+        return rehearse(
+            self.access.competition,
+            Runs(self.access)[number],
+            built,
+            memory=self.access.workspace.memory_limit,
+            seconds=None if minutes is None else 60 * minutes,
+            image=image,
+            report=report,
+        )
+
+    def push(self, built: BuiltKernel, machine: Machine | None = None, *, report: Report = lambda _: None) -> Pushed:
+        """Upload what changed of a built kernel, run it on the platform, and fetch what it wrote."""
+        from workbench.kernels import push
+
+        return push(self.access.competition, built, self.access.platform, machine, report=report)
+
+    def prepare(self, number: int) -> Prepared:
+        """Return what would be submitted of an experiment's pushed kernel, and everything that speaks against it.
+
+        `Submissions.send` sends it.
+
+        Raises
+        ------
+        NotFoundError
+            When no version of it was pushed and came to its end.
+        ConfigError
+            When the competition has an evaluation server, or the platform has no kernels.
+        """
+        from workbench.kernels import check_no_server, pushed
+        from workbench.ledger import Ledger
+        from workbench.submissions import Written, prepare
+
+        workspace, competition = self.access.workspace, self.access.competition
+        check_no_server(competition)
+        platform = self.access.platform
+        if platform.code is None:
+            raise ConfigError(f"the platform {platform.name!r} has no kernels", hint=f"`wb submit {number}`")
+        version, newer = pushed(competition.folder / "kernels" / f"{number:03d}", platform.code.owner)
+        with Ledger.open(workspace.ledger) as ledger:
+            return prepare(
+                workspace,
+                competition,
+                number,
+                platform,
+                ledger,
+                run_id=version.run_id,
+                kernel=Written(version.version, version.submission, newer),
+            )

@@ -1,0 +1,177 @@
+"""`wb.competition(…).runs`: what was run, and what is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from workbench.api.access import CompetitionAccess, Report
+from workbench.api.pages import notebook_page
+from workbench.core.errors import ConfigError
+from workbench.data.workspace import experiment_numbers, list_run_folders
+
+if TYPE_CHECKING:
+    from workbench.experiments.run import RunOutcome
+    from workbench.experiments.run_folder import FinishedRun
+    from workbench.ledger import Ledger, RunRecord
+    from workbench.models.records import FoldResult
+    from workbench.review.table import Row
+
+__all__ = ["RunOptions", "Runs"]
+
+
+class RunOptions(TypedDict, total=False):
+    """What a run may be told.
+
+    Attributes
+    ----------
+    sample : float, optional
+        A share of the train rows, for a quick try that predicts no test rows and can't be submitted.
+    force : bool
+        Run again though nothing changed.
+    threads : int, optional
+        None for as many as the process may use.
+    storage : str, optional
+        The address of a database for the study of ``[tune]``; by default it is a journal beside the runs.
+    report, done : callable
+        Called with a line of text for each step; with each model, and the number of models still to come.
+    """
+
+    sample: float | None
+    force: bool
+    threads: int | None
+    storage: str | None
+    report: Report
+    done: Callable[[FoldResult, int], None]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a competition's experiments; ``runs[12]`` is the finished one of experiment 12."""
+
+    access: CompetitionAccess
+
+    def execute(self, number: int, **options: Unpack[RunOptions]) -> RunOutcome:
+        """Run an experiment as ``wb run`` does, and say also whether it was done already or went on from a killed run.
+
+        Of a grid it is the best one.
+
+        Parameters
+        ----------
+        number : int
+        **options
+            See `RunOptions`.
+
+        Raises
+        ------
+        WorkbenchError
+            What `workbench.experiments.run` raises.
+        """
+        outcomes = self.execute_all(number, **options)
+        better = max if self.access.competition.metric.greater_is_better else min
+        return better(outcomes, key=lambda o: o.run.record.cv_mean or 0.0)
+
+    def execute_all(self, number: int, **options: Unpack[RunOptions]) -> list[RunOutcome]:
+        """Run an experiment as `execute` does; a notebook with a grid once for each combination, each an outcome."""
+        from workbench.experiments.sweep import run_all
+
+        return run_all(self.access.workspace, self.access.competition, number, **options)
+
+    def __getitem__(self, number: int) -> FinishedRun:
+        """Return the finished run that stands for an experiment, checked, without running anything.
+
+        It is the one that belongs to the experiment's present definition; see `workbench.experiments.current_runs`.
+
+        Raises
+        ------
+        NotFoundError
+            When it was never run, or not to the end.
+        DamagedError
+            When its files are not those that were written.
+        """
+        from workbench.experiments.current_runs import current_run
+        from workbench.experiments.run_folder import check_files, read_run
+        from workbench.ledger import Ledger
+
+        workspace, slug = self.access.workspace, self.access.slug
+        with Ledger.open(workspace.ledger) as ledger:
+            record = current_run(workspace, slug, number, self._records(ledger)).record
+        folder = workspace.root / record.folder
+        return check_files(folder, *read_run(folder))
+
+    __iter__ = None  # experiments have gaps: `table` has every run
+
+    def _records(self, ledger: Ledger) -> list[RunRecord]:
+        """Return the competition's runs as their folders have them: the ledger catches up where it has missed some."""
+        workspace, slug = self.access.workspace, self.access.slug
+        runs = ledger.runs(slug)
+        recorded, folders = {r.run_id for r in runs}, list_run_folders(workspace.competitions / slug / "runs")
+        if all(r.status != "running" for r in runs) and recorded.issuperset(f.name for f in folders):
+            return runs
+        from workbench.experiments.reconcile import reconcile
+
+        reconcile(workspace, ledger, slug)
+        return ledger.runs(slug)
+
+    def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
+        """Return every run with its change against its base and its submissions; see `workbench.review.table`."""
+        from workbench.experiments.current_runs import current_runs, with_marks
+        from workbench.ledger import Ledger
+        from workbench.review.table import from_elsewhere, select, summarise
+
+        workspace, slug = self.access.workspace, self.access.slug
+        with Ledger.open(workspace.ledger) as ledger:
+            runs = self._records(ledger)
+            submissions = ledger.submissions(slug)
+        current = current_runs(workspace, slug, runs)
+        rows = summarise(with_marks(workspace, runs), submissions, current, self.fold_size_ratios())
+        # Only where there are any: the metric's direction needs the definition, which most calls don't read.
+        elsewhere = [s for s in submissions if not s.run_id]
+        if elsewhere:
+            metric = self.access.competition.metric
+            better = metric.greater_is_better
+            rows += [from_elsewhere(s, metric.name, greater_is_better=better) for s in elsewhere]
+        return select(rows, filters=filters, sort=sort)
+
+    def fold_size_ratios(self) -> dict[str, float]:
+        """Return validated rows over train rows, the mean over the folds, by the key of each split that was used."""
+        from workbench.models.fold_sizes import read_size_ratios
+
+        folder = self.access.folder / "data" / "folds"
+        ratios, missing = read_size_ratios(folder)
+        if not missing:
+            return ratios
+        from workbench.models.folds import size_ratios
+
+        return size_ratios(folder)
+
+    def waiting(self, rows: Sequence[Row]) -> list[int]:
+        """Return the experiments that have a file and none of the runs in `rows`, which `table` gave."""
+        have = {row.run.exp for row in rows}
+        return [n for n in experiment_numbers(self.access.folder) if n not in have]
+
+    def report(self, number: int, *, source: Path | None = None, report: Report = lambda _: None) -> Path:
+        """Execute the report's notebook on the newest finished run of an experiment, and return its page.
+
+        Parameters
+        ----------
+        number : int
+        source : Path, optional
+            The notebook; by default ``notebooks/report.ipynb`` of the workspace, or the package's own.
+
+        Raises
+        ------
+        NotFoundError
+            When the experiment has no finished run.
+        NotebookError
+            When a cell of the notebook fails.
+        """
+        run = self[number]
+        if run.record.kind == "recommend":
+            raise ConfigError(
+                f"run {run.record.run_id} is of [recommend]: it has lists, and the report is of predictions",
+                hint=f"`wb show {number}` has its scores, what each source finds, and what the stages took",
+            )
+        return notebook_page(self.access, "report", run.folder, source, {"exp": number}, report)

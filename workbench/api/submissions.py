@@ -1,0 +1,119 @@
+"""`wb.competition(…).submissions`: what was sent, how it is checked and sent, and what the platform says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.api.access import CompetitionAccess, Report
+
+if TYPE_CHECKING:
+    from workbench.ledger import SubmissionRecord
+    from workbench.platforms.protocol import Leaderboard, SubmissionLimits
+    from workbench.submissions import Agree, Prepared
+
+__all__ = ["Submissions"]
+
+
+@dataclass(frozen=True)
+class Submissions:
+    """All submissions that the log has, oldest first; `sync` brings news and what was sent elsewhere."""
+
+    access: CompetitionAccess
+
+    def __iter__(self) -> Iterator[SubmissionRecord]:
+        return iter(self.records())
+
+    def __len__(self) -> int:
+        return len(self.records())
+
+    def __call__(self) -> list[SubmissionRecord]:
+        """Return `records`: what was a call is a part of the handle now."""
+        return self.records()
+
+    def records(self) -> list[SubmissionRecord]:
+        """Return all submissions that the log has, oldest first."""
+        from workbench.ledger import Ledger
+
+        with Ledger.open(self.access.workspace.ledger) as ledger:
+            return ledger.submissions(self.access.slug)
+
+    def prepare(self, number: int, *, run_id: str = "") -> Prepared:
+        """Return what would be sent of an experiment, and everything that speaks against it; nothing is changed."""
+        from workbench.ledger import Ledger
+        from workbench.submissions import prepare
+
+        place, competition = self.access.workspace, self.access.competition
+        with Ledger.open(place.ledger) as ledger:
+            return prepare(place, competition, number, self.access.platform, ledger, run_id=run_id)
+
+    def send(
+        self,
+        prepared: Prepared,
+        *,
+        message: str = "",
+        again: bool = False,
+        agree: Agree | None = None,
+        report: Report = lambda _: None,
+    ) -> SubmissionRecord:
+        """Send what `prepare` returned, once; its warnings count as answered, but for an earlier sending in doubt.
+
+        Parameters
+        ----------
+        again : bool
+            Send it though an earlier sending of it may have arrived.
+        agree : callable, optional
+            Asked about warnings that came up since; by default they stop it.
+
+        Raises
+        ------
+        SubmissionError
+            When there are errors among the findings, or warnings that came up since and that nobody has agreed to.
+        PlatformError
+            When the platform refuses.
+        """
+        from workbench.ledger import Ledger
+        from workbench.submissions import send
+
+        place, competition, platform = self.access.workspace, self.access.competition, self.access.platform
+        with Ledger.open(place.ledger) as ledger:
+            return send(
+                place,
+                competition,
+                prepared,
+                platform,
+                ledger,
+                message=message,
+                again=again,
+                agree=agree,
+                report=report,
+            )
+
+    def wait_for_score(
+        self, record: SubmissionRecord, *, limit_s: float = 3600.0, report: Report = lambda _: None
+    ) -> SubmissionRecord:
+        """Ask for the score of what `send` returned until it comes, or the time is over."""
+        from workbench.ledger import Ledger
+        from workbench.submissions import wait_for_score
+
+        place, competition, platform = self.access.workspace, self.access.competition, self.access.platform
+        with Ledger.open(place.ledger) as ledger:
+            return wait_for_score(place, competition, record, platform, ledger, limit_s=limit_s, report=report)
+
+    def sync(self) -> list[SubmissionRecord]:
+        """Ask the platform for scores that came later and for what was sent elsewhere; return what changed."""
+        from workbench.ledger import Ledger
+        from workbench.submissions import sync
+
+        place = self.access.workspace
+        with Ledger.open(place.ledger) as ledger:
+            return sync(place, self.access.competition, self.access.platform, ledger)
+
+    def limits(self) -> SubmissionLimits:
+        """Return how many submissions are left today."""
+        return self.access.platform.limits(self.access.slug)
+
+    def leaderboard(self) -> Leaderboard:
+        """Return the platform's leaderboard and the standing on it."""
+        return self.access.platform.leaderboard(self.access.slug)
