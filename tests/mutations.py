@@ -53,7 +53,7 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "metrics": (["metrics/*.py"], ["test_metrics.py", "test_positive.py"]),
     "intervals": (
-        ["metrics/intervals.py", "review/table.py"],
+        ["core/intervals.py", "review/table.py"],
         ["test_intervals.py", "test_review.py", "test_optimistic.py"],
     ),
     "tuning": (

@@ -27,11 +27,11 @@ from workbench.analysis.selection import Options, groups_of, judge_by_permutatio
 from workbench.analysis.selection.judged import models_of
 from workbench.analysis.selection.methods import judge_by_shuffled_target
 from workbench.api import library
+from workbench.core.intervals import half_width
 from workbench.data.workspace import create_workspace
 from workbench.experiments.current_runs import CurrentRun
 from workbench.experiments.ready import ready
 from workbench.features import Blocks, load_features
-from workbench.metrics.intervals import half_width
 from workbench.models.folds import kfold, time_folds
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.review.table import Row, summarise

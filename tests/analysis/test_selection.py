@@ -386,7 +386,7 @@ class TestElimination:
         case.experiment(23, 'features = ["rows.a", "rows.n0", "rows.n1", "rows.n2", "pair", "te_town"]\n' + MODEL)
         whole = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-whole", holdout=False)
         code = (
-            "from workbench import library\n"
+            "from workbench.api import library\n"
             f"c = library.competition('case', where=library.workspace({str(case.workspace.root)!r}))\n"
             "c.select(23, 'rfe', trials=5, step=0.3, name='rfe-killed', holdout=False)\n"
         )

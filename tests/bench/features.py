@@ -91,7 +91,7 @@ def carts_so_far(rows):
 OURS = """
 import sys
 from pathlib import Path
-from workbench import library
+from workbench.api import library
 from workbench.data.workspace import Workspace
 opened = library.OpenCompetition(Workspace(Path(sys.argv[1])), "log")
 opened.feature_list(build=True)

@@ -144,7 +144,7 @@ def test_without_the_ledger_no_number_is_guessed(ran: Small) -> None:
 MANY = """
 import json, sys, time
 from pathlib import Path
-from workbench import library
+from workbench.api import library
 from workbench.data.workspace import Workspace
 root, barrier, name, kind = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 opened = library.OpenCompetition(Workspace(root), "one")

@@ -339,7 +339,7 @@ def test_an_untouched_definition_is_not_read(small) -> None:
     made.experiment(1, ROWS + MODEL)
     made.open.run(1)
     code = (
-        "import sys; from workbench import library; library.competition().table()\n"
+        "import sys; from workbench.api import library; library.competition().table()\n"
         "print(sorted({'polars', 'pydantic', 'lightgbm', 'workbench.experiments'} & set(sys.modules)))"
     )
 

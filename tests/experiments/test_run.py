@@ -366,7 +366,7 @@ class TestAgain:
 
 RUNNER = """
 import sys, pathlib
-from workbench import library
+from workbench.api import library
 place = library.workspace(sys.argv[1])
 library.competition("small", where=place).run(1, done=lambda r, left: print(left, flush=True))
 """
@@ -853,7 +853,7 @@ KINDS_OF_MODELS = {
 }
 IN_A_PROCESS = """
 import sys
-from workbench import library
+from workbench.api import library
 for number in map(int, sys.argv[1:]):
     library.competition("small").run(number, threads=2)
 """

@@ -16,7 +16,7 @@ from tests.habits import SMALL_RANKER, SOURCES, habits
 from tests.records import RUN
 from workbench import metrics
 from workbench.core.errors import ConfigError, DataError
-from workbench.metrics.intervals import half_width, over_windows, t_975
+from workbench.core.intervals import half_width, over_windows, t_975
 from workbench.recommender import (
     Asked,
     AttributeSource,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.records import NOW, RUN, SUBMISSION
 from workbench.core.errors import ConfigError
+from workbench.core.intervals import family_p, over_windows, t_975
 from workbench.experiments.current_runs import CurrentRun
 from workbench.ledger import RunRecord, SubmissionRecord
-from workbench.metrics.intervals import family_p, over_windows, t_975
 from workbench.models.folds import Folds, time_folds
 from workbench.review.table import (
     Change,

@@ -18,6 +18,7 @@ import polars as pl
 from workbench.core.cache import atomic, content_key, file_sha256, write_json, write_text
 from workbench.core.errors import ConfigError, DataError, TrainingError
 from workbench.core.frames import write_csv
+from workbench.core.intervals import LEAST_WINDOWS
 from workbench.core.user_code import user_code
 from workbench.data.competition import Competition, InteractionsSpec
 from workbench.experiments.earlier_keys import earlier_code_keys
@@ -26,7 +27,6 @@ from workbench.experiments.run_folder import Made
 from workbench.experiments.spec import ExperimentSpec
 from workbench.features import code_key
 from workbench.ledger import RunRecord
-from workbench.metrics.intervals import LEAST_WINDOWS
 from workbench.recommender import (
     Asked,
     Columns,

@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from workbench.core.errors import ConfigError, near
+from workbench.core.intervals import family_p, half_width, over_windows, standard_error
 from workbench.core.printable import one_line
+from workbench.core.text_table import cell_width, fitted
 from workbench.experiments.current_runs import CurrentRun, outdated_text
 from workbench.ledger import RunRecord, SubmissionRecord
-from workbench.metrics.intervals import family_p, half_width, over_windows, standard_error
 
 __all__ = [
     "Change",
@@ -76,7 +77,7 @@ class Family:
     Parameters
     ----------
     ratio : float, optional
-        Validated rows over train rows, the mean over the folds; see `workbench.metrics.intervals`.
+        Validated rows over train rows, the mean over the folds; see `workbench.core.intervals`.
     """
 
     def __init__(self, ratio: float | None = None) -> None:
@@ -163,7 +164,7 @@ def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) 
     """Compare two runs, paired over folds, by the scores of their predictions averaged over each one's seeds.
 
     Those are what CV and submission are made of: a run with more seeds is better by what averaging them gives. The
-    interval allows for folds that share train rows, see `workbench.metrics.intervals`.
+    interval allows for folds that share train rows, see `workbench.core.intervals`.
 
     Parameters
     ----------
@@ -489,11 +490,11 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
     cells = [_cells(row) for row in rows]
     widths = _widths(cells, width)
     columns = list(widths)
-    head = "  ".join(_fit(_HEAD[i], widths[i], i in _RIGHT) for i in columns).rstrip()
+    head = "  ".join(fitted(_HEAD[i], widths[i], right=i in _RIGHT) for i in columns).rstrip()
     lines = [paint(head, "head")]
     shown = [(i, widths[i], i in _RIGHT) for i in columns]
     for row, line in zip(rows, cells, strict=True):
-        parts = [_fit(line[i], size, right) for i, size, right in shown]
+        parts = [fitted(line[i], size, right=right) for i, size, right in shown]
         lines.append(paint("  ".join(parts).rstrip(), _tone(row)))
     return "\n".join(lines)
 
@@ -501,7 +502,7 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
 def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
     """Return the width of each column that is shown: titles and changes give way first, then whole columns do."""
     columns = [i for i in range(len(_HEAD)) if i in (0, 1, 3) or any(c[i] for c in cells)]
-    natural = {i: max([len(_HEAD[i]), *(len(c[i]) for c in cells)]) for i in columns}
+    natural = {i: max(cell_width(c[i]) for c in [_HEAD, *cells]) for i in columns}
     leaving = [i for i in _FIRST_TO_GO if i in natural]
     while True:
         widths = dict(natural)
@@ -565,9 +566,3 @@ def _duration(seconds: float | None) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _fit(text: str, width: int, right: bool) -> str:
-    if len(text) > width:
-        return text[: width - 1] + "…"
-    return text.rjust(width) if right else text.ljust(width)

@@ -9,7 +9,7 @@ import polars as pl
 
 from workbench.analysis.checks.data import CheckedData, Floats, as_number, brief, kind_of
 from workbench.analysis.checks.finding import Finding, Periods
-from workbench.metrics.intervals import two_sided_p
+from workbench.core.intervals import two_sided_p
 
 __all__ = ["by_period", "distribution", "target_findings", "trend_findings", "trend_p", "weighted_correlation"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from workbench.analysis.selection.groups import Group
 from workbench.core.errors import FeatureError
+from workbench.core.intervals import standard_error
 from workbench.experiments.ready import ReadyExperiment, lightgbm_of
-from workbench.metrics.intervals import standard_error
 from workbench.models.learner import Learner, ModelSpec
 from workbench.models.needs import MemoryNeeds
 from workbench.models.parameters import LightGBMSpec
@@ -241,7 +241,7 @@ def by_group(groups: Iterable[Group], of_columns: dict[str, float]) -> dict[str,
 
 
 def difference(a: Sequence[float], b: Sequence[float], ratio: float | None = None) -> tuple[float, float]:
-    """Return the mean of ``a - b``, paired by fold, and its standard error as `workbench.metrics.intervals` has it.
+    """Return the mean of ``a - b``, paired by fold, and its standard error as `workbench.core.intervals` has it.
 
     With one fold the standard error is 0.
 

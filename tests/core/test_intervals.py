@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.metrics import intervals
+from workbench.core import intervals
 
 
 @given(st.floats(0.001, 50), st.floats(1, 60))
