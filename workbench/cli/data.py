@@ -17,6 +17,7 @@ from workbench.cli.completion import complete_competition
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.progress import byte_bar
 from workbench.cli.terminal import confirm, echo
+from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
     from workbench.platforms.protocol import CompetitionFacts
@@ -98,10 +99,12 @@ def fetch_command(
         echo_json({"slug": slug, "tables": tables, "excluded": left_out} | brought)
         return
     echo(_facts_line(fetched.facts))
-    echo(f"{'table':<24}{'rows':>14}{'columns':>9}{'source':>11}{'Parquet':>11}")
-    for t in tables:
-        sizes = f"{_size(t['source_bytes']):>11}{_size(t['parquet_bytes']):>11}"
-        echo(f"{t['name']:<24}{t['rows']:>14,}{t['columns']:>9}{sizes}")
+    rows = [
+        (t["name"], f"{t['rows']:,}", str(t["columns"]), _size(t["source_bytes"]), _size(t["parquet_bytes"]))
+        for t in tables
+    ]
+    for line in text_table([("table", "rows", "columns", "source", "Parquet"), *rows], right=range(1, 5)):
+        echo(line)
     for excluded in fetched.manifest.excluded.values():
         echo(f"left out: {excluded.file}: {excluded.reason}")
     if fetched.manifest.excluded:

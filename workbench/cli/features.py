@@ -15,6 +15,7 @@ from workbench.cli.completion import complete_experiment
 from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.core.memory import parse_bytes, shown_bytes
 from workbench.core.printable import one_line
+from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
     from workbench.features import CachedBlock, FeatureSummary
@@ -55,7 +56,7 @@ def features_command(
     elif graph:
         echo_lines(mermaid)
     else:
-        _print_table([("feature", "reads", "columns", "size", "seconds", "peak", "")], [_line(s) for s in summaries])
+        _print_table(("feature", "reads", "columns", "size", "seconds", "peak", ""), [_line(s) for s in summaries])
         from workbench.features import shown_left_out
 
         for summary in summaries:
@@ -116,7 +117,7 @@ def cache_command(prune: bool, limit: str | None, slug: str | None, as_json: boo
         return
     if removed is not None:
         note(f"removed {len(removed)} blocks, {shown_bytes(sum(b.size_bytes for b in removed))}")
-    _print_table([("block", "columns", "size", "seconds", "last used", "")], [_block_line(b) for b in held])
+    _print_table(("block", "columns", "size", "seconds", "last used", ""), [_block_line(b) for b in held])
     echo(f"{len(held)} blocks, {shown_bytes(total)} of at most {shown_bytes(competition.features.cache_limit)}")
 
 
@@ -134,11 +135,8 @@ def _ago(when: float) -> str:
     return "just now"
 
 
-def _print_table(head: list[tuple[str, ...]], lines: list[tuple[str, ...]]) -> None:
-    """Print lines in columns, numbers to the right."""
-    lines = [tuple(map(one_line, line)) for line in lines]
-    numbers = {i for i, title in enumerate(head[0]) if title in ("size", "seconds", "peak")}
-    widths = [max(len(line[i]) for line in [*head, *lines]) for i in range(len(head[0]))]
-    for at, line in enumerate([*head, *lines]):
-        cells = [c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
-        echo(styled("  ".join(cells).rstrip(), bold=at == 0))
+def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print rows in columns, numbers to the right."""
+    numbers = {i for i, title in enumerate(head) if title in ("size", "seconds", "peak")}
+    for at, line in enumerate(text_table([head, *(tuple(map(one_line, row)) for row in rows)], right=numbers)):
+        echo(styled(line, bold=at == 0))

@@ -13,6 +13,7 @@ from workbench.cli.commands import Command, CommandGroup, experiment_option
 from workbench.cli.progress import step_bar
 from workbench.cli.terminal import echo
 from workbench.core.printable import one_line
+from workbench.core.text_table import text_table
 
 
 @click.group("notebook", cls=CommandGroup, examples=("wb notebook new 12 && wb run 13",))
@@ -35,9 +36,8 @@ def params_command(path: Path, as_json: bool) -> None:
     if notebook.parameters is None:
         note(f'{path} has no cell that is tagged "parameters": it takes none')
     lines = [tuple(map(one_line, (p.name, p.kind or "any", p.default, p.help))) for p in found]
-    widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
-    for line in lines:
-        echo("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip())
+    for line in text_table(lines):
+        echo(line)
 
 
 @notebook_command.command("new", examples=("wb notebook new 12",))

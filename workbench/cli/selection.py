@@ -13,6 +13,7 @@ from workbench.cli.commands import Command, experiment_option
 from workbench.cli.progress import step_bar
 from workbench.cli.terminal import echo, styled
 from workbench.core.printable import one_line
+from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
     from workbench.analysis.selection import Judged, Scored, Selection
@@ -98,13 +99,7 @@ def _print(found: Selection) -> None:
     more = list(found.judged[0].more)
     head = ("column", TITLES[found.method], "spread", *more, "")
     lines = [head, *(_line(j, more) for j in found.judged)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    for at, line in enumerate(lines):
-        cells = [
-            c.ljust(w) if i in (0, len(head) - 1) else c.rjust(w)
-            for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        ]
-        text = "  ".join(cells).rstrip()
+    for at, text in enumerate(text_table(lines, right=range(1, len(head) - 1))):
         echo(styled(text, bold=at == 0, dim=at > 0 and not found.judged[at - 1].keep))
     echo("")
     kept = [j for j in found.judged if j.keep]

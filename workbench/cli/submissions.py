@@ -16,6 +16,7 @@ from workbench.cli.interrupt import wake_reads
 from workbench.cli.terminal import confirm, echo, styled
 from workbench.core.errors import PlatformError, SubmissionError
 from workbench.core.memory import shown_bytes
+from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
     from workbench.ledger import RunRecord, SubmissionRecord
@@ -290,13 +291,14 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
     if not found:
         echo(f"no submission to {competition.slug!r} yet: wb submit N")
         return
-    echo(f"{'sent (UTC)':<18}{'exp':>4}  {'status':<10}{'CV':>11}{'public':>11}{'private':>11}  what")
+    rows: list[tuple[str, ...]] = [("sent (UTC)", "exp", "status", "CV", "public", "private", "what")]
     for s in found:
-        scores = "".join(f"{'' if v is None else f'{v:.5f}':>11}" for v in (s.cv_mean, s.public_score, s.private_score))
-        what = text_of(s.message) if s.run_id else f"[elsewhere] {s.message}"
-        error = f"  {s.error}" if s.error else ""
-        when, exp = _when(s)[:16].replace("T", " "), s.exp if s.run_id else ""
-        echo(f"{when:<18}{exp:>4}  {s.status:<10}{scores}  {what}{error}")
+        scores = ("" if v is None else f"{v:.5f}" for v in (s.cv_mean, s.public_score, s.private_score))
+        text = text_of(s.message) if s.run_id else f"[elsewhere] {s.message}"
+        when, exp = _when(s)[:16].replace("T", " "), str(s.exp) if s.run_id else ""
+        rows.append((when, exp, s.status, *scores, f"{text}  {s.error}" if s.error else text))
+    for line in text_table(rows, right=(1, 3, 4, 5)):
+        echo(line)
 
 
 def _when(s: SubmissionRecord) -> str:

@@ -14,6 +14,7 @@ from workbench.cli.commands import Command, experiment_option
 from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.core.garbage import no_collection
 from workbench.core.printable import one_line
+from workbench.core.text_table import text_table
 from workbench.experiments.current_runs import never_run
 
 if TYPE_CHECKING:
@@ -159,8 +160,9 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
         _show_recommender(told)
     if importance:
         echo("importance    (mean gain)")
-        for entry in importance[:15]:
-            echo(f"  {one_line(entry['column']):<28}{entry['gain']:>14,.1f}")
+        gains = [(one_line(entry["column"]), f"{entry['gain']:,.1f}") for entry in importance[:15]]
+        for line in text_table(gains, right=[1], indent="  "):
+            echo(line)
 
 
 def _importance(competition: library.OpenCompetition, row: Row) -> list[dict[str, Any]]:
@@ -191,13 +193,15 @@ def _show_recommender(told: dict[str, Any]) -> None:
         score, ceiling = told["list_scores"].get(of), told.get("list_ceilings", {}).get(of)
         allowed = "" if ceiling is None else f" of the {ceiling:.6f} that its candidates allow"
         echo(f"list          {of}" + ("" if score is None else f": {score:.6f}{allowed}"))
-        echo(f"  {'what came is':<18}{'in the first':>14}{'in all':>9}{'only there':>12}{'candidates':>12}")
+        rows = [("what came is", "in the first", "in all", "only there", "candidates")]
         for s in sources:
             only = "" if s["name"] == "together" else f"{s['adds']:.4f}"
-            echo(f"  {s['name']:<18}{s['alone_at_k']:>14.4f}{s['alone']:>9.4f}{only:>12}{s['per_user']:>12.1f}")
-    echo("stages        seconds, MB")
-    for stage in told["stages"]:
-        echo(f"  {stage['name']:<38}{stage['seconds']:>10.1f}{stage['peak_mb']:>9.0f}")
+            rows.append((s["name"], f"{s['alone_at_k']:.4f}", f"{s['alone']:.4f}", only, f"{s['per_user']:.1f}"))
+        for line in text_table(rows, right=range(1, 5), indent="  "):
+            echo(line)
+    stages = [(s["name"], f"{s['seconds']:.1f}", f"{s['peak_mb']:.0f}") for s in told["stages"]]
+    for line in text_table([("stages", "seconds", "MB"), *stages], right=(1, 2)):
+        echo(line)
 
 
 def validation_lines(told: dict[str, Any]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from workbench.cli.app import (
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.terminal import echo, echo_lines, styled
+from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
     from workbench.experiments.tune import TuneOutcome
@@ -208,10 +209,8 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
         remarks = [*(["best"] if one == best else []), *(["as it was"] if one == tuned.start else [])]
         lines.append((str(one.number), *_cells(one), ", ".join(remarks)))
     if len(lines) > 1:
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        for at, line in enumerate(lines):
-            cells = [c.rjust(w) for c, w in zip(line[:-1], widths, strict=False)]
-            echo(styled("  ".join([*cells, line[-1]]).rstrip(), bold=at == 0))
+        for at, line in enumerate(text_table(lines, right=range(len(lines[0]) - 1))):
+            echo(styled(line, bold=at == 0))
         echo("")
     if outcome.optimistic:
         but = ", but for those held out from the search" if best is not None and best.held_out is not None else ""
@@ -251,9 +250,9 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
     echo(f"{study.study_name}: {len(trials)} trials: {counts}")
     if shares:
         echo(styled("importance of the parameters", bold=True))
-        width = max(map(len, shares))
-        for name, share in shares.items():
-            echo(f"  {name.ljust(width)}  {share:6.1%}  {'█' * round(30 * share)}")
+        bars = [(name, f"{share:.1%}", "█" * round(30 * share)) for name, share in shares.items()]
+        for line in text_table(bars, right=[1], indent="  "):
+            echo(line)
     for path in paths:
         echo(f"wrote {path}")
 
