@@ -68,7 +68,7 @@ class Conditions:
     file_limit: int = 0
     die: tuple[str, int] | None = None
     listing_delay_s: float = 60.0
-    first_look_s: float = 2.0
+    first_poll_s: float = 2.0
 
 
 def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: Path, err: Path, c: Conditions) -> None:
@@ -84,7 +84,7 @@ def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: P
 
     _conditions[:] = [c]
     platforms.IMPLEMENTATIONS["kaggle"] = f"{__name__}:impatient_kaggle"
-    follow.FIRST_LOOK_S = c.first_look_s
+    follow.FIRST_POLL_S = c.first_poll_s
     if c.endpoint:
         from kagglesdk import kaggle_env
 

@@ -353,7 +353,7 @@ def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
         f"file          {rows:,} rows, ",
         "left today    5 of 5 submissions",
         "compared with nothing: it is the first submission",
-        "nothing speaks against it",
+        "no issues found",
     ):
         assert part in shown
     code, shown = in_a_terminal(here, "submit", "1", answer="\n")
@@ -364,7 +364,7 @@ def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
     assert code == 0
     assert len(made.open.submissions()) == 1
     code, shown = in_a_terminal(here, "submit", "1", answer="n\n")
-    assert "send it all the same? [y/N]" in shown
+    assert "send it anyway? [y/N]" in shown
     assert "left today    4 of 5" in shown
     assert f"compared with experiment 1: public {made.open.submissions()[0].public_score:.5f}" in shown
     for words in (["--yes"], ["-y", "--json"]):

@@ -169,7 +169,7 @@ class TestBundle:
         run = made.open.result(1)
         from workbench.kernels import build
 
-        with pytest.raises(ConfigError, match=f"run {run.record.run_id} is a quick try") as no:
+        with pytest.raises(ConfigError, match=f"run {run.record.run_id} is a subsample run") as no:
             build(made.open.definition, run, python=HERE, wheels=no_wheels)
         assert no.value.hint == "`wb run 1` runs it whole"
 

@@ -190,7 +190,7 @@ def test_waiting_for_a_score_does_not_wait_for_a_login(place: Place, hosted: Hos
         place.server.refresh_ok = False
 
     place.server.fault("ListSubmissions", skip=3, before=ends)
-    done = place.run("submit", "--exp", "1", "--yes", "--wait", first_look_s=0.01)
+    done = place.run("submit", "--exp", "1", "--yes", "--wait", first_poll_s=0.01)
     assert done.returncode == 0, done.stderr
     assert "the login" in done.stderr
     assert "`wb sync` brings the score" in done.stdout

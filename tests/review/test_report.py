@@ -101,7 +101,7 @@ class TestFrames:
         made = small()
         made.experiment(1, f'features = ["rows.x"]\n{MODEL}')
         quick = made.open.run(1, sample=0.5)
-        with pytest.raises(NotFoundError, match="is a quick try"):
+        with pytest.raises(NotFoundError, match="is a subsample run"):
             RunView(made.open.definition, quick)
 
     def test_too_many_classes_give_no_picture(self, small, monkeypatch) -> None:

@@ -318,7 +318,7 @@ class TestSending:
             assert len(ledger.submissions("small")) == 1 + (not arrives)
             assert (12 < took < 18) if arrives else (60 < took < 66)
             assert codes(asked) == (set() if arrives else {("warning", "possibly_sent")})
-            assert "cut off" in said[0]
+            assert "was interrupted" in said[0]
 
     def test_a_list_that_fails_after_the_sending_is_no_failure_of_it(self, small) -> None:
         made = small()
@@ -345,7 +345,7 @@ class TestSending:
     def test_the_score_is_waited_for(self, small, monkeypatch: pytest.MonkeyPatch) -> None:
         made = small()
         quick(made)
-        monkeypatch.setattr("workbench.submissions.follow.FIRST_LOOK_S", 0.01)
+        monkeypatch.setattr("workbench.submissions.follow.FIRST_POLL_S", 0.01)
         real = Rehearsal(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.definition

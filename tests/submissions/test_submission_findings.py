@@ -20,7 +20,7 @@ from workbench.data.workspace import create_workspace
 from workbench.experiments.current_runs import CurrentRun
 from workbench.platforms.protocol import CompetitionFacts, SubmissionLimits
 from workbench.submissions.findings import (
-    Finding,
+    SubmissionFinding,
     count_rows,
     doubt_findings,
     file_findings,
@@ -57,7 +57,7 @@ def edited(found: Competition, old: str, new: str) -> Competition:
     return load_competition(create_workspace(found.folder.parents[1]), SLUG)
 
 
-def told(findings: list[Finding]) -> dict[tuple[str, str], str]:
+def told(findings: list[SubmissionFinding]) -> dict[tuple[str, str], str]:
     return {(f.level, f.code): f.message for f in findings}
 
 
@@ -192,7 +192,7 @@ class TestColumnsAndIds:
         said = of_file(found, sent, tmp_path)
         assert set(said) == {("error", "spelled_ids")}
         text = said["error", "spelled_ids"]
-        assert text == "2 ids are spelled otherwise than in the sample, for example 2025.28 where it has 2025.280"
+        assert text == "2 ids are spelled differently from the sample, for example 2025.28 where it has 2025.280"
         # Where a table was fetched by a version that did not know which columns are ids, that may be why.
         manifest = found.tables_folder / "manifest.json"
         text_of_it = json.loads(manifest.read_text())
@@ -371,7 +371,7 @@ class TestRuns:
     def test_of_the_run(self) -> None:
         assert run_findings(RUN) == []
         assert told(run_findings(replace(RUN, sample=0.25, status="failed"))) == {
-            ("error", "sampled"): f"run {RUN.run_id} was a quick try on 25% of the rows",
+            ("error", "sampled"): f"run {RUN.run_id} was a subsample run on 25% of the rows",
             ("error", "unfinished"): f"run {RUN.run_id} is failed: `wb run 1` finishes it",
         }
         assert [f.code for f in run_findings(replace(RUN, sample=1.0))] == ["sampled"]
@@ -379,7 +379,7 @@ class TestRuns:
     def test_one_that_was_run_again(self) -> None:
         assert newer_findings(RUN, replace(RUN, cv_mean=0.9)) == []
         latest = replace(RUN, run_id="001-20261124T200000-abcdef02", cv_mean=0.75)
-        text = f"it is of run {RUN.run_id}; the experiment was run again since: {latest.run_id}"
+        text = f"it is of run {RUN.run_id}; the experiment has a newer run: {latest.run_id}"
         assert told(newer_findings(RUN, latest)) == {("warning", "run_again"): f"{text}, CV 0.75000"}
         assert told(newer_findings(RUN, replace(latest, cv_mean=None))) == {("warning", "run_again"): text}
 
@@ -416,7 +416,7 @@ class TestRuns:
         assert passed_over_findings(RUN, [RUN], [older, RUN.run_id]) == []
         assert passed_over_findings(RUN, [], [RUN.run_id]) == []
         [finding] = passed_over_findings(RUN, [RUN], [older, newer])
-        said = f"{newer} is newer and has no record: it may still be copied there, or was cut off"
+        said = f"{newer} is newer and has no record: it may be incomplete or still being copied"
         assert finding.message == f"{said}; this is of run {RUN.run_id}"
         assert passed_over_findings(RUN, [replace(RUN, run_id=newer, exp=2)], [newer]) == []
 
@@ -465,7 +465,7 @@ class TestHistory:
         later = replace(sent, sent_at=datetime(2026, 11, 25, 9, 30, tzinfo=UTC))
         [finding] = doubt_findings("f", "a", [sent, later])
         assert (finding.level, finding.code) == ("warning", "possibly_sent")
-        assert "at 2026-11-25 09:30 UTC: the platform was asked to take it" in finding.message
+        assert "at 2026-11-25 09:30 UTC: the platform does not list it" in finding.message
         assert "at 2026-11-23 20:00 UTC" in doubt_findings("f", "a", [later, sent])[0].message
 
 

@@ -19,7 +19,7 @@ from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import Workspace, create_workspace
 from workbench.ledger import Ledger, SubmissionRecord
 from workbench.platforms.protocol import PlatformSubmission
-from workbench.submissions import Finding, Prepared, load_sidecars, sync, text_of, wait_for_score
+from workbench.submissions import PreparedSubmission, SubmissionFinding, load_sidecars, sync, text_of, wait_for_score
 from workbench.submissions.follow import followed_up, send_lock, settle
 from workbench.submissions.log import Log
 from workbench.submissions.message import LONGEST, cv_of, message
@@ -146,7 +146,7 @@ class TestSync:
         changed = desk.sync()
         assert desk.states() == {"s1": status}
         if status == "unlisted":
-            assert (changed[0].error or "").startswith("the platform was asked to take it, and does not list it")
+            assert (changed[0].error or "").startswith("it was sent, but the platform does not list it")
             # It is looked for every time.
             desk.platform.theirs = [THEIRS]
             assert [s.status for s in desk.sync()] == ["complete"]
@@ -156,7 +156,7 @@ class TestSync:
         [found] = desk.sync()
         assert (found.status, found.error) == (
             "error",
-            "it was not sent: it was cut off before the platform was asked to take it",
+            "it was not sent: it was interrupted before the platform was asked to create it",
         )
 
     @pytest.mark.parametrize("status", ["prepared", "sending"])
@@ -282,8 +282,8 @@ class TestWait:
         desk.platform.answers = [PlatformError("busy"), LoginError("no login", hint="log in")]
         assert desk.wait(record, report=said.append) is record
         assert said == [
-            "no answer on the score, asking again: busy",
-            "not waited for the score any longer: no login. log in",
+            "could not fetch the score, trying again: busy",
+            "stopped waiting for the score: no login. log in",
         ]
 
 
@@ -408,17 +408,18 @@ class TestMessages:
 
 
 def test_what_to_do_about_what_stops_it() -> None:
-    def of(*findings: Finding) -> Prepared:
-        return Prepared(RUN, Path("x"), "", findings, None)
+    def of(*findings: SubmissionFinding) -> PreparedSubmission:
+        return PreparedSubmission(RUN, Path("x"), "", findings, None)
 
-    stops, with_hint = Finding("error", "a", "A"), Finding("error", "b", "B", hint="wait")
+    stops, with_hint = SubmissionFinding("error", "a", "A"), SubmissionFinding("error", "b", "B", hint="wait")
     asks, says, doubt = (
-        Finding(level, code, "x") for level, code in (("warning", "c"), ("note", "d"), ("warning", "possibly_sent"))
+        SubmissionFinding(level, code, "x")
+        for level, code in (("warning", "c"), ("note", "d"), ("warning", "possibly_sent"))
     )
     found = of(stops, asks, with_hint, says, doubt)
     assert (found.errors, found.warnings, found.doubts) == ((stops, with_hint), (asks, doubt), (doubt,))
     assert found.hint == "fix that, run the experiment again, then submit; wait"
     assert of(with_hint, with_hint, asks).hint == "wait"
-    assert of(with_hint, Finding("error", "e", "E", hint="pay")).hint == "wait; pay"
+    assert of(with_hint, SubmissionFinding("error", "e", "E", hint="pay")).hint == "wait; pay"
     assert of(asks).hint == ""
     assert (found.named, found.in_doubt, found.limited_by_total) == (False, 0, False)

@@ -30,7 +30,7 @@ from workbench.platforms.protocol import (
     PlatformSubmission,
     SubmissionLimits,
 )
-from workbench.submissions import Finding, Prepared, Written, prepare, send
+from workbench.submissions import KernelOutput, PreparedSubmission, SubmissionFinding, prepare, send
 
 EXPERIMENT = 'title = "quick"\nfeatures = ["ratio"]\n[model]\nnum_iterations = 3\n'
 
@@ -99,10 +99,10 @@ class Counter:
     def competition(self) -> Any:
         return self.made.open.definition
 
-    def prepare(self, **options: Any) -> Prepared:
+    def prepare(self, **options: Any) -> PreparedSubmission:
         return prepare(self.made.workspace, self.competition, 1, self.platform, self.ledger, **options)
 
-    def send(self, prepared: Prepared | None = None, **options: Any) -> SubmissionRecord:
+    def send(self, prepared: PreparedSubmission | None = None, **options: Any) -> SubmissionRecord:
         prepared = prepared or self.prepare()
         return send(self.made.workspace, self.competition, prepared, self.platform, self.ledger, **options)
 
@@ -128,7 +128,7 @@ def counter(small: Any) -> Iterator[Counter]:
             yield Counter(made, ledger, Takes(), clock)
 
 
-def codes(findings: tuple[Finding, ...]) -> list[str]:
+def codes(findings: tuple[SubmissionFinding, ...]) -> list[str]:
     return [f.code for f in findings]
 
 
@@ -164,7 +164,7 @@ class TestPrepare:
         written.write_bytes(own.read_bytes())
         version = KernelVersion("someone", "wb-small-001", 3)
         run_id = counter.made.open.result(1).record.run_id
-        found = counter.prepare(run_id=run_id, kernel=Written(version, written, "version 4 failed"))
+        found = counter.prepare(run_id=run_id, kernel=KernelOutput(version, written, "version 4 failed"))
         assert (found.file, found.kernel, codes(found.findings), found.named) == (
             written,
             version,
@@ -178,7 +178,7 @@ class TestPrepare:
         assert (counter.made.workspace.root / sent.file).read_bytes() == own.read_bytes()
         counter.platform.code = None
         with pytest.raises(PlatformError, match="the platform 'memory' has no kernels"):
-            counter.send(counter.prepare(run_id=run_id, kernel=Written(version, written)))
+            counter.send(counter.prepare(run_id=run_id, kernel=KernelOutput(version, written)))
 
     def test_other_runs_of_the_experiment(self, counter: Counter) -> None:
         """Who asks for a run by its name knows of the others; what a kernel wrote with its models is not asked for so."""
@@ -191,7 +191,7 @@ class TestPrepare:
         assert codes(counter.prepare().findings) == []
         run_id = older.record.run_id
         assert codes(counter.prepare(run_id=run_id).findings) == []
-        written = Written(KernelVersion("someone", "wb-small-001", 1), older.submission)
+        written = KernelOutput(KernelVersion("someone", "wb-small-001", 1), older.submission)
         assert codes(counter.prepare(run_id=run_id, kernel=written).findings) == ["run_again"]
         # One that has no record yet is newer, too.
         (counter.competition.runs_folder / "001-20990101T000000-aaaaaaaa").mkdir()
@@ -304,7 +304,7 @@ class TestSend:
             return
         with pytest.raises(SubmissionError, match="experiment 1 is not sent: it may have been sent already") as no:
             counter.send(prepared)
-        assert no.value.hint == "`wb sync` looks for it; --again sends another one all the same"
+        assert no.value.hint == "`wb sync` looks for it; --again sends another one anyway"
         assert counter.clock.true_s > 60
         assert counter.log() == ["unlisted"]
         for agree in (lambda _: False, None):
@@ -357,7 +357,8 @@ class TestSend:
 
     def test_errors_stop_it(self, counter: Counter) -> None:
         wrong = replace(
-            counter.prepare(), findings=(Finding("error", "a", "A"), Finding("error", "b", "B", hint="wait"))
+            counter.prepare(),
+            findings=(SubmissionFinding("error", "a", "A"), SubmissionFinding("error", "b", "B", hint="wait")),
         )
         with pytest.raises(SubmissionError, match="experiment 1 can't be sent: A; B") as no:
             counter.send(wrong)
@@ -375,7 +376,7 @@ class TestSend:
         counter.platform.fact = replace(counter.platform.fact, deadline=past)
         with pytest.raises(SubmissionError, match="is not sent: the deadline was") as no:
             counter.send(prepared)
-        assert no.value.hint == "that is new since it was looked at: `wb submit 1` looks again"
+        assert no.value.hint == "that has changed since the check: `wb submit 1` checks it again"
         asked: list[str] = []
         with pytest.raises(SubmissionError):
             counter.send(prepared, again=True, agree=lambda f: bool(asked.extend(codes(f))))

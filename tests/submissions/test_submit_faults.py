@@ -384,7 +384,7 @@ def test_a_late_submission_beside_the_private_board(place: Place) -> None:
 def test_waiting_for_the_score(place: Place) -> None:
     place.hosted.scored_after = 2
     place.server.fault("ListSubmissions", status=500, times=3, skip=3)
-    assert "public 0.50000" in place.succeeds(*SUBMIT, "--wait", first_look_s=0.05)
+    assert "public 0.50000" in place.succeeds(*SUBMIT, "--wait", first_poll_s=0.05)
     assert place.logged == ["complete"]
 
 

@@ -31,7 +31,7 @@ class SelectOptions:
     force : bool
         Replace a list of that name that was made from something else, or edited.
     sample : float, optional
-        A share of the train rows, for a quick try.
+        A share of the train rows, for a subsample run.
     threads : int, optional
         None for as many as the process may use.
     """

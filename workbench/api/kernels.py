@@ -12,7 +12,7 @@ from workbench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from workbench.kernels import BuiltKernel, Machine, Pushed, Rehearsed
-    from workbench.submissions import Prepared
+    from workbench.submissions import PreparedSubmission
 
 __all__ = ["Kernels"]
 
@@ -83,8 +83,8 @@ class Kernels:
 
         return push(self.access.competition, built, self.access.platform, machine, report=report)
 
-    def prepare(self, number: int) -> Prepared:
-        """Return what would be submitted of an experiment's pushed kernel, and everything that speaks against it.
+    def prepare(self, number: int) -> PreparedSubmission:
+        """Return what would be submitted of an experiment's pushed kernel, and all blocking issues and warnings.
 
         `Submissions.send` sends it.
 
@@ -97,7 +97,7 @@ class Kernels:
         """
         from workbench.kernels import check_no_server, pushed
         from workbench.ledger import Ledger
-        from workbench.submissions import Written, prepare
+        from workbench.submissions import KernelOutput, prepare
 
         workspace, competition = self.access.workspace, self.access.competition
         check_no_server(competition)
@@ -113,5 +113,5 @@ class Kernels:
                 platform,
                 ledger,
                 run_id=version.run_id,
-                kernel=Written(version.version, version.submission, newer),
+                kernel=KernelOutput(version.version, version.submission, newer),
             )

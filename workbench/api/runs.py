@@ -28,7 +28,7 @@ class RunOptions(TypedDict, total=False):
     Attributes
     ----------
     sample : float, optional
-        A share of the train rows, for a quick try that predicts no test rows and can't be submitted.
+        A share of the train rows, for a subsample run that predicts no test rows and can't be submitted.
     force : bool
         Run again though nothing changed.
     threads : int, optional

@@ -11,7 +11,7 @@ from workbench.api.access import CompetitionAccess, Report
 if TYPE_CHECKING:
     from workbench.ledger import SubmissionRecord
     from workbench.platforms.protocol import Leaderboard, SubmissionLimits
-    from workbench.submissions import Agree, Prepared
+    from workbench.submissions import Agree, PreparedSubmission
 
 __all__ = ["Submissions"]
 
@@ -39,8 +39,8 @@ class Submissions:
         with Ledger.open(self.access.workspace.ledger) as ledger:
             return ledger.submissions(self.access.slug)
 
-    def prepare(self, number: int, *, run_id: str = "") -> Prepared:
-        """Return what would be sent of an experiment, and everything that speaks against it; nothing is changed."""
+    def prepare(self, number: int, *, run_id: str = "") -> PreparedSubmission:
+        """Return what would be sent of an experiment, and all blocking issues and warnings; nothing is changed."""
         from workbench.ledger import Ledger
         from workbench.submissions import prepare
 
@@ -50,7 +50,7 @@ class Submissions:
 
     def send(
         self,
-        prepared: Prepared,
+        prepared: PreparedSubmission,
         *,
         message: str = "",
         again: bool = False,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.command("run", cls=Command, examples=("wb run 3", "wb run 3,5-7", "wb run --exp 3 --sample 0.05"))
 @experiment_option("numbers", text="Experiments: 3, or 3,5-7.", several=True)
 @click.option(
-    "--sample", type=float, metavar="SHARE", help="A quick try on a share of the train rows; never submitted."
+    "--sample", type=float, metavar="SHARE", help="A subsample run on a share of the train rows; never submitted."
 )
 @click.option("--force", is_flag=True, help="Run again though nothing changed.")
 @click.option(
@@ -114,7 +114,9 @@ def _result(outcome: RunOutcome) -> dict[str, Any]:
 
 def _print(outcome: RunOutcome) -> None:
     record = outcome.run.record
-    sampled = "" if record.sample is None else f" [quick try on {record.sample:.3g} of the rows: not for submission]"
+    sampled = (
+        "" if record.sample is None else f" [subsample run on {record.sample:.3g} of the rows: not for submission]"
+    )
     for line in outcome.notes:
         note(line)
     if outcome.how == "unchanged":

@@ -44,7 +44,7 @@ TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 @click.option("--step", type=float, help="rfe: the share of the columns to drop at once. [default: 0.2]")
 @click.option("--seed", type=int, metavar="N", help="Of the shuffles. [default: 0]")
 @click.option("--holdout/--no-holdout", default=True, help="Choose without the last fold's rows, and score on them.")
-@click.option("--sample", type=float, metavar="SHARE", help="A quick try on a share of the train rows.")
+@click.option("--sample", type=float, metavar="SHARE", help="A subsample run on a share of the train rows.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
 )

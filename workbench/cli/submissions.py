@@ -21,7 +21,7 @@ from workbench.core.text_table import text_table
 if TYPE_CHECKING:
     from workbench.ledger import RunRecord, SubmissionRecord
     from workbench.platforms.protocol import SubmissionLimits
-    from workbench.submissions import Finding, Prepared
+    from workbench.submissions import PreparedSubmission, SubmissionFinding
 
 
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +50,7 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @competition_option
 @shared_options
 def submit_command(number: int, run_id: str, slug: str | None, as_json: bool, **sending: Any) -> int:
-    """Show what is about to be sent and all that speaks against it; then send it once, and log it before and after.
+    """Show what will be sent, with all blocking issues and warnings; then send it once, and log it before and after.
 
     Errors stop it. In a terminal it asks before it sends (--yes answers); elsewhere, and with --json, only warnings
     need --yes. That an earlier sending of it may have arrived, which would make it the second, only --again answers.
@@ -62,7 +62,7 @@ def submit_command(number: int, run_id: str, slug: str | None, as_json: bool, **
 
 def send_prepared(
     competition: library.OpenCompetition,
-    prepared: Prepared,
+    prepared: PreparedSubmission,
     *,
     message: str,
     yes: bool,
@@ -71,7 +71,7 @@ def send_prepared(
     wait: bool,
     as_json: bool,
 ) -> int:
-    """Show what is about to be sent and what speaks against it, ask, send, and show what came of it."""
+    """Show what is about to be sent and blocking issues and warnings, ask, send, and show what came of it."""
     number = prepared.record.exp
     if not as_json:
         _print_prepared(competition, prepared)
@@ -113,7 +113,7 @@ def _may_ask(*, as_json: bool) -> bool:
     return not as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _is_confirmed(prepared: Prepared, *, asked: bool, yes: bool, again: bool) -> bool:
+def _is_confirmed(prepared: PreparedSubmission, *, asked: bool, yes: bool, again: bool) -> bool:
     """Ask the person at the terminal; where nobody is asked, only warnings are in the way.
 
     Raises
@@ -123,26 +123,26 @@ def _is_confirmed(prepared: Prepared, *, asked: bool, yes: bool, again: bool) ->
     """
     if asked:
         wake_reads()
-        return confirm("send it all the same?" if prepared.warnings else "send it?", default=False)
+        return confirm("send it anyway?" if prepared.warnings else "send it?", default=False)
     doubts = () if again else prepared.doubts
     others = () if yes else tuple(f for f in prepared.warnings if f not in prepared.doubts)
     if doubts or others:
         options = " ".join(["--yes"] * bool(others) + ["--again"] * bool(doubts))
         text = "; ".join(f.message for f in (*others, *doubts))
         looks = "; `wb sync` looks first whether it arrived" if doubts else ""
-        raise SubmissionError(f"there are warnings: {text}", hint=f"{options} sends it all the same{looks}")
+        raise SubmissionError(f"there are warnings: {text}", hint=f"{options} sends it anyway{looks}")
     return True
 
 
-def _agree(findings: tuple[Finding, ...]) -> bool:
+def _agree(findings: tuple[SubmissionFinding, ...]) -> bool:
     """Ask about what came up since the first question."""
     for finding in findings:
         note(styled("warning: ", fg="yellow") + finding.message)
     wake_reads()
-    return confirm("that is new: send it all the same?", default=False)
+    return confirm("that is new: send it anyway?", default=False)
 
 
-def _print_prepared(competition: library.OpenCompetition, prepared: Prepared) -> None:
+def _print_prepared(competition: library.OpenCompetition, prepared: PreparedSubmission) -> None:
     """Show what is about to be sent, and the findings."""
     echo(styled(f"about to send to {competition.slug}:", bold=True))
     for name, value in _shown(competition, prepared):
@@ -151,10 +151,10 @@ def _print_prepared(competition: library.OpenCompetition, prepared: Prepared) ->
         colour = "red" if finding.level == "error" else "yellow"
         echo(styled(f"  {finding.level}: ", fg=colour) + finding.message)
     if not prepared.findings:
-        echo(styled("  nothing speaks against it", fg="green"))
+        echo(styled("  no issues found", fg="green"))
 
 
-def _shown(competition: library.OpenCompetition, prepared: Prepared) -> Iterator[tuple[str, str]]:
+def _shown(competition: library.OpenCompetition, prepared: PreparedSubmission) -> Iterator[tuple[str, str]]:
     record, kernel = prepared.record, prepared.kernel
     yield "experiment", f"{record.exp}  {record.title}".rstrip()
     yield "run", record.run_id
@@ -192,7 +192,7 @@ def _cv_text(competition: library.OpenCompetition, record: RunRecord) -> str:
     return f"{record.metric} {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}{between}"
 
 
-def _comparison(prepared: Prepared) -> str:
+def _comparison(prepared: PreparedSubmission) -> str:
     """Say which earlier submission this one will stand beside, and how their CV compare."""
     best, record = prepared.compared_with, prepared.record
     if best is None:
@@ -210,7 +210,7 @@ def _comparison(prepared: Prepared) -> str:
     return f"{what}: {', '.join(scores)}{change}"
 
 
-def _prepared_json(competition: library.OpenCompetition, prepared: Prepared) -> dict[str, Any]:
+def _prepared_json(competition: library.OpenCompetition, prepared: PreparedSubmission) -> dict[str, Any]:
     record, best = prepared.record, prepared.compared_with
     interval = _interval(competition, record)
     findings = [{"level": f.level, "code": f.code, "message": f.message} for f in prepared.findings]

@@ -258,7 +258,7 @@ def _lines(row: Row) -> list[tuple[str, str]]:
     lines = [("experiment", f"{run.exp}  {run.title}"), ("run", run.run_id), ("status", run.status)]
     lines += [("error", run.error)] * bool(run.error) if run.error else []
     if run.sample is not None:
-        lines.append(("sample", f"{run.sample:.3g} of the rows: a quick try, not for submission"))
+        lines.append(("sample", f"{run.sample:.3g} of the rows: a subsample run, not for submission"))
     if row.outdated:
         text = f"{outdated_text(row.outdated)}: `wb run {run.exp}` runs the present definition"
         lines.append(("outdated", text))

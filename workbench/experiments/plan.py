@@ -103,7 +103,7 @@ def _made_plan(
         of_grid = [f"{k} = {v}" for k, v in given.items() if k in spec.model.get("grid", {})]
         spec = asked = replace(asked, changes=(*spec.changes, *of_grid))
     if sample is not None and spec.kind == "notebook":
-        raise ConfigError("--sample: a notebook predicts all rows", hint="give it a parameter for a quick try")
+        raise ConfigError("--sample: a notebook predicts all rows", hint="give it a parameter for a subsample run")
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
     _check_encodings(blocks, spec, competition)
@@ -243,7 +243,7 @@ def untuned_key(workspace: Workspace, competition: Competition, number: int) -> 
 
 
 def matrix_of(plan: Plan) -> FeatureMatrix:
-    """Return the columns of a run; of a quick try those of its train rows only."""
+    """Return the columns of a run; of a subsample run those of its train rows only."""
     matrix = build_matrix(plan.blocks, plan.spec.features, drop=plan.spec.drop, categorical=plan.spec.categorical)
     if plan.sample is None:
         return matrix
@@ -251,7 +251,7 @@ def matrix_of(plan: Plan) -> FeatureMatrix:
 
 
 def sampled_rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the train rows of a quick try."""
+    """Return the train rows of a subsample run."""
     n_rows = plan.target.n_rows
     size = max(1, round(n_rows * float(plan.sample or 1)))
     chosen = np.random.default_rng(0).choice(n_rows, size, replace=False)
@@ -265,7 +265,7 @@ def problem_of(plan: Plan, matrix: FeatureMatrix) -> Problem:
         rows = sampled_rows(plan)
         target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
         check_fold_weights(target, folds)
-    # A quick try has rows of its own, and takes no time to bin.
+    # A subsample run has rows of its own, and takes no time to bin.
     kept = KeptBins(plan.blocks.store, content_key("bins-v2", plan.matrix_key)) if plan.sample is None else None
     return Problem(matrix, target, folds, split, plan.competition.metric, kept)
 

@@ -31,7 +31,7 @@ class Predictions:
     Attributes
     ----------
     target, folds
-        Of the rows that were trained on: all train rows, or those of a quick try.
+        Of the rows that were trained on: all train rows, or those of a subsample run.
     oof : float array (n_train, width), or None
         NaN where no fold validates the row; None where there is only a submission.
     test : float array (n_test, width)

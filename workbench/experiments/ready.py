@@ -35,7 +35,7 @@ class ReadyExperiment:
     Attributes
     ----------
     rows : int array, or None
-        The train rows of a quick try; None for all of them.
+        The train rows of a subsample run; None for all of them.
     key : str
         The run's key: the same code, data, parameters and seeds give the same.
     finished : FinishedRun, or None

@@ -85,7 +85,7 @@ def run(  # noqa: PLR0913 what a run may be asked
     number : int
         The experiment.
     sample : float, optional
-        A share of the train rows, for a quick try that predicts no test rows and can't be submitted.
+        A share of the train rows, for a subsample run that predicts no test rows and can't be submitted.
     force : bool
         Run again though nothing changed.
     threads : int, optional

@@ -97,7 +97,7 @@ class FinishedRun:
 
     @property
     def submission(self) -> Path | None:
-        """The submission file; None for a quick try."""
+        """The submission file; None for a subsample run."""
         path = self.folder / "submission.csv"
         return path if path.exists() else None
 

@@ -332,7 +332,7 @@ def run_tuned(  # noqa: PLR0913 what a run may be asked
 ) -> RunOutcome:
     """Run an experiment like `run`; where it has ``[tune]``, search first for what is left of its time.
 
-    A quick try on a sample is not tuned. `storage` is that of `TuneRequest`.
+    A subsample run on a sample is not tuned. `storage` is that of `TuneRequest`.
     """
     spec = read_spec(competition, number)
     if spec.tune is None or sample is not None:

@@ -277,7 +277,7 @@ class FeatureMatrix:
         return pl.concat([source.read(start, stop) for source in self.sources], how="horizontal")
 
     def only_train(self, rows: Ints) -> FeatureMatrix:
-        """Return the matrix of some train rows (ascending), without the test rows: for a quick try."""
+        """Return the matrix of some train rows (ascending), without the test rows: for a subsample run."""
         columns = tuple(replace(c, groups=c.groups[rows]) for c in self.fold_columns)
         held = None if self.held is None else self.held[rows]
         taken = rows if self.taken is None else self.taken[rows]

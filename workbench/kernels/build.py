@@ -167,7 +167,7 @@ def build(
             hint="choose an experiment with [model]",
         )
     if record.sample is not None:
-        raise ConfigError(f"run {record.run_id} is a quick try", hint=f"`wb run {record.exp}` runs it whole")
+        raise ConfigError(f"run {record.run_id} is a subsample run", hint=f"`wb run {record.exp}` runs it whole")
     folder = competition.folder / "kernels" / f"{record.exp:03d}"
     bundle = folder / "bundle"
     files: dict[str, Path] = {}

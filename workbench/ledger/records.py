@@ -144,7 +144,7 @@ class RunRecord(_Record):
     key : the content key of all that decides the result
     fold_scores : per fold, of the predictions averaged over the seeds
     seed_scores : per seed, per fold
-    sample : the share of the rows, where it was a quick try
+    sample : the share of the rows, where it was a subsample run
     changes : what changed against the base, one short text each
     folder : relative to the workspace, with "/"
     optimistic : why the CV is likely to be better than the score on new data; None where nothing is known to say so

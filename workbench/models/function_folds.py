@@ -155,7 +155,7 @@ class FunctionLearner:
                 self._label(fold, train_rows),
                 valid,
                 self._label(fold, valid_rows),
-                # A quick try has no test rows, which many a library refuses to predict.
+                # A subsample run has no test rows, which many a library refuses to predict.
                 test if n_test else valid.head(1),
                 **self._offered(fold, seed, train_rows),
                 **self.spec.parameters,

@@ -255,7 +255,7 @@ def check_memory(needs: MemoryNeeds, used: int, limit: int) -> str:
     ways = [f"--memory-limit {shown_bytes(total * 1.1).replace(' ', '')}, where the machine has it"]
     if room > 0:
         share = room / needs.with_rows
-        ways.append(f"--sample {_down(share)} for a quick try on part of the rows")
+        ways.append(f"--sample {_down(share)} for a subsample run on part of the rows")
         by_column = (needs.binned + needs.of_fold + needs.encoded) / max(1, needs.n_columns)
         columns = int((room - needs.per_row) / by_column) if room > needs.per_row else 0
         if columns >= 1:

@@ -114,7 +114,7 @@ class Settings:
     load : callable
         Loads a function of one's own.
     sample : float, optional
-        A share of the validation users, for a quick try that does nothing for the test window.
+        A share of the validation users, for a subsample run that does nothing for the test window.
     """
 
     seed: int = 1

@@ -173,7 +173,7 @@ def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) 
 
     Returns
     -------
-    Change, or None where the two can't be compared: other folds, another metric, a quick try, not finished.
+    Change, or None where the two can't be compared: other folds, another metric, a subsample run, not finished.
     """
     differences = _differences(run, base)
     if differences is None:
@@ -272,7 +272,7 @@ def summarise(
     """Summarise runs, in the order given (oldest first).
 
     A run is compared with the run that stands for its base or, where that is of other folds, with the newest run of its
-    base on the same folds; a quick try with the newest quick try of the same share.
+    base on the same folds; a subsample run with the newest subsample run of the same share.
 
     Parameters
     ----------

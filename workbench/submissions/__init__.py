@@ -1,21 +1,21 @@
-"""A submission: findings, sent once, logged before and after, followed up.
+"""Submissions: checked, sent once, logged before and after, and followed up.
 
-In comes a run's file; out comes at most one request to the platform, with a record of it on disk before and after.
-`findings` and `lists` say what speaks against sending, `send` sends, `log` writes the records, `follow` asks the
-platform what became of it. A new finding is a function in `findings`.
+Input is a run's file; output is at most one request to the platform, with a record on disk before and after it.
+`findings` and `lists` report blocking issues and warnings, `send` sends, `log` writes the records, `follow` fetches
+status and scores from the platform. A new check is a function in `findings`.
 """
 
-from workbench.submissions.finding import Finding
+from workbench.submissions.finding import SubmissionFinding
 from workbench.submissions.follow import sync, wait_for_score
 from workbench.submissions.log import load_sidecars
 from workbench.submissions.message import text_of
-from workbench.submissions.send import Agree, Prepared, Written, prepare, send
+from workbench.submissions.send import Agree, KernelOutput, PreparedSubmission, prepare, send
 
 __all__ = [
     "Agree",
-    "Finding",
-    "Prepared",
-    "Written",
+    "KernelOutput",
+    "PreparedSubmission",
+    "SubmissionFinding",
     "load_sidecars",
     "prepare",
     "send",

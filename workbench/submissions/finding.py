@@ -1,17 +1,17 @@
-"""One thing that speaks against sending a file."""
+"""A finding about a file that is to be submitted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Finding", "error", "note", "warning"]
+__all__ = ["SubmissionFinding", "error", "note", "warning"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing to know before sending: an "error" stops, a "warning" asks, a "note" does neither.
+class SubmissionFinding:
+    """A finding about a submission: an "error" blocks it, a "warning" needs confirmation, a "note" is for information.
 
-    `hint` says what to do about it.
+    `hint` says how to fix it.
     """
 
     level: str
@@ -21,16 +21,16 @@ class Finding:
     hint: str = ""
 
 
-def error(code: str, message: str, *, hint: str = "") -> Finding:
-    """Return a finding that stops."""
-    return Finding("error", code, message, hint=hint)
+def error(code: str, message: str, *, hint: str = "") -> SubmissionFinding:
+    """Return a finding that blocks the submission."""
+    return SubmissionFinding("error", code, message, hint=hint)
 
 
-def warning(code: str, message: str) -> Finding:
-    """Return a finding that asks."""
-    return Finding("warning", code, message)
+def warning(code: str, message: str) -> SubmissionFinding:
+    """Return a finding that needs confirmation."""
+    return SubmissionFinding("warning", code, message)
 
 
-def note(code: str, message: str) -> Finding:
-    """Return what is only said."""
-    return Finding("note", code, message)
+def note(code: str, message: str) -> SubmissionFinding:
+    """Return a finding that is only for information."""
+    return SubmissionFinding("note", code, message)

@@ -1,4 +1,4 @@
-"""What speaks against sending a file: all of it at once, errors and warnings."""
+"""Checks of a submission: every blocking issue and warning, all at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from workbench.models.serving import (
 )
 from workbench.models.target import read_target
 from workbench.platforms.protocol import CompetitionFacts, SubmissionLimits, next_day_hint
-from workbench.submissions.finding import Finding
+from workbench.submissions.finding import SubmissionFinding
 from workbench.submissions.finding import error as _error
 from workbench.submissions.finding import note as _note
 from workbench.submissions.finding import warning as _warning
@@ -34,7 +34,7 @@ from workbench.submissions.log import SENT
 
 __all__ = [
     "POSSIBLY_SENT",
-    "Finding",
+    "SubmissionFinding",
     "doubt_findings",
     "file_findings",
     "history_findings",
@@ -49,61 +49,65 @@ __all__ = [
 ]
 
 POSSIBLY_SENT = "possibly_sent"
-"""The code of the warning that an earlier sending may have arrived, which nothing but a word of its own answers."""
+"""The code of the warning that an earlier submission may have arrived; only `again` confirms it."""
 
 
-def run_findings(record: RunRecord) -> list[Finding]:
-    """Find what speaks against the run itself: sampled, not finished."""
-    found = []
+def run_findings(record: RunRecord) -> list[SubmissionFinding]:
+    """Check the run itself: trained on a subsample, not finished."""
+    findings = []
     if record.sample is not None:
-        found.append(_error("sampled", f"run {record.run_id} was a quick try on {record.sample:.0%} of the rows"))
+        findings.append(
+            _error("sampled", f"run {record.run_id} was a subsample run on {record.sample:.0%} of the rows")
+        )
     if record.status != "finished":
-        found.append(_error("unfinished", f"run {record.run_id} is {record.status}: `wb run {record.exp}` finishes it"))
-    return found
+        findings.append(
+            _error("unfinished", f"run {record.run_id} is {record.status}: `wb run {record.exp}` finishes it")
+        )
+    return findings
 
 
-def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRecord]) -> list[Finding]:
-    """Compare with what was sent before: the same bytes, a better CV."""
-    found = []
+def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRecord]) -> list[SubmissionFinding]:
+    """Compare with earlier submissions: the same bytes, a better CV."""
+    findings = []
     sent = [s for s in earlier if s.status in SENT]
     same = [s for s in sent if s.sha256 == sha256]
     if same:
         score = "" if same[0].public_score is None else f", public score {same[0].public_score:.5f}"
-        found.append(_warning("same_bytes", f"the same bytes were sent before: experiment {same[0].exp}{score}"))
+        findings.append(_warning("same_bytes", f"the same bytes were sent before: experiment {same[0].exp}{score}"))
     scored = [(s.cv_mean, s) for s in sent if s.cv_mean is not None and s.run_id != record.run_id]
     if scored and record.cv_mean is not None:
         sign = 1 if record.greater_is_better else -1
         best_cv, best = max(scored, key=lambda pair: sign * pair[0])
         if sign * best_cv > sign * record.cv_mean:
-            found.append(
+            findings.append(
                 _warning(
                     "lower_cv",
                     f"CV {record.cv_mean:.5f} is worse than {best_cv:.5f} of experiment {best.exp}, sent before",
                 )
             )
-    return found
+    return findings
 
 
-def doubt_findings(file: str, sha256: str, earlier: list[SubmissionRecord]) -> list[Finding]:
-    """Find that the same file may have been sent already: the platform was asked to take it, and does not list it."""
+def doubt_findings(file: str, sha256: str, earlier: list[SubmissionRecord]) -> list[SubmissionFinding]:
+    """Warn that the same file may have been submitted already: it was sent, but the platform does not list it."""
     same = [s for s in earlier if s.status == "unlisted" and (s.file == file or s.sha256 == sha256)]
     if not same:
         return []
     newest = same[-1]
     text = (
-        f"it may have been sent already, at {newest.sent_at or newest.created_at:%Y-%m-%d %H:%M} UTC: the platform was "
-        "asked to take it, and does not list it; another one would count a second time if it did arrive"
+        f"it may have been sent already, at {newest.sent_at or newest.created_at:%Y-%m-%d %H:%M} UTC: the platform "
+        "does not list it; if it did arrive, another one would count as well"
     )
     return [_warning(POSSIBLY_SENT, text)]
 
 
-def passed_over_findings(record: RunRecord, runs: list[RunRecord], folders: list[str]) -> list[Finding]:
-    """Find newer runs of the experiment that are not finished, or of which there is no record.
+def passed_over_findings(record: RunRecord, runs: list[RunRecord], folders: list[str]) -> list[SubmissionFinding]:
+    """Warn of newer runs of the experiment that are not finished or have no record.
 
     Parameters
     ----------
     record : RunRecord
-        What is to be sent.
+        The run to submit.
     runs : list of RunRecord
         All of the competition.
     folders : list of str
@@ -118,35 +122,33 @@ def passed_over_findings(record: RunRecord, runs: list[RunRecord], folders: list
         and r.status in states
         and (r.created_at, r.run_id) > (record.created_at, record.run_id)
     ]
-    said = [f"run {r.run_id} of the experiment is newer and {states[r.status]}" for r in newer]
-    known = {r.run_id for r in runs}
-    said += [
-        f"{name} is newer and has no record: it may still be copied there, or was cut off"
+    texts = [f"run {r.run_id} of the experiment is newer and {states[r.status]}" for r in newer]
+    recorded_ids = {r.run_id for r in runs}
+    texts += [
+        f"{name} is newer and has no record: it may be incomplete or still being copied"
         for name in folders
-        if name not in known and name > record.run_id
+        if name not in recorded_ids and name > record.run_id
     ]
-    return [_warning("newer_run", f"{text}; this is of run {record.run_id}") for text in said]
+    return [_warning("newer_run", f"{text}; this is of run {record.run_id}") for text in texts]
 
 
-def newer_findings(record: RunRecord, latest: RunRecord) -> list[Finding]:
-    """Find that the experiment was run again since."""
+def newer_findings(record: RunRecord, latest: RunRecord) -> list[SubmissionFinding]:
+    """Warn that the experiment has a newer finished run."""
     if latest.run_id == record.run_id:
         return []
     cv = "" if latest.cv_mean is None else f", CV {latest.cv_mean:.5f}"
-    return [
-        _warning("run_again", f"it is of run {record.run_id}; the experiment was run again since: {latest.run_id}{cv}")
-    ]
+    return [_warning("run_again", f"it is of run {record.run_id}; the experiment has a newer run: {latest.run_id}{cv}")]
 
 
-def optimistic_findings(record: RunRecord) -> list[Finding]:
-    """Find that the CV, which the score will be held against, is likely to be too good."""
+def optimistic_findings(record: RunRecord) -> list[SubmissionFinding]:
+    """Note that the CV, with which the score will be compared, is likely to be optimistic."""
     if not record.optimistic:
         return []
     return [_note("optimistic", f"its CV is optimistic: {record.optimistic}")]
 
 
-def outdated_findings(current: CurrentRun) -> list[Finding]:
-    """Find that the run is not of the experiment's present definition."""
+def outdated_findings(current: CurrentRun) -> list[SubmissionFinding]:
+    """Warn that the experiment's definition has changed since the run."""
     if not current.outdated:
         return []
     text = (
@@ -156,18 +158,18 @@ def outdated_findings(current: CurrentRun) -> list[Finding]:
     return [_warning("outdated", text)]
 
 
-def kernel_findings(competition: Competition, written: Path, own: Path, newer: str) -> list[Finding]:
-    """Compare what a kernel wrote with the run's own file: a score belongs to the one, the CV to the other."""
-    found = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
+def kernel_findings(competition: Competition, written: Path, run_file: Path, newer: str) -> list[SubmissionFinding]:
+    """Compare a kernel's output with the run's own file: the score is of the one, the CV of the other."""
+    findings = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
     try:
         ids = competition.definition.id_columns
-        largest, differing = compared(written, read_submission(own, ids), ids)
+        largest, differing = compared(written, read_submission(run_file, ids), ids)
     except (DataError, OSError, pl.exceptions.PolarsError):
-        return found  # `file_findings` says what is wrong with it
+        return findings  # `file_findings` says what is wrong with it
     if not differing:
-        return found
+        return findings
     text = f"{differing:,} of the kernel's predictions are not the run's own, by up to {largest:.2g} of their spread"
-    return [*found, _warning("differs", text)]
+    return [*findings, _warning("differs", text)]
 
 
 def platform_findings(
@@ -177,44 +179,46 @@ def platform_findings(
     kernel: bool = False,
     server: str | None = None,
     in_doubt: int = 0,
-) -> list[Finding]:
-    """Find what the platform has against it: closed, limit used up, no file but a kernel.
+) -> list[SubmissionFinding]:
+    """Check the platform's rules: closed, limit used up, notebooks only.
 
-    `server` is a file of the competition's evaluation server, where it has one: `wb kernel` is no way then. `in_doubt`
-    counts the submissions that the platform may have, though it does not list them: they may count, too.
+    `server` is a file of the competition's evaluation server, if it has one: `wb kernel` can't be used then. `in_doubt`
+    counts the submissions that the platform may have received without listing them: they may count towards the limit.
     """
-    found = []
+    findings = []
     if facts.kind == "notebook" and not kernel:
         where = f": {facts.url}" if facts.url else ""
         by = f"on its page, where its evaluation server ({server}) calls them" if server else "on its page"
         ours = "" if server else "by `wb kernel push` and `wb kernel submit` or "
         text = f"the competition takes notebooks only, {ours}{by}{where}"
-        found.append(_error("notebook_only", text))
+        findings.append(_error("notebook_only", text))
     if not facts.accepts_submissions:
         since = f" since {facts.deadline:%Y-%m-%d %H:%M} UTC" if facts.deadline else ""
-        found.append(_error("closed", f"the competition takes no submissions{since}"))
+        findings.append(_error("closed", f"the competition takes no submissions{since}"))
     elif facts.deadline and facts.deadline < datetime.now(UTC):
-        found.append(
+        findings.append(
             _warning("late", f"the deadline was {facts.deadline:%Y-%m-%d %H:%M} UTC: this is a late submission")
         )
     if limits.limited_by_total and not limits.remaining_today:
         text = "the submissions of your team for the whole competition are used up: another day brings no more"
-        found.append(_error("total_limit", text, hint="`wb submissions` lists what was sent, to choose from"))
+        findings.append(_error("total_limit", text, hint="`wb submissions` lists what was sent, to choose from"))
     elif limits.remaining_today is not None and limits.remaining_today <= 0:
         number = "" if limits.per_day is None else f"{limits.per_day} "
         text = f"today's {number}submissions are used up (days are UTC days)"
-        found.append(_error("daily_limit", text, hint=next_day_hint(datetime.now(UTC))))
+        findings.append(_error("daily_limit", text, hint=next_day_hint(datetime.now(UTC))))
     elif limits.remaining_today is not None and in_doubt >= limits.remaining_today:
-        left, more = limits.remaining_today, f"{in_doubt} that may have arrived"
-        text = f"{left} left by the platform's count, and {more} may not be in it yet: the limit may be used up"
-        found.append(_warning("limit_in_doubt", text))
-    return found
+        remaining, uncertain = limits.remaining_today, f"{in_doubt} that may have arrived"
+        text = (
+            f"{remaining} left by the platform's count, and {uncertain} may not be in it yet: the limit may be used up"
+        )
+        findings.append(_warning("limit_in_doubt", text))
+    return findings
 
 
 # ----------------------------------------------------------------------------------------------------- the file itself
 
 
-def file_findings(competition: Competition, path: Path) -> list[Finding]:
+def file_findings(competition: Competition, path: Path) -> list[SubmissionFinding]:
     """Compare the file with the sample as it was downloaded (or, without one, against the test ids)."""
     expected, values = _expected(competition)
     is_parquet = path.suffix == ".parquet"
@@ -223,19 +227,19 @@ def file_findings(competition: Competition, path: Path) -> list[Finding]:
     except (OSError, DataError, pl.exceptions.PolarsError) as exc:
         form, why = "Parquet" if is_parquet else "CSV", (str(exc).splitlines() or [""])[0]
         return [_error("unreadable", f"{path} can't be read as {form}: {why}")]
-    found = _column_findings(sent.columns, expected.columns, values)
-    if any(f.level == "error" for f in found):
-        return found
+    findings = _column_findings(sent.columns, expected.columns, values)
+    if any(f.level == "error" for f in findings):
+        return findings
     ids = [c for c in expected.columns if c not in values]
-    found += _spelling_findings(sent, expected, ids, competition) or _id_findings(sent, expected, ids)
+    findings += _spelling_findings(sent, expected, ids, competition) or _id_findings(sent, expected, ids)
     targets = match_targets(values, competition.definition.targets) or {}
     for column in values:
-        found += _value_findings(sent[column], competition, targets.get(column))
-    return found
+        findings += _value_findings(sent[column], competition, targets.get(column))
+    return findings
 
 
 def count_rows(path: Path) -> int | None:
-    """Return how many rows a file has below its header; None where that can't be told."""
+    """Return how many rows a file has below its header; None where it can't be read."""
     try:
         rows = scan_parquet(path) if path.suffix == ".parquet" else scan_csv(path, infer_schema=False)
         return int(rows.select(pl.len()).collect(engine="streaming").item())
@@ -250,7 +254,7 @@ def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
     spelled = competition.manifest.table(name or d.tables.test, slug=d.slug).spelled
     if name is None:
         return as_written(competition.test_ids(), spelled), list(d.targets)
-    # The file itself, not the table that was made of it: what the table lost, the platform would miss.
+    # The downloaded file, not the table read from it: the platform expects what reading may have dropped.
     options = reading_options(competition.folder, None)
     sample = read_as_downloaded(competition.folder / "data" / "raw", competition.manifest.tables[name], options)
     if sample is None:
@@ -258,31 +262,32 @@ def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
     return sample, [c for c in sample.columns if c not in d.id_columns]
 
 
-def _column_findings(have: list[str], expected: list[str], values: list[str]) -> list[Finding]:
+def _column_findings(have: list[str], expected: list[str], values: list[str]) -> list[SubmissionFinding]:
     wanted = expected + [v for v in values if v not in expected]
     missing, extra = [c for c in wanted if c not in have], [c for c in have if c not in wanted]
-    found = [_error("columns", f"columns are missing: {', '.join(missing)}")] * bool(missing)
-    found += [_error("columns", f"columns that the sample does not have: {', '.join(extra)}")] * bool(extra)
-    if not found and have != wanted:
-        found.append(_warning("column_order", f"the columns are in another order than the sample's: {', '.join(have)}"))
-    return found
+    findings = [_error("columns", f"columns are missing: {', '.join(missing)}")] * bool(missing)
+    findings += [_error("columns", f"columns that the sample does not have: {', '.join(extra)}")] * bool(extra)
+    if not findings and have != wanted:
+        findings.append(
+            _warning("column_order", f"the columns are in another order than the sample's: {', '.join(have)}")
+        )
+    return findings
 
 
 def _spelling_findings(
     sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str], competition: Competition
-) -> list[Finding]:
-    """Find ids that are the sample's as numbers, and no more than that: 2025.1 where it has 2025.10."""
+) -> list[SubmissionFinding]:
+    """Find ids that equal the sample's as numbers but not as text: 2025.1 where it has 2025.10."""
     have, want = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
     missing, extra = (a.join(b, on=ids, how="anti", nulls_equal=True) for a, b in ((want, have), (have, want)))
     numbers = {f"{c}\0": pl.col(c).cast(pl.Float64, strict=False) for c in ids}
-    both = missing.with_columns(**numbers).join(extra.with_columns(**numbers), on=list(numbers), suffix="\0sent")
-    if not both.height:
+    respelled = missing.with_columns(**numbers).join(extra.with_columns(**numbers), on=list(numbers), suffix="\0sent")
+    if not respelled.height:
         return []
-    example = both.row(0, named=True)
+    example = respelled.row(0, named=True)
     sent_as, as_sample = ("/".join(example[f"{c}{end}"] for c in ids) for end in ("\0sent", ""))
-    text = (
-        f"{both.height:,} ids are spelled otherwise than in the sample, for example {sent_as} where it has {as_sample}"
-    )
+    example_text = f"for example {sent_as} where it has {as_sample}"
+    text = f"{respelled.height:,} ids are spelled differently from the sample, {example_text}"
     tables = competition.manifest.tables.values()
     if any(t.keys is None for t in tables):
         slug = competition.slug
@@ -290,23 +295,23 @@ def _spelling_findings(
     return [_error("spelled_ids", text)]
 
 
-def _id_findings(sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str]) -> list[Finding]:
-    found = []
+def _id_findings(sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str]) -> list[SubmissionFinding]:
+    findings = []
     if sent.height != expected.height:
-        found.append(_error("row_count", f"{sent.height:,} rows, expected {expected.height:,}"))
+        findings.append(_error("row_count", f"{sent.height:,} rows, expected {expected.height:,}"))
     have, want = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
     repeated = have.filter(have.is_duplicated())
     if repeated.height:
-        found.append(_error("repeated_ids", f"{repeated.height:,} rows repeat an id: {_some(repeated.unique())}"))
+        findings.append(_error("repeated_ids", f"{repeated.height:,} rows repeat an id: {_some(repeated.unique())}"))
     missing = want.join(have, on=ids, how="anti", nulls_equal=True)
     if missing.height:
-        found.append(_error("missing_ids", f"{missing.height:,} ids are missing: {_some(missing)}"))
+        findings.append(_error("missing_ids", f"{missing.height:,} ids are missing: {_some(missing)}"))
     extra = have.join(want, on=ids, how="anti", nulls_equal=True)
     if extra.height:
-        found.append(_error("extra_ids", f"{extra.height:,} ids are not in the sample: {_some(extra)}"))
-    if not found and not have.equals(want):
-        found.append(_warning("row_order", "the rows are in another order than the sample's"))
-    return found
+        findings.append(_error("extra_ids", f"{extra.height:,} ids are not in the sample: {_some(extra)}"))
+    if not findings and not have.equals(want):
+        findings.append(_warning("row_order", "the rows are in another order than the sample's"))
+    return findings
 
 
 def _some(frame: pl.DataFrame) -> str:
@@ -314,48 +319,48 @@ def _some(frame: pl.DataFrame) -> str:
     return ", ".join(shown) + (", …" if frame.height > 3 else "")
 
 
-def _value_findings(text: pl.Series, competition: Competition, target: str | None) -> list[Finding]:
-    name, found = text.name, []
+def _value_findings(text: pl.Series, competition: Competition, target: str | None) -> list[SubmissionFinding]:
+    name, findings = text.name, []
     is_lists = competition.definition.task == "recommend"
     if text.null_count() and not is_lists:
-        found.append(_error("nulls", f"{name}: {text.null_count():,} values are empty"))
+        findings.append(_error("nulls", f"{name}: {text.null_count():,} values are empty"))
     constant = _warning("constant", f"{name}: every prediction is {text.drop_nulls().first()!r}")
     if text.drop_nulls().n_unique() == 1 and len(text) > 1:
-        found.append(constant)
+        findings.append(constant)
     if is_lists:
-        return found + list_findings(text, competition)
+        return findings + list_findings(text, competition)
     if competition.definition.task not in ("regression", "ranking") and competition.metric.needs in ("label", "ranked"):
-        return found + _label_findings(text, competition, target)
+        return findings + _label_findings(text, competition, target)
     numbers = text.cast(pl.Float64, strict=False)
     wrong = text.filter(numbers.is_null() & text.is_not_null())
     if len(wrong):
-        found.append(_error("type", f"{name}: {len(wrong):,} values are not numbers, for example {wrong[0]!r}"))
-    odd = int((numbers.is_infinite() | numbers.is_nan()).sum() or 0)
-    if odd:
-        found.append(_error("infinite", f"{name}: {odd:,} values are infinite or NaN"))
-    return found + _range_findings(numbers.filter(numbers.is_finite()), name, competition, target)
+        findings.append(_error("type", f"{name}: {len(wrong):,} values are not numbers, for example {wrong[0]!r}"))
+    non_finite = int((numbers.is_infinite() | numbers.is_nan()).sum() or 0)
+    if non_finite:
+        findings.append(_error("infinite", f"{name}: {non_finite:,} values are infinite or NaN"))
+    return findings + _range_findings(numbers.filter(numbers.is_finite()), name, competition, target)
 
 
-def _label_findings(text: pl.Series, competition: Competition, target: str | None) -> list[Finding]:
+def _label_findings(text: pl.Series, competition: Competition, target: str | None) -> list[SubmissionFinding]:
     """Find labels that train does not have; a ranked column holds several, separated by spaces."""
     name = text.name
     if target is None:
         return []
     column = next(c for c in read_target(competition).columns if c.name == target)
-    known = class_texts(competition, name, column)
-    foreign = foreign_labels(competition, name, known)
-    text_of_them = f"{name}: the sample has {_quoted(foreign)}, which are no classes of train ({_quoted(known)})"
-    found = [_warning("foreign_labels", text_of_them)] * bool(foreign)
+    classes = class_texts(competition, name, column)
+    foreign = foreign_labels(competition, name, classes)
+    foreign_text = f"{name}: the sample has {_quoted(foreign)}, which are no classes of train ({_quoted(classes)})"
+    findings = [_warning("foreign_labels", foreign_text)] * bool(foreign)
     sent = text.drop_nulls()
     words = sent.str.split(" ").explode() if competition.metric.needs == "ranked" else sent
-    unknown = words.filter(~words.is_in(pl.Series(known).implode()))
+    unknown = words.filter(~words.is_in(pl.Series(classes).implode()))
     if not len(unknown):
-        return found
-    meant = match_label(unknown[0], known)
-    if meant is not None:
-        spelled = f"for example {unknown[0]!r} in place of {known[meant]!r}"
+        return findings
+    class_index = match_label(unknown[0], classes)
+    if class_index is not None:
+        example = f"for example {unknown[0]!r} in place of {classes[class_index]!r}"
         return [
-            _error("labels", f"{name}: {len(unknown):,} labels are not spelled as the sample spells them, {spelled}")
+            _error("labels", f"{name}: {len(unknown):,} labels are not spelled as the sample spells them, {example}")
         ]
     return [_error("labels", f"{name}: {len(unknown):,} labels are not in train, for example {unknown[0]!r}")]
 
@@ -364,13 +369,13 @@ def _quoted(texts: list[str]) -> str:
     return ", ".join(map(repr, texts[:3])) + (", …" if len(texts) > 3 else "")
 
 
-def positive_findings(competition: Competition, details: Mapping[str, Any]) -> list[Finding]:
-    """Compare the class whose probability a run predicts with the one that the column means.
+def positive_findings(competition: Competition, details: Mapping[str, Any]) -> list[SubmissionFinding]:
+    """Compare the class whose probability a run predicts with the one that the column stands for.
 
     Parameters
     ----------
     details : mapping
-        Of `run.json`. Runs that do not say it predict the greater of the two values.
+        Of `run.json`. Runs that do not name the class predict the greater of the two values.
     """
     d = competition.definition
     if d.task != "binary" or competition.metric.needs in ("label", "ranked"):
@@ -382,19 +387,21 @@ def positive_findings(competition: Competition, details: Mapping[str, Any]) -> l
         return [_error("positive", f"{exc.message}; {exc.hint}")]
     if form.by_class:
         return []  # each class has a column of its own
-    found = []
+    findings = []
     for column in target.columns:
         labels = competition.class_words(column.name, sorted(column.classes or ()))
         predicted = details.get("positive", {}).get(column.name, labels[-1])
         wanted = competition.class_words(column.name, column.classes or ())[-1]
         if predicted != wanted:
             text = f"{competition.asked_column(column.name)} is of {wanted!r}, but the run predicts {predicted!r}"
-            found.append(_error("positive", f"{text}: run the experiment again"))
-    return found
+            findings.append(_error("positive", f"{text}: run the experiment again"))
+    return findings
 
 
-def _range_findings(numbers: pl.Series, name: str, competition: Competition, target: str | None) -> list[Finding]:
-    """Find values that no train row suggests: a probability above 1, an amount far beyond any that was seen."""
+def _range_findings(
+    numbers: pl.Series, name: str, competition: Competition, target: str | None
+) -> list[SubmissionFinding]:
+    """Find implausible values: a probability above 1, an amount far outside the range of train."""
     if not len(numbers):
         return []
     low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
@@ -406,8 +413,8 @@ def _range_findings(numbers: pl.Series, name: str, competition: Competition, tar
         return [_warning("range", f"{name}: from {low:g} to {high:g}; expected probabilities from 0 to 1")] * outside
     if target is None:
         return []
-    seen = competition.train_columns(target)[target].cast(pl.Float64)
-    smallest, largest = float(seen.min()), float(seen.max())  # type: ignore[arg-type]
+    target_values = competition.train_columns(target)[target].cast(pl.Float64)
+    smallest, largest = float(target_values.min()), float(target_values.max())  # type: ignore[arg-type]
     margin = largest - smallest
     if low < smallest - margin or high > largest + margin:
         text = f"{name}: from {low:g} to {high:g}; in train it goes from {smallest:g} to {largest:g}"
@@ -415,6 +422,6 @@ def _range_findings(numbers: pl.Series, name: str, competition: Competition, tar
     return []
 
 
-def describe(exc: WorkbenchError) -> Finding:
-    """Make a finding of a failure to look: what can't be checked is said, not passed over."""
+def describe(exc: WorkbenchError) -> SubmissionFinding:
+    """Return a finding that a check could not be carried out."""
     return _error("unchecked", exc.message)

@@ -1,4 +1,4 @@
-"""What became of submissions: the platform's word on one's own, and those that were sent from elsewhere."""
+"""Status and scores of submissions from the platform, and submissions that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from workbench.submissions.message import cv_of
 
 __all__ = ["followed_up", "send_lock", "settle", "sync", "wait_for_score"]
 
-FIRST_LOOK_S = 2.0
+FIRST_POLL_S = 2.0
 LONGEST_PAUSE_S = 60.0
 WAIT_S = 3600.0
 
 Report = Callable[[str], None]
 
 
-NOT_LISTED = "the platform was asked to take it, and does not list it: it may have arrived all the same"
-NOT_ASKED = "it was not sent: it was cut off before the platform was asked to take it"
+NOT_LISTED = "it was sent, but the platform does not list it: it may have arrived nevertheless"
+NEVER_SENT = "it was not sent: it was interrupted before the platform was asked to create it"
 
 
 def send_lock(workspace: Workspace, slug: str) -> AbstractContextManager[None]:
-    """Return the lock that whoever sends to a competition holds, as a context manager."""
+    """Return the lock that a process holds while it submits to a competition, as a context manager."""
     return lock(workspace.submissions / slug / ".send.lock", f"submitting to {slug!r}")
 
 
 def sync(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger) -> list[SubmissionRecord]:
-    """Ask the platform for news; log and return what changed.
+    """Fetch status and scores from the platform; log and return what changed.
 
-    Scores and errors that came later are taken over. A submission whose sending was cut off is found by the token in
-    its message. One that is not listed once the platform has had its time to do so becomes "unlisted": the platform
-    may have it all the same, and it is looked for every time. What another process is sending at this moment is left
-    alone. Submissions that were sent from elsewhere are taken into the log as what they are.
+    A submission that was interrupted while it was sent is found by the token in its message. One that is not listed
+    after the platform's listing delay becomes "unlisted": the platform may have it all the same, and every later call
+    looks for it again. A submission that another process is sending at this moment is not touched. Submissions that
+    were made elsewhere are logged as such.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def sync(workspace: Workspace, competition: Competition, platform: Platform, led
         news(workspace, competition, platform, ledger, is_idle=is_idle)
         now = ledger.submissions(competition.slug)
         for record in now if is_idle else []:
-            # By the clock that people set: who sends watches the list for so long, by one that nobody does.
+            # By the wall clock; the sending process itself watches the list for this long by the monotonic clock.
             if record.status == "sending" and _is_own(workspace, record) and _age_s(record) >= platform.listing_delay_s:
                 unlisted(record, Log(workspace, ledger))
     return [s for s in ledger.submissions(competition.slug) if s != before.get(s.submission_id)]
@@ -61,68 +61,68 @@ def sync(workspace: Workspace, competition: Competition, platform: Platform, led
 
 @contextmanager
 def _nobody_sends(workspace: Workspace, slug: str) -> Iterator[bool]:
-    """Keep others from sending for the length of the block, and give True; give False where somebody sends."""
+    """Hold the send lock for the length of the block and yield True; yield False where another process holds it."""
     is_idle = True
     with ExitStack() as stack:
         try:
             stack.enter_context(send_lock(workspace, slug))
-        except (BusyError, StorageError):  # a workspace that can only be read settles nothing either
+        except (BusyError, StorageError):  # a read-only workspace can't settle anything either
             is_idle = False
         yield is_idle
 
 
 def news(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger, *, is_idle: bool) -> None:
-    """Log what the platform says; and, where nobody else sends, of what was never sent that it was not."""
+    """Log the platform's list; where no other process sends, also log interrupted submissions as never sent."""
     slug, log = competition.slug, Log(workspace, ledger)
-    theirs = platform.submissions(slug)
+    listed = platform.submissions(slug)
     if is_idle:
         sweep(workspace.submissions / slug)
         log.catch_up(slug)
-    known = ledger.submissions(slug)
+    logged = ledger.submissions(slug)
     updated = []
-    for record in known:
+    for record in logged:
         is_open = record.status in ("prepared", "sending")
         if is_open and not is_idle:
             updated.append(record)
         elif record.status == "prepared" and _is_own(workspace, record):
-            updated.append(replace(record, status="error", error=NOT_ASKED))
-            log.put(updated[-1], NOT_ASKED)
+            updated.append(replace(record, status="error", error=NEVER_SENT))
+            log.put(updated[-1], NEVER_SENT)
         else:
-            updated.append(followed_up(record, theirs, log))
-    refs, tokens = {s.ref for s in updated}, [f"{MARK}{s.submission_id}" for s in known]
-    elsewhere = [t for t in theirs if t.ref not in refs and not any(has_token(t.message, token) for token in tokens)]
-    for found in reversed(elsewhere):
-        record = _from_elsewhere(found, competition)
+            updated.append(followed_up(record, listed, log))
+    refs, tokens = {s.ref for s in updated}, [f"{MARK}{s.submission_id}" for s in logged]
+    elsewhere = [t for t in listed if t.ref not in refs and not any(has_token(t.message, token) for token in tokens)]
+    for foreign in reversed(elsewhere):
+        record = _from_elsewhere(foreign, competition)
         log.put(record, "sent from elsewhere")
 
 
-def followed_up(record: SubmissionRecord, theirs: list[PlatformSubmission], log: Log) -> SubmissionRecord:
-    """Return a submission with what the platform says of it, logged if that is new."""
+def followed_up(record: SubmissionRecord, listed: list[PlatformSubmission], log: Log) -> SubmissionRecord:
+    """Return a submission with its status and scores on the platform, and log them if they are new."""
     token = f"{MARK}{record.submission_id}"
-    mine = [t for t in theirs if t.ref == record.ref or has_token(t.message, token)]
-    if not mine:
+    matches = [t for t in listed if t.ref == record.ref or has_token(t.message, token)]
+    if not matches:
         return record
-    found = mine[0]
+    match = matches[0]
     updated = replace(
         record,
-        ref=found.ref,
-        status=found.status,
-        public_score=found.public_score,
-        private_score=found.private_score,
-        error=found.error,
+        ref=match.ref,
+        status=match.status,
+        public_score=match.public_score,
+        private_score=match.private_score,
+        error=match.error,
     )
     if updated != record:
-        log.put(updated, found.error or "the platform's word")
+        log.put(updated, match.error or "the platform's word")
     return updated
 
 
 def unlisted(record: SubmissionRecord, log: Log) -> None:
-    """Log that the platform, which was asked to take a submission, does not list it when it should."""
+    """Log that a submission was sent but is not on the platform's list after the listing delay."""
     log.put(replace(record, status="unlisted", error=NOT_LISTED), NOT_LISTED)
 
 
 def _is_own(workspace: Workspace, record: SubmissionRecord) -> bool:
-    """Say whether a submission is of this workspace, which alone knows whether it is being sent."""
+    """Tell whether a submission is of this workspace: no other one knows whether it is being sent."""
     return record.workspace in ("", workspace.id)
 
 
@@ -131,26 +131,26 @@ def _age_s(record: SubmissionRecord) -> float:
     return (datetime.now(UTC) - sent_at).total_seconds()
 
 
-def _from_elsewhere(found: PlatformSubmission, competition: Competition) -> SubmissionRecord:
-    by = f" (by {found.submitted_by})" if found.submitted_by else ""
-    said = f": {found.message}" if found.message and found.message != found.file_name else ""
+def _from_elsewhere(listed: PlatformSubmission, competition: Competition) -> SubmissionRecord:
+    by = f" (by {listed.submitted_by})" if listed.submitted_by else ""
+    text = f": {listed.message}" if listed.message and listed.message != listed.file_name else ""
     return SubmissionRecord(
-        submission_id=f"{competition.definition.platform}-{found.ref}",
+        submission_id=f"{competition.definition.platform}-{listed.ref}",
         competition=competition.slug,
         exp=0,
         run_id="",
         platform=competition.definition.platform,
         file="",
         sha256="",
-        message=f"{found.file_name}{said}{by}",
-        cv_mean=cv_of(found.message),  # a team mate's workbench writes it, as ours does
-        created_at=found.submitted_at,
-        sent_at=found.submitted_at,
-        ref=found.ref,
-        status=found.status,
-        public_score=found.public_score,
-        private_score=found.private_score,
-        error=found.error,
+        message=f"{listed.file_name}{text}{by}",
+        cv_mean=cv_of(listed.message),  # a teammate's workbench writes it into the message, too
+        created_at=listed.submitted_at,
+        sent_at=listed.submitted_at,
+        ref=listed.ref,
+        status=listed.status,
+        public_score=listed.public_score,
+        private_score=listed.private_score,
+        error=listed.error,
     )
 
 
@@ -159,34 +159,37 @@ def settle(
     competition: Competition,
     platform: Platform,
     ledger: Ledger,
-    of: Callable[[SubmissionRecord], bool],
+    is_wanted: Callable[[SubmissionRecord], bool],
     report: Report = lambda _: None,
 ) -> None:
-    """Find out what became of earlier submissions; the caller holds the lock of sending.
+    """Find out whether interrupted submissions arrived; the caller holds the send lock.
 
-    The list is watched for as long as the platform takes to list one, from now on: when it was sent is known only by a
-    clock that may have been set since. One that does not come becomes "unlisted".
+    The list is polled for the platform's listing delay, counted from now: the time of sending was taken from a wall
+    clock, which may have been set since. A submission that does not appear becomes "unlisted".
 
     Parameters
     ----------
-    of : callable
-        Says of which submissions.
+    is_wanted : callable
+        Selects the submissions.
     """
     started = time.monotonic()
     while True:
-        asked_at = time.monotonic()
+        listed_at = time.monotonic()
         news(workspace, competition, platform, ledger, is_idle=True)
         earlier = ledger.submissions(competition.slug)
-        unsettled = [s for s in earlier if s.status == "sending" and _is_own(workspace, s) and of(s)]
-        left = platform.listing_delay_s - (asked_at - started)
+        unsettled = [s for s in earlier if s.status == "sending" and _is_own(workspace, s) and is_wanted(s)]
+        remaining_s = platform.listing_delay_s - (listed_at - started)
         if not unsettled:
             return
-        if left <= 0:
+        if remaining_s <= 0:
             for record in unsettled:
                 unlisted(record, Log(workspace, ledger))
             return
-        report(f"an earlier sending of this was cut off: looking for it in the platform's list, for {left:.0f} s more")
-        time.sleep(min(5.0, left) + 0.01)
+        report(
+            "an earlier attempt to send this was interrupted: looking for it in the platform's list, "
+            f"for {remaining_s:.0f} s more"
+        )
+        time.sleep(min(5.0, remaining_s) + 0.01)
 
 
 def wait_for_score(
@@ -199,26 +202,26 @@ def wait_for_score(
     limit_s: float = WAIT_S,
     report: Report = lambda _: None,
 ) -> SubmissionRecord:
-    """Ask for a submission's score until it comes, ever more seldom; an answer that fails is only one that is late.
+    """Poll for a submission's score at growing intervals; a failed request is tried again.
 
     Returns
     -------
     SubmissionRecord
         Still "pending" where `limit_s` seconds were not enough, or the login has ended.
     """
-    started, pause = time.monotonic(), FIRST_LOOK_S
+    started, pause = time.monotonic(), FIRST_POLL_S
     while record.status == "pending" and time.monotonic() - started < limit_s:
         time.sleep(min(pause, max(0.0, limit_s - (time.monotonic() - started))))
         pause = min(LONGEST_PAUSE_S, pause * 1.5)
         try:
-            theirs = platform.submissions(competition.slug)
+            listed = platform.submissions(competition.slug)
         except LoginError as exc:
-            report(f"not waited for the score any longer: {exc.message}. {exc.hint}")
+            report(f"stopped waiting for the score: {exc.message}. {exc.hint}")
             return record
         except PlatformError as exc:
-            report(f"no answer on the score, asking again: {exc.message}")
+            report(f"could not fetch the score, trying again: {exc.message}")
             continue
-        record = followed_up(record, theirs, Log(workspace, ledger))
+        record = followed_up(record, listed, Log(workspace, ledger))
         if record.status == "pending":
             report(f"not scored after {time.monotonic() - started:.0f} s")
     return record

@@ -1,4 +1,4 @@
-"""The log of submissions: a file beside what was sent, then the ledger; either can be rebuilt or read alone."""
+"""The log of submissions: a sidecar file next to each submitted file, then the ledger; either can be read alone."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _ORDER = {status: place for place, status in enumerate(("prepared", *SENT))} | {
 
 
 VERSION = 1
-"""Of the files: to be raised when this workbench would read them wrongly. The first files had none."""
+"""Of the sidecar files: raised when an older workbench would misread them. The first files had none."""
 
 
 class Log:
-    """Writes what happens to a submission, as it happens."""
+    """Writes each new state of a submission to its sidecar file and to the ledger."""
 
     def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
         self.workspace = workspace
         self.ledger = ledger
 
     def put(self, record: SubmissionRecord, detail: str) -> None:
-        """Write a submission's new state, with a word on it."""
+        """Write a submission's new state, with a short explanation."""
         path = _sidecar(self.workspace, record)
         events = _read(path)["events"] if path.exists() else []
         event = SubmissionEvent(
@@ -49,24 +49,23 @@ class Log:
         self.ledger.put_submission(record, detail)
 
     def catch_up(self, slug: str) -> None:
-        """Tell the ledger what only the files know: the process was killed, or the ledger locked, between the two.
+        """Write states to the ledger that only the files have: the process was killed in between, or the ledger locked.
 
-        What a file says of a submission that the ledger has in a later state is older: another workspace of the
-        ledger has heard of it.
+        Where the ledger has a later state than the file, it stays: another workspace of the ledger has written it.
         """
-        known = {s.submission_id: s.status for s in self.ledger.submissions(slug)}
+        logged_status = {s.submission_id: s.status for s in self.ledger.submissions(slug)}
         for path in sorted((self.workspace.submissions / slug).glob("*.json")):
             try:
                 record, events = _parsed(path)
-            except (DamagedError, NewerError):  # `wb ledger rebuild` names it; it may be none of ours
+            except (DamagedError, NewerError):  # `wb ledger rebuild` reports it; it may be somebody else's file
                 continue
-            before = known.get(record.submission_id)
+            before = logged_status.get(record.submission_id)
             if before is None or _ORDER.get(record.status, 0) > _ORDER.get(before, 0):
                 self.ledger.put_submission(record, events[-1].detail if events else "")
 
 
 def _sidecar(workspace: Workspace, record: SubmissionRecord) -> Path:
-    if not record.file:  # sent from elsewhere: the file itself is not here
+    if not record.file:  # submitted elsewhere: the file itself is not in this workspace
         return workspace.submissions / record.competition / f"elsewhere.{record.submission_id}.json"
     return (workspace.root / record.file).with_suffix(f".{record.submission_id}.json")
 
@@ -93,12 +92,12 @@ def _parsed(path: Path) -> tuple[SubmissionRecord, list[SubmissionEvent]]:
 
 
 def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[SubmissionEvent], dict[str, str]]:
-    """Read the records of all submissions from the files beside what was sent, for `wb ledger rebuild`.
+    """Read the records of all submissions from their sidecar files, for `wb ledger rebuild`.
 
     Returns
     -------
     records, events, problems
-        `problems` has a line per file that could not be read, by the id of its submission.
+        `problems` has a message for each file that could not be read, by the id of its submission.
     """
     records: list[SubmissionRecord] = []
     events: list[SubmissionEvent] = []

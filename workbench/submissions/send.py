@@ -1,4 +1,4 @@
-"""Prepare, send once, log before and after."""
+"""Prepare a submission, send it once, and log it before and after."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workbench.models.serving import write_as_parquet
 from workbench.platforms.protocol import KernelVersion, Platform, SubmissionLimits
 from workbench.submissions.findings import (
     POSSIBLY_SENT,
-    Finding,
+    SubmissionFinding,
     count_rows,
     describe,
     doubt_findings,
@@ -49,17 +49,17 @@ from workbench.submissions.follow import Report, followed_up, send_lock, settle
 from workbench.submissions.log import DOUBTFUL, SENT, Log
 from workbench.submissions.message import message as message_of
 
-__all__ = ["Agree", "Prepared", "Written", "prepare", "send"]
+__all__ = ["Agree", "KernelOutput", "PreparedSubmission", "prepare", "send"]
 
-Agree = Callable[[tuple[Finding, ...]], bool]
-"""Asks somebody whether it is sent in spite of warnings that nobody has answered yet."""
+Agree = Callable[[tuple[SubmissionFinding, ...]], bool]
+"""Asks the user to confirm warnings that are not confirmed yet."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """What a version of a kernel wrote: the version is submitted, and the file is logged.
+class KernelOutput:
+    """A kernel version and the file that it wrote: the version is submitted, and the file is logged.
 
-    `newer` says what became of a version that was pushed after it; "" where there is none.
+    `newer` describes the state of a version that was pushed later; "" where there is none.
     """
 
     version: KernelVersion
@@ -68,20 +68,20 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A run that may be sent, and all that speaks against it.
+class PreparedSubmission:
+    """A run that may be submitted, and all its blocking issues and warnings.
 
-    `rows` counts the file's lines below the header, None where it can't be read; `remaining_today` and `per_day` are
+    `rows` counts the file's rows below the header, None where it can't be read; `remaining_today` and `per_day` are
     None where no limit is known; `limited_by_total` as in `SubmissionLimits`. `in_doubt` counts submissions that the
-    platform may have, though it does not list them: of what is left, so many may be used up. `compared_with` is the
-    submission that its score will stand beside: the best of those that have a public score, else the one with the best
-    CV, None where nothing was sent. `named` says that this run was asked for, whatever other runs there are.
+    platform may have received without listing them: up to that many of the remaining ones may be used up.
+    `compared_with` is the submission that its score will be compared with: the best of those that have a public score,
+    else the one with the best CV, None where nothing was sent. `named` tells that the user chose this very run.
     """
 
     record: RunRecord
     file: Path
     sha256: str
-    findings: tuple[Finding, ...]
+    findings: tuple[SubmissionFinding, ...]
     remaining_today: int | None
     kernel: KernelVersion | None = None
     rows: int | None = None
@@ -92,23 +92,23 @@ class Prepared:
     named: bool = False
 
     @property
-    def errors(self) -> tuple[Finding, ...]:
-        """The findings that stop it."""
+    def errors(self) -> tuple[SubmissionFinding, ...]:
+        """The findings that block it."""
         return tuple(f for f in self.findings if f.level == "error")
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """The findings that ask."""
+    def warnings(self) -> tuple[SubmissionFinding, ...]:
+        """The findings that need confirmation."""
         return tuple(f for f in self.findings if f.level == "warning")
 
     @property
-    def doubts(self) -> tuple[Finding, ...]:
-        """The warnings that only `again` answers: an earlier sending may have arrived."""
+    def doubts(self) -> tuple[SubmissionFinding, ...]:
+        """The warnings that only `again` confirms: an earlier submission of it may have arrived."""
         return tuple(f for f in self.findings if f.code == POSSIBLY_SENT)
 
     @property
     def hint(self) -> str:
-        """What to do about the findings that stop it."""
+        """How to fix the findings that block it."""
         hints = dict.fromkeys(f.hint for f in self.errors if f.hint)
         if all(f.hint for f in self.errors):
             return "; ".join(hints)
@@ -123,30 +123,30 @@ def prepare(
     ledger: Ledger,
     *,
     run_id: str = "",
-    kernel: Written | None = None,
-) -> Prepared:
-    """Look at a run with a view to sending it; nothing is changed.
+    kernel: KernelOutput | None = None,
+) -> PreparedSubmission:
+    """Check a run before it is submitted; nothing is changed.
 
     Parameters
     ----------
     exp : int
-        The experiment; the run that stands for it is taken, see `workbench.experiments.current_runs`.
+        The experiment; its current run is taken, see `workbench.experiments.current_runs`.
     run_id : str
         A particular run instead.
-    kernel : Written, optional
-        What a kernel wrote with that run's models: it is looked at in place of the run's own file.
+    kernel : KernelOutput, optional
+        A kernel's output with that run's models, which is checked in place of the run's own file.
 
     Raises
     ------
     NotFoundError
         When there is no such run.
     DamagedError
-        When the run's files are not those that were written.
+        When the run's files have changed since they were written.
     """
     record = ledger.run(run_id) if run_id else None
     if run_id and record is None:
         raise NotFoundError(f"no run {run_id!r}", hint="`wb table --all` lists them")
-    # A run that is finished on the disk only, or that nobody runs any more: the newest is told by what is there.
+    # A run may be finished on disk only, or its process may be gone: the newest run follows from the run folders.
     reconcile(workspace, ledger, competition.slug)
     current = current_run(workspace, competition.slug, exp, ledger.runs(competition.slug))
     record = record or current.record
@@ -159,7 +159,7 @@ def prepare(
             findings += kernel_findings(competition, kernel.file, file, kernel.newer)
             file = kernel.file
         elif competition.definition.submission.is_parquet:
-            # The run's own file stays as it is: what is sent is made of it.
+            # The run's own file stays as it is; a Parquet copy of it is sent.
             file = write_as_parquet(
                 competition, file, workspace.submissions / competition.slug / f".{record.run_id}.parquet"
             )
@@ -168,7 +168,7 @@ def prepare(
         findings += positive_findings(competition, details)
         findings += optimistic_findings(*with_marks(workspace, [record]))
     version = None if kernel is None else kernel.version
-    bare = Prepared(
+    of_file = PreparedSubmission(
         record,
         file,
         sha256,
@@ -179,21 +179,21 @@ def prepare(
         compared_with=_best(ledger.submissions(competition.slug), record, competition),
         named=bool(run_id) and kernel is None,
     )
-    return _with_surroundings(workspace, competition, bare, platform, ledger, current)
+    return _with_surroundings(workspace, competition, of_file, platform, ledger, current)
 
 
 def _with_surroundings(
     workspace: Workspace,
     competition: Competition,
-    prepared: Prepared,
+    prepared: PreparedSubmission,
     platform: Platform,
     ledger: Ledger,
     current: CurrentRun,
-) -> Prepared:
-    """Add the findings that are not of the file: other runs and submissions, the platform; they may change any time."""
+) -> PreparedSubmission:
+    """Add the findings that may change at any time: of other runs, other submissions, the platform."""
     record, kernel, findings = prepared.record, prepared.kernel, list(prepared.findings)
     file = _sent_as(workspace, competition, prepared)
-    # What an earlier call left open is settled by `send`, which does not send it twice: no reason to ask.
+    # `send` settles what an interrupted call has left in the state "sending" and never sends it twice: no warning.
     submissions = [s for s in ledger.submissions(competition.slug) if (s.file, s.status) != (file, "sending")]
     if prepared.sha256:
         earlier = [s for s in submissions if s.status not in DOUBTFUL or (s.file, s.sha256) != (file, prepared.sha256)]
@@ -225,13 +225,13 @@ def _with_surroundings(
 
 
 def _in_doubt(submissions: Sequence[SubmissionRecord]) -> int:
-    """Count what may have been sent today, by the day of the clock then; a clock set back leaves tomorrow's in."""
+    """Count submissions that may have been made today by the local clock, or later, if that was set back since."""
     today = datetime.now(UTC).date()
     return sum(s.status in DOUBTFUL and (s.sent_at or s.created_at).date() >= today for s in submissions)
 
 
 def _best(earlier: list[SubmissionRecord], record: RunRecord, competition: Competition) -> SubmissionRecord | None:
-    """Return the submission that a new one is measured by."""
+    """Return the submission that a new one is compared with."""
     best = max if record.greater_is_better else min
     sent = [s for s in earlier if s.status in SENT]
     scored = [s for s in sent if s.public_score is not None]
@@ -243,10 +243,10 @@ def _best(earlier: list[SubmissionRecord], record: RunRecord, competition: Compe
     return best(with_cv, key=attrgetter("cv_mean"), default=None)
 
 
-def send(  # noqa: PLR0913 what may be said of it
+def send(  # noqa: PLR0913 each option of `wb submit`
     workspace: Workspace,
     competition: Competition,
-    prepared: Prepared,
+    prepared: PreparedSubmission,
     platform: Platform,
     ledger: Ledger,
     *,
@@ -257,33 +257,32 @@ def send(  # noqa: PLR0913 what may be said of it
 ) -> SubmissionRecord:
     """Send a prepared submission, once, and log it before and after.
 
-    The file is copied to ``submissions/<slug>/`` first: the copy is what is sent, or what the kernel that is submitted
-    wrote. If the process dies while sending, or the answer is lost, the log has the state "sending" from the moment
-    the platform is asked to make a submission; the next call, or `sync`, finds out from the platform whether it
-    arrived. Where it did, the next call returns that and sends nothing. Where the platform does not list it in the
-    time that it takes, it may still have it: it is sent another time only by somebody's word.
+    The file is first copied to ``submissions/<slug>/``: the copy is what is sent, or what the submitted kernel wrote.
+    The log has the state "sending" from the moment the platform is asked to create the submission. If the process dies
+    then, or the answer is lost, the next call (or `sync`) finds out from the platform whether it arrived; if so, the
+    next call returns that submission and sends nothing. If the platform does not list it within its listing delay, it
+    may still have it, and it is sent once more only with `again` or a confirmation.
 
-    Whatever may have changed since it was prepared (other submissions, runs, limits) is looked at again while nobody
-    else can send.
+    Whatever may have changed since it was prepared (other submissions, runs, limits) is checked again under the lock.
 
     Parameters
     ----------
     again : bool
-        Send it though an earlier sending of it may have arrived.
+        Send it even though an earlier submission of it may have arrived.
     agree : callable, optional
-        Asked about warnings that `prepared` does not have, and about an earlier sending that may have arrived. By
-        default nobody is asked, and they stop it.
+        Called to confirm warnings that `prepared` does not have, and that an earlier submission may have arrived.
+        Without it they block the submission.
 
     Raises
     ------
     SubmissionError
-        When there are errors among the findings, or warnings that nobody has agreed to.
+        When there are errors among the findings, or unconfirmed warnings.
     BusyError
         When another process is sending to the competition.
     UnansweredError
         When it is not known whether it arrived.
     PlatformError
-        When the platform refuses; that is logged too.
+        When the platform rejects it; that is logged too.
     """
     _refuse(prepared)
     slug = competition.slug
@@ -312,10 +311,10 @@ def send(  # noqa: PLR0913 what may be said of it
         try:
             return followed_up(record, platform.submissions(slug), log)
         except PlatformError:
-            return record  # it was taken; its score can come later
+            return record  # it was accepted; `sync` fetches its score later
 
 
-def _refuse(prepared: Prepared) -> None:
+def _refuse(prepared: PreparedSubmission) -> None:
     if prepared.errors:
         raise SubmissionError(
             f"experiment {prepared.record.exp} can't be sent: " + "; ".join(f.message for f in prepared.errors),
@@ -326,14 +325,14 @@ def _refuse(prepared: Prepared) -> None:
 def _look_again(
     workspace: Workspace,
     competition: Competition,
-    prepared: Prepared,
+    prepared: PreparedSubmission,
     platform: Platform,
     ledger: Ledger,
     *,
     again: bool,
     agree: Agree | None,
 ) -> None:
-    """Raise where something speaks against sending by now that nobody has agreed to; the caller holds the lock."""
+    """Raise if there are new blocking issues or unconfirmed warnings by now; the caller holds the lock."""
     reconcile(workspace, ledger, competition.slug)
     current = current_run(workspace, competition.slug, prepared.record.exp, ledger.runs(competition.slug))
     of_file = replace(prepared, findings=())
@@ -346,16 +345,21 @@ def _look_again(
         return
     text = "; ".join(f.message for f in unanswered)
     if any(f.code == POSSIBLY_SENT for f in unanswered):
-        hint = "`wb sync` looks for it; --again sends another one all the same"
+        hint = "`wb sync` looks for it; --again sends another one anyway"
     else:
-        hint = f"that is new since it was looked at: `wb submit {prepared.record.exp}` looks again"
+        hint = f"that has changed since the check: `wb submit {prepared.record.exp}` checks it again"
     raise SubmissionError(f"experiment {prepared.record.exp} is not sent: {text}", hint=hint)
 
 
 def _submitted(
-    platform: Platform, competition: Competition, copy: Path, prepared: Prepared, record: SubmissionRecord, log: Log
+    platform: Platform,
+    competition: Competition,
+    copy: Path,
+    prepared: PreparedSubmission,
+    record: SubmissionRecord,
+    log: Log,
 ) -> SubmissionRecord:
-    """Send it; log that the platform is being asked to make a submission of it, and what came of that."""
+    """Send it; log the state "sending" just before the platform creates the submission, and the outcome."""
     sending = record
 
     def creating() -> None:
@@ -377,7 +381,7 @@ def _submitted(
 
 
 def _submit(
-    platform: Platform, slug: str, copy: Path, prepared: Prepared, message: str, creating: Callable[[], None]
+    platform: Platform, slug: str, copy: Path, prepared: PreparedSubmission, message: str, creating: Callable[[], None]
 ) -> str:
     kernel = prepared.kernel
     if kernel is None:
@@ -388,9 +392,9 @@ def _submit(
 
 
 def _arrived(before: dict[str, SubmissionRecord], now: list[SubmissionRecord], file: str) -> SubmissionRecord | None:
-    """Return the submission of a call that was cut off, where it turns out to have arrived.
+    """Return the submission of an interrupted call if it has arrived after all.
 
-    A run whose kernel was pushed twice has two files: one that arrived is not the other.
+    A run whose kernel was pushed twice has two files, which are two submissions.
     """
     for record in now:
         earlier = before.get(record.submission_id)
@@ -399,16 +403,16 @@ def _arrived(before: dict[str, SubmissionRecord], now: list[SubmissionRecord], f
     return None
 
 
-def _sent_as(workspace: Workspace, competition: Competition, prepared: Prepared) -> str:
+def _sent_as(workspace: Workspace, competition: Competition, prepared: PreparedSubmission) -> str:
     """Return the path, in the workspace, of the copy that is sent."""
-    # Of a kernel that was deleted and made anew there are two versions of one number.
+    # A kernel that was deleted and created again has two versions of the same number.
     version = "" if prepared.kernel is None else f"-v{prepared.kernel.number}-{prepared.sha256[:8]}"
     name = f"{prepared.record.run_id}{version}{prepared.file.suffix}"
     return (workspace.submissions / competition.slug / name).relative_to(workspace.root).as_posix()
 
 
 def _prepared_record(
-    workspace: Workspace, competition: Competition, prepared: Prepared, message: str
+    workspace: Workspace, competition: Competition, prepared: PreparedSubmission, message: str
 ) -> SubmissionRecord:
     run = prepared.record
     token = uuid.uuid4().hex[:10]

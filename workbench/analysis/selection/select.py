@@ -58,7 +58,7 @@ class Request:
     force : bool
         Replace a list of that name that was made from something else, or edited.
     sample : float, or None
-        A share of the train rows, for a quick try.
+        A share of the train rows, for a subsample run.
     threads : int, or None
         None for as many as the process may use.
     """

@@ -45,7 +45,7 @@ class RunView:
     def __post_init__(self) -> None:
         if self.run.record.sample is not None:
             raise NotFoundError(
-                f"run {self.run.record.run_id} is a quick try: there is no report of it",
+                f"run {self.run.record.run_id} is a subsample run: there is no report of it",
                 hint=f"`wb run {self.run.record.exp}` runs it on all rows",
             )
 
