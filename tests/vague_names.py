@@ -41,7 +41,7 @@ ALLOWED: dict[str, str] = {
     "NotFoundError": "the error's public name, as in FileNotFoundError",
 }
 
-WINGS: list[str] = []
+WINGS: list[str] = ["submissions"]
 """The wings that are held to this."""
 
 
