@@ -41,7 +41,14 @@ ALLOWED: dict[str, str] = {
     "NotFoundError": "the error's public name, as in FileNotFoundError",
 }
 
-WINGS: list[str] = ["submissions"]
+WINGS: list[str] = [
+    "core",
+    "ledger",
+    "metrics",
+    "platforms",
+    "rehearsal",
+    "submissions",
+]
 """The wings that are held to this."""
 
 

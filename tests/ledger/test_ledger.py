@@ -43,7 +43,7 @@ from workbench.ledger import (
     store,
 )
 from workbench.ledger.database import address, engine_for, transaction
-from workbench.ledger.rebuild import Found, rebuild
+from workbench.ledger.rebuild import WorkspaceRecords, rebuild
 from workbench.ledger.records import PLACES
 from workbench.ledger.rows import records_from, row_from
 from workbench.ledger.schema import HEAD, metadata
@@ -880,7 +880,7 @@ def test_rebuild_keeps_the_old_file(path: Path) -> None:
     filled(path)
     path.write_bytes(b"damaged " * 100)
     event = SubmissionEvent("s1", NOW, "prepared", None, None, "about to send")
-    rebuild(path, lambda: Found([RUN], [SUBMISSION], [event]), workspace="here")
+    rebuild(path, lambda: WorkspaceRecords([RUN], [SUBMISSION], [event]), workspace="here")
     with Ledger.open(path) as ledger:
         assert ledger.runs() == [RUN]
         assert ledger.submissions() == [SUBMISSION]
@@ -901,7 +901,7 @@ def test_a_rebuilt_file_is_on_the_disk_before_it_has_the_name(path: Path, monkey
 
     monkeypatch.setattr(os, "fsync", fsync)
     held = open_files()
-    rebuild(path, lambda: Found([RUN], [], []), workspace="here")
+    rebuild(path, lambda: WorkspaceRecords([RUN], [], []), workspace="here")
     assert seen[-2:] == [("file", True), ("folder", False)]
     assert open_files() == held
 
@@ -909,14 +909,14 @@ def test_a_rebuilt_file_is_on_the_disk_before_it_has_the_name(path: Path, monkey
 def test_a_rebuild_that_does_not_know_its_workspace_removes_nothing_from_a_shared_ledger(path: Path) -> None:
     where = f"sqlite:///{path}"
     shared(where)
-    _, kept = rebuild(where, lambda: Found([RUN], [], []), workspace="")
+    _, kept = rebuild(where, lambda: WorkspaceRecords([RUN], [], []), workspace="")
     assert kept == 9
     with Ledger.open(where) as ledger:
         assert len(ledger.runs()) == 6
 
 
 def test_rebuild_makes_the_first_ledger_too(path: Path) -> None:
-    rebuild(path, lambda: Found([RUN], [], []), workspace="here")
+    rebuild(path, lambda: WorkspaceRecords([RUN], [], []), workspace="here")
     with Ledger.open(path) as ledger:
         assert ledger.runs() == [RUN]
     assert [p.name for p in path.parent.iterdir()] == ["ledger.db"]
@@ -934,7 +934,7 @@ def test_a_rebuilt_ledger_is_not_rolled_back_by_an_old_journal(path: Path) -> No
     filled(path)
     path.write_bytes(b"damaged " * 100)
     path.with_name("ledger.db-journal").write_bytes(b"of a killed writer")
-    rebuild(path, lambda: Found([RUN], [], []), workspace="here")
+    rebuild(path, lambda: WorkspaceRecords([RUN], [], []), workspace="here")
     with Ledger.open(path) as ledger:
         assert ledger.runs() == [RUN]
     assert not path.with_name("ledger.db-journal").exists()
@@ -950,7 +950,7 @@ def test_a_rebuild_that_fails_changes_nothing(path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "replace", no_replace)
     with pytest.raises(StorageError, match="no space left"):
-        rebuild(path, lambda: Found([RUN], [], []), workspace="here")
+        rebuild(path, lambda: WorkspaceRecords([RUN], [], []), workspace="here")
     assert path.read_bytes() == before
     assert not list(path.parent.glob(".*.tmp"))
 
@@ -962,7 +962,7 @@ def test_rebuild_on_a_file_system_without_second_names(path: Path, monkeypatch: 
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "hardlink_to", no_link)
-    rebuild(path, lambda: Found([RUN], [], []), workspace="here")
+    rebuild(path, lambda: WorkspaceRecords([RUN], [], []), workspace="here")
     (old,) = path.parent.glob("ledger.db.damaged-*")
     for file, count in ((path, 1), (old, 200)):
         with sqlite3.connect(file) as connection:
@@ -989,7 +989,7 @@ def shared(where: str | Path) -> None:
 
 def rebuilt(where: str | Path) -> tuple[int, set[str], set[str], int]:
     unread = ["002-20261123T220000-unread", "unread"]
-    found = Found([replace(OURS, title="found")], [SENT["here"]], [], unread)
+    found = WorkspaceRecords([replace(OURS, title="found")], [SENT["here"]], [], unread)
     _, kept = rebuild(where, lambda: found, workspace="here")
     with Ledger.open(where) as ledger:
         assert next(r.title for r in ledger.runs() if r.run_id == OURS.run_id) == "found"
@@ -1039,7 +1039,7 @@ def test_a_newer_ledger_is_not_rebuilt(path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     with pytest.raises(LedgerError, match="has version 9999"):
-        rebuild(path, lambda: Found([], [], []), workspace="here")
+        rebuild(path, lambda: WorkspaceRecords([], [], []), workspace="here")
 
 
 @pytest.mark.parametrize("make", [filled, broken])
@@ -1057,11 +1057,11 @@ def test_what_ends_during_a_rebuild_is_entered_after_it(path: Path, make: Any) -
 
     writer = threading.Thread(target=write)
 
-    def read() -> Found:
+    def read() -> WorkspaceRecords:
         writer.start()
         time.sleep(0.3)
         assert not written
-        return Found([RUN], [], [])
+        return WorkspaceRecords([RUN], [], [])
 
     rebuild(path, read, workspace="here")
     writer.join(timeout=30)

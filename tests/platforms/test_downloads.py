@@ -391,7 +391,7 @@ def test_many_files_far_back_are_paged_for(
     assert set(names) <= listing.by_name.keys()
     assert "gone.csv" not in listing.by_name
     assert server.calls.count("ListDataFiles") <= 40
-    assert server.calls.count("DownloadDataFile") <= kaggle_module.ASKED_BY_NAME
+    assert server.calls.count("DownloadDataFile") <= kaggle_module.MAX_LOOKED_UP
 
 
 def test_a_list_that_goes_in_circles_ends() -> None:

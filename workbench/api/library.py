@@ -199,17 +199,17 @@ def rebuild_ledger(where: Workspace | None = None) -> dict[str, Any]:
         "problems": a line for each that could not be read.
     """
     from workbench.experiments.reconcile import recover
-    from workbench.ledger import Found, rebuild
+    from workbench.ledger import WorkspaceRecords, rebuild
     from workbench.submissions import load_sidecars
 
     place = where or workspace()
     problems: list[str] = []
 
-    def read() -> Found:
+    def read() -> WorkspaceRecords:
         runs, unread = recover(place)
         submissions, events, more = load_sidecars(place)
         problems[:] = [*unread.values(), *more.values()]
-        return Found(runs, submissions, events, [*unread, *more])
+        return WorkspaceRecords(runs, submissions, events, [*unread, *more])
 
     found, kept = rebuild(place.ledger, read, workspace=place.id)
     return {"runs": len(found.runs), "submissions": len(found.submissions), "kept": kept, "problems": problems}

@@ -85,7 +85,7 @@ class _LazyGroup(CommandGroup):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from workbench.core.errors import near
 
-            raise click.UsageError(f"no command {args[0]!r}: {near(args[0], COMMANDS, what='command')}", ctx)
+            raise click.UsageError(f"no command {args[0]!r}: {near(args[0], COMMANDS, kind='command')}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -111,12 +111,12 @@ def pieces_sha256(path: Path) -> str:
     """Return the SHA-256 of the SHA-256s of a file's pieces of 64 MB, which are taken on all processors at once."""
 
     def of_piece(start: int) -> bytes:
-        digest, left = hashlib.sha256(), PIECE_BYTES
+        digest, remaining_bytes = hashlib.sha256(), PIECE_BYTES
         with path.open("rb") as file:
             file.seek(start)
-            while left and (read := file.read(min(left, READ_BYTES))):
+            while remaining_bytes and (read := file.read(min(remaining_bytes, READ_BYTES))):
                 digest.update(read)
-                left -= len(read)
+                remaining_bytes -= len(read)
         return digest.digest()
 
     with ThreadPoolExecutor(available_cores()) as threads:
@@ -385,13 +385,13 @@ class Store:
     def prune(self, *, keep: str = "") -> None:
         """Remove the least recently used blocks until the store fits into `max_bytes`; those that are held stay."""
         sweep(self.folder)
-        total, others = 0, []
+        total, removable = 0, []
         for stored in self.stored():
             if stored.key == keep or is_locked(self._note(stored.key)):
                 total += stored.size_bytes
             else:
-                others.append(stored)
-        for stored in others:
+                removable.append(stored)
+        for stored in removable:
             # Of a note without a block the writer was killed before there was one. What is removed makes room for
             # smaller ones that were used before it.
             is_over = total + stored.size_bytes > self.max_bytes or not stored.size_bytes
@@ -407,14 +407,14 @@ class Store:
         for path in (p for suffix in ("json", *SUFFIXES) for p in self.folder.glob(f"[!.]*.{suffix}")):
             with suppress(FileNotFoundError):  # another process has removed it
                 sizes[path.stem] = sizes.get(path.stem, 0) + (path.stat().st_size if path.suffix != ".json" else 0)
-        found = []
+        stored = []
         for key, size_bytes in sizes.items():
             with suppress(FileNotFoundError):
                 note_path = self._note(key)
                 has_note = note_path.exists()
                 used = note_path if has_note else next(p for p in self._files(key) if p.exists())
-                found.append(Stored(key, _note_of(note_path) if has_note else {}, size_bytes, used.stat().st_mtime))
-        return sorted(found, key=lambda s: s.used_at, reverse=True)
+                stored.append(Stored(key, _note_of(note_path) if has_note else {}, size_bytes, used.stat().st_mtime))
+        return sorted(stored, key=lambda s: s.used_at, reverse=True)
 
     def remove(self, key: str) -> bool:
         """Remove a block; say whether it is gone, which it is not where someone holds it or writes it.

@@ -111,18 +111,18 @@ def secret_values(
     """
     environment = os.environ if environment is None else environment
     home = home or _home()
-    found: set[str] = set()
+    secrets: set[str] = set()
     for name, value in environment.items():
-        found |= set(_of_variable(name, value))
+        secrets |= set(_of_variable(name, value))
     for address in addresses:
-        found |= set(_in_address(address))
+        secrets |= set(_in_address(address))
     for path in (*_kaggle_files(environment, home), *(home / name for name in FILES)):
-        found |= set(_in_file(path))
-    found |= {form for value in found for form in _other_forms(value)}
+        secrets |= set(_in_file(path))
+    secrets |= {form for value in secrets for form in _other_forms(value)}
     user, key = environment.get("KAGGLE_USERNAME"), environment.get("KAGGLE_KEY")
     if user and key:
-        found.add(base64.b64encode(f"{user}:{key}".encode()).decode())
-    return sorted(found, key=lambda value: (-len(value), value))
+        secrets.add(base64.b64encode(f"{user}:{key}".encode()).decode())
+    return sorted(secrets, key=lambda value: (-len(value), value))
 
 
 def login_places(home: Path | None = None) -> list[Path]:
@@ -130,8 +130,8 @@ def login_places(home: Path | None = None) -> list[Path]:
     home = home or _home()
     names = {name if name.startswith((".config/", ".cache/")) else name.partition("/")[0] for name in FILES}
     names |= {".kaggle", ".ssh", ".gnupg", ".config/gcloud", ".config/kaggle", ".config/gh", ".cache/huggingface"}
-    found = [home / name for name in sorted(names) if (home / name).exists()]
-    return [p for p in found if not any(other in p.parents for other in found)]
+    places = [home / name for name in sorted(names) if (home / name).exists()]
+    return [p for p in places if not any(other in p.parents for other in places)]
 
 
 def _home() -> Path:
@@ -259,8 +259,8 @@ class Masks:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        known = sorted(set(filter(None, secrets)), key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+        longest_first = sorted(set(filter(None, secrets)), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def text(self, text: str) -> str:
         """Return a text with its secrets masked.
@@ -270,7 +270,7 @@ class Masks:
         >>> Masks(["hunter2hunter2"]).text("logged in with hunter2hunter2 at https://me:pass@host/")
         'logged in with [masked] at https://[masked]@host/'
         """
-        return SHAPED.sub(MASK, text if self._known is None else self._known.sub(MASK, text))
+        return SHAPED.sub(MASK, text if self._pattern is None else self._pattern.sub(MASK, text))
 
     def within(self, value: Any) -> Any:
         """Return JSON with the secrets of its texts masked."""
@@ -285,7 +285,7 @@ class Masks:
 
     def lines_with_secrets(self, text: str) -> list[int]:
         """Return the numbers of the lines in which a secret stands, beginning with 1."""
-        starts = {m.start() for pattern in (self._known, SHAPED) if pattern for m in pattern.finditer(text)}
+        starts = {m.start() for pattern in (self._pattern, SHAPED) if pattern for m in pattern.finditer(text)}
         return sorted({text.count("\n", 0, start) + 1 for start in starts})
 
 

@@ -144,8 +144,8 @@ def _with_revision(origin: dict[str, Any]) -> str:
 
 def _installed() -> importlib.metadata.Distribution | None:
     """Return what an installer wrote; the ``.egg-info`` that a build leaves in the source has no ``METADATA``."""
-    everything = importlib.metadata.distributions(name=DISTRIBUTION)
-    return next((d for d in everything if d.read_text("METADATA")), None)
+    distributions = importlib.metadata.distributions(name=DISTRIBUTION)
+    return next((d for d in distributions if d.read_text("METADATA")), None)
 
 
 def _direct_url() -> dict[str, Any] | None:
@@ -169,9 +169,9 @@ def other_workbench() -> str | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     scripts = [e for e in other.entry_points if e.group == "console_scripts" and e.name == "wb"]
-    what = "this project under its former name" if scripts else "an unrelated project with the same import name"
+    description = "this project under its former name" if scripts else "an unrelated project with the same import name"
     again = f"{_pip('install')} --force-reinstall --no-deps {_requirement()}"
     return (
-        f"workbench {other.version} is installed beside {DISTRIBUTION}: {what}. "
+        f"workbench {other.version} is installed beside {DISTRIBUTION}: {description}. "
         f"`{_pip('uninstall')} workbench`, then `{again}`"
     )

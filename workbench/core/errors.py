@@ -175,7 +175,7 @@ class SubmissionError(WorkbenchError, ValueError):
     """Findings that stop a submission."""
 
 
-def near(name: str, known: Iterable[str], *, what: str = "name") -> str:
+def near(name: str, valid_names: Iterable[str], *, kind: str = "name") -> str:
     """Return a hint that names the known names nearest to `name`, or all of them where none is near.
 
     Examples
@@ -189,7 +189,7 @@ def near(name: str, known: Iterable[str], *, what: str = "name") -> str:
     >>> near("zzz", [], what="key")
     'there is no key yet'
     """
-    names = sorted(set(known))
+    names = sorted(set(valid_names))
     # Upper and lower case are the most frequent slip, and no distance.
     close = [n for n in names if n.casefold() == name.casefold()] or difflib.get_close_matches(name, names, n=3)
     if not close:
@@ -198,9 +198,9 @@ def near(name: str, known: Iterable[str], *, what: str = "name") -> str:
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     if not names:
-        return f"there is no {what} yet"
+        return f"there is no {kind} yet"
     shown = ", ".join(names[:30]) + (f", … ({len(names)} in all)" if len(names) > 30 else "")
-    plural = f"{what[:-1]}ies" if what.endswith("y") and what[-2:-1] not in "aeiou" else f"{what}s"
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") and kind[-2:-1] not in "aeiou" else f"{kind}s"
     return f"valid {plural}: {shown}"
 
 

@@ -130,10 +130,10 @@ class ModelTrained:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run begins; `how` is "new", or "resumed" where it goes on from finished folds."""
+    """A run begins; `mode` is "new", or "resumed" where some folds were finished before."""
 
     run_id: str
-    how: str
+    mode: str
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def end_of_header(data: bytes, separators: str = ",") -> int:
     """
     at = len(data) - len(data.lstrip(b"\r\n"))
     at += len(codecs.BOM_UTF8) * data.startswith(codecs.BOM_UTF8, at)
-    found = _header(separators).match(data, at)
-    return found.end() if found else 0
+    header = _header(separators).match(data, at)
+    return header.end() if header else 0
 
 
 @cache
@@ -59,15 +59,15 @@ def header_names(record: str, separator: str = ",") -> list[str]:
 
 
 def _unique(names: list[str]) -> list[str]:
-    taken, seen, unique = set(names), set[str](), []
+    taken, earlier_names, unique = set(names), set[str](), []
     suffixes: dict[str, int] = {}
     for name in names:
         new = name
-        if name in seen:
+        if name in earlier_names:
             while new in taken:
                 n = suffixes.get(name, 0)
                 new, suffixes[name] = f"{name}_duplicated_{n}", n + 1
-        seen.add(name)
+        earlier_names.add(name)
         taken.add(new)
         unique.append(new)
     return unique

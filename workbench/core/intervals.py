@@ -93,23 +93,23 @@ def over_windows(cells: Sequence[float], windows: int) -> list[float]:
     mean = math.fsum(cells) / n
     of_window = [math.fsum(cells[w * groups : (w + 1) * groups]) / groups for w in range(windows)]
     of_group = [math.fsum(cells[g::groups]) / windows for g in range(groups)]
-    rest = [c - of_window[i // groups] - of_group[i % groups] + mean for i, c in enumerate(cells)]
+    residuals = [c - of_window[i // groups] - of_group[i % groups] + mean for i, c in enumerate(cells)]
 
     def mean_square(deviations: Sequence[float], times: int, degrees: int) -> float:
         return times * math.fsum([d * d for d in deviations]) / degrees if degrees else 0.0
 
     by_window = mean_square([v - mean for v in of_window], groups, windows - 1)
     by_group = mean_square([v - mean for v in of_group], windows, groups - 1)
-    noise = mean_square(rest, 1, (windows - 1) * (groups - 1))
+    noise = mean_square(residuals, 1, (windows - 1) * (groups - 1))
     variance = max(by_window, by_group, noise, by_window + by_group - noise) / n
     values = of_window if windows >= LEAST_WINDOWS or groups < 2 else of_group
-    own = standard_error(values, 0.0)
-    if math.isnan(own) or own**2 == variance:
+    own_error = standard_error(values, 0.0)
+    if math.isnan(own_error) or own_error**2 == variance:
         return values
     # Where the values themselves do not differ but by rounding, any that do by as much as is wanted.
-    alike = own <= ROUNDED_OFF * math.sqrt(variance)
+    alike = own_error <= ROUNDED_OFF * math.sqrt(variance)
     away = [1.0, *([0.0] * (len(values) - 2)), -1.0] if alike else [v - mean for v in values]
-    factor = math.sqrt(variance) / (standard_error(away, 0.0) if alike else own)
+    factor = math.sqrt(variance) / (standard_error(away, 0.0) if alike else own_error)
     return [mean + factor * d for d in away]
 
 
@@ -181,15 +181,15 @@ def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None)
     variances = [math.fsum([(v - mean) ** 2 for v in d]) / (k - 1) for d, mean in zip(differences, means, strict=True)]
     prior, usual = _prior(variances, k - 1)
     degrees = k - 1 + prior
-    found = []
+    p_values = []
     for mean, variance in zip(means, variances, strict=True):
         moderated = (prior * usual + (k - 1) * variance) / degrees
         if moderated > (ROUNDED_OFF * mean) ** 2:
-            found.append(two_sided_p(mean / math.sqrt(moderated * factor), degrees))
+            p_values.append(two_sided_p(mean / math.sqrt(moderated * factor), degrees))
         else:
             # The same in every fold, as happens where scores are shares of few rows: no more than a test of signs says.
-            found.append(2.0 ** (1 - k) if mean else 1.0)
-    return holm(found)
+            p_values.append(2.0 ** (1 - k) if mean else 1.0)
+    return holm(p_values)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -28,7 +28,7 @@ _LOCAL_OPTIONS = {"nolock", "local_lock=all", "local_lock=flock", "localflock", 
 
 
 @contextmanager
-def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+def lock(path: Path, resource: str, *, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on the file `path` for the length of the block.
 
     The system lets the lock go when the process ends, however it ends: there is no stale lock to remove. The file is
@@ -42,7 +42,7 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     ----------
     path : Path
         The lock's file; it stays behind, empty.
-    what : str
+    resource : str
         What is locked, for the message: "experiment 12".
     wait : bool
         Wait for the other process instead of raising.
@@ -61,10 +61,12 @@ def lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise BusyError(f"{what} is in use by {_holder(path)}", hint="wait for it, or stop that process") from None
+            raise BusyError(
+                f"{resource} is in use by {_holder(path)}", hint="wait for it, or stop that process"
+            ) from None
         except OSError as exc:
             raise _without_locks(path, exc) from exc
-        _refuse_other_machine(path, what)
+        _refuse_other_machine(path, resource)
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -91,14 +93,14 @@ def _without_locks(path: Path, exc: OSError) -> OSError:
     )
 
 
-def _refuse_other_machine(path: Path, what: str) -> None:
+def _refuse_other_machine(path: Path, resource: str) -> None:
     """Raise where another machine's process has not let the lock go, and this machine would not see its lock."""
     holder = _record(path)
     drive = unshared_drive(path) if holder.get("host", socket.gethostname()) != socket.gethostname() else None
     if drive is not None:
         raise BusyError(
-            f"{what} may be in use by {_holder(path)}: whether it still runs can't be seen from here, as locks on this "
-            f"drive ({drive}) are not shared between machines",
+            f"{resource} may be in use by {_holder(path)}: whether it still runs can't be seen from here, as locks on "
+            f"this drive ({drive}) are not shared between machines",
             hint=f"look there; if that process is gone, empty the file {path}",
         )
 
@@ -136,8 +138,8 @@ def is_locked(path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-    here = socket.gethostname()
-    return _record(path).get("host", here) != here and unshared_drive(path) is not None
+    this_host = socket.gethostname()
+    return _record(path).get("host", this_host) != this_host and unshared_drive(path) is not None
 
 
 def _opened(path: Path) -> int:
@@ -161,18 +163,18 @@ def unshared_drive(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> s
         As proc(5) describes ``/proc/[pid]/mountinfo``.
     """
     try:
-        whole, lines = str(path.resolve()), mounts.read_text("utf-8", "replace").splitlines()
+        resolved, lines = str(path.resolve()), mounts.read_text("utf-8", "replace").splitlines()
     except OSError:
         return None
-    found, longest = None, 0
+    kind, longest = None, 0
     for line in lines:
         mount, drive = (part.split(" ") for part in line.partition(" - ")[::2])
         if len(mount) < 6 or len(drive) < 3:
             continue
         point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), mount[4]).rstrip("/")
-        if f"{whole}/".startswith(f"{point}/") and len(point) >= longest:
-            found, longest = _unshared(drive[0], {*drive[2].split(","), *mount[5].split(",")}), len(point)
-    return found
+        if f"{resolved}/".startswith(f"{point}/") and len(point) >= longest:
+            kind, longest = _unshared(drive[0], {*drive[2].split(","), *mount[5].split(",")}), len(point)
+    return kind
 
 
 def _unshared(kind: str, options: set[str]) -> str | None:

@@ -45,8 +45,8 @@ def parse_bytes(text: str, *, where: str) -> int:
     ConfigError
         For anything else; `where` names the place it was written.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]?)i?B?|(%))\s*", text, re.IGNORECASE)
-    value = _bytes_of(*found.groups(default="")) if found else 0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]?)i?B?|(%))\s*", text, re.IGNORECASE)
+    value = _bytes_of(*match.groups(default="")) if match else 0
     if value < 1:
         raise ConfigError(f"{where}: {text!r} is no amount of memory", hint='write it as "8GB", "500MB" or "60%"')
     return int(value)
@@ -107,15 +107,15 @@ def group_limits(text: str) -> list[Path]:
     """
     root = Path("/sys/fs/cgroup")
     # In a container the path may be the host's: then the root is the container's own group.
-    found = [root / "memory.max", root / "memory/memory.limit_in_bytes"]
+    paths = [root / "memory.max", root / "memory/memory.limit_in_bytes"]
     for line in text.splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         of_memory = "memory" in controllers.split(",")
         if of_memory or not controllers:
             top, name = (root / "memory", "memory.limit_in_bytes") if of_memory else (root, "memory.max")
-            own = top / path.lstrip("/")
-            found += [p / name for p in (own, *own.parents) if p != top and p.is_relative_to(top)]
-    return found
+            group_folder = top / path.lstrip("/")
+            paths += [p / name for p in (group_folder, *group_folder.parents) if p != top and p.is_relative_to(top)]
+    return paths
 
 
 def available_bytes() -> int:
@@ -125,11 +125,11 @@ def available_bytes() -> int:
     """
     free = [machine_bytes()]
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        meminfo = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    if found:
-        free.append(int(found[1]) * 1024)
+        meminfo = None
+    if meminfo:
+        free.append(int(meminfo[1]) * 1024)
     for path in group_limits(_group_text()):
         used = path.with_name("memory.current" if path.name == "memory.max" else "memory.usage_in_bytes")
         try:
@@ -190,7 +190,7 @@ class PeakMemory:
     """The peak resident memory of this process since a `measured_peak` block began, to its end or to now."""
 
     def __init__(self) -> None:
-        self._seen = 0.0
+        self._highest_mb = 0.0
         self._open = True
 
     @property
@@ -198,10 +198,10 @@ class PeakMemory:
         """The peak in MB (2**20 bytes)."""
         if self._open:
             self._look()
-        return self._seen
+        return self._highest_mb
 
     def _look(self) -> None:
-        self._seen = max(self._seen, _peak_mb())
+        self._highest_mb = max(self._highest_mb, _peak_mb())
 
     def _close(self) -> None:
         self._look()

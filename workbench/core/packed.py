@@ -117,8 +117,8 @@ def packing_of(head: bytes) -> str:
     >>> packing_of(b"BZh91AY&SY"), packing_of(b"BZhang,1998")
     ('.bz2', '')
     """
-    found = next((suffix for suffix, mark in MARKS if head.startswith(mark)), "")
-    return "" if found == ".bz2" and head[4:10] != b"1AY&SY" else found
+    packing = next((suffix for suffix, mark in MARKS if head.startswith(mark)), "")
+    return "" if packing == ".bz2" and head[4:10] != b"1AY&SY" else packing
 
 
 def is_damage(exc: BaseException) -> bool:
@@ -134,15 +134,17 @@ def is_damage(exc: BaseException) -> bool:
 
 
 @contextmanager
-def damage(where: str, what: str = "a whole zip archive") -> Iterator[None]:
-    """Turn what the readers of packed files raise into `DamagedError`: "`where` is not `what`: …"."""
+def damage(where: str, expected: str = "a whole zip archive") -> Iterator[None]:
+    """Turn what the readers of packed files raise into `DamagedError`: "`where` is not `expected`: …"."""
     try:
         yield
     except Exception as exc:
         if not is_damage(exc):
             raise
         first = (str(exc).splitlines() or [""])[0].rstrip(":") or type(exc).__name__
-        raise DamagedError(f"{where} is not {what}: {first}", hint="fetch it again: `wb fetch SLUG --force`") from exc
+        raise DamagedError(
+            f"{where} is not {expected}: {first}", hint="fetch it again: `wb fetch SLUG --force`"
+        ) from exc
 
 
 def most_of(packed_bytes: int, harmless: int = HARMLESS_BYTES) -> int:
@@ -186,22 +188,22 @@ class Budget:
         if self._spent > self._most:
             raise too_large(where, self.packed_bytes if of is None else of, self._spent, so_far=True)
 
-    def need(self, size_bytes: int, what: str) -> None:
+    def need(self, size_bytes: int, name: str) -> None:
         """Raise `StorageError` where the disk has no room for so much."""
         free = shutil.disk_usage(self.folder).free
         if size_bytes > free:
             raise StorageError(
-                f"unpacking {what} needs {size_bytes / 2**30:,.1f} GB, the disk has {free / 2**30:,.1f} GB free",
+                f"unpacking {name} needs {size_bytes / 2**30:,.1f} GB, the disk has {free / 2**30:,.1f} GB free",
                 hint="free some space, then run it again",
             )
 
-    def look(self, what: str) -> None:
+    def look(self, name: str) -> None:
         """Raise `StorageError` before the disk is full, where nobody has said how much is to come."""
         if self._spent >= self._looked_at:
             self._looked_at = self._spent + LOOK_BYTES
             if shutil.disk_usage(self.folder).free < RESERVE_BYTES:
                 raise StorageError(
-                    f"no space left on the disk for unpacking {what}: less than {RESERVE_BYTES >> 20} MB are free",
+                    f"no space left on the disk for unpacking {name}: less than {RESERVE_BYTES >> 20} MB are free",
                     hint="free some space, then run it again",
                 )
 
@@ -213,9 +215,9 @@ class _Stream(Protocol):
 class _Watched(io.RawIOBase):
     """A stream that counts what it gives, and says in one way that it is broken."""
 
-    def __init__(self, inner: _Stream, where: str, what: str, packed_bytes: int | None) -> None:
-        self._inner, self._where, self._what, self._packed = inner, where, what, packed_bytes
-        self._given = 0
+    def __init__(self, inner: _Stream, where: str, expected: str, packed_bytes: int | None) -> None:
+        self._inner, self._where, self._expected, self._packed = inner, where, expected, packed_bytes
+        self._unpacked_bytes = 0
         self._most = None if packed_bytes is None else most_of(packed_bytes, HARMLESS_STREAM_BYTES)
 
     def readable(self) -> bool:
@@ -225,24 +227,24 @@ class _Watched(io.RawIOBase):
         return bool(cast("Any", self._inner).seekable())
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        with damage(self._where, self._what):
+        with damage(self._where, self._expected):
             return int(cast("Any", self._inner).seek(offset, whence))
 
     def tell(self) -> int:
         return int(cast("Any", self._inner).tell())
 
     def readinto(self, buffer: Any, /) -> int:
-        with damage(self._where, self._what):
+        with damage(self._where, self._expected):
             data = self._inner.read(len(buffer))
         buffer[: len(data)] = data
-        self._given += len(data)
-        if self._most is not None and self._given > self._most:
-            raise too_large(self._where, self._packed or 0, self._given, so_far=True)
+        self._unpacked_bytes += len(data)
+        if self._most is not None and self._unpacked_bytes > self._most:
+            raise too_large(self._where, self._packed or 0, self._unpacked_bytes, so_far=True)
         return len(data)
 
 
-def watched(inner: Any, where: str, what: str, *, packed_bytes: int | None = None) -> IO[bytes]:
-    """Return a stream that reads another, and raises `DamagedError` ("`where` is not `what`: …") where that is broken.
+def watched(inner: Any, where: str, expected: str, *, packed_bytes: int | None = None) -> IO[bytes]:
+    """Return a stream that reads another, and raises `DamagedError` ("`where` is not `expected`: …") if that is broken.
 
     Parameters
     ----------
@@ -251,4 +253,4 @@ def watched(inner: Any, where: str, what: str, *, packed_bytes: int | None = Non
     packed_bytes : int, optional
         What it takes on the disk: far more than that is refused with `DataError`. None where it is bounded already.
     """
-    return io.BufferedReader(_Watched(inner, where, what, packed_bytes), BUFFER_BYTES)
+    return io.BufferedReader(_Watched(inner, where, expected, packed_bytes), BUFFER_BYTES)

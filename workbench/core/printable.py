@@ -53,7 +53,7 @@ def harmless(text: str) -> str:
     For what has a structure of its own, such as HTML: a sequence that begins in one part and ends in another would take
     the border between them away.
     """
-    return _CHARACTER.sub(lambda found: _BREAKS.get(found[0], ""), text)
+    return _CHARACTER.sub(lambda match: _BREAKS.get(match[0], ""), text)
 
 
 def one_line(text: str) -> str:

@@ -122,10 +122,10 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        found = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if found is None or found.origin is None or type(found.loader) is not importlib.machinery.SourceFileLoader:
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
             return None
-        return loading_once(found) if Path(found.origin).is_relative_to(self._folder) else None
+        return loading_once(spec) if Path(spec.origin).is_relative_to(self._folder) else None
 
 
 @contextmanager

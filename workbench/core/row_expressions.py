@@ -205,11 +205,11 @@ class _Reader:
                 return ast.parse(f"({plain})", mode="eval")
         except (SyntaxError, ValueError, MemoryError) as exc:
             hint = next((h for pattern, h in OTHER_LANGUAGES if re.search(pattern, plain)), "")
-            said = exc.msg if isinstance(exc, SyntaxError) else type(exc).__name__
+            reason = exc.msg if isinstance(exc, SyntaxError) else type(exc).__name__
             names = [c for c in self.types if (not c.isidentifier() or keyword.iskeyword(c)) and c in self.text]
             if not hint and names:
                 hint = f"a name that is no plain word stands in backticks: `{names[0]}`"
-            raise self.error(f"it can't be read: {said}", hint or 'for example "IsHoliday * 4 + 1"') from exc
+            raise self.error(f"it can't be read: {reason}", hint or 'for example "IsHoliday * 4 + 1"') from exc
 
     def _quoted(self, match: re.Match[str]) -> str:
         """Put a plain word in the place of a name in backticks; texts stay."""
@@ -256,7 +256,7 @@ class _Reader:
         name = self._shown(node)
         if name in self.types:
             return self._column(name)
-        raise self.error(f"{name!r} is no column", near(name, self.types, what="column"), NotFoundError)
+        raise self.error(f"{name!r} is no column", near(name, self.types, kind="column"), NotFoundError)
 
     def _of_unaryop(self, node: ast.UnaryOp) -> _Value:
         value = self._value(node.operand)
@@ -266,15 +266,17 @@ class _Reader:
         return _Value(-number if isinstance(node.op, ast.USub) else number, "number")
 
     def _of_binop(self, node: ast.BinOp) -> _Value:
-        left, right = self._value(node.left), self._value(node.right)
-        if isinstance(node.op, ast.BitAnd | ast.BitOr) and left.kind == right.kind == "boolean":
+        left_value, right_value = self._value(node.left), self._value(node.right)
+        if isinstance(node.op, ast.BitAnd | ast.BitOr) and left_value.kind == right_value.kind == "boolean":
             is_and = isinstance(node.op, ast.BitAnd)
-            return _Value(left.expr & right.expr if is_and else left.expr | right.expr, "boolean")
+            return _Value(
+                left_value.expr & right_value.expr if is_and else left_value.expr | right_value.expr, "boolean"
+            )
         apply = OPERATORS.get(type(node.op))
         if apply is None:
             hint = "a power is written **" if isinstance(node.op, ast.BitXor) else "put comparisons in brackets"
             raise self.error(f"{self._shown(node)!r} can't be computed", hint)
-        return _Value(apply(self._number(left), self._number(right)), "number")
+        return _Value(apply(self._number(left_value), self._number(right_value)), "number")
 
     def _of_boolop(self, node: ast.BoolOp) -> _Value:
         conditions = [self._condition(self._value(v)) for v in node.values]
@@ -285,26 +287,30 @@ class _Reader:
 
     def _of_compare(self, node: ast.Compare) -> _Value:
         sides = [node.left, *node.comparators]
-        together: pl.Expr | None = None
-        for left, how, right in zip(sides, node.ops, node.comparators, strict=False):
-            one = self._membership(left, how, right) if isinstance(how, ast.In | ast.NotIn) else None
-            if one is None:
-                apply = COMPARISONS.get(type(how))
+        condition: pl.Expr | None = None
+        for left_node, comparator, right_node in zip(sides, node.ops, node.comparators, strict=False):
+            comparison = (
+                self._membership(left_node, comparator, right_node)
+                if isinstance(comparator, ast.In | ast.NotIn)
+                else None
+            )
+            if comparison is None:
+                apply = COMPARISONS.get(type(comparator))
                 if apply is None:
                     raise self.error(f"{self._shown(node)!r} can't be compared", 'write "==" or "!="')
-                one = apply(*self._alike(self._value(left), self._value(right)))
-            together = one if together is None else together & one
-        assert together is not None  # noqa: S101 a comparison has two sides
-        return _Value(together, "boolean")
+                comparison = apply(*self._alike(self._value(left_node), self._value(right_node)))
+            condition = comparison if condition is None else condition & comparison
+        assert condition is not None  # noqa: S101 a comparison has two sides
+        return _Value(condition, "boolean")
 
-    def _membership(self, left: ast.expr, how: ast.cmpop, right: ast.expr) -> pl.Expr:
-        if not isinstance(right, ast.Tuple | ast.List | ast.Set) or not right.elts:
-            raise self.error(f"{self._shown(right)!r} is no list", 'write one: Store in (1, 2), Type in ("A", "B")')
-        value, found = self._value(left), pl.lit(value=False)
-        for item in right.elts:
+    def _membership(self, left_node: ast.expr, comparator: ast.cmpop, list_node: ast.expr) -> pl.Expr:
+        if not isinstance(list_node, ast.Tuple | ast.List | ast.Set) or not list_node.elts:
+            raise self.error(f"{self._shown(list_node)!r} is no list", 'write one: Store in (1, 2), Type in ("A", "B")')
+        value, is_member = self._value(left_node), pl.lit(value=False)
+        for item in list_node.elts:
             a, b = self._alike(value, self._value(item))
-            found = found | (a == b)
-        return ~found if isinstance(how, ast.NotIn) else found
+            is_member = is_member | (a == b)
+        return ~is_member if isinstance(comparator, ast.NotIn) else is_member
 
     def _of_ifexp(self, node: ast.IfExp) -> _Value:
         condition = self._condition(self._value(node.test))
@@ -316,7 +322,7 @@ class _Reader:
         name = self._shown(node.func)
         if name not in FUNCTIONS or node.keywords:
             plain = name.rpartition(".")[2]
-            hint = f"write {plain}(…)" if plain in FUNCTIONS else near(name, FUNCTIONS, what="function")
+            hint = f"write {plain}(…)" if plain in FUNCTIONS else near(name, FUNCTIONS, kind="function")
             raise self.error(f"{name!r} is no function here", hint, NotFoundError)
         values = [self._number(self._value(v)) for v in node.args]
         if name in OF_ONE and len(values) == 1:
@@ -330,7 +336,7 @@ class _Reader:
 
     def _column(self, name: str) -> _Value:
         if name not in self.types:
-            raise self.error(f"{name!r} is no column", near(name, self.types, what="column"), NotFoundError)
+            raise self.error(f"{name!r} is no column", near(name, self.types, kind="column"), NotFoundError)
         base = self.types[name].partition("(")[0]
         kind: Kind | None = "number" if NUMBERS.fullmatch(base) else KINDS.get(base)
         if kind is None:
@@ -350,27 +356,29 @@ class _Reader:
         if value.kind == "boolean":
             return value.expr.cast(pl.Float64)
         if value.kind != "number":
-            what = f"{value.text!r} is a {value.kind}"
+            description = f"{value.text!r} is a {value.kind}"
             if value.text in self.types:
-                what = f"column {value.text!r} is a {value.kind} ({self.types[value.text]})"
+                description = f"column {value.text!r} is a {value.kind} ({self.types[value.text]})"
             is_word = value.text.isidentifier() and not keyword.iskeyword(value.text)
             name = value.text if is_word else f"`{value.text}`"
             example = f'({name} == "…") * 4 + 1' if value.kind == "text" else f'{name} >= "2024-01-01"'
-            raise self.error(f"{what}, no number", f"compare it: {example}")
+            raise self.error(f"{description}, no number", f"compare it: {example}")
         return value.expr
 
     def _condition(self, value: _Value) -> pl.Expr:
         return value.expr if value.kind == "boolean" else self._number(value) != 0
 
-    def _alike(self, left: _Value, right: _Value) -> tuple[pl.Expr, pl.Expr]:
+    def _alike(self, left_value: _Value, right_value: _Value) -> tuple[pl.Expr, pl.Expr]:
         """Return both sides of a comparison as what can be compared."""
-        if {left.kind, right.kind} == {"time", "text"}:
-            left, right = (self._moment(v) if v.kind == "text" else v for v in (left, right))
-        if left.kind == right.kind:
-            return left.expr, right.expr
-        if {left.kind, right.kind} == {"number", "boolean"}:
-            return self._number(left), self._number(right)
-        raise self.error(f"a {left.kind} and a {right.kind} can't be compared", "write texts and times in quotes")
+        if {left_value.kind, right_value.kind} == {"time", "text"}:
+            left_value, right_value = (self._moment(v) if v.kind == "text" else v for v in (left_value, right_value))
+        if left_value.kind == right_value.kind:
+            return left_value.expr, right_value.expr
+        if {left_value.kind, right_value.kind} == {"number", "boolean"}:
+            return self._number(left_value), self._number(right_value)
+        raise self.error(
+            f"a {left_value.kind} and a {right_value.kind} can't be compared", "write texts and times in quotes"
+        )
 
     def _moment(self, value: _Value) -> _Value:
         if value.text in self.columns:
@@ -391,9 +399,9 @@ class _Reader:
         plain = ast.unparse(node)
         return re.sub(r"_quoted_\d+_", lambda m: self.quoted.get(m[0], m[0]), plain)
 
-    def error(self, what: str, hint: str, cls: type[ConfigError] = ConfigError) -> ConfigError:
+    def error(self, problem: str, hint: str, cls: type[ConfigError] = ConfigError) -> ConfigError:
         text = self.text if len(self.text) <= SHOWN else f"{self.text[:SHOWN]}…"
-        return cls(f"{self.where} = {text!r}: {what}", hint=hint)
+        return cls(f"{self.where} = {text!r}: {problem}", hint=hint)
 
 
 def _in_utc(value: pl.Expr, dtype: str) -> pl.Expr:

@@ -91,15 +91,15 @@ def container_quota(root: Path = Path("/sys/fs/cgroup"), group: str | None = Non
 def _group_folders(root: Path, group: str) -> list[Path]:
     """Return the folders of the process's control groups and of those that they lie in, for either version."""
     # In a container the path may be the host's: then the root is the container's own group.
-    found = [root, root / "cpu", root / "cpu,cpuacct"]
+    folders = [root, root / "cpu", root / "cpu,cpuacct"]
     for line in group.splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if controllers and "cpu" not in controllers.split(","):
             continue
         top = root / controllers if controllers else root
         inner = top / path.lstrip("/")
-        found += [p for p in (inner, *inner.parents) if p != top and p.is_relative_to(top)]
-    return found
+        folders += [p for p in (inner, *inner.parents) if p != top and p.is_relative_to(top)]
+    return folders
 
 
 def cpu_quota(texts: Mapping[str, str]) -> float | None:
@@ -117,11 +117,11 @@ def cpu_quota(texts: Mapping[str, str]) -> float | None:
     >>> cpu_quota({"cpu.cfs_quota_us": "200000", "cpu.cfs_period_us": "100000"}), cpu_quota({"cpu.cfs_quota_us": "-1"})
     (2.0, None)
     """
-    both = texts.get("cpu.max", "").split() or [
+    quota_and_period = texts.get("cpu.max", "").split() or [
         texts.get("cpu.cfs_quota_us", "").strip(),
         texts.get("cpu.cfs_period_us", "").strip(),
     ]
-    quota, period = (*both, "", "")[:2]
+    quota, period = (*quota_and_period, "", "")[:2]
     period = period or USUAL_PERIOD
     if not quota.isdigit() or not period.isdigit():
         return None

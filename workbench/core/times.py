@@ -121,7 +121,7 @@ def offset_minutes(form: str) -> int:
     >>> offset_minutes("%Y-%m-%d %H:%M+09:00"), offset_minutes("%H:%M -0330"), offset_minutes("%Y-%m-%dT%H:%MZ")
     (540, -210, 0)
     """
-    found = re.search(r"%\.?[MSpf] ?([+-])(\d{2}):?(\d{2})?$", form)
-    if found is None:
+    match = re.search(r"%\.?[MSpf] ?([+-])(\d{2}):?(\d{2})?$", form)
+    if match is None:
         return 0
-    return (1 if found[1] == "+" else -1) * (60 * int(found[2]) + int(found[3] or 0))
+    return (1 if match[1] == "+" else -1) * (60 * int(match[2]) + int(match[3] or 0))

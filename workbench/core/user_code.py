@@ -65,7 +65,7 @@ def as_error(
 
 @contextmanager
 def user_code(
-    what: str,
+    failure: str,
     error: type[WorkbenchError],
     *,
     folder: Path | None = None,
@@ -77,7 +77,7 @@ def user_code(
 
     Parameters
     ----------
-    what : str
+    failure : str
         "metric.py:score failed".
     error : type
         The class of what is raised.
@@ -93,8 +93,8 @@ def user_code(
 
     def make(exc: BaseException) -> WorkbenchError:
         if log is not None:
-            log.error("%s", what, exc_info=exc)
-        return error(f"{what}: {user_frame(exc, folder)}", hint=EXIT_HINT if isinstance(exc, SystemExit) else hint)
+            log.error("%s", failure, exc_info=exc)
+        return error(f"{failure}: {user_frame(exc, folder)}", hint=EXIT_HINT if isinstance(exc, SystemExit) else hint)
 
     with as_error(make, passing=passing):
         yield
@@ -155,11 +155,11 @@ def user_place(exc: BaseException, folder: Path | None = None) -> str:
     """Return the place of an exception's last line in the user's code, "features.py, line 12"; empty without one."""
     frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(exc.__traceback__)]
     inside = [] if folder is None else [(p, n) for p, n in frames if p.is_relative_to(folder) and not _is_installed(p)]
-    others = [(p, n) for p, n in frames if not _is_installed(p) and not p.name.startswith("<")]
+    own_frames = [(p, n) for p, n in frames if not _is_installed(p) and not p.name.startswith("<")]
     if inside and folder is not None:
         path, line = inside[-1]
         return f"{path.relative_to(folder)}, line {line}"
-    return f"{others[-1][0].name}, line {others[-1][1]}" if others else ""
+    return f"{own_frames[-1][0].name}, line {own_frames[-1][1]}" if own_frames else ""
 
 
 _INSTALLED = tuple({PACKAGE, *(Path(sysconfig.get_path(n)) for n in ("stdlib", "purelib", "platlib"))})

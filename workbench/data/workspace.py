@@ -88,7 +88,7 @@ class Workspace:
         """
         if slug not in self.slugs():
             raise NotFoundError(
-                f"no competition {slug!r} in {self.competitions}", hint=near(slug, self.slugs(), what="competition")
+                f"no competition {slug!r} in {self.competitions}", hint=near(slug, self.slugs(), kind="competition")
             )
         return self.competitions / slug
 

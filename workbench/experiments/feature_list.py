@@ -106,7 +106,7 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
     prefix = f"{where}: " if where else ""
     known = competition.selection_names()
     if name not in known:
-        hint = near(name, known, what="list")
+        hint = near(name, known, kind="list")
         if not known:
             hint = "`wb select N` makes one"
         raise NotFoundError(

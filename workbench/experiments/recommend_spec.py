@@ -120,7 +120,7 @@ def _check_keys(table: dict[str, Any], where: str) -> None:
     known = (*OURS, *SOURCES)
     for key in table:
         if TODAY.get(key, key) not in known:
-            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, kind="key"))
         if TODAY.get(key) in table:
             raise ConfigError(f"{where} has {key} and {TODAY[key]}, which are the same", hint=f"remove {key}")
 
@@ -193,7 +193,7 @@ def _built(made_of: Any, given: Any, where: str) -> Any:
             raise ConfigError(f"{where} has {earlier} and {name}, which are the same", hint=f"remove {earlier}")
         if name not in fields:
             known = [TODAY.get(name, name.removesuffix("_s")) for name in fields]
-            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, kind="key"))
         usual = fields[name].default if isinstance(made_of, type) else getattr(made_of, name)
         values[name] = _value(value, hints[name], usual, f"{where} {key}", is_duration=name == f"{key}_s")
     missing = [

@@ -184,7 +184,7 @@ class Blocks:
         if name not in self.features:
             known = [*self.features, "rows"]
             path = self.competition.features_path
-            raise NotFoundError(f"no feature is called {name!r} in {path}", hint=near(name, known, what="feature"))
+            raise NotFoundError(f"no feature is called {name!r} in {path}", hint=near(name, known, kind="feature"))
         return self.features[name]
 
     # ------------------------------------------------------------------------------------------------------- keys
@@ -278,7 +278,7 @@ class Blocks:
         raise NotFoundError(
             f"feature {reader.name!r} ({reader.where}) reads {name!r}, which is neither a table nor a feature"
             f"{asked_by}",
-            hint=near(name, known, what="input"),
+            hint=near(name, known, kind="input"),
         )
 
     # ---------------------------------------------------------------------------------------------------- building
@@ -490,7 +490,7 @@ class Blocks:
         if column not in known:
             raise FeatureError(
                 f"feature {made.name!r} ({made.where}): partition_by={column!r} is no column of rows",
-                hint=near(column, known, what="column"),
+                hint=near(column, known, kind="column"),
             )
         self._check_kinds(made, column)
         planned = (column, self.limit_bytes)
@@ -570,11 +570,11 @@ class Blocks:
                 place = place_of_name(self.competition.features_path, "", reference)
                 raise NotFoundError(
                     f"feature {block!r} has no column {column!r}{f' ({place})' if place else ''}",
-                    hint=near(column, known, what="column"),
+                    hint=near(column, known, kind="column"),
                 )
             return read_parquet(path, columns=[column])[column]
         name = column if column and block == "rows" else reference
         known = self.competition.shared_columns
         if name not in known:
-            raise NotFoundError(f"rows have no column {name!r}", hint=near(name, known, what="column"))
+            raise NotFoundError(f"rows have no column {name!r}", hint=near(name, known, kind="column"))
         return self.competition.rows().select(ROW, name).collect().sort(ROW)[name]

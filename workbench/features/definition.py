@@ -98,7 +98,7 @@ class FoldFeature:
                 at = f" ({place})" if place else ""
                 raise NotFoundError(
                     f"feature {self.name!r} (features.py): rows have no column {name!r}{at}",
-                    hint=near(name, known, what="column"),
+                    hint=near(name, known, kind="column"),
                 )
 
     def names(self, targets: Sequence[Any], own: int) -> list[str]:

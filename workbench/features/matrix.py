@@ -413,7 +413,7 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical:
     block = blocks.block(feature)
     known = block.note["columns"]
     if column and column not in known:
-        raise NotFoundError(f"feature {feature!r} has no column {column!r}", hint=near(column, known, what="column"))
+        raise NotFoundError(f"feature {feature!r} has no column {column!r}", hint=near(column, known, kind="column"))
     hold = blocks.hold(feature)
     lines = blocks.lines(feature)
     dropped = set(drop)
@@ -429,7 +429,7 @@ def _rows_columns(competition: Competition, name: str) -> list[str]:
         keys = set(competition.key_columns)
         return [c for c in known if c not in keys]
     if column not in known:
-        raise NotFoundError(f"rows have no column {column!r}", hint=near(column, known, what="column"))
+        raise NotFoundError(f"rows have no column {column!r}", hint=near(column, known, kind="column"))
     return [column]
 
 
@@ -462,7 +462,7 @@ def _own_codes(matrix: FeatureMatrix, categorical: Sequence[str]) -> dict[str, l
     known = {c.name: c for c in matrix.encoded}
     for name in categorical:
         if name not in known:
-            raise NotFoundError(f"categorical: no column {name!r}", hint=near(name, known, what="column"))
+            raise NotFoundError(f"categorical: no column {name!r}", hint=near(name, known, kind="column"))
     return {name: [] for name in categorical if known[name].levels is None}
 
 
@@ -495,7 +495,7 @@ def _check_drop(drop: Sequence[str], blocks: Blocks, features: Sequence[str]) ->
             known |= set(blocks.block(name).note["columns"])
     for name in drop:
         if name not in known:
-            raise NotFoundError(f"drop: no column {name!r} in these features", hint=near(name, known, what="column"))
+            raise NotFoundError(f"drop: no column {name!r} in these features", hint=near(name, known, kind="column"))
 
 
 def _check_clashes(parts: Sequence[tuple[str, Sequence[str]]], of_rows: Collection[str] = ()) -> None:

@@ -32,7 +32,7 @@ def hint_for_column(exc: BaseException, name: str, known: list[str]) -> str:
     """Return a hint with the columns nearest to a missing one: of the frame that lacks it, else of `known`."""
     match = _VALID.search(str(exc))
     there = [_unescaped(n) for n in _NAME.findall(match["names"])] if match else known
-    return near(name, there or known, what="column")
+    return near(name, there or known, kind="column")
 
 
 def _unescaped(name: str) -> str:

@@ -4,7 +4,7 @@ In come records (`records`); out come the same, from SQLite or PostgreSQL (`stor
 true: `rebuild` makes the database from them. A new column is a version in `migrations`.
 """
 
-from workbench.ledger.rebuild import Found, rebuild
+from workbench.ledger.rebuild import WorkspaceRecords, rebuild
 from workbench.ledger.records import (
     RunRecord,
     SubmissionEvent,
@@ -15,11 +15,11 @@ from workbench.ledger.records import (
 from workbench.ledger.store import Ledger
 
 __all__ = [
-    "Found",
     "Ledger",
     "RunRecord",
     "SubmissionEvent",
     "SubmissionRecord",
+    "WorkspaceRecords",
     "check_version",
     "leads_elsewhere",
     "rebuild",

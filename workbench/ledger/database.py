@@ -165,10 +165,10 @@ def transaction(engine: sa.Engine, at: Address, *, write: bool = False) -> Itera
 
 def _file_of(at: Address) -> tuple[int, int] | None:
     try:
-        found = None if at.path is None else at.path.stat()
+        status = None if at.path is None else at.path.stat()
     except OSError:
         return None
-    return None if found is None else (found.st_dev, found.st_ino)
+    return None if status is None else (status.st_dev, status.st_ino)
 
 
 def _begin(connection: sa.Connection, *, write: bool) -> None:
@@ -179,9 +179,9 @@ def _begin(connection: sa.Connection, *, write: bool) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
 
-def damaged(at: Address, what: str) -> DamagedLedgerError:
+def damaged(at: Address, problem: str) -> DamagedLedgerError:
     """Return the error for a ledger that holds what nobody wrote."""
-    return DamagedLedgerError(f"the ledger {at.shown} is damaged: {what}", hint=REBUILD)
+    return DamagedLedgerError(f"the ledger {at.shown} is damaged: {problem}", hint=REBUILD)
 
 
 def _explained(exc: DBAPIError | sqlite3.Error, at: Address) -> WorkbenchError:

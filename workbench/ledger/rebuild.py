@@ -16,11 +16,11 @@ from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecor
 from workbench.ledger.store import Ledger
 from workbench.ledger.versions import keep_copy
 
-__all__ = ["Found", "rebuild"]
+__all__ = ["WorkspaceRecords", "rebuild"]
 
 
 @dataclass(frozen=True)
-class Found:
+class WorkspaceRecords:
     """What the folders of a workspace have.
 
     Attributes
@@ -35,7 +35,7 @@ class Found:
     unread: list[str] = field(default_factory=list)
 
 
-def rebuild(where: str | Path, read: Callable[[], Found], *, workspace: str) -> tuple[Found, int]:
+def rebuild(where: str | Path, read: Callable[[], WorkspaceRecords], *, workspace: str) -> tuple[WorkspaceRecords, int]:
     """Replace what a ledger has of a workspace by what its folders have; what is of other workspaces stays.
 
     The ledger's write lock is held from before the folders are read until all is written: what another process ends
@@ -55,7 +55,7 @@ def rebuild(where: str | Path, read: Callable[[], Found], *, workspace: str) -> 
 
     Returns
     -------
-    found : Found
+    records : WorkspaceRecords
         What was read.
     kept : int
         The runs and submissions that the ledger has besides.
@@ -69,7 +69,7 @@ def rebuild(where: str | Path, read: Callable[[], Found], *, workspace: str) -> 
     StorageError
         When its folder can't be written; the old ledger is then as it was.
     """
-    at, own = address(where), {workspace} - {""} | ({""} if isinstance(where, Path) else set())
+    at, own_ids = address(where), {workspace} - {""} | ({""} if isinstance(where, Path) else set())
     was_there = at.path is not None and at.path.exists()
     try:
         with Ledger.open(where) as ledger:
@@ -77,9 +77,9 @@ def rebuild(where: str | Path, read: Callable[[], Found], *, workspace: str) -> 
             with ledger.replacing() as replacing:
                 if at.path is not None and was_there:
                     keep_copy(at.path, _beside(at.path, "bak"))
-                found = read()
-                replacing.remove_of(own, but=found.unread)
-                return found, replacing.put(found.runs, found.submissions, found.events)
+                records = read()
+                replacing.remove_of(own_ids, but=records.unread)
+                return records, replacing.put(records.runs, records.submissions, records.events)
     except DamagedLedgerError:
         if at.path is None:
             raise
@@ -88,51 +88,51 @@ def rebuild(where: str | Path, read: Callable[[], Found], *, workspace: str) -> 
         # Where SQLite gives no write lock for a damaged file, nobody can write into it.
         with suppress(DamagedLedgerError):
             held.enter_context(transaction(engine, at, write=True))
-        return _written_anew(at.path, read, own)
+        return _written_anew(at.path, read, own_ids)
 
 
-def _written_anew(path: Path, read: Callable[[], Found], own: set[str]) -> tuple[Found, int]:
-    others = _readable(path, own)
+def _written_anew(path: Path, read: Callable[[], WorkspaceRecords], own_ids: set[str]) -> tuple[WorkspaceRecords, int]:
+    readable = _readable(path, own_ids)
     with storage_errors(path), temporary_file(path) as temporary:
-        found = read()
+        records = read()
         with Ledger.open(temporary) as ledger, ledger.replacing() as replacing:
-            replacing.put(others.runs, others.submissions, others.events)
-            kept = replacing.put(found.runs, found.submissions, found.events)
+            replacing.put(readable.runs, readable.submissions, readable.events)
+            count = replacing.put(records.runs, records.submissions, records.events)
         _sync(temporary)
         _keep_old(path)
         temporary.replace(path)
         _sync(path.parent)
-    return found, kept
+    return records, count
 
 
-def _readable(path: Path, own: set[str]) -> Found:
+def _readable(path: Path, own_ids: set[str]) -> WorkspaceRecords:
     """Return what a damaged ledger still has of other workspaces."""
-    found, at = Found([], [], []), address(path)
+    records, at = WorkspaceRecords([], [], []), address(path)
     with Ledger(engine_for(at), at) as ledger, suppress(LedgerError):
-        found.runs.extend(r for r in ledger.runs() if r.workspace not in own)
-        found.submissions.extend(s for s in ledger.submissions() if s.workspace not in own)
-        for record in found.submissions:
-            found.events.extend(ledger.events(record.submission_id))
-    return found
+        records.runs.extend(r for r in ledger.runs() if r.workspace not in own_ids)
+        records.submissions.extend(s for s in ledger.submissions() if s.workspace not in own_ids)
+        for submission in records.submissions:
+            records.events.extend(ledger.events(submission.submission_id))
+    return records
 
 
-def _beside(path: Path, what: str) -> Path:
-    return path.with_name(f"{path.name}.{what}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+def _beside(path: Path, label: str) -> Path:
+    return path.with_name(f"{path.name}.{label}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
 
 
 def _keep_old(path: Path) -> None:
-    kept = _beside(path, "damaged")
+    damaged_path = _beside(path, "damaged")
     if path.exists():
         try:
             # A second name, so that there is no moment without a ledger: one would be made empty then.
-            kept.hardlink_to(path)
+            damaged_path.hardlink_to(path)
         except OSError:
             # Some file systems (exFAT, some network drives) have no second names.
-            path.replace(kept)
+            path.replace(damaged_path)
     # A journal that a killed writer left belongs to the old file; the new one must not be rolled back by it.
     journal = path.with_name(f"{path.name}-journal")
     if journal.exists():
-        journal.replace(kept.with_name(f"{kept.name}-journal"))
+        journal.replace(damaged_path.with_name(f"{damaged_path.name}-journal"))
 
 
 def _sync(path: Path) -> None:

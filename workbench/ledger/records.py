@@ -58,7 +58,7 @@ class _Record:
         return cls(**values)
 
 
-def check_version(version: Any, known: int, path: Path) -> None:
+def check_version(version: Any, supported: int, path: Path) -> None:
     """Refuse a file of records that a newer workbench wrote.
 
     Raises
@@ -70,9 +70,9 @@ def check_version(version: Any, known: int, path: Path) -> None:
     """
     if not isinstance(version, int) or isinstance(version, bool):
         raise DamagedError(f"{path} has version = {version!r}, expected a whole number")
-    if version > known:
+    if version > supported:
         raise NewerError(
-            f"{path} has version {version}; this workbench knows versions up to {known}",
+            f"{path} has version {version}; this workbench knows versions up to {supported}",
             hint="a newer workbench wrote it, and the file is whole: upgrade this one, and leave the file as it is",
         )
 

@@ -68,10 +68,10 @@ def records_from(cls: type[R], rows: Iterable[Sequence[Any]]) -> list[R]:
 
 def _lists(column: Column) -> list[Any]:
     # One document of all rows: a call of the parser for each cell would take most of the time.
-    found: list[Any] = json.loads(f"[{','.join(column)}]")
-    if len(found) != len(column):
+    lists: list[Any] = json.loads(f"[{','.join(column)}]")
+    if len(lists) != len(column):
         raise ValueError("a list of values is cut short")
-    return found
+    return lists
 
 
 def _tuples(column: Column) -> Column:

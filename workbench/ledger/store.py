@@ -111,9 +111,9 @@ class Ledger:
             When the database finds itself damaged, or a record can't be read.
         """
         with self._transaction() as connection:
-            found: dict[str, Any] = {"where": self._at.shown, "version": version_of(connection) or ""}
+            summary: dict[str, Any] = {"where": self._at.shown, "version": version_of(connection) or ""}
             for table in (runs, submissions, events):
-                found[table.name] = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+                summary[table.name] = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
             verdict = "not checked"
             if connection.dialect.name == "sqlite":
                 verdict = str(connection.exec_driver_sql("PRAGMA integrity_check").scalar())
@@ -121,7 +121,7 @@ class Ledger:
                     raise damaged(self._at, verdict)
         self.runs()
         self.submissions()
-        return found | {"integrity": verdict}
+        return summary | {"integrity": verdict}
 
     # ---------------------------------------------------------------------------------------------------------- runs
 
@@ -133,8 +133,8 @@ class Ledger:
 
     def run(self, run_id: str) -> RunRecord | None:
         """Return a run, or None."""
-        found = self._read(RunRecord, sa.select(*_RUN).where(runs.c.run_id == run_id))
-        return found[0] if found else None
+        records = self._read(RunRecord, sa.select(*_RUN).where(runs.c.run_id == run_id))
+        return records[0] if records else None
 
     def runs(self, competition: str | None = None, exp: int | None = None) -> list[RunRecord]:
         """Return runs, oldest first; of one competition or experiment where given."""
@@ -203,8 +203,8 @@ class Replacing:
     def remove_of(self, workspaces: Collection[str], *, but: Collection[str] = ()) -> None:
         """Remove the records of workspaces, but for those of these ids."""
         for table, key in ((runs, runs.c.run_id), (submissions, submissions.c.submission_id)):
-            found = self._connection.scalars(sa.select(key).where(table.c.workspace.in_(workspaces))).all()
-            _delete(self._connection, table, [k for k in found if k not in but])
+            ids = self._connection.scalars(sa.select(key).where(table.c.workspace.in_(workspaces))).all()
+            _delete(self._connection, table, [k for k in ids if k not in but])
 
     def put(
         self,
@@ -219,10 +219,10 @@ class Replacing:
             rows = [row_from(r) for r in records]
             if rows:
                 self._connection.execute(sa.insert(table), rows)
-        there = sum(
+        total = sum(
             self._connection.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in (runs, submissions)
         )
-        return there - len(all_runs) - len(all_submissions)
+        return total - len(all_runs) - len(all_submissions)
 
 
 def _delete(connection: sa.Connection, table: sa.Table, keys: Sequence[str]) -> None:

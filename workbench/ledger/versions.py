@@ -22,8 +22,8 @@ def version_of(connection: sa.Connection) -> str | None:
     """Return the version of the schema, or None where there is none yet."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return None if found is None else str(found)
+    version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return None if version is None else str(version)
 
 
 def bring_to_head(engine: sa.Engine, at: Address) -> None:
@@ -41,27 +41,27 @@ def bring_to_head(engine: sa.Engine, at: Address) -> None:
             return
     with transaction(engine, at, write=True) as connection:
         # Another process may have migrated between the two looks.
-        found = version_of(connection)
-        if _is_head(found, at):
+        version = version_of(connection)
+        if _is_head(version, at):
             return
-        if found is None:
+        if version is None:
             _create(connection)
             return
         if at.path is not None:
-            keep_copy(at.path, at.path.with_name(f"{at.path.name}.bak-{found}"))
+            keep_copy(at.path, at.path.with_name(f"{at.path.name}.bak-{version}"))
         migrate(connection)
 
 
-def _is_head(found: str | None, at: Address) -> bool:
-    if found is not None and found > HEAD:
+def _is_head(version: str | None, at: Address) -> bool:
+    if version is not None and version > HEAD:
         raise LedgerError(
-            f"the ledger {at.shown} has version {found}; this workbench knows versions up to {HEAD}",
+            f"the ledger {at.shown} has version {version}; this workbench knows versions up to {HEAD}",
             hint="a newer workbench wrote it: upgrade this one, or set WB_LEDGER_URL to another ledger",
         )
-    if found is not None and not (found.isdecimal() and found >= "0001"):
+    if version is not None and not (version.isdecimal() and version >= "0001"):
         # A file's name is made of it.
-        raise damaged(at, f"it has the version {found!r}")
-    return found == HEAD
+        raise damaged(at, f"it has the version {version!r}")
+    return version == HEAD
 
 
 def keep_copy(path: Path, copy: Path) -> None:

@@ -80,12 +80,12 @@ def correlation_length(values: Floats, times: npt.ArrayLike) -> int:
     >>> correlation_length(white, times), correlation_length(np.repeat(white[:25], 20), times) > 20
     (1, True)
     """
-    known = np.isfinite(values)
-    if known.sum() < 4:
+    is_finite = np.isfinite(values)
+    if is_finite.sum() < 4:
         return 1
-    codes = np.unique(np.asarray(times)[known], return_inverse=True)[1]
+    codes = np.unique(np.asarray(times)[is_finite], return_inverse=True)[1]
     counts = np.bincount(codes)
-    means = np.bincount(codes, weights=values[known]) / counts
+    means = np.bincount(codes, weights=values[is_finite]) / counts
     n = len(means)
     deviations = means - means.mean()
     power = np.abs(np.fft.rfft(deviations, 2 * n)) ** 2
@@ -106,12 +106,12 @@ def time_blocks(times: Floats, blocks: int) -> Ints:
     >>> time_blocks(np.array([3.0, 1.0, 1.0, 2.0, np.nan]), 2).tolist()
     [1, 0, 0, 1, 2]
     """
-    known = np.isfinite(times)
-    if not known.any():
+    is_finite = np.isfinite(times)
+    if not is_finite.any():
         return np.zeros(len(times), np.int64)
-    cuts = np.unique(np.quantile(times[known], np.arange(1, blocks) / blocks, method="lower"))
-    codes = np.searchsorted(cuts, np.where(known, times, 0.0), side="left")
-    codes = np.unique(np.where(known, codes, blocks + 1), return_inverse=True)[1]
+    cuts = np.unique(np.quantile(times[is_finite], np.arange(1, blocks) / blocks, method="lower"))
+    codes = np.searchsorted(cuts, np.where(is_finite, times, 0.0), side="left")
+    codes = np.unique(np.where(is_finite, codes, blocks + 1), return_inverse=True)[1]
     return codes.astype(np.int64)
 
 
@@ -128,17 +128,17 @@ def effective_units(codes: Ints, units: Ints) -> float:
         The column: distinct values as numbers from 0 up, their order that of the values; -1 is missing.
     units : int array (n,)
     """
-    known = codes >= 0
-    values, of = codes[known], np.unique(units[known], return_inverse=True)[1]
+    is_present = codes >= 0
+    values, unit_codes = codes[is_present], np.unique(units[is_present], return_inverse=True)[1]
     n = len(values)
     if n < 2:
         return float(n)
-    sizes = np.bincount(of).astype(float)
+    sizes = np.bincount(unit_codes).astype(float)
     size = float((sizes**2).sum() / n)
     if size <= 1:
         return float(n)
     # The larger of what values and their ranks say: a category's numbers have no order, and a number seldom repeats.
-    agreement = max(_alike(values, of, sizes), _near(values, of, sizes))
+    agreement = max(_alike(values, unit_codes, sizes), _near(values, unit_codes, sizes))
     return float(n / (1 + (size - 1) * min(1.0, max(0.0, agreement))))
 
 
@@ -152,16 +152,16 @@ def _alike(values: Ints, of: Ints, sizes: Floats) -> float:
     return (equal - overall) / (1 - overall) if overall < 1 else 0.0
 
 
-def _near(values: Ints, of: Ints, sizes: Floats) -> float:
+def _near(values: Ints, unit_codes: Ints, sizes: Floats) -> float:
     """Return the intraclass correlation of the ranks, from an analysis of variance."""
     n, k = len(values), len(sizes)
     counts = np.bincount(values)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[values]
-    means = np.bincount(of, weights=ranks) / sizes
+    means = np.bincount(unit_codes, weights=ranks) / sizes
     if n <= k or k < 2:
         return 0.0
-    inside = float(((ranks - means[of]) ** 2).sum()) / (n - k)
+    inside = float(((ranks - means[unit_codes]) ** 2).sum()) / (n - k)
     between = float((sizes * (means - ranks.mean()) ** 2).sum()) / (k - 1)
     usual = (n - float((sizes**2).sum()) / n) / (k - 1)
-    whole = between + (usual - 1) * inside
-    return (between - inside) / whole if whole > 0 else 0.0
+    total = between + (usual - 1) * inside
+    return (between - inside) / total if total > 0 else 0.0

@@ -38,9 +38,11 @@ def _confusion(y_true: Any, y_pred: Any, weight: Floats | None) -> Floats:
             cells += predicted
             cells -= low * (span + 1)
             matrix = np.bincount(cells, weights=weight, minlength=span * span).reshape(span, span)
-            seen = np.bincount(cells, minlength=span * span).reshape(span, span) if weight is not None else matrix
-            kept = (seen.sum(axis=0) + seen.sum(axis=1)) > 0
-            counts: Floats = matrix[np.ix_(kept, kept)].astype(np.float64)
+            occurrences = (
+                np.bincount(cells, minlength=span * span).reshape(span, span) if weight is not None else matrix
+            )
+            occurs = (occurrences.sum(axis=0) + occurrences.sum(axis=1)) > 0
+            counts: Floats = matrix[np.ix_(occurs, occurs)].astype(np.float64)
             return counts
     labels, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
     n = len(labels)
@@ -65,8 +67,8 @@ def balanced_accuracy(y_true: Any, y_pred: Any, weight: Floats | None = None) ->
 
 
 def _f1_by_class(matrix: Floats) -> Floats:
-    hits, both = np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
-    scores: Floats = np.divide(2 * hits, both, out=np.zeros(len(hits)), where=both > 0)
+    hits, true_and_predicted = np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
+    scores: Floats = np.divide(2 * hits, true_and_predicted, out=np.zeros(len(hits)), where=true_and_predicted > 0)
     return scores
 
 
@@ -74,10 +76,10 @@ def f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
     """F1 of the class 1; 0 where it neither occurs nor is predicted."""
     true, predicted = np.asarray(y_true) == 1, np.asarray(y_pred) == 1
     if weight is None:
-        both = float(np.count_nonzero(true) + np.count_nonzero(predicted))
-        return 2.0 * float(np.count_nonzero(true & predicted)) / both if both else 0.0
-    both = float(weight[true].sum() + weight[predicted].sum())
-    return 2.0 * float(weight[true & predicted].sum()) / both if both else 0.0
+        true_and_predicted = float(np.count_nonzero(true) + np.count_nonzero(predicted))
+        return 2.0 * float(np.count_nonzero(true & predicted)) / true_and_predicted if true_and_predicted else 0.0
+    true_and_predicted = float(weight[true].sum() + weight[predicted].sum())
+    return 2.0 * float(weight[true & predicted].sum()) / true_and_predicted if true_and_predicted else 0.0
 
 
 def macro_f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:

@@ -56,7 +56,7 @@ class Metric:
         truth = y_true if isinstance(y_true, Queries) or hasattr(y_true, "offsets") else np.asarray(y_true)
         predicted = np.asarray(y_pred)
         if self.needs == "label":
-            truth, predicted = self._whole(truth, "y_true"), self._whole(predicted, "y_pred")
+            truth, predicted = self._as_labels(truth, "y_true"), self._as_labels(predicted, "y_pred")
         weights = None if weight is None else np.asarray(weight, np.float64)
         self._check(truth, predicted, weights)
         if getattr(truth, "ndim", 1) == 2:
@@ -83,7 +83,7 @@ class Metric:
             odd = int((~np.isfinite(predicted)).sum())
             raise DataError(f"{self.name}: {odd:,} of {predicted.size:,} predictions are infinite or NaN")
 
-    def _whole(self, values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    def _as_labels(self, values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
         """Return labels that are floats as integers.
 
         Raises

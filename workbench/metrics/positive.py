@@ -107,9 +107,9 @@ def find_positive(labels: Sequence[str], names: Iterable[str], words: str = "") 
     """
     names = tuple(dict.fromkeys(names))
     for i, name in enumerate(names):
-        found = named_class(name, labels, names[i + 1 :])
-        if found is not None:
-            return Positive(found, f"the column's name, {name!r}")
+        index = named_class(name, labels, names[i + 1 :])
+        if index is not None:
+            return Positive(index, f"the column's name, {name!r}")
     usual = is_pair(labels)
     if usual is not None:
         return Positive(usual, "as usual for such a pair")
@@ -177,26 +177,26 @@ def name_words(text: str) -> tuple[str, ...]:
     return tuple(word.casefold() for word in re.findall(r"[^\W_]+", text))
 
 
-def named_class(name: str, labels: Sequence[str], others: Sequence[str] = ()) -> int | None:  # noqa: PLR0911
+def named_class(name: str, labels: Sequence[str], other_names: Sequence[str] = ()) -> int | None:  # noqa: PLR0911
     """Return the place of the one class that a column's name names; None for none, or for both.
 
     Parameters
     ----------
     name : str
     labels : sequence of two str
-    others : sequence of str
+    other_names : sequence of str
         Names, such as the target's, that say nothing where they are part of this one.
     """
     all_words = name_words(name)
     cores = _cores(all_words, FILLERS)
-    cores += _cores(all_words, FILLERS | {word for other in others for word in name_words(other)})
+    cores += _cores(all_words, FILLERS | {word for other in other_names for word in name_words(other)})
     if all(_number(label) is not None for label in labels):
-        return _numbered(name, labels, others, cores)
+        return _numbered(name, labels, other_names, cores)
     of_labels = [name_words(label) for label in labels]
     if is_pair(labels) is not None and not KINDS.issuperset(_plain(label) for label in labels):
         # "no_show" is no probability of a no; "P(no)" is, and so is "no". A target that is called "no" itself is true
         # where it says yes.
-        if _is_one_of(name, others):
+        if _is_one_of(name, other_names):
             return None
         cores = [core for core in cores if PROBABILITY & set(all_words) or len("".join(core)) > 1]
         return _only(label in cores for label in of_labels)
@@ -204,13 +204,13 @@ def named_class(name: str, labels: Sequence[str], others: Sequence[str] = ()) ->
         squeezed = ["".join(text.split()).casefold() for text in (name, *labels)]
         equal = _only(label == squeezed[0] for label in squeezed[1:])
         return equal if equal is not None else _only(label in squeezed[0] for label in squeezed[1:])
-    found = _only(any("".join(label) == "".join(core) for core in cores) for label in of_labels)
-    if found is not None:
-        return found
+    index = _only(any("".join(label) == "".join(core) for core in cores) for label in of_labels)
+    if index is not None:
+        return index
     glued = "".join(all_words)
-    found = _only(_without_filler(glued, "".join(label)) for label in of_labels)
-    if found is not None:
-        return found
+    index = _only(_without_filler(glued, "".join(label)) for label in of_labels)
+    if index is not None:
+        return index
     parts = _spans(all_words, of_labels, lambda a, b: a == b)
     return parts if parts is not None else _spans(all_words, of_labels, _same_stem)
 
@@ -232,21 +232,23 @@ def _cores(words: tuple[str, ...], fillers: frozenset[str]) -> list[tuple[str, .
     return [span for span in dict.fromkeys(spans) if span and words not in {(p,) for p in (*PROBABILITY, "y")}]
 
 
-def _numbered(name: str, labels: Sequence[str], others: Sequence[str], cores: Sequence[tuple[str, ...]]) -> int | None:
+def _numbered(
+    name: str, labels: Sequence[str], other_names: Sequence[str], cores: Sequence[tuple[str, ...]]
+) -> int | None:
     """Return which of two numbers a name is of: "prob_0", and "class_0" of the target "class".
 
     Not "target_0" of another target, nor "0" alone: programs count columns so. Nor the target's own name.
     """
     words = name_words(name)
-    counts = not PROBABILITY & set(words) and words[:-1] not in [name_words(other) for other in others]
-    if counts or _is_one_of(name, others):
+    counts = not PROBABILITY & set(words) and words[:-1] not in [name_words(other) for other in other_names]
+    if counts or _is_one_of(name, other_names):
         return None
     return _only((_plain(label),) in cores for label in labels)
 
 
-def _is_one_of(name: str, others: Sequence[str]) -> bool:
+def _is_one_of(name: str, other_names: Sequence[str]) -> bool:
     """Say whether a name is the target's own: without others, or in another spelling of one of them."""
-    return not others or "".join(name_words(name)) in {"".join(name_words(other)) for other in others}
+    return not other_names or "".join(name_words(name)) in {"".join(name_words(other)) for other in other_names}
 
 
 def _without_filler(glued: str, label: str) -> bool:
@@ -278,8 +280,8 @@ def _same_stem(a: str, b: str) -> bool:
 def _described(words: str, labels: Sequence[str]) -> int | None:
     """Return the one class that the platform speaks of: "the probability that a loan is approved"."""
     text = words.casefold()
-    asked = [
-        text[found.end() :].partition(".")[0] for found in re.finditer(r"probabilit\w+|likelihood|predict\w*", text)
+    sentences = [
+        text[match.end() :].partition(".")[0] for match in re.finditer(r"probabilit\w+|likelihood|predict\w*", text)
     ]
-    named = {named_class(sentence, labels) for sentence in asked if is_pair(labels) is None} - {None}
+    named = {named_class(sentence, labels) for sentence in sentences if is_pair(labels) is None} - {None}
     return named.pop() if len(named) == 1 else None

@@ -49,13 +49,13 @@ def balanced_logloss(y_true: Any, y_pred: Any, weight: Floats | None = None) -> 
     """
     codes = np.asarray(y_true).astype(np.int64, copy=False)
     predicted = np.asarray(y_pred)
-    both = np.column_stack([1 - predicted, predicted]) if predicted.ndim == 1 else predicted
+    by_class = np.column_stack([1 - predicted, predicted]) if predicted.ndim == 1 else predicted
     row_weights = np.ones(len(codes)) if weight is None else weight
-    counts = np.bincount(codes, weights=row_weights, minlength=both.shape[1])
+    counts = np.bincount(codes, weights=row_weights, minlength=by_class.shape[1])
     if (counts == 0).any():
         missing = ", ".join(str(c) for c in np.flatnonzero(counts == 0)[:5])
         raise DataError(f"balanced_logloss needs rows of every class: there are none of {missing}", hint=HINT)
-    return mlogloss(codes, both, row_weights / counts[codes])
+    return mlogloss(codes, by_class, row_weights / counts[codes])
 
 
 def probabilistic_f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
@@ -67,8 +67,8 @@ def probabilistic_f1(y_true: Any, y_pred: Any, weight: Floats | None = None) -> 
     predicted = np.clip(np.asarray(y_pred, np.float64), 0, 1)
     w = np.ones(len(positive)) if weight is None else weight
     hits = float(np.dot(w[positive], predicted[positive]))
-    both = float(w[positive].sum() + np.dot(w, predicted))
-    return 2 * hits / both if both else 0.0
+    true_and_predicted = float(w[positive].sum() + np.dot(w, predicted))
+    return 2 * hits / true_and_predicted if true_and_predicted else 0.0
 
 
 def partial_auc(lowest: float) -> Callable[..., float]:
@@ -145,14 +145,14 @@ def average_precision(y_true: Any, y_pred: Any, weight: Floats | None = None) ->
     ends = _tie_ends(predicted[order])
     hit = positive[order]
     if weight is None:
-        hits, seen = np.cumsum(hit)[ends].astype(np.float64), (ends + 1).astype(np.float64)
+        hits, rows_above = np.cumsum(hit)[ends].astype(np.float64), (ends + 1).astype(np.float64)
     else:
         w = weight[order]
-        hits, seen = np.cumsum(np.where(hit, w, 0.0))[ends], np.cumsum(w)[ends]
+        hits, rows_above = np.cumsum(np.where(hit, w, 0.0))[ends], np.cumsum(w)[ends]
     if not hits[-1]:
         raise DataError("average_precision needs positives: all rows with a weight above 0 are 0", hint=HINT)
     gain = np.diff(np.concatenate([[0.0], hits])) / hits[-1]
-    precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+    precision = np.divide(hits, rows_above, out=np.zeros_like(hits), where=rows_above > 0)
     return float(np.dot(gain, precision))
 
 

@@ -105,25 +105,25 @@ def map_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -
     ties = _ties(truth, scores)
     # That a row at place i of a group of ties is relevant has the chance r / n; given that, so many of the i - 1 places
     # before it in the group are: https://doi.org/10.1007/978-3-540-78646-7_38 (McSherry and Najork 2008), equation 6.
-    others = np.divide(ties.relevant - 1, ties.size - 1, out=np.zeros(len(ties.size)), where=ties.size > 1)
-    hits = ties.relevant_before + ties.nth * others + 1
+    relevant_share = np.divide(ties.relevant - 1, ties.size - 1, out=np.zeros(len(ties.size)), where=ties.size > 1)
+    hits = ties.relevant_before + ties.nth * relevant_share + 1
     precision = np.where(ties.place < k, ties.chance * hits / (ties.place + 1), 0.0)
-    found = _sum(precision, ties.codes, ties.starts)
-    return _mean(found / np.maximum(np.minimum(ties.in_query, k), 1), truth, weight)
+    precision_sum = _sum(precision, ties.codes, ties.starts)
+    return _mean(precision_sum / np.maximum(np.minimum(ties.in_query, k), 1), truth, weight)
 
 
 def recall_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
     """Recall@k, the mean over the queries of the relevant rows among the first k over ``min(k, relevant)``."""
-    found, relevant = _found(truth, scores, k)
-    return _mean(found / np.maximum(relevant, 1), truth, weight)
+    hits, relevant = _hits_of_queries(truth, scores, k)
+    return _mean(hits / np.maximum(relevant, 1), truth, weight)
 
 
 def micro_recall_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
     """Micro recall@k: the relevant rows among the first k of all queries over the sum of ``min(k, relevant)``."""
-    found, relevant = _found(truth, scores, k)
-    own = np.ones(len(found)) if weight is None else _weights(truth, weight)
-    possible = float(np.dot(relevant, own))
-    return float(np.dot(found, own)) / possible if possible else 0.0
+    hits, relevant = _hits_of_queries(truth, scores, k)
+    weights = np.ones(len(hits)) if weight is None else _weights(truth, weight)
+    possible = float(np.dot(relevant, weights))
+    return float(np.dot(hits, weights)) / possible if possible else 0.0
 
 
 def hit_rate_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -> float:
@@ -139,11 +139,11 @@ def mrr_of_queries(truth: Queries, scores: Any, k: int, weight: Floats | None) -
     return _mean(_sum(place, ties.codes, ties.starts), truth, weight)
 
 
-def _found(truth: Queries, scores: Any, k: int) -> tuple[Floats, Floats]:
+def _hits_of_queries(truth: Queries, scores: Any, k: int) -> tuple[Floats, Floats]:
     """Return for each query the relevant rows among the first k, and how many there could be."""
     ties = _ties(truth, scores)
-    found = _sum(np.where(ties.place < k, ties.chance, 0.0), ties.codes, ties.starts)
-    return found, np.minimum(ties.in_query, k)
+    hits = _sum(np.where(ties.place < k, ties.chance, 0.0), ties.codes, ties.starts)
+    return hits, np.minimum(ties.in_query, k)
 
 
 @dataclass(frozen=True)
@@ -173,13 +173,13 @@ class _Ties:
         """The chance that the first relevant row of the query is at a place."""
         # Of n rows, r of them relevant in any order, place i is the first: C(n - i, r - 1) / C(n, r), step by step.
         n, r = self.size, self.relevant
-        left = n - self.nth  # rows of the group from here on
-        chance = np.where(self.relevant_before == 0, r / left, 0.0)
+        rows_from_place = n - self.nth  # rows of the group from here on
+        chance = np.where(self.relevant_before == 0, r / rows_from_place, 0.0)
         # None of the places before it in the group was: a running product of what is left over.
         over = np.log1p(-np.where(chance < 1, chance, 0.0))
         running = np.cumsum(over) - over
         begins = np.repeat(running[self.nth == 0], np.diff(np.flatnonzero(self.nth == 0), append=len(n)))
-        is_possible = left >= r
+        is_possible = rows_from_place >= r
         return np.where(is_possible, chance * np.exp(running - begins), 0.0)
 
 
@@ -216,8 +216,8 @@ def _mean(of_queries: Floats, truth: Queries, weight: Floats | None) -> float:
     """Return the mean; a query weighs as much as its rows do on average."""
     if weight is None:
         return float(of_queries.mean())
-    own = _weights(truth, weight)
-    return float(np.dot(of_queries, own) / own.sum())
+    weights = _weights(truth, weight)
+    return float(np.dot(of_queries, weights) / weights.sum())
 
 
 def _weights(truth: Queries, weight: Floats) -> Floats:

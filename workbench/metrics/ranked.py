@@ -65,16 +65,16 @@ def _hits(y_true: Any, y_pred: Any, k: int) -> tuple[npt.NDArray[np.bool_], Ints
         raise DataError(f"expected ranked items as an integer array (n, k), got {predicted.dtype} {predicted.shape}")
     predicted = predicted[:, :k]
     if not isinstance(y_true, Relevant):
-        found = predicted == np.asarray(y_true)[:, None]
-        first = found & (np.cumsum(found, axis=1) == 1)
+        is_hit = predicted == np.asarray(y_true)[:, None]
+        first = is_hit & (np.cumsum(is_hit, axis=1) == 1)
         return first, np.ones(len(predicted), np.int64)
     rows = np.repeat(np.arange(len(y_true)), np.diff(y_true.offsets))
     top = 1 + max(int(y_true.values.max(initial=0)), int(predicted.max(initial=0)))
     wanted = np.unique(rows * top + y_true.values)
     keys = np.arange(len(predicted))[:, None] * top + predicted
     at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
-    found = (wanted[at] == keys) & (predicted >= 0) if len(wanted) else np.zeros(predicted.shape, np.bool_)
-    return found & ~_repeats(predicted), np.bincount(wanted // top, minlength=len(y_true))
+    is_hit = (wanted[at] == keys) & (predicted >= 0) if len(wanted) else np.zeros(predicted.shape, np.bool_)
+    return is_hit & ~_repeats(predicted), np.bincount(wanted // top, minlength=len(y_true))
 
 
 def _repeats(predicted: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -89,9 +89,9 @@ def _repeats(predicted: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 def _mean_over_lists(scores: Floats, counts: Ints, weight: Floats | None) -> float:
     # Lists without a relevant item can't be scored; Kaggle leaves them out.
-    kept = counts > 0
+    has_relevant = counts > 0
     _need_relevant(counts, weight)
-    return float(np.average(scores[kept], weights=None if weight is None else weight[kept]))
+    return float(np.average(scores[has_relevant], weights=None if weight is None else weight[has_relevant]))
 
 
 def _need_relevant(counts: Ints, weight: Floats | None) -> None:
@@ -139,8 +139,8 @@ def micro_recall_at(k: int) -> Callable[..., float]:
             return micro_recall_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
         _need_relevant(counts, weight)
-        own = np.ones(len(counts)) if weight is None else weight
-        return float(np.dot(hits.sum(axis=1), own) / np.dot(np.minimum(counts, k), own))
+        weights = np.ones(len(counts)) if weight is None else weight
+        return float(np.dot(hits.sum(axis=1), weights) / np.dot(np.minimum(counts, k), weights))
 
     return compute
 

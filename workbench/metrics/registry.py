@@ -86,7 +86,7 @@ def get(name: str) -> Metric:
                 f"metric {name!r} needs the length of the lists", hint=f"write {kind}@K, for example {kind}@10"
             )
         return Metric(f"{kind}@{int(number)}", True, "ranked", _AT[kind](int(number)))
-    raise NotFoundError(f"no metric is called {name!r}", hint=suggest(name) or near(key, names(), what="metric"))
+    raise NotFoundError(f"no metric is called {name!r}", hint=suggest(name) or near(key, names(), kind="metric"))
 
 
 def _partial_auc(text: str, name: str) -> Metric:

@@ -92,14 +92,14 @@ def medae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
 
 def _weighted_median(values: Floats, weight: Floats) -> float:
     order = np.argsort(values, kind="stable")
-    kept = order[weight[order] > 0]
-    running = np.cumsum(weight[kept])
+    weighted_order = order[weight[order] > 0]
+    running = np.cumsum(weight[weighted_order])
     half = running[-1] / 2
     first = int(np.searchsorted(running, half, side="left"))
     # Relative alone: weights may all be tiny.
     if np.isclose(running[first], half, rtol=1e-12, atol=0):
-        return float((values[kept[first]] + values[kept[first + 1]]) / 2)
-    return float(values[kept[first]])
+        return float((values[weighted_order[first]] + values[weighted_order[first + 1]]) / 2)
+    return float(values[weighted_order[first]])
 
 
 def r2(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
@@ -117,14 +117,14 @@ def r2(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
 def rmspe(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
     """Root mean squared relative error; rows with a truth of 0 do not count, as in Kaggle's Rossmann competition."""
     truth = np.asarray(y_true, np.float64)
-    kept = truth != 0
-    if not kept.any():
+    has_truth = truth != 0
+    if not has_truth.any():
         raise DataError(f"rmspe: all {len(truth):,} values of y_true are 0")
-    relative = _difference(truth, y_pred)[kept] / truth[kept]
-    own = None if weight is None else weight[kept]
-    if own is not None and not own.any():
+    relative = _difference(truth, y_pred)[has_truth] / truth[has_truth]
+    used_weight = None if weight is None else weight[has_truth]
+    if used_weight is not None and not used_weight.any():
         raise DataError("rmspe: all rows of a y_true other than 0 have a weight of 0")
-    return float(np.sqrt(_mean(relative * relative, own)))
+    return float(np.sqrt(_mean(relative * relative, used_weight)))
 
 
 def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:

@@ -110,8 +110,8 @@ def _named(name: str, plain: str, task: str | None) -> str | None:
     words = set(beside.split())
     if words - _FILLERS or (name in _MEAN_CHANGES and words & {"mean", "average", "averaged"}):
         return None
-    found = _BY_TASK.get((name, task or ""), "micro_f1" if name == "mean_f1" else name)
-    if found == "pauc@":
+    metric_name = _BY_TASK.get((name, task or ""), "micro_f1" if name == "mean_f1" else name)
+    if metric_name == "pauc@":
         percents = re.findall(r"above (\d+)", plain)
         return f"pauc@{int(percents[0]) / 100:g}"
-    return found + number[1] if found.endswith("@") and number else found
+    return metric_name + number[1] if metric_name.endswith("@") and number else metric_name

@@ -111,7 +111,7 @@ class Asked:
             if name in reserved:
                 refused.append(Refused(f"can't set {key!r}: {reserved[name]}"))
             elif key not in everything:
-                refused.append(Refused(f"has an unknown key {key!r}", near(key, everything - {*reserved}, what="key")))
+                refused.append(Refused(f"has an unknown key {key!r}", near(key, everything - {*reserved}, kind="key")))
             elif name in found:
                 other = next(k for k in (key, spelled[name], name) if k != name)
                 refused.append(Refused(f"sets {name!r} twice, also as {other!r}", "keep one of them"))
@@ -122,7 +122,7 @@ class Asked:
 
     def unknown(self, key: str, known: Iterable[str]) -> ConfigError:
         """Return the error for a key that the library does not know."""
-        return ConfigError(f"{self.where} has an unknown key {key!r}", hint=near(key, known, what="key"))
+        return ConfigError(f"{self.where} has an unknown key {key!r}", hint=near(key, known, kind="key"))
 
     def text(self, key: str, example: str) -> str:
         """Return a text that must be there.

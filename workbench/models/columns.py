@@ -98,6 +98,6 @@ def _position(column: Any, names: Sequence[str], key: str, where: str) -> int:
     if column not in names:
         raise NotFoundError(
             f"{where} {key}: no column {column!r} among the {len(names)} that are trained on",
-            hint=near(str(column), names, what="column"),
+            hint=near(str(column), names, kind="column"),
         )
     return names.index(column)

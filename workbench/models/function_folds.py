@@ -100,7 +100,7 @@ def function_spec(asked: Asked) -> FunctionSpec:
     function = getattr(module, name, None)
     if not callable(function):
         functions = [n for n, v in vars(module).items() if inspect.isfunction(v)]
-        raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, what="function"))
+        raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, kind="function"))
     parameters = {k: v for k, v in asked.table.items() if k != "function"}
     offered = _check_call(asked, function, parameters)
     key = code_key(path, name)

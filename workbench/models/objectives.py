@@ -115,7 +115,7 @@ def primary_objective(name: Any, where: str) -> str:
     known = {n for names in OBJECTIVES.values() for n in names}
     found = primary.get(name, name) if isinstance(name, str) else None
     if found not in known:
-        hint = near(str(name), [*known, *primary], what="objective")
+        hint = near(str(name), [*known, *primary], kind="objective")
         raise ConfigError(
             f"{where}: [model] objective = {name!r} is unknown",
             hint=f'{hint} (a function of your own: "objective.py:NAME")',

@@ -392,7 +392,7 @@ def _check_boosting(named: dict[str, Any], own: OwnObjective | None, where: str)
     boosting = named.get("boosting", "gbdt")
     bags = _number(named, "bagging_fraction", 1.0, where) < 1 and _number(named, "bagging_freq", 0, where) > 0
     if boosting not in BOOSTING:
-        hint = near(str(boosting), BOOSTING, what="boosting")
+        hint = near(str(boosting), BOOSTING, kind="boosting")
         raise ConfigError(f"{where}: [model] boosting = {boosting!r} is unknown", hint=hint)
     if boosting == "rf" and own is not None:
         raise ConfigError(f"{where}: [model] boosting = rf can't train by an objective of one's own ({own.reference})")
@@ -504,7 +504,7 @@ def _named_or_refused(key: str) -> str | Refused:
     reason = RESERVED.get(name) or (NOT_LIGHTGBMS.get(key) if key not in primary else None)
     if reason is not None:
         return Refused(f"can't set {key!r}: {reason}")
-    return name if key in primary else Refused(f"has an unknown key {key!r}", near(key, primary, what="key"))
+    return name if key in primary else Refused(f"has an unknown key {key!r}", near(key, primary, kind="key"))
 
 
 @functools.cache
@@ -614,7 +614,7 @@ def transform_for(
         return loss.transform if regression and loss.allows(lowest) else "none"
     if asked not in TRANSFORMS:
         raise ConfigError(
-            f"{where}: target_transform = {asked!r} is unknown", hint=near(asked, TRANSFORMS, what="transform")
+            f"{where}: target_transform = {asked!r} is unknown", hint=near(asked, TRANSFORMS, kind="transform")
         )
     if asked == "none":
         return asked

@@ -71,7 +71,7 @@ def check_pseudo(given: dict[str, Any] | None, target: Target, *, where: str) ->
     values = {"threshold": 0.95, "weight": 1.0}
     for key, value in given.items():
         if key not in values:
-            raise ConfigError(f"{where}: [pseudo] has an unknown key {key!r}", hint=near(key, values, what="key"))
+            raise ConfigError(f"{where}: [pseudo] has an unknown key {key!r}", hint=near(key, values, kind="key"))
         high = 1.0 if key == "threshold" else 1000.0
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= high:
             raise ConfigError(

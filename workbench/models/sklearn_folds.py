@@ -138,7 +138,7 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
     refused = [
         Refused(f"can't set {key!r}: {RESERVED[key]}")
         if key in RESERVED
-        else Refused(f"has an unknown key {key!r}", near(key, known - {*RESERVED}, what="key"))
+        else Refused(f"has an unknown key {key!r}", near(key, known - {*RESERVED}, kind="key"))
         for key in parameters
         if key in RESERVED or key not in known
     ]
@@ -201,14 +201,14 @@ def _class(asked: Asked, name: str) -> type:
         parent = module_name.rpartition(".")[0]
         if parent == "sklearn":
             names = [m.name for m in pkgutil.iter_modules(importlib.import_module("sklearn").__path__)]
-            hint = near(module_name.rpartition(".")[2], [n for n in names if not n.startswith("_")], what="module")
+            hint = near(module_name.rpartition(".")[2], [n for n in names if not n.startswith("_")], kind="module")
         raise NotFoundError(f"{asked.where} estimator = {name!r}: {exc or 'no module'}", hint=hint) from exc
     cls = getattr(module, cls_name, None)
     if not isinstance(cls, type) or not all(hasattr(cls, m) for m in ("fit", "predict", "get_params")):
         names = [n for n, v in vars(module).items() if isinstance(v, type) and hasattr(v, "fit")]
         raise NotFoundError(
             f"{asked.where} estimator = {name!r}: {module_name} has no estimator {cls_name!r}",
-            hint=near(cls_name, names, what="estimator") if names else hint,
+            hint=near(cls_name, names, kind="estimator") if names else hint,
         )
     return cls
 

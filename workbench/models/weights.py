@@ -44,7 +44,7 @@ def check_class_weight(given: Any, target: Target, *, where: str) -> str | dict[
         if name not in known:
             raise ConfigError(
                 f"{where}: class_weight: {name!r} is no class of {target.columns[0].name!r}",
-                hint=near(name, known, what="class"),
+                hint=near(name, known, kind="class"),
             )
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < np.inf:
             raise ConfigError(f"{where}: class_weight: {name} = {weight!r}; expected a number above 0")

@@ -238,7 +238,7 @@ def _try(asked: Asked, parameters: dict[str, Any]) -> None:
         refused = [
             Refused(
                 f"has a key {key!r} that XGBoost does not know, or does not use with {beside}",
-                near(key, known, what="key"),
+                near(key, known, kind="key"),
             )
             for key in asked.table
             if ALIASES.get(key, key) in unused

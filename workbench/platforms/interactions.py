@@ -118,7 +118,7 @@ def wrong_values(spec: InteractionsSpec) -> Iterator[Wrong]:
             )
     for key, value, valid in (("unit", spec.unit, tuple(UNITS)), ("cut", spec.cut, CUTS)):
         if value not in valid:
-            yield Wrong(key, f"{value!r} is none of {', '.join(valid)}", near(value, valid, what=key))
+            yield Wrong(key, f"{value!r} is none of {', '.join(valid)}", near(value, valid, kind=key))
     if spec.horizon_s <= 0:
         yield Wrong(
             "horizon", f"{spec.horizon_s} s is no time to look ahead", 'write a duration such as "28d" or "12h"'
@@ -153,7 +153,7 @@ def _wrong_weights(spec: InteractionsSpec) -> Iterator[Wrong]:
             )
     for kind in spec.first:
         if kind not in spec.weights:
-            hint = near(kind, spec.weights, what="type") if spec.weights else "take it out"
+            hint = near(kind, spec.weights, kind="type") if spec.weights else "take it out"
             yield Wrong("first", f"{kind!r} is not among the types that have a weight", hint)
 
 

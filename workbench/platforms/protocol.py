@@ -106,11 +106,11 @@ class Listing:
 
     def check(self, slug: str, names: Iterable[str]) -> None:
         """Raise `NotFoundError`, with the nearest names that were seen, for a name that is not there."""
-        known = self.by_name
+        by_name = self.by_name
         for name in names:
-            if name not in known:
-                some = "" if self.complete else f" (of the first {len(known):,})"
-                raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file") + some)
+            if name not in by_name:
+                some = "" if self.complete else f" (of the first {len(by_name):,})"
+                raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, by_name, kind="file") + some)
 
 
 @dataclass(frozen=True)
@@ -512,7 +512,7 @@ def connect(name: str, workspace: Path) -> Platform:
         For an unknown name.
     """
     if name not in IMPLEMENTATIONS:
-        raise NotFoundError(f"no platform is called {name!r}", hint=near(name, IMPLEMENTATIONS, what="platform"))
+        raise NotFoundError(f"no platform is called {name!r}", hint=near(name, IMPLEMENTATIONS, kind="platform"))
     module, _, attribute = IMPLEMENTATIONS[name].partition(":")
     factory = getattr(importlib.import_module(module), attribute)
     return cast("Platform", factory(workspace))

@@ -78,7 +78,7 @@ class Covisit:
             if value not in valid:
                 raise ConfigError(
                     f"covisit: {name} = {value!r}: expected one of {', '.join(valid)}",
-                    hint=near(value, valid, what=name),
+                    hint=near(value, valid, kind=name),
                 )
         for kind, weight in self.weights.items():
             if not 0 <= weight <= 1_000_000:

@@ -77,7 +77,7 @@ class Factorisation:
         if self.method not in ITERATIONS:
             raise ConfigError(
                 f"factors: method = {self.method!r}: expected one of {', '.join(ITERATIONS)}",
-                hint=near(self.method, ITERATIONS, what="method"),
+                hint=near(self.method, ITERATIONS, kind="method"),
             )
         for name in ("factors", "iterations", "last", "top"):
             value = getattr(self, name)

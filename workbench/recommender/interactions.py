@@ -160,7 +160,7 @@ def kind_codes(log: Interactions, kinds: Iterable[str], what: str = "") -> list[
         if kind not in known:
             raise ConfigError(
                 f"{what}the interactions have no kind {kind!r}: they have {', '.join(known)}",
-                hint=near(kind, known, what="kind"),
+                hint=near(kind, known, kind="kind"),
             )
     return [known.index(kind) for kind in asked]
 
@@ -221,7 +221,7 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
     for name in named:
         if name not in schema:
             raise ConfigError(
-                f"the interactions have no column {name!r}", hint=near(name, schema.names(), what="column")
+                f"the interactions have no column {name!r}", hint=near(name, schema.names(), kind="column")
             )
     facts = _facts(table, columns, named)
     # Three columns, each read by itself: what one waits for, another does.

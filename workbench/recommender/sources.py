@@ -295,7 +295,7 @@ def _codes(table: pl.DataFrame | None, column: str, which: str) -> Ints:
         raise ConfigError(f"{column!r} is to be a column of the table of {which}, and there is none")
     if column not in table.columns:
         raise ConfigError(
-            f"the table of {which} has no column {column!r}", hint=near(column, table.columns, what="column")
+            f"the table of {which} has no column {column!r}", hint=near(column, table.columns, kind="column")
         )
     ranks = table[column].rank("dense")
     return (ranks.cast(pl.Int32) - 1).fill_null(-1).to_numpy()

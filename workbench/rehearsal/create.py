@@ -154,7 +154,7 @@ def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Plan:
     if ids[0] not in columns:
         keys = keys.with_columns(pl.Series(ids[0], np.arange(keys.height)))
     if spec.after and not after:  # the error names the near ones among all columns
-        raise NotFoundError(f"--after: no column {spec.after[0]!r}", hint=near(spec.after[0], columns, what="column"))
+        raise NotFoundError(f"--after: no column {spec.after[0]!r}", hint=near(spec.after[0], columns, kind="column"))
     is_test = test_side(keys, spec)
     n_test = int(is_test.sum())
     targets = [keys[t] for t in spec.targets]
@@ -162,13 +162,13 @@ def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Plan:
     classes = [] if task == "regression" else [classes_of(t) for t in targets]
     if task == "binary":
         classes = [positive_last(of, t.name) for of, t in zip(classes, targets, strict=True)]
-    kept = tuple(c for c in columns if c not in spec.drop and c not in ids)
+    served_columns = tuple(c for c in columns if c not in spec.drop and c not in ids)
     plan = _Plan(
         spec=spec,
         source=source,
         metric=metric,
         keys=keys,
-        columns=kept,
+        columns=served_columns,
         ids=ids,
         is_test=is_test,
         order=served_order(n_test, spec),
@@ -195,7 +195,7 @@ def _with_points(values: pl.Series, source: Opened) -> pl.Series:
 def _check_names(columns: list[str], spec: RehearsalSpec) -> None:
     for column in (*spec.hidden, *spec.ids, *spec.drop):
         if column not in columns:
-            raise NotFoundError(f"{spec.train} has no column {column!r}", hint=near(column, columns, what="column"))
+            raise NotFoundError(f"{spec.train} has no column {column!r}", hint=near(column, columns, kind="column"))
 
 
 def _check_values(keys: pl.DataFrame, spec: RehearsalSpec) -> None:

@@ -21,7 +21,7 @@ MOMENT = "__moment__"
 LATEST_S = 7_258_118_400
 """The year 2200: numbers beyond are in another unit."""
 
-WHOLE = r"^-?\d+$"
+INTEGER = r"^-?\d+$"
 FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
 
@@ -45,7 +45,7 @@ class Events:
     edge: int
 
     @property
-    def known(self) -> pl.LazyFrame:
+    def earlier(self) -> pl.LazyFrame:
         """The events before the last horizon, as the file has them."""
         return self.frame.filter(self.moment <= self.edge)
 
@@ -57,8 +57,10 @@ class Events:
         log = self.log
         texts = {"user": log.user, "item": log.item} | ({"kind": log.kind} if log.kind else {})
         columns = [pl.col(c).cast(pl.String).alias(name) for name, c in texts.items()]
-        found = self.frame.with_row_index(EVENT).filter(self.moment > self.edge)
-        return found.select(EVENT, self.moment.alias(MOMENT), *columns).collect().sort(MOMENT, EVENT).drop(MOMENT)
+        last_horizon = self.frame.with_row_index(EVENT).filter(self.moment > self.edge)
+        return (
+            last_horizon.select(EVENT, self.moment.alias(MOMENT), *columns).collect().sort(MOMENT, EVENT).drop(MOMENT)
+        )
 
 
 def read_events(path: Path, frame: pl.LazyFrame, log: InteractionsSpec) -> Events:
@@ -76,7 +78,7 @@ def read_events(path: Path, frame: pl.LazyFrame, log: InteractionsSpec) -> Event
     schema = frame.collect_schema()
     for column in log.columns:
         if column not in schema:
-            raise NotFoundError(f"{path} has no column {column!r}", hint=near(column, schema.names(), what="column"))
+            raise NotFoundError(f"{path} has no column {column!r}", hint=near(column, schema.names(), kind="column"))
     rows = _check_ids(frame, log, path)
     moment = _moment(frame, log, schema[log.time], path)
     low, high = frame.select(moment.min().alias("low"), moment.max().alias("high")).collect(engine="streaming").row(0)
@@ -103,24 +105,24 @@ def _check_ids(frame: pl.LazyFrame, log: InteractionsSpec, path: Path) -> int:
         if schema[column].is_float() or schema[column].is_nested():
             raise DataError(f"{column!r} of {path} is {schema[column]}; ids are whole numbers or texts")
     text = {c: pl.col(c).cast(pl.String) for c in ids}
-    counts = {f"empty {c}": (t.is_null() | (t == "")).sum() for c, t in text.items()}
+    empty = {f"empty {c}": (t.is_null() | (t == "")).sum() for c, t in text.items()}
     spaced = text[log.item].str.contains(r"\s").sum().alias("spaced")
-    found = frame.select(pl.len().alias("rows"), spaced, **counts).collect(engine="streaming").row(0, named=True)
-    if not found["rows"]:
+    counts = frame.select(pl.len().alias("rows"), spaced, **empty).collect(engine="streaming").row(0, named=True)
+    if not counts["rows"]:
         raise DataError(f"{path} has no rows")
     for column in ids:
-        if found[f"empty {column}"]:
+        if counts[f"empty {column}"]:
             raise DataError(
-                f"{column!r} of {path} is empty in {found[f'empty {column}']:,} of {found['rows']:,} rows",
+                f"{column!r} of {path} is empty in {counts[f'empty {column}']:,} of {counts['rows']:,} rows",
                 hint="take those rows out of the file first",
             )
-    if found["spaced"]:
+    if counts["spaced"]:
         raise DataError(
-            f"{log.item!r} of {path} has {found['spaced']:,} values with a space in them, which lists of items are "
+            f"{log.item!r} of {path} has {counts['spaced']:,} values with a space in them, which lists of items are "
             "separated by",
             hint="write the items without spaces first",
         )
-    return int(found["rows"])
+    return int(counts["rows"])
 
 
 def _check_kinds(frame: pl.LazyFrame, log: InteractionsSpec, path: Path) -> None:
@@ -130,7 +132,7 @@ def _check_kinds(frame: pl.LazyFrame, log: InteractionsSpec, path: Path) -> None
     for kind in log.weights:
         if kind not in kinds:
             raise NotFoundError(
-                f"--weights: {log.kind!r} of {path} is never {kind!r}", hint=near(kind, kinds, what="type")
+                f"--weights: {log.kind!r} of {path} is never {kind!r}", hint=near(kind, kinds, kind="type")
             )
 
 
@@ -141,8 +143,8 @@ def _moment(frame: pl.LazyFrame, log: InteractionsSpec, dtype: pl.DataType, path
     """Return the time as microseconds since 1970, whichever way the column has it."""
     time = pl.col(log.time)
     if dtype == pl.String:
-        whole = (time.str.contains(WHOLE).fill_null(value=False)).all()
-        is_number = bool(frame.select(whole).collect(engine="streaming").item())
+        is_integer = (time.str.contains(INTEGER).fill_null(value=False)).all()
+        is_number = bool(frame.select(is_integer).collect(engine="streaming").item())
         moment = _of_number(time.cast(pl.Int64, strict=False), log.unit) if is_number else _of_text(time)
     elif isinstance(dtype, pl.Date | pl.Datetime):
         is_number, moment = False, time.dt.epoch("us")
@@ -168,30 +170,31 @@ def _check_moments(frame: pl.LazyFrame, log: InteractionsSpec, moment: pl.Expr, 
     time = pl.col(log.time)
     # Of the numbers as they are: in microseconds they might not fit.
     number = time.cast(pl.Int64, strict=False)
-    given = frame.select(
+    checks = frame.select(
         empty=(time.is_null() | (time.cast(pl.String) == "")).sum(),
         unread=moment.is_null().sum(),
         negative=(number < 0).sum() if is_number else 0,
         far=(number > LATEST_S * 1_000_000 / UNITS[log.unit]).sum() if is_number else 0,
         example=time.filter(moment.is_null() & time.is_not_null()).first(),
     )
-    found = given.collect(engine="streaming").row(0, named=True)
-    if found["empty"]:
+    counts = checks.collect(engine="streaming").row(0, named=True)
+    if counts["empty"]:
         raise DataError(
-            f"{log.time!r} of {path} is empty in {found['empty']:,} rows", hint="take those rows out of the file first"
+            f"{log.time!r} of {path} is empty in {counts['empty']:,} rows", hint="take those rows out of the file first"
         )
-    if found["unread"]:
+    if counts["unread"]:
         raise DataError(
-            f"{log.time!r} of {path} has {found['unread']:,} values that are no time, for example {found['example']!r}",
+            f"{log.time!r} of {path} has {counts['unread']:,} values that are no time, "
+            f"for example {counts['example']!r}",
             hint="write whole numbers, ISO dates (2013-11-01) or times (2013-11-01 09:30:00) everywhere",
         )
-    if found["negative"]:
+    if counts["negative"]:
         raise DataError(
-            f"{log.time!r} of {path} has {found['negative']:,} negative values; expected {log.unit} since 1970",
+            f"{log.time!r} of {path} has {counts['negative']:,} negative values; expected {log.unit} since 1970",
             hint="take those rows out of the file first",
         )
-    if found["far"]:
+    if counts["far"]:
         raise DataError(
-            f"{log.time!r} of {path} has {found['far']:,} values beyond the year 2200: --unit {log.unit} is wrong",
+            f"{log.time!r} of {path} has {counts['far']:,} values beyond the year 2200: --unit {log.unit} is wrong",
             hint=f"one of {', '.join(UNITS)}",
         )

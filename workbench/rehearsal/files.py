@@ -33,8 +33,8 @@ def place_for(workspace: Path, slug: str, *, force: bool) -> Path:
 
 def _force_hint(final: Path) -> str:
     received = len(list((final / "submissions").glob("*.json")))
-    kept = f", and keeps the {received:,} submissions it received in a folder beside it" if received else ""
-    return f"--force replaces it{kept}"
+    note = f", and keeps the {received:,} submissions it received in a folder beside it" if received else ""
+    return f"--force replaces it{note}"
 
 
 @contextmanager

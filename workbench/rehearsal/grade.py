@@ -99,10 +99,10 @@ def _score(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Ho
     return metric(*_values(sent, truth, host, metric), weight)
 
 
-def _graded(wanted: Any, given: Any, classes: list[str], metric: Metric) -> tuple[Any, Any]:
+def _graded(wanted: Any, predicted: Any, classes: list[str], metric: Metric) -> tuple[Any, Any]:
     """Return the classes' numbers in place of their codes where the metric goes by the distance of these."""
     grades = grades_of(metric, classes)
-    return (wanted, given) if grades is None else (grades[wanted], grades[given])
+    return (wanted, predicted) if grades is None else (grades[wanted], grades[predicted])
 
 
 def _answers(sent: pl.Series, classes: list[str], metric: Metric) -> npt.NDArray[np.int64]:
@@ -111,30 +111,30 @@ def _answers(sent: pl.Series, classes: list[str], metric: Metric) -> npt.NDArray
 
 def _values(sent: pl.DataFrame, truth: pl.DataFrame, host: Host, metric: Metric) -> tuple[Any, Any]:
     """Return truth and predictions as numbers: (n,) for one target, (n, t) for several."""
-    given = np.column_stack([_numbers(sent[t]) for t in host.target])
+    predicted = np.column_stack([_numbers(sent[t]) for t in host.target])
     if host.classes:
         wanted = np.column_stack([codes(truth[t], of) for t, of in zip(host.target, host.classes, strict=True)])
     else:
         wanted = np.column_stack([numbers(truth[t]).to_numpy() for t in host.target])
     if metric.needs == "label":  # regression scored on whole numbers, as qwk often is; a truth that is none is refused
-        given = np.rint(given).astype(np.int64)
-    return (wanted[:, 0], given[:, 0]) if len(host.target) == 1 else (wanted, given)
+        predicted = np.rint(predicted).astype(np.int64)
+    return (wanted[:, 0], predicted[:, 0]) if len(host.target) == 1 else (wanted, predicted)
 
 
 def _labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
-    found = codes(series, classes)
-    unknown = series.filter(found < 0)
+    label_codes = codes(series, classes)
+    unknown = series.filter(label_codes < 0)
     if len(unknown):
         raise Refused(f"{len(unknown):,} values of {series.name} are no label, for example {unknown[0]!r}")
-    return found
+    return label_codes
 
 
 def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
-    found = numbers(series)
-    wrong = series.filter(~found.is_finite().fill_null(value=False))
+    values = numbers(series)
+    wrong = series.filter(~values.is_finite().fill_null(value=False))
     if len(wrong):
         raise Refused(f"{len(wrong):,} values of {series.name} are not finite numbers, for example {wrong[0]!r}")
-    return found.to_numpy()
+    return values.to_numpy()
 
 
 def _ranked(series: pl.Series, classes: list[str], length: int) -> npt.NDArray[np.int64]:
@@ -145,6 +145,6 @@ def _ranked(series: pl.Series, classes: list[str], length: int) -> npt.NDArray[n
     rows = np.repeat(np.arange(len(series)), sizes)
     places = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     result = np.full((len(series), length), -1, np.int64)
-    found = words.explode(keep_nulls=False, empty_as_null=False)
-    result[rows, places] = codes(found, classes)
+    labels = words.explode(keep_nulls=False, empty_as_null=False)
+    result[rows, places] = codes(labels, classes)
     return result

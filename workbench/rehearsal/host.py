@@ -87,8 +87,8 @@ def host_text(host: Host) -> str:
     text = "".join(f"{name} = {in_toml(getattr(host, name))}\n" for name in plain)
     if host.interactions is None:
         return text
-    given = {f.name: getattr(host.interactions, f.name) for f in fields(host.interactions)}
-    return text + "\n[interactions]\n" + "".join(f"{k} = {in_toml(v)}\n" for k, v in given.items() if v is not None)
+    settings = {f.name: getattr(host.interactions, f.name) for f in fields(host.interactions)}
+    return text + "\n[interactions]\n" + "".join(f"{k} = {in_toml(v)}\n" for k, v in settings.items() if v is not None)
 
 
 def read_host(folder: Path) -> Host:
@@ -119,10 +119,10 @@ def _host(data: dict[str, Any]) -> Host:
     """Check the keys and the types; ValueError says what is wrong."""
     from pydantic import ValidationError
 
-    known = [f.name for f in fields(Host)]
+    valid_keys = [f.name for f in fields(Host)]
     for key in data:
-        if key not in known:
-            raise ValueError(f"unknown key {key!r}; {near(key, known, what='key')}")
+        if key not in valid_keys:
+            raise ValueError(f"unknown key {key!r}; {near(key, valid_keys, kind='key')}")
     try:
         # Through JSON, because strict mode takes a table for a dataclass only from there.
         host = _adapter().validate_json(json.dumps(_as_written_by_hand(data), default=str), strict=True)
@@ -162,10 +162,10 @@ def rehearsal_folder(workspace: Path, slug: str) -> Path:
     """
     folder = workspace / "competitions" / slug / "rehearsal"
     if not folder.is_dir():
-        known = hosted(workspace)
+        slugs = hosted(workspace)
         raise NotFoundError(
             f"no rehearsal is called {slug!r}",
-            hint=near(slug, known, what="rehearsal") + f"; `wb rehearse {slug} --train FILE …` makes it",
+            hint=near(slug, slugs, kind="rehearsal") + f"; `wb rehearse {slug} --train FILE …` makes it",
         )
     return folder
 
@@ -179,5 +179,5 @@ def load_metric(name: str, folder: Path, *, greater_is_better: bool) -> metrics.
     namespace: dict[str, Any] = {}
     with user_code(f"the metric {name!r} can't be loaded from {folder}", NotFoundError, folder=path.parent, passing=()):
         exec(compile(path.read_bytes(), str(path), "exec"), namespace)  # noqa: S102 the user's own metric
-        found = namespace[function]
-    return metrics.from_function(found, function, greater_is_better=greater_is_better)
+        score = namespace[function]
+    return metrics.from_function(score, function, greater_is_better=greater_is_better)

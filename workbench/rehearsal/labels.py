@@ -127,20 +127,20 @@ def codes(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
     >>> codes(pl.Series(["1", "01"]), ["01", "1"]).tolist()
     [1, 0]
     """
-    known, sent = pl.Series(classes, dtype=pl.String), series.cast(pl.String)
-    plain = _plain(known)
+    labels, sent = pl.Series(classes, dtype=pl.String), series.cast(pl.String)
+    plain = _plain(labels)
     if plain.n_unique() == len(classes):
-        known, sent = plain, _plain(sent)
+        labels, sent = plain, _plain(sent)
     places = list(range(len(classes)))
-    found = sent.replace_strict(known.to_list(), places, default=-1, return_dtype=pl.Int64)
-    return found.fill_null(-1).to_numpy()
+    codes = sent.replace_strict(labels.to_list(), places, default=-1, return_dtype=pl.Int64)
+    return codes.fill_null(-1).to_numpy()
 
 
 def _plain(texts: pl.Series) -> pl.Series:
-    whole = texts.str.replace(r"^(-?)0*(\d+)(?:\.0*)?$", "${1}${2}")
+    without_zeros = texts.str.replace(r"^(-?)0*(\d+)(?:\.0*)?$", "${1}${2}")
     lower = pl.col("t").str.to_lowercase()
     is_truth = lower.is_in(["true", "false"])
-    return whole.to_frame("t").select(pl.when(is_truth).then(lower).otherwise(pl.col("t")).alias("t"))["t"]
+    return without_zeros.to_frame("t").select(pl.when(is_truth).then(lower).otherwise(pl.col("t")).alias("t"))["t"]
 
 
 # ------------------------------------------------------------------------------------------------------------- sample

@@ -37,8 +37,8 @@ def read_leaderboard(path: Path) -> list[tuple[str, float]]:
     return [(n, s) for n, s in zip(names, scores.to_list(), strict=True) if s is not None and math.isfinite(s)]
 
 
-def standing(score: float, others: list[float], *, greater_is_better: bool) -> Standing:
+def standing(score: float, entries: list[float], *, greater_is_better: bool) -> Standing:
     """Return where a score would stand among others: behind the strictly better ones, before the equal ones."""
     sign = 1 if greater_is_better else -1
-    rank = 1 + sum(sign * o > sign * score for o in others)
-    return Standing.at(rank, len(others) + 1)
+    rank = 1 + sum(sign * o > sign * score for o in entries)
+    return Standing.at(rank, len(entries) + 1)

@@ -32,8 +32,8 @@ def grade_lists(file: Path, solution: pl.DataFrame, host: Host, metric: Metric) 
     """
     target = host.target[0]
     lines = aligned(read_sent(file, [*host.id, target], may_be_empty=target), solution, host.id)
-    both = solution.with_columns(sent=lines[target].fill_null("")).filter(pl.col(target) != "")
-    scores = [_score(both.filter(pl.col(USAGE) == usage), host, metric) for usage in ("public", "private")]
+    sent_and_true = solution.with_columns(sent=lines[target].fill_null("")).filter(pl.col(target) != "")
+    scores = [_score(sent_and_true.filter(pl.col(USAGE) == usage), host, metric) for usage in ("public", "private")]
     return Scores(*scores)
 
 
@@ -43,10 +43,10 @@ def _score(lines: pl.DataFrame, host: Host, metric: Metric) -> float:
         return _of_lists(lines[target], lines["sent"], metric)
     total = 0.0
     for kind, weight in log.weights.items():
-        own = lines.filter(pl.col(KIND) == kind)
-        if not own.height:
+        of_kind = lines.filter(pl.col(KIND) == kind)
+        if not of_kind.height:
             raise Refused(f"no line of the type {kind!r} has a true item")
-        total += weight * _of_lists(own[target], own["sent"], metric)
+        total += weight * _of_lists(of_kind[target], of_kind["sent"], metric)
     return total
 
 
@@ -64,14 +64,14 @@ def _coded(truth: pl.Series, sent: pl.Series, k: int) -> tuple[Relevant, npt.NDA
     """Return true and sent lists as numbers; -1 for an item that is in no true list: it is wrong in any case."""
     wanted, sizes = _words(truth)
     items = wanted.unique()
-    known = pl.DataFrame({"item": items, "code": np.arange(len(items))})
+    code_of_item = pl.DataFrame({"item": items, "code": np.arange(len(items))})
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    given, lengths = _words(sent, k)
+    sent_items, lengths = _words(sent, k)
     result = np.full((len(sent), k), -1, np.int64)
     rows = np.repeat(np.arange(len(sent)), lengths)
     places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    result[rows, places] = _codes(given, known)
-    return Relevant(_codes(wanted, known), offsets), result
+    result[rows, places] = _codes(sent_items, code_of_item)
+    return Relevant(_codes(wanted, code_of_item), offsets), result
 
 
 def _words(lists: pl.Series, k: int | None = None) -> tuple[pl.Series, npt.NDArray[np.int64]]:
@@ -81,6 +81,6 @@ def _words(lists: pl.Series, k: int | None = None) -> tuple[pl.Series, npt.NDArr
     return words.explode(keep_nulls=False, empty_as_null=False), words.list.len().cast(pl.Int64).to_numpy()
 
 
-def _codes(words: pl.Series, known: pl.DataFrame) -> npt.NDArray[np.int64]:
-    found = pl.DataFrame({"item": words}).join(known, on="item", how="left", maintain_order="left")
-    return found["code"].fill_null(-1).to_numpy()
+def _codes(words: pl.Series, code_of_item: pl.DataFrame) -> npt.NDArray[np.int64]:
+    coded = pl.DataFrame({"item": words}).join(code_of_item, on="item", how="left", maintain_order="left")
+    return coded["code"].fill_null(-1).to_numpy()

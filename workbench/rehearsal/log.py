@@ -82,7 +82,7 @@ def _users(frame: pl.LazyFrame, log: InteractionsSpec) -> pl.Series:
 
 def _last(events: Events) -> _Cut:
     late = events.late()
-    users = pl.concat([_users(events.known, events.log), late["user"]]).unique()
+    users = pl.concat([_users(events.earlier, events.log), late["user"]]).unique()
     return _Cut(_ordered(users), late, None)
 
 
@@ -94,7 +94,7 @@ def _ordered(ids: pl.Series) -> pl.Series:
 
 def _sessions(events: Events, seed: int) -> _Cut:
     """Cut each session that begins in the last horizon after one of its events, at random, but for the last."""
-    before = pl.DataFrame({"user": _users(events.known, events.log)})
+    before = pl.DataFrame({"user": _users(events.earlier, events.log)})
     late = events.late().join(before, on="user", how="anti", maintain_order="left")
     late = late.filter(pl.len().over("user") > 1)
     if not late.height:
@@ -105,8 +105,8 @@ def _sessions(events: Events, seed: int) -> _Cut:
     users = _ordered(late["user"].unique())
     at = pl.DataFrame({"user": users, "random": np.random.default_rng(seed + 3).random(len(users))})
     place, size = pl.int_range(pl.len()).over("user"), pl.len().over("user")
-    kept = 1 + (pl.col("random") * (size - 1)).floor().cast(pl.Int64)
-    late = late.join(at, on="user", maintain_order="left").with_columns((place < kept).alias(SHOWN))
+    shown_events = 1 + (pl.col("random") * (size - 1)).floor().cast(pl.Int64)
+    late = late.join(at, on="user", maintain_order="left").with_columns((place < shown_events).alias(SHOWN))
     shown = late.filter(SHOWN)[EVENT].cast(pl.Int64).to_numpy()
     return _Cut(users, late.filter(~pl.col(SHOWN)), shown)
 
@@ -162,7 +162,7 @@ def _usage(lines: pl.DataFrame, spec: LogSpec) -> pl.DataFrame:
 def _serve(folder: Path, source: Opened, events: Events, cut: _Cut, spec: LogSpec) -> None:
     served = folder / "files"
     suffix = source.suffix
-    sink(events.known, served / f"train{suffix}")
+    sink(events.earlier, served / f"train{suffix}")
     if cut.shown is not None:
         mask = np.zeros(events.rows, np.bool_)
         mask[cut.shown] = True
@@ -179,7 +179,7 @@ def _sample(events: Events, solution: pl.DataFrame, spec: LogSpec, k: int) -> pl
     log = spec.log
     keys = {"item": log.item} | ({KIND: log.kind} if log.by_kind and log.kind else {})
     named = [pl.col(c).cast(pl.String).alias(name) for name, c in keys.items()]
-    counts = events.known.select(named).group_by(*keys).len().collect(engine="streaming")
+    counts = events.earlier.select(named).group_by(*keys).len().collect(engine="streaming")
     counts = counts.sort(["len", "item"], descending=[True, False])
     if not log.by_kind:
         best = counts.head(k)["item"].str.join(" ").item()
@@ -190,7 +190,7 @@ def _sample(events: Events, solution: pl.DataFrame, spec: LogSpec, k: int) -> pl
 
 
 def _host(slug: str, spec: LogSpec, metric: Metric, events: Events, solution: pl.DataFrame) -> Host:
-    known = events.known.select(pl.len()).collect(engine="streaming").item()
+    rows_train = events.earlier.select(pl.len()).collect(engine="streaming").item()
     return Host(
         title=spec.title or slug,
         task="recommend",
@@ -204,7 +204,7 @@ def _host(slug: str, spec: LogSpec, metric: Metric, events: Events, solution: pl
         deadline=spec.deadline.isoformat() if spec.deadline else "",
         late_submissions=True,
         created_at=datetime.now(UTC).isoformat(),
-        rows_train=int(known),
+        rows_train=int(rows_train),
         rows_test=solution.height,
         rows_public=int((solution[USAGE] == "public").sum()),
         interactions=spec.log,

@@ -118,9 +118,9 @@ class Rehearsal:
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Copy a served file, verified."""
         folder, _ = self._open(slug)
-        known = _names(folder)
-        if name not in known:
-            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, known, what="file"))
+        names = _names(folder)
+        if name not in names:
+            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, names, kind="file"))
         announced = self._file(folder / "files", name)
         with atomic(destination) as temporary:
             _copy(folder / "files" / name, temporary, progress)
@@ -174,11 +174,11 @@ class Rehearsal:
         """Return what was received, newest first; private scores only when the competition is over."""
         folder, host = self._open(slug)
         shown = host.is_over(self._now())
-        found = [
+        received = [
             (_as_submission(p, shown=shown), p.stat().st_mtime_ns) for p in (folder / "submissions").glob("*.json")
         ]
         # Of two at the same moment, the one whose record was written later is the newer.
-        return [s for s, _ in sorted(found, key=lambda f: (f[0].submitted_at, f[1]), reverse=True)]
+        return [s for s, _ in sorted(received, key=lambda f: (f[0].submitted_at, f[1]), reverse=True)]
 
     def limits(self, slug: str) -> SubmissionLimits:
         """Return what is left of the UTC day; files that could not be scored do not count."""
@@ -194,16 +194,16 @@ class Rehearsal:
         mine = [s for s in self.submissions(slug) if s.public_score is not None]
         path = folder / "leaderboard.csv"
         if not path.exists():
-            own = [(s.message, float(s.public_score or 0)) for s in mine]
-            return Leaderboard(tuple(sorted(own, key=lambda e: -sign * e[1])))
+            own_entries = [(s.message, float(s.public_score or 0)) for s in mine]
+            return Leaderboard(tuple(sorted(own_entries, key=lambda e: -sign * e[1])))
         entries = sorted(read_leaderboard(path), key=lambda e: -sign * e[1])
-        others = [score for _, score in entries]
+        entry_scores = [score for _, score in entries]
         standings = []
         for scores in ([s.public_score for s in mine], [s.private_score for s in mine]):
-            known = [s for s in scores if s is not None]
-            best = max(known, key=lambda s: sign * s) if known else None
+            present_scores = [s for s in scores if s is not None]
+            best = max(present_scores, key=lambda s: sign * s) if present_scores else None
             better = host.greater_is_better
-            standings.append(None if best is None else standing(best, others, greater_is_better=better))
+            standings.append(None if best is None else standing(best, entry_scores, greater_is_better=better))
         return Leaderboard(tuple(entries), standings[0], standings[1])
 
 

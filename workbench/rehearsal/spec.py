@@ -153,7 +153,7 @@ def check_options(slug: str, spec: RehearsalSpec) -> None:
     if spec.holdout is not None:
         _check_share("holdout", spec.holdout)
     if spec.task is not None and spec.task not in TASKS:
-        raise ConfigError(f"--task {spec.task!r}", hint=near(spec.task, TASKS, what="task"))
+        raise ConfigError(f"--task {spec.task!r}", hint=near(spec.task, TASKS, kind="task"))
     _check_columns(spec)
     _check_hosting(slug, spec)
 
@@ -170,7 +170,7 @@ def _check_hosting(slug: str, spec: RehearsalSpec | LogSpec) -> None:
     for path in (spec.train, *spec.tables, *([spec.leaderboard] if spec.leaderboard else [])):
         if not path.is_file():
             beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise NotFoundError(f"there is no file {path}", hint=near(path.name, beside, what="file"))
+            raise NotFoundError(f"there is no file {path}", hint=near(path.name, beside, kind="file"))
     _check_tables(spec.tables)
     if spec.leaderboard:
         read_leaderboard(spec.leaderboard)

@@ -60,7 +60,7 @@ def public_part(n_test: int, spec: RehearsalSpec | LogSpec) -> Mask:
 
 def _after(keys: pl.DataFrame, column: str, value: str) -> Mask:
     if column not in keys.columns:
-        raise NotFoundError(f"--after: no column {column!r}", hint=near(column, keys.columns, what="column"))
+        raise NotFoundError(f"--after: no column {column!r}", hint=near(column, keys.columns, kind="column"))
     series = keys[column]
     empty = series.fill_nan(None).null_count() if series.dtype.is_float() else series.null_count()
     if empty:
@@ -121,10 +121,10 @@ def _times_after(series: pl.Series, value: str) -> Mask:
 
 
 def _texts_after(series: pl.Series, value: str) -> Mask:
-    found = numbers(series)
-    if not found.null_count():
-        whole = series.cast(pl.Int64, strict=False)
-        return _mask((found if whole.null_count() else whole) >= _number(value))
+    parsed = numbers(series)
+    if not parsed.null_count():
+        integers = series.cast(pl.Int64, strict=False)
+        return _mask((parsed if integers.null_count() else integers) >= _number(value))
     if series.str.contains(ISO).all():
         moment = pl.Series([value])
         if not moment.str.contains(ISO).all():
@@ -132,8 +132,8 @@ def _texts_after(series: pl.Series, value: str) -> Mask:
         return _mask(_full(series) >= _full(moment)[0])
     if series.str.contains(SOME_DATE).any():
         raise ConfigError("the column holds dates that are not all in ISO form; write them so, or give Parquet")
-    if found.null_count() < len(found) and _is_number(value):
-        raise ConfigError(f"the column holds numbers, but also {found.null_count():,} other values")
+    if parsed.null_count() < len(parsed) and _is_number(value):
+        raise ConfigError(f"the column holds numbers, but also {parsed.null_count():,} other values")
     return _mask(series >= value)
 
 
@@ -153,5 +153,7 @@ def _full(texts: pl.Series) -> pl.Series:
     """Return ISO dates and times written alike, up to the second, so that text order is time order."""
     plain = texts.str.replace(r"(?:Z|\+00:?00)$", "").str.replace_all("/", "-").str.replace("T", " ", literal=True)
     size = pl.col("t").str.len_bytes()
-    rest = pl.when(size == 10).then(pl.lit(" 00:00:00")).when(size == 16).then(pl.lit(":00")).otherwise(pl.lit(""))
-    return plain.to_frame("t").select(pl.col("t") + rest)["t"]
+    missing_time = (
+        pl.when(size == 10).then(pl.lit(" 00:00:00")).when(size == 16).then(pl.lit(":00")).otherwise(pl.lit(""))
+    )
+    return plain.to_frame("t").select(pl.col("t") + missing_time)["t"]

@@ -353,7 +353,7 @@ def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp
     """
     name = sort.removeprefix("-")
     if name not in SORTS:
-        raise ConfigError(f"can't sort by {name!r}", hint=near(name, SORTS, what="column"))
+        raise ConfigError(f"can't sort by {name!r}", hint=near(name, SORTS, kind="column"))
     kept = [row for row in rows if all(_matches(row, f) for f in filters)]
     value = SORTS[name]
     have = [row for row in kept if value(row) is not None]
@@ -380,7 +380,7 @@ def _matches(row: Row, text: str) -> bool:
 
 def _compares(row: Row, name: str, limit: str, holds: Callable[[Any, Any], bool]) -> bool:
     if name not in SORTS:
-        raise ConfigError(f"can't filter by {name!r}", hint=near(name, SORTS, what="column"))
+        raise ConfigError(f"can't filter by {name!r}", hint=near(name, SORTS, kind="column"))
     value = SORTS[name](row)
     value = value[0] if name == "exp" else value
     if value is None:

@@ -132,7 +132,7 @@ class CheckedData:
         for frame, names in self.frames:
             if column in names:
                 return frame.select(ROW, pl.col(names[column]).alias(column))
-        raise NotFoundError(f"no column {column!r} is under check", hint=near(column, self.columns, what="column"))
+        raise NotFoundError(f"no column {column!r} is under check", hint=near(column, self.columns, kind="column"))
 
 
 def kind_of(dtype: pl.DataType) -> str:
@@ -242,7 +242,7 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
         schema = frame.collect_schema()
         known = [n for n in schema if n != ROW]
         if column and column not in known:
-            raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, known, what="column"))
+            raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, known, kind="column"))
         wanted = [column] if column else known
         usable = {f"{prefix}{n}": n for n in wanted if kind_of(schema[n]) != "other"}
         not_checked |= {f"{prefix}{n}: a {schema[n]}": None for n in wanted if f"{prefix}{n}" not in usable}
@@ -312,7 +312,7 @@ def time_columns(c: Competition, given: Sequence[str]) -> tuple[str | None, dict
         elif table not in c.manifest.tables:
             raise NotFoundError(
                 f"--time-column {name}: rows have no such column, and there is no table {table!r}",
-                hint=near(table, c.manifest.tables, what="table"),
+                hint=near(table, c.manifest.tables, kind="table"),
             )
         elif table in of_table:
             raise ConfigError(f"--time-column names two columns of {table}: {of_table[table]!r} and {column!r}")

@@ -218,7 +218,7 @@ def _times_of_tables(
         schema = competition.feature_table(table).collect_schema()
         name = given.get(table, column)
         if table in given and name not in schema:
-            raise NotFoundError(f"table {table!r} has no column {name!r}", hint=near(name, schema, what="column"))
+            raise NotFoundError(f"table {table!r} has no column {name!r}", hint=near(name, schema, kind="column"))
         if name in schema and _comparable(schema[name], dtype):
             found[table] = name
         elif table in given:
@@ -260,7 +260,7 @@ def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: b
     name, _, column = reference.partition(".")
     if name != "rows" and name not in blocks.features:
         where, known = blocks.competition.features_path, [*blocks.features, "rows"]
-        hint = near(name, known, what="feature")
+        hint = near(name, known, kind="feature")
         raise NotFoundError(f"{option}no feature is called {name!r} in {where}", hint=hint)
     if not column or not columns:
         return
@@ -268,7 +268,7 @@ def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: b
         raise NotFoundError(f"{option}{name!r} depends on the fold, and is taken whole", hint=f"name it as {name!r}")
     known = list(blocks.competition.shared_columns if name == "rows" else blocks.block(name).note["columns"])
     if column not in known:
-        raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, known, what="column"))
+        raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, known, kind="column"))
 
 
 def _check_allowed(blocks: Blocks, allow: Sequence[str], asked: Collection[str]) -> None:

@@ -118,12 +118,12 @@ def options_of(method: str, given: dict[str, Any]) -> Options:
     {'seed': 0, 'by': 'column', 'shuffles': 40, 'percentile': 75.0}
     """
     if method not in METHODS:
-        raise ConfigError(f"--method {method!r} is unknown", hint=near(str(method), METHODS, what="method"))
+        raise ConfigError(f"--method {method!r} is unknown", hint=near(str(method), METHODS, kind="method"))
     given = {name: value for name, value in given.items() if value is not None}
     known = [f.name for f in fields(Options)]
     for name in given:
         if name not in known:
-            raise ConfigError(f"unknown option {name!r}", hint=near(name, known, what="option"))
+            raise ConfigError(f"unknown option {name!r}", hint=near(name, known, kind="option"))
         if name in _BELONGS and method not in _BELONGS[name]:
             raise ConfigError(f"--{name} goes with --method {' or '.join(_BELONGS[name])}, got --method {method}")
     return replace(Options(method), **{name: _checked(name, value) for name, value in given.items()})
@@ -132,7 +132,7 @@ def options_of(method: str, given: dict[str, Any]) -> Options:
 def _checked(name: str, value: Any) -> Any:
     """Return an option's value, a whole number or a number as Python's own."""
     if name == "by" and value not in BY:
-        raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), BY, what="way"))
+        raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), BY, kind="way"))
     if name == "holdout" and not isinstance(value, bool):
         raise ConfigError(f"--holdout {value!r}: expected True or False")
     if name not in _RANGES:

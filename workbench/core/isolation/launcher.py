@@ -56,7 +56,7 @@ OPTIONS = {
 }
 
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 36, 38
-KEPT_CAPABILITIES = {0, 1, 3, 4, 5, 10}
+PERMITTED_CAPABILITIES = {0, 1, 3, 4, 5, 10}
 """Over one's own files, processes and ports; none that changes a mount, the root or another process's memory."""
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
@@ -73,16 +73,16 @@ LAST_LOOKS = 200
 def main(job: str, command: list[str]) -> NoReturn:
     """Make the world and run the command in it; exit as it does."""
     with open(job, encoding="utf-8") as file:
-        told = json.load(file)
+        settings = json.load(file)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _ended_from_outside)
-    world = told["world"]
+    world = settings["world"]
     _try_prctl(PR_SET_CHILD_SUBREAPER, 1)
     if world is not None:
         _leave(world)
     # Behind the change of namespaces, which may take it back.
     _try_prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != told["parent"]:
+    if os.getppid() != settings["parent"]:
         os._exit(FAILED)
     alive, held = os.pipe()
     first = os.fork()
@@ -90,7 +90,7 @@ def main(job: str, command: list[str]) -> NoReturn:
         os.close(held)
         _first(world, command, alive)
     os.close(alive)
-    with open(told["first"], "w", encoding="utf-8") as file:
+    with open(settings["first"], "w", encoding="utf-8") as file:
         file.write(str(first))
     code = _wait_for(first)
     _end_descendants()
@@ -181,12 +181,12 @@ def _descendants(pid: int) -> list[int]:
         except (OSError, IndexError, ValueError):
             continue
         children.setdefault(parent, []).append(int(name))
-    found, waiting = [], [pid]
+    descendants, waiting = [], [pid]
     while waiting:
         below = children.get(waiting.pop(), [])
-        found += below
+        descendants += below
         waiting += below
-    return found
+    return descendants
 
 
 # ------------------------------------------------------------------------------------------------------- namespaces
@@ -196,10 +196,10 @@ def _libc() -> Any:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _called(what: str, result: int) -> None:
+def _called(call: str, result: int) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, f"{call}: {os.strerror(number)}")
 
 
 def _try_prctl(option: int, value: int) -> None:
@@ -241,13 +241,13 @@ def _drop_capabilities() -> None:
     """Take from what runs here whatever could undo a mount: what can only be read stays so for root, too."""
     libc = _libc()
     for capability in range(64):
-        if capability not in KEPT_CAPABILITIES:
+        if capability not in PERMITTED_CAPABILITIES:
             libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0)
     _called("no_new_privs", libc.prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), 0, 0, 0))
-    kept = sum(1 << capability for capability in KEPT_CAPABILITIES)
+    capability_mask = sum(1 << capability for capability in PERMITTED_CAPABILITIES)
     header = struct.pack("Ii", 0x20080522, 0)
     # Effective, permitted, inheritable: the lower halves, then the upper ones.
-    _called("capset", libc.capset(header, struct.pack("6I", kept, kept, 0, 0, 0, 0)))
+    _called("capset", libc.capset(header, struct.pack("6I", capability_mask, capability_mask, 0, 0, 0, 0)))
 
 
 # ------------------------------------------------------------------------------------------------------------ mounts
@@ -261,8 +261,8 @@ def _make(world: dict[str, Any]) -> None:
     # What it lies in is shown in it, and must not bring it along.
     _mount(None, root, flags=MS_UNBINDABLE)
     skeleton = {os.stat(root).st_dev}
-    for kind, place, *how in world["steps"]:
-        _STEPS[kind](root, place, skeleton, *how)
+    for kind, place, *arguments in world["steps"]:
+        _STEPS[kind](root, place, skeleton, *arguments)
     # The folders in between, which are nobody's.
     _remount_read_only(root, MS_NOSUID | MS_NODEV)
     if world["hostname"]:
@@ -352,9 +352,9 @@ def _text(root: str, place: str, skeleton: set[int], content: str) -> None:
         file.write(content)
 
 
-def _proc(root: str, place: str, skeleton: set[int], own: bool) -> None:
+def _proc(root: str, place: str, skeleton: set[int], own_pids: bool) -> None:
     target = _place(root, place, skeleton)
-    if own:
+    if own_pids:
         _mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     else:
         _mount("/proc", target, flags=MS_BIND | MS_REC)
@@ -368,11 +368,11 @@ def _dev(root: str, place: str, skeleton: set[int]) -> None:
     """Lay out the devices that programs expect, terminals and shared memory of one's own, and the accelerators."""
     target = _place(root, place, skeleton)
     _mount("tmpfs", target, "tmpfs", MS_NOSUID, "mode=755")
-    own = {*skeleton, os.stat(target).st_dev}
-    found = [name for name in sorted(os.listdir("/dev")) if name.startswith(ACCELERATORS)]
-    for name in (*DEVICES, *found):
+    tmpfs_devices = {*skeleton, os.stat(target).st_dev}
+    accelerators = [name for name in sorted(os.listdir("/dev")) if name.startswith(ACCELERATORS)]
+    for name in (*DEVICES, *accelerators):
         if os.path.exists(f"/dev/{name}"):
-            _bind(root, f"{place}/{name}", own, f"/dev/{name}", True)
+            _bind(root, f"{place}/{name}", tmpfs_devices, f"/dev/{name}", True)
     os.mkdir(f"{target}/shm")
     _mount("tmpfs", f"{target}/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     os.mkdir(f"{target}/pts")

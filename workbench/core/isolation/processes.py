@@ -18,13 +18,13 @@ def descendants(pid: int) -> dict[int, tuple[int, int]]:
     children: dict[int, list[int]] = {}
     for child, (parent, _) in every.items():
         children.setdefault(parent, []).append(child)
-    found: dict[int, tuple[int, int]] = {}
+    below: dict[int, tuple[int, int]] = {}
     waiting = [pid]
     while waiting:
         for child in children.get(waiting.pop(), []):
-            found[child] = every[child]
+            below[child] = every[child]
             waiting.append(child)
-    return found
+    return below
 
 
 def inner_number(pid: int) -> int | None:
@@ -39,14 +39,14 @@ def inner_number(pid: int) -> int | None:
 
 def with_variable(name: str, value: str) -> set[int]:
     """Return the processes that were started with a variable of this value; only one's own can be looked at."""
-    entry, found = f"{name}={value}".encode(), set()
+    entry, pids = f"{name}={value}".encode(), set()
     for folder in PROC.glob("[0-9]*"):
         try:
             if entry in (folder / "environ").read_bytes().split(b"\0"):
-                found.add(int(folder.name))
+                pids.add(int(folder.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 def _from_proc() -> Iterator[tuple[int, tuple[int, int]]]:

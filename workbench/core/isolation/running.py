@@ -67,11 +67,11 @@ def abilities() -> Abilities:
     """Try what the system lets us do, once in each process."""
     if sys.platform != "linux":
         return Abilities(worlds=False, own_pids=False, why_not=f"{sys.platform} has no namespaces")
-    said = _tried(own_pids=True)
-    if not said:
+    refusal = _tried(own_pids=True)
+    if not refusal:
         return Abilities(worlds=True, own_pids=True)
-    without = _tried(own_pids=False)
-    return Abilities(worlds=not without, own_pids=False, why_not=without or said)
+    without_pids = _tried(own_pids=False)
+    return Abilities(worlds=not without_pids, own_pids=False, why_not=without_pids or refusal)
 
 
 def _tried(*, own_pids: bool) -> str:
@@ -83,8 +83,8 @@ def _tried(*, own_pids: bool) -> str:
         except subprocess.TimeoutExpired:
             return f"no answer in {PROBE_S:g} s"
         errors.seek(0)
-        said = errors.read().strip().rpartition("\n")[2].removeprefix("isolation: ")
-    return (said or f"exit code {code}") if code else ""
+        last_line = errors.read().strip().rpartition("\n")[2].removeprefix("isolation: ")
+    return (last_line or f"exit code {code}") if code else ""
 
 
 @dataclass
@@ -135,11 +135,11 @@ class Running:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=ENDING_S / 2)
         while True:
-            left = ({*descendants(self.process.pid)} | with_variable(MARK, self.mark)) - {self.process.pid}
-            _kill(left)
+            alive = ({*descendants(self.process.pid)} | with_variable(MARK, self.mark)) - {self.process.pid}
+            _kill(alive)
             if self.process.poll() is None:
                 self.process.kill()
-            if not left or time.monotonic() > deadline:
+            if not alive or time.monotonic() > deadline:
                 break
             time.sleep(0.01)
         self.process.wait()
@@ -196,8 +196,8 @@ def _launched(
         if world is not None and world.home is not None:
             variables["HOME"] = world.home
         job, first = scratch / "job.json", scratch / "first"
-        told = {"parent": os.getpid(), "first": str(first), "world": _told(world, scratch, own_pids)}
-        job.write_text(json.dumps(told), encoding="utf-8")
+        settings = {"parent": os.getpid(), "first": str(first), "world": _settings(world, scratch, own_pids)}
+        job.write_text(json.dumps(settings), encoding="utf-8")
         launcher = Path(__file__).with_name("launcher.py")
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(launcher), str(job), *command],
@@ -218,7 +218,7 @@ def _launched(
                     pipe.close()
 
 
-def _told(world: World | None, scratch: Path, own_pids: bool) -> dict[str, Any] | None:
+def _settings(world: World | None, scratch: Path, own_pids: bool) -> dict[str, Any] | None:
     if world is None:
         return None
     root = scratch / "root"

@@ -190,11 +190,11 @@ def steps(world: World, scratch: Path, *, own_pids: bool) -> list[Step]:
     own_pids : bool
         Whether its processes have numbers of their own.
     """
-    found = [*_system(), *_etc(world)] if world.host == "system" else _machine(world)
-    found.append(("proc", "/proc", own_pids))
-    own = _own_folders(world, scratch)
-    hidden = [place for place in map(_resolved, world.hidden) if place not in own and place not in world.mounts]
-    covering = [*own, *hidden]
+    all_steps = [*_system(), *_etc(world)] if world.host == "system" else _machine(world)
+    all_steps.append(("proc", "/proc", own_pids))
+    own_folders = _own_folders(world, scratch)
+    hidden = [place for place in map(_resolved, world.hidden) if place not in own_folders and place not in world.mounts]
+    covering = [*own_folders, *hidden]
     shown = [*world.shown, *(python_places() if covering or world.host == "system" else ())]
     if world.host == "system":
         # Where folders are made, what is called by a name through links must be there by that name, too.
@@ -202,44 +202,44 @@ def steps(world: World, scratch: Path, *, own_pids: bool) -> list[Step]:
     else:
         binds = {p: (p, False) for p in map(_resolved, shown) if _is_below(p, covering)}
     binds |= dict(world.mounts)
-    for place, folder in own.items():
+    for place, folder in own_folders.items():
         # Where something is mounted below, there must be a folder already: it is the disk's.
-        for at in (*own, *hidden, *binds):
+        for at in (*own_folders, *hidden, *binds):
             if at.startswith(f"{place}/"):
                 _prepare(Path(folder) / at[len(place) + 1 :], Path(binds.get(at, ("/", False))[0]))
-    made: dict[str, Step] = {place: ("empty", place) for place in hidden}
-    made |= {place: ("bind", place, folder, True) for place, folder in own.items()}
-    made |= {place: ("bind", place, source, writable) for place, (source, writable) in binds.items()}
-    found += [step for _, step in sorted(made.items())]
-    found += [("link", place, target) for place, target in sorted(world.links.items())]
-    return [*found, *(("seal", place) for place in hidden)]
+    step_at: dict[str, Step] = {place: ("empty", place) for place in hidden}
+    step_at |= {place: ("bind", place, folder, True) for place, folder in own_folders.items()}
+    step_at |= {place: ("bind", place, source, writable) for place, (source, writable) in binds.items()}
+    all_steps += [step for _, step in sorted(step_at.items())]
+    all_steps += [("link", place, target) for place, target in sorted(world.links.items())]
+    return [*all_steps, *(("seal", place) for place in hidden)]
 
 
 def _own_folders(world: World, scratch: Path) -> dict[str, str]:
     """Make the folders of the disk that a world has for itself: place -> folder."""
     places = [*world.scratch, *([] if world.home is None else [world.home])]
     places += ["/tmp", "/var/tmp"] if world.own_tmp else []  # noqa: S108 these are the world's
-    found = {}
+    folder_of = {}
     for number, place in enumerate(dict.fromkeys(places)):
         folder = scratch / f"own-{number}"
         folder.mkdir()
         folder.chmod(0o1777 if Path(place).name == "tmp" else 0o755)
-        found[place] = str(folder)
-    return found
+        folder_of[place] = str(folder)
+    return folder_of
 
 
 def python_places() -> list[str]:
     """Return what must be seen for this Python, its packages and the workbench to run."""
     roots = [Path(p) for p in dict.fromkeys((sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix))]
-    found = [root / part for root in roots for part in PARTS]
+    candidates = [root / part for root in roots for part in PARTS]
     # Not "data", which is all of the prefix: the folder of a project that has its environment in ``.``.
-    found += [Path(p) for name, p in sysconfig.get_paths().items() if name != "data"]
-    found += [Path(p) for p in sys.path if Path(p).name in ("site-packages", "dist-packages", "lib-dynload")]
+    candidates += [Path(p) for name, p in sysconfig.get_paths().items() if name != "data"]
+    candidates += [Path(p) for p in sys.path if Path(p).name in ("site-packages", "dist-packages", "lib-dynload")]
     if site.ENABLE_USER_SITE:
-        found.append(Path(site.getusersitepackages()))
-    found += [Path(sys.executable), Path(sys.executable).resolve(), PACKAGE.resolve()]
+        candidates.append(Path(site.getusersitepackages()))
+    candidates += [Path(sys.executable), Path(sys.executable).resolve(), PACKAGE.resolve()]
     # A link in an environment's bin may lead through another folder, or to another installation.
-    places = [str(p) for p in dict.fromkeys(found) if p.exists()]
+    places = [str(p) for p in dict.fromkeys(candidates) if p.exists()]
     return [p for p in places if not any(p != other and p.startswith(f"{other}/") for other in places)]
 
 
@@ -268,52 +268,52 @@ def _machine(world: World) -> list[Step]:
     process has one outside. Nor are other programs' terminals and shared memory.
     """
     is_closed = world.host == "read"
-    found: list[Step] = [*_linked_in_run(world), ("dev", "/dev")] if is_closed else []
+    steps: list[Step] = [*_linked_in_run(world), ("dev", "/dev")] if is_closed else []
     for path in sorted(Path("/").iterdir()):
         if path.name in ("kaggle", "proc", *(("dev", "run") if is_closed else ())):
             continue
         if path.is_symlink():
-            found.append(("link", str(path), str(path.readlink())))
+            steps.append(("link", str(path), str(path.readlink())))
         elif path.is_dir():
-            found.append(("bind", str(path), str(path), not is_closed))
-    return found
+            steps.append(("bind", str(path), str(path), not is_closed))
+    return steps
 
 
 def _linked_in_run(world: World) -> list[Step]:
     """Show what of /run programs need: where a system that is built of links has them, and the names' servers."""
     places = [Path(place) for place in LINKED_IN_RUN]
-    found: list[Step] = [("link", str(p), str(p.readlink())) for p in places if p.is_symlink()]
+    steps: list[Step] = [("link", str(p), str(p.readlink())) for p in places if p.is_symlink()]
     names = Path("/etc/resolv.conf").resolve()
     if world.network and names.is_relative_to("/run") and names.is_file():
-        found.append(("bind", str(names), str(names), False))
-    return found
+        steps.append(("bind", str(names), str(names), False))
+    return steps
 
 
 def _system() -> list[Step]:
-    found: list[Step] = []
+    steps: list[Step] = []
     for name in SYSTEM:
         path = Path("/", name)
         if path.is_symlink():
-            found.append(("link", str(path), str(path.readlink())))
+            steps.append(("link", str(path), str(path.readlink())))
         elif path.is_dir():
-            found.append(("bind", str(path), str(path), False))
+            steps.append(("bind", str(path), str(path), False))
     # A system that is built of links needs where they lead.
     for place in (*LINKED_IN_RUN, "/etc/static"):
         path = Path(place)
         if path.is_symlink():
-            found.append(("link", place, str(path.readlink())))
-    return [*found, ("bind", "/sys", "/sys", False), ("dev", "/dev")]
+            steps.append(("link", place, str(path.readlink())))
+    return [*steps, ("bind", "/sys", "/sys", False), ("dev", "/dev")]
 
 
 def _etc(world: World) -> list[Step]:
-    found: list[Step] = []
+    steps: list[Step] = []
     for name in (*ETC, *(OF_NETWORK if world.network else ())):
         path = Path("/etc", name)
         if path.exists():
-            found.append(("bind", str(path), str(path.resolve()), False))
+            steps.append(("bind", str(path), str(path.resolve()), False))
     home = world.home or "/root"
-    found.append(("text", "/etc/passwd", f"root:x:0:0:root:{home}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
-    found.append(("text", "/etc/group", "root:x:0:\nnogroup:x:65534:\n"))
+    steps.append(("text", "/etc/passwd", f"root:x:0:0:root:{home}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
+    steps.append(("text", "/etc/group", "root:x:0:\nnogroup:x:65534:\n"))
     if not world.network:
-        found.append(("text", "/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"))
-    return found
+        steps.append(("text", "/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"))
+    return steps

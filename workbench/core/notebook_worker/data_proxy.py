@@ -28,9 +28,9 @@ REFERENCES = {
 }
 
 
-def standin_path(others: str = "") -> str:
+def standin_path(python_path: str = "") -> str:
     """Return PYTHONPATH with the folder of the module that stands in for kagglehub before what it had."""
-    return os.pathsep.join(p for p in (str(Path(__file__).with_name("standin")), others) if p)
+    return os.pathsep.join(p for p in (str(Path(__file__).with_name("standin")), python_path) if p)
 
 
 @contextmanager
@@ -46,8 +46,8 @@ def data_proxy(attached: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
-            answer = json.dumps(_answer(asked, attached, root)).encode()
+            request = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+            answer = json.dumps(_answer(request, attached, root)).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
@@ -72,19 +72,19 @@ def data_proxy(attached: Mapping[str, str]) -> Iterator[dict[str, str]]:
         server.shutdown()
 
 
-def _answer(asked: Mapping[str, Any], attached: Mapping[str, str], root: Path) -> dict[str, Any]:
-    reference = next((r for r in REFERENCES if r in asked), None)
+def _answer(request: Mapping[str, Any], attached: Mapping[str, str], root: Path) -> dict[str, Any]:
+    reference = next((r for r in REFERENCES if r in request), None)
     if reference is None:
         return _refused(f"no data are named: expected one of {', '.join(REFERENCES)}")
     kind, names = REFERENCES[reference]
-    said: dict[str, Any] = asked[reference]
-    name = "/".join([kind, *(str(said.get(n, "")) for n in names)])
+    fields: dict[str, Any] = request[reference]
+    name = "/".join([kind, *(str(fields.get(n, "")) for n in names)])
     place = next((p for n, p in attached.items() if n.lower() == name.lower()), None)
     if place is None:
         return _refused(f"{name} is not here, and nothing is downloaded")
-    folder, version = Path(place), said.get("VersionNumber")
+    folder, version = Path(place), fields.get("VersionNumber")
     if kind == "models":
-        wanted = [str(said.get("Framework", "")), str(said.get("InstanceSlug", ""))]
+        wanted = [str(fields.get("Framework", "")), str(fields.get("InstanceSlug", ""))]
         of_version = _version(_below(folder, wanted), version)
         if of_version is None:
             shown = "/".join([name, *wanted, *([str(version)] if version else [])])
@@ -109,7 +109,7 @@ def _below(folder: Path | None, names: list[str]) -> Path | None:
 
 def _version(folder: Path | None, version: Any) -> Path | None:
     """Return the folder of a version, or of the newest where none is asked for."""
-    there = [p for p in folder.iterdir() if p.name.isdecimal()] if folder is not None and folder.is_dir() else []
+    versions = [p for p in folder.iterdir() if p.name.isdecimal()] if folder is not None and folder.is_dir() else []
     if version:
-        return next((p for p in there if p.name == str(version)), None)
-    return max(there, key=lambda p: int(p.name), default=None)
+        return next((p for p in versions if p.name == str(version)), None)
+    return max(versions, key=lambda p: int(p.name), default=None)

@@ -92,8 +92,8 @@ def notebook_page(node: Any, *, title: str, with_code: bool) -> str:
     body, _ = exporter.from_notebook_node(shown)
     note = ""
     if left_out:
-        what = "1 output that is a program" if left_out == 1 else f"{left_out} outputs that are programs"
-        note = f'<p class="left-out">{as_html(what)} (scripts, widgets, frames): not in this page</p>\n'
+        omitted = "1 output that is a program" if left_out == 1 else f"{left_out} outputs that are programs"
+        note = f'<p class="left-out">{as_html(omitted)} (scripts, widgets, frames): not in this page</p>\n'
     code_css = styles.HtmlFormatter().get_style_defs(".highlight") if with_code else ""
     return page(title, note + sanitised(body), css=CSS + code_css)
 
@@ -175,7 +175,7 @@ def without_raw(html: str) -> str:
     >>> without_raw("a<style>b</style >c<script>d<script>e</SCRIPT>f<script>g")
     'acf<script>g'
     """
-    kept, at, look_at, endless = [], 0, 0, set[str]()
+    clean_parts, at, look_at, endless = [], 0, 0, set[str]()
     while begin := RAW.search(html, look_at):
         name = begin[1].lower()
         look_at = begin.end()
@@ -186,9 +186,9 @@ def without_raw(html: str) -> str:
             # There is none further on either: it is looked for once.
             endless.add(name)
             continue
-        kept.append(html[at : begin.start()])
+        clean_parts.append(html[at : begin.start()])
         at = look_at = end.end()
-    return "".join([*kept, html[at:]])
+    return "".join([*clean_parts, html[at:]])
 
 
 def _shown(node: Any) -> tuple[Any, int]:
@@ -200,8 +200,8 @@ def _shown(node: Any) -> tuple[Any, int]:
     for number, cell in enumerate(node.cells):
         if cell.cell_type == "raw":
             continue
-        kept = nbformat.from_dict({**cell, "metadata": {}, "id": f"{number}"})
-        for output in kept.get("outputs", []):
+        cell_copy = nbformat.from_dict({**cell, "metadata": {}, "id": f"{number}"})
+        for output in cell_copy.get("outputs", []):
             if "data" not in output:
                 continue
             output.metadata = nbformat.from_dict({})
@@ -209,7 +209,7 @@ def _shown(node: Any) -> tuple[Any, int]:
             is_active = bool(ACTIVE.search("".join(kinds.get("text/html", ""))))
             left_out += is_active or (not kinds and bool(output.data))
             output.data = nbformat.from_dict(kinds)
-        if "outputs" in kept:
-            kept.outputs = [output for output in kept.outputs if output.get("data", True)]
-        copy.cells.append(kept)
+        if "outputs" in cell_copy:
+            cell_copy.outputs = [output for output in cell_copy.outputs if output.get("data", True)]
+        copy.cells.append(cell_copy)
     return copy, left_out

@@ -49,11 +49,11 @@ def main(path: str) -> int:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         with _attached(job["attached"]):
-            found = _run(job, masks)
+            outcome = _run(job, masks)
     finally:
         node = write_page(Path(job["copy"]), masks, with_code=job["with_code"])
-    _say(found | {"not_installed": _not_installed(node)})
-    return 0 if found["event"] == "done" else 1
+    _say(outcome | {"not_installed": _not_installed(node)})
+    return 0 if outcome["event"] == "done" else 1
 
 
 @contextmanager
@@ -105,8 +105,8 @@ def _run(job: dict[str, Any], masks: Masks) -> dict[str, Any]:
             )
     except PapermillExecutionError as exc:
         trace = [masks.text(ANSI.sub("", line)) for line in exc.traceback]
-        said = {"name": exc.ename, "text": masks.text(str(exc.evalue)), "trace": "\n".join(trace)}
-        return {"event": "error", "cell": engine.at, "source": exc.source, **said}
+        error = {"name": exc.ename, "text": masks.text(str(exc.evalue)), "trace": "\n".join(trace)}
+        return {"event": "error", "cell": engine.at, "source": exc.source, **error}
     except (CellTimeoutError, DeadKernelError, TooMuchOutputError) as exc:
         return {"event": type(exc).__name__, "cell": engine.at, "source": engine.source}
     except NoSuchKernel as exc:
@@ -133,8 +133,8 @@ def _exited(copy: Path, masks: Masks) -> dict[str, Any] | None:
     for index, cell in enumerate(cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error" and output.ename == "SystemExit":
-                said = {"name": "SystemExit", "text": masks.text(str(output.evalue)), "trace": ""}
-                return {"event": "error", "cell": _in_source(cells, index), "source": cell.source, **said}
+                error = {"name": "SystemExit", "text": masks.text(str(output.evalue)), "trace": ""}
+                return {"event": "error", "cell": _in_source(cells, index), "source": cell.source, **error}
     return None
 
 
@@ -194,7 +194,7 @@ def _engine(masks: Masks, most_output: int) -> Any:
             execution_timeout: int | None = None,
             **more: Any,
         ) -> Any:
-            given = merge_kwargs(
+            client_options = merge_kwargs(
                 remove_args(["timeout", "startup_timeout", "input_path"], **more),
                 timeout=execution_timeout,
                 startup_timeout=start_timeout,
@@ -205,7 +205,7 @@ def _engine(masks: Masks, most_output: int) -> Any:
                 stderr_file=stderr_file,
             )
             try:
-                return Client(nb_man, **given).execute()
+                return Client(nb_man, **client_options).execute()
             except Exception:
                 if cls.flooded:
                     raise TooMuchOutputError from None
@@ -231,15 +231,15 @@ def _by_path(command: list[str]) -> list[str]:
 
 def _not_installed(node: Any) -> list[tuple[int, str]]:
     """Return the cells that tried in vain to install something, with what pip said: such a cell does not fail."""
-    found = []
+    failed_installs = []
     for index, cell in enumerate(node.cells if node is not None else ()):
         if cell.cell_type != "code" or not INSTALLS.search(cell.source):
             continue
         text = "".join(o.get("text", "") for o in cell.get("outputs", []) if o.output_type == "stream")
         errors = [line for line in ANSI.sub("", text).splitlines() if line.startswith("ERROR:")]
         if errors:
-            found.append((_in_source(node.cells, index), errors[-1].removeprefix("ERROR: ")))
-    return found
+            failed_installs.append((_in_source(node.cells, index), errors[-1].removeprefix("ERROR: ")))
+    return failed_installs
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class _Cv(StrictModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in (*SCHEMES, *RECOMMEND_SCHEMES):
-            raise ValueError(f"unknown scheme, {near(value, (*SCHEMES, *RECOMMEND_SCHEMES), what='scheme')}")
+            raise ValueError(f"unknown scheme, {near(value, (*SCHEMES, *RECOMMEND_SCHEMES), kind='scheme')}")
         return value
 
 
@@ -134,7 +134,7 @@ class _File(StrictModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in TASKS:
-            raise ValueError(f"unknown task, {near(value, TASKS, what='task')}")
+            raise ValueError(f"unknown task, {near(value, TASKS, kind='task')}")
         return value
 
     @field_validator("weight", mode="before")
@@ -389,7 +389,7 @@ def _positive(file: _File, path: Path) -> dict[str, str]:
         return {targets[0]: str(file.positive)}
     for name in file.positive:
         if name not in targets:
-            raise ConfigError(f"{path}: positive.{name}: no such target", hint=near(name, targets, what="target"))
+            raise ConfigError(f"{path}: positive.{name}: no such target", hint=near(name, targets, kind="target"))
     return {name: str(label) for name, label in file.positive.items()}
 
 

@@ -169,7 +169,7 @@ def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -
     key = ".".join(location) or "the file"
     if first["type"] == "extra_forbidden":
         valid = _keys_at(model, location[:-1])
-        hint = near(location[-1], valid, what="key")
+        hint = near(location[-1], valid, kind="key")
         if location[-1] in model.model_fields or not hint.startswith("did you mean"):
             hint = _right_table(model, location) or hint
         return ConfigError(f"{path}: unknown key {key!r}", hint=hint)

@@ -172,7 +172,7 @@ class Competition:
                         raise DataError(
                             f"table {table!r} has no column {column!r}, which it had when the model was trained; "
                             f"it has {', '.join(list(have)[:20])}",
-                            hint=near(column, have, what="column"),
+                            hint=near(column, have, kind="column"),
                         )
             return self.columns
         return tuple(c for c in train if c in test and c not in d.targets and c not in self.unlike_columns)
@@ -262,7 +262,7 @@ class Competition:
             if column not in have:
                 raise DataError(
                     f"{self.folder / 'competition.toml'}: {key} = {column!r}, but table {table!r} has no such column",
-                    hint=near(column, have, what="column"),
+                    hint=near(column, have, kind="column"),
                 )
 
     @cached_property
@@ -449,7 +449,7 @@ class Competition:
         module = load_code(path)
         if not callable(getattr(module, name, None)):
             functions = [n for n, v in vars(module).items() if callable(v)]
-            raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, what="function"))
+            raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, kind="function"))
         return getattr(module, name)
 
 

@@ -121,7 +121,7 @@ class Manifest:
             )
         if name not in self.tables:
             raise NotFoundError(
-                f"competition {slug!r} has no table {name!r}", hint=near(name, self.tables, what="table")
+                f"competition {slug!r} has no table {name!r}", hint=near(name, self.tables, kind="table")
             )
         return self.tables[name]
 

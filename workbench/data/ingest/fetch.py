@@ -229,10 +229,10 @@ def _say_unknown_names(options: Options, manifest: Manifest, report: Report) -> 
     for name in options.types:
         if name not in by_table | columns:
             known = by_table if name.partition(".")[0] in manifest.tables and "." in name else columns
-            report(f"competition.toml: [types] {name!r}: no table has this column; {near(name, known, what='column')}")
+            report(f"competition.toml: [types] {name!r}: no table has this column; {near(name, known, kind='column')}")
     for name in options.read:
         if name not in manifest.tables:
-            hint = near(name, manifest.tables, what="table")
+            hint = near(name, manifest.tables, kind="table")
             report(f"competition.toml: [read.{name}]: there is no table {name!r}; {hint}")
 
 

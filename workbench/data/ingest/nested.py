@@ -39,7 +39,7 @@ def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) 
     """
     where = f"[read.{table}] explode = {column!r} in competition.toml"
     if column not in schema:
-        raise DataError(f"{where}: table {table!r} has no column {column!r}", hint=near(column, schema, what="column"))
+        raise DataError(f"{where}: table {table!r} has no column {column!r}", hint=near(column, schema, kind="column"))
     lists = schema[column]
     if not isinstance(lists, pl.List):
         found = [n for n, t in schema.items() if isinstance(t, pl.List)]

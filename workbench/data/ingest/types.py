@@ -266,7 +266,7 @@ def from_name(text: str, column: str) -> ColumnType:
     if name not in plain or rest not in ("", *(MARKS if name == "Float64" else ())):
         known = [*plain, "Boolean", "Date", "Datetime", *(f"Float64 {m}" for m in MARKS)]
         known += ["Date %d.%m.%Y", "Date %d/%m/%y until 2024", "Boolean no/yes"]
-        raise DataError(f"[types]: {column} = {text!r} is no type", hint=near(text, known, what="type"))
+        raise DataError(f"[types]: {column} = {text!r} is no type", hint=near(text, known, kind="type"))
     return ColumnType(plain[name], decimal=rest or ".", asked=True)
 
 

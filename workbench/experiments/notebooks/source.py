@@ -105,7 +105,7 @@ def read_notebook(path: Path) -> Notebook:
     """
     if not path.exists():
         beside = [p.name for p in path.parent.glob("*") if p.suffix in (".ipynb", ".py", ".md")]
-        raise NotFoundError(f"no notebook {path}", hint=near(path.name, beside, what="notebook"))
+        raise NotFoundError(f"no notebook {path}", hint=near(path.name, beside, kind="notebook"))
     nbformat = library("nbformat")
     node = _node(path)
     kernel = node.metadata.get("kernelspec", {})
@@ -231,7 +231,7 @@ def check_parameters(notebook: Notebook, given: Mapping[str, Any], *, where: str
         if name not in known:
             raise ConfigError(
                 f"{where} has an unknown key {name!r}: {notebook.path} has no such parameter",
-                hint=near(name, known, what="parameter"),
+                hint=near(name, known, kind="parameter"),
             )
         kind = known[name].kind
         allowed = KINDS.get(kind)

@@ -97,7 +97,7 @@ class TargetEncoding(FoldFeature):
         for name in self._named():
             if name not in targets:
                 raise NotFoundError(
-                    f"{self.name}: target={name!r} is no target column", hint=near(name, targets, what="target")
+                    f"{self.name}: target={name!r} is no target column", hint=near(name, targets, kind="target")
                 )
 
     def names(self, targets: Sequence[TargetLike], own: int) -> list[str]:

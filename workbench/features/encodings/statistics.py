@@ -148,7 +148,7 @@ def statistic(given: str | Values) -> Statistic:
     if not match:
         raise NotFoundError(
             f"no statistic is called {given!r}",
-            hint=near(str(given), [*STATISTICS, "q25", "q90"], what="statistic") + "; or give a function",
+            hint=near(str(given), [*STATISTICS, "q25", "q90"], kind="statistic") + "; or give a function",
         )
     return Statistic(given, frozenset({"n"}), quantile=float(match[1]) / 100)
 

@@ -199,7 +199,7 @@ class Call:
         for i, column in enumerate(listed):
             if column not in self.schema:
                 known = [c for c in self.schema if c != ROW]
-                raise self.error(f"{name}: rows have no column {column!r}", near(column, known, what="column"))
+                raise self.error(f"{name}: rows have no column {column!r}", near(column, known, kind="column"))
             if column in listed[:i]:
                 raise self.error(f"{name} names {column!r} twice", "name it once")
         return list(listed)
@@ -237,7 +237,7 @@ class Call:
             raise self.error(f"{name} is empty", f"choose of {', '.join(known)}")
         for word in listed:
             if word not in known:
-                raise self.error(f"{name}: {word!r} is not known", near(str(word), known, what=name.rstrip("s")))
+                raise self.error(f"{name}: {word!r} is not known", near(str(word), known, kind=name.rstrip("s")))
         return list(dict.fromkeys(listed))
 
     def at_least(self, number: int, least: int, *, name: str) -> int:

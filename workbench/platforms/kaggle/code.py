@@ -51,13 +51,13 @@ class Code:
     def dataset(self, name: str) -> DatasetState | None:
         """Return the state of a dataset; None where there is none of that name."""
         place = {"owner_slug": self.owner, "dataset_slug": name}
-        what = f"looking up the dataset {name!r}"
-        found = self._known(what, "get_dataset", "ApiGetDatasetRequest", "datasets", **place)
-        if found is None:
+        action = f"looking up the dataset {name!r}"
+        dataset = self._ask_or_none(action, "get_dataset", "ApiGetDatasetRequest", "datasets", **place)
+        if dataset is None:
             return None
-        state = self._known(what, "get_dataset_status", "ApiGetDatasetStatusRequest", "datasets", **place)
+        state = self._ask_or_none(action, "get_dataset_status", "ApiGetDatasetStatusRequest", "datasets", **place)
         status = "pending" if state is None else STATUS.get(state.status.name.lower(), "pending")
-        return DatasetState(int(found.current_version_number or 0), status, bool(found.is_private))
+        return DatasetState(int(dataset.current_version_number or 0), status, bool(dataset.is_private))
 
     def dataset_files(self, name: str, version: int) -> dict[str, int]:
         """Return the sizes of a version's files, by name."""
@@ -85,8 +85,8 @@ class Code:
             return request
 
         def start() -> Any:
-            what = f"starting the upload of {file.name}"
-            return self._connection.ask(what, "start_blob_upload", make, service="blobs")
+            action = f"starting the upload of {file.name}"
+            return self._connection.ask(action, "start_blob_upload", make, service="blobs")
 
         return upload(self._connection, file, start, otherwise="no version was made", again="wb kernel push")
 
@@ -108,12 +108,12 @@ class Code:
                 body.files = [*body.files, file]
             return request
 
-        what = f"making {'the dataset' if first else 'a version of the dataset'} {name!r}"
+        action = f"making {'the dataset' if first else 'a version of the dataset'} {name!r}"
         method = "create_dataset" if first else "create_dataset_version"
-        answer = self._connection.tell(what, method, make, service="datasets")
+        answer = self._connection.tell(action, method, make, service="datasets")
         # A refusal is a plain return.
         if answer.error or (answer.status or "").lower() == "error":
-            raise refusal(what, answer.error or answer.status)
+            raise refusal(action, answer.error or answer.status)
 
     # ------------------------------------------------------------------------------------------------------ kernels
 
@@ -121,8 +121,8 @@ class Code:
         """Return the newest version of a kernel, or that of a number; None where there is none."""
         owner = self.owner
         wanted = {"user_name": owner, "kernel_slug": name} | ({} if number is None else _label(number))
-        what = f"looking up the kernel {name!r}" + ("" if number is None else f", version {number}")
-        kernel = self._known(what, "get_kernel", "ApiGetKernelRequest", "kernels", **wanted)
+        action = f"looking up the kernel {name!r}" + ("" if number is None else f", version {number}")
+        kernel = self._ask_or_none(action, "get_kernel", "ApiGetKernelRequest", "kernels", **wanted)
         if kernel is None:
             return None
         if number is None:
@@ -148,11 +148,11 @@ class Code:
             request.competition_data_sources = [source.competition]
             return request
 
-        what = f"pushing the kernel {name!r}"
-        answer = self._connection.tell(what, "save_kernel", make, slug=source.competition, service="kernels")
+        action = f"pushing the kernel {name!r}"
+        answer = self._connection.tell(action, "save_kernel", make, slug=source.competition, service="kernels")
         # A refused push returns normally, and an unknown source is only listed.
         if answer.error:
-            raise refusal(what, answer.error)
+            raise refusal(action, answer.error)
         unknown = [*answer.invalid_dataset_sources, *answer.invalid_competition_sources]
         if unknown:
             raise PlatformError(
@@ -164,17 +164,17 @@ class Code:
 
     def kernel_status(self, version: KernelVersion) -> tuple[str, str] | None:
         """Return how a version's run is doing and why it failed; None where it can't be read yet."""
-        found = self._known(
+        session = self._ask_or_none(
             f"asking for the status of the kernel {version.name!r}, version {version.number}",
             "get_kernel_session_status",
             "ApiGetKernelSessionStatusRequest",
             "kernels",
             **_of_version(version),
         )
-        if found is None:
+        if session is None:
             return None
-        status = found.status.name.lower()
-        return ENDED.get(status, status), one_line(found.failure_message or "")
+        status = session.status.name.lower()
+        return ENDED.get(status, status), one_line(session.failure_message or "")
 
     def kernel_log(self, version: KernelVersion) -> str:
         """Return what a version's run printed so far."""
@@ -188,8 +188,8 @@ class Code:
                 if not _is_inside(file.file_name):
                     refused.append(file.file_name)
                     continue
-                what = f"fetching {file.file_name} of the kernel {version.name!r}"
-                download(self._connection, _address(file.url), folder / file.file_name, what=what)
+                action = f"fetching {file.file_name} of the kernel {version.name!r}"
+                download(self._connection, _address(file.url), folder / file.file_name, action=action)
         return refused
 
     def _output(self, version: KernelVersion) -> Iterator[Any]:
@@ -215,32 +215,32 @@ class Code:
             request.submission_description = message
             return request
 
-        what = f"submitting version {version.number} of the kernel {version.name!r} to {slug!r}"
-        return self._submit(slug, message, what, make, creating)
+        action = f"submitting version {version.number} of the kernel {version.name!r} to {slug!r}"
+        return self._submit(slug, message, action, make, creating)
 
     # --------------------------------------------------------------------------------------------------------- both
 
-    def _ask(self, what: str, method: str, request: str, service: str, **fields: Any) -> Any:
+    def _ask(self, action: str, method: str, request: str, service: str, **fields: Any) -> Any:
         def make(types: Any) -> Any:
-            made = getattr(types, request)()
+            message = getattr(types, request)()
             for key, value in fields.items():
-                setattr(made, key, value)
-            return made
+                setattr(message, key, value)
+            return message
 
-        return self._connection.ask(what, method, make, service=service)
+        return self._connection.ask(action, method, make, service=service)
 
-    def _known(self, what: str, method: str, request: str, service: str, **fields: Any) -> Any:
+    def _ask_or_none(self, action: str, method: str, request: str, service: str, **fields: Any) -> Any:
         try:
-            return self._ask(what, method, request, service, **fields)
+            return self._ask(action, method, request, service, **fields)
         except (PlatformError, NotFoundError) as exc:
             # Kaggle answers 403 for what does not exist, and for a while for what was just made.
             if status_of(exc.__cause__) in (403, 404):
                 return None
             raise
 
-    def _pages(self, what: str, method: str, request: str, service: str, **fields: Any) -> Iterator[Any]:
+    def _pages(self, action: str, method: str, request: str, service: str, **fields: Any) -> Iterator[Any]:
         return pages(
-            lambda token: self._ask(what, method, request, service, page_size=PAGE, page_token=token, **fields)
+            lambda token: self._ask(action, method, request, service, page_size=PAGE, page_token=token, **fields)
         )
 
 

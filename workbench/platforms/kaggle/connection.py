@@ -77,13 +77,13 @@ class Connection:
             return self._api
 
     def ask(
-        self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
+        self, action: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
     ) -> Any:
         """Make a call that may be repeated, and return the answer.
 
         Parameters
         ----------
-        what : str
+        action : str
             For messages: "listing the files of 'titanic'".
         method : str
             Of the client's service.
@@ -94,10 +94,10 @@ class Connection:
         service : str
             ``"competitions"``, ``"datasets"``, ``"kernels"`` or ``"blobs"``.
         """
-        return self._call(what, method, request, slug, kind="repeated", service=service)
+        return self._call(action, method, request, slug, kind="repeated", service=service)
 
     def tell(
-        self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
+        self, action: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
     ) -> Any:
         """Make a call that must not be repeated.
 
@@ -108,10 +108,10 @@ class Connection:
         PlatformError
             When it was not.
         """
-        return self._call(what, method, request, slug, kind="once", service=service)
+        return self._call(action, method, request, slug, kind="once", service=service)
 
     def address(
-        self, what: str, method: str, request: Callable[[Any], Any], *, slug: str = "", hurried: bool = False
+        self, action: str, method: str, request: Callable[[Any], Any], *, slug: str = "", hurried: bool = False
     ) -> requests.Response:
         """Make a call that is answered by a redirect, and return that answer without following it.
 
@@ -119,11 +119,11 @@ class Connection:
         when it looks like JSON. `hurried`: what is asked for can be had otherwise, so that there is no long waiting.
         """
         kind = "hurried address" if hurried else "address"
-        return self._call(what, method, request, slug, kind=kind)  # type: ignore[no-any-return]
+        return self._call(action, method, request, slug, kind=kind)  # type: ignore[no-any-return]
 
     def _call(
         self,
-        what: str,
+        action: str,
         method: str,
         request: Callable[[Any], Any],
         slug: str,
@@ -138,26 +138,26 @@ class Connection:
         except WorkbenchError:
             raise
         except Exception as exc:
-            if status_of(exc) != 401 or not self._renew(login, what):
-                raise self._failure(exc, what, slug, kind) from exc
+            if status_of(exc) != 401 or not self._renew(login, action):
+                raise self._failure(exc, action, slug, kind) from exc
             try:
                 answer = self._sent(self._client(kind)[1], service, method, request(types))
             except Exception as second:
-                raise self._failure(second, what, slug, kind) from second
+                raise self._failure(second, action, slug, kind) from second
         self._accepted = True
         return answer
 
     def _sent(self, client: Any, service: str, method: str, request: Any) -> Any:
         return getattr(getattr(getattr(client, service), f"{SERVICES[service]}_api_client"), method)(request)
 
-    def _failure(self, exc: Exception, what: str, slug: str, kind: str) -> Exception:
+    def _failure(self, exc: Exception, action: str, slug: str, kind: str) -> Exception:
         if isinstance(exc, WorkbenchError):
             return exc
         if kind == "once" and not is_definite(exc):
-            return UnansweredError(f"the answer of Kaggle was lost while {what}: {reason(exc)}")
+            return UnansweredError(f"the answer of Kaggle was lost while {action}: {reason(exc)}")
         if status_of(exc) == 401:
-            return login_failure(what, ended=self._accepted)
-        return explain(exc, what, slug)
+            return login_failure(action, ended=self._accepted)
+        return explain(exc, action, slug)
 
     def _client(self, kind: str) -> tuple[int, Any]:
         """Return the client for a kind of call, and the number of the login that it uses."""
@@ -179,7 +179,7 @@ class Connection:
             session.get_redirect_target = lambda _: None
         return client
 
-    def _renew(self, login: int, what: str) -> bool:
+    def _renew(self, login: int, action: str) -> bool:
         """Renew the login of that number, unless another thread did; False where there is nothing to renew it with."""
         with self._lock:
             if login != self._logins:
@@ -190,7 +190,7 @@ class Connection:
             except Exception as exc:
                 if status_of(exc) in (400, 401, 403, 404):
                     return False  # what would renew it is not accepted either
-                raise explain(exc, f"renewing the login while {what}") from exc
+                raise explain(exc, f"renewing the login while {action}") from exc
             # Another thread may be in the middle of a call through one of these: they are closed with the connection.
             self._retired += self._clients.values()
             self._clients = {}

@@ -35,12 +35,12 @@ def file_crc32c(path: Path) -> str:
 
 def _after(crc: np.uint32, piece: bytes) -> np.uint32:
     """Return the register after a piece, from what it was before."""
-    whole = len(piece) // STRIP_BYTES
-    if whole:
-        strips = np.frombuffer(piece, np.uint8, whole * STRIP_BYTES).reshape(whole, STRIP_BYTES)
-        crc = _moved(np.array([crc], np.uint32), whole * STRIP_BYTES)[0] ^ _joined(_of_strips(strips))
+    n_strips = len(piece) // STRIP_BYTES
+    if n_strips:
+        strips = np.frombuffer(piece, np.uint8, n_strips * STRIP_BYTES).reshape(n_strips, STRIP_BYTES)
+        crc = _moved(np.array([crc], np.uint32), n_strips * STRIP_BYTES)[0] ^ _joined(_of_strips(strips))
     table = _table()
-    for byte in piece[whole * STRIP_BYTES :]:
+    for byte in piece[n_strips * STRIP_BYTES :]:
         crc = table[(int(crc) ^ byte) & 0xFF] ^ (crc >> np.uint32(8))
     return crc
 
@@ -96,8 +96,8 @@ def _shift(n_bytes: int) -> Numbers:
         first: Numbers = _table()[bits & np.uint32(0xFF)] ^ (bits >> np.uint32(8))
         return first
     half = _shift(n_bytes // 2)
-    both = _applied(half, half)
-    return _applied(_shift(1), both) if n_bytes % 2 else both
+    twice_half = _applied(half, half)
+    return _applied(_shift(1), twice_half) if n_bytes % 2 else twice_half
 
 
 def _applied(columns: Numbers, crcs: Numbers) -> Numbers:

@@ -89,7 +89,7 @@ def download(
     ask: Callable[[], requests.Response | str],
     destination: Path,
     *,
-    what: str,
+    action: str,
     progress: Progress | None = None,
     address: requests.Response | None = None,
 ) -> Arrived:
@@ -106,7 +106,7 @@ def download(
         Kaggle lets only so many of these calls through: the address is used, whatever breaks off, until the storage
         refuses it, as it does when it has expired. It holds a signature, and is written nowhere.
     destination : Path
-    what : str
+    action : str
         For messages: "downloading train.csv of 'titanic'".
     progress : callable, optional
     address : Response, optional
@@ -125,7 +125,7 @@ def download(
     """
     with storage_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        transfer = _Transfer(connection, ask, destination, what, progress or (lambda _: None))
+        transfer = _Transfer(connection, ask, destination, action, progress or (lambda _: None))
         transfer.answer = address
         with transfer.session:
             for _ in range(2):
@@ -135,7 +135,7 @@ def download(
                 digest = transfer.digest
                 transfer.discard()
         raise DamagedError(
-            f"what arrived while {what} is not what the storage announced ({digest}), twice",
+            f"what arrived while {action} is not what the storage announced ({digest}), twice",
             hint="a proxy or a bad cable may change it; try from another network",
         )
 
@@ -148,10 +148,10 @@ class _Transfer:
         connection: Connection,
         ask: Callable[[], requests.Response | str],
         destination: Path,
-        what: str,
+        action: str,
         progress: Progress,
     ) -> None:
-        self.connection, self.ask, self.what, self.progress = connection, ask, what, progress
+        self.connection, self.ask, self.action, self.progress = connection, ask, action, progress
         self.destination = destination
         self.partial = partial_of(destination)
         self.marker = _marker_of(destination)
@@ -169,13 +169,13 @@ class _Transfer:
 
     def _left_behind(self) -> _Object | None:
         try:
-            found = _Object(**read_json(self.marker))
+            partial_object = _Object(**read_json(self.marker))
         except (DamagedError, OSError, TypeError):
-            found = None
-        if found is None or found.validator is None:
+            partial_object = None
+        if partial_object is None or partial_object.validator is None:
             self.partial.unlink(missing_ok=True)
             return None
-        return found
+        return partial_object
 
     def discard(self) -> None:
         self.progress(-self.have)
@@ -186,27 +186,29 @@ class _Transfer:
     def complete(self) -> None:
         """Fetch until all of it is there."""
         patience, stalled = self.connection.patience, 0
-        most, known = self.have, self.object
+        most, expected = self.have, self.object
         while True:
             address = self.address
             try:
                 if self._fetch():
                     return
                 kind = UnavailableError if self.status in GONE and not self.have else PlatformError
-                failure: WorkbenchError = kind(f"the storage of Kaggle sends {self.sent} while {self.what}")
+                failure: WorkbenchError = kind(f"the storage of Kaggle sends {self.sent} while {self.action}")
             except Exception as exc:  # noqa: BLE001 raised again unless it is the network's
                 failure = self._expected(exc)
             # What comes from its beginning each time, or is another object each time, does not come nearer to its end.
-            is_other = known is not None and self.object not in (None, known)
+            is_other = expected is not None and self.object not in (None, expected)
             stalled = 0 if self.have > most and not is_other else stalled + 1
-            most, known = self.have if is_other else max(most, self.have), self.object or known
+            most, expected = self.have if is_other else max(most, self.have), self.object or expected
             if stalled >= patience.tries:
-                raise type(failure)(f"{failure.message}{self._kept()}", hint="the same command goes on from there")
+                raise type(failure)(
+                    f"{failure.message}{self._resume_note()}", hint="the same command goes on from there"
+                )
             # An address that has served and is refused now has expired: that is no reason to wait.
             if stalled and not (address and not self.address):
                 time.sleep(min(patience.backoff_s * 2**stalled, patience.backoff_max_s))
 
-    def _kept(self) -> str:
+    def _resume_note(self) -> str:
         return f"; {self.have / 2**20:,.1f} MB are kept" if self.have else ""
 
     def _expected(self, exc: Exception) -> WorkbenchError:
@@ -214,10 +216,10 @@ class _Transfer:
         import urllib3
 
         if isinstance(exc, requests.exceptions.RequestException | urllib3.exceptions.HTTPError):
-            return explain(exc, self.what)
+            return explain(exc, self.action)
         if isinstance(exc, PlatformError | NotFoundError):
             # From Kaggle, which has been asked again as often as is of use.
-            raise type(exc)(exc.message + self._kept(), hint=exc.hint) from exc.__cause__
+            raise type(exc)(exc.message + self._resume_note(), hint=exc.hint) from exc.__cause__
         raise exc
 
     def _fetch(self) -> bool:
@@ -279,19 +281,19 @@ class _Transfer:
         need, free = (arriving.size_bytes or 0) - self.have, shutil.disk_usage(self.partial.parent).free
         if need > free:
             raise StorageError(
-                f"no space left on the disk for {self.what}: {shown_bytes(need)} are to come, "
-                f"{shown_bytes(free)} are free{self._kept()}",
+                f"no space left on the disk for {self.action}: {shown_bytes(need)} are to come, "
+                f"{shown_bytes(free)} are free{self._resume_note()}",
                 hint="free some space, then the same command goes on",
             )
 
     def _continues(self, response: requests.Response, arriving: _Object) -> bool:
         starts = response.headers.get("Content-Range", "").partition(" ")[2].partition("-")[0]
-        known = self.object
-        if known is None or starts != str(self.have) or arriving.size_bytes != known.size_bytes:
+        expected = self.object
+        if expected is None or starts != str(self.have) or arriving.size_bytes != expected.size_bytes:
             return False
-        if arriving.crc32c not in (None, known.crc32c):
+        if arriving.crc32c not in (None, expected.crc32c):
             return False
-        return arriving.validator in (None, known.validator) and arriving.md5 in (None, known.md5)
+        return arriving.validator in (None, expected.validator) and arriving.md5 in (None, expected.md5)
 
     def _is_complete(self) -> bool:
         expected = self.object.size_bytes if self.object else None
@@ -335,7 +337,7 @@ def _marker_of(destination: Path) -> Path:
     return hidden_path(destination, ".partial.json")
 
 
-def look_at(connection: Connection, answer: requests.Response, what: str) -> Arrived | None:
+def look_at(connection: Connection, answer: requests.Response, action: str) -> Arrived | None:
     """Return the name and size of what Kaggle's answer leads to without fetching it, or None where that is not said.
 
     Raises
@@ -356,7 +358,7 @@ def look_at(connection: Connection, answer: requests.Response, what: str) -> Arr
             name = unquote(PurePosixPath(urlsplit(address).path).name)
             return Arrived(name, int(size)) if response.status_code == 200 and size.isdecimal() else None
     except requests.exceptions.RequestException as exc:
-        raise explain(exc, what) from exc
+        raise explain(exc, action) from exc
 
 
 def _is_error_page(response: requests.Response, destination: Path) -> bool:

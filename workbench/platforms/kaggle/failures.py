@@ -76,66 +76,68 @@ def quoted(text: str) -> str:
     >>> quoted("You must accept the rules. "), quoted("")
     ('“You must accept the rules.”', '')
     """
-    said = one_line(text)
-    if len(said) > SHOWN_CHARACTERS:
-        said = said[:SHOWN_CHARACTERS].rstrip() + "…"
-    return f"“{said}”" if said else ""
+    line = one_line(text)
+    if len(line) > SHOWN_CHARACTERS:
+        line = line[:SHOWN_CHARACTERS].rstrip() + "…"
+    return f"“{line}”" if line else ""
 
 
-def refusal(what: str, text: str) -> PlatformError:
+def refusal(action: str, text: str) -> PlatformError:
     """Return the failure for an answer that says no in its text, where the call itself went well."""
-    return PlatformError(f"Kaggle refused {what}: {quoted(text) or 'it does not say why'}")
+    return PlatformError(f"Kaggle refused {action}: {quoted(text) or 'it does not say why'}")
 
 
-def explain(exc: BaseException, what: str, slug: str = "") -> PlatformError | NotFoundError:
-    """Return what to raise for a failure of the client while it was doing `what`."""
+def explain(exc: BaseException, action: str, slug: str = "") -> PlatformError | NotFoundError:
+    """Return what to raise for a failure of the client while it was doing `action`."""
     response = getattr(exc, "response", None)
     if response is not None:
-        return _refused(response, what, slug)
-    return UnreachableError(f"Kaggle can't be reached while {what}: {reason(exc)}", hint=_network_hint(exc))
+        return _refused(response, action, slug)
+    return UnreachableError(f"Kaggle can't be reached while {action}: {reason(exc)}", hint=_network_hint(exc))
 
 
-def login_failure(what: str, *, ended: bool = False) -> LoginError:
+def login_failure(action: str, *, ended: bool = False) -> LoginError:
     """Return the failure for a login that is not accepted; `ended`: it was accepted before, in this process."""
     credential = find_credential(os.environ, Path.home())
     source = f" from {credential.source}" if credential else ""
     more = "".join(f"; {p}" for p in credential.problems) if credential else ""
     why = "it was accepted before, and has ended" if ended else "wrong or expired"
-    how = HOW_TO_SIGN_IN if credential and credential.kind == "browser sign-in" else HOW_TO_LOG_IN
-    kept = "; then do this again: what arrived is kept, and it goes on from there" if ended else ""
-    return LoginError(f"Kaggle does not accept the login{source} while {what}: {why}{more}", hint=how + kept)
+    steps = HOW_TO_SIGN_IN if credential and credential.kind == "browser sign-in" else HOW_TO_LOG_IN
+    resume_note = "; then do this again: what arrived is kept, and it goes on from there" if ended else ""
+    return LoginError(f"Kaggle does not accept the login{source} while {action}: {why}{more}", hint=steps + resume_note)
 
 
-def _refused(response: requests.Response, what: str, slug: str) -> PlatformError | NotFoundError:
-    status, said = response.status_code, _error_text(response)
+def _refused(response: requests.Response, action: str, slug: str) -> PlatformError | NotFoundError:
+    status, error_text = response.status_code, _error_text(response)
     if status == 401:
-        return login_failure(what)
+        return login_failure(action)
     if status == 403:
-        return _forbidden(said, what, slug)
+        return _forbidden(error_text, action, slug)
     if status == 404:
-        return NotFoundError(f"Kaggle does not know what was asked for while {what}: {quoted(said) or 'not found'}")
+        return NotFoundError(
+            f"Kaggle does not know what was asked for while {action}: {quoted(error_text) or 'not found'}"
+        )
     if status == 429:
-        return UnreachableError(f"Kaggle asks for fewer calls while {what}", hint=_when_to_come_back(response))
+        return UnreachableError(f"Kaggle asks for fewer calls while {action}", hint=_when_to_come_back(response))
     if status >= 500:
         return UnreachableError(
-            f"Kaggle is not well while {what}: it answers {status} again and again",
+            f"Kaggle is not well while {action}: it answers {status} again and again",
             hint="nothing is lost; try again later",
         )
-    return PlatformError(f"Kaggle refused {what}: {quoted(said) or f'status {status}'}")
+    return PlatformError(f"Kaggle refused {action}: {quoted(error_text) or f'status {status}'}")
 
 
-def _forbidden(said: str, what: str, slug: str) -> PlatformError:
-    rules, participate = "rules" in said.lower(), "participate" in said.lower()
+def _forbidden(error_text: str, action: str, slug: str) -> PlatformError:
+    rules, participate = "rules" in error_text.lower(), "participate" in error_text.lower()
     if slug and (rules or participate):
         # For a name that is mistyped "participate" comes, too: https://github.com/Kaggle/kaggle-cli/issues/530.
         or_no_such, no_page = ("", "") if rules else (OR_NO_SUCH, "; if there is no such page, the name is mistyped")
         return PlatformError(
-            f"the rules of {slug!r} are not accepted{or_no_such}: Kaggle says {quoted(said)} while {what}",
+            f"the rules of {slug!r} are not accepted{or_no_such}: Kaggle says {quoted(error_text)} while {action}",
             hint=f"open {WEB}/{slug}/rules, join and accept them, then do this again{no_page}",
         )
-    denied = re.search(r"permission .* (denied|not satisfied)", said, re.IGNORECASE)
+    denied = re.search(r"permission .* (denied|not satisfied)", error_text, re.IGNORECASE)
     hint = "Kaggle says so, too, of what does not exist: look at the name, and whose it is" if denied else ""
-    return PlatformError(f"Kaggle refused {what}: {quoted(said) or 'status 403'}", hint=hint)
+    return PlatformError(f"Kaggle refused {action}: {quoted(error_text) or 'status 403'}", hint=hint)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -70,29 +70,29 @@ def find_credential(environ: Mapping[str, str], home: Path) -> Credential | None
     A token goes before a key, the environment before a file, and a sign-in through the browser comes last; a token
     that does not work still beats a key that does.
     """
-    found = [*_tokens(environ, home), *_keys(environ, home), *_browser(home)]
-    if not found:
+    credentials = [*_tokens(environ, home), *_keys(environ, home), *_browser(home)]
+    if not credentials:
         return None
-    first = found[0]
+    first = credentials[0]
     problems = list(first.problems)
-    if len(found) > 1:
-        problems.append(f"it goes before {', '.join(c.source for c in found[1:])}")
+    if len(credentials) > 1:
+        problems.append(f"it goes before {', '.join(c.source for c in credentials[1:])}")
     return Credential(first.source, first.kind, tuple(problems))
 
 
 def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
-    found = []
+    tokens = []
     value = environ.get("KAGGLE_API_TOKEN")
     if value:
         where = "the file that KAGGLE_API_TOKEN names" if Path(value).is_file() else "KAGGLE_API_TOKEN"
-        found.append(Credential(where, "token"))
+        tokens.append(Credential(where, "token"))
     for path in token_files(home):
         if path.is_file() and path.read_text(errors="replace").strip():
-            found.append(Credential(str(path), "token", _readable_by_others(path)))
+            tokens.append(Credential(str(path), "token", _readable_by_others(path)))
     if environ.get("KAGGLE_TOKEN"):
         # The client reads every KAGGLE_ variable as a setting of its own, and "token" is one.
-        found.append(Credential("KAGGLE_TOKEN", "token", ("the client means KAGGLE_API_TOKEN; this one is a stray",)))
-    return found
+        tokens.append(Credential("KAGGLE_TOKEN", "token", ("the client means KAGGLE_API_TOKEN; this one is a stray",)))
+    return tokens
 
 
 def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
@@ -129,7 +129,7 @@ def _readable_by_others(path: Path) -> tuple[str, ...]:
     return ()
 
 
-def within(seconds: float, function: Callable[[], T], *, what: str) -> T:
+def within(seconds: float, function: Callable[[], T], *, action: str) -> T:
     """Call a function of the client, in silence, and give up waiting after so many seconds.
 
     The client prints, calls `exit`, and in places waits for ever: what it prints is dropped, an exit becomes an
@@ -155,7 +155,7 @@ def within(seconds: float, function: Callable[[], T], *, what: str) -> T:
         thread.join(seconds)
     if not outcome:
         raise UnreachableError(
-            f"Kaggle did not answer within {seconds:.0f} s while {what}", hint="look at the network, then try again"
+            f"Kaggle did not answer within {seconds:.0f} s while {action}", hint="look at the network, then try again"
         )
     value, error = outcome[0]
     if error is not None:
@@ -175,18 +175,20 @@ def log_in(deadline_s: float) -> Any:
         explains it.
     """
     try:
-        return within(deadline_s, _authenticated, what="logging in")
+        return within(deadline_s, _authenticated, action="logging in")
     except ModuleNotFoundError as exc:
         raise PlatformError(
             f"Kaggle's client is not installed ({exc.name} is missing)", hint=install_hint("kaggle")
         ) from exc
     except SystemExit as exc:
-        found = find_credential(os.environ, Path.home())
-        what = (
-            "no login for Kaggle was found" if found is None else f"the login for Kaggle from {found.source} is wrong"
+        credential = find_credential(os.environ, Path.home())
+        problem = (
+            "no login for Kaggle was found"
+            if credential is None
+            else f"the login for Kaggle from {credential.source} is wrong"
         )
-        more = "".join(f"; {p}" for p in found.problems) if found else ""
-        raise PlatformError(what + more, hint=HOW_TO_LOG_IN) from exc
+        more = "".join(f"; {p}" for p in credential.problems) if credential else ""
+        raise PlatformError(problem + more, hint=HOW_TO_LOG_IN) from exc
     except PermissionError as exc:
         raise PlatformError(
             f"Kaggle's client can't write its folder: {exc.filename}",
@@ -240,10 +242,10 @@ def renew_login(api: Any, prepare: Callable[[Any], Any]) -> bool:
         return bool(renewed)
     if values.get("token"):
         return False
-    there = api.read_config_environment(api.read_config_file(quiet=True))
-    if there.get("username") != values.get("username") or there.get("key") in (None, values.get("key")):
+    config = api.read_config_environment(api.read_config_file(quiet=True))
+    if config.get("username") != values.get("username") or config.get("key") in (None, values.get("key")):
         return False
-    values["key"] = there["key"]
+    values["key"] = config["key"]
     return True
 
 
@@ -276,18 +278,18 @@ def login_state(ask: Callable[[], None]) -> LoginState:
     ask : callable
         Logs in and asks Kaggle something that needs a login; raises `PlatformError`.
     """
-    found = find_credential(os.environ, Path.home())
-    if found is None:
+    credential = find_credential(os.environ, Path.home())
+    if credential is None:
         return LoginState(True, f"no login; only needed for competitions on Kaggle: {HOW_TO_LOG_IN}", is_note=True)
-    more = "".join(f"; {p}" for p in found.problems)
-    said = f"{found.kind} from {found.source}"
+    more = "".join(f"; {p}" for p in credential.problems)
+    source = f"{credential.kind} from {credential.source}"
     try:
         ask()
     except (UnreachableError, UnansweredError) as exc:
-        told = f"{exc.message}. {exc.hint}".rstrip(". ")
-        return LoginState(True, f"{said}{more}; whether Kaggle accepts it is not known: {told}.", is_note=True)
+        reason = f"{exc.message}. {exc.hint}".rstrip(". ")
+        return LoginState(True, f"{source}{more}; whether Kaggle accepts it is not known: {reason}.", is_note=True)
     except PlatformError as exc:
-        return LoginState(False, f"{said}{more}: {exc.message}. {exc.hint}".rstrip(". ") + ".")
+        return LoginState(False, f"{source}{more}: {exc.message}. {exc.hint}".rstrip(". ") + ".")
     # A file that others can read lets them in as this user: that is to be mended, though the login works.
-    serious = [p for p in found.problems if not p.startswith("it goes before")]
-    return LoginState(not serious, f"{said}, accepted{more}")
+    serious = [p for p in credential.problems if not p.startswith("it goes before")]
+    return LoginState(not serious, f"{source}, accepted{more}")

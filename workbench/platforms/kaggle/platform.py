@@ -53,7 +53,7 @@ __all__ = ["Kaggle"]
 
 PAGE = 200
 SEARCHED_PAGES = 25
-ASKED_BY_NAME = 10
+MAX_LOOKED_UP = 10
 LEADERBOARD_PAGES = 50
 USUAL = Patience()
 
@@ -77,8 +77,8 @@ class Kaggle:
         del workspace
         self.listing_delay_s = listing_delay_s
         self._connection = Connection(patience)
-        self._found: dict[str, Any] = {}
-        self._seen: dict[str, dict[str, RemoteFile]] = {}
+        self._competitions: dict[str, Any] = {}
+        self._listed: dict[str, dict[str, RemoteFile]] = {}
         self._addresses: dict[tuple[str, str], requests.Response] = {}
 
     @property
@@ -102,65 +102,65 @@ class Kaggle:
 
     def facts(self, slug: str) -> CompetitionFacts:
         """Return what Kaggle says of the competition; its metric in Kaggle's words."""
-        found = self._competition(slug)
-        name = metrics.find(found.evaluation_metric or "")
-        known = metrics.get(f"{name}1" if name and name.endswith("@") else name) if name else None
-        deadline = _utc(found.deadline)
+        competition = self._competition(slug)
+        name = metrics.find(competition.evaluation_metric or "")
+        metric = metrics.get(f"{name}1" if name and name.endswith("@") else name) if name else None
+        deadline = _utc(competition.deadline)
         over = deadline is not None and deadline < datetime.now(UTC)
         return CompetitionFacts(
             slug=slug,
-            title=one_line(found.title or "") or slug,
-            metric=found.evaluation_metric or None,
-            greater_is_better=known.greater_is_better if known else None,
+            title=one_line(competition.title or "") or slug,
+            metric=competition.evaluation_metric or None,
+            greater_is_better=metric.greater_is_better if metric else None,
             deadline=deadline,
-            daily_limit=found.max_daily_submissions or None,
-            accepts_submissions=not found.submissions_disabled,
-            kind="notebook" if found.is_kernels_submissions_only else "over" if over else "tabular",
+            daily_limit=competition.max_daily_submissions or None,
+            accepts_submissions=not competition.submissions_disabled,
+            kind="notebook" if competition.is_kernels_submissions_only else "over" if over else "tabular",
             url=f"{WEB}/{slug}",
-            description=found.description or None,
+            description=competition.description or None,
         )
 
     def _competition(self, slug: str, *, fresh: bool = False) -> Any:
-        if fresh or slug not in self._found:
+        if fresh or slug not in self._competitions:
             try:
-                found = self._asked(slug, "looking it up", "get_competition", "ApiGetCompetitionRequest")
+                competition = self._ask_about(slug, "looking it up", "get_competition", "ApiGetCompetitionRequest")
             except (NotFoundError, PlatformError) as exc:
                 if status_of(exc.__cause__) not in (403, 404):
                     raise
                 raise self._unknown(slug, exc) from exc.__cause__
-            if not found.ref and not found.title:
+            if not competition.ref and not competition.title:
                 raise PlatformError(f"Kaggle sent something else than a competition while looking it up for {slug!r}")
-            self._found[slug] = found
-        return self._found[slug]
+            self._competitions[slug] = competition
+        return self._competitions[slug]
 
     def _unknown(self, slug: str, exc: NotFoundError | PlatformError) -> NotFoundError:
         """Return the failure for a competition that Kaggle does not give: only this call's refusal says that."""
-        said = exc.message.partition("“")[2].rpartition("”")[0]
+        quotation = exc.message.partition("“")[2].rpartition("”")[0]
         hidden = ", or none that this login may see" if status_of(exc.__cause__) == 403 else ""
-        says = f": it says {quoted(said)}" if said else ""
+        says = f": it says {quoted(quotation)}" if quotation else ""
         hint = "look at the name in the competition's address, behind /competitions/"
         try:
             names = self._search(slug)
         except WorkbenchError:
             names = []
         if names:
-            hint = near(slug, names, what="competition")
+            hint = near(slug, names, kind="competition")
         return NotFoundError(f"Kaggle has no competition {slug!r}{hidden}{says}", hint=hint)
 
-    def _ask(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Any:
+    def _ask(self, slug: str, action: str, method: str, request: str, **fields: Any) -> Any:
         """Ask something about a competition; an unknown one is told apart from whatever else Kaggle refuses."""
         with self._telling_unknown(slug):
-            return self._asked(slug, what, method, request, **fields)
+            return self._ask_about(slug, action, method, request, **fields)
 
-    def _asked(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Any:
+    def _ask_about(self, slug: str, action: str, method: str, request: str, **fields: Any) -> Any:
         def make(types: Any) -> Any:
-            made = getattr(types, request)()
-            made.competition_name = slug
+            message = getattr(types, request)()
+            message.competition_name = slug
             for key, value in fields.items():
-                setattr(made, key, value)
-            return made
+                setattr(message, key, value)
+            return message
 
-        return self._connection.ask(f"{what} for {slug!r}", method, make, slug=slug)
+        return self._connection.ask(f"{action} for {slug!r}", method, make, slug=slug)
 
     @contextmanager
     def _telling_unknown(self, slug: str) -> Iterator[None]:
@@ -193,39 +193,39 @@ class Kaggle:
 
             return make
 
-        found: list[str] = []
+        slugs: list[str] = []
         for make in (searching(slug), searching(slug.partition("-")[0][:4]), _entered):
             answer = self._connection.ask("searching competitions", "list_competitions", make)
-            found += [c.ref.rstrip("/").rpartition("/")[2] for c in answer.competitions]
-        return found
+            slugs += [c.ref.rstrip("/").rpartition("/")[2] for c in answer.competitions]
+        return slugs
 
     # -------------------------------------------------------------------------------------------------------- files
 
     def files(self, slug: str) -> list[RemoteFile]:
         """Return the data files, every page of them."""
         listed = {f.name: f for page, _ in self._file_pages(slug) for f in page}
-        self._seen[slug] = listed
+        self._listed[slug] = listed
         return sorted(listed.values(), key=lambda f: f.name)
 
     def find(self, slug: str, names: Collection[str]) -> Listing:
         """Read the list of files until all of the names were seen.
 
         A list can have thousands of pages. What is not on the first `SEARCHED_PAGES` is asked for by its name, which
-        tells a file that is further back from one that there is not; of more names than `ASKED_BY_NAME`, the pages
+        tells a file that is further back from one that there is not; of more names than `MAX_LOOKED_UP`, the pages
         that follow are read first, for a page tells of many files, and a question of one.
         """
-        seen: dict[str, RemoteFile] = {}
+        listed: dict[str, RemoteFile] = {}
         missing, complete = set(names), False
         for number, (page, is_last) in enumerate(self._file_pages(slug), 1):
-            seen |= {f.name: f for f in page}
+            listed |= {f.name: f for f in page}
             missing.difference_update(f.name for f in page)
             complete = is_last
-            if not missing or (number >= SEARCHED_PAGES and len(missing) <= ASKED_BY_NAME):
+            if not missing or (number >= SEARCHED_PAGES and len(missing) <= MAX_LOOKED_UP):
                 break
         if not complete:
-            seen |= {f.name: f for f in map(partial(self._further_back, slug), sorted(missing)) if f is not None}
-        self._seen.setdefault(slug, {}).update(seen)
-        return Listing(tuple(sorted(seen.values(), key=lambda f: f.name)), complete=complete)
+            listed |= {f.name: f for f in map(partial(self._further_back, slug), sorted(missing)) if f is not None}
+        self._listed.setdefault(slug, {}).update(listed)
+        return Listing(tuple(sorted(listed.values(), key=lambda f: f.name)), complete=complete)
 
     def _file_pages(self, slug: str) -> Iterator[tuple[list[RemoteFile], bool]]:
         """Give each page of the list of files, and whether it is the last."""
@@ -238,56 +238,56 @@ class Kaggle:
 
     def _further_back(self, slug: str, name: str) -> RemoteFile | None:
         """Return a file that was not among those listed so far, or None where there is none of that name."""
-        what = f"looking for {name} of {slug!r}"
+        action = f"looking for {name} of {slug!r}"
         try:
-            address = self._address(slug, name, what)
+            address = self._address(slug, name, action)
         except NotFoundError as exc:
-            if status_of(exc.__cause__) == 404 and slug in self._found:
+            if status_of(exc.__cause__) == 404 and slug in self._competitions:
                 return None
             raise
         self._addresses[slug, name] = address
-        stored = look_at(self._connection, address, what)
+        stored = look_at(self._connection, address, action)
         # What comes packed has another size than the file.
         is_packed = stored is None or (stored.name.endswith(".zip") and not name.endswith(".zip"))
         return RemoteFile(name, None if stored is None or is_packed else stored.size_bytes)
 
-    def _pages(self, slug: str, what: str, method: str, request: str, **fields: Any) -> Iterator[Any]:
-        return pages(lambda token: self._ask(slug, what, method, request, page_size=PAGE, page_token=token, **fields))
+    def _pages(self, slug: str, action: str, method: str, request: str, **fields: Any) -> Iterator[Any]:
+        return pages(lambda token: self._ask(slug, action, method, request, page_size=PAGE, page_token=token, **fields))
 
     def archive(self, slug: str) -> RemoteFile | None:
         """Return the archive of all files; its size is known only when it comes."""
         self._competition(slug)
         name = f"{slug}.zip"
         # A file of that name could not be told from it.
-        return None if name in self._seen.get(slug, {}) else RemoteFile(name, size_bytes=None)
+        return None if name in self._listed.get(slug, {}) else RemoteFile(name, size_bytes=None)
 
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Download the archive or one file; one that comes packed is unpacked."""
-        what = f"downloading {name} of {slug!r}"
-        listed = self._seen.get(slug, {}).get(name)
+        action = f"downloading {name} of {slug!r}"
+        listed = self._listed.get(slug, {}).get(name)
         if listed is None and name == f"{slug}.zip":
-            self._download_archive(slug, destination, what, progress)
+            self._download_archive(slug, destination, action, progress)
             return
         if listed is None:
             listed = self._file(slug, name)
         arrived = download(
             self._connection,
-            lambda: self._address(slug, name, what),
+            lambda: self._address(slug, name, action),
             destination,
-            what=what,
+            action=action,
             progress=progress,
             address=self._addresses.pop((slug, name), None),
         )
         if arrived.size_bytes != listed.size_bytes:
             self._accept_packed(slug, destination, listed, arrived)
 
-    def _download_archive(self, slug: str, destination: Path, what: str, progress: Progress | None) -> None:
+    def _download_archive(self, slug: str, destination: Path, action: str, progress: Progress | None) -> None:
         def ask() -> requests.Response:
-            return self._address(slug, None, what)
+            return self._address(slug, None, action)
 
         self._competition(slug)  # that there is no archive says nothing of the competition
         try:
-            download(self._connection, ask, destination, what=what, progress=progress)
+            download(self._connection, ask, destination, action=action, progress=progress)
         except (NotFoundError, PlatformError) as exc:
             # It is packed anew when the files change: until then there is none, or few are let at it
             # (https://github.com/Kaggle/kaggle-cli/issues/931); the files themselves can be had all the while.
@@ -300,9 +300,9 @@ class Kaggle:
                 f"Kaggle does not give the archive of all files of {slug!r} now: it answers {status or 404}",
                 hint="its files may come one by one",
             ) from exc.__cause__
-        _check_archive(destination, what)
+        _check_archive(destination, action)
 
-    def _address(self, slug: str, name: str | None, what: str) -> requests.Response:
+    def _address(self, slug: str, name: str | None, action: str) -> requests.Response:
         """Ask for a file, or for the archive of all, and return the answer, which says where it is stored."""
 
         def make(types: Any) -> Any:
@@ -314,7 +314,7 @@ class Kaggle:
 
         method = "download_data_files" if name is None else "download_data_file"
         with self._telling_unknown(slug):
-            return self._connection.address(what, method, make, slug=slug, hurried=name is None)
+            return self._connection.address(action, method, make, slug=slug, hurried=name is None)
 
     def _file(self, slug: str, name: str) -> RemoteFile:
         listing = self.find(slug, [name])
@@ -356,15 +356,15 @@ class Kaggle:
         creating()
         return self._sent(slug, message, f"submitting to {slug!r}", "create_submission", make)
 
-    def _sent_kernel(self, slug: str, message: str, what: str, make: Callable[[Any], Any], creating: Creating) -> str:
+    def _sent_kernel(self, slug: str, message: str, action: str, make: Callable[[Any], Any], creating: Creating) -> str:
         self._competition(slug)
         creating()
-        return self._sent(slug, message, what, "create_code_submission", make)
+        return self._sent(slug, message, action, "create_code_submission", make)
 
-    def _sent(self, slug: str, message: str, what: str, method: str, make: Callable[[Any], Any]) -> str:
+    def _sent(self, slug: str, message: str, action: str, method: str, make: Callable[[Any], Any]) -> str:
         """Create a submission, once; if the answer to that is lost, look for it in the list."""
         try:
-            answer = self._connection.tell(what, method, make, slug=slug)
+            answer = self._connection.tell(action, method, make, slug=slug)
         except UnansweredError as exc:
             return self._settled(slug, message, exc)
         except PlatformError as exc:
@@ -398,7 +398,7 @@ class Kaggle:
     def _settled(self, slug: str, message: str, lost: UnansweredError) -> str:
         until, token = time.monotonic() + self.listing_delay_s, message.partition(" ")[0]
         while True:
-            asked_at = time.monotonic()
+            requested_at = time.monotonic()
             try:
                 # By the token alone: how much of a long message is kept, and in what form, is the platform's affair.
                 mine = [s for s in self.submissions(slug) if s.message == message or _is_same(s.message, token)]
@@ -409,7 +409,7 @@ class Kaggle:
                 ) from exc
             if mine:
                 return mine[0].ref
-            if asked_at >= until:
+            if requested_at >= until:
                 raise UnansweredError(
                     f"{lost.message}; it is not in the list of submissions",
                     hint="`wb sync` looks again; it may have arrived, and is not sent again unasked",
@@ -419,18 +419,20 @@ class Kaggle:
     def submissions(self, slug: str) -> list[PlatformSubmission]:
         """Return all submissions of one's team, every page of them, newest first."""
         pages = self._pages(slug, "listing the submissions", "list_submissions", "ApiListSubmissionsRequest")
-        found = [_as_submission(s) for page in pages for s in page.submissions]
-        order = sorted(enumerate(found), key=lambda f: (f[1].submitted_at, -f[0]), reverse=True)
+        submissions = [_as_submission(s) for page in pages for s in page.submissions]
+        order = sorted(enumerate(submissions), key=lambda f: (f[1].submitted_at, -f[0]), reverse=True)
         return [s for _, s in order]
 
     def limits(self, slug: str) -> SubmissionLimits:
         """Return what is left of the UTC day, as Kaggle counts it."""
-        found = self._competition(slug)
+        competition = self._competition(slug)
         limits = self._ask(slug, "asking for the limits", "get_submission_limits", "ApiGetSubmissionLimitsRequest")
         # All zero also means that one has not joined yet: then nothing is known.
-        joined = found.user_has_entered or limits.num_total or limits.num_allowed_now
+        joined = competition.user_has_entered or limits.num_total or limits.num_allowed_now
         allowed = limits.num_allowed_now if joined else None
-        return SubmissionLimits(found.max_daily_submissions or None, allowed, bool(joined and limits.limited_by_total))
+        return SubmissionLimits(
+            competition.max_daily_submissions or None, allowed, bool(joined and limits.limited_by_total)
+        )
 
     def leaderboard(self, slug: str) -> Leaderboard:
         """Return the leaderboard and one's own rank: the public one until the deadline, then the private, if it is out.
@@ -485,7 +487,7 @@ def _score(text: str | None) -> float | None:
 
 
 def _as_submission(s: Any) -> PlatformSubmission:
-    made = PlatformSubmission(
+    submission = PlatformSubmission(
         ref=str(s.ref),
         file_name=s.file_name or "",
         message=s.description or "",
@@ -493,12 +495,12 @@ def _as_submission(s: Any) -> PlatformSubmission:
         status=s.status.name.lower(),
         submitted_by=s.submitted_by or s.team_name or None,
     )
-    if made.status == "error":
-        return replace(made, error=one_line(s.error_description or "") or "Kaggle gives no reason")
-    return replace(made, public_score=_score(s.public_score), private_score=_score(s.private_score))
+    if submission.status == "error":
+        return replace(submission, error=one_line(s.error_description or "") or "Kaggle gives no reason")
+    return replace(submission, public_score=_score(s.public_score), private_score=_score(s.private_score))
 
 
-def _check_archive(path: Path, what: str) -> None:
+def _check_archive(path: Path, action: str) -> None:
     if not zipfile.is_zipfile(path):
         path.unlink()
-        raise DamagedError(f"what arrived while {what} is not a whole zip archive", hint="fetch it again")
+        raise DamagedError(f"what arrived while {action} is not a whole zip archive", hint="fetch it again")

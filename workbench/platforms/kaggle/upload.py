@@ -57,7 +57,7 @@ def upload(connection: Connection, file: Path, start: Callable[[], Any], *, othe
 
 def _upload_once(api: Any, file: Path, url: str, deadline_s: float, *, resume: bool) -> Any:
     try:
-        return within(deadline_s, lambda: api.upload_complete(str(file), url, True, resume), what="uploading")
+        return within(deadline_s, lambda: api.upload_complete(str(file), url, True, resume), action="uploading")
     except PlatformError:
         raise
     except Exception as exc:

@@ -87,13 +87,13 @@ def dataset_load(
     ending = Path(path).suffix.lower()
     if adapter is KaggleDatasetAdapter.HUGGING_FACE or ending not in READERS:
         raise NotImplementedError(f"{adapter} of {path}: `pip install kagglehub` reads more than is read here")
-    file, how = dataset_download(handle, path), READERS[ending]
+    file, reader = dataset_download(handle, path), READERS[ending]
     if adapter is KaggleDatasetAdapter.PANDAS:
         options = PANDAS_OPTIONS.get(ending, {}) | (pandas_kwargs or {})
-        return getattr(importlib.import_module("pandas"), f"read_{how}")(file, **options)
-    how = {".jsonl": "ndjson", ".feather": "ipc"}.get(ending, how)
+        return getattr(importlib.import_module("pandas"), f"read_{reader}")(file, **options)
+    reader = {".jsonl": "ndjson", ".feather": "ipc"}.get(ending, reader)
     options = ({"separator": "\t"} if ending == ".tsv" else {}) | (polars_kwargs or {})
-    frame = getattr(importlib.import_module("polars"), f"read_{how}")(file, **options)
+    frame = getattr(importlib.import_module("polars"), f"read_{reader}")(file, **options)
     return frame.lazy() if polars_frame_type is PolarsFrameType.LAZY else frame
 
 
@@ -134,9 +134,9 @@ def _attached(question: dict[str, Any], path: str | None) -> str:
 
 def _give_way() -> None:
     """Put the installed kagglehub in the place of this module, where there is one."""
-    here = Path(__file__).resolve().parent
-    others = [place for place in sys.path if Path(place or ".").resolve() != here]
-    spec = importlib.machinery.PathFinder.find_spec(__name__, others)
+    own_folder = Path(__file__).resolve().parent
+    other_places = [place for place in sys.path if Path(place or ".").resolve() != own_folder]
+    spec = importlib.machinery.PathFinder.find_spec(__name__, other_places)
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
         sys.modules[__name__] = module
