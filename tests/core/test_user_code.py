@@ -360,8 +360,8 @@ def test_no_other_place_calls_it() -> None:
                 places.add(f"{path.relative_to(root).as_posix()}: {ast.unparse(node.func)}")
     assert places == {
         # They load within `as_error`.
-        "data/competition/__init__.py: load_code",
-        "data/competition/__init__.py: self.load_function",
+        "data/competition/folder.py: load_code",
+        "data/competition/folder.py: self.load_function",
         "experiments/recommend_run.py: competition.load_function",
         "experiments/recommend_spec.py: competition.load_function",
         "features/build.py: load_code",

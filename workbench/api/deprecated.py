@@ -81,7 +81,7 @@ def _with_keywords(call: Callable[..., Any], options: type) -> Callable[..., Any
         callbacks = {name: keywords.pop(name) for name in ("report", "say", "progress") if name in keywords}
         for name in keywords:
             if name not in names:
-                raise ConfigError(f"unknown option {name!r}", hint=near(name, names, what="option"))
+                raise ConfigError(f"unknown option {name!r}", hint=near(name, names, kind="option"))
         return call(number, options(*method, **keywords), **callbacks)
 
     return with_keywords
