@@ -196,7 +196,7 @@ def test_a_text_as_html_shows_itself():
 def test_the_study_page_runs_only_its_own_script(tmp_path):
     optuna = package("optuna")
     package("plotly")
-    from workbench.tuning.pictures import draw
+    from workbench.tuning.plots import draw
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     attack = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"

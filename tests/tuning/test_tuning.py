@@ -44,23 +44,23 @@ from workbench.tuning import search as search_module
 from workbench.tuning import study as study_module
 from workbench.tuning.plan import (
     ENOUGH_VALID,
-    FULL_RATES,
+    FULL_CV_RATES,
     LEAST_ROUNDS,
     LEAST_ROWS,
     LEAST_TRIALS,
-    Quick,
+    LowFidelity,
     affordable_rate,
+    affordable_trials,
     is_much_lower,
-    quick_within,
-    quick_without_time,
-    second_folds,
-    still_hopeful,
-    those_that_fit,
+    low_fidelity_within,
+    low_fidelity_without_time,
+    not_clearly_worse,
+    repeated_cv_folds,
     with_fixed_rounds,
 )
-from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
-from workbench.tuning.scored import scored_trials
-from workbench.tuning.space import known_good, own_point
+from workbench.tuning.pruning import TOP_TRIALS, Curve, Curves, is_prunable
+from workbench.tuning.results import scored_trials
+from workbench.tuning.space import initial_point, proven_points
 
 MODEL = "[model]\nlearning_rate = 0.2\nnum_leaves = 8\nnum_iterations = 30\nearly_stopping_round = 5\nlambda_l2 = 1.0\n"
 SPACE = "[tune.space]\nnum_leaves = { low = 4, high = 16, log = true }\nlambda_l2 = { low = 0.1, high = 10.0, log = true }\n"
@@ -207,7 +207,7 @@ class TestSpace:
         # Read as if a user had written it, it passes the same checks.
         assert parse_space(space.content(), where="").names == space.names
         space.distributions()
-        points = known_good(space)
+        points = proven_points(space)
         assert len(points) == 5
         assert all(d.holds(p[d.name]) for p in points for d in space.dimensions)
         assert ("cat_l2" in space.names) == categories
@@ -236,7 +236,7 @@ class TestSpace:
     )
     def test_a_fraction_without_a_frequency_is_all_rows(self, own: dict[str, Any], fraction: float) -> None:
         space = parse_space({"bagging_fraction": {"low": 0.5, "high": 1.0}}, where="")
-        assert own_point(space, own) == {"bagging_fraction": fraction}
+        assert initial_point(space, own) == {"bagging_fraction": fraction}
 
     @given(
         rows=st.integers(10, 10**6),
@@ -251,7 +251,7 @@ class TestSpace:
         own = {"num_leaves": leaves, "feature_fraction": fraction, "lambda_l2": l2}
         space = default_space("binary", rows, 30, has_categories=True)
         for given_ in ({}, own):
-            assert own_point(space.widened(given_), given_) is not None
+            assert initial_point(space.widened(given_), given_) is not None
 
 
 # ------------------------------------------------------------------------------------------------------------ pruning
@@ -266,7 +266,7 @@ class TestSpace:
 def test_only_what_is_worse_is_given_up(rival, gains, folds: int, greater: bool) -> None:
     sign = 1 if greater else -1
     scores = {k: rival[k] + sign * gains[k] for k in range(folds)}
-    given_up = is_hopeless(scores, dict(enumerate(rival)), greater_is_better=greater)
+    given_up = is_prunable(scores, dict(enumerate(rival)), greater_is_better=greater)
     worse = [sign * (scores[k] - rival[k]) for k in scores]
     if given_up:
         assert folds >= 3
@@ -278,12 +278,12 @@ def test_only_what_is_worse_is_given_up(rival, gains, folds: int, greater: bool)
 
 def test_a_fold_is_behind_only_where_all_rivals_were_ahead_with_a_third_of_the_leaves() -> None:
     curves = Curves(greater_is_better=True)
-    for number in range(RIVALS):
+    for number in range(TOP_TRIALS):
         curve = Curve()
         for step in range(1, 11):
             curve.add(100 * step, 0.5 + 0.01 * step + 0.001 * number)
         curves.keep(0, number, curve)
-    rivals = list(range(RIVALS))
+    rivals = list(range(TOP_TRIALS))
     assert not curves.is_behind(0, rivals, 200, 0.0)  # too early
     assert curves.is_behind(0, rivals, 500, 0.509)
     assert not curves.is_behind(0, rivals, 500, 0.5105)  # ahead of one
@@ -310,7 +310,9 @@ class TestPlan:
     ) -> None:
         valid_rows = [max(1, n // 4) for n in train_rows]
         n_folds = len(train_rows)
-        quick = quick_within(seconds, per_round, train_rows, valid_rows, all_folds=all_folds, searches_rate=False)
+        quick = low_fidelity_within(
+            seconds, per_round, train_rows, valid_rows, all_folds=all_folds, searches_rate=False
+        )
         enough = -(-ENOUGH_VALID * n_folds // sum(valid_rows))
         least = n_folds if all_folds else min(n_folds, enough)
         # Where not even a few trials of a few rounds would fit, there are fewer folds.
@@ -333,7 +335,7 @@ class TestPlan:
             assert len(quick.folds) == least
         if quick.rate > 0.13:
             assert quick.share * np.mean(train_rows) <= 1.3 * LEAST_ROWS
-        assert Quick.of(json.loads(json.dumps(quick.content()))) == quick
+        assert LowFidelity.of(json.loads(json.dumps(quick.content()))) == quick
 
     @pytest.mark.parametrize(
         ("quick_rate", "own_rate", "expected"),
@@ -342,23 +344,24 @@ class TestPlan:
     def test_rounds_that_are_fixed_are_fewer_at_a_higher_rate(
         self, quick_rate: float, own_rate: float, expected: tuple[float, int]
     ) -> None:
-        quick = replace(quick_without_time([1_000] * 5, searches_rate=False), rate=quick_rate)
+        quick = replace(low_fidelity_without_time([1_000] * 5, searches_rate=False), rate=quick_rate)
         fixed = with_fixed_rounds(quick, 1000, own_rate)
         assert ((fixed.rate, fixed.rounds), fixed.patience) == (expected, 0)
 
     def test_enough_trials_fit_at_the_cost_of_a_large_table(self) -> None:
         """209,000 train rows a fold at 20 ms a round, in two minutes: one fold, and 40 trials as long as they get."""
-        quick = quick_within(120, 0.02, [209_000] * 5, [52_000] * 5, all_folds=False, searches_rate=False)
+        quick = low_fidelity_within(120, 0.02, [209_000] * 5, [52_000] * 5, all_folds=False, searches_rate=False)
         assert (quick.folds, quick.rate) == ((4,), 0.1)
         assert 0.7 * 30 / quick.rate * 0.02 * quick.share * 40 == pytest.approx(120, rel=0.02)
-        grouped = quick_within(120, 0.02, [209_000] * 5, [52_000] * 5, all_folds=True, searches_rate=False)
+        grouped = low_fidelity_within(120, 0.02, [209_000] * 5, [52_000] * 5, all_folds=True, searches_rate=False)
         assert grouped.folds == (0, 1, 2, 3, 4)
         assert grouped.share == pytest.approx(quick.share / 5, abs=0.01)
 
     def test_time_to_spare_goes_into_a_lower_rate(self) -> None:
         """26,000 rows at 2 ms a round, in three minutes and in ten."""
         short, long = (
-            quick_within(s, 0.002, [20_800] * 5, [5_200] * 5, all_folds=False, searches_rate=False) for s in (180, 600)
+            low_fidelity_within(s, 0.002, [20_800] * 5, [5_200] * 5, all_folds=False, searches_rate=False)
+            for s in (180, 600)
         )
         assert len(short.folds) == 4
         assert short.rate == 0.06
@@ -372,12 +375,12 @@ class TestPlan:
 
     @given(seconds=st.floats(1, 10_000), fold=st.floats(0.01, 100), wanted=st.sampled_from([1.3, 2.5]))
     def test_the_rate_is_the_lowest_that_fits(self, seconds: float, fold: float, wanted: float) -> None:
-        quick = quick_without_time([1_000] * 5, searches_rate=False)
+        quick = low_fidelity_without_time([1_000] * 5, searches_rate=False)
         rate = affordable_rate(seconds, [fold], quick, 5, wanted)
-        assert rate in FULL_RATES
-        takes = {r: wanted * 5 * 1.2 * fold * 0.1 / r for r in FULL_RATES}
-        assert takes[rate] <= seconds or rate == FULL_RATES[-1]
-        assert all(takes[r] > seconds for r in FULL_RATES if r < rate)
+        assert rate in FULL_CV_RATES
+        takes = {r: wanted * 5 * 1.2 * fold * 0.1 / r for r in FULL_CV_RATES}
+        assert takes[rate] <= seconds or rate == FULL_CV_RATES[-1]
+        assert all(takes[r] > seconds for r in FULL_CV_RATES if r < rate)
 
     @given(
         scores=st.dictionaries(
@@ -388,27 +391,27 @@ class TestPlan:
     )
     def test_the_best_stays_in_the_race(self, scores: dict[int, list[float]], room: float, greater: bool) -> None:
         own = min(scores)
-        hopeful = still_hopeful(scores, own, greater_is_better=greater)
+        hopeful = not_clearly_worse(scores, own, greater_is_better=greater)
         means = {n: np.mean(s) if greater else -np.mean(s) for n, s in scores.items()}
         assert means[hopeful[0]] == max(means.values())
         assert own in hopeful
         assert [means[n] for n in hopeful] == sorted((means[n] for n in hopeful), reverse=True)
-        fitting = those_that_fit(hopeful, room, own)
+        fitting = affordable_trials(hopeful, room, own)
         assert len(fitting) == max(1, min(int(room), len(hopeful)))
         assert fitting[0] == hopeful[0]
         assert own in fitting or len(fitting) < 3
 
     def test_who_is_worse_on_each_fold_is_dropped(self) -> None:
         scores = {3: [0.8, 0.9], 4: [0.79, 0.89], 5: [0.81, 0.88], 6: [0.7, 0.8]}
-        assert still_hopeful(scores, 6, greater_is_better=True) == [3, 5, 6]
-        assert still_hopeful(scores, None, greater_is_better=False) == [6]
-        assert still_hopeful({3: [0.8], 4: [0.1]}, None, greater_is_better=True) == [3, 4]  # one fold says nothing
+        assert not_clearly_worse(scores, 6, greater_is_better=True) == [3, 5, 6]
+        assert not_clearly_worse(scores, None, greater_is_better=False) == [6]
+        assert not_clearly_worse({3: [0.8], 4: [0.1]}, None, greater_is_better=True) == [3, 4]  # one fold says nothing
 
     @given(
         seconds=st.floats(0.1, 1_000), each=st.lists(st.floats(0.01, 100), min_size=1, max_size=4), n=st.integers(2, 9)
     )
     def test_second_scores_fit_into_their_time(self, seconds: float, each: list[float], n: int) -> None:
-        n_scored, n_sets = second_folds(seconds, each, n)
+        n_scored, n_sets = repeated_cv_folds(seconds, each, n)
         assert 1 <= n_scored <= n
         assert 1 <= n_sets <= len(each)
         assert n_scored * sum(each[:n_sets]) <= seconds or (n_scored, n_sets) == (1, 1)
@@ -721,7 +724,7 @@ class TestSearch:
         outcome = tuned(made)
         trials = journal(made).get_trials()
         assert trials[0].params == {"num_leaves": 8, "lambda_l2": 1.0}
-        assert [t.params for t in trials[1:6]] == known_good(outcome.space)
+        assert [t.params for t in trials[1:6]] == proven_points(outcome.space)
         assert outcome.tuned.trials_now == 6
         assert outcome.tuned.start is not None
         assert outcome.tuned.start.number == 0
@@ -1065,7 +1068,7 @@ class TestSearch:
         self, made, monkeypatch
     ) -> None:
         monkeypatch.setattr(
-            search_module, "those_that_fit", lambda ranked, _room, own: [n for n in ranked if n != own][:1]
+            search_module, "affordable_trials", lambda ranked, _room, own: [n for n in ranked if n != own][:1]
         )
         outcome = tuned(made, trials=8)
         assert outcome.tuned.start is None
@@ -1148,7 +1151,7 @@ class TestSearch:
 
     def test_more_time_scores_more_of_the_other_folds(self, made, monkeypatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(search_module, "second_folds", lambda *_: (2, 3))
+            patch.setattr(search_module, "repeated_cv_folds", lambda *_: (2, 3))
             outcome = tuned(made)
         before = {s.number: s.second for s in outcome.tuned.ranked if s.second is not None}
         assert {len(s) for s in before.values()} == {2}
@@ -1161,7 +1164,7 @@ class TestSearch:
 
     def test_less_time_scores_no_fewer_of_the_other_folds_than_before(self, made, monkeypatch) -> None:
         tuned(made, trials=3)
-        monkeypatch.setattr(search_module, "second_folds", lambda *_: (1, 9))
+        monkeypatch.setattr(search_module, "repeated_cv_folds", lambda *_: (1, 9))
         monkeypatch.setattr(search_module, "SECOND", 9)
         outcome = tuned(made, trials=6)
         scored = [s for s in outcome.tuned.ranked if s.second is not None]
@@ -1220,7 +1223,7 @@ class TestSearch:
         monkeypatch.setattr(Curves, "is_behind", lambda self, *rest: learned.append(self.of_fold) or whole(self, *rest))
         tuned(made, trials=1)
         of_fold = learned[0]
-        assert all(len(curves) >= RIVALS for curves in of_fold.values())
+        assert all(len(curves) >= TOP_TRIALS for curves in of_fold.values())
         kept = journal(made).trials[0].user_attrs["curves"]["0"]
         assert kept[0] == sorted(kept[0])
         assert len(kept[0]) == len(kept[1]) <= 41

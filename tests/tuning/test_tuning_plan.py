@@ -9,21 +9,21 @@ import pytest
 from workbench.models.fold_scorer import Fidelity
 from workbench.tuning.plan import (
     Budget,
-    Quick,
+    LowFidelity,
     affordable_rate,
+    affordable_trials,
     enough_rounds,
-    in_full,
     is_much_lower,
     least_share,
-    quick_within,
-    quick_without_time,
-    second_folds,
-    still_hopeful,
-    those_that_fit,
+    low_fidelity_within,
+    low_fidelity_without_time,
+    not_clearly_worse,
+    repeated_cv_folds,
+    wanted_full_cvs,
     with_fixed_rounds,
 )
 
-QUICK = Quick(0.1, 1000, 30, 5, 0.5, (1, 3))
+QUICK = LowFidelity(0.1, 1000, 30, 5, 0.5, (1, 3))
 
 
 def test_a_share_of_the_time_is_counted_from_when_the_clock_began_to_run() -> None:
@@ -37,7 +37,7 @@ def test_quick_scores_are_scored_and_kept_as_they_were_settled() -> None:
     assert QUICK.fidelity == Fidelity(0.1, 1000, 30, every=5, share=0.5)
     plain = {"rate": 0.1, "rounds": 1000, "patience": 30, "every": 5, "share": 0.5}
     assert QUICK.content() == {**plain, "folds": [1, 3]}
-    assert Quick.of(QUICK.content()) == QUICK
+    assert LowFidelity.of(QUICK.content()) == QUICK
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_quick_scores_are_scored_and_kept_as_they_were_settled() -> None:
     ],
 )
 def test_what_quick_scores_leave_out_is_said(share: float, n_folds: int, expected: str) -> None:
-    assert Quick(0.1, 1000, 30, 5, share, (1, 3)).left_out(n_folds) == expected
+    assert LowFidelity(0.1, 1000, 30, 5, share, (1, 3)).left_out(n_folds) == expected
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_what_quick_scores_leave_out_is_said(share: float, n_folds: int, expecte
 def test_without_a_time_so_many_rows_are_enough(n_rows: int, every: int, share: float) -> None:
     # The mean over the folds counts.
     rows = [n_rows - 100, n_rows + 100]
-    assert quick_without_time(rows, searches_rate=False) == Quick(0.1, 1000, 30, every, share, (0, 1))
-    assert quick_without_time(rows, searches_rate=True) == Quick(None, 1000, 30, every, share, (0, 1))
+    assert low_fidelity_without_time(rows, searches_rate=False) == LowFidelity(0.1, 1000, 30, every, share, (0, 1))
+    assert low_fidelity_without_time(rows, searches_rate=True) == LowFidelity(None, 1000, 30, every, share, (0, 1))
 
 
 ROWS = ([20_800] * 5, [5_200] * 5)
@@ -79,38 +79,38 @@ MANY = ([209_000] * 5, [52_000] * 5)
     ("seconds", "per_round", "rows", "more", "expected"),
     [
         # With time to spare, all folds at the lowest rate.
-        (600, 0.002, ROWS, {}, Quick(0.03, 3333, 100, 5, 1.0, (0, 1, 2, 3, 4))),
-        (600, 0.002, ROWS, {"searches_rate": True}, Quick(None, 3333, 100, 5, 1.0, (0, 1, 2, 3, 4))),
+        (600, 0.002, ROWS, {}, LowFidelity(0.03, 3333, 100, 5, 1.0, (0, 1, 2, 3, 4))),
+        (600, 0.002, ROWS, {"searches_rate": True}, LowFidelity(None, 3333, 100, 5, 1.0, (0, 1, 2, 3, 4))),
         # Folds beyond those that validate enough rows go first, then half of the trials: the rate stays.
-        (180, 0.002, ROWS, {}, Quick(0.06, 1666, 50, 5, 1.0, (1, 2, 3, 4))),
+        (180, 0.002, ROWS, {}, LowFidelity(0.06, 1666, 50, 5, 1.0, (1, 2, 3, 4))),
         # Then the rate rises, to the highest; there are fewer rounds by it where it is a high one.
-        (100, 0.002, ROWS, {}, Quick(0.067, 1488, 45, 5, 1.0, (1, 2, 3, 4))),
-        (60, 0.002, ROWS, {}, Quick(0.11, 417, 28, 5, 1.0, (1, 2, 3, 4))),
-        (10, 0.002, ROWS, {}, Quick(0.3, 150, 10, 5, 1.0, (1, 2, 3, 4))),
+        (100, 0.002, ROWS, {}, LowFidelity(0.067, 1488, 45, 5, 1.0, (1, 2, 3, 4))),
+        (60, 0.002, ROWS, {}, LowFidelity(0.11, 417, 28, 5, 1.0, (1, 2, 3, 4))),
+        (10, 0.002, ROWS, {}, LowFidelity(0.3, 150, 10, 5, 1.0, (1, 2, 3, 4))),
         # Then models of fewer rounds; at last fewer folds, one in any case, of ten rounds in any case.
-        (1, 0.002, ROWS, {}, Quick(0.3, 26, 10, 5, 1.0, (1, 2, 3, 4))),
-        (1, 0.002, ROWS, {"all_folds": True}, Quick(0.3, 20, 10, 5, 1.0, (0, 1, 2, 3, 4))),
-        (0.25, 0.002, ROWS, {}, Quick(0.3, 13, 10, 5, 1.0, (3, 4))),
-        (0.1, 0.002, ROWS, {}, Quick(0.3, 10, 10, 5, 1.0, (4,))),
-        (0.001, 0.002, ROWS, {}, Quick(0.3, 10, 10, 5, 1.0, (4,))),
+        (1, 0.002, ROWS, {}, LowFidelity(0.3, 26, 10, 5, 1.0, (1, 2, 3, 4))),
+        (1, 0.002, ROWS, {"all_folds": True}, LowFidelity(0.3, 20, 10, 5, 1.0, (0, 1, 2, 3, 4))),
+        (0.25, 0.002, ROWS, {}, LowFidelity(0.3, 13, 10, 5, 1.0, (3, 4))),
+        (0.1, 0.002, ROWS, {}, LowFidelity(0.3, 10, 10, 5, 1.0, (4,))),
+        (0.001, 0.002, ROWS, {}, LowFidelity(0.3, 10, 10, 5, 1.0, (4,))),
         # Of a large table rows are given up before the rate goes above 0.1.
-        (120, 0.02, MANY, {}, Quick(0.1, 1000, 30, 5, 0.714, (4,))),
-        (120, 0.02, MANY, {"all_folds": True}, Quick(0.1, 1000, 30, 5, 0.143, (0, 1, 2, 3, 4))),
-        (3000, 0.02, MANY, {}, Quick(0.056, 1785, 54, 5, 1.0, (0, 1, 2, 3, 4))),
+        (120, 0.02, MANY, {}, LowFidelity(0.1, 1000, 30, 5, 0.714, (4,))),
+        (120, 0.02, MANY, {"all_folds": True}, LowFidelity(0.1, 1000, 30, 5, 0.143, (0, 1, 2, 3, 4))),
+        (3000, 0.02, MANY, {}, LowFidelity(0.056, 1785, 54, 5, 1.0, (0, 1, 2, 3, 4))),
         # As many folds as validate 20,000 rows, of those with the most train rows, the last of equals.
-        (600, 0.02, ([20_000] * 5, [20_000] * 5), {}, Quick(0.056, 1785, 54, 5, 1.0, (4,))),
-        (600, 0.02, ([19_999] * 5, [19_999] * 5), {}, Quick(0.06, 1666, 50, 1, 1.0, (3, 4))),
-        (600, 0.02, ([25_000, 5_000, 25_000, 5_000], [20_000] * 4), {}, Quick(0.056, 1785, 54, 1, 1.0, (2,))),
+        (600, 0.02, ([20_000] * 5, [20_000] * 5), {}, LowFidelity(0.056, 1785, 54, 5, 1.0, (4,))),
+        (600, 0.02, ([19_999] * 5, [19_999] * 5), {}, LowFidelity(0.06, 1666, 50, 1, 1.0, (3, 4))),
+        (600, 0.02, ([25_000, 5_000, 25_000, 5_000], [20_000] * 4), {}, LowFidelity(0.056, 1785, 54, 1, 1.0, (2,))),
         # A table with next to nothing to validate, and a round that takes no time.
-        (1, 0.02, ([800] * 5, [0] * 5), {}, Quick(0.3, 10, 10, 1, 1.0, (4,))),
-        (600, 1e-12, ([800] * 5, [200] * 5), {}, Quick(0.03, 3333, 100, 1, 1.0, (0, 1, 2, 3, 4))),
+        (1, 0.02, ([800] * 5, [0] * 5), {}, LowFidelity(0.3, 10, 10, 1, 1.0, (4,))),
+        (600, 1e-12, ([800] * 5, [200] * 5), {}, LowFidelity(0.03, 3333, 100, 1, 1.0, (0, 1, 2, 3, 4))),
     ],
 )
 def test_what_tells_least_goes_first(
-    seconds: float, per_round: float, rows: tuple[list[int], list[int]], more: dict[str, Any], expected: Quick
+    seconds: float, per_round: float, rows: tuple[list[int], list[int]], more: dict[str, Any], expected: LowFidelity
 ) -> None:
     options = {"all_folds": False, "searches_rate": False} | more
-    assert quick_within(seconds, per_round, *rows, **options) == expected
+    assert low_fidelity_within(seconds, per_round, *rows, **options) == expected
 
 
 def test_a_share_is_of_20_000_rows_at_the_least() -> None:
@@ -130,8 +130,8 @@ def test_a_share_is_of_20_000_rows_at_the_least() -> None:
 def test_fixed_rounds_are_so_many_by_the_rate(
     quick_rate: float | None, rounds: int, rate: float, expected: tuple[float | None, int]
 ) -> None:
-    fixed = with_fixed_rounds(Quick(quick_rate, 1000, 30, 5, 0.5, (1, 3)), rounds, rate)
-    assert fixed == Quick(expected[0], expected[1], 0, 5, 0.5, (1, 3))
+    fixed = with_fixed_rounds(LowFidelity(quick_rate, 1000, 30, 5, 0.5, (1, 3)), rounds, rate)
+    assert fixed == LowFidelity(expected[0], expected[1], 0, 5, 0.5, (1, 3))
 
 
 @pytest.mark.parametrize(
@@ -139,25 +139,25 @@ def test_fixed_rounds_are_so_many_by_the_rate(
     [([20_000] * 2, False, 1.3), ([19_999] * 2, False, 2.5), ([20_000] * 2, True, 2.5), ([1] * 2, True, 2.5)],
 )
 def test_where_one_fold_tells_enough_fewer_have_to_fit(valid_rows: list[int], all_folds: bool, expected: float) -> None:
-    assert in_full(valid_rows, all_folds=all_folds) == expected
+    assert wanted_full_cvs(valid_rows, all_folds=all_folds) == expected
 
 
 @pytest.mark.parametrize(
     ("seconds", "quick", "expected"),
     [
         # Five folds of 2 s each, three sets of them: 36 s at the quick scores' rate, in proportion at a lower one.
-        (36.001, Quick(0.1, 9, 9, 1, 1.0, (0,)), 0.1),
-        (51.5, Quick(0.1, 9, 9, 1, 1.0, (0,)), 0.07),
-        (51.3, Quick(0.1, 9, 9, 1, 1.0, (0,)), 0.1),
-        (180.0, Quick(0.1, 9, 9, 1, 1.0, (0,)), 0.02),
-        (180.1, Quick(None, 9, 9, 1, 1.0, (0,)), 0.02),  # a rate that is searched is about that
-        (180.1, Quick(0.2, 9, 9, 1, 1.0, (0,)), 0.05),
-        (180.1, Quick(0.1, 9, 9, 1, 0.25, (0,)), 0.1),
-        (720.1, Quick(0.1, 9, 9, 1, 0.25, (0,)), 0.02),
-        (0.0, Quick(0.1, 9, 9, 1, 1.0, (0,)), 0.1),  # the highest, though nothing fits
+        (36.001, LowFidelity(0.1, 9, 9, 1, 1.0, (0,)), 0.1),
+        (51.5, LowFidelity(0.1, 9, 9, 1, 1.0, (0,)), 0.07),
+        (51.3, LowFidelity(0.1, 9, 9, 1, 1.0, (0,)), 0.1),
+        (180.0, LowFidelity(0.1, 9, 9, 1, 1.0, (0,)), 0.02),
+        (180.1, LowFidelity(None, 9, 9, 1, 1.0, (0,)), 0.02),  # a rate that is searched is about that
+        (180.1, LowFidelity(0.2, 9, 9, 1, 1.0, (0,)), 0.05),
+        (180.1, LowFidelity(0.1, 9, 9, 1, 0.25, (0,)), 0.1),
+        (720.1, LowFidelity(0.1, 9, 9, 1, 0.25, (0,)), 0.02),
+        (0.0, LowFidelity(0.1, 9, 9, 1, 1.0, (0,)), 0.1),  # the highest, though nothing fits
     ],
 )
-def test_the_lowest_rate_at_which_enough_fit(seconds: float, quick: Quick, expected: float) -> None:
+def test_the_lowest_rate_at_which_enough_fit(seconds: float, quick: LowFidelity, expected: float) -> None:
     assert affordable_rate(seconds, [1.0, 2.0, 9.0], quick, 5, 3.0) == expected
 
 
@@ -202,8 +202,11 @@ def test_hope_is_lost_where_each_fold_is_worse_by_more_than_they_differ(
     sign = 1 if greater else -1
     # The best one is far ahead on average, by a fold of its own.
     scores = {7: [0.5] * len(gains), 2: [0.5 + sign * g for g in gains]}
-    assert still_hopeful(scores, None, greater_is_better=greater) == [7, 2][: 1 + stays]
-    assert still_hopeful(scores, 2, greater_is_better=greater) == [7, 2]  # the experiment's own is what is to be beaten
+    assert not_clearly_worse(scores, None, greater_is_better=greater) == [7, 2][: 1 + stays]
+    assert not_clearly_worse(scores, 2, greater_is_better=greater) == [
+        7,
+        2,
+    ]  # the experiment's own is what is to be beaten
 
 
 @pytest.mark.parametrize(
@@ -221,7 +224,7 @@ def test_hope_is_lost_where_each_fold_is_worse_by_more_than_they_differ(
     ],
 )
 def test_as_many_race_as_there_is_room_for(room: float, own: int | None, expected: list[int]) -> None:
-    assert those_that_fit([5, 6, 7, 8], room, own) == expected
+    assert affordable_trials([5, 6, 7, 8], room, own) == expected
 
 
 @pytest.mark.parametrize(
@@ -244,4 +247,4 @@ def test_as_many_race_as_there_is_room_for(room: float, own: int | None, expecte
 def test_more_sets_before_more_of_the_other_folds(
     seconds: float, fold_seconds: list[float], expected: tuple[int, int]
 ) -> None:
-    assert second_folds(seconds, fold_seconds, 5) == expected
+    assert repeated_cv_folds(seconds, fold_seconds, 5) == expected

@@ -20,12 +20,12 @@ from tests.tuning.fake_scorer import Call, Clock, Scorer
 from workbench.core.errors import DataError, MemoryLimitError, TrainingError
 from workbench.models.fold_scorer import Fidelity
 from workbench.tuning import Budget, OpenStudy, Progress, Search, StudyKey, open_study, parse_space
-from workbench.tuning.plan import Quick, quick_within, quick_without_time
-from workbench.tuning.space import known_good
+from workbench.tuning.plan import LowFidelity, low_fidelity_within, low_fidelity_without_time
+from workbench.tuning.space import proven_points
 
 SPACE = parse_space({"num_leaves": {"low": 4, "high": 64}}, where="")
 KEY = StudyKey("small-001", {"space": "a"})
-QUICK = Quick(0.1, 1000, 30, 1, 1.0, (0, 1, 2, 3, 4))
+QUICK = LowFidelity(0.1, 1000, 30, 1, 1.0, (0, 1, 2, 3, 4))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def queue(opened: OpenStudy, *leaves: int) -> None:
         opened.study.enqueue_trial({"num_leaves": n})
 
 
-def settled(opened: OpenStudy, quick: Quick = QUICK) -> None:
+def settled(opened: OpenStudy, quick: LowFidelity = QUICK) -> None:
     """Have quick scores as an earlier search settled them."""
     opened.study.set_user_attr("quick", quick.content())
 
@@ -288,7 +288,7 @@ class TestBeginning:
         scorer = Scorer(clock, parameters={"num_leaves": 9})
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
         points = [t.params or t.system_attrs["fixed_params"] for t in opened.study.trials]
-        assert points == [{"num_leaves": 9}, *known_good(SPACE)]
+        assert points == [{"num_leaves": 9}, *proven_points(SPACE)]
         # An edited experiment's own come first in the next search; those of before are there already.
         later = Scorer(clock, parameters={"num_leaves": 10})
         searched(opened, later, budget=Budget(0.0, trials=1)).run()
@@ -299,15 +299,15 @@ class TestBeginning:
 
     def test_own_parameters_outside_of_the_space_are_not_tried(self, opened: OpenStudy, clock: Clock) -> None:
         found = searched(opened, Scorer(clock, parameters={"num_leaves": 99}), budget=Budget(0.0, trials=2)).run()
-        assert [t.params for t in opened.study.trials[:2]] == known_good(SPACE)[:2]
+        assert [t.params for t in opened.study.trials[:2]] == proven_points(SPACE)[:2]
         assert found.start is None
         assert found.best is not None
 
     def test_without_a_time_quick_scores_are_as_quick_as_they_have_to_be(self, opened: OpenStudy, clock: Clock) -> None:
         scorer = Scorer(clock, n_train=600_000, n_folds=3)
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
-        expected = quick_without_time([600_000] * 3, searches_rate=False)
-        assert Quick.of(opened.study.user_attrs["quick"]) == expected
+        expected = low_fidelity_without_time([600_000] * 3, searches_rate=False)
+        assert LowFidelity.of(opened.study.user_attrs["quick"]) == expected
         assert {c.fidelity for c in scorer.quick} == {expected.fidelity}
         assert len(scorer.calls) == 3 + 3 + 3  # no round is timed
 
@@ -330,7 +330,7 @@ class TestBeginning:
         assert {(c.fidelity.rate, c.fidelity.rounds) for c in scorer.quick} == {(0.1, 300)}
 
     def test_what_was_settled_stays(self, opened: OpenStudy, clock: Clock) -> None:
-        settled(opened, Quick(0.2, 77, 9, 3, 0.5, (1, 4)))
+        settled(opened, LowFidelity(0.2, 77, 9, 3, 0.5, (1, 4)))
         scorer = Scorer(clock)
         found = searched(opened, scorer, budget=within(1000, trials=1), keep=1).run()
         assert {c.fidelity for c in scorer.quick} == {Fidelity(0.2, 77, 9, 3, 0.5)}
@@ -367,8 +367,10 @@ class TestBeginning:
         }
         assert all(c.is_watched or c in scorer.full for c in scorer.calls[len(timed) :])
         left = max(0.1, 0.45 * seconds - per_round * sum(r * s for r, s in timed))
-        expected = quick_within(left, per_round, [n_train] * 5, [1_000] * 5, all_folds=False, searches_rate=False)
-        assert Quick.of(opened.study.user_attrs["quick"]) == expected
+        expected = low_fidelity_within(
+            left, per_round, [n_train] * 5, [1_000] * 5, all_folds=False, searches_rate=False
+        )
+        assert LowFidelity.of(opened.study.user_attrs["quick"]) == expected
 
     def test_where_timing_took_all_of_it_quick_scores_are_as_quick_as_can_be(
         self, opened: OpenStudy, clock: Clock
@@ -376,8 +378,8 @@ class TestBeginning:
         """As though a tenth of a second were left."""
         scorer = Scorer(clock, cost=lambda c: 5.0 if c.at == 0 else 0.001 * c.fidelity.rounds)
         searched(opened, scorer, budget=within(10.0)).run()
-        expected = quick_within(0.1, 0.001, [4_000] * 5, [1_000] * 5, all_folds=False, searches_rate=False)
-        assert Quick.of(opened.study.user_attrs["quick"]) == expected
+        expected = low_fidelity_within(0.1, 0.001, [4_000] * 5, [1_000] * 5, all_folds=False, searches_rate=False)
+        assert LowFidelity.of(opened.study.user_attrs["quick"]) == expected
 
     def test_a_round_that_takes_all_of_the_time_ends_the_search(self, opened: OpenStudy, clock: Clock) -> None:
         scorer = Scorer(clock, cost=lambda _: 95.0)
@@ -878,7 +880,7 @@ class TestRace:
         assert full(opened, number)["rate"] is None
 
     def test_a_quick_score_without_early_stopping_is_a_full_one(self, opened: OpenStudy, clock: Clock) -> None:
-        settled(opened, Quick(0.1, 300, 0, 300, 1.0, (1, 3)))
+        settled(opened, LowFidelity(0.1, 300, 0, 300, 1.0, (1, 3)))
         number = add(opened, 24, 0.8, folds=4, seconds=6.0, rounds=[40, 60])
         scorer = Scorer(clock, patience=0, rounds=300, parameters={"learning_rate": 0.1})
         raced(opened, scorer)
@@ -890,12 +892,12 @@ class TestRace:
     @pytest.mark.parametrize(
         "quick",
         [
-            Quick(0.1, 300, 30, 300, 1.0, (1, 3)),
-            Quick(0.1, 300, 0, 300, 0.5, (1, 3)),
-            Quick(0.2, 300, 0, 300, 1.0, (1, 3)),
+            LowFidelity(0.1, 300, 30, 300, 1.0, (1, 3)),
+            LowFidelity(0.1, 300, 0, 300, 0.5, (1, 3)),
+            LowFidelity(0.2, 300, 0, 300, 1.0, (1, 3)),
         ],
     )
-    def test_a_quicker_one_is_not(self, opened: OpenStudy, clock: Clock, quick: Quick) -> None:
+    def test_a_quicker_one_is_not(self, opened: OpenStudy, clock: Clock, quick: LowFidelity) -> None:
         settled(opened, quick)
         add(opened, 24, 0.8, folds=4)
         scorer = Scorer(clock, patience=quick.patience, rounds=300, parameters={"learning_rate": 0.1})

@@ -11,7 +11,7 @@ import pytest
 
 from workbench.core.errors import ConfigError
 from workbench.tuning import default_space, parse_space
-from workbench.tuning.space import Dimension, Space, known_good, own_point
+from workbench.tuning.space import Dimension, Space, initial_point, proven_points
 
 LIMITS: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-6, 10.0),
@@ -234,7 +234,7 @@ class TestPoints:
         self, searched: list[str], own: dict[str, Any], expected: dict[str, Any]
     ) -> None:
         ranges = {"bagging_fraction": {"low": 0.5, "high": 1.0}, "bagging_freq": {"low": 0, "high": 5}}
-        assert own_point(parse_space({n: ranges[n] for n in searched}, where=""), own) == expected
+        assert initial_point(parse_space({n: ranges[n] for n in searched}, where=""), own) == expected
 
 
 class TestDefaultSpace:
@@ -291,7 +291,7 @@ class TestDefaultSpace:
 def test_the_first_points_are_known_to_do_well() -> None:
     """Of few leaves, of a few columns to a tree, of many leaves held back by their rows, and between."""
     names = ("num_leaves", "min_data_in_leaf", "feature_fraction", "bagging_fraction", "lambda_l2", "extra_trees")
-    points = known_good(default_space("binary", 100_000, 100, has_categories=False))
+    points = proven_points(default_space("binary", 100_000, 100, has_categories=False))
     assert [tuple(p[n] for n in names) for p in points] == [
         (31, 20, 0.7, 0.8, 1.0, False),
         (8, 20, 0.5, 0.8, 10.0, False),
@@ -312,7 +312,7 @@ def test_the_first_points_are_moved_into_the_space() -> None:
         },
         where="",
     )
-    points = known_good(space)
+    points = proven_points(space)
     # Those of min_data_in_leaf = 100 and 50 are no points of it.
     assert [(p["num_leaves"], p["lambda_l2"], p["max_delta_step"], p["min_data_in_leaf"]) for p in points] == [
         (20, 1.0, 0.0, 20),

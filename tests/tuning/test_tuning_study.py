@@ -22,9 +22,9 @@ from workbench.core.locks import lock
 from workbench.core.temporary import machine
 from workbench.models.fold_scorer import FoldScore
 from workbench.tuning import StudyKey, open_study, read_study
-from workbench.tuning.kept_oof import KeptOOF
-from workbench.tuning.pictures import draw, importances
-from workbench.tuning.pruning import Curve, Curves, is_hopeless
+from workbench.tuning.oof_files import OOFFiles
+from workbench.tuning.plots import draw, importances
+from workbench.tuning.pruning import Curve, Curves, is_prunable
 from workbench.tuning.study import retry, settle_dead
 
 KEY = StudyKey("small-001", {"features": "a", "folds": "b"})
@@ -395,9 +395,9 @@ class TestPruning:
         sign = 1 if greater else -1
         rival = dict.fromkeys(range(5), 0.5)
         scores = {k: 0.5 + sign * g / 100 for k, g in enumerate(gains)}
-        assert is_hopeless(scores, rival, greater_is_better=greater) == hopeless
+        assert is_prunable(scores, rival, greater_is_better=greater) == hopeless
         # What only one of the two has says nothing.
-        assert is_hopeless(scores | {9: 0.5 - sign}, rival, greater_is_better=greater) == hopeless
+        assert is_prunable(scores | {9: 0.5 - sign}, rival, greater_is_better=greater) == hopeless
 
     def test_a_curve_between_its_points(self) -> None:
         curve = Curve()
@@ -518,17 +518,17 @@ class TestPictures:
 class TestKeptOOF:
     """Of two folds of two rows each, and a row that no fold validates."""
 
-    def kept(self, folder: Path, keep: int = 2, *, greater: bool = True) -> KeptOOF:
+    def kept(self, folder: Path, keep: int = 2, *, greater: bool = True) -> OOFFiles:
         folds = SimpleNamespace(n_folds=2, valid_rows=lambda k: np.array([2 * k, 2 * k + 1]))
         problem = SimpleNamespace(folds=folds, target=SimpleNamespace(n_rows=5, width=1))
         study: Any = SimpleNamespace(folder=folder / "study", locked=nullcontext)
-        return KeptOOF(study, SimpleNamespace(problem=problem), keep, greater_is_better=greater)  # type: ignore[arg-type]
+        return OOFFiles(study, SimpleNamespace(problem=problem), keep, greater_is_better=greater)  # type: ignore[arg-type]
 
     def scores(self, value: float, *, oof: bool = True) -> dict[int, FoldScore]:
         return {k: FoldScore(value + k / 10, (9,), 1.0, np.full((2, 1), value) if oof else None) for k in range(2)}
 
     def tell(
-        self, kept: KeptOOF, number: int, value: float, full: dict[int, float], quick: dict[int, float], **more: Any
+        self, kept: OOFFiles, number: int, value: float, full: dict[int, float], quick: dict[int, float], **more: Any
     ) -> None:
         with kept.telling(number, self.scores(value, **more), lambda: full, lambda: quick):
             pass

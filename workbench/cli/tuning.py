@@ -28,7 +28,7 @@ from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
     from workbench.experiments.tune import TuneOutcome
-    from workbench.tuning import Progress, Scored
+    from workbench.tuning import Progress, TrialScores
 
 SHOWN = 10
 
@@ -180,7 +180,7 @@ def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompet
     }
 
 
-def _scored(one: Scored) -> dict[str, Any]:
+def _scored(one: TrialScores) -> dict[str, Any]:
     return {
         "trial": one.number,
         "score": one.value,
@@ -224,7 +224,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
         echo(f"next: wb new --from {number} --tuned -c {competition.slug}")
 
 
-def _cells(one: Scored) -> tuple[str, ...]:
+def _cells(one: TrialScores) -> tuple[str, ...]:
     import statistics
 
     full = one.full or ()
@@ -235,7 +235,7 @@ def _cells(one: Scored) -> tuple[str, ...]:
 
 def _show(competition: library.OpenCompetition, number: int, storage: str | None, *, as_json: bool) -> None:
     from workbench.experiments.tune import find_study
-    from workbench.tuning.pictures import draw, importances
+    from workbench.tuning.plots import draw, importances
 
     study, folder = find_study(competition.access.competition, number, storage=storage)
     shares = importances(study)

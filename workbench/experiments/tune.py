@@ -36,19 +36,19 @@ from workbench.models.parameters import (
 )
 from workbench.models.records import Problem
 from workbench.tuning import (
-    KEPT_AS,
+    SCORES_VERSION,
     Budget,
     Dimension,
     OpenStudy,
     Progress,
     Search,
+    SearchResult,
     Space,
     StudyKey,
-    Tuned,
     default_space,
     enough_rounds,
+    initial_point,
     open_study,
-    own_point,
     parse_space,
     read_study,
 )
@@ -99,7 +99,7 @@ class TuneOutcome:
 
     Attributes
     ----------
-    tuned : Tuned
+    tuned : SearchResult
     parameters : dict
         The best ones for ``[model]``; the experiment's own where no trial finished.
     space : Space
@@ -113,7 +113,7 @@ class TuneOutcome:
         new was found.
     """
 
-    tuned: Tuned
+    tuned: SearchResult
     parameters: dict[str, Any]
     space: Space
     before: RunRecord | None
@@ -186,7 +186,7 @@ def tune(
             say(line)
         budget = _budget(asked, started, opened.study if request.only_rest else None)
         if budget is None:
-            budget = _for_edited(opened.study, own_point(space, spec.parameters), started)
+            budget = _for_edited(opened.study, initial_point(space, spec.parameters), started)
         memory = _Memory(experiment, replace(spec, parameters=spec.parameters | space.largest), opened)
         if budget is not None:
             scorer.room = memory.room_for(experiment.problem)
@@ -561,7 +561,7 @@ def _key(experiment: ReadyExperiment, problem: Problem, spec: LightGBMSpec, spac
         "target": experiment.target_key,
         "space": content_key("space", space.content()),
         "model": content_key("model", fixed),
-        "search": content_key(KEPT_AS, least) if least else KEPT_AS,
+        "search": content_key(SCORES_VERSION, least) if least else SCORES_VERSION,
     }
     return StudyKey(f"{experiment.competition.slug}-{experiment.spec.number:03d}", parts)
 
@@ -574,7 +574,7 @@ def _stops_by_least(spec: LightGBMSpec) -> bool:
     return bool(spec.patience and spec.parameters.get("early_stopping_min_delta"))
 
 
-def tuned_parameters(tuned: Tuned, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
+def tuned_parameters(tuned: SearchResult, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
     """Return the best parameters as ``[model]`` takes them: what the experiment has, with what was found put in.
 
     Parameters
@@ -600,7 +600,7 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _notes(tuned: Tuned, experiment: ReadyExperiment, own: Mapping[str, Any] | None, before: Any) -> list[str]:
+def _notes(tuned: SearchResult, experiment: ReadyExperiment, own: Mapping[str, Any] | None, before: Any) -> list[str]:
     notes = []
     if tuned.best is None:
         kept = f"; its score stays: {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""

@@ -6,26 +6,26 @@ and reads what is stored, `pictures` draws it.
 """
 
 from workbench.tuning.plan import Budget, enough_rounds
-from workbench.tuning.scored import Progress, Scored, Tuned, scored_trials
-from workbench.tuning.search import KEPT_AS, Search
-from workbench.tuning.space import Dimension, Space, default_space, own_point, parse_space
+from workbench.tuning.results import Progress, SearchResult, TrialScores, scored_trials
+from workbench.tuning.search import SCORES_VERSION, Search
+from workbench.tuning.space import Dimension, Space, default_space, initial_point, parse_space
 from workbench.tuning.study import OpenStudy, StudyKey, open_study, read_study
 
 __all__ = [
-    "KEPT_AS",
+    "SCORES_VERSION",
     "Budget",
     "Dimension",
     "OpenStudy",
     "Progress",
-    "Scored",
     "Search",
+    "SearchResult",
     "Space",
     "StudyKey",
-    "Tuned",
+    "TrialScores",
     "default_space",
     "enough_rounds",
+    "initial_point",
     "open_study",
-    "own_point",
     "parse_space",
     "read_study",
     "scored_trials",

@@ -1,4 +1,4 @@
-"""How a search divides its time: how quick a quick score is, at which rate the promoted are trained, who stays.
+"""How a search divides its time: the fidelity of its trials, the learning rate of full CV, and which trials get one.
 
 Everything here is decided from numbers; nothing is trained.
 """
@@ -15,25 +15,25 @@ import numpy as np
 from workbench.models.fold_scorer import Fidelity
 
 __all__ = [
-    "FULL_RATES",
-    "QUICK_RATE",
+    "FULL_CV_RATES",
+    "LOW_FIDELITY_RATE",
     "Budget",
-    "Quick",
+    "LowFidelity",
     "affordable_rate",
+    "affordable_trials",
     "enough_rounds",
-    "in_full",
     "is_much_lower",
     "least_share",
-    "quick_within",
-    "quick_without_time",
-    "second_folds",
-    "still_hopeful",
-    "those_that_fit",
+    "low_fidelity_within",
+    "low_fidelity_without_time",
+    "not_clearly_worse",
+    "repeated_cv_folds",
+    "wanted_full_cvs",
     "with_fixed_rounds",
 ]
 
-SLOWEST_RATE, SLOW_RATE, QUICK_RATE, QUICKEST_RATE = 0.03, 0.06, 0.1, 0.3
-"""The learning rates of quick scores: the lower where the time allows. At a high one small trees do too well."""
+LOWEST_RATE, LOW_RATE, LOW_FIDELITY_RATE, HIGHEST_RATE = 0.03, 0.06, 0.1, 0.3
+"""The learning rates of low-fidelity scores: the lower where the time allows. At a high one small trees do too well."""
 
 USUAL = 30
 """The rounds that a fold takes are about this by the learning rate."""
@@ -42,7 +42,7 @@ MOST = 100
 """And at most this by the rate; less where the rate is a high one, since there the time is short."""
 
 WANTED_TRIALS, FEWEST_TRIALS = 80, 40
-"""So many quick trials should fit into their time. Below the fewer, scores get less reliable instead."""
+"""So many low-fidelity trials should fit into their time. Below the fewer, scores get less reliable instead."""
 
 LEAST_TRIALS, LEAST_ROUNDS = 5, 10
 """However short the time is, so many trials are to fit, but none is of fewer rounds than this."""
@@ -56,19 +56,19 @@ LEAST_ROWS = 20_000
 WITHOUT_TIME_ROWS = 150_000
 """And so many are enough where no time is given."""
 
-GIVEN_UP = 0.3
-"""Of the folds' rounds are saved, since trials are given up early."""
+PRUNED_SHARE = 0.3
+"""Of the folds' rounds are saved, since trials are pruned."""
 
-FULL_RATES = (0.02, 0.03, 0.05, 0.07, 0.1)
-"""The learning rates that what is promoted may be trained at; the lowest that the time allows."""
+FULL_CV_RATES = (0.02, 0.03, 0.05, 0.07, 0.1)
+"""The learning rates that full CV may use; the lowest that the time allows."""
 
-IN_FULL, FEWEST_IN_FULL = 2.5, 1.3
-"""So many parameter sets should fit into the time of full scores, on all folds; fewer where one fold tells enough."""
+WANTED_FULL_CVS, FEWEST_FULL_CVS = 2.5, 1.3
+"""So many parameter sets should fit into the time of full CV; fewer where one fold tells enough."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop: at `ends_at` (of time.perf_counter) or after `trials` quick trials, whatever comes first.
+    """When to stop: at `ends_at` (of time.perf_counter) or after `trials` low-fidelity trials, whatever comes first.
 
     `started_at` is when the clock of the promise began to run.
     """
@@ -83,8 +83,8 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Quick:
-    """How quick a quick score is.
+class LowFidelity:
+    """How a trial is scored when many have to be: at a high learning rate, on fewer folds or fewer rows.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class Quick:
         return asdict(self) | {"folds": list(self.folds)}
 
     @classmethod
-    def of(cls, content: Mapping[str, Any]) -> Quick:
+    def of(cls, content: Mapping[str, Any]) -> LowFidelity:
         """Return what `content` gave."""
         return cls(**{**content, "folds": tuple(content["folds"])})
 
@@ -125,8 +125,8 @@ class Quick:
         return folds + ("" if self.share == 1.0 else f", of {self.share:.0%} of the rows")
 
 
-def quick_without_time(train_rows: Sequence[int], *, searches_rate: bool) -> Quick:
-    """Return how quick a quick score is where only a number of trials is given.
+def low_fidelity_without_time(train_rows: Sequence[int], *, searches_rate: bool) -> LowFidelity:
+    """Return the fidelity of trials where only their number is limited.
 
     Parameters
     ----------
@@ -135,12 +135,11 @@ def quick_without_time(train_rows: Sequence[int], *, searches_rate: bool) -> Qui
     searches_rate : bool
     """
     n_rows = float(np.mean(train_rows))
-    return _quick(
-        QUICK_RATE, WITHOUT_TIME_ROWS / n_rows, tuple(range(len(train_rows))), n_rows, searches_rate=searches_rate
-    )
+    folds = tuple(range(len(train_rows)))
+    return _low_fidelity(LOW_FIDELITY_RATE, WITHOUT_TIME_ROWS / n_rows, folds, n_rows, searches_rate=searches_rate)
 
 
-def quick_within(
+def low_fidelity_within(
     seconds: float,
     per_round: float,
     train_rows: Sequence[int],
@@ -148,8 +147,8 @@ def quick_within(
     *,
     all_folds: bool,
     searches_rate: bool,
-) -> Quick:
-    """Return how quick a quick score has to be for enough of them to fit.
+) -> LowFidelity:
+    """Return the fidelity at which enough trials fit into their time.
 
     What is given up first is what tells least: folds beyond those that validate enough rows, then half of the trials,
     then the low learning rate, then rows. Fewer rows and a higher rate both make small trees look better than they are,
@@ -158,7 +157,7 @@ def quick_within(
     Parameters
     ----------
     seconds : float
-        For all quick scores.
+        For all low-fidelity trials.
     per_round : float
         Seconds that a round of one fold takes on all of its rows.
     train_rows, valid_rows : sequence of int
@@ -169,33 +168,35 @@ def quick_within(
     n_folds, n_rows = len(train_rows), float(np.mean(train_rows))
     # The last of equals: folds in time grow, and the last one is nearest to what is to be predicted.
     order = sorted(range(n_folds), key=lambda k: (train_rows[k], k), reverse=True)
-    fold = max(1e-9, (1 - GIVEN_UP) * per_round * USUAL)
+    fold = max(1e-9, (1 - PRUNED_SHARE) * per_round * USUAL)
     least = n_folds if all_folds else min(n_folds, math.ceil(ENOUGH_VALID / max(1.0, float(np.mean(valid_rows)))))
-    fitting = seconds / WANTED_TRIALS / (fold / SLOW_RATE)
+    fitting = seconds / WANTED_TRIALS / (fold / LOW_RATE)
     n_scored = int(min(n_folds, max(least, fitting)))
     # The rate at which the wanted trials fit, and that of the fewest where it is no low one.
     rate = WANTED_TRIALS * n_scored * fold / seconds
-    if rate > SLOW_RATE:
-        rate = max(SLOW_RATE, FEWEST_TRIALS * n_scored * fold / seconds)
-    share = min(1.0, max(QUICK_RATE / rate, least_share(train_rows)))
-    rate = min(QUICKEST_RATE, max(SLOWEST_RATE, min(rate, QUICK_RATE), rate * share))
+    if rate > LOW_RATE:
+        rate = max(LOW_RATE, FEWEST_TRIALS * n_scored * fold / seconds)
+    share = min(1.0, max(LOW_FIDELITY_RATE / rate, least_share(train_rows)))
+    rate = min(HIGHEST_RATE, max(LOWEST_RATE, min(rate, LOW_FIDELITY_RATE), rate * share))
     # Where the time is too short for all of that, at least a few are scored: on fewer folds, by models of fewer rounds.
     rounds = int(seconds / LEAST_TRIALS / (per_round * share))
     if not all_folds:
         n_scored = max(1, min(n_scored, rounds // LEAST_ROUNDS))
-    made = _quick(rate, share, tuple(sorted(order[:n_scored])), n_rows, searches_rate=searches_rate)
-    return replace(made, rounds=min(made.rounds, max(LEAST_ROUNDS, rounds // n_scored)))
+    fidelity = _low_fidelity(rate, share, tuple(sorted(order[:n_scored])), n_rows, searches_rate=searches_rate)
+    return replace(fidelity, rounds=min(fidelity.rounds, max(LEAST_ROUNDS, rounds // n_scored)))
 
 
 def least_share(train_rows: Sequence[int]) -> float:
-    """Return the smallest share of a fold's rows that a quick score is of."""
+    """Return the smallest share of a fold's rows that a low-fidelity score may use."""
     return min(1.0, LEAST_ROWS / float(np.mean(train_rows)))
 
 
-def _quick(rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, searches_rate: bool) -> Quick:
-    return Quick(
+def _low_fidelity(
+    rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, searches_rate: bool
+) -> LowFidelity:
+    return LowFidelity(
         None if searches_rate else float(f"{rate:.2g}"),
-        int((MOST if rate <= QUICK_RATE else 1.5 * USUAL) / rate),
+        int((MOST if rate <= LOW_FIDELITY_RATE else 1.5 * USUAL) / rate),
         max(10, round(3 / rate)),
         1 if n_rows < LEAST_ROWS else 5,
         1.0 if share > 0.8 else float(f"{share:.3g}"),
@@ -203,49 +204,52 @@ def _quick(rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, 
     )
 
 
-def with_fixed_rounds(quick: Quick, rounds: int, rate: float) -> Quick:
-    """Return quick scores of models that are not stopped early: at a higher rate they take fewer rounds in proportion.
+def with_fixed_rounds(low: LowFidelity, rounds: int, rate: float) -> LowFidelity:
+    """Return the fidelity for models without early stopping: a higher rate takes proportionally fewer rounds.
 
     Parameters
     ----------
     rounds : int
     rate : float
-        Of the full scores.
+        Of full CV.
     """
-    if quick.rate is None:
-        return replace(quick, rounds=rounds, patience=0)
-    higher = max(quick.rate, rate)
-    return replace(quick, rate=higher, rounds=max(1, round(rounds * rate / higher)), patience=0)
+    if low.rate is None:
+        return replace(low, rounds=rounds, patience=0)
+    higher = max(low.rate, rate)
+    return replace(low, rate=higher, rounds=max(1, round(rounds * rate / higher)), patience=0)
 
 
-def in_full(valid_rows: Sequence[int], *, all_folds: bool) -> float:
-    """Return how many parameter sets should fit into the time of full scores."""
-    return FEWEST_IN_FULL if not all_folds and float(np.mean(valid_rows)) >= ENOUGH_VALID else IN_FULL
+def wanted_full_cvs(valid_rows: Sequence[int], *, all_folds: bool) -> float:
+    """Return how many parameter sets should fit into the time of full CV."""
+    return FEWEST_FULL_CVS if not all_folds and float(np.mean(valid_rows)) >= ENOUGH_VALID else WANTED_FULL_CVS
 
 
-def affordable_rate(seconds: float, fold_seconds: Sequence[float], quick: Quick, n_folds: int, wanted: float) -> float:
+def affordable_rate(
+    seconds: float, fold_seconds: Sequence[float], low: LowFidelity, n_folds: int, wanted: float
+) -> float:
     """Return the lowest learning rate at which enough parameter sets can be scored on all folds.
 
     Parameters
     ----------
     seconds : float
-        For all full scores.
+        For all of full CV.
     fold_seconds : sequence of float
-        What the best quick scores took for a fold.
+        What a fold of the best low-fidelity trials took.
     wanted : float
         How many sets should fit.
     """
-    for rate in FULL_RATES:
+    for rate in FULL_CV_RATES:
         # Its patience is longer, too.
-        slower = 1.2 * (quick.rate or QUICK_RATE) / rate / quick.share
+        slower = 1.2 * (low.rate or LOW_FIDELITY_RATE) / rate / low.share
         if seconds >= wanted * n_folds * slower * float(np.median(fold_seconds)):
             return rate
-    return FULL_RATES[-1]
+    return FULL_CV_RATES[-1]
 
 
-def is_much_lower(rate: float, known: float) -> bool:
-    """Say whether a rate is so much lower that what was scored at the other is worth scoring again."""
-    return known in FULL_RATES and rate in FULL_RATES and FULL_RATES.index(known) - FULL_RATES.index(rate) > 1
+def is_much_lower(rate: float, previous: float) -> bool:
+    """Say whether a rate is so much lower than the previous one that full CV is worth repeating."""
+    rates = FULL_CV_RATES
+    return previous in rates and rate in rates and rates.index(previous) - rates.index(rate) > 1
 
 
 def enough_rounds(rate: float, rounds: int, patience: int) -> tuple[int, int]:
@@ -257,42 +261,44 @@ def enough_rounds(rate: float, rounds: int, patience: int) -> tuple[int, int]:
     return max(rounds, int(300 / rate)), max(patience, round(3 / rate))
 
 
-def still_hopeful(scores: Mapping[int, Sequence[float]], own: int | None, *, greater_is_better: bool) -> list[int]:
+def not_clearly_worse(
+    scores: Mapping[int, Sequence[float]], initial: int | None, *, greater_is_better: bool
+) -> list[int]:
     """Return the trials that are not clearly worse than the best of them, the best first.
 
     Parameters
     ----------
     scores : mapping
         Trial -> its scores of the same folds.
-    own : int, or None
+    initial : int, or None
         The trial of the experiment's own parameters, which is always among them: it is what is to be beaten.
     """
     sign = 1.0 if greater_is_better else -1.0
     ranked = sorted(scores, key=lambda n: -sign * float(np.mean(scores[n])))
     best = scores[ranked[0]]
     gains = {n: [sign * (a - b) for a, b in zip(scores[n], best, strict=True)] for n in ranked}
-    return [n for n in ranked if n == own or not _is_worse(gains[n])]
+    return [n for n in ranked if n == initial or not _is_worse(gains[n])]
 
 
 def _is_worse(gains: Sequence[float]) -> bool:
     """Say whether two or more folds leave little hope: each is worse, and by more than they differ."""
-    found = np.array(gains)
-    return len(found) > 1 and bool((found < 0).all() and found.mean() + found.std() < 0)
+    differences = np.array(gains)
+    return len(differences) > 1 and bool((differences < 0).all() and differences.mean() + differences.std() < 0)
 
 
-def those_that_fit(ranked: Sequence[int], room: float, own: int | None) -> list[int]:
+def affordable_trials(ranked: Sequence[int], room: float, initial: int | None) -> list[int]:
     """Return the first of the trials, as many as there is room for, and one in any case.
 
-    The experiment's `own` stays where there is room for two better ones.
+    The `initial` trial stays where there is room for two better ones.
     """
     n = int(max(1.0, min(room, len(ranked))))
     fitting = list(ranked[:n])
-    if own is not None and own in ranked and own not in fitting and n > 2:
-        return [*fitting[:-1], own]
+    if initial is not None and initial in ranked and initial not in fitting and n > 2:
+        return [*fitting[:-1], initial]
     return fitting
 
 
-def second_folds(seconds: float, fold_seconds: Sequence[float], n_folds: int) -> tuple[int, int]:
+def repeated_cv_folds(seconds: float, fold_seconds: Sequence[float], n_folds: int) -> tuple[int, int]:
     """Return how many other folds there is time for, and for how many parameter sets.
 
     Parameters

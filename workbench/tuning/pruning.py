@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Curve", "Curves", "is_hopeless"]
+__all__ = ["Curve", "Curves", "is_prunable"]
 
 P_VALUE = 0.2
 """Of three folds that are all worse, the test says 1/8."""
 
 FEWEST_FOLDS = 3
 
-RIVALS = 5
+TOP_TRIALS = 5
 """A trial is held against the so many best: being worse than the very best is no reason to give up."""
 
 EARLY = 0.3
@@ -27,7 +27,7 @@ SLOWER = 3
 are often the best in the end."""
 
 
-def is_hopeless(scores: Mapping[int, float], rival: Mapping[int, float], *, greater_is_better: bool) -> bool:
+def is_prunable(scores: Mapping[int, float], rival: Mapping[int, float], *, greater_is_better: bool) -> bool:
     """Say whether the folds so far are worse than another trial's, by Wilcoxon's signed-rank test, one-sided.
 
     The differences are taken fold by fold, so that an easy fold is no advantage (Wilcoxon 1945; the same test as
@@ -102,8 +102,8 @@ class Curves:
 
     def is_behind(self, fold: int, rivals: Sequence[int], leaves: int, best: float) -> bool:
         """Say whether a fold is behind what all of the rivals had after a third of the leaves; never early on."""
-        curves = [c for n in rivals[:RIVALS] if (c := self.of_fold.get(fold, {}).get(n)) is not None]
-        if len(curves) < RIVALS or leaves < EARLY * float(np.median([c.leaves[-1] for c in curves])):
+        curves = [c for n in rivals[:TOP_TRIALS] if (c := self.of_fold.get(fold, {}).get(n)) is not None]
+        if len(curves) < TOP_TRIALS or leaves < EARLY * float(np.median([c.leaves[-1] for c in curves])):
             return False
         sign = 1.0 if self.greater_is_better else -1.0
         values = [c.at(leaves // SLOWER) for c in curves]

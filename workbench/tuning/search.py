@@ -28,38 +28,38 @@ import numpy as np
 
 from workbench.core.errors import MemoryLimitError, TrainingError, WorkbenchError
 from workbench.models.fold_scorer import Fidelity, FoldScore, FoldScorer, NoUseError, shared_score
-from workbench.tuning.extra import optuna
-from workbench.tuning.kept_oof import KeptOOF
+from workbench.tuning.oof_files import OOFFiles
+from workbench.tuning.optuna_package import optuna
 from workbench.tuning.plan import (
-    FULL_RATES,
-    QUICK_RATE,
+    FULL_CV_RATES,
+    LOW_FIDELITY_RATE,
     Budget,
-    Quick,
+    LowFidelity,
     affordable_rate,
+    affordable_trials,
     enough_rounds,
-    in_full,
     is_much_lower,
     least_share,
-    quick_within,
-    quick_without_time,
-    second_folds,
-    still_hopeful,
-    those_that_fit,
+    low_fidelity_within,
+    low_fidelity_without_time,
+    not_clearly_worse,
+    repeated_cv_folds,
+    wanted_full_cvs,
     with_fixed_rounds,
 )
-from workbench.tuning.pruning import RIVALS, Curve, Curves, is_hopeless
-from workbench.tuning.scored import Progress, Scored, Tuned, scored_trials, value_of
-from workbench.tuning.space import Space, known_good, own_point
+from workbench.tuning.pruning import TOP_TRIALS, Curve, Curves, is_prunable
+from workbench.tuning.results import Progress, SearchResult, TrialScores, scored_trials, value_of
+from workbench.tuning.space import Space, initial_point, proven_points
 from workbench.tuning.study import OpenStudy, retry
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["KEPT_AS", "Search"]
+__all__ = ["SCORES_VERSION", "Search"]
 
 One = TypeVar("One")
 
-KEPT_AS = "4"
+SCORES_VERSION = "4"
 """How scores are kept in a study. One that keeps them otherwise can't be gone on with."""
 
 QUICK_UNTIL, FULL_UNTIL, SECOND_UNTIL, HELD_OUT_UNTIL = 0.45, 0.82, 0.94, 0.98
@@ -144,12 +144,12 @@ class Search:
         self.opened, self.study = study, study.study
         self.scorer, self.other, self.space = scorer, other, space
         # The experiment's own parameters as a point of the space; None where they lie outside.
-        self.own = own_point(space, scorer.spec.parameters)
+        self.own = initial_point(space, scorer.spec.parameters)
         self.budget, self.keep, self.progress = budget, keep, progress
         self.all_folds = all_folds or keep > 0
         self.state = optuna().trial.TrialState
         self.greater = scorer.problem.metric.greater_is_better
-        self.kept = KeptOOF(study, scorer, keep, greater_is_better=self.greater)
+        self.kept = OOFFiles(study, scorer, keep, greater_is_better=self.greater)
         folds = scorer.problem.folds
         self.n_folds = folds.n_folds
         self.train_rows = [len(folds.train_rows(k)) for k in range(folds.n_folds)]
@@ -164,7 +164,7 @@ class Search:
 
     # ------------------------------------------------------------------------------------------------------- stages
 
-    def run(self) -> Tuned:
+    def run(self) -> SearchResult:
         """Search until the budget is spent."""
         with suppress(_TimeIsUpError):
             self._begin()
@@ -227,32 +227,32 @@ class Search:
         with self.opened.locked():
             is_new = not self._trials()
             # The experiment's own may have been edited since the study was begun.
-            points = [*([self.own] if self.own is not None else []), *(known_good(self.space) if is_new else [])]
+            points = [*([self.own] if self.own is not None else []), *(proven_points(self.space) if is_new else [])]
             for point in points:
                 self.study.enqueue_trial(point, skip_if_exists=True)
             known = self.study.user_attrs.get("quick")
             if known is None:
                 known = self._settled().content()
                 self.study.set_user_attr("quick", known)
-        self.quick = Quick.of(known)
+        self.quick = LowFidelity.of(known)
         if self.keep and len(self.quick.folds) < self.n_folds:
             of = f"{len(self.quick.folds)} of {self.n_folds} folds"
             self.notes.append(f"OOF are kept of full scores only: the study's quick scores are of {of}")
 
-    def _settled(self) -> Quick:
+    def _settled(self) -> LowFidelity:
         spec, quick = self.scorer.spec, self._quick_enough()
         if spec.patience:
             return quick
-        return with_fixed_rounds(quick, spec.rounds, float(spec.parameters.get("learning_rate", QUICK_RATE)))
+        return with_fixed_rounds(quick, spec.rounds, float(spec.parameters.get("learning_rate", LOW_FIDELITY_RATE)))
 
-    def _quick_enough(self) -> Quick:
+    def _quick_enough(self) -> LowFidelity:
         """Decide how quick a quick score is, from what a round costs."""
         searches_rate = "learning_rate" in self.space.names
         at = self.budget.at(QUICK_UNTIL)
         if at is None:
-            return quick_without_time(self.train_rows, searches_rate=searches_rate)
+            return low_fidelity_without_time(self.train_rows, searches_rate=searches_rate)
         per_round = self._round_seconds(at)
-        return quick_within(
+        return low_fidelity_within(
             max(0.1, at - time.perf_counter()),
             max(1e-5, per_round),
             self.train_rows,
@@ -263,11 +263,13 @@ class Search:
 
     def _round_seconds(self, until: float) -> float:
         """Return what a round of one fold takes on all of its rows: measured on them, where the time is long enough."""
-        point = self.own or self.space.inside({}) or known_good(self.space)[0]
+        point = self.own or self.space.inside({}) or proven_points(self.space)[0]
         parameters = self.space.parameters(point)
 
         def timed(rounds: int, share: float) -> float:
-            return self.scorer.score(parameters, 0, SEED, Fidelity(QUICK_RATE, rounds, 0, every=5, share=share)).seconds
+            return self.scorer.score(
+                parameters, 0, SEED, Fidelity(LOW_FIDELITY_RATE, rounds, 0, every=5, share=share)
+            ).seconds
 
         self._check()
         share = least_share(self.train_rows)
@@ -296,13 +298,13 @@ class Search:
         self._repeated = 0
         folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self.quick.folds)]
         # The experiment's own parameters are scored to the end: what is found is compared with them.
-        rivals = [] if trial.params == self.own else self._complete()[:RIVALS]
+        rivals = [] if trial.params == self.own else self._complete()[:TOP_TRIALS]
         scores: dict[int, FoldScore] = {}
         try:
             for fold in folds:
                 scores[fold] = self._quick_fold(trial, fold, rivals)
                 trial.report(scores[fold].score, fold)
-                if len(scores) < len(folds) and len(rivals) == RIVALS:
+                if len(scores) < len(folds) and len(rivals) == TOP_TRIALS:
                     self._give_up_if_hopeless(scores, rivals[-1])
         except NoUseError:
             self.study.tell(trial, state=self.state.PRUNED)
@@ -317,7 +319,7 @@ class Search:
         else:
             value = float(np.mean([s.score for s in scores.values()]))
             trial.set_user_attr("rounds", [int(np.mean(scores[k].rounds)) for k in self.quick.folds])
-            if len(rivals) < RIVALS or value == self._best_of(value, value_of(rivals[-1])):
+            if len(rivals) < TOP_TRIALS or value == self._best_of(value, value_of(rivals[-1])):
                 trial.set_user_attr("curves", self.curves.of_trial(trial.number))
             with self._telling(trial.number, value, scores):
                 self.study.tell(trial, value)
@@ -344,7 +346,7 @@ class Search:
     def _give_up_if_hopeless(self, scores: Mapping[int, FoldScore], rival: FrozenTrial) -> None:
         """Raise where the folds so far are worse than those of the last of the best."""
         so_far = {k: s.score for k, s in scores.items()}
-        if is_hopeless(so_far, rival.intermediate_values, greater_is_better=self.greater):
+        if is_prunable(so_far, rival.intermediate_values, greater_is_better=self.greater):
             raise NoUseError
 
     def _quick_fold(self, trial: Trial, fold: int, best: Sequence[FrozenTrial]) -> FoldScore:
@@ -470,7 +472,7 @@ class Search:
         return scored > 1 and time.perf_counter() > begun + FIRST_FOLD * (self._stop_at - begun)
 
     def _in_full(self) -> float:
-        return in_full(self.valid_rows, all_folds=self.all_folds)
+        return wanted_full_cvs(self.valid_rows, all_folds=self.all_folds)
 
     def _first_fold_limit(self, begun: float) -> float:
         """Return how long a trial's first fold may train: nobody may use up the time that the others need."""
@@ -490,14 +492,14 @@ class Search:
         if not folds_left or not scores:
             return []
         known = {best.number: [best.full[k] for k in folds]} if best and best.full else {}
-        hopeful = still_hopeful(known | scores, own, greater_is_better=self.greater)
+        hopeful = not_clearly_worse(known | scores, own, greater_is_better=self.greater)
         for number in set(alive) - set(hopeful):
             # A score that was to be made again stays.
             scored = self.study.user_attrs.get(f"full:{number}", {})
             self.study.set_user_attr(f"full:{number}", scored | {"dropped_after": len(folds)})
         each = float(np.mean([s.seconds for n in alive for s in race[n].values()]))
         room = (self._stop_at - time.perf_counter()) / max(1e-9, folds_left * each)
-        return those_that_fit([n for n in hopeful if n in scores], room, own)
+        return affordable_trials([n for n in hopeful if n in scores], room, own)
 
     def _candidates(self, rate: float | None) -> list[FrozenTrial]:
         """Return the trials to score thoroughly: the experiment's own parameters and the best, the best first."""
@@ -547,9 +549,9 @@ class Search:
 
     def _affordable_rate(self) -> float:
         # The best ones take more rounds than most.
-        seconds = [_seconds(t) / len(self.quick.folds) for t in self._complete()[:RIVALS]]
+        seconds = [_seconds(t) / len(self.quick.folds) for t in self._complete()[:TOP_TRIALS]]
         if self.budget.ends_at is None or not seconds:
-            return FULL_RATES[1]
+            return FULL_CV_RATES[1]
         return affordable_rate(self._stop_at - time.perf_counter(), seconds, self.quick, self.n_folds, self._in_full())
 
     def full_fidelity(self, rate: float | None) -> Fidelity:
@@ -562,7 +564,7 @@ class Search:
             rounds, patience = enough_rounds(rate, rounds, patience)
         return Fidelity(rate, rounds, patience, every=5 if n_rows >= MANY_ROWS else 1)
 
-    def _fidelity_of(self, one: Scored) -> Fidelity:
+    def _fidelity_of(self, one: TrialScores) -> Fidelity:
         """Return how a parameter set with a full score was scored."""
         fidelity = self.full_fidelity(one.rate)
         return fidelity if one.cut is None else replace(fidelity, rounds=one.cut)
@@ -635,10 +637,10 @@ class Search:
         """Whether the folds of a full score have one number of rounds."""
         return bool(self.scorer.spec.patience) and not self.scorer.spec.per_fold
 
-    def _by_quick_score(self, trial: FrozenTrial) -> Scored:
+    def _by_quick_score(self, trial: FrozenTrial) -> TrialScores:
         """Return a trial as far as it is scored; the learning rate is left to the experiment."""
         scores = tuple(trial.intermediate_values[k] for k in sorted(trial.intermediate_values))
-        return Scored(trial.number, dict(trial.params), value_of(trial), scores)
+        return TrialScores(trial.number, dict(trial.params), value_of(trial), scores)
 
     # ------------------------------------------------------------------------------------------------- second scores
 
@@ -652,7 +654,7 @@ class Search:
         if not waiting:
             return
         fold_seconds = [self.study.user_attrs[f"full:{s.number}"]["seconds"] / self.n_folds for s in waiting]
-        n_scored, n_chosen = second_folds(self._stop_at - time.perf_counter(), fold_seconds, n_folds)
+        n_scored, n_chosen = repeated_cv_folds(self._stop_at - time.perf_counter(), fold_seconds, n_folds)
         with self.opened.locked():
             # Of fewer folds than before, they could not be held against those.
             n_scored = max(n_scored, self.study.user_attrs.get("second_folds", 0))
@@ -672,7 +674,7 @@ class Search:
             except (TrainingError, MemoryError) as exc:
                 self.failures.append(f"trial {one.number}, other folds: {_why(exc)}")
 
-    def _rounds_of(self, one: Scored) -> tuple[int, ...] | None:
+    def _rounds_of(self, one: TrialScores) -> tuple[int, ...] | None:
         """Return the rounds that a full score has chosen, for scores that are not to choose them anew."""
         return one.rounds if self.scorer.spec.patience else None
 
@@ -697,7 +699,7 @@ class Search:
             except (TrainingError, MemoryError) as exc:
                 self.failures.append(f"trial {one.number}, rows held out: {_why(exc)}")
 
-    def _second_of(self, one: Scored) -> dict[str, float]:
+    def _second_of(self, one: TrialScores) -> dict[str, float]:
         """Return the scores on other folds that are known, by fold."""
         known: dict[str, float] = self.study.user_attrs.get(f"second:{one.number}", {})
         return known
@@ -736,14 +738,14 @@ class Search:
         trials = [t for t in self._trials(self.state.COMPLETE) if "same_as" not in t.user_attrs]
         return sorted(trials, key=value_of, reverse=self.greater)
 
-    def _scored(self) -> list[Scored]:
+    def _scored(self) -> list[TrialScores]:
         """Return what has a full score, the best first."""
         return scored_trials(self.study, greater_is_better=self.greater)
 
-    def _best_full(self) -> Scored | None:
+    def _best_full(self) -> TrialScores | None:
         return next(iter(self._scored()), None)
 
-    def _start(self) -> Scored | None:
+    def _start(self) -> TrialScores | None:
         return next((s for s in self._scored() if s.parameters == self.own), None)
 
     def _best_known(self) -> float | None:
@@ -758,7 +760,7 @@ class Search:
         wanted = {"complete": self.state.COMPLETE, "pruned": self.state.PRUNED, "failed": self.state.FAIL}
         return {name: states.count(state) for name, state in wanted.items()}
 
-    def result(self) -> Tuned:
+    def result(self) -> SearchResult:
         """Return what is found so far."""
         ranked = self._scored()
         start = self._start()
@@ -771,7 +773,7 @@ class Search:
         more = len(self.failures) - SAID
         self.notes += self.failures[:SAID] + ([f"and {more} more failures"] if more > 0 else [])
         seconds = time.perf_counter() - self.budget.started_at
-        return Tuned(
+        return SearchResult(
             best,
             start,
             tuple(ranked),
@@ -781,7 +783,7 @@ class Search:
             notes=tuple(self.notes),
         )
 
-    def _by_quick_scores(self) -> tuple[list[Scored], Scored | None]:
+    def _by_quick_scores(self) -> tuple[list[TrialScores], TrialScores | None]:
         """Return what is best by quick scores, where no time was left for full ones, and the experiment's own point.
 
         What was not held against the experiment's own parameters says nothing; nor does one score by itself.
@@ -791,22 +793,22 @@ class Search:
         if not complete or (own is None and self.own is not None):
             return [], None
         start = None if own is None else self._by_quick_score(own)
-        of = Quick.of(self.study.user_attrs["quick"]).left_out(self.n_folds)
+        of = LowFidelity.of(self.study.user_attrs["quick"]).left_out(self.n_folds)
         self.notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
         best = self._by_quick_score(complete[0])
         return ([start] if start is not None and start.quick == best.quick else [best]), start
 
-    def _best_of_scored(self, ranked: Sequence[Scored]) -> Scored | None:
+    def _best_of_scored(self, ranked: Sequence[TrialScores]) -> TrialScores | None:
         # Only what was scored twice can be trusted as much as the others that were.
         second = [s for s in ranked if s.second is not None]
         return max(second or ranked, key=lambda s: s.judged if self.greater else -s.judged, default=None)
 
-    def _say_own(self, best: Scored | None) -> Scored | None:
+    def _say_own(self, best: TrialScores | None) -> TrialScores | None:
         """Hold the experiment's own parameters against the best by quick scores where they have no full one.
 
         Returns
         -------
-        Scored or None
+        TrialScores or None
             The experiment's own parameters where they were held against the best.
         """
         own = next((t for t in self._complete() if self._is_own(t)), None)

@@ -14,7 +14,7 @@ from workbench.models.parameters import lightgbm_defaults, primary_name
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Dimension", "Space", "default_space", "known_good", "own_point", "parse_space"]
+__all__ = ["Dimension", "Space", "default_space", "initial_point", "parse_space", "proven_points"]
 
 KEYS = ("low", "high", "log", "step", "choices")
 
@@ -159,7 +159,7 @@ def _stretched(d: Dimension, value: Any) -> Dimension:
     return replace(d, low=min(d.low, value), high=max(d.high, value))
 
 
-def own_point(space: Space, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+def initial_point(space: Space, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return an experiment's own parameters as a point of the space; None if they lie outside.
 
     A fraction of the rows has no effect without `bagging_freq`, which a trial sets where it is not searched: the
@@ -208,7 +208,7 @@ def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: boo
 
 
 # They do well on many tables: few leaves, a few columns to a tree, many leaves held back by their rows, and between.
-KNOWN_GOOD: tuple[dict[str, Any], ...] = (
+PROVEN: tuple[dict[str, Any], ...] = (
     {"num_leaves": 31, "min_data_in_leaf": 20, "feature_fraction": 0.7, "bagging_fraction": 0.8, "lambda_l2": 1.0},
     {"num_leaves": 8, "min_data_in_leaf": 20, "feature_fraction": 0.5, "bagging_fraction": 0.8, "lambda_l2": 10.0},
     {"num_leaves": 15, "min_data_in_leaf": 10, "feature_fraction": 0.25, "bagging_fraction": 1.0, "lambda_l2": 0.2},
@@ -217,9 +217,9 @@ KNOWN_GOOD: tuple[dict[str, Any], ...] = (
 )
 
 
-def known_good(space: Space) -> list[dict[str, Any]]:
+def proven_points(space: Space) -> list[dict[str, Any]]:
     """Return the points that do well on many tables, as far as the space has them."""
-    return [point for good in KNOWN_GOOD if (point := space.inside(_clipped(space, good))) is not None]
+    return [point for good in PROVEN if (point := space.inside(_clipped(space, good))) is not None]
 
 
 def _clipped(space: Space, good: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from workbench.core.cache import atomic, content_key, is_locked, lock, read_json
 from workbench.core.errors import BusyError, ConfigError, DamagedError, StorageError, storage_errors
 from workbench.core.memory import used_bytes
 from workbench.core.temporary import machine
-from workbench.tuning.extra import optuna
+from workbench.tuning.optuna_package import optuna
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ from workbench.core.cache import atomic
 from workbench.models.fold_scorer import FoldScore, FoldScorer
 from workbench.tuning.study import OpenStudy
 
-__all__ = ["KeptOOF"]
+__all__ = ["OOFFiles"]
 
 
-class KeptOOF:
+class OOFFiles:
     """The OOF of the best trials, those with full scores before the others.
 
     Parameters

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Progress", "Scored", "Tuned", "scored_trials", "value_of"]
+__all__ = ["Progress", "SearchResult", "TrialScores", "scored_trials", "value_of"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Scored:
+class TrialScores:
     """A parameter set with its scores.
 
     Attributes
@@ -69,22 +69,22 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class SearchResult:
     """What a search found.
 
     Attributes
     ----------
-    best : Scored, or None
+    best : TrialScores, or None
         None where no trial finished within the time.
-    start : Scored, or None
+    start : TrialScores, or None
         The experiment's own parameters.
-    ranked : tuple of Scored
+    ranked : tuple of TrialScores
         Those with a full score, the best first.
     """
 
-    best: Scored | None
-    start: Scored | None
-    ranked: tuple[Scored, ...]
+    best: TrialScores | None
+    start: TrialScores | None
+    ranked: tuple[TrialScores, ...]
     complete: int
     pruned: int
     failed: int
@@ -98,7 +98,7 @@ def value_of(trial: Any) -> float:
     return float(trial.value)
 
 
-def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
+def scored_trials(study: Any, *, greater_is_better: bool) -> list[TrialScores]:
     """Return the trials of a study that have a full score, the best first."""
     attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
     seconds = _second_scores(attributes)
@@ -108,7 +108,7 @@ def scored_trials(study: Any, *, greater_is_better: bool) -> list[Scored]:
             number = int(name.removeprefix("full:"))
             trial = trials[number]
             found.append(
-                Scored(
+                TrialScores(
                     number,
                     dict(trial.params),
                     value_of(trial),

@@ -12,7 +12,7 @@ from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError, NotFoundError
 from workbench.core.html_page import as_html, page
 from workbench.core.plot_style import plot_style
-from workbench.tuning.extra import optuna
+from workbench.tuning.optuna_package import optuna
 
 __all__ = ["draw", "importances"]
 
