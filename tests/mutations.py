@@ -40,8 +40,8 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
     "encodings": (["features/encodings/*.py"], ["test_encodings.py"]),
     "matrix": (["features/matrix.py", "features/encoded.py"], ["test_matrix.py", "test_codes.py", "test_precision.py"]),
     "rounds": (
-        ["models/rounds.py", "models/fold_rows.py"],
-        ["test_rounds.py", "test_fold_rows.py", "test_learners.py"],
+        ["models/rounds.py", "models/fold_data.py", "models/training_columns.py"],
+        ["test_rounds.py", "test_fold_data.py", "test_learners.py"],
     ),
     "weights": (
         ["models/weights.py", "models/row_weights.py"],

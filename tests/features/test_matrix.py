@@ -29,8 +29,8 @@ from workbench.features import (
 )
 from workbench.features.encoded import encode_columns
 from workbench.features.matrix import columns_of, sparse_codes
-from workbench.models.fold_rows import FoldRows
 from workbench.models.target import TargetColumn
+from workbench.models.training_columns import TrainingColumns
 
 
 def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[FeatureMatrix, FeatureMatrix]:
@@ -79,7 +79,7 @@ def test_a_library_gets_pieces_of_one_length(small, size: int, monkeypatch: pyte
         monkeypatch.setattr(matrix, "HELD_SHARE", held_share)
         problem = ready(made.workspace, made.open.definition, 1).problem
         rows = problem.folds.train_rows(1)
-        pieces = list(FoldRows(problem, 0, "none").pieces(1, rows, size))
+        pieces = list(TrainingColumns(problem, 0).chunks(1, rows, size))
         lengths = [len(frame) for _, frame in pieces]
         assert lengths == [size] * (len(rows) // size) + [len(rows) % size] * bool(len(rows) % size)
         assert [(w.start, w.stop) for w, _ in pieces] == [
@@ -99,7 +99,7 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
     """Let every module that has a name for the length of a piece have this one."""
     monkeypatch.setattr(matrix, "HELD_SHARE", 2**60)
     named = [m for n, m in sys.modules.items() if n.startswith("workbench.") and hasattr(m, "CHUNK_ROWS")]
-    assert {"workbench.features.matrix", "workbench.models.fold_rows"} <= {m.__name__ for m in named}
+    assert {"workbench.features.matrix", "workbench.models.training_columns"} <= {m.__name__ for m in named}
     for module in named:
         monkeypatch.setattr(module, "CHUNK_ROWS", n_rows)
 

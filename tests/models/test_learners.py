@@ -24,12 +24,12 @@ from workbench.experiments.ready import ready
 from workbench.experiments.spec import read_spec
 from workbench.features import ROW
 from workbench.metrics import from_function
-from workbench.models.fold_rows import FoldRows, stopping_metric
 from workbench.models.folds import Folds
 from workbench.models.records import FoldResult, Problem
 from workbench.models.scoring import score_column
 from workbench.models.target import Target
 from workbench.models.train import train
+from workbench.models.training_columns import TrainingColumns
 from workbench.models.transforms import fitted_transform
 
 ALL = 'features = ["rows", "ratio", "doubled", "town_size", "te_town"]\n'
@@ -234,13 +234,13 @@ class TestContract:
         self, competitions: Competitions, kind: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec, problem = prepared(competitions(), table(kind, "binary"))
-        monkeypatch.setattr("workbench.models.fold_rows.CHUNK_ROWS", 64)
+        monkeypatch.setattr("workbench.models.training_columns.CHUNK_ROWS", 64)
         monkeypatch.setattr("workbench.features.matrix.CHUNK_ROWS", 50)
         held = spec.learner(problem, 0).fit(0, 1)
         assert problem.matrix.held is not None
         apart = replace(problem, matrix=replace(problem.matrix, held=None))
         assert same(held, spec.learner(apart, 0).fit(0, 1))
-        sizes = [len(frame) for _, frame in FoldRows(apart, 0, "none").pieces(0, problem.folds.train_rows(0))]
+        sizes = [len(frame) for _, frame in TrainingColumns(apart, 0).chunks(0, problem.folds.train_rows(0))]
         assert sizes[:-1] == [64] * (len(sizes) - 1)
 
     def test_memory_is_foreseen(self, competitions: Competitions, kind: str) -> None:
@@ -365,7 +365,7 @@ class TestEarlyStopping:
         curve = result.curve["valid"]
         assert len(rounds) in (len(curve), len(curve) - 1)
         assert result.rounds <= len(curve) < 60
-        stop_by = learner.rows.stop_by if kind != "model" else stopping(problem)
+        stop_by = learner.data.target.stopping_metric
         best = max(curve) if stop_by.greater_is_better else min(curve)
         assert curve[result.rounds - 1] == best
         rows = problem.folds.valid_rows(0)
@@ -406,10 +406,6 @@ class TestEarlyStopping:
         rows = problem.folds.valid_rows(0)
         ours = score_column(problem.target, problem.target.columns[0], rows, result.oof, problem.metric)
         assert result.curve["valid"][-1] == pytest.approx(ours, rel=1e-5)
-
-
-def stopping(problem: Problem) -> Any:
-    return stopping_metric(problem.metric, problem.target.columns[0].task)
 
 
 # ------------------------------------------------------------------------------------------------------- saved models
@@ -488,9 +484,9 @@ class TestSklearnColumns:
         """Train a fold, whose first train row has no value in any column; return what reached the estimator."""
         from sklearn.base import BaseEstimator
 
-        whole = type(learner.rows).frame
+        whole = TrainingColumns.frame
 
-        def frame(rows: FoldRows, fold: int, chosen: Any) -> pl.DataFrame:
+        def frame(rows: TrainingColumns, fold: int, chosen: Any) -> pl.DataFrame:
             found = whole(rows, fold, chosen)
             first = pl.int_range(pl.len()) == 0
             return found.with_columns(pl.when(~first).then(pl.col(n)).alias(n) for n in found.columns)
@@ -505,7 +501,7 @@ class TestSklearnColumns:
             return fit(self, values, *rest, **more)
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(learner.rows), "frame", frame)
+            patch.setattr(TrainingColumns, "frame", frame)
             patch.setattr(type(made), "fit", watched)
             result = learner.fit(0, 1)
         assert np.isfinite(result.oof).all()
@@ -527,7 +523,7 @@ class TestSklearnColumns:
     ) -> None:
         learner, problem = self.learner(competitions, "ensemble.RandomForestClassifier")
         values = self.fitted(learner, monkeypatch).values
-        assert values.shape == (len(problem.folds.train_rows(0)), len(learner.rows.names))
+        assert values.shape == (len(problem.folds.train_rows(0)), len(learner.data.columns.names))
         assert np.isnan(values[0]).all()
         assert not np.isnan(values[1:]).any()
         assert set(values[1:, learner.codes].ravel()) == set(range(12))
@@ -562,8 +558,8 @@ def test_xgboost_takes_constraints_by_the_columns_names(competitions: Competitio
     )
     spec, problem = prepared(competitions(), text)
     learner = spec.learner(problem, 0)
-    assert learner.rows.names[:2] == ["x", "z"]
-    assert learner.parameters["interaction_constraints"] == f"[[0, 1], [{learner.rows.names.index('te_town')}]]"
+    assert learner.data.columns.names[:2] == ["x", "z"]
+    assert learner.parameters["interaction_constraints"] == f"[[0, 1], [{learner.data.columns.names.index('te_town')}]]"
     falling = learner.fit(0, 1).importance["x"][0]
     spec, problem = prepared(competitions(), TABLES["xgboost"])
     assert falling < 0.2 * spec.learner(problem, 0).fit(0, 1).importance["x"][0]  # it rises with y

@@ -176,7 +176,7 @@ def test_own_weights_of_rows_are_multiplied(prepared: Prepared) -> None:
     own = np.resize([1.0, 1.0, 1.0, 3.0], problem.target.n_rows)
     learner = spec.learner(replace(problem, target=replace(problem.target, weight=own)), 0)
     rows = np.arange(12)
-    assert learner.weight(0, rows) == pytest.approx(own[rows] * np.resize([2.4, 0.6, 0.0], 12))
+    assert learner.data.target.training_weights(0, rows) == pytest.approx(own[rows] * np.resize([2.4, 0.6, 0.0], 12))
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -15,12 +15,17 @@ from sklearn.preprocessing import PowerTransformer, QuantileTransformer
 
 from tests.small import make_frame
 from workbench import metrics
+from workbench.analysis.selection.groups import only
 from workbench.core.errors import ConfigError, DataError, NotFoundError, TrainingError
+from workbench.experiments.held_out import on_folds
 from workbench.experiments.ready import ready
 from workbench.experiments.run import run as run_experiment
 from workbench.features import ROW
-from workbench.models.lightgbm_folds import with_feature_names
-from workbench.models.parameters import LightGBMSpec, lightgbm_spec
+from workbench.models.binned import bins_of
+from workbench.models.boosting import with_feature_names
+from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.parameters import lightgbm_spec
+from workbench.models.records import DerivedData
 from workbench.models.scoring import score_column
 from workbench.models.target import Target, TargetColumn
 from workbench.models.train import train
@@ -648,7 +653,7 @@ class TestRefit:
         experiment(made, "", 'features = ["rows.x", "te_town"]\n')
         found = prepared(made)
         learner = found.model.learner(found.problem, 0)
-        frame = learner.own_columns.frame(-1)
+        frame = learner.data.columns.of_fold(-1)
         train = truth(made, "town", "y")
         means = train.group_by("town").agg(n=pl.len(), m=pl.col("y").mean())
         expected = means.with_columns(v=(pl.col("m") * pl.col("n") + 5 * train["y"].mean()) / (pl.col("n") + 5))
@@ -677,10 +682,11 @@ class TestPseudo:
         learner = found.model.learner(found.problem, 0)
         sides: list[Any] = []
         sure: list[Any] = []
-        datasets, with_labelled, sure_of = learner.datasets, learner.with_labelled, learner.sure_of
-        learner.datasets = lambda fold: sides.append(datasets(fold)) or sides[-1]
-        learner.with_labelled = lambda *given: sides.append(with_labelled(*given)) or sides[-1]
-        learner.sure_of = lambda *given: sure.append((*given, sure_of(*given))) or sure[-1][-1]
+        datasets, candidates = learner.datasets, learner.pseudo_label_candidates
+        split, with_pseudo_labels = datasets.split, datasets.with_pseudo_labels
+        datasets.split = lambda fold: sides.append(split(fold)) or sides[-1]
+        datasets.with_pseudo_labels = lambda *given: sides.append(with_pseudo_labels(*given)) or sides[-1]
+        learner.pseudo_label_candidates = lambda *given: sure.append((*given, candidates(*given))) or sure[-1][-1]
         result = learner.fit(2, 1)
         (first, _), _, (second, valid) = sides
         booster, rounds, _, (rows, classes) = sure[0]
@@ -759,9 +765,9 @@ class TestBins:
             for index in range(2):
                 for fold in range(2):
                     spec.learner(found.problem, index).fit(fold, 1)
-        assert found.problem.binned.times_binned == 1
+        assert bins_of(found.problem).times_binned == 1
         lightgbm_spec({"num_iterations": 2, "max_bin": 15}, where="trial").learner(found.problem, 0).fit(0, 1)
-        assert found.problem.binned.times_binned == 2
+        assert bins_of(found.problem).times_binned == 2
 
     def test_a_trial_gives_what_it_gives_alone(self, small) -> None:
         made = small()
@@ -784,13 +790,29 @@ class TestBins:
         assert stored[0].columns == 2
         again = prepared(made)
         assert train(again.problem, again.model, (1,)).parts[0].model == first.models["t0-f0-s1"]
-        assert again.problem.binned.times_binned == 0
+        assert bins_of(again.problem).times_binned == 0
         # A damaged file is none.
         (path,) = (made.folder / "cache").glob("*.bin")
         path.write_bytes(b"x" + path.read_bytes()[1:])
         damaged = prepared(made)
         assert train(damaged.problem, damaged.model, (1,)).parts[0].model == first.models["t0-f0-s1"]
-        assert damaged.problem.binned.times_binned == 1
+        assert bins_of(damaged.problem).times_binned == 1
+
+    def test_other_folds_have_the_same_and_other_columns_their_own(self, small, monkeypatch) -> None:
+        from dataclasses import replace
+
+        made = small()
+        monkeypatch.setattr("workbench.models.binned.KEEP_SECONDS", 0.0)
+        run(made)  # its bins are on disk
+        found = prepared(made)
+        folds = on_folds(found.problem, found.problem.folds.take(np.arange(400)[::-1]))
+        assert bins_of(folds) is bins_of(found.problem)
+        fewer = only(found.problem, ["z"])
+        assert bins_of(fewer) is not bins_of(found.problem)
+        without_cache = replace(fewer, derived=DerivedData(fewer.matrix))
+        texts = [found.model.learner(p, 0).fit(0, 1).model for p in (fewer, without_cache)]
+        assert texts[0] == texts[1]
+        assert "feature_names=z" in texts[0]
 
     @pytest.mark.parametrize("case", ["ranking", "pseudo", "linear"])
     def test_a_matrix_that_is_read_in_pieces_gives_the_same(self, small, tmp_path: Path, case: str) -> None:
@@ -802,7 +824,9 @@ class TestBins:
         found = prepared(made)
         assert found.problem.matrix.held is not None
         pieces = replace(found.problem, matrix=replace(found.problem.matrix, held=None))
-        assert found.model.learner(pieces, 0).fit(0, 1).model == found.model.learner(found.problem, 0).fit(0, 1).model
+        in_pieces, whole = (found.model.learner(problem, 0) for problem in (pieces, found.problem))
+        assert in_pieces.fit(0, 1).model == whole.fit(0, 1).model
+        assert in_pieces.fit_all(1, 4).test.tolist() == whole.fit_all(1, 4).test.tolist()
 
     def test_quick_ones_are_not_kept(self, small) -> None:
         made = small()

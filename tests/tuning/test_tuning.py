@@ -450,11 +450,11 @@ class TestFoldScorer:
     def test_datasets_are_made_once_and_only_where_there_is_room(self, made, monkeypatch) -> None:
         experiment = ready(made.workspace, made.open.definition, 1, threads=1)
         asked: list[int] = []
-        from workbench.models.lightgbm_folds import LightGBMLearner
+        from workbench.models.fold_datasets import FoldDatasets
 
-        whole = LightGBMLearner.datasets
+        whole = FoldDatasets.split
         monkeypatch.setattr(
-            LightGBMLearner, "datasets", lambda self, fold, *rest: (asked.append(fold), whole(self, fold, *rest))[1]
+            FoldDatasets, "split", lambda self, fold, *rest: (asked.append(fold), whole(self, fold, *rest))[1]
         )
         for room, times in ((10**9, 1), (0, 3)):
             asked.clear()
@@ -473,12 +473,12 @@ class TestFoldScorer:
     def test_bins_that_were_searched_make_room_for_others(self, made, monkeypatch) -> None:
         experiment = ready(made.workspace, made.open.definition, 1, threads=1)
         n = experiment.problem.target.n_rows
-        from workbench.models.lightgbm_folds import LightGBMLearner
+        from workbench.models.fold_datasets import FoldDatasets
 
-        whole, asked, alive = LightGBMLearner.datasets, [], weakref.WeakSet()
+        whole, asked, alive = FoldDatasets.split, [], weakref.WeakSet()
         monkeypatch.setattr(
-            LightGBMLearner,
-            "datasets",
+            FoldDatasets,
+            "split",
             lambda self, *rest: (asked.append(1), alive.add(self), whole(self, *rest))[2],
         )
 

@@ -121,7 +121,7 @@ def use(competition: str, *, exp: int | None = None) -> None:
         columns: dict[str, Any] = {n: getattr(spec, n) for n in ("features", "drop", "categorical", "seeds")}
         chosen = replace(chosen, **columns)
     _used[:] = [chosen]
-    for cached in (_told, _competition, _target, _folds, _rows, _learner):
+    for cached in (_told, _competition, _target, _folds, _fold_data, _learner):
         cached.cache_clear()
 
 
@@ -175,13 +175,13 @@ def _folds() -> list[Fold]:
 
 
 @functools.cache
-def _rows(names: tuple[str, ...]) -> Any:
-    from workbench.experiments.plan import fold_rows
+def _fold_data(names: tuple[str, ...]) -> Any:
+    from workbench.experiments.plan import fold_data
 
     given = _told()
     chosen = names or given.features or ("rows",)
     definition = _competition().access.competition
-    return fold_rows(
+    return fold_data(
         definition, chosen, drop=given.drop, categorical=given.categorical, memory_limit=given.memory_limit
     )
 
@@ -235,28 +235,28 @@ def features(*names: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     ConfigError
         For one that depends on the fold: `frames` has those.
     """
-    rows = _rows(names)
-    if rows.problem.matrix.fold_columns:
+    data = _fold_data(names)
+    if data.problem.matrix.fold_columns:
         raise ConfigError(
             "some of the features depend on the fold, so that there is no frame of all rows",
             hint="nb.frames(fold) gives the columns of one fold",
         )
-    n = rows.problem.target.n_rows
-    return rows.frame(0, range(n)), rows.frame(0, rows.test_rows)
+    n = data.problem.target.n_rows
+    return data.columns.frame(0, range(n)), data.columns.frame(0, data.test_rows)
 
 
 def frames(fold: int, *names: str) -> Frames:
     """Return the columns of one fold: what it trains on, what it validates, and the test rows."""
-    rows = _rows(names)
-    train, valid = rows.sides(fold)
+    data = _fold_data(names)
+    train, valid = data.split(fold)
     y = _values()
     return Frames(
-        rows.frame(fold, train),
+        data.columns.frame(fold, train),
         y[train],
-        rows.frame(fold, valid),
+        data.columns.frame(fold, valid),
         y[valid],
-        rows.frame(fold, rows.test_rows),
-        list(rows.categorical),
+        data.columns.frame(fold, data.test_rows),
+        list(data.columns.categorical),
     )
 
 

@@ -10,7 +10,8 @@ from workbench.data.competition import Competition
 from workbench.experiments.kinds import model_spec
 from workbench.experiments.notebooks import new_notebook
 from workbench.experiments.spec import LIGHTGBMS, ExperimentSpec, read_spec
-from workbench.models.parameters import LightGBMSpec, lightgbm_metric, objective_for
+from workbench.models.lightgbm_folds import LightGBMSpec, lightgbm_metric
+from workbench.models.objectives import objective_for
 from workbench.models.target import Target, read_target
 
 __all__ = ["compose"]

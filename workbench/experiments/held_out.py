@@ -62,9 +62,7 @@ def without_rows(folds: Folds, rows: npt.NDArray[np.int64]) -> Folds | None:
 
 def on_folds(problem: Problem, folds: Folds) -> Problem:
     """Return the problem on other folds."""
-    made = replace(problem, folds=folds, split=replace(problem.split, valid=folds.valid, train=folds.train))
-    vars(made)["binned"] = problem.binned  # the bins are those of all train rows, whatever the folds
-    return made
+    return replace(problem, folds=folds, split=replace(problem.split, valid=folds.valid, train=folds.train))
 
 
 def _has_classes(problem: Problem, folds: Folds) -> bool:

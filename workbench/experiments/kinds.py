@@ -13,9 +13,9 @@ from workbench.experiments.notebook_spec import NotebookSpec, notebook_spec
 from workbench.experiments.spec import LIGHTGBMS, ExperimentSpec
 from workbench.models.asked import Asked
 from workbench.models.learner import ModelSpec
+from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.models.objectives import RANKING, log_objective
 from workbench.models.parameters import (
-    LightGBMSpec,
     check_target,
     check_together,
     lightgbm_for,

@@ -28,19 +28,18 @@ from workbench.features import (
     merged_in_float32,
     sparse_codes,
 )
-from workbench.models.binned import KeptBins
-from workbench.models.fold_rows import FoldRows
+from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.folds import Folds, load_folds
 from workbench.models.learner import ModelSpec
-from workbench.models.parameters import LightGBMSpec
-from workbench.models.records import Problem
+from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.records import DerivedData, MatrixCache, Problem
 from workbench.models.refit import ROWS_POWER
 from workbench.models.row_weights import check_fold_weights
 from workbench.models.serving import SubmissionForm, submission_form
 from workbench.models.split import split_of
 from workbench.models.target import Target, read_target
 
-__all__ = ["Plan", "fold_rows", "make_plan", "matrix_of", "problem_of", "sampled_rows", "untuned_key"]
+__all__ = ["Plan", "fold_data", "make_plan", "matrix_of", "problem_of", "sampled_rows", "untuned_key"]
 
 
 @dataclass(frozen=True)
@@ -266,19 +265,19 @@ def problem_of(plan: Plan, matrix: FeatureMatrix) -> Problem:
         target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
         check_fold_weights(target, folds)
     # A subsample run has rows of its own, and takes no time to bin.
-    kept = KeptBins(plan.blocks.store, content_key("bins-v2", plan.matrix_key)) if plan.sample is None else None
-    return Problem(matrix, target, folds, split, plan.competition.metric, kept)
+    cache = MatrixCache(plan.blocks.store, content_key("bins-v2", plan.matrix_key)) if plan.sample is None else None
+    return Problem(matrix, target, folds, split, plan.competition.metric, DerivedData(matrix, cache))
 
 
-def fold_rows(
+def fold_data(
     competition: Competition,
     features: Sequence[str],
     *,
     drop: Sequence[str] = (),
     categorical: Sequence[str] = (),
     memory_limit: int | None = None,
-) -> FoldRows:
-    """Return the rows of columns, fold by fold, for whoever trains by themselves; the target's first column counts.
+) -> FoldData:
+    """Return the data of each fold, for a notebook that trains its own model; the target's first column counts.
 
     Parameters
     ----------
@@ -288,6 +287,5 @@ def fold_rows(
     blocks = Blocks(competition, load_features(competition), lambda _: None, memory_limit)
     matrix = build_matrix(blocks, features, drop=drop, categorical=categorical)
     folds = load_folds(competition)
-    return FoldRows(
-        Problem(matrix, read_target(competition), folds, split_of(competition, folds), competition.metric), 0, "none"
-    )
+    problem = Problem(matrix, read_target(competition), folds, split_of(competition, folds), competition.metric)
+    return FoldData(FoldTarget(problem, 0, "none"))

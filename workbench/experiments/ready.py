@@ -19,8 +19,8 @@ from workbench.experiments.run_folder import FinishedRun, check_files, find_run
 from workbench.experiments.spec import ExperimentSpec
 from workbench.features import Blocks, load_features
 from workbench.models.learner import ModelSpec
+from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.models.needs import Granted, ask_memory
-from workbench.models.parameters import LightGBMSpec
 from workbench.models.records import Problem
 
 __all__ = ["ReadyExperiment", "find_finished", "lightgbm_of", "ready"]
@@ -84,16 +84,16 @@ class ReadyExperiment:
         MemoryLimitError
             Where it would take more; the hint says what would fit.
         """
-        asked, own = self.problem if problem is None else problem, self.problem.binned
-        needs = (self.model if model is None else model).needs(asked, self.spec.seeds if seeds is None else seeds)
+        trained, own = self.problem if problem is None else problem, self.problem.derived
+        needs = (self.model if model is None else model).needs(trained, self.spec.seeds if seeds is None else seeds)
         within = self.blocks.limit_bytes if limit is None else limit
         try:
-            return ask_memory(needs.beside_bins() if asked.binned.held else needs, within)
+            return ask_memory(needs, within)
         except MemoryLimitError:
-            if asked.binned is own or not own.held:
+            if trained.derived is own or not own.held:
                 raise
-            own.release()  # they are made again, or found in the cache, where they are asked for again
-            return ask_memory(needs.beside_bins() if asked.binned.held else needs, within)
+            own.release()
+            return ask_memory(needs, within)
 
 
 def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:

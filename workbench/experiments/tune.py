@@ -26,14 +26,10 @@ from workbench.experiments.run import FoldDone, RunOutcome, log_file, run
 from workbench.experiments.spec import TuneSpec, read_spec
 from workbench.ledger import RunRecord
 from workbench.models.fold_scorer import FoldScorer
+from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.models.lightgbm_rules import first_training, taken_back
-from workbench.models.parameters import (
-    LightGBMSpec,
-    lightgbm_defaults,
-    objective_for,
-    primary_name,
-    with_bagging,
-)
+from workbench.models.objectives import objective_for
+from workbench.models.parameters import lightgbm_defaults, primary_name, with_bagging
 from workbench.models.records import Problem
 from workbench.tuning import (
     SCORES_VERSION,

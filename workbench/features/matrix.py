@@ -260,6 +260,8 @@ class FeatureMatrix:
                 there = self.held.slice(piece.start, len(piece)) if isinstance(piece, range) else self.held[piece]
                 yield slice(start, start + len(piece)), there
             return
+        if not len(rows):
+            return
         wanted = rows if self.taken is None else self.taken[np.asarray(rows)]
         if isinstance(wanted, range):
             for start in range(wanted.start, wanted.stop, size):

@@ -1,26 +1,26 @@
-"""The train rows as LightGBM's bins: made once for all targets, folds, seeds and trials, and kept where that pays."""
+"""The train rows as LightGBM's bins: made once for all targets, folds, seeds and trials, and cached where that pays."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.cache import Store, content_key
+from workbench.core.cache import content_key
 from workbench.core.distribution import version_of
 from workbench.core.errors import StorageError
 from workbench.models.datasets import bin_all_rows, bin_train_rows
+from workbench.models.records import MatrixCache, Problem
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
     from workbench.features import FeatureMatrix
 
-__all__ = ["BinnedRows", "KeptBins", "binning_of", "subset_of"]
+__all__ = ["BinnedRows", "binning_of", "bins_of", "subset_of"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -72,19 +72,11 @@ def subset_of(dataset: lgb.Dataset, rows: Ints) -> lgb.Dataset:
     return made.construct()
 
 
-@dataclass(frozen=True)
-class KeptBins:
-    """Where bins are kept on disk.
-
-    Attributes
-    ----------
-    store : Store
-    content : str
-        The content key of the matrix.
-    """
-
-    store: Store
-    content: str
+def bins_of(problem: Problem) -> BinnedRows:
+    """Return the columns of a problem that do not depend on the fold in bins, shared by all that is trained on them."""
+    order, derived = problem.target.order, problem.derived
+    key = "lightgbm" if order is None else content_key("lightgbm", order.tobytes())
+    return derived.shared(key, lambda: BinnedRows(problem.matrix, order=order, cache=derived.cache))
 
 
 class BinnedRows:
@@ -97,14 +89,14 @@ class BinnedRows:
     matrix : FeatureMatrix
     order : int array (n_train,), optional
         The train rows in the order in which the datasets have them; None for that of the files.
-    kept : KeptBins, optional
-        None where they are not to be kept on disk.
+    cache : MatrixCache, optional
+        None where they are not cached on disk.
     """
 
-    def __init__(self, matrix: FeatureMatrix, *, order: Ints | None = None, kept: KeptBins | None = None) -> None:
+    def __init__(self, matrix: FeatureMatrix, *, order: Ints | None = None, cache: MatrixCache | None = None) -> None:
         self.matrix = matrix
         self.order = order
-        self.kept = kept
+        self.cache = cache
         self.place: Ints | None = None if order is None else np.argsort(order)
         self.times_binned = 0
         self._held: tuple[str, lgb.Dataset] | None = None
@@ -148,10 +140,10 @@ class BinnedRows:
         return rows if self.place is None else rows[np.argsort(self.positions(rows))]
 
     def _found_or_made(self, key: str, parameters: dict[str, Any], with_test: bool) -> lgb.Dataset:
-        if self.kept is None or "forcedbins_filename" in parameters:
+        if self.cache is None or "forcedbins_filename" in parameters:
             return self._made(parameters, with_test)
-        stored = content_key(key, self.kept.content, None if self.order is None else self.order.tobytes())
-        found = self.kept.store.get(stored)
+        stored = content_key(key, self.cache.content, None if self.order is None else self.order.tobytes())
+        found = self.cache.store.get(stored)
         if found is not None:
             return _loaded(str(found.path), parameters)
         started = time.perf_counter()
@@ -162,7 +154,7 @@ class BinnedRows:
         return made
 
     def _keep(self, made: lgb.Dataset, key: str, seconds: float) -> None:
-        store = self.kept.store  # type: ignore[union-attr]
+        store = self.cache.store  # type: ignore[union-attr]
         room = store.max_bytes - sum(s.size_bytes for s in store.stored())
         # The features' blocks, which this training may still read, are never pushed out for bins. A value takes a byte
         # as a rule.

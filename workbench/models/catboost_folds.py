@@ -21,7 +21,7 @@ import polars as pl
 from workbench.core.errors import ConfigError, TrainingError
 from workbench.features import CHUNK_ROWS
 from workbench.models.asked import Asked
-from workbench.models.fold_rows import FoldRows
+from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen
 from workbench.models.records import FoldResult, Problem, TrainingState
@@ -310,24 +310,24 @@ def _usual_loss(asked: Asked) -> str:
     return "RMSE" if loss.kind == "squared" or loss.power else "MAE"
 
 
-def _native_metric(rows: FoldRows, raw: Metric, loss: str, *, unweighted: bool = False) -> str | None:
+def _native_metric(target: FoldTarget, raw: Metric, loss: str, *, unweighted: bool = False) -> str | None:
     """Return CatBoost's name of the metric to stop by, or None where ours is to be called.
 
     Where classes have weights, CatBoost's metrics have them, too, unless they have no weights at all.
     """
-    if loss in EXPONENTIAL or (rows.column.task == "multiclass" and rows.stop_by.name != "mlogloss"):
+    if loss in EXPONENTIAL or (target.column.task == "multiclass" and target.stopping_metric.name != "mlogloss"):
         return None
-    if rows.transform != "none":
-        return "RMSE" if rows.transform == "log1p" and raw.name == "rmsle" else None
-    name = SAME_METRIC.get(rows.stop_by.name)
-    if rows.column.task == "binary" and name in ("RMSE", "MAE", "R2"):  # of CatBoost's raw values, not probabilities
+    if target.transform != "none":
+        return "RMSE" if target.transform == "log1p" and raw.name == "rmsle" else None
+    name = SAME_METRIC.get(target.stopping_metric.name)
+    if target.column.task == "binary" and name in ("RMSE", "MAE", "R2"):  # of CatBoost's raw values, not probabilities
         return None
+    has_weights = target.problem.target.scoring_weight is not None
     if unweighted:
-        has_weights = rows.problem.target.scoring_weight is not None
         return None if has_weights or loss == "MultiClassOneVsAll" or name is None else f"{name}:use_weights=false"
-    if name == "AUC" and rows.problem.target.scoring_weight is not None:
+    if name == "AUC" and has_weights:
         # CatBoost hears of weights in a metric only where the train rows have some.
-        return "AUC:use_weights=true" if rows.problem.target.weight is not None else None
+        return "AUC:use_weights=true" if target.problem.target.weight is not None else None
     return name if loss != "MultiClassOneVsAll" else None
 
 
@@ -338,20 +338,21 @@ class CatBoostLearner:
     """Trains one target's models, each on the numbers of its own train rows."""
 
     def __init__(self, problem: Problem, spec: CatBoostSpec, index: int) -> None:
-        self.rows = FoldRows(
-            problem, index, spec.transform, power=spec.power, has_own_weights=_weights_classes(spec.parameters)
+        weighs_classes = _weights_classes(spec.parameters)
+        self.data = FoldData(
+            FoldTarget(problem, index, spec.transform, power=spec.power, library_weighs_classes=weighs_classes)
         )
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
-        self.native = _native_metric(self.rows, problem.metric, spec.loss, unweighted=spec.unweighted)
+        self.native = _native_metric(self.data.target, problem.metric, spec.loss, unweighted=spec.unweighted)
 
     @property
     def stopping(self) -> Stopping | None:
         """When a training has had enough rounds; None where all of them are used."""
         if not self.spec.patience:
             return None
-        return Stopping(self.spec.rounds, self.spec.patience, self.rows.stop_by.greater_is_better)
+        return Stopping(self.spec.rounds, self.spec.patience, self.data.target.stopping_metric.greater_is_better)
 
     @property
     def shared_stopping(self) -> Stopping | None:
@@ -370,7 +371,7 @@ class CatBoostLearner:
         """Train until there are so many rounds, or until `enough`; return the model and its curve."""
         import catboost
 
-        train_rows, valid_rows = self.rows.sides(fold)
+        train_rows, valid_rows = self.data.split(fold)
         # Its usual learning rate depends on these, and is that of a model that stops early. No tree is left out.
         given: dict[str, Any] = {"iterations": self.spec.rounds, "use_best_model": bool(self.spec.patience)}
         if self.spec.patience:
@@ -379,15 +380,15 @@ class CatBoostLearner:
         calls = self.spec.parameters.get("task_type", "CPU") == "CPU"
         if not calls and self.spec.patience and rounds == self.spec.rounds:
             given |= {"od_type": "Iter", "od_wait": self.spec.patience}
-        own = None if self.native else _OwnMetric(self.rows, fold, valid_rows, self._as_fitted)
+        own = None if self.native else _OwnMetric(self.data.target, fold, self._as_fitted)
         model = catboost.CatBoost(
             self.spec.parameters | given | {"random_seed": seed, "eval_metric": own or self.native}
         )
         hook = _Rounds(self.each_round, self.native, rounds, enough)
         try:
             model.fit(
-                self._pool(fold, train_rows, self.rows.weight(train_rows)),
-                eval_set=self._pool(fold, valid_rows, self.rows.scoring_weight(valid_rows)),
+                self._pool(fold, train_rows, self.data.target.training_weights(fold, train_rows)),
+                eval_set=self._pool(fold, valid_rows, self.data.target.validation_weights(fold, valid_rows)),
                 callbacks=[hook] if calls else None,
                 log_cout=_Log(),
                 log_cerr=_Log(),
@@ -414,24 +415,24 @@ class CatBoostLearner:
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=self.rows.predicted(fold, self.rows.sides(fold)[1], predict),
-            test=self.rows.predicted(fold, self.rows.test_rows, predict),
+            oof=self.data.predictions(fold, self.data.split(fold)[1], predict),
+            test=self.data.predictions(fold, self.data.test_rows, predict),
             model=text,
             rounds=int(model.tree_count_),
             seconds=0.0,
             importance=self._importance(model, text),
             suffix="json",
-            notes=self.rows.notes(fold),
+            notes=self.data.target.notes(fold),
         )
 
     def _as_fitted(self, raw: Floats) -> Floats:
         """Turn CatBoost's raw values (n, width) into what was fitted: probabilities, or numbers."""
-        if self.rows.column.task == "binary" or self.spec.loss == "MultiClassOneVsAll":
+        if self.data.target.column.task == "binary" or self.spec.loss == "MultiClassOneVsAll":
             each: Floats = 1 / (1 + np.exp(-np.clip(raw, -700, 700)))
             if each.shape[1] > 1:
                 each /= each.sum(axis=1, keepdims=True)
             return each
-        if self.rows.column.task == "multiclass":
+        if self.data.target.column.task == "multiclass":
             powers: Floats = np.exp(raw - raw.max(axis=1, keepdims=True))
             powers /= powers.sum(axis=1, keepdims=True)
             return powers
@@ -440,13 +441,13 @@ class CatBoostLearner:
 
     def _importance(self, model: catboost.CatBoost, text: str) -> dict[str, tuple[float, float]]:
         gain = model.get_feature_importance(type="PredictionValuesChange")
-        splits = split_counts(json.loads(text), len(self.rows.names))
-        return {n: (float(g), float(s)) for n, g, s in zip(self.rows.names, gain, splits, strict=True)}
+        splits = split_counts(json.loads(text), len(self.data.columns.names))
+        return {n: (float(g), float(s)) for n, g, s in zip(self.data.columns.names, gain, splits, strict=True)}
 
     # ------------------------------------------------------------------------------------------------------ values
 
     def _pool(self, fold: int, rows: npt.NDArray[np.int64], weight: Floats | None) -> catboost.Pool:
-        return self._as_pool(self.rows.frame(fold, rows), self.rows.label(fold, rows), weight)
+        return self._as_pool(self.data.columns.frame(fold, rows), self.data.target.labels(fold, rows), weight)
 
     def _as_pool(self, frame: pl.DataFrame, label: Floats | None = None, weight: Floats | None = None) -> catboost.Pool:
         """Return a frame as CatBoost takes it: numbers in 32 bits, as it holds them, and -1 for a missing category.
@@ -456,13 +457,13 @@ class CatBoostLearner:
         import catboost
         import pandas as pd
 
-        codes = self.rows.categorical
-        numbers = self.rows.singles(frame.select(pl.exclude(codes) if codes else pl.all()))
+        codes = self.data.columns.categorical
+        numbers = self.data.columns.as_float32(frame.select(pl.exclude(codes) if codes else pl.all()))
         columns = {s.name: _finite(s.to_numpy()) for s in numbers.get_columns()}
         columns |= {name: frame[name].cast(pl.Int64).fill_null(-1).to_numpy() for name in codes}
         columns = {name: columns[name] for name in frame.columns}
         values = pd.DataFrame(columns, copy=False)
-        return catboost.Pool(values, label, weight=weight, cat_features=codes, feature_names=self.rows.names)
+        return catboost.Pool(values, label, weight=weight, cat_features=codes, feature_names=self.data.columns.names)
 
 
 def _finite(values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
@@ -476,12 +477,11 @@ class _OwnMetric:
     What it raises is kept: from CatBoost comes an error that has it somewhere in its text.
     """
 
-    def __init__(
-        self, rows: FoldRows, fold: int, valid_rows: npt.NDArray[np.int64], as_fitted: Callable[[Floats], Floats]
-    ) -> None:
-        self.rows = rows
-        self.fold = fold
-        self.valid_rows = valid_rows
+    def __init__(self, target: FoldTarget, fold: int, as_fitted: Callable[[Floats], Floats]) -> None:
+        rows = target.valid_rows(fold)
+        self.n_rows = len(rows)
+        self.greater_is_better = target.stopping_metric.greater_is_better
+        self.score = target.stopping_score(fold, rows, f"fold {fold}")
         self.as_fitted = as_fitted
         self.raised: BaseException | None = None
 
@@ -490,18 +490,17 @@ class _OwnMetric:
         return self
 
     def is_max_optimal(self) -> bool:
-        return self.rows.stop_by.greater_is_better
+        return self.greater_is_better
 
     def get_final_error(self, error: float, weight: float) -> float:  # noqa: ARG002
         return error
 
     def evaluate(self, approxes: Sequence[Floats], target: Floats, weight: Any) -> tuple[float, float]:  # noqa: ARG002
         # It asks for the train rows too, at every round, for a curve that nobody looks at.
-        if len(approxes[0]) != len(self.valid_rows):
+        if len(approxes[0]) != self.n_rows:
             return 0.0, 1.0
         try:
-            fitted = self.as_fitted(np.column_stack(approxes))
-            return self.rows.stopping_value(fitted, self.fold, self.valid_rows), 1.0
+            return self.score(self.as_fitted(np.column_stack(approxes))), 1.0
         except BaseException as exc:
             self.raised = exc
             raise

@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import DataError, TrainingError
-from workbench.models.binned import BINNING, BinnedRows
-from workbench.models.lightgbm_folds import LightGBMLearner, Side, lightgbm_errors
-from workbench.models.objectives import linked
-from workbench.models.parameters import LightGBMSpec, watched_metric, weighs_classes, with_bagging
+from workbench.models.binned import BINNING, BinnedRows, bins_of
+from workbench.models.boosting import Boosting, lightgbm_errors
+from workbench.models.fold_datasets import DatasetSplit
+from workbench.models.lightgbm_folds import LightGBMLearner, LightGBMSpec, weighs_classes
+from workbench.models.parameters import with_bagging
 from workbench.models.records import Problem
-from workbench.models.scoring import as_metric_input, scored_labels, truth_of
+from workbench.models.scoring import score_column
+from workbench.models.stand_ins import stand_in, stopping_metric
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -147,14 +149,14 @@ class FoldScorer:
         self.problem, self.spec, self.room = problem, spec, room
         self.each_round: Callable[[], None] = lambda: None
         self._learners: dict[tuple[Any, ...], LightGBMLearner] = {}
-        self._kept: dict[tuple[Any, ...], tuple[Side, Side]] = {}
+        self._kept: dict[tuple[Any, ...], tuple[DatasetSplit, DatasetSplit]] = {}
         # What is held by learner: the kept datasets, and of learners with bins of their own those, too.
         self._sizes: dict[tuple[Any, ...], int] = {}
 
     @property
     def watched(self) -> Metric:
         """What a watcher sees, in its own direction: what stands in for a metric that is made of labels."""
-        return watched_metric(self.problem.metric, self.problem.target.columns[0].task)
+        return stopping_metric(self.problem.metric, self.problem.target.columns[0].task)
 
     def score(
         self,
@@ -217,12 +219,12 @@ class FoldScorer:
         if key not in self._learners:
             spec = replace(self.spec, parameters=self.spec.parameters | binning)
             # One that is searched over other bins keeps each set of them, for the next trial that asks for it.
-            own = self.problem.binned
+            own = bins_of(self.problem)
             size = self.problem.target.n_rows * (self.problem.matrix.width + 16) if binning else 0
             self._make_room(size)
             other = BinnedRows(self.problem.matrix, order=own.order) if binning else own
             self._learners[key] = LightGBMLearner(self.problem, spec, index, other)
-            self._learners[key].has_own_weights = weighs
+            self._learners[key].data.target.library_weighs_classes = weighs
             self._sizes[key] = size
         return self._learners[key], key
 
@@ -234,7 +236,9 @@ class FoldScorer:
             del self._learners[key], self._sizes[key]
             self._kept = {k: made for k, made in self._kept.items() if k[: len(key)] != key}
 
-    def _datasets(self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float) -> tuple[Side, Side]:
+    def _datasets(
+        self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float
+    ) -> tuple[DatasetSplit, DatasetSplit]:
         found = self._kept.get((*key, fold, share))
         if found is not None:
             return found
@@ -243,8 +247,8 @@ class FoldScorer:
         if share < 1 and self.problem.target.query is None:
             rows = self.problem.folds.train_rows(fold)
             some = np.sort(np.random.default_rng(fold).choice(rows, max(1, round(share * len(rows))), replace=False))
-        made = learner.datasets(fold, some)
-        size = sum(len(side.rows) for side in made) * (len(learner.names) + 16)
+        made = learner.datasets.split(fold, some)
+        size = sum(len(split.rows) for split in made) * (len(learner.names) + 16)
         if sum(self._sizes.values()) + size <= self.room:
             self._sizes[key] += size
             self._kept[(*key, fold, share)] = made
@@ -264,39 +268,34 @@ class FoldScorer:
     ) -> _TargetScore:
         learner, key = self._learner(index, parameters)
         with lightgbm_errors(f"fold {fold}"):
-            sides = self._datasets(learner, key, fold, fidelity.share)
+            splits = self._datasets(learner, key, fold, fidelity.share)
             own = learner.with_seed(seed)
             given = own | with_bagging(parameters, own)
             if fidelity.rate is not None:
                 given["learning_rate"] = fidelity.rate
-            run = _Run(learner, given, sides, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
-            run.train()
-        if run.predictions is None:
-            return _TargetScore(run.best, run.best_round, None, run.cut, run.curve)
-        rows, column, metric = sides[1].rows, learner.column, self.problem.metric
-        shaped = run.predictions.reshape(len(rows), column.width)
-        if self.spec.own is not None:
-            shaped = linked(shaped, column)
-        predicted = learner.back(shaped, fold)
-        weight = self.problem.target.scoring_weight
-        truth = scored_labels(truth_of(self.problem.target, column, rows, metric), column, metric)
-        given = scored_labels(as_metric_input(predicted, column, metric), column, metric)
+            trial = _Trial(learner, given, splits, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
+            trial.train()
+        if trial.predictions is None:
+            return _TargetScore(trial.best, trial.best_round, None, trial.cut, trial.curve)
+        rows = splits[1].rows
+        predicted = learner.to_target_scale(learner.linked(trial.predictions), fold)
         try:
-            value = metric(truth, given, None if weight is None else weight[rows])
+            value = score_column(self.problem.target, learner.column, rows, predicted, self.problem.metric)
         except DataError as exc:
             raise TrainingError(f"fold {fold}, seed {seed}: {exc.message}", hint=exc.hint) from exc
         # The fold's validated rows ascend; the dataset has them by query.
-        return _TargetScore(value, run.best_round, predicted[np.argsort(rows, kind="stable")], run.cut, run.curve)
+        in_order = predicted[np.argsort(rows, kind="stable")]
+        return _TargetScore(value, trial.best_round, in_order, trial.cut, trial.curve)
 
 
-class _Run:
+class _Trial:
     """One LightGBM training that evaluates now and then and remembers the best."""
 
     def __init__(
         self,
         learner: LightGBMLearner,
         parameters: dict[str, Any],
-        sides: tuple[Side, Side],
+        splits: tuple[DatasetSplit, DatasetSplit],
         at: tuple[int, int],
         fidelity: Fidelity,
         watch: Watch | None,
@@ -304,63 +303,55 @@ class _Run:
         *,
         keep_oof: bool,
     ) -> None:
-        self.learner, self.parameters, self.sides, self.fidelity = learner, parameters, sides, fidelity
+        self.learner, self.parameters, self.splits, self.fidelity = learner, parameters, splits, fidelity
         self.watch, self.each_round = watch, each_round
-        self.own_metric = None if learner.metric_name else learner.own_metric((sides[1],), *at)
-        self.keeps = keep_oof or learner.watched.name != learner.problem.metric.name
+        self.own_metric = None if learner.metric_name else learner.own_metric((splits[1],), *at)
+        # What stands in says nothing of what the metric would be.
+        self.is_metric = stand_in(learner.problem.metric, learner.column.task) is None
+        self.keeps_predictions = keep_oof or not self.is_metric
         self.best, self.best_round = float("nan"), 0
         self.cut: int | None = None
         self.curve: dict[int, float] = {}
-        # What stands in says nothing of what the metric would be.
-        self._is_metric = learner.watched.name == learner.problem.metric.name
         self.predictions: Floats | None = None
-        self._now: Floats | None = None
+        self._latest: Floats | None = None
 
     def train(self) -> None:
         """Train until the patience, the rounds or the time are over."""
-        import lightgbm as lgb
-
         ends_at = time.perf_counter() + self.fidelity.seconds / len(self.learner.problem.target.columns)
-        objective = self.parameters["objective"]
-        own = objective if callable(objective) else None
-        booster = lgb.Booster(self.parameters | ({"objective": "none"} if own else {}), self.sides[0].dataset)
-        booster.add_valid(self.sides[1].dataset, "valid")
-        asks = self._asked if self.keeps or self.own_metric else None
+        metric = self._evaluate if self.keeps_predictions or self.own_metric else None
+        boosting = Boosting(self.parameters, self.splits[0].dataset, self.splits[1].dataset, metric=metric)
         every, patience = self.fidelity.every, self.fidelity.patience
-        # As LightGBM's own early stopping counts: what is better by less is not better.
-        delta = float(self.parameters.get("early_stopping_min_delta", 0.0)) if patience else 0.0
-        for done in range(1, self.fidelity.rounds + 1):
-            finished = booster.update(fobj=own)
+        for is_finished in boosting.rounds(self.fidelity.rounds):
             self.each_round()
-            is_over = time.perf_counter() > ends_at
-            if done % every and not finished and not is_over and done < self.fidelity.rounds:
+            done, is_over = boosting.n_rounds, time.perf_counter() > ends_at
+            if done % every and not is_finished and not is_over and done < self.fidelity.rounds:
                 continue
-            results = booster.eval_valid(asks)
-            # Where LightGBM's own metric is watched it comes first; ours is the only one where it is not.
-            value, greater = results[0][2:4]
-            if not np.isfinite(value):
-                raise TrainingError(
-                    f"metric {self.learner.problem.metric.name!r} gives {value} after {done} rounds",
-                    hint="it must give a number for any predictions of the model",
-                )
-            if self._is_metric and done == shared_round(done, every):
-                self.curve[done] = float(value)
-            if (
-                self.best_round == 0
-                or not patience
-                or (value - delta > self.best if greater else value + delta < self.best)
-            ):
-                self.best, self.best_round = float(value), done
-                if self.keeps and self._now is not None:
-                    self.predictions = self._now.copy()
+            self._add(done, boosting.values()["valid"])
             if self.watch is not None and self.watch(done, self.best):
                 raise NoUseError
-            if finished or (patience and done - self.best_round >= patience):
+            if is_finished or (patience and done - self.best_round >= patience):
                 break
             if is_over:
                 self.cut = done
                 break
 
-    def _asked(self, predictions: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
-        self._now = predictions
-        return self.own_metric(predictions, data) if self.own_metric else ("", 0.0, True)
+    def _add(self, done: int, value: float) -> None:
+        if not np.isfinite(value):
+            raise TrainingError(
+                f"metric {self.learner.problem.metric.name!r} gives {value} after {done} rounds",
+                hint="it must give a number for any predictions of the model",
+            )
+        if self.is_metric and done == shared_round(done, self.fidelity.every):
+            self.curve[done] = value
+        # As LightGBM's own early stopping counts: what is better by less is not better.
+        delta = float(self.parameters.get("early_stopping_min_delta", 0.0))
+        greater = self.learner.data.target.stopping_metric.greater_is_better
+        is_better = value - delta > self.best if greater else value + delta < self.best
+        if self.best_round == 0 or not self.fidelity.patience or is_better:
+            self.best, self.best_round = value, done
+            if self.keeps_predictions and self._latest is not None:
+                self.predictions = self._latest.copy()
+
+    def _evaluate(self, predictions: Floats, dataset: lgb.Dataset) -> tuple[str, float, bool]:
+        self._latest = predictions
+        return self.own_metric(predictions, dataset) if self.own_metric else ("", 0.0, True)

@@ -22,7 +22,7 @@ from workbench.core.user_code import user_code
 from workbench.data.competition import load_code, own_file
 from workbench.features import code_key
 from workbench.models.asked import Asked
-from workbench.models.fold_rows import FoldRows
+from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen
 from workbench.models.records import FoldResult, Problem
 
@@ -136,7 +136,7 @@ class FunctionLearner:
     """Calls the function for each fold and seed, and checks what it gives."""
 
     def __init__(self, problem: Problem, spec: FunctionSpec, index: int) -> None:
-        self.rows = FoldRows(problem, index, spec.transform, has_own_weights=True)
+        self.data = FoldData(FoldTarget(problem, index, spec.transform, library_weighs_classes=True))
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
@@ -145,13 +145,13 @@ class FunctionLearner:
         """Call the function for one fold with one seed."""
         started = time.perf_counter()
         where = f"{self.spec.reference} (fold {fold}, seed {seed})"
-        train_rows, valid_rows = self.rows.sides(fold)
-        valid = self.rows.frame(fold, valid_rows)
-        test = self.rows.frame(fold, self.rows.test_rows)
+        train_rows, valid_rows = self.data.split(fold)
+        valid = self.data.columns.frame(fold, valid_rows)
+        test = self.data.columns.frame(fold, self.data.test_rows)
         n_test = len(test)
         with _errors(where, self.spec.path), _seeded(seed):
             result = self.spec.function(
-                self.rows.frame(fold, train_rows),
+                self.data.columns.frame(fold, train_rows),
                 self._label(fold, train_rows),
                 valid,
                 self._label(fold, valid_rows),
@@ -171,24 +171,24 @@ class FunctionLearner:
             oof=self._checked(result[0], fold, len(valid_rows), f"{where}, valid_predictions"),
             test=self._checked(result[1], fold, n_test, f"{where}, test_predictions")
             if n_test
-            else np.empty((0, self.rows.column.width)),
+            else np.empty((0, self.data.target.column.width)),
             model="",
             rounds=0,
             seconds=time.perf_counter() - started,
             importance={},
-            notes=self.rows.notes(fold),
+            notes=self.data.target.notes(fold),
         )
 
     def _label(self, fold: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        label = self.rows.label(fold, rows)  # a copy: what the function does to it stays with it
-        return label if self.rows.column.task == "regression" else label.astype(np.int64)
+        label = self.data.target.labels(fold, rows)  # a copy: what the function does to it stays with it
+        return label if self.data.target.column.task == "regression" else label.astype(np.int64)
 
     def _offered(self, fold: int, seed: int, train_rows: npt.NDArray[np.int64]) -> dict[str, Any]:
         values = {
-            "weight": self.rows.weight(train_rows),
+            "weight": self.data.target.training_weights(fold, train_rows),
             "seed": seed,
             "fold": fold,
-            "categorical": list(self.rows.categorical),
+            "categorical": list(self.data.columns.categorical),
             "threads": self.spec.threads,
         }
         return {k: values[k] for k in self.spec.offered}
@@ -209,14 +209,14 @@ class FunctionLearner:
             array = np.asarray(None)
         if array.dtype.kind not in "fiub":
             raise TrainingError(f"{where}: expected an array of numbers, got {_described(values)}")
-        if array.shape == (n_rows, 2) and self.rows.column.task == "binary":
+        if array.shape == (n_rows, 2) and self.data.target.column.task == "binary":
             raise TrainingError(
                 f"{where}: expected the probability of the second class, ({n_rows:,},), got ({n_rows:,}, 2)",
                 hint="of predict_proba return [:, 1]",
             )
         if array.shape == (n_rows,) or array.ndim == 2:
             array = array.reshape(n_rows, -1) if array.size and len(array) == n_rows else array
-        return self.rows.checked(self.rows.shaped(array.astype(np.float64), n_rows, where), fold, where)
+        return self.data.checked(self.data.shaped(array.astype(np.float64), n_rows, where), fold, where)
 
 
 def _described(value: Any) -> str:

@@ -12,18 +12,21 @@ import numpy.typing as npt
 from workbench.core.errors import ConfigError, TrainingError, near
 from workbench.core.user_code import user_code
 from workbench.features import code_key
+from workbench.models.losses import loss_for
 
 if TYPE_CHECKING:
     from workbench.data.competition import Competition
+    from workbench.metrics import Metric
     from workbench.models.target import TargetColumn
 
 __all__ = [
     "OBJECTIVE_KEYS",
     "RANKING",
     "OwnObjective",
+    "apply_link",
     "check_objective",
-    "linked",
     "log_objective",
+    "objective_for",
     "own_objective",
     "primary_objective",
 ]
@@ -101,6 +104,18 @@ def _loss(name: str) -> str:
     """Return a loss without its own parameters, which CatBoost writes behind it: "Tweedie:variance_power=1.5"."""
     lowered = name.lower()
     return lowered.partition(":")[0] if "=" in lowered else lowered
+
+
+def objective_for(task: str, metric: Metric) -> dict[str, Any]:
+    """Return the default objective of a task: the one that the metric rewards, where LightGBM has it."""
+    if task in ("binary", "multiclass"):
+        return {"objective": task}
+    if task == "ranking":
+        return {"objective": "lambdarank"}
+    loss = loss_for(metric)
+    if loss.kind == "quantile":
+        return {"objective": "quantile", "alpha": loss.level}
+    return {"objective": "regression" if loss.kind == "squared" else "regression_l1"}
 
 
 def primary_objective(name: Any, where: str) -> str:
@@ -229,7 +244,7 @@ def own_objective(competition: Competition, reference: str) -> OwnObjective:
     return OwnObjective(reference, function, code_key(competition.folder / file, name))
 
 
-def linked(raw: Floats, column: TargetColumn) -> Floats:
+def apply_link(raw: Floats, column: TargetColumn) -> Floats:
     """Turn the raw predictions (n, width) of a model with one's own objective into what the task predicts."""
     if column.task == "binary":
         return np.asarray(1 / (1 + np.exp(-np.clip(raw, -700, 700))))

@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.core.cache import file_sha256
-from workbench.core.distribution import version_of
 from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.core.threads import available_cores
 from workbench.models.columns import PER_COLUMN
+from workbench.models.lightgbm_folds import NO_WEIGHT, QUIET, LightGBMSpec
 from workbench.models.lightgbm_rules import (
     NO_EFFECT,
     contradiction,
@@ -27,42 +26,34 @@ from workbench.models.lightgbm_rules import (
     without_stderr,
 )
 from workbench.models.losses import loss_for, power_for
-from workbench.models.needs import MemoryNeeds, lightgbm_needs
 from workbench.models.objectives import (
     RANKING,
     OwnObjective,
     check_objective,
+    objective_for,
     own_objective,
     primary_objective,
 )
-from workbench.models.pseudo import Pseudo
 from workbench.models.refused import Refused, refuse
 from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, rounds_limit
-from workbench.models.stand_ins import stand_in, stops_by
+from workbench.models.stand_ins import stops_by
 from workbench.models.transforms import LOWEST, TRANSFORMS
-from workbench.models.weights import check_class_weight, is_decision
+from workbench.models.weights import check_class_weight
 
 if TYPE_CHECKING:
     from workbench.data.competition import Competition
     from workbench.metrics import Metric
-    from workbench.models.lightgbm_folds import LightGBMLearner
-    from workbench.models.records import Problem
     from workbench.models.target import Target
 
 __all__ = [
-    "LightGBMSpec",
     "check_target",
     "check_together",
     "heard",
     "lightgbm_defaults",
     "lightgbm_for",
-    "lightgbm_metric",
     "lightgbm_spec",
-    "objective_for",
     "primary_name",
     "transform_for",
-    "watched_metric",
-    "weighs_classes",
     "with_bagging",
 ]
 
@@ -93,113 +84,12 @@ NOT_LIGHTGBMS = {
 }
 """What scikit-learn's form of LightGBM takes, or once took."""
 
-
-# Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round. Its
-# mape divides by no less than 1.
-SAME_METRIC = {
-    "auc": "auc",
-    "rmse": "rmse",
-    "mae": "l1",
-    "logloss": "binary_logloss",
-    "mlogloss": "multi_logloss",
-    "average_precision": "average_precision",
-}
-
 FILE_PARAMETERS = ("forcedsplits_filename", "forcedbins_filename")
 """Parameters that name a file, which LightGBM would go without where it is missing."""
 
 LISTS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at", "label_gain")
 
-QUIET = {"verbosity": -1}
-
 BOOSTING = ("gbdt", "dart", "rf", "goss")
-
-NO_WEIGHT = {"is_unbalance": False, "scale_pos_weight": 1}
-"""What an experiment says to take back what its base says: with every objective these do nothing."""
-
-
-def weighs_classes(parameters: Mapping[str, Any]) -> bool:
-    """Say whether LightGBM weighs two classes by itself."""
-    return any(parameters.get(key, nothing) != nothing for key, nothing in NO_WEIGHT.items())
-
-
-@dataclass(frozen=True)
-class LightGBMSpec:
-    """A LightGBM model to train: all of its parameters, by their primary names.
-
-    Attributes
-    ----------
-    parameters : dict
-        Holds neither seeds nor the number of rounds. Without ``objective`` it is the task's and the metric's usual one.
-    rounds : int
-    patience : int
-        The early stopping, 0 for none.
-    power : int
-        In training rows weigh ``1 / |y| ** power``, as the metric's loss has it.
-    transform : str
-        What the target goes through before training; predictions come back through its inverse.
-    where : str
-        The file that it comes from, for messages.
-    own : OwnObjective, or None
-        The competition's own objective, in place of one of LightGBM's.
-    class_weight : str, dict or None
-        "balanced", or a weight by class, as `check_class_weight` gives it.
-    pseudo : Pseudo, or None
-        Which test rows get a label from a fold's first model; None: there is one model.
-    train_curve : bool
-        Whether the curve of the train rows is kept, too; it costs.
-    notes : tuple of str
-        What is to be said of the parameters.
-    files : dict
-        Parameter -> the file that it names, of the competition's folder.
-    per_fold : bool
-        Whether each fold stops at its own best round, and not all at the best of their mean curve.
-    stops_by : str
-        As `stand_ins.stops_by` gives it.
-    """
-
-    parameters: dict[str, Any]
-    rounds: int
-    patience: int
-    transform: str = "none"
-    power: int = 0
-    where: str = "the experiment"
-    own: OwnObjective | None = None
-    class_weight: str | dict[str, float] | None = None
-    pseudo: Pseudo | None = None
-    train_curve: bool = False
-    notes: tuple[str, ...] = ()
-    files: dict[str, Path] = field(default_factory=dict)
-    per_fold: bool = False
-    stops_by: str = ""
-
-    def content(self) -> dict[str, Any]:
-        """Return what decides the result: neither threads nor what is logged do, and of a file what it says."""
-        files = {key: file_sha256(path) for key, path in self.files.items()}
-        return {
-            "lightgbm": version_of("lightgbm"),
-            "parameters": {k: v for k, v in self.parameters.items() if k != "num_threads"} | files | QUIET,
-            "rounds": self.rounds,
-            "patience": self.patience,
-            "transform": self.transform,
-            **({"power": self.power} if self.power else {}),
-            **({"objective": [self.own.reference, self.own.code]} if self.own else {}),
-            **({"class_weight": self.class_weight} if self.class_weight else {}),
-            **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
-            **({"train_curve": True} if self.train_curve else {}),
-            **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
-            **({"stops_by": self.stops_by} if self.stops_by else {}),
-        }
-
-    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
-        """Foresee what the training takes at its peak."""
-        return lightgbm_needs(problem, self.parameters, seeds, with_test=self.pseudo is not None)
-
-    def learner(self, problem: Problem, index: int) -> LightGBMLearner:
-        """Return what trains the models of target number `index`."""
-        from workbench.models.lightgbm_folds import LightGBMLearner
-
-        return LightGBMLearner(problem, self, index)
 
 
 def _no_own(reference: str) -> OwnObjective:
@@ -572,18 +462,6 @@ def _positive(value: Any, key: str, where: str, *, minimum: int) -> int:
     return value
 
 
-def objective_for(task: str, metric: Metric) -> dict[str, Any]:
-    """Return the default objective of a task: the one that the metric rewards, where LightGBM has it."""
-    if task in ("binary", "multiclass"):
-        return {"objective": task}
-    if task == "ranking":
-        return {"objective": "lambdarank"}
-    loss = loss_for(metric)
-    if loss.kind == "quantile":
-        return {"objective": "quantile", "alpha": loss.level}
-    return {"objective": "regression" if loss.kind == "squared" else "regression_l1"}
-
-
 def transform_for(
     asked: str | None, target: Target, metric: Metric, *, where: str, log_objective: str | None = None
 ) -> str:
@@ -630,27 +508,3 @@ def transform_for(
             hint=f"these fit: {', '.join(t for t in TRANSFORMS if lowest > LOWEST[t])}",
         )
     return asked
-
-
-def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None:
-    """Return LightGBM's name of the metric to stop by, or None where ours (`watched_metric`) is to be called.
-
-    LightGBM's is taken where it gives the same number for the same model.
-    """
-    watched = watched_metric(metric, task)
-    orders = watched.name in ("auc", "average_precision") and task == "binary"
-    if spec.transform != "none":
-        return "rmse" if spec.transform == "log1p" and metric.name == "rmsle" and spec.own is None else None
-    # Of predictions that are turned into probabilities afterwards, LightGBM sees what was before; only their order
-    # is the same.
-    turned = spec.own is not None or spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
-    if (turned or (spec.class_weight is not None and not is_decision(metric))) and not orders:
-        return None
-    if task == "multiclass":
-        return "multi_logloss" if watched.name in ("logloss", "mlogloss") else None
-    return SAME_METRIC.get(watched.name) if task != "ranking" else None
-
-
-def watched_metric(metric: Metric, task: str) -> Metric:
-    """Return the metric that early stopping watches: the competition's own, or what stands in for it."""
-    return stand_in(metric, task) or metric

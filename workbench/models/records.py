@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from workbench.models.binned import BinnedRows, KeptBins
 from workbench.models.target import Target
 
 if TYPE_CHECKING:
+    from workbench.core.cache import Store
     from workbench.features import FeatureMatrix, Split
     from workbench.metrics import Metric
     from workbench.models.folds import Folds
 
-__all__ = ["ALL_ROWS", "FoldResult", "Parts", "Problem", "TrainResult", "TrainingState"]
+__all__ = ["ALL_ROWS", "DerivedData", "FoldResult", "MatrixCache", "Parts", "Problem", "TrainResult", "TrainingState"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,10 +26,73 @@ ALL_ROWS = -1
 
 
 @dataclass(frozen=True)
+class MatrixCache:
+    """Where what a library makes of a matrix is cached on disk.
+
+    Attributes
+    ----------
+    store : Store
+    content : str
+        The content key of the matrix.
+    """
+
+    store: Store
+    content: str
+
+
+class Releasable(Protocol):
+    """What a library makes of a matrix once, and can make again."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it is in memory."""
+        ...
+
+    def release(self) -> None:
+        """Let go of it."""
+        ...
+
+
+R = TypeVar("R", bound=Releasable)
+
+
+class DerivedData:
+    """What libraries make of a matrix, shared by all that is trained on it, whatever the target, folds and seeds.
+
+    Parameters
+    ----------
+    matrix : FeatureMatrix
+    cache : MatrixCache, optional
+        None where nothing is cached on disk.
+    """
+
+    def __init__(self, matrix: FeatureMatrix, cache: MatrixCache | None = None) -> None:
+        self.matrix = matrix
+        self.cache = cache
+        self._by_key: dict[str, Releasable] = {}
+
+    def shared(self, key: str, make: Callable[[], R]) -> R:
+        """Return what a library has under its key, which it makes once."""
+        if key not in self._by_key:
+            self._by_key[key] = make()
+        return self._by_key[key]  # type: ignore[return-value]
+
+    @property
+    def held(self) -> bool:
+        """Whether anything of it is in memory."""
+        return any(data.held for data in self._by_key.values())
+
+    def release(self) -> None:
+        """Let go of what is in memory; it is made again, or read from the cache, where it is needed again."""
+        for data in self._by_key.values():
+            data.release()
+
+
+@dataclass(frozen=True)
 class Problem:
     """What is to be learned: columns, target, folds, metric; all of the same train rows.
 
-    `kept` says where binned columns are kept on disk; None: nowhere.
+    `derived` is what libraries have made of the columns; without one, or with that of another matrix, it is empty.
     """
 
     matrix: FeatureMatrix
@@ -38,12 +100,11 @@ class Problem:
     folds: Folds
     split: Split
     metric: Metric
-    kept: KeptBins | None = None
+    derived: DerivedData = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
 
-    @cached_property
-    def binned(self) -> BinnedRows:
-        """The columns that do not depend on the fold as LightGBM's bins, shared by all that is trained on them."""
-        return BinnedRows(self.matrix, order=self.target.order, kept=self.kept)
+    def __post_init__(self) -> None:
+        if self.derived is None or self.derived.matrix is not self.matrix:
+            object.__setattr__(self, "derived", DerivedData(self.matrix))
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.models.lightgbm_folds import LightGBMLearner, lightgbm_errors
-from workbench.models.parameters import LightGBMSpec
+from workbench.models.boosting import boosted, lightgbm_errors
+from workbench.models.fold_datasets import DatasetSplit, FoldDatasets
+from workbench.models.lightgbm_folds import LightGBMLearner, LightGBMSpec
 from workbench.models.records import Problem
 
 __all__ = ["FoldModels", "shuffled_gains"]
@@ -59,7 +61,7 @@ class FoldModels:
         validated = problem.matrix.only_train(self.rows).frame
         self._columns: list[dict[str, pl.Series]] = []
         for trainer in self._trainers:
-            extra = trainer.own_columns.frame(fold)
+            extra = trainer.data.columns.of_fold(fold)
             beside = extra[self.rows] if extra.width else extra
             own = [*validated.get_columns(), *beside.get_columns()]
             self._columns.append({c.name: c for c in own})
@@ -108,7 +110,7 @@ class FoldModels:
         trainer = self._trainers[index]
         threads = {"num_threads": trainer.parameters["num_threads"]}
         predicted = np.asarray(booster.predict(values, **threads)).reshape(-1, trainer.column.width)
-        return trainer.back(predicted, self.fold)
+        return trainer.to_target_scale(predicted, self.fold)
 
     def _chunks(self, index: int, columns: Sequence[str], order: Ints | None) -> Any:
         """Give the values piece by piece, with the columns shuffled; they are put back after each piece."""
@@ -186,12 +188,25 @@ def shuffled_gains(
             with lightgbm_errors(f"fold {fold}, shuffle {shuffle}"):
                 if held is None or held[0] != fold or problem.matrix.fold_columns:
                     held = None
-                    held = (fold, trainer.train_set(fold, order))
-                trainer.relabel(held[1], fold, order)
-                booster = trainer.boosted(held[1].dataset, seed, rounds(index, fold))
+                    held = (fold, _shuffled_train_set(trainer.datasets, fold, order))
+                target, split = trainer.data.target, held[1]
+                trainer.datasets.label_train(split.dataset, fold, split.rows)  # the weights stay with the rows
+                split.dataset.set_label(target.labels(fold, order[split.rows]))
+                booster = boosted(trainer.with_seed(seed), split.dataset, rounds(index, fold))
             for name, gain in zip(trainer.names, booster.feature_importance("gain"), strict=True):
                 totals[at][name] = totals[at].get(name, 0.0) + float(gain)
             if index == n_targets - 1:
                 finished += 1
                 done(finished)
     return totals
+
+
+def _shuffled_train_set(datasets: FoldDatasets, fold: int, order: Ints) -> DatasetSplit:
+    """Return a fold's train rows with what its own columns learn where row i has the target of row ``order[i]``."""
+    problem, rows = datasets.data.problem, datasets.train_rows(fold)
+    fold_columns = pl.DataFrame()
+    if problem.matrix.fold_columns:
+        targets = [replace(t, values=t.values[order]) for t in problem.target.columns]
+        fold_columns = problem.matrix.learned(targets, datasets.data.target.index, problem.split).frame(fold)
+    (dataset,) = datasets.without_labels([rows], fold_columns)
+    return DatasetSplit(rows, dataset)

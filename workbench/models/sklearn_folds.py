@@ -24,7 +24,7 @@ from workbench.core.errors import ConfigError, NotFoundError, TrainingError, Wor
 from workbench.core.user_code import user_code
 from workbench.features import CHUNK_ROWS
 from workbench.models.asked import Asked
-from workbench.models.fold_rows import FoldRows
+from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen
 from workbench.models.records import FoldResult, Problem
@@ -263,21 +263,18 @@ class SklearnLearner:
     """Trains one target's models, each on a copy of its own train rows."""
 
     def __init__(self, problem: Problem, spec: SklearnSpec, index: int) -> None:
-        self.rows = FoldRows(
-            problem,
-            index,
-            spec.transform,
-            power=spec.power,
-            has_own_weights=spec.parameters.get("class_weight") is not None,
+        weighs_classes = spec.parameters.get("class_weight") is not None
+        self.data = FoldData(
+            FoldTarget(problem, index, spec.transform, power=spec.power, library_weighs_classes=weighs_classes)
         )
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
         exact = problem.matrix.number_type is np.float32
         self.number: type[pl.DataType] = pl.Float32 if spec.by_size and exact else pl.Float64
-        names = self.rows.names
-        self.codes = [i for i, name in enumerate(names) if name in self.rows.categorical]
-        self.numbers = [i for i, name in enumerate(names) if name not in self.rows.categorical]
+        names = self.data.columns.names
+        self.codes = [i for i, name in enumerate(names) if name in self.data.columns.categorical]
+        self.numbers = [i for i, name in enumerate(names) if name not in self.data.columns.categorical]
 
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Train and predict one fold with one seed."""
@@ -289,16 +286,16 @@ class SklearnLearner:
 
     def _fit(self, fold: int, seed: int) -> FoldResult:
         started = time.perf_counter()
-        train_rows, valid_rows = self.rows.sides(fold)
-        values = self._values(self.rows.frame(fold, train_rows))
+        train_rows, valid_rows = self.data.split(fold)
+        values = self._values(self.data.columns.frame(fold, train_rows))
         empty = np.isnan(values).all(axis=0) if self.spec.takes_missing else np.zeros(values.shape[1], np.bool_)
         values[:, empty] = 0  # a column without a value is too little for some
         estimator, before = self._estimator(values, seed), self._before()
         if before is not None:
             values = before.fit_transform(values)
-        label: npt.NDArray[Any] = self.rows.label(fold, train_rows)
-        weight = self.rows.weight(train_rows)
-        if self.rows.column.task != "regression":
+        label: npt.NDArray[Any] = self.data.target.labels(fold, train_rows)
+        weight = self.data.target.training_weights(fold, train_rows)
+        if self.data.target.column.task != "regression":
             label = label.astype(np.int64)
         estimator.fit(values, label, **({} if weight is None else {"sample_weight": weight}))
         importance = self._importance(estimator, before, values)
@@ -315,13 +312,13 @@ class SklearnLearner:
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=self.rows.predicted(fold, valid_rows, predict),
-            test=self.rows.predicted(fold, self.rows.test_rows, predict),
+            oof=self.data.predictions(fold, valid_rows, predict),
+            test=self.data.predictions(fold, self.data.test_rows, predict),
             model="",
             rounds=0,
             seconds=time.perf_counter() - started,
             importance=importance,
-            notes=self.rows.notes(fold),
+            notes=self.data.target.notes(fold),
         )
 
     def _values(self, frame: pl.DataFrame) -> npt.NDArray[Any]:
@@ -365,13 +362,13 @@ class SklearnLearner:
         return ColumnTransformer(parts, sparse_threshold=0.3 if self.spec.takes_sparse else 0)
 
     def _predicted(self, estimator: Any, values: Any) -> npt.NDArray[Any]:
-        if self.rows.column.task == "regression":
+        if self.data.target.column.task == "regression":
             return np.asarray(estimator.predict(values))
         found = np.asarray(estimator.predict_proba(values))
-        width = max(2, self.rows.column.width)
+        width = max(2, self.data.target.column.width)
         made = np.zeros((len(found), width))  # a class that the fold's train rows lack has no column
         made[:, np.asarray(estimator.classes_, np.int64)] = found
-        return made[:, 1] if self.rows.column.width == 1 else made
+        return made[:, 1] if self.data.target.column.width == 1 else made
 
     def _importance(self, estimator: Any, before: Any, values: Any) -> dict[str, tuple[float, float]]:
         """Return each column's importance; of a linear model, how far what it adds differs from row to row.
@@ -379,7 +376,7 @@ class SklearnLearner:
         That is the standard deviation of the column's part of the sum, the mean over the classes: the coefficient, if
         the column is a scaled number, and the same measure for one that has become several.
         """
-        names = self.rows.names
+        names = self.data.columns.names
         places: list[list[int]] = [[i] for i in range(len(names))]
         if before is not None:
             places = [[] for _ in names]

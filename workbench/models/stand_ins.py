@@ -10,7 +10,7 @@ from workbench.models.weights import is_decision
 if TYPE_CHECKING:
     from workbench.metrics import Metric
 
-__all__ = ["stand_in", "stops_by"]
+__all__ = ["stand_in", "stopping_metric", "stops_by"]
 
 
 def stand_in(metric: Metric, task: str) -> Metric | None:
@@ -23,6 +23,16 @@ def stand_in(metric: Metric, task: str) -> Metric | None:
     if task == "ranking" or not is_decision(metric):
         return None
     return metrics.get({"multiclass": "mlogloss", "regression": "rmse"}.get(task, "logloss"))
+
+
+def stopping_metric(metric: Metric, task: str) -> Metric:
+    """Return the metric that early stopping watches: what stands in for the competition's, or that one itself.
+
+    The log loss is called by the name that it has for the task, whichever of the two the competition has it under.
+    """
+    if metric.name in ("logloss", "mlogloss") and task in ("binary", "multiclass"):
+        return metrics.get("mlogloss" if task == "multiclass" else "logloss")
+    return stand_in(metric, task) or metric
 
 
 def stops_by(metric: Metric, task: str, patience: int) -> str:

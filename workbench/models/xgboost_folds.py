@@ -20,7 +20,7 @@ from workbench.core.errors import ConfigError, TrainingError, near
 from workbench.features import CHUNK_ROWS
 from workbench.models.asked import Asked
 from workbench.models.columns import by_position
-from workbench.models.fold_rows import FoldRows
+from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen, n_bins
 from workbench.models.records import FoldResult, Problem, TrainingState
@@ -298,20 +298,17 @@ class XGBoostLearner:
     """Trains one target's models, each on quantiles of its own train rows."""
 
     def __init__(self, problem: Problem, spec: XGBoostSpec, index: int) -> None:
-        self.rows = FoldRows(
-            problem,
-            index,
-            spec.transform,
-            power=spec.power,
-            has_own_weights=spec.parameters.get("scale_pos_weight", 1) != 1,
+        weighs_classes = spec.parameters.get("scale_pos_weight", 1) != 1
+        self.data = FoldData(
+            FoldTarget(problem, index, spec.transform, power=spec.power, library_weighs_classes=weighs_classes)
         )
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
-        native = _native_metric(self.rows.stop_by, spec.transform, problem.metric)
+        native = _native_metric(self.data.target.stopping_metric, spec.transform, problem.metric)
         # Probabilities are ours to turn into log loss only where XGBoost does not.
-        self.native = native if self.rows.column.task != "multiclass" or native == "mlogloss" else None
-        self.names = _safe(self.rows.names)
+        self.native = native if self.data.target.column.task != "multiclass" or native == "mlogloss" else None
+        self.names = _safe(self.data.columns.names)
         self.parameters = spec.parameters | self._of_columns()
         if self.native:
             self.parameters["eval_metric"] = self.native
@@ -321,7 +318,9 @@ class XGBoostLearner:
     def _of_columns(self) -> dict[str, Any]:
         """Return the constraints, by place as XGBoost takes them."""
         given = {key: self.spec.parameters[key] for key in OF_COLUMNS if key in self.spec.parameters}
-        made = by_position(given, self.rows.names, self.rows.categorical, where=self.spec.where, rest=False)
+        made = by_position(
+            given, self.data.columns.names, self.data.columns.categorical, where=self.spec.where, rest=False
+        )
         if "monotone_constraints" in made:
             made["monotone_constraints"] = tuple(int(value) for value in made["monotone_constraints"])
         if "interaction_constraints" in made:
@@ -333,7 +332,7 @@ class XGBoostLearner:
         """When a training has had enough rounds; None where all of them are used."""
         if not self.spec.patience:
             return None
-        return Stopping(self.spec.rounds, self.spec.patience, self.rows.stop_by.greater_is_better)
+        return Stopping(self.spec.rounds, self.spec.patience, self.data.target.stopping_metric.greater_is_better)
 
     @property
     def shared_stopping(self) -> Stopping | None:
@@ -350,21 +349,24 @@ class XGBoostLearner:
 
     def sets(self, fold: int) -> tuple[xgb.DMatrix, xgb.DMatrix]:
         """Return the rows that a fold trains on and those that it validates."""
-        train_rows, valid_rows = self.rows.sides(fold)
+        train_rows, valid_rows = self.data.split(fold)
         seen = self._seen(fold, train_rows)
-        train_set = self._dataset(fold, train_rows, seen, self.rows.weight(train_rows))
-        return train_set, self._dataset(fold, valid_rows, seen, self.rows.scoring_weight(valid_rows), train_set)
+        train_set = self._dataset(fold, train_rows, seen, self.data.target.training_weights(fold, train_rows))
+        return train_set, self._dataset(
+            fold, valid_rows, seen, self.data.target.validation_weights(fold, valid_rows), train_set
+        )
 
     def own_metric_of(self, fold: int) -> Callable[[npt.NDArray[Any]], float] | None:
         """Return what scores XGBoost's predictions of the validated rows; None where it has the metric itself."""
         if self.native:
             return None
-        rows = self.rows.sides(fold)[1]
-        return lambda made: self.rows.stopping_value(np.asarray(made, np.float64).reshape(len(rows), -1), fold, rows)
+        rows = self.data.target.valid_rows(fold)
+        score = self.data.target.stopping_score(fold, rows, f"fold {fold}")
+        return lambda predictions: score(np.asarray(predictions, np.float64).reshape(len(rows), -1))
 
     def result_of(self, booster: xgb.Booster, fold: int, seed: int, rounds: int) -> FoldResult:
         """Return a model of so many rounds with its predictions."""
-        train_rows, valid_rows = self.rows.sides(fold)
+        train_rows, valid_rows = self.data.split(fold)
         seen = self._seen(fold, train_rows)
         if self.spec.patience:
             booster = booster[:rounds]
@@ -377,14 +379,14 @@ class XGBoostLearner:
             target=self.index,
             fold=fold,
             seed=seed,
-            oof=self.rows.predicted(fold, valid_rows, predict),
-            test=self.rows.predicted(fold, self.rows.test_rows, predict),
+            oof=self.data.predictions(fold, valid_rows, predict),
+            test=self.data.predictions(fold, self.data.test_rows, predict),
             model=bytes(booster.save_raw("json")).decode(),
             rounds=rounds,
             seconds=0.0,
             importance=self._importance(booster),
             suffix="json",
-            notes=self.rows.notes(fold),
+            notes=self.data.target.notes(fold),
         )
 
     def _importance(self, booster: xgb.Booster) -> dict[str, tuple[float, float]]:
@@ -392,7 +394,7 @@ class XGBoostLearner:
             return {}
         gain: dict[str, Any] = booster.get_score(importance_type="total_gain")
         splits: dict[str, Any] = booster.get_score(importance_type="weight")
-        pairs = zip(self.rows.names, self.names, strict=True)
+        pairs = zip(self.data.columns.names, self.names, strict=True)
         return {name: (float(gain.get(safe, 0.0)), float(splits.get(safe, 0.0))) for name, safe in pairs}
 
     # ------------------------------------------------------------------------------------------------------ values
@@ -410,16 +412,16 @@ class XGBoostLearner:
 
         more: dict[str, Any] = {"feature_names": self.names, "feature_types": self._types()}
         threads = self.parameters["nthread"]
-        label = self.rows.label(fold, rows)
+        label = self.data.target.labels(fold, rows)
         if self.parameters.get("tree_method") not in ("hist", "auto"):
-            values = self._values(self.rows.frame(fold, rows), seen)
+            values = self._values(self.data.columns.frame(fold, rows), seen)
             return xgb.DMatrix(values, label, weight=weight, nthread=threads, enable_categorical=True, **more)
         learner = self
 
         class Stretches(xgb.DataIter):
             def __init__(self) -> None:
                 super().__init__()
-                self.pieces = learner.rows.pieces(fold, rows)
+                self.pieces = learner.data.columns.chunks(fold, rows)
 
             def next(self, input_data: Callable[..., Any]) -> bool:
                 where, frame = next(self.pieces, (None, None))
@@ -430,13 +432,13 @@ class XGBoostLearner:
                 return True
 
             def reset(self) -> None:
-                self.pieces = learner.rows.pieces(fold, rows)
+                self.pieces = learner.data.columns.chunks(fold, rows)
 
         bins = self.parameters.get("max_bin", 256)
         return xgb.QuantileDMatrix(Stretches(), max_bin=bins, ref=reference, nthread=threads, enable_categorical=True)
 
     def _types(self) -> list[str]:
-        return ["c" if name in self.rows.categorical else "q" for name in self.rows.names]
+        return ["c" if name in self.data.columns.categorical else "q" for name in self.data.columns.names]
 
     def _seen(self, fold: int, train_rows: npt.NDArray[np.int64]) -> dict[str, pl.Series]:
         """Return the codes that the fold's train rows have, by column.
@@ -445,15 +447,15 @@ class XGBoostLearner:
         3.2), while a prediction takes it as missing: so it is made missing everywhere.
         """
         found: dict[str, pl.Series] = {}
-        for _, frame in self.rows.pieces(fold, train_rows) if self.rows.categorical else ():
-            for name in self.rows.categorical:
+        for _, frame in self.data.columns.chunks(fold, train_rows) if self.data.columns.categorical else ():
+            for name in self.data.columns.categorical:
                 here = frame[name].unique().drop_nulls()
                 found[name] = pl.concat([found[name], here]).unique() if name in found else here
         return {name: codes.sort() for name, codes in found.items()}
 
     def _values(self, frame: pl.DataFrame, seen: dict[str, pl.Series]) -> Singles:
         known = [pl.when(pl.col(n).is_in(codes.implode())).then(pl.col(n)).alias(n) for n, codes in seen.items()]
-        values: Singles = self.rows.singles(frame.with_columns(known)).to_numpy(order="c", writable=True)
+        values: Singles = self.data.columns.as_float32(frame.with_columns(known)).to_numpy(order="c", writable=True)
         values[np.isinf(values)] = np.nan  # which XGBoost refuses
         return values
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import ConfigError, DataError
-from workbench.models.lightgbm_folds import lightgbm_errors, with_feature_names
-from workbench.models.parameters import LightGBMSpec, lightgbm_spec
+from workbench.models.boosting import BoostedTraining, Boosting, with_feature_names
+from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.parameters import lightgbm_spec
 from workbench.models.rounds import Stopper, Stopping, shared_rounds
 from workbench.recommender.candidate_features import FeatureMaker
 from workbench.recommender.candidates import Candidates, Generator, in_batches
@@ -288,8 +289,10 @@ def train_model(
     return training.model(own.best_round)
 
 
-class RankerTraining:
-    """A model's training, which can be continued as long as its rows are held; the parameters are `train_model`'s."""
+class RankerTraining(BoostedTraining):
+    """A model's training; the parameters are `train_model`'s."""
+
+    HINT = "check model under [recommend.ranker]"
 
     def __init__(
         self,
@@ -302,6 +305,7 @@ class RankerTraining:
         seed: int = 1,
         progress: Callable[[float], None] = lambda _: None,
     ) -> None:
+        super().__init__("the ranker")
         self.rows, self.spec, self.progress = rows, spec, progress
         self.label = rows.labels[:, which]
         hit = np.zeros(int(rows.users.max()) + 1, np.bool_)
@@ -315,20 +319,12 @@ class RankerTraining:
         self.parameters = {k: v for k, v in spec.parameters.items() if k != "metric"} | {"seed": seed}
         by = "average_precision" if self.parameters["objective"] == "binary" else "ndcg"
         self.parameters["metric"] = by
-        self.curves: dict[str, list[float]] = {"valid": []}
-        self._booster: Any = None
-        self._text = ""
 
     @property
     def stopping(self) -> Stopping | None:
         """When it has had enough rounds; None where there is nothing to stop by."""
         has_rows = self.is_valid is not None and bool(self.is_valid.any())
         return Stopping(self.spec.rounds, self.spec.patience, True) if has_rows and self.spec.patience else None
-
-    @property
-    def held(self) -> bool:
-        """Whether it goes on from the round it is at."""
-        return self._booster is not None or not self.curves["valid"]
 
     def _dataset(self, chosen: npt.NDArray[np.bool_], reference: Any = None) -> Any:
         import lightgbm as lgb
@@ -347,40 +343,19 @@ class RankerTraining:
             free_raw_data=True,
         ).construct()
 
-    def _begun(self) -> Any:
-        import lightgbm as lgb
+    def begin(self) -> Boosting:
+        """Make the datasets and the booster."""
+        train = self._dataset(self.is_train)
+        valid = None if self.stopping is None or self.is_valid is None else self._dataset(self.is_valid, train)
+        return Boosting(self.parameters, train, valid)
 
-        if self._booster is None:
-            self.curves = {"valid": []}
-            train = self._dataset(self.is_train)
-            self._booster = lgb.Booster(self.parameters, train)
-            if self.stopping is not None and self.is_valid is not None:
-                self._booster.add_valid(self._dataset(self.is_valid, train), "valid")
-        return self._booster
-
-    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
-        """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
-        with lightgbm_errors("the ranker", hint="check model under [recommend.ranker]"):
-            booster, values = self._begun(), self.curves["valid"]
-            while (done := len(values) + 1) <= rounds:
-                booster.update()
-                values.append(float(booster.eval_valid()[0][2]) if self.stopping is not None else 0.0)
-                self.progress(done / rounds)
-                if enough(values[-1]):
-                    break
-
-    def release(self) -> None:
-        """Let go of the rows, and keep the trees."""
-        self._text, self._booster = self._as_text(), None
-
-    def _as_text(self) -> str:
-        return self._text if self._booster is None else str(self._booster.model_to_string(num_iteration=-1))
+    def after_round(self, share: float) -> None:
+        """Say how far it is."""
+        self.progress(share)
 
     def model(self, rounds: int) -> ListModel:
         """Return the model of so many rounds."""
-        import lightgbm as lgb
-
-        booster = lgb.Booster(model_str=self._as_text())
+        booster = self.trees()
         best = min(rounds, booster.current_iteration())
         gains = booster.feature_importance("gain", iteration=best)
         text = with_feature_names(booster.model_to_string(num_iteration=best), self.rows.names)

@@ -15,6 +15,7 @@ from workbench.analysis.checks.finding import Adversarial, Finding
 from workbench.analysis.checks.together import Together
 from workbench.core.threads import threads_for
 from workbench.metrics import get
+from workbench.models.boosting import boosted
 from workbench.models.folds import Folds, stratified_folds, stratified_group_folds
 
 __all__ = ["adversarial", "adversarial_findings", "model_columns"]
@@ -125,7 +126,7 @@ def _out_of_fold(
     whole = lgb.Dataset(matrix, label, categorical_feature=categorical, params=parameters, free_raw_data=False)
     whole.construct()
     for fold in range(FOLDS):
-        model = lgb.train(parameters, whole.subset(folds.train_rows(fold).tolist()), ROUNDS)
+        model = boosted(parameters, whole.subset(folds.train_rows(fold).tolist()), ROUNDS)
         valid = folds.valid_rows(fold)
         scores[valid] = model.predict(matrix[valid])
         gains += model.feature_importance("gain")

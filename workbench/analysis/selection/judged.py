@@ -15,8 +15,8 @@ from workbench.core.errors import FeatureError
 from workbench.core.intervals import standard_error
 from workbench.experiments.ready import ReadyExperiment, lightgbm_of
 from workbench.models.learner import Learner, ModelSpec
+from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.models.needs import MemoryNeeds
-from workbench.models.parameters import LightGBMSpec
 from workbench.models.records import FoldResult, Problem, TrainResult
 from workbench.models.scoring import fold_scores
 from workbench.models.splits import why_no_split

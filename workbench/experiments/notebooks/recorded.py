@@ -17,7 +17,7 @@ import polars as pl
 from workbench.core.cache import atomic
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.data.competition import ROW
-from workbench.models.fold_rows import probabilities
+from workbench.models.fold_data import probabilities
 from workbench.models.target import Target
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from workbench.data.ingest import convert, reading_options
 from workbench.data.workspace import create_workspace
 from workbench.features import AUTO, Blocks, build_matrix, columns_of, load_features
 from workbench.models.folds import load_folds
+from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.models.objectives import OBJECTIVE_KEYS
-from workbench.models.parameters import LightGBMSpec, lightgbm_for, transform_for
+from workbench.models.parameters import lightgbm_for, transform_for
 from workbench.models.records import ALL_ROWS, Problem
 from workbench.models.serving.bundle import MODEL, Bundle, read_bundle
 from workbench.models.serving.learned import COLUMNS, LearnedColumns, with_trained_rows

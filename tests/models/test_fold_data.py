@@ -15,9 +15,10 @@ from workbench.core.errors import TrainingError
 from workbench.data.competition import ROW
 from workbench.features import FeatureMatrix, FoldColumns, MatrixSource, Split, target_mean
 from workbench.features.encoded import encode_columns
-from workbench.models.fold_rows import FoldRows, probabilities, stopping_metric
+from workbench.models.fold_data import FoldData, FoldTarget, probabilities
 from workbench.models.folds import Folds
 from workbench.models.records import Problem
+from workbench.models.stand_ins import stopping_metric
 from workbench.models.target import Target, TargetColumn
 
 N_TRAIN, N_TEST = 12, 5
@@ -65,17 +66,17 @@ class InFives(FeatureMatrix):
         return super().chunks(rows, 5)
 
 
-def rows_of(found: Problem, transform: str = "none", **more: Any) -> FoldRows:
-    return FoldRows(found, 0, transform, **more)
+def data_of(found: Problem, transform: str = "none", **more: Any) -> FoldData:
+    return FoldData(FoldTarget(found, 0, transform, **more))
 
 
 class TestColumns:
     def test_their_names_and_no_name_twice(self) -> None:
-        assert rows_of(problem()).names == ["x", "t", "te"]
-        assert rows_of(problem()).categorical == ["t"]
-        twice = rows_of(problem(encodings=("x", "te", "te")))
-        assert twice.names == ["x", "t", "x_2", "te", "te_4"]
-        assert len(set(twice.names)) == 5
+        assert data_of(problem()).columns.names == ["x", "t", "te"]
+        assert data_of(problem()).columns.categorical == ["t"]
+        twice = data_of(problem(encodings=("x", "te", "te")))
+        assert twice.columns.names == ["x", "t", "x_2", "te", "te_4"]
+        assert len(set(twice.columns.names)) == 5
 
     @pytest.mark.parametrize("size", [1, 3, 4, 5, 12, 100])
     @pytest.mark.parametrize(
@@ -87,15 +88,15 @@ class TestColumns:
         given = problem(columns=columns, encodings=("te",) if shape != "shared" else ())
         if shape == "read in fives":
             given = replace(given, matrix=InFives(**vars(given.matrix)))
-        found = rows_of(given)
-        own = found.own_columns(1)
-        pieces = list(found.pieces(1, rows, size))
+        found = data_of(given)
+        own = found.columns.of_fold(1)
+        pieces = list(found.columns.chunks(1, rows, size))
         lengths = [len(frame) for _, frame in pieces]
         assert lengths == [size] * (len(rows) // size) + [len(rows) % size] * bool(len(rows) % size)
         starts = np.cumsum([0, *lengths])
         assert [(w.start, w.stop) for w, _ in pieces] == list(itertools.pairwise(starts))
-        whole = found.frame(1, rows)
-        assert whole.columns == found.names
+        whole = found.columns.frame(1, rows)
+        assert whole.columns == found.columns.names
         assert whole.height == len(rows)
         if pieces:
             assert pl.concat([frame for _, frame in pieces]).equals(whole)
@@ -105,8 +106,8 @@ class TestColumns:
             assert whole["te"].equals(own["te"][np.asarray(rows, np.int64)])
 
     def test_a_fold_has_its_own_values(self) -> None:
-        found = rows_of(problem())
-        assert not found.frame(0, range(N_TRAIN))["te"].equals(found.frame(1, range(N_TRAIN))["te"])
+        found = data_of(problem())
+        assert not found.columns.frame(0, range(N_TRAIN))["te"].equals(found.columns.frame(1, range(N_TRAIN))["te"])
 
     def test_in_32_bits_they_stay_apart(self) -> None:
         n = N_TRAIN + N_TEST
@@ -117,49 +118,49 @@ class TestColumns:
             "unsigned": np.arange(n).astype(np.uint64) + 2**63,
             "plain": np.arange(n) * 1.0,
         }
-        found = rows_of(problem(columns=columns, encodings=()))
-        frame = found.frame(0, range(n))
+        found = data_of(problem(columns=columns, encodings=()))
+        frame = found.columns.frame(0, range(n))
         assert set(found.problem.matrix.centers) >= {"long", "double"}
-        single = found.singles(frame)
+        single = found.columns.as_float32(frame)
         assert set(single.dtypes) == {pl.Float32}
         for name, step in (("long", 1.0), ("double", 1 / 64), ("plain", 1.0)):
             assert np.diff(single[name].to_numpy()).tolist() == [step] * (n - 1), name
         assert np.abs(single["long"].to_numpy()).max() <= n
         assert single["plain"].to_list() == frame["plain"].to_list()
-        assert found.singles(frame.select("plain", "long")).columns == ["plain", "long"]
+        assert found.columns.as_float32(frame.select("plain", "long")).columns == ["plain", "long"]
 
 
 class TestTarget:
     def test_the_transform_is_learned_from_the_rows_of_the_fold(self) -> None:
-        found = rows_of(problem(), "yeojohnson")
+        found = data_of(problem(), "yeojohnson")
         train = np.flatnonzero(VALID != 1)
-        fitted = found.fitted(1)
-        assert fitted is found.fitted(1)
+        fitted = found.target.transform_of(1)
+        assert fitted is found.target.transform_of(1)
         assert (fitted.learned["lowest"], fitted.learned["highest"]) == (train.min() + 1, train.max() + 1)
-        assert found.fitted(0).learned["lowest"] == 2
-        assert found.notes(1) == {"transform": fitted.learned}
+        assert found.target.transform_of(0).learned["lowest"] == 2
+        assert found.target.notes(1) == {"transform": fitted.learned}
         rows = np.array([3, 5])
-        assert found.label(1, rows) == pytest.approx(fitted.forward(np.array([4.0, 6.0])))
-        plain = rows_of(problem())
-        assert plain.notes(1) == {}
-        label = plain.label(1, rows)
+        assert found.target.labels(1, rows) == pytest.approx(fitted.forward(np.array([4.0, 6.0])))
+        plain = data_of(problem())
+        assert plain.target.notes(1) == {}
+        label = plain.target.labels(1, rows)
         label[:] = -1  # a copy
-        assert plain.column.values[rows].tolist() == [4, 6]
+        assert plain.target.column.values[rows].tolist() == [4, 6]
 
     def test_weights_of_training_and_of_the_metric(self) -> None:
         own, scoring = np.arange(1.0, 13.0), np.arange(12.0, 0.0, -1)
         rows = np.array([0, 3])
-        found = rows_of(problem(weight=own, metric_weight=scoring))
-        assert found.weight(rows).tolist() == [1, 4]
-        assert found.scoring_weight(rows).tolist() == [12, 9]
-        plain = rows_of(problem())
-        assert plain.weight(rows) is None
-        assert plain.scoring_weight(rows) is None
-        assert rows_of(problem(), power=1).weight(rows) == pytest.approx([1.6, 0.4])
+        found = data_of(problem(weight=own, metric_weight=scoring))
+        assert found.target.training_weights(0, rows).tolist() == [1, 4]
+        assert found.target.validation_weights(0, rows).tolist() == [12, 9]
+        plain = data_of(problem())
+        assert plain.target.training_weights(0, rows) is None
+        assert plain.target.validation_weights(0, rows) is None
+        assert data_of(problem(), power=1).target.training_weights(0, rows) == pytest.approx([1.6, 0.4])
 
-    def test_sides(self) -> None:
-        found = rows_of(problem())
-        train, valid = found.sides(1)
+    def test_the_split_of_a_fold(self) -> None:
+        found = data_of(problem())
+        train, valid = found.split(1)
         assert valid.tolist() == [1, 4, 7, 10]
         assert sorted([*train, *valid]) == list(range(N_TRAIN))
         assert found.test_rows == range(12, 17)
@@ -167,11 +168,11 @@ class TestTarget:
 
 class TestPredictions:
     def test_they_are_put_together_and_taken_back(self) -> None:
-        found = rows_of(problem(), "log1p")
+        found = data_of(problem(), "log1p")
         rows = np.array([1, 4, 11])
-        made = found.predicted(0, rows, lambda frame: np.log1p(frame["x"].to_numpy()))
+        made = found.predictions(0, rows, lambda frame: np.log1p(frame["x"].to_numpy()))
         assert made == pytest.approx(rows[:, None] / 4)
-        assert found.predicted(0, rows, lambda frame: np.log1p(frame["x"].to_numpy())[:, None]).shape == (3, 1)
+        assert found.predictions(0, rows, lambda frame: np.log1p(frame["x"].to_numpy())[:, None]).shape == (3, 1)
 
     @pytest.mark.parametrize(
         ("classes", "shape", "message"),
@@ -184,19 +185,19 @@ class TestPredictions:
     )
     def test_another_shape_is_refused(self, classes: Any, shape: tuple[int, ...], message: str) -> None:
         task = "multiclass" if classes else "regression"
-        found = rows_of(problem(task, "mlogloss" if classes else "rmse", classes=classes))
+        found = data_of(problem(task, "mlogloss" if classes else "rmse", classes=classes))
         with pytest.raises(TrainingError, match=message) as caught:
-            found.predicted(0, range(4), lambda _: np.zeros(shape))
+            found.predictions(0, range(4), lambda _: np.zeros(shape))
         assert caught.value.hint == ("a probability for each class" if classes else "")
 
     def test_a_column_of_one_class_may_be_a_vector(self) -> None:
-        found = rows_of(problem("binary", "auc", classes=(0, 1)))
+        found = data_of(problem("binary", "auc", classes=(0, 1)))
         for shape in ((4,), (4, 1)):
-            assert found.predicted(0, range(4), lambda _, s=shape: np.full(s, 0.25)).tolist() == [[0.25]] * 4
+            assert found.predictions(0, range(4), lambda _, s=shape: np.full(s, 0.25)).tolist() == [[0.25]] * 4
 
     @pytest.mark.parametrize("transform", ["none", "log1p", "yeojohnson"])
     def test_what_is_not_finite_is_refused(self, transform: str) -> None:
-        found = rows_of(problem(), transform)
+        found = data_of(problem(), transform)
         for odd in ([np.nan, 1.0], [1.0, np.inf], [-np.inf, 1.0]):
             with pytest.raises(TrainingError, match="here: 1 of 2 predictions of 'y' are infinite or NaN"):
                 found.checked(np.array(odd)[:, None], 0, "here")
@@ -206,9 +207,9 @@ class TestPredictions:
         assert found.checked(np.array([[1.0]]), 0, "here").shape == (1, 1)
 
     def test_numbers_may_be_any_and_probabilities_not(self) -> None:
-        assert rows_of(problem()).checked(np.array([[7.0]]), 0, "here") == 7
+        assert data_of(problem()).checked(np.array([[7.0]]), 0, "here") == 7
         with pytest.raises(TrainingError, match="here: the predictions of 'y' must be probabilities, but 7 is outside"):
-            rows_of(problem("binary", "auc", classes=(0, 1))).checked(np.array([[7.0]]), 0, "here")
+            data_of(problem("binary", "auc", classes=(0, 1))).checked(np.array([[7.0]]), 0, "here")
 
     def test_for_a_balanced_metric_they_are_of_classes_of_one_size(self) -> None:
         values = np.array([1.0] * 3 + [0.0] * 9)
@@ -217,24 +218,24 @@ class TestPredictions:
         for name, own, expected in (
             ("balanced_logloss", False, 0.5), ("balanced_logloss", True, share), ("logloss", False, share),
         ):  # fmt: skip
-            found = rows_of(problem("binary", name, classes=(0, 1), values=values), has_own_weights=own)
+            found = data_of(problem("binary", name, classes=(0, 1), values=values), library_weighs_classes=own)
             assert found.checked(given, 0, "here") == pytest.approx(expected)
         weight = np.where(values == 1, 3.0, 1.0)
-        found = rows_of(problem("binary", "balanced_logloss", classes=(0, 1), values=values, weight=weight))
+        found = data_of(problem("binary", "balanced_logloss", classes=(0, 1), values=values, weight=weight))
         heavy = np.average(values[VALID != 0], weights=weight[VALID != 0])
         assert found.checked(np.array([[heavy]]), 0, "here") == pytest.approx(0.5)
 
     def test_what_stops_is_the_metric_on_the_targets_scale(self) -> None:
-        found = rows_of(problem(), "log1p")
+        found = data_of(problem(), "log1p")
         rows = np.array([0, 3])
-        assert found.stopping_value(np.log1p([[2.0], [4.0]]), 0, rows) == pytest.approx(np.sqrt(1 / 2))
-        weighted = rows_of(problem(weight=np.r_[3.0, np.ones(11)]), "log1p")
-        assert weighted.stopping_value(np.log1p([[2.0], [4.0]]), 0, rows) == pytest.approx(np.sqrt(3 / 4))
+        assert found.target.stopping_score(0, rows, "")(np.log1p([[2.0], [4.0]])) == pytest.approx(np.sqrt(1 / 2))
+        weighted = data_of(problem(weight=np.r_[3.0, np.ones(11)]), "log1p")
+        assert weighted.target.stopping_score(0, rows, "")(np.log1p([[2.0], [4.0]])) == pytest.approx(np.sqrt(3 / 4))
 
     def test_a_metric_that_gives_none_is_of_the_fold(self) -> None:
-        found = rows_of(problem("binary", "auc", classes=(0, 1)))
+        found = data_of(problem("binary", "auc", classes=(0, 1)))
         with pytest.raises(TrainingError, match="fold 2: auc needs both classes"):
-            found.stopping_value(np.array([[0.5], [0.5]]), 2, np.array([0, 2]))
+            found.target.stopping_score(2, np.array([0, 2]), "fold 2")(np.array([[0.5], [0.5]]))
 
 
 class TestProbabilities:

@@ -1,0 +1,126 @@
+"""The columns that one target's models train on: those that all folds share, then those that depend on the fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workbench.features import CHUNK_ROWS
+from workbench.models.records import ALL_ROWS, Problem
+
+if TYPE_CHECKING:
+    from workbench.features import FoldFrames
+
+__all__ = ["Rows", "TrainingColumns"]
+
+Rows = range | npt.NDArray[np.int64]
+
+
+class TrainingColumns:
+    """The columns of one target's models, for any rows and fold.
+
+    Parameters
+    ----------
+    problem : Problem
+    index : int
+        Of the target.
+    """
+
+    def __init__(self, problem: Problem, index: int) -> None:
+        self.problem = problem
+        self.index = index
+        self._fold_frames: FoldFrames | None = None
+        self._latest: dict[int, pl.DataFrame] = {}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns: those that all folds share, then the fold's own; no name twice."""
+        matrix, targets = self.problem.matrix, self.problem.target.columns
+        names: dict[str, None] = dict.fromkeys(matrix.columns)
+        for columns in matrix.fold_columns:
+            for name in columns.names(targets, self.index):
+                names[name if name not in names else f"{name}_{len(names)}"] = None
+        return list(names)
+
+    @cached_property
+    def categorical(self) -> list[str]:
+        """The columns that are codes: whole numbers from 0 up, null for what train lacks."""
+        return [name for name in self.problem.matrix.columns if name in self.problem.matrix.categories]
+
+    def as_float32(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return columns in 32 bits, for libraries that have no others; less their center where they would merge."""
+        centered = []
+        for name, center in self.problem.matrix.centers.items():
+            if name in frame.columns:
+                is_long = frame.schema[name].is_integer() and frame.schema[name] != pl.UInt64
+                value = pl.col(name).cast(pl.Int64 if is_long else pl.Float64)
+                centered.append(value - (int(center) if is_long else center))
+        return frame.with_columns(centered).cast(pl.Float32)
+
+    def of_fold(self, fold: int) -> pl.DataFrame:
+        """Return the columns that depend on the fold, for all rows; `ALL_ROWS` is a fold, too.
+
+        Those of the latest fold stay in memory, for its next seed.
+        """
+        if fold not in self._latest:
+            self._latest.clear()  # the fold before goes first: two of them may not fit
+            number = self.problem.folds.n_folds if fold == ALL_ROWS else fold
+            frame = self._frames(fold).frame(number)
+            frame.columns = self.names[self.problem.matrix.width :]
+            self._latest[fold] = frame
+        return self._latest[fold]
+
+    def _frames(self, fold: int) -> FoldFrames:
+        matrix, targets, split = self.problem.matrix, self.problem.target.columns, self.problem.split
+        if fold == ALL_ROWS:
+            return matrix.learned(targets, self.index, split.with_all())
+        if self._fold_frames is None:
+            self._fold_frames = matrix.learned(targets, self.index, split)
+        return self._fold_frames
+
+    def chunks(self, fold: int, rows: Rows, size: int | None = None) -> Iterator[tuple[slice, pl.DataFrame]]:
+        """Give all columns of some rows (ascending) chunk by chunk, each of `size` rows but the last.
+
+        By default that is `CHUNK_ROWS`. The chunks are the same whether the matrix is held in memory or read from its
+        blocks: a library may make something of where they end.
+        """
+        of_fold, start = self.of_fold(fold), 0
+        for frame in _recut(self._shared(rows), size or CHUNK_ROWS):
+            where = slice(start, start + len(frame))
+            start = where.stop
+            yield where, frame.hstack(_rows_of(of_fold, rows[where])) if of_fold.width else frame
+
+    def _shared(self, rows: Rows) -> Iterator[pl.DataFrame]:
+        if self.problem.matrix.width:
+            yield from (frame for _, frame in self.problem.matrix.chunks(rows))
+        else:
+            yield pl.DataFrame(height=len(rows))
+
+    def frame(self, fold: int, rows: Rows) -> pl.DataFrame:
+        """Return all columns of some rows (ascending), in memory."""
+        frames = [frame for _, frame in self.chunks(fold, rows)]
+        return pl.concat(frames) if frames else self.frame(fold, range(1)).clear()
+
+
+def _rows_of(frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+    return frame.slice(rows.start, len(rows)) if isinstance(rows, range) else frame[rows]
+
+
+def _recut(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
+    """Give the same rows in frames of `size` rows, the last with the remainder."""
+    pending: list[pl.DataFrame] = []
+    n_pending = 0
+    for frame in frames:
+        pending.append(frame)
+        n_pending += len(frame)
+        while n_pending >= size:
+            joined = pl.concat(pending)
+            yield joined.head(size)
+            pending, n_pending = [joined.slice(size)], n_pending - size
+    if n_pending:
+        yield pl.concat(pending)
