@@ -6,11 +6,14 @@ still do nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
+from typing import Any
 
 from workbench.core.printable import harmless, printable
 
-__all__ = ["as_html", "page"]
+__all__ = ["as_html", "page", "rendered"]
 
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
 _OWN_SCRIPT = f"{_NOTHING} blob:; font-src data:; script-src 'unsafe-inline'"
@@ -25,6 +28,34 @@ def as_html(text: object) -> str:
     'a &lt;b&gt; &amp; &#x27;c&#x27;'
     """
     return escape(printable(str(text)))
+
+
+def rendered(template: Path, values: Mapping[str, Any], *, pictures: Mapping[str, str | Sequence[str]]) -> str:
+    """Return what a jinja2 template makes of values.
+
+    Parameters
+    ----------
+    template : Path
+        Every value that it shows is escaped, and what a terminal or a browser would not show is made visible.
+    values : mapping
+        By their names in the template.
+    pictures : mapping
+        HTML that is put in as it is: a picture or several of them.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    def shown(value: object) -> object:
+        return value if isinstance(value, Markup) else printable(str(value))
+
+    environment = jinja2.Environment(
+        autoescape=True, finalize=shown, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    marked = {
+        name: Markup(svg) if isinstance(svg, str) else [Markup(picture) for picture in svg]  # noqa: S704
+        for name, svg in pictures.items()
+    }
+    return environment.from_string(template.read_text()).render(**values, **marked)
 
 
 def page(title: str, body: str, *, css: str = "", own_script: bool = False) -> str:

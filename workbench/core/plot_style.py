@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -68,5 +69,12 @@ def plot_style(**settings: Any) -> Iterator[None]:
     """Draw in this style for the length of the block; `settings` are added, an underscore for a dot."""
     import matplotlib as mpl
 
-    with mpl.rc_context(style() | {name.replace("_", "."): value for name, value in settings.items()}):
-        yield
+    # Fonts of other scripts often have no bold; which one is taken then is no news to the user.
+    fonts = logging.getLogger("matplotlib.font_manager")
+    level = fonts.level
+    fonts.setLevel(logging.ERROR)
+    try:
+        with mpl.rc_context(style() | {name.replace("_", "."): value for name, value in settings.items()}):
+            yield
+    finally:
+        fonts.setLevel(level)
