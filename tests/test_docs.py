@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -110,3 +111,35 @@ def test_every_source_of_candidates_and_its_keys_are_documented() -> None:
         assert keys <= set(re.findall(r"`(\w+)`", line)), name
     for f in fields(EventWeighting):
         assert f.name.removesuffix("_s") in section
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_architecture_names_every_wing_once() -> None:
+    stack = ARCHITECTURE.split("```")[1]
+    named = [wing.strip() for line in stack.strip().splitlines() for wing in line[:36].split("|")]
+    assert sorted(named) == sorted(p.parent.name for p in (ROOT / "workbench").glob("*/__init__.py"))
+
+
+def test_what_the_architecture_names_is_there() -> None:
+    wings = {p.parent.name for p in (ROOT / "workbench").glob("*/__init__.py")}
+    quoted = set(re.findall(r"`([\w./*]+)`", ARCHITECTURE)) - {"workbench/models/NAME_folds.py"}
+    paths = {text for text in quoted if "/" in text and not text.startswith("tests/*")}
+    folders = [
+        "",
+        "workbench",
+        "workbench/metrics",
+        "workbench/models",
+        "workbench/data/ingest",
+        "workbench/experiments",
+    ]
+    assert [p for p in paths if not any((ROOT / folder / p).exists() for folder in [*folders, "workbench/cli"])] == []
+    files = {text for text in quoted if re.fullmatch(r"\w+\.py", text)}
+    assert [f for f in files if not list((ROOT / "workbench").rglob(f))] == []
+    dotted = {
+        text for text in quoted if text.partition(".")[0] in wings and not text.endswith(".py") and "/" not in text
+    }
+    assert len(dotted) > 8
+    for text in dotted:
+        assert pkgutil.resolve_name(f"workbench.{text}"), text
