@@ -51,12 +51,24 @@ from workbench.analysis.selection.judged import (
 from workbench.analysis.selection.methods import by_chance, judge_by_shuffled_target, p_above_zero
 from workbench.analysis.selection.options import METHODS, options_of
 from workbench.analysis.selection.orders import ColumnOrders, Units, shuffled_order, units_of
+from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, FeatureError, MemoryLimitError
+from workbench.core.events import Event, Progress
 from workbench.experiments.feature_list import read_list
 from workbench.experiments.held_out import only_fold
 from workbench.experiments.ready import ready
 from workbench.metrics.dependence import moved_blocks
 from workbench.models.shuffled import shuffled_gains
+
+
+def counted(told: list[tuple[float, float | None, str]]) -> RunContext:
+    """Return a context that keeps what is told of progress."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress):
+            told.append((event.done, event.total, event.text))
+
+    return RunContext((listen,))
 
 
 class TestOptions:
@@ -616,7 +628,7 @@ class TestModels:
         told: list[tuple[int, int]] = []
         rounds: list[None] = []
         made = models_of(
-            whole, done=lambda part, left: told.append((part.fold, left)), each_round=lambda: rounds.append(None)
+            whole, RunContext((lambda e: told.append((e.fold, e.remaining)),)), each_round=lambda: rounds.append(None)
         )
         assert [left for _, left in told] == [4, 3, 2, 1, 0]
         assert len(rounds) >= 15
@@ -659,7 +671,7 @@ class TestEliminate:
 
     def test_steps_are_kept_and_gone_on_from(self, whole: Any, tmp_path: Path) -> None:
         path, told = tmp_path / "steps.json", []
-        found = self.eliminated(whole, path, progress=lambda *now: told.append(now))
+        found = self.eliminated(whole, path, context=counted(told))
         assert (found.resumed, found.ended) == (0, "trials")
         assert len(found.steps) == 4
         assert [len(s.groups) for s in found.steps][:2] == [11, 5]
@@ -680,7 +692,7 @@ class TestEliminate:
 
     def test_each_model_counts_as_progress(self, whole: Any, tmp_path: Path) -> None:
         two, told = replace(whole, spec=replace(whole.spec, seeds=(1, 2))), []
-        self.eliminated(two, tmp_path / "steps.json", options={"trials": 1}, progress=lambda *now: told.append(now))
+        self.eliminated(two, tmp_path / "steps.json", options={"trials": 1}, context=counted(told))
         assert [now[:2] for now in told] == 2 * [(n, 10) for n in range(1, 11)]
 
     @pytest.mark.parametrize(
@@ -766,7 +778,7 @@ class TestJudged:
         one = replace(whole, problem=replace(whole.problem, metric=metric))
         groups, told = groups_of(one), []
         options = Options("permutation", repeats=2, alpha=0.2)
-        judged, certain = judge_by_permutation(one, models_of(one), groups, options, lambda *now: told.append(now))
+        judged, certain = judge_by_permutation(one, models_of(one), groups, options, counted(told))
         assert [done for done, _, _ in told] == list(range(1, 5 * len(groups) + 1))
         assert {total for _, total, _ in told} == {5 * len(groups)}
         assert told[0][2] == "fold 0, x"
@@ -789,9 +801,9 @@ class TestJudged:
         options = Options("permutation", repeats=5)
         models = models_of(whole)
         together = Group("all", tuple(c for g in by_name.values() for c in g.columns))
-        judged, certain = judge_by_permutation(whole, models, [together], options, lambda *_: None)
+        judged, certain = judge_by_permutation(whole, models, [together], options, SILENT)
         assert (judged[0].more["p"] <= 0.05, certain) == (True, True)
-        _, certain = judge_by_permutation(whole, models, [by_name["still"]], options, lambda *_: None)
+        _, certain = judge_by_permutation(whole, models, [by_name["still"]], options, SILENT)
         assert not certain
 
     @pytest.mark.parametrize("shuffles", [3, 12])
@@ -799,7 +811,7 @@ class TestJudged:
         one = replace(whole, spec=replace(whole.spec, seeds=(1, 2)))
         groups, told, models = groups_of(one), [], models_of(one)
         options = Options("null", shuffles=shuffles, percentile=50.0, seed=4)
-        judged, certain = judge_by_shuffled_target(one, models, groups, options, lambda *now: told.append(now))
+        judged, certain = judge_by_shuffled_target(one, models, groups, options, counted(told))
         assert told == [(n, shuffles, "target shuffled") for n in range(1, shuffles + 1)]
         # The folds in turn, and then with the next seed.
         jobs = [(i, i % 5, (1, 2)[i // 5 % 2]) for i in range(shuffles)]
@@ -835,8 +847,7 @@ class TestSelect:
             1,
             Options("gain", top=3, holdout=False),
             request=Request(name="three", threads=1),
-            report=said.append,
-            progress=lambda *now: told.append(now),
+            context=RunContext((text_listener(said.append), *counted(told).listeners)),
         )
         importances = [j.importance for j in found.judged]
         assert importances == sorted(importances, reverse=True)
@@ -932,7 +943,7 @@ class TestSelect:
                 1,
                 Options("gain", top=2, holdout=False),
                 request=Request(name="loud", threads=1),
-                progress=lambda *_: levels.add(logger.level),
+                context=RunContext((lambda _: levels.add(logger.level),)),
             )
             assert levels == {logging.ERROR}
             with pytest.raises(ConfigError, match="made from something else"):
@@ -949,7 +960,7 @@ class TestSelect:
             1,
             Options("gain", top=2),
             request=Request(name="held", threads=1),
-            report=said.append,
+            context=RunContext((text_listener(said.append),)),
         )
         assert said[-1] == "rows held out"
         assert found.held_out is not None

@@ -21,6 +21,7 @@ from workbench.analysis.selection import Options, groups_of, judge_by_permutatio
 from workbench.analysis.selection.judged import models_of
 from workbench.analysis.selection.orders import shuffled_order
 from workbench.api import library
+from workbench.core.context import RunContext
 from workbench.data.workspace import create_workspace
 from workbench.experiments.ready import ready
 from workbench.rehearsal import RehearsalSpec, create
@@ -87,7 +88,7 @@ def _experiment(folder: Path, n_rows: int) -> Any:
     library.fetch("bench", where=workspace)
     competition = library.OpenCompetition(workspace, "bench").definition
     competition.experiment_path(1).write_text(MODEL)
-    return ready(workspace, competition, 1, threads=THREADS)
+    return ready(workspace, competition, 1, context=RunContext(threads=THREADS))
 
 
 def _classifier() -> Any:

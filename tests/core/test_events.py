@@ -174,7 +174,7 @@ def test_what_is_told_in_words_becomes_text() -> None:
     context.progress(3, None, "fold 1", "rows")
     context.emit(BytesReceived(5))
     context.emit(MODEL)
-    assert told == ["note", "reading", "covisit: 50%", "3 of 10: fold 1", "3 rows: fold 1"]
+    assert told == ["note", "reading", "covisit: 50%"]
 
 
 def test_an_event_without_words_has_no_text() -> None:
@@ -184,3 +184,4 @@ def test_an_event_without_words_has_no_text() -> None:
 
     assert event_text(Other()) is None  # type: ignore[arg-type]
     assert event_text(Progress(1, 4, "x", "models")) == "1 of 4 models: x"
+    assert event_text(Progress(3, None, "fold 1", "rows")) == "3 rows: fold 1"

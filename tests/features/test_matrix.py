@@ -15,7 +15,7 @@ from tests.small import make_small
 from workbench.core.errors import DamagedError, FeatureError, NotFoundError, WorkbenchError
 from workbench.data.competition import ROW
 from workbench.experiments.ready import ready
-from workbench.experiments.run import run
+from workbench.experiments.run import RunRequest, run
 from workbench.features import (
     Blocks,
     FeatureMatrix,
@@ -130,7 +130,7 @@ def test_a_run_is_the_same_in_pieces(small, kind: str, monkeypatch: pytest.Monke
     definition = made.open.definition
     first = run(made.workspace, definition, 1).run
     in_pieces(monkeypatch, 64)
-    second = run(made.workspace, definition, 1, force=True).run
+    second = run(made.workspace, definition, 1, RunRequest(force=True)).run
     assert second.folder != first.folder
     for name in ("oof.parquet", "test.parquet"):
         assert pl.read_parquet(second.folder / name).equals(pl.read_parquet(first.folder / name))

@@ -20,6 +20,7 @@ import pytest
 from tests.in_memory_platform import SLUG, fetched
 from tests.kernel_builds import HERE
 from tests.records import RUN
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
 from workbench.core.isolation import Abilities, clean_environment
 from workbench.data.competition import Competition, load_competition
@@ -130,7 +131,7 @@ def write_manifest(bundle: Path, python: str = HERE) -> None:
 class TestAll:
     def test_what_comes_of_it(self, stage: Stage) -> None:
         said: list[str] = []
-        found = stage.rehearse(report=said.append)
+        found = stage.rehearse(context=RunContext((text_listener(said.append),)))
         results = stage.built.folder / "rehearsal"
         assert (found.public, found.hidden, found.emptied) == tuple(
             results / name / "submission.csv" for name in ("public", "hidden", "emptied")

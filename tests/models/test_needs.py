@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import MemoryLimitError
 from workbench.experiments.ready import ready
 from workbench.experiments.run import run
@@ -71,7 +72,7 @@ def test_a_run_over_the_limit_ends_before_training(small) -> None:
     tight = replace(made.workspace, memory_limit=64 * 2**20)
     with pytest.raises(MemoryLimitError, match="taken already"):
         run(tight, made.open.definition, 1)
-    done = run(made.workspace, made.open.definition, 1, report=(said := []).append).run
+    done = run(made.workspace, made.open.definition, 1, context=RunContext((text_listener((said := []).append),))).run
     assert any(line.startswith("training will need about ") for line in said)
     memory = read_run(done.folder)[1]["memory"]
     assert memory["limit_mb"] > memory["foreseen_mb"] > 0

@@ -10,6 +10,7 @@ import pytest
 
 from tests.needs import package
 from workbench.core.cache import content_key
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError
 from workbench.experiments.kinds import model_spec
 from workbench.experiments.ready import ready
@@ -161,7 +162,7 @@ class TestLightGBM:
     def test_what_lightgbm_warns_of_is_in_the_log_where_it_is_asked_for(self, small: Any, verbosity: int) -> None:
         made = small()
         made.experiment(1, ROWS + f"[model]\nnum_iterations = 3\nmin_data_in_leaf = 999\nverbosity = {verbosity}\n")
-        folder = run(made.workspace, made.open.definition, 1, threads=1).run.folder
+        folder = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.folder
         assert ("WARNING workbench.models [LightGBM] [Warning]" in (folder / "log.txt").read_text()) == (verbosity == 0)
 
     def test_questions_to_lightgbm_are_not_seen(self, capfd: pytest.CaptureFixture[str]) -> None:
@@ -412,7 +413,7 @@ class TestSpaces:
     def test_a_value_may_need_another_of_the_space(self, small: Any, space: str) -> None:
         made = small()
         made.experiment(1, f"{ROWS}[model]\nnum_iterations = 5\n[tune]\ntrials = 8\n[tune.space]\n{space}")
-        outcome = run_tuned(made.workspace, made.open.definition, 1, threads=1)
+        outcome = run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         assert outcome.how == "new"
         assert find_study(made.open.definition, 1)[0].get_trials(states=[FAILED]) == []
 
@@ -444,15 +445,15 @@ class TestStudies:
         made = small()
         definition = made.open.definition
         made.experiment(1, TUNED.format(leaves=4, least=20) + SPACE)
-        first = run_tuned(made.workspace, definition, 1, threads=1)
-        assert run_tuned(made.workspace, definition, 1, threads=1).how == "unchanged"
+        first = run_tuned(made.workspace, definition, 1, context=RunContext(threads=1))
+        assert run_tuned(made.workspace, definition, 1, context=RunContext(threads=1)).how == "unchanged"
         made.experiment(1, TUNED.format(leaves=4, least=40) + SPACE)
-        second = run_tuned(made.workspace, definition, 1, threads=1)
+        second = run_tuned(made.workspace, definition, 1, context=RunContext(threads=1))
         assert second.how == "new"
         assert second.run.record.key != first.run.record.key
         made.experiment(1, TUNED.format(leaves=13, least=40) + SPACE)
         said: list[str] = []
-        run_tuned(made.workspace, definition, 1, threads=1, report=said.append)
+        run_tuned(made.workspace, definition, 1, context=RunContext((text_listener(said.append),), threads=1))
         assert tune(made.workspace, definition, 1, TuneRequest(threads=1, only_rest=True)).tuned.start.parameters == {
             "num_leaves": 13
         }
@@ -465,7 +466,7 @@ class TestStudies:
             ROWS + f"[model]\nlearning_rate = 0.2\nnum_iterations = 60\nearly_stopping_round = 4\n"
             f"early_stopping_min_delta = {delta}\n",
         )
-        found = ready(made.workspace, made.open.definition, 1, threads=1)
+        found = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(found.problem, found.model, room=2**30)
         for fold in range(3):
             ours = scorer.score({}, fold, 1, Fidelity(None, 60, 4))

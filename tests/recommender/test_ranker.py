@@ -11,6 +11,7 @@ import pytest
 
 from tests.habits import DAY, KINDS, SMALL_RANKER, SOURCES, habits
 from workbench import metrics
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
 from workbench.recommender import (
     Asked,
@@ -286,7 +287,7 @@ class TestTwoStages:
     def test_what_is_being_done_is_said(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("workbench.recommender.stages.SHARE_EVERY_S", 0.0)
         said: list[str] = []
-        made = recommend(problem(log), spec(), report=said.append)
+        made = recommend(problem(log), spec(), context=RunContext((text_listener(said.append),)))
         assert [s.name for s in made.stages] == [s for s in said if "%" not in s]
         shares = [int(s.rpartition(" ")[2][:-1]) for s in said if s.startswith("lists of validation:")]
         assert shares == sorted(shares)

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from tests.commands import forked_wb
 from tests.needs import postgresql_url
 from workbench.cli.app import wb
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import (
     BusyError,
     ConfigError,
@@ -35,7 +36,7 @@ from workbench.core.errors import (
 from workbench.core.locks import lock
 from workbench.experiments.held_out import without_last_fold
 from workbench.experiments.ready import ready
-from workbench.experiments.run import run
+from workbench.experiments.run import RunRequest, run
 from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import TuneRequest, find_study, run_tuned, tune
 from workbench.models.fold_scorer import Fidelity, FoldScorer
@@ -437,8 +438,8 @@ class TestFoldScorer:
         """The same folds, parameters, rounds and seed: the same numbers, without predicting a row."""
         made = small(task=task, metric=metric)
         made.experiment(1, f'features = ["rows", "te_town"]\nrounds = "per fold"\n{MODEL}')
-        done = run(made.workspace, made.open.definition, 1, threads=1).run
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        done = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         fidelity = Fidelity(None, 30, 5)
         scores = [scorer.score({}, k, 1, fidelity, keep_oof=True) for k in range(5)]
@@ -448,7 +449,7 @@ class TestFoldScorer:
             assert scored.oof == pytest.approx(oof[experiment.problem.folds.valid_rows(k)], rel=1e-6)
 
     def test_datasets_are_made_once_and_only_where_there_is_room(self, made, monkeypatch) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         asked: list[int] = []
         from workbench.models.fold_datasets import FoldDatasets
 
@@ -464,14 +465,14 @@ class TestFoldScorer:
             assert len(asked) == times
 
     def test_other_bins_get_datasets_of_their_own(self, made) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         few, many = (scorer.score({"max_bin": b}, 0, 1, Fidelity(0.1, 10, 0)).score for b in (4, 255))
         assert few != many
 
     @pytest.mark.slow
     def test_bins_that_were_searched_make_room_for_others(self, made, monkeypatch) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         n = experiment.problem.target.n_rows
         from workbench.models.fold_datasets import FoldDatasets
 
@@ -506,7 +507,7 @@ class TestFoldScorer:
     def test_without_patience_the_last_round_is_scored(self, made) -> None:
         """A model that is not stopped early has all of its rounds, however good it was before."""
         made.experiment(1, EXPERIMENT.replace("early_stopping_round = 5", "early_stopping_round = 0"))
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         odd = {"num_leaves": 60, "min_data_in_leaf": 1, "learning_rate": 1.0}
         last = scorer.score(odd, 0, 1, Fidelity(None, 30, 0), keep_oof=True)
@@ -521,14 +522,14 @@ class TestFoldScorer:
     def test_labels_that_a_metric_can_not_score_are_a_failure_of_the_trial(self, small) -> None:
         made = small(metric="f1")
         made.experiment(1, EXPERIMENT)
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         metric = replace(experiment.problem.metric, name="mine", compute=lambda *_: math.nan)
         scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, room=0)
         with pytest.raises(TrainingError, match="fold 0"):
             scorer.score({}, 0, 1, Fidelity(0.1, 10, 0))
 
     def test_a_fold_whose_time_is_over_has_what_is_best_by_then(self, made) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         cut = scorer.score({}, 0, 1, Fidelity(0.1, 30, 0, every=7, seconds=0.0), keep_oof=True)
         one = scorer.score({}, 0, 1, Fidelity(0.1, 1, 0), keep_oof=True)
@@ -537,7 +538,7 @@ class TestFoldScorer:
         assert cut.oof == pytest.approx(one.oof)
 
     def test_a_metric_without_a_number_is_named(self, made, monkeypatch) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         metric = replace(experiment.problem.metric, name="mine", compute=lambda *_: math.nan)
         scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, room=0)
         with pytest.raises(TrainingError, match="metric 'mine' gives nan"):
@@ -734,7 +735,7 @@ class TestSearch:
         """At the rate of the quick scores, too: they have other rounds and patience."""
         text = EXPERIMENT.replace("learning_rate = 0.2", f"learning_rate = {rate}")
         made.experiment(1, 'rounds = "per fold"\n' + text.partition("[tune]")[0])
-        before = run(made.workspace, made.open.definition, 1, threads=1).run.record
+        before = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.record
         outcome = tuned(made)
         assert outcome.before.run_id == before.run_id
         assert outcome.tuned.start.full == pytest.approx(before.fold_scores, rel=1e-9)
@@ -750,12 +751,17 @@ class TestSearch:
         outcome = tuned(made)
         assert all(len(s.rounds) == 1 for s in outcome.tuned.ranked)
         # A fold that stops before the mean is not trained further here: the run may go on, and score a little better.
-        run_score = run(made.workspace, made.open.definition, 1, threads=1, model=dict(START)).run.score
+        run_score = run(
+            made.workspace, made.open.definition, 1, RunRequest(model=dict(START)), RunContext(threads=1)
+        ).run.score
         assert outcome.tuned.start.value == pytest.approx(run_score, abs=0.01)
 
     def test_rows_are_held_out_from_the_search(self, made) -> None:
         outcome = tuned(made, holdout=True)
-        best, experiment = outcome.tuned.best, ready(made.workspace, made.open.definition, 1, threads=1)
+        best, experiment = (
+            outcome.tuned.best,
+            ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1)),
+        )
         assert (len(best.full), len(best.second)) == (4, 5)
         last = experiment.problem.folds.valid_rows(4)
         seen = without_last_fold(experiment.problem).folds
@@ -798,7 +804,7 @@ class TestSearch:
         assert outcome.tuned.best is not None
 
     def test_no_time_for_one_trial_keeps_the_own_parameters_and_says_so(self, made) -> None:
-        done = run(made.workspace, made.open.definition, 1, threads=1).run.record
+        done = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.record
         outcome = tuned(made, trials=None, minutes=1e-6)
         assert outcome.tuned.best is None
         assert outcome.parameters["num_leaves"] == 8
@@ -856,7 +862,7 @@ class TestSearch:
         outcome = tuned(made, trials=4, keep=3)
         assert len(kept()) == 3
         assert {s.number for s in outcome.tuned.ranked[:3]} <= kept()
-        experiment = ready(made.workspace, made.open.definition, 1, threads=1)
+        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         problem = experiment.problem
         best = outcome.tuned.best.number
         with np.load(folder / f"{best:05d}.npz") as file:
@@ -1241,7 +1247,7 @@ class TestSearch:
             "learning_rate = 0.2\n", ""
         )
         made.experiment(1, text.partition("[tune]")[0])
-        before = run(made.workspace, made.open.definition, 1, threads=1).run.record
+        before = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.record
         made.experiment(1, text)
         outcome = tuned(made, trials=8)
         assert outcome.tuned.start.full == pytest.approx(before.fold_scores, rel=1e-9)
@@ -1412,13 +1418,15 @@ class TestProcesses:
 class TestRun:
     def test_an_experiment_with_a_search_is_tuned_and_then_trained(self, made) -> None:
         said: list[str] = []
-        first = run_tuned(made.workspace, made.open.definition, 1, threads=1, report=said.append)
+        first = run_tuned(
+            made.workspace, made.open.definition, 1, context=RunContext((text_listener(said.append),), threads=1)
+        )
         study = journal(made)
         assert len(study.trials) == 6
         best = json.loads((made.open.definition.study_folder(1) / "best.json").read_text())["model"]
         details = json.loads((first.run.folder / "run.json").read_text())
         assert details["model"]["parameters"]["num_leaves"] == best["num_leaves"]
-        again = run_tuned(made.workspace, made.open.definition, 1, threads=1)
+        again = run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         assert again.how == "unchanged"
         assert again.run.record.run_id == first.run.record.run_id
         assert len(journal(made).trials) == 6
@@ -1427,7 +1435,7 @@ class TestRun:
         """Under the names that it was said by: rounds, patience, what is recorded."""
         own = "[model]\nn_estimators = 40\nearly_stopping_rounds = 7\nis_provide_training_metric = true\nnum_leaf = 8\n"
         made.experiment(1, EXPERIMENT.replace(MODEL, own + "learning_rate = 0.2\n"))
-        done = run_tuned(made.workspace, made.open.definition, 1, threads=1).run
+        done = run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run
         model = json.loads((done.folder / "run.json").read_text())["model"]
         assert (model["rounds"], model["patience"], model["train_curve"]) == (40, 7, True)
         best = json.loads((made.open.definition.study_folder(1) / "best.json").read_text())["model"]
@@ -1438,7 +1446,7 @@ class TestRun:
 
     def test_no_trial_in_time_runs_the_experiment_as_it_is(self, made) -> None:
         made.experiment(1, EXPERIMENT.replace("trials = 6", "minutes = 0.00001"))
-        done = run_tuned(made.workspace, made.open.definition, 1, threads=1).run
+        done = run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run
         model = json.loads((done.folder / "run.json").read_text())["model"]
         assert (model["rounds"], model["patience"], model["parameters"]["num_leaves"]) == (30, 5, 8)
 
@@ -1457,7 +1465,7 @@ class TestRun:
             patch.setattr(FoldScorer, "score", dying)
             patch.setattr(search_module, "MARK_S", 0.0)
             with pytest.raises(KeyboardInterrupt):
-                run_tuned(made.workspace, made.open.definition, 1, threads=1)
+                run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         (spent,) = [v for k, v in journal(made).user_attrs.items() if k.startswith("spent_s:")]
         assert spent > 0
         journal(made).set_user_attr("spent_s:another", 2400.0)
@@ -1476,15 +1484,15 @@ class TestRun:
     @pytest.mark.slow
     def test_a_database_by_its_address_is_that_of_the_search(self, made, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path / 'studies.db'}"
-        run_tuned(made.workspace, made.open.definition, 1, threads=1, storage=url)
+        run_tuned(made.workspace, made.open.definition, 1, RunRequest(storage=url), RunContext(threads=1))
         assert not (made.open.definition.study_folder(1) / "journal.log").exists()
         assert len(find_study(made.open.definition, 1, storage=url)[0].trials) == 6
 
     def test_another_space_is_another_search(self, made) -> None:
-        run_tuned(made.workspace, made.open.definition, 1, threads=1)
+        run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         made.experiment(1, EXPERIMENT.replace("high = 16", "high = 12"))
         said: list[str] = []
-        run_tuned(made.workspace, made.open.definition, 1, threads=1, report=said.append)
+        run_tuned(made.workspace, made.open.definition, 1, context=RunContext((text_listener(said.append),), threads=1))
         assert any("the study begins anew, for space changed" in s for s in said)
 
     @pytest.mark.parametrize(
@@ -1499,7 +1507,7 @@ class TestRun:
     def test_what_is_wrong_with_the_table_is_said(self, made, table: str, message: str) -> None:
         made.experiment(1, EXPERIMENT.partition("[tune]")[0] + table)
         with pytest.raises(ConfigError, match=message):
-            run_tuned(made.workspace, made.open.definition, 1, threads=1)
+            run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
 
 
 class TestCommand:

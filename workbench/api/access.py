@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError
+from workbench.core.events import Event, Listener, ModelTrained, Progress
 from workbench.data.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -16,9 +18,29 @@ if TYPE_CHECKING:
     from workbench.features import Blocks
     from workbench.platforms.protocol import Platform
 
-__all__ = ["CompetitionAccess", "Report"]
+__all__ = ["CompetitionAccess", "Report", "call_context"]
 
 Report = Callable[[str], None]
+
+
+def call_context(
+    listen: Listener | None = None,
+    *,
+    threads: int | None = None,
+    report: Report | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    done: Callable[[ModelTrained, int], None] | None = None,
+) -> RunContext:
+    """Return the context of a call: who listens to its events, plain callbacks among them."""
+
+    def pass_on(event: Event) -> None:
+        if progress is not None and isinstance(event, Progress) and event.total is not None:
+            progress(int(event.done), int(event.total), event.text)
+        if done is not None and isinstance(event, ModelTrained):
+            done(event, event.remaining)
+
+    listeners = [listen, text_listener(report) if report else None, pass_on if progress or done else None]
+    return RunContext(tuple(one for one in listeners if one is not None), threads=threads)
 
 
 @dataclass(frozen=True)

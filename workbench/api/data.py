@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.api.access import CompetitionAccess, Report
+from workbench.api.access import CompetitionAccess, Report, call_context
 from workbench.api.pages import notebook_page
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from workbench.analysis.checks import Report as CheckReport
     from workbench.analysis.checks import TimeCheck
+    from workbench.core.events import Listener
     from workbench.data.competition.definition import Definition
     from workbench.metrics import Metric
     from workbench.models.folds import Folds
@@ -121,7 +122,11 @@ class Data:
         names = self.access.feature_names(names, exp)
         return check_time(self.access.blocks(report), names, columns=columns, allow=allow)
 
-    def explore(self, *, source: Path | None = None, report: Report = lambda _: None) -> Path:
+    def explore(
+        self, *, source: Path | None = None, listen: Listener | None = None, report: Report | None = None
+    ) -> Path:
         """Execute the notebook for a fresh competition, ``notebooks/eda.ipynb``, and return its page."""
         self.access.require_rows("wb report")
-        return notebook_page(self.access, "eda", self.access.competition.folder, source, {}, report)
+        return notebook_page(
+            self.access, "eda", self.access.competition.folder, source, {}, call_context(listen, report=report)
+        )

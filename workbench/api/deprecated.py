@@ -78,7 +78,7 @@ def _with_keywords(call: Callable[..., Any], options: type) -> Callable[..., Any
     names = [field.name for field in fields(options)]
 
     def with_keywords(number: int, *method: str, **keywords: Any) -> Any:
-        callbacks = {name: keywords.pop(name) for name in ("report", "say", "progress") if name in keywords}
+        callbacks = {name: keywords.pop(name) for name in ("listen", "report", "say", "progress") if name in keywords}
         for name in keywords:
             if name not in names:
                 raise ConfigError(f"unknown option {name!r}", hint=near(name, names, kind="option"))

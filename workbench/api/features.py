@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from workbench.api.access import CompetitionAccess, Report
+from workbench.api.access import CompetitionAccess, Report, call_context
 
 if TYPE_CHECKING:
     import polars as pl
 
     from workbench.analysis.selection import Selection
+    from workbench.core.events import Listener
     from workbench.features import CachedBlock, FeatureSummary
 
 __all__ = ["Features", "SelectOptions"]
@@ -183,8 +184,9 @@ class Features(Sequence[str]):
         number: int,
         options: SelectOptions = SelectOptions(),
         *,
-        report: Report = lambda _: None,
-        progress: Callable[[int, int, str], None] = lambda _done, _total, _text: None,
+        listen: Listener | None = None,
+        report: Report | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
     ) -> Selection:
         """Find the columns of an experiment that are worth keeping, as ``wb select`` does, and write their list.
 
@@ -199,4 +201,5 @@ class Features(Sequence[str]):
         request = Request(**{name: values.pop(name) for name in ("name", "force", "sample", "threads")})
         chosen = options_of(values.pop("method"), values)
         place, competition = self._access.workspace, self._access.competition
-        return select(place, competition, number, chosen, request=request, report=report, progress=progress)
+        context = call_context(listen, report=report, progress=progress)
+        return select(place, competition, number, chosen, request=request, context=context)

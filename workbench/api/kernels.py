@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.api.access import CompetitionAccess, Report
+from workbench.api.access import CompetitionAccess, Report, call_context
 from workbench.api.runs import Runs
 from workbench.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from workbench.core.events import Listener
     from workbench.kernels import BuiltKernel, Machine, Pushed, Rehearsed
     from workbench.submissions import PreparedSubmission
 
@@ -29,7 +30,8 @@ class Kernels:
         *,
         python: str | None = None,
         wheels: Path | None = None,
-        report: Report = lambda _: None,
+        listen: Listener | None = None,
+        report: Report | None = None,
     ) -> BuiltKernel:
         """Pack the newest finished run of an experiment for a kernel without network.
 
@@ -45,7 +47,8 @@ class Kernels:
         competition = self.access.competition
         check_no_server(competition)
         run = Runs(self.access)[number]
-        return build(competition, run, python=python or KERNEL_PYTHON, wheels=wheels, report=report)
+        context = call_context(listen, report=report)
+        return build(competition, run, python=python or KERNEL_PYTHON, wheels=wheels, report=context.stage)
 
     def rehearse(
         self,
@@ -54,7 +57,8 @@ class Kernels:
         *,
         minutes: float | None = None,
         image: Path | None = None,
-        report: Report = lambda _: None,
+        listen: Listener | None = None,
+        report: Report | None = None,
     ) -> Rehearsed:
         """Run a built kernel as Kaggle would, and compare what it writes with the run's own submission.
 
@@ -74,14 +78,27 @@ class Kernels:
             memory=self.access.workspace.memory_limit,
             seconds=None if minutes is None else 60 * minutes,
             image=image,
-            report=report,
+            context=call_context(listen, report=report),
         )
 
-    def push(self, built: BuiltKernel, machine: Machine | None = None, *, report: Report = lambda _: None) -> Pushed:
+    def push(
+        self,
+        built: BuiltKernel,
+        machine: Machine | None = None,
+        *,
+        listen: Listener | None = None,
+        report: Report | None = None,
+    ) -> Pushed:
         """Upload what changed of a built kernel, run it on the platform, and fetch what it wrote."""
         from workbench.kernels import push
 
-        return push(self.access.competition, built, self.access.platform, machine, report=report)
+        return push(
+            self.access.competition,
+            built,
+            self.access.platform,
+            machine,
+            report=call_context(listen, report=report).stage,
+        )
 
     def prepare(self, number: int) -> PreparedSubmission:
         """Return what would be submitted of an experiment's pushed kernel, and all blocking issues and warnings.

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workbench.api.access import CompetitionAccess, Report
+from workbench.api.access import CompetitionAccess
+from workbench.core.context import RunContext
 
 __all__ = ["notebook_page"]
 
 
 def notebook_page(
-    access: CompetitionAccess, name: str, folder: Path, source: Path | None, parameters: dict[str, Any], report: Report
+    access: CompetitionAccess,
+    name: str,
+    folder: Path,
+    source: Path | None,
+    parameters: dict[str, Any],
+    context: RunContext,
 ) -> Path:
     """Execute a notebook of the workspace, or the package's own of that name, and return its page in `folder`."""
     from workbench.core.cache import lock
@@ -31,6 +37,6 @@ def notebook_page(
             folder=access.competition.folder,
             environment=environment,
             with_code=False,
-            report=report,
+            context=context,
         )
     return executed.copy.with_suffix(".html")

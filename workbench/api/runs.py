@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from workbench.api.access import CompetitionAccess, Report
+from workbench.api.access import CompetitionAccess, Report, call_context
 from workbench.api.pages import notebook_page
 from workbench.core.errors import ConfigError
 from workbench.data.workspace import experiment_numbers, list_run_folders
 
 if TYPE_CHECKING:
+    from workbench.core.events import Listener, ModelTrained
     from workbench.experiments.run import RunOutcome
     from workbench.experiments.run_folder import FinishedRun
     from workbench.ledger import Ledger, RunRecord
-    from workbench.models.records import FoldResult
     from workbench.review.table import Row
 
 __all__ = ["RunOptions", "Runs"]
@@ -35,6 +35,8 @@ class RunOptions(TypedDict, total=False):
         None for as many as the process may use.
     storage : str, optional
         The address of a database for the study of ``[tune]``; by default it is a journal beside the runs.
+    listen : callable
+        Called with every event; see `workbench.core.events`.
     report, done : callable
         Called with a line of text for each step; with each model, and the number of models still to come.
     """
@@ -43,8 +45,9 @@ class RunOptions(TypedDict, total=False):
     force: bool
     threads: int | None
     storage: str | None
+    listen: Listener
     report: Report
-    done: Callable[[FoldResult, int], None]
+    done: Callable[[ModelTrained, int], None]
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,17 @@ class Runs:
 
     def execute_all(self, number: int, **options: Unpack[RunOptions]) -> list[RunOutcome]:
         """Run an experiment as `execute` does; a notebook with a grid once for each combination, each an outcome."""
+        from workbench.experiments.run import RunRequest
         from workbench.experiments.sweep import run_all
 
-        return run_all(self.access.workspace, self.access.competition, number, **options)
+        request = RunRequest(options.get("sample"), force=options.get("force", False), storage=options.get("storage"))
+        context = call_context(
+            options.get("listen"),
+            threads=options.get("threads"),
+            report=options.get("report"),
+            done=options.get("done"),
+        )
+        return run_all(self.access.workspace, self.access.competition, number, request, context)
 
     def __getitem__(self, number: int) -> FinishedRun:
         """Return the finished run that stands for an experiment, checked, without running anything.
@@ -152,7 +163,14 @@ class Runs:
         have = {row.run.exp for row in rows}
         return [n for n in experiment_numbers(self.access.folder) if n not in have]
 
-    def report(self, number: int, *, source: Path | None = None, report: Report = lambda _: None) -> Path:
+    def report(
+        self,
+        number: int,
+        *,
+        source: Path | None = None,
+        listen: Listener | None = None,
+        report: Report | None = None,
+    ) -> Path:
         """Execute the report's notebook on the newest finished run of an experiment, and return its page.
 
         Parameters
@@ -174,4 +192,6 @@ class Runs:
                 f"run {run.record.run_id} is of [recommend]: it has lists, and the report is of predictions",
                 hint=f"`wb show {number}` has its scores, what each source finds, and what the stages took",
             )
-        return notebook_page(self.access, "report", run.folder, source, {"exp": number}, report)
+        return notebook_page(
+            self.access, "report", run.folder, source, {"exp": number}, call_context(listen, report=report)
+        )

@@ -18,7 +18,7 @@ from workbench.cli.app import (
 )
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
-from workbench.cli.progress import fold_bar
+from workbench.cli.progress import progress_bar
 from workbench.cli.terminal import echo, masked, note_lines
 from workbench.core.errors import WorkbenchError
 
@@ -60,10 +60,10 @@ def run_command(
     results: list[dict[str, Any]] = []
     failed: WorkbenchError | None = None
     for number in chosen:
-        with fold_bar(f"exp {number}") as (report, done):
+        with progress_bar(f"exp {number}") as listen:
             try:
                 outcomes = competition.runs.execute_all(
-                    number, sample=sample, force=force, threads=threads, storage=storage, report=report, done=done
+                    number, sample=sample, force=force, threads=threads, storage=storage, listen=listen
                 )
             except WorkbenchError as exc:
                 if len(chosen) == 1:

@@ -11,7 +11,7 @@ import click
 from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import CommandGroup, experiment_option
-from workbench.cli.progress import step_bar
+from workbench.cli.progress import progress_bar
 from workbench.cli.submissions import send_prepared, sending_options
 from workbench.cli.terminal import echo
 from workbench.core.errors import NotebookError
@@ -42,8 +42,8 @@ PYTHON = click.option("--python", metavar="X.Y", help="The kernel's Python. [def
 def build_command(number: int, python: str | None, wheels: Path | None, slug: str | None, as_json: bool) -> None:
     """Pack the newest finished run of experiment N: models, code, packages, and the notebook that predicts."""
     competition = library.competition(slug)
-    with step_bar("kernel") as (report, _):
-        built = competition.kernels.build(number, python=python, wheels=wheels, report=report)
+    with progress_bar("kernel") as listen:
+        built = competition.kernels.build(number, python=python, wheels=wheels, listen=listen)
     if as_json:
         echo_json(
             {
@@ -89,9 +89,9 @@ def rehearse_command(
 ) -> None:
     """Run the kernel of experiment N without network, on the test set and on a hidden one, and compare."""
     competition = library.competition(slug, memory_limit=memory_limit)
-    with step_bar("rehearsal") as (report, _):
-        built = competition.kernels.build(number, python=python, wheels=wheels, report=report)
-        found = competition.kernels.rehearse(number, built, minutes=minutes, image=image, report=report)
+    with progress_bar("rehearsal") as listen:
+        built = competition.kernels.build(number, python=python, wheels=wheels, listen=listen)
+        found = competition.kernels.rehearse(number, built, minutes=minutes, image=image, listen=listen)
     if as_json:
         echo_json(
             {
@@ -151,11 +151,11 @@ def push_command(
 
     competition = library.competition(slug)
     machine = Machine(accelerator or "", docker_pin, minutes)
-    with step_bar("kernel") as (report, _):
-        built = competition.kernels.build(number, python=python, wheels=wheels, report=report)
+    with progress_bar("kernel") as listen:
+        built = competition.kernels.build(number, python=python, wheels=wheels, listen=listen)
         if not as_json:
             _note_packed(built)
-        found = competition.kernels.push(built, machine, report=report)
+        found = competition.kernels.push(built, machine, listen=listen)
     for line in found.notes:
         note(line)
     if as_json:

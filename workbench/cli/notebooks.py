@@ -10,7 +10,7 @@ import click
 from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, CommandGroup, experiment_option
-from workbench.cli.progress import step_bar
+from workbench.cli.progress import progress_bar
 from workbench.cli.terminal import echo
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
@@ -110,11 +110,11 @@ def report_command(number: int | None, source: Path | None, slug: str | None, as
     The executed notebook and its page are kept in the run's folder, or in the competition's.
     """
     competition = library.competition(slug)
-    with step_bar("report") as (report, _):
+    with progress_bar("report") as listen:
         if number is None:
-            page = competition.data.explore(source=source, report=report)
+            page = competition.data.explore(source=source, listen=listen)
         else:
-            page = competition.runs.report(number, source=source, report=report)
+            page = competition.runs.report(number, source=source, listen=listen)
     if as_json:
         echo_json({"exp": number, "page": str(page)})
     else:

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.terminal import console, note
+from workbench.core.events import Event, Listener, Message, ModelTrained, Progress, event_text
 from workbench.core.memory import shown_bytes
 from workbench.core.printable import one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from workbench.models.records import FoldResult
-
-__all__ = ["Bar", "byte_bar", "fold_bar", "step_bar"]
+__all__ = ["Bar", "byte_bar", "progress_bar"]
 
 PATIENCE_S = 2.0
 WIDE = 100
@@ -195,61 +194,61 @@ def byte_bar() -> Iterator[
 
 
 @contextmanager
-def fold_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[FoldResult, int], None]]]:
-    """Give two callbacks: for a line of text, and for a trained model and the number still to come."""
+def progress_bar(label: str) -> Iterator[Listener]:
+    """Give a listener that shows events on stderr: as a bar on a terminal, as lines elsewhere."""
     if not sys.stderr.isatty():
-        yield note, _fold_line
+        yield _Lines()
         return
     with Bar(label, *_counted_columns()).shown() as bar:
-        total = 0
-
-        def report(text: str) -> None:
-            bar.update(description=f"{label}: {text}")
-
-        def done(result: FoldResult, left: int) -> None:
-            nonlocal total
-            total = total or left + 1
-            text = f"{label}: fold {result.fold}, seed {result.seed}: {_score(result)}"
-            bar.update(completed=total - left, total=total, description=text)
-
-        yield report, done
+        yield _BarListener(label, bar)
 
 
-def _fold_line(result: FoldResult, left: int) -> None:
-    note(
-        f"  fold {result.fold}, seed {result.seed}: {_score(result)}, {result.rounds} rounds, {result.seconds:.1f} s"
-        f" ({left} to come)"
-    )
+class _BarListener:
+    """Shows what is being done beside a bar, and by it how much of that is done."""
+
+    def __init__(self, label: str, bar: Bar) -> None:
+        self.label, self.bar, self.models = label, bar, 0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Message(text):
+                self.bar.say(text)
+            case ModelTrained(fold=fold, seed=seed, remaining=remaining):
+                self.models = self.models or remaining + 1
+                text = f"fold {fold}, seed {seed}: {_score(event)}"
+                self._show(text, completed=self.models - remaining, total=self.models)
+            case Progress(done, total, text, unit) if unit != "share":
+                self._show(text, completed=done, total=total)
+            case _ if (told := event_text(event)) is not None:
+                self._show(told)
+
+    def _show(self, text: str, **values: Any) -> None:
+        self.bar.update(description=f"{self.label}: {text}", **values)
 
 
-def _score(result: FoldResult) -> str:
-    curve = result.curve.get("valid", [])
-    return f"{curve[result.rounds - 1]:.5f}" if len(curve) >= result.rounds > 0 else "trained"
-
-
-@contextmanager
-def step_bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int, str], None]]]:
-    """Give two callbacks: for a line of text, and for how much is done, of how much, and what."""
-    if not sys.stderr.isatty():
-        yield note, _SlowLines()
-        return
-    with Bar(label, *_counted_columns()).shown() as bar:
-        yield (
-            lambda text: bar.update(description=f"{label}: {text}"),
-            lambda done, total, text: bar.update(completed=done, total=total, description=f"{label}: {text}"),
-        )
-
-
-class _SlowLines:
-    """Lines of progress for a log file: one every few seconds, and none for what is done at once."""
+class _Lines:
+    """Lines for a log file: of what is counted one every few seconds, and none for what is done at once."""
 
     EVERY_S = 10.0
 
     def __init__(self) -> None:
         self.last = time.monotonic() - self.EVERY_S + PATIENCE_S
 
-    def __call__(self, done: int, total: int, text: str) -> None:
-        now = time.monotonic()
-        if now - self.last >= self.EVERY_S:
-            self.last = now
-            note(f"  {done} of {total}: {text}")
+    def __call__(self, event: Event) -> None:
+        match event:
+            case ModelTrained():
+                note(
+                    f"  fold {event.fold}, seed {event.seed}: {_score(event)}, {event.rounds} rounds, "
+                    f"{event.seconds:.1f} s ({event.remaining} to come)"
+                )
+            case Progress(unit=unit) if unit != "share":
+                now = time.monotonic()
+                if now - self.last >= self.EVERY_S:
+                    self.last = now
+                    note(f"  {event_text(event)}")
+            case _ if (text := event_text(event)) is not None:
+                note(text)
+
+
+def _score(event: ModelTrained) -> str:
+    return "trained" if event.score is None else f"{event.score:.5f}"

@@ -10,7 +10,7 @@ from workbench.api import library
 from workbench.api.features import SelectOptions
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
-from workbench.cli.progress import step_bar
+from workbench.cli.progress import progress_bar
 from workbench.cli.terminal import echo, styled
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
@@ -56,8 +56,8 @@ def select_command(
 ) -> None:
     """Find the columns of an experiment that are worth keeping, and write them as a list that experiments can name."""
     competition = library.competition(slug, memory_limit=memory_limit)
-    with step_bar(f"select {number}") as (report, progress):
-        found = competition.features.select(number, SelectOptions(method, **options), report=report, progress=progress)
+    with progress_bar(f"select {number}") as listen:
+        found = competition.features.select(number, SelectOptions(method, **options), listen=listen)
     if as_json:
         echo_json(_document(found))
     else:

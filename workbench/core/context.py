@@ -9,7 +9,7 @@ from pathlib import Path
 from workbench.core.events import Event, Listener, Message, Progress, StageStarted, event_text
 from workbench.core.user_code import dropping
 
-__all__ = ["RunContext", "text_listener"]
+__all__ = ["SILENT", "RunContext", "text_listener"]
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,16 @@ class RunContext:
         return replace(self, listeners=(*listeners, *self.listeners))
 
 
+SILENT = RunContext()
+"""Nobody listens, and nothing is bounded."""
+
+
 def text_listener(report: Callable[[str], None]) -> Listener:
-    """Return a listener that passes on, as a line of text, what is told in words."""
+    """Return a listener that passes on, as a line of text, what is told in words; counts come too often for lines."""
 
     def listen(event: Event) -> None:
-        text = event_text(event)
+        is_count = isinstance(event, Progress) and event.unit != "share"
+        text = None if is_count else event_text(event)
         if text is not None:
             report(text)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.core.cache import content_key
+from workbench.core.context import SILENT, RunContext
 from workbench.data.ingest import names_at_top, unpacked_files
 from workbench.experiments.notebooks import (
     KINDS_OF_DATA,
@@ -28,9 +29,7 @@ INPUT = ("data", "input")
 data puts them there under the names that they have on Kaggle: ``datasets/OWNER/SLUG``."""
 
 
-def kaggle_inputs(
-    folder: Path, notebook: Notebook, *, report: Callable[[str], None] = lambda _: None
-) -> tuple[Inputs, list[str]]:
+def kaggle_inputs(folder: Path, notebook: Notebook, context: RunContext = SILENT) -> tuple[Inputs, list[str]]:
     """Bring what a notebook reads, and say where it is to find it.
 
     Parameters
@@ -50,7 +49,7 @@ def kaggle_inputs(
         As `unpacked_files`.
     """
     text, slug = text_of(notebook), folder.name
-    files, left = _competition_files(folder, text, report)
+    files, left = _competition_files(folder, text, context)
     others = other_data(folder, text)
     names = [p.name for p in files.iterdir()]
     first, *more = competition_places(text, slug, names)
@@ -64,7 +63,7 @@ def kaggle_inputs(
     for name, source in others.items():
         data, (first, *more) = source, data_places(text, name)
         if name.startswith("competitions/"):
-            data, packed = _competition_files(source, text, report)
+            data, packed = _competition_files(source, text, context)
             left += packed
             targets.update(_link_targets(data))
         handles[name] = first
@@ -76,10 +75,10 @@ def kaggle_inputs(
     return Inputs(folders, links, handles, tuple(sorted(targets))), left
 
 
-def _competition_files(folder: Path, text: str, report: Callable[[str], None]) -> tuple[Path, list[str]]:
+def _competition_files(folder: Path, text: str, context: RunContext) -> tuple[Path, list[str]]:
     slug, raw = folder.name, folder / "data" / "raw"
     files = folder.joinpath(*INPUT, "competitions", slug)
-    return files, unpacked_files(raw, files, f"{slug}.zip", is_read=reads(text), report=report)
+    return files, unpacked_files(raw, files, f"{slug}.zip", is_read=reads(text), report=context.stage)
 
 
 def _link_targets(folder: Path) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from workbench.core.cache import atomic
+from workbench.core.context import RunContext
 from workbench.core.errors import DataError, NotebookError
 from workbench.core.memory import machine_bytes
 from workbench.data.ingest import read_text_file
@@ -49,7 +49,7 @@ KAGGLE = "kaggle"
 
 
 def from_notebook(
-    workspace: Workspace, plan: Plan, spec: NotebookSpec, folder: Path, *, report: Callable[[str], None]
+    workspace: Workspace, plan: Plan, spec: NotebookSpec, folder: Path, context: RunContext
 ) -> Predictions:
     """Run the notebook of an experiment, and check what came of it.
 
@@ -63,11 +63,11 @@ def from_notebook(
         When the predictions or the submission are not of the competition's rows.
     """
     if spec.submission is not None:
-        return _with_submission(workspace, plan, spec, spec.submission, folder, report)
+        return _with_submission(workspace, plan, spec, spec.submission, folder, context)
     recorded_at = folder / "parts" / "recorded.npz"
     recorded_at.unlink(missing_ok=True)
     here = Placed(spec.notebook, Path(plan.competition.folder))
-    done = _executed(workspace, plan, spec, here, folder, report)
+    done = _executed(workspace, plan, spec, here, folder, context)
     found = read_recorded(recorded_at)
     if found is None:
         raise NotebookError(
@@ -90,7 +90,7 @@ def _executed(
     spec: NotebookSpec,
     place: Placed,
     folder: Path,
-    report: Callable[[str], None],
+    context: RunContext,
 ) -> Executed:
     what = Told.of(
         workspace,
@@ -116,7 +116,7 @@ def _executed(
             limits=replace(spec.limits, memory=memory),
             world=place.world,
             attached=place.attached,
-            report=report,
+            context=context,
         )
 
 
@@ -137,17 +137,17 @@ def _about(plan: Plan, folder: Path, done: Executed, more: dict[str, Any]) -> di
 
 
 def _with_submission(
-    workspace: Workspace, plan: Plan, spec: NotebookSpec, name: str, folder: Path, report: Callable[[str], None]
+    workspace: Workspace, plan: Plan, spec: NotebookSpec, name: str, folder: Path, context: RunContext
 ) -> Predictions:
     """Run a notebook that was written for Kaggle, with Kaggle's folders around it."""
     kaggle = folder / KAGGLE
     shutil.rmtree(kaggle, ignore_errors=True)
     working = kaggle / "working"
     working.mkdir(parents=True)
-    inputs, left = kaggle_inputs(Path(plan.competition.folder), spec.notebook, report=report)
+    inputs, left = kaggle_inputs(Path(plan.competition.folder), spec.notebook, context)
     like = foreign_world(spec.notebook, folder, network=spec.network)
     with placed(spec.notebook, inputs, working, like=like) as place:
-        done = _executed(workspace, plan, spec, place, folder, report)
+        done = _executed(workspace, plan, spec, place, folder, context)
     written = left_file(working, name)
     if written is None:
         there = ", ".join(sorted(p.name for p in working.iterdir())[:5]) or "nothing"

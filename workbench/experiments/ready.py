@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError, MemoryLimitError
 from workbench.core.read_once import reading_once
 from workbench.data.competition import Competition, load_competition
@@ -24,8 +25,6 @@ from workbench.models.needs import Granted, ask_memory
 from workbench.models.records import Problem
 
 __all__ = ["ReadyExperiment", "find_finished", "lightgbm_of", "ready"]
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,8 @@ def ready(
     number: int,
     *,
     sample: float | None = None,
-    threads: int | None = None,
     model: dict[str, Any] | None = None,
-    report: Report = lambda _: None,
+    context: RunContext = SILENT,
 ) -> ReadyExperiment:
     """Read and build all that a run of an experiment would train on: its matrix, target, folds, metric, parameters.
 
@@ -132,8 +130,8 @@ def ready(
     """
     with reading_once():
         competition = load_competition(workspace, competition.slug)  # as it is written now, and its code
-        blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
-        plan = make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+        blocks = Blocks(competition, load_features(competition), context.stage, workspace.memory_limit)
+        plan = make_plan(competition, number, blocks, sample=sample, threads=context.threads, given=model)
         return _made_ready(plan, sample)
 
 

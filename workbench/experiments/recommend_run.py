@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.core.cache import atomic, content_key, file_sha256, write_json, write_text
+from workbench.core.context import RunContext
 from workbench.core.errors import ConfigError, DataError, TrainingError
 from workbench.core.frames import write_csv
 from workbench.core.intervals import LEAST_WINDOWS
@@ -306,7 +307,7 @@ class _RunModels:
         write_json(part, {"sha256": file_sha256(path), **told})
 
 
-def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report: Callable[[str], None]) -> Made:
+def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, context: RunContext) -> Made:
     """Make the lists, score them and write them.
 
     Raises
@@ -315,7 +316,7 @@ def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report:
         When the tables are not what the definition says, or there is nothing to learn from.
     """
     c, of = plan.competition, plan.interactions
-    report("reading the interactions")
+    context.stage("reading the interactions")
     read = _read(plan)
     weights = tuple(float(of.weights[kind]) for kind in read.asked.kinds) if read.asked.kinds else (1.0,)
     cv = c.definition.cv
@@ -332,9 +333,9 @@ def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, *, report:
             load=lambda reference: _guarded(c, reference),
             sample=plan.sample,
         ),
-        report=report,
+        context=context,
     )
-    report("writing")
+    context.stage("writing")
     files = _write(plan, read, made, folder)
     scores = made.fold_scores
     final = replace(

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.cache import lock, sweep
+from workbench.core.context import SILENT, RunContext
 from workbench.core.credentials import own_masks
 from workbench.core.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
+from workbench.core.events import EVENTS_FILE, EventLog, RunFinished, RunStarted
 from workbench.core.memory import measured_peak
 from workbench.core.read_once import reading_once
-from workbench.core.user_code import dropping
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import Workspace
 from workbench.experiments.measure import git_commit, versions
@@ -45,13 +46,34 @@ from workbench.experiments.spec import read_spec
 from workbench.experiments.trained import trained
 from workbench.features import Blocks, load_features, recipe_versions
 from workbench.ledger import Ledger, RunRecord
-from workbench.models.records import FoldResult
 from workbench.models.serving import positive_labels
 
-__all__ = ["RunOutcome", "log_file", "run"]
+__all__ = ["RunOutcome", "RunRequest", "log_file", "run"]
 
-Report = Callable[[str], None]
-FoldDone = Callable[[FoldResult, int], None]
+
+@dataclass(frozen=True)
+class RunRequest:
+    """How an experiment is run; nothing of it is in the experiment's file.
+
+    Attributes
+    ----------
+    sample : float, or None
+        A share of the train rows, for a subsample run that predicts no test rows and can't be submitted.
+    force : bool
+        Run again though nothing changed.
+    model : dict, or None
+        Parameters in place of those of the experiment's table: the best of its study, or a combination of a grid.
+    storage : str, or None
+        The database of its study; see `TuneRequest`.
+    """
+
+    sample: float | None = None
+    force: bool = False
+    model: dict[str, Any] | None = None
+    storage: str | None = None
+
+
+USUAL = RunRequest()
 
 
 @dataclass(frozen=True)
@@ -63,19 +85,16 @@ class RunOutcome:
     notes: tuple[str, ...] = ()
 
 
-def run(  # noqa: PLR0913 what a run may be asked
+def run(
     workspace: Workspace,
     competition: Competition,
     number: int,
-    *,
-    sample: float | None = None,
-    force: bool = False,
-    threads: int | None = None,
-    model: dict[str, Any] | None = None,
-    report: Report = lambda _: None,
-    done: FoldDone = lambda _result, _left: None,
+    request: RunRequest = USUAL,
+    context: RunContext = SILENT,
 ) -> RunOutcome:
     """Run an experiment, or show that it is done, or go on from where it was killed.
+
+    What happens in a run is also appended to ``events.jsonl`` in its folder.
 
     Parameters
     ----------
@@ -84,18 +103,9 @@ def run(  # noqa: PLR0913 what a run may be asked
     competition : Competition
     number : int
         The experiment.
-    sample : float, optional
-        A share of the train rows, for a subsample run that predicts no test rows and can't be submitted.
-    force : bool
-        Run again though nothing changed.
-    threads : int, optional
-        None for as many as the process may use.
-    model : dict, optional
-        Parameters in place of those of ``[model]``: what tuning has found.
-    report : callable
-        Called with a line of text for each step.
-    done : callable
-        Called after each model with it and the number of models still to come.
+    request : RunRequest
+    context : RunContext
+        Its `threads` are those of the training.
 
     Raises
     ------
@@ -104,37 +114,17 @@ def run(  # noqa: PLR0913 what a run may be asked
     BusyError
         When another process runs the same experiment.
     """
-    report, done = dropping(report), dropping(done)
     with reading_once():
         # Not what an earlier call has read of its definition, and loaded of its code.
-        return _run(
-            workspace,
-            load_competition(workspace, competition.slug),
-            number,
-            sample=sample,
-            force=force,
-            threads=threads,
-            model=model,
-            report=report,
-            done=done,
-        )
+        return _run(workspace, load_competition(workspace, competition.slug), number, request, context)
 
 
-def _run(  # noqa: PLR0913 as `run`
-    workspace: Workspace,
-    competition: Competition,
-    number: int,
-    *,
-    sample: float | None,
-    force: bool,
-    threads: int | None,
-    model: dict[str, Any] | None,
-    report: Report,
-    done: FoldDone,
+def _run(
+    workspace: Workspace, competition: Competition, number: int, request: RunRequest, context: RunContext
 ) -> RunOutcome:
     # What is edited while the plan is made may or may not be in it: whoever compares has to look.
     began = datetime.now(UTC)
-    plan = _planned(workspace, competition, number, sample=sample, threads=threads, model=model, report=report)
+    plan = _planned(workspace, competition, number, request, context)
     with (
         lock(lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
@@ -143,36 +133,30 @@ def _run(  # noqa: PLR0913 as `run`
         found = find_run(
             competition.runs_folder, number, plan.key, greater_is_better=competition.metric.greater_is_better
         )
-        if found and found[1].status == "finished" and not force:
+        if found and found[1].status == "finished" and not request.force:
             finished = check_files(*found)
             FoldParts(found[0]).discard()  # of one that was killed as soon as it was finished
             told = _entered(ledger, found[1])
             return RunOutcome(finished, "unchanged", (*_standing_notes(competition), *left, *told))
-        if found and found[1].status in ("interrupted", "running", "failed") and not force:
+        if found and found[1].status in ("interrupted", "running", "failed") and not request.force:
             folder, record = found[0], replace(found[1], status="running", error=None, workspace=workspace.id)
             how = "resumed" if any((folder / "parts").glob("*")) else "new"
         else:
             folder, record, how = _new_run(workspace, plan, _rising(began, ledger.runs(competition.slug, number)))
-        notes = _execute(workspace, plan, folder, record, ledger, report=report, done=done)
+        work = _Work(workspace, plan, folder, record, ledger)
+        notes = work.execute(how, context.heard_by(EventLog(folder / EVENTS_FILE)))
         final, details = read_run(folder)
         return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *left, *notes))
 
 
 def _planned(
-    workspace: Workspace,
-    competition: Competition,
-    number: int,
-    *,
-    sample: float | None,
-    threads: int | None,
-    model: dict[str, Any] | None,
-    report: Report,
+    workspace: Workspace, competition: Competition, number: int, request: RunRequest, context: RunContext
 ) -> Plan | RecommendPlan:
     spec = read_spec(competition, number)
     if spec.kind == "recommend":
-        return make_recommend_plan(competition, spec, sample=sample, threads=threads)
-    blocks = Blocks(competition, load_features(competition), report, workspace.memory_limit)
-    return make_plan(competition, number, blocks, sample=sample, threads=threads, given=model)
+        return make_recommend_plan(competition, spec, sample=request.sample, threads=context.threads)
+    blocks = Blocks(competition, load_features(competition), context.stage, workspace.memory_limit)
+    return make_plan(competition, number, blocks, sample=request.sample, threads=context.threads, given=request.model)
 
 
 def _standing_notes(competition: Competition) -> tuple[str, ...]:
@@ -238,60 +222,88 @@ def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) ->
     return folder, record, "new"
 
 
-def _execute(
-    workspace: Workspace,
-    plan: Plan | RecommendPlan,
-    folder: Path,
-    record: RunRecord,
-    ledger: Ledger,
-    *,
-    report: Report,
-    done: FoldDone,
-) -> tuple[str, ...]:
-    started, before = time.perf_counter(), record.seconds or 0.0
-    source = kept_source(plan)
-    about: dict[str, Any] = {
-        "spec": plan.spec.content(),
-        "model": plan.model.content(),
-        "versions": versions(plan.spec.kind),
-    }
-    if isinstance(plan, Plan) and (positive := positive_labels(plan.competition, plan.target)):
-        about["positive"] = positive
-    about["code"] = code_keys(plan)
-    if recipes := recipe_versions():
-        about["recipes"] = recipes
-    _begin(folder, record, about)
-    about["source"] = write_source(source, folder / "source")
-    write_run(folder, record, about)
-    ledger.put_run(record)
+@dataclass(frozen=True)
+class _Work:
+    """A run at work, whose folder and ledger entry it alone writes."""
 
-    def seconds() -> float:
-        return round(before + time.perf_counter() - started, 2)
+    workspace: Workspace
+    plan: Plan | RecommendPlan
+    folder: Path
+    record: RunRecord
+    ledger: Ledger
 
-    with measured_peak() as peak, log_file(folder), _outcome(folder, record, ledger, seconds):
-        if isinstance(plan, RecommendPlan):
-            made = recommended(plan, folder, record, report=report)
-        else:
-            made = _predicted(workspace, plan, folder, record, report=report, done=done)
-        final = replace(
-            made.record,
-            status="finished",
-            finished_at=datetime.now(UTC),
-            seconds=seconds(),
-            peak_rss_mb=max(peak.mb, made.peak_mb),
-            optimistic=why_optimistic(plan) if isinstance(plan, Plan) else made.record.optimistic,
-        )
-        data = {"files": made.files, "data": plan.competition.manifest.content}
-        if isinstance(plan, Plan):
-            data["rows"] = plan.competition.rows_content
-        write_run(folder, final, {**about, **data, **made.details})
-    # Finished, whatever comes now: the ledger may be locked for longer than one waits, and catches up.
-    told = _entered(ledger, final)
-    FoldParts(folder).discard()
-    notes = [*plan.spec.ignored, *made.notes, *source.notes, *told]
-    if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1 and plan.spec.kind != "notebook":
-        notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))
-    return tuple(notes)
+    def execute(self, how: str, context: RunContext) -> tuple[str, ...]:
+        """Do what the plan says, keep the record, and return what is to be said of it."""
+        plan, folder, record = self.plan, self.folder, self.record
+        started, before = time.perf_counter(), record.seconds or 0.0
+        source = kept_source(plan)
+        about = self._about()
+        _begin(folder, record, about)
+        about["source"] = write_source(source, folder / "source")
+        write_run(folder, record, about)
+        self.ledger.put_run(record)
+        context.emit(RunStarted(record.run_id, how))
+
+        def seconds() -> float:
+            return round(before + time.perf_counter() - started, 2)
+
+        with measured_peak() as peak, log_file(folder), self._outcome(seconds, context):
+            if isinstance(plan, RecommendPlan):
+                made = recommended(plan, folder, record, context)
+            else:
+                made = _predicted(self.workspace, plan, folder, record, context)
+            final = replace(
+                made.record,
+                status="finished",
+                finished_at=datetime.now(UTC),
+                seconds=seconds(),
+                peak_rss_mb=max(peak.mb, made.peak_mb),
+                optimistic=why_optimistic(plan) if isinstance(plan, Plan) else made.record.optimistic,
+            )
+            data = {"files": made.files, "data": plan.competition.manifest.content}
+            if isinstance(plan, Plan):
+                data["rows"] = plan.competition.rows_content
+            write_run(folder, final, {**about, **data, **made.details})
+        # Finished, whatever comes now: the ledger may be locked for longer than one waits, and catches up.
+        context.emit(RunFinished(final.run_id, final.status, final.cv_mean))
+        told = _entered(self.ledger, final)
+        FoldParts(folder).discard()
+        notes = [*plan.spec.ignored, *made.notes, *source.notes, *told]
+        if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1 and plan.spec.kind != "notebook":
+            notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))
+        return tuple(notes)
+
+    def _about(self) -> dict[str, Any]:
+        """Return what the folder keeps of the plan."""
+        plan = self.plan
+        about: dict[str, Any] = {
+            "spec": plan.spec.content(),
+            "model": plan.model.content(),
+            "versions": versions(plan.spec.kind),
+        }
+        if isinstance(plan, Plan) and (positive := positive_labels(plan.competition, plan.target)):
+            about["positive"] = positive
+        about["code"] = code_keys(plan)
+        if recipes := recipe_versions():
+            about["recipes"] = recipes
+        return about
+
+    @contextmanager
+    def _outcome(self, seconds: Callable[[], float], context: RunContext) -> Iterator[None]:
+        """Record how a run ended that did not finish, then let the exception go on."""
+        try:
+            yield
+        except BaseException as exc:
+            status = "interrupted" if isinstance(exc, KeyboardInterrupt | SystemExit) else "failed"
+            text = exc.message if isinstance(exc, WorkbenchError) else f"{type(exc).__name__}: {exc}"
+            error = own_masks().text(text)[:2000] or None
+            ended = replace(self.record, status=status, error=error, seconds=seconds())
+            try:
+                self.ledger.put_run(end_run(self.folder, ended))
+            except (WorkbenchError, OSError):  # the disk is full: the next run finds a run that nobody holds
+                logging.getLogger("workbench").warning("the end of run %s could not be recorded", self.record.run_id)
+            context.emit(RunFinished(ended.run_id, status, error=error if status == "failed" else None))
+            raise
 
 
 def _begin(folder: Path, record: RunRecord, about: dict[str, Any]) -> None:
@@ -315,33 +327,15 @@ def _entered(ledger: Ledger, record: RunRecord) -> tuple[str, ...]:
     return ()
 
 
-def _predicted(
-    workspace: Workspace, plan: Plan, folder: Path, record: RunRecord, *, report: Report, done: FoldDone
-) -> Made:
+def _predicted(workspace: Workspace, plan: Plan, folder: Path, record: RunRecord, context: RunContext) -> Made:
     """Predict the rows of train and test by a model or a notebook, and write that."""
     if isinstance(plan.model, NotebookSpec):
-        made = from_notebook(workspace, plan, plan.model, folder, report=report)
+        made = from_notebook(workspace, plan, plan.model, folder, context)
     else:
-        made = trained(plan, plan.model, folder, report=report, done=done)
-    report("writing")
+        made = trained(plan, plan.model, folder, context)
+    context.stage("writing")
     final = scored(record, plan, made)
     return Made(final, write_predictions(plan, folder, made), made.details, made.notes, made.peak_mb)
-
-
-@contextmanager
-def _outcome(folder: Path, record: RunRecord, ledger: Ledger, seconds: Callable[[], float]) -> Iterator[None]:
-    """Record how a run ended that did not finish, then let the exception go on."""
-    try:
-        yield
-    except BaseException as exc:
-        status = "interrupted" if isinstance(exc, KeyboardInterrupt | SystemExit) else "failed"
-        text = exc.message if isinstance(exc, WorkbenchError) else f"{type(exc).__name__}: {exc}"
-        ended = replace(record, status=status, error=own_masks().text(text)[:2000] or None, seconds=seconds())
-        try:
-            ledger.put_run(end_run(folder, ended))
-        except (WorkbenchError, OSError):  # the disk is full: the next run finds a run that nobody holds
-            logging.getLogger("workbench").warning("the end of run %s could not be recorded", record.run_id)
-        raise
 
 
 class _Masked(logging.Formatter):

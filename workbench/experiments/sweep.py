@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import WorkbenchError
 from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
 from workbench.experiments.notebook_spec import without_grid
-from workbench.experiments.run import RunOutcome, run
+from workbench.experiments.run import USUAL, RunOutcome, RunRequest, run
 from workbench.experiments.spec import ExperimentSpec, read_spec
 from workbench.experiments.tune import run_tuned
 
@@ -27,15 +27,16 @@ def _has_grid(spec: ExperimentSpec) -> bool:
     return spec.kind == "notebook" and "grid" in spec.model
 
 
-def run_all(workspace: Workspace, competition: Competition, number: int, **options: Any) -> list[RunOutcome]:
+def run_all(
+    workspace: Workspace,
+    competition: Competition,
+    number: int,
+    request: RunRequest = USUAL,
+    context: RunContext = SILENT,
+) -> list[RunOutcome]:
     """Run an experiment, tuned where it asks for it; a notebook with ``[notebook.grid]`` once for each combination.
 
     One that fails does not keep the others from being run.
-
-    Parameters
-    ----------
-    **options
-        Those of `run_tuned`.
 
     Raises
     ------
@@ -44,14 +45,13 @@ def run_all(workspace: Workspace, competition: Competition, number: int, **optio
     """
     spec = read_spec(competition, number)
     if not _has_grid(spec):
-        return [run_tuned(workspace, competition, number, **options)]
+        return [run_tuned(workspace, competition, number, request, context)]
     tables = without_grid(spec)
-    options.pop("storage", None)
     done: list[RunOutcome] = []
     failed: list[WorkbenchError] = []
     for table in tables:
         try:
-            done.append(run(workspace, competition, number, model=table, **options))
+            done.append(run(workspace, competition, number, replace(request, model=table), context))
         except WorkbenchError as exc:
             failed.append(exc)
     if failed:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workbench.core.cache import write_json
+from workbench.core.context import RunContext
 from workbench.experiments.plan import Plan, matrix_of, problem_of
 from workbench.experiments.predictions import Predictions
 from workbench.experiments.run_folder import FoldParts
 from workbench.features import shown_left_out
 from workbench.models.learner import ModelSpec
 from workbench.models.needs import ask_memory
-from workbench.models.records import FoldResult, TrainResult
+from workbench.models.records import TrainResult
 from workbench.models.refit import refit
 from workbench.models.rounds import limit_notes
 from workbench.models.serving import LearnedColumns
@@ -23,25 +23,18 @@ from workbench.models.train import class_notes, train
 __all__ = ["trained"]
 
 
-def trained(
-    plan: Plan,
-    model: ModelSpec,
-    folder: Path,
-    *,
-    report: Callable[[str], None],
-    done: Callable[[FoldResult, int], None],
-) -> Predictions:
+def trained(plan: Plan, model: ModelSpec, folder: Path, context: RunContext) -> Predictions:
     """Train what an experiment says; finished folds are taken from its folder and kept there."""
     matrix = matrix_of(plan)
     problem = problem_of(plan, matrix)
     limit = plan.blocks.limit_bytes
     granted = ask_memory(model.needs(problem, plan.spec.seeds), limit)
-    report(granted.said)
+    context.stage(granted.said)
     parts = FoldParts(folder)
-    result = train(problem, model, plan.spec.seeds, parts=parts, held=granted.held, done=done)
+    result = train(problem, model, plan.spec.seeds, parts=parts, held=granted.held, context=context)
     if plan.spec.refit:
-        report("training on all rows")
-        result = refit(problem, model, plan.spec.seeds, result, parts=parts, done=done)
+        context.stage("training on all rows")
+        result = refit(problem, model, plan.spec.seeds, result, parts=parts, context=context)
     foreseen = granted.foreseen_bytes / 2**20
     details: dict[str, Any] = {
         "models": _model_notes(result),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.cache import content_key, read_json, write_json
+from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, DamagedError, MemoryLimitError, NotFoundError
 from workbench.core.memory import default_limit
 from workbench.core.user_code import dropping
@@ -22,7 +23,7 @@ from workbench.experiments.optimistic import TUNED
 from workbench.experiments.other_folds import on_other_folds
 from workbench.experiments.plan import untuned_key
 from workbench.experiments.ready import ReadyExperiment, find_finished, lightgbm_of, ready
-from workbench.experiments.run import FoldDone, RunOutcome, log_file, run
+from workbench.experiments.run import USUAL, RunOutcome, RunRequest, log_file, run
 from workbench.experiments.spec import TuneSpec, read_spec
 from workbench.ledger import RunRecord
 from workbench.models.fold_scorer import FoldScorer
@@ -145,7 +146,8 @@ def tune(
     """
     started = time.perf_counter() if request.started_at is None else request.started_at
     report, say, progress = dropping(report), dropping(say or report), dropping(progress)
-    experiment = ready(workspace, competition, number, threads=request.threads, report=report)
+    context = RunContext((text_listener(report),), threads=request.threads)
+    experiment = ready(workspace, competition, number, context=context)
     asked = _asked(experiment, request)
     spec = lightgbm_of(
         experiment, because="LightGBM's parameters are tuned", hint="tune an experiment that has [model]"
@@ -314,39 +316,32 @@ def _for_edited(study: Any, own: Mapping[str, Any] | None, started: float) -> Bu
     return Budget(started, None, waiting + 1)
 
 
-def run_tuned(  # noqa: PLR0913 what a run may be asked
+def run_tuned(
     workspace: Workspace,
     competition: Competition,
     number: int,
-    *,
-    sample: float | None = None,
-    force: bool = False,
-    threads: int | None = None,
-    storage: str | None = None,
-    report: Report = lambda _: None,
-    done: FoldDone = lambda _result, _left: None,
+    request: RunRequest = USUAL,
+    context: RunContext = SILENT,
 ) -> RunOutcome:
     """Run an experiment like `run`; where it has ``[tune]``, search first for what is left of its time.
 
-    A subsample run on a sample is not tuned. `storage` is that of `TuneRequest`.
+    A subsample run is not tuned.
     """
     spec = read_spec(competition, number)
-    if spec.tune is None or sample is not None:
-        return run(
-            workspace, competition, number, sample=sample, force=force, threads=threads, report=report, done=done
-        )
+    if spec.tune is None or request.sample is not None:
+        return run(workspace, competition, number, request, context)
     kept = _kept(competition, number)
     asked_for_this = kept is not None and kept["asked"] == spec.tune.content()
     # What was found for other parameters of [model], other features or folds is none of this experiment's.
     is_current = asked_for_this and kept["of"] == untuned_key(workspace, competition, number)  # type: ignore[index]
     model = kept["model"] if is_current and kept is not None else None
     if model is None or find_finished(workspace, competition, number, model=model) is None:
-        request = TuneRequest(storage=storage, threads=threads, only_rest=True)
-        outcome = tune(workspace, competition, number, request, report=report, progress=_Lines(report))
+        of_study = TuneRequest(storage=request.storage, threads=context.threads, only_rest=True)
+        outcome = tune(workspace, competition, number, of_study, report=context.stage, progress=_Lines(context.stage))
         for line in outcome.notes:
-            report(line)
+            context.say(line)
         model = outcome.parameters
-    return run(workspace, competition, number, force=force, threads=threads, model=model, report=report, done=done)
+    return run(workspace, competition, number, replace(request, model=model), context)
 
 
 def _kept(competition: Competition, number: int) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from types import MappingProxyType
 import polars as pl
 
 from workbench.core.cache import read_json
+from workbench.core.context import SILENT, RunContext
 from workbench.core.distribution import is_own_wheel
 from workbench.core.errors import DataError
 from workbench.core.frames import write_csv
@@ -93,7 +94,7 @@ def rehearse(
     memory: int | None = None,
     seconds: float | None = None,
     image: Path | None = None,
-    report: Callable[[str], None] = lambda _: None,
+    context: RunContext = SILENT,
 ) -> Rehearsed:
     """Run a built kernel without network, with inputs that can only be read, and look at what it writes.
 
@@ -124,13 +125,13 @@ def rehearse(
     raw = competition.folder / "data" / "raw"
     results = built.folder / "rehearsal"
     shutil.rmtree(results, ignore_errors=True)
-    session = _Session(competition, built, Limits(seconds=seconds, memory=memory), image, report, notes)
+    session = _Session(competition, built, Limits(seconds=seconds, memory=memory), image, context, notes)
     own = read_submission(run.folder / "submission.csv", competition.definition.id_columns)
     hidden, hidden_rows, hidden_seconds, n_moved, emptied = None, 0, 0.0, 0, None
     # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
         data, grown = Path(folder) / "public", Path(folder) / "hidden"
-        report("the public test set")
+        context.stage("the public test set")
         shown_data(raw, competition.slug, data)
         public = session.run(data, results / "public")
         largest, differing = compared(public.path, own, competition.definition.id_columns)
@@ -140,7 +141,7 @@ def rehearse(
         if made is None:
             notes.append("the test set is no CSV or Parquet file of its own: there is no hidden one to try")
         else:
-            report("a hidden test set")
+            context.stage("a hidden test set")
             second = session.run(grown, results / "hidden", RERUN)
             hidden, hidden_rows, hidden_seconds = second.path, made, second.seconds
             peak = max(peak, second.peak_mb)
@@ -148,7 +149,7 @@ def rehearse(
             notes += [f"hidden test set: {change}" for change in changes]
             n_moved = moved(second.path, own, competition.definition.id_columns)[1]
             notes += _moved_notes(second.path, n_moved, own.height)
-            report("a hidden test set with empty columns")
+            context.stage("a hidden test set with empty columns")
             bare, changes = Path(folder) / "emptied", []
             rows = emptied_data(competition, data, bare, changes) or 0
             third = session.run(bare, results / "emptied", RERUN)
@@ -196,7 +197,7 @@ class _Session:
     built: BuiltKernel
     limits: Limits
     image: Path | None
-    report: Callable[[str], None]
+    context: RunContext
     notes: list[str]
 
     def run(self, data: Path, result: Path, variables: Mapping[str, str] = MappingProxyType({})) -> _Ran:
@@ -227,7 +228,7 @@ class _Session:
                     limits=self.limits,
                     world=place.world,
                     attached=place.attached,
-                    report=self.report,
+                    context=self.context,
                 )
             for name in (submission, NOTES):
                 if (written := left_file(working, name)) is not None:

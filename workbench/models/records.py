@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.events import ModelTrained
 from workbench.models.target import Target
 
 if TYPE_CHECKING:
@@ -144,6 +145,12 @@ class FoldResult:
     curve: dict[str, list[float]] = field(default_factory=dict)
     suffix: str = "txt"
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def as_event(self, remaining: int) -> ModelTrained:
+        """Return what is told of it when it is trained and so many models are still to be."""
+        curve = self.curve.get("valid", [])
+        score = curve[self.rounds - 1] if len(curve) >= self.rounds > 0 else None
+        return ModelTrained(self.target, self.fold, self.seed, score, self.rounds, self.seconds, remaining)
 
 
 @dataclass(frozen=True)

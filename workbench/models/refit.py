@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError
 from workbench.models.learner import ModelSpec
 from workbench.models.records import ALL_ROWS, FoldResult, Parts, Problem, TrainResult
@@ -56,7 +56,7 @@ def refit(
     result: TrainResult,
     *,
     parts: Parts | None = None,
-    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    context: RunContext = SILENT,
 ) -> TrainResult:
     """Train on all rows, for each target and seed, and put these models' predictions of the test rows in place.
 
@@ -64,7 +64,7 @@ def refit(
     ----------
     result : TrainResult
         Of the folds; its OOF stays as it is.
-    parts, done
+    parts, context
         As in `train`.
 
     Raises
@@ -86,7 +86,7 @@ def refit(
                 found = learner.fit_all(seed, rounds)
                 if parts:
                     parts.save(found)
-                done(found, total - len(made) - 1)
+                context.emit(found.as_event(total - len(made) - 1))
             made.append(found)
             test[:, where] += found.test / len(seeds)
     return replace(result, test=test, whole=tuple(made))

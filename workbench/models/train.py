@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import TrainingError
 from workbench.metrics import BY_DISTANCE, are_grades
 from workbench.models.learner import ModelSpec
@@ -23,7 +24,7 @@ def train(
     *,
     parts: Parts | None = None,
     held: int | None = None,
-    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    context: RunContext = SILENT,
     each_round: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Train one model per target, fold and seed.
@@ -40,8 +41,8 @@ def train(
         Finished folds are taken from there and kept there.
     held : int, optional
         How many folds' rows may be in memory at a time; None for all. It changes nothing but the time.
-    done : callable, optional
-        Called after each model that is trained, with it and the number of models still to come.
+    context : RunContext
+        Told of each model that is trained.
     each_round : callable, optional
         Called after each boosting round, where the library has rounds; what it raises ends the training.
 
@@ -59,7 +60,7 @@ def train(
     def add(result: FoldResult, is_new: bool) -> None:
         results.append(result)
         if is_new:
-            done(result, total - len(results))
+            context.emit(result.as_event(total - len(results)))
 
     for index in range(len(problem.target.columns)):
         learner = spec.learner(problem, index)

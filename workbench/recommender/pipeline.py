@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import DataError
 from workbench.core.threads import available_cores, threads_for
 from workbench.models.folds import kfold
@@ -55,7 +56,7 @@ def recommend(
     spec: RecommenderSpec,
     settings: Settings | None = None,
     *,
-    report: Callable[[str], None] = lambda _: None,
+    context: RunContext = SILENT,
 ) -> Recommended:
     """Find candidates, learn to rank them, score windows at the end of the log, and recommend.
 
@@ -66,8 +67,8 @@ def recommend(
 
     Parameters
     ----------
-    report : callable
-        Told of each stage that begins.
+    context : RunContext
+        Told of each stage that begins and ends, and from time to time how much of it is done.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def recommend(
         When the log is too short, or there is nothing to learn from.
     """
     _need_what_came(problem, spec)
-    work = _Work(problem, spec, settings or Settings(), Clock(report))
+    work = _Work(problem, spec, settings or Settings(), Clock(context))
     validation = choose_validation(problem.log, problem.tested, problem.asked, problem.validation)
     if validation.scheme == "windows":
         done = work.by_windows(validation.windows)

@@ -14,15 +14,16 @@ from workbench.analysis.selection.groups import Group, only
 from workbench.analysis.selection.judged import (
     Judged,
     Models,
-    Progress,
     Scored,
     by_group,
+    counting_models,
     difference,
     models_of,
     scored,
 )
 from workbench.analysis.selection.options import Options
 from workbench.core.cache import read_json, write_json
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError, DamagedError, MemoryLimitError
 from workbench.experiments.ready import ReadyExperiment
 
@@ -133,7 +134,7 @@ def eliminate(
     *,
     key: str,
     clock: Clock,
-    progress: Progress = lambda _done, _total, _text: None,
+    context: RunContext = SILENT,
 ) -> Eliminated:
     """Search for the smallest list that scores as well as the best.
 
@@ -161,13 +162,13 @@ def eliminate(
     ended = "done"
     try:
         if not steps:
-            steps.append(_first(experiment, groups, clock, progress))
+            steps.append(_first(experiment, groups, clock, context))
             _save(path, key, steps)
         while (names := next_groups(steps, options.step, better=better, ratio=ratio)) is not None:
             if len(steps) > limit:
                 ended = "trials"
                 break
-            steps.append(_tried(experiment, groups, names, clock, progress))
+            steps.append(_tried(experiment, groups, names, clock, context))
             _save(path, key, steps)
     except TimeIsUpError:
         ended = "time"
@@ -193,26 +194,24 @@ def _judged(groups: Sequence[Group], steps: Sequence[Step], chosen: Step) -> tup
     return tuple(judged)
 
 
-def _first(experiment: ReadyExperiment, groups: Sequence[Group], clock: Clock, progress: Progress) -> Step:
+def _first(experiment: ReadyExperiment, groups: Sequence[Group], clock: Clock, context: RunContext) -> Step:
     started = time.perf_counter()
-    n = experiment.problem.folds.n_folds * len(experiment.spec.seeds) * len(experiment.problem.target.columns)
-    models = models_of(experiment, done=lambda _, left: progress(n - left, n, "all columns"), each_round=clock.check)
+    models = models_of(experiment, counting_models(context, "all columns"), each_round=clock.check)
     return _step(groups, models, models.scored, time.perf_counter() - started)
 
 
 def _tried(
-    experiment: ReadyExperiment, groups: Sequence[Group], names: Sequence[str], clock: Clock, progress: Progress
+    experiment: ReadyExperiment, groups: Sequence[Group], names: Sequence[str], clock: Clock, context: RunContext
 ) -> Step:
     started = time.perf_counter()
     clock.check()
     chosen = [g for g in groups if g.name in names]
     problem = only(experiment.problem, [c for g in chosen for c in g.columns])
-    n = problem.folds.n_folds * len(experiment.spec.seeds) * len(problem.target.columns)
     result, score = scored(
         experiment,
         problem,
         experiment.model,
-        done=lambda _, left: progress(n - left, n, f"{len(chosen)} of {len(groups)}"),
+        context=counting_models(context, f"{len(chosen)} of {len(groups)}"),
         each_round=clock.check,
     )
     importance: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from workbench.analysis.selection.groups import Group
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import FeatureError
+from workbench.core.events import Event, ModelTrained
 from workbench.core.intervals import standard_error
 from workbench.experiments.ready import ReadyExperiment, lightgbm_of
 from workbench.models.learner import Learner, ModelSpec
 from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.models.needs import MemoryNeeds
-from workbench.models.records import FoldResult, Problem, TrainResult
+from workbench.models.records import Problem, TrainResult
 from workbench.models.scoring import fold_scores
 from workbench.models.splits import why_no_split
 from workbench.models.train import train
@@ -26,17 +28,14 @@ __all__ = [
     "FixedRounds",
     "Judged",
     "Models",
-    "Progress",
     "Scored",
     "by_group",
+    "counting_models",
     "difference",
     "judging_model",
     "models_of",
     "scored",
 ]
-
-Progress = Callable[[int, int, str], None]
-"""Called with how much is done, of how much, and what."""
 
 
 @dataclass(frozen=True)
@@ -113,17 +112,14 @@ class Models:
 
 
 def models_of(
-    experiment: ReadyExperiment,
-    *,
-    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
-    each_round: Callable[[], None] = lambda: None,
+    experiment: ReadyExperiment, context: RunContext = SILENT, *, each_round: Callable[[], None] = lambda: None
 ) -> Models:
     """Return the experiment's models: from its finished run, where nothing changed since, else trained now."""
     if experiment.finished is not None:
         names = {re.sub(r"[tfs]", "", name): text for name, text in experiment.finished.models.items()}
         texts = {_numbers(name): text for name, text in names.items()}
         return _read(experiment, texts, Scored(tuple(experiment.finished.record.fold_scores)))
-    result, score = scored(experiment, experiment.problem, experiment.model, done=done, each_round=each_round)
+    result, score = scored(experiment, experiment.problem, experiment.model, context=context, each_round=each_round)
     return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
 
 
@@ -175,12 +171,25 @@ def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], s
     return Models(texts, means, importance, replace(score, rounds=of_targets))
 
 
+def counting_models(context: RunContext, text: str) -> RunContext:
+    """Return a context that is told of models in training, and tells `context` how many of them are trained."""
+    done = 0
+
+    def listen(event: Event) -> None:
+        nonlocal done
+        if isinstance(event, ModelTrained):
+            done += 1
+            context.progress(done, done + event.remaining, text)
+
+    return replace(context, listeners=(listen,))
+
+
 def scored(
     experiment: ReadyExperiment,
     problem: Problem,
     model: ModelSpec,
     *,
-    done: Callable[[FoldResult, int], None] = lambda _result, _left: None,
+    context: RunContext = SILENT,
     each_round: Callable[[], None] = lambda: None,
 ) -> tuple[TrainResult, Scored]:
     """Train over the folds of a problem, the experiment's or one made of it, and score as a run does.
@@ -191,7 +200,7 @@ def scored(
         Before it begins, where that takes more memory than the experiment may.
     """
     granted = experiment.ask_memory(problem, model)
-    result = train(problem, model, experiment.spec.seeds, held=granted.held, done=done, each_round=each_round)
+    result = train(problem, model, experiment.spec.seeds, held=granted.held, context=context, each_round=each_round)
     folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
     rounds = mean_rounds((p.target, p.rounds) for p in result.parts)
     return result, Scored(folds, sum(p.seconds for p in result.parts), rounds)

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.analysis.selection.groups import Group
-from workbench.analysis.selection.judged import Judged, Models, Progress, by_group, judging_model
+from workbench.analysis.selection.judged import Judged, Models, by_group, judging_model
 from workbench.analysis.selection.options import Options
 from workbench.analysis.selection.orders import ColumnOrders, shuffled_order, units_of
+from workbench.core.context import RunContext
 from workbench.experiments.ready import ReadyExperiment
 from workbench.models.scoring import score
 from workbench.models.shuffled import FoldModels, shuffled_gains
@@ -62,7 +63,7 @@ def _of_fold(models: Models, groups: Sequence[Group], fold: int, which: int) -> 
 
 
 def judge_by_permutation(
-    experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: Options, progress: Progress
+    experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: Options, context: RunContext
 ) -> tuple[tuple[Judged, ...], bool]:
     """Judge by how much worse the fold's models predict its validated rows when a column's values are shuffled.
 
@@ -82,7 +83,7 @@ def judge_by_permutation(
     for fold in range(problem.folds.n_folds):
         texts = {(t, s): text for (t, k, s), text in models.texts.items() if k == fold}
         orders = ColumnOrders(experiment, units, fold, options.seed)
-        losses[fold] = _losses(FoldModels(problem, model, fold, texts), orders, groups, options, progress)
+        losses[fold] = _losses(FoldModels(problem, model, fold, texts), orders, groups, options, context)
     judged = []
     for i, group in enumerate(groups):
         values = losses[:, :, i]
@@ -92,7 +93,7 @@ def judge_by_permutation(
 
 
 def _losses(
-    models: FoldModels, orders: ColumnOrders, groups: Sequence[Group], options: Options, progress: Progress
+    models: FoldModels, orders: ColumnOrders, groups: Sequence[Group], options: Options, context: RunContext
 ) -> npt.NDArray[np.float64]:
     """Return (repeats, groups): how much worse the score of one fold gets."""
     problem, fold = models.problem, models.fold
@@ -107,7 +108,7 @@ def _losses(
         for r in range(options.repeats if split_on else 0):
             shuffled = models.predict(group.columns, orders.order(split_on, r))
             losses[r, i] = sign * (whole - score(problem.target, models.rows, shuffled, problem.metric))
-        progress(fold * len(groups) + i + 1, total, f"fold {fold}, {group.name}")
+        context.progress(fold * len(groups) + i + 1, total, f"fold {fold}, {group.name}")
     return losses
 
 
@@ -165,7 +166,7 @@ def _p_by_t(losses: Floats) -> float | None:
 
 
 def judge_by_shuffled_target(
-    experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: Options, progress: Progress
+    experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: Options, context: RunContext
 ) -> tuple[tuple[Judged, ...], bool]:
     """Judge by a column's gain against its gains where the target is shuffled.
 
@@ -191,7 +192,7 @@ def judge_by_shuffled_target(
         jobs,
         order_of,
         rounds=lambda target, fold: models.rounds[target, fold],
-        done=lambda n: progress(n, len(jobs), "target shuffled"),
+        done=lambda n: context.progress(n, len(jobs), "target shuffled"),
     )
     actual = np.stack([_of_fold(models, groups, fold, 0) for fold in range(n_folds)])
     whole = np.maximum(actual.sum(axis=1), 1e-300)

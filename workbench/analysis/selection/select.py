@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,8 +16,8 @@ from workbench.analysis.selection.groups import Group, groups_of, list_of, only,
 from workbench.analysis.selection.judged import (
     FixedRounds,
     Judged,
-    Progress,
     Scored,
+    counting_models,
     judging_model,
     models_of,
     scored,
@@ -30,6 +30,7 @@ from workbench.analysis.selection.methods import (
 )
 from workbench.analysis.selection.options import Options
 from workbench.core.cache import content_key, lock
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError, FeatureError, MemoryLimitError
 from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
@@ -42,7 +43,6 @@ from workbench.models.records import Problem
 
 __all__ = ["Request", "Selection", "select"]
 
-Report = Callable[[str], None]
 RESERVED = 0.1
 """The share of a search's time that is set aside for the scores on rows that are held out."""
 
@@ -116,8 +116,7 @@ def select(
     options: Options,
     *,
     request: Request | None = None,
-    report: Report = lambda _: None,
-    progress: Progress = lambda _done, _total, _text: None,
+    context: RunContext = SILENT,
 ) -> Selection:
     """Find the columns of an experiment that are worth keeping, and write them as a list that experiments can name.
 
@@ -133,10 +132,8 @@ def select(
         The method and its parameters, as `options_of` gives them.
     request : Request, optional
         The list's name, and a share of the rows.
-    report : callable
-        Called with a line of text for each step.
-    progress : callable
-        Called with how much is done, of how much, and what.
+    context : RunContext
+        Told of each step, and of how much of it is done.
 
     Raises
     ------
@@ -151,9 +148,8 @@ def select(
     request = request or Request()
     name = check_list_name(request.name or f"{number:03d}-{options.method}")
     with _quiet(), lock(competition.runs_folder / f".select-{name}.lock", f"the feature list {name!r}"):
-        experiment = ready(
-            workspace, competition, number, sample=request.sample, threads=request.threads, report=report
-        )
+        context = replace(context, threads=request.threads or context.threads)
+        experiment = ready(workspace, competition, number, sample=request.sample, context=context)
         judging_model(experiment)
         key = content_key("select-v2", experiment.key, options.method, options.identity())
         _check_name(competition, name, key, force=request.force)
@@ -161,7 +157,7 @@ def select(
         _check_groups(experiment, groups)
         clock = Clock(None if options.minutes is None else started + _until_written(60 * options.minutes))
         seen, why = _seen(experiment, options)
-        work = _Work(seen, groups, options, report, progress, clock)
+        work = _Work(seen, groups, options, context, clock)
         found = work.eliminated(competition.selection_path(name)) if options.method == "rfe" else work.judged()
         held_out, late = (None, []) if why else work.held_out(found, experiment.problem)
         optimistic = None if all(j.keep for j in found.judged) else SELECTED
@@ -247,23 +243,22 @@ class _Work:
     experiment: ReadyExperiment
     groups: tuple[Group, ...]
     options: Options
-    report: Report
-    progress: Progress
+    context: RunContext
     clock: Clock
 
     def judged(self) -> _Found:
         """Judge by one of the methods that train no list, then score what is left."""
-        experiment, options, progress = self.experiment, self.options, self.progress
+        experiment, options, context = self.experiment, self.options, self.context
         self._say_models()
-        models = models_of(experiment, done=self._models_done("all columns"))
-        self.report(options.method)
+        models = models_of(experiment, counting_models(context, "all columns"))
+        self.context.stage(options.method)
         certain = True
         if options.method == "gain":
             judged = judge_by_gain(models, self.groups, options)
         elif options.method == "permutation":
-            judged, certain = judge_by_permutation(experiment, models, self.groups, options, progress)
+            judged, certain = judge_by_permutation(experiment, models, self.groups, options, context)
         else:
-            judged, certain = judge_by_shuffled_target(experiment, models, self.groups, options, progress)
+            judged, certain = judge_by_shuffled_target(experiment, models, self.groups, options, context)
         notes = () if certain else _notes(judged, options)
         if options.top is not None:
             first = sorted(judged, key=lambda j: -j.importance)[: options.top]
@@ -276,7 +271,7 @@ class _Work:
             )
         if all(j.keep for j in judged):
             return replace(found, notes=(*notes, "nothing is dropped: the list has every column"))
-        self.report("scoring the list")
+        self.context.stage("scoring the list")
         return replace(found, after=self._scored(experiment.problem, found.columns(), "the list"))
 
     def eliminated(self, path: Path) -> _Found:
@@ -287,7 +282,7 @@ class _Work:
         self._say_models()
         reserve = RESERVED * 60 * (options.minutes or 0) if options.holdout else 0.0
         made = eliminate(
-            experiment, self.groups, options, steps, key=key, clock=self.clock.earlier(reserve), progress=self.progress
+            experiment, self.groups, options, steps, key=key, clock=self.clock.earlier(reserve), context=self.context
         )
         notes = []
         if made.resumed:
@@ -309,7 +304,7 @@ class _Work:
         """
         if all(j.keep for j in found.judged):
             return None, []
-        self.report("rows held out")
+        self.context.stage("rows held out")
         only_last = only_fold(problem, last_fold(problem))
         everything = [c for g in self.groups for c in g.columns]
         try:
@@ -332,19 +327,16 @@ class _Work:
             experiment,
             only(problem, columns),
             model,
-            done=self._models_done(what),
+            context=counting_models(self.context, what),
             each_round=self.clock.check,
         )
         return score
 
-    def _models_done(self, what: str) -> Callable[[Any, int], None]:
-        e = self.experiment
-        n = e.problem.folds.n_folds * len(e.spec.seeds) * len(e.problem.target.columns)
-        return lambda _, left: self.progress(max(0, n - left), n, what)
-
     def _say_models(self) -> None:
         finished = self.experiment.finished
-        self.report("training on all columns" if finished is None else f"the models of run {finished.record.run_id}")
+        self.context.stage(
+            "training on all columns" if finished is None else f"the models of run {finished.record.run_id}"
+        )
 
 
 def _notes(judged: Sequence[Judged], options: Options) -> tuple[str, ...]:

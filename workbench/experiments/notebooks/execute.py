@@ -12,12 +12,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from workbench.core.cache import write_text
+from workbench.core.context import SILENT, RunContext
 from workbench.core.credentials import Masks, secret_values
 from workbench.core.distribution import PACKAGE
 from workbench.core.errors import NotebookError
@@ -111,7 +112,7 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     world: World | None = None,
     attached: Mapping[str, str] | None = None,
     with_code: bool = True,
-    report: Callable[[str], None] = lambda _: None,
+    context: RunContext = SILENT,
 ) -> Executed:
     """Run a notebook through papermill, in processes of its own.
 
@@ -138,7 +139,7 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
         What kagglehub finds, in a notebook that was written for Kaggle: see `data_proxy`.
     with_code : bool
         Whether the page shows the cells' code beside what they put out.
-    report : callable
+    context : RunContext
         Told of each cell that begins.
 
     Raises
@@ -184,7 +185,7 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
             world = replace(world, mounts={**world.mounts, **own})
         variables = {**(os.environ if inherited is None else inherited), **(environment or {})}
         try:
-            ended = _watched([*WORKER, str(job)], world, variables, limits, report)
+            ended = _watched([*WORKER, str(job)], world, variables, limits, context)
         finally:
             masks = Masks(secret_values())
             if log != copy.with_name(LOG):
@@ -266,7 +267,7 @@ def _watched(
     world: World | None,
     environment: Mapping[str, str],
     limits: Limits,
-    report: Callable[[str], None],
+    context: RunContext,
 ) -> _Ended:
     """Run the process, and end its kernel when a limit is reached; whatever ends this, nothing of it goes on."""
     ended = _Ended({}, {}, "", 0, "")
@@ -274,7 +275,7 @@ def _watched(
     with tempfile.TemporaryFile("w+") as errors:
         with started(command, world, environment=environment, stdout=subprocess.PIPE, stderr=errors) as running:
             process = running.process
-            reader = threading.Thread(target=_read, args=(process, ended, report), daemon=True)
+            reader = threading.Thread(target=_read, args=(process, ended, context), daemon=True)
             reader.start()
             while process.poll() is None:
                 used = sum(running.below().values())
@@ -297,7 +298,7 @@ def _watched(
     return ended
 
 
-def _read(process: subprocess.Popen[str], ended: _Ended, report: Callable[[str], None]) -> None:
+def _read(process: subprocess.Popen[str], ended: _Ended, context: RunContext) -> None:
     for line in process.stdout or ():
         event = _event(line)
         if event is None:
@@ -305,7 +306,7 @@ def _read(process: subprocess.Popen[str], ended: _Ended, report: Callable[[str],
         if event["event"] == "cell":
             ended.last_cell = event
             shown = (event["source"].strip().splitlines() or [""])[0][:60]
-            report(f"cell {event['cell'] + 1} of {event['of']}: {shown}")
+            context.stage(f"cell {event['cell'] + 1} of {event['of']}: {shown}")
         else:
             ended.event = event
 
