@@ -163,7 +163,7 @@ class TestSelectedAndTuned:
         outcome = made.open.tune(1, trials=6)
         assert outcome.tuned.best is not None
         kept = json.loads((made.folder / "studies" / "001" / "best.json").read_text())
-        if outcome.tuned.best == outcome.tuned.start:
+        if outcome.tuned.best == outcome.tuned.initial:
             assert kept["searched"] == {}
             return
         lines = "".join(f"{k} = {json.dumps(v)}\n" for k, v in outcome.parameters.items())

@@ -436,8 +436,8 @@ class TestStudies:
             outcome = tune(
                 made.workspace, made.open.definition, 1, TuneRequest(threads=1, trials=6 if leaves == 4 else 1)
             )
-            assert outcome.tuned.start is not None
-            assert outcome.tuned.start.parameters == {"num_leaves": leaves}
+            assert outcome.tuned.initial is not None
+            assert outcome.tuned.initial.parameters == {"num_leaves": leaves}
         assert outcome.tuned.complete + outcome.tuned.pruned >= 8
 
     @pytest.mark.slow
@@ -454,7 +454,7 @@ class TestStudies:
         made.experiment(1, TUNED.format(leaves=13, least=40) + SPACE)
         said: list[str] = []
         run_tuned(made.workspace, definition, 1, context=RunContext((text_listener(said.append),), threads=1))
-        assert tune(made.workspace, definition, 1, TuneRequest(threads=1, only_rest=True)).tuned.start.parameters == {
+        assert tune(made.workspace, definition, 1, TuneRequest(threads=1, only_rest=True)).tuned.initial.parameters == {
             "num_leaves": 13
         }
 

@@ -25,7 +25,17 @@ import pytest
 from tests.tuning.fake_scorer import Call, Clock, Scorer
 from workbench.core.errors import DataError, TrainingError
 from workbench.models.fold_scorer import FoldScore
-from workbench.tuning import Budget, OpenStudy, Progress, Search, StudyKey, open_study, parse_space
+from workbench.tuning import (
+    Budget,
+    OpenStudy,
+    Progress,
+    Scorers,
+    Search,
+    SearchOptions,
+    StudyKey,
+    open_study,
+    parse_space,
+)
 
 FOLDER = Path(__file__).parent / "searches"
 SPACE = {
@@ -198,16 +208,15 @@ def record(situation: Situation, folder: Path, sampler: Callable[[int], Any] = P
                 main = scorer("main")
                 main.calls = Noted(lines, "main")
                 others = situation.others
-                search = Search(
-                    opened,
+                scorers = Scorers(
                     main,
-                    (lambda: None) if others is None else (lambda others=others: others(lambda **m: scorer("other", **m))),
-                    space,
-                    budget=budget(clock.now),
-                    held_out=lambda: scorer("held out", n_folds=7) if situation.held_out else None,
-                    progress=told(lines, stop),
-                    **situation.options,
-                )  # fmt: skip
+                    (lambda: None)
+                    if others is None
+                    else (lambda others=others: others(lambda **m: scorer("other", **m))),
+                    lambda: scorer("held out", n_folds=7) if situation.held_out else None,
+                )
+                options = SearchOptions(budget(clock.now), **situation.options)
+                search = Search(opened, scorers, space, options, told(lines, stop))
                 with suppress(KeyboardInterrupt):
                     lines += outcome_lines(search.run())
                 lines += stored_lines(opened, processes)
@@ -239,14 +248,14 @@ def told(lines: list[str], stop: str) -> Callable[[Progress], None]:
             raise KeyboardInterrupt
         if stages[-1] != now.stage:
             stages.append(now.stage)
-            lines.append(f"{now.stage}: {now.complete} {now.pruned} {now.failed} {now.best!r} {now.left!r}")
+            lines.append(f"{now.stage}: {now.complete} {now.pruned} {now.failed} {now.best!r} {now.remaining_s!r}")
 
     return progress
 
 
 def outcome_lines(outcome: Any) -> Iterator[str]:
-    for name in ("best", "start", "complete", "pruned", "failed", "trials_now", "seconds"):
-        yield f"{name}: {fields_of(getattr(outcome, name))}"
+    for name in ("best", "initial", "complete", "pruned", "failed", "trials_now", "seconds"):
+        yield f"{name.replace('initial', 'start')}: {fields_of(getattr(outcome, name))}"
     yield from (f"ranked: {fields_of(one)}" for one in outcome.ranked)
     yield from (f"note: {note}" for note in outcome.notes)
 

@@ -41,6 +41,12 @@ from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import TuneRequest, find_study, run_tuned, tune
 from workbench.models.fold_scorer import Fidelity, FoldScorer
 from workbench.tuning import Progress, StudyKey, default_space, open_study, parse_space, read_study
+from workbench.tuning import dead_trials as dead_trials_module
+from workbench.tuning import deadline as deadline_module
+from workbench.tuning import full_cv as full_cv_module
+from workbench.tuning import low_fidelity as low_fidelity_module
+from workbench.tuning import race as race_module
+from workbench.tuning import repeated_cv as repeated_cv_module
 from workbench.tuning import search as search_module
 from workbench.tuning import study as study_module
 from workbench.tuning.plan import (
@@ -644,7 +650,7 @@ class TestStudy:
             (later,), _ = points(tmp_path)
             assert later.user_attrs["seen_at"] == last.user_attrs["seen_at"]
             assert later.state.name == "RUNNING"
-            monkeypatch.setattr(study_module, "SILENT_S", 0.4)
+            monkeypatch.setattr(dead_trials_module, "SILENT_S", 0.4)
             assert [t.state.name for t in points(tmp_path)[0]] == ["FAIL"]
         finally:
             monkeypatch.delenv("TZ")
@@ -673,7 +679,7 @@ class TestStudy:
         """Each holds its own lock before either gets that of the study."""
         from optuna.distributions import FloatDistribution
 
-        monkeypatch.setattr(study_module, "is_locked", lambda _: True)
+        monkeypatch.setattr(dead_trials_module, "is_locked", lambda _: True)
         drawn = []
         for _ in range(3):
             with open_study(tmp_path, KEY, greater_is_better=True, seed=5) as opened:
@@ -727,8 +733,8 @@ class TestSearch:
         assert trials[0].params == {"num_leaves": 8, "lambda_l2": 1.0}
         assert [t.params for t in trials[1:6]] == proven_points(outcome.space)
         assert outcome.tuned.trials_now == 6
-        assert outcome.tuned.start is not None
-        assert outcome.tuned.start.number == 0
+        assert outcome.tuned.initial is not None
+        assert outcome.tuned.initial.number == 0
 
     @pytest.mark.parametrize("rate", [0.1, 0.2])
     def test_the_full_score_of_the_own_parameters_is_that_of_their_run(self, made, rate: float) -> None:
@@ -738,14 +744,14 @@ class TestSearch:
         before = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.record
         outcome = tuned(made)
         assert outcome.before.run_id == before.run_id
-        assert outcome.tuned.start.full == pytest.approx(before.fold_scores, rel=1e-9)
+        assert outcome.tuned.initial.full_cv == pytest.approx(before.fold_scores, rel=1e-9)
 
     def test_the_best_is_scored_on_folds_that_the_search_has_not_seen(self, made) -> None:
         outcome = tuned(made)
-        second = [s for s in outcome.tuned.ranked if s.second is not None]
+        second = [s for s in outcome.tuned.ranked if s.repeated_cv is not None]
         assert len(second) >= 2
-        assert all(s.second != s.full for s in second)
-        assert outcome.tuned.best.judged == max(s.judged for s in second)
+        assert all(s.repeated_cv != s.full_cv for s in second)
+        assert outcome.tuned.best.selection_score == max(s.selection_score for s in second)
 
     def test_full_scores_are_of_one_number_of_rounds(self, made) -> None:
         outcome = tuned(made)
@@ -754,7 +760,7 @@ class TestSearch:
         run_score = run(
             made.workspace, made.open.definition, 1, RunRequest(model=dict(START)), RunContext(threads=1)
         ).run.score
-        assert outcome.tuned.start.value == pytest.approx(run_score, abs=0.01)
+        assert outcome.tuned.initial.value == pytest.approx(run_score, abs=0.01)
 
     def test_rows_are_held_out_from_the_search(self, made) -> None:
         outcome = tuned(made, holdout=True)
@@ -762,23 +768,23 @@ class TestSearch:
             outcome.tuned.best,
             ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1)),
         )
-        assert (len(best.full), len(best.second)) == (4, 5)
+        assert (len(best.full_cv), len(best.repeated_cv)) == (4, 5)
         last = experiment.problem.folds.valid_rows(4)
         seen = without_last_fold(experiment.problem).folds
         assert not any(np.isin(last, side(k)).any() for k in range(4) for side in (seen.train_rows, seen.valid_rows))
         # As that fold's model would be, for as many rounds as the other folds have.
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
-        for one in (best, outcome.tuned.start):
+        for one in (best, outcome.tuned.initial):
             parameters = outcome.space.parameters(one.parameters)
             again = scorer.score(parameters, 4, 1, Fidelity(one.rate, 1, 0), rounds=one.rounds)
-            assert one.held_out == again.score
-        assert outcome.optimistic == ("tuned on these folds" if best != outcome.tuned.start else None)
+            assert one.holdout == again.score
+        assert outcome.optimistic == ("tuned on these folds" if best != outcome.tuned.initial else None)
 
     def test_folds_in_time_are_cut_at_other_times_instead(self, made) -> None:
         made.definition('scheme = "stratified"', 'scheme = "time"\ncolumn = "day"')
         outcome = tuned(made)
         assert "the second score is of folds that are cut at other times, one more of them" in outcome.notes
-        assert (len(outcome.tuned.best.full), len(outcome.tuned.best.second)) == (5, 6)
+        assert (len(outcome.tuned.best.full_cv), len(outcome.tuned.best.repeated_cv)) == (5, 6)
 
     def test_the_same_seed_gives_the_same_trials(self, made) -> None:
         tuned(made, trials=12)
@@ -881,7 +887,7 @@ class TestSearch:
         found = small(metric=metric)
         found.experiment(1, EXPERIMENT)
         asked: list[bool] = []
-        monkeypatch.setattr(search_module, "Curves", lambda greater: asked.append(greater) or Curves(greater))
+        monkeypatch.setattr(low_fidelity_module, "Curves", lambda greater: asked.append(greater) or Curves(greater))
         tuned(found, trials=2)
         assert asked == [greater]
 
@@ -957,7 +963,7 @@ class TestSearch:
         begun(made)  # how quick a quick score is does not depend on the time
 
         def with_rate(rate: float) -> dict[int, float]:
-            monkeypatch.setattr(search_module, "affordable_rate", lambda *_: rate)
+            monkeypatch.setattr(full_cv_module, "affordable_rate", lambda *_: rate)
             with pytest.raises(KeyboardInterrupt):
                 tuned(made, progress=killed_at("other folds"), trials=2, minutes=60)
             return {s.number: s.rate for s in scored_trials(journal(made), greater_is_better=True)}
@@ -1024,7 +1030,7 @@ class TestSearch:
         outcome = tuned(made, trials=1)
         competition_folds = asked[0][3]
         assert not {call[:3] for call in asked if call[3] == competition_folds} & set(first)
-        assert outcome.tuned.best.second is not None
+        assert outcome.tuned.best.repeated_cv is not None
 
     def test_a_score_that_the_time_ended_is_said_and_made_again_where_there_is_time(self, made, monkeypatch) -> None:
         limits: list[float] = []
@@ -1052,9 +1058,9 @@ class TestSearch:
         assert any(n.startswith("the time was too short to train the best to the end") for n in short.notes)
         longer = tuned(made, trials=1)
         assert longer.tuned.best.cut is None
-        assert longer.tuned.best.second is not None
-        assert longer.tuned.start.cut is None
-        assert longer.tuned.start.value > short.tuned.start.value
+        assert longer.tuned.best.repeated_cv is not None
+        assert longer.tuned.initial.cut is None
+        assert longer.tuned.initial.value > short.tuned.initial.value
 
     def test_the_first_fold_of_the_race_uses_up_no_time_that_the_others_need(self, made, monkeypatch) -> None:
         """Two and a half parameter sets of five folds are to fit into 37 % of the hour."""
@@ -1067,17 +1073,17 @@ class TestSearch:
 
         on_folds(monkeypatch, watched)
         tuned(made, minutes=60)
-        race_s = search_module.FULL_UNTIL * 3600
+        race_s = search_module.FULL_CV_UNTIL * 3600
         assert race_s / 2 / 12.5 < limits[0] <= race_s / 12.5
 
     def test_own_parameters_without_time_for_a_full_score_are_compared_by_the_quick_one(
         self, made, monkeypatch
     ) -> None:
         monkeypatch.setattr(
-            search_module, "affordable_trials", lambda ranked, _room, own: [n for n in ranked if n != own][:1]
+            race_module, "affordable_trials", lambda ranked, _room, own: [n for n in ranked if n != own][:1]
         )
         outcome = tuned(made, trials=8)
-        assert outcome.tuned.start is None
+        assert outcome.tuned.initial is None
         quick = {t.number: t.value for t in journal(made).trials}
         best = outcome.tuned.best.number
         said = (
@@ -1108,12 +1114,12 @@ class TestSearch:
         assert [n for n in first.notes if "odd" in n] == ["trial 0, full score (tried once more): too odd"]
         assert first.tuned.best is not None
         assert 0 not in {s.number for s in first.tuned.ranked}
-        assert (again.tuned.start is not None) == (times == 1)
+        assert (again.tuned.initial is not None) == (times == 1)
         twice = ["trial 0, full score (failed twice): too odd"] if times == 2 else []
         assert [n for n in again.notes if "odd" in n] == twice
         assert len(failed) == times
         third = tuned(made, trials=1)
-        assert (third.tuned.start is not None) == (times == 1)
+        assert (third.tuned.initial is not None) == (times == 1)
 
     def test_other_folds_that_can_not_be_made_or_scored_end_nothing(self, made, monkeypatch) -> None:
         def impossible(_experiment):
@@ -1124,7 +1130,7 @@ class TestSearch:
             outcome = tuned(made)
         said = "other folds can't be made (6 folds need 7 times): the second score is of another seed of the model"
         assert any(n.startswith(said) for n in outcome.notes)
-        assert outcome.tuned.best.second is not None
+        assert outcome.tuned.best.repeated_cv is not None
 
     def test_groups_that_every_seed_deals_alike_get_another_seed_of_the_model(self, made) -> None:
         made.definition('scheme = "stratified"', 'scheme = "group"\ngroup = "town"')
@@ -1132,7 +1138,7 @@ class TestSearch:
         outcome = tuned(made)
         assert any(n.startswith("there are no other folds: the second score is of another seed") for n in outcome.notes)
         # Nothing of the model depends on the seed, so that the same score shows what was done.
-        assert sorted(outcome.tuned.best.second) == pytest.approx(sorted(outcome.tuned.best.full))
+        assert sorted(outcome.tuned.best.repeated_cv) == pytest.approx(sorted(outcome.tuned.best.full_cv))
 
     def test_an_experiment_that_fails_by_itself_does_not_fail_for_ever(self, made, monkeypatch) -> None:
         def failing(*_: Any, **__: Any) -> Any:
@@ -1157,24 +1163,24 @@ class TestSearch:
 
     def test_more_time_scores_more_of_the_other_folds(self, made, monkeypatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(search_module, "repeated_cv_folds", lambda *_: (2, 3))
+            patch.setattr(repeated_cv_module, "repeated_cv_folds", lambda *_: (2, 3))
             outcome = tuned(made)
-        before = {s.number: s.second for s in outcome.tuned.ranked if s.second is not None}
+        before = {s.number: s.repeated_cv for s in outcome.tuned.ranked if s.repeated_cv is not None}
         assert {len(s) for s in before.values()} == {2}
         assert "the time was too short for all other folds: 2 of 5 are scored" in outcome.notes
         outcome = tuned(made, trials=1)
-        after = {s.number: s.second for s in outcome.tuned.ranked if s.second is not None}
+        after = {s.number: s.repeated_cv for s in outcome.tuned.ranked if s.repeated_cv is not None}
         assert {len(s) for s in after.values()} == {5}
         # What was scored before stays.
         assert all(after[n][-2:] == before[n] for n in before if n in after)
 
     def test_less_time_scores_no_fewer_of_the_other_folds_than_before(self, made, monkeypatch) -> None:
         tuned(made, trials=3)
-        monkeypatch.setattr(search_module, "repeated_cv_folds", lambda *_: (1, 9))
-        monkeypatch.setattr(search_module, "SECOND", 9)
+        monkeypatch.setattr(repeated_cv_module, "repeated_cv_folds", lambda *_: (1, 9))
+        monkeypatch.setattr(repeated_cv_module, "LEAST_REPEATED", 9)
         outcome = tuned(made, trials=6)
-        scored = [s for s in outcome.tuned.ranked if s.second is not None]
-        assert {len(s.second) for s in scored} == {5}
+        scored = [s for s in outcome.tuned.ranked if s.repeated_cv is not None]
+        assert {len(s.repeated_cv) for s in scored} == {5}
         assert {s.number for s in scored} - {0, 1, 2}
 
     def test_a_kill_between_other_folds_leaves_the_last_of_them(self, made, monkeypatch) -> None:
@@ -1205,7 +1211,7 @@ class TestSearch:
                     f"full:{number}", {"scores": [1.0 - number], "rounds": [7], "rate": None, "cut": None}
                 )
                 study.set_user_attr(f"second:{number}", scores)
-            return [s.second for s in scored_trials(study, greater_is_better=True)]
+            return [s.repeated_cv for s in scored_trials(study, greater_is_better=True)]
 
         three, two, one = {"4": 0.4, "3": 0.3, "2": 0.2}, {"4": 0.4, "3": 0.5}, {"4": 0.9}
         assert second_scores(three, two, one, {}) == [(0.3, 0.4), (0.5, 0.4), None, None]
@@ -1220,7 +1226,7 @@ class TestSearch:
         assert outcome.tuned.seconds < 60
         assert "the space is exhausted: no point is left that was not scored" in outcome.notes
         assert len({json.dumps(t.params) for t in journal(made).trials}) == 4
-        assert outcome.tuned.best.second is not None
+        assert outcome.tuned.best.repeated_cv is not None
 
     def test_curves_of_another_process_are_rivals_too(self, made, monkeypatch) -> None:
         tuned(made, trials=8)
@@ -1250,7 +1256,7 @@ class TestSearch:
         before = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.record
         made.experiment(1, text)
         outcome = tuned(made, trials=8)
-        assert outcome.tuned.start.full == pytest.approx(before.fold_scores, rel=1e-9)
+        assert outcome.tuned.initial.full_cv == pytest.approx(before.fold_scores, rel=1e-9)
         assert set(outcome.tuned.best.rounds) == {30}
         found = {k: v for k, v in outcome.parameters.items() if k not in ("num_leaves", "lambda_l2")}
         assert found == {"num_iterations": 30, "early_stopping_round": 0}
@@ -1463,7 +1469,7 @@ class TestRun:
         made.experiment(1, EXPERIMENT.replace("trials = 6", "minutes = 60"))
         with monkeypatch.context() as patch:
             patch.setattr(FoldScorer, "score", dying)
-            patch.setattr(search_module, "MARK_S", 0.0)
+            patch.setattr(deadline_module, "MARK_S", 0.0)
             with pytest.raises(KeyboardInterrupt):
                 run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
         (spent,) = [v for k, v in journal(made).user_attrs.items() if k.startswith("spent_s:")]
@@ -1472,7 +1478,7 @@ class TestRun:
         left: list[float] = []
 
         def progress(now: Progress) -> None:
-            left.append(now.left)
+            left.append(now.remaining_s)
             raise KeyboardInterrupt
 
         for only_rest in (True, False):

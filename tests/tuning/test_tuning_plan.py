@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from workbench.models.fold_scorer import Fidelity
+from workbench.tuning.deadline import Budget
 from workbench.tuning.plan import (
-    Budget,
     LowFidelity,
     affordable_rate,
     affordable_trials,

@@ -19,7 +19,17 @@ import pytest
 from tests.tuning.fake_scorer import Call, Clock, Scorer
 from workbench.core.errors import DataError, MemoryLimitError, TrainingError
 from workbench.models.fold_scorer import Fidelity
-from workbench.tuning import Budget, OpenStudy, Progress, Search, StudyKey, open_study, parse_space
+from workbench.tuning import (
+    Budget,
+    OpenStudy,
+    Progress,
+    Scorers,
+    Search,
+    SearchOptions,
+    StudyKey,
+    open_study,
+    parse_space,
+)
 from workbench.tuning.plan import LowFidelity, low_fidelity_within, low_fidelity_without_time
 from workbench.tuning.space import proven_points
 
@@ -42,9 +52,10 @@ def opened(tmp_path: Path) -> Iterator[OpenStudy]:
 
 
 def searched(opened: OpenStudy, scorer: Scorer, **more: Any) -> Search:
-    options: dict[str, Any] = {"other": lambda: None, "space": SPACE, "budget": Budget(0.0, trials=6)} | more
-    other, space = options.pop("other"), options.pop("space")
-    return Search(opened, scorer, other, space, **options)
+    options: dict[str, Any] = {"other": lambda: None, "held_out": lambda: None, "budget": Budget(0.0, trials=6)} | more
+    scorers = Scorers(scorer, options.pop("other"), options.pop("held_out"))
+    space, progress = options.pop("space", SPACE), options.pop("progress", lambda _: None)
+    return Search(opened, scorers, space, SearchOptions(**options), progress)
 
 
 def within(seconds: float, **more: Any) -> Budget:
@@ -231,7 +242,7 @@ def test_progress_counts_what_was_done(opened: OpenStudy, clock: Clock) -> None:
     assert seen[-1].complete == 2
     # Every half second at most.
     assert len(quick) < 5 + clock.now / 0.5
-    left = [p.left for p in seen]
+    left = [p.remaining_s for p in seen]
     assert left == sorted(left, reverse=True)
     assert 990 < left[0] <= 1000
     full = [p.best for p in seen if p.stage == "other folds"]
@@ -261,7 +272,7 @@ def test_half_a_second_after_is_not_late_enough(opened: OpenStudy, clock: Clock)
 
 def test_time_without_a_promise_has_nothing_left(opened: OpenStudy, clock: Clock) -> None:
     left: list[float | None] = []
-    searched(opened, Scorer(clock), progress=lambda now: left.append(now.left)).run()
+    searched(opened, Scorer(clock), progress=lambda now: left.append(now.remaining_s)).run()
     assert set(left) == {None}
 
 
@@ -300,7 +311,7 @@ class TestBeginning:
     def test_own_parameters_outside_of_the_space_are_not_tried(self, opened: OpenStudy, clock: Clock) -> None:
         found = searched(opened, Scorer(clock, parameters={"num_leaves": 99}), budget=Budget(0.0, trials=2)).run()
         assert [t.params for t in opened.study.trials[:2]] == proven_points(SPACE)[:2]
-        assert found.start is None
+        assert found.initial is None
         assert found.best is not None
 
     def test_without_a_time_quick_scores_are_as_quick_as_they_have_to_be(self, opened: OpenStudy, clock: Clock) -> None:
@@ -601,7 +612,7 @@ class TestTrials:
         assert stopped.user_attrs == {**stopped.user_attrs, "stopped": True}
         assert (stopped.state.name, following.state.name) == ("FAIL", "WAITING")
         assert following.system_attrs["fixed_params"] == {"num_leaves": 9}
-        assert (search.result().failed, search.result().complete, search.trials_now) == (0, 1, 1)
+        assert (search.result().failed, search.result().complete, search.result().trials_now) == (0, 1, 1)
 
 
 # --------------------------------------------------------------------------------------------------------- full scores
@@ -645,7 +656,7 @@ class TestRace:
         assert [c.fold for c in scorer.full] == [0, 1, 2, 3, 4]
         assert {(c.seed, c.keep_oof) for c in scorer.full} == {(1, False)}
         (best,) = found.ranked
-        assert (best.number, best.parameters, best.quick) == (number, {"num_leaves": 24}, 0.8)
+        assert (best.number, best.parameters, best.low_fidelity) == (number, {"num_leaves": 24}, 0.8)
         assert (best.rounds, best.rate, best.cut) == ((106,), 0.07, None)
 
     def test_a_score_of_one_number_of_rounds_is_the_curves_best(self, opened: OpenStudy, clock: Clock) -> None:
@@ -1162,8 +1173,8 @@ class TestHeldOut:
         found = raced(opened, Scorer(clock, parameters={"learning_rate": 0.02}), seconds=0, held_out=lambda: held)
         assert [(c.leaves, c.fold, c.seed, c.rounds) for c in held.calls] == [(20, 6, 1, (50,)), (31, 6, 1, (50,))]
         assert opened.study.user_attrs[f"held_out:{best}"] == pytest.approx(0.906)
-        assert (found.best.held_out, found.start.held_out) == pytest.approx((0.906, 0.796))
-        assert held.each_round.__name__ == "_check"
+        assert (found.best.holdout, found.initial.holdout) == pytest.approx((0.906, 0.796))
+        assert held.each_round is not Scorer(clock).each_round  # the stage's time ends it
 
         def not_again() -> Scorer:
             raise AssertionError
@@ -1214,7 +1225,7 @@ class TestResult:
 
     def test_an_empty_study_has_found_nothing(self, opened: OpenStudy, clock: Clock) -> None:
         found = self.result(opened, clock)
-        assert (found.best, found.start, found.ranked, found.notes) == (None, None, (), ())
+        assert (found.best, found.initial, found.ranked, found.notes) == (None, None, (), ())
         assert (found.complete, found.pruned, found.failed, found.trials_now, found.seconds) == (0, 0, 0, 0, 4.0)
 
     def test_the_best_by_both_scores_is_found(self, opened: OpenStudy, clock: Clock) -> None:
@@ -1226,16 +1237,16 @@ class TestResult:
         found = self.result(opened, clock, parameters={"num_leaves": 11})
         assert [s.parameters["num_leaves"] for s in found.ranked] == [10, 11, 12]
         assert found.best.parameters == {"num_leaves": 12}
-        assert found.start.parameters == {"num_leaves": 11}
+        assert found.initial.parameters == {"num_leaves": 11}
         assert not found.notes
 
     def test_without_full_scores_the_best_quick_one_is_taken(self, opened: OpenStudy, clock: Clock) -> None:
         add(opened, 31, 0.5)
         add(opened, 20, 0.6)
         found = self.result(opened, clock, quick=replace(QUICK, folds=(1, 3)))
-        assert (found.best.parameters, found.start.parameters) == ({"num_leaves": 20}, {"num_leaves": 31})
+        assert (found.best.parameters, found.initial.parameters) == ({"num_leaves": 20}, {"num_leaves": 31})
         assert found.ranked == (found.best,)
-        assert (found.best.quick, found.best.full, found.best.rate) == (0.6, (0.6,) * 5, None)
+        assert (found.best.low_fidelity, found.best.full_cv, found.best.rate) == (0.6, (0.6,) * 5, None)
         said = "the time was too short for full scores: what is best by quick ones, of 2 of 5 folds is taken"
         assert said in found.notes
 
@@ -1243,7 +1254,7 @@ class TestResult:
         add(opened, 20, 0.5)
         own = add(opened, 31, 0.5)
         found = self.result(opened, clock)
-        assert found.best == found.start
+        assert found.best == found.initial
         assert found.best.number == own
         assert found.ranked == (found.best,)
         assert len(found.notes) == 1
@@ -1262,7 +1273,7 @@ class TestResult:
         assert list(opened.study.trials[0].intermediate_values) != [0, 1, 2, 3, 4]
         best = search.result().best
         assert best is not None
-        assert best.full == pytest.approx((0.86, 0.861, 0.862, 0.863, 0.864))
+        assert best.full_cv == pytest.approx((0.86, 0.861, 0.862, 0.863, 0.864))
 
     def test_own_parameters_without_any_score_leave_nothing_to_compare(self, opened: OpenStudy, clock: Clock) -> None:
         add(opened, 20, 0.5)
@@ -1271,7 +1282,7 @@ class TestResult:
         # Where they are no point of the space, the best is found.
         found = self.result(opened, clock, parameters={"num_leaves": 99})
         assert found.best.parameters == {"num_leaves": 20}
-        assert found.start is None
+        assert found.initial is None
 
     @pytest.mark.parametrize(("own", "is_own"), [(0.6, True), (0.5, True), (0.4, False)])
     def test_own_parameters_without_a_full_score_are_held_against_the_best(
@@ -1284,7 +1295,7 @@ class TestResult:
         said = f"{own:.5f} by a quick score, against 0.50000 of trial {best}"
         assert any(said in n for n in found.notes)
         assert (found.best.parameters["num_leaves"] == 31) == is_own
-        assert (found.start is not None) == is_own
+        assert (found.initial is not None) == is_own
 
     def test_what_is_less_is_better_where_the_metric_says_so(self, tmp_path: Path, clock: Clock) -> None:
         with open_study(tmp_path / "less", KEY, greater_is_better=False) as opened:

@@ -22,10 +22,11 @@ from workbench.core.locks import lock
 from workbench.core.temporary import machine
 from workbench.models.fold_scorer import FoldScore
 from workbench.tuning import StudyKey, open_study, read_study
+from workbench.tuning.dead_trials import settle_dead
 from workbench.tuning.oof_files import OOFFiles
 from workbench.tuning.plots import draw, importances
 from workbench.tuning.pruning import Curve, Curves, is_prunable
-from workbench.tuning.study import retry, settle_dead
+from workbench.tuning.state import requeue_failed
 
 KEY = StudyKey("small-001", {"features": "a", "folds": "b"})
 OTHER = replace(KEY, parts=KEY.parts | {"folds": "z"})
@@ -150,14 +151,14 @@ class TestTrials:
         with opening(tmp_path) as opened:
             study = opened.study
             opened.ask(SPACE)
-            assert retry(study, study.trials[0])
+            assert requeue_failed(study, study.trials[0])
             assert study.trials[1].user_attrs == {"retry_of": 0}
             assert study.trials[1].system_attrs["fixed_params"] == study.trials[0].params
             again = opened.ask(SPACE)
             assert again.params == study.trials[0].params
-            assert not retry(study, study.trials[1])
+            assert not requeue_failed(study, study.trials[1])
             opened.ask({})
-            assert not retry(study, study.trials[2])
+            assert not requeue_failed(study, study.trials[2])
             assert len(study.trials) == 3
 
     def left(self, folder: Path, *workers: dict[str, Any]) -> list[str]:
@@ -530,7 +531,7 @@ class TestKeptOOF:
     def tell(
         self, kept: OOFFiles, number: int, value: float, full: dict[int, float], quick: dict[int, float], **more: Any
     ) -> None:
-        with kept.telling(number, self.scores(value, **more), lambda: full, lambda: quick):
+        with kept.saving(number, self.scores(value, **more), lambda: full, lambda: quick):
             pass
 
     def numbers(self, folder: Path) -> set[int]:
@@ -576,7 +577,7 @@ class TestKeptOOF:
         self.tell(kept, 0, 0.5, {}, {0: 0.5}, oof=False)
         halves = self.scores(0.5)
         for scores in ({0: halves[0]}, halves | {1: self.scores(0.5, oof=False)[1]}):
-            with kept.telling(0, scores, dict, lambda: {0: 0.5}):
+            with kept.saving(0, scores, dict, lambda: {0: 0.5}):
                 pass
         self.tell(self.kept(tmp_path, 0), 0, 0.5, {}, {0: 0.5})
         assert self.numbers(tmp_path) == set()
@@ -584,7 +585,7 @@ class TestKeptOOF:
     def test_the_file_is_there_before_the_score_is_told(self, tmp_path: Path) -> None:
         kept = self.kept(tmp_path, 1)
         self.tell(kept, 0, 0.5, {}, {0: 0.5})
-        with kept.telling(1, self.scores(0.6), dict, lambda: {0: 0.5, 1: 0.6}):
+        with kept.saving(1, self.scores(0.6), dict, lambda: {0: 0.5, 1: 0.6}):
             assert self.numbers(tmp_path) == {0, 1}
             # Whoever else cleans up takes the same file.
             (tmp_path / "study" / "oof" / "00000.npz").unlink()

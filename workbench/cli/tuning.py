@@ -153,7 +153,7 @@ def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], No
 
         def progress(at: Progress) -> None:
             spent = time.monotonic() - started
-            total = None if at.left is None else spent + at.left
+            total = None if at.remaining_s is None else spent + at.remaining_s
             bar.update(description=f"{label}: {as_text(at)}", completed=spent, total=total)
 
         yield report, bar.say, progress
@@ -166,7 +166,7 @@ def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompet
         "metric": metric.name,
         "greater_is_better": metric.greater_is_better,
         "best": None if tuned.best is None else _scored(tuned.best) | {"parameters": outcome.parameters},
-        "start": None if tuned.start is None else _scored(tuned.start),
+        "start": None if tuned.initial is None else _scored(tuned.initial),
         "ranked": [_scored(s) for s in tuned.ranked[:SHOWN]],
         "before": None if outcome.before is None else outcome.before.cv_mean,
         "complete": tuned.complete,
@@ -184,11 +184,11 @@ def _scored(one: TrialScores) -> dict[str, Any]:
     return {
         "trial": one.number,
         "score": one.value,
-        "second": None if one.second is None else sum(one.second) / len(one.second),
-        "held_out": one.held_out,
-        "fold_scores": list(one.full or ()),
-        "second_scores": None if one.second is None else list(one.second),
-        "quick": one.quick,
+        "second": None if one.repeated_cv is None else sum(one.repeated_cv) / len(one.repeated_cv),
+        "held_out": one.holdout,
+        "fold_scores": list(one.full_cv or ()),
+        "second_scores": None if one.repeated_cv is None else list(one.repeated_cv),
+        "quick": one.low_fidelity,
         "rounds": list(one.rounds),
         "parameters": one.parameters,
     }
@@ -204,37 +204,38 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "other folds", "held out", "quick", "")]
     best = tuned.best
     rows = list(tuned.ranked[:SHOWN])
-    rows += [tuned.start] if tuned.start is not None and tuned.start not in rows else []
+    rows += [tuned.initial] if tuned.initial is not None and tuned.initial not in rows else []
     for one in rows:
-        remarks = [*(["best"] if one == best else []), *(["as it was"] if one == tuned.start else [])]
+        remarks = [*(["best"] if one == best else []), *(["as it was"] if one == tuned.initial else [])]
         lines.append((str(one.number), *_cells(one), ", ".join(remarks)))
     if len(lines) > 1:
         for at, line in enumerate(text_table(lines, right=range(len(lines[0]) - 1))):
             echo(styled(line, bold=at == 0))
         echo("")
     if outcome.optimistic:
-        but = ", but for those held out from the search" if best is not None and best.held_out is not None else ""
+        but = ", but for those held out from the search" if best is not None and best.holdout is not None else ""
         echo(f"optimistic: {outcome.optimistic}: scores of rows that the parameters were chosen by{but}")
         echo("")
     if best is not None:
         echo_lines(as_toml_lines(outcome.parameters), nl=False)
     for said in outcome.notes:
         note(said)
-    if best is not None and best != tuned.start:
+    if best is not None and best != tuned.initial:
         echo(f"next: wb new --from {number} --tuned -c {competition.slug}")
 
 
 def _cells(one: TrialScores) -> tuple[str, ...]:
     import statistics
 
-    full = one.full or ()
-    second = "" if one.second is None else f"{sum(one.second) / len(one.second):.5f}"
-    held_out = "" if one.held_out is None else f"{one.held_out:.5f}"
-    return f"{one.value:.5f}", f"{statistics.pstdev(full):.5f}", second, held_out, f"{one.quick:.5f}"
+    full = one.full_cv or ()
+    second = "" if one.repeated_cv is None else f"{sum(one.repeated_cv) / len(one.repeated_cv):.5f}"
+    held_out = "" if one.holdout is None else f"{one.holdout:.5f}"
+    return f"{one.value:.5f}", f"{statistics.pstdev(full):.5f}", second, held_out, f"{one.low_fidelity:.5f}"
 
 
 def _show(competition: library.OpenCompetition, number: int, storage: str | None, *, as_json: bool) -> None:
     from workbench.experiments.tune import find_study
+    from workbench.tuning import TrialState
     from workbench.tuning.plots import draw, importances
 
     study, folder = find_study(competition.access.competition, number, storage=storage)
@@ -245,7 +246,7 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
         return
     trials = study.get_trials(deepcopy=False)
     # What the end of its time stopped has not failed.
-    states = ["stopped" if "stopped" in t.user_attrs else t.state.name.lower() for t in trials]
+    states = ["stopped" if TrialState(t).is_stopped else t.state.name.lower() for t in trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     echo(f"{study.study_name}: {len(trials)} trials: {counts}")
     if shares:

@@ -38,10 +38,13 @@ from workbench.tuning import (
     Dimension,
     OpenStudy,
     Progress,
+    Scorers,
     Search,
+    SearchOptions,
     SearchResult,
     Space,
     StudyKey,
+    StudyState,
     default_space,
     enough_rounds,
     initial_point,
@@ -165,11 +168,11 @@ def tune(
             room = memory.room_for(problem)
         return FoldScorer(problem, spec, room=room)
 
-    def other() -> FoldScorer | None:
+    def other_folds() -> FoldScorer | None:
         problem = rows.on_other_folds()
         return None if problem is None else fitting(problem)
 
-    def held_out() -> FoldScorer | None:
+    def holdout() -> FoldScorer | None:
         return fitting(experiment.problem) if rows.holds_out else None
 
     key = _key(experiment, rows.seen, spec, space)
@@ -188,17 +191,8 @@ def tune(
         memory = _Memory(experiment, replace(spec, parameters=spec.parameters | space.largest), opened)
         if budget is not None:
             scorer.room = memory.room_for(experiment.problem)
-        search = Search(
-            opened,
-            scorer,
-            other,
-            space,
-            budget=budget or Budget(started),
-            keep=asked.keep,
-            all_folds=competition.definition.cv.scheme not in ALIKE,
-            held_out=held_out,
-            progress=progress,
-        )
+        options = SearchOptions(budget or Budget(started), asked.keep, competition.definition.cv.scheme not in ALIKE)
+        search = Search(opened, Scorers(scorer, other_folds, holdout), space, options, progress)
         tuned = search.run() if budget is not None else search.result()
     parameters = tuned_parameters(tuned, spec, space, experiment.spec.model)
     before = None if experiment.finished is None else experiment.finished.record
@@ -208,14 +202,14 @@ def tune(
         space,
         before,
         folder,
-        (*_notes(tuned, experiment, search.own, before), *rows.notes, *tuned.notes),
-        None if tuned.best is None or tuned.best == tuned.start else TUNED,
+        (*_notes(tuned, experiment, initial_point(space, spec.parameters), before), *rows.notes, *tuned.notes),
+        None if tuned.best is None or tuned.best == tuned.initial else TUNED,
     )
     if tuned.best is not None:
         asked_for = None if experiment.spec.tune is None else experiment.spec.tune.content()
         found: dict[str, Any] = {"model": parameters, "asked": asked_for, "of": experiment.untuned}
         names = {primary_name(key, where="[model]"): key for key in parameters}
-        is_new = tuned.best != tuned.start
+        is_new = tuned.best != tuned.initial
         searched = {n: parameters[names[n]] for n in space.names if is_new and n in names}
         own = lightgbm_defaults() | spec.parameters
         found |= {"searched": searched, "changed": [n for n, value in searched.items() if own.get(n) != value]}
@@ -296,8 +290,7 @@ def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
     seconds = None if asked.minutes is None else 60 * asked.minutes
     trials = asked.trials
     if before is not None:
-        # Of each process that searched.
-        spent = sum(float(s) for name, s in before.user_attrs.items() if name.startswith("spent_s:"))
+        spent = StudyState(before).spent_s()
         if seconds is not None:
             seconds = max(0.0, seconds - spent) if spent < 0.95 * seconds else 0.0
         if trials is not None:
@@ -417,7 +410,7 @@ class _Lines:
 def as_text(at: Progress) -> str:
     """Say in one line where a search is."""
     best = "" if at.best is None else f", best {at.best:.5f}"
-    left = "" if at.left is None else f", {at.left / 60:.1f} min left"
+    left = "" if at.remaining_s is None else f", {at.remaining_s / 60:.1f} min left"
     failed = f", {at.failed} failed" if at.failed else ""
     return f"{at.stage}: {at.complete} trials, {at.pruned} pruned{failed}{best}{left}"
 
@@ -577,7 +570,7 @@ def tuned_parameters(tuned: SearchResult, spec: LightGBMSpec, space: Space, mode
     if best is None:
         return dict(model)
     found: dict[str, Any] = {}
-    if tuned.start is None or best.parameters != tuned.start.parameters:
+    if tuned.initial is None or best.parameters != tuned.initial.parameters:
         point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
         found = with_bagging(point, spec.parameters)
         found |= taken_back(_stopping(spec) | found, lightgbm_defaults())
@@ -596,11 +589,11 @@ def _notes(tuned: SearchResult, experiment: ReadyExperiment, own: Mapping[str, A
     if tuned.best is None:
         kept = f"; its score stays: {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""
         notes.append(f"no trial finished within the time: the experiment's own parameters are kept{kept}")
-    if tuned.best is not None and tuned.best == tuned.start:
+    if tuned.best is not None and tuned.best == tuned.initial:
         notes.append("nothing found is better than the experiment's own parameters")
     if own is None:
         notes.append("the experiment's own parameters lie outside of the space, so they were not tried")
-    for one, name in ((tuned.best, "the best"), (tuned.start, "the experiment's own")):
+    for one, name in ((tuned.best, "the best"), (tuned.initial, "the experiment's own")):
         if one is not None and one.cut is not None:
             notes.append(f"the time was too short to train {name} to the end: its score is of {one.cut} rounds")
     if tuned.best is not None and experiment.competition.definition.cv.scheme == "time":

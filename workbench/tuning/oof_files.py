@@ -43,14 +43,14 @@ class OOFFiles:
             return False
 
     @contextmanager
-    def telling(
+    def saving(
         self,
         number: int,
         scores: Mapping[int, FoldScore],
-        full: Callable[[], Mapping[int, float]],
-        quick: Callable[[], Mapping[int, float]],
+        full_cv: Callable[[], Mapping[int, float]],
+        low_fidelity: Callable[[], Mapping[int, float]],
     ) -> Iterator[None]:
-        """Write a trial's OOF where it is whole and among the best; in the block its score is told.
+        """Write a trial's OOF where it is complete and among the best; in the block its score is stored.
 
         The file comes first: a process that is killed between leaves one too many, and loses none. Others that share
         the study, and would take it for a file without a score, wait.
@@ -61,7 +61,7 @@ class OOFFiles:
             The trial.
         scores : mapping
             Fold -> what the trial got.
-        full, quick : callable
+        full_cv, low_fidelity : callable
             Give the scores of all trials, and of this one, by trial.
         """
         n_folds = self.scorer.problem.folds.n_folds
@@ -69,12 +69,12 @@ class OOFFiles:
             yield
             return
         with self.opened.locked():
-            kept = self._best(full(), quick())
-            if number in kept:
+            best = self._best(full_cv(), low_fidelity())
+            if number in best:
                 self._write(number, scores)
             yield
             for path in self.folder.glob("*.npz"):
-                if int(path.stem) not in kept:
+                if int(path.stem) not in best:
                     path.unlink(missing_ok=True)
 
     def _best(self, *ranks: Mapping[int, float]) -> set[int]:
@@ -88,9 +88,9 @@ class OOFFiles:
         """Write ``oof`` (n_train, width), NaN where no fold validates the row, and its ``value``."""
         problem = self.scorer.problem
         oof = np.full((problem.target.n_rows, problem.target.width), np.nan)
-        for fold, made in scores.items():
-            if made.oof is not None:
-                oof[problem.folds.valid_rows(fold)] = made.oof
+        for fold, score in scores.items():
+            if score.oof is not None:
+                oof[problem.folds.valid_rows(fold)] = score.oof
         value = float(np.mean([s.score for s in scores.values()]))
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic(self._path(number)) as temporary, temporary.open("wb") as file:

@@ -17,7 +17,6 @@ from workbench.models.fold_scorer import Fidelity
 __all__ = [
     "FULL_CV_RATES",
     "LOW_FIDELITY_RATE",
-    "Budget",
     "LowFidelity",
     "affordable_rate",
     "affordable_trials",
@@ -64,22 +63,6 @@ FULL_CV_RATES = (0.02, 0.03, 0.05, 0.07, 0.1)
 
 WANTED_FULL_CVS, FEWEST_FULL_CVS = 2.5, 1.3
 """So many parameter sets should fit into the time of full CV; fewer where one fold tells enough."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to stop: at `ends_at` (of time.perf_counter) or after `trials` low-fidelity trials, whatever comes first.
-
-    `started_at` is when the clock of the promise began to run.
-    """
-
-    started_at: float
-    ends_at: float | None = None
-    trials: int | None = None
-
-    def at(self, share: float) -> float | None:
-        """Return when a share of the time is over."""
-        return None if self.ends_at is None else self.started_at + share * (self.ends_at - self.started_at)
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Progress", "SearchResult", "TrialScores", "scored_trials", "value_of"]
+from workbench.tuning.state import CVScores
+
+__all__ = ["Progress", "SearchResult", "TrialScores", "best_of", "scored_trials", "value_of"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search is; `left` is in seconds, None without a promise of time."""
+    """Where a search is; `remaining_s` is None without a time limit."""
 
     stage: str
     complete: int
     pruned: int
     failed: int
     best: float | None
-    left: float | None
+    remaining_s: float | None
 
 
 @dataclass(frozen=True)
@@ -34,38 +36,38 @@ class TrialScores:
         The trial.
     parameters : dict
         What the study searched, by LightGBM's names.
-    quick : float
-    full, second : tuple of float, or None
+    low_fidelity : float
+    full_cv, repeated_cv : tuple of float, or None
         Fold scores at the low learning rate, on the competition's folds and on others.
     rounds : tuple of int
-        The rounds of each target's models of the full score, the same in each fold.
+        The rounds of each target's models of full CV, the same in each fold.
     rate : float, or None
-        The learning rate of the full score, where the study chose it.
+        The learning rate of full CV, where the study chose it.
     cut : int, or None
-        The rounds after which a fold of the full score was ended by the time; None where none was.
-    held_out : float, or None
+        The rounds after which a fold of full CV was ended by the time; None where none was.
+    holdout : float, or None
         The score of rows that the search has not seen, of a model with these rounds.
     """
 
     number: int
     parameters: dict[str, Any]
-    quick: float
-    full: tuple[float, ...] | None = None
-    second: tuple[float, ...] | None = None
+    low_fidelity: float
+    full_cv: tuple[float, ...] | None = None
+    repeated_cv: tuple[float, ...] | None = None
     rounds: tuple[int, ...] = ()
     rate: float | None = None
     cut: int | None = None
-    held_out: float | None = None
+    holdout: float | None = None
 
     @property
     def value(self) -> float:
-        """The mean of the full score; NaN without one."""
-        return float(np.mean(self.full)) if self.full else math.nan
+        """The mean of full CV; NaN without one."""
+        return float(np.mean(self.full_cv)) if self.full_cv else math.nan
 
     @property
-    def judged(self) -> float:
-        """What the best is chosen by: the mean over the folds of both scores, or of the one that there is."""
-        return float(np.mean([*(self.full or ()), *self.second])) if self.second else self.value
+    def selection_score(self) -> float:
+        """What the best is chosen by: the mean over the folds of full and repeated CV, or of the one that there is."""
+        return float(np.mean([*(self.full_cv or ()), *self.repeated_cv])) if self.repeated_cv else self.value
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,14 @@ class SearchResult:
     ----------
     best : TrialScores, or None
         None where no trial finished within the time.
-    start : TrialScores, or None
+    initial : TrialScores, or None
         The experiment's own parameters.
     ranked : tuple of TrialScores
-        Those with a full score, the best first.
+        Those with full CV, the best first.
     """
 
     best: TrialScores | None
-    start: TrialScores | None
+    initial: TrialScores | None
     ranked: tuple[TrialScores, ...]
     complete: int
     pruned: int
@@ -93,46 +95,34 @@ class SearchResult:
     notes: tuple[str, ...] = ()
 
 
+def best_of(ranked: Sequence[TrialScores], *, greater_is_better: bool) -> TrialScores | None:
+    """Return the best by full and repeated CV, of those with both where there are some; None of none."""
+    # Only what was scored twice can be trusted as much as the others that were.
+    repeated = [s for s in ranked if s.repeated_cv is not None]
+    sign = 1.0 if greater_is_better else -1.0
+    return max(repeated or ranked, key=lambda s: sign * s.selection_score, default=None)
+
+
 def value_of(trial: Any) -> float:
     """Return the value of a trial that is complete: such a one always has it."""
     return float(trial.value)
 
 
 def scored_trials(study: Any, *, greater_is_better: bool) -> list[TrialScores]:
-    """Return the trials of a study that have a full score, the best first."""
-    attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
-    seconds = _second_scores(attributes)
-    found = []
-    for name, full in attributes.items():
-        if name.startswith("full:") and "scores" in full:
-            number = int(name.removeprefix("full:"))
-            trial = trials[number]
-            found.append(
-                TrialScores(
-                    number,
-                    dict(trial.params),
-                    value_of(trial),
-                    tuple(full["scores"]),
-                    seconds.get(number),
-                    tuple(full["rounds"]),
-                    full["rate"],
-                    full["cut"],
-                    attributes.get(f"held_out:{number}"),
-                )
-            )
-    return sorted(found, key=lambda s: -s.value if greater_is_better else s.value)
-
-
-def _second_scores(attributes: Mapping[str, Any]) -> dict[int, tuple[float, ...]]:
-    """Return the scores on other folds by trial, all of the same folds: of as many as two of the trials have."""
-    of_trial = {
-        int(name.removeprefix("second:")): {int(k): float(v) for k, v in scores.items()}
-        for name, scores in attributes.items()
-        if name.startswith("second:") and scores
-    }
-    n_folds = sorted(map(len, of_trial.values()), reverse=True)[:2]
-    return {
-        number: tuple(scores[k] for k in sorted(scores)[-n_folds[-1] :])
-        for number, scores in of_trial.items()
-        if len(scores) >= n_folds[-1]
-    }
+    """Return the trials of a study whose full CV is finished, the best first."""
+    trials = study.get_trials(deepcopy=False)
+    scored = [
+        TrialScores(
+            number,
+            dict(trials[number].params),
+            value_of(trials[number]),
+            full.scores,
+            repeated,
+            full.rounds,
+            full.rate,
+            full.cut,
+            holdout,
+        )
+        for number, full, repeated, holdout in CVScores(study).finished()
+    ]
+    return sorted(scored, key=lambda s: -s.value if greater_is_better else s.value)

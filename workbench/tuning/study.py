@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import socket
 import threading
 import uuid
 import weakref
@@ -16,11 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench.core.cache import atomic, content_key, is_locked, lock, read_json, write_json
+from workbench.core.cache import content_key, is_locked, lock, read_json, write_json
 from workbench.core.errors import BusyError, ConfigError, DamagedError, StorageError, storage_errors
 from workbench.core.memory import used_bytes
 from workbench.core.temporary import machine
+from workbench.tuning.dead_trials import n_trials, settle_dead
+from workbench.tuning.journal import JournalLock, repair_journal
 from workbench.tuning.optuna_package import optuna
+from workbench.tuning.state import StudyState, TrialWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import Trial
 
-__all__ = ["OpenStudy", "StudyKey", "open_study", "read_study", "retry"]
+__all__ = ["OpenStudy", "StudyKey", "open_study", "read_study"]
 
 JOURNAL = "journal.log"
 LAST = "database.json"
@@ -38,14 +38,6 @@ LAST = "database.json"
 
 HEARTBEAT_S = 300.0
 """So often a process says of its trial that it lives; in UTC, as machines of several time zones may share a study."""
-
-SILENT_S = 3600
-"""A trial of another machine that has said nothing for so long is taken for dead."""
-
-UNKNOWN_S = 2 * 86_400
-"""The same for one of an earlier version, which said once when it began, and not in which time zone."""
-
-SEEN = "seen_at"
 
 
 @dataclass(frozen=True)
@@ -86,12 +78,16 @@ class OpenStudy:
     notes: list[str] = field(default_factory=list)
     _trial_id: int | None = None
 
+    @property
+    def state(self) -> StudyState:
+        """What the study stores of itself."""
+        return StudyState(self.study)
+
     def ask(self, distributions: dict[str, BaseDistribution]) -> Trial:
         """Return the next trial, which bears this process's name before any other process looks for dead ones."""
         with self.locked():
             trial = self.study.ask(distributions)
-            trial.set_user_attr("worker", self.worker)
-            trial.set_user_attr(SEEN, _now())
+            TrialWriter(self.study, trial._trial_id).set_worker(self.worker)
         self._trial_id = trial._trial_id
         return trial
 
@@ -106,7 +102,7 @@ class OpenStudy:
                 if trial_id is not None:
                     # It may have ended by now; or the database be out of reach, which the search itself will say.
                     with suppress(Exception):
-                        self.study._storage.set_trial_user_attr(trial_id, SEEN, _now())
+                        TrialWriter(self.study, trial_id).set_seen()
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
@@ -131,17 +127,12 @@ class OpenStudy:
 
     def promise(self, n_bytes: int) -> None:
         """Note how much memory this process will have taken at its peak; under the study's lock."""
-        self.study.set_user_attr(f"memory:{self.worker}", [os.getpid(), n_bytes])
+        self.state.promise_memory(self.worker, os.getpid(), n_bytes)
 
     def promised_to_others(self) -> int:
         """Return the bytes that the other processes of this machine that work on the study have yet to take."""
-        promised = self.study.user_attrs
-        others = [promised.get(f"memory:{name}") for name in self._working() if name != self.worker]
-        return sum(max(0, n_bytes - used_bytes(pid)) for pid, n_bytes in filter(None, others))
-
-
-def _trials(n: int) -> str:
-    return "1 trial" if n == 1 else f"{n} trials"
+        other_workers = [name for name in self._working() if name != self.worker]
+        return sum(max(0, n_bytes - used_bytes(pid)) for pid, n_bytes in self.state.promised_memory(other_workers))
 
 
 def _study_lock(folder: Path) -> AbstractContextManager[None]:
@@ -200,27 +191,26 @@ def _opened(
                 f"another process searches {key.name!r} as it was before {' and '.join(changed)} changed",
                 hint="wait for it, or stop it: the study then begins anew",
             )
-        kept = _set_aside(folder, last, url)
-        notes.append(f"the study begins anew, for {' and '.join(changed)} changed; the {kept}")
+        aside = _set_aside(folder, last, url)
+        notes.append(f"the study begins anew, for {' and '.join(changed)} changed; the {aside}")
         storage = _storage(folder, url)
     study = _created(storage, name, greater)
-    if "parts" not in study.user_attrs:
-        study.set_user_attr("parts", key.parts)
+    state = StudyState(study)
+    if state.key_parts is None:
+        state.key_parts = key.parts
     elif study.trials:
         if notes:  # changed back to what a study of the database is of
             notes = [notes[0].replace("the study begins anew", "an earlier study is taken up again")]
-        notes.append(f"the study goes on after {_trials(len(study.trials))}")
+        notes.append(f"the study goes on after {n_trials(len(study.trials))}")
     # Processes that share a study, and one that goes on with it, must not draw the same points.
-    opened = int(study.user_attrs.get("opened", 0))
-    study.set_user_attr("opened", opened + 1)
-    study.sampler = optuna().samplers.TPESampler(seed=seed + 104_729 * opened, multivariate=True)
+    study.sampler = optuna().samplers.TPESampler(seed=seed + 104_729 * state.count_opening(), multivariate=True)
     if url is not None:
         write_json(folder / LAST, {"name": name, "parts": key.parts})
     return study, notes
 
 
 def _as_last(study: Study) -> dict[str, Any] | None:
-    parts = study.user_attrs.get("parts")
+    parts = StudyState(study).key_parts
     return None if parts is None else {"name": study.study_name, "parts": parts, "trials": len(study.trials)}
 
 
@@ -252,7 +242,7 @@ def _set_aside(folder: Path, last: dict[str, Any], url: str | None) -> str:
         return f"one before is kept: study {last['name']!r} of the database"
     old = folder / f"journal-{stamp}.log"
     (folder / JOURNAL).rename(old)
-    return f"{_trials(last['trials'])} before are kept: {old}"
+    return f"{n_trials(last['trials'])} before are kept: {old}"
 
 
 def read_study(folder: Path, name: str, *, url: str | None = None) -> Study | None:
@@ -261,12 +251,12 @@ def read_study(folder: Path, name: str, *, url: str | None = None) -> Study | No
         return None
     op, storage = optuna(), _storage(folder, url)
     if url is not None:
-        found = [s for s in op.get_all_study_summaries(storage) if s.study_name.startswith(f"{name}-")]
+        summaries = [s for s in op.get_all_study_summaries(storage) if s.study_name.startswith(f"{name}-")]
         last = _last(folder) or {}
-        found.sort(key=lambda s: (s.study_name == last.get("name"), s.datetime_start or datetime.min))  # noqa: DTZ901
-        if not found:
+        summaries.sort(key=lambda s: (s.study_name == last.get("name"), s.datetime_start or datetime.min))  # noqa: DTZ901
+        if not summaries:
             return None
-        name = found[-1].study_name
+        name = summaries[-1].study_name
     try:
         study: Study = op.load_study(storage=storage, study_name=name)
     except KeyError:
@@ -278,10 +268,10 @@ def _storage(folder: Path, url: str | None) -> BaseStorage:
     storages = optuna().storages
     if url is None:
         path = folder / JOURNAL
-        _mend(path)
+        repair_journal(path)
         with storage_errors(path):
             journal: BaseStorage = storages.JournalStorage(
-                storages.journal.JournalFileBackend(str(path), lock_obj=_JournalLock(path))
+                storages.journal.JournalFileBackend(str(path), lock_obj=JournalLock(path))
             )
         return journal
     try:
@@ -327,130 +317,3 @@ def _shown(url: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         return "(not an address)"
-
-
-class _JournalLock:
-    """The journal's lock: let go by the system when its process ends, however it ends.
-
-    Optuna's own locks are files that a killed process leaves behind, and the others wait for them.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self._path = journal.with_name(f".{journal.name}.lock")
-        self._descriptor: int | None = None
-
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self._descriptor = descriptor
-        return True
-
-    def release(self) -> None:
-        """Let the lock go."""
-        # Forgotten before it is closed: whoever waits for it, in another thread, sets its own at once.
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _mend(path: Path) -> None:
-    """Take out what makes a journal unreadable and says nothing: blank lines, and what was being written at its end.
-
-    Raises
-    ------
-    DamagedError
-        When an entry is damaged that others follow: without it these would be of other trials.
-    """
-    if not path.exists():
-        return
-    own = _JournalLock(path)
-    own.acquire()
-    try:
-        data = path.read_bytes()
-        lines = data.split(b"\n")
-        # The end of a file without its last line end is half a line, though it may read like a whole one.
-        entries = {n: line for n, line in enumerate(lines[:-1], 1) if line.strip()}
-        last = max((n for n, line in entries.items() if _is_entry(line)), default=0)
-        for number, line in entries.items():
-            if number < last and not _is_entry(line):
-                raise DamagedError(
-                    f"{path}: line {number:,} of {last:,} is damaged, and the trials after it depend on it",
-                    hint=f"put the file back from a copy; or rename it, and the study begins anew: "
-                    f"mv {path} {path}.damaged",
-                )
-        whole = b"".join(line + b"\n" for number, line in entries.items() if number <= last)
-        if data.startswith(whole):
-            if len(whole) < len(data):
-                with path.open("r+b") as file:
-                    file.truncate(len(whole))
-        else:
-            with atomic(path) as temporary:
-                temporary.write_bytes(whole)
-    finally:
-        own.release()
-
-
-def _is_entry(line: bytes) -> bool:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(entry, dict) and {"op_code", "worker_id"} <= entry.keys()
-
-
-def settle_dead(study: Study, folder: Path, *, shared: bool) -> list[str]:
-    """Mark trials whose process is gone as failed, and queue them once more; the caller holds the study's lock.
-
-    Parameters
-    ----------
-    shared : bool
-        Whether processes of other machines, which hold no lock here, may work on it.
-
-    Returns
-    -------
-    list of str
-        A line for what was found.
-    """
-    retried, marked = 0, 0
-    state = optuna().trial.TrialState
-    for trial in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
-        if _is_alive(trial, folder, shared=shared):
-            continue
-        study._storage.set_trial_user_attr(trial._trial_id, "failure", "its process ended in the middle")
-        study.tell(trial.number, state=state.FAIL)
-        if retry(study, trial):
-            retried += 1
-        else:
-            marked += 1
-    notes = [f"tried once more, since the process ended in the middle: {_trials(retried)}"] if retried else []
-    return notes + (
-        [f"marked as failed, since the process ended in the middle twice: {_trials(marked)}"] if marked else []
-    )
-
-
-def retry(study: Study, trial: FrozenTrial) -> bool:
-    """Queue a failed trial's parameters once more; False where that was the second try, or it had none yet."""
-    if "retry_of" in trial.user_attrs or not trial.params:
-        return False
-    study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
-    return True
-
-
-def _is_alive(trial: FrozenTrial, folder: Path, *, shared: bool) -> bool:
-    worker = trial.user_attrs.get("worker", "")
-    # A lock tells only where it was taken; earlier versions named the host alone.
-    if worker.rpartition("-")[0] in ("-".join(machine()), socket.gethostname()):
-        return is_locked(folder / "workers" / worker)
-    if not worker and not shared:
-        return False
-    seen = trial.user_attrs.get(SEEN)
-    if seen is not None:
-        return (datetime.now(UTC) - datetime.fromisoformat(seen)).total_seconds() < SILENT_S
-    began = trial.datetime_start
-    # Optuna's times are local and have no zone.
-    return began is None or (datetime.now() - began).total_seconds() < UNKNOWN_S  # noqa: DTZ005
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat("T", "seconds")
