@@ -26,6 +26,7 @@ from workbench.features import ROW
 from workbench.metrics import from_function
 from workbench.models.folds import Folds
 from workbench.models.records import FoldResult, Problem
+from workbench.models.registry import MODEL_KINDS
 from workbench.models.scoring import score_column
 from workbench.models.target import Target
 from workbench.models.train import train
@@ -146,6 +147,10 @@ def with_values(problem: Problem, index: int, values: np.ndarray[Any, Any]) -> P
     columns = list(problem.target.columns)
     columns[index] = replace(columns[index], values=values)
     return replace(problem, target=Target(tuple(columns), problem.target.weight))
+
+
+def test_each_kind_of_model_is_here() -> None:
+    assert {text.partition("]")[0][1:] for text in TABLES.values()} == set(MODEL_KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,14 +9,14 @@ from workbench.core.errors import ConfigError
 from workbench.data.competition import Competition
 from workbench.experiments.kinds import model_spec
 from workbench.experiments.notebooks import new_notebook
-from workbench.experiments.spec import LIGHTGBMS, ExperimentSpec, read_spec
+from workbench.experiments.spec import OPTIONS, ExperimentSpec, read_spec
 from workbench.models.lightgbm_folds import LightGBMSpec, lightgbm_metric
 from workbench.models.objectives import objective_for
 from workbench.models.target import Target, read_target
 
 __all__ = ["compose"]
 
-LEFT_OUT = ("target_transform", *LIGHTGBMS)
+LEFT_OUT = ("target_transform", *OPTIONS)
 
 LOOP = """from workbench import nb
 import numpy as np

@@ -20,6 +20,7 @@ from workbench.core.cache import read_json
 from workbench.core.errors import NotFoundError, WorkbenchError
 from workbench.data.workspace import Workspace, experiment_files, experiment_numbers
 from workbench.ledger import RunRecord
+from workbench.models.registry import can
 
 if TYPE_CHECKING:
     from workbench.data.competition import Competition, Definition
@@ -36,7 +37,6 @@ NO_CODE = ("data", "cache", "runs", "kernels", "experiments", "selections", "stu
 PER_FOLD, PER_FOLD_ASKED = "rounds per fold", "per fold"
 """Why a CV is optimistic whose folds stop each by itself, and how an experiment asks for that."""
 
-STOPPING_KINDS = ("model", "xgboost", "catboost")
 HEAD_BYTES = 2**16
 
 BEFORE_ALL = 0.0
@@ -48,7 +48,7 @@ def stopped_per_fold(workspace: Workspace, run: RunRecord) -> bool:
 
     Only the beginning of its record is looked at: what it says of the model stands before the curves.
     """
-    if run.kind not in STOPPING_KINDS or run.status != "finished":
+    if not can(run.kind, "stops_early") or run.status != "finished":
         return False
     try:
         with (workspace.root / run.folder / "run.json").open("rb") as file:

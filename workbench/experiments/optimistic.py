@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workbench.data.competition import Competition
     from workbench.experiments.plan import Plan
     from workbench.experiments.spec import ExperimentSpec
+from workbench.models.registry import can
 
 __all__ = ["PER_FOLD", "SELECTED", "TUNED", "why_optimistic"]
 
@@ -32,7 +33,7 @@ def why_optimistic(plan: Plan) -> str | None:
     reasons = [
         (PER_FOLD, bool(stops) and getattr(plan.model, "per_fold", False) and plan.folds.n_folds > 1),
         (SELECTED, _was_selected(plan.competition, spec)),
-        (TUNED, spec.kind == "model" and _was_tuned(plan.competition, spec)),
+        (TUNED, can(spec.kind, "tune") and _was_tuned(plan.competition, spec)),
     ]
     return "; ".join(reason for reason, holds in reasons if holds) or None
 

@@ -34,6 +34,7 @@ from workbench.models.learner import ModelSpec
 from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.models.records import DerivedData, MatrixCache, Problem
 from workbench.models.refit import ROWS_POWER
+from workbench.models.registry import can
 from workbench.models.row_weights import check_fold_weights
 from workbench.models.serving import SubmissionForm, submission_form
 from workbench.models.split import split_of
@@ -115,10 +116,10 @@ def _made_plan(
     # Only those who have such codes get other numbers than before they were renumbered.
     renumbered = sparse_codes(blocks, spec.features, spec.categorical)
     codes = [["codes-v2", renumbered]] if renumbered else []
-    merging = _merging_columns(competition, every=spec.kind in ("xgboost", "catboost"))
+    merging = _merging_columns(competition, every=can(spec.kind, "is_float32"))
     features += [content_key("in-64-bits", merging)] * bool(merging)
     # CatBoost once got infinite numbers as they were.
-    infinite = infinite_columns(competition) if spec.kind == "catboost" else []
+    infinite = infinite_columns(competition) if can(spec.kind, "infinite_is_missing") else []
     features += [content_key("infinite-is-missing", infinite)] * bool(infinite)
     # Classes in their usual order have never been part of a key.
     turned = [c.name for c in target.columns if c.is_turned]

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.data.competition import Competition, StrictModel, above, read_toml, validate
 from workbench.experiments.feature_list import FeatureList, read_list
 from workbench.models.parameters import primary_name
+from workbench.models.registry import LIGHTGBM, MODEL_KINDS, can
 
-__all__ = ["KINDS", "LIGHTGBMS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
+__all__ = ["KINDS", "OPTIONS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
 
-KINDS = ("model", "xgboost", "catboost", "sklearn", "python", "notebook", "recommend")
+KINDS = (*MODEL_KINDS, "notebook", "recommend")
 """The tables that say what kind of experiment it is; an experiment has one of them."""
 
 
@@ -41,21 +42,16 @@ class _File(StrictModel):
     refit: bool = False
     pseudo: dict[str, Any] | Literal[False] | None = None
     rounds: Literal["mean", "per fold"] = "mean"
-    model: dict[str, Any] | None = None
-    xgboost: dict[str, Any] | None = None
-    catboost: dict[str, Any] | None = None
-    sklearn: dict[str, Any] | None = None
-    python: dict[str, Any] | None = None
-    notebook: dict[str, Any] | None = None
-    recommend: dict[str, Any] | None = None
     tune: _Tune | Literal[False] | None = None
 
 
-LIGHTGBMS = ("class_weight", "refit", "pseudo", "tune")
-"""What only goes with ``[model]``; `false` switches off what a base has of them."""
+_WITH_TABLES: type[_File] = create_model(
+    "_WithTables", __base__=_File, **dict.fromkeys(KINDS, (dict[str, Any] | None, None))
+)  # type: ignore[call-overload]
 
-NOT_THE_RESULT = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs", "verbosity", "verbose")
-"""LightGBM's names for the number of threads and what it logs, which change no number."""
+
+OPTIONS = tuple(dict.fromkeys(option for kind in MODEL_KINDS.values() for option in kind.options))
+"""What not every kind of model has; `false` switches off what a base has of them."""
 
 EARLIER_WORDS = {"allow_repeats": "again", "weighting": "recent", "custom": "own"}
 """Keys of ``[recommend]`` and what they were called in earlier versions: the names in the keys of their runs."""
@@ -177,7 +173,8 @@ class ExperimentSpec:
     def _model_content(self) -> dict[str, Any]:
         if self.kind == "recommend":
             return _with_earlier_words(dict(self.model))
-        return {k: v for k, v in self.model.items() if self.kind != "model" or k not in NOT_THE_RESULT}
+        ignored = MODEL_KINDS[self.kind].ignored if self.kind in MODEL_KINDS else ()
+        return {k: v for k, v in self.model.items() if k not in ignored}
 
     def key_content(self) -> dict[str, Any]:
         """Return what a run's key has of it: what the folds' rounds are is said by the model's own content.
@@ -203,7 +200,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     for data in reversed(chain):
         before, resolved = resolved, _on_base(resolved, data)
     path = competition.experiment_path(number)
-    file = validate(_File, resolved, path)
+    file = validate(_WITH_TABLES, resolved, path)
     listed = read_list(competition, file.features, where=str(path)) if isinstance(file.features, str) else None
     ignored: tuple[str, ...] = ()
     if listed is not None:
@@ -285,7 +282,7 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
             )
         data = read_toml(path)
         _refuse_misplaced(data, path)
-        base = validate(_File, data, path).base
+        base = validate(_WITH_TABLES, data, path).base
         _refuse_two_kinds(data, path)
         chain.append(data)
         if base is None:
@@ -308,17 +305,18 @@ def _refuse_two_kinds(data: dict[str, Any], path: Path) -> None:
 
 def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
     """Refuse keys of the experiment that stand below the line of its model, and parameters that stand above it."""
-    kind_here = _kind_of(data) or "model"
+    kind_here = _kind_of(data) or LIGHTGBM.table
+    of_libraries = [table for table in MODEL_KINDS if can(table, "stops_early")]
     for key in data:
-        if key not in _File.model_fields and _is_parameter(key) and kind_here in ("model", "xgboost", "catboost"):
+        if key not in _WITH_TABLES.model_fields and _is_parameter(key) and kind_here in of_libraries:
             raise ConfigError(
                 f"{path}: unknown key {key!r}: it is a parameter of the model, and no key of the experiment",
                 hint=f"write {key} below the line [{kind_here}]",
             )
-    for kind in ("model", "xgboost", "catboost"):
+    for kind in of_libraries:
         table = data.get(kind)
         for key in table if isinstance(table, dict) else ():
-            if key in _File.model_fields:
+            if key in _WITH_TABLES.model_fields:
                 raise ConfigError(
                     f"{path}: {key!r} is a key of the experiment and stands under [{kind}]", hint=above(key, kind)
                 )
@@ -326,7 +324,7 @@ def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
 
 def _is_parameter(key: str) -> bool:
     """Tell whether LightGBM has such a parameter; what is rather a key of the experiment, misspelt, is none."""
-    if near(key, _File.model_fields).startswith("did you mean"):
+    if near(key, _WITH_TABLES.model_fields).startswith("did you mean"):
         return False
     try:
         primary_name(key, where="")
@@ -343,13 +341,13 @@ def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     """Merge an experiment with what it is based on; its kind of model takes the place of another one."""
     kind = _kind_of(top)
     kept = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
-    if kind is not None and kind != "model":
-        kept = {k: v for k, v in kept.items() if k not in LIGHTGBMS}
+    if kind is not None:
+        kept = {k: v for k, v in kept.items() if k not in OPTIONS or can(kind, k)}
     if kind == "notebook":
         # What it records counts as it is.
         kept.pop("target_transform", None)
     merged = _merged(kept, top)
-    return {k: v for k, v in merged.items() if v is not False or k not in LIGHTGBMS}
+    return {k: v for k, v in merged.items() if v is not False or k not in OPTIONS}
 
 
 def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from workbench.models.learner import ModelSpec
 from workbench.models.needs import ask_memory
 from workbench.models.records import TrainResult
 from workbench.models.refit import refit
+from workbench.models.registry import can
 from workbench.models.rounds import limit_notes
 from workbench.models.serving import LearnedColumns
 from workbench.models.splits import split_notes
@@ -55,7 +56,7 @@ def trained(plan: Plan, model: ModelSpec, folder: Path, context: RunContext) -> 
         *_left_out_numbers(plan),
         *(
             f"{name}: {plan.spec.kind}, which has 32 bits, gets it less {center:.15g}, in the kept models, too"
-            for name, center in (matrix.centers.items() if plan.spec.kind in ("xgboost", "catboost") else ())
+            for name, center in (matrix.centers.items() if can(plan.spec.kind, "is_float32") else ())
         ),
     ]
     notes += [

@@ -32,6 +32,7 @@ from workbench.models.lightgbm_rules import first_training, taken_back
 from workbench.models.objectives import objective_for
 from workbench.models.parameters import lightgbm_defaults, primary_name, with_bagging
 from workbench.models.records import Problem
+from workbench.models.registry import can
 from workbench.tuning import (
     SCORES_VERSION,
     Budget,
@@ -356,7 +357,7 @@ def best_parameters(workspace: Workspace, competition: Competition, number: int)
     kept = _kept(competition, number)
     if kept is None:
         kind = read_spec(competition, number).kind
-        if kind != "model":
+        if not can(kind, "tune"):
             raise NotFoundError(
                 f"experiment {number} of {competition.slug!r} is of [{kind}], and `wb tune` tunes [model]",
                 hint=f"without --tuned: `wb new --from {number}`",

@@ -32,6 +32,7 @@ from workbench.kernels.wheels import (
     own_wheel,
 )
 from workbench.models.parameters import FILE_PARAMETERS
+from workbench.models.registry import can
 from workbench.models.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_SAMPLE
 
 __all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
@@ -161,7 +162,7 @@ def build(
     """
     check_no_server(competition)
     record, details = run.record, read_run(run.folder)[1]
-    if record.kind != "model":
+    if not can(record.kind, "is_served"):
         raise ConfigError(
             f"run {record.run_id} is of [{record.kind}]; kernels predict with models of LightGBM",
             hint="choose an experiment with [model]",

@@ -20,9 +20,9 @@ import polars as pl
 
 from workbench.core.errors import ConfigError, TrainingError
 from workbench.features import CHUNK_ROWS
-from workbench.models.asked import Asked
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
+from workbench.models.model_request import ModelRequest
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen
 from workbench.models.records import FoldResult, Problem, TrainingState
 from workbench.models.refused import Refused, refuse
@@ -178,7 +178,7 @@ class CatBoostSpec:
 # --------------------------------------------------------------------------------------------------------- parameters
 
 
-def catboost_spec(asked: Asked) -> CatBoostSpec:
+def catboost_spec(request: ModelRequest) -> CatBoostSpec:
     """Check the ``[catboost]`` table of an experiment and complete it.
 
     Raises
@@ -189,32 +189,40 @@ def catboost_spec(asked: Asked) -> CatBoostSpec:
     """
     import inspect
 
-    library = asked.library("catboost")
+    library = request.library("catboost")
     known = [name for name in inspect.signature(library.CatBoostClassifier.__init__).parameters if name != "self"]
-    named = asked.named(known, reserved=RESERVED, aliases=ALIASES)
+    named = request.named(known, reserved=RESERVED, aliases=ALIASES)
     # Its usual learning rate depends on the number of rounds.
     most = rounds_limit(named.get("learning_rate")) if named.get("od_wait") != 0 else DEFAULT_ROUNDS
-    rounds = asked.whole(named.pop("iterations", most), "iterations", minimum=1)
-    patience = asked.whole(named.pop("od_wait", DEFAULT_PATIENCE), "early_stopping_rounds", minimum=0)
-    fixed: dict[str, Any] = {"thread_count": asked.threads, "allow_writing_files": False, "logging_level": "Silent"}
-    _check_loss(asked, named.get("loss_function"))
-    parameters = fixed | {"loss_function": _usual_loss(asked)} | named
-    if asked.task == "multiclass":
-        parameters["classes_count"] = asked.target.columns[0].width
-    _check_effects(asked, parameters, _try(asked, parameters))
+    rounds = request.whole(named.pop("iterations", most), "iterations", minimum=1)
+    patience = request.whole(named.pop("od_wait", DEFAULT_PATIENCE), "early_stopping_rounds", minimum=0)
+    fixed: dict[str, Any] = {"thread_count": request.n_threads, "allow_writing_files": False, "logging_level": "Silent"}
+    _check_loss(request, named.get("loss_function"))
+    parameters = fixed | {"loss_function": _usual_loss(request)} | named
+    if request.task == "multiclass":
+        parameters["classes_count"] = request.target.columns[0].width
+    _check_effects(request, parameters, _try(request, parameters))
     # Where labels or ranked classes are scored, the weights are there to move the decision. CatBoost's AUC has none but
     # those of the rows.
-    is_weighted = asked.metric.name in (
+    is_weighted = request.metric.name in (
         "logloss",
         "mlogloss",
-        *(["auc"] if asked.target.scoring_weight is not None else []),
+        *(["auc"] if request.target.scoring_weight is not None else []),
     )
-    unweighted = _weights_classes(parameters) and is_weighted and not is_decision(asked.metric)
-    power = 0 if "loss_function" in named else power_for(asked.target, asked.metric)
+    unweighted = _weights_classes(parameters) and is_weighted and not is_decision(request.metric)
+    power = 0 if "loss_function" in named else power_for(request.target, request.metric)
     return CatBoostSpec(
-        parameters, rounds, patience, asked.transform, library.__version__, asked.key_threads, unweighted, power=power,
-        stops_by=stops_by(asked.metric, asked.task, patience),
-    )  # fmt: skip
+        parameters,
+        rounds,
+        patience,
+        request.transform,
+        library.__version__,
+        request.key_threads,
+        unweighted,
+        per_fold=request.per_fold,
+        power=power,
+        stops_by=stops_by(request.metric, request.task, patience),
+    )
 
 
 def _weights_classes(parameters: dict[str, Any]) -> bool:
@@ -237,7 +245,7 @@ USUAL = {"min_data_in_leaf": 1, "bagging_temperature": 1, "fold_len_multiplier":
 PENALTIES = ("first_feature_use_penalties", "per_object_feature_penalties")
 
 
-def _check_effects(asked: Asked, given: dict[str, Any], taken: dict[str, Any]) -> None:
+def _check_effects(request: ModelRequest, given: dict[str, Any], taken: dict[str, Any]) -> None:
     """Refuse what CatBoost takes and does not use beside the others: those given, or those that it has `taken`."""
     known = taken | given
     refused = []
@@ -249,7 +257,7 @@ def _check_effects(asked: Asked, given: dict[str, Any], taken: dict[str, Any]) -
         refused.append(Refused(f"penalties_coefficient does nothing without {' or '.join(PENALTIES)}"))
     if "model_shrink_mode" in given and not given.get("model_shrink_rate"):
         refused.append(Refused("model_shrink_mode does nothing without model_shrink_rate"))
-    refuse(refused, where=asked.where)
+    refuse(refused, where=request.where)
 
 
 # Of the columns or the classes, which a try on a few rows does not have.
@@ -259,7 +267,7 @@ NOT_TRIED = (
 )
 
 
-def _try(asked: Asked, parameters: dict[str, Any]) -> dict[str, Any]:
+def _try(request: ModelRequest, parameters: dict[str, Any]) -> dict[str, Any]:
     """Train one round on a few rows, to hear what CatBoost refuses only once there are data.
 
     Returns
@@ -269,7 +277,7 @@ def _try(asked: Asked, parameters: dict[str, Any]) -> dict[str, Any]:
     """
     import catboost
 
-    n_rows, task = 32, asked.task
+    n_rows, task = 32, request.task
     rows = np.arange(n_rows)
     label = rows % (3 if task == "multiclass" else 2) if task != "regression" else rows % 2 / 2 + 0.25
     tried = {k: v for k, v in parameters.items() if k not in NOT_TRIED}
@@ -280,29 +288,29 @@ def _try(asked: Asked, parameters: dict[str, Any]) -> dict[str, Any]:
     except (catboost.CatBoostError, TypeError, ValueError) as exc:
         if "Can't parse parameter" in str(exc):  # a single value, which the training names as well
             return {}
-        raise ConfigError(f"{asked.where}: CatBoost refused it: {_said(exc)}", hint="check its values") from exc
+        raise ConfigError(f"{request.where}: CatBoost refused it: {_said(exc)}", hint="check its values") from exc
     taken: dict[str, Any] = model.get_all_params()
     return taken
 
 
-def _check_loss(asked: Asked, given: Any) -> None:
+def _check_loss(request: ModelRequest, given: Any) -> None:
     if given is None:
         return
     name = given.partition(":")[0] if isinstance(given, str) else ""
-    fits = name in OF_TASK[asked.task] if asked.task in OF_TASK else bool(name) and name not in OF_CLASSES
+    fits = name in OF_TASK[request.task] if request.task in OF_TASK else bool(name) and name not in OF_CLASSES
     if not fits:
-        fitting = OF_TASK.get(asked.task, ("RMSE", "MAE", "Quantile:alpha=0.5", "Huber:delta=1", "Poisson", "…"))
+        fitting = OF_TASK.get(request.task, ("RMSE", "MAE", "Quantile:alpha=0.5", "Huber:delta=1", "Poisson", "…"))
         raise ConfigError(
-            f"{asked.where} loss_function = {given!r} does not fit task {asked.task!r}",
+            f"{request.where} loss_function = {given!r} does not fit task {request.task!r}",
             hint=f"one of: {', '.join(fitting)}",
         )
 
 
-def _usual_loss(asked: Asked) -> str:
+def _usual_loss(request: ModelRequest) -> str:
     """Return the default loss of the task: the one that the metric rewards, where CatBoost has it."""
-    if asked.task in OF_TASK:
-        return OF_TASK[asked.task][0]
-    loss = loss_for(asked.metric)
+    if request.task in OF_TASK:
+        return OF_TASK[request.task][0]
+    loss = loss_for(request.metric)
     if loss.kind == "quantile":
         return f"Quantile:alpha={loss.level:g}"
     # Its leaves of a median are those of rows that all weigh the same, where the weights go with the target they are

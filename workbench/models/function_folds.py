@@ -21,8 +21,8 @@ from workbench.core.errors import ConfigError, NotFoundError, TrainingError, nea
 from workbench.core.user_code import user_code
 from workbench.data.competition import load_code, own_file
 from workbench.features import code_key
-from workbench.models.asked import Asked
 from workbench.models.fold_data import FoldData, FoldTarget
+from workbench.models.model_request import ModelRequest
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen
 from workbench.models.records import FoldResult, Problem
 
@@ -80,7 +80,7 @@ class FunctionSpec:
         return FunctionLearner(problem, self, index)
 
 
-def function_spec(asked: Asked) -> FunctionSpec:
+def function_spec(request: ModelRequest) -> FunctionSpec:
     """Check the ``[python]`` table of an experiment and load its function.
 
     Raises
@@ -88,26 +88,26 @@ def function_spec(asked: Asked) -> FunctionSpec:
     ConfigError
         When the file or the function is missing or raises, or can't be called with these parameters.
     """
-    reference = asked.text("function", "models.py:fit_predict")
+    reference = request.text("function", "models.py:fit_predict")
     file, colon, name = reference.partition(":")
     if not colon or not name or not file.endswith(".py"):
         raise ConfigError(
-            f'{asked.where} function = "{reference}": expected a file and a function of it',
+            f'{request.where} function = "{reference}": expected a file and a function of it',
             hint='for example function = "models.py:fit_predict"',
         )
-    path = own_file(asked.folder, file, where=f"{asked.where} function = {reference!r}")
+    path = own_file(request.competition.folder, file, where=f"{request.where} function = {reference!r}")
     module = load_code(path)
     function = getattr(module, name, None)
     if not callable(function):
         functions = [n for n, v in vars(module).items() if inspect.isfunction(v)]
         raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, kind="function"))
-    parameters = {k: v for k, v in asked.table.items() if k != "function"}
-    offered = _check_call(asked, function, parameters)
+    parameters = {k: v for k, v in request.table.items() if k != "function"}
+    offered = _check_call(request, function, parameters)
     key = code_key(path, name)
-    return FunctionSpec(reference, path, function, key, parameters, offered, asked.threads, asked.transform)
+    return FunctionSpec(reference, path, function, key, parameters, offered, request.n_threads, request.transform)
 
 
-def _check_call(asked: Asked, function: Callable[..., Any], parameters: dict[str, Any]) -> tuple[str, ...]:
+def _check_call(request: ModelRequest, function: Callable[..., Any], parameters: dict[str, Any]) -> tuple[str, ...]:
     """Return which of the offered keywords the function takes; refuse what it can't be called with."""
     signature = inspect.signature(function)
     by_name = [p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -115,14 +115,14 @@ def _check_call(asked: Asked, function: Callable[..., Any], parameters: dict[str
     offered = tuple(k for k in OFFERED if takes_all or k in by_name)
     for key in parameters:
         if key in (*GIVEN, *OFFERED):
-            raise ConfigError(f"{asked.where} can't set {key!r}: the function gets it from the training")
+            raise ConfigError(f"{request.where} can't set {key!r}: the function gets it from the training")
         if key not in by_name and not takes_all:
-            raise asked.unknown(key, {*by_name} - {*GIVEN, *OFFERED})
+            raise request.unknown(key, {*by_name} - {*GIVEN, *OFFERED})
     try:
         signature.bind(*GIVEN, **dict.fromkeys(offered), **parameters)
     except TypeError as exc:
         raise ConfigError(
-            f"{asked.where} function = {asked.table['function']!r} can't be called with "
+            f"{request.where} function = {request.table['function']!r} can't be called with "
             f"({', '.join([*GIVEN, '*', *offered, *parameters])}): {exc}",
             hint=f"def fit_predict({', '.join(GIVEN)}, *, weight, seed, fold, categorical)",
         ) from exc

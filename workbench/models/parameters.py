@@ -34,6 +34,7 @@ from workbench.models.objectives import (
     own_objective,
     primary_objective,
 )
+from workbench.models.pseudo import check_pseudo
 from workbench.models.refused import Refused, refuse
 from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, rounds_limit
 from workbench.models.stand_ins import stops_by
@@ -43,6 +44,7 @@ from workbench.models.weights import check_class_weight
 if TYPE_CHECKING:
     from workbench.data.competition import Competition
     from workbench.metrics import Metric
+    from workbench.models.model_request import ModelRequest
     from workbench.models.target import Target
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "heard",
     "lightgbm_defaults",
     "lightgbm_for",
+    "lightgbm_model",
     "lightgbm_spec",
     "primary_name",
     "transform_for",
@@ -211,6 +214,30 @@ def lightgbm_for(
         class_weight=check_class_weight(class_weight, target, where=where),
         stops_by=stops_by(competition.metric, target.columns[0].task, made.patience),
     )
+
+
+def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
+    """Check all that an experiment says of its LightGBM model, together with the target that it is for.
+
+    Raises
+    ------
+    ConfigError
+        As `lightgbm_spec`, `check_class_weight`, `check_pseudo`, `check_target` and `check_together` raise it.
+    """
+    where, target, metric = str(request.path), request.target, request.metric
+    spec = lightgbm_for(
+        request.competition,
+        target,
+        dict(request.table),
+        where=where,
+        threads=request.threads,
+        usual_threads=request.usual_threads,
+        transform=request.transform,
+        class_weight=request.class_weight,
+    )
+    spec = replace(spec, pseudo=check_pseudo(request.pseudo, target, where=where), per_fold=request.per_fold)
+    check_target(spec, target, metric)
+    return check_together(spec, target, metric)
 
 
 def _try(named: dict[str, Any], where: str) -> None:

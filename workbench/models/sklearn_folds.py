@@ -23,9 +23,9 @@ import polars as pl
 from workbench.core.errors import ConfigError, NotFoundError, TrainingError, WorkbenchError, near
 from workbench.core.user_code import user_code
 from workbench.features import CHUNK_ROWS
-from workbench.models.asked import Asked
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
+from workbench.models.model_request import ModelRequest
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen
 from workbench.models.records import FoldResult, Problem
 from workbench.models.refused import Refused, refuse
@@ -121,7 +121,7 @@ class SklearnSpec:
 # --------------------------------------------------------------------------------------------------------- parameters
 
 
-def sklearn_spec(asked: Asked) -> SklearnSpec:
+def sklearn_spec(request: ModelRequest) -> SklearnSpec:
     """Check the ``[sklearn]`` table of an experiment.
 
     Raises
@@ -130,10 +130,10 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
         For an estimator that there is none of, that does not fit the task, gives no probabilities or takes no weights
         where they are needed; for a parameter that it does not know, or a value that it refuses.
     """
-    library = asked.library("sklearn")
-    name = asked.text("estimator", "sklearn.linear_model.LogisticRegression")
-    cls = _class(asked, name)
-    parameters = {k: v for k, v in asked.table.items() if k != "estimator"}
+    library = request.library("sklearn")
+    name = request.text("estimator", "sklearn.linear_model.LogisticRegression")
+    cls = _class(request, name)
+    parameters = {k: v for k, v in request.table.items() if k != "estimator"}
     known = set(inspect.signature(cls).parameters)
     refused = [
         Refused(f"can't set {key!r}: {RESERVED[key]}")
@@ -142,12 +142,12 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
         for key in parameters
         if key in RESERVED or key not in known
     ]
-    refuse(refused, where=asked.where)
-    power = _power(asked, cls, parameters)
-    parameters = _usual_loss(asked, cls, parameters) | parameters
-    made = _constructed(asked, cls, parameters)
+    refuse(refused, where=request.where)
+    power = _power(request, cls, parameters)
+    parameters = _usual_loss(request, cls, parameters) | parameters
+    made = _constructed(request, cls, parameters)
     tags = _tags(made)
-    _check_fits(asked, name, made, tags)
+    _check_fits(request, name, made, tags)
     package = name.partition(".")[0]
     versions = {"sklearn": library.__version__, package: getattr(importlib.import_module(package), "__version__", "")}
     inputs = getattr(tags, "input_tags", None)
@@ -155,9 +155,9 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
     return SklearnSpec(
         estimator=name,
         parameters=parameters,
-        threads=asked.threads,
-        key_threads=asked.key_threads,
-        transform=asked.transform,
+        threads=request.n_threads,
+        key_threads=request.key_threads,
+        transform=request.transform,
         versions=versions,
         takes_missing=takes_missing,
         by_size=takes_missing or name.startswith(TREES),
@@ -167,32 +167,32 @@ def sklearn_spec(asked: Asked) -> SklearnSpec:
     )
 
 
-def _power(asked: Asked, cls: type, parameters: dict[str, Any]) -> int:
+def _power(request: ModelRequest, cls: type, parameters: dict[str, Any]) -> int:
     """Return the power of the rows' weights, where the estimator takes weights and no other loss is asked for."""
     takes = "sample_weight" in inspect.signature(cls.fit).parameters  # type: ignore[attr-defined]
-    return power_for(asked.target, asked.metric) if takes and not {"loss", "criterion"} & {*parameters} else 0
+    return power_for(request.target, request.metric) if takes and not {"loss", "criterion"} & {*parameters} else 0
 
 
-def _usual_loss(asked: Asked, cls: type, parameters: dict[str, Any]) -> dict[str, Any]:
+def _usual_loss(request: ModelRequest, cls: type, parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the loss that the metric rewards as parameters of the estimator; nothing where it keeps its own."""
-    if asked.task != "regression" or cls.__name__ not in BOOSTED or "loss" in parameters:
+    if request.task != "regression" or cls.__name__ not in BOOSTED or "loss" in parameters:
         return {}
-    loss = loss_for(asked.metric)
+    loss = loss_for(request.metric)
     if loss.kind != "quantile":
         return {} if loss.kind == "squared" else {"loss": "absolute_error"}
     level = "quantile" if cls.__name__.startswith("Hist") else "alpha"
     return {"loss": "quantile", level: loss.level}
 
 
-def _class(asked: Asked, name: str) -> type:
+def _class(request: ModelRequest, name: str) -> type:
     module_name, _, cls_name = name.rpartition(".")
     hint = 'write where it is imported from: "sklearn.linear_model.LogisticRegression"'
     if module_name.partition(".")[0] in sys.stdlib_module_names:
         # An import runs a module, and of these some do something: none of them has an estimator.
-        raise NotFoundError(f"{asked.where} estimator = {name!r}: Python's own library has no estimators", hint=hint)
+        raise NotFoundError(f"{request.where} estimator = {name!r}: Python's own library has no estimators", hint=hint)
     try:
         with user_code(
-            f"{asked.where} estimator = {name!r} can't be imported", ConfigError, passing=(ImportError, ValueError)
+            f"{request.where} estimator = {name!r} can't be imported", ConfigError, passing=(ImportError, ValueError)
         ):
             module = importlib.import_module(module_name)
     except WorkbenchError:
@@ -202,19 +202,19 @@ def _class(asked: Asked, name: str) -> type:
         if parent == "sklearn":
             names = [m.name for m in pkgutil.iter_modules(importlib.import_module("sklearn").__path__)]
             hint = near(module_name.rpartition(".")[2], [n for n in names if not n.startswith("_")], kind="module")
-        raise NotFoundError(f"{asked.where} estimator = {name!r}: {exc or 'no module'}", hint=hint) from exc
+        raise NotFoundError(f"{request.where} estimator = {name!r}: {exc or 'no module'}", hint=hint) from exc
     cls = getattr(module, cls_name, None)
     if not isinstance(cls, type) or not all(hasattr(cls, m) for m in ("fit", "predict", "get_params")):
         names = [n for n, v in vars(module).items() if isinstance(v, type) and hasattr(v, "fit")]
         raise NotFoundError(
-            f"{asked.where} estimator = {name!r}: {module_name} has no estimator {cls_name!r}",
+            f"{request.where} estimator = {name!r}: {module_name} has no estimator {cls_name!r}",
             hint=near(cls_name, names, kind="estimator") if names else hint,
         )
     return cls
 
 
-def _constructed(asked: Asked, cls: type, parameters: dict[str, Any]) -> Any:
-    what = f"{asked.where}: {cls.__name__} can't be made"
+def _constructed(request: ModelRequest, cls: type, parameters: dict[str, Any]) -> Any:
+    what = f"{request.where}: {cls.__name__} can't be made"
     try:
         with user_code(what, ConfigError, hint="check its parameters", passing=(TypeError, ValueError)):
             made = cls(**parameters)
@@ -223,7 +223,7 @@ def _constructed(asked: Asked, cls: type, parameters: dict[str, Any]) -> Any:
     except WorkbenchError:
         raise
     except (TypeError, ValueError) as exc:
-        raise ConfigError(f"{asked.where}: {cls.__name__} refused it: {exc}", hint="check its parameters") from exc
+        raise ConfigError(f"{request.where}: {cls.__name__} refused it: {exc}", hint="check its parameters") from exc
     return made
 
 
@@ -236,21 +236,21 @@ def _tags(made: Any) -> Any:
         return None
 
 
-def _check_fits(asked: Asked, name: str, made: Any, tags: Any) -> None:
+def _check_fits(request: ModelRequest, name: str, made: Any, tags: Any) -> None:
     from sklearn.utils.validation import has_fit_parameter
 
-    wanted = "regressor" if asked.task == "regression" else "classifier"
+    wanted = "regressor" if request.task == "regression" else "classifier"
     kind = getattr(tags, "estimator_type", None) or wanted
     if kind != wanted:
-        raise ConfigError(f"{asked.where} estimator = {name!r} is a {kind}; task {asked.task!r} needs a {wanted}")
+        raise ConfigError(f"{request.where} estimator = {name!r} is a {kind}; task {request.task!r} needs a {wanted}")
     if wanted == "classifier" and not hasattr(made, "predict_proba"):
         raise ConfigError(
-            f"{asked.where} estimator = {name!r} gives no probabilities with these parameters",
+            f"{request.where} estimator = {name!r} gives no probabilities with these parameters",
             hint="choose one that has predict_proba, or calibrate it in a function: [python]",
         )
-    if asked.target.weight is not None and not has_fit_parameter(made, "sample_weight"):
+    if request.target.weight is not None and not has_fit_parameter(made, "sample_weight"):
         raise ConfigError(
-            f"{asked.where} estimator = {name!r} takes no weights, and competition.toml has weight = …",
+            f"{request.where} estimator = {name!r} takes no weights, and competition.toml has weight = …",
             hint="choose another estimator, write a function: [python], or have weights in the metric alone: "
             "weight = { metric = … }",
         )

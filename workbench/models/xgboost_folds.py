@@ -18,10 +18,10 @@ import polars as pl
 
 from workbench.core.errors import ConfigError, TrainingError, near
 from workbench.features import CHUNK_ROWS
-from workbench.models.asked import Asked
 from workbench.models.columns import by_position
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
+from workbench.models.model_request import ModelRequest
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen, n_bins
 from workbench.models.records import FoldResult, Problem, TrainingState
 from workbench.models.refused import Refused, refuse
@@ -141,7 +141,7 @@ class XGBoostSpec:
 # --------------------------------------------------------------------------------------------------------- parameters
 
 
-def xgboost_spec(asked: Asked) -> XGBoostSpec:
+def xgboost_spec(request: ModelRequest) -> XGBoostSpec:
     """Check the ``[xgboost]`` table of an experiment and complete it.
 
     Raises
@@ -150,43 +150,50 @@ def xgboost_spec(asked: Asked) -> XGBoostSpec:
         For a parameter that XGBoost does not know or use, one given twice, one that is not the user's, a value that it
         can't read, or an objective that does not fit the task.
     """
-    library = asked.library("xgboost")
-    parameters: dict[str, Any] = {"verbosity": 1, "validate_parameters": True, "nthread": asked.threads}
-    named = asked.named({*asked.table, *RESERVED}, reserved=RESERVED, aliases=ALIASES)
+    library = request.library("xgboost")
+    parameters: dict[str, Any] = {"verbosity": 1, "validate_parameters": True, "nthread": request.n_threads}
+    named = request.named({*request.table, *RESERVED}, reserved=RESERVED, aliases=ALIASES)
     keeps = _keeps_trees(named)
     stops = keeps and named.get("early_stopping_rounds") != 0
     most = rounds_limit(named.get("eta", DEFAULTS["eta"])) if stops else DEFAULT_ROUNDS
-    rounds = asked.whole(named.pop("num_boost_round", most), "num_boost_round", minimum=1)
+    rounds = request.whole(named.pop("num_boost_round", most), "num_boost_round", minimum=1)
     usual = DEFAULT_PATIENCE if keeps else 0
-    patience = asked.whole(named.pop("early_stopping_rounds", usual), "early_stopping_rounds", minimum=0)
+    patience = request.whole(named.pop("early_stopping_rounds", usual), "early_stopping_rounds", minimum=0)
     if patience and not keeps:
         raise ConfigError(
-            f"{asked.where} early_stopping_rounds = {patience}: booster = {named['booster']!r} changes what the rounds "
-            "before have made, so that there is no going back to the best",
+            f"{request.where} early_stopping_rounds = {patience}: booster = {named['booster']!r} changes what the "
+            "rounds before have made, so that there is no going back to the best",
             hint="set num_boost_round alone",
         )
     defaults = {k: v for k, v in DEFAULTS.items() if k != "tree_method" or named.get("booster") != "gblinear"}
-    parameters |= defaults | _objective(asked, named.get("objective")) | named
-    if asked.task == "multiclass":
-        parameters["num_class"] = asked.target.columns[0].width
-    refuse(_without_effect(asked, named), where=asked.where)
-    _try(asked, parameters)
-    power = 0 if "objective" in named else power_for(asked.target, asked.metric)
+    parameters |= defaults | _objective(request, named.get("objective")) | named
+    if request.task == "multiclass":
+        parameters["num_class"] = request.target.columns[0].width
+    refuse(_without_effect(request, named), where=request.where)
+    _try(request, parameters)
+    power = 0 if "objective" in named else power_for(request.target, request.metric)
     return XGBoostSpec(
-        parameters, rounds, patience, asked.transform, library.__version__, asked.where, power=power,
-        stops_by=stops_by(asked.metric, asked.task, patience),
-    )  # fmt: skip
+        parameters,
+        rounds,
+        patience,
+        request.transform,
+        library.__version__,
+        request.where,
+        per_fold=request.per_fold,
+        power=power,
+        stops_by=stops_by(request.metric, request.task, patience),
+    )
 
 
 # What the method that looks at every value does not have, with XGBoost's own values.
 NOT_EXACT: dict[str, Any] = {"max_bin": 256, "max_leaves": 0, "grow_policy": "depthwise"}
 
 
-def _without_effect(asked: Asked, named: dict[str, Any]) -> list[Refused]:
+def _without_effect(request: ModelRequest, named: dict[str, Any]) -> list[Refused]:
     """Return what XGBoost takes without a word and does not use beside the other parameters."""
     found = []
-    if named.get("scale_pos_weight", 1) != 1 and asked.task != "binary":
-        found.append(Refused(f"scale_pos_weight is for two classes; the task is {asked.task!r}"))
+    if named.get("scale_pos_weight", 1) != 1 and request.task != "binary":
+        found.append(Refused(f"scale_pos_weight is for two classes; the task is {request.task!r}"))
     if named.get("tree_method") == "exact":
         found += [
             Refused(f'{key} = {named[key]!r} does nothing with tree_method = "exact"', 'tree_method = "hist" has it')
@@ -195,8 +202,8 @@ def _without_effect(asked: Asked, named: dict[str, Any]) -> list[Refused]:
         ]
     if named.get("sampling_method", "uniform") != "uniform" and named.get("subsample", 1) == 1:
         found.append(Refused("sampling_method does nothing without subsample below 1", "add subsample = 0.5"))
-    if named.get("multi_strategy") == "multi_output_tree" and asked.task != "multiclass":
-        found.append(Refused(f"multi_strategy does nothing here: the task is {asked.task!r}", "take it out"))
+    if named.get("multi_strategy") == "multi_output_tree" and request.task != "multiclass":
+        found.append(Refused(f"multi_strategy does nothing here: the task is {request.task!r}", "take it out"))
     return found
 
 
@@ -204,30 +211,30 @@ def _keeps_trees(named: dict[str, Any]) -> bool:
     return bool(named.get("booster", "gbtree") == "gbtree")
 
 
-def _objective(asked: Asked, given: Any) -> dict[str, Any]:
+def _objective(request: ModelRequest, given: Any) -> dict[str, Any]:
     """Return the default objective of the task: the one that the metric rewards, where XGBoost has it."""
     if given is not None:
-        if not isinstance(given, str) or not given.startswith(FITTING[asked.task]):
-            fitting = ", ".join(f"{name}…" if name.endswith(":") else name for name in FITTING[asked.task])
+        if not isinstance(given, str) or not given.startswith(FITTING[request.task]):
+            fitting = ", ".join(f"{name}…" if name.endswith(":") else name for name in FITTING[request.task])
             raise ConfigError(
-                f"{asked.where} objective = {given!r} does not fit task {asked.task!r}", hint=f"one of: {fitting}"
+                f"{request.where} objective = {given!r} does not fit task {request.task!r}", hint=f"one of: {fitting}"
             )
         return {}
-    if asked.task != "regression":
-        return {"objective": FITTING[asked.task][0]}
-    loss = loss_for(asked.metric)
+    if request.task != "regression":
+        return {"objective": FITTING[request.task][0]}
+    loss = loss_for(request.metric)
     if loss.kind == "quantile":
         return {"objective": "reg:quantileerror", "quantile_alpha": loss.level}
     return {"objective": "reg:squarederror" if loss.kind == "squared" else "reg:absoluteerror"}
 
 
-def _try(asked: Asked, parameters: dict[str, Any]) -> None:
+def _try(request: ModelRequest, parameters: dict[str, Any]) -> None:
     """Train on eight rows, to hear what XGBoost does not know: it would say so in a warning and go on."""
-    width = asked.target.columns[0].width
+    width = request.target.columns[0].width
     n_rows = max(8, width)
     # Between 0 and 1 there are labels that every objective for numbers takes, whatever it asks of the sign.
     rows = np.arange(n_rows, dtype=np.float64)
-    label = rows % width if asked.task == "multiclass" else rows % 2 / 2 + 0.25
+    label = rows % width if request.task == "multiclass" else rows % 2 / 2 + 0.25
     values = np.arange(2 * n_rows, dtype=np.float32).reshape(n_rows, 2)
     tried = {k: v for k, v in parameters.items() if k not in OF_COLUMNS} | {"nthread": 1}
     unused, problem = _heard(values, label, tried)
@@ -240,12 +247,12 @@ def _try(asked: Asked, parameters: dict[str, Any]) -> None:
                 f"has a key {key!r} that XGBoost does not know, or does not use with {beside}",
                 near(key, known, kind="key"),
             )
-            for key in asked.table
+            for key in request.table
             if ALIASES.get(key, key) in unused
         ]
-        refuse(refused, where=asked.where)
+        refuse(refused, where=request.where)
     if problem:
-        raise ConfigError(f"{asked.where}: XGBoost refused it: {problem}", hint="check its value")
+        raise ConfigError(f"{request.where}: XGBoost refused it: {problem}", hint="check its value")
 
 
 def _heard(values: Singles, label: Floats, parameters: dict[str, Any]) -> tuple[set[str], str]:

@@ -24,6 +24,7 @@ from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.models.objectives import OBJECTIVE_KEYS
 from workbench.models.parameters import lightgbm_for, transform_for
 from workbench.models.records import ALL_ROWS, Problem
+from workbench.models.registry import can
 from workbench.models.serving.bundle import MODEL, Bundle, read_bundle
 from workbench.models.serving.learned import COLUMNS, LearnedColumns, with_trained_rows
 from workbench.models.serving.submission_file import submission_form, write_submission
@@ -211,7 +212,7 @@ def opened(
 
 def _model(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:
     spec, where = packed.spec, f"run {packed.run_id}"
-    if spec["kind"] != "model":
+    if not can(spec["kind"], "is_served"):
         raise ConfigError(f"{where} is of [{spec['kind']}]; models of LightGBM are served")
     transform = transform_for(spec.get("target_transform"), target, competition.metric, where=where)
     return lightgbm_for(

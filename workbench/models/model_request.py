@@ -11,53 +11,76 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError, near
+from workbench.core.threads import available_cores, threads_for
 from workbench.models.refused import Refused, refuse
 
 if TYPE_CHECKING:
+    from workbench.data.competition import Competition
     from workbench.metrics import Metric
     from workbench.models.target import Target
 
-__all__ = ["Asked"]
+__all__ = ["ModelRequest"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelRequest:
     """The table of an experiment that names its kind of model, and what the model is for.
 
     Attributes
     ----------
     kind : str
-        The table's name: "xgboost", "catboost", "sklearn", "python".
+        The table's name, of `registry.MODEL_KINDS`.
     table : dict
         Its keys and values, as the file has them.
     path : Path
         The experiment's file, for messages.
-    folder : Path
-        The competition's, where functions are.
+    competition : Competition
     target : Target
-    metric : Metric
-    threads : int
-        How many train.
-    key_threads : int
-        How many a run's key has: what was asked for, else all that the process may use, however few train.
+    threads : int, or None
+        What the command says; None for as many as suit the table.
     transform : str
         As `transform_for` gives it.
+    per_fold : bool
+        Whether each fold stops at its own best round.
+    class_weight, pseudo
+        What the experiment says beside the table, for the kinds that have it.
     """
 
     kind: str
     table: Mapping[str, Any]
     path: Path
-    folder: Path
+    competition: Competition
     target: Target
-    metric: Metric
-    threads: int
-    key_threads: int
+    threads: int | None = None
     transform: str = "none"
+    per_fold: bool = False
+    class_weight: str | dict[str, Any] | None = None
+    pseudo: dict[str, Any] | None = None
 
     @property
     def where(self) -> str:
         """The place of the table, as messages name it."""
         return f"{self.path}: [{self.kind}]"
+
+    @property
+    def metric(self) -> Metric:
+        """The competition's metric."""
+        return self.competition.metric
+
+    @property
+    def usual_threads(self) -> int:
+        """How many threads train where nobody says; features are about as many as the columns are."""
+        return threads_for(self.competition.n_train, len(self.competition.shared_columns))
+
+    @property
+    def n_threads(self) -> int:
+        """How many threads train."""
+        return self.threads or self.usual_threads
+
+    @property
+    def key_threads(self) -> int:
+        """How many threads a run's key has: those of the command, else all that there are, however few train."""
+        return self.threads or available_cores()
 
     @property
     def task(self) -> str:
