@@ -18,7 +18,7 @@ from workbench.features.encoded import encode_columns
 from workbench.models.fold_data import FoldData, FoldTarget, probabilities
 from workbench.models.folds import Folds
 from workbench.models.records import Problem
-from workbench.models.stand_ins import stopping_metric
+from workbench.models.stand_ins import native_metric, stopping_metric
 from workbench.models.target import Target, TargetColumn
 
 N_TRAIN, N_TEST = 12, 5
@@ -272,3 +272,25 @@ class TestProbabilities:
 )
 def test_the_metric_to_stop_by(metric: str, task: str, expected: str) -> None:
     assert stopping_metric(metrics.get(metric), task).name == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "transform", "expected"),
+    [
+        *(("rmse", "regression", "none", "RMSE"), ("rmse", "regression", "log1p", None)),
+        *(("rmsle", "regression", "log1p", "RMSE"), ("rmsle", "regression", "none", None)),
+        *(("rmsle", "regression", "quantile", None), ("mae", "regression", "none", None)),
+        *(
+            ("accuracy", "binary", "none", "LOG"),
+            ("mlogloss", "binary", "none", "LOG"),
+            ("auc", "binary", "none", "AUC"),
+        ),
+        *(("logloss", "multiclass", "none", "MLOG"), ("f1", "multiclass", "none", "MLOG")),
+        *(("auc", "multiclass", "none", None), ("rmse", "ranking", "none", None)),
+    ],
+)
+def test_a_librarys_own_metric_is_watched_where_it_is_the_same_number(
+    metric: str, task: str, transform: str, expected: str | None
+) -> None:
+    names = {"rmse": "RMSE", "auc": "AUC", "logloss": "LOG", "mlogloss": "MLOG"}
+    assert native_metric(names, metrics.get(metric), task, transform) == expected

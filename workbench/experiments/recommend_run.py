@@ -165,9 +165,7 @@ def _read(plan: RecommendPlan) -> _Read:
     is_event = pl.col(of.item).is_not_null() | pl.col(of.time).is_not_null()
     log = read_interactions(_stacked(frames, list(of.columns), c).filter(is_event), columns)
     kinds = tuple(of.weights) if "{kind}" in of.id else None
-    asked = Asked(
-        of.cut, of.horizon_s, int(c.metric.name.partition("@")[2]), kinds, tuple(of.first), c.definition.cv.seed
-    )
+    asked = Asked(of.cut, of.horizon_s, int(c.metric.number or 0), kinds, tuple(of.first), c.definition.cv.seed)
     lines = _lines(plan, log, asked, frames[-1] if has_test else None)
     log = with_users(log, lines["user"])
     lines = lines.with_columns(code=log.users.codes(lines["user"]))

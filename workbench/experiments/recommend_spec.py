@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.core.distribution import version_of
 from workbench.core.errors import ConfigError, near
+from workbench.core.whole_numbers import whole_number
 from workbench.data.competition import Competition
 from workbench.experiments.spec import EARLIER_WORDS, ExperimentSpec
 from workbench.features import code_key
@@ -99,7 +100,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     allow_repeats = table.get(said, True)
     if not isinstance(allow_repeats, bool):
         raise ConfigError(f"{where} {said} = {allow_repeats!r}: expected true or false")
-    candidates = _whole(table.get("candidates", 100), f"{where} candidates")
+    candidates = whole_number(table.get("candidates", 100), f"{where} candidates", 1)
     if candidates > MOST_CANDIDATES:
         raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MOST_CANDIDATES:,} at most")
     code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, OwnSource)}
@@ -140,7 +141,7 @@ def _sources(table: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _k_of(competition: Competition) -> int:
-    return int(competition.metric.name.partition("@")[2])
+    return int(competition.metric.number or 0)
 
 
 def _code(competition: Competition, reference: str) -> str:
@@ -149,14 +150,8 @@ def _code(competition: Competition, reference: str) -> str:
     return code_key(competition.folder / file, name)
 
 
-def _whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{where} = {value!r}: expected a whole number from 1 up")
-    return value
-
-
 def _whole_or_none(value: Any, where: str) -> int | None:
-    return None if value is False else _whole(value, where)
+    return None if value is False else whole_number(value, where, 1)
 
 
 def _named(key: str, kind: str, given: Any, where: str) -> list[tuple[str, Any]]:

@@ -39,6 +39,24 @@ class Metric:
     needs: str
     compute: Callable[..., float]
 
+    @property
+    def family(self) -> str:
+        """The name without its number: "map" of "map@3"."""
+        return self.name.partition("@")[0]
+
+    @property
+    def number(self) -> float | None:
+        """What stands behind the name: the length of the lists, the level of a quantile; None where nothing does.
+
+        Examples
+        --------
+        >>> from workbench import metrics
+        >>> [metrics.get(name).number for name in ("map@3", "pinball@0.9", "auc")]
+        [3.0, 0.9, None]
+        """
+        text = self.name.partition("@")[2]
+        return float(text) if text else None
+
     def __call__(self, y_true: Any, y_pred: Any, weight: Any = None) -> float:
         """Check the arrays and compute the score.
 

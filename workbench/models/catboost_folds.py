@@ -27,7 +27,7 @@ from workbench.models.needs import MemoryNeeds, column_counts, foreseen
 from workbench.models.records import FoldResult, Problem, TrainingState
 from workbench.models.refused import Refused, refuse
 from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, Stopping, own_fit, rounds_limit
-from workbench.models.stand_ins import stops_by
+from workbench.models.stand_ins import native_metric, stops_by
 from workbench.models.weights import is_decision
 
 if TYPE_CHECKING:
@@ -323,11 +323,9 @@ def _native_metric(target: FoldTarget, raw: Metric, loss: str, *, unweighted: bo
 
     Where classes have weights, CatBoost's metrics have them, too, unless they have no weights at all.
     """
-    if loss in EXPONENTIAL or (target.column.task == "multiclass" and target.stopping_metric.name != "mlogloss"):
-        return None
-    if target.transform != "none":
-        return "RMSE" if target.transform == "log1p" and raw.name == "rmsle" else None
-    name = SAME_METRIC.get(target.stopping_metric.name)
+    name = native_metric(SAME_METRIC, raw, target.column.task, target.transform)
+    if loss in EXPONENTIAL or target.transform != "none":
+        return None if loss in EXPONENTIAL else name
     if target.column.task == "binary" and name in ("RMSE", "MAE", "R2"):  # of CatBoost's raw values, not probabilities
         return None
     has_weights = target.problem.target.scoring_weight is not None

@@ -35,7 +35,7 @@ from workbench.models.objectives import OwnObjective, apply_link, objective_for
 from workbench.models.pseudo import Pseudo
 from workbench.models.records import ALL_ROWS, FoldResult, Problem, TrainingState
 from workbench.models.rounds import Stopping, own_fit
-from workbench.models.stand_ins import stopping_metric
+from workbench.models.stand_ins import native_metric
 from workbench.models.training_columns import Rows
 from workbench.models.weights import is_decision
 
@@ -163,18 +163,14 @@ def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None
 
     LightGBM's is taken where it gives the same number for the same model.
     """
-    watched = stopping_metric(metric, task)
-    if spec.transform != "none":
-        return "rmse" if spec.transform == "log1p" and metric.name == "rmsle" and spec.own is None else None
+    native = native_metric(SAME_METRIC, metric, task, spec.transform)
     # Of predictions that are turned into probabilities afterwards, LightGBM sees what was before; only their order
     # is the same.
-    is_order = watched.name in ("auc", "average_precision") and task == "binary"
-    is_turned = spec.own is not None or spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
-    if (is_turned or (spec.class_weight is not None and not is_decision(metric))) and not is_order:
-        return None
-    if task == "multiclass" and watched.name != "mlogloss":
-        return None
-    return SAME_METRIC.get(watched.name) if task != "ranking" else None
+    is_order = native in ("auc", "average_precision") and task == "binary"
+    by_rate = spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
+    is_turned = spec.own is not None or (by_rate and spec.transform == "none")
+    is_weighted = spec.class_weight is not None and not is_decision(metric)
+    return None if (is_turned or is_weighted) and not is_order else native
 
 
 class LightGBMLearner:

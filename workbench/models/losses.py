@@ -82,10 +82,9 @@ def loss_for(metric: Metric) -> Loss:
     >>> loss_for(metrics.get("pinball@0.9")).level
     0.9
     """
-    name, _, level = metric.name.partition("@")
-    if name == "pinball":
-        return Loss("quantile", level=float(level))
-    return _LOSSES.get(name, Loss())
+    if metric.family == "pinball" and metric.number is not None:
+        return Loss("quantile", level=metric.number)
+    return _LOSSES.get(metric.family, Loss())
 
 
 def power_for(target: Target, metric: Metric) -> int:

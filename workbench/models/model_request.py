@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError, near
 from workbench.core.threads import available_cores, threads_for
+from workbench.core.whole_numbers import whole_number
 from workbench.models.refused import Refused, refuse
 
 if TYPE_CHECKING:
@@ -162,13 +163,5 @@ class ModelRequest:
         return value
 
     def whole(self, value: Any, key: str, *, minimum: int) -> int:
-        """Return a whole number from `minimum` up.
-
-        Raises
-        ------
-        ConfigError
-            For anything else.
-        """
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise ConfigError(f"{self.where} {key} = {value!r}: expected a whole number from {minimum} up")
-        return value
+        """Return a whole number from `minimum` up; what else it is raises a ConfigError."""
+        return whole_number(value, f"{self.where} {key}", minimum)

@@ -15,6 +15,7 @@ import numpy as np
 
 from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.core.threads import available_cores
+from workbench.core.whole_numbers import whole_number
 from workbench.models.columns import PER_COLUMN
 from workbench.models.lightgbm_folds import NO_WEIGHT, QUIET, LightGBMSpec
 from workbench.models.lightgbm_rules import (
@@ -140,8 +141,10 @@ def lightgbm_spec(
     stopping = named.pop("early_stopping_round", None)
     stops = stopping != 0 and named.get("boosting") != "dart"
     usual = rounds_limit(named.get("learning_rate", 0.1)) if stops else DEFAULT_ROUNDS
-    rounds = _positive(named.pop("num_iterations", usual), "num_iterations", where, minimum=1)
-    patience = _positive(DEFAULT_PATIENCE if stopping is None else stopping, "early_stopping_round", where, minimum=0)
+    rounds = whole_number(named.pop("num_iterations", usual), f"{where}: [model] num_iterations", 1)
+    patience = DEFAULT_PATIENCE
+    if stopping is not None:
+        patience = whole_number(stopping, f"{where}: [model] early_stopping_round", 0)
     found, objective = None, named.get("objective")
     if isinstance(objective, str) and ".py:" in objective:
         found = own(named.pop("objective"))
@@ -149,7 +152,7 @@ def lightgbm_spec(
         named["objective"] = primary_objective(objective, where)
     notes: list[str] = []
     # What the command says goes first. LightGBM takes 0 and less for all that there are.
-    of_file = _whole(named.pop("num_threads", 0), "num_threads", where)
+    of_file = whole_number(named.pop("num_threads", 0), f"{where}: [model] num_threads")
     _check_boosting(named, found, where)
     _try(named, where)
     refuse(
@@ -475,18 +478,6 @@ def _primary_names(given: dict[str, Any]) -> tuple[dict[str, Any], list[Refused]
         else:
             named[name] = value
     return named, refused
-
-
-def _whole(value: Any, key: str, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{where}: [model] {key} = {value!r}: expected a whole number")
-    return value
-
-
-def _positive(value: Any, key: str, where: str, *, minimum: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ConfigError(f"{where}: [model] {key} = {value!r}: expected a whole number from {minimum} up")
-    return value
 
 
 def transform_for(

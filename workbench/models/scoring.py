@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import DataError, TrainingError
-from workbench.metrics import Queries, grades_of
+from workbench.metrics import BY_DISTANCE, Queries, grades_of
 from workbench.models.target import Target, TargetColumn
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _as_labels(predictions: Floats, column: TargetColumn, metric: Metric) -> npt
         return np.clip(np.rint(predictions[:, 0]), column.values.min(), column.values.max()).astype(np.int64)
     if column.width == 1:
         return (predictions[:, 0] >= 0.5).astype(np.int64)
-    if metric.name in ("qwk", "linear_kappa"):
+    if metric.name in BY_DISTANCE:
         return _as_grades(predictions, column, metric)
     return np.asarray(predictions.argmax(axis=1).astype(np.int64))
 
@@ -77,7 +77,7 @@ def scored_labels(codes: Any, column: TargetColumn, metric: Metric) -> Any:
 
 def top_k(predictions: Floats, metric: Metric) -> npt.NDArray[np.int64]:
     """Return the k best classes of each row, best first, (n, k); ties go to the first class."""
-    k = int(metric.name.partition("@")[2] or DEFAULT_K)
+    k = int(metric.number or DEFAULT_K)
     k = min(k, predictions.shape[1])
     part = np.argpartition(-predictions, k - 1, axis=1)[:, :k] if k < predictions.shape[1] else None
     if part is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from workbench import metrics
@@ -10,7 +11,7 @@ from workbench.models.weights import is_decision
 if TYPE_CHECKING:
     from workbench.metrics import Metric
 
-__all__ = ["stand_in", "stopping_metric", "stops_by"]
+__all__ = ["native_metric", "stand_in", "stopping_metric", "stops_by"]
 
 
 def stand_in(metric: Metric, task: str) -> Metric | None:
@@ -33,6 +34,26 @@ def stopping_metric(metric: Metric, task: str) -> Metric:
     if metric.name in ("logloss", "mlogloss") and task in ("binary", "multiclass"):
         return metrics.get("mlogloss" if task == "multiclass" else "logloss")
     return stand_in(metric, task) or metric
+
+
+def native_metric(names: Mapping[str, str], metric: Metric, task: str, transform: str) -> str | None:
+    """Return a library's name of the metric to stop by; None where ours has to be called after each round.
+
+    The library's is taken where it gives the same number for the same model. It sees the target as it is fitted: of a
+    transformed one only the root of squared logarithms is the same, as the root of squares.
+
+    Parameters
+    ----------
+    names : mapping
+        Our name -> the library's, where both compute the same number.
+    """
+    if transform != "none":
+        return names.get("rmse") if transform == "log1p" and metric.name == "rmsle" else None
+    watched = stopping_metric(metric, task)
+    # Of several classes the libraries have probabilities, which only the log loss takes as they are.
+    if task == "ranking" or (task == "multiclass" and watched.name != "mlogloss"):
+        return None
+    return names.get(watched.name)
 
 
 def stops_by(metric: Metric, task: str, patience: int) -> str:

@@ -26,12 +26,10 @@ from workbench.models.needs import MemoryNeeds, column_counts, foreseen, n_bins
 from workbench.models.records import FoldResult, Problem, TrainingState
 from workbench.models.refused import Refused, refuse
 from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, Stopping, own_fit, rounds_limit
-from workbench.models.stand_ins import stops_by
+from workbench.models.stand_ins import native_metric, stops_by
 
 if TYPE_CHECKING:
     import xgboost as xgb
-
-    from workbench.metrics import Metric
 
 __all__ = ["XGBoostLearner", "XGBoostSpec", "xgboost_spec"]
 
@@ -291,13 +289,6 @@ def _leaves(config: Any, inside: str = "") -> Iterator[str]:
             yield key
 
 
-def _native_metric(metric: Metric, transform: str, raw: Metric) -> str | None:
-    """Return XGBoost's name of the metric to stop by, or None where ours is to be called."""
-    if transform == "log1p":
-        return "rmse" if raw.name == "rmsle" else None
-    return SAME_METRIC.get(metric.name) if transform == "none" else None
-
-
 # ------------------------------------------------------------------------------------------------------------ training
 
 
@@ -312,9 +303,7 @@ class XGBoostLearner:
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
-        native = _native_metric(self.data.target.stopping_metric, spec.transform, problem.metric)
-        # Probabilities are ours to turn into log loss only where XGBoost does not.
-        self.native = native if self.data.target.column.task != "multiclass" or native == "mlogloss" else None
+        self.native = native_metric(SAME_METRIC, problem.metric, self.data.target.column.task, spec.transform)
         self.names = _safe(self.data.columns.names)
         self.parameters = spec.parameters | self._of_columns()
         if self.native:

@@ -25,7 +25,7 @@ def numbers(series: pl.Series) -> pl.Series:
 
 def list_length(metric: Metric) -> int:
     """Return the k of a "ranked" metric: 3 for map@3."""
-    return int(metric.name.partition("@")[2])
+    return int(metric.number or 0)
 
 
 # --------------------------------------------------------------------------------------------------------------- task

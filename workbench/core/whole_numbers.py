@@ -1,0 +1,39 @@
+"""Whole numbers that a person wrote: checked, as true and 3.0 are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.core.errors import ConfigError
+
+__all__ = ["is_whole", "whole_number"]
+
+
+def is_whole(value: Any, minimum: int | None = None) -> bool:
+    """Say whether a value is a whole number, and none below the minimum.
+
+    Examples
+    --------
+    >>> is_whole(3, 1), is_whole(0, 1), is_whole(True), is_whole(3.0)
+    (True, False, False, False)
+    """
+    return not isinstance(value, bool) and isinstance(value, int) and (minimum is None or value >= minimum)
+
+
+def whole_number(value: Any, name: str, minimum: int | None = None) -> int:
+    """Return a value that must be a whole number.
+
+    Parameters
+    ----------
+    name : str
+        Where it stands, for the message: "012.toml: [model] num_leaves".
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+    """
+    if not is_whole(value, minimum):
+        limit = "" if minimum is None else f" from {minimum} up"
+        raise ConfigError(f"{name} = {value!r}: expected a whole number{limit}")
+    return int(value)
