@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.core.distribution import version_of
 from workbench.core.errors import ConfigError, near
-from workbench.core.whole_numbers import whole_number
+from workbench.core.integers import integer_from
 from workbench.data.competition import Competition
 from workbench.experiments.spec import EARLIER_WORDS, ExperimentSpec
 from workbench.features import code_key
@@ -100,7 +100,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     allow_repeats = table.get(said, True)
     if not isinstance(allow_repeats, bool):
         raise ConfigError(f"{where} {said} = {allow_repeats!r}: expected true or false")
-    candidates = whole_number(table.get("candidates", 100), f"{where} candidates", 1)
+    candidates = integer_from(table.get("candidates", 100), f"{where} candidates", 1)
     if candidates > MOST_CANDIDATES:
         raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MOST_CANDIDATES:,} at most")
     code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, OwnSource)}
@@ -151,7 +151,7 @@ def _code(competition: Competition, reference: str) -> str:
 
 
 def _whole_or_none(value: Any, where: str) -> int | None:
-    return None if value is False else whole_number(value, where, 1)
+    return None if value is False else integer_from(value, where, 1)
 
 
 def _named(key: str, kind: str, given: Any, where: str) -> list[tuple[str, Any]]:

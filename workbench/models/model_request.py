@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError, near
+from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores, threads_for
-from workbench.core.whole_numbers import whole_number
 from workbench.models.refused import Refused, refuse
 
 if TYPE_CHECKING:
@@ -162,6 +162,6 @@ class ModelRequest:
             raise ConfigError(f"{self.where} needs {key}, a text: {got}", hint=f'for example {key} = "{example}"')
         return value
 
-    def whole(self, value: Any, key: str, *, minimum: int) -> int:
+    def integer(self, value: Any, key: str, *, minimum: int) -> int:
         """Return a whole number from `minimum` up; what else it is raises a ConfigError."""
-        return whole_number(value, f"{self.where} {key}", minimum)
+        return integer_from(value, f"{self.where} {key}", minimum)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores
-from workbench.core.whole_numbers import whole_number
 from workbench.models.columns import PER_COLUMN
 from workbench.models.lightgbm_folds import NO_WEIGHT, QUIET, LightGBMSpec
 from workbench.models.lightgbm_rules import (
@@ -141,10 +141,10 @@ def lightgbm_spec(
     stopping = named.pop("early_stopping_round", None)
     stops = stopping != 0 and named.get("boosting") != "dart"
     usual = rounds_limit(named.get("learning_rate", 0.1)) if stops else DEFAULT_ROUNDS
-    rounds = whole_number(named.pop("num_iterations", usual), f"{where}: [model] num_iterations", 1)
+    rounds = integer_from(named.pop("num_iterations", usual), f"{where}: [model] num_iterations", 1)
     patience = DEFAULT_PATIENCE
     if stopping is not None:
-        patience = whole_number(stopping, f"{where}: [model] early_stopping_round", 0)
+        patience = integer_from(stopping, f"{where}: [model] early_stopping_round", 0)
     found, objective = None, named.get("objective")
     if isinstance(objective, str) and ".py:" in objective:
         found = own(named.pop("objective"))
@@ -152,7 +152,7 @@ def lightgbm_spec(
         named["objective"] = primary_objective(objective, where)
     notes: list[str] = []
     # What the command says goes first. LightGBM takes 0 and less for all that there are.
-    of_file = whole_number(named.pop("num_threads", 0), f"{where}: [model] num_threads")
+    of_file = integer_from(named.pop("num_threads", 0), f"{where}: [model] num_threads")
     _check_boosting(named, found, where)
     _try(named, where)
     refuse(

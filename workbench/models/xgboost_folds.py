@@ -154,9 +154,9 @@ def xgboost_spec(request: ModelRequest) -> XGBoostSpec:
     keeps = _keeps_trees(named)
     stops = keeps and named.get("early_stopping_rounds") != 0
     most = rounds_limit(named.get("eta", DEFAULTS["eta"])) if stops else DEFAULT_ROUNDS
-    rounds = request.whole(named.pop("num_boost_round", most), "num_boost_round", minimum=1)
+    rounds = request.integer(named.pop("num_boost_round", most), "num_boost_round", minimum=1)
     usual = DEFAULT_PATIENCE if keeps else 0
-    patience = request.whole(named.pop("early_stopping_rounds", usual), "early_stopping_rounds", minimum=0)
+    patience = request.integer(named.pop("early_stopping_rounds", usual), "early_stopping_rounds", minimum=0)
     if patience and not keeps:
         raise ConfigError(
             f"{request.where} early_stopping_rounds = {patience}: booster = {named['booster']!r} changes what the "

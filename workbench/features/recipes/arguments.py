@@ -10,7 +10,7 @@ from typing import TypedDict
 import polars as pl
 
 from workbench.core.errors import FeatureError, near
-from workbench.core.whole_numbers import is_whole
+from workbench.core.integers import is_integer
 from workbench.data.competition import ROW
 
 __all__ = [
@@ -243,7 +243,7 @@ class Call:
 
     def at_least(self, number: int, least: int, *, name: str) -> int:
         """Return a whole number that must not be below another."""
-        if not is_whole(number, least):
+        if not is_integer(number, least):
             raise self.error(f"{name}={number!r}: expected a whole number from {least} up", f"write {name}={least}")
         return number
 

@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from workbench.core.errors import ConfigError
-from workbench.core.whole_numbers import whole_number
+from workbench.core.integers import integer_from
 
 
 @pytest.mark.parametrize("value", [0, 5, -3])
 def test_any(value: int) -> None:
-    assert whole_number(value, "[model] num_threads") == value
+    assert integer_from(value, "[model] num_threads") == value
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, [1]])
 def test_what_is_none(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"\[model\] num_threads = .*: expected a whole number$"):
-        whole_number(value, "[model] num_threads")
+        integer_from(value, "[model] num_threads")
 
 
 def test_from_a_minimum_up() -> None:
-    assert whole_number(1, "rounds", 1) == 1
+    assert integer_from(1, "rounds", 1) == 1
     with pytest.raises(ConfigError, match=r"^rounds = 0: expected a whole number from 1 up$"):
-        whole_number(0, "rounds", 1)
+        integer_from(0, "rounds", 1)

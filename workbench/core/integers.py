@@ -6,21 +6,21 @@ from typing import Any
 
 from workbench.core.errors import ConfigError
 
-__all__ = ["is_whole", "whole_number"]
+__all__ = ["integer_from", "is_integer"]
 
 
-def is_whole(value: Any, minimum: int | None = None) -> bool:
+def is_integer(value: Any, minimum: int | None = None) -> bool:
     """Say whether a value is a whole number, and none below the minimum.
 
     Examples
     --------
-    >>> is_whole(3, 1), is_whole(0, 1), is_whole(True), is_whole(3.0)
+    >>> is_integer(3, 1), is_integer(0, 1), is_integer(True), is_integer(3.0)
     (True, False, False, False)
     """
     return not isinstance(value, bool) and isinstance(value, int) and (minimum is None or value >= minimum)
 
 
-def whole_number(value: Any, name: str, minimum: int | None = None) -> int:
+def integer_from(value: Any, name: str, minimum: int | None = None) -> int:
     """Return a value that must be a whole number.
 
     Parameters
@@ -33,7 +33,7 @@ def whole_number(value: Any, name: str, minimum: int | None = None) -> int:
     ConfigError
         For anything else.
     """
-    if not is_whole(value, minimum):
+    if not is_integer(value, minimum):
         limit = "" if minimum is None else f" from {minimum} up"
         raise ConfigError(f"{name} = {value!r}: expected a whole number{limit}")
     return int(value)
