@@ -16,24 +16,30 @@ What a metric takes, by its `needs`:
     `y_pred` a score for each of its rows, (n,).
 
 Equal to scikit-learn's function of the same meaning where there is one; the others name their source.
+
+The names are loaded when they are first used: `wb table` needs the intervals alone, and waits for no numpy.
 """
 
 from __future__ import annotations
 
-from workbench.metrics.grades import BY_DISTANCE, are_grades, grades_of
-from workbench.metrics.metric import Metric, from_function
-from workbench.metrics.positive import (
-    Positive,
-    depends_on_positive,
-    find_positive,
-    is_pair,
-    match_label,
-    name_words,
-)
-from workbench.metrics.queries import Queries
-from workbench.metrics.ranked import Relevant
-from workbench.metrics.registry import get, names
-from workbench.metrics.words import find
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.metrics.grades import BY_DISTANCE, are_grades, grades_of
+    from workbench.metrics.metric import Metric, from_function
+    from workbench.metrics.positive import (
+        Positive,
+        depends_on_positive,
+        find_positive,
+        is_pair,
+        match_label,
+        name_words,
+    )
+    from workbench.metrics.queries import Queries
+    from workbench.metrics.ranked import Relevant
+    from workbench.metrics.registry import get, names
+    from workbench.metrics.words import find
 
 __all__ = [
     "BY_DISTANCE",
@@ -53,3 +59,20 @@ __all__ = [
     "name_words",
     "names",
 ]
+
+_MODULES = {
+    "grades": ("BY_DISTANCE", "are_grades", "grades_of"),
+    "metric": ("Metric", "from_function"),
+    "positive": ("Positive", "depends_on_positive", "find_positive", "is_pair", "match_label", "name_words"),
+    "queries": ("Queries",),
+    "ranked": ("Relevant",),
+    "registry": ("get", "names"),
+    "words": ("find",),
+}
+_HOMES = {name: module for module, names_ in _MODULES.items() for name in names_}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
