@@ -10,4 +10,4 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def built(made: Any, wheels: Path, number: int = 1) -> Any:
-    return made.open.build_kernel(number, python=HERE, wheels=wheels)
+    return made.open.kernels.build(number, python=HERE, wheels=wheels)

@@ -27,6 +27,7 @@ from workbench.analysis.selection import Options, groups_of, judge_by_permutatio
 from workbench.analysis.selection.judged import models_of
 from workbench.analysis.selection.methods import judge_by_shuffled_target
 from workbench.api import library
+from workbench.api.features import SelectOptions
 from workbench.core.context import RunContext
 from workbench.core.intervals import half_width
 from workbench.data.workspace import create_workspace
@@ -202,7 +203,7 @@ def judged(
         for repeat in range(repeats):
             with hosted(data(np.random.default_rng([2, repeat])), cv) as made:
                 made.experiment(1, f'features = ["rows"]\ndrop = [{drop}]\n{MODEL}')
-                experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+                experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
                 groups, models = groups_of(experiment), models_of(experiment)
                 if method == "permutation":
                     options = Options("permutation", alpha=alpha)
@@ -227,7 +228,7 @@ def cv_of_noise(repeats: int) -> tuple[int, int]:
         with hosted(_classes(np.random.default_rng([4, repeat]), 10), BY_ROW, "auc") as made:
             model = "[model]\nlearning_rate = 0.05\nnum_iterations = 400\nearly_stopping_round = 50\nnum_threads = 1\n"
             made.experiment(1, f'features = ["rows"]\n{model}')
-            experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+            experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
             folds = models_of(experiment).scored.folds
             alarms += float(np.mean(folds)) - half_width(folds) > 0.5
     return alarms, repeats
@@ -239,7 +240,7 @@ def list_of_noise(repeats: int) -> tuple[int, int]:
     for repeat in range(repeats):
         with hosted(_classes(np.random.default_rng([5, repeat]), 100), BY_ROW, "auc") as made:
             made.experiment(1, f'features = ["rows"]\n{MODEL}')
-            found: Any = made.open.select(1, "gain", top=10)
+            found: Any = made.open.features.select(1, SelectOptions("gain", top=10))
             _, after = found.held_out if hasattr(found, "held_out") else found.second
             alarms += after.mean > 0.5
     return alarms, repeats
@@ -295,7 +296,7 @@ def _checked(split: str, repeat: int) -> CheckedData:
     """Return what a check looks at; of the files it needs no more."""
     data, cv, spec = SPLITS[split]
     with hosted(data(np.random.default_rng([3, repeat])), cv, "auc", **spec) as made:
-        competition = made.open.definition
+        competition = made.open.access.competition
         blocks = Blocks(competition, load_features(competition), _quiet, made.workspace.memory_limit)
         read = read_data(blocks)
         getattr(read, "together", None)  # read while there are files; an earlier version has none

@@ -41,7 +41,7 @@ def submit(folder: Path, manners: Manners = USUAL, *, yes: bool = False, again: 
     platform = place(folder, manners)
     workspace = Workspace(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
-        competition = library.OpenCompetition(workspace, "small").definition
+        competition = library.OpenCompetition(workspace, "small").access.competition
         prepared = prepare(workspace, competition, 1, platform, ledger)
         warnings = [f.code for f in prepared.warnings if not (again if f in prepared.doubts else yes)]
         if warnings:
@@ -57,5 +57,5 @@ def look(folder: Path, manners: Manners = USUAL) -> list[str]:
     platform = place(folder, manners)
     workspace = Workspace(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
-        competition = library.OpenCompetition(workspace, "small").definition
+        competition = library.OpenCompetition(workspace, "small").access.competition
         return [s.status for s in sync(workspace, competition, platform, ledger)]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.pinned import stored
 from tests.pinned.making import RECIPES, WORKSPACES, make
+from workbench.api.studies import TuneOptions
 from workbench.features import recipes
 
 
@@ -31,7 +32,7 @@ def test_an_earlier_workspace_opens(name: str, tmp_path: Path) -> None:
     kept = stored.unpack(name, tmp_path)
     facts = stored.read_facts(kept.workspace.root)
     assert stored.table_of(kept) == facts["table"]
-    assert [kept.open.run_outcome(n, threads=1).how for n in kept.numbers] == ["unchanged"] * len(kept.numbers)
+    assert [kept.open.runs.execute(n, threads=1).how for n in kept.numbers] == ["unchanged"] * len(kept.numbers)
     assert stored.table_of(kept) == facts["table"]
     assert all(not row.outdated for row in kept.open.table())
 
@@ -42,7 +43,7 @@ def test_an_earlier_study_goes_on(name: str, trials: int, tmp_path: Path) -> Non
     kept = stored.unpack(name, tmp_path)
     journal = kept.folder / "studies" / "001" / "journal.log"
     before = journal.read_bytes()
-    tuned = kept.open.tune(1, trials=2, threads=1).tuned
+    tuned = kept.open.studies.tune(1, TuneOptions(trials=2, threads=1)).tuned
     assert (tuned.trials_now, tuned.complete + tuned.pruned) == (2, trials + 2)
     assert journal.read_bytes().startswith(before)
 
@@ -53,7 +54,7 @@ def test_each_recipe_has_stored_values() -> None:
 
 def test_a_difference_is_seen(tmp_path: Path) -> None:
     kept, other = (stored.unpack("kfold", tmp_path / name) for name in ("kept", "other"))
-    run = other.workspace.root / other.open.result(1).record.folder
+    run = other.workspace.root / other.open.runs[1].record.folder
     record = json.loads((run / "run.json").read_text())
     record["models"][0]["curve"][0] += 1e-7
     (run / "run.json").write_text(json.dumps(record))

@@ -363,5 +363,5 @@ def test_a_run_that_names_another_place_is_damaged_and_writes_nothing_there(smal
     found = library.rebuild_ledger(where=made.workspace)
     assert "expected a name without folders" in str(found)
     with pytest.raises(DamagedError):
-        made.open.prepare(1)
+        made.open.submissions.prepare(1)
     assert raw.read_bytes() == before

@@ -64,7 +64,7 @@ def check(tmp_path: Path) -> Callable[..., Report]:
         opened = library.OpenCompetition(place, "data")
         if change is not None:
             change_tables(opened, change)
-        return library.OpenCompetition(place, "data").check(**(options or {}))
+        return library.OpenCompetition(place, "data").data.check(**(options or {}))
 
     return run
 
@@ -72,7 +72,7 @@ def check(tmp_path: Path) -> Callable[..., Report]:
 def change_tables(
     opened: Any, change: Callable[[pl.DataFrame, pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
 ) -> None:
-    c = opened.definition
+    c = opened.access.competition
     tables = {n: c.table(n).collect() for n in ("train", "test")}
     manifest = dict(c.manifest.tables)
     for name, frame in zip(("train", "test"), change(tables["train"], tables["test"]), strict=True):
@@ -317,11 +317,11 @@ class TestDefects:
     def test_folds_by_a_time_that_only_train_has(self, timed) -> None:
         change_tables(timed.open, lambda train, test: (train.with_columns(pl.col("day").alias("sold")), test))
         timed.definition('column = "day"', 'column = "sold"')
-        assert dict(timed.open.check().facts)["time"].startswith("by day, ")  # the first date that both have
+        assert dict(timed.open.data.check().facts)["time"].startswith("by day, ")  # the first date that both have
         change_tables(timed.open, lambda train, test: (train.drop("day"), test.drop("day")))
-        assert "time" not in dict(timed.open.check().facts)
+        assert "time" not in dict(timed.open.data.check().facts)
         with pytest.raises(NotFoundError, match="rows have no column 'sold' to tell the time by"):
-            timed.open.check(time="sold")
+            timed.open.data.check(time="sold")
 
     def test_a_number_that_tells_the_time_differs_by_definition(self, check) -> None:
         data = clean()
@@ -510,7 +510,7 @@ def write(made: Small, **bodies: str) -> None:
 class TestTime:
     def test_what_reads_the_future_is_found_and_what_does_not_passes(self, timed) -> None:
         write(timed, **READ_THE_FUTURE, **READ_THE_PAST)
-        checks = {c.feature: c for c in timed.open.check_time()}
+        checks = {c.feature: c for c in timed.open.data.check_time()}
         assert {n for n, c in checks.items() if c.verdict == "reads the future"} == set(READ_THE_FUTURE)
         assert {n for n, c in checks.items() if c.verdict == "passes"} == set(READ_THE_PAST)
         assert checks["whole_table"].whole == ("towns",)
@@ -520,7 +520,7 @@ class TestTime:
 
     def test_the_message_names_feature_column_and_rows(self, timed) -> None:
         write(timed, town_mean='return [pl.lit(1).alias("one"), pl.col("day").count().over("town").alias("days")]')
-        error = leak_error(timed.open.check_time())
+        error = leak_error(timed.open.data.check_time())
         assert error is not None
         assert re.search(
             r"feature 'town_mean' \(features\.py, line 4\) reads the future: column 'days' of \d+ of the \d+ rows "
@@ -530,7 +530,7 @@ class TestTime:
         assert "over all rows" in error.hint
         assert "--allow town_mean" in error.hint
         rows = timed.open.rows.collect()
-        first = timed.open.check_time()[0].differences[0]
+        first = timed.open.data.check_time()[0].differences[0]
         cut = pl.lit(first.cut).str.to_date()
         before = rows.filter(pl.col("day") < cut)
         assert first.n_compared == before.height
@@ -541,15 +541,15 @@ class TestTime:
 
     def test_lookahead_near_the_cut_gets_the_other_advice(self, timed) -> None:
         write(timed, lead=READ_THE_FUTURE["lead"])
-        error = leak_error(timed.open.check_time())
+        error = leak_error(timed.open.data.check_time())
         assert error is not None
         assert "shift(-1)" in error.hint
 
     def test_nothing_of_it_enters_the_cache(self, timed) -> None:
         write(timed, lead=READ_THE_FUTURE["lead"], lag=READ_THE_PAST["lag"])
         before = timed.open.feature("lead").collect()
-        timed.open.check_time()
-        assert sorted(b.what for b in timed.open.cache()) == ["lag", "lead"]
+        timed.open.data.check_time()
+        assert sorted(b.what for b in timed.open.features.cached()) == ["lag", "lead"]
         assert timed.open.feature("lead").collect().equals(before)
         assert not list(timed.folder.rglob(".check-*"))
 
@@ -559,7 +559,7 @@ class TestTime:
             + "\n@feature\ndef size(rows):\n    return [pl.len().over('town').alias('n')]\n"
             + "\n@feature\ndef ratio(rows, size):\n    return size.select(ROW, ratio=pl.col('n') / 2)\n"
         )
-        checks = {c.feature: c for c in timed.open.check_time(["ratio"])}
+        checks = {c.feature: c for c in timed.open.data.check_time(["ratio"])}
         assert checks["ratio"].verdict == "reads the future"
         assert list(checks) == ["ratio"]
 
@@ -569,18 +569,18 @@ class TestTime:
             names='return [pl.col("x").alias("a"), pl.col("z").alias("a less"), pl.col("x").mean().alias("0 less"), '
             'pl.col("z").alias("0"), pl.col("z").alias("1 all")]',
         )
-        (found,) = timed.open.check_time()
+        (found,) = timed.open.data.check_time()
         assert [d.column for d in found.differences] == ["0 less"]
 
     def test_ties_at_the_cut_are_no_difference(self, timed) -> None:
         write(timed, ties='return [pl.col("x").sum().over("day").alias("s"), pl.len().over("day").alias("n")]')
-        assert timed.open.check_time()[0].verdict == "passes"
+        assert timed.open.data.check_time()[0].verdict == "passes"
 
     def test_what_is_known_in_advance_is_allowed(self, timed) -> None:
         write(timed, plan=READ_THE_FUTURE["count_with_test"])
         for allowed in ("plan", "plan.out"):
-            assert [c.verdict for c in timed.open.check_time(allow=[allowed])] == ["allowed"]
-        assert leak_error(timed.open.check_time(allow=["plan"])) is None
+            assert [c.verdict for c in timed.open.data.check_time(allow=[allowed])] == ["allowed"]
+        assert leak_error(timed.open.data.check_time(allow=["plan"])) is None
 
     def test_what_is_named_and_allowed_has_to_be_there(self, timed) -> None:
         write(timed, plan=READ_THE_FUTURE["count_with_test"], lag=READ_THE_PAST["lag"])
@@ -595,9 +595,9 @@ class TestTime:
             (["lga"], [], "^no feature is called 'lga' .*\n.*'lag'"),
         ):
             with pytest.raises(NotFoundError, match=message):
-                timed.open.check_time(names, allow=allow)
+                timed.open.data.check_time(names, allow=allow)
         # What is allowed may be a column of a feature that this call does not look at, and need not build.
-        assert [c.verdict for c in timed.open.check_time(["lag"], allow=["plan.out"])] == ["passes"]
+        assert [c.verdict for c in timed.open.data.check_time(["lag"], allow=["plan.out"])] == ["passes"]
 
     def test_a_column_is_judged_by_itself(self, timed) -> None:
         write(timed, both='return [pl.len().over("town").alias("n"), pl.col("x").alias("same")]')
@@ -607,12 +607,12 @@ class TestTime:
             (["both.same", "both.n"], "reads the future"),
             (["both.same", "both"], "reads the future"),
         ):
-            assert [c.verdict for c in timed.open.check_time(names)] == [verdict], names
-        assert [c.verdict for c in timed.open.check_time(["both"], allow=["both.same"])] == ["reads the future"]
+            assert [c.verdict for c in timed.open.data.check_time(names)] == [verdict], names
+        assert [c.verdict for c in timed.open.data.check_time(["both"], allow=["both.same"])] == ["reads the future"]
 
     def test_of_rows_it_is_said_that_nothing_is_computed(self, timed) -> None:
         write(timed, lead=READ_THE_FUTURE["lead"])
-        (found,) = timed.open.check_time(["rows", "rows.x"])
+        (found,) = timed.open.data.check_time(["rows", "rows.x"])
         assert (found.feature, found.verdict) == ("rows", "not checked")
         assert "nothing is computed" in found.note
 
@@ -620,7 +620,7 @@ class TestTime:
         code = "@feature(partition_by='town')\ndef {}(rows):\n    return rows.sort('day', ROW).select(ROW, out=pl.col('x').shift({}).over('town'))\n"
         (timed.folder / "features.py").write_text("\n".join([HEAD, code.format("lag", 1), code.format("lead", -1)]))
         opened = library.OpenCompetition(replace(timed.workspace, memory_limit=200_000), "small")
-        assert {c.feature: c.verdict for c in opened.check_time()} == {"lag": "passes", "lead": "reads the future"}
+        assert {c.feature: c.verdict for c in opened.data.check_time()} == {"lag": "passes", "lead": "reads the future"}
 
     def test_fold_features_are_encoded_again_with_later_labels_changed(self, timed) -> None:
         (timed.folder / "features.py").write_text(
@@ -640,7 +640,7 @@ bad = target_mean("town", smoothing=1)
 bad.__class__ = Leaky
 """
         )
-        checks = {c.feature: c.verdict for c in timed.open.check_time(["good", "bad"])}
+        checks = {c.feature: c.verdict for c in timed.open.data.check_time(["good", "bad"])}
         # The column that `good` groups by is checked with it.
         assert checks == {"size": "reads the future", "good": "passes", "bad": "reads the future"}
 
@@ -650,16 +650,16 @@ bad.__class__ = Leaky
             'strategy="forward").select(ROW, out="price")'
         )
         write(timed, later=later)
-        assert timed.open.check_time(columns=["prices.seen"])[0].verdict == "reads the future"
+        assert timed.open.data.check_time(columns=["prices.seen"])[0].verdict == "reads the future"
 
     def test_a_dot_in_the_name_of_a_column_of_rows(self, tmp_path) -> None:
         made = make_small(tmp_path, n_rows=200, task="regression", metric="rmse")
         change_tables(made.open, lambda *both: tuple(f.with_columns(pl.col("day").alias("towns.day")) for f in both))
         write(made, lead='return rows.sort("towns.day").select(ROW, out=pl.col("x").shift(-1))')
         columns = ["towns.day", "train.day"]
-        assert made.open.check_time(columns=columns)[0].verdict == "reads the future"
-        assert time_columns(made.open.definition, columns) == ("towns.day", {"train": "day"})
-        assert made.open.check(time="towns.day").facts[0][1].startswith("by towns.day, test lies in the same time")
+        assert made.open.data.check_time(columns=columns)[0].verdict == "reads the future"
+        assert time_columns(made.open.access.competition, columns) == ("towns.day", {"train": "day"})
+        assert made.open.data.check(time="towns.day").facts[0][1].startswith("by towns.day, test lies in the same time")
 
     @pytest.mark.parametrize(
         ("columns", "error", "message"),
@@ -675,14 +675,14 @@ bad.__class__ = Leaky
     )
     def test_wrong_time_columns(self, timed, columns: list[str], error: type, message: str) -> None:
         with pytest.raises(error, match=message):
-            timed.open.check_time(columns=columns)
+            timed.open.data.check_time(columns=columns)
 
     def test_without_a_time_it_says_how_to_name_one(self, small) -> None:
         made = small()
         with pytest.raises(ConfigError, match="no time column is named") as caught:
-            made.open.check_time()
+            made.open.data.check_time()
         assert "--time-column" in caught.value.hint
-        checks = {c.feature: c for c in made.open.check_time(columns=["day"])}
+        checks = {c.feature: c for c in made.open.data.check_time(columns=["day"])}
         assert checks["ratio"].verdict == "passes"
         assert checks["te_town"].verdict == "not checked"
 
@@ -691,7 +691,7 @@ bad.__class__ = Leaky
             timed, brittle='n = rows.select(pl.len()).collect().item(); return [(pl.lit(1 // (n // 600))).alias("out")]'
         )
         with pytest.raises(FeatureError, match=r"'brittle' .* failed on the data before 2024-.*ZeroDivisionError"):
-            timed.open.check_time()
+            timed.open.data.check_time()
 
 
 # --------------------------------------------------------------------------------------------------------- the command
@@ -736,11 +736,11 @@ class TestCommand:
     def test_a_column_that_is_asked_for_twice_is_looked_at_once(self, timed) -> None:
         (timed.folder / "experiments").mkdir(exist_ok=True)
         timed.experiment(1, 'title = "t"\nfeatures = ["rows.x", "lag"]\n\n[model]\n')
-        report = timed.open.check(["lag.out", "rows"], exp=1)
+        report = timed.open.data.check(["lag.out", "rows"], exp=1)
         assert report.columns == ("lag.out", "id", "x", "z", "town", "household", "day")
         assert report.not_checked == ()
         change_tables(timed.open, lambda *both: tuple(f.with_columns(pl.col("z").alias("lag.out")) for f in both))
-        report = timed.open.check(["rows.lag.out", "lag"])
+        report = timed.open.data.check(["rows.lag.out", "lag"])
         assert report.columns == ("lag.out",)
         assert report.not_checked == ("lag.out of lag: a column of rows is called so, too",)
 
@@ -773,4 +773,4 @@ class TestCommand:
 
 
 def wb_rows() -> int:
-    return library.competition().definition.n_train
+    return library.competition().access.competition.n_train

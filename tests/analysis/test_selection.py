@@ -40,6 +40,7 @@ from workbench.analysis.selection.methods import p_above_zero
 from workbench.analysis.selection.options import options_of
 from workbench.analysis.selection.orders import shuffled_order
 from workbench.api import library
+from workbench.api.features import SelectOptions
 from workbench.cli import main
 from workbench.core.cache import lock
 from workbench.core.errors import BusyError, ConfigError, FeatureError, NotFoundError, WorkbenchError
@@ -146,7 +147,7 @@ def kept(selection: Any) -> set[str]:
 
 
 def experiment_of(made: Small, number: int = 1) -> Any:
-    return ready(made.workspace, made.open.definition, number)
+    return ready(made.workspace, made.open.access.competition, number)
 
 
 class TestMethods:
@@ -157,7 +158,9 @@ class TestMethods:
     def test_signal_is_kept_and_noise_is_dropped(self, tmp_path: Path, method: str, task: str, metric: str) -> None:
         made = host(tmp_path, task, metric)
         made.experiment(1, ONE_SEED + MODEL)
-        found = made.open.select(1, method, holdout=False, **{"shuffles": 9} if method == "null" else {"repeats": 3})
+        found = made.open.features.select(
+            1, SelectOptions(method, holdout=False, **{"shuffles": 9} if method == "null" else {"repeats": 3})
+        )
         assert kept(found) >= {"sum", "te_town"}
         assert len(kept(found) & NOISE) <= 1  # a noise column passes now and then
         assert "te_noise" not in found.features
@@ -173,7 +176,7 @@ class TestMethods:
             path.read_text() + "\n\n@feature\ndef still(rows):\n    return rows.select(ROW, still=pl.lit(1.0))\n"
         )
         made.experiment(1, ONE_SEED.replace("features = [", 'features = ["still", ') + MODEL)
-        found = made.open.select(1, "null", shuffles=5, holdout=False)
+        found = made.open.features.select(1, SelectOptions("null", shuffles=5, holdout=False))
         (judged,) = [j for j in found.judged if j.group.name == "still"]
         assert (judged.importance, judged.more["p"], judged.keep) == (0.0, 1.0, False)
 
@@ -277,17 +280,17 @@ class TestMethods:
         for method, options in (("null", {"shuffles": 9}), ("permutation", {"repeats": 2})):
             said = []
             try:
-                said += made.open.select(1, method, holdout=False, **options).notes
+                said += made.open.features.select(1, SelectOptions(method, holdout=False, **options)).notes
             except FeatureError as exc:
                 said.append(exc.message)
             assert "look like noise" in said[0] or "do not trust this list" in said[0]
 
     def test_gain_keeps_its_share(self, case) -> None:
-        found = case.open.select(1, "gain", share=0.8, holdout=False, name="gain-share")
+        found = case.open.features.select(1, SelectOptions("gain", share=0.8, holdout=False, name="gain-share"))
         gains = np.array([j.importance for j in found.judged])
         cut = int((np.cumsum(gains) < 0.8 * gains.sum()).sum()) + 1
         assert [j.keep for j in found.judged] == [i < cut for i in range(len(gains))]
-        importance = case.open.result(1).importance
+        importance = case.open.runs[1].importance
         assert found.judged[0].importance == pytest.approx(importance["gain"].max(), rel=1e-5)
 
     @pytest.mark.parametrize("by", BY)
@@ -296,7 +299,7 @@ class TestMethods:
         case.experiment(24, text + MODEL)
         made = experiment_of(case, 24)
         groups, models = groups_of(made, by), models_of(made)
-        case.open.definition.experiment_path(24).unlink()
+        case.open.access.competition.experiment_path(24).unlink()
         assert len({g.name for g in groups}) == len(groups)
         assert sorted(c for g in groups for c in g.columns) == sorted(
             ["b", "b_copy", "one", "other", "small", "small_town", "small_noise_code"]
@@ -315,14 +318,14 @@ class TestMethods:
         assert expected["rows.small"] < expected["small"] / 2
 
     def test_the_top_columns(self, case) -> None:
-        found = case.open.select(1, "gain", top=np.int64(3), holdout=False, name="gain-top")
+        found = case.open.features.select(1, SelectOptions("gain", top=np.int64(3), holdout=False, name="gain-top"))
         assert [j.keep for j in found.judged] == [True] * 3 + [False] * (len(found.judged) - 3)
 
     def test_with_and_without_a_finished_run_it_is_the_same(self, case) -> None:
         made = experiment_of(case)
         read, trained = models_of(made), models_of(replace(made, finished=None))
         of_seeds: dict[tuple[int, int], list[int]] = {}
-        for model in json.loads((case.open.result(1).folder / "run.json").read_text())["models"]:
+        for model in json.loads((case.open.runs[1].folder / "run.json").read_text())["models"]:
             of_seeds.setdefault((model["target"], model["fold"]), []).append(model["rounds"])
         assert read.rounds == {at: round(np.mean(rounds)) for at, rounds in of_seeds.items()}
         assert read.importance == trained.importance
@@ -334,7 +337,7 @@ class TestGroups:
     def test_columns_that_run_together_stand_where_the_first_does_and_are_named_by_it(self, case) -> None:
         case.experiment(25, 'features = ["te_town", "rows.n2", "rows.b", "chain", "rows.b_copy"]\n' + MODEL)
         groups = groups_of(experiment_of(case, 25), "correlated")
-        case.open.definition.experiment_path(25).unlink()
+        case.open.access.competition.experiment_path(25).unlink()
         assert [(g.name, g.columns) for g in groups] == [
             ("n2", ("n2",)),
             ("b + 1", ("b", "b_copy")),
@@ -370,7 +373,7 @@ class TestShuffles:
 
 class TestElimination:
     def test_the_search_keeps_the_signal(self, case) -> None:
-        found = case.open.select(1, "rfe", step=0.3, trials=6, name="rfe-signal")
+        found = case.open.features.select(1, SelectOptions("rfe", step=0.3, trials=6, name="rfe-signal"))
         assert {"sum", "te_town"} <= kept(found)
         assert len(kept(found)) < len(found.judged) - 3
         assert found.held_out is not None
@@ -384,11 +387,12 @@ class TestElimination:
 
     def test_it_goes_on_where_it_was_killed(self, case) -> None:
         case.experiment(23, 'features = ["rows.a", "rows.n0", "rows.n1", "rows.n2", "pair", "te_town"]\n' + MODEL)
-        whole = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-whole", holdout=False)
+        whole = case.open.features.select(23, SelectOptions("rfe", trials=5, step=0.3, name="rfe-whole", holdout=False))
         code = (
             "from workbench.api import library\n"
+            "from workbench.api.features import SelectOptions\n"
             f"c = library.competition('case', where=library.workspace({str(case.workspace.root)!r}))\n"
-            "c.select(23, 'rfe', trials=5, step=0.3, name='rfe-killed', holdout=False)\n"
+            "c.features.select(23, SelectOptions('rfe', trials=5, step=0.3, name='rfe-killed', holdout=False))\n"
         )
         runner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
         path = case.folder / "selections" / "rfe-killed.steps.json"
@@ -401,8 +405,10 @@ class TestElimination:
         runner.communicate(timeout=60)
         finished = json.loads(path.read_text())["steps"]
         assert not (case.folder / "selections" / "rfe-killed.toml").exists()
-        found = case.open.select(23, "rfe", trials=5, step=0.3, name="rfe-killed", holdout=False)
-        case.open.definition.experiment_path(23).unlink()
+        found = case.open.features.select(
+            23, SelectOptions("rfe", trials=5, step=0.3, name="rfe-killed", holdout=False)
+        )
+        case.open.access.competition.experiment_path(23).unlink()
         assert f"went on from {len(finished)} finished steps" in found.notes[0]
         assert json.loads(path.read_text())["steps"][: len(finished)] == finished
         assert (found.features, found.after.folds) == (whole.features, whole.after.folds)
@@ -411,12 +417,12 @@ class TestElimination:
     def test_more_of_it_replaces_its_own_list(self, case) -> None:
         case.experiment(25, 'features = ["rows.a", "rows.n0", "rows.n1", "rows.n2", "rows.n3", "te_town"]\n' + MODEL)
         for trials in (1, 2):
-            found = case.open.select(25, "rfe", trials=trials, name="rfe-more", holdout=False)
+            found = case.open.features.select(25, SelectOptions("rfe", trials=trials, name="rfe-more", holdout=False))
             assert f"the number of trials is reached after {trials} smaller lists: more of it" in " ".join(found.notes)
         assert found.notes[0] == "went on from 2 finished steps in rfe-more.steps.json"
         with pytest.raises(ConfigError, match="was made from something else"):
-            case.open.select(25, "rfe", trials=2, step=0.5, name="rfe-more", holdout=False)
-        case.open.definition.experiment_path(25).unlink()
+            case.open.features.select(25, SelectOptions("rfe", trials=2, step=0.5, name="rfe-more", holdout=False))
+        case.open.access.competition.experiment_path(25).unlink()
 
     def test_it_keeps_its_time(self, own, monkeypatch) -> None:
         """By a clock that goes on by a tenth of a second with each look at it, however busy the machine is."""
@@ -431,14 +437,14 @@ class TestElimination:
         made.experiment(1, ALL + MODEL.replace("= 30", "= 3000") + "early_stopping_round = 0\n")
         with monkeypatch.context() as patch, pytest.raises(ConfigError, match="before the first score of all columns"):
             patch.setattr(time, "perf_counter", tick)
-            made.open.select(1, "rfe", minutes=0.25)
+            made.open.features.select(1, SelectOptions("rfe", minutes=0.25))
         assert 12 < now < 15, "all of it would take a thousand seconds by this clock"
         made.experiment(1, ALL + MODEL)
         made.open.run(1)
         now = 0.0
         with monkeypatch.context() as patch:
             patch.setattr(time, "perf_counter", tick)
-            found = made.open.select(1, "rfe", minutes=1, step=0.05)
+            found = made.open.features.select(1, SelectOptions("rfe", minutes=1, step=0.05))
         assert re.search(r"the time is over after [1-9] smaller lists", " ".join(found.notes)), (now, found.notes)
         assert 30 < now < 60, "all of it would take 97"
         assert found.features
@@ -511,11 +517,11 @@ class TestLists:
         made = own(n_rows=400)
         made.experiment(1, ALL.replace("drop", 'categorical = ["small"]\ndrop') + MODEL)
         made.open.run(1)
-        found = made.open.select(1, "gain", top=5, holdout=False)
+        found = made.open.features.select(1, SelectOptions("gain", top=5, holdout=False))
         assert found.name == "001-gain"
         assert "rows.small" not in found.features
         made.experiment(2, 'base = 1\nfeatures = "001-gain"\n')
-        outcome = made.open.run_outcome(2)
+        outcome = made.open.runs.execute(2)
         columns = [c for j in found.judged if j.keep for c in j.group.columns]
         assert sorted(outcome.run.importance["column"]) == sorted(columns)
         assert outcome.run.record.fold_scores == pytest.approx(found.after.folds)
@@ -523,28 +529,28 @@ class TestLists:
         assert "categorical: 'small' is not in the list '001-gain', which dropped it" in outcome.notes
         source = outcome.run.folder / "source" / "001-gain.toml"
         assert source.read_bytes() == found.path.read_bytes()
-        assert made.open.run_outcome(2).how == "unchanged"
+        assert made.open.runs.execute(2).how == "unchanged"
         # The list's content is what counts: a title does not, a column does.
         text = found.path.read_text()
         found.path.write_text(text.replace("title = ", 'title = "mine" # '))
-        assert made.open.run_outcome(2).how == "unchanged"
+        assert made.open.runs.execute(2).how == "unchanged"
         found.path.write_text(
             text.replace('    "te_town",\n', "").replace("features = [\n", 'features = [\n    "rows.n4",\n')
         )
-        assert made.open.run_outcome(2).how == "new"
+        assert made.open.runs.execute(2).how == "new"
         # Two that build on it.
-        assert 'features = "001-gain"' in made.open.new(source=2).read_text()
+        assert 'features = "001-gain"' in made.open.experiments.new(source=2).read_text()
         made.experiment(4, 'base = 2\ndrop = ["n4"]\n')
-        assert read_spec(made.open.definition, 4).selection == "001-gain"
+        assert read_spec(made.open.access.competition, 4).selection == "001-gain"
         assert "n4" not in made.open.run(4).importance["column"]
         made.experiment(5, 'base = 2\nfeatures = ["pair"]\n')
-        assert read_spec(made.open.definition, 5).changes == ("features 001-gain -> 1 listed",)
+        assert read_spec(made.open.access.competition, 5).changes == ("features 001-gain -> 1 listed",)
 
     def test_fold_features_alone_are_enough(self, case) -> None:
         write_list(case.folder / "selections" / "towns.toml", FeatureList(("te_town",)))
         case.experiment(22, 'features = "towns"\n' + MODEL)
         assert case.open.run(22).importance["column"].to_list() == ["te_town"]
-        case.open.definition.experiment_path(22).unlink()
+        case.open.access.competition.experiment_path(22).unlink()
 
     def test_what_the_list_does_not_know_is_still_an_error(self, case) -> None:
         path = case.folder / "selections" / "byhand.toml"
@@ -564,9 +570,9 @@ class TestLists:
             path.write_text(text)
             case.experiment(20, 'features = "byhand"\n' + MODEL)
             with pytest.raises(ConfigError, match=message):
-                read_spec(case.open.definition, 20)
+                read_spec(case.open.access.competition, 20)
         for number in (20, 21):
-            case.open.definition.experiment_path(number).unlink()
+            case.open.access.competition.experiment_path(number).unlink()
         path.unlink()
 
     words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -585,18 +591,20 @@ class TestLists:
         assert read.get("kept", {}) == kept_table
 
     def test_another_list_is_not_replaced(self, case) -> None:
-        found = case.open.select(1, "gain", holdout=False, name="mine")
-        again = case.open.select(1, "gain", holdout=False, name="mine")  # the same again
+        found = case.open.features.select(1, SelectOptions("gain", holdout=False, name="mine"))
+        again = case.open.features.select(1, SelectOptions("gain", holdout=False, name="mine"))  # the same again
         assert again.features == found.features
         with pytest.raises(ConfigError, match="is there already, and was made from something else"):
-            case.open.select(1, "gain", holdout=False, name="mine", top=2)
+            case.open.features.select(1, SelectOptions("gain", holdout=False, name="mine", top=2))
         found.path.write_text(found.path.read_text().replace('    "te_town",\n', ""))
         with pytest.raises(ConfigError, match="was written or edited by hand"):
-            case.open.select(1, "gain", holdout=False, name="mine")
-        assert case.open.select(1, "gain", holdout=False, name="mine", top=2, force=True).features
-        read = read_list(case.open.definition, "mine")
+            case.open.features.select(1, SelectOptions("gain", holdout=False, name="mine"))
+        assert case.open.features.select(
+            1, SelectOptions("gain", holdout=False, name="mine", top=2, force=True)
+        ).features
+        read = read_list(case.open.access.competition, "mine")
         assert read.made["parameters"]["top"] == 2
-        assert read.made["run"] == case.open.result(1).record.run_id
+        assert read.made["run"] == case.open.runs[1].record.run_id
         assert len(read.kept) == 2
 
 
@@ -611,7 +619,6 @@ class TestErrors:
             ("permutation", {"repeats": 1}, ConfigError, "--repeats 1: expected a whole number from 2 up"),
             ("rfe", {"step": 1.0}, ConfigError, "--step 1.0: expected a share"),
             ("gain", {"by": "colum"}, ConfigError, "did you mean 'column'"),
-            ("gain", {"shufles": 3}, ConfigError, "did you mean 'shuffles'"),
             ("gain", {"name": "a/b"}, ConfigError, "can't name a feature list"),
             ("gain", {"sample": 2.0}, ConfigError, "--sample 2.0"),
             ("null", {"percentile": 100.0, "shuffles": 1, "seed": -1}, ConfigError, "--seed -1"),
@@ -627,26 +634,26 @@ class TestErrors:
         self, case, method: Any, options: dict[str, Any], error: type[WorkbenchError], message: str
     ) -> None:
         with pytest.raises(error) as caught:
-            case.open.select(1, method, **options)
+            case.open.features.select(1, SelectOptions(method, **options))
         assert message in str(caught.value)
 
     def test_experiments_that_have_no_choice(self, case) -> None:
         case.experiment(30, 'features = ["rows.a"]\n' + MODEL)
         with pytest.raises(ConfigError, match=r"has 1 column to choose from \(a\)"):
-            case.open.select(30, "gain")
+            case.open.features.select(30, SelectOptions("gain"))
         case.experiment(30, 'features = ["rows.a"]\n')
         with pytest.raises(ConfigError, match="no table says what kind"):
-            case.open.select(30, "gain")
-        case.open.definition.experiment_path(30).unlink()
+            case.open.features.select(30, SelectOptions("gain"))
+        case.open.access.competition.experiment_path(30).unlink()
         with pytest.raises(NotFoundError, match="has no experiment 99"):
-            case.open.select(99, "gain")
+            case.open.features.select(99, SelectOptions("gain"))
 
     def test_two_at_once(self, case) -> None:
         with (
-            lock(case.open.definition.runs_folder / ".select-busy.lock", "a list"),
+            lock(case.open.access.competition.runs_folder / ".select-busy.lock", "a list"),
             pytest.raises(BusyError, match="the feature list 'busy' is in use"),
         ):
-            case.open.select(1, "gain", name="busy")
+            case.open.features.select(1, SelectOptions("gain", name="busy"))
 
 
 NOISE_FEATURES = """
@@ -665,10 +672,10 @@ def noise(rows):
 
 class TestScores:
     def test_a_list_is_scored_on_rows_that_it_was_chosen_without(self, case) -> None:
-        found = case.open.select(1, "gain", top=4, name="held-out")
+        found = case.open.features.select(1, SelectOptions("gain", top=4, name="held-out"))
         assert found.held_out is not None
         assert found.optimistic == "selected on these folds"
-        stored = read_list(case.open.definition, "held-out").scores
+        stored = read_list(case.open.access.competition, "held-out").scores
         assert stored["held_out_after"]["folds"] == list(found.held_out[1].folds)
         assert stored["optimistic"] == found.optimistic
         # As the last fold's own model would be, with rounds that the others chose.
@@ -684,10 +691,10 @@ class TestScores:
         small.experiment(
             1, 'features = ["rows.x", "rows.z", "te_town"]\n[model]\nlearning_rate = 0.1\nnum_leaves = 5\n'
         )
-        found = small.open.select(1, "gain", top=2)
+        found = small.open.features.select(1, SelectOptions("gain", top=2))
         first, second = found.after.rounds
         assert second > 1.5 * first
-        made = ready(small.workspace, small.open.definition, 1)
+        made = ready(small.workspace, small.open.access.competition, 1)
         problem = only_fold(only(made.problem, [c for j in found.judged if j.keep for c in j.group.columns]), 4)
         assert found.held_out is not None
         targets = [replace(made.model, rounds=n, patience=0).learner(problem, i) for i, n in enumerate((first, second))]
@@ -710,7 +717,9 @@ class TestScores:
             changed = replace(experiment, problem=problem)
             with monkeypatch.context() as patch:
                 patch.setattr(sys.modules[select.__module__], "ready", lambda *_, changed=changed, **__: changed)
-                found = select(made.workspace, made.open.definition, 1, options, request=Request(name=f"steps-{at}"))
+                found = select(
+                    made.workspace, made.open.access.competition, 1, options, request=Request(name=f"steps-{at}")
+                )
             chosen.append([(j.group.name, j.importance, j.keep) for j in found.judged])
         assert chosen[0] == chosen[1]
 
@@ -718,12 +727,12 @@ class TestScores:
         made = own(n_rows=400)
         made.definition('scheme = "stratified"', 'scheme = "time"\ncolumn = "household"')
         made.experiment(1, 'features = ["rows.a", "pair", "te_town", "te_noise"]\n' + MODEL)
-        assert made.open.select(1, "null", shuffles=6).held_out is not None
+        assert made.open.features.select(1, SelectOptions("null", shuffles=6)).held_out is not None
 
     def test_two_folds_are_too_few(self, own) -> None:
         made = own(n_rows=300)
         made.definition("folds = 3", "folds = 2")
-        found = made.open.select(1, "gain", top=3)
+        found = made.open.features.select(1, SelectOptions("gain", top=3))
         assert found.held_out is None
         assert found.optimistic == "selected on these folds"
         assert "too few folds" in found.notes[-1]
@@ -732,20 +741,25 @@ class TestScores:
         made = own(n_rows=800)
         (made.folder / "features.py").write_text(NOISE_FEATURES)
         made.experiment(1, 'features = ["noise"]\n' + MODEL)
-        found = made.open.select(1, "permutation", top=10)
+        found = made.open.features.select(1, SelectOptions("permutation", top=10))
         assert found.held_out is not None
         assert found.after.mean > 0.55
         assert found.optimistic
         assert abs(found.held_out[1].mean - 0.5) < 0.1
 
     def test_a_quick_try(self, case) -> None:
-        found = case.open.select(1, "permutation", sample=0.5, repeats=2, name="sampled", by="feature")
-        assert read_list(case.open.definition, "sampled").made["rows"] == experiment_of(case).problem.target.n_rows // 2
+        found = case.open.features.select(
+            1, SelectOptions("permutation", sample=0.5, repeats=2, name="sampled", by="feature")
+        )
+        assert (
+            read_list(case.open.access.competition, "sampled").made["rows"]
+            == experiment_of(case).problem.target.n_rows // 2
+        )
         assert found.run_id is None
         assert found.held_out is not None
 
     def test_no_run_comes_of_it(self, case) -> None:
-        case.open.select(1, "gain", sample=0.3, name="quiet", holdout=False)
+        case.open.features.select(1, SelectOptions("gain", sample=0.3, name="quiet", holdout=False))
         with Ledger.open(case.workspace.ledger) as ledger:
             assert all(r.sample is None for r in ledger.runs("case"))
 
@@ -763,7 +777,7 @@ class TestCommand:
         code, out, _ = self.wb(case, monkeypatch, capsys, *arguments)
         document = json.loads(out)
         assert code == 0
-        assert document["features"] == list(read_list(case.open.definition, "json").features)
+        assert document["features"] == list(read_list(case.open.access.competition, "json").features)
         assert [c["keep"] for c in document["columns"]][:5] == [True] * 4 + [False]
         assert document["held_out"]["after"]["folds"]
         assert document["optimistic"] == "selected on these folds"

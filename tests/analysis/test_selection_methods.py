@@ -51,6 +51,7 @@ from workbench.analysis.selection.judged import (
 from workbench.analysis.selection.methods import by_chance, judge_by_shuffled_target, p_above_zero
 from workbench.analysis.selection.options import METHODS, options_of
 from workbench.analysis.selection.orders import ColumnOrders, Units, shuffled_order, units_of
+from workbench.api.features import SelectOptions
 from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, FeatureError, MemoryLimitError
 from workbench.core.events import Event, Progress
@@ -558,7 +559,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 @pytest.fixture(scope="module")
 def whole(made: Small) -> Any:
-    return ready(made.workspace, made.open.definition, 1)
+    return ready(made.workspace, made.open.access.competition, 1)
 
 
 FEATURES = """
@@ -843,7 +844,7 @@ class TestSelect:
         said, told = [], []
         found = select(
             made.workspace,
-            made.open.definition,
+            made.open.access.competition,
             1,
             Options("gain", top=3, holdout=False),
             request=Request(name="three", threads=1),
@@ -862,7 +863,7 @@ class TestSelect:
         assert found.notes == (
             "selected on these folds: the list's score is optimistic; --holdout keeps rows from the method to score the list on",
         )
-        listed = read_list(made.open.definition, "three")
+        listed = read_list(made.open.access.competition, "three")
         assert listed.features == found.features
         assert listed.title == "001 by gain: 3 of 11"
         assert list(listed.kept) == [c for j in found.judged[:3] for c in j.group.columns]
@@ -885,8 +886,10 @@ class TestSelect:
         assert found.after.folds == scored(whole, only(whole.problem, columns), whole.model)[1].folds
 
     def test_columns_that_were_judged_as_one_say_so(self, made: Small) -> None:
-        found = made.open.select(1, "gain", by="feature", top=2, holdout=False, name="features", threads=1)
-        listed = read_list(made.open.definition, "features")
+        found = made.open.features.select(
+            1, SelectOptions("gain", by="feature", top=2, holdout=False, name="features", threads=1)
+        )
+        listed = read_list(made.open.access.competition, "features")
         tables = listed.kept | listed.dropped
         assert {c: t.get("with") for c, t in tables.items() if c in ("up", "x", "same")} == {
             "up": "chain",
@@ -896,13 +899,13 @@ class TestSelect:
         assert len(found.judged) == 7
 
     def test_nothing_that_is_dropped_is_nothing_that_flatters(self, made: Small) -> None:
-        found = made.open.select(1, "gain", top=99, name="all", threads=1)
+        found = made.open.features.select(1, SelectOptions("gain", top=99, name="all", threads=1))
         assert found.notes == ("nothing is dropped: the list has every column",)
         assert (found.optimistic, found.held_out, found.after) == (None, None, found.before)
-        assert "optimistic" not in read_list(made.open.definition, "all").scores
+        assert "optimistic" not in read_list(made.open.access.competition, "all").scores
 
     def test_a_search_says_how_it_ended(self, made: Small) -> None:
-        found = made.open.select(1, "rfe", trials=1, step=0.4, name="search", threads=1)
+        found = made.open.features.select(1, SelectOptions("rfe", trials=1, step=0.4, name="search", threads=1))
         steps = json.loads((made.folder / "selections" / "search.steps.json").read_text())["steps"]
         assert "the number of trials is reached after 1 smaller lists: more of it may find a smaller one" in found.notes
         assert not any(n.startswith("went on from") for n in found.notes)
@@ -911,13 +914,13 @@ class TestSelect:
         assert found.before.folds == tuple(steps[0]["folds"])
         best = max(steps, key=lambda s: np.mean(s["folds"]))
         chosen = {j.group.name for j in found.judged if j.keep}
-        listed = read_list(made.open.definition, "search")
+        listed = read_list(made.open.access.competition, "search")
         if set(best["groups"]) == chosen:
             assert listed.best == {}
         else:
             assert listed.best["mean"] == pytest.approx(np.mean(best["folds"]))
         assert (found.held_out is None) == (len(chosen) == 11)
-        again = made.open.select(1, "rfe", trials=1, step=0.4, name="search", threads=1)
+        again = made.open.features.select(1, SelectOptions("rfe", trials=1, step=0.4, name="search", threads=1))
         assert "went on from 2 finished steps in search.steps.json" in again.notes
 
     def test_a_list_that_looks_like_chance_is_not_to_be_trusted(self, made: Small) -> None:
@@ -925,9 +928,9 @@ class TestSelect:
                            "[model]\nnum_iterations = 3\nnum_leaves = 4\nnum_threads = 1\n")  # fmt: skip
         options = {"repeats": 2, "holdout": False, "threads": 1}
         with pytest.raises(FeatureError, match="by permutation, all 4 look like noise") as caught:
-            made.open.select(2, "permutation", alpha=1e-9, name="none", **options)
+            made.open.features.select(2, SelectOptions("permutation", alpha=1e-9, name="none", **options))
         assert "--top N" in str(caught.value.hint)
-        found = made.open.select(2, "permutation", alpha=0.9, name="noise", **options)
+        found = made.open.features.select(2, SelectOptions("permutation", alpha=0.9, name="noise", **options))
         n = sum(j.keep for j in found.judged)
         said = f"{n} of 4 pass, as many as may by chance where all are noise: do not trust this list"
         assert said in found.notes
@@ -939,7 +942,7 @@ class TestSelect:
             logger.setLevel(logging.INFO)
             select(
                 made.workspace,
-                made.open.definition,
+                made.open.access.competition,
                 1,
                 Options("gain", top=2, holdout=False),
                 request=Request(name="loud", threads=1),
@@ -947,7 +950,13 @@ class TestSelect:
             )
             assert levels == {logging.ERROR}
             with pytest.raises(ConfigError, match="made from something else"):
-                select(made.workspace, made.open.definition, 1, Options("gain", top=4), request=Request(name="loud"))
+                select(
+                    made.workspace,
+                    made.open.access.competition,
+                    1,
+                    Options("gain", top=4),
+                    request=Request(name="loud"),
+                )
             assert logger.level == logging.INFO
         finally:
             logger.setLevel(before)
@@ -956,7 +965,7 @@ class TestSelect:
         said: list[str] = []
         found = select(
             made.workspace,
-            made.open.definition,
+            made.open.access.competition,
             1,
             Options("gain", top=2),
             request=Request(name="held", threads=1),
@@ -971,7 +980,7 @@ class TestSelect:
             problem = only(only_fold(whole.problem, 4), of)
             rounds = found.before.rounds if of is everything else found.after.rounds
             assert score.folds == scored(whole, problem, FixedRounds(whole.model, rounds))[1].folds
-        kept = read_list(made.open.definition, "held").scores
+        kept = read_list(made.open.access.competition, "held").scores
         assert kept["held_out_before"]["folds"] == list(found.held_out[0].folds)
         assert kept["held_out_after"]["folds"] == list(found.held_out[1].folds)
         assert found.notes == ()

@@ -94,7 +94,7 @@ from pathlib import Path
 from workbench.api import library
 from workbench.data.workspace import Workspace
 opened = library.OpenCompetition(Workspace(Path(sys.argv[1])), "log")
-opened.feature_list(build=True)
+opened.features.summaries(build=True)
 """
 
 STRAIGHT = """

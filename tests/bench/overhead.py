@@ -64,5 +64,5 @@ def prepare(here: Path, n_rows: int, model: dict[str, Any]) -> None:
     folder = place.competitions / "wide"
     settings = "\n".join(f"{k} = {v}" for k, v in model.items())
     (folder / "experiments" / "001.toml").write_text(f'features = ["rows"]\n[model]\n{settings}\n')
-    folds = load_folds(library.competition("wide", where=place).definition)
+    folds = load_folds(library.competition("wide", where=place).access.competition)
     np.save(here / "folds.npy", folds.valid)

@@ -101,7 +101,7 @@ def _ready(here: Path, frame: pl.DataFrame, task: str, metric: str, text: str, n
         create(place.root, "t", RehearsalSpec(here / "all.parquet", ("y",), metric, 1 / 3, task=task, seed=draw))
         library.fetch("t", where=place)
     (place.competitions / "t" / "experiments" / f"{number + 1:03d}.toml").write_text(text + MODEL)
-    return ready(place, library.OpenCompetition(place, "t").definition, number + 1)
+    return ready(place, library.OpenCompetition(place, "t").access.competition, number + 1)
 
 
 def _truth(frame: pl.DataFrame, found: Any) -> pl.Series:

@@ -86,7 +86,7 @@ def _experiment(folder: Path, n_rows: int) -> Any:
     spec = RehearsalSpec(train=source, targets=("y",), metric="auc", holdout=0.01, after=None)
     create(workspace.root, "bench", spec)
     library.fetch("bench", where=workspace)
-    competition = library.OpenCompetition(workspace, "bench").definition
+    competition = library.OpenCompetition(workspace, "bench").access.competition
     competition.experiment_path(1).write_text(MODEL)
     return ready(workspace, competition, 1, context=RunContext(threads=THREADS))
 

@@ -134,7 +134,7 @@ def prepare(table: Table, here: Path) -> Competition:
     create(workspace.root, table.name, spec)
     _define(workspace, table)
     library.fetch(table.name, where=workspace)
-    competition = library.OpenCompetition(workspace, table.name).definition
+    competition = library.OpenCompetition(workspace, table.name).access.competition
     competition.experiment_path(1).write_text('features = ["rows"]\n\n[model]\n')
     np.save(here / "folds.npy", load_folds(competition).valid)
     competition.table("train").drop("row_id").collect().write_parquet(here / "train.parquet")

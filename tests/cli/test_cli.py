@@ -343,9 +343,9 @@ def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
     assert code == 1
     assert "send it? [y/N]:" in shown
     assert "nothing was sent" in shown
-    assert made.open.submissions() == []
-    record = made.open.result(1).record
-    rows = len(made.open.result(1).test)
+    assert made.open.submissions.records() == []
+    record = made.open.runs[1].record
+    rows = len(made.open.runs[1].test)
     for part in (
         "experiment    1  first",
         f"run           {record.run_id}",
@@ -357,35 +357,35 @@ def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
     ):
         assert part in shown
     code, shown = in_a_terminal(here, "submit", "1", answer="\n")
-    assert (code, made.open.submissions()) == (1, [])
+    assert (code, made.open.submissions.records()) == (1, [])
     code, shown = in_a_terminal(here, "submit", "1", answer="\x03")
-    assert (code, made.open.submissions()) == (130, [])
+    assert (code, made.open.submissions.records()) == (130, [])
     code, shown = in_a_terminal(here, "submit", "1", answer="y\n")
     assert code == 0
-    assert len(made.open.submissions()) == 1
+    assert len(made.open.submissions.records()) == 1
     code, shown = in_a_terminal(here, "submit", "1", answer="n\n")
     assert "send it anyway? [y/N]" in shown
     assert "left today    4 of 5" in shown
-    assert f"compared with experiment 1: public {made.open.submissions()[0].public_score:.5f}" in shown
+    assert f"compared with experiment 1: public {made.open.submissions.records()[0].public_score:.5f}" in shown
     for words in (["--yes"], ["-y", "--json"]):
         code, shown = in_a_terminal(here, "submit", "1", *words)
         assert code == 0
         assert "[y/N]" not in shown
     asked_nothing, shown = in_a_terminal(here, "submit", "1", "--json")
     assert (asked_nothing, json.loads(shown)["error"]["type"]) == (1, "SubmissionError")
-    assert len(made.open.submissions()) == 3
+    assert len(made.open.submissions.records()) == 3
 
 
 def test_a_dry_run_tells_what_would_be_sent(made: Small) -> None:
     here = made.workspace.root
     wb("run", "1", cwd=here)
     told = json.loads(wb("submit", "1", "--dry-run", "--json", cwd=here).stdout)
-    record = made.open.result(1).record
+    record = made.open.runs[1].record
     low, high = told["cv_interval"]
     assert low < record.cv_mean < high
     assert (told["run_id"], told["sent"], told["remaining_today"]) == (record.run_id, False, 5)
     assert (here / told["file"]).is_file()
-    assert (told["rows"], told["compared_with"], told["findings"]) == (len(made.open.result(1).test), None, [])
+    assert (told["rows"], told["compared_with"], told["findings"]) == (len(made.open.runs[1].test), None, [])
 
 
 def test_a_damaged_ledger_is_explained_and_mended(made: Small) -> None:

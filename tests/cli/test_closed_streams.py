@@ -184,7 +184,7 @@ def test_what_a_program_can_not_print_ends_no_run(small: Small) -> None:
     def broken(*_: Any) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    outcome = small.open.run_outcome(1, force=True, report=broken, done=broken)
+    outcome = small.open.runs.execute(1, force=True, report=broken, done=broken)
     assert outcome.run.record.status == "finished"
 
 

@@ -82,7 +82,7 @@ def test_code_that_is_saved_after_it_was_read(made: Any, name: str, old: str, ne
     assert (made.folder / name).read_bytes() == before.replace(old.encode(), new.encode())
     assert (first.folder / "source" / name).read_bytes() == before
     # The block of what was executed is not that of what is there now.
-    second = made.open.run_outcome(1)
+    second = made.open.runs.execute(1)
     assert second.how == "new"
     assert second.run.record.key != first.record.key
     values, x = block_and_rows(made)
@@ -96,7 +96,7 @@ def test_a_metric_that_is_saved_after_it_was_read(made: Any) -> None:
     saved_meanwhile(made, "metric.py", "* 2", "* 4")
     first = made.open.run(1)
     assert (first.folder / "source" / "metric.py").read_text() == METRIC
-    second = made.open.run_outcome(1)
+    second = made.open.runs.execute(1)
     assert second.how == "new"
     assert second.run.score == pytest.approx(2 * first.score)
 
@@ -109,7 +109,7 @@ def test_an_opened_competition_takes_code_that_was_edited_since(made: Any) -> No
     (made.folder / "metric.py").write_text(METRIC.replace("* 2", "* 4"))
     assert opened.run(1).score == pytest.approx(2 * first.score)
     made.definition("seed = 42", "seed = 43")
-    third = opened.run_outcome(1)
+    third = opened.runs.execute(1)
     assert third.how == "new"
     assert third.run.record.folds_hash != first.record.folds_hash
     kept = (third.run.folder / "source" / "competition.toml").read_bytes()

@@ -307,7 +307,7 @@ def test_an_exit_in_a_check_of_time(small) -> None:
     )
     _features(made, FEATURE + later)
     with pytest.raises(FeatureError, match=r"on the data before .*: SystemExit: 0 \(features.py, line 6\)"):
-        made.open.check_time(columns=["day"])
+        made.open.data.check_time(columns=["day"])
 
 
 def test_an_exit_of_a_rehearsals_metric(tmp_path: Path) -> None:

@@ -168,17 +168,17 @@ class TestRefusal:
         monkeypatch.setattr("workbench.platforms.protocol.connect", lambda *_: kaggle)
         place = made.open
         for refused in (
-            lambda: place.build_kernel(1, python=HERE, wheels=no_wheels),
-            lambda: rehearse(place.definition, place.result(1), kernel),
-            lambda: push(place.definition, kernel, kaggle),
-            lambda: place.prepare_kernel(1),
+            lambda: place.kernels.build(1, python=HERE, wheels=no_wheels),
+            lambda: rehearse(place.access.competition, place.runs[1], kernel),
+            lambda: push(place.access.competition, kernel, kaggle),
+            lambda: place.kernels.prepare(1),
         ):
             with pytest.raises(ConfigError, match="has an evaluation server") as told:
                 refused()
             assert "the host's demo notebook" in told.value.hint
             assert "server = false" in told.value.hint
         made.definition("[tables]", "[submission]\nserver = false\n[tables]")
-        assert isinstance(made.open.build_kernel(1, python=HERE, wheels=no_wheels), BuiltKernel)
+        assert isinstance(made.open.kernels.build(1, python=HERE, wheels=no_wheels), BuiltKernel)
 
     def test_the_definition_says_so(self, made, no_wheels) -> None:
         made.definition("[tables]", '[submission]\nserver = "kaggle_evaluation/__init__.py"\n[tables]')
@@ -189,7 +189,7 @@ class TestRefusal:
         server.host("small", {"train.csv": b"id\n"}, kernels_only=True)
         monkeypatch.setattr("workbench.platforms.protocol.connect", lambda *_: kaggle)
         made.definition("[tables]", '[submission]\nserver = "optiver2023/__init__.py"\n[tables]')
-        [finding] = made.open.prepare(1).errors
+        [finding] = made.open.submissions.prepare(1).errors
         assert finding.code == "notebook_only"
         assert "wb kernel" not in finding.message
         assert "evaluation server (optiver2023/__init__.py)" in finding.message
@@ -202,7 +202,7 @@ class TestFileName:
     def test_a_wrong_name_is_refused(self, made, name: str) -> None:
         made.definition("[tables]", f"[submission]\nfile = {json.dumps(name)}\n[tables]")
         with pytest.raises(ConfigError, match=r"submission\.file.*ends in \.csv or \.parquet"):
-            made.open.definition.definition  # noqa: B018
+            made.open.access.competition.definition  # noqa: B018
 
     @pytest.mark.parametrize("task", ["binary", "regression", "multiclass", "two"])
     def test_predictions_in_parquet(self, small, no_wheels, tmp_path: Path, task: str) -> None:
@@ -225,13 +225,13 @@ class TestFileName:
     def test_a_file_is_sent_as_parquet(self, made) -> None:
         made.definition("[tables]", '[submission]\nfile = "submission.parquet"\n[tables]')
         place = made.open
-        prepared = place.prepare(1)
+        prepared = place.submissions.prepare(1)
         assert prepared.errors == ()
-        sent = place.send(prepared)
+        sent = place.submissions.send(prepared)
         assert sent.file == f"submissions/small/{sent.run_id}.parquet"
         frame = pl.read_parquet(place.workspace.root / sent.file)
-        own = pl.read_csv(place.result(1).submission)
+        own = pl.read_csv(place.runs[1].submission)
         assert frame.equals(own)
         assert (sent.status, sent.public_score is not None) == ("complete", True)
         # The run's own file is what it was, and the bytes are known when they are sent again.
-        assert [f.code for f in place.prepare(1).warnings] == ["same_bytes"]
+        assert [f.code for f in place.submissions.prepare(1).warnings] == ["same_bytes"]

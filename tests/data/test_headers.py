@@ -108,14 +108,14 @@ def test_a_submission_has_the_names_of_the_sample(tmp_path: Path, header: str, n
     create(workspace.root, "c", RehearsalSpec(train, (target,), "rmse", 0.3, ids=(id_name,)))
     library.fetch("c", where=workspace)
     competition = library.competition("c", where=workspace)
-    folder = competition.definition.folder
+    folder = competition.access.competition.folder
     model = 'features = ["rows"]\n[model]\nn_estimators = 3\nmin_data_in_leaf = 2\nearly_stopping_round = 0\n'
     (folder / "experiments" / "001.toml").write_text(f'title = "t"\n{model}')
     run = competition.run(1)
     sample = read_text_file(workspace.competitions / "c" / "data" / "raw" / "sample_submission.csv")
     sent = run.folder / "submission.csv"
     assert read_text_file(sent).columns == sample.columns == [id_name, target]
-    assert [f for f in file_findings(competition.definition, sent) if f.level == "error"] == []
+    assert [f for f in file_findings(competition.access.competition, sent) if f.level == "error"] == []
     platform = Rehearsal(workspace.root)
     platform.submit("c", sent, "")
     assert platform.submissions("c")[0].public_score is not None

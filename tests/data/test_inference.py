@@ -233,14 +233,14 @@ def test_features_in_comments_are_none(small) -> None:
     path = made.folder / "features.py"
     path.unlink()
     before = made.open.run(1)
-    made.open.new()
+    made.open.experiments.new()
     text = path.read_text()
     for written in (text, _uncommented(text, which="no"), re.sub(r"(?m)^", "# ", text), "# only a word\n", ""):
         path.write_text(written)
         said: list[str] = []
         again = made.open.run(1, report=said.append)
         assert (again.record.run_id, said) == (before.record.run_id, [])
-        made.open.new()
+        made.open.experiments.new()
         assert path.read_text() == written
 
 

@@ -191,7 +191,7 @@ class TestUnpack:
 class TestFetch:
     def test_the_definition_and_a_baseline_are_written(self, small) -> None:
         made = small(after=("day", "2024-06-01"), holdout=None)
-        definition = made.open.definition.definition
+        definition = made.open.access.competition.definition
         assert (definition.task, definition.metric, definition.id_columns) == ("binary", "auc", ("id",))
         assert (definition.cv.scheme, definition.cv.column) == ("time", "day")
         assert made.open.experiments[1].features == ("auto",)
@@ -203,7 +203,7 @@ class TestFetch:
         said: list[str] = []
         again = library.fetch("small", where=made.workspace, report=said.append)
         assert (again.downloaded, again.written, said) == ((), (), [])
-        assert made.open.definition.definition.title == "mine"
+        assert made.open.access.competition.definition.title == "mine"
         after = {p: p.stat().st_mtime_ns for p in (made.folder / "data").rglob("*") if p.is_file()}
         changed = {p.name for p in after if after[p] != before.get(p)}
         assert changed <= {"manifest.json", ".fetch.lock"}
@@ -220,7 +220,7 @@ class TestFetch:
         make_frame(400).with_columns(name=pl.format("person {}", "id")).write_csv(source)
         made = small(train=source)
         made.open.run(1)
-        columns = set(made.open.result(1).importance["column"])
+        columns = set(made.open.runs[1].importance["column"])
         assert "name" not in columns
         assert {"name_part2"} <= columns  # the number in it
 

@@ -436,7 +436,7 @@ def test_users_and_items_come_back_as_the_log_has_them(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in sent.read_text(encoding="utf-8").splitlines()] == [
         line.split(",")[0] for line in sample.read_text(encoding="utf-8").splitlines()
     ]
-    assert not [f for f in file_findings(shop.definition, sent) if f.level == "error"]
+    assert not [f for f in file_findings(shop.access.competition, sent) if f.level == "error"]
     host = read_host(workspace.competitions / "shop" / "rehearsal")
     folder = workspace.competitions / "shop" / "rehearsal"
     assert grade(sent, read_solution(folder, host), host, metrics.get("recall@8")).public == 1.0

@@ -192,5 +192,5 @@ class TestLeftOut:
         outcome = competition.open.run(1)
         details = json.loads((competition.workspace.root / outcome.folder / "run.json").read_text())
         assert details["left_out"]["id"] == "the id, which only tells rows apart"
-        summary = next(f for f in competition.open.feature_list() if f.name == "auto")
+        summary = next(f for f in competition.open.features.summaries() if f.name == "auto")
         assert summary.left_out == details["left_out"]

@@ -40,7 +40,7 @@ class TestHosted:
         tables = tuple(tmp_path / f"{n}.csv" for n in ("people", "articles", "ratings"))
         create(tmp_path, "shop", LogSpec(train, log, "recall@5", target="lists", tables=tables, title="A shop"))
         fetched = library.fetch("shop", where=workspace)
-        d = library.OpenCompetition(workspace, "shop").definition.definition
+        d = library.OpenCompetition(workspace, "shop").access.competition.definition
         assert d.interactions == replace(log, users="people", items="articles")
         assert (d.task, d.id_columns, d.targets, d.metric) == ("recommend", ("user_type",), ("lists",), "recall@5")
         assert (d.tables.train, d.tables.sample_submission, d.title) == ("train", "sample_submission", "A shop")

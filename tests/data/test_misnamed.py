@@ -104,11 +104,11 @@ def test_names_beyond_the_first_plane_come_through_every_file(small) -> None:
     """JSON has two characters for one of them, which TOML takes for none."""
     made = small(n_rows=200)
     name = '👍 "\x7f\\'
-    path = made.open.new(title=name)
+    path = made.open.experiments.new(title=name)
     assert read_toml(path)["title"] == name
     node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
     nbformat.write(node, made.workspace.root / "a.ipynb")
-    _, adopted, _ = made.open.adopt(made.workspace.root / "a.ipynb", title=name, submission=name)
+    _, adopted, _ = made.open.experiments.adopt(made.workspace.root / "a.ipynb", title=name, submission=name)
     assert read_toml(adopted)["notebook"]["submission"] == name
     assert tomllib.loads(as_toml_lines({"monotone_constraints": {name: 1}})) == {"monotone_constraints": {name: 1}}
     host = replace(read_host(made.folder / "rehearsal"), classes=[[name, "b"]], title=name)

@@ -103,7 +103,7 @@ def ran(template: Path, tmp_path: Path) -> Small:
 
 def test_a_deleted_experiments_number_is_not_used_again(ran: Small) -> None:
     (ran.folder / "experiments" / "003.toml").unlink()
-    path = ran.open.new(title="another")
+    path = ran.open.experiments.new(title="another")
     assert path.name == "004.toml"
     assert "base = 2" in path.read_text()  # the newest that has a file
 
@@ -114,7 +114,7 @@ def test_nor_where_only_the_ledger_knows_of_it(ran: Small) -> None:
     with Ledger.open(ran.workspace.ledger) as ledger:
         assert ledger.largest_experiment("small") == 3
         assert ledger.largest_experiment("other") == 0
-    assert ran.open.new().name == "004.toml"
+    assert ran.open.experiments.new().name == "004.toml"
 
 
 def test_a_baseline_does_not_take_the_number_of_runs_that_are_there(ran: Small) -> None:
@@ -128,7 +128,7 @@ def test_a_baseline_does_not_take_the_number_of_runs_that_are_there(ran: Small) 
 def test_a_notebook_that_is_left_is_not_written_over(ran: Small) -> None:
     left = ran.workspace.root / "notebooks" / "small-009.ipynb"
     left.write_text("mine")
-    notebook, experiment = ran.open.new_notebook(3)
+    notebook, experiment = ran.open.experiments.new_notebook(3)
     assert (notebook.name, experiment.name) == ("small-010.ipynb", "010.toml")
     assert left.read_text() == "mine"
     assert 'file = "small-010.ipynb"' in experiment.read_text()
@@ -137,8 +137,8 @@ def test_a_notebook_that_is_left_is_not_written_over(ran: Small) -> None:
 def test_without_the_ledger_no_number_is_guessed(ran: Small) -> None:
     (ran.workspace.submissions / "ledger.db").write_bytes(b"no database" * 100)
     with pytest.raises(LedgerError, match="the next experiment of 'small' can't be numbered without the ledger"):
-        ran.open.new()
-    assert ran.open.definition.experiment_numbers() == [1, 2, 3]
+        ran.open.experiments.new()
+    assert ran.open.access.competition.experiment_numbers() == [1, 2, 3]
 
 
 MANY = """
@@ -154,9 +154,9 @@ while len(list(barrier.iterdir())) < 3:
 paths = []
 for n in range(6):
     if kind == "notebook":
-        paths += opened.adopt(root / "mine.py", title=f"{name} {n}")[:2]
+        paths += opened.experiments.adopt(root / "mine.py", title=f"{name} {n}")[:2]
     else:
-        paths.append(opened.new(title=f"{name} {n}", source=1))
+        paths.append(opened.experiments.new(title=f"{name} {n}", source=1))
 print(json.dumps([str(p) for p in paths]))
 """
 

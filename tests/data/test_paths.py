@@ -15,6 +15,8 @@ import pytest
 import workbench
 from tests.small import Small, make_frame, make_small
 from workbench.api import library
+from workbench.api.features import SelectOptions
+from workbench.api.studies import TuneOptions
 from workbench.cli.app import wb
 from workbench.core import frames
 from workbench.core.errors import ConfigError
@@ -101,15 +103,15 @@ def test_a_workspace_may_be_called_anything(made: Small, monkeypatch: pytest.Mon
     opened = made.open
     assert opened.tables["train"].collect().height == 160
     first = opened.run(1)
-    assert opened.run_outcome(1).how == "unchanged"
+    assert opened.runs.execute(1).how == "unchanged"
     assert first.record.n_features == 9
     assert opened.feature("ratio").collect().height == 200
-    assert all(b.current for b in opened.cache())
-    assert opened.check(exp=1).findings is not None
-    assert opened.check_time(["ratio"], columns=["day"])
-    assert opened.result(1).oof.height == 160
-    prepared = opened.prepare(1)
-    sent = opened.send(prepared)
+    assert all(b.current for b in opened.features.cached())
+    assert opened.data.check(exp=1).findings is not None
+    assert opened.data.check_time(["ratio"], columns=["day"])
+    assert opened.runs[1].oof.height == 160
+    prepared = opened.submissions.prepare(1)
+    sent = opened.submissions.send(prepared)
     assert (sent.status, sent.public_score is not None) == ("complete", True)
     (made.workspace.submissions / "ledger.db").unlink()
     assert library.rebuild_ledger(made.workspace) == {"runs": 1, "submissions": 1, "problems": [], "kept": 0}
@@ -124,19 +126,19 @@ def test_a_workspace_may_be_called_anything(made: Small, monkeypatch: pytest.Mon
 def test_the_rest_of_the_commands_too(made: Small, no_wheels: Path) -> None:
     opened = made.open
     opened.run(1)
-    opened.tune(1, trials=2)
-    assert opened.new(source=1, tuned=True).name == "002.toml"
+    opened.studies.tune(1, TuneOptions(trials=2))
+    assert opened.experiments.new(source=1, tuned=True).name == "002.toml"
     assert opened.run(2).record.status == "finished"
-    assert opened.select(1, "gain").path.exists()
+    assert opened.features.select(1, SelectOptions("gain")).path.exists()
     for n, table in enumerate(("[xgboost]\nnum_boost_round = 3", "[catboost]\niterations = 3"), start=3):
         made.experiment(n, f'features = ["rows", "ratio"]\n{table}\n')
         assert opened.run(n).record.status == "finished"
-    assert opened.report(1).exists()
-    notebook, path = opened.new_notebook(1)
+    assert opened.runs.report(1).exists()
+    notebook, path = opened.experiments.new_notebook(1)
     assert opened.run(int(path.stem)).record.status == "finished"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    built = opened.build_kernel(1, python=python, wheels=no_wheels)
-    assert opened.rehearse_kernel(1, built).differing == 0
+    built = opened.kernels.build(1, python=python, wheels=no_wheels)
+    assert opened.kernels.rehearse(1, built).differing == 0
 
 
 # ----------------------------------------------------------------------------------------------------- files of the user

@@ -506,9 +506,9 @@ class TestRehearsal:
         workspace = Workspace(tmp_path)
         library.fetch("c", where=workspace)
         opened = library.OpenCompetition(workspace, "c")
-        (opened.definition.folder / "experiments" / "001.toml").write_text(QUICK)
+        (opened.access.competition.folder / "experiments" / "001.toml").write_text(QUICK)
         outcome = opened.run(1)
-        sent = opened.send(opened.prepare(1))
+        sent = opened.submissions.send(opened.submissions.prepare(1))
         assert outcome.record.cv_mean > 0.95
         (scored,) = [s for s in Rehearsal(tmp_path).submissions("c") if s.ref == sent.ref]
         assert scored.public_score > 0.95

@@ -136,10 +136,10 @@ def test_run_and_check_take_what_fetch_left(tmp_path: Path) -> None:
         )
     library.fetch("c", where=workspace)
     competition = library.competition("c", where=workspace)
-    assert set(competition.definition.unlike_columns) == LEFT_OUT
-    assert "lists" not in competition.definition.shared_columns
+    assert set(competition.access.competition.unlike_columns) == LEFT_OUT
+    assert "lists" not in competition.access.competition.shared_columns
     assert competition.rows.collect().height == 2 * N
-    experiments = competition.definition.folder / "experiments"
+    experiments = competition.access.competition.folder / "experiments"
     experiments.joinpath("001.toml").write_text(
         'title = "t"\nfeatures = ["auto"]\n[model]\nn_estimators = 3\nearly_stopping_round = 0\n'
     )
@@ -149,7 +149,7 @@ def test_run_and_check_take_what_fetch_left(tmp_path: Path) -> None:
     left_out = json.loads((run.folder / "run.json").read_text())["left_out"]
     for column in LEFT_OUT:
         assert "no type holds both" in left_out[column]
-    assert competition.check()
+    assert competition.data.check()
 
 
 def test_times_and_numbers_of_two_formats_are_no_one_column(tmp_path: Path) -> None:
@@ -171,4 +171,4 @@ def test_times_and_numbers_of_two_formats_are_no_one_column(tmp_path: Path) -> N
     lines = test.with_columns(times[0], times[1].dt.to_string("%Y-%m-%d %H:%M:%S"), times[2].cast(pl.String))
     (folder / "files" / "test.csv").write_text(lines.write_csv())
     library.fetch("c", where=workspace)
-    assert set(library.competition("c", where=workspace).definition.unlike_columns) == {"d", "t"}
+    assert set(library.competition("c", where=workspace).access.competition.unlike_columns) == {"d", "t"}

@@ -729,14 +729,14 @@ class TestRun:
             "sub = pd.read_csv('form.csv')\nsub['y'] = train['y'].mean()\nprint('CV: 0.6')",
             "sub.to_csv('submission.csv', index=False)",
         )
-        _, experiment, others = made.open.adopt(path)
+        _, experiment, others = made.open.experiments.adopt(path)
         assert others == []
-        outcome = made.open.run_outcome(int(experiment.stem))
+        outcome = made.open.runs.execute(int(experiment.stem))
         assert outcome.run.score == 0.6
         assert pl.read_csv(outcome.run.submission)["y"].n_unique() == 1
         assert not (outcome.run.folder / "kaggle").exists()
         assert "sample_submission.csv" in (outcome.run.folder / "notebook.txt").read_text()
-        again = made.open.run_outcome(int(experiment.stem))
+        again = made.open.runs.execute(int(experiment.stem))
         assert again.run.record.run_id == outcome.run.record.run_id
 
     def test_where_missing_data_go_is_said(self, small, monkeypatch, capsys) -> None:

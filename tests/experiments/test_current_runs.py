@@ -28,13 +28,13 @@ MODEL = "[model]\nlearning_rate = 0.3\nnum_leaves = 7\nnum_iterations = 12\nmin_
 def current(made: Any, exp: int = 1) -> Any:
     """Return the row of the table that stands for an experiment, after checking that the library agrees with it."""
     (row,) = [r for r in made.open.table() if r.run.exp == exp and r.latest]
-    assert made.open.result(exp).record.run_id == row.run.run_id
-    assert made.open.prepare(exp).record.run_id == row.run.run_id
+    assert made.open.runs[exp].record.run_id == row.run.run_id
+    assert made.open.submissions.prepare(exp).record.run_id == row.run.run_id
     return row
 
 
 def findings(made: Any) -> list[str]:
-    return [f.code for f in made.open.prepare(1).findings]
+    return [f.code for f in made.open.submissions.prepare(1).findings]
 
 
 def test_folds_that_were_set_back_bring_the_earlier_run_back(small) -> None:
@@ -51,7 +51,7 @@ def test_folds_that_were_set_back_bring_the_earlier_run_back(small) -> None:
     for _ in range(2):
         assert current(made).run.cv_folds == 5
         assert (current(made).run, current(made).outdated) == (five, ())
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
     assert "outdated" not in findings(made)
     rows = {d["run_id"]: d for d in as_dicts(made.open.table())}
     assert (rows[five.run_id]["latest"], rows[five.run_id]["outdated"]) == (True, [])
@@ -111,7 +111,7 @@ def test_a_table_that_no_feature_reads_marks_nothing(small) -> None:
     host = made.folder / "rehearsal" / "files" / "towns.csv"
     host.write_text(host.read_text().replace("town 3,3", "town 3,33"))
     library.fetch("small", where=made.workspace)
-    assert made.open.run_outcome(1).how == "unchanged"
+    assert made.open.runs.execute(1).how == "unchanged"
     assert (current(made).run, current(made).outdated) == (first, ())
 
 
@@ -135,7 +135,7 @@ def test_code_that_was_set_back_brings_the_earlier_run_back(small) -> None:
     second = made.open.run(1).record
     assert current(made).run == second
     path.write_text(code)
-    assert made.open.run_outcome(1).run.record == first
+    assert made.open.runs.execute(1).run.record == first
     assert current(made).run == first
 
 
@@ -151,7 +151,7 @@ def test_a_feature_that_was_set_back_counts_whatever_else_its_file_says(small) -
     second = made.open.run(1).record
     assert current(made).run == second
     path.write_text(code + "\n\nUNUSED = 3  # nothing of experiment 1\n")
-    assert made.open.run_outcome(1).run.record == first
+    assert made.open.runs.execute(1).run.record == first
     assert current(made).run == first
 
 
@@ -175,14 +175,14 @@ def test_a_notebook_that_was_set_back_brings_the_earlier_run_back(small, grid: s
     path.parent.mkdir(exist_ok=True)
     path.write_text(NOTEBOOK)
     made.experiment(1, '[notebook]\nfile = "model.py"\n' + grid)
-    first = [o.run.record.run_id for o in made.open.run_outcomes(1)]
+    first = [o.run.record.run_id for o in made.open.runs.execute_all(1)]
     assert (current(made).run.run_id, current(made).outdated) == (first[-1], ())
     path.write_text(NOTEBOOK.replace("* scale,", "* scale + 1,"))
     assert current(made).outdated == ("experiment",)
-    made.open.run_outcomes(1)
+    made.open.runs.execute_all(1)
     assert current(made).run.run_id not in first
     path.write_text(NOTEBOOK)
-    assert [o.how for o in made.open.run_outcomes(1)] == ["unchanged"] * len(first)
+    assert [o.how for o in made.open.runs.execute_all(1)] == ["unchanged"] * len(first)
     assert (current(made).run.run_id, current(made).outdated) == (first[-1], ())
 
 
@@ -196,7 +196,7 @@ def test_an_edit_of_a_base_of_the_base_counts_everywhere(small, is_run: bool) ->
         made.open.run(number)
     made.experiment(1, ROWS + MODEL.replace("learning_rate = 0.3", "learning_rate = 0.2"))
     assert current(made, 3).outdated == ("experiment",)
-    assert "outdated" in [f.code for f in made.open.prepare(3).findings]
+    assert "outdated" in [f.code for f in made.open.submissions.prepare(3).findings]
 
 
 def test_an_edit_of_another_base_of_the_base_counts(small) -> None:
@@ -267,7 +267,7 @@ def test_a_metric_that_was_turned_round_is_another_run(small) -> None:
     assert (right.greater_is_better, right.run_id != wrong.run_id) == (False, True)
     assert (current(made).run, current(made).outdated) == (right, ())
     made.definition("greater_is_better = false", "greater_is_better = true")
-    assert made.open.run_outcome(1).how == "unchanged"
+    assert made.open.runs.execute(1).how == "unchanged"
     assert current(made).run == wrong
 
 
@@ -291,14 +291,14 @@ def test_the_positive_class_differs_where_it_is_another(small) -> None:
     made.experiment(1, ROWS + MODEL)
     first = made.open.run(1).record
     made.definition('metric = "auc"', 'metric = "auc"\npositive = 1')
-    assert made.open.run_outcome(1).how == "unchanged"
+    assert made.open.runs.execute(1).how == "unchanged"
     assert (current(made).run, current(made).outdated) == (first, ())
     made.definition("positive = 1", "positive = 0")
     assert current(made).outdated == ("competition",)
     second = made.open.run(1).record
     assert (current(made).run, current(made).outdated) == (second, ())
     made.definition("positive = 0", "")
-    assert made.open.run_outcome(1).how == "unchanged"
+    assert made.open.runs.execute(1).how == "unchanged"
     assert (current(made).run, current(made).outdated) == (first, ())
 
 
@@ -383,9 +383,9 @@ def test_times_of_runs_rise_though_the_clock_was_set_back(small) -> None:
     second = made.open.run(1, force=True)
     assert second.record.created_at > ahead.created_at
     assert second.record.run_id > first.record.run_id
-    assert made.open.result(1).record.run_id == second.record.run_id
+    assert made.open.runs[1].record.run_id == second.record.run_id
     made.experiment(1, 'features = ["rows.x"]\n[model]\nnum_iterations = 3\n')
-    assert "outdated" in {f.code for f in made.open.prepare(1).findings}
+    assert "outdated" in {f.code for f in made.open.submissions.prepare(1).findings}
 
 
 def test_a_run_of_another_workspace_does_not_stand_for_an_experiment_of_this_one(small, tmp_path) -> None:
@@ -399,7 +399,7 @@ def test_a_run_of_another_workspace_does_not_stand_for_an_experiment_of_this_one
     others = [library.competition("small", where=there).run(number) for number in (1, 2)]
     opened = library.competition("small", where=here)
     assert {row.run.run_id for row in opened.table()} == {r.record.run_id for r in (own, *others)}
-    assert opened.result(1).record.run_id == own.record.run_id
-    assert opened.prepare(1).record.run_id == own.record.run_id
+    assert opened.runs[1].record.run_id == own.record.run_id
+    assert opened.submissions.prepare(1).record.run_id == own.record.run_id
     with pytest.raises(NotFoundError, match="of another workspace"):
-        opened.result(2)
+        opened.runs[2]

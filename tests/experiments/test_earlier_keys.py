@@ -44,7 +44,7 @@ def put(made: Small, *folders: Path) -> None:
 def keys(made: Small, number: int = 1) -> list[str]:
     """Return the keys of the two features while an experiment is made ready; those of today as "now"."""
     today = [referenced_code_key(made.folder, name) for name in (RATIO, DOUBLED)]
-    with earlier_code_keys(made.open.definition, number):
+    with earlier_code_keys(made.open.access.competition, number):
         found = [referenced_code_key(made.folder, name) for name in (RATIO, DOUBLED)]
     assert [referenced_code_key(made.folder, name) for name in (RATIO, DOUBLED)] == today
     return ["now" if key == now else key for key, now in zip(found, today, strict=True)]

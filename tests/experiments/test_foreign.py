@@ -108,8 +108,8 @@ def adopted(small, tmp_path: Path, monkeypatch, address: str, **options: Any) ->
     node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(t) for t in (told + LOOKS, ends)])
     path = made.workspace.root / "looks.ipynb"
     nbformat.write(node, path)
-    _, experiment, _ = made.open.adopt(path, **options)
-    outcome = made.open.run_outcome(int(experiment.stem))
+    _, experiment, _ = made.open.experiments.adopt(path, **options)
+    outcome = made.open.runs.execute(int(experiment.stem))
     printed = (outcome.run.folder / "notebook.txt").read_text()
     line = next(line for line in printed.splitlines() if line.startswith("SEEN "))
     return json.loads(line.removeprefix("SEEN ")), outcome
@@ -268,7 +268,7 @@ def test_it_does_not_choose_what_it_sees_by_the_kernel_that_it_names(small, name
 
     def spec(more: str) -> Any:
         made.experiment(1, text + more)
-        read = read_spec(made.open.definition, 1)
+        read = read_spec(made.open.access.competition, 1)
         return notebook_spec(read, made.folder, made.workspace.root / "notebooks")
 
     assert spec("").notebook.kernel == "python3"

@@ -53,7 +53,7 @@ class TestNoSuchExperiment:
         for path in (made.folder / "experiments").glob("*"):
             path.unlink()
         with pytest.raises(NotFoundError, match="there is no experiment 55") as told:
-            made.open.prepare(55)
+            made.open.submissions.prepare(55)
         assert told.value.hint == "`wb new` writes the first one"
 
 
@@ -66,22 +66,22 @@ class TestFileNames:
         assert made.open.run(12).record.exp == 12
         # It is still up to date in the table, and the next number is above it.
         assert [row.run.exp for row in made.open.table() if row.latest] == [12, 13]
-        assert made.open.new(source=12).name == "014.toml"
-        assert [f.code for f in made.open.prepare(12).warnings] == []
+        assert made.open.experiments.new(source=12).name == "014.toml"
+        assert [f.code for f in made.open.submissions.prepare(12).warnings] == []
 
     @pytest.mark.parametrize("others", [["12.toml", "012.toml"], ["012.toml", "0012.toml"], ["12.toml", "00012.toml"]])
     def test_two_of_one_number_are_refused_and_named(self, small, wb, others: list[str]) -> None:
         made = small()
         for name in others:
             (made.folder / "experiments" / name).write_text('features = ["ratio"]' + MODEL)
-        for use in (lambda: made.open.run(12), lambda: made.open.new(source=12)):
+        for use in (lambda: made.open.run(12), lambda: made.open.experiments.new(source=12)):
             with pytest.raises(ConfigError, match="experiment 12 has 2 files in .*: ") as told:
                 use()
             assert all(name in told.value.message for name in others)
             assert "keep one as" in told.value.hint
         code, out, _ = wb(made, "table", "--json")
         assert (code, json.loads(out)) == (0, [])
-        assert made.open.definition.experiment_numbers().count(12) == 1
+        assert made.open.access.competition.experiment_numbers().count(12) == 1
         (made.folder / "experiments" / others[1]).unlink()
         assert made.open.run(12).record.exp == 12
 
@@ -92,38 +92,38 @@ class TestTuned:
         made.experiment(1, 'features = ["ratio"]' + MODEL)
         from workbench.experiments.plan import untuned_key
 
-        folder = made.open.definition.study_folder(1)
+        folder = made.open.access.competition.study_folder(1)
         folder.mkdir(parents=True)
-        key = untuned_key(made.workspace, made.open.definition, 1)
+        key = untuned_key(made.workspace, made.open.access.competition, 1)
         best = {"model": {"num_iterations": 3}, "asked": None, "of": key}
         (folder / "best.json").write_text(json.dumps(best))
         code, _, err = wb(made, "new", "--from", "1", "--tuned")
         said = "tuning found nothing better than experiment 1's own parameters: this has the same"
         assert (code, f"{said}; `wb tune 1 --minutes 30` searches on" in err) == (0, True), err
         assert f"# {said}\n" in (made.folder / "experiments" / "002.toml").read_text()
-        assert read_spec(made.open.definition, 2).model == read_spec(made.open.definition, 1).model
+        assert read_spec(made.open.access.competition, 2).model == read_spec(made.open.access.competition, 1).model
         best["model"] = {"num_iterations": 7}
         (folder / "best.json").write_text(json.dumps(best))
-        assert "num_iterations = 7" in made.open.new(source=1, tuned=True).read_text()
+        assert "num_iterations = 7" in made.open.experiments.new(source=1, tuned=True).read_text()
 
     def test_no_trial_finished(self, small) -> None:
         made = small()
         made.experiment(1, 'features = ["ratio"]' + MODEL)
         with pytest.raises(NotFoundError, match="has no tuned parameters") as told:
-            made.open.new(source=1, tuned=True)
+            made.open.experiments.new(source=1, tuned=True)
         assert told.value.hint == "`wb tune 1 --minutes 10` finds some"
-        folder = made.open.definition.study_folder(1)
+        folder = made.open.access.competition.study_folder(1)
         folder.mkdir(parents=True)
         (folder / "journal.log").write_text("")
         with pytest.raises(NotFoundError, match="has no tuned parameters: no trial finished in the time") as told:
-            made.open.new(source=1, tuned=True)
+            made.open.experiments.new(source=1, tuned=True)
         assert told.value.hint == "`wb tune 1 --minutes 30` goes on"
 
     def test_of_another_kind(self, small) -> None:
         made = small()
         made.experiment(1, 'features = ["ratio"]\n[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n')
         with pytest.raises(NotFoundError, match=r"is of \[sklearn\], and `wb tune` tunes \[model\]") as told:
-            made.open.new(source=1, tuned=True)
+            made.open.experiments.new(source=1, tuned=True)
         assert "wb tune" not in told.value.hint
 
     def test_of_no_experiment(self, small) -> None:
@@ -131,7 +131,7 @@ class TestTuned:
         for path in (made.folder / "experiments").glob("*"):
             path.unlink()
         with pytest.raises(NotFoundError, match="has no experiment whose tuned parameters"):
-            made.open.new(tuned=True)
+            made.open.experiments.new(tuned=True)
 
 
 class TestSeeds:
@@ -167,7 +167,7 @@ class TestSeeds:
             1,
             'features = ["ratio"]\nseeds = [3, 4]\n[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n',
         )
-        outcome = run(made.workspace, made.open.definition, 1)
+        outcome = run(made.workspace, made.open.access.competition, 1)
         [note] = [n for n in outcome.notes if "seeds make no difference" in n]
         assert note == "the seeds make no difference: one is enough, and saves the others' time: seeds = [3]"
 
@@ -279,7 +279,7 @@ class TestWrongTables:
         made.experiment(1, 'features = ["ratio"]' + MODEL)
         made.experiment(2, text)
         with pytest.raises(ConfigError) as told:
-            read_spec(made.open.definition, 2)
+            read_spec(made.open.access.competition, 2)
         assert message in told.value.message
         assert hint in told.value.hint
 
@@ -297,7 +297,7 @@ class TestWrongTables:
         text = path.read_text()
         path.write_text(before + text.partition("\n# How the files")[0] + "\n" + after)
         with pytest.raises(ConfigError) as told:
-            _ = made.open.definition.definition
+            _ = made.open.access.competition.definition
         assert message in told.value.message
         assert hint in told.value.hint
 
@@ -321,7 +321,7 @@ class TestToml:
         made = small()
         made.experiment(1, f'features = ["ratio"]\n{line}\n' + MODEL)
         with pytest.raises(ConfigError, match=r"001\.toml is not valid TOML: .*\(at ") as told:
-            read_spec(made.open.definition, 1)
+            read_spec(made.open.access.competition, 1)
         assert hint in told.value.hint
         assert line in told.value.message or "end of document" in told.value.message
 
@@ -330,7 +330,7 @@ class TestToml:
         path = made.folder / "competition.toml"
         path.write_text(path.read_text().replace('task = "', 'task = "x'))
         with pytest.raises(ConfigError) as told:
-            _ = made.open.definition.definition
+            _ = made.open.access.competition.definition
         assert "task: unknown task, did you mean" in told.value.message
 
 

@@ -72,7 +72,7 @@ def test_it_goes_on_and_ends_as_if_nothing_had_been(small: Any, kind: str, tmp_p
     before = {p: p.stat().st_mtime_ns for p in made.folder.glob("runs/*/parts/*")}
     assert len(before) >= 3
     trained = []
-    outcome = made.open.run_outcome(1, threads=1, done=lambda result, left: trained.append((result.fold, result.seed)))
+    outcome = made.open.runs.execute(1, threads=1, done=lambda result, left: trained.append((result.fold, result.seed)))
     assert outcome.how == "resumed"
     assert outcome.run.record.fold_scores == expected.record.fold_scores
     assert outcome.run.submission.read_bytes() == expected.submission.read_bytes()

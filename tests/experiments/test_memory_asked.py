@@ -47,7 +47,7 @@ def nothing_binned(monkeypatch) -> None:
 
 def tuned(made: Any, **options: Any) -> Any:
     request = TuneRequest(**({"trials": 4, "threads": 1, "holdout": False} | options))
-    return tune(made.workspace, made.open.definition, 1, request)
+    return tune(made.workspace, made.open.access.competition, 1, request)
 
 
 @pytest.mark.usefixtures("nothing_binned")
@@ -55,17 +55,17 @@ class TestWhatIsTooMuchIsRefusedBeforeItBegins:
     def test_a_search(self, made) -> None:
         tight = replace(made.workspace, memory_limit=TIGHT)
         with pytest.raises(MemoryLimitError, match="taken already"):
-            tune(tight, made.open.definition, 1, TuneRequest(trials=4))
+            tune(tight, made.open.access.competition, 1, TuneRequest(trials=4))
 
     def test_a_run_that_is_tuned(self, made) -> None:
         with pytest.raises(MemoryLimitError, match="taken already"):
-            run_tuned(replace(made.workspace, memory_limit=TIGHT), made.open.definition, 1)
+            run_tuned(replace(made.workspace, memory_limit=TIGHT), made.open.access.competition, 1)
 
     @pytest.mark.parametrize("method", ["gain", "rfe", "null"])
     def test_a_selection(self, made, method: str) -> None:
         tight = replace(made.workspace, memory_limit=TIGHT)
         with pytest.raises(MemoryLimitError, match="taken already"):
-            select(tight, made.open.definition, 1, options_of(method, {}))
+            select(tight, made.open.access.competition, 1, options_of(method, {}))
 
     def test_a_fold_in_a_notebook(self, made, monkeypatch) -> None:
         monkeypatch.chdir(made.folder)
@@ -130,7 +130,7 @@ class TestWorkersShareMemory:
         with pytest.raises(MemoryLimitError):
             tuned(made)
         said = replace(made.workspace, memory_limit=2**33)  # what the user says stays said
-        assert tune(said, made.open.definition, 1, TuneRequest(trials=1, threads=1)).tuned.best is not None
+        assert tune(said, made.open.access.competition, 1, TuneRequest(trials=1, threads=1)).tuned.best is not None
 
     def test_the_memory_of_another_process_is_seen(self) -> None:
         other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
@@ -167,7 +167,7 @@ class TestASmallBudget:
                 clock[0] += 100
 
         request = TuneRequest(minutes=2 / 60, threads=1, holdout=False)
-        outcome = tune(made.workspace, made.open.definition, 1, request, progress=progress)
+        outcome = tune(made.workspace, made.open.access.competition, 1, request, progress=progress)
         best, start = outcome.tuned.best, outcome.tuned.start
         assert (best == start) == any("nothing found is better" in n for n in outcome.notes)
         assert best.quick >= start.quick

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 
 from tests.needs import package
+from workbench.api.studies import TuneOptions
 from workbench.cli.app import wb
 from workbench.core.cache import lock
 from workbench.core.credentials import Masks, secret_values
@@ -196,7 +197,7 @@ class TestParameters:
         with pytest.raises(ConfigError, match="a notebook predicts all rows"):
             made.open.run(1, sample=0.5)
         with pytest.raises(ConfigError, match="nothing is trained here"):
-            made.open.tune(1, trials=1)
+            made.open.studies.tune(1, TuneOptions(trials=1))
 
     def test_the_command_lists_them(self, tmp_path: Path, capsys) -> None:
         path = write(tmp_path / "a.ipynb", PARAMETERS)
@@ -241,7 +242,7 @@ class TestRecorded:
         ],
     )  # fmt: skip
     def test_oof_of_other_rows_are_refused(self, made, oof: Any, message: str) -> None:
-        definition = made.open.definition
+        definition = made.open.access.competition
         target = read_target(definition)
         ids = definition.train_columns("id")
         with pytest.raises(DataError, match=message):
@@ -250,12 +251,12 @@ class TestRecorded:
     def test_rows_without_a_prediction_are_counted_by_fold(self, made) -> None:
         oof = np.full(320, 0.5)
         oof[made.open.folds.valid_rows(2)[:3]] = np.nan
-        definition = made.open.definition
+        definition = made.open.access.competition
         with pytest.raises(DataError, match="3 of the 64 rows that fold 2 validates have no finite prediction"):
             checked_oof(oof, definition, read_target(definition), made.open.folds)
 
     def test_test_predictions_of_other_rows_are_refused(self, made) -> None:
-        definition = made.open.definition
+        definition = made.open.access.competition
         target = read_target(definition)
         with pytest.raises(DataError, match=r"test: expected the 80 rows of the test table.*got \(320, 1\)"):
             checked_test(np.full(320, 0.5), definition, target)
@@ -299,7 +300,7 @@ class TestRun:
         assert {"notebook.ipynb", "notebook.html", "notebook.txt", "oof.parquet"} <= set(details["files"])
         assert (done.folder / "source" / "model.ipynb").exists()
         assert not (done.folder / "parts").exists()
-        again = made.open.run_outcome(1)
+        again = made.open.runs.execute(1)
         assert again.how == "unchanged"
         rows = made.open.table()
         assert rows[0].run.cv_mean == done.score
@@ -318,9 +319,9 @@ class TestRun:
         )
         first = made.open.run(1)
         assert (first.folder / "source" / "lib" / "halves.py").read_text() == "SHRINK = 0.5\n"
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
         helper.write_text("SHRINK = 0.9\n")
-        second = made.open.run_outcome(1)
+        second = made.open.runs.execute(1)
         assert second.how == "new"
         assert not second.run.oof.equals(first.oof)
 
@@ -346,7 +347,7 @@ class TestRun:
         assert {r.changes for r in runs} == {("n_bins = 2", "shrink = 0.0"), ("n_bins = 8", "shrink = 0.0")}
         # One more value is one more run.
         made.experiment(1, EXPERIMENT + "[notebook.grid]\nn_bins = [2, 8, 16]\nshrink = [0.0]\n")
-        outcomes = made.open.run_outcomes(1)
+        outcomes = made.open.runs.execute_all(1)
         assert [o.how for o in outcomes] == ["unchanged", "unchanged", "new"]
         assert made.open.run(1).score == max(o.run.score for o in outcomes)
         made.experiment(1, EXPERIMENT + "[notebook.grid]\nn_bins = [8]\nshrink = [0.0]\n")
@@ -359,7 +360,7 @@ class TestRun:
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, body, RECORD)
         made.experiment(1, EXPERIMENT + "[notebook.grid]\nn_bins = [2, 8]\n")
         with pytest.raises(NotebookError, match="too few") as caught:
-            made.open.run_outcomes(1)
+            made.open.runs.execute_all(1)
         assert caught.value.hint.startswith("1 of the 2 runs of the grid are done")
 
     @pytest.mark.parametrize(
@@ -374,7 +375,7 @@ class TestRun:
     def test_what_is_wrong_with_a_grid_is_said(self, made, grid: str, message: str) -> None:
         made.experiment(1, EXPERIMENT + "[notebook.grid]\n" + grid)
         with pytest.raises(ConfigError, match=message):
-            made.open.run_outcomes(1)
+            made.open.runs.execute_all(1)
 
     @pytest.mark.slow
     def test_figures_and_output_are_kept(self, made) -> None:
@@ -391,26 +392,26 @@ class TestRun:
         before = figure_path.read_bytes()
         report = made.workspace.root / "notebooks" / "report.ipynb"
         write(report, "exp = 0", "", figure.replace("[1, 2]", "[2, 1]"), "")
-        made.open.report(1)
+        made.open.runs.report(1)
         assert len(list((done.folder / "report-figures").iterdir())) == 1
         assert figure_path.read_bytes() == before
         # What is not drawn any more is gone.
         write(report, "exp = 0", "", "", "")
-        made.open.report(1)
+        made.open.runs.report(1)
         assert not (done.folder / "report-figures").exists()
-        assert made.open.result(1).record.status == "finished"
+        assert made.open.runs[1].record.status == "finished"
 
     @pytest.mark.slow
     def test_one_report_at_a_time(self, made) -> None:
         done = made.open.run(1)
         with lock(done.folder / ".report.lock", "this"), pytest.raises(BusyError, match=r"making .*report.html"):
-            made.open.report(1)
+            made.open.runs.report(1)
 
     @pytest.mark.slow
     def test_frames_of_a_fold_have_what_depends_on_it(self, made) -> None:
         body = """from workbench import nb
 import numpy as np
-oof, test = np.full(len(nb.target), np.nan), np.zeros(nb.competition.definition.n_test)
+oof, test = np.full(len(nb.target), np.nan), np.zeros(nb.competition.data.n_test)
 for fold in nb.folds:
     f = nb.frames(fold.number, "rows.x", "te_town")
     assert f.X_train.columns == f.X_valid.columns == f.X_test.columns
@@ -433,7 +434,7 @@ nb.record(oof=oof, test=test)"""
 import polars as pl
 train = nb.table("train").select("id").collect()
 frame = train.with_columns(p=pl.Series(oof)).sample(fraction=1.0, shuffle=True, seed=1)
-other = nb.competition.definition.test_ids().with_columns(p=pl.Series(test)).reverse()
+other = nb.competition.data.test_ids.with_columns(p=pl.Series(test)).reverse()
 nb.record(oof=frame, test=other)"""
         )
         done = made.open.run(1)
@@ -450,12 +451,12 @@ import numpy as np
 y = nb.target
 assert nb.classes == ("high", "low", "mid")
 oof = np.eye(3)[y] * 0.4 + 0.2
-nb.record(oof=oof, test=np.full((nb.competition.definition.n_test, 3), 1 / 3))"""
+nb.record(oof=oof, test=np.full((nb.competition.data.n_test, 3), 1 / 3))"""
         made = small(task="multiclass", metric="mlogloss")
         with_cells(made, body)
         assert made.open.run(1).score == pytest.approx(-np.log(0.6))
         body = """from workbench import nb
-nb.record(oof=nb.target * 1.0, test=[[0.0, 1.0]] * nb.competition.definition.n_test)"""
+nb.record(oof=nb.target * 1.0, test=[[0.0, 1.0]] * nb.competition.data.n_test)"""
         made = small(task="two", metric="rmse", slug="pair")
         with_cells(made, body)
         assert made.open.run(1).score == 0
@@ -478,7 +479,7 @@ class TestWrittenOut:
         model = "[model]\nnum_iterations = 60\nearly_stopping_round = 20\nnum_leaves = 8\nlambda_l2 = 2.0\n"
         made.experiment(1, f'features = ["rows.x", "rows.z", "te_town"]\ntarget_transform = "none"\n{model}')
         before = made.open.run(1)
-        notebook, experiment = made.open.new_notebook(1)
+        notebook, experiment = made.open.experiments.new_notebook(1)
         assert notebook.parent == made.workspace.root / "notebooks"
         found = read_notebook(notebook)
         assert {"num_leaves", "lambda_l2", "rounds", "patience", "seed"} <= set(found.parameters or {})
@@ -496,18 +497,18 @@ class TestWrittenOut:
             'features = ["rows.x", "rows.z"]\n[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\nC = 0.5\n',
         )
         before = made.open.run(1)
-        _, experiment = made.open.new_notebook(1, title='by "hand"')
+        _, experiment = made.open.experiments.new_notebook(1, title='by "hand"')
         after = made.open.run(int(experiment.stem))
         assert after.record.fold_scores == pytest.approx(before.record.fold_scores)
         assert after.record.title == 'by "hand"'
 
     def test_what_can_not_be_written_out_is_said(self, made, small) -> None:
         with pytest.raises(ConfigError, match="is a notebook already: model.ipynb"):
-            made.open.new_notebook(1)
+            made.open.experiments.new_notebook(1)
         pair = small(task="two", metric="rmse", slug="pair")
         pair.experiment(1, 'features = ["rows.x"]\n[model]\n')
         with pytest.raises(ConfigError, match="has 2 targets"):
-            pair.open.new_notebook(1)
+            pair.open.experiments.new_notebook(1)
 
 
 class TestByHand:
@@ -532,7 +533,7 @@ class TestByHand:
             two.experiment(
                 1, 'features = ["rows.x", "rows.z"]\n[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n'
             )
-        notebook, experiment = two.open.new_notebook(1)
+        notebook, experiment = two.open.experiments.new_notebook(1)
         assert 'nb.use("small", exp=2)' in notebook.read_text().replace("\\", "")
         shown = by_hand(notebook)
         assert "(not kept: `wb run` keeps it)" in shown
@@ -541,14 +542,14 @@ class TestByHand:
 
     @pytest.mark.slow
     def test_an_experiment_of_another_competition_keeps_its_own(self, two) -> None:
-        notebook, _ = two.open.new_notebook(1)
+        notebook, _ = two.open.experiments.new_notebook(1)
         other = two.workspace.competitions / "another" / "experiments" / "007.toml"
         other.write_text(f'features = ["rows.x"]\n[notebook]\nfile = "{notebook.name}"\n')
         (notebook.parent / "plain.ipynb").write_text("")
         write(
             notebook,
             "x = 1",
-            "from workbench import nb\nnb.use('small', exp=1)\nassert nb.competition.slug == 'another'\nimport numpy as np\nnb.record(oof=np.zeros(len(nb.target)), test=np.zeros(nb.competition.definition.n_test))",
+            "from workbench import nb\nnb.use('small', exp=1)\nassert nb.competition.slug == 'another'\nimport numpy as np\nnb.record(oof=np.zeros(len(nb.target)), test=np.zeros(nb.competition.data.n_test))",
         )
         opened = type(two.open)(two.workspace, "another")
         assert opened.run(7).record.status == "finished"
@@ -607,14 +608,14 @@ class TestAdopted:
         node.cells[0].metadata["tags"] = []
         node.cells[1].metadata["tags"] = list(tags)
         nbformat.write(node, path)
-        notebook, experiment, _ = made.open.adopt(path)
+        notebook, experiment, _ = made.open.experiments.adopt(path)
         assert notebook.read_text() == path.read_text()
         experiment.write_text(experiment.read_text() + more)
         return experiment
 
     def test_its_submission_is_the_runs_and_its_cv_what_it_printed(self, made, monkeypatch, capsys) -> None:
         experiment = self.adopted(made, *ADOPTED)
-        outcome = made.open.run_outcome(int(experiment.stem))
+        outcome = made.open.runs.execute(int(experiment.stem))
         record = outcome.run.record
         assert (record.cv_mean, record.cv_std, record.fold_scores, record.title) == (0.612345, None, (), "best public")
         frame = pl.read_csv(outcome.run.submission)
@@ -641,7 +642,7 @@ class TestAdopted:
     )
     def test_where_the_cv_is(self, made, tags: tuple[str, ...], more: str, cv: float | None) -> None:
         experiment = self.adopted(made, *ADOPTED, tags=tags, more=more)
-        outcome = made.open.run_outcome(int(experiment.stem))
+        outcome = made.open.runs.execute(int(experiment.stem))
         assert outcome.run.score == cv
         assert any("no CV was found" in n for n in outcome.notes) == (cv is None)
 
@@ -773,7 +774,7 @@ class TestFailures:
     def test_an_installation_that_fails_is_said_though_the_cell_does_not(self, made) -> None:
         script = "%pip install --no-index not-a-package-of-anyone"
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, script, BODY, RECORD)
-        outcome = made.open.run_outcome(1)
+        outcome = made.open.runs.execute(1)
         (said,) = [n for n in outcome.notes if "installs nothing" in n]
         assert said.startswith("cell 2 installs nothing: No matching distribution found for not-a-package-of-anyone")
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, script, "import not_a_package_of_anyone")

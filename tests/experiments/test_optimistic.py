@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from tests.small import Small, make_small
+from workbench.api.features import SelectOptions
+from workbench.api.studies import TuneOptions
 from workbench.cli import main
 from workbench.core.errors import ConfigError
 from workbench.experiments.current_runs import current_run
@@ -48,12 +50,12 @@ class TestPerFold:
         assert marks(made)[2] == "rounds per fold"
         rows = json.loads(wb(capsys, monkeypatch, made, "table", "--json"))
         assert {r["exp"]: r["optimistic"] for r in rows if r["exp"] < 3} == {1: None, 2: "rounds per fold"}
-        assert f"{made.open.result(2).score:.5f}^" in wb(capsys, monkeypatch, made, "table")
+        assert f"{made.open.runs[2].score:.5f}^" in wb(capsys, monkeypatch, made, "table")
         assert "optimistic    rounds per fold" in wb(capsys, monkeypatch, made, "show", "2")
         assert "optimistic" not in wb(capsys, monkeypatch, made, "show", "1")
 
     def test_before_it_is_sent(self, made) -> None:
-        of_codes = [{f.code: f for f in optimistic_findings(made.open.result(n).record)} for n in (1, 2)]
+        of_codes = [{f.code: f for f in optimistic_findings(made.open.runs[n].record)} for n in (1, 2)]
         assert "optimistic" not in of_codes[0]
         assert of_codes[1]["optimistic"].level == "note"
         assert "rounds per fold" in of_codes[1]["optimistic"].message
@@ -119,7 +121,7 @@ class TestEarlierRuns:
 
     def test_their_key_has_no_word_of_rounds(self, tmp_path) -> None:
         made = self.of_earlier_version(tmp_path)
-        spec = read_spec(made.open.definition, 1)
+        spec = read_spec(made.open.access.competition, 1)
         assert spec.content()["rounds"] == "per fold"
         assert spec.key_content() == replace(spec, per_fold=False).content()
 
@@ -152,7 +154,7 @@ class TestOtherKinds:
 
 class TestSelectedAndTuned:
     def test_a_list_that_was_chosen(self, made) -> None:
-        made.open.select(1, "gain", top=2, name="two")
+        made.open.features.select(1, SelectOptions("gain", top=2, name="two"))
         made.experiment(4, 'features = "two"\n' + MODEL)
         made.experiment(5, "base = 4\n[model]\nnum_leaves = 5\n")
         made.open.run(4)
@@ -160,7 +162,7 @@ class TestSelectedAndTuned:
         assert marks(made)[4] == marks(made)[5] == "selected on these folds"
 
     def test_parameters_that_were_found(self, made) -> None:
-        outcome = made.open.tune(1, trials=6)
+        outcome = made.open.studies.tune(1, TuneOptions(trials=6))
         assert outcome.tuned.best is not None
         kept = json.loads((made.folder / "studies" / "001" / "best.json").read_text())
         if outcome.tuned.best == outcome.tuned.initial:

@@ -116,7 +116,7 @@ class TestTasks:
     def test_regression(self, small, metric: str) -> None:
         made = small(task="regression", metric=metric)
         run = quick(made)
-        constant = made.open.definition.metric(
+        constant = made.open.access.competition.metric(
             self.truth(made)["y"].to_numpy(), np.full(400, self.truth(made)["y"].median())
         )
         better = run.score > constant if run.record.greater_is_better else run.score < constant
@@ -213,7 +213,7 @@ class TestAgain:
     def test_an_unchanged_experiment_is_shown(self, small) -> None:
         made = small()
         first = quick(made)
-        outcome = made.open.run_outcome(1)
+        outcome = made.open.runs.execute(1)
         assert outcome.how == "unchanged"
         assert outcome.run.record == first.record
         assert len(runs_in_ledger(made)) == 1
@@ -243,11 +243,11 @@ class TestAgain:
         for table in manifest["tables"].values():
             del table["keys"]
         path.write_text(json.dumps(manifest))
-        outcome = made.open.run_outcome(1)
+        outcome = made.open.runs.execute(1)
         assert outcome.how == "unchanged"
         assert any("earlier version" in n and "`wb fetch small --force`" in n for n in outcome.notes)
         library.fetch("small", where=made.workspace, force=True)
-        outcome = made.open.run_outcome(1)
+        outcome = made.open.runs.execute(1)
         assert (outcome.how, outcome.run.record.run_id) == ("unchanged", run.record.run_id)
         assert not any("earlier version" in n for n in outcome.notes)
 
@@ -255,7 +255,7 @@ class TestAgain:
         made = small()
         quick(made)
         made.experiment(1, 'title = "another"\n' + ALL + QUICK)
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
 
     @pytest.mark.parametrize("what", ["model", "feature", "cv", "seeds", "data"])
     def test_what_changes_the_result_is_run(self, small, what: str) -> None:
@@ -276,7 +276,7 @@ class TestAgain:
             test = made.folder / "rehearsal" / "files" / "towns.csv"
             test.write_text(test.read_text().replace("town 3,3", "town 3,33"))
             library.fetch("small", where=made.workspace)
-        assert made.open.run_outcome(1).how == "new"
+        assert made.open.runs.execute(1).how == "new"
         assert len(runs_in_ledger(made)) == 2
 
     def test_what_a_metric_of_ones_own_imports_decides_the_run(self, small) -> None:
@@ -287,9 +287,9 @@ class TestAgain:
         )
         (made.folder / "powers.py").write_text("def far(d):\n    return d**2\n")
         first = quick(made)
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
         (made.folder / "powers.py").write_text("def far(d):\n    return abs(d)\n")
-        second = made.open.run_outcome(1)
+        second = made.open.runs.execute(1)
         assert second.how == "new"
         assert second.run.score != first.score
 
@@ -312,7 +312,7 @@ class TestAgain:
         )
         made.experiment(1, base)
         made.experiment(2, "base = 1\ntune = false\npseudo = false\nclass_weight = false\n")
-        spec = read_spec(made.open.definition, 2)
+        spec = read_spec(made.open.access.competition, 2)
         assert (spec.tune, spec.pseudo, spec.class_weight) == (None, None, None)
         assert set(spec.changes) == {
             "class_weight balanced -> default",
@@ -320,7 +320,7 @@ class TestAgain:
             "-tune",
         }
         made.experiment(3, "base = 2\n")
-        assert read_spec(made.open.definition, 3).tune is None
+        assert read_spec(made.open.access.competition, 3).tune is None
 
     def test_another_kind_of_model_does_not_take_over_what_is_lightgbms(self, small) -> None:
         made = small()
@@ -328,10 +328,10 @@ class TestAgain:
             1, 'features = ["rows.x"]\nclass_weight = "balanced"\nrefit = true\n[model]\n[tune]\ntrials = 3\n'
         )
         made.experiment(2, 'base = 1\n[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n')
-        spec = read_spec(made.open.definition, 2)
+        spec = read_spec(made.open.access.competition, 2)
         assert (spec.tune, spec.refit, spec.class_weight) == (None, False, None)
         assert made.open.run(2, threads=1).record.status == "finished"
-        path = made.open.new(source=2)
+        path = made.open.experiments.new(source=2)
         assert "[sklearn]" in path.read_text()
 
     def test_bases_and_changes(self, small) -> None:
@@ -357,9 +357,9 @@ class TestAgain:
         assert run.submission is None
         rows = made.open.table()
         assert [r.latest for r in rows] == [True, False]
-        found = made.open.prepare(1, run_id=run.record.run_id)
+        found = made.open.submissions.prepare(1, run_id=run.record.run_id)
         assert [f.code for f in found.errors] == ["sampled"]
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
 
 
 # ------------------------------------------------------------------------------------------------------------- killed
@@ -410,7 +410,7 @@ class TestKilled:
         assert len(started) >= 7
         left_by_a_kill = made.workspace.root / row.run.folder / "models" / _left_by(runner.pid, "t0-f4-s2.txt")
         left_by_a_kill.write_text("half")
-        outcome = made.open.run_outcome(1, done=lambda r, left: trained.append(left))
+        outcome = made.open.runs.execute(1, done=lambda r, left: trained.append(left))
         assert outcome.how == "resumed"
         after = {p.name: p.stat().st_mtime_ns for p in (outcome.run.folder / "models").glob("*.txt")}
         assert sum(after[n] == t for n, t in started.items()) >= 7
@@ -438,7 +438,7 @@ class TestKilled:
             assert {r.run.status for r in rows} <= {"interrupted", "finished"}
         kept = any(made.folder.glob("runs/*/parts/*.npz"))
         is_finished = any(r.run.status == "finished" for r in made.open.table())
-        outcome = made.open.run_outcome(1)
+        outcome = made.open.runs.execute(1)
         assert outcome.how == ("unchanged" if is_finished else "resumed" if kept else "new")
         assert made.open.run(1, force=True).submission.read_bytes() == outcome.run.submission.read_bytes()
         assert not list(made.folder.rglob("*.tmp"))
@@ -455,7 +455,7 @@ class TestKilled:
         (copy / "run.json").write_text(json.dumps(record))
         (row,) = made.open.table()
         assert (row.run.status, row.run.cv_mean) == ("finished", run.record.cv_mean)
-        again = made.open.run_outcome(1)
+        again = made.open.runs.execute(1)
         assert again.how == "unchanged"
         assert again.notes[-1].endswith(
             f"run.json is the record of the run {run.record.run_id}: its folder was copied or renamed; "
@@ -513,7 +513,7 @@ class TestKilled:
             made.open.run(1, done=stop)
         (row,) = made.open.table()
         assert row.run.status == "interrupted"
-        assert made.open.run_outcome(1).how == "resumed"
+        assert made.open.runs.execute(1).how == "resumed"
 
 
 class TestFinished:
@@ -524,7 +524,7 @@ class TestFinished:
         (row,) = made.open.table()
         assert row.run == record
         assert (record.status, row.run.cv_mean is not None) == ("finished", True)
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
 
     @pytest.mark.parametrize("error", [BusyError("locked"), LedgerError("out of reach"), StorageError("full")])
     def test_a_ledger_that_can_not_be_written_then_changes_nothing(
@@ -541,7 +541,7 @@ class TestFinished:
 
         with monkeypatch.context() as patched:
             patched.setattr(Ledger, "put_run", refused)
-            outcome = made.open.run_outcome(1)
+            outcome = made.open.runs.execute(1)
         assert outcome.run.record.status == "finished"
         assert any("is finished and kept" in note for note in outcome.notes)
         assert [r.status for r in runs_in_ledger(made)] == ["running"]
@@ -559,7 +559,7 @@ class TestFinished:
 
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(module, "write_run", interrupted)
-            made.open.run_outcome(1)
+            made.open.runs.execute(1)
         (folder,) = (made.folder / "runs").glob("001-*")
         self.settled(made, read_run(folder)[0])
 
@@ -567,7 +567,7 @@ class TestFinished:
         made = small()
         run = quick(made)
         made.workspace.ledger.unlink()
-        assert made.open.result(1).record == run.record
+        assert made.open.runs[1].record == run.record
         made.workspace.ledger.unlink()
         self.settled(made, run.record)
 
@@ -597,7 +597,7 @@ class TestNotOurs:
         (arriving / "models").mkdir(parents=True)
         (arriving / "models" / "t0-f0-s1.txt").write_text("half of a copy")
         for force in (False, True):
-            outcome = made.open.run_outcome(1, force=force)
+            outcome = made.open.runs.execute(1, force=force)
             assert any(f"{arriving} has no run.json" in note for note in outcome.notes)
         assert len(made.open.table()) == 2
         assert (arriving / "models" / "t0-f0-s1.txt").read_text() == "half of a copy"
@@ -609,7 +609,7 @@ class TestNotOurs:
         with Ledger.open(made.workspace.ledger) as ledger:
             ledger.put_run(theirs)
         assert theirs in [row.run for row in made.open.table()]
-        made.open.run_outcome(1, force=True)
+        made.open.runs.execute(1, force=True)
         assert theirs in runs_in_ledger(made)
 
     def test_a_record_of_a_newer_version_is_left_alone(self, small) -> None:
@@ -618,7 +618,7 @@ class TestNotOurs:
 
         made = small()
         run = quick(made)
-        record = made.open.send(made.open.prepare(1))
+        record = made.open.submissions.send(made.open.submissions.prepare(1))
         path = run.folder / "run.json"
         newer = json.loads(path.read_text()) | {"version": 99}
         newer["record"] = newer["record"] | {"status": "running"}
@@ -627,7 +627,7 @@ class TestNotOurs:
             ledger.put_run(replace(run.record, status="running"))
         made.open.table()
         with pytest.raises(NewerError, match=r"run.json has version 99; this workbench knows versions up to") as caught:
-            made.open.run_outcome(1)
+            made.open.runs.execute(1)
         assert "leave the file as it is" in caught.value.hint
         (sent,) = made.workspace.submissions.glob("small/*.json")
         sent.write_text(json.dumps(json.loads(sent.read_text()) | {"version": 99}))
@@ -824,8 +824,8 @@ def test_the_ledger_is_rebuilt_from_the_folders(small) -> None:
 
     made = small()
     quick(made)
-    prepared = made.open.prepare(1)
-    sent = made.open.send(prepared)
+    prepared = made.open.submissions.prepare(1)
+    sent = made.open.submissions.send(prepared)
     before = runs_in_ledger(made)
     made.workspace.ledger.write_bytes(b"damaged")
     found = library.rebuild_ledger(made.workspace)
@@ -877,7 +877,7 @@ def test_two_processes_give_the_same_bit_for_bit(tmp_path: Path) -> None:
         _, error = process.communicate()
         assert process.returncode == 0, error.decode()
     for number in KINDS_OF_MODELS:
-        one, other = (made.open.result(number) for made in both)
+        one, other = (made.open.runs[number] for made in both)
         assert one.oof.height == 240
         assert one.oof.equals(other.oof)
         assert one.test.equals(other.test)

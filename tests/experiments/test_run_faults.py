@@ -20,7 +20,7 @@ TINY = 'features = ["ratio"]\n[model]\nnum_iterations = 2\nmin_data_in_leaf = 5\
 
 
 def run(folder: Path) -> tuple[str, str, float | None]:
-    outcome = library.competition("small", where=library.workspace(folder)).run_outcome(1, threads=1)
+    outcome = library.competition("small", where=library.workspace(folder)).runs.execute(1, threads=1)
     return outcome.how, outcome.run.record.run_id, outcome.run.record.cv_mean
 
 

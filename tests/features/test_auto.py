@@ -158,7 +158,7 @@ def test_one_line_per_row_whatever_the_values(values: list[tuple[object, ...]], 
 def test_it_sees_neither_target_nor_id_nor_what_test_lacks(small) -> None:
     made = small()
     frame = made.open.feature("auto").collect()
-    assert frame.height == made.open.definition.n_train + made.open.definition.n_test
+    assert frame.height == made.open.access.competition.n_train + made.open.access.competition.n_test
     assert not {"y", "id"} & set(frame.columns)
     assert made.open.feature("auto").collect().equals(frame)
 

@@ -128,7 +128,7 @@ def ratio(rows):
 
 def opened(made: Any, code: str, limit: int | None = None) -> Blocks:
     (made.folder / "features.py").write_text(HEAD + code)
-    competition = made.open.definition
+    competition = made.open.access.competition
     limits = {} if limit is None else {"memory_limit": limit}
     return Blocks(competition, load_features(competition), **limits)
 
@@ -269,9 +269,9 @@ class TestKeyTypes:
     @pytest.mark.parametrize("ordered", [True, False])
     def test_a_part_has_the_lines_of_its_rows(self, small, monkeypatch, key: str, dtype, limit: int, ordered) -> None:
         made = small()
-        keys = made.open.definition.rows().select(key).unique().collect()[key].cast(dtype)
+        keys = made.open.access.competition.rows().select(key).unique().collect()[key].cast(dtype)
         table = pl.DataFrame({key: keys}).with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias("size"))
-        monkeypatch.setattr(type(made.open.definition), "feature_table", lambda _self, _name: table.lazy())
+        monkeypatch.setattr(type(made.open.access.competition), "feature_table", lambda _self, _name: table.lazy())
         if not ordered:
             monkeypatch.setattr(partition, "range_parts", lambda *_: None)
         code = (
@@ -290,7 +290,7 @@ class TestKeyTypes:
     def test_a_key_of_another_kind_is_refused(self, small, monkeypatch) -> None:
         made = small()
         table = pl.LazyFrame({"household": ["1", "2"], "size": [1, 2]})
-        monkeypatch.setattr(type(made.open.definition), "feature_table", lambda _self, _name: table)
+        monkeypatch.setattr(type(made.open.access.competition), "feature_table", lambda _self, _name: table)
         code = "@feature(partition_by='household')\ndef f(rows, towns):\n    return rows.select(ROW, a='x')\n"
         with pytest.raises(FeatureError, match="is a Int64 in rows and a String in table 'towns'") as caught:
             opened(made, code).block("f")
@@ -464,7 +464,7 @@ class TestLimit:
         given = ["--memory-limit", "100KB"] if how == "option" else []
         with pytest.raises(MemoryLimitError, match=r"more than the memory limit of 100\.0 KB"):
             wb.main(["run", "--exp", "1", *given], standalone_mode=False)
-        notes = [json.loads(p.read_text()) for p in made.open.definition.cache_folder.glob("*.json")]
+        notes = [json.loads(p.read_text()) for p in made.open.access.competition.cache_folder.glob("*.json")]
         assert next(n["parts"] for n in notes if n.get("feature") == "f") > 1
 
     def test_polars_is_told_half_of_it_unless_it_was_told_before(self, monkeypatch) -> None:

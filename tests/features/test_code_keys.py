@@ -396,7 +396,7 @@ HEAD = "from pathlib import Path\nimport polars as pl\nfrom workbench.features i
 
 def opened(made: Any, code: str) -> Blocks:
     (made.folder / "features.py").write_text(HEAD + code)
-    competition = made.open.definition
+    competition = made.open.access.competition
     return Blocks(competition, load_features(competition))
 
 

@@ -189,7 +189,7 @@ def test_a_library_sees_the_same_codes_in_any_spelling(small: Any, kind: str) ->
 
 def test_who_has_dense_codes_keeps_the_key(small: Any) -> None:
     made = with_places(small(), {"dense": f"{DENSE}.cast(pl.Int32)", "sparse": SPELLINGS["one of a million"]})
-    definition = made.open.definition
+    definition = made.open.access.competition
     blocks = Blocks(definition, load_features(definition))
     both = ["place0", "place1", "household"]
     assert sparse_codes(blocks, ["place0", "place1", "rows"], both) == ["place1"]
@@ -208,7 +208,7 @@ def test_unseen_codes_are_said(small: Any) -> None:
     row = "pl.col(ROW).cast(pl.Int64)"
     code = f"pl.when({row} < 400).then({row} % 3 * 2_500_000_000).otherwise(4_000_000_000 + {row})"
     made = with_places(small(), {"code": code})
-    outcome = run(made.workspace, made.open.definition, experiment(made, 0, "lightgbm"))
+    outcome = run(made.workspace, made.open.access.competition, experiment(made, 0, "lightgbm"))
     (note,) = [n for n in outcome.notes if "place" in n]
     assert note.startswith("place0: 100 categories that train lacks, in 100 of 100 test rows")
 

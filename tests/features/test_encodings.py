@@ -604,7 +604,7 @@ def test_a_function_of_features_py_counts_with_what_it_uses(small) -> None:
     keys = []
     for text in (code, code + "\n# a remark\n", code.replace("FACTOR = 2", "FACTOR = 3")):
         (made.folder / "features.py").write_text(HEAD + text)
-        competition = made.open.definition
+        competition = made.open.access.competition
         keys.append(Blocks(competition, load_features(competition)).key("te"))
     assert keys[0] == keys[1] != keys[2]
 
@@ -652,7 +652,7 @@ def test_a_run_from_end_to_end(small, task: str, metric: str, cv: str | None, co
         (made.folder / "competition.toml").write_text(text.partition("[cv]")[0] + f"[cv]\n{cv}\nfolds = 3\nseed = 1\n")
     outcome = made.open.run(1)
     assert set(columns) <= set(outcome.importance["column"])
-    assert made.open.run_outcome(1).how == "unchanged"
+    assert made.open.runs.execute(1).how == "unchanged"
 
 
 def test_an_encoding_that_does_not_fit_is_refused_before_anything_is_built(small) -> None:
@@ -667,7 +667,7 @@ def test_an_encoding_that_does_not_fit_is_refused_before_anything_is_built(small
 def test_an_unknown_column_is_explained(small) -> None:
     made = small()
     (made.folder / "features.py").write_text(HEAD + "te = target_mean('twn')\n")
-    competition = made.open.definition
+    competition = made.open.access.competition
     with pytest.raises(NotFoundError, match="rows have no column 'twn'") as caught:
         build_matrix(Blocks(competition, load_features(competition)), ["te"])
     assert "town" in str(caught.value.hint)
@@ -680,7 +680,7 @@ def test_a_column_that_there_is_not_is_named_with_its_feature_before_anything_is
     (made.folder / "features.py").write_text(HEAD + code)
     for name, said, near in (("bad", "towm", "'town'"), ("worse", "g.a", "'f.a'")):
         made.experiment(1, f'title = "t"\nfeatures = ["good", "{name}"]\n[model]\nnum_iterations = 2\n')
-        for ask in (lambda: made.open.run(1), lambda n=name: made.open.check_time([n], columns=["day"])):
+        for ask in (lambda: made.open.run(1), lambda n=name: made.open.data.check_time([n], columns=["day"])):
             with pytest.raises(
                 NotFoundError, match=rf"{name!r} \(features.py\): rows have no column '{said}'"
             ) as caught:

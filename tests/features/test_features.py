@@ -17,7 +17,7 @@ HEAD = "import polars as pl\nfrom workbench.features import ROW, feature, target
 def blocks(small: Any, code: str | None = None) -> Blocks:
     if code is not None:
         (small.folder / "features.py").write_text(HEAD + code)
-    competition = small.open.definition
+    competition = small.open.access.competition
     return Blocks(competition, load_features(competition))
 
 
@@ -371,5 +371,5 @@ def test_wrong_columns_of_the_definition_are_explained(small, change: tuple[str,
     made = small()
     made.definition(*change)
     with pytest.raises(DataError, match=message):
-        _ = made.open.definition.shared_columns
-        made.open.definition.test_ids()
+        _ = made.open.access.competition.shared_columns
+        made.open.access.competition.test_ids()

@@ -35,7 +35,7 @@ from workbench.models.training_columns import TrainingColumns
 
 def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[FeatureMatrix, FeatureMatrix]:
     """The same matrix held in memory and read in pieces."""
-    blocks = Blocks(made.open.definition, load_features(made.open.definition))
+    blocks = Blocks(made.open.access.competition, load_features(made.open.access.competition))
     held = build_matrix(blocks, features)
     monkeypatch.setattr(matrix, "HELD_SHARE", 2**60)
     streamed = build_matrix(blocks, features)
@@ -65,7 +65,7 @@ def test_pieces_are_what_would_be_held(small, many: bool, monkeypatch: pytest.Mo
 
 def test_what_rows_leave_out_is_said_where_they_are_asked_for(small) -> None:
     made = small()
-    blocks = Blocks(made.open.definition, load_features(made.open.definition))
+    blocks = Blocks(made.open.access.competition, load_features(made.open.access.competition))
     assert set(build_matrix(blocks, ["rows"]).left_out) == {"id"}
     assert build_matrix(blocks, ["ratio"]).left_out == {}
 
@@ -77,7 +77,7 @@ def test_a_library_gets_pieces_of_one_length(small, size: int, monkeypatch: pyte
     made.experiment(1, 'features = ["rows", "te_town"]\n' + KINDS["model"])
     for held_share in (matrix.HELD_SHARE, 2**60):
         monkeypatch.setattr(matrix, "HELD_SHARE", held_share)
-        problem = ready(made.workspace, made.open.definition, 1).problem
+        problem = ready(made.workspace, made.open.access.competition, 1).problem
         rows = problem.folds.train_rows(1)
         pieces = list(TrainingColumns(problem, 0).chunks(1, rows, size))
         lengths = [len(frame) for _, frame in pieces]
@@ -127,7 +127,7 @@ def test_a_run_is_the_same_in_pieces(small, kind: str, monkeypatch: pytest.Monke
     made = small()
     (made.folder / "models.py").write_text(MODELS)
     made.experiment(1, 'features = ["rows", "ratio", "town_size", "te_town"]\n' + KINDS[kind])
-    definition = made.open.definition
+    definition = made.open.access.competition
     first = run(made.workspace, definition, 1).run
     in_pieces(monkeypatch, 64)
     second = run(made.workspace, definition, 1, RunRequest(force=True)).run
@@ -327,7 +327,7 @@ te = target_mean("town")
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
     made = make_small(tmp_path_factory.mktemp("matrix") / "workspace", n_rows=120)
     (made.folder / "features.py").write_text(CODE)
-    return Blocks(made.open.definition, load_features(made.open.definition))
+    return Blocks(made.open.access.competition, load_features(made.open.access.competition))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class TestBundle:
     def test_what_is_in_it(self, small, no_wheels) -> None:
         made = small(runs=(EXPERIMENT,))
         found = built(made, no_wheels)
-        run = made.open.result(1)
+        run = made.open.runs[1]
         folder = made.folder / "kernels" / "001"
         assert (found.name, found.folder, found.bundle) == ("wb-small-001", folder, folder / "bundle")
         assert (found.notebook, found.fixed) == (folder / "kernel" / "inference.ipynb", ())
@@ -82,7 +82,7 @@ class TestBundle:
 
     def test_of_a_runs_files_those_of_the_models(self, small, no_wheels) -> None:
         made = small(runs=(EXPERIMENT,))
-        run = made.open.result(1)
+        run = made.open.runs[1]
         (run.folder / "models" / "stray.txt").write_text("not of the run")
         names = set(built(made, no_wheels).files)
         stored = json.loads((run.folder / "run.json").read_text())["files"]
@@ -136,7 +136,7 @@ class TestBundle:
     @pytest.mark.parametrize("what", ["changed", "gone"])
     def test_code_that_is_not_the_runs(self, small, no_wheels, what: str) -> None:
         made = small(runs=(EXPERIMENT,))
-        path = made.open.result(1).folder / "source" / "features.py"
+        path = made.open.runs[1].folder / "source" / "features.py"
         path.unlink() if what == "gone" else path.write_text(path.read_text() + "\n")
         with pytest.raises(DamagedError, match=r"source/features\.py is missing or changed") as no:
             built(made, no_wheels)
@@ -145,7 +145,7 @@ class TestBundle:
     def test_a_run_of_an_older_version(self, small, no_wheels) -> None:
         """It kept the modules beside features.py, and no list of them: all are packed."""
         made = small(runs=(EXPERIMENT,))
-        run = made.open.result(1)
+        run = made.open.runs[1]
         (run.folder / "source" / "beside.py").write_text("X = 1\n")
         edit_record(run.folder, lambda r: r.pop("source"))
         names = {n for n in built(made, no_wheels).files if n.startswith("competition/")}
@@ -153,7 +153,7 @@ class TestBundle:
 
     def test_a_run_that_did_not_keep_its_columns(self, small, no_wheels) -> None:
         made = small(runs=(EXPERIMENT,))
-        run = made.open.result(1)
+        run = made.open.runs[1]
         stored = json.loads((run.folder / "run.json").read_text())["files"]
         for name in ("models/columns.json", "models/train-rows.parquet"):
             assert name in stored
@@ -166,16 +166,16 @@ class TestBundle:
         made = small()
         made.experiment(1, EXPERIMENT)
         made.open.run(1, sample=0.5)
-        run = made.open.result(1)
+        run = made.open.runs[1]
         from workbench.kernels import build
 
         with pytest.raises(ConfigError, match=f"run {run.record.run_id} is a subsample run") as no:
-            build(made.open.definition, run, python=HERE, wheels=no_wheels)
+            build(made.open.access.competition, run, python=HERE, wheels=no_wheels)
         assert no.value.hint == "`wb run 1` runs it whole"
 
     def test_a_link_among_the_models(self, small, no_wheels, tmp_path: Path) -> None:
         made = small(runs=(EXPERIMENT,))
-        model = made.open.result(1).folder / "models" / "t0-f0-s1.txt"
+        model = made.open.runs[1].folder / "models" / "t0-f0-s1.txt"
         (tmp_path / "elsewhere").write_bytes(model.read_bytes())
         model.unlink()
         model.symlink_to(tmp_path / "elsewhere")
@@ -238,7 +238,7 @@ class TestWheelsOfABundle:
             return subprocess.CompletedProcess(command, 0, "", "")
 
         monkeypatch.setattr("subprocess.run", downloads)
-        found = made.open.build_kernel(1, python="3.12")
+        found = made.open.kernels.build(1, python="3.12")
         place = found.folder / "wheels" / "3.12"
         needed = needed_packages()
         assert {n for n in found.files if n.startswith("wheels/")} == {f"wheels/{p.name}" for p in place.iterdir()}
@@ -246,11 +246,11 @@ class TestWheelsOfABundle:
         [command] = asked
         assert {part for part in command if "==" in part} == {f"{n}=={v}" for n, v in needed.items()}
         # Again there is nothing to do; what is of another version goes, and all are downloaded.
-        made.open.build_kernel(1, python="3.12")
+        made.open.kernels.build(1, python="3.12")
         assert len(asked) == 1
         [numpy] = place.glob("numpy-*")
         numpy.rename(place / "numpy-1.0-py3-none-any.whl")
-        again = made.open.build_kernel(1, python="3.12")
+        again = made.open.kernels.build(1, python="3.12")
         assert len(asked) == 2
         assert "wheels/numpy-1.0-py3-none-any.whl" not in again.files
         assert again.files == found.files

@@ -49,7 +49,7 @@ class Ready:
 
     def build(self) -> BuiltKernel:
         """Build it; its first model is another after each `change_model`."""
-        found: BuiltKernel = self.made.open.build_kernel(1, python=HERE, wheels=self.wheels)
+        found: BuiltKernel = self.made.open.kernels.build(1, python=HERE, wheels=self.wheels)
         if self.changes:
             model = found.bundle / MODEL
             model.write_text(model.read_text() + self.changes * "\n")
@@ -76,7 +76,9 @@ class Ready:
         return run
 
     def push(self, machine: Machine | None = None, report: Callable[[str], None] = lambda _: None) -> Pushed:
-        return push(self.made.open.definition, self.build(), self.platform, machine, pause_s=0.02, report=report)
+        return push(
+            self.made.open.access.competition, self.build(), self.platform, machine, pause_s=0.02, report=report
+        )
 
     def push_cut_off(self) -> None:
         """Push it, and stop as a killed process would while the kernel runs."""
@@ -156,7 +158,7 @@ class TestWhatLeaves:
     def test_what_lies_in_a_runs_folder_and_is_not_of_it_is_not_packed(self, ready: Ready, tmp_path: Path) -> None:
         """A run may come from somebody else, with a link to what whoever pushes it has."""
         (tmp_path / "diary").write_text("private")
-        run = ready.made.open.result(1)
+        run = ready.made.open.runs[1]
         (run.folder / "models" / "t9-f9-s9.txt").symlink_to(tmp_path / "diary")
         built = ready.build()
         assert MODEL in built.files
@@ -192,7 +194,7 @@ class TestPush:
         ready.server.kernel_output["plots/one.png"] = b"a plot"
         found = ready.push(Machine("NvidiaTeslaT4", "latest", 30))
         assert (found.status, found.version.name, found.version.number) == ("complete", "wb-small-001", 1)
-        assert found.submission.read_bytes() == ready.made.open.result(1).submission.read_bytes()
+        assert found.submission.read_bytes() == ready.made.open.runs[1].submission.read_bytes()
         assert (found.folder / "plots" / "one.png").read_bytes() == b"a plot"
         assert "wrote submission.csv" in found.log.read_text()
         [sent] = ready.kernels
@@ -229,15 +231,15 @@ class TestPush:
     def test_what_it_writes_has_the_name_of_the_definition(self, ready: Ready) -> None:
         """Parquet as well as CSV: it is fetched, compared with the run's own, and submitted under its name."""
         ready.made.definition("[tables]", '[submission]\nfile = "answer.parquet"\n[tables]')
-        run = ready.made.open.result(1)
-        out = write_as_parquet(ready.made.open.definition, run.submission, run.folder.parent / "answer.parquet")
+        run = ready.made.open.runs[1]
+        out = write_as_parquet(ready.made.open.access.competition, run.submission, run.folder.parent / "answer.parquet")
         ready.server.kernel_output = {"answer.parquet": out.read_bytes()}
         found = ready.push()
         assert "answer.parquet" in ready.kernels[0]["text"]
         assert (found.submission.name, found.submission.read_bytes()) == ("answer.parquet", out.read_bytes())
-        prepared = ready.made.open.prepare_kernel(1)
+        prepared = ready.made.open.kernels.prepare(1)
         assert prepared.findings == ()
-        sent = ready.made.open.send(prepared)
+        sent = ready.made.open.submissions.send(prepared)
         assert sent.file.endswith(".parquet")
         assert [r["fileName"] for m, r in ready.server.requests if m == "CreateCodeSubmission"] == ["answer.parquet"]
         # Again there is nothing to do, and what differs from the run is said as of CSV.
@@ -247,12 +249,12 @@ class TestPush:
         ready.server.kernel_output = {"answer.parquet": out.read_bytes()}
         ready.change_model()
         ready.push()
-        assert {f.code for f in ready.made.open.prepare_kernel(1).warnings} >= {"differs", "constant"}
+        assert {f.code for f in ready.made.open.kernels.prepare(1).warnings} >= {"differs", "constant"}
         frame.head(3).write_parquet(out)
         ready.server.kernel_output = {"answer.parquet": out.read_bytes()}
         ready.change_model()
         ready.push()
-        assert {f.code for f in ready.made.open.prepare_kernel(1).errors} >= {"row_count", "missing_ids"}
+        assert {f.code for f in ready.made.open.kernels.prepare(1).errors} >= {"row_count", "missing_ids"}
 
     def test_a_limit_is_sent_only_where_one_is_wanted(self, ready: Ready, monkeypatch) -> None:
         ready.push()
@@ -308,7 +310,7 @@ class TestPush:
         for wheel in (built.bundle / "wheels").glob("nothing*"):
             wheel.unlink()
             ready.edit_manifest(built, lambda files, name=wheel.name: files.pop(f"wheels/{name}"))
-        push(ready.made.open.definition, built, ready.platform, pause_s=0.02)
+        push(ready.made.open.access.competition, built, ready.platform, pause_s=0.02)
         assert ready.versions() == {"base": 1, "changes": 1}
         assert len(ready.kernels[0]["datasetDataSources"]) == 2
 
@@ -325,8 +327,8 @@ class TestPush:
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
         server.host(slug, {"train.csv": b"id\n"})
-        built = made.open.build_kernel(1, python=HERE, wheels=no_wheels)
-        push(made.open.definition, built, kaggle, pause_s=0.02)
+        built = made.open.kernels.build(1, python=HERE, wheels=no_wheels)
+        push(made.open.access.competition, built, kaggle, pause_s=0.02)
         assert all(len(name) <= 50 for name in [*server.datasets, *server.kernels])
         assert next(iter(server.kernels.values()))[0]["competitionDataSources"] == [slug]
 
@@ -617,7 +619,7 @@ class TestFaults:
     def test_another_build_while_it_uploads(self, ready: Ready) -> None:
         """What is recorded is what was uploaded."""
         ready.made.experiment(1, EXPERIMENT + "learning_rate = 0.3\n")
-        first = ready.made.open.result(1).record.run_id
+        first = ready.made.open.runs[1].record.run_id
 
         def rebuild(words: str) -> None:
             if words == "dataset wb-small-001-changes":
@@ -642,7 +644,7 @@ class TestFaults:
         built = ready.build()
         (built.bundle / MODEL).write_text("")
         with pytest.raises(DamagedError, match="is not what its manifest says"):
-            push(ready.made.open.definition, built, ready.platform)
+            push(ready.made.open.access.competition, built, ready.platform)
 
     def test_a_kernel_that_was_deleted_and_made_anew(self, ready: Ready) -> None:
         """Numbers begin anew: what the first version 1 wrote is not what the second would submit."""
@@ -770,7 +772,7 @@ class TestFaults:
         from workbench.rehearsal import Rehearsal
 
         with pytest.raises(ConfigError, match="the platform 'rehearsal' has no kernels"):
-            push(ready.made.open.definition, ready.build(), Rehearsal(tmp_path))
+            push(ready.made.open.access.competition, ready.build(), Rehearsal(tmp_path))
 
 
 class TestSavedOnTheWeb:
@@ -797,7 +799,7 @@ class TestSavedOnTheWeb:
     def test_status_log_and_output_are_of_the_version_that_was_pushed(self, ready: Ready, at: str, state: str) -> None:
         pushed_ = ready.push(report=self.saving_at(ready, at, state))
         assert (pushed_.status, pushed_.failure, pushed_.version.number) == ("complete", "", 1)
-        assert pushed_.submission.read_bytes() == ready.made.open.result(1).submission.read_bytes()
+        assert pushed_.submission.read_bytes() == ready.made.open.runs[1].submission.read_bytes()
         assert "another's" not in pushed_.log.read_text()
         assert len(ready.kernels) == 2
         # It is still there, and nothing is run again for the one beside it.
@@ -830,7 +832,7 @@ class TestSavedOnTheWeb:
         self.save(ready)
         ready.change_model()
         assert ready.push().version.number == 3
-        assert ready.made.open.send(ready.made.open.prepare_kernel(1)).status in ("pending", "complete")
+        assert ready.made.open.submissions.send(ready.made.open.kernels.prepare(1)).status in ("pending", "complete")
 
     def test_deleted_and_saved_anew_it_is_not_ours(self, ready: Ready) -> None:
         ready.push()
@@ -854,11 +856,11 @@ class TestSubmit:
         if lost:
             ready.server.fault("CreateCodeSubmission", lose_answer=True)
         place = ready.made.open
-        prepared = place.prepare_kernel(1)
+        prepared = place.kernels.prepare(1)
         assert prepared.findings == ()
-        sent = place.send(prepared)
+        sent = place.submissions.send(prepared)
         assert (sent.ref, sent.status) == ("1000", "complete")
-        assert sent.cv_mean == place.result(1).record.cv_mean is not None
+        assert sent.cv_mean == place.runs[1].record.cv_mean is not None
         assert sent.file == f"submissions/small/{sent.run_id}-v1-{sent.sha256[:8]}.csv"
         assert (place.workspace.root / sent.file).read_bytes() == ready.server.kernel_output["submission.csv"]
         assert ready.server.calls.count("CreateCodeSubmission") == 1
@@ -870,21 +872,21 @@ class TestSubmit:
         own[1] = own[1].split(",")[0] + ",0.987654"
         ready.server.kernel_output = {"submission.csv": ("\n".join(own) + "\n").encode()}
         ready.push()
-        [finding] = ready.made.open.prepare_kernel(1).warnings
+        [finding] = ready.made.open.kernels.prepare(1).warnings
         assert finding.code == "differs"
         assert finding.message.startswith("1 of the kernel's predictions are not the run's own")
 
     def test_what_is_wrong_with_the_file_stops_it(self, ready: Ready) -> None:
         ready.server.kernel_output = {"submission.csv": b"id,y\n1,0.5\n"}
         ready.push()
-        assert {f.code for f in ready.made.open.prepare_kernel(1).errors} >= {"row_count", "missing_ids"}
+        assert {f.code for f in ready.made.open.kernels.prepare(1).errors} >= {"row_count", "missing_ids"}
 
     def test_what_was_pushed_or_run_since_is_said(self, ready: Ready) -> None:
         ready.push()
         run = ready.run_again()
         ready.server.kernel_states = ["ERROR"]
         ready.push()
-        older, again = ready.made.open.prepare_kernel(1).warnings[:2]
+        older, again = ready.made.open.kernels.prepare(1).warnings[:2]
         assert (older.code, again.code) == ("older_version", "run_again")
         assert older.message.endswith("version 2 was pushed after it and ended with error")
         assert run.record.run_id in again.message
@@ -896,15 +898,15 @@ class TestSubmit:
         ready.server.fault("CreateCodeSubmission", lose_answer=True)
         ready.server.fault("ListSubmissions", status=403, body=b'{"message": "denied"}', skip=1, times=1000)
         with pytest.raises(UnansweredError):
-            place.send(place.prepare_kernel(1))
+            place.submissions.send(place.kernels.prepare(1))
         ready.server.faults.clear()
         text = ready.server.kernel_output["submission.csv"].decode().replace("0.", "0.0", 1)
         ready.server.kernel_output = {"submission.csv": text.encode()}
         ready.push(Machine("NvidiaTeslaT4"))
-        prepared = place.prepare_kernel(1)
-        sent = place.send(prepared)
+        prepared = place.kernels.prepare(1)
+        sent = place.submissions.send(prepared)
         assert (sent.ref, sent.sha256) == ("1001", prepared.sha256)
-        first, second = place.submissions()
+        first, second = place.submissions
         assert (first.status, second.status) == ("complete", "complete")
         assert first.file != second.file
 
@@ -912,19 +914,19 @@ class TestSubmit:
         ready.push()
         hosted = ready.server.hosted["small"]
         hosted.deadline = datetime.now(UTC) - timedelta(days=1)
-        assert [f.code for f in ready.made.open.prepare_kernel(1).findings] == ["late"]
+        assert [f.code for f in ready.made.open.kernels.prepare(1).findings] == ["late"]
         hosted.disabled = True
         later = Kaggle(patience=Patience(**QUICK))  # the first one remembers what it has heard
         monkeypatch.setattr("workbench.platforms.protocol.connect", lambda *_: later)
-        assert [f.code for f in ready.made.open.prepare_kernel(1).findings] == ["closed"]
+        assert [f.code for f in ready.made.open.kernels.prepare(1).findings] == ["closed"]
 
     def test_a_kernel_that_was_never_pushed(self, ready: Ready) -> None:
         ready.build()
         with pytest.raises(NotFoundError, match="'someone' pushed no version of the kernel .* that came to its end"):
-            ready.made.open.prepare_kernel(1)
+            ready.made.open.kernels.prepare(1)
 
     def test_a_file_is_still_refused(self, ready: Ready) -> None:
-        [finding] = ready.made.open.prepare(1).errors
+        [finding] = ready.made.open.submissions.prepare(1).errors
         assert finding.code == "notebook_only"
         assert "`wb kernel submit`" in finding.message
 

@@ -216,7 +216,7 @@ class TestServing:
         made = small()
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
-        rows = hidden_data(made.open.definition, made.folder / "data" / "raw", tmp_path / "hidden")
+        rows = hidden_data(made.open.access.competition, made.folder / "data" / "raw", tmp_path / "hidden")
         assert rows == 150
         hidden = pl.read_csv(tmp_path / "hidden" / "test.csv")
         assert hidden["town"].str.contains("never seen").sum() == 5
@@ -248,7 +248,7 @@ class TestServing:
         tables = {"train.csv", "test.csv", "sample_submission.csv", "towns.csv"}
         assert names == tables | {"images/1.png", "train.zip"}
         assert (shown / "images" / "1.png").read_text() == "unpacked when it was fetched"
-        assert hidden_data(made.open.definition, shown, tmp_path / "hidden") == 150
+        assert hidden_data(made.open.access.competition, shown, tmp_path / "hidden") == 150
         assert (tmp_path / "hidden" / "train.csv").read_bytes() == (tmp_path / "train.csv").read_bytes()
 
     def test_other_train_rows_are_refused(self, small, no_wheels, tmp_path: Path) -> None:
@@ -571,7 +571,7 @@ class TestPackages:
         monkeypatch.setenv("PIP_FIND_LINKS", str(index))
 
         def packed() -> set[str]:
-            bundle = made.open.build_kernel(1, python=HERE).bundle
+            bundle = made.open.kernels.build(1, python=HERE).bundle
             return {p.name.rsplit("-", 3)[0] for p in (bundle / "wheels").glob("*")}
 
         expected = {f"{name.replace('-', '_')}-{version}" for name, version in needed.items()}
@@ -639,7 +639,7 @@ class TestRehearsal:
         again = "import importlib, numpy\nassert importlib.reload(numpy).__version__ == '1.26.4', numpy.__file__"
         node.cells.append(nbformat.v4.new_code_cell(again))
         nbformat.write(node, kernel.notebook)
-        rehearsed = made.open.rehearse_kernel(1, kernel, image=image)
+        rehearsed = made.open.kernels.rehearse(1, kernel, image=image)
         assert (rehearsed.differing, rehearsed.largest) == (0, 0.0)
         assert rehearsed.public.read_bytes() == run.submission.read_bytes()
         printed = (kernel.folder / "rehearsal" / "public" / "inference.ipynb").read_text()
@@ -655,7 +655,7 @@ class TestRehearsal:
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
         made.definition("[tables]", '[submission]\nfile = "submission.parquet"\n[tables]')
-        rehearsed = made.open.rehearse_kernel(1, built(made, no_wheels))
+        rehearsed = made.open.kernels.rehearse(1, built(made, no_wheels))
         assert (rehearsed.differing, rehearsed.rows) == (0, (100, 150))
         assert rehearsed.public.name == "submission.parquet"
         assert pl.read_parquet(rehearsed.hidden).height == 150
@@ -667,7 +667,7 @@ class TestRehearsal:
         made.experiment(1, EXPERIMENT)
         made.open.run(1)
         kernel = built(made, no_wheels)
-        made.open.rehearse_kernel(1, kernel)
+        made.open.kernels.rehearse(1, kernel)
         node = nbformat.read(kernel.folder / "rehearsal" / "public" / "inference.ipynb", as_version=4)
         printed = "".join(str(out.get("text", "")) for cell in node.cells for out in cell.get("outputs", []))
         assert "not in the bundle, taken from the image: _polars_runtime_32, " in printed
@@ -682,7 +682,7 @@ class TestRehearsal:
         with pytest.raises(
             NotebookError, match=r"ended with exit status 1: (?s:.*)t0-f0-s1\.txt is not what was packed"
         ):
-            made.open.rehearse_kernel(1, kernel)
+            made.open.kernels.rehearse(1, kernel)
 
     def test_it_predicts_the_same_without_network(self, small, no_wheels) -> None:
         made = small()
@@ -696,7 +696,7 @@ class TestRehearsal:
             "assert all(os.path.isfile(f'{place}/towns.csv') for place in places), places\n"
             "assert str(bundle).startswith('/kaggle/input/datasets/')",
         )
-        found = made.open.rehearse_kernel(1, kernel)
+        found = made.open.kernels.rehearse(1, kernel)
         assert (found.differing, found.largest) == (0, 0.0)
         assert found.rows == (100, 150)
         assert pl.read_csv(found.hidden).height == 150
@@ -719,7 +719,7 @@ class TestRehearsal:
             "import json\nraise RuntimeError('SAID' + json.dumps(said))",
         )
         with pytest.raises(NotebookError, match="SAID") as failed:
-            made.open.rehearse_kernel(1, kernel)
+            made.open.kernels.rehearse(1, kernel)
         said = json.JSONDecoder().raw_decode(str(failed.value).partition("SAID")[2])[0]
         differing = [
             (code, text) for (code, message), text in zip(FORBIDDEN.items(), said, strict=True) if message not in text
@@ -747,7 +747,7 @@ class TestRehearsal:
             "Path.home().joinpath('.cache').mkdir()\n"
             "subprocess.Popen(['/bin/sleep', '987654'], start_new_session=True)",
         )
-        found = made.open.rehearse_kernel(1, kernel)
+        found = made.open.kernels.rehearse(1, kernel)
         assert (found.differing, found.largest) == (0, 0.0)
         assert not [note for note in found.notes if "namespaces" in note]
         assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"987654" in p.read_bytes()]
@@ -799,7 +799,7 @@ def test_a_rehearsal_without_namespaces_says_what_is_not_kaggles(small, no_wheel
         "try:\n    urllib.request.urlopen('http://192.0.2.1', timeout=5)\n"
         "except urllib.error.URLError as exc:\n    assert 'refused' in str(exc), exc",
     )
-    found = made.open.rehearse_kernel(1, kernel)
+    found = made.open.kernels.rehearse(1, kernel)
     assert found.public.read_bytes() == run.submission.read_bytes()
     assert found.notes[0].startswith(
         "this system gives no namespaces (unshare: Operation not permitted): the kernel could read this machine's files"

@@ -159,23 +159,23 @@ def test_a_fold_without_rows_is_named() -> None:
 class TestOfACompetition:
     def test_they_are_made_once_and_shared(self, small) -> None:
         made = small()
-        first = load_folds(made.open.definition)
+        first = load_folds(made.open.access.competition)
         files = list((made.folder / "data" / "folds").glob("*.parquet"))
         assert len(files) == 1
-        assert load_folds(made.open.definition).content == first.content
+        assert load_folds(made.open.access.competition).content == first.content
         made.definition("seed = 42", "seed = 43")
-        assert load_folds(made.open.definition).content != first.content
+        assert load_folds(made.open.access.competition).content != first.content
 
     def test_damage_is_noticed(self, small) -> None:
         made = small()
-        load_folds(made.open.definition)
+        load_folds(made.open.access.competition)
         (path,) = (made.folder / "data" / "folds").glob("*.parquet")
         path.write_bytes(path.read_bytes()[:-20])
         with pytest.raises(DamagedError, match="the folds of 'small' are damaged"):
-            load_folds(made.open.definition)
+            load_folds(made.open.access.competition)
         pl.DataFrame({"valid": [0, 1]}).write_parquet(path)
         with pytest.raises(DamagedError, match="remove that file"):
-            load_folds(made.open.definition)
+            load_folds(made.open.access.competition)
 
     @pytest.mark.parametrize(
         ("cv", "check"),
@@ -190,7 +190,7 @@ class TestOfACompetition:
         made = small()
         text = (made.folder / "competition.toml").read_text()
         (made.folder / "competition.toml").write_text(text[: text.index("[cv]")] + f"[cv]\n{cv}\nfolds = 4\n")
-        competition = made.open.definition
+        competition = made.open.access.competition
         split = load_folds(competition)
         assert split.n_folds == 4
         assert load_folds(competition).content == split.content
@@ -211,12 +211,12 @@ class TestOfACompetition:
     def test_a_function_of_ones_own(self, small) -> None:
         made = small()
         self.use_custom(made, "def split(train):\n    return (train['id'] % 3).to_numpy()\n")
-        split = load_folds(made.open.definition)
+        split = load_folds(made.open.access.competition)
         assert split.n_folds == 3
         self.use_custom(
             made, "def split(train):\n    return [(range(0, 200), range(200, 300)), (range(0, 300), range(300, 400))]"
         )
-        split = load_folds(made.open.definition)
+        split = load_folds(made.open.access.competition)
         assert split.valid_rows(1).tolist() == list(range(300, 400))
         assert split.covered.sum() == 200
 
@@ -237,27 +237,27 @@ class TestOfACompetition:
         made = small()
         self.use_custom(made, code)
         with pytest.raises((DataError, ConfigError), match=message):
-            load_folds(made.open.definition)
+            load_folds(made.open.access.competition)
 
     def test_the_sizes_of_all_saved_folds_are_known(self, small) -> None:
         made = small()
-        plain = load_folds(made.open.definition)
+        plain = load_folds(made.open.access.competition)
         text = (made.folder / "competition.toml").read_text()
         cv = 'scheme = "time"\ncolumn = "day"\nfolds = 3\n'
         (made.folder / "competition.toml").write_text(text[: text.index("[cv]")] + f"[cv]\n{cv}")
-        timed = load_folds(made.open.definition)
-        folder = made.open.definition.folds_folder
+        timed = load_folds(made.open.access.competition)
+        folder = made.open.access.competition.folds_folder
         expected = {plain.content: plain.size_ratio, timed.content: timed.size_ratio}
         assert size_ratios(folder) == expected
         assert plain.size_ratio == pytest.approx(1 / (plain.n_folds - 1), rel=0.02)
         assert timed.size_ratio > 1 / 2
-        assert made.open.fold_size_ratios() == expected
+        assert made.open.runs.fold_size_ratios() == expected
         # An earlier version wrote no sizes down; what is damaged has none.
         first, second = folder.glob("*.json")
         first.unlink()
         second.write_text("{")
         (folder / "broken.parquet").write_bytes(b"PAR1")
-        assert made.open.fold_size_ratios() == size_ratios(folder) == expected
+        assert made.open.runs.fold_size_ratios() == size_ratios(folder) == expected
         assert len(list(folder.glob("*.json"))) == 2
         assert size_ratios(folder / "none") == {}
 
@@ -280,7 +280,7 @@ class TestOfACompetition:
         text = (made.folder / "competition.toml").read_text()
         (made.folder / "competition.toml").write_text(text[: text.index("[cv]")] + f"[cv]\n{cv}\n")
         with pytest.raises((ConfigError, DataError)) as caught:
-            load_folds(made.open.definition)
+            load_folds(made.open.access.competition)
         assert message in str(caught.value)
 
 
@@ -288,7 +288,7 @@ def test_groups_are_spread_by_tenths_of_a_number_whole_or_not(tmp_path: Path, mo
     """By the values themselves the folds' means differed by four times as much: hardly two rows have the same."""
     made = make_small(tmp_path, task="regression", metric="rmse", n_rows=600)
     made.definition('scheme = "kfold"', 'scheme = "stratified_group"\ngroup = "household"')
-    competition = made.open.definition
+    competition = made.open.access.competition
     tenths = make_folds(competition)
     read = type(competition).train_columns
 

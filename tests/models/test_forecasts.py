@@ -26,7 +26,7 @@ def needs(small, monkeypatch) -> Any:
 
     def of(kind: str, *, lines: str = "", changed: Any = lambda matrix: matrix) -> Any:
         made.experiment(1, f'features = ["rows.x", "rows.town"]\n{MODELS[kind]}{lines}')
-        found = ready(made.workspace, made.open.definition, 1)
+        found = ready(made.workspace, made.open.access.competition, 1)
         problem = replace(found.problem, matrix=changed(found.problem.matrix))
         return found.model.needs(problem, (1,)), problem
 

@@ -115,7 +115,7 @@ def as_regression(text: str) -> str:
 def problem_of(made: Small) -> Problem:
     """Return the competition's problem, with three folds that leave out some rows of either side."""
     made.experiment(5, ALL + TABLES["model"])
-    found = ready(made.workspace, made.open.definition, 5).problem
+    found = ready(made.workspace, made.open.access.competition, 5).problem
     rng = np.random.default_rng(3)
     valid = (found.folds.valid % 3).astype(np.int16)
     valid[rng.random(len(valid)) < 0.05] = -1
@@ -127,7 +127,7 @@ def prepared(made: Small, text: str) -> tuple[Any, Problem]:
     """Return what the table says of the model, and the problem."""
     problem = problem_of(made)
     made.experiment(6, ALL + text)
-    competition = made.open.definition
+    competition = made.open.access.competition
     return model_spec(read_spec(competition, 6), competition, problem.target, threads=2), problem
 
 
@@ -266,14 +266,14 @@ class TestContract:
 
         with pytest.raises(KeyboardInterrupt):
             made.open.run(number, done=end)
-        outcome = made.open.run_outcome(number)
+        outcome = made.open.runs.execute(number)
         assert outcome.how == "resumed"
         whole = made.open.run(number, force=True)
         assert whole.folder != outcome.run.folder
         for name in ("oof", "test", "importance", "models"):
             a, b = getattr(outcome.run, name), getattr(whole, name)
             assert a == b if isinstance(a, dict) else a.equals(b)
-        assert made.open.run_outcome(number).how == "unchanged"
+        assert made.open.runs.execute(number).how == "unchanged"
         # What a run leaves, whatever its kind.
         assert whole.record.kind == {"linear": "sklearn", "forest": "sklearn", "histogram": "sklearn"}.get(kind, kind)
         assert pl.read_csv(whole.submission)["id"].to_list() == whole.test["id"].to_list()
@@ -403,7 +403,7 @@ class TestEarlyStopping:
             more = "    return [(pl.col('x').rank('dense') // 20).cast(pl.Int32).alias('place')]\n"
             path.write_text(path.read_text() + "\n\n@feature\ndef place(rows):\n" + more)
         made.experiment(5, 'features = ["place", "rows.z"]\ncategorical = ["place"]\n' + TABLES[kind])
-        found = ready(made.workspace, made.open.definition, 5)
+        found = ready(made.workspace, made.open.access.competition, 5)
         place = found.problem.matrix.train["place"].to_numpy()
         beyond = np.where((place >= 16) | (np.arange(len(place)) % 3 == 0), 0, 1).astype(np.int16)
         problem = replace(found.problem, folds=Folds(beyond))
@@ -739,11 +739,11 @@ def test_a_function_that_changes_is_run_again(competitions: Competitions) -> Non
     """What the function uses counts too, in the files beside; a comment does not."""
     made = competitions()
     made.experiment(60, ALL + TABLES["python"])
-    first = made.open.run_outcome(60)
+    first = made.open.runs.execute(60)
     (made.folder / "beside.py").write_text("# a comment\n" + BESIDE)
-    assert made.open.run_outcome(60).how == "unchanged"
+    assert made.open.runs.execute(60).how == "unchanged"
     (made.folder / "beside.py").write_text(BESIDE.replace('"x", "z"', '"z"'))
-    second = made.open.run_outcome(60)
+    second = made.open.runs.execute(60)
     (made.folder / "beside.py").write_text(BESIDE)
     assert second.run.folder != first.run.folder
     assert second.run.score < first.run.score
@@ -789,9 +789,9 @@ def test_the_command(competitions: Competitions, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (row,) = made.open.table()
     assert (row.run.kind, row.run.status) == ("xgboost", "finished")
-    assert made.open.send(made.open.prepare(1)).exp == 1
+    assert made.open.submissions.send(made.open.submissions.prepare(1)).exp == 1
     with pytest.raises(ConfigError, match=r"judged by LightGBM's trees, and this is a \[xgboost\] experiment"):
-        made.open.select(1)
+        made.open.features.select(1)
 
 
 @pytest.mark.parametrize(

@@ -46,14 +46,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         root = tmp_path_factory.mktemp("losses") / "workspace"
         made = make_small(root, task="regression", metric=metric, n_rows=1500)
         made.experiment(1, COLUMNS + TABLES["lightgbm"])
-        return made, ready(made.workspace, made.open.definition, 1).problem
+        return made, ready(made.workspace, made.open.access.competition, 1).problem
 
     def prepare(text: str, metric: str, values: np.ndarray[Any, Any]) -> tuple[Any, Problem]:
         made, problem = competition(metric)
         values = np.resize(values, problem.target.n_rows)
         target = replace(problem.target, columns=(replace(problem.target.columns[0], values=values),))
         made.experiment(2, COLUMNS + text)
-        spec = model_spec(read_spec(made.open.definition, 2), made.open.definition, target, threads=1)
+        spec = model_spec(read_spec(made.open.access.competition, 2), made.open.access.competition, target, threads=1)
         return spec, replace(problem, target=target)
 
     return prepare
@@ -209,7 +209,7 @@ def test_a_loop_is_written_out_only_where_it_says_all(tmp_path: Any) -> None:
     for metric in ("rmse", "rmspe"):
         made = make_small(tmp_path / metric, task="regression", metric=metric, n_rows=100)
         made.experiment(1, COLUMNS + LIGHTGBM)
-        texts[metric] = str(compose(made.open.definition, 1, 2))
+        texts[metric] = str(compose(made.open.access.competition, 1, 2))
     assert "lgb.train(" in texts["rmse"]
     assert "lgb.train(" not in texts["rmspe"]
     assert "nb.fit(1" in texts["rmspe"]
@@ -223,11 +223,11 @@ def test_for_a_balanced_metric_classes_are_of_one_size(tmp_path: Any, library: s
     if library == "catboost":  # it begins at one half
         text = text.replace("num_boost_round = 8", "num_boost_round = 80")
     made.experiment(1, COLUMNS + TABLES["lightgbm"])
-    problem = ready(made.workspace, made.open.definition, 1).problem
+    problem = ready(made.workspace, made.open.access.competition, 1).problem
     values = (np.random.default_rng(3).random(problem.target.n_rows) < 0.1).astype(float)
     target = replace(problem.target, columns=(replace(problem.target.columns[0], values=values),))
     made.experiment(2, text)
-    spec = model_spec(read_spec(made.open.definition, 2), made.open.definition, target, threads=1)
+    spec = model_spec(read_spec(made.open.access.competition, 2), made.open.access.competition, target, threads=1)
     result = train(replace(problem, target=target), spec, (1,))
     assert metrics.get("balanced_logloss")(values, result.oof[:, 0]) == pytest.approx(np.log(2), abs=0.02)
 
@@ -236,13 +236,13 @@ def balanced(tmp_path: Any, text: str, *, weight: float = 1.0) -> tuple[Any, Any
     """Return classes of noise, one in ten of them 1, their rows' weights, and OOF of a model for `balanced_logloss`."""
     made = make_small(tmp_path / "workspace", metric="balanced_logloss", n_rows=1500)
     made.experiment(1, COLUMNS + TABLES["lightgbm"])
-    problem = ready(made.workspace, made.open.definition, 1).problem
+    problem = ready(made.workspace, made.open.access.competition, 1).problem
     values = (np.random.default_rng(3).random(problem.target.n_rows) < 0.1).astype(float)
     weights = np.where(values == 1, weight, 1.0)
     column = replace(problem.target.columns[0], values=values)
     target = replace(problem.target, columns=(column,), weight=None if weight == 1 else weights)
     made.experiment(2, text)
-    spec = model_spec(read_spec(made.open.definition, 2), made.open.definition, target, threads=1)
+    spec = model_spec(read_spec(made.open.access.competition, 2), made.open.access.competition, target, threads=1)
     result = train(replace(problem, target=target), spec, (1,))
     return values, weights, result.oof[:, 0]
 
@@ -277,13 +277,13 @@ def test_grades_that_are_numbers_stop_by_the_rmse(tmp_path: Any, library: str) -
     """Rounded predictions are all the same for more rounds than the patience has: the first was the best of them."""
     made = make_small(tmp_path / "workspace", task="regression", metric="rmse", n_rows=500)
     made.experiment(1, COLUMNS + TABLES["lightgbm"])
-    problem = ready(made.workspace, made.open.definition, 1).problem
+    problem = ready(made.workspace, made.open.access.competition, 1).problem
     grades = np.digitize(problem.matrix.train["x"].to_numpy(), [-1.5, 1.5]).astype(float)
     target = replace(problem.target, columns=(replace(problem.target.columns[0], values=grades),))
     made.definition('metric = "rmse"', 'metric = "qwk"')
     table = TABLES[library].replace("0.1", "0.003").replace("num_boost_round = 8", "num_boost_round = 150")
     made.experiment(2, COLUMNS + table.replace("early_stopping_rounds = 0", "early_stopping_rounds = 30"))
-    spec = model_spec(read_spec(made.open.definition, 2), made.open.definition, target, threads=1)
+    spec = model_spec(read_spec(made.open.access.competition, 2), made.open.access.competition, target, threads=1)
     result = train(replace(problem, target=target, metric=metrics.get("qwk")), spec, (1,))
     assert {part.rounds for part in result.parts} == {150}
     assert spec.content()["stops_by"] == "rmse"
@@ -296,4 +296,4 @@ def test_amounts_are_not_cut_off_to_labels(tmp_path: Any, metric: str) -> None:
     definition.write_text(definition.read_text().replace('metric = "rmse"', f'metric = "{metric}"'))
     made.experiment(1, COLUMNS + TABLES["lightgbm"])
     with pytest.raises(DataError, match=r"scores labels, whole numbers: target 'y' of table 'train' has"):
-        ready(made.workspace, made.open.definition, 1)
+        ready(made.workspace, made.open.access.competition, 1)

@@ -71,8 +71,10 @@ def test_a_run_over_the_limit_ends_before_training(small) -> None:
     made.experiment(1, 'features = ["rows", "te_town"]\n[model]\nnum_iterations = 5\n')
     tight = replace(made.workspace, memory_limit=64 * 2**20)
     with pytest.raises(MemoryLimitError, match="taken already"):
-        run(tight, made.open.definition, 1)
-    done = run(made.workspace, made.open.definition, 1, context=RunContext((text_listener((said := []).append),))).run
+        run(tight, made.open.access.competition, 1)
+    done = run(
+        made.workspace, made.open.access.competition, 1, context=RunContext((text_listener((said := []).append),))
+    ).run
     assert any(line.startswith("training will need about ") for line in said)
     memory = read_run(done.folder)[1]["memory"]
     assert memory["limit_mb"] > memory["foreseen_mb"] > 0
@@ -83,7 +85,7 @@ def test_the_predictions_of_all_models_are_counted(small, task: str, metric: str
     """What one seed more holds to the end is what the forecast grows by."""
     made = small(task=task, metric=metric)
     made.experiment(1, 'features = ["rows.x"]\n[model]\nnum_iterations = 2\n')
-    found = ready(made.workspace, made.open.definition, 1)
+    found = ready(made.workspace, made.open.access.competition, 1)
     result = train(found.problem, found.model, (1,))
     of_a_seed = sum(p.oof.nbytes + p.test.nbytes for p in result.parts) + result.seed_oof[0].nbytes
     one, two = (found.model.needs(found.problem, seeds).total for seeds in ((1,), (1, 2)))
@@ -102,7 +104,7 @@ def test_categories_that_train_lacks_are_counted_and_said(small) -> None:
     changed.write_parquet(towns)
     _as_fetched(made, towns)
     made.experiment(1, 'features = ["rows"]\n[model]\nnum_iterations = 5\n')
-    outcome = run(made.workspace, made.open.definition, 1)
+    outcome = run(made.workspace, made.open.access.competition, 1)
     assert (
         "town: 1 categories that train lacks, in 7 of 100 test rows: predicted as none of the categories"
         in outcome.notes
@@ -111,7 +113,7 @@ def test_categories_that_train_lacks_are_counted_and_said(small) -> None:
     assert details["unseen_categories"] == {"town": {"values": 1, "rows": 7}}
     stored = json.loads((outcome.run.folder / "models" / "categories.json").read_text())
     assert "new town" not in stored["town"]
-    assert build_matrix(Blocks(made.open.definition, {}), ["rows"]).frame["town"][400:407].null_count() == 7
+    assert build_matrix(Blocks(made.open.access.competition, {}), ["rows"]).frame["town"][400:407].null_count() == 7
 
 
 def _as_fetched(made, path) -> None:

@@ -30,7 +30,7 @@ ROWS = 'features = ["rows.x", "rows.z"]\n'
 
 def spec_of(made: Any, table: str, number: int = 7, **options: Any) -> Any:
     made.experiment(number, ROWS + table)
-    definition = made.open.definition
+    definition = made.open.access.competition
     return model_spec(read_spec(definition, number), definition, read_target(definition), **options)
 
 
@@ -152,17 +152,17 @@ class TestLightGBM:
         made = small()
         plain = spec_of(made, "[model]\nnum_leaves = 7\n")
         assert plain.content()["parameters"]["verbosity"] == -1  # as the keys of finished runs have it
-        key = ready(made.workspace, made.open.definition, 7).key
+        key = ready(made.workspace, made.open.access.competition, 7).key
         for name, value in (("verbosity", 0), ("verbose", -1)):
             spec = spec_of(made, f"[model]\nnum_leaves = 7\n{name} = {value}\n")
             assert (spec.parameters["verbosity"], spec.content()) == (value, plain.content())
-            assert ready(made.workspace, made.open.definition, 7).key == key
+            assert ready(made.workspace, made.open.access.competition, 7).key == key
 
     @pytest.mark.parametrize("verbosity", [-1, 0])
     def test_what_lightgbm_warns_of_is_in_the_log_where_it_is_asked_for(self, small: Any, verbosity: int) -> None:
         made = small()
         made.experiment(1, ROWS + f"[model]\nnum_iterations = 3\nmin_data_in_leaf = 999\nverbosity = {verbosity}\n")
-        folder = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.folder
+        folder = run(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run.folder
         assert ("WARNING workbench.models [LightGBM] [Warning]" in (folder / "log.txt").read_text()) == (verbosity == 0)
 
     def test_questions_to_lightgbm_are_not_seen(self, capfd: pytest.CaptureFixture[str]) -> None:
@@ -189,9 +189,9 @@ class TestLightGBM:
             assert spec.content() == without.content()
             assert spec_of(made, f"[model]\n{name} = {n}\n", threads=3).parameters["num_threads"] == 3
             made.experiment(7, ROWS + f"[model]\nnum_leaves = 7\n{name} = {n}\n")
-            keys.append(ready(made.workspace, made.open.definition, 7).key)
+            keys.append(ready(made.workspace, made.open.access.competition, 7).key)
         made.experiment(7, ROWS + "[model]\nnum_leaves = 7\n")
-        assert {*keys} == {ready(made.workspace, made.open.definition, 7).key}
+        assert {*keys} == {ready(made.workspace, made.open.access.competition, 7).key}
 
 
 class TestOtherLibraries:
@@ -280,7 +280,7 @@ class TestOtherLibraries:
         spec = spec_of(made, f"[catboost]\nlearning_rate = 0.3\niterations = 60\n{weights}\n")
         assert "stops_by" not in plain.content()
         assert ("stops_by" in spec.content()) == (metric == "logloss")  # what did not change keeps its key
-        problem = ready(made.workspace, made.open.definition, 7).problem
+        problem = ready(made.workspace, made.open.access.competition, 7).problem
         result = spec.learner(problem, 0).fit(0, 1)
         rows = problem.folds.valid_rows(0)
         ours = problem.metric(problem.target.columns[0].values[rows].astype(int), result.oof[:, 0], None)
@@ -337,7 +337,7 @@ class TestLogarithm:
         spec = spec_of(made, table + rounds)
         assert spec.transform == "none"
         made.experiment(7, 'target_transform = "log1p"\n' + ROWS + table)
-        definition = made.open.definition
+        definition = made.open.access.competition
         with pytest.raises(ConfigError, match="take the logarithm twice"):
             model_spec(read_spec(definition, 7), definition, read_target(definition))
         made.experiment(7, ROWS + table + rounds)
@@ -400,7 +400,7 @@ class TestSpaces:
         made = small()
         made.experiment(1, f"{ROWS}[model]\nnum_iterations = 5\n[tune]\ntrials = 2\n[tune.space]\n{space}")
         with pytest.raises(ConfigError, match=message):
-            tune(made.workspace, made.open.definition, 1, TuneRequest(threads=1))
+            tune(made.workspace, made.open.access.competition, 1, TuneRequest(threads=1))
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -413,9 +413,9 @@ class TestSpaces:
     def test_a_value_may_need_another_of_the_space(self, small: Any, space: str) -> None:
         made = small()
         made.experiment(1, f"{ROWS}[model]\nnum_iterations = 5\n[tune]\ntrials = 8\n[tune.space]\n{space}")
-        outcome = run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        outcome = run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         assert outcome.how == "new"
-        assert find_study(made.open.definition, 1)[0].get_trials(states=[FAILED]) == []
+        assert find_study(made.open.access.competition, 1)[0].get_trials(states=[FAILED]) == []
 
     def test_what_the_best_does_not_use_is_taken_back(self) -> None:
         usual = lightgbm_defaults()
@@ -434,7 +434,7 @@ class TestStudies:
         for leaves in (4, 9, 17):
             made.experiment(1, TUNED.format(leaves=leaves, least=20) + SPACE)
             outcome = tune(
-                made.workspace, made.open.definition, 1, TuneRequest(threads=1, trials=6 if leaves == 4 else 1)
+                made.workspace, made.open.access.competition, 1, TuneRequest(threads=1, trials=6 if leaves == 4 else 1)
             )
             assert outcome.tuned.initial is not None
             assert outcome.tuned.initial.parameters == {"num_leaves": leaves}
@@ -443,7 +443,7 @@ class TestStudies:
     @pytest.mark.slow
     def test_a_run_takes_what_was_edited_though_the_trials_are_spent(self, small: Any) -> None:
         made = small()
-        definition = made.open.definition
+        definition = made.open.access.competition
         made.experiment(1, TUNED.format(leaves=4, least=20) + SPACE)
         first = run_tuned(made.workspace, definition, 1, context=RunContext(threads=1))
         assert run_tuned(made.workspace, definition, 1, context=RunContext(threads=1)).how == "unchanged"
@@ -466,7 +466,7 @@ class TestStudies:
             ROWS + f"[model]\nlearning_rate = 0.2\nnum_iterations = 60\nearly_stopping_round = 4\n"
             f"early_stopping_min_delta = {delta}\n",
         )
-        found = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        found = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(found.problem, found.model, room=2**30)
         for fold in range(3):
             ours = scorer.score({}, fold, 1, Fidelity(None, 60, 4))

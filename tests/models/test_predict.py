@@ -19,7 +19,7 @@ QUICK = 'features = ["ratio", "te_town", "rows.x"]\nseeds = [{seeds}]\n{more}[mo
 def built(made: Any, wheels: Path, more: str = "", seeds: str = "7, 3") -> tuple[Any, Path]:
     made.experiment(1, QUICK.format(more=more, seeds=seeds))
     run = made.open.run(1)
-    return run, made.open.build_kernel(1, python=HERE, wheels=wheels).bundle
+    return run, made.open.kernels.build(1, python=HERE, wheels=wheels).bundle
 
 
 def changed(bundle: Path, **spec: Any) -> None:
@@ -80,5 +80,5 @@ def test_a_competition_is_opened_where_there_is_nothing_else(small, no_wheels: P
     assert competition.folder == tmp_path / "competitions" / "small"
     assert (competition.folder / "data" / "raw").resolve() == raw.resolve()
     assert (competition.folder / "features.py").read_text() == (made.folder / "features.py").read_text()
-    assert competition.rows().collect().equals(made.open.definition.rows().collect())
+    assert competition.rows().collect().equals(made.open.access.competition.rows().collect())
     assert said != []

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.api.features import SelectOptions
 from workbench.core.errors import ConfigError, FeatureError
 from workbench.data.competition import ROW
 from workbench.experiments.ready import ready
@@ -361,7 +362,7 @@ class TestLightGBM:
     def test_is_that_of_lgb_cv(self, small) -> None:
         made = small()
         ours = notes(made)
-        problem = ready(made.workspace, made.open.definition, 1).problem
+        problem = ready(made.workspace, made.open.access.competition, 1).problem
         rows = made.open.rows.collect().sort(ROW).select("x", "z").cast(pl.Float32).to_numpy()[:400]
         parameters = {"learning_rate": 0.1, "num_leaves": 7, "min_data_in_leaf": 5, "objective": "binary", "seed": 1}
         parameters |= {"metric": "auc", "verbosity": -1, "deterministic": True, "force_col_wise": True}
@@ -408,7 +409,7 @@ class TestLightGBM:
     def test_the_same_with_few_folds_in_memory(self, small, held: int, pseudo: bool) -> None:
         made = small()
         made.experiment(1, HEAD + "[pseudo]\nthreshold = 0.8\n" * pseudo + MODEL + STOPPING)
-        found = ready(made.workspace, made.open.definition, 1)
+        found = ready(made.workspace, made.open.access.competition, 1)
         most, few = (train(found.problem, found.model, (1,), held=n) for n in (None, held))
         assert np.array_equal(most.oof, few.oof, equal_nan=True)
         assert np.array_equal(most.test, few.test)
@@ -419,7 +420,7 @@ class TestLightGBM:
     def test_a_killed_run_ends_with_the_same(self, small, tmp_path, pseudo: bool) -> None:
         made = small()
         made.experiment(1, HEAD + "[pseudo]\nthreshold = 0.8\n" * pseudo + MODEL + STOPPING)
-        found = ready(made.workspace, made.open.definition, 1)
+        found = ready(made.workspace, made.open.access.competition, 1)
         whole = train(found.problem, found.model, (1,))
         rounds = Rounds()
         train(found.problem, found.model, (1,), each_round=rounds)
@@ -450,7 +451,7 @@ class TestLightGBM:
         made = small()
         for number, rounds in ((1, 9), (2, 200)):
             made.experiment(number, HEAD + MODEL + f"num_iterations = {rounds}\nearly_stopping_round = 8\n")
-            notes = " ".join(run_experiment(made.workspace, made.open.definition, number).notes)
+            notes = " ".join(run_experiment(made.workspace, made.open.access.competition, number).notes)
             assert ("early stopping reached the limit of 9 rounds in 5 folds" in notes) == (number == 1)
 
     def test_models_without_a_split_are_said(self, small) -> None:
@@ -460,12 +461,14 @@ class TestLightGBM:
             made.experiment(number, HEAD + "[model]\n" + leaf.format(least))
         made.experiment(3, HEAD + '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\n')
         made.experiment(4, HEAD + "[model]\n" + leaf.format(5) + "min_gain_to_split = 1e6\n")
-        notes = {n: " ".join(run_experiment(made.workspace, made.open.definition, n).notes) for n in (1, 2, 3, 4)}
+        notes = {
+            n: " ".join(run_experiment(made.workspace, made.open.access.competition, n).notes) for n in (1, 2, 3, 4)
+        }
         assert ["no model has a split" in notes[n] for n in (1, 2, 3, 4)] == [False, True, False, True]
         assert "each leaf needs min_data_in_leaf = 200 rows, and a fold trains on 320; set it lower" in notes[2]
         assert "or the parameters allow none" in notes[4]
         with pytest.raises(FeatureError, match="no model of .*002.toml has a split") as caught:
-            made.open.select(2, "gain")
+            made.open.features.select(2, SelectOptions("gain"))
         assert "min_data_in_leaf = 200" in caught.value.hint
 
     @pytest.mark.parametrize(
@@ -484,7 +487,7 @@ class TestLightGBM:
     def test_the_limit_follows_the_learning_rate(self, small, table: str, rounds: int) -> None:
         made = small()
         made.experiment(1, HEAD + table)
-        assert ready(made.workspace, made.open.definition, 1).model.rounds == rounds
+        assert ready(made.workspace, made.open.access.competition, 1).model.rounds == rounds
 
     def test_an_unknown_way_is_refused(self, small) -> None:
         made = small()
@@ -501,7 +504,7 @@ OTHERS = pytest.mark.parametrize("table", [XGBOOST, CATBOOST], ids=["xgboost", "
 def test_small_numbers_have_all_their_places(small) -> None:
     made = small(task="regression", metric="pinball@0.5")
     made.experiment(1, HEAD + XGBOOST)
-    found = ready(made.workspace, made.open.definition, 1)
+    found = ready(made.workspace, made.open.access.competition, 1)
     (column,) = found.problem.target.columns
     target = replace(found.problem.target, columns=(replace(column, values=1e-7 * column.values),))
     curve = found.model.learner(replace(found.problem, target=target), 0).fit(0, 1).curve["valid"]
@@ -538,7 +541,7 @@ class TestOthers:
     def test_the_same_with_few_in_memory_and_after_a_kill(self, small, tmp_path, table: str) -> None:
         made = small()
         made.experiment(1, 'features = ["rows"]\n' + table)
-        found = ready(made.workspace, made.open.definition, 1)
+        found = ready(made.workspace, made.open.access.competition, 1)
         rounds = Rounds()
         whole = train(found.problem, found.model, (1,), each_round=rounds)
         few = train(found.problem, found.model, (1,), held=1)

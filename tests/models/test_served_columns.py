@@ -107,7 +107,7 @@ def trained(made: Small, no_wheels: Path, features: str = '["auto"]', more: str 
         1, f"features = {features}\n{more}[model]\nnum_iterations = 15\nlearning_rate = 0.3\nmin_data_in_leaf = 5\n"
     )
     run = made.open.run(1)
-    return run, made.open.build_kernel(1, python=HERE, wheels=no_wheels).bundle
+    return run, made.open.kernels.build(1, python=HERE, wheels=no_wheels).bundle
 
 
 def with_test(made: Small, folder: Path, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Path:
@@ -189,7 +189,7 @@ def test_a_smaller_test_set_that_is_empty_where_the_public_one_is_filled(
 def test_a_value_that_was_never_seen_counts_as_one(made: Small, no_wheels: Path) -> None:
     run, _ = trained(made, no_wheels)
     plan = AutoPlan.read({p.name: p for p in (run.folder / "models").iterdir()})
-    data = made.open.definition.rows()
+    data = made.open.access.competition.rows()
     every = plan.apply(data).collect().sort(ROW)
     codes = data.collect().sort(ROW)["code"]
     counts = codes.value_counts()
@@ -301,7 +301,7 @@ def test_a_column_that_no_feature_reads_may_hold_anything(made: Small, no_wheels
 
 def test_a_plan_is_decided_once(made: Small) -> None:
     """To decide it takes several passes over the rows: it is kept beside the blocks."""
-    competition = made.open.definition
+    competition = made.open.access.competition
     plan = Blocks(competition, {}).auto_plan()
     other = Blocks(competition, {})
     assert other.auto_plan().content == plan.content
@@ -387,7 +387,7 @@ def test_columns_are_compared_by_name_before_a_model_predicts(made: Small, no_wh
 
 def learned_of(made: Small, features: str) -> tuple[LearnedColumns, ReadyExperiment]:
     made.experiment(1, f"features = {features}\n[model]\n")
-    experiment = ready(made.workspace, made.open.definition, 1)
+    experiment = ready(made.workspace, made.open.access.competition, 1)
     problem = experiment.problem
     return LearnedColumns.of(experiment.blocks, experiment.spec.features, problem.matrix, problem.target), experiment
 
@@ -431,11 +431,11 @@ def test_a_run_that_kept_no_columns_is_not_built(made: Small, no_wheels: Path) -
     )
     (run.folder / "run.json").write_text(json.dumps(record))
     with pytest.raises(ConfigError, match="of an older version, which did not keep what its models' columns are"):
-        made.open.build_kernel(1, python=HERE, wheels=no_wheels)
+        made.open.kernels.build(1, python=HERE, wheels=no_wheels)
 
 
 def test_test_sets_to_rehearse_with(made: Small, tmp_path: Path) -> None:
-    raw, competition = made.folder / "data" / "raw", made.open.definition
+    raw, competition = made.folder / "data" / "raw", made.open.access.competition
     changes: list[str] = []
     assert hidden_data(competition, raw, tmp_path / "hidden", changes) == 450
     public, hidden = pl.read_csv(raw / "test.csv"), pl.read_csv(tmp_path / "hidden" / "test.csv")
@@ -456,8 +456,8 @@ def test_test_sets_to_rehearse_with(made: Small, tmp_path: Path) -> None:
 @needs_namespaces
 def test_a_rehearsal_meets_them(made: Small, no_wheels: Path) -> None:
     trained(made, no_wheels, '["alone", "crowd"]')
-    kernel = made.open.build_kernel(1, python=HERE, wheels=no_wheels)
-    found = made.open.rehearse_kernel(1, kernel)
+    kernel = made.open.kernels.build(1, python=HERE, wheels=no_wheels)
+    found = made.open.kernels.rehearse(1, kernel)
     assert (found.differing, found.rows) == (0, (300, 450))
     assert found.moved > 0
     assert pl.read_csv(found.emptied).height == 150
@@ -465,5 +465,5 @@ def test_a_rehearsal_meets_them(made: Small, no_wheels: Path) -> None:
     assert "depend on which rows the test set has, or on chance: crowd" in notes
     assert "hidden test set: filled, where the public test set is empty: b" in notes
     trained(made, no_wheels)
-    found = made.open.rehearse_kernel(1, made.open.build_kernel(1, python=HERE, wheels=no_wheels))
+    found = made.open.kernels.rehearse(1, made.open.kernels.build(1, python=HERE, wheels=no_wheels))
     assert found.moved == 0

@@ -47,7 +47,7 @@ def run(made: Any, model: str = "", head: str = 'features = ["rows.x", "rows.z",
 
 
 def prepared(made: Any) -> Any:
-    return ready(made.workspace, made.open.definition, 1)
+    return ready(made.workspace, made.open.access.competition, 1)
 
 
 def truth(made: Any, *columns: str) -> pl.DataFrame:
@@ -219,7 +219,7 @@ class TestParameters:
     def test_dart_uses_all_rounds(self, small) -> None:
         made = small()
         experiment(made, 'boosting = "dart"\n')
-        outcome = made.open.run_outcome(1)
+        outcome = made.open.runs.execute(1)
         assert any("early stopping has no meaning" in note for note in outcome.notes)
         notes = json.loads((outcome.run.folder / "run.json").read_text())["models"]
         assert {m["rounds"] for m in notes} == {20}
@@ -247,9 +247,9 @@ class TestFiles:
         for text in first.models.values():
             table = lgb.Booster(model_str=text).trees_to_dataframe()
             assert set(table.split_feature[table.node_depth == 1]) == {"z"}
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
         path.write_text('{"feature": 0, "threshold": 0.0}')
-        second = made.open.run_outcome(1)
+        second = made.open.runs.execute(1)
         assert second.how == "new"
         assert not second.run.oof.equals(first.oof)
 
@@ -409,9 +409,9 @@ def raises(predictions, labels, weights):
     def test_its_code_decides_the_run(self, small) -> None:
         made = self.made(small)
         run(made, 'objective = "objective.py:logistic"\n')
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
         (made.folder / "objective.py").write_text(self.CODE.replace("p * (1 - p) * w", "p * (1 - p) * w * 1.1"))
-        assert made.open.run_outcome(1).how == "new"
+        assert made.open.runs.execute(1).how == "new"
 
     def test_what_its_code_imports_decides_the_run(self, small) -> None:
         made = small()
@@ -421,9 +421,9 @@ def raises(predictions, labels, weights):
         (made.folder / "losses.py").write_text(self.CODE)
         first = run(made, 'objective = "objective.py:focal"\n')
         (made.folder / "losses.py").write_text(self.CODE + "\n# a comment\n")
-        assert made.open.run_outcome(1).how == "unchanged"
+        assert made.open.runs.execute(1).how == "unchanged"
         (made.folder / "losses.py").write_text(self.CODE.replace("p * (1 - p) * w", "p * (1 - p) * w * 1.1"))
-        second = made.open.run_outcome(1)
+        second = made.open.runs.execute(1)
         assert second.how == "new"
         assert not second.run.oof.equals(first.oof)
 
@@ -547,7 +547,7 @@ class TestClassWeights:
         made = small()
         made.definition('metric = "auc"', 'metric = "metric.py:brier"\ngreater_is_better = false')
         (made.folder / "metric.py").write_text("def brier(t, p):\n    return ((t - p) ** 2).mean()\n")
-        assert made.open.definition.metric.needs == "value"
+        assert made.open.access.competition.metric.needs == "value"
         weighted = run(made, "", self.HEAD + "class_weight = { 1 = 3 }\n")
         assert weighted.oof_array.mean() == pytest.approx(truth(made)["y"].mean(), abs=0.05)
         self.stopped_at_its_score(weighted)
@@ -784,7 +784,7 @@ class TestBins:
         made = small()
         monkeypatch.setattr("workbench.models.binned.KEEP_SECONDS", 0.0)
         first = run(made, "linear_tree = true\n")
-        stored = [b for b in made.open.cache() if b.what == "LightGBM's bins"]
+        stored = [b for b in made.open.features.cached() if b.what == "LightGBM's bins"]
         assert len(stored) == 1
         assert stored[0].current
         assert stored[0].columns == 2
@@ -966,7 +966,7 @@ class TestTold:
         if "zebra" not in truth(made)["y"].to_list():
             pytest.skip("not a case: the row went to test")
         experiment(made)
-        notes = made.open.run_outcome(1).notes
+        notes = made.open.runs.execute(1).notes
         assert any("validates 1 rows with y = 'zebra', and trains on none" in note for note in notes), notes
 
 
@@ -1000,5 +1000,5 @@ class TestGrades:
         made = small(task="multiclass", metric="mlogloss")
         made.definition('metric = "mlogloss"', 'metric = "qwk"')
         experiment(made, "", 'features = ["rows.x"]\n')
-        notes = " ".join(run_experiment(made.workspace, made.open.definition, 1).notes)
+        notes = " ".join(run_experiment(made.workspace, made.open.access.competition, 1).notes)
         assert "qwk takes the classes of y for grades in the order of the alphabet ('high', 'low', 'mid')" in notes

@@ -22,6 +22,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from tests.small import Small, make_frame
 from workbench import metrics
 from workbench.api import library
+from workbench.api.features import SelectOptions
 from workbench.core.errors import ConfigError, DataError, NotFoundError, WorkbenchError
 from workbench.core.row_expressions import named_columns, read_expression
 from workbench.data.workspace import create_workspace
@@ -232,7 +233,7 @@ def holiday_weights(made: Small, table: str = "train") -> np.ndarray[Any, Any]:
 
 def test_the_platforms_weighted_metric_end_to_end(sales: Callable[..., Small]) -> None:
     made = sales("IsHoliday * 4 + 1")
-    definition = made.open.definition.definition
+    definition = made.open.access.competition.definition
     assert (definition.metric, definition.weight, definition.metric_weight) == ("wmae", *("IsHoliday * 4 + 1",) * 2)
     # What it reads stays where it is: it is known in test.
     assert "IsHoliday" in made.open.tables["test"].collect_schema()
@@ -281,7 +282,7 @@ def test_in_the_metric_alone_and_in_training_alone(sales: Callable[..., Small]) 
             truth[rows], oofs[name][rows], sample_weight=None if of_metric is None else of_metric[rows]
         )
         assert run.record.fold_scores[0] == pytest.approx(expected)
-        keys[name] = ready(made.workspace, made.open.definition, 2).key
+        keys[name] = ready(made.workspace, made.open.access.competition, 2).key
     assert len(set(keys.values())) == 5
     assert np.array_equal(oofs["none"], oofs["metric"])
     assert np.array_equal(oofs["both"], oofs["train"])
@@ -290,12 +291,12 @@ def test_in_the_metric_alone_and_in_training_alone(sales: Callable[..., Small]) 
     # Spaces and brackets are no other weights, nor is the same twice.
     for line in ('weight = "(IsHoliday*4)+1"', 'weight = { metric = "IsHoliday*4 + 1", train = "IsHoliday * 4 + 1" }'):
         path.write_text(text.replace('metric = "mae"', f'metric = "mae"\n{line}'))
-        assert ready(made.workspace, made.open.definition, 2).key == keys["both"]
+        assert ready(made.workspace, made.open.access.competition, 2).key == keys["both"]
 
 
 def test_a_column_by_itself_is_in_the_keys_as_ever(sales: Callable[..., Small]) -> None:
     made = sales("importance")
-    assert made.open.definition.weights.key == "importance"
+    assert made.open.access.competition.weights.key == "importance"
     assert "importance" not in made.open.tables["test"].collect_schema()
     assert made.open.run(2).score > 0
 
@@ -449,7 +450,7 @@ def test_boolean_and_zero_weights(sales: Callable[..., Small]) -> None:
     """A row of weight 0 does not count: as if it were not there."""
     made = sales(metric="mae")
     made.definition('metric = "mae"', 'metric = "mae"\nweight = "IsHoliday"')
-    target = read_target(made.open.definition)
+    target = read_target(made.open.access.competition)
     assert target.weight is not None
     assert set(target.weight) == {0.0, 1.0}
     with warnings.catch_warnings():
@@ -588,7 +589,7 @@ class TestRehearsal:
         assert both["w"].to_list() == pytest.approx(both["by_hand"].to_list())
         fetched = library.fetch("own", where=made.workspace)
         assert fetched.facts.weight_column == weight
-        assert made.open.definition.weights.metric is not None
+        assert made.open.access.competition.weights.metric is not None
 
     @pytest.mark.parametrize(
         ("weight", "options", "error", "said"),
@@ -623,7 +624,7 @@ def test_tuning_and_selection_score_by_the_weights(sales: Callable[..., Small]) 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run = made.open.run(3)
-        selected = made.open.select(3, method="permutation", repeats=2, holdout=False)
+        selected = made.open.features.select(3, SelectOptions(method="permutation", repeats=2, holdout=False))
     assert selected.before is not None
     assert selected.before.folds == pytest.approx(run.record.fold_scores)
 
@@ -632,7 +633,7 @@ def test_other_folds_are_checked_too(sales: Callable[..., Small]) -> None:
     from workbench.experiments.other_folds import on_other_folds
 
     made = sales(metric="mae")
-    found = ready(made.workspace, made.open.definition, 2)
+    found = ready(made.workspace, made.open.access.competition, 2)
     weight = np.zeros(found.problem.target.n_rows)
     weight[:1] = 1.0
     target = replace(found.problem.target, weight=None, metric_weight=weight)

@@ -15,6 +15,7 @@ import polars as pl
 
 from tests.small import Small, make_small
 from workbench.api import library
+from workbench.api.studies import TuneOptions
 from workbench.data.competition import InteractionsSpec
 from workbench.data.workspace import create_workspace
 from workbench.rehearsal import LogSpec, create
@@ -179,7 +180,7 @@ def _binary(root: Path) -> Made:
             'rounds = "per fold"\n' + columns + LIGHTGBM + SHORT["model"],
         ],
     )
-    found.open.tune(1, trials=4, threads=1)
+    found.open.studies.tune(1, TuneOptions(trials=4, threads=1))
     return found
 
 
@@ -197,7 +198,7 @@ def _regression(root: Path) -> Made:
             'features = ["rows.x", "rows.z", "by_town"]\n' + FORESTS,
         ],
     )
-    found.open.tune(1, trials=3, threads=1)
+    found.open.studies.tune(1, TuneOptions(trials=3, threads=1))
     return found
 
 

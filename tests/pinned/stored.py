@@ -65,9 +65,9 @@ def _cpu() -> list[str]:
 
 def features_of(made: Made) -> dict[str, pl.DataFrame]:
     """Return the values of each feature that does not depend on the fold, in the order of rows."""
-    if made.open.definition.definition.interactions is not None:
+    if made.open.access.competition.definition.interactions is not None:
         return {}
-    of_fold = {s.name for s in made.open.feature_list() if s.kind == "fold"}
+    of_fold = {s.name for s in made.open.features.summaries() if s.kind == "fold"}
     names = sorted({*made.open.features} - of_fold)
     return {name: made.open.feature(name).collect().sort(features.ROW) for name in names}
 

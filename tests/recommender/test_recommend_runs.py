@@ -60,7 +60,7 @@ class Shop:
     def run(self, number: int, text: str | None = None, **options: Any) -> Any:
         if text is not None:
             self.write(number, text)
-        return self.open.run_outcome(number, **options)
+        return self.open.runs.execute(number, **options)
 
     def define(self, old: str, new: str) -> None:
         path = self.folder / "competition.toml"
@@ -82,8 +82,8 @@ def shop(tmp_path: Path) -> Any:
 
 def scored(shop: Shop, prepared: Any) -> float:
     """Send, and return the public score."""
-    sent = shop.open.send(prepared)
-    return float(sent.public_score or shop.open.wait_for_score(sent).public_score or 0.0)
+    sent = shop.open.submissions.send(prepared)
+    return float(sent.public_score or shop.open.submissions.wait_for_score(sent).public_score or 0.0)
 
 
 class TestFromLogToScore:
@@ -99,14 +99,14 @@ class TestFromLogToScore:
         assert ranked.score > 0
         assert ranked.record.cv_folds == 5 * (ranked.record.cv_windows or 1)
         assert ranked.record.cv_windows is not None or ranked.record.optimistic
-        sample = s.open.definition.table("sample_submission").collect()
+        sample = s.open.access.competition.table("sample_submission").collect()
         sent = pl.read_csv(ranked.submission, infer_schema=False)
         assert sent.columns == sample.columns
         assert sent.to_series(0).to_list() == sample.to_series(0).cast(pl.String).to_list()
         words = sent.to_series(1).str.split(" ")
         assert (words.list.n_unique() == words.list.len()).all()
         assert set(words.explode()) <= set(map(str, rows["item"]))
-        prepared = s.open.prepare(2)
+        prepared = s.open.submissions.prepare(2)
         assert [f.code for f in prepared.findings if f.level == "error"] == []
         assert scored(s, prepared) > 0
         again = s.run(2)
@@ -115,7 +115,7 @@ class TestFromLogToScore:
     def test_cv_tells_what_the_platform_will_say(self, shop: Any) -> None:
         s = shop(public=0.9)
         run = s.run(2, TWO_STAGES).run
-        assert scored(s, s.open.prepare(2)) == pytest.approx(run.score, abs=0.08)
+        assert scored(s, s.open.submissions.prepare(2)) == pytest.approx(run.score, abs=0.08)
 
     def test_what_a_run_keeps(self, shop: Any) -> None:
         s = shop(KINDS)
@@ -248,7 +248,7 @@ class TestFromLogToScore:
         """As `wb fetch` leaves them of JSON lines with an empty list; and items that only the test's events have."""
         rows = frame().with_columns(user=pl.col("user") * 100 + pl.col("time") // (7 * DAY))
         s = Shop(tmp_path, replace(LOG, cut="session"), rows)
-        test = s.open.definition.table("test").collect()
+        test = s.open.access.competition.table("test").collect()
         chosen = test["user"][0]
         empty = (
             test.filter(pl.col("user") == chosen)
@@ -271,8 +271,8 @@ class TestFromLogToScore:
     def test_users_that_only_the_sample_knows(self, shop: Any) -> None:
         new = pl.DataFrame({"user": [900, 901], "item": [1, 2], "time": [8 * 7 * DAY - 5, 8 * 7 * DAY - 4]})
         s = shop(LOG, pl.concat([frame().drop("kind"), new]))
-        sample = s.open.definition.table("sample_submission").collect()
-        assert set(sample["user"]) - set(s.open.definition.table("train").collect()["user"])
+        sample = s.open.access.competition.table("sample_submission").collect()
+        assert set(sample["user"]) - set(s.open.access.competition.table("train").collect()["user"])
         sent = pl.read_csv(s.run(2, TWO_STAGES).run.submission)
         assert sent.height == sample.height
         assert sent.to_series(1).null_count() == 0
@@ -338,7 +338,7 @@ class TestHowItIsScored:
         assert row.outdated == ("folds",)
         from workbench.cli.table import validation_lines
 
-        told = s.open.result(2).recommender
+        told = s.open.runs[2].recommender
         assert "the rule of earlier versions" in validation_lines(told)[0][1]
 
 
@@ -448,24 +448,30 @@ class TestWrong:
     def test_other_commands_say_what_it_is(self, shop: Any) -> None:
         s = shop()
         s.run(1)
-        for ask in (lambda: s.open.tune(1), lambda: s.open.build_kernel(1), lambda: s.open.report(1)):
+        for ask in (lambda: s.open.studies.tune(1), lambda: s.open.kernels.build(1), lambda: s.open.runs.report(1)):
             with pytest.raises(WorkbenchError, match=r"\[recommend\]"):
                 ask()
 
     def test_what_looks_at_rows_says_that_there_are_none(self, shop: Any) -> None:
         s = shop()
-        for ask in (s.open.check, s.open.check_time, s.open.feature_list, s.open.explore, lambda: s.open.feature("x")):
+        for ask in (
+            s.open.data.check,
+            s.open.data.check_time,
+            s.open.features.summaries,
+            s.open.data.explore,
+            lambda: s.open.feature("x"),
+        ):
             with pytest.raises(ConfigError, match="looks at rows of train and test, and competition 'shop' has a log"):
                 ask()
         assert not list(s.folder.glob("eda*")) + list(s.folder.glob("log.txt"))
 
     def test_the_next_experiment(self, shop: Any) -> None:
         s = shop()
-        s.open.new(title="next")
+        s.open.experiments.new(title="next")
         assert s.run(2).run.record.base == 1
         for number in (1, 2):
-            s.open.definition.experiment_path(number).unlink()
-        assert "[recommend.history]" in s.open.new().read_text()
+            s.open.access.competition.experiment_path(number).unlink()
+        assert "[recommend.history]" in s.open.experiments.new().read_text()
 
     def test_an_experiment_of_lists_in_a_competition_of_rows(self, small: Any) -> None:
         s = small()

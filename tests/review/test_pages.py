@@ -211,7 +211,7 @@ def test_the_study_page_runs_only_its_own_script(tmp_path):
 def hostile_pages(tmp_path_factory):
     made = hostile.make_hostile(tmp_path_factory.mktemp("hostile"))
     made.open.run(1)
-    return [made.open.check_page(made.open.check(exp=1)), made.open.explore(), made.open.report(1)]
+    return [made.open.data.check_page(made.open.data.check(exp=1)), made.open.data.explore(), made.open.runs.report(1)]
 
 
 @pytest.mark.slow

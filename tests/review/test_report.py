@@ -31,7 +31,7 @@ def two_runs(small: Any, task: str, metric: str) -> Any:
 
 def view_of(made: Any, number: int, base: int | None = None) -> RunView:
     opened = made.open
-    return RunView(opened.definition, opened.result(number), None if base is None else opened.result(base))
+    return RunView(opened.access.competition, opened.runs[number], None if base is None else opened.runs[base])
 
 
 class TestFrames:
@@ -102,7 +102,7 @@ class TestFrames:
         made.experiment(1, f'features = ["rows.x"]\n{MODEL}')
         quick = made.open.run(1, sample=0.5)
         with pytest.raises(NotFoundError, match="is a subsample run"):
-            RunView(made.open.definition, quick)
+            RunView(made.open.access.competition, quick)
 
     def test_too_many_classes_give_no_picture(self, small, monkeypatch) -> None:
         view = view_of(two_runs(small, "multiclass", "mlogloss"), 2)
@@ -110,7 +110,7 @@ class TestFrames:
         assert figures.confusion(view) is None
 
     def test_a_fresh_competition(self, small) -> None:
-        overview = Overview(small().open.definition)
+        overview = Overview(small().open.access.competition)
         summary = overview.summary()
         assert summary["column"].to_list() == overview.columns
         assert "id" not in overview.columns
@@ -131,7 +131,7 @@ class TestNotebooks:
         monkeypatch.chdir(made.folder)
         wb.main(["report", "2", "--json"], standalone_mode=False)
         page = Path(json.loads(capsys.readouterr().out)["page"])
-        folder = made.open.result(2).folder
+        folder = made.open.runs[2].folder
         assert page == folder / "report.html"
         node = nbformat.read(folder / "report.ipynb", as_version=4)
         images = [o for c in node.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
@@ -144,16 +144,18 @@ class TestNotebooks:
     def test_a_notebook_as_a_run_has_a_report_too(self, small) -> None:
         made = small()
         (made.workspace.root / "notebooks").mkdir(exist_ok=True)
-        script = "from workbench import nb\nnb.record(oof=nb.target * 0.5 + 0.2, test=[0.5] * nb.competition.definition.n_test)\n"
+        script = (
+            "from workbench import nb\nnb.record(oof=nb.target * 0.5 + 0.2, test=[0.5] * nb.competition.data.n_test)\n"
+        )
         (made.workspace.root / "notebooks" / "simple.py").write_text(script)
         made.experiment(1, '[notebook]\nfile = "simple.py"\n')
         made.open.run(1)
-        assert "This run has no importances" in made.open.report(1).read_text()
+        assert "This run has no importances" in made.open.runs.report(1).read_text()
 
     @pytest.mark.parametrize(("task", "metric"), TASKS[:3])
     def test_a_fresh_competition_is_shown_for_every_task(self, small, task: str, metric: str) -> None:
         made = small(task=task, metric=metric)
-        page = made.open.explore()
+        page = made.open.data.explore()
         assert page == made.folder / "eda.html"
         node = nbformat.read(made.folder / "eda.ipynb", as_version=4)
         images = [o for c in node.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
@@ -165,11 +167,11 @@ class TestNotebooks:
         node.cells = [nbformat.v4.new_code_cell("exp = 0"), nbformat.v4.new_code_cell("print('mine of', exp)")]
         node.cells[0].metadata["tags"] = ["parameters"]
         nbformat.write(node, made.workspace.root / "notebooks" / "report.ipynb")
-        assert "mine of 2" in made.open.report(2).read_text()
+        assert "mine of 2" in made.open.runs.report(2).read_text()
 
     def test_a_report_that_fails_says_the_cell(self, small) -> None:
         made = two_runs(small, "binary", "auc")
         path = made.folder / "odd.py"
         path.write_text('# %% tags=["parameters"]\nexp = 0\n\n# %%\nraise ValueError("no")\n')
         with pytest.raises(NotebookError, match="odd.py, cell 2: ValueError: no"):
-            made.open.report(1, source=path)
+            made.open.runs.report(1, source=path)

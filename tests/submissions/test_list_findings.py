@@ -29,7 +29,7 @@ def shop(tmp_path: Path):
         pl.DataFrame({"item": range(7000, 7060), "size": 1}).write_csv(items)
         create(workspace.root, "shop", LogSpec(train, log, "recall@3", tables=(items,)))
         library.fetch("shop", where=workspace)
-        competition = library.OpenCompetition(workspace, "shop").definition
+        competition = library.OpenCompetition(workspace, "shop").access.competition
         sample = competition.table("sample_submission").collect()
         lists = [f"{7000 + i % 40} {7001 + i % 40} {7002 + i % 40}" for i in range(sample.height)]
         return competition, sample.with_columns(items=pl.Series(lists))

@@ -182,11 +182,15 @@ def test_what_may_have_arrived_counts_against_the_day(bench: Bench) -> None:
     workspace, platform = Workspace(folder), place(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
         platform.daily_limit = 1
-        prepared = prepare(workspace, library.OpenCompetition(workspace, "small").definition, 1, platform, ledger)
+        prepared = prepare(
+            workspace, library.OpenCompetition(workspace, "small").access.competition, 1, platform, ledger
+        )
         assert (prepared.remaining_today, prepared.in_doubt) == (1, 1)
         assert {f.code for f in prepared.warnings} == {"possibly_sent", "limit_in_doubt"}
         platform.clock.advance(DAY_S)
-        prepared = prepare(workspace, library.OpenCompetition(workspace, "small").definition, 1, platform, ledger)
+        prepared = prepare(
+            workspace, library.OpenCompetition(workspace, "small").access.competition, 1, platform, ledger
+        )
         assert {f.code for f in prepared.warnings} == {"possibly_sent"}
 
 
@@ -209,7 +213,7 @@ def test_what_another_terminal_sent_while_the_question_stood_is_seen(bench: Benc
     folder = bench.copy()
     workspace, platform = Workspace(folder), place(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
-        competition = library.OpenCompetition(workspace, "small").definition
+        competition = library.OpenCompetition(workspace, "small").access.competition
         prepared = prepare(workspace, competition, 1, platform, ledger)
         assert prepared.findings == ()
         assert submit(folder) == "complete"  # the other terminal

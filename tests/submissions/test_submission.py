@@ -61,7 +61,7 @@ class TestFindings:
         run = quick(made)
         path = tmp_path / "sent.csv"
         spoil(pl.read_csv(run.submission)).write_csv(path)
-        assert codes(file_findings(made.open.definition, path)) == expected
+        assert codes(file_findings(made.open.access.competition, path)) == expected
 
     @pytest.mark.parametrize(
         ("metric", "value", "expected"),
@@ -79,7 +79,7 @@ class TestFindings:
         frame = pl.read_csv(quick(made).submission)
         path = tmp_path / "sent.csv"
         frame.with_columns(y=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(value)).otherwise("y")).write_csv(path)
-        assert (("error", "labels") in codes(file_findings(made.open.definition, path))) == expected
+        assert (("error", "labels") in codes(file_findings(made.open.access.competition, path))) == expected
 
     @pytest.mark.parametrize("empty", ["", None])
     def test_an_empty_label_stops_in_quotes_or_not(self, small, tmp_path: Path, empty: str | None) -> None:
@@ -87,14 +87,14 @@ class TestFindings:
         frame = pl.read_csv(quick(made).submission)
         path = tmp_path / "sent.csv"
         frame.with_columns(y=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(empty)).otherwise("y")).write_csv(path)
-        assert codes(file_findings(made.open.definition, path)) == {("error", "nulls")}
+        assert codes(file_findings(made.open.access.competition, path)) == {("error", "nulls")}
 
     def test_all_are_shown_at_once(self, small, tmp_path: Path) -> None:
         made = small()
         frame = pl.read_csv(quick(made).submission)
         path = tmp_path / "sent.csv"
         frame.head(90).with_columns(y=pl.lit(None)).write_csv(path)
-        assert codes(file_findings(made.open.definition, path)) >= {
+        assert codes(file_findings(made.open.access.competition, path)) >= {
             ("error", "row_count"),
             ("error", "missing_ids"),
             ("error", "nulls"),
@@ -105,31 +105,31 @@ class TestFindings:
         frame = pl.read_csv(quick(made).submission)
         path = tmp_path / "sent.csv"
         frame.with_columns(y=pl.col("y") * 1000).write_csv(path)
-        assert codes(file_findings(made.open.definition, path)) == {("warning", "range")}
+        assert codes(file_findings(made.open.access.competition, path)) == {("warning", "range")}
 
     def test_the_same_bytes_ask(self, small) -> None:
         made = small()
         quick(made)
-        made.open.send(made.open.prepare(1))
-        assert codes(made.open.prepare(1).findings) == {("warning", "same_bytes")}
+        made.open.submissions.send(made.open.submissions.prepare(1))
+        assert codes(made.open.submissions.prepare(1).findings) == {("warning", "same_bytes")}
 
     def test_a_lower_cv_asks(self, small) -> None:
         made = small()
         quick(made)
-        made.open.send(made.open.prepare(1))
+        made.open.submissions.send(made.open.submissions.prepare(1))
         made.experiment(2, 'features = ["rows.household"]\n' + QUICK)
         made.open.run(2)
-        assert ("warning", "lower_cv") in codes(made.open.prepare(2).findings)
+        assert ("warning", "lower_cv") in codes(made.open.submissions.prepare(2).findings)
 
     def test_the_daily_limit_stops(self, small) -> None:
         made = small(daily_limit=1)
         quick(made)
-        made.open.send(made.open.prepare(1))
-        prepared = made.open.prepare(1)
+        made.open.submissions.send(made.open.submissions.prepare(1))
+        prepared = made.open.submissions.prepare(1)
         assert ("error", "daily_limit") in codes(prepared.errors)
         assert (prepared.remaining_today, prepared.per_day) == (0, 1)
         with pytest.raises(SubmissionError, match="used up") as caught:
-            made.open.send(prepared)
+            made.open.submissions.send(prepared)
         # Nothing is wrong with the run: what helps is the next day.
         tomorrow = datetime.now(UTC).date() + timedelta(days=1)
         assert f"the next day begins at {tomorrow} 00:00 UTC" in caught.value.hint
@@ -141,16 +141,16 @@ class TestFindings:
     def test_what_it_will_stand_beside(self, small) -> None:
         made = small()
         quick(made)
-        first = made.open.prepare(1)
-        assert (first.compared_with, first.rows) == (None, len(made.open.result(1).test))
-        sent = made.open.send(first)
+        first = made.open.submissions.prepare(1)
+        assert (first.compared_with, first.rows) == (None, len(made.open.runs[1].test))
+        sent = made.open.submissions.send(first)
         made.experiment(2, 'features = ["rows.household"]\n' + QUICK)
         made.open.run(2)
-        second = made.open.send(made.open.prepare(2))
+        second = made.open.submissions.send(made.open.submissions.prepare(2))
         assert sent.public_score is not None
         assert second.public_score is not None
         better = max(sent, second, key=lambda s: s.public_score or 0)
-        again = made.open.prepare(2).compared_with
+        again = made.open.submissions.prepare(2).compared_with
         assert again is not None
         assert again.submission_id == better.submission_id
 
@@ -159,7 +159,7 @@ class TestFindings:
         """By the platform's score where it has told one, else by CV; what it refused is no submission."""
         made = small(metric=metric, n_rows=120)
         quick(made)
-        sent = replace(made.open.send(made.open.prepare(1)), public_score=None)
+        sent = replace(made.open.submissions.send(made.open.submissions.prepare(1)), public_score=None)
         others = [("a", 0.5), ("b", 0.4), ("c", 0.6)]
         with Ledger.open(made.workspace.ledger) as ledger:
             ledger.put_submission(replace(sent, cv_mean=None))
@@ -169,19 +169,19 @@ class TestFindings:
                 ledger.put_submission(
                     replace(sent, submission_id=name, ref=name, cv_mean=cv, public_score=cv, status="error")
                 )
-        assert made.open.prepare(1).compared_with.submission_id == by_cv
+        assert made.open.submissions.prepare(1).compared_with.submission_id == by_cv
         with Ledger.open(made.workspace.ledger) as ledger:
             for (name, cv), score in zip(others[::2], (0.8, 0.7), strict=True):
                 ledger.put_submission(replace(sent, submission_id=name, ref=name, cv_mean=cv, public_score=score))
-        assert made.open.prepare(1).compared_with.submission_id == by_score
+        assert made.open.submissions.prepare(1).compared_with.submission_id == by_score
 
     def test_a_closed_competition_stops(self, small) -> None:
         made = small(deadline=datetime(2020, 1, 1, tzinfo=UTC))
         quick(made)
-        assert codes(made.open.prepare(1).findings) == {("warning", "late")}
+        assert codes(made.open.submissions.prepare(1).findings) == {("warning", "late")}
         host = made.folder / "rehearsal" / "host.toml"
         host.write_text(host.read_text().replace("late_submissions = true", "late_submissions = false"))
-        assert codes(made.open.prepare(1).findings) == {("error", "closed")}
+        assert codes(made.open.submissions.prepare(1).findings) == {("error", "closed")}
 
     def test_an_interrupted_run_stops(self, small) -> None:
         made = small()
@@ -192,11 +192,11 @@ class TestFindings:
 
         with pytest.raises(KeyboardInterrupt):
             made.open.run(1, done=stop)
-        assert ("error", "unfinished") in codes(made.open.prepare(1).findings)
+        assert ("error", "unfinished") in codes(made.open.submissions.prepare(1).findings)
 
     def test_what_was_never_run_is_explained(self, small) -> None:
         with pytest.raises(NotFoundError, match="experiment 1 of 'small' was never run"):
-            small().open.prepare(1)
+            small().open.submissions.prepare(1)
 
 
 class Broken:
@@ -227,7 +227,7 @@ class TestSending:
     def test_it_is_logged_before_and_after(self, small) -> None:
         made = small()
         run = quick(made)
-        sent = made.open.send(made.open.prepare(1), message="first")
+        sent = made.open.submissions.send(made.open.submissions.prepare(1), message="first")
         assert (sent.status, sent.exp, sent.run_id, sent.cv_mean) == ("complete", 1, run.record.run_id, run.score)
         assert sent.public_score is not None
         copy = made.workspace.root / sent.file
@@ -242,25 +242,27 @@ class TestSending:
     def test_a_long_message_is_cut_and_keeps_its_token_and_cv(self, small) -> None:
         made = small()
         quick(made)
-        sent = made.open.send(made.open.prepare(1), message="many words\n" * 100 + "wb:0123456789")
+        sent = made.open.submissions.send(
+            made.open.submissions.prepare(1), message="many words\n" * 100 + "wb:0123456789"
+        )
         (theirs,) = Rehearsal(made.workspace.root).submissions("small")
         assert theirs.message.startswith(f"wb:{sent.submission_id} | many words many words")
         assert theirs.message.endswith(f"… | CV {sent.cv_mean:.6g}")
         assert len(theirs.message) == LONGEST
-        assert made.open.sync() == []
+        assert made.open.submissions.sync() == []
 
     def test_a_refusal_is_logged(self, small) -> None:
         """A team mate was quicker than the look at the limits."""
         made = small(daily_limit=1)
         run = quick(made)
-        prepared = made.open.prepare(1)
+        prepared = made.open.submissions.prepare(1)
         real = Rehearsal(made.workspace.root)
         real.submit("small", run.submission, "a team mate's")
         late = Broken(real, arrives=True)
         late.submit, late.limits = real.submit, lambda _slug: SubmissionLimits(1, 1)  # type: ignore[method-assign]
         with Ledger.open(made.workspace.ledger) as ledger:
             with pytest.raises(PlatformError, match="used up"):
-                send(made.workspace, made.open.definition, prepared, late, ledger)
+                send(made.workspace, made.open.access.competition, prepared, late, ledger)
             assert [s.status for s in ledger.submissions("small")] == ["complete", "error"]
 
     @pytest.mark.parametrize("arrives", [True, False])
@@ -269,7 +271,7 @@ class TestSending:
         quick(made)
         real = Rehearsal(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
-            competition = made.open.definition
+            competition = made.open.access.competition
             prepared = prepare(made.workspace, competition, 1, real, ledger)
             with pytest.raises(UnansweredError):
                 send(made.workspace, competition, prepared, Broken(real, arrives=arrives), ledger)
@@ -298,7 +300,7 @@ class TestSending:
         said: list[str] = []
         clock = Clock(tmp_path / "clock.json")
         with clock.running(), Ledger.open(made.workspace.ledger) as ledger:
-            competition = made.open.definition
+            competition = made.open.access.competition
             prepared = prepare(made.workspace, competition, 1, real, ledger)
             with pytest.raises(UnansweredError):
                 send(made.workspace, competition, prepared, Broken(real, arrives=arrives), ledger)
@@ -325,7 +327,7 @@ class TestSending:
         quick(made)
         real = Rehearsal(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
-            competition = made.open.definition
+            competition = made.open.access.competition
             prepared = prepare(made.workspace, competition, 1, real, ledger)
             mute = Broken(real, arrives=True)
             mute.submit = real.submit  # type: ignore[method-assign]
@@ -348,7 +350,7 @@ class TestSending:
         monkeypatch.setattr("workbench.submissions.follow.FIRST_POLL_S", 0.01)
         real = Rehearsal(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
-            competition = made.open.definition
+            competition = made.open.access.competition
             sent = send(
                 made.workspace, competition, prepare(made.workspace, competition, 1, real, ledger), real, ledger
             )
@@ -377,13 +379,13 @@ class TestSending:
         run = quick(made)
         real = Rehearsal(made.workspace.root)
         real.submit("small", run.submission, "by hand, through the page")
-        mine = made.open.send(made.open.prepare(1))
+        mine = made.open.submissions.send(made.open.submissions.prepare(1))
         other = tmp_path / "blend.csv"
         other.write_bytes(run.submission.read_bytes())
         real.submit("small", other, "7 a team mate's | CV 0.81 | wb:0123456789")
-        made.open.sync()
-        assert made.open.sync() == []
-        submissions = {s.ref: s for s in made.open.submissions()}
+        made.open.submissions.sync()
+        assert made.open.submissions.sync() == []
+        submissions = {s.ref: s for s in made.open.submissions.records()}
         assert len(submissions) == len(real.submissions("small")) == 3
         elsewhere = [s for s in submissions.values() if s.ref != mine.ref]
         assert [s.run_id for s in elsewhere] == ["", ""]
@@ -395,22 +397,22 @@ class TestSending:
         ] * 2
         assert "by hand, through the page" in as_text(rows)
         with pytest.raises(NotFoundError):
-            made.open.result(0)
-        before = made.open.submissions()
+            made.open.runs[0]
+        before = made.open.submissions.records()
         made.workspace.ledger.unlink()
         library.rebuild_ledger(made.workspace)
-        assert made.open.submissions() == before
+        assert made.open.submissions.records() == before
 
     def test_scores_that_came_later_are_brought(self, small) -> None:
         deadline = datetime(2099, 1, 1, tzinfo=UTC)
         made = small(deadline=deadline)
         quick(made)
-        sent = made.open.send(made.open.prepare(1))
+        sent = made.open.submissions.send(made.open.submissions.prepare(1))
         assert (sent.public_score is not None, sent.private_score) == (True, None)
-        assert made.open.sync() == []
+        assert made.open.submissions.sync() == []
         later = Rehearsal(made.workspace.root, lambda: deadline.replace(year=2100))
         with Ledger.open(made.workspace.ledger) as ledger:
-            (changed,) = sync(made.workspace, made.open.definition, later, ledger)
+            (changed,) = sync(made.workspace, made.open.access.competition, later, ledger)
             assert changed.private_score is not None
             assert ledger.submissions("small") == [changed]
             assert changed == replace(sent, private_score=changed.private_score)

@@ -97,7 +97,7 @@ class Counter:
 
     @property
     def competition(self) -> Any:
-        return self.made.open.definition
+        return self.made.open.access.competition
 
     def prepare(self, **options: Any) -> PreparedSubmission:
         return prepare(self.made.workspace, self.competition, 1, self.platform, self.ledger, **options)
@@ -135,7 +135,7 @@ def codes(findings: tuple[SubmissionFinding, ...]) -> list[str]:
 class TestPrepare:
     def test_what_is_looked_at(self, counter: Counter) -> None:
         found = counter.prepare()
-        run = counter.made.open.result(1)
+        run = counter.made.open.runs[1]
         assert (found.record, found.file, found.sha256) == (run.record, run.submission, file_sha256(run.submission))
         assert (found.findings, found.kernel, found.rows) == ((), None, 100)
         assert (found.remaining_today, found.per_day, found.limited_by_total) == (5, 5, False)
@@ -159,11 +159,11 @@ class TestPrepare:
         assert (codes(found.findings), found.sha256) == (["sampled"], "")
 
     def test_what_a_kernel_wrote_is_looked_at_in_its_place(self, counter: Counter, tmp_path: Path) -> None:
-        own = counter.made.open.result(1).submission
+        own = counter.made.open.runs[1].submission
         written = tmp_path / "answer.csv"
         written.write_bytes(own.read_bytes())
         version = KernelVersion("someone", "wb-small-001", 3)
-        run_id = counter.made.open.result(1).record.run_id
+        run_id = counter.made.open.runs[1].record.run_id
         found = counter.prepare(run_id=run_id, kernel=KernelOutput(version, written, "version 4 failed"))
         assert (found.file, found.kernel, codes(found.findings), found.named) == (
             written,
@@ -182,7 +182,7 @@ class TestPrepare:
 
     def test_other_runs_of_the_experiment(self, counter: Counter) -> None:
         """Who asks for a run by its name knows of the others; what a kernel wrote with its models is not asked for so."""
-        older = counter.made.open.result(1)
+        older = counter.made.open.runs[1]
         counter.made.experiment(1, EXPERIMENT + "learning_rate = 0.3\n")
         assert codes(counter.prepare().findings) == ["outdated"]
         counter.clock.advance(60.0)
@@ -257,7 +257,7 @@ class TestPrepare:
 
 class TestSend:
     def test_what_is_sent_and_logged(self, counter: Counter) -> None:
-        run = counter.made.open.result(1)
+        run = counter.made.open.runs[1]
         record = counter.send(message="first")
         [(file, data, message)] = counter.platform.sent
         assert (file, data) == (f"{run.record.run_id}.csv", run.submission.read_bytes())

@@ -78,9 +78,9 @@ class Place(Commands):
 
     def is_sound(self) -> None:
         """What the ledger has is what the files beside the sent ones give."""
-        before = library.OpenCompetition(Workspace(self.root), "plain").submissions()
+        before = library.OpenCompetition(Workspace(self.root), "plain").submissions.records()
         library.rebuild_ledger(Workspace(self.root))
-        assert library.OpenCompetition(Workspace(self.root), "plain").submissions() == before
+        assert library.OpenCompetition(Workspace(self.root), "plain").submissions.records() == before
         assert not list((self.root / "submissions").rglob("*.tmp"))
 
 
@@ -434,4 +434,4 @@ def test_the_sent_bytes_are_the_runs(place: Place) -> None:
     assert sent["_data"] == (run / "submission.csv").read_bytes()
     assert pl.read_csv(sent["_data"]).columns == ["id", "diagnosis"]
     with pytest.raises(WorkbenchError):
-        library.OpenCompetition(Workspace(place.root), "plain").result(2)
+        library.OpenCompetition(Workspace(place.root), "plain").runs[2]

@@ -100,7 +100,7 @@ def tuned(
     **options: Any,
 ) -> Any:
     request = TuneRequest(**({"trials": 6, "threads": 1, "holdout": False} | options))
-    return tune(made.workspace, made.open.definition, 1, request, report=report, progress=progress)
+    return tune(made.workspace, made.open.access.competition, 1, request, report=report, progress=progress)
 
 
 def killed_at(stage: str) -> Callable[[Progress], None]:
@@ -160,7 +160,7 @@ def is_full(fidelity: Fidelity, more: Mapping[str, Any]) -> bool:
 
 
 def journal(made: Any) -> Any:
-    return find_study(made.open.definition, 1)[0]
+    return find_study(made.open.access.competition, 1)[0]
 
 
 # -------------------------------------------------------------------------------------------------------------- space
@@ -444,8 +444,8 @@ class TestFoldScorer:
         """The same folds, parameters, rounds and seed: the same numbers, without predicting a row."""
         made = small(task=task, metric=metric)
         made.experiment(1, f'features = ["rows", "te_town"]\nrounds = "per fold"\n{MODEL}')
-        done = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        done = run(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         fidelity = Fidelity(None, 30, 5)
         scores = [scorer.score({}, k, 1, fidelity, keep_oof=True) for k in range(5)]
@@ -455,7 +455,7 @@ class TestFoldScorer:
             assert scored.oof == pytest.approx(oof[experiment.problem.folds.valid_rows(k)], rel=1e-6)
 
     def test_datasets_are_made_once_and_only_where_there_is_room(self, made, monkeypatch) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         asked: list[int] = []
         from workbench.models.fold_datasets import FoldDatasets
 
@@ -471,14 +471,14 @@ class TestFoldScorer:
             assert len(asked) == times
 
     def test_other_bins_get_datasets_of_their_own(self, made) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         few, many = (scorer.score({"max_bin": b}, 0, 1, Fidelity(0.1, 10, 0)).score for b in (4, 255))
         assert few != many
 
     @pytest.mark.slow
     def test_bins_that_were_searched_make_room_for_others(self, made, monkeypatch) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         n = experiment.problem.target.n_rows
         from workbench.models.fold_datasets import FoldDatasets
 
@@ -513,7 +513,7 @@ class TestFoldScorer:
     def test_without_patience_the_last_round_is_scored(self, made) -> None:
         """A model that is not stopped early has all of its rounds, however good it was before."""
         made.experiment(1, EXPERIMENT.replace("early_stopping_round = 5", "early_stopping_round = 0"))
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         odd = {"num_leaves": 60, "min_data_in_leaf": 1, "learning_rate": 1.0}
         last = scorer.score(odd, 0, 1, Fidelity(None, 30, 0), keep_oof=True)
@@ -528,14 +528,14 @@ class TestFoldScorer:
     def test_labels_that_a_metric_can_not_score_are_a_failure_of_the_trial(self, small) -> None:
         made = small(metric="f1")
         made.experiment(1, EXPERIMENT)
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         metric = replace(experiment.problem.metric, name="mine", compute=lambda *_: math.nan)
         scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, room=0)
         with pytest.raises(TrainingError, match="fold 0"):
             scorer.score({}, 0, 1, Fidelity(0.1, 10, 0))
 
     def test_a_fold_whose_time_is_over_has_what_is_best_by_then(self, made) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
         cut = scorer.score({}, 0, 1, Fidelity(0.1, 30, 0, every=7, seconds=0.0), keep_oof=True)
         one = scorer.score({}, 0, 1, Fidelity(0.1, 1, 0), keep_oof=True)
@@ -544,7 +544,7 @@ class TestFoldScorer:
         assert cut.oof == pytest.approx(one.oof)
 
     def test_a_metric_without_a_number_is_named(self, made, monkeypatch) -> None:
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         metric = replace(experiment.problem.metric, name="mine", compute=lambda *_: math.nan)
         scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, room=0)
         with pytest.raises(TrainingError, match="metric 'mine' gives nan"):
@@ -741,7 +741,7 @@ class TestSearch:
         """At the rate of the quick scores, too: they have other rounds and patience."""
         text = EXPERIMENT.replace("learning_rate = 0.2", f"learning_rate = {rate}")
         made.experiment(1, 'rounds = "per fold"\n' + text.partition("[tune]")[0])
-        before = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.record
+        before = run(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run.record
         outcome = tuned(made)
         assert outcome.before.run_id == before.run_id
         assert outcome.tuned.initial.full_cv == pytest.approx(before.fold_scores, rel=1e-9)
@@ -758,7 +758,7 @@ class TestSearch:
         assert all(len(s.rounds) == 1 for s in outcome.tuned.ranked)
         # A fold that stops before the mean is not trained further here: the run may go on, and score a little better.
         run_score = run(
-            made.workspace, made.open.definition, 1, RunRequest(model=dict(START)), RunContext(threads=1)
+            made.workspace, made.open.access.competition, 1, RunRequest(model=dict(START)), RunContext(threads=1)
         ).run.score
         assert outcome.tuned.initial.value == pytest.approx(run_score, abs=0.01)
 
@@ -766,7 +766,7 @@ class TestSearch:
         outcome = tuned(made, holdout=True)
         best, experiment = (
             outcome.tuned.best,
-            ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1)),
+            ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)),
         )
         assert (len(best.full_cv), len(best.repeated_cv)) == (4, 5)
         last = experiment.problem.folds.valid_rows(4)
@@ -789,7 +789,7 @@ class TestSearch:
     def test_the_same_seed_gives_the_same_trials(self, made) -> None:
         tuned(made, trials=12)
         first = [(t.params, t.value) for t in journal(made).get_trials()]
-        (made.open.definition.study_folder(1) / "journal.log").unlink()
+        (made.open.access.competition.study_folder(1) / "journal.log").unlink()
         tuned(made, trials=12)
         assert [(t.params, t.value) for t in journal(made).get_trials()] == first
 
@@ -810,14 +810,14 @@ class TestSearch:
         assert outcome.tuned.best is not None
 
     def test_no_time_for_one_trial_keeps_the_own_parameters_and_says_so(self, made) -> None:
-        done = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.record
+        done = run(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run.record
         outcome = tuned(made, trials=None, minutes=1e-6)
         assert outcome.tuned.best is None
         assert outcome.parameters["num_leaves"] == 8
         kept = f"no trial finished within the time: the experiment's own parameters are kept; its score stays: {done.cv_mean:.5f}"
         assert kept in outcome.notes
         with pytest.raises(NotFoundError, match="has no tuned parameters"):
-            made.open.new(source=1, tuned=True)
+            made.open.experiments.new(source=1, tuned=True)
 
     def test_time_that_is_over_in_the_middle_of_a_trial_loses_nothing(self, made, monkeypatch, clock) -> None:
         """The trial that was stopped is in the next search."""
@@ -868,7 +868,7 @@ class TestSearch:
         outcome = tuned(made, trials=4, keep=3)
         assert len(kept()) == 3
         assert {s.number for s in outcome.tuned.ranked[:3]} <= kept()
-        experiment = ready(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         problem = experiment.problem
         best = outcome.tuned.best.number
         with np.load(folder / f"{best:05d}.npz") as file:
@@ -932,7 +932,7 @@ class TestSearch:
         import optuna
 
         whole, there = optuna.Study.tell, []
-        folder = made.open.definition.study_folder(1) / "oof"
+        folder = made.open.access.competition.study_folder(1) / "oof"
 
         def telling(self, trial, values=None, **more):
             number = trial if isinstance(trial, int) else trial.number
@@ -983,7 +983,7 @@ class TestSearch:
     def test_processes_share_out_the_race(self, made, minutes: float | None) -> None:
         """Of those that wait each takes its own, and leaves one in any case; who ends by trials takes all."""
         begun(made)
-        workers = made.open.definition.study_folder(1) / "workers"
+        workers = made.open.access.competition.study_folder(1) / "workers"
         with lock(workers / "!the-first-of-two", "another worker"):
             tuned(made, trials=6, minutes=minutes)
         study = journal(made)
@@ -1253,7 +1253,7 @@ class TestSearch:
             "learning_rate = 0.2\n", ""
         )
         made.experiment(1, text.partition("[tune]")[0])
-        before = run(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run.record
+        before = run(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run.record
         made.experiment(1, text)
         outcome = tuned(made, trials=8)
         assert outcome.tuned.initial.full_cv == pytest.approx(before.fold_scores, rel=1e-9)
@@ -1340,10 +1340,10 @@ class TestPostgreSQL:
         both = [start(made, "--trials", "4", "--storage", database) for _ in range(2)]
         said = [json.loads(p.communicate(timeout=120)[0]) for p in both]
         assert [s["trials"] for s in said] == [4, 4]
-        study = find_study(made.open.definition, 1, storage=database)[0]
+        study = find_study(made.open.access.competition, 1, storage=database)[0]
         assert sum(t.state.is_finished() for t in study.trials) == 8
         assert len({json.dumps(t.params, sort_keys=True) for t in study.trials}) >= 7
-        assert not (made.open.definition.study_folder(1) / "journal.log").exists()
+        assert not (made.open.access.competition.study_folder(1) / "journal.log").exists()
 
     def test_a_connection_that_is_cut_is_said(self, made, database: str, monkeypatch) -> None:
         import sqlalchemy as sa
@@ -1392,7 +1392,7 @@ def start(made: Any, *options: str) -> subprocess.Popen[str]:
 class TestProcesses:
     def test_a_killed_search_goes_on_by_the_same_command(self, made) -> None:
         process = start(made, "--trials", "500")
-        path = made.open.definition.study_folder(1) / "journal.log"
+        path = made.open.access.competition.study_folder(1) / "journal.log"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and (not path.exists() or path.read_bytes().count(b"\n") < 60):
             time.sleep(0.05)
@@ -1425,14 +1425,17 @@ class TestRun:
     def test_an_experiment_with_a_search_is_tuned_and_then_trained(self, made) -> None:
         said: list[str] = []
         first = run_tuned(
-            made.workspace, made.open.definition, 1, context=RunContext((text_listener(said.append),), threads=1)
+            made.workspace,
+            made.open.access.competition,
+            1,
+            context=RunContext((text_listener(said.append),), threads=1),
         )
         study = journal(made)
         assert len(study.trials) == 6
-        best = json.loads((made.open.definition.study_folder(1) / "best.json").read_text())["model"]
+        best = json.loads((made.open.access.competition.study_folder(1) / "best.json").read_text())["model"]
         details = json.loads((first.run.folder / "run.json").read_text())
         assert details["model"]["parameters"]["num_leaves"] == best["num_leaves"]
-        again = run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        again = run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         assert again.how == "unchanged"
         assert again.run.record.run_id == first.run.record.run_id
         assert len(journal(made).trials) == 6
@@ -1441,10 +1444,10 @@ class TestRun:
         """Under the names that it was said by: rounds, patience, what is recorded."""
         own = "[model]\nn_estimators = 40\nearly_stopping_rounds = 7\nis_provide_training_metric = true\nnum_leaf = 8\n"
         made.experiment(1, EXPERIMENT.replace(MODEL, own + "learning_rate = 0.2\n"))
-        done = run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run
+        done = run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run
         model = json.loads((done.folder / "run.json").read_text())["model"]
         assert (model["rounds"], model["patience"], model["train_curve"]) == (40, 7, True)
-        best = json.loads((made.open.definition.study_folder(1) / "best.json").read_text())["model"]
+        best = json.loads((made.open.access.competition.study_folder(1) / "best.json").read_text())["model"]
         assert set(best) <= {"n_estimators", "early_stopping_rounds", "is_provide_training_metric", "num_leaf"} | {
             "learning_rate",
             "lambda_l2",
@@ -1452,7 +1455,7 @@ class TestRun:
 
     def test_no_trial_in_time_runs_the_experiment_as_it_is(self, made) -> None:
         made.experiment(1, EXPERIMENT.replace("trials = 6", "minutes = 0.00001"))
-        done = run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1)).run
+        done = run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run
         model = json.loads((done.folder / "run.json").read_text())["model"]
         assert (model["rounds"], model["patience"], model["parameters"]["num_leaves"]) == (30, 5, 8)
 
@@ -1471,7 +1474,7 @@ class TestRun:
             patch.setattr(FoldScorer, "score", dying)
             patch.setattr(deadline_module, "MARK_S", 0.0)
             with pytest.raises(KeyboardInterrupt):
-                run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+                run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         (spent,) = [v for k, v in journal(made).user_attrs.items() if k.startswith("spent_s:")]
         assert spent > 0
         journal(made).set_user_attr("spent_s:another", 2400.0)
@@ -1490,15 +1493,20 @@ class TestRun:
     @pytest.mark.slow
     def test_a_database_by_its_address_is_that_of_the_search(self, made, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path / 'studies.db'}"
-        run_tuned(made.workspace, made.open.definition, 1, RunRequest(storage=url), RunContext(threads=1))
-        assert not (made.open.definition.study_folder(1) / "journal.log").exists()
-        assert len(find_study(made.open.definition, 1, storage=url)[0].trials) == 6
+        run_tuned(made.workspace, made.open.access.competition, 1, RunRequest(storage=url), RunContext(threads=1))
+        assert not (made.open.access.competition.study_folder(1) / "journal.log").exists()
+        assert len(find_study(made.open.access.competition, 1, storage=url)[0].trials) == 6
 
     def test_another_space_is_another_search(self, made) -> None:
-        run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+        run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         made.experiment(1, EXPERIMENT.replace("high = 16", "high = 12"))
         said: list[str] = []
-        run_tuned(made.workspace, made.open.definition, 1, context=RunContext((text_listener(said.append),), threads=1))
+        run_tuned(
+            made.workspace,
+            made.open.access.competition,
+            1,
+            context=RunContext((text_listener(said.append),), threads=1),
+        )
         assert any("the study begins anew, for space changed" in s for s in said)
 
     @pytest.mark.parametrize(
@@ -1513,7 +1521,7 @@ class TestRun:
     def test_what_is_wrong_with_the_table_is_said(self, made, table: str, message: str) -> None:
         made.experiment(1, EXPERIMENT.partition("[tune]")[0] + table)
         with pytest.raises(ConfigError, match=message):
-            run_tuned(made.workspace, made.open.definition, 1, context=RunContext(threads=1))
+            run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
 
 
 class TestCommand:
@@ -1563,7 +1571,7 @@ class TestCommand:
         wb.main(["tune", "--show", "1"], standalone_mode=False)
         shown = capsys.readouterr().out
         assert "importance of the parameters" in shown
-        folder = made.open.definition.study_folder(1)
+        folder = made.open.access.competition.study_folder(1)
         for name in ("history.png", "slices.png", "importances.png"):
             assert (folder / name).read_bytes()[:4] == b"\x89PNG"
         page = (folder / "study.html").read_text()
@@ -1580,10 +1588,10 @@ class TestCommand:
         own = '[model]\nn_estimators = 40\nnum_leaf = 8\nmonotone_constraints = { "rows.x" = 1 }\n'
         made.experiment(1, EXPERIMENT.replace(MODEL, own).replace("rows.x", "x").replace('"x"', '"rows.x"', 1))
         outcome = tuned(made)
-        path = made.open.new(source=1, title='more "leaves"', tuned=True)
+        path = made.open.experiments.new(source=1, title='more "leaves"', tuned=True)
         text = path.read_text()
         assert "\ntune = false\n" in text
-        spec = read_spec(made.open.definition, 2)
+        spec = read_spec(made.open.access.competition, 2)
         assert (spec.tune, spec.title) == (None, 'more "leaves"')
         assert spec.model == outcome.parameters
         assert {"n_estimators", "num_leaf"} <= set(spec.model)
@@ -1593,7 +1601,7 @@ class TestCommand:
         tuned(made)
         made.experiment(1, EXPERIMENT.replace('"ratio", ', ""))
         with pytest.raises(NotFoundError, match="experiment 1 of 'small' has changed since it was tuned") as caught:
-            made.open.new(source=1, tuned=True)
+            made.open.experiments.new(source=1, tuned=True)
         assert "wb tune 1" in str(caught.value.hint)
 
     def test_the_dashboard_says_that_its_port_is_taken(self, made, monkeypatch) -> None:

@@ -14,6 +14,8 @@ from workbench.api.kernels import Kernels
 from workbench.api.runs import RunOptions, Runs
 from workbench.api.studies import Studies
 from workbench.api.submissions import Submissions
+from workbench.core.errors import WorkbenchError
+from workbench.core.html_page import as_table
 from workbench.data.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from workbench.experiments.run_folder import FinishedRun
     from workbench.models.folds import Folds
-    from workbench.review.table import Row
+    from workbench.review.table import RunTable
 
 __all__ = ["OpenCompetition"]
 
@@ -59,6 +61,12 @@ class OpenCompetition:
     def __repr__(self) -> str:
         return f"competition({self.slug!r})"
 
+    def _repr_html_(self) -> str:
+        try:
+            return self.data.summary_html()
+        except WorkbenchError as exc:  # without data yet, or wrong: to show it is no failure
+            return as_table((), [("competition", self.slug), ("problem", exc.message)])
+
     def __getattr__(self, name: str) -> Any:
         return deprecated.attribute(self, name)
 
@@ -87,6 +95,6 @@ class OpenCompetition:
         """Run an experiment as ``wb run`` does, and return the finished run; the options are those of `RunOptions`."""
         return self.runs.execute(number, **options).run
 
-    def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
+    def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> RunTable:
         """Return every run with its change against its base and its submissions, as `Runs.table` does."""
         return self.runs.table(filters=filters, sort=sort)

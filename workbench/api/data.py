@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.api.access import CompetitionAccess, Report, call_context
 from workbench.api.pages import notebook_page
+from workbench.core.html_page import as_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +41,21 @@ class Data:
         return self.access.competition.metric
 
     @property
+    def n_train(self) -> int:
+        """How many rows train has."""
+        return self.access.competition.n_train
+
+    @property
+    def n_test(self) -> int:
+        """How many rows test has."""
+        return self.access.competition.n_test
+
+    @property
+    def test_ids(self) -> pl.DataFrame:
+        """The ids of the test rows, in the order of the table."""
+        return self.access.competition.test_ids()
+
+    @property
     def tables(self) -> dict[str, pl.LazyFrame]:
         """The tables by name, lazily."""
         competition = self.access.competition
@@ -56,6 +72,19 @@ class Data:
         from workbench.models.folds import load_folds
 
         return load_folds(self.access.competition)
+
+    def summary_html(self) -> str:
+        """Return the definition and the tables in a few lines of HTML."""
+        competition, definition = self.access.competition, self.definition
+        facts = [
+            ("task", definition.task),
+            ("target", ", ".join(definition.targets)),
+            ("metric", self.metric.name),
+            ("folds", f"{definition.cv.folds}, {definition.cv.scheme}"),
+            ("experiments", len(competition.experiment_numbers())),
+        ]
+        tables = [(t.name, t.rows, len(t.dtypes)) for t in competition.manifest.tables.values()]
+        return as_table((), facts, caption=competition.slug) + as_table(("table", "rows", "columns"), tables)
 
     def check(
         self,

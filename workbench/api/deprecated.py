@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["attribute"]
 
 BETTER = {
-    "definition": "data",
+    "definition": "access.competition",
     "feature_list": "features.summaries",
     "feature_graph": "features.graph",
     "cache": "features.cached",
@@ -30,7 +31,7 @@ BETTER = {
     "explore": "data.explore",
     "run_outcome": "runs.execute",
     "run_outcomes": "runs.execute_all",
-    "result": "runs.__getitem__",
+    "result": "runs.finished",
     "fold_size_ratios": "runs.fold_size_ratios",
     "not_run": "runs.waiting",
     "report": "runs.report",
@@ -67,8 +68,7 @@ def attribute(competition: OpenCompetition, name: str) -> Any:
     """
     if name not in BETTER:
         raise AttributeError(f"a competition has no attribute {name!r}")
-    if name == "definition":
-        return competition.access.competition
+    warnings.warn(f"competition.{name} is now competition.{BETTER[name]}", DeprecationWarning, stacklevel=3)
     value = attrgetter(BETTER[name])(competition)
     return _with_keywords(value, OPTIONS[name]) if name in OPTIONS else value
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from workbench.api.access import CompetitionAccess, Report, call_context
+from workbench.core.html_page import as_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,6 +87,15 @@ class Features(Sequence[str]):
 
     def __repr__(self) -> str:
         return repr(self.names)
+
+    def _repr_html_(self) -> str:
+        if self._access.competition.definition.interactions is not None:
+            return as_table(("feature",), [(name,) for name in self.names])
+        lines = [
+            (s.name, ", ".join(s.reads), ", ".join(s.columns or ()), s.seconds, "cached" if s.cached else "")
+            for s in self.summaries()
+        ]
+        return as_table(("feature", "reads", "columns", "seconds", ""), lines)
 
     def scan(self, name: str) -> pl.LazyFrame:
         """Return a feature's frame, built if it is not in the cache: the row key and its columns.

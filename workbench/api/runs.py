@@ -13,11 +13,13 @@ from workbench.core.errors import ConfigError
 from workbench.data.workspace import experiment_numbers, list_run_folders
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from workbench.core.events import Listener, ModelTrained
     from workbench.experiments.run import RunOutcome
     from workbench.experiments.run_folder import FinishedRun
     from workbench.ledger import Ledger, RunRecord
-    from workbench.review.table import Row
+    from workbench.review.table import Row, RunTable
 
 __all__ = ["RunOptions", "Runs"]
 
@@ -91,6 +93,11 @@ class Runs:
         return run_all(self.access.workspace, self.access.competition, number, request, context)
 
     def __getitem__(self, number: int) -> FinishedRun:
+        return self.finished(number)
+
+    __iter__ = None  # experiments have gaps: `table` has every run
+
+    def finished(self, number: int) -> FinishedRun:
         """Return the finished run that stands for an experiment, checked, without running anything.
 
         It is the one that belongs to the experiment's present definition; see `workbench.experiments.current_runs`.
@@ -112,8 +119,6 @@ class Runs:
         folder = workspace.root / record.folder
         return check_files(folder, *read_run(folder))
 
-    __iter__ = None  # experiments have gaps: `table` has every run
-
     def _records(self, ledger: Ledger) -> list[RunRecord]:
         """Return the competition's runs as their folders have them: the ledger catches up where it has missed some."""
         workspace, slug = self.access.workspace, self.access.slug
@@ -126,7 +131,7 @@ class Runs:
         reconcile(workspace, ledger, slug)
         return ledger.runs(slug)
 
-    def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
+    def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> RunTable:
         """Return every run with its change against its base and its submissions; see `workbench.review.table`."""
         from workbench.experiments.current_runs import current_runs, with_marks
         from workbench.ledger import Ledger
@@ -145,6 +150,10 @@ class Runs:
             better = metric.greater_is_better
             rows += [from_elsewhere(s, metric.name, greater_is_better=better) for s in elsewhere]
         return select(rows, filters=filters, sort=sort)
+
+    def frame(self) -> pl.DataFrame:
+        """Return a polars frame with a row for each run, as ``wb table --json`` has it; `created_at` is a time (UTC)."""
+        return self.table().frame()
 
     def fold_size_ratios(self) -> dict[str, float]:
         """Return validated rows over train rows, the mean over the folds, by the key of each split that was used."""

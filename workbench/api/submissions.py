@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ class Submissions:
 
     def __call__(self) -> list[SubmissionRecord]:
         """Return `records`: what was a call is a part of the handle now."""
+        text = "competition.submissions() is now competition.submissions.records()"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
         return self.records()
 
     def records(self) -> list[SubmissionRecord]:

@@ -65,7 +65,7 @@ def table_command(
     waiting = [] if filters or as_json or as_comma else competition.runs.waiting(rows)
     if not (everything or as_json or as_comma):
         older = sum(not r.latest for r in rows)
-        rows = [r for r in rows if r.latest]
+        rows = RunTable(r for r in rows if r.latest)
     else:
         older = 0
     shown = _limited(rows, limit if limit >= 0 or as_json or as_comma else TERMINAL_LINES, newest=sort == "exp")

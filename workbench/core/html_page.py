@@ -6,14 +6,14 @@ still do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from workbench.core.printable import harmless, printable
 
-__all__ = ["as_html", "page", "rendered"]
+__all__ = ["as_html", "as_table", "page", "rendered"]
 
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
 _OWN_SCRIPT = f"{_NOTHING} blob:; font-src data:; script-src 'unsafe-inline'"
@@ -56,6 +56,27 @@ def rendered(template: Path, values: Mapping[str, Any], *, pictures: Mapping[str
         for name, svg in pictures.items()
     }
     return environment.from_string(template.read_text()).render(**values, **marked)
+
+
+def as_table(head: Sequence[object], rows: Iterable[Sequence[object]], *, caption: str = "") -> str:
+    """Return a table for a notebook: each cell is shown as its text, long text is wrapped, numbers stand to the right.
+
+    Examples
+    --------
+    >>> as_table(["<a>"], [[None]], caption="c").count("&lt;a&gt;")
+    1
+    """
+    wrap = "max-width:36em;white-space:normal;overflow-wrap:anywhere;vertical-align:top"
+
+    def cell(tag: str, value: object) -> str:
+        side = "right" if isinstance(value, int | float) else "left"
+        shown = "" if value is None else f"{value:,.5f}" if isinstance(value, float) else str(value)
+        return f'<{tag} style="text-align:{side};{wrap}">{as_html(shown)}</{tag}>'
+
+    lines = ["".join(cell("th", title) for title in head)] if head else []
+    lines += ["".join(cell("td", value) for value in row) for row in rows]
+    title = f'<caption style="text-align:left">{as_html(caption)}</caption>' if caption else ""
+    return f"<table>{title}{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def page(title: str, body: str, *, css: str = "", own_script: bool = False) -> str:

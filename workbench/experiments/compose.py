@@ -22,7 +22,7 @@ LOOP = """from workbench import nb
 import numpy as np
 
 nb.use({slug}, exp={new})  # opened by hand; `wb run` gives it its experiment
-n_test, width = nb.competition.definition.n_test, {width}
+n_test, width = nb.competition.data.n_test, {width}
 oof, test = np.full((len(nb.target), width), np.nan), np.zeros((n_test, width))
 for fold in nb.folds:
     f = nb.frames(fold.number)

@@ -16,6 +16,8 @@ import polars as pl
 from workbench.core.cache import atomic, atomic_folder, file_sha256, read_json, write_json, write_text
 from workbench.core.errors import DamagedError, NotFoundError
 from workbench.core.frames import read_parquet
+from workbench.core.html_page import as_table
+from workbench.core.printable import printable
 from workbench.data.competition import ROW
 from workbench.data.workspace import list_run_folders
 from workbench.ledger import RunRecord, check_version, leads_elsewhere
@@ -41,12 +43,28 @@ VERSION = 1
 NOTED = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix", "notes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FinishedRun:
     """A finished run, read from its folder on demand."""
 
     record: RunRecord
     folder: Path
+
+    def __repr__(self) -> str:
+        return printable(", ".join(f"{name} {text}" for name, text in self._facts().items()))
+
+    def _repr_html_(self) -> str:
+        return as_table((), self._facts().items())
+
+    def _facts(self) -> dict[str, str]:
+        """Return what names the run, and its scores, in words."""
+        r = self.record
+        spread = "" if r.cv_std is None else f" (fold SD {r.cv_std:.5f} over {r.cv_folds} folds)"
+        facts = {"run": r.run_id, "experiment": f"{r.exp} {r.title}".rstrip(), "kind": r.kind}
+        facts |= {r.metric: "no CV" if r.cv_mean is None else f"{r.cv_mean:.5f}{spread}"}
+        facts |= {"sample": f"{r.sample:.3g} of the rows"} if r.sample is not None else {}
+        facts |= {"time": f"{r.seconds:.1f} s"} if r.seconds is not None else {}
+        return facts
 
     @property
     def oof(self) -> pl.DataFrame:

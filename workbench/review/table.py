@@ -9,18 +9,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.core.errors import ConfigError, near
+from workbench.core.html_page import as_table
 from workbench.core.intervals import family_p, half_width, over_windows, standard_error
 from workbench.core.printable import one_line
 from workbench.core.text_table import cell_width, fitted
 from workbench.experiments.current_runs import CurrentRun, outdated_text
 from workbench.ledger import RunRecord, SubmissionRecord
 
+if TYPE_CHECKING:
+    import polars as pl
+
 __all__ = [
     "Change",
     "Row",
+    "RunTable",
     "as_csv",
     "as_dicts",
     "as_text",
@@ -336,7 +341,7 @@ SORTS: dict[str, Callable[[Row], Any]] = {
 }
 
 
-def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp") -> list[Row]:
+def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp") -> RunTable:
     """Filter and sort.
 
     Parameters
@@ -360,7 +365,7 @@ def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp
     # Scores are sorted best first; everything else ascending.
     best_first = name in ("cv", "public", "private") and bool(have) and have[0].run.greater_is_better
     have.sort(key=value, reverse=(best_first or name == "change") != sort.startswith("-"))
-    return have + [row for row in kept if value(row) is None]
+    return RunTable([*have, *(row for row in kept if value(row) is None)])
 
 
 def _matches(row: Row, text: str) -> bool:
@@ -455,6 +460,48 @@ def as_csv(rows: Sequence[Row]) -> str:
         # One line each: a title with a line break could look like a line of ours.
         writer.writerow({k: one_line(v) if isinstance(v, str) else v for k, v in cells.items()})
     return out.getvalue()
+
+
+COLUMNS = {
+    "text": "run_id title kind status metric git_commit optimistic error",
+    "whole": "exp cv_folds n_features base compared submissions",
+    "number": "cv_mean cv_std seconds peak_rss_mb public_score private_score change change_low change_high change_p "
+    "cv_standard_error cv_low cv_high oof_score sample",
+    "yes or no": "greater_is_better beyond_noise latest",
+    "time": "created_at",
+    "texts": "changes outdated",
+    "numbers": "fold_scores",
+}
+"""What the values of `as_dicts` are, by name."""
+
+
+class RunTable(list[Row]):
+    """The lines of the experiment table."""
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        cells = [_cells(row) for row in self]
+        columns = list(_widths(cells, 10_000))
+        return as_table([_HEAD[i] for i in columns], ([line[i] for i in columns] for line in cells))
+
+    def frame(self) -> pl.DataFrame:
+        """Return a row for each run as `as_dicts` does; numbers are numbers, and `created_at` is a time (UTC)."""
+        import polars as pl
+
+        kinds: dict[str, pl.DataType | type[pl.DataType]] = {
+            "text": pl.String,
+            "whole": pl.Int64,
+            "number": pl.Float64,
+            "yes or no": pl.Boolean,
+            "time": pl.Datetime("us", "UTC"),
+            "texts": pl.List(pl.String),
+            "numbers": pl.List(pl.Float64),
+        }
+        rows = [_as_dict(row) | {"created_at": row.run.created_at} for row in self]
+        schema = {name: kinds[kind] for kind, names in COLUMNS.items() for name in names.split()}
+        return pl.DataFrame(rows, schema_overrides=schema) if rows else pl.DataFrame(schema=schema)
 
 
 _HEAD = (
