@@ -149,12 +149,12 @@ class TestEarlierCalls:
 
     def test_their_keywords_are_options(self, made: Small, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("workbench.api.studies.Studies.tune", lambda _self, *a, **k: (a, k))
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="studies.tune"):
             tune = made.open.tune
         assert tune(1, trials=2, report=print) == ((1, TuneOptions(trials=2)), {"report": print})
 
     def test_a_misspelled_keyword_is_explained(self, made: Small) -> None:
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="features.select"):
             select = made.open.select
         with pytest.raises(ConfigError, match="unknown option 'shufles'") as caught:
             select(1, "null", shufles=3)
@@ -166,4 +166,4 @@ class TestEarlierCalls:
 
     def test_of_another_name_there_is_none(self, made: Small) -> None:
         with pytest.raises(AttributeError, match="no attribute 'tabels'"):
-            made.open.tabels
+            _ = made.open.tabels

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import workbench
+from workbench.api import values
 from workbench.core.errors import WorkbenchError
 from workbench.data.competition import Competition, CvSpec
 from workbench.data.workspace import Workspace, create_workspace
@@ -103,3 +104,10 @@ def test_a_name_can_still_be_replaced_on_purpose(monkeypatch) -> None:
     monkeypatch.undo()
     assert callable(workbench.competition)
     assert issubclass(workbench.core.errors.ConfigError, WorkbenchError)
+
+
+def test_every_value_of_the_library_has_a_home() -> None:
+    for name in values.__all__:
+        assert getattr(values, name).__name__ in (name, "Report", "Scored", "as_text"), name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = values.nothing

@@ -123,6 +123,18 @@ class Data:
         write_text(path, as_page(report))
         return path
 
+    def time_column(self, columns: Sequence[str]) -> str | None:
+        """Return the column of rows among time columns as `check_time` takes them; None where all are of tables.
+
+        Raises
+        ------
+        ConfigError, NotFoundError
+            For two columns of the rows or of one table, and for a table that there is not.
+        """
+        from workbench.analysis.checks import time_columns
+
+        return time_columns(self.access.competition, columns)[0]
+
     def check_time(
         self,
         names: Sequence[str] = (),

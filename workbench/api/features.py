@@ -70,6 +70,11 @@ class Features(Sequence[str]):
 
         return list(load_features(self._access.competition))
 
+    @property
+    def path(self) -> Path:
+        """The competition's `features.py`, whether it is there or not."""
+        return self._access.competition.features_path
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload

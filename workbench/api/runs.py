@@ -151,8 +151,24 @@ class Runs:
             rows += [from_elsewhere(s, metric.name, greater_is_better=better) for s in elsewhere]
         return select(rows, filters=filters, sort=sort)
 
+    def row(self, number: int) -> Row:
+        """Return the line of the table that stands for an experiment.
+
+        Raises
+        ------
+        NotFoundError
+            When it was never run.
+        """
+        from workbench.experiments.current_runs import never_run
+
+        rows = self.table()
+        row = next((r for r in rows if r.run.exp == number and r.latest and r.run.folder), None)
+        if row is None:
+            raise never_run(self.access.workspace, self.access.slug, number, (r.run.exp for r in rows))
+        return row
+
     def frame(self) -> pl.DataFrame:
-        """Return a polars frame with a row for each run, as ``wb table --json`` has it; `created_at` is a time (UTC)."""
+        """Return a polars frame with a row for each run, as ``wb table --json`` has it; `created_at` is a time."""
         return self.table().frame()
 
     def fold_size_ratios(self) -> dict[str, float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.api.access import CompetitionAccess, Report
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.experiments.tune import TuneOutcome
     from workbench.tuning import Progress
 
-__all__ = ["Studies", "TuneOptions"]
+__all__ = ["Studies", "StudyPlots", "TuneOptions"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ class TuneOptions:
     started_at: float | None = None
 
 
+class StudyPlots(NamedTuple):
+    """An Optuna study, how much of the scores' spread each parameter explains, and the files that show it."""
+
+    study: Study
+    importances: dict[str, float]
+    files: list[Path]
+
+
 @dataclass(frozen=True)
 class Studies:
     """The Optuna studies of a competition's experiments; ``studies[12]`` is that of experiment 12."""
@@ -74,6 +83,23 @@ class Studies:
 
         study: Study = find_study(self.access.competition, number, storage=storage)[0]
         return study
+
+    def plots(self, number: int, *, storage: str | None = None) -> StudyPlots:
+        """Draw the study of an experiment, beside it on the disk.
+
+        Raises
+        ------
+        NotFoundError
+            When there is none, or fewer than three trials are complete.
+        ConfigError
+            When matplotlib or plotly is not installed.
+        """
+        from workbench.experiments.tune import find_study
+        from workbench.tuning.plots import draw, importances
+
+        study, folder = find_study(self.access.competition, number, storage=storage)
+        shares = importances(study)
+        return StudyPlots(study, shares, draw(study, folder, with_importances=bool(shares)))
 
     def tune(
         self,

@@ -19,7 +19,7 @@ from workbench.cli.terminal import console, echo, masked, styled
 from workbench.core.printable import one_line
 
 if TYPE_CHECKING:
-    from workbench.analysis.checks import Report, TimeCheck
+    from workbench.api.values import CheckReport, TimeCheck
 
 COLOURS = {"serious": "red", "notable": "yellow", "minor": ""}
 VERDICTS = {"passes": "green", "reads the future": "red", "allowed": "yellow", "not checked": "yellow"}
@@ -67,7 +67,7 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
     if by_time:
         checks = competition.data.check_time(names, exp=exp, columns=columns, allow=allow, report=steps)
         return _end_time(checks, as_json=as_json)
-    time_column = _of_rows(competition, columns) if columns else None
+    time_column = competition.data.time_column(columns) if columns else None
     report = competition.data.check(names, exp=exp, sample=sample, time=time_column, report=steps)
     page = competition.data.check_page(report)
     if as_json:
@@ -76,12 +76,6 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
     _print(report)
     echo(f"page: {page}")
     return 0
-
-
-def _of_rows(competition: library.OpenCompetition, columns: Sequence[str]) -> str | None:
-    from workbench.analysis.checks import time_columns
-
-    return time_columns(competition.access.competition, columns)[0]
 
 
 class _Steps:
@@ -95,7 +89,7 @@ class _Steps:
             note(f"{text} …")
 
 
-def _print(report: Report) -> None:
+def _print(report: CheckReport) -> None:
     counts = ", ".join(f"{n} {severity}" for severity, n in report.counts().items())
     echo(styled(f"{report.slug}: {counts} findings in {len(report.columns)} columns", bold=True))
     if report.findings:
@@ -136,7 +130,7 @@ def _print_table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Non
 
 
 def _end_time(checks: list[TimeCheck], *, as_json: bool) -> int:
-    from workbench.analysis.checks import leak_error
+    from workbench.api.values import leak_error
 
     error = leak_error(checks)
     if as_json:

@@ -155,7 +155,7 @@ class ExperimentOption(click.Option):
     def _numbers(self, value: Any) -> set[int]:
         if not self.several:
             return {value}
-        from workbench.experiments.spec import parse_numbers
+        from workbench.api.values import parse_numbers
 
         return set(parse_numbers(value))
 

@@ -20,7 +20,7 @@ from workbench.cli.terminal import confirm, echo
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
-    from workbench.platforms.protocol import CompetitionFacts
+    from workbench.api.values import CompetitionFacts
 
 
 def _ask_above(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
@@ -69,10 +69,8 @@ def fetch_command(
 
     Where there are none, write competition.toml (inferred, with the reasons in comments) and a baseline.
     """
-    from workbench.data.ingest import Approval
-    from workbench.platforms.protocol import competition_slug
+    from workbench.api.values import Approval
 
-    slug = competition_slug(slug)
     with byte_bar() as (report, progress, total, paused):
 
         def asked(question: str) -> bool:
@@ -96,7 +94,7 @@ def fetch_command(
         earlier = str(fetched.earlier) if fetched.earlier else None
         brought = {"downloaded": list(fetched.downloaded), "written": written, "earlier": earlier}
         left_out = [{"table": n, "file": e.file, "reason": e.reason} for n, e in fetched.manifest.excluded.items()]
-        echo_json({"slug": slug, "tables": tables, "excluded": left_out} | brought)
+        echo_json({"slug": fetched.slug, "tables": tables, "excluded": left_out} | brought)
         return
     echo(_facts_line(fetched.facts))
     rows = [
@@ -114,7 +112,7 @@ def fetch_command(
     for path in fetched.written:
         echo(f"wrote {_short(path)}")
     baseline = next((int(p.stem) for p in fetched.written if p.parent.name == "experiments"), 1)
-    echo(f"next: wb run {baseline} -c {slug}")
+    echo(f"next: wb run {baseline} -c {fetched.slug}")
 
 
 def _facts_line(facts: CompetitionFacts) -> str:

@@ -10,11 +10,11 @@ import time
 import click
 
 from workbench.api import library
+from workbench.api.values import Workspace
 from workbench.cli.app import echo_json, shared_options
 from workbench.cli.commands import Command
 from workbench.cli.terminal import echo, styled
 from workbench.core.errors import NotFoundError, WorkbenchError
-from workbench.data.workspace import Workspace
 
 SOURCE = "competitions/flights/data/source"
 TABLES = ("weather", "planes", "airports", "airlines")

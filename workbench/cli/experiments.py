@@ -23,7 +23,7 @@ from workbench.cli.terminal import echo, masked, note_lines
 from workbench.core.errors import WorkbenchError
 
 if TYPE_CHECKING:
-    from workbench.experiments.run import RunOutcome
+    from workbench.api.values import RunOutcome
 
 
 @click.command("run", cls=Command, examples=("wb run 3", "wb run 3,5-7", "wb run --exp 3 --sample 0.05"))
@@ -53,7 +53,7 @@ def run_command(
 
     An experiment that is done and unchanged is shown, not run. One that was killed goes on from its finished folds.
     """
-    from workbench.experiments.spec import parse_numbers
+    from workbench.api.values import parse_numbers
 
     chosen = parse_numbers(numbers)
     competition = library.competition(slug, memory_limit=memory_limit)
@@ -153,7 +153,7 @@ def _print(outcome: RunOutcome) -> None:
 def new_command(source: int | None, title: str, tuned: bool, slug: str | None, as_json: bool) -> None:
     """Write the next experiment's file, built on another."""
     competition = library.competition(slug)
-    features = competition.access.competition.features_path
+    features = competition.features.path
     had_features = features.exists()
     path = competition.experiments.new(source=source, title=title, tuned=tuned, report=note)
     if as_json:

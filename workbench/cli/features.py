@@ -18,7 +18,7 @@ from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
-    from workbench.features import CachedBlock, FeatureSummary
+    from workbench.api.values import CachedBlock, FeatureSummary
 
 SHOWN_COLUMNS = 4
 
@@ -57,7 +57,7 @@ def features_command(
         echo_lines(mermaid)
     else:
         _print_table(("feature", "reads", "columns", "size", "seconds", "peak", ""), [_line(s) for s in summaries])
-        from workbench.features import shown_left_out
+        from workbench.api.values import shown_left_out
 
         for summary in summaries:
             for line in shown_left_out(summary.left_out or {}):

@@ -18,7 +18,7 @@ from workbench.core.errors import NotebookError
 from workbench.core.printable import printable
 
 if TYPE_CHECKING:
-    from workbench.kernels import BuiltKernel
+    from workbench.api.values import BuiltKernel
 
 ACCELERATORS = ("NvidiaTeslaT4", "NvidiaTeslaP100")
 LOG_TAIL = 3000
@@ -147,7 +147,7 @@ def push_command(
     as_json: bool,
 ) -> int:
     """Upload what changed of the kernel of experiment N, run it on the platform, and fetch what it wrote."""
-    from workbench.kernels import Machine
+    from workbench.api.values import Machine
 
     competition = library.competition(slug)
     machine = Machine(accelerator or "", docker_pin, minutes)

@@ -26,7 +26,7 @@ def notebook_command() -> None:
 @shared_options
 def params_command(path: Path, as_json: bool) -> None:
     """List the parameters of a notebook: kind, default, and the comment behind each."""
-    from workbench.experiments.notebooks import read_notebook
+    from workbench.api.values import read_notebook
 
     notebook = read_notebook(path)
     found = list((notebook.parameters or {}).values())
@@ -69,7 +69,7 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
     Its paths lead to the data here, and its submission is checked. It sees its data and no more of this machine: no
     logins, an empty home, and the network only with --network.
     """
-    from workbench.experiments.foreign import not_closed
+    from workbench.api.values import not_closed
 
     competition = library.competition(slug)
     notebook, experiment, others = competition.experiments.adopt(

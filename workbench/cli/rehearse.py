@@ -16,7 +16,7 @@ from workbench.cli.terminal import echo
 from workbench.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from workbench.rehearsal import LogSpec, RehearsalSpec
+    from workbench.api.values import LogSpec, RehearsalSpec
 
 EXAMPLES = (
     "wb rehearse houses --train houses.csv --target price --metric rmsle \\",
@@ -92,7 +92,7 @@ def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> N
 
 
 def _spec(options: dict[str, Any]) -> RehearsalSpec:
-    from workbench.rehearsal import RehearsalSpec
+    from workbench.api.values import RehearsalSpec
 
     for name in OF_LOGS:
         if options.pop(name):
@@ -106,8 +106,7 @@ def _spec(options: dict[str, Any]) -> RehearsalSpec:
 
 
 def _log_spec(options: dict[str, Any]) -> LogSpec:
-    from workbench.platforms.interactions import InteractionsSpec
-    from workbench.rehearsal import LogSpec
+    from workbench.api.values import InteractionsSpec, LogSpec
 
     for name in OF_ROWS:
         if options.pop(name) not in (None, ()):
@@ -137,7 +136,7 @@ def _log_spec(options: dict[str, Any]) -> LogSpec:
 
 
 def _seconds(text: str) -> int:
-    from workbench.platforms.interactions import parse_duration
+    from workbench.api.values import parse_duration
 
     duration = parse_duration(text)
     if duration is None:
@@ -146,7 +145,7 @@ def _seconds(text: str) -> int:
 
 
 def _weights(text: str) -> dict[str, float]:
-    from workbench.platforms.interactions import parse_weights
+    from workbench.api.values import parse_weights
 
     try:
         return parse_weights(text)

@@ -16,7 +16,7 @@ from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
-    from workbench.analysis.selection import Judged, Scored, Selection
+    from workbench.api.values import Judged, Selection, SelectionScore
 
 TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 
@@ -120,5 +120,5 @@ def _line(j: Judged, more: list[str]) -> tuple[str, ...]:
     return one_line(j.group.name), f"{j.importance:.5g}", f"{j.spread:.3g}", *extra, "keep" if j.keep else "drop"
 
 
-def _score(score: Scored) -> str:
+def _score(score: SelectionScore) -> str:
     return f"{score.mean:.5f} (fold SD {score.std:.5f})"

@@ -19,9 +19,13 @@ from workbench.core.memory import shown_bytes
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
-    from workbench.ledger import RunRecord, SubmissionRecord
-    from workbench.platforms.protocol import SubmissionLimits
-    from workbench.submissions import PreparedSubmission, SubmissionFinding
+    from workbench.api.values import (
+        PreparedSubmission,
+        RunRecord,
+        SubmissionFinding,
+        SubmissionLimits,
+        SubmissionRecord,
+    )
 
 
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -176,7 +180,7 @@ def _shown(competition: library.OpenCompetition, prepared: PreparedSubmission) -
 
 
 def _interval(competition: library.OpenCompetition, record: RunRecord) -> tuple[float, float] | None:
-    from workbench.review.table import cv_interval
+    from workbench.api.values import cv_interval
 
     return cv_interval(record, competition.runs.fold_size_ratios().get(record.folds_hash))
 
@@ -247,7 +251,7 @@ def _left(limits: SubmissionLimits | None) -> str:
 def _print_sent(
     competition: library.OpenCompetition, record: SubmissionRecord, limits: SubmissionLimits | None
 ) -> None:
-    from workbench.review.table import scores_text
+    from workbench.api.values import scores_text
 
     left = _left(limits)
     if record.status == "error":
@@ -276,7 +280,7 @@ def _print_sent(
 @shared_options
 def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
     """List all submissions, oldest first: CV beside public and private score; those sent elsewhere too."""
-    from workbench.submissions import text_of
+    from workbench.api.values import text_of
 
     competition = library.competition(slug)
     if not offline:
@@ -310,7 +314,7 @@ def _when(s: SubmissionRecord) -> str:
 @shared_options
 def sync_command(slug: str | None, as_json: bool) -> None:
     """Ask the platform for scores that came later, and for what was sent elsewhere; log them."""
-    from workbench.review.table import scores_text
+    from workbench.api.values import scores_text
 
     changed = library.competition(slug).submissions.sync()
     if as_json:

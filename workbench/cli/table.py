@@ -15,10 +15,9 @@ from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.core.garbage import no_collection
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
-from workbench.experiments.current_runs import never_run
 
 if TYPE_CHECKING:
-    from workbench.review.table import Change, Row
+    from workbench.api.values import Change, Row
 
 TERMINAL_LINES = 200
 COLOURS = {"better": {"fg": "green"}, "worse": {"fg": "red"}, "quiet": {"dim": True}, "head": {"bold": True}}
@@ -60,6 +59,8 @@ def table_command(
     "^": chosen on these very folds, so CV and change are optimistic; or its base was, and the change is too bad.
     With --json and --csv there is one entry per run.
     """
+    from workbench.api.values import RunTable, as_csv, as_dicts
+
     competition = library.competition(slug)
     rows = competition.table(filters=filters, sort=sort)
     waiting = [] if filters or as_json or as_comma else competition.runs.waiting(rows)
@@ -69,7 +70,6 @@ def table_command(
     else:
         older = 0
     shown = _limited(rows, limit if limit >= 0 or as_json or as_comma else TERMINAL_LINES, newest=sort == "exp")
-    from workbench.review.table import as_csv, as_dicts
 
     if as_json:
         echo_json(as_dicts(shown))
@@ -101,7 +101,7 @@ def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
 
 def print_rows(rows: list[Row]) -> None:
     """Print lines of the table, as wide as the terminal is."""
-    from workbench.review.table import as_text
+    from workbench.api.values import as_text
 
     width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
     echo_lines(as_text(rows, width=width, paint=_paint))
@@ -133,19 +133,16 @@ def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
 def show_command(number: int, slug: str | None, as_json: bool) -> None:
     """Show one experiment's run in full: folds, seeds, change, importances, files, submissions."""
     competition = library.competition(slug)
-    rows = [r for r in competition.table() if r.run.exp == number and r.latest and r.run.folder]
-    if not rows:
-        raise never_run(competition.workspace, competition.slug, number, (r.run.exp for r in competition.table()))
-    row = rows[0]
+    row = competition.runs.row(number)
     importance, models = _importance(competition, row), _models(competition, row)
     told = _recommender(competition, row)
     if as_json:
-        from workbench.review.table import as_dicts
+        from workbench.api.values import as_dicts
 
         submissions = [s.to_dict() for s in row.submissions]
         echo_json(
             {
-                **as_dicts(rows)[0],
+                **as_dicts([row])[0],
                 "importance": importance,
                 "models": models,
                 **({} if told is None else {"recommender": told}),
@@ -251,8 +248,7 @@ def _verdict(row: Row, change: Change) -> str:
 
 
 def _lines(row: Row) -> list[tuple[str, str]]:
-    from workbench.experiments.current_runs import outdated_text
-    from workbench.review.table import scores_text
+    from workbench.api.values import outdated_text, scores_text
 
     run = row.run
     lines = [("experiment", f"{run.exp}  {run.title}"), ("run", run.run_id), ("status", run.status)]

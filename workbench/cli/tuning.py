@@ -27,8 +27,7 @@ from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
-    from workbench.experiments.tune import TuneOutcome
-    from workbench.tuning import Progress, TrialScores
+    from workbench.api.values import Progress, TrialScores, TuneOutcome
 
 SHOWN = 10
 
@@ -100,7 +99,7 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
     if dashboard is not None:
         _dashboard(competition, number, storage, port)
         return
-    from workbench.experiments.spec import parse_keep
+    from workbench.api.values import parse_keep
 
     kept = None if keep is None else parse_keep(keep, where="--keep")
     with _bar(f"tune {number}") as (report, say, progress):
@@ -128,7 +127,7 @@ def _one_number(number: int | None, shown: int | None, dashboard: int | None) ->
 @contextmanager
 def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[Progress], None]]]:
     """Give three callbacks: for what is being done, for what has to stay on the screen, and for where the search is."""
-    from workbench.experiments.tune import as_text
+    from workbench.api.values import progress_text
 
     if not sys.stderr.isatty():
         last = time.monotonic()
@@ -137,7 +136,7 @@ def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], No
             nonlocal last
             if time.monotonic() - last >= 10.0:
                 last = time.monotonic()
-                note(f"  {as_text(at)}")
+                note(f"  {progress_text(at)}")
 
         yield note, note, lines
         return
@@ -154,7 +153,7 @@ def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], No
         def progress(at: Progress) -> None:
             spent = time.monotonic() - started
             total = None if at.remaining_s is None else spent + at.remaining_s
-            bar.update(description=f"{label}: {as_text(at)}", completed=spent, total=total)
+            bar.update(description=f"{label}: {progress_text(at)}", completed=spent, total=total)
 
         yield report, bar.say, progress
 
@@ -195,7 +194,7 @@ def _scored(one: TrialScores) -> dict[str, Any]:
 
 
 def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> None:
-    from workbench.experiments.tune import as_toml_lines
+    from workbench.api.values import as_toml_lines
 
     tuned, metric = outcome.tuned, competition.data.metric
     counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
@@ -234,13 +233,9 @@ def _cells(one: TrialScores) -> tuple[str, ...]:
 
 
 def _show(competition: library.OpenCompetition, number: int, storage: str | None, *, as_json: bool) -> None:
-    from workbench.experiments.tune import find_study
-    from workbench.tuning import TrialState
-    from workbench.tuning.plots import draw, importances
+    from workbench.api.values import TrialState
 
-    study, folder = find_study(competition.access.competition, number, storage=storage)
-    shares = importances(study)
-    paths = draw(study, folder, with_importances=bool(shares))
+    study, shares, paths = competition.studies.plots(number, storage=storage)
     if as_json:
         echo_json({"exp": number, "files": [str(p) for p in paths], "importances": shares})
         return
@@ -261,9 +256,8 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
 def _dashboard(competition: library.OpenCompetition, number: int, storage: str | None, port: int) -> None:
     from workbench.core.distribution import install_hint
     from workbench.core.errors import ConfigError
-    from workbench.experiments.tune import find_study
 
-    study, _ = find_study(competition.access.competition, number, storage=storage)
+    study = competition.studies.study(number, storage=storage)
     try:
         from optuna_dashboard import run_server
     except ImportError as exc:
