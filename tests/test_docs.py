@@ -51,6 +51,8 @@ def test_the_public_names_are_these() -> None:
     assert workbench.__all__ == [
         "ROW",
         "OpenCompetition",
+        "SelectOptions",
+        "TuneOptions",
         "WorkbenchError",
         "competition",
         "doctor",

@@ -146,6 +146,7 @@ PRIVATE_OF_OTHERS = {
     "kaggle_env._env_to_endpoint": "kagglesdk knows no other way to name another server",
     "basic._LOGGER": "LightGBM tells nobody which logger it has",
     "model._get_tree_splits": "CatBoost's own list of splits, to hold ours against",
+    "value._repr_html_": "the name by which a notebook asks any value for its HTML",
     "numpy._core._multiarray_umath": "what the CPU can do, as numpy uses it",
 }
 """What tests take from inside other packages, for want of a public way."""

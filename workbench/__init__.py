@@ -4,6 +4,7 @@
 >>> flights = wb.competition("flights")             # doctest: +SKIP
 >>> flights.run(3).score                            # doctest: +SKIP
 0.74
+>>> flights.runs.frame()                            # doctest: +SKIP
 
 The public names are those in `__all__`; each is loaded when it is first used, so that importing the package costs
 nothing and inference needs only polars, numpy and lightgbm. One thing it does: threads of OpenMP wait asleep, where the
@@ -20,6 +21,7 @@ from workbench.core.threads import let_others_compute
 if TYPE_CHECKING:
     from workbench import features
     from workbench.api import nb
+    from workbench.api.features import SelectOptions
     from workbench.api.library import (
         OpenCompetition,
         competition,
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
         rehearse,
         workspace,
     )
+    from workbench.api.studies import TuneOptions
     from workbench.core.errors import WorkbenchError
     from workbench.features import ROW, feature, target_mean
 
 __all__ = [
     "ROW",
     "OpenCompetition",
+    "SelectOptions",
+    "TuneOptions",
     "WorkbenchError",
     "competition",
     "doctor",
@@ -53,6 +58,8 @@ __all__ = [
 _PUBLIC_MODULES = {"features": "workbench.features", "nb": "workbench.api.nb"}
 
 _HOMES = {
+    "SelectOptions": "workbench.api.features",
+    "TuneOptions": "workbench.api.studies",
     "WorkbenchError": "workbench.core.errors",
     "ROW": "workbench.features",
     "feature": "workbench.features",

@@ -37,6 +37,11 @@ def ascii_toml(text: str) -> str:
     return '"' + text.replace("\x1b", "\\u001b") + '"'
 
 
+def html(value: Any) -> str:
+    page: str = value._repr_html_()
+    return page
+
+
 class Tags(HTMLParser):
     """What a page consists of, as a browser would read it."""
 
@@ -82,7 +87,7 @@ class TestShown:
     def pages(self, made: Small) -> dict[str, str]:
         place = made.open
         parts: dict[str, Any] = {"competition": place, "run": place.runs[2], "table": place.table()}
-        return {name: part._repr_html_() for name, part in (parts | {"features": place.features}).items()}
+        return {name: html(part) for name, part in (parts | {"features": place.features}).items()}
 
     @pytest.mark.parametrize("name", ["competition", "run", "table", "features"])
     def test_in_a_notebook(self, made: Small, name: str) -> None:
@@ -98,7 +103,7 @@ class TestShown:
             assert "<script>alert(1)</script> & <img src=x onerror=y>" in " ".join(Tags(page).texts)
 
     def test_names_of_features_are_escaped(self, made: Small) -> None:
-        page = " ".join(Tags(made.open.features._repr_html_()).texts)
+        page = " ".join(Tags(html(made.open.features)).texts)
         assert "ratio" in page
         assert "te_town" in page
 
@@ -114,7 +119,7 @@ class TestShown:
         place = wb.init(tmp_path)
         (place.competitions / "one").mkdir()
         (place.competitions / "one" / "competition.toml").write_text("task = '<b>'\n")
-        page = Tags(wb.competition("one", where=place)._repr_html_())
+        page = Tags(html(wb.competition("one", where=place)))
         assert "b" not in page.tags
         assert "one" in page.texts
 
@@ -167,3 +172,18 @@ class TestEarlierCalls:
     def test_of_another_name_there_is_none(self, made: Small) -> None:
         with pytest.raises(AttributeError, match="no attribute 'tabels'"):
             _ = made.open.tabels
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small competition of the name, which has other tables and features than the real one."""
+    made = make_small(tmp_path, slug="flights")
+    made.experiment(3, 'features = ["rows", "ratio"]\n' + MODEL)
+    section = (
+        (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").partition("\n## From a notebook\n")[2]
+    )
+    example = section.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(made.workspace.root)
+    names: dict[str, Any] = {}
+    exec(example.replace('"weather"', '"towns"').replace('"calendar"', '"ratio"'), names)
+    assert names["run"].record.exp == 3
+    assert (made.folder / "experiments" / "004.toml").exists()
