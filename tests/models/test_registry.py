@@ -32,7 +32,7 @@ def test_a_kind_is_an_entry(small, monkeypatch: pytest.MonkeyPatch) -> None:
     made.experiment(1, 'features = ["rows"]\nrefit = true\n[python]\ndepth = 3\n')
     with pytest.raises(ConfigError, match=r"refit goes with \[model\] \(LightGBM\), and this is a \[python\]"):
         made.open.run(1)
-    assert read_spec(made.open.definition, 1).kind == "python"
+    assert read_spec(made.open.access.competition, 1).kind == "python"
 
 
 def test_what_kinds_can_do() -> None:

@@ -67,8 +67,10 @@ class OpenCompetition:
         except WorkbenchError as exc:  # without data yet, or wrong: to show it is no failure
             return as_table((), [("competition", self.slug), ("problem", exc.message)])
 
-    def __getattr__(self, name: str) -> Any:
-        return deprecated.attribute(self, name)
+    if not TYPE_CHECKING:  # a type checker refuses the names of earlier versions
+
+        def __getattr__(self, name: str) -> Any:
+            return deprecated.attribute(self, name)
 
     # ------------------------------------------------------------------------------- what is used most, in a word less
 
