@@ -17,6 +17,7 @@ from workbench.core.errors import FeatureError
 from workbench.data.competition import ROW
 from workbench.experiments.plan import make_plan
 from workbench.experiments.run import run
+from workbench.experiments.spec import read_spec
 from workbench.features import Blocks, build_matrix, load_features, sparse_codes
 from workbench.features.encoded import encode_columns, has_sparse_codes
 
@@ -199,7 +200,7 @@ def test_who_has_dense_codes_keeps_the_key(small: Any) -> None:
         "place1": 12,
         "household": 0,
     }
-    keys = [make_plan(definition, experiment(made, i, "lightgbm"), blocks, sample=None, threads=None) for i in (0, 1)]
+    keys = [make_plan(definition, read_spec(definition, experiment(made, i, "lightgbm")), blocks) for i in (0, 1)]
     assert keys[0].key != keys[1].key
     assert keys[0].matrix_key != keys[1].matrix_key
 

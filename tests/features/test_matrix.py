@@ -15,7 +15,8 @@ from tests.small import make_small
 from workbench.core.errors import DamagedError, FeatureError, NotFoundError, WorkbenchError
 from workbench.data.competition import ROW
 from workbench.experiments.ready import ready
-from workbench.experiments.run import RunRequest, run
+from workbench.experiments.run import run
+from workbench.experiments.runner import RunRequest
 from workbench.features import (
     Blocks,
     FeatureMatrix,

@@ -36,7 +36,8 @@ from workbench.core.errors import (
 from workbench.core.locks import lock
 from workbench.experiments.held_out import without_last_fold
 from workbench.experiments.ready import ready
-from workbench.experiments.run import RunRequest, run
+from workbench.experiments.run import run
+from workbench.experiments.runner import RunRequest
 from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import TuneRequest, find_study, run_tuned, tune
 from workbench.models.fold_scorer import Fidelity, FoldScorer

@@ -82,6 +82,7 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         """
         from workbench.data.competition import create_experiment, in_toml
         from workbench.data.inference import write_starter
+        from workbench.experiments.capabilities import capabilities_of
         from workbench.experiments.spec import read_spec
         from workbench.experiments.tune import as_toml_lines, best_parameters
 
@@ -103,7 +104,7 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
             listed = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
             features = f'"{spec.selection}"' if spec.selection else listed
             text = f"title = {quoted}\nbase = {base}\n"
-            text += "" if spec.kind == "recommend" else f"features = {features}\n"
+            text += f"features = {features}\n" if capabilities_of(spec.kind).predicts_rows else ""
             parameters = best_parameters(self._access.workspace, competition, base) if tuned else {}
             if tuned and not as_toml_lines(parameters, without=spec.model):
                 remark = f"tuning found nothing better than experiment {base}'s own parameters: this has the same"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from workbench.api.access import CompetitionAccess, Report, call_context
 from workbench.api.pages import notebook_page
-from workbench.core.errors import ConfigError
 from workbench.data.workspace import experiment_numbers, list_run_folders
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Runs:
 
     def execute_all(self, number: int, **options: Unpack[RunOptions]) -> list[RunOutcome]:
         """Run an experiment as `execute` does; a notebook with a grid once for each combination, each an outcome."""
-        from workbench.experiments.run import RunRequest
+        from workbench.experiments.runner import RunRequest
         from workbench.experiments.sweep import run_all
 
         request = RunRequest(options.get("sample"), force=options.get("force", False), storage=options.get("storage"))
@@ -211,12 +210,11 @@ class Runs:
         NotebookError
             When a cell of the notebook fails.
         """
+        from workbench.experiments.capabilities import check_can
+
         run = self[number]
-        if run.record.kind == "recommend":
-            raise ConfigError(
-                f"run {run.record.run_id} is of [recommend]: it has lists, and the report is of predictions",
-                hint=f"`wb show {number}` has its scores, what each source finds, and what the stages took",
-            )
+        record = run.record
+        check_can("report", record.kind, f"run {record.run_id} is of [{record.kind}]", exp=number)
         return notebook_page(
             self.access, "report", run.folder, source, {"exp": number}, call_context(listen, report=report)
         )

@@ -177,7 +177,7 @@ def _models(competition: library.OpenCompetition, row: Row) -> list[dict[str, An
 
 
 def _recommender(competition: library.OpenCompetition, row: Row) -> dict[str, Any] | None:
-    if row.run.status != "finished" or row.run.kind != "recommend" or row.run.sample is not None:
+    if row.run.status != "finished" or row.run.sample is not None:
         return None
     return competition.runs[row.run.exp].recommender
 

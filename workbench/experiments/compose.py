@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.core.errors import ConfigError
 from workbench.data.competition import Competition
+from workbench.experiments.capabilities import check_can
 from workbench.experiments.kinds import model_spec
 from workbench.experiments.notebooks import new_notebook
 from workbench.experiments.spec import OPTIONS, ExperimentSpec, read_spec
@@ -64,8 +65,8 @@ def compose(competition: Competition, number: int, new: int) -> Any:
         When the experiment is a notebook already, or has several targets.
     """
     spec = read_spec(competition, number)
-    if spec.kind == "notebook":
-        raise ConfigError(f"{spec.path} is a notebook already: {spec.model.get('file')}", hint="copy that file")
+    subject = f"{spec.path} is a [{spec.kind}] experiment"
+    check_can("write out", spec.kind, subject, file=spec.model.get("file"))
     target = read_target(competition)
     if len(target.columns) > 1:
         raise ConfigError(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.core.cache import read_json
 from workbench.core.errors import NotFoundError, WorkbenchError
 from workbench.data.workspace import Workspace, experiment_files, experiment_numbers
+from workbench.experiments.capabilities import capabilities_of
 from workbench.ledger import RunRecord
 from workbench.models.registry import can
 
@@ -224,7 +225,7 @@ class _Present:
 
     def scored_by_earlier_rule(self, run: RunRecord) -> bool:
         """Whether a recommender's run is of a version that held users of the last window out, whatever the log."""
-        if run.kind != "recommend" or run.status != "finished" or run.cv_windows or run.optimistic:
+        if capabilities_of(run.kind).predicts_rows or run.status != "finished" or run.cv_windows or run.optimistic:
             return False
         told = _Kept(self.workspace.root / run.folder).details.get("recommend")
         return isinstance(told, dict) and "validation" not in told
@@ -234,7 +235,7 @@ class _Present:
         return self._code_changed > _began(run)
 
     def _experiment_changed(self, run: RunRecord) -> float:
-        notebooks = self._notebooks_changed if run.kind == "notebook" else BEFORE_ALL
+        notebooks = self._notebooks_changed if capabilities_of(run.kind).has_notebook else BEFORE_ALL
         return max(self._chain_changed(run.exp), self._lists_changed, notebooks)
 
     def _chain_changed(self, exp: int) -> float:
@@ -388,13 +389,13 @@ class _Present:
         return used.positive.keys() > now.positive.keys() or {**before, **now.positive} != before
 
     def _differs_in_folds(self, run: RunRecord, kept: _Kept) -> bool:
-        if run.kind != "recommend" and self._folds_content is not None:
+        if capabilities_of(run.kind).predicts_rows and self._folds_content is not None:
             return self._folds_content != run.folds_hash
         used = self._definition_of(kept)
         if used is None or self.competition is None:
             return False
         cv = self.competition.definition.cv
-        if run.kind == "recommend":
+        if not capabilities_of(run.kind).predicts_rows:
             if self.scored_by_earlier_rule(run):
                 return True
             names = ("scheme", "windows", "folds", "seed")
@@ -414,7 +415,7 @@ class _Present:
 
     def _differs_in_data(self, run: RunRecord, kept: _Kept) -> bool:
         # A recommender reads every table; of the others, tables beside train and test only matter to some features.
-        name = "data" if run.kind == "recommend" else "rows"
+        name = "rows" if capabilities_of(run.kind).predicts_rows else "data"
         used, content = kept.details.get(name), self._contents_of_data.get(name)
         return used is not None and content is not None and used != content
 
@@ -460,16 +461,17 @@ class _Kept:
 
 
 def _read_contents(competition: Competition, exp: int) -> list[Any] | None:
-    from workbench.experiments.kinds import notebook_content
+    from workbench.experiments.runner import runner_of
     from workbench.experiments.spec import read_spec
-    from workbench.experiments.sweep import specs_of_runs
 
     try:
-        specs = specs_of_runs(read_spec(competition, exp))
-        cells = [notebook_content(spec, competition) if spec.kind == "notebook" else None for spec in specs]
+        spec = read_spec(competition, exp)
+        runner = runner_of(spec.kind)
+        specs = runner.read(spec)
+        contents = [runner.content(spec, competition) for spec in specs]
     except WorkbenchError:  # its file is broken, or its base or its notebook is gone
         return None
-    return [_as_json([spec.content(), of_notebook]) for spec, of_notebook in zip(specs, cells, strict=True)]
+    return [_as_json([spec.content(), content]) for spec, content in zip(specs, contents, strict=True)]
 
 
 def _without_rounds(content: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,9 +16,13 @@ from workbench.core.cache import atomic
 from workbench.core.context import RunContext
 from workbench.core.errors import DataError, NotebookError
 from workbench.core.memory import machine_bytes
+from workbench.data.competition import Competition
 from workbench.data.ingest import read_text_file
+from workbench.data.workspace import Workspace
 from workbench.experiments.foreign import foreign_environment, foreign_world, not_closed
 from workbench.experiments.kaggle_inputs import kaggle_inputs
+from workbench.experiments.kinds import notebook_content
+from workbench.experiments.notebook_spec import NotebookSpec, without_grid
 from workbench.experiments.notebooks import (
     Executed,
     Placed,
@@ -33,12 +38,12 @@ from workbench.experiments.notebooks import (
 )
 from workbench.experiments.plan import Plan
 from workbench.experiments.predictions import Predictions
+from workbench.experiments.row_runner import RowRunner
+from workbench.experiments.runner import RunRequest, UsedSource
+from workbench.experiments.spec import ExperimentSpec
+from workbench.features import code_files_of
 
-if TYPE_CHECKING:
-    from workbench.data.workspace import Workspace
-    from workbench.experiments.notebook_spec import NotebookSpec
-
-__all__ = ["from_notebook"]
+__all__ = ["NotebookRunner"]
 
 COPY = "notebook.ipynb"
 MEMORY_SHARE = 0.95
@@ -48,22 +53,82 @@ KAGGLE = "kaggle"
 """The folder in place of ``/kaggle``, for as long as a notebook runs."""
 
 
-def from_notebook(
+class NotebookRunner(RowRunner):
+    """Runs notebooks: what one records, or the file that it leaves, counts."""
+
+    def read(self, spec: ExperimentSpec) -> Sequence[ExperimentSpec]:
+        """Return one experiment for each combination of ``[notebook.grid]``; without a grid the experiment itself."""
+        if "grid" not in spec.model:
+            return [spec]
+        return [_combination(spec, table) for table in without_grid(spec)]
+
+    def content(self, spec: ExperimentSpec, competition: Competition) -> dict[str, Any] | None:
+        """Return the notebook's cells and parameters.
+
+        Raises
+        ------
+        ConfigError
+            When the notebook is missing, or the experiment says of it what it does not have.
+        """
+        return notebook_content(spec, competition)
+
+    def plan(
+        self,
+        workspace: Workspace,
+        competition: Competition,
+        spec: ExperimentSpec,
+        request: RunRequest,
+        context: RunContext,
+    ) -> Plan:
+        """Read and check everything that decides the result; of a grid that of one combination."""
+        combination = spec if request.model is None else _combination(spec, request.model)
+        return super().plan(workspace, competition, combination, replace(request, model=None), context)
+
+    def used_source(self, plan: Plan) -> UsedSource:
+        """Return what the notebook imports, beside what features use."""
+        notebook = _spec_of(plan).notebook
+        imported = code_files_of(notebook.code, plan.competition.folder)
+        return replace(
+            super().used_source(plan),
+            records=(notebook.path,),
+            code=tuple(imported.files),
+            packages=tuple(imported.packages),
+        )
+
+    def predict(self, workspace: Workspace, plan: Plan, folder: Path, context: RunContext) -> Predictions:
+        """Run the notebook, and check what came of it.
+
+        The executed copy, its page, its figures and its output are in the run's folder, also when it fails.
+
+        Raises
+        ------
+        NotebookError
+            When a cell fails or a limit ends it, or nothing came of it.
+        DataError
+            When the predictions or the submission are not of the competition's rows.
+        """
+        spec = _spec_of(plan)
+        if spec.submission is not None:
+            return _with_submission(workspace, plan, spec, spec.submission, folder, context)
+        return _with_record(workspace, plan, spec, folder, context)
+
+
+def _combination(spec: ExperimentSpec, table: dict[str, Any]) -> ExperimentSpec:
+    """Return the experiment of one combination of a grid: a run of its own, whatever else the grid has."""
+    of_grid = [f"{name} = {value}" for name, value in table.items() if name in spec.model.get("grid", {})]
+    return replace(spec, model=table, changes=(*spec.changes, *of_grid))
+
+
+def _spec_of(plan: Plan) -> NotebookSpec:
+    if not isinstance(plan.model, NotebookSpec):
+        raise TypeError(f"the plan of {plan.spec.path} is of [{plan.spec.kind}]")
+    return plan.model
+
+
+def _with_record(
     workspace: Workspace, plan: Plan, spec: NotebookSpec, folder: Path, context: RunContext
 ) -> Predictions:
-    """Run the notebook of an experiment, and check what came of it.
-
-    The executed copy, its page, its figures and its output are in the run's folder, also when it fails.
-
-    Raises
-    ------
-    NotebookError
-        When a cell fails or a limit ends it, or nothing came of it.
-    DataError
-        When the predictions or the submission are not of the competition's rows.
-    """
-    if spec.submission is not None:
-        return _with_submission(workspace, plan, spec, spec.submission, folder, context)
+    """Run a notebook that records its predictions."""
     recorded_at = folder / "parts" / "recorded.npz"
     recorded_at.unlink(missing_ok=True)
     here = Placed(spec.notebook, Path(plan.competition.folder))

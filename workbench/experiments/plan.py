@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -13,13 +13,15 @@ from workbench.core.cache import content_key
 from workbench.core.errors import ConfigError, WorkbenchError
 from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
+from workbench.experiments.capabilities import check_can
 from workbench.experiments.earlier_keys import earlier_code_keys
 from workbench.experiments.kinds import model_spec
 from workbench.experiments.notebook_spec import NotebookSpec
-from workbench.experiments.recommend_run import refuse_recommend
+from workbench.experiments.runner import UsedSource
 from workbench.experiments.spec import ExperimentSpec, read_spec
 from workbench.features import (
     Blocks,
+    Feature,
     FeatureMatrix,
     FoldFeature,
     build_matrix,
@@ -32,15 +34,16 @@ from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.folds import Folds, load_folds
 from workbench.models.learner import ModelSpec
 from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.parameters import FILE_PARAMETERS
 from workbench.models.records import DerivedData, MatrixCache, Problem
 from workbench.models.refit import ROWS_POWER
 from workbench.models.registry import can
 from workbench.models.row_weights import check_fold_weights
-from workbench.models.serving import SubmissionForm, submission_form
+from workbench.models.serving import SubmissionForm, positive_labels, submission_form
 from workbench.models.split import split_of
 from workbench.models.target import Target, read_target
 
-__all__ = ["Plan", "fold_data", "make_plan", "matrix_of", "problem_of", "sampled_rows", "untuned_key"]
+__all__ = ["Plan", "fold_data", "make_plan", "matrix_of", "model_of", "problem_of", "sampled_rows", "untuned_key"]
 
 
 @dataclass(frozen=True)
@@ -69,45 +72,76 @@ class Plan:
         """The key of what is tuned: all that decides the result but ``[tune]`` and the seeds."""
         return content_key("untuned-v1", self.matrix_key, self.folds.content, self.target_key, self.model.content())
 
+    def data_content(self) -> dict[str, str]:
+        """Return the contents of the tables, and of train and test."""
+        return {"data": self.competition.manifest.content, "rows": self.competition.rows_content}
+
+    def details(self) -> dict[str, Any]:
+        """Return which class of each target is positive, where that is recorded."""
+        positive = positive_labels(self.competition, self.target)
+        return {"positive": positive} if positive else {}
+
+    def used_source(self) -> UsedSource:
+        """Return what features and models use."""
+        blocks, model = self.blocks, self.spec.model
+        used = sorted(blocks.used(self.spec.features))
+        files = [str(model[key]) for key in FILE_PARAMETERS if model.get(key)]
+        files += [name for feature in used for name in _files_of(blocks, feature)]
+        others = [feature for feature in sorted(blocks.features) if feature not in used]
+        spare = [name for feature in others for name in _files_of(blocks, feature)]
+        own = [name for name in used if not blocks.built_in(blocks.features[name])]
+        return UsedSource(features=tuple(own), files=tuple(files), spare_files=tuple(spare))
+
+
+def _files_of(blocks: Blocks, name: str) -> tuple[str, ...]:
+    feature = blocks.features[name]
+    return tuple(feature.files) if isinstance(feature, Feature) else ()
+
 
 def make_plan(
     competition: Competition,
-    number: int,
+    spec: ExperimentSpec,
     blocks: Blocks,
     *,
-    sample: float | None,
-    threads: int | None,
-    given: dict[str, Any] | None = None,
+    sample: float | None = None,
+    threads: int | None = None,
+    model: dict[str, Any] | None = None,
 ) -> Plan:
-    """Read and check everything that decides the result of a run; `given` takes the place of its kind's table."""
-    with earlier_code_keys(competition, number):
-        return _made_plan(competition, number, blocks, sample=sample, threads=threads, given=given)
+    """Read and check everything that decides the result of a run; `model` takes the place of its kind's table.
+
+    Raises
+    ------
+    ConfigError, DataError, FeatureError
+        When something is wrong with the definition, the data or a feature, or the experiment is not of rows.
+    """
+    with earlier_code_keys(competition, spec.number):
+        return _checked_plan(competition, spec, blocks, sample=sample, threads=threads, table=model)
 
 
-def _made_plan(
+def _checked_plan(
     competition: Competition,
-    number: int,
+    spec: ExperimentSpec,
     blocks: Blocks,
     *,
     sample: float | None,
     threads: int | None,
-    given: dict[str, Any] | None,
+    table: dict[str, Any] | None,
 ) -> Plan:
     if sample is not None and not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
-    spec = read_spec(competition, number)
-    refuse_recommend(spec, competition)
-    asked = spec if given is None else replace(spec, model=given)
-    if given is not None and spec.kind == "notebook":
-        # Each combination of a grid is a run of its own, whatever else the grid has.
-        of_grid = [f"{k} = {v}" for k, v in given.items() if k in spec.model.get("grid", {})]
-        spec = asked = replace(asked, changes=(*spec.changes, *of_grid))
-    if sample is not None and spec.kind == "notebook":
-        raise ConfigError("--sample: a notebook predicts all rows", hint="give it a parameter for a subsample run")
+    check_can("plan rows", spec.kind, f"{spec.path} is a [{spec.kind}] experiment")
+    if competition.definition.interactions is not None:
+        raise ConfigError(
+            f"{spec.path} is a [{spec.kind}] experiment, and the competition's task is 'recommend'",
+            hint="add [recommend.history] in place of it; `wb new` writes the next experiment",
+        )
+    if sample is not None:
+        check_can("sample", spec.kind, f"--sample: {spec.path} is a [{spec.kind}] experiment")
     features = [_feature_key(blocks, name, spec) for name in spec.features]
     target = read_target(competition)
     _check_encodings(blocks, spec, competition)
-    model = model_spec(asked, competition, target, threads=threads)
+    trained = spec if table is None else replace(spec, model=table)
+    model = model_spec(trained, competition, target, threads=threads)
     folds = load_folds(competition)
     check_fold_weights(target, folds)
     competition.test_ids()  # not unique: better said now than after an hour of training
@@ -236,10 +270,23 @@ def _metric_code(competition: Competition) -> str:
     return code_key(competition.folder / file, name) if colon else ""
 
 
+def model_of(plan: Plan) -> ModelSpec:
+    """Return the model that a plan trains.
+
+    Raises
+    ------
+    ConfigError
+        When nothing is trained here, as of a notebook.
+    """
+    spec = plan.spec
+    check_can("train", spec.kind, f"{spec.path} is a [{spec.kind}] experiment")
+    return cast("ModelSpec", plan.model)
+
+
 def untuned_key(workspace: Workspace, competition: Competition, number: int) -> str:
     """Return the key of all that tuning an experiment begins with, as it now stands; see `ReadyExperiment`."""
     blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
-    return make_plan(competition, number, blocks, sample=None, threads=None).untuned
+    return make_plan(competition, read_spec(competition, number), blocks).untuned
 
 
 def matrix_of(plan: Plan) -> FeatureMatrix:

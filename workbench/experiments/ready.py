@@ -14,10 +14,9 @@ from workbench.core.errors import ConfigError, MemoryLimitError
 from workbench.core.read_once import reading_once
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import Workspace
-from workbench.experiments.notebook_spec import NotebookSpec
-from workbench.experiments.plan import Plan, make_plan, matrix_of, problem_of, sampled_rows
+from workbench.experiments.plan import Plan, make_plan, matrix_of, model_of, problem_of, sampled_rows
 from workbench.experiments.run_folder import FinishedRun, check_files, find_run
-from workbench.experiments.spec import ExperimentSpec
+from workbench.experiments.spec import ExperimentSpec, read_spec
 from workbench.features import Blocks, load_features
 from workbench.models.learner import ModelSpec
 from workbench.models.lightgbm_folds import LightGBMSpec
@@ -130,21 +129,18 @@ def ready(
     """
     with reading_once():
         competition = load_competition(workspace, competition.slug)  # as it is written now, and its code
+        spec = read_spec(competition, number)
         blocks = Blocks(competition, load_features(competition), context.stage, workspace.memory_limit)
-        plan = make_plan(competition, number, blocks, sample=sample, threads=context.threads, given=model)
+        plan = make_plan(competition, spec, blocks, sample=sample, threads=context.threads, model=model)
         return _made_ready(plan, sample)
 
 
 def _made_ready(plan: Plan, sample: float | None) -> ReadyExperiment:
-    if isinstance(plan.model, NotebookSpec):
-        raise ConfigError(
-            f"{plan.spec.path} is a [notebook] experiment: nothing is trained here", hint="choose one with a model"
-        )
     return ReadyExperiment(
         competition=plan.competition,
         spec=plan.spec,
         blocks=plan.blocks,
-        model=plan.model,
+        model=model_of(plan),
         finished=_finished(plan),
         rows=None if sample is None else sampled_rows(plan),
         problem=problem_of(plan, matrix_of(plan)),
@@ -160,7 +156,7 @@ def find_finished(
 ) -> FinishedRun | None:
     """Return the finished run of an experiment as it now stands, with the parameters `model`, if there is one."""
     blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
-    return _finished(make_plan(competition, number, blocks, sample=None, threads=None, given=model))
+    return _finished(make_plan(competition, read_spec(competition, number), blocks, model=model))
 
 
 def _finished(plan: Plan) -> FinishedRun | None:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from workbench.core.frames import write_csv
 from workbench.core.intervals import LEAST_WINDOWS
 from workbench.core.user_code import user_code
 from workbench.data.competition import Competition, InteractionsSpec
+from workbench.data.workspace import Workspace
 from workbench.experiments.earlier_keys import earlier_code_keys
 from workbench.experiments.recommend_spec import RecommendSpec, recommend_spec
 from workbench.experiments.run_folder import Made
+from workbench.experiments.runner import RunRequest, UsedSource
 from workbench.experiments.spec import ExperimentSpec
 from workbench.features import code_key
 from workbench.ledger import RunRecord
@@ -44,7 +46,7 @@ from workbench.recommender import (
     with_users,
 )
 
-__all__ = ["RecommendPlan", "make_recommend_plan", "recommended"]
+__all__ = ["RecommendPlan", "RecommendRunner"]
 
 
 SPLIT_RULE = "windows-v1"
@@ -72,6 +74,14 @@ class RecommendPlan:
         most = self.model.recommender.validation_users
         some = [] if most is None else [f"{most} users"]
         return content_key(*_split_of(self.competition), self.competition.manifest.content, *some)
+
+    def details(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def data_content(self) -> dict[str, str]:
+        """Return the content of the tables."""
+        return {"data": self.competition.manifest.content}
 
 
 LOG_IN_KEYS = (
@@ -305,7 +315,45 @@ class _RunModels:
         write_json(part, {"sha256": file_sha256(path), **told})
 
 
-def recommended(plan: RecommendPlan, folder: Path, record: RunRecord, context: RunContext) -> Made:
+class RecommendRunner:
+    """Runs recommenders: lists for validation and test."""
+
+    def read(self, spec: ExperimentSpec) -> Sequence[ExperimentSpec]:
+        """Return the experiment itself."""
+        return [spec]
+
+    def content(self, spec: ExperimentSpec, competition: Competition) -> dict[str, Any] | None:  # noqa: ARG002
+        """Return None: the experiment's file says it all."""
+        return None
+
+    def plan(
+        self,
+        workspace: Workspace,  # noqa: ARG002
+        competition: Competition,
+        spec: ExperimentSpec,
+        request: RunRequest,
+        context: RunContext,
+    ) -> RecommendPlan:
+        """Read and check everything that decides the result."""
+        return make_recommend_plan(competition, spec, sample=request.sample, threads=context.threads)
+
+    def used_source(self, plan: RecommendPlan) -> UsedSource:  # noqa: ARG002
+        """Return nothing: its functions are named by the experiment."""
+        return UsedSource()
+
+    def execute(
+        self,
+        workspace: Workspace,  # noqa: ARG002
+        plan: RecommendPlan,
+        folder: Path,
+        record: RunRecord,
+        context: RunContext,
+    ) -> Made:
+        """Make the lists, score them and write them."""
+        return make_lists(plan, folder, record, context)
+
+
+def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: RunContext) -> Made:
     """Make the lists, score them and write them.
 
     Raises
@@ -481,23 +529,3 @@ def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path
             ids = read.lines["id"][part]
             frame = pl.DataFrame({d.id_columns[0]: ids, d.targets[0]: items.fill_null("")})
             write_csv(frame, file, include_header=part.start == 0)
-
-
-def refuse_recommend(spec: ExperimentSpec, competition: Competition) -> None:
-    """Refuse what needs rows with features where the experiment has lists, or the competition asks for them.
-
-    Raises
-    ------
-    ConfigError
-        When it is a [recommend] experiment, or one of another kind in a recommender competition.
-    """
-    if spec.kind != "recommend" and competition.definition.interactions is not None:
-        raise ConfigError(
-            f"{spec.path} is a [{spec.kind}] experiment, and the competition's task is 'recommend'",
-            hint="add [recommend.history] in place of it; `wb new` writes the next experiment",
-        )
-    if spec.kind == "recommend":
-        raise ConfigError(
-            f"{spec.path} is a [recommend] experiment: it has lists, no rows to train on",
-            hint="choose one with a model",
-        )

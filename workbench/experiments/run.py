@@ -21,18 +21,12 @@ from workbench.core.memory import measured_peak
 from workbench.core.read_once import reading_once
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import Workspace
+from workbench.experiments.capabilities import capabilities_of
 from workbench.experiments.measure import git_commit, versions
-from workbench.experiments.notebook_run import from_notebook
-from workbench.experiments.notebook_spec import NotebookSpec
-from workbench.experiments.optimistic import why_optimistic
-from workbench.experiments.plan import Plan, make_plan
-from workbench.experiments.predictions import scored, write_predictions
-from workbench.experiments.recommend_run import RecommendPlan, make_recommend_plan, recommended
 from workbench.experiments.reconcile import lock_path, reconcile_locked
 from workbench.experiments.run_folder import (
     FinishedRun,
     FoldParts,
-    Made,
     check_files,
     create_run,
     end_run,
@@ -40,40 +34,14 @@ from workbench.experiments.run_folder import (
     read_run,
     write_run,
 )
+from workbench.experiments.runner import USUAL, Runner, RunPlan, RunRequest, UsedSource, runner_of
 from workbench.experiments.seeds import same_seeds_note
 from workbench.experiments.source import code_keys, kept_source, write_source
 from workbench.experiments.spec import read_spec
-from workbench.experiments.trained import trained
-from workbench.features import Blocks, load_features, recipe_versions
+from workbench.features import recipe_versions
 from workbench.ledger import Ledger, RunRecord
-from workbench.models.serving import positive_labels
 
-__all__ = ["RunOutcome", "RunRequest", "log_file", "run"]
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """How an experiment is run; nothing of it is in the experiment's file.
-
-    Attributes
-    ----------
-    sample : float, or None
-        A share of the train rows, for a subsample run that predicts no test rows and can't be submitted.
-    force : bool
-        Run again though nothing changed.
-    model : dict, or None
-        Parameters in place of those of the experiment's table: the best of its study, or a combination of a grid.
-    storage : str, or None
-        The database of its study; see `TuneRequest`.
-    """
-
-    sample: float | None = None
-    force: bool = False
-    model: dict[str, Any] | None = None
-    storage: str | None = None
-
-
-USUAL = RunRequest()
+__all__ = ["RunOutcome", "log_file", "run"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +92,9 @@ def _run(
 ) -> RunOutcome:
     # What is edited while the plan is made may or may not be in it: whoever compares has to look.
     began = datetime.now(UTC)
-    plan = _planned(workspace, competition, number, request, context)
+    spec = read_spec(competition, number)
+    runner = runner_of(spec.kind)
+    plan = runner.plan(workspace, competition, spec, request, context)
     with (
         lock(lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
@@ -143,20 +113,10 @@ def _run(
             how = "resumed" if any((folder / "parts").glob("*")) else "new"
         else:
             folder, record, how = _new_run(workspace, plan, _rising(began, ledger.runs(competition.slug, number)))
-        work = _Work(workspace, plan, folder, record, ledger)
+        work = _Work(workspace, runner, plan, folder, record, ledger)
         notes = work.execute(how, context.heard_by(EventLog(folder / EVENTS_FILE)))
         final, details = read_run(folder)
         return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *left, *notes))
-
-
-def _planned(
-    workspace: Workspace, competition: Competition, number: int, request: RunRequest, context: RunContext
-) -> Plan | RecommendPlan:
-    spec = read_spec(competition, number)
-    if spec.kind == "recommend":
-        return make_recommend_plan(competition, spec, sample=request.sample, threads=context.threads)
-    blocks = Blocks(competition, load_features(competition), context.stage, workspace.memory_limit)
-    return make_plan(competition, number, blocks, sample=request.sample, threads=context.threads, given=request.model)
 
 
 def _standing_notes(competition: Competition) -> tuple[str, ...]:
@@ -181,7 +141,7 @@ def _rising(now: datetime, runs: list[RunRecord]) -> datetime:
     return max([now, *(r.created_at + timedelta(microseconds=1) for r in runs)])
 
 
-def _new_run(workspace: Workspace, plan: Plan | RecommendPlan, now: datetime) -> tuple[Path, RunRecord, str]:
+def _new_run(workspace: Workspace, plan: RunPlan, now: datetime) -> tuple[Path, RunRecord, str]:
     c, spec = plan.competition, plan.spec
     named_at = now
     while (c.runs_folder / (run_id := f"{spec.number:03d}-{named_at:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
@@ -227,7 +187,8 @@ class _Work:
     """A run at work, whose folder and ledger entry it alone writes."""
 
     workspace: Workspace
-    plan: Plan | RecommendPlan
+    runner: Runner[Any]
+    plan: RunPlan
     folder: Path
     record: RunRecord
     ledger: Ledger
@@ -236,8 +197,9 @@ class _Work:
         """Do what the plan says, keep the record, and return what is to be said of it."""
         plan, folder, record = self.plan, self.folder, self.record
         started, before = time.perf_counter(), record.seconds or 0.0
-        source = kept_source(plan)
-        about = self._about()
+        used = self.runner.used_source(plan)
+        source = kept_source(plan, used)
+        about = self._about(used)
         _begin(folder, record, about)
         about["source"] = write_source(source, folder / "source")
         write_run(folder, record, about)
@@ -248,42 +210,35 @@ class _Work:
             return round(before + time.perf_counter() - started, 2)
 
         with measured_peak() as peak, log_file(folder), self._outcome(seconds, context):
-            if isinstance(plan, RecommendPlan):
-                made = recommended(plan, folder, record, context)
-            else:
-                made = _predicted(self.workspace, plan, folder, record, context)
+            made = self.runner.execute(self.workspace, plan, folder, record, context)
             final = replace(
                 made.record,
                 status="finished",
                 finished_at=datetime.now(UTC),
                 seconds=seconds(),
                 peak_rss_mb=max(peak.mb, made.peak_mb),
-                optimistic=why_optimistic(plan) if isinstance(plan, Plan) else made.record.optimistic,
             )
-            data = {"files": made.files, "data": plan.competition.manifest.content}
-            if isinstance(plan, Plan):
-                data["rows"] = plan.competition.rows_content
-            write_run(folder, final, {**about, **data, **made.details})
+            write_run(folder, final, {**about, "files": made.files, **plan.data_content(), **made.details})
         # Finished, whatever comes now: the ledger may be locked for longer than one waits, and catches up.
         context.emit(RunFinished(final.run_id, final.status, final.cv_mean))
         told = _entered(self.ledger, final)
         FoldParts(folder).discard()
         notes = [*plan.spec.ignored, *made.notes, *source.notes, *told]
-        if len(final.seeds) > 1 and len(set(final.seed_scores)) == 1 and plan.spec.kind != "notebook":
+        is_trained = capabilities_of(plan.spec.kind).trains_models
+        if is_trained and len(final.seeds) > 1 and len(set(final.seed_scores)) == 1:
             notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))
         return tuple(notes)
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self, used: UsedSource) -> dict[str, Any]:
         """Return what the folder keeps of the plan."""
         plan = self.plan
         about: dict[str, Any] = {
             "spec": plan.spec.content(),
             "model": plan.model.content(),
             "versions": versions(plan.spec.kind),
+            **plan.details(),
+            "code": code_keys(plan, used),
         }
-        if isinstance(plan, Plan) and (positive := positive_labels(plan.competition, plan.target)):
-            about["positive"] = positive
-        about["code"] = code_keys(plan)
         if recipes := recipe_versions():
             about["recipes"] = recipes
         return about
@@ -325,17 +280,6 @@ def _entered(ledger: Ledger, record: RunRecord) -> tuple[str, ...]:
     except (BusyError, LedgerError, StorageError) as exc:
         return (f"run {record.run_id} is finished and kept; the next command enters it, for now {exc.message}",)
     return ()
-
-
-def _predicted(workspace: Workspace, plan: Plan, folder: Path, record: RunRecord, context: RunContext) -> Made:
-    """Predict the rows of train and test by a model or a notebook, and write that."""
-    if isinstance(plan.model, NotebookSpec):
-        made = from_notebook(workspace, plan, plan.model, folder, context)
-    else:
-        made = trained(plan, plan.model, folder, context)
-    context.stage("writing")
-    final = scored(record, plan, made)
-    return Made(final, write_predictions(plan, folder, made), made.details, made.notes, made.peak_mb)
 
 
 class _Masked(logging.Formatter):

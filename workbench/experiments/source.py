@@ -17,11 +17,8 @@ from workbench.core.memory import shown_bytes
 from workbench.core.read_once import digest_once, read_once
 from workbench.data.competition import Competition
 from workbench.experiments.earlier_keys import earlier_code_keys
-from workbench.experiments.notebook_spec import NotebookSpec
-from workbench.experiments.plan import Plan
-from workbench.experiments.recommend_run import RecommendPlan
-from workbench.features import Feature, code_files, code_files_of, code_key, package_version
-from workbench.models.parameters import FILE_PARAMETERS
+from workbench.experiments.runner import RunPlan, UsedSource
+from workbench.features import code_files, code_key, package_version
 
 __all__ = ["DATA", "KeptSource", "code_keys", "kept_source", "named_code", "write_source"]
 
@@ -68,7 +65,7 @@ class KeptSource:
         return tuple(f"{name} is not kept with the run: {why}" for name, why in said.items())
 
 
-def kept_source(plan: Plan | RecommendPlan) -> KeptSource:
+def kept_source(plan: RunPlan, used: UsedSource) -> KeptSource:
     """Return which files a run is to keep.
 
     These are the Python files of the competition's folder, whatever they import from there, whichever functions the
@@ -77,19 +74,14 @@ def kept_source(plan: Plan | RecommendPlan) -> KeptSource:
     c = plan.competition
     named = [c.folder / reference.partition(":")[0] for reference in _references(plan)]
     code = code_files([c.features_path, *(p for p in named if p.is_file())])
-    files, packages = {*c.folder.glob("*.py"), *code.files}, {*code.packages}
-    records = [c.folder / "competition.toml", plan.spec.path]
-    if isinstance(plan.model, NotebookSpec):
-        records.append(plan.model.notebook.path)
-        imported = code_files_of(plan.model.notebook.code, c.folder)
-        files |= {*imported.files}
-        packages |= {*imported.packages}
+    files, packages = {*c.folder.glob("*.py"), *code.files, *used.code}, {*code.packages, *used.packages}
+    records = [c.folder / "competition.toml", plan.spec.path, *used.records]
     if plan.spec.selection is not None:
         records.append(c.selection_path(plan.spec.selection))
-    others = {c.folder / name for name in _files_read(plan)}
+    others = {c.folder / name for name in used.files}
     kept, excluded = _checked(sorted(files | others), c.folder)
     # Loading features.py may read what only other features name; without it the code could not be loaded elsewhere.
-    spare = {c.folder / name for name in _files_of_other_features(plan)} - files - others
+    spare = {c.folder / name for name in used.spare_files} - files - others
     kept |= _checked(sorted(p for p in spare if p.is_file()), c.folder)[0]
     versions = {name: package_version(name) for name in sorted(packages) if name not in sys.stdlib_module_names}
     return KeptSource(kept, _named_apart(records, kept, c.folder), excluded, {n: v for n, v in versions.items() if v})
@@ -122,14 +114,12 @@ def _bytes_of(path: Path) -> bytes:
     return data
 
 
-def code_keys(plan: Plan | RecommendPlan) -> dict[str, str]:
+def code_keys(plan: RunPlan, used: UsedSource) -> dict[str, str]:
     """Return the keys of the code that a run uses: of its features and functions, each as ``file.py:name``."""
     c = plan.competition
     references = {r for r in _references(plan) if (c.folder / r.partition(":")[0]).is_file()}
-    if isinstance(plan, Plan) and c.features_path.exists():
-        used = plan.blocks.used(plan.spec.features)
-        own = [name for name in used if not plan.blocks.built_in(plan.blocks.features[name])]
-        references |= {f"{c.features_path.name}:{name}" for name in own}
+    if c.features_path.exists():
+        references |= {f"{c.features_path.name}:{name}" for name in used.features}
     split = (reference.partition(":") for reference in sorted(references))
     with earlier_code_keys(c, plan.spec.number):
         return {f"{file}:{name}": code_key(c.folder / file, name) for file, _, name in split}
@@ -145,7 +135,7 @@ def _named(competition: Competition, model: Any) -> list[str]:
     return [text for text in _texts([d.metric, d.cv.function or "", model]) if REFERENCE.fullmatch(text)]
 
 
-def _references(plan: Plan | RecommendPlan) -> list[str]:
+def _references(plan: RunPlan) -> list[str]:
     """Return the functions of the competition's folder that its definition and the experiment name."""
     return _named(plan.competition, plan.spec.model)
 
@@ -159,25 +149,6 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _texts(inner)
-
-
-def _files_read(plan: Plan | RecommendPlan) -> Iterator[str]:
-    """Yield the files that models and features read by themselves, by their paths from the competition's folder."""
-    if isinstance(plan, RecommendPlan):
-        return
-    yield from (str(plan.spec.model[key]) for key in FILE_PARAMETERS if plan.spec.model.get(key))
-    for name in sorted(plan.blocks.used(plan.spec.features)):
-        feature = plan.blocks.features[name]
-        yield from feature.files if isinstance(feature, Feature) else ()
-
-
-def _files_of_other_features(plan: Plan | RecommendPlan) -> Iterator[str]:
-    """Yield the files that features name which the run does not use."""
-    if isinstance(plan, RecommendPlan):
-        return
-    used = plan.blocks.used(plan.spec.features)
-    for name, feature in sorted(plan.blocks.features.items()):
-        yield from feature.files if isinstance(feature, Feature) and name not in used else ()
 
 
 def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:

@@ -11,13 +11,14 @@ from pydantic import Field, create_model
 
 from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.data.competition import Competition, StrictModel, above, read_toml, validate
+from workbench.experiments.capabilities import CAPABILITIES, capabilities_of
 from workbench.experiments.feature_list import FeatureList, read_list
 from workbench.models.parameters import primary_name
 from workbench.models.registry import LIGHTGBM, MODEL_KINDS, can
 
 __all__ = ["KINDS", "OPTIONS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
 
-KINDS = (*MODEL_KINDS, "notebook", "recommend")
+KINDS = (*MODEL_KINDS, *CAPABILITIES)
 """The tables that say what kind of experiment it is; an experiment has one of them."""
 
 
@@ -171,7 +172,7 @@ class ExperimentSpec:
         }
 
     def _model_content(self) -> dict[str, Any]:
-        if self.kind == "recommend":
+        if not capabilities_of(self.kind).predicts_rows:
             return _with_earlier_words(dict(self.model))
         ignored = MODEL_KINDS[self.kind].ignored if self.kind in MODEL_KINDS else ()
         return {k: v for k, v in self.model.items() if k not in ignored}
@@ -211,7 +212,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         raise ConfigError(
             f"{path}: no table says what kind of experiment it is", hint=f"add [model] (LightGBM), or one of {others}"
         )
-    if not file.features and kind not in ("notebook", "recommend"):
+    if not file.features and capabilities_of(kind).trains_models:
         raise ConfigError(
             f"{path}: features is missing or empty", hint='features = ["rows"] takes every column of the tables'
         )
@@ -343,7 +344,7 @@ def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
     if kind is not None:
         kept = {k: v for k, v in kept.items() if k not in OPTIONS or can(kind, k)}
-    if kind == "notebook":
+    if kind is not None and capabilities_of(kind).has_notebook:
         # What it records counts as it is.
         kept.pop("target_transform", None)
     merged = _merged(kept, top)
@@ -399,7 +400,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
         changes.append(f"{old_kind} -> {new_kind}")
     # Parameters of another library are no change of this one's.
     old_model, new_model = before.get(new_kind or "") or {}, after.get(new_kind or "") or {}
-    if new_kind == "recommend":
+    if new_kind is not None and not capabilities_of(new_kind).predicts_rows:
         came, (old_model, new_model) = _sources_changed(old_model, new_model)
         changes += came
     for key in sorted(old_model.keys() | new_model.keys()):

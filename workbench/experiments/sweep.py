@@ -8,23 +8,12 @@ from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import WorkbenchError
 from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
-from workbench.experiments.notebook_spec import without_grid
-from workbench.experiments.run import USUAL, RunOutcome, RunRequest, run
-from workbench.experiments.spec import ExperimentSpec, read_spec
+from workbench.experiments.run import RunOutcome, run
+from workbench.experiments.runner import USUAL, RunRequest, runner_of
+from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import run_tuned
 
-__all__ = ["run_all", "specs_of_runs"]
-
-
-def specs_of_runs(spec: ExperimentSpec) -> list[ExperimentSpec]:
-    """Return the experiment itself, or one for each combination of its grid: each is a run."""
-    if not _has_grid(spec):
-        return [spec]
-    return [replace(spec, model=table) for table in without_grid(spec)]
-
-
-def _has_grid(spec: ExperimentSpec) -> bool:
-    return spec.kind == "notebook" and "grid" in spec.model
+__all__ = ["run_all"]
 
 
 def run_all(
@@ -44,18 +33,18 @@ def run_all(
         What `run_tuned` raises; of a grid the first failure, after the last run.
     """
     spec = read_spec(competition, number)
-    if not _has_grid(spec):
+    runs = runner_of(spec.kind).read(spec)
+    if runs == [spec]:
         return [run_tuned(workspace, competition, number, request, context)]
-    tables = without_grid(spec)
     done: list[RunOutcome] = []
     failed: list[WorkbenchError] = []
-    for table in tables:
+    for one in runs:
         try:
-            done.append(run(workspace, competition, number, replace(request, model=table), context))
+            done.append(run(workspace, competition, number, replace(request, model=one.model), context))
         except WorkbenchError as exc:
             failed.append(exc)
     if failed:
         first = failed[0]
-        first.hint = f"{len(done)} of the {len(tables)} runs of the grid are done; {first.hint}"
+        first.hint = f"{len(done)} of the {len(runs)} runs of the grid are done; {first.hint}"
         raise first
     return done

@@ -7,8 +7,10 @@ from typing import Any
 
 from workbench.core.cache import write_json
 from workbench.core.context import RunContext
-from workbench.experiments.plan import Plan, matrix_of, problem_of
+from workbench.data.workspace import Workspace
+from workbench.experiments.plan import Plan, matrix_of, model_of, problem_of
 from workbench.experiments.predictions import Predictions
+from workbench.experiments.row_runner import RowRunner
 from workbench.experiments.run_folder import FoldParts
 from workbench.features import shown_left_out
 from workbench.models.learner import ModelSpec
@@ -21,10 +23,18 @@ from workbench.models.serving import LearnedColumns
 from workbench.models.splits import split_notes
 from workbench.models.train import class_notes, train
 
-__all__ = ["trained"]
+__all__ = ["ModelRunner", "train_models"]
 
 
-def trained(plan: Plan, model: ModelSpec, folder: Path, context: RunContext) -> Predictions:
+class ModelRunner(RowRunner):
+    """Runs models that are trained here, over folds and seeds."""
+
+    def predict(self, workspace: Workspace, plan: Plan, folder: Path, context: RunContext) -> Predictions:  # noqa: ARG002
+        """Train the models and return what they predict."""
+        return train_models(plan, model_of(plan), folder, context)
+
+
+def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext) -> Predictions:
     """Train what an experiment says; finished folds are taken from its folder and kept there."""
     matrix = matrix_of(plan)
     problem = problem_of(plan, matrix)

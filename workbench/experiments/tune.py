@@ -23,7 +23,8 @@ from workbench.experiments.optimistic import TUNED
 from workbench.experiments.other_folds import on_other_folds
 from workbench.experiments.plan import untuned_key
 from workbench.experiments.ready import ReadyExperiment, find_finished, lightgbm_of, ready
-from workbench.experiments.run import USUAL, RunOutcome, RunRequest, log_file, run
+from workbench.experiments.run import RunOutcome, log_file, run
+from workbench.experiments.runner import USUAL, RunRequest
 from workbench.experiments.spec import TuneSpec, read_spec
 from workbench.ledger import RunRecord
 from workbench.models.fold_scorer import FoldScorer
