@@ -23,6 +23,8 @@ class Capabilities:
     ----------
     runner : str
         The runner, as "module:class"; it is imported when something runs.
+    packages : tuple of str
+        Those whose versions decide the result; of models the registry has them.
     predicts_rows : bool
         Whether it predicts rows of train and test over the competition's folds; otherwise lists for users.
     trains_models : bool
@@ -34,6 +36,7 @@ class Capabilities:
     """
 
     runner: str
+    packages: tuple[str, ...] = ()
     predicts_rows: bool = True
     trains_models: bool = True
     has_notebook: bool = False
@@ -53,6 +56,7 @@ NOTEBOOK = Capabilities(
 )
 RECOMMENDER = Capabilities(
     "workbench.experiments.recommend_run:RecommendRunner",
+    packages=("lightgbm", "numba", "implicit"),
     predicts_rows=False,
     trains_models=False,
     refusals={

@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.core.errors import ConfigError
 from workbench.data.competition import Competition
+from workbench.experiments.capabilities import capabilities_of
 from workbench.experiments.notebook_spec import NotebookSpec, notebook_spec
 from workbench.experiments.spec import OPTIONS, ExperimentSpec
 from workbench.models.learner import ModelSpec
@@ -35,7 +36,7 @@ def model_spec(
         When the library does not know a parameter, or is not installed.
     """
     _refuse_rounds(spec)
-    if spec.kind == "notebook":
+    if capabilities_of(spec.kind).has_notebook:
         return _notebook(spec, competition)
     transform = transform_for(
         spec.target_transform,

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 from workbench.core.distribution import distribution_version, version_of
+from workbench.experiments.capabilities import capabilities_of
 from workbench.models.registry import MODEL_KINDS
 
 __all__ = ["git_commit", "versions"]
 
 PACKAGES = ("polars", "numpy")
-RECOMMEND = ("lightgbm", "numba", "implicit")
 
 
 def git_commit(folder: Path) -> str | None:
@@ -33,6 +33,6 @@ def _git(folder: Path, *arguments: str) -> str:
 def versions(kind: str = "model") -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result of this kind of experiment."""
     found = {"python": platform.python_version(), "workbench": distribution_version()}
-    of_kind = MODEL_KINDS[kind].packages if kind in MODEL_KINDS else RECOMMEND if kind == "recommend" else ()
+    of_kind = MODEL_KINDS[kind].packages if kind in MODEL_KINDS else capabilities_of(kind).packages
     names = (*PACKAGES, *of_kind)
     return found | {name: version for name in names if (version := version_of(name))}
