@@ -19,7 +19,7 @@ from tests.conversion import SMALL_FILES, convert_in, zip_bytes
 from workbench.core.errors import ConfigError, DataError
 from workbench.data.competition import in_toml, read_toml
 from workbench.data.ingest import convert
-from workbench.experiments.tune import as_toml_lines
+from workbench.experiments.tuned_parameters import as_toml_lines
 from workbench.rehearsal import RehearsalSpec, create
 from workbench.rehearsal.host import host_text, read_host
 

@@ -84,7 +84,7 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         from workbench.data.inference import write_starter
         from workbench.experiments.capabilities import capabilities_of
         from workbench.experiments.spec import read_spec
-        from workbench.experiments.tune import as_toml_lines, best_parameters
+        from workbench.experiments.tuned_parameters import as_toml_lines, best_parameters
 
         competition = self._access.competition
         numbers = competition.experiment_numbers()

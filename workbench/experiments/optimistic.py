@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.core.cache import read_json
-from workbench.core.errors import ConfigError, DamagedError, WorkbenchError
+from workbench.core.errors import ConfigError, WorkbenchError
+from workbench.experiments.best_parameters import searched_parameters
 from workbench.experiments.feature_list import read_list
 from workbench.models.parameters import primary_name
 
@@ -54,32 +54,23 @@ def _was_tuned(competition: Competition, spec: ExperimentSpec) -> bool:
     """Say whether the parameters come from a search of the competition, whoever wrote them down or changed some."""
     if spec.tune is not None:
         return True
-    given = _by_primary_names(spec.model)
-    return any(_come_from(found, changed, given) for found, changed in _found_by_searches(competition))
+    model = _by_primary_names(spec.model)
+    return any(
+        _come_from(_by_primary_names(parameters), changed, model)
+        for parameters, changed in searched_parameters(competition)
+    )
 
 
-def _found_by_searches(competition: Competition) -> list[tuple[dict[str, Any], list[str]]]:
-    """Return what each search has found, and the names of what the experiment that was tuned had otherwise."""
-    found = []
-    for path in sorted(competition.study_folder(0).parent.glob("*/best.json")):
-        try:
-            kept = read_json(path)
-            found.append((_by_primary_names(dict(kept.get("searched", {}))), [*kept.get("changed", ())]))
-        except (OSError, DamagedError, TypeError, ValueError, AttributeError):
-            continue
-    return found
+def _come_from(searched: Mapping[str, Any], changed: Sequence[str], model: Mapping[str, Any]) -> bool:
+    """Say whether parameters are those that a search has chosen, or these with some of them edited.
 
-
-def _come_from(found: Mapping[str, Any], changed: Sequence[str], given: Mapping[str, Any]) -> bool:
-    """Say whether parameters are those that a search has found, or these with some of them edited.
-
-    That is where most of what it changed is as it found it, or a number has digits that nobody would write.
+    That is where most of what it changed is as it chose it, or a number has digits that nobody would write.
     """
-    equal = [name for name, value in found.items() if name in given and given[name] == value]
-    if found and len(equal) == len(found):
+    equal = [name for name, value in searched.items() if name in model and model[name] == value]
+    if searched and len(equal) == len(searched):
         return True
-    kept = [name for name in equal if name in changed]
-    return any(_is_odd(found[name]) for name in kept) or (len(kept) > 1 and 2 * len(kept) > len(changed))
+    unedited = [name for name in equal if name in changed]
+    return any(_is_odd(searched[name]) for name in unedited) or (len(unedited) > 1 and 2 * len(unedited) > len(changed))
 
 
 def _is_odd(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -10,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.core.cache import content_key, read_json, write_json
+from workbench.core.cache import content_key
 from workbench.core.context import SILENT, RunContext, text_listener
-from workbench.core.errors import ConfigError, DamagedError, MemoryLimitError, NotFoundError
+from workbench.core.errors import ConfigError, MemoryLimitError, NotFoundError
 from workbench.core.memory import default_limit
 from workbench.core.user_code import dropping
-from workbench.data.competition import Competition, in_toml
+from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
+from workbench.experiments.best_parameters import BestParameters, SearchedParameters
 from workbench.experiments.held_out import last_fold, on_folds, without_last_fold, without_rows
-from workbench.experiments.kinds import model_spec
 from workbench.experiments.optimistic import TUNED
 from workbench.experiments.other_folds import on_other_folds
 from workbench.experiments.plan import untuned_key
@@ -26,18 +25,16 @@ from workbench.experiments.ready import ReadyExperiment, find_finished, lightgbm
 from workbench.experiments.run import RunOutcome, log_file, run
 from workbench.experiments.runner import USUAL, RunRequest
 from workbench.experiments.spec import TuneSpec, read_spec
+from workbench.experiments.tune_space import search_space
+from workbench.experiments.tuned_parameters import tuned_parameters
 from workbench.ledger import RunRecord
 from workbench.models.fold_scorer import FoldScorer
 from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.lightgbm_rules import first_training, taken_back
-from workbench.models.objectives import objective_for
-from workbench.models.parameters import lightgbm_defaults, primary_name, with_bagging
+from workbench.models.parameters import lightgbm_defaults, primary_name
 from workbench.models.records import Problem
-from workbench.models.registry import can
 from workbench.tuning import (
     SCORES_VERSION,
     Budget,
-    Dimension,
     OpenStudy,
     Progress,
     Scorers,
@@ -47,11 +44,8 @@ from workbench.tuning import (
     Space,
     StudyKey,
     StudyState,
-    default_space,
-    enough_rounds,
     initial_point,
     open_study,
-    parse_space,
     read_study,
 )
 
@@ -59,12 +53,9 @@ __all__ = [
     "TuneOutcome",
     "TuneRequest",
     "as_text",
-    "as_toml_lines",
-    "best_parameters",
     "find_study",
     "run_tuned",
     "tune",
-    "tuned_parameters",
 ]
 
 Report = Callable[[str], None]
@@ -153,14 +144,14 @@ def tune(
     report, say, progress = dropping(report), dropping(say or report), dropping(progress)
     context = RunContext((text_listener(report),), threads=request.threads)
     experiment = ready(workspace, competition, number, context=context)
-    asked = _asked(experiment, request)
+    tuning = _tune_spec(experiment, request)
     spec = lightgbm_of(
         experiment, because="LightGBM's parameters are tuned", hint="tune an experiment that has [model]"
     )
-    space = _space(experiment, spec, asked)
+    space = search_space(experiment, spec, tuning)
     folder = competition.study_folder(number)
-    rows = _rows_of_search(experiment, asked)
-    scorer = FoldScorer(rows.seen, spec, room=0)
+    rows = _rows_of_search(experiment, tuning)
+    scorer = FoldScorer(rows.problem, spec, room=0)
 
     def fitting(problem: Problem) -> FoldScorer:
         try:
@@ -177,23 +168,23 @@ def tune(
     def holdout() -> FoldScorer | None:
         return fitting(experiment.problem) if rows.holds_out else None
 
-    key = _key(experiment, rows.seen, spec, space)
+    key = _key(experiment, rows.problem, spec, space)
     metric = experiment.problem.metric
     with (
         open_study(
-            folder, key, greater_is_better=metric.greater_is_better, url=request.storage, seed=asked.seed
+            folder, key, greater_is_better=metric.greater_is_better, url=request.storage, seed=tuning.seed
         ) as opened,
         log_file(folder),
     ):
         for line in opened.notes:
             say(line)
-        budget = _budget(asked, started, opened.study if request.only_rest else None)
+        budget = _budget(tuning, started, opened.study if request.only_rest else None)
         if budget is None:
             budget = _for_edited(opened.study, initial_point(space, spec.parameters), started)
         memory = _Memory(experiment, replace(spec, parameters=spec.parameters | space.largest), opened)
         if budget is not None:
             scorer.room = memory.room_for(experiment.problem)
-        options = SearchOptions(budget or Budget(started), asked.keep, competition.definition.cv.scheme not in ALIKE)
+        options = SearchOptions(budget or Budget(started), tuning.keep, competition.definition.cv.scheme not in ALIKE)
         search = Search(opened, Scorers(scorer, other_folds, holdout), space, options, progress)
         tuned = search.run() if budget is not None else search.result()
     parameters = tuned_parameters(tuned, spec, space, experiment.spec.model)
@@ -208,15 +199,21 @@ def tune(
         None if tuned.best is None or tuned.best == tuned.initial else TUNED,
     )
     if tuned.best is not None:
-        asked_for = None if experiment.spec.tune is None else experiment.spec.tune.content()
-        found: dict[str, Any] = {"model": parameters, "asked": asked_for, "of": experiment.untuned}
-        names = {primary_name(key, where="[model]"): key for key in parameters}
-        is_new = tuned.best != tuned.initial
-        searched = {n: parameters[names[n]] for n in space.names if is_new and n in names}
-        own = lightgbm_defaults() | spec.parameters
-        found |= {"searched": searched, "changed": [n for n, value in searched.items() if own.get(n) != value]}
-        write_json(folder / "best.json", found)
+        _write_best(experiment, spec, space, outcome)
     return outcome
+
+
+def _write_best(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space, outcome: TuneOutcome) -> None:
+    """Write ``best.json``: the parameters, what they are of, and which of them the search changed."""
+    parameters, tuned = outcome.parameters, outcome.tuned
+    names = {primary_name(key, where="[model]"): key for key in parameters}
+    is_new = tuned.best != tuned.initial
+    searched = {n: parameters[names[n]] for n in space.names if is_new and n in names}
+    before = lightgbm_defaults() | spec.parameters
+    changed = [n for n, value in searched.items() if before.get(n) != value]
+    tune_content = None if experiment.spec.tune is None else experiment.spec.tune.content()
+    best = BestParameters(parameters, tune_content, experiment.untuned, SearchedParameters(searched, changed))
+    best.write(outcome.folder)
 
 
 @dataclass(frozen=True)
@@ -258,39 +255,38 @@ class _Rows:
 
     Attributes
     ----------
-    seen : Problem
+    problem : Problem
     holds_out : bool
         Whether the rows of the experiment's last fold are not among them.
     """
 
     experiment: ReadyExperiment
-    seen: Problem
+    problem: Problem
     holds_out: bool
     notes: tuple[str, ...]
 
     def on_other_folds(self) -> Problem | None:
         """Return the problem on other folds of these rows; None where there are none."""
-        problem, whole = on_other_folds(self.experiment), self.experiment.problem
+        problem, all_rows = on_other_folds(self.experiment), self.experiment.problem
         if problem is None or not self.holds_out:
             return problem
-        folds = without_rows(problem.folds, whole.folds.valid_rows(last_fold(whole)))
+        folds = without_rows(problem.folds, all_rows.folds.valid_rows(last_fold(all_rows)))
         return None if folds is None else on_folds(problem, folds)
 
 
-def _rows_of_search(experiment: ReadyExperiment, asked: TuneSpec) -> _Rows:
-    problem = experiment.problem
-    seen = without_last_fold(problem) if asked.holdout else None
+def _rows_of_search(experiment: ReadyExperiment, tuning: TuneSpec) -> _Rows:
+    problem = without_last_fold(experiment.problem) if tuning.holdout else None
     notes = []
-    if seen is None:
-        why = "there are too few folds or rows to hold some out" if asked.holdout else "no rows were held out"
+    if problem is None:
+        why = "there are too few folds or rows to hold some out" if tuning.holdout else "no rows were held out"
         notes.append(f"{TUNED}: {why}, so that every score is of rows that the search has seen")
-    return _Rows(experiment, problem if seen is None else seen, seen is not None, tuple(notes))
+    return _Rows(experiment, experiment.problem if problem is None else problem, problem is not None, tuple(notes))
 
 
-def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
+def _budget(tuning: TuneSpec, started: float, before: Any) -> Budget | None:
     """Return what may be spent; less what was spent `before`, and None where that was enough."""
-    seconds = None if asked.minutes is None else 60 * asked.minutes
-    trials = asked.trials
+    seconds = None if tuning.minutes is None else 60 * tuning.minutes
+    trials = tuning.trials
     if before is not None:
         spent = StudyState(before).spent_s()
         if seconds is not None:
@@ -302,10 +298,10 @@ def _budget(asked: TuneSpec, started: float, before: Any) -> Budget | None:
     return Budget(started, None if seconds is None else started + seconds, trials)
 
 
-def _for_edited(study: Any, own: Mapping[str, Any] | None, started: float) -> Budget | None:
+def _for_edited(study: Any, initial: Mapping[str, Any] | None, started: float) -> Budget | None:
     """Return what scores the experiment's own parameters where they were edited since all of the time was spent."""
     trials = study.get_trials(deepcopy=False)
-    if own is None or any(t.params == own and t.state.is_finished() for t in trials):
+    if initial is None or any(t.params == initial and t.state.is_finished() for t in trials):
         return None
     waiting = sum(not t.state.is_finished() for t in trials)
     return Budget(started, None, waiting + 1)
@@ -325,11 +321,13 @@ def run_tuned(
     spec = read_spec(competition, number)
     if spec.tune is None or request.sample is not None:
         return run(workspace, competition, number, request, context)
-    kept = _kept(competition, number)
-    asked_for_this = kept is not None and kept["asked"] == spec.tune.content()
-    # What was found for other parameters of [model], other features or folds is none of this experiment's.
-    is_current = asked_for_this and kept["of"] == untuned_key(workspace, competition, number)  # type: ignore[index]
-    model = kept["model"] if is_current and kept is not None else None
+    best = BestParameters.read(competition.study_folder(number))
+    # The best for another [tune] or [model], other features or folds is none of this experiment's.
+    if best is not None and best.tune != spec.tune.content():
+        best = None
+    if best is not None and best.untuned_key != untuned_key(workspace, competition, number):
+        best = None
+    model = None if best is None else best.model
     if model is None or find_finished(workspace, competition, number, model=model) is None:
         of_study = TuneRequest(storage=request.storage, threads=context.threads, only_rest=True)
         outcome = tune(workspace, competition, number, of_study, report=context.stage, progress=_Lines(context.stage))
@@ -337,61 +335,6 @@ def run_tuned(
             context.say(line)
         model = outcome.parameters
     return run(workspace, competition, number, replace(request, model=model), context)
-
-
-def _kept(competition: Competition, number: int) -> dict[str, Any] | None:
-    try:
-        kept = read_json(competition.study_folder(number) / "best.json")
-        return {"model": dict(kept["model"]), "asked": kept["asked"], "of": kept["of"]}
-    except (OSError, DamagedError, KeyError, TypeError, ValueError):
-        return None
-
-
-def best_parameters(workspace: Workspace, competition: Competition, number: int) -> dict[str, Any]:
-    """Return the parameters that tuning an experiment has found.
-
-    Raises
-    ------
-    NotFoundError
-        When it was not tuned, or no trial finished, or it was tuned before its features, folds or model changed.
-    """
-    kept = _kept(competition, number)
-    if kept is None:
-        kind = read_spec(competition, number).kind
-        if not can(kind, "tune"):
-            raise NotFoundError(
-                f"experiment {number} of {competition.slug!r} is of [{kind}], and `wb tune` tunes [model]",
-                hint=f"without --tuned: `wb new --from {number}`",
-            )
-        was_tuned = any(competition.study_folder(number).glob("*"))
-        raise NotFoundError(
-            f"experiment {number} of {competition.slug!r} has no tuned parameters"
-            + (": no trial finished in the time that `wb tune` had" if was_tuned else ""),
-            hint=f"`wb tune {number} --minutes {30 if was_tuned else 10}` {'goes on' if was_tuned else 'finds some'}",
-        )
-    if kept["of"] != untuned_key(workspace, competition, number):
-        raise NotFoundError(
-            f"experiment {number} of {competition.slug!r} has changed since it was tuned",
-            hint=f"`wb tune {number} --minutes 10` tunes it as it is now",
-        )
-    parameters: dict[str, Any] = kept["model"]
-    return parameters
-
-
-def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] | None = None) -> str:
-    """Return parameters as lines of ``[model]``, leaving out those that are as in `without`.
-
-    Examples
-    --------
-    >>> found = {"num_leaves": 63, "extra_trees": True, "monotone_constraints": {"age": 1}}
-    >>> print(as_toml_lines(found, without={"num_leaves": 63}), end="")
-    extra_trees = true
-    monotone_constraints = { "age" = 1 }
-    """
-    same = without or {}
-    return "".join(
-        f"{name} = {in_toml(value)}\n" for name, value in parameters.items() if name not in same or same[name] != value
-    )
 
 
 class _Lines:
@@ -412,12 +355,12 @@ class _Lines:
 def as_text(at: Progress) -> str:
     """Say in one line where a search is."""
     best = "" if at.best is None else f", best {at.best:.5f}"
-    left = "" if at.remaining_s is None else f", {at.remaining_s / 60:.1f} min left"
+    remaining = "" if at.remaining_s is None else f", {at.remaining_s / 60:.1f} min left"
     failed = f", {at.failed} failed" if at.failed else ""
-    return f"{at.stage}: {at.complete} trials, {at.pruned} pruned{failed}{best}{left}"
+    return f"{at.stage}: {at.complete} trials, {at.pruned} pruned{failed}{best}{remaining}"
 
 
-def _asked(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
+def _tune_spec(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
     """Return what is asked for: the command before the file."""
     spec = experiment.spec.tune or TuneSpec()
     if request.minutes is not None and not 0 < request.minutes < math.inf:
@@ -436,101 +379,6 @@ def _asked(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
             hint="--minutes 30 or --trials 100, or minutes = 30 under [tune]",
         )
     return spec
-
-
-def _space(experiment: ReadyExperiment, spec: LightGBMSpec, asked: TuneSpec) -> Space:
-    """Return what is searched: what the file says, or the default without what the experiment rules out."""
-    if asked.space:
-        space = parse_space(asked.space, where=str(experiment.spec.path))
-        for d in space.dimensions:
-            if (refusal := _refusal(experiment, spec, d, space)) is not None:
-                value, exc = refusal
-                where = f"{experiment.spec.path}: [tune.space] {d.name} = {value!r}"
-                raise ConfigError(f"{where} contradicts the experiment: {exc.message}", hint=exc.hint)
-        _check_pairs(experiment, spec, space)
-        return space
-    problem = experiment.problem
-    n_rows = len(problem.folds.train_rows(0))
-    matrix = problem.matrix
-    n_columns = matrix.width + len(matrix.fold_columns)
-    task = problem.target.columns[0].task
-    space = default_space(task, n_rows, n_columns, has_categories=bool(matrix.categories)).widened(spec.parameters)
-    return space.without([d.name for d in space.dimensions if _refusal(experiment, spec, d, space) is not None])
-
-
-def _refusal(
-    experiment: ReadyExperiment, spec: LightGBMSpec, d: Dimension, space: Space
-) -> tuple[Any, ConfigError] | None:
-    """Return a value of the dimension that the experiment's model can't have, and why.
-
-    A value that does nothing, or is refused, by itself may go with what the space has beside it.
-    """
-    others = [o for o in space.dimensions if o.name != d.name and o.choices is not None]
-    for value in d.choices if d.choices is not None else (d.low, d.high):
-        refused = _refused_values(experiment, spec, {d.name: value})
-        if refused is None:
-            continue
-        beside = [{o.name: choice} for o in others for choice in o.choices or ()]
-        rest = {o.name: _inner(o)[0] for o in space.dimensions if o.name != d.name}
-        if any(_refused_values(experiment, spec, {**b, d.name: value}) is None for b in [*beside, rest]):
-            continue
-        return value, refused
-    return None
-
-
-def _refused_values(experiment: ReadyExperiment, spec: LightGBMSpec, values: Mapping[str, Any]) -> ConfigError | None:
-    """Return why the experiment's model can't have these values of parameters together; None where it can."""
-    found = with_bagging(values, spec.parameters)
-    unused = taken_back(_stopping(spec) | found, lightgbm_defaults(), but=values)
-    model = _with_found(experiment.spec.model, found | unused)
-    try:
-        made = model_spec(replace(experiment.spec, model=model), experiment.competition, experiment.problem.target)
-    except ConfigError as exc:
-        return exc
-    if isinstance(made, LightGBMSpec) and made.patience != spec.patience:
-        return ConfigError("it has no early stopping", hint="tune it in an experiment of its own")
-    return None
-
-
-def _inner(d: Dimension) -> tuple[Any, ...]:
-    """Return values of a dimension that trials have: of a range, near to its ends."""
-    if d.choices is not None:
-        return d.choices
-    if d.whole:
-        return (int(d.low), int(d.high))
-    margin = (d.high - d.low) / 100
-    return (d.low + margin, d.high - margin)
-
-
-def _check_pairs(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> None:
-    """Refuse a space in which two parameters have values that LightGBM does not take together."""
-    fixed = {k: v for k, v in spec.parameters.items() if k != "objective"}
-    column, metric = experiment.problem.target.columns[0], experiment.problem.metric
-    objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
-    usual = "regression" if spec.own is not None else objective
-    for one, other in itertools.combinations(space.dimensions, 2):
-        for values in itertools.product(_inner(one), _inner(other)):
-            pair = dict(zip((one.name, other.name), values, strict=True))
-            problem, _ = first_training(fixed | with_bagging(pair, spec.parameters), usual)
-            if not problem or _refused_alone(pair, fixed, usual, spec):
-                continue
-            shown = " and ".join(f"{name} = {value!r}" for name, value in pair.items())
-            raise ConfigError(
-                f"{experiment.spec.path}: [tune.space] contradicts itself: {shown}: {problem}",
-                hint="take one of the two out, or tune them in experiments of their own",
-            )
-
-
-def _refused_alone(pair: Mapping[str, Any], fixed: Mapping[str, Any], objective: str, spec: LightGBMSpec) -> bool:
-    """Say whether one of two values is refused without the other: then what it lacks is another's to give."""
-    alone = ({name: value} for name, value in pair.items())
-    return any(first_training({**fixed, **with_bagging(one, spec.parameters)}, objective)[0] for one in alone)
-
-
-def _with_found(model: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a ``[model]`` with parameters, by primary names, in place of what it has of them by any name."""
-    spelled = {primary_name(key, where="[model]"): key for key in model}
-    return {**model, **{spelled.get(name, name): value for name, value in found.items()}}
 
 
 def _key(experiment: ReadyExperiment, problem: Problem, spec: LightGBMSpec, space: Space) -> StudyKey:
@@ -552,48 +400,20 @@ def _key(experiment: ReadyExperiment, problem: Problem, spec: LightGBMSpec, spac
     return StudyKey(f"{experiment.competition.slug}-{experiment.spec.number:03d}", parts)
 
 
-def _stopping(spec: LightGBMSpec) -> dict[str, Any]:
-    return spec.parameters | {"early_stopping_round": spec.patience}
-
-
 def _stops_by_least(spec: LightGBMSpec) -> bool:
     return bool(spec.patience and spec.parameters.get("early_stopping_min_delta"))
 
 
-def tuned_parameters(tuned: SearchResult, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the best parameters as ``[model]`` takes them: what the experiment has, with what was found put in.
-
-    Parameters
-    ----------
-    model : mapping
-        The experiment's ``[model]``; what it says under other names of LightGBM's stays under those.
-    """
-    best = tuned.best
-    if best is None:
-        return dict(model)
-    found: dict[str, Any] = {}
-    if tuned.initial is None or best.parameters != tuned.initial.parameters:
-        point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
-        found = with_bagging(point, spec.parameters)
-        found |= taken_back(_stopping(spec) | found, lightgbm_defaults())
-    if best.rate is not None and "learning_rate" not in spec.parameters:
-        found["learning_rate"] = best.rate
-        found["num_iterations"], found["early_stopping_round"] = enough_rounds(best.rate, spec.rounds, spec.patience)
-    return _with_found(model, found)
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _notes(tuned: SearchResult, experiment: ReadyExperiment, own: Mapping[str, Any] | None, before: Any) -> list[str]:
+def _notes(
+    tuned: SearchResult, experiment: ReadyExperiment, initial: Mapping[str, Any] | None, before: Any
+) -> list[str]:
     notes = []
     if tuned.best is None:
-        kept = f"; its score stays: {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""
-        notes.append(f"no trial finished within the time: the experiment's own parameters are kept{kept}")
+        score = f"; its score stays: {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""
+        notes.append(f"no trial finished within the time: the experiment's own parameters are kept{score}")
     if tuned.best is not None and tuned.best == tuned.initial:
         notes.append("nothing found is better than the experiment's own parameters")
-    if own is None:
+    if initial is None:
         notes.append("the experiment's own parameters lie outside of the space, so they were not tried")
     for one, name in ((tuned.best, "the best"), (tuned.initial, "the experiment's own")):
         if one is not None and one.cut is not None:

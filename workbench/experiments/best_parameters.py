@@ -1,0 +1,76 @@
+"""The best parameters of a search, in ``best.json`` beside its study; older versions read and write it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workbench.core.cache import read_json, write_json
+from workbench.core.errors import DamagedError
+
+if TYPE_CHECKING:
+    from workbench.data.competition import Competition
+
+__all__ = ["BestParameters", "SearchedParameters", "searched_parameters"]
+
+NAME = "best.json"
+
+
+class SearchedParameters(NamedTuple):
+    """What a search has chosen of the parameters, and the names of those that the experiment had otherwise."""
+
+    parameters: dict[str, Any]
+    changed: list[str]
+
+
+@dataclass(frozen=True)
+class BestParameters:
+    """The best parameters of a search.
+
+    Attributes
+    ----------
+    model : dict
+        All of ``[model]``.
+    tune : dict, or None
+        The experiment's ``[tune]``; None where the command alone said how to search.
+    untuned_key : str
+        Of all that the search began with: features, folds, the model before.
+    searched : SearchedParameters
+        Empty where nothing is better than the experiment's own parameters.
+    """
+
+    model: dict[str, Any]
+    tune: dict[str, Any] | None
+    untuned_key: str
+    searched: SearchedParameters
+
+    @classmethod
+    def read(cls, folder: Path) -> BestParameters | None:
+        """Return those of a study's folder; None where there are none, or the file is damaged."""
+        try:
+            content = read_json(folder / NAME)
+            return cls(dict(content["model"]), content["asked"], content["of"], _searched(content))
+        except (OSError, DamagedError, AttributeError, KeyError, TypeError, ValueError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Write them to a study's folder."""
+        content: dict[str, Any] = {"model": self.model, "asked": self.tune, "of": self.untuned_key}
+        content |= {"searched": self.searched.parameters, "changed": self.searched.changed}
+        write_json(folder / NAME, content)
+
+
+def searched_parameters(competition: Competition) -> Iterator[SearchedParameters]:
+    """Yield what each search of a competition has chosen; a file that can't be read is passed over."""
+    for path in sorted(competition.study_folder(0).parent.glob(f"*/{NAME}")):
+        try:
+            yield _searched(read_json(path))
+        except (OSError, DamagedError, AttributeError, TypeError, ValueError):
+            continue
+
+
+def _searched(content: Any) -> SearchedParameters:
+    # Earlier versions noted neither.
+    return SearchedParameters(dict(content.get("searched", {})), [*content.get("changed", ())])

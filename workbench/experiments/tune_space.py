@@ -1,0 +1,110 @@
+"""What is searched of an experiment's parameters: its ``[tune.space]``, or the default, without what it rules out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from workbench.core.errors import ConfigError
+from workbench.experiments.kinds import model_spec
+from workbench.experiments.ready import ReadyExperiment
+from workbench.experiments.spec import TuneSpec
+from workbench.experiments.tuned_parameters import with_parameters, with_patience
+from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.lightgbm_rules import first_training, taken_back
+from workbench.models.objectives import objective_for
+from workbench.models.parameters import lightgbm_defaults, with_bagging
+from workbench.tuning import Dimension, Space, default_space, parse_space
+
+__all__ = ["search_space"]
+
+
+def search_space(experiment: ReadyExperiment, spec: LightGBMSpec, tuning: TuneSpec) -> Space:
+    """Return what is searched: what the file says, or the default without what the experiment rules out."""
+    if tuning.space:
+        space = parse_space(tuning.space, where=str(experiment.spec.path))
+        for d in space.dimensions:
+            if (refusal := _refusal(experiment, spec, d, space)) is not None:
+                value, exc = refusal
+                where = f"{experiment.spec.path}: [tune.space] {d.name} = {value!r}"
+                raise ConfigError(f"{where} contradicts the experiment: {exc.message}", hint=exc.hint)
+        _check_pairs(experiment, spec, space)
+        return space
+    problem = experiment.problem
+    n_rows = len(problem.folds.train_rows(0))
+    matrix = problem.matrix
+    n_columns = matrix.width + len(matrix.fold_columns)
+    task = problem.target.columns[0].task
+    space = default_space(task, n_rows, n_columns, has_categories=bool(matrix.categories)).widened(spec.parameters)
+    return space.without([d.name for d in space.dimensions if _refusal(experiment, spec, d, space) is not None])
+
+
+def _refusal(
+    experiment: ReadyExperiment, spec: LightGBMSpec, d: Dimension, space: Space
+) -> tuple[Any, ConfigError] | None:
+    """Return a value of the dimension that the experiment's model can't have, and why.
+
+    A value that does nothing, or is refused, by itself may go with what the space has beside it.
+    """
+    choices = [o for o in space.dimensions if o.name != d.name and o.choices is not None]
+    for value in d.choices if d.choices is not None else (d.low, d.high):
+        refused = _refused_values(experiment, spec, {d.name: value})
+        if refused is None:
+            continue
+        beside = [{o.name: choice} for o in choices for choice in o.choices or ()]
+        typical = {o.name: _inner(o)[0] for o in space.dimensions if o.name != d.name}
+        if any(_refused_values(experiment, spec, {**b, d.name: value}) is None for b in [*beside, typical]):
+            continue
+        return value, refused
+    return None
+
+
+def _refused_values(experiment: ReadyExperiment, spec: LightGBMSpec, values: Mapping[str, Any]) -> ConfigError | None:
+    """Return why the experiment's model can't have these values of parameters together; None where it can."""
+    bagged = with_bagging(values, spec.parameters)
+    unused = taken_back(with_patience(spec) | bagged, lightgbm_defaults(), but=values)
+    model = with_parameters(experiment.spec.model, bagged | unused)
+    try:
+        changed = model_spec(replace(experiment.spec, model=model), experiment.competition, experiment.problem.target)
+    except ConfigError as exc:
+        return exc
+    if isinstance(changed, LightGBMSpec) and changed.patience != spec.patience:
+        return ConfigError("it has no early stopping", hint="tune it in an experiment of its own")
+    return None
+
+
+def _inner(d: Dimension) -> tuple[Any, ...]:
+    """Return values of a dimension that trials have: of a range, near to its ends."""
+    if d.choices is not None:
+        return d.choices
+    if d.whole:
+        return (int(d.low), int(d.high))
+    margin = (d.high - d.low) / 100
+    return (d.low + margin, d.high - margin)
+
+
+def _check_pairs(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> None:
+    """Refuse a space in which two parameters have values that LightGBM does not take together."""
+    fixed = {k: v for k, v in spec.parameters.items() if k != "objective"}
+    column, metric = experiment.problem.target.columns[0], experiment.problem.metric
+    objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
+    usual = "regression" if spec.own is not None else objective
+    for one, other in itertools.combinations(space.dimensions, 2):
+        for values in itertools.product(_inner(one), _inner(other)):
+            pair = dict(zip((one.name, other.name), values, strict=True))
+            problem, _ = first_training(fixed | with_bagging(pair, spec.parameters), usual)
+            if not problem or _refused_alone(pair, fixed, usual, spec):
+                continue
+            shown = " and ".join(f"{name} = {value!r}" for name, value in pair.items())
+            raise ConfigError(
+                f"{experiment.spec.path}: [tune.space] contradicts itself: {shown}: {problem}",
+                hint="take one of the two out, or tune them in experiments of their own",
+            )
+
+
+def _refused_alone(pair: Mapping[str, Any], fixed: Mapping[str, Any], objective: str, spec: LightGBMSpec) -> bool:
+    """Say whether one of two values is refused without the other: then what it lacks is another's to give."""
+    alone = ({name: value} for name, value in pair.items())
+    return any(first_training({**fixed, **with_bagging(one, spec.parameters)}, objective)[0] for one in alone)

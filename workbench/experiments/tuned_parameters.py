@@ -1,0 +1,105 @@
+"""The best parameters of a search as an experiment's ``[model]`` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.core.errors import NotFoundError
+from workbench.data.competition import Competition, in_toml
+from workbench.data.workspace import Workspace
+from workbench.experiments.best_parameters import BestParameters
+from workbench.experiments.plan import untuned_key
+from workbench.experiments.spec import read_spec
+from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.lightgbm_rules import taken_back
+from workbench.models.parameters import lightgbm_defaults, primary_name, with_bagging
+from workbench.models.registry import can
+from workbench.tuning import SearchResult, Space, enough_rounds
+
+__all__ = ["as_toml_lines", "best_parameters", "tuned_parameters", "with_parameters", "with_patience"]
+
+
+def best_parameters(workspace: Workspace, competition: Competition, number: int) -> dict[str, Any]:
+    """Return the best parameters that tuning an experiment came to.
+
+    Raises
+    ------
+    NotFoundError
+        When it was not tuned, or no trial finished, or it was tuned before its features, folds or model changed.
+    """
+    best = BestParameters.read(competition.study_folder(number))
+    if best is None:
+        kind = read_spec(competition, number).kind
+        if not can(kind, "tune"):
+            raise NotFoundError(
+                f"experiment {number} of {competition.slug!r} is of [{kind}], and `wb tune` tunes [model]",
+                hint=f"without --tuned: `wb new --from {number}`",
+            )
+        was_tuned = any(competition.study_folder(number).glob("*"))
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} has no tuned parameters"
+            + (": no trial finished in the time that `wb tune` had" if was_tuned else ""),
+            hint=f"`wb tune {number} --minutes {30 if was_tuned else 10}` {'goes on' if was_tuned else 'finds some'}",
+        )
+    if best.untuned_key != untuned_key(workspace, competition, number):
+        raise NotFoundError(
+            f"experiment {number} of {competition.slug!r} has changed since it was tuned",
+            hint=f"`wb tune {number} --minutes 10` tunes it as it is now",
+        )
+    return best.model
+
+
+def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] | None = None) -> str:
+    """Return parameters as lines of ``[model]``, leaving out those that are as in `without`.
+
+    Examples
+    --------
+    >>> best = {"num_leaves": 63, "extra_trees": True, "monotone_constraints": {"age": 1}}
+    >>> print(as_toml_lines(best, without={"num_leaves": 63}), end="")
+    extra_trees = true
+    monotone_constraints = { "age" = 1 }
+    """
+    same = without or {}
+    return "".join(
+        f"{name} = {in_toml(value)}\n" for name, value in parameters.items() if name not in same or same[name] != value
+    )
+
+
+def tuned_parameters(tuned: SearchResult, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the best parameters as ``[model]`` takes them: those of the experiment, with the best in their place.
+
+    Parameters
+    ----------
+    model : mapping
+        The experiment's ``[model]``; what has another of LightGBM's names there keeps it.
+    """
+    best = tuned.best
+    if best is None:
+        return dict(model)
+    changes: dict[str, Any] = {}
+    if tuned.initial is None or best.parameters != tuned.initial.parameters:
+        point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
+        changes = with_bagging(point, spec.parameters)
+        changes |= taken_back(with_patience(spec) | changes, lightgbm_defaults())
+    if best.rate is not None and "learning_rate" not in spec.parameters:
+        changes["learning_rate"] = best.rate
+        changes["num_iterations"], changes["early_stopping_round"] = enough_rounds(
+            best.rate, spec.rounds, spec.patience
+        )
+    return with_parameters(model, changes)
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def with_parameters(model: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a ``[model]`` with parameters, by primary names, in place of what it has of them by any name."""
+    spelled = {primary_name(key, where="[model]"): key for key in model}
+    return {**model, **{spelled.get(name, name): value for name, value in parameters.items()}}
+
+
+def with_patience(spec: LightGBMSpec) -> dict[str, Any]:
+    """Return the parameters of a model together with its early stopping."""
+    return spec.parameters | {"early_stopping_round": spec.patience}
