@@ -93,7 +93,7 @@ class TestAFinishedSearchStays:
         self._but(monkeypatch, lambda ready, problem: problem.folds.content == ready.problem.folds.content)
         outcome = tuned(made)
         assert outcome.tuned.best is not None
-        assert outcome.tuned.best.full
+        assert outcome.tuned.best.full_cv
         assert any("other folds can't be made (training would need about 9 TB)" in n for n in outcome.notes)
 
     def test_where_the_rows_held_out_do_not_fit(self, made, monkeypatch) -> None:
@@ -105,7 +105,7 @@ class TestAFinishedSearchStays:
 
         self._but(monkeypatch, fits)
         outcome = tuned(made, holdout=True)
-        assert outcome.tuned.best.held_out is None
+        assert outcome.tuned.best.holdout is None
         assert "the rows held out are not scored: training would need about 9 TB" in outcome.notes
 
 
@@ -168,9 +168,9 @@ class TestASmallBudget:
 
         request = TuneRequest(minutes=2 / 60, threads=1, holdout=False)
         outcome = tune(made.workspace, made.open.access.competition, 1, request, progress=progress)
-        best, start = outcome.tuned.best, outcome.tuned.start
-        assert (best == start) == any("nothing found is better" in n for n in outcome.notes)
-        assert best.quick >= start.quick
+        best, initial = outcome.tuned.best, outcome.tuned.initial
+        assert (best == initial) == any("nothing found is better" in n for n in outcome.notes)
+        assert best.low_fidelity >= initial.low_fidelity
         assert any(n.startswith("the time was too short for full scores") for n in outcome.notes)
 
     @pytest.mark.usefixtures("nothing_binned")

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from workbench.experiments.notebooks import read_notebook
     from workbench.experiments.run import RunOutcome
     from workbench.experiments.spec import parse_keep, parse_numbers
-    from workbench.experiments.tune import TuneOutcome, as_toml_lines
+    from workbench.experiments.tune import TuneOutcome
     from workbench.experiments.tune import as_text as progress_text
+    from workbench.experiments.tuned_parameters import as_toml_lines
     from workbench.features import CachedBlock, FeatureSummary, shown_left_out
     from workbench.kernels import BuiltKernel, Machine
     from workbench.ledger import RunRecord, SubmissionRecord
@@ -92,7 +93,8 @@ _HOMES = {
     "experiments.notebooks": "read_notebook",
     "experiments.run": "RunOutcome",
     "experiments.spec": "parse_keep parse_numbers",
-    "experiments.tune": "TuneOutcome as_toml_lines as_text:progress_text",
+    "experiments.tune": "TuneOutcome as_text:progress_text",
+    "experiments.tuned_parameters": "as_toml_lines",
     "features": "CachedBlock FeatureSummary shown_left_out",
     "kernels": "BuiltKernel Machine",
     "ledger": "RunRecord SubmissionRecord",
