@@ -512,7 +512,7 @@ class TestZips:
         archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
         folder.mkdir()
         (folder / "c.csv").write_bytes(b"mine")
-        found = unpack(archive, folder, wanted=lambda n: n != "a.csv", kept=lambda p: p == folder / "c.csv")
+        found = unpack(archive, folder, wanted=lambda n: n != "a.csv", is_protected=lambda p: p == folder / "c.csv")
         assert found == [folder / "deep/er/b.csv"]
         assert {n: d for n, (_, d) in state(folder).items()} == {
             "c.csv": b"mine",
@@ -692,7 +692,7 @@ class TestTarsUnpacked:
         folder.mkdir()
         (folder / "b").write_bytes(b"mine")
         archive.write_bytes(file(b"first") + file(b"x", b"b") + file(b"second", b"./a") + END)
-        unpack_tar(archive, folder, kept=lambda p: p.name == "b")
+        unpack_tar(archive, folder, is_protected=lambda p: p.name == "b")
         assert {n: d for n, (_, d) in state(folder).items()} == {"a": b"second", "b": b"mine"}
 
     @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class Fetched:
         self.manifest = convert(raw, tables, "c", options=options, report=self.reports.append)
         self.frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in self.manifest.tables}
         facts = CompetitionFacts("c", "c", metric="Root Mean Squared Error")
-        inferred = infer(self.manifest, tables, facts, "kaggle", said=said)
+        inferred = infer(self.manifest, tables, facts, "kaggle", stated=said)
         assert isinstance(inferred, Inferred)
         self.inferred = inferred
         definition.write_text(definition_text(inferred, said))

@@ -107,7 +107,7 @@ class Workspace:
             Where none of the three names exactly one, or `slug` is the address of something else.
         """
         if slug:
-            return self._whole_name(slug if slug in self.slugs() else competition_slug(slug))
+            return self._full_name(slug if slug in self.slugs() else competition_slug(slug))
         if inside is not None and inside.is_relative_to(self.competitions) and inside != self.competitions:
             return inside.relative_to(self.competitions).parts[0]
         slugs = self.slugs()
@@ -123,7 +123,7 @@ class Workspace:
             hint="name it with --competition/-c, set WB_COMPETITION, or stand in its folder",
         )
 
-    def _whole_name(self, slug: str) -> str:
+    def _full_name(self, slug: str) -> str:
         slugs = self.slugs()
         if slug in slugs or (self.competitions / slug).is_dir():
             return slug
@@ -223,11 +223,11 @@ def _owners(place: Path) -> list[int]:
 
     In ``/tmp`` anybody can make one that leads to a folder of root's, as ``/tmp`` itself is, and lay code beside it.
     """
-    found = []
+    owners = []
     for look in (place.lstat, place.stat):
         with suppress(OSError):
-            found.append(look().st_uid)
-    return found
+            owners.append(look().st_uid)
+    return owners
 
 
 def _is_number(variable: str) -> bool:
@@ -308,8 +308,8 @@ def list_run_folders(runs: Path, exp: int | None = None) -> list[Path]:
     """Return the run folders, oldest first; those of one experiment where `exp` is given."""
     prefix = "" if exp is None else f"{exp:03d}-"
     try:
-        with os.scandir(runs) as found:
-            names = [e.name for e in found if e.name.startswith(prefix) and e.name[0] != "." and e.is_dir()]
+        with os.scandir(runs) as entries:
+            names = [e.name for e in entries if e.name.startswith(prefix) and e.name[0] != "." and e.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [runs / name for name in sorted(names)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from workbench.core.read_once import read_once
-from workbench.data.competition import NOT_BESIDE
+from workbench.data.competition import RESERVED_MODULES
 
 __all__ = [
     "CodeFiles",
@@ -183,11 +183,11 @@ def beside(root: Path | None, name: str) -> Module | None:
     """Return the module of a folder that Python would import by that name; None where there is none.
 
     As in Python, a package goes before a file, and a file before a folder without an ``__init__.py``. Names that always
-    mean something else are none of the folder's, see `NOT_BESIDE`.
+    mean something else are none of the folder's, see `RESERVED_MODULES`.
     """
     if root is None or not name or not all(part.isidentifier() for part in name.split(".")):
         return None
-    if name.partition(".")[0] in NOT_BESIDE:
+    if name.partition(".")[0] in RESERVED_MODULES:
         return None
     path = root.joinpath(*name.split("."))
     file = path.with_name(f"{path.name}.py")

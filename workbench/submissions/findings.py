@@ -393,7 +393,7 @@ def positive_findings(competition: Competition, details: Mapping[str, Any]) -> l
         predicted = details.get("positive", {}).get(column.name, labels[-1])
         wanted = competition.class_words(column.name, column.classes or ())[-1]
         if predicted != wanted:
-            text = f"{competition.asked_column(column.name)} is of {wanted!r}, but the run predicts {predicted!r}"
+            text = f"{competition.sample_column(column.name)} is of {wanted!r}, but the run predicts {predicted!r}"
             findings.append(_error("positive", f"{text}: run the experiment again"))
     return findings
 

@@ -14,7 +14,7 @@ from workbench.data.competition.files import StrictModel, above, in_toml, read_t
 from workbench.data.competition.folder import ROW, Competition, load_competition
 from workbench.data.competition.importing import lies_in, load_code
 from workbench.data.competition.numbers import create_experiment, create_notebook, next_number
-from workbench.data.competition.own_code import NOT_BESIDE, own_file
+from workbench.data.competition.own_code import RESERVED_MODULES, own_file
 from workbench.data.competition.tables import (
     ExcludedFile,
     Manifest,
@@ -28,7 +28,7 @@ from workbench.data.competition.weights import RowWeights
 from workbench.platforms.interactions import InteractionsSpec
 
 __all__ = [
-    "NOT_BESIDE",
+    "RESERVED_MODULES",
     "ROW",
     "Competition",
     "CvSpec",

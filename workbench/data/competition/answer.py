@@ -74,11 +74,11 @@ def as_written(frame: pl.DataFrame, spelled: Mapping[str, str]) -> pl.DataFrame:
     """
     columns: dict[str, pl.Series] = {}
     for series in frame.get_columns():
-        how = spelled.get(series.name, "")
-        if series.dtype in (pl.Date, pl.Datetime) and how:
-            columns[series.name] = _times_as_written(series, how.split("|"))
+        spelling = spelled.get(series.name, "")
+        if series.dtype in (pl.Date, pl.Datetime) and spelling:
+            columns[series.name] = _times_as_written(series, spelling.split("|"))
         elif series.dtype == pl.Boolean:
-            false, true = (how or "False/True").split("/")
+            false, true = (spelling or "False/True").split("/")
             words = pl.when(series).then(pl.lit(true)).when(~series).then(pl.lit(false))
             columns[series.name] = frame.select(words.alias(series.name)).to_series()
         else:
@@ -98,11 +98,11 @@ def _times_as_written(series: pl.Series, formats: list[str]) -> pl.Series:
     if not days or not timed:
         return written(formats[0])
     midnight = series.dt.truncate("1d") == series
-    whole = written(days[0]), written(timed[0])
-    return pl.select(pl.when(midnight).then(whole[0]).otherwise(whole[1]).alias(series.name)).to_series()
+    as_day = written(days[0]), written(timed[0])
+    return pl.select(pl.when(midnight).then(as_day[0]).otherwise(as_day[1]).alias(series.name)).to_series()
 
 
-def match_targets(asked: Sequence[str], targets: Sequence[str]) -> dict[str, str] | None:
+def match_targets(sample_columns: Sequence[str], targets: Sequence[str]) -> dict[str, str] | None:
     """Match the sample's columns to targets: by name, by another spelling of it, else the only one to the only one.
 
     Examples
@@ -113,17 +113,17 @@ def match_targets(asked: Sequence[str], targets: Sequence[str]) -> dict[str, str
     True
     """
     for spell in (str, str.casefold, _joined):
-        known = {spell(t): t for t in targets}
-        if len(known) == len(asked) and {spell(a) for a in asked} == set(known):
-            return {a: known[spell(a)] for a in asked}
-    return {asked[0]: targets[0]} if len(asked) == len(targets) == 1 else None
+        target_of = {spell(t): t for t in targets}
+        if len(target_of) == len(sample_columns) and {spell(a) for a in sample_columns} == set(target_of):
+            return {a: target_of[spell(a)] for a in sample_columns}
+    return {sample_columns[0]: targets[0]} if len(sample_columns) == len(targets) == 1 else None
 
 
 def _joined(name: str) -> str:
     return "".join(name_words(name))
 
 
-def match_classes(asked: Sequence[str], labels: Sequence[str]) -> tuple[int, ...] | None:
+def match_classes(sample_columns: Sequence[str], labels: Sequence[str]) -> tuple[int, ...] | None:
     """Match the sample's columns to classes, one each: by equal names, else by the one class that each name holds.
 
     Spellings count as equal that differ in case, in what joins their words, or in the zeros of a number. A class is
@@ -137,14 +137,14 @@ def match_classes(asked: Sequence[str], labels: Sequence[str]) -> tuple[int, ...
     >>> match_classes(["prob_high", "low_probability"], ["Low", "High"])
     (1, 0)
     """
-    if len(asked) != len(labels):
+    if len(sample_columns) != len(labels):
         return None
-    if sorted(labels) == sorted(asked):
-        return tuple(labels.index(c) for c in asked)
+    if sorted(labels) == sorted(sample_columns):
+        return tuple(labels.index(c) for c in sample_columns)
     for match in (_equal_class, _class_of_words, _class_at_end):
-        found = [match(name, labels) for name in asked]
-        if None not in found and len(set(found)) == len(found):
-            return tuple(i for i in found if i is not None)
+        classes = [match(name, labels) for name in sample_columns]
+        if None not in classes and len(set(classes)) == len(classes):
+            return tuple(i for i in classes if i is not None)
     return None
 
 
@@ -161,11 +161,11 @@ def _class_words(text: str) -> tuple[str, ...]:
 
 def _class_of_words(name: str, labels: Sequence[str]) -> int | None:
     """Return the class whose words stand in a row in the name; the longest, and of equally long ones the last."""
-    words, found = _class_words(name), []
+    words, matches = _class_words(name), []
     for i, label in enumerate(map(_class_words, labels)):
         places = [at for at in range(len(words) - len(label) + 1) if label and words[at : at + len(label)] == label]
-        found += [(len(label), at, i) for at in places[-1:]]
-    best = sorted(found)[-2:]
+        matches += [(len(label), at, i) for at in places[-1:]]
+    best = sorted(matches)[-2:]
     return None if not best or (len(best) == 2 and best[0][:2] == best[1][:2]) else best[-1][2]
 
 

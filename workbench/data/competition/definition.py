@@ -54,7 +54,7 @@ class _Cv(StrictModel):
 
     @field_validator("scheme")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _check_scheme(cls, value: str) -> str:
         if value not in (*SCHEMES, *RECOMMEND_SCHEMES):
             raise ValueError(f"unknown scheme, {near(value, (*SCHEMES, *RECOMMEND_SCHEMES), kind='scheme')}")
         return value
@@ -132,7 +132,7 @@ class _File(StrictModel):
 
     @field_validator("task")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _check_task(cls, value: str) -> str:
         if value not in TASKS:
             raise ValueError(f"unknown task, {near(value, TASKS, kind='task')}")
         return value
@@ -335,8 +335,8 @@ def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
     ConfigError
         When a key or a value of the file is wrong.
     """
-    said = read_file_options(path)
-    return said.read, said.types
+    options = read_file_options(path)
+    return options.read, options.types
 
 
 def _reading(read: _Read) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def in_toml(value: object) -> str:
     # Half a character can't be written at all.
     escaped = escaped.encode("utf-8", "replace").decode()
     escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    return '"' + ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04X}", escaped) + '"'
+    return '"' + ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04X}", escaped) + '"'
 
 
 def toml_key(name: str) -> str:
@@ -137,13 +137,13 @@ _TOML_HINTS = {
 """What `tomllib` says -> what it is most often."""
 
 
-def _toml_hint(said: str) -> str:
-    why = next((hint for pattern, hint in _TOML_HINTS.items() if re.search(pattern, said)), "")
+def _toml_hint(message: str) -> str:
+    why = next((hint for pattern, hint in _TOML_HINTS.items() if re.search(pattern, message)), "")
     return f"mend that line: {why}" if why else "mend that line"
 
 
-def _line_of(text: str, said: str) -> str:
-    number = re.search(r"at line (\d+)", said)
+def _line_of(text: str, message: str) -> str:
+    number = re.search(r"at line (\d+)", message)
     lines = text.split("\n")
     return lines[int(number[1]) - 1].strip()[:80] if number and int(number[1]) <= len(lines) else ""
 
@@ -175,8 +175,8 @@ def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -
         return ConfigError(f"{path}: unknown key {key!r}", hint=hint)
     if first["type"] == "missing":
         return ConfigError(f"{path}: the key {key!r} is missing", hint=f"add it: {location[-1]} = …")
-    said = first["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{path}: {key}: {said}, got {first.get('input')!r}")
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{path}: {key}: {message}, got {first.get('input')!r}")
 
 
 def _right_table(model: type[BaseModel], location: list[str]) -> str:

@@ -104,11 +104,11 @@ class Competition:
         ConfigError
             When two files have the number: 12.toml and 012.toml.
         """
-        path, *others = experiment_files(self.folder, number)
-        if others:
-            names = " and ".join(p.name for p in (path, *others))
+        path, *duplicates = experiment_files(self.folder, number)
+        if duplicates:
+            names = " and ".join(p.name for p in (path, *duplicates))
             raise ConfigError(
-                f"experiment {number} has {1 + len(others)} files in {path.parent}: {names}",
+                f"experiment {number} has {1 + len(duplicates)} files in {path.parent}: {names}",
                 hint=f"keep one as {number:03d}.toml; for another experiment `wb new` gives the next number",
             )
         return path
@@ -216,14 +216,14 @@ class Competition:
         words = (info.spelled.get(target) or "False/True").split("/")
         return [words[int(c)] for c in classes]
 
-    def asked_column(self, target: str) -> str:
+    def sample_column(self, target: str) -> str:
         """Return the sample's column for a target; the target's own name where no column is for it alone."""
         d = self.definition
         if d.tables.sample_submission is None:
             return target
         have = self.manifest.table(d.tables.sample_submission, slug=self.slug).dtypes
         matched = match_targets([c for c in have if c not in d.id_columns], d.targets) or {}
-        return next((asked for asked, of in matched.items() if of == target), target)
+        return next((column for column, of in matched.items() if of == target), target)
 
     def positive(self, target: str, classes: Sequence[Any]) -> metrics.Positive:
         """Find which of two classes of a target is the positive one: whose probability a prediction is.
@@ -242,20 +242,20 @@ class Competition:
             When competition.toml names a class that the target does not have.
         """
         labels = self.class_words(target, classes)
-        said = self.definition.positive.get(target)
-        if said is not None:
-            index = metrics.match_label(said, labels)
+        label = self.definition.positive.get(target)
+        if label is not None:
+            index = metrics.match_label(label, labels)
             if index is None:
                 raise ConfigError(
-                    f"{self.folder / 'competition.toml'}: positive = {said!r}, but the classes of target {target!r} "
+                    f"{self.folder / 'competition.toml'}: positive = {label!r}, but the classes of target {target!r} "
                     f"are {labels[0]!r} and {labels[1]!r}",
                     hint="write one of these two",
                 )
             return metrics.Positive(index, "competition.toml")
-        found = metrics.find_positive(labels, (self.asked_column(target), target))
+        positive = metrics.find_positive(labels, (self.sample_column(target), target))
         # What was read as no and yes has an order, whatever its words are.
         is_boolean = all(isinstance(c, bool) for c in classes)
-        return metrics.Positive(1, "it is true") if found.index is None and is_boolean else found
+        return metrics.Positive(1, "it is true") if positive.index is None and is_boolean else positive
 
     def _need_columns(self, wanted: tuple[str, ...], have: dict[str, str], table: str, key: str) -> None:
         for column in wanted:
@@ -319,10 +319,10 @@ class Competition:
             noted = read_json(path)
             if noted["key"] == key:
                 return dict(noted["columns"])
-        found = find_row_numbers(self.table(d.tables.train), self.n_train, dtypes, ids)
+        reasons = find_row_numbers(self.table(d.tables.train), self.n_train, dtypes, ids)
         with suppress(OSError):
-            write_json(path, {"key": key, "columns": found})
-        return found
+            write_json(path, {"key": key, "columns": reasons})
+        return reasons
 
     def rows(self) -> pl.LazyFrame:
         """Return train and test stacked, in file order, with the row key `ROW`: what features attach to.

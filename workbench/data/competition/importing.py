@@ -10,14 +10,14 @@ from types import ModuleType
 from workbench.core.errors import ConfigError, WorkbenchError
 from workbench.core.read_once import importing_once, read_once
 from workbench.core.user_code import EXIT_HINT, as_error, user_frame
-from workbench.data.competition.own_code import found_beside, misnamed_beside
+from workbench.data.competition.own_code import importable_from, misnamed_modules
 
 
 def load_code(path: Path) -> ModuleType:
     """Import a Python file of a competition afresh, under a name of its own.
 
-    Files beside it can be imported by their names, but for names in `NOT_BESIDE`; they are imported afresh, too, so
-    that what runs is what is written.
+    Files beside it can be imported by their names, but for those in `RESERVED_MODULES`. They are imported afresh, too:
+    what runs is what is written.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def load_code(path: Path) -> ModuleType:
         raise ConfigError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    _forget_beside(path.parent)
+    _forget_modules(path.parent)
     _loaded_from.add(path.parent)
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
 
@@ -39,13 +39,13 @@ def load_code(path: Path) -> ModuleType:
             return ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="mend that line")
         hint = EXIT_HINT if isinstance(exc, SystemExit) else exc.hint if isinstance(exc, WorkbenchError) else ""
         if isinstance(exc, ImportError | AttributeError):
-            hint = hint or misnamed_beside(path.parent)
+            hint = hint or misnamed_modules(path.parent)
         return ConfigError(f"{path} can't be loaded: {user_frame(exc, path.parent)}", hint=hint)
 
     try:
         # The source is compiled here, never taken from __pycache__: its time stamps are too coarse for a file that
         # was edited and run twice within a second. And it is what its key is made of, and what is kept with a run.
-        with importing_once(path.parent), found_beside(path.parent), as_error(failure, passing=()):
+        with importing_once(path.parent), importable_from(path.parent), as_error(failure, passing=()):
             exec(compile(read_once(path), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
     finally:
         sys.dont_write_bytecode = writes
@@ -64,7 +64,7 @@ _loaded_from: set[Path] = set()
 """The folders whose code this process has loaded; some may be gone."""
 
 
-def _forget_files_of(folder: Path) -> None:
+def _invalidate_finders(folder: Path) -> None:
     """Let imports look anew which files the folder has: what was just written is younger than its time tells.
 
     As `importlib.invalidate_caches`, but for this folder alone: that one lets everything be looked for again, also each
@@ -78,9 +78,9 @@ def _forget_files_of(folder: Path) -> None:
                 finder.invalidate_caches()
 
 
-def _forget_beside(folder: Path) -> None:
+def _forget_modules(folder: Path) -> None:
     """Forget modules of the folder, and those of the same name that came from another competition's."""
-    _forget_files_of(folder)
+    _invalidate_finders(folder)
     names = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
     stale = []
     for name, module in list(sys.modules.items()):

@@ -50,8 +50,8 @@ def read_interactions(table: InteractionsTable | None, path: Path) -> Interactio
             f"{path}: interactions.horizon = {table.horizon!r} is no duration",
             hint='write "28d" or "12h"; units are s, m, h, d, w',
         )
-    given = table.model_dump(exclude={"horizon"}) | {"first": tuple(table.first)}
-    spec = InteractionsSpec(horizon_s=int(horizon.total_seconds()), **given)
+    settings = table.model_dump(exclude={"horizon"}) | {"first": tuple(table.first)}
+    spec = InteractionsSpec(horizon_s=int(horizon.total_seconds()), **settings)
     for wrong in wrong_values(spec):
         raise ConfigError(f"{path}: interactions.{wrong.key}: {wrong.message}", hint=wrong.hint)
     return spec

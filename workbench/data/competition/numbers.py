@@ -47,9 +47,9 @@ def _numbers_on_disk(workspace: Workspace, slug: str) -> Iterator[int]:
     for place, pattern in places:
         for path in place.iterdir() if place.is_dir() else ():
             # A run's folder and the file that was sent of it are called by its id, which has no suffix.
-            found = pattern.fullmatch(path.name if pattern is _RUN else path.stem)
-            if found and not (place.name == "experiments" and path.suffix != ".toml"):
-                yield int(found[1])
+            match = pattern.fullmatch(path.name if pattern is _RUN else path.stem)
+            if match and not (place.name == "experiments" and path.suffix != ".toml"):
+                yield int(match[1])
 
 
 def _largest_in_ledger(workspace: Workspace, slug: str) -> int:

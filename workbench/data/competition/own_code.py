@@ -12,7 +12,7 @@ from types import ModuleType
 from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.core.read_once import loading_once
 
-__all__ = ["NOT_BESIDE", "found_beside", "misnamed_beside", "own_file"]
+__all__ = ["RESERVED_MODULES", "importable_from", "misnamed_modules", "own_file"]
 
 OF_THE_WORKBENCH = frozenset(
     {
@@ -26,7 +26,7 @@ OF_THE_WORKBENCH = frozenset(
 )
 """Packages that the workbench itself imports, some of them late: while a competition's code is loaded, say."""
 
-NOT_BESIDE = frozenset(sys.stdlib_module_names) | OF_THE_WORKBENCH
+RESERVED_MODULES = frozenset(sys.stdlib_module_names) | OF_THE_WORKBENCH
 """Names that always mean Python's own library or these packages. Else a ``random.py`` or ``types.py`` of a competition
 would be what every package, and the workbench, gets that happens to import it for the first time just then."""
 
@@ -62,12 +62,12 @@ def own_file(folder: Path, name: str, *, where: str) -> Path:
 
 
 @contextmanager
-def found_beside(folder: Path) -> Iterator[None]:
+def importable_from(folder: Path) -> Iterator[None]:
     """Let code find the modules of a folder by their names, before installed ones, for the length of the block.
 
-    As in Python, a folder without an ``__init__.py`` is taken last. Names in `NOT_BESIDE` are never found there.
+    As in Python, a folder without an ``__init__.py`` is taken last. Names in `RESERVED_MODULES` are never found there.
     """
-    first, last = _Beside(folder, plain_folders=False), _Beside(folder, plain_folders=True)
+    first, last = _FolderFinder(folder, plain_folders=False), _FolderFinder(folder, plain_folders=True)
     sys.meta_path.insert(0, first)
     sys.meta_path.append(last)
     try:
@@ -77,14 +77,14 @@ def found_beside(folder: Path) -> Iterator[None]:
         sys.meta_path.remove(last)
 
 
-class _Beside:
+class _FolderFinder:
     def __init__(self, folder: Path, *, plain_folders: bool) -> None:
         self._places, self._plain_folders = [str(folder)], plain_folders
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if path is not None or name in NOT_BESIDE:
+        if path is not None or name in RESERVED_MODULES:
             return None
         spec = PathFinder.find_spec(name, self._places, target)
         if spec is None or (spec.loader is None) != self._plain_folders:
@@ -97,9 +97,9 @@ class _Beside:
         return loading_once(spec)
 
 
-def misnamed_beside(folder: Path) -> str:
+def misnamed_modules(folder: Path) -> str:
     """Say which files beside can't be imported because their names mean something else; empty where there are none."""
-    names = sorted(p.name for p in folder.glob("*.py") if p.stem in NOT_BESIDE)
+    names = sorted(p.name for p in folder.glob("*.py") if p.stem in RESERVED_MODULES)
     if not names:
         return ""
     return f"{', '.join(names)}: an import of that name gives Python's own module, or a package's; rename the file"

@@ -27,7 +27,7 @@ IN_ORDER = frozenset(
 FEW_ROWS = 50
 """In fewer rows, a column of any name may count by chance."""
 
-SEEN_ROWS = 10_000
+SAMPLE_ROWS = 10_000
 MANY_ROWS = 5_000_000
 """With more, values are counted by an estimate where they are not dense."""
 
@@ -78,38 +78,38 @@ def find_row_numbers(
         Those among them that are part of the id.
     """
     # An index becomes a float where a table once had rows without one.
-    whole = [
+    numeric = [
         c for c, t in dtypes.items() if t.startswith(("Int", "UInt")) or (t.startswith("Float") and sounds_like_id(c))
     ]
     texts = [c for c, t in dtypes.items() if t == "String"]
-    candidates = _unique_at_the_ends(train, [*whole, *texts], n_rows)
-    found: dict[str, str] = {}
+    candidates = _unique_at_the_ends(train, [*numeric, *texts], n_rows)
+    reasons: dict[str, str] = {}
     for column in dtypes:
         if column in candidates:
-            why = _number_of_row(train, column, n_rows, column in ids) if column in whole else ""
+            why = _number_of_row(train, column, n_rows, column in ids) if column in numeric else ""
             why = why or (_text_of_row(train, column, n_rows, column in ids) if column in texts else "")
-            found |= {column: why} if why else {}
-    return found
+            reasons |= {column: why} if why else {}
+    return reasons
 
 
 def _unique_at_the_ends(train: pl.LazyFrame, columns: list[str], n_rows: int) -> list[str]:
     """Return the columns whose first and last rows have no missing or repeated value; few do."""
-    for offset in dict.fromkeys((0, max(0, n_rows - SEEN_ROWS))):
+    for offset in dict.fromkeys((0, max(0, n_rows - SAMPLE_ROWS))):
         if not columns:
             return []
-        seen = train.select(columns).slice(offset, SEEN_ROWS).collect()
-        columns = [c for c in columns if seen[c].null_count() == 0 and seen[c].n_unique() == seen.height > 1]
+        sample = train.select(columns).slice(offset, SAMPLE_ROWS).collect()
+        columns = [c for c in columns if sample[c].null_count() == 0 and sample[c].n_unique() == sample.height > 1]
     return columns
 
 
 def _number_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
     value = pl.col(column)
-    low, high, nulls, whole = (
+    low, high, nulls, are_integers = (
         train.select(value.min(), b=value.max(), c=value.null_count(), d=(value % 1 == 0).all())
         .collect(engine="streaming")
         .row(0)
     )
-    if nulls or not whole:
+    if nulls or not are_integers:
         return ""
     span, is_id = int(high) - int(low) + 1, is_id or sounds_like_id(column)
     may_count = n_rows >= FEW_ROWS and not IN_ORDER & set(name_words(column))
@@ -124,12 +124,12 @@ def _number_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -
 
 
 def _text_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
-    seen = train.select(column).head(SEEN_ROWS).collect()[column]
-    if seen.str.contains(r"\s").any():
+    sample = train.select(column).head(SAMPLE_ROWS).collect()[column]
+    if sample.str.contains(r"\s").any():
         return ""
     if (is_id or sounds_like_id(column)) and _is_unique(train, column, n_rows):
         return "every row has its own"
-    parts = pl.DataFrame({"text": seen}).select(
+    parts = pl.DataFrame({"text": sample}).select(
         pl.col("text").str.extract(NUMBERED, 1).alias("text"),
         pl.col("text").str.extract(NUMBERED, 2).cast(pl.Int64).alias("n"),
     )
@@ -143,14 +143,14 @@ def _text_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> 
 
 def _is_dense(train: pl.LazyFrame, column: str, low: int, n_rows: int) -> bool:
     """Say whether the values are n_rows different ones from `low` up; a byte for each row, whatever the size."""
-    seen = np.zeros(n_rows, np.bool_)
+    occurs = np.zeros(n_rows, np.bool_)
     for batch in train.select((pl.col(column).cast(pl.Int128) - low).cast(pl.Int64)).collect_batches():
-        seen[batch.to_series().to_numpy()] = True
-    return bool(seen.all())
+        occurs[batch.to_series().to_numpy()] = True
+    return bool(occurs.all())
 
 
 def _is_unique(train: pl.LazyFrame, column: str, n_rows: int) -> bool:
     value = pl.col(column)
     count = value.n_unique() if n_rows <= MANY_ROWS else value.approx_n_unique()
-    found = train.select(count).collect(engine="streaming").item()
-    return int(found) == n_rows if n_rows <= MANY_ROWS else int(found) > 0.95 * n_rows
+    n_unique = train.select(count).collect(engine="streaming").item()
+    return int(n_unique) == n_rows if n_rows <= MANY_ROWS else int(n_unique) > 0.95 * n_rows

@@ -58,8 +58,8 @@ class TableInfo:
     @property
     def lists_of_records(self) -> list[str]:
         """The columns that hold lists of structs, as a session holds its events, with no field of a column's name."""
-        found = [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
-        return [c for c in found if not any(f"{o!r}: " in self.dtypes[c] for o in self.dtypes if o != c)]
+        nested = [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
+        return [c for c in nested if not any(f"{o!r}: " in self.dtypes[c] for o in self.dtypes if o != c)]
 
     def may_have_lost(self, column: str) -> bool:
         """Whether the values of a column may have been written otherwise by the source than they are here.

@@ -23,8 +23,8 @@ class RowWeights:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns of train that the expressions read."""
-        both = [c for e in (self.train, self.metric) if e is not None for c in e.columns]
-        return tuple(dict.fromkeys(both))
+        columns = [c for e in (self.train, self.metric) if e is not None for c in e.columns]
+        return tuple(dict.fromkeys(columns))
 
     @property
     def is_shared(self) -> bool:

@@ -24,13 +24,13 @@ MAX_TEMPLATES = 64
 class Answer:
     """The ids and targets, each with the reason.
 
-    `asked` are the sample's columns beside the ids; `by_class` whether they are the values of one target.
+    `sample_columns` are the sample's columns beside the ids; `by_class` whether they are the values of one target.
     """
 
     ids: tuple[str, ...]
     id_in_test: str | None
     targets: tuple[str, ...]
-    asked: tuple[str, ...]
+    sample_columns: tuple[str, ...]
     by_class: bool
     why_id: str
     why_target: str
@@ -50,12 +50,12 @@ def find_answer(roles: Roles, ids: tuple[str, ...] = (), targets: tuple[str, ...
         ids, in_test, why_id = _ids_without_sample(roles)
     else:
         ids, in_test, why_id = _ids(roles.sample, roles.test)
-    asked = tuple(c for c in roles.sample.columns if c not in ids) if roles.sample else ()
+    sample_columns = tuple(c for c in roles.sample.columns if c not in ids) if roles.sample else ()
     if targets:
-        by_class = len(targets) == 1 and len(asked) > 1
-        return Answer(ids, in_test, targets, asked, by_class, why_id, "said by the platform")
-    found, by_class, why = _targets(roles, ids, in_test, asked)
-    return Answer(ids, in_test, found, asked, by_class, why_id, why)
+        by_class = len(targets) == 1 and len(sample_columns) > 1
+        return Answer(ids, in_test, targets, sample_columns, by_class, why_id, "said by the platform")
+    target_columns, by_class, why = _targets(roles, ids, in_test, sample_columns)
+    return Answer(ids, in_test, target_columns, sample_columns, by_class, why_id, why)
 
 
 # --------------------------------------------------------------------------------------------------------------- ids
@@ -127,12 +127,12 @@ def _template(wanted: pl.Series, columns: dict[str, pl.Series]) -> str | None:
             named = [c[1:-1] for c in choice if c.startswith("{")]
             if not named or len(set(named)) < len(named):
                 continue
-            made = pl.DataFrame({c: columns[c] for c in named}).select(
+            glued = pl.DataFrame({c: columns[c] for c in named}).select(
                 pl.concat_str(
                     [pl.col(c[1:-1]) if c.startswith("{") else pl.lit(c) for c in choice], separator=separator
                 )
             )
-            if set(made.to_series()) == all_wanted:
+            if set(glued.to_series()) == all_wanted:
                 return separator.join(choice)
     return None
 
@@ -154,29 +154,29 @@ def _sounds_like_id(name: str) -> bool:
 
 
 def _targets(
-    roles: Roles, ids: tuple[str, ...], id_in_test: str | None, asked: tuple[str, ...]
+    roles: Roles, ids: tuple[str, ...], id_in_test: str | None, sample_columns: tuple[str, ...]
 ) -> tuple[tuple[str, ...], bool, str]:
     train, test, sample = roles.train, roles.test, roles.sample
-    names = {normal(a) for a in asked}
-    matched = match_targets(asked, [c for c in train.columns if normal(c) in names])
-    if asked and matched:
-        return tuple(matched[a] for a in asked), False, f"what {sample.name if sample else ''} asks for"
+    names = {normal(a) for a in sample_columns}
+    matched = match_targets(sample_columns, [c for c in train.columns if normal(c) in names])
+    if sample_columns and matched:
+        return tuple(matched[a] for a in sample_columns), False, f"what {sample.name if sample else ''} asks for"
     only_train = [c for c in train.columns if (not test.has(c) or test.is_empty(c)) and c not in (*ids, id_in_test)]
     # Train may count its rows too: train_id beside test_id.
     candidates = [c for c in only_train if not (_sounds_like_id(c) and train.is_key(c))]
-    if sample is not None and len(asked) > 1:
+    if sample is not None and len(sample_columns) > 1:
         for column in candidates:
-            if match_classes(asked, _labels(train, column, len(asked))) is not None:
+            if match_classes(sample_columns, _labels(train, column, len(sample_columns))) is not None:
                 return (column,), True, f"the columns of {sample.name} are its values"
         raise NotPlainError(
-            f"no target found: {sample.name} asks for {', '.join(asked[:8])}, and only {train.name} has "
+            f"no target found: {sample.name} asks for {', '.join(sample_columns[:8])}, and only {train.name} has "
             f"{', '.join(only_train[:8]) or 'no further column'}"
         )
-    chosen, why = _one_target(candidates, asked)
+    chosen, why = _one_target(candidates, sample_columns)
     if chosen is None:
         raise NotPlainError(
             f"no target found: only {train.name} has {', '.join(only_train[:8]) or 'no further column'}, and none of "
-            f"them is called {' or '.join(asked) or 'target'}"
+            f"them is called {' or '.join(sample_columns) or 'target'}"
         )
     return (chosen,), False, f"{why} {train.name} has and {test.name} lacks"
 
@@ -191,10 +191,15 @@ def _labels(train: Table, column: str, n: int) -> list[str]:
     return [str(v) for v in as_written(values, train.info.spelled)[column]]
 
 
-def _one_target(candidates: Sequence[str], asked: Sequence[str]) -> tuple[str | None, str]:
+def _one_target(candidates: Sequence[str], sample_columns: Sequence[str]) -> tuple[str | None, str]:
     if len(candidates) == 1:
         return candidates[0], "the column that"
-    alike = [c for c in candidates for a in asked if normal(a) and (normal(a) in normal(c) or normal(c) in normal(a))]
+    alike = [
+        c
+        for c in candidates
+        for a in sample_columns
+        if normal(a) and (normal(a) in normal(c) or normal(c) in normal(a))
+    ]
     if len(alike) == 1:
         return alike[0], "by its name, of the columns that"
     usual = [c for c in candidates if normal(c) in TARGET_NAMES]

@@ -20,7 +20,7 @@ from workbench.platforms.protocol import CompetitionFacts
 
 __all__ = ["Inferred", "infer"]
 
-NOTHING_SAID = FileOptions()
+NOTHING_STATED = FileOptions()
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Inferred:
 
 
 def infer(
-    manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str, *, said: FileOptions = NOTHING_SAID
+    manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str, *, stated: FileOptions = NOTHING_STATED
 ) -> Inferred | InferredLog:
     """Infer a definition: which table is which, what is asked for, how it is scored, how to fold.
 
@@ -59,7 +59,7 @@ def infer(
     facts : CompetitionFacts
         What the platform says; it goes before what the files suggest.
     platform : str
-    said : FileOptions
+    stated : FileOptions
         What competition.toml says already: which table is which.
 
     Raises
@@ -74,7 +74,7 @@ def infer(
         reading = _all_reading(manifest, but=log.explode)
         return replace(log, read=reading, types=_types(manifest, ours), large=_large(ours))
     try:
-        roles = find_roles(manifest, tables, said.tables)
+        roles = find_roles(manifest, tables, stated.tables)
         answer = find_answer(roles, facts.id_columns, facts.target_columns)
     except UnclearTablesError as exc:
         raise DataError(
@@ -111,8 +111,8 @@ def infer(
 
 
 def _all_reading(manifest: Manifest, but: Collection[str] = ()) -> dict[str, list[str]]:
-    given = {name: _reading(info) for name, info in manifest.tables.items() if name not in but}
-    return {name: lines for name, lines in given.items() if lines}
+    by_table = {name: _reading(info) for name, info in manifest.tables.items() if name not in but}
+    return {name: lines for name, lines in by_table.items() if lines}
 
 
 def _reading(info: TableInfo) -> list[str]:
@@ -135,11 +135,11 @@ def _types(manifest: Manifest, first: list[Table]) -> dict[str, tuple[str, str]]
     names = [t.name for t in first]
     for name, info in sorted(manifest.tables.items(), key=lambda item: item[0] not in names):
         offered = {c: note.rpartition("(")[2].partition(" or ")[0] for c, note in info.notes.items() if _is_open(note)}
-        spelled = {c: f"{info.dtypes[c].partition('(')[0]} {how}" for c, how in info.spelled.items()}
-        for column, how in (spelled | info.types | offered).items():
-            if types.get(column, ("",))[0] != how:
+        spelled = {c: f"{info.dtypes[c].partition('(')[0]} {spelling}" for c, spelling in info.spelled.items()}
+        for column, type_text in (spelled | info.types | offered).items():
+            if types.get(column, ("",))[0] != type_text:
                 key = column if name in names and column not in types else f"{name}.{column}"
-                types[key] = (how, info.notes.get(column, ""))
+                types[key] = (type_text, info.notes.get(column, ""))
     for column in (c for table in first for c in table.info.codes):
         types.setdefault(column, ("String", "codes; as Float64 some would be written otherwise"))
     return types

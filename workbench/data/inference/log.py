@@ -87,12 +87,19 @@ def find_log(tables: Sequence[Table], facts: CompetitionFacts, platform: str) ->
     sample = best_sample(tables)
     if sample is None or len(sample.columns) != 2:
         return None
-    found = _said(tables, sample, facts, platform) if facts.interactions else _guessed(tables, sample, facts, platform)
-    if found is None:
+    inferred = (
+        _stated_by_host(tables, sample, facts, platform)
+        if facts.interactions
+        else _guessed(tables, sample, facts, platform)
+    )
+    if inferred is None:
         return None
-    rest = [t for t in tables if t.name not in (found.train, found.test, found.sample)]
-    users, items = _keyed(rest, found.log.user, found.log.item), _keyed(rest, found.log.item, found.log.user)
-    return replace(found, log=replace(found.log, users=users, items=items))
+    other_tables = [t for t in tables if t.name not in (inferred.train, inferred.test, inferred.sample)]
+    users, items = (
+        _keyed(other_tables, inferred.log.user, inferred.log.item),
+        _keyed(other_tables, inferred.log.item, inferred.log.user),
+    )
+    return replace(inferred, log=replace(inferred.log, users=users, items=items))
 
 
 def _keyed(tables: Iterable[Table], column: str, other: str) -> str | None:
@@ -102,7 +109,9 @@ def _keyed(tables: Iterable[Table], column: str, other: str) -> str | None:
     return None
 
 
-def _said(tables: Sequence[Table], sample: Table, facts: CompetitionFacts, platform: str) -> InferredLog | None:
+def _stated_by_host(
+    tables: Sequence[Table], sample: Table, facts: CompetitionFacts, platform: str
+) -> InferredLog | None:
     """Take over what the host says."""
     named = {t.name for t in tables}
     if facts.interactions is None or "train" not in named or not facts.id_columns or not facts.target_columns:
@@ -196,8 +205,8 @@ def _events(table: Table) -> _Events | None:
 
 
 def _named(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
-    found = {normal(c): c for c in columns}
-    return next((found[n] for n in names if n in found), None)
+    by_normal_name = {normal(c): c for c in columns}
+    return next((by_normal_name[n] for n in names if n in by_normal_name), None)
 
 
 def _kinds(events: _Events, ids: list[str]) -> tuple[str, ...] | None:
@@ -247,11 +256,11 @@ def _unit(events: _Events) -> str:
 def _metric(facts: CompetitionFacts, length: int, *, by_kind: bool) -> tuple[str, str | None, str]:
     """Return a metric of lists, the platform's where ours stands in for it, and why."""
     words = facts.metric
-    found = metrics.find(words) if words else None
+    metric = metrics.find(words) if words else None
     of_length = f"{length} is what the sample has in a cell"
-    if found and "@" in found and re.fullmatch(r"(map|recall|micro_recall|hit_rate|mrr|ndcg)@\d*", found):
-        name = found + str(length) * found.endswith("@")
-        return name, None, f"{words!r} on the platform; {of_length}" if found.endswith("@") else f"{words!r}"
+    if metric and "@" in metric and re.fullmatch(r"(map|recall|micro_recall|hit_rate|mrr|ndcg)@\d*", metric):
+        name = metric + str(length) * metric.endswith("@")
+        return name, None, f"{words!r} on the platform; {of_length}" if metric.endswith("@") else f"{words!r}"
     usual = f"micro_recall@{length}" if by_kind else f"recall@{length}"
     why = f"{words!r} on the platform, which is none of lists" if words else "the platform does not say which"
     return usual, words, f"{why}: a usual one stands in; {of_length}"

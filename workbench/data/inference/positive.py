@@ -21,7 +21,7 @@ class PositiveGuess:
     """The positive class of a target of two, as text, and why; None where it has to be asked for."""
 
     target: str
-    asked: str
+    column: str
     labels: tuple[str, str]
     label: str | None
     why: str
@@ -35,29 +35,31 @@ def find_positives(roles: Roles, answer: Answer, task: Task, facts: CompetitionF
         return ()
     if ".py:" not in task.metric and not metrics.depends_on_positive(metrics.get(task.metric)):
         return ()
-    matched = match_targets(answer.asked, answer.targets) or {}
-    columns = {target: asked for asked, target in matched.items()}
-    said = dict(zip(facts.target_columns, facts.positive_classes, strict=False))
-    found = [_guess(roles, t, columns.get(t, t), said.get(t), facts.description or "") for t in answer.targets]
+    matched = match_targets(answer.sample_columns, answer.targets) or {}
+    columns = {target: column for column, target in matched.items()}
+    labels = dict(zip(facts.target_columns, facts.positive_classes, strict=False))
+    guesses = [_guess(roles, t, columns.get(t, t), labels.get(t), facts.description or "") for t in answer.targets]
     of_labels = ".py:" not in task.metric and metrics.get(task.metric).needs in ("label", "ranked")
     score_of = task.metric if of_labels else ""
-    return tuple(replace(guess, score_of=score_of) for guess in found if guess is not None)
+    return tuple(replace(guess, score_of=score_of) for guess in guesses if guess is not None)
 
 
-def _guess(roles: Roles, target: str, asked: str, said: str | None, description: str) -> PositiveGuess | None:
+def _guess(
+    roles: Roles, target: str, column: str, platform_label: str | None, description: str
+) -> PositiveGuess | None:
     train = roles.train
     values = train.scan.select(pl.col(target).drop_nulls().unique()).collect(engine="streaming").sort(target)
     texts = as_written(values, train.info.spelled)[target].cast(pl.String).to_list()
     if len(texts) != 2:
         return None  # said when the target is read
     labels = (texts[0], texts[1])
-    found = metrics.find_positive(labels, (asked, target), description)
-    by_platform = None if said is None else metrics.match_label(said, labels)
-    if by_platform is not None and by_platform != found.index:
-        return PositiveGuess(target, asked, labels, labels[by_platform], "said by the platform")
-    if values[target].dtype == pl.Boolean and found.index is None:
+    positive = metrics.find_positive(labels, (column, target), description)
+    by_platform = None if platform_label is None else metrics.match_label(platform_label, labels)
+    if by_platform is not None and by_platform != positive.index:
+        return PositiveGuess(target, column, labels, labels[by_platform], "said by the platform")
+    if values[target].dtype == pl.Boolean and positive.index is None:
         return None
-    if found.index == 1 and metrics.is_pair(labels) == 1:
+    if positive.index == 1 and metrics.is_pair(labels) == 1:
         return None
-    label = None if found.index is None else labels[found.index]
-    return PositiveGuess(target, asked, labels, label, found.why)
+    label = None if positive.index is None else labels[positive.index]
+    return PositiveGuess(target, column, labels, label, positive.why)

@@ -27,7 +27,7 @@ SOME_ROWS = {"sample", "samples", "small", "subset", "mini", "tiny", "lite", "sh
 """Words of a file that holds some of the rows of the one that is called the same without the word."""
 
 
-def find_roles(manifest: Manifest, folder: Path, said: Mapping[str, str | bool] = NOTHING) -> Roles:
+def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool] = NOTHING) -> Roles:
     """Find train, test and sample among the tables, by their names and by the columns that they share.
 
     Parameters
@@ -35,7 +35,7 @@ def find_roles(manifest: Manifest, folder: Path, said: Mapping[str, str | bool] 
     manifest : Manifest
     folder : Path
         Of the Parquet files.
-    said : mapping
+    stated : mapping
         Tables by role (``train``, ``test``, ``sample_submission``) that competition.toml names.
 
     Raises
@@ -43,16 +43,16 @@ def find_roles(manifest: Manifest, folder: Path, said: Mapping[str, str | bool] 
     UnclearTablesError
         When several tables may be the same one of them.
     NotPlainError
-        When there is no train or no test table, or `said` names none.
+        When there is no train or no test table, or `stated` names none.
     """
     tables = {name: Table(info, folder) for name, info in manifest.tables.items() if info.rows}
-    named = {role: _stated(tables, role, name) for role, name in said.items() if isinstance(name, str)}
-    no_sample = said.get("sample_submission") is False
+    named = {role: _stated(tables, role, name) for role, name in stated.items() if isinstance(name, str)}
+    no_sample = stated.get("sample_submission") is False
     samples = [] if no_sample else best_samples(t for t in tables.values() if t not in named.values())
     sample = named.get("sample_submission") or (samples[0] if samples else None)
-    rest = [t for t in tables.values() if t is not sample]
-    trains = [named["train"]] if "train" in named else [t for t in rest if sounds_like(t, "train") > 0]
-    tests = [named["test"]] if "test" in named else [t for t in rest if sounds_like(t, "test") > 0]
+    data_tables = [t for t in tables.values() if t is not sample]
+    trains = [named["train"]] if "train" in named else [t for t in data_tables if sounds_like(t, "train") > 0]
+    tests = [named["test"]] if "test" in named else [t for t in data_tables if sounds_like(t, "test") > 0]
     pairs = [
         (sounds_like(a, "train") + sounds_like(b, "test") + overlap(a, b), a, b)
         for a in trains
@@ -99,10 +99,10 @@ def _settled_train(roles: Roles, candidates: Sequence[Table]) -> Roles:
     answers = {c for c in train.columns if not test.has(c)}
     if sample is not None and answers & set(sample.columns):
         answers &= set(sample.columns)
-    others = [t for t in candidates if t.name not in (train.name, test.name) and t is not sample]
+    other_tables = [t for t in candidates if t.name not in (train.name, test.name) and t is not sample]
     rivals: list[Table] = []
     some_rows: list[Table] = []
-    for other in others:
+    for other in other_tables:
         if set(other.columns) == set(train.columns):
             (some_rows if _has_some_rows(other, train) else rivals).append(other)
         elif answers & set(other.columns) and sounds_like(other, "train") == 1 and not _is_called(train, "train"):
@@ -132,19 +132,21 @@ def _settled_test(roles: Roles, candidates: Sequence[Table]) -> Roles:
             roles, why=roles.why | {"test": f"not {names}, by the name some of its rows"} if names else roles.why
         )
     every = [test, *rivals]
-    asked_for = [t for t in every if roles.sample is not None and _has_the_ids_of(t, roles.sample)]
-    if len(asked_for) != 1:
+    matching = [t for t in every if roles.sample is not None and _has_the_ids_of(t, roles.sample)]
+    if len(matching) != 1:
         raise _unclear("test", every)
-    others = ", ".join(t.name for t in every if t is not asked_for[0])
+    other_names = ", ".join(t.name for t in every if t is not matching[0])
     sample = roles.sample.name if roles.sample is not None else ""
-    return replace(roles, test=asked_for[0], why=roles.why | {"test": f"not {others}: {sample} asks for these rows"})
+    return replace(
+        roles, test=matching[0], why=roles.why | {"test": f"not {other_names}: {sample} asks for these rows"}
+    )
 
 
 def _settled_sample(roles: Roles, samples: Sequence[Table]) -> Roles:
-    others = [t for t in samples if t not in (roles.sample, roles.train, roles.test)]
-    if roles.sample is None or not others:
+    other_samples = [t for t in samples if t not in (roles.sample, roles.train, roles.test)]
+    if roles.sample is None or not other_samples:
         return roles
-    every = [roles.sample, *others]
+    every = [roles.sample, *other_samples]
     fitting = [t for t in every if _has_the_ids_of(roles.test, t)]
     if len(fitting) != 1:
         same = fitting or every

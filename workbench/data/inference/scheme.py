@@ -59,17 +59,17 @@ class Scheme:
 def find_scheme(roles: Roles, answer: Answer, task: str) -> Scheme:
     """Find the scheme of the folds."""
     train, test = roles.train, roles.test
-    found, against = _time_column(roles, answer)
-    if found:
-        return Scheme("time", found.column, None, found.why(train, test))
+    time_column, reasons_against = _time_column(roles, answer)
+    if time_column:
+        return Scheme("time", time_column.column, None, time_column.why(train, test))
     by_class = task != "regression" and len(answer.targets) == 1
     group = _group_column(roles, answer)
-    because = "".join(f"; {reason}" for reason in against)
+    because = "".join(f"; {reason}" for reason in reasons_against)
     if group:
         why = f"no value of {group} is in both {train.name} and {test.name}{because}"
         return Scheme("stratified_group" if by_class else "group", None, group, why)
     why = f"by no column is all of {test.name} later than {train.name}, and no group keeps to one of them"
-    if against:
+    if reasons_against:
         why = f"no group of rows keeps to {train.name} or {test.name}{because}"
     return Scheme("stratified" if by_class else "kfold", None, None, why)
 
@@ -101,16 +101,16 @@ class _Later:
 
     def why(self, train: Table, test: Table) -> str:
         """Say by what test is later, and what becomes of rows without a time."""
-        said = f"all of {test.name} is later than {train.name} by {self.column}"
+        reason = f"all of {test.name} is later than {train.name} by {self.column}"
         if self.border:
-            said = f"{test.name} begins by {self.column} where {train.name} ends, and all else of it is later"
+            reason = f"{test.name} begins by {self.column} where {train.name} ends, and all else of it is later"
         empty = [
             f"{extent.nulls:,} of {table.rows:,} rows of {table.name}"
             for table, extent in ((train, self.train), (test, self.test))
             if extent.nulls
         ]
-        said += f"; {' and '.join(empty)} have no {self.column}" if empty else ""
-        return said + (": no fold trains on such a row or validates it" if self.train.nulls else "")
+        reason += f"; {' and '.join(empty)} have no {self.column}" if empty else ""
+        return reason + (": no fold trains on such a row or validates it" if self.train.nulls else "")
 
 
 def _time_column(roles: Roles, answer: Answer) -> tuple[_Later | None, list[str]]:
@@ -133,25 +133,25 @@ def _time_column(roles: Roles, answer: Answer) -> tuple[_Later | None, list[str]
         border = None if rank is None else _border(roles, clock, before, after)
         if rank is not None and border is not None:
             later.append((rank, _Later(clock.column, before, after, border)))
-    against: list[str] = []
-    for _, found in sorted(later, key=lambda pair: (pair[0], pair[1].train.nulls + pair[1].test.nulls > 0)):
-        reason = _unfit(found, train, test)
+    reasons_against: list[str] = []
+    for _, candidate in sorted(later, key=lambda pair: (pair[0], pair[1].train.nulls + pair[1].test.nulls > 0)):
+        reason = _unfit(candidate, train, test)
         if reason is None:
-            return found, against
-        against.append(reason)
-    return None, against
+            return candidate, reasons_against
+        reasons_against.append(reason)
+    return None, reasons_against
 
 
-def _unfit(found: _Later, train: Table, test: Table) -> str | None:
+def _unfit(candidate: _Later, train: Table, test: Table) -> str | None:
     """Say why folds can't be cut by a column by which test is later; None where they can."""
-    for table, extent in ((train, found.train), (test, found.test)):
+    for table, extent in ((train, candidate.train), (test, candidate.test)):
         if extent.nulls > (1 - FEWEST_DATED) * table.rows:
             some = f"{extent.nulls:,} of {table.rows:,} rows of {table.name} have none"
-            return f"{test.name} is later than {train.name} by {found.column}, but {some}"
-    n_times = train.unique(found.column)
+            return f"{test.name} is later than {train.name} by {candidate.column}, but {some}"
+    n_times = train.unique(candidate.column)
     if n_times < MIN_TIMES:
         return (
-            f"{test.name} is later than {train.name} by {found.column}, which has only {n_times} values in "
+            f"{test.name} is later than {train.name} by {candidate.column}, which has only {n_times} values in "
             f"{train.name}: too few to cut folds at"
         )
     return None
@@ -192,8 +192,8 @@ class _Clock:
 
     def day(self, before: _Extent, after: _Extent) -> float | None:
         """Return what a day is in the numbers of the moments; None where that is unknown."""
-        own = has_own_unit(self.dtype)
-        unit = "us" if own else epoch_unit(min(before.low, after.low), max(before.high, after.high))
+        has_unit = has_own_unit(self.dtype)
+        unit = "us" if has_unit else epoch_unit(min(before.low, after.low), max(before.high, after.high))
         return None if unit is None or isinstance(self.dtype, pl.Duration) else float(DAY_S * PER_SECOND[unit])
 
 
@@ -212,12 +212,12 @@ def _clocks(roles: Roles, answer: Answer) -> list[_Clock]:
         if column in ruled_out:
             continue
         one, other = (s[column] for s in schemas)
-        both = (moments(column, one), moments(column, other))
-        if both[0] is None or both[1] is None or has_own_unit(one) != has_own_unit(other):
+        extents = (moments(column, one), moments(column, other))
+        if extents[0] is None or extents[1] is None or has_own_unit(one) != has_own_unit(other):
             continue
         if pl.Duration in (one.base_type(), other.base_type()) and one.base_type() != other.base_type():
             continue
-        clock = _Clock(column, (both[0], both[1]), one, _speaks_of_time(column), column in ids)
+        clock = _Clock(column, (extents[0], extents[1]), one, _speaks_of_time(column), column in ids)
         if _may_tell(clock, schemas, tables):
             clocks.append(clock)
     return clocks
@@ -316,11 +316,11 @@ def _border(roles: Roles, clock: _Clock, before: _Extent, after: _Extent) -> boo
 def _group_column(roles: Roles, answer: Answer) -> str | None:
     """Return the column whose values never cross from train to test though a random cut would let them."""
     train, test = roles.train, roles.test
-    own = (*answer.ids, answer.id_in_test)
+    id_columns = (*answer.ids, answer.id_in_test)
     possible = [
         c
         for c in _shared(roles, answer)
-        if c not in own
+        if c not in id_columns
         and train.dtype(c).startswith(("Int", "UInt", "String"))
         and test.dtype(c) == train.dtype(c)
         and not train.nulls[c]

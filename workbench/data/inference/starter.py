@@ -42,7 +42,9 @@ def starter_text(competition: Competition) -> str:
     types = c.manifest.table(d.tables.train, slug=d.slug).dtypes
     # Pieces of an id, as Store and Date of "{Store}_{Date}", are columns like others.
     columns = _Columns.of({name: types[name] for name in c.shared_columns}, c.key_columns)
-    others = [t for t in c.manifest.tables if t not in (d.tables.train, d.tables.test, d.tables.sample_submission)]
+    other_tables = [
+        t for t in c.manifest.tables if t not in (d.tables.train, d.tables.test, d.tables.sample_submission)
+    ]
     by_row, by_frame = columns.expression(), columns.frame()
     used = {*c.manifest.tables, "rows", "auto"}
     first, second = (_free(example.name, used) for example in (by_row, by_frame))
@@ -50,7 +52,7 @@ def starter_text(competition: Competition) -> str:
         slug=_inside(d.slug),
         key=ROW,
         id=_inside(", ".join(repr(i) for i in d.id_columns)),
-        others=_inside(_others(others)),
+        others=_inside(_other_tables_note(other_tables)),
         first=first,
         second=second,
         first_says=_inside(by_row.says),
@@ -84,7 +86,7 @@ from workbench.features import ROW, feature
 '''
 
 
-def _others(tables: Sequence[str]) -> str:
+def _other_tables_note(tables: Sequence[str]) -> str:
     named = [t for t in tables if t.isidentifier()]
     if not named:
         return ""
@@ -120,7 +122,7 @@ class _Columns:
     numbers: tuple[str, ...]
     groups: tuple[str, ...]
     times: tuple[str, ...]
-    rest: tuple[str, ...]
+    remaining: tuple[str, ...]
 
     @classmethod
     def of(cls, types: Mapping[str, str], ids: Collection[str]) -> _Columns:
@@ -175,9 +177,9 @@ class _Columns:
         return self._missing("missing_count")
 
     def _missing(self, name: str) -> _Example:
-        if not self.rest:
+        if not self.remaining:
             return _Example(name, "The row's number", f"pl.col(ROW).cast(pl.Int64).alias({name!r})")
-        column = self.rest[0]
+        column = self.remaining[0]
         code = f"pl.col({column!r}).is_null().cast(pl.Int8).alias({_joined(column, name)!r})"
         return _Example(name, f"Whether {column!r} is missing", code)
 

@@ -52,7 +52,10 @@ def find_task(roles: Roles, answer: Answer, facts: CompetitionFacts) -> Task:
 def _task(roles: Roles, answer: Answer, metric: str | None, words: str) -> tuple[str, str]:  # noqa: PLR0911
     train, name = roles.train, answer.targets[0]
     if answer.by_class:
-        return "multiclass", f"{answer.asked[0]}, {answer.asked[1]} and so on are the values of {name}"
+        return (
+            "multiclass",
+            f"{answer.sample_columns[0]}, {answer.sample_columns[1]} and so on are the values of {name}",
+        )
     n, dtype = train.unique(name), train.dtype(name)
     is_number = dtype.startswith(("Int", "UInt", "Float"))
     if metric in OF_AMOUNTS:
@@ -65,7 +68,7 @@ def _task(roles: Roles, answer: Answer, metric: str | None, words: str) -> tuple
     if not is_number:
         return "multiclass", f"{name} is text with {n:,} values"
     scores_classes = metric in OF_CLASSES or (metric or "").endswith("@")
-    if scores_classes and n <= FEW_VALUES * 50 and _is_whole(train, name):
+    if scores_classes and n <= FEW_VALUES * 50 and _holds_integers(train, name):
         return "multiclass", f"{name} has {n:,} values and {words} scores classes"
     if shown is not None:
         return "regression", f"{name} is a number, and the sample has {shown:g}: an amount"
@@ -81,12 +84,12 @@ def _task(roles: Roles, answer: Answer, metric: str | None, words: str) -> tuple
 
 def _amounts_of(sample: Table | None, answer: Answer) -> float | None:
     """Return a value with a fraction from the sample's column: no label of a whole number has one."""
-    if sample is None or not answer.asked or not sample.dtype(answer.asked[0]).startswith("Float"):
+    if sample is None or not answer.sample_columns or not sample.dtype(answer.sample_columns[0]).startswith("Float"):
         return None
-    value = pl.col(answer.asked[0])
+    value = pl.col(answer.sample_columns[0])
     odd = sample.scan.select(value.filter(value.is_finite() & (value != value.floor())).first())
-    found = odd.collect(engine="streaming").item()
-    return None if found is None else float(found)
+    fraction = odd.collect(engine="streaming").item()
+    return None if fraction is None else float(fraction)
 
 
 def _is_spaced(train: Table, name: str, n: int) -> bool:
@@ -97,7 +100,7 @@ def _is_spaced(train: Table, name: str, n: int) -> bool:
     return int(high) - int(low) + 1 > SPACED * n
 
 
-def _is_whole(train: Table, name: str) -> bool:
+def _holds_integers(train: Table, name: str) -> bool:
     column = train.select([name])[name].drop_nulls()
     return bool((column == column.floor()).all())
 
@@ -111,28 +114,28 @@ def _metric(roles: Roles, answer: Answer, facts: CompetitionFacts, task: str) ->
         usual, of = "accuracy", "labels, which the sample has"
     if not words:
         return usual, None, f"the platform does not say which: the usual one for {of}"
-    found = metrics.find(words, task=task) or _by_name(words)
-    said = f"{words!r} on the platform"
-    if found and found.endswith("@"):
+    metric = metrics.find(words, task=task) or _by_name(words)
+    source = f"{words!r} on the platform"
+    if metric and metric.endswith("@"):
         length = _list_length(roles.sample, answer)
-        return f"{found}{length}", None, f"{said}; {length} is what the sample has in a cell"
-    if found == "wmae" and not facts.weight_column:
+        return f"{metric}{length}", None, f"{source}; {length} is what the sample has in a cell"
+    if metric == "wmae" and not facts.weight_column:
         why = (
-            f"{said}, whose weights are in no column: without weights it is mae; with them wmae, and "
+            f"{source}, whose weights are in no column: without weights it is mae; with them wmae, and "
             'weight = "COLUMN", or an expression such as "IsHoliday * 4 + 1"'
         )
         return "mae", words, why
-    if found and _fits(found, task):
-        return found, None, said
-    why = f"{said}, which is not built in" if found is None else f"{said}, which does not fit the task"
+    if metric and _fits(metric, task):
+        return metric, None, source
+    why = f"{source}, which is not built in" if metric is None else f"{source}, which does not fit the task"
     return usual, words, f"{why}: the usual one for {of} stands in"
 
 
 def _shows_labels(sample: Table | None, answer: Answer) -> bool:
     """Say whether the sample holds texts where a probability would be a number."""
-    if sample is None or len(answer.asked) != 1:
+    if sample is None or len(answer.sample_columns) != 1:
         return False
-    return sample.dtype(answer.asked[0]).startswith(("String", "Boolean"))
+    return sample.dtype(answer.sample_columns[0]).startswith(("String", "Boolean"))
 
 
 def _by_name(words: str) -> str | None:
@@ -150,7 +153,9 @@ def _fits(metric: str, task: str) -> bool:
 
 def _list_length(sample: Table | None, answer: Answer) -> int:
     """Return how many labels a cell of the sample holds."""
-    if sample is None or not sample.dtype(answer.asked[0]).startswith("String"):
+    if sample is None or not sample.dtype(answer.sample_columns[0]).startswith("String"):
         return 1
-    cells = sample.scan.select(pl.col(answer.asked[0]).str.strip_chars().str.split(" ").list.len().max()).collect()
+    cells = sample.scan.select(
+        pl.col(answer.sample_columns[0]).str.strip_chars().str.split(" ").list.len().max()
+    ).collect()
     return int(cells.item() or 1)

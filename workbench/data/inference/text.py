@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from workbench.core.printable import one_line, printable
 from workbench.data.competition import FileOptions, Manifest, in_toml, toml_key
-from workbench.data.inference.infer import NOTHING_SAID, Inferred
+from workbench.data.inference.infer import NOTHING_STATED, Inferred
 from workbench.data.inference.log import InferredLog
 from workbench.data.inference.positive import PositiveGuess
 from workbench.platforms.interactions import duration_text
@@ -24,10 +24,10 @@ def _in_one(line: str) -> str:
     return printable(line).replace("\n", " ")
 
 
-def definition_text(inferred: Inferred | InferredLog, said: FileOptions = NOTHING_SAID) -> str:
+def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NOTHING_STATED) -> str:
     """Return the text of `competition.toml`, with a comment behind every guess; what it said before stays in it."""
     if isinstance(inferred, InferredLog):
-        return _log_text(inferred, said)
+        return _log_text(inferred, stated)
     answer, task, scheme = inferred.answer, inferred.task, inferred.scheme
 
     def one_or_list(values: tuple[str, ...]) -> str:
@@ -63,26 +63,31 @@ def definition_text(inferred: Inferred | InferredLog, said: FileOptions = NOTHIN
     lines += [f"column = {in_toml(scheme.column)}"] * (scheme.column is not None)
     lines += [f"group = {in_toml(scheme.group)}"] * (scheme.group is not None)
     lines += ["folds = 5", "seed = 42"]
-    return "\n".join([*lines, *_said(said), *_reading(inferred), ""])
+    return "\n".join([*lines, *_stated_reading(stated), *_reading(inferred), ""])
 
 
 def submission_text(
-    facts: CompetitionFacts, inferred: Inferred | InferredLog, manifest: Manifest, said: FileOptions = NOTHING_SAID
+    facts: CompetitionFacts, inferred: Inferred | InferredLog, manifest: Manifest, stated: FileOptions = NOTHING_STATED
 ) -> str:
     """Return ``[submission]``: what is handed in, where that is not a plain submission.csv; "" where it is."""
-    stated: dict[str, object] = dict(said.submission)
+    settings: dict[str, object] = dict(stated.submission)
     why = {}
-    if facts.evaluation_server is not None and "server" not in stated:
-        stated["server"] = facts.evaluation_server
+    if facts.evaluation_server is not None and "server" not in settings:
+        settings["server"] = facts.evaluation_server
         why["server"] = _comment(
             "of an evaluation server, which hands the hidden test set to the notebook in batches; false: there is none"
         )
     sample = None if inferred.sample is None else manifest.tables.get(inferred.sample)
     # Files are uploaded as CSV; what a notebook writes is named and written as the sample is.
-    if facts.kind == "notebook" and "file" not in stated and sample is not None and sample.source.endswith(".parquet"):
-        stated["file"] = "submission.parquet"
+    if (
+        facts.kind == "notebook"
+        and "file" not in settings
+        and sample is not None
+        and sample.source.endswith(".parquet")
+    ):
+        settings["file"] = "submission.parquet"
         why["file"] = _comment(f"what the notebook writes: Parquet, as {sample.source} is")
-    lines = [f"{key} = {in_toml(stated[key])}{why.get(key, '')}" for key in ("file", "server") if key in stated]
+    lines = [f"{key} = {in_toml(settings[key])}{why.get(key, '')}" for key in ("file", "server") if key in settings]
     return "\n".join(["", "[submission]", *lines, ""]) * bool(lines)
 
 
@@ -93,7 +98,7 @@ def _positive(inferred: Inferred) -> list[str]:
         key = "positive" if len(inferred.answer.targets) == 1 else f"positive.{toml_key(guess.target)}"
         if guess.label is not None:
             other = next(label for label in guess.labels if label != guess.label)
-            holds = f"{guess.score_of} is" if guess.score_of else f"{guess.asked} holds the probability"
+            holds = f"{guess.score_of} is" if guess.score_of else f"{guess.column} holds the probability"
             why = f"{holds} of this class, not of {other!r}: {guess.why}"
             lines.append(f"{key} = {in_toml(guess.label)}{_comment(why)}")
             continue
@@ -105,24 +110,28 @@ def _positive(inferred: Inferred) -> list[str]:
 def question(guess: PositiveGuess) -> str:
     """Return what is to be decided of a column of predictions, or of its score."""
     one, other = guess.labels
-    what = f"Is {guess.asked} the probability of {one!r} or of {other!r}?"
+    text = f"Is {guess.column} the probability of {one!r} or of {other!r}?"
     if guess.score_of:
-        what = f"Of which class of {guess.target} is {guess.score_of}, {one!r} or {other!r}?"
-    return f"{what} {guess.why[0].upper()}{guess.why[1:]}."
+        text = f"Of which class of {guess.target} is {guess.score_of}, {one!r} or {other!r}?"
+    return f"{text} {guess.why[0].upper()}{guess.why[1:]}."
 
 
-def _said(said: FileOptions, but: Collection[str] = ()) -> list[str]:
+def _stated_reading(stated: FileOptions, but: Collection[str] = ()) -> list[str]:
     """Return what the file said of the reading before it was completed; `but` are tables that are written elsewhere."""
     lines: list[str] = []
-    for name, how in said.read.items():
+    for name, options in stated.read.items():
         if name not in but:
-            lines += ["", f"[read.{toml_key(name)}]", *(f"{key} = {in_toml(value)}" for key, value in how.items())]
-    if said.types:
-        lines += ["", "[types]", *(f"{in_toml(column)} = {in_toml(how)}" for column, how in said.types.items())]
+            lines += ["", f"[read.{toml_key(name)}]", *(f"{key} = {in_toml(value)}" for key, value in options.items())]
+    if stated.types:
+        lines += [
+            "",
+            "[types]",
+            *(f"{in_toml(column)} = {in_toml(name)}" for column, name in stated.types.items()),
+        ]
     return lines
 
 
-def _log_text(inferred: InferredLog, said: FileOptions) -> str:
+def _log_text(inferred: InferredLog, stated: FileOptions) -> str:
     """Return the definition of a recommender competition."""
     why = {key: _comment(text) for key, text in inferred.why.items()}
     lines = [f"{key} = {in_toml(getattr(inferred, key))}" for key in ("slug", "title", "platform")]
@@ -135,14 +144,14 @@ def _log_text(inferred: InferredLog, said: FileOptions) -> str:
     lines += [f"sample_submission = {in_toml(inferred.sample)}", "", "[interactions]", *_of_log(inferred, why)]
     lines += ["", "[cv]", "folds = 5  # by user", "seed = 42"]
     for name, column in inferred.explode.items():
-        others = [f"{k} = {in_toml(v)}" for k, v in said.read.get(name, {}).items() if k != "explode"]
+        other_options = [f"{k} = {in_toml(v)}" for k, v in stated.read.get(name, {}).items() if k != "explode"]
         lines += [
             "",
             f"[read.{toml_key(name)}]",
             f"explode = {in_toml(column)}  # an event for each record in these lists",
         ]
-        lines += others
-    return "\n".join([*lines, *_said(said, but=inferred.explode), *_reading(inferred), ""])
+        lines += other_options
+    return "\n".join([*lines, *_stated_reading(stated, but=inferred.explode), *_reading(inferred), ""])
 
 
 def _of_log(inferred: InferredLog, why: dict[str, str]) -> list[str]:
@@ -166,8 +175,8 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
     if inferred.types or inferred.large:
         lines.append("# [types]")
         lines += [
-            f"# {in_toml(column)} = {in_toml(how)}" + (_comment(why) if why else "")
-            for column, (how, why) in inferred.types.items()
+            f"# {in_toml(column)} = {in_toml(type_text)}" + (_comment(why) if why else "")
+            for column, (type_text, why) in inferred.types.items()
         ]
         why = "it is Float64: whole numbers beyond 64 bits, of which 15 digits are kept; text keeps all"
         lines += [f'# {in_toml(column)} = "String"  # {why}' for column in inferred.large]

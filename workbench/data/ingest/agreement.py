@@ -52,7 +52,7 @@ def agreed(
             written.append(_Written(table, path, dict(parquet_schema(path))))
     changes: dict[str, Types] = {w.table.name: {} for w in written}
     for column in dict.fromkeys(c for w in written for c in w.types):
-        having = [w for w in written if column in w.types and not options.asked(w.table.name, column)]
+        having = [w for w in written if column in w.types and not options.stated_type(w.table.name, column)]
         kinds = {w.table.kind for w in having}
         if len({str(w.types[column]) for w in having}) > 1 and kinds not in ({"text"}, {"parquet"}):
             for name, dtype in _shared(column, having, report).items():
@@ -67,18 +67,18 @@ def agreed(
 def _shared(column: str, having: list[_Written], report: Report) -> Types:
     """Return the type of a column in the tables where it changes."""
     filled = [w for w in having if not w.is_empty(column)]
-    said = ", ".join(f"{w.types[column] if w in filled else 'empty'} in {w.table.name}" for w in having)
-    both = " and ".join(w.table.name for w in having)
+    types_by_table = ", ".join(f"{w.types[column] if w in filled else 'empty'} in {w.table.name}" for w in having)
+    names = " and ".join(w.table.name for w in having)
     types = [w.types[column] for w in filled]
     shared = types[0] if types else None
     for other in types[1:]:
         shared = None if shared is None else common_type(shared, other)
     if types and (shared is None or not all(_holds(shared, w, column) for w in filled)):
-        report(f"{both}: column {column!r} is {said}; left so")
+        report(f"{names}: column {column!r} is {types_by_table}; left so")
         # What is empty agrees with any of them: with the first, which is mostly train.
         shared = types[0] if len(set(types)) == 1 else None
     elif types:
-        report(f"{both}: column {column!r} is {said}; taken as {shared} in all")
+        report(f"{names}: column {column!r} is {types_by_table}; taken as {shared} in all")
     if shared is None:
         return {}
     return {w.table.name: shared for w in having if w.types[column] != shared}

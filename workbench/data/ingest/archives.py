@@ -154,7 +154,7 @@ def unpack(
     wanted: Callable[[str], bool] = lambda _: True,
     progress: Callable[[int], None] = lambda _: None,
     budget: Budget | None = None,
-    kept: Callable[[Path], bool] = lambda _: False,
+    is_protected: Callable[[Path], bool] = lambda _: False,
 ) -> list[Path]:
     """Unpack the members of a zip archive that are wanted, each whole or not at all, and return their files.
 
@@ -169,7 +169,7 @@ def unpack(
         Called with the size of each file.
     budget : Budget, optional
         What it takes from; one of its own where there is none.
-    kept : callable
+    is_protected : callable
         Whether a file is one that no archive replaces, such as one that was downloaded by itself.
 
     Raises
@@ -182,7 +182,7 @@ def unpack(
     budget = Budget(archive.stat().st_size, folder) if budget is None else budget
     every = check_members(archive, folder)
     budget.spend(sum(m.file_size for m in every), str(archive))
-    members = [m for m in every if wanted(m.filename) and not _is_kept(folder, m.filename, archive, kept)]
+    members = [m for m in every if wanted(m.filename) and not _must_stay(folder, m.filename, archive, is_protected)]
     names = {plain_name(m.filename): m.file_size for m in members}
     note = _Note.of(archive)
     missing = [m for m in members if not _is_there(folder, m, note)]
@@ -199,9 +199,9 @@ def unpack(
     return [folder / n for n in names]
 
 
-def _is_kept(folder: Path, name: str, archive: Path, kept: Callable[[Path], bool]) -> bool:
+def _must_stay(folder: Path, name: str, archive: Path, is_protected: Callable[[Path], bool]) -> bool:
     target = folder / plain_name(name)
-    return target == archive or kept(target)
+    return target == archive or is_protected(target)
 
 
 def _is_there(folder: Path, member: zipfile.ZipInfo, note: _Note) -> bool:
@@ -230,13 +230,13 @@ def _zip_files(
 
 
 def _zip_pieces(opened: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> Iterator[bytes]:
-    left = member.file_size
+    remaining_bytes = member.file_size
     where = f"{archive}: {member.filename}"
     with damage(where, "whole"), opened.open(member) as source:
         while piece := source.read(PIECE_BYTES):
-            left -= len(piece)
+            remaining_bytes -= len(piece)
             yield piece
-    if left:
+    if remaining_bytes:
         raise DamagedError(
             f"{where} is not whole: its size is another than is said", hint="fetch it again: `wb fetch SLUG --force`"
         )
@@ -250,7 +250,7 @@ def unpack_tar(
     folder: Path,
     *,
     budget: Budget | None = None,
-    kept: Callable[[Path], bool] = lambda _: False,
+    is_protected: Callable[[Path], bool] = lambda _: False,
     begins: Callable[[], object] = lambda: None,
 ) -> None:
     """Unpack a tar archive, compressed or not, whole or not at all.
@@ -261,7 +261,7 @@ def unpack_tar(
     ----------
     archive, folder : Path
     budget : Budget, optional
-    kept : callable
+    is_protected : callable
         As of `unpack`.
     begins : callable
         Called before, where there is something to do.
@@ -283,12 +283,12 @@ def unpack_tar(
         return
     begins()
     names: dict[str, int] = {}
-    files = _tar_files(archive, folder, budget, names, kept)
+    files = _tar_files(archive, folder, budget, names, is_protected)
     _into_place(archive, folder, names, files)
 
 
 def _tar_files(
-    archive: Path, folder: Path, budget: Budget, names: dict[str, int], kept: Callable[[Path], bool]
+    archive: Path, folder: Path, budget: Budget, names: dict[str, int], is_protected: Callable[[Path], bool]
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield the files with their bytes, noting names and sizes; of two of the same name the last remains."""
     packed = archive.stat().st_size
@@ -302,7 +302,7 @@ def _tar_files(
         budget.spend(member.size + HEADER_BYTES, f"{archive}: member {member.name!r}", of=packed)
         budget.look(str(archive))
         name = plain_name(member.name)
-        if _is_kept(folder, name, archive, kept):
+        if _must_stay(folder, name, archive, is_protected):
             continue
         is_new = name not in names
         names[name] = member.size
@@ -324,11 +324,11 @@ class _Note:
     @classmethod
     def of(cls, archive: Path) -> _Note:
         try:
-            found = read_json(_note_of(archive))
+            note = read_json(_note_of(archive))
             stat = archive.stat()
-            files = {str(n): int(size) for n, size in found["files"].items()}
-            is_same = found["size_bytes"] == stat.st_size and (
-                found["mtime_ns"] == stat.st_mtime_ns or found["sha256"] == file_sha256(archive)
+            files = {str(n): int(size) for n, size in note["files"].items()}
+            is_same = note["size_bytes"] == stat.st_size and (
+                note["mtime_ns"] == stat.st_mtime_ns or note["sha256"] == file_sha256(archive)
             )
         except (DamagedError, OSError, KeyError, TypeError, ValueError, AttributeError):
             return cls(None)
@@ -389,8 +389,8 @@ def _move(beside: Path, folder: Path, names: Iterable[str]) -> None:
 
 def _noted(archive: Path, names: dict[str, int]) -> dict[str, Any]:
     stat = archive.stat()
-    said = {"sha256": file_sha256(archive), "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    return said | {"files": names}
+    stamp = {"sha256": file_sha256(archive), "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    return stamp | {"files": names}
 
 
 def _write(target: Path, pieces: Iterator[bytes], archive: Path) -> None:

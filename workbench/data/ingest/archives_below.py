@@ -54,7 +54,9 @@ def unpack_below(
         say = partial(report, f"unpacking {archive.name}")
         tried(
             archive,
-            partial(unpack_tar, archive, archive.parent, budget=budget, kept=downloaded.__contains__, begins=say),
+            partial(
+                unpack_tar, archive, archive.parent, budget=budget, is_protected=downloaded.__contains__, begins=say
+            ),
         )
     return unreadable
 

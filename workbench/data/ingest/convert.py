@@ -91,27 +91,27 @@ def convert(
         When train, test or the sample can't be read as a table, or two files would become the same one of them.
     """
     excluded = Exclusions(raw, options, arrived)
-    found = _found(raw, options, excluded, unreadable, arrived)
-    needed = needed_tables([t.name for t in found], options)
-    found = found if force else _without_excluded(found, tables, slug, needed, excluded)
-    _say_what_is_joined(found, report)
-    _say_what_is_fixed(found, options, report)
-    options = replace(options, keys=find_keys(found, options))
+    planned = _planned_tables(raw, options, excluded, unreadable, arrived)
+    needed = needed_tables([t.name for t in planned], options)
+    planned = planned if force else _without_excluded(planned, tables, slug, needed, excluded)
+    _say_what_is_joined(planned, report)
+    _say_what_is_fixed(planned, options, report)
+    options = replace(options, keys=find_keys(planned, options))
     work = _Work(tables, options, report, needed, excluded, slug)
-    infos = {} if force else _still_good(tables, slug, found, options)
-    documents = [t for t in found if _is_shared(t) and _is_document(t)]
+    infos = {} if force else _still_good(tables, slug, planned, options)
+    documents = [t for t in planned if _is_shared(t) and _is_document(t)]
     is_open = len(documents) > 1 and any(t.name not in infos and first_byte(t.parts[0]) == b"{" for t in documents)
     orient = shared_orient(documents, options) if is_open else None
     while True:
         work = replace(work, options=options)
-        found = [t for t in found if t.name not in excluded.files]
-        groups = _sharing(found)
+        planned = [t for t in planned if t.name not in excluded.files]
+        groups = _sharing(planned)
         wanted = [group for group in groups if not all(t.name in infos for t in group)]
         infos |= _text_tables([g for g in groups if g[0].kind == "text"], wanted, work)
         for group in wanted:
             if group[0].kind != "text":
                 infos |= work.converted(group, partial(_converted, work=work, orient=orient)) or {}
-        found = [t for t in found if t.name not in excluded.files]
+        planned = [t for t in planned if t.name not in excluded.files]
         split = _spelled_two_ways(infos, options.keys)
         if not split:
             break
@@ -119,8 +119,8 @@ def convert(
         options = replace(options, keys=options.keys.with_text(split))
         infos = {n: i for n, i in infos.items() if not any(c in split and is_numeric(t) for c, t in i.dtypes.items())}
     _refuse_without_train(infos, work, raw)
-    infos |= agreed([t for t in found if _is_shared(t)], infos, tables, options, report)
-    manifest = Manifest({t.name: infos[t.name] for t in found if t.name in infos}, excluded.files)
+    infos |= agreed([t for t in planned if _is_shared(t)], infos, tables, options, report)
+    manifest = Manifest({t.name: infos[t.name] for t in planned if t.name in infos}, excluded.files)
     write_manifest(tables, manifest)
     for stale in tables.glob("*.parquet"):
         if stale.stem not in manifest.tables:
@@ -128,8 +128,8 @@ def convert(
     return manifest
 
 
-def _say_what_is_fixed(found: list[Table], options: Options, report: Report) -> None:
-    for table in found:
+def _say_what_is_fixed(tables: list[Table], options: Options, report: Report) -> None:
+    for table in tables:
         for part in table.parts:
             if options.fixed is not None and part.path.is_relative_to(options.fixed):
                 report(f"{table.name} from your fixed copy {part.path}")
@@ -147,18 +147,18 @@ def _refuse_without_train(infos: Mapping[str, TableInfo], work: _Work, raw: Path
     if len(excluded.failed) == 1 and not any(isinstance(exc, NoTableError) for exc, _ in excluded.failed.values()):
         ((exc, table),) = excluded.failed.values()
         raise work.explained(exc, [table]) from exc
-    said = "; ".join(f"{e.file}: {e.reason}" for e in excluded.files.values())
+    reasons = "; ".join(f"{e.file}: {e.reason}" for e in excluded.files.values())
     fixed = work.options.fixed
     raise DataError(
-        f"{raw} has no file that can become {'the train' if infos else 'a'} table: {said}",
+        f"{raw} has no file that can become {'the train' if infos else 'a'} table: {reasons}",
         hint=""
         if fixed is None
         else f"a fixed copy in {fixed} is taken in place of such a file; then `wb fetch {work.slug}` again",
     )
 
 
-def _say_what_is_joined(found: list[Table], report: Report) -> None:
-    for table in found:
+def _say_what_is_joined(tables: list[Table], report: Report) -> None:
+    for table in tables:
         # Those of Hive folders stand in the files' own names.
         columns = dict.fromkeys(k for p in table.parts for k, _ in p.keys if f"{k}=" not in p.name)
         if table.by_words or columns:
@@ -167,7 +167,7 @@ def _say_what_is_joined(found: list[Table], report: Report) -> None:
             report(f"{table.name} is {len(table.parts)} files, one after the other: {files}{which}")
 
 
-def _found(
+def _planned_tables(
     raw: Path,
     options: Options,
     excluded: Exclusions,
@@ -182,31 +182,31 @@ def _found(
         When nothing is left, or no table is called train or test while an archive can't be read.
     """
     problems = dict(unreadable)
-    found = tables_in(raw, options, problems)
-    lacks = lacking_roles([t.name for t in found], options)
+    tables = tables_in(raw, options, problems)
+    lacks = lacking_roles([t.name for t in tables], options)
     for name, exc in problems.items():
         if (
             (isinstance(exc, DamagedError) and name in arrived)
-            or not found
+            or not tables
             or (lacks and name.lower().endswith(".zip"))
         ):
             raise exc
         excluded.add(name, exc)
-    if not found:
+    if not tables:
         raise DataError(f"{raw} has no file that can become a table (expected {', '.join(FORMATS)})")
-    return found
+    return tables
 
 
 def _without_excluded(
-    found: list[Table], tables: Path, slug: str, needed: set[str], excluded: Exclusions
+    planned: list[Table], tables: Path, slug: str, needed: set[str], excluded: Exclusions
 ) -> list[Table]:
     """Return the tables without those that an earlier conversion left out, as long as their files are the same."""
     try:
         before = read_manifest(tables, slug=slug).excluded
     except (NotFoundError, DamagedError):
-        return found
-    known = {t.name for t in found if t.name in before and t.name not in needed}
-    return [t for t in found if t.name not in known or not excluded.keep(t.name, before[t.name], t)]
+        return planned
+    still_excluded = {t.name for t in planned if t.name in before and t.name not in needed}
+    return [t for t in planned if t.name not in still_excluded or not excluded.keep(t.name, before[t.name], t)]
 
 
 @dataclass(frozen=True)
@@ -290,8 +290,8 @@ def _spelled_two_ways(infos: dict[str, TableInfo], keys: Keys) -> set[str]:
     for info in infos.values():
         for column, dtype in info.dtypes.items():
             types.setdefault(name_of(column), set()).add("number" if is_numeric(dtype) else dtype)
-    both = {name for name, of in types.items() if {"number", "String"} <= of}
-    numbers = {(c, t) for i in infos.values() for c, t in i.dtypes.items() if is_numeric(t) and name_of(c) in both}
+    two_kinds = {name for name, of in types.items() if {"number", "String"} <= of}
+    numbers = {(c, t) for i in infos.values() for c, t in i.dtypes.items() if is_numeric(t) and name_of(c) in two_kinds}
     # A code that is a whole number everywhere in a table has lost nothing there.
     lost = {c for c, t in numbers if keys.kind(c) == "key" or (keys.kind(c) == "code" and t.startswith("Float"))}
     return {c for c in lost if not keys.is_text(c)}
@@ -313,33 +313,33 @@ def _text_tables(groups: list[list[Table]], open_groups: list[list[Table]], work
         first = done[place]
         # A table that was read later may have shown how an earlier one is meant.
         if first is not None and not first.holds(options, witnesses.evidence):
-            left = [t for t in group if t.name in first.infos]
+            affected = [t for t in group if t.name in first.infos]
             work.report(
-                f"converting {' and '.join(t.name for t in left)} again: another table shows how its values are meant"
+                f"converting {' and '.join(t.name for t in affected)} again: another table shows what the values mean"
             )
-            done[place] = work.converted(left, read)
+            done[place] = work.converted(affected, read)
     return {n: i for one in done if one is not None for n, i in one.noted(options, witnesses.evidence).items()}
 
 
-def _sharing(found: list[Table]) -> list[list[Table]]:
+def _sharing(tables: list[Table]) -> list[list[Table]]:
     """Return the tables in groups that share their types: those of train and test together, each other one alone."""
-    sharing = [t for t in found if _is_shared(t)]
+    sharing = [t for t in tables if _is_shared(t)]
     groups = [[t for t in sharing if t.kind == kind] for kind in ("text", "parquet")]
     together = [group for group in groups if group]
-    return together + [[t] for t in found if not any(t in group for group in together)]
+    return together + [[t] for t in tables if not any(t in group for group in together)]
 
 
 def _is_shared(table: Table) -> bool:
     return re.search(r"(^|_)(train|test)(_|$|ing)", table.name.lower()) is not None
 
 
-def _still_good(tables: Path, slug: str, found: list[Table], options: Options) -> dict[str, TableInfo]:
+def _still_good(tables: Path, slug: str, planned: list[Table], options: Options) -> dict[str, TableInfo]:
     try:
         manifest = read_manifest(tables, slug=slug)
     except (NotFoundError, DamagedError):
         return {}
     good = {}
-    for table in found:
+    for table in planned:
         info = manifest.tables.get(table.name)
         if info is None or info.options != options_key(table, options) or not same_source(table, info):
             continue
@@ -355,7 +355,7 @@ def _still_good(tables: Path, slug: str, found: list[Table], options: Options) -
 def _has_lost_spelling(info: TableInfo, options: Options) -> bool:
     """Whether a key of a table was converted as if it were none, or as a number that is text in another file."""
     keys = options.keys
-    columns = [c for c in info.dtypes if keys.kind(c) and not options.asked(info.name, c)]
+    columns = [c for c in info.dtypes if keys.kind(c) and not options.stated_type(info.name, c)]
     return any(
         (keys.kind(c) == "key" and info.may_have_lost(c)) or (keys.is_text(c) and is_numeric(info.dtypes[c]))
         for c in columns

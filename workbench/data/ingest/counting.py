@@ -21,10 +21,10 @@ from workbench.data.ingest.missing import is_token
 from workbench.data.ingest.types import (
     DECIMAL_COMMA,
     FEW,
+    INTEGER,
     MISSING,
     POINT_GROUPS,
     THOUSANDS_COMMA,
-    WHOLE,
     ColumnStats,
     ColumnType,
     present_texts,
@@ -64,15 +64,15 @@ def column_stats(
     """
     if not frame.height:
         return {c: ColumnStats(times=None) for c in frame.columns}
-    found = _Counts(frame, missing).stats(formats)
+    stats_of = _Counts(frame, missing).stats(formats)
     for column, kind in (keys or {}).items():
-        if kind and column in found:
-            stats = found[column]
+        if kind and column in stats_of:
+            stats = stats_of[column]
             clock = next(iter(stats.clocks)) if len(stats.clocks) == 1 else None
             times = [] if clock is None else [day + clock for day in stats.times or ()]
             exact = _exact(frame[column].drop_nulls(), times, missing, kind)
-            found[column] = replace(found[column], exact=exact)
-    return found
+            stats_of[column] = replace(stats_of[column], exact=exact)
+    return stats_of
 
 
 def is_present(text: pl.Expr, missing: Sequence[str]) -> pl.Expr:
@@ -130,7 +130,7 @@ class _Counts:
     def _of(self, column: str, formats: Iterable[str] | None) -> ColumnStats:
         present, digits = self.present[column], self.digits.get(column, 0)
         if not present:
-            return ColumnStats(plain=not self.whole[column], times=None)
+            return ColumnStats(plain=not self.n_filled[column], times=None)
         times = _times(self.text[column].drop_nulls(), column, formats) if column in self.like_times else NO_TIMES
         return ColumnStats(
             present=present,
@@ -156,7 +156,7 @@ class _Counts:
     # What is counted of whom, so that nobody is looked at in vain.
 
     @cached_property
-    def whole(self) -> dict[str, int]:
+    def n_filled(self) -> dict[str, int]:
         return _row(self.frame.select(pl.all().count()))
 
     @cached_property
@@ -182,8 +182,8 @@ class _Counts:
     @cached_property
     def digits(self) -> dict[str, int]:
         # What was read as whole numbers of 64 bits are digits.
-        known = {c: n for c, n in self.integers.items() if n == self.present[c]}
-        return known | self._matching([c for c in self.filled if c not in known], f"^{WHOLE}$")
+        parsed = {c: n for c, n in self.integers.items() if n == self.present[c]}
+        return parsed | self._matching([c for c in self.filled if c not in parsed], f"^{INTEGER}$")
 
     @cached_property
     def not_digits(self) -> list[str]:
@@ -203,7 +203,7 @@ class _Counts:
 
     @cached_property
     def plain(self) -> set[str]:
-        possible = [c for c in self.numbers if self.present[c] == self.whole[c]]
+        possible = [c for c in self.numbers if self.present[c] == self.n_filled[c]]
         if not possible:
             return set()
         bare, written = (_row(f.select(pl.col(possible).str.len_bytes().sum())) for f in (self.text, self.frame))
@@ -233,8 +233,8 @@ class _Counts:
 
     @cached_property
     def long(self) -> dict[str, int]:
-        whole = [c for c in self.filled if self.digits[c] == self.present[c]]
-        return self._matching([*self.with_words, *whole], LONG)
+        integers = [c for c in self.filled if self.digits[c] == self.present[c]]
+        return self._matching([*self.with_words, *integers], LONG)
 
     @cached_property
     def few(self) -> dict[str, frozenset[str]]:
@@ -302,8 +302,8 @@ def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> _Times:
         if not possible or not all(is_clock(values, form) for form, values in clocks.items()):
             return NO_TIMES
     is_open = len(possible) > 1 or "%y" in possible[0]
-    kept = frozenset() if not is_open else frozenset(days.to_list()) if days.len() <= MOST_DAYS else None
-    return _Times(dict.fromkeys(possible, text.len()), frozenset(clocks), kept)
+    distinct_days = frozenset() if not is_open else frozenset(days.to_list()) if days.len() <= MOST_DAYS else None
+    return _Times(dict.fromkeys(possible, text.len()), frozenset(clocks), distinct_days)
 
 
 def _may_be_time(first: str, name: str) -> bool:

@@ -133,8 +133,8 @@ def _clock_format(shape: str) -> str | None:
 
 def clock_formats(clocks: Collection[str]) -> tuple[str, ...]:
     """Return the formats that read these clocks, each that another reads too left out; the day alone last."""
-    kept = [c for c in clocks if not (c.endswith("%S") and f"{c}%.f" in clocks)]
-    return tuple(sorted(kept, key=lambda c: (c == "", c)))
+    distinct = [c for c in clocks if not (c.endswith("%S") and f"{c}%.f" in clocks)]
+    return tuple(sorted(distinct, key=lambda c: (c == "", c)))
 
 
 def is_clock(values: pl.Series, form: str) -> bool:
@@ -158,10 +158,10 @@ def _read(values: pl.Series, form: str) -> pl.Series:
 
 def days_read(values: pl.Series, day_format: str) -> pl.Series:
     """Return days read by a format; null where one is not of it."""
-    found = values.str.strptime(pl.Date, day_format, strict=False, cache=False)
-    if "%Y" in day_format and found.null_count() == 0 and has_short_years(values, day_format):
+    days = values.str.strptime(pl.Date, day_format, strict=False, cache=False)
+    if "%Y" in day_format and days.null_count() == 0 and has_short_years(values, day_format):
         return pl.Series([None] * values.len(), dtype=pl.Date)
-    return found
+    return days
 
 
 def has_short_years(text: pl.Series, time_format: str) -> bool:
@@ -198,10 +198,10 @@ def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until:
             stamp = one.str.strptime(pl.Datetime("us"), form, strict=False, cache=False)
             minutes = offset_minutes(form)
             read.append(stamp - pl.duration(minutes=minutes) if minutes else stamp)
-    found = read[0] if len(read) == 1 else pl.coalesce(read)
+    times = read[0] if len(read) == 1 else pl.coalesce(read)
     if until is None:
-        return found
-    return pl.when(found.dt.year() > until).then(found.dt.offset_by("-100y")).otherwise(found)
+        return times
+    return pl.when(times.dt.year() > until).then(times.dt.offset_by("-100y")).otherwise(times)
 
 
 # ------------------------------------------------------------------------------------------------------------ choosing
@@ -215,8 +215,8 @@ def day_order(day_format: str) -> str | None:
     >>> day_order("%d/%m/%y"), day_order("%Y-%m-%d"), day_order("%d %b %Y")
     ('dmy', 'ymd', None)
     """
-    found = re.fullmatch(r"%([dmyY])[/.-]%([dmyY])[/.-]%([dmyY])", day_format)
-    return "".join(found.groups()).lower() if found else None
+    match = re.fullmatch(r"%([dmyY])[/.-]%([dmyY])[/.-]%([dmyY])", day_format)
+    return "".join(match.groups()).lower() if match else None
 
 
 def choose_day(  # noqa: PLR0911 one per kind of evidence
@@ -252,15 +252,17 @@ def choose_day(  # noqa: PLR0911 one per kind of evidence
         return DayChoice(None, certain=False, why="the year may come first or last")
     if len(read) == 1:
         return DayChoice(next(iter(read)), certain=False, why=by_year[1] if by_year else "", strong=True)
-    own, why, strong = _by_steps(days, read)
+    by_steps, why, strong = _by_steps(days, read)
     followed = next((f for f in read if day_order(f) == order), None)
     if followed is not None and not strong:
         return DayChoice(followed, certain=False, why="as other columns of the competition have it")
-    if own is not None:
-        return DayChoice(own, certain=False, why=why, strong=strong)
+    if by_steps is not None:
+        return DayChoice(by_steps, certain=False, why=why, strong=strong)
     first = next(iter(read))
-    said = "day" if first.startswith("%d") else "month"
-    return DayChoice(first, certain=False, why=f"nothing tells days from months: the {said} is taken to come first")
+    first_unit = "day" if first.startswith("%d") else "month"
+    return DayChoice(
+        first, certain=False, why=f"nothing tells days from months: the {first_unit} is taken to come first"
+    )
 
 
 def _days(days: Collection[str], day_format: str) -> list[date]:
@@ -271,12 +273,12 @@ def _days(days: Collection[str], day_format: str) -> list[date]:
 def _different(days: Collection[str], formats: list[str]) -> dict[str, list[date]]:
     """Return the days as each format reads them, of formats that read all alike ("May") only the first."""
     texts = pl.Series(list(days), dtype=pl.String)
-    found: dict[str, pl.Series] = {}
+    readings: dict[str, pl.Series] = {}
     for form in formats:
         values = texts.str.strptime(pl.Date, form, strict=False)
-        if not any(values.equals(other) for other in found.values()):
-            found[form] = values
-    return {form: sorted(values.drop_nulls().to_list()) for form, values in found.items()}
+        if not any(values.equals(other) for other in readings.values()):
+            readings[form] = values
+    return {form: sorted(values.drop_nulls().to_list()) for form, values in readings.items()}
 
 
 def _by_place_of_year(read: dict[str, list[date]], order: str) -> tuple[list[str], str] | None:
@@ -286,9 +288,9 @@ def _by_place_of_year(read: dict[str, list[date]], order: str) -> tuple[list[str
     if not first or not last:
         return None
     now = datetime.now(UTC).year
-    for some, others in ((first, last), (last, first)):
-        if all(read[f][0].year > now for f in some) and any(read[f][-1].year <= now for f in others):
-            return others, "read otherwise, days would lie in the future"
+    for some, alternatives in ((first, last), (last, first)):
+        if all(read[f][0].year > now for f in some) and any(read[f][-1].year <= now for f in alternatives):
+            return alternatives, "read otherwise, days would lie in the future"
     spans = {f: (days[-1] - days[0]).days + 1 for f, days in read.items()}
     near, far = min(spans[f] for f in first), min(spans[f] for f in last)
     if len(next(iter(read.values()))) > 1 and max(near, far) >= CLOSER * min(near, far):

@@ -55,7 +55,7 @@ from workbench.data.ingest.types import (
     present_texts,
     respelled,
 )
-from workbench.data.ingest.writing import info_of, said_of, say_beyond_64_bits, write_frames
+from workbench.data.ingest.writing import guesses_of, info_of, say_beyond_64_bits, write_frames
 
 __all__ = ["Converted", "Witnesses", "as_text", "text_tables"]
 
@@ -144,9 +144,9 @@ class Converted:
         noted = {}
         for name, info in self.infos.items():
             names = safe_names(name, now[name])
-            said = said_of({names.get(c, c): t for c, t in now[name].items()})
-            notes = said["notes"] | renamed_notes(info.dtypes)
-            noted[name] = replace(info, types=said["types"], choices=said["choices"], notes=notes)
+            notes_by_key = guesses_of({names.get(c, c): t for c, t in now[name].items()})
+            notes = notes_by_key["notes"] | renamed_notes(info.dtypes)
+            noted[name] = replace(info, types=notes_by_key["types"], choices=notes_by_key["choices"], notes=notes)
         return noted
 
     def _plans(self, options: Options, evidence: Evidence) -> dict[str, dict[str, ColumnType]]:
@@ -200,8 +200,8 @@ def text_tables(
                 say_encodings(table, layouts[name], report)
                 infos[name], chosen = _text_table(table, layouts[name], plans[name], tables, options)
                 # What was a choice is known of the whole of the file now.
-                whole = {c: replace(s, exact=stats[name][c].exact) for c, s in chosen.items()}
-                stats[name] = stats[name] | whole
+                chosen_stats = {c: replace(s, exact=stats[name][c].exact) for c, s in chosen.items()}
+                stats[name] = stats[name] | chosen_stats
             witnesses.hear(stats)
             done = Converted(infos, stats, forms_of(layouts), plans, planned)
             if done.holds(options, witnesses.evidence):
@@ -240,8 +240,8 @@ def _say_what_is_text(plans: dict[str, dict[str, ColumnType]], keys: Keys, repor
     """Report the keys and codes that are text although they look like numbers."""
     for column in dict.fromkeys(c for plan in plans.values() for c, t in plan.items() if t.looks_numeric):
         names = " and ".join(name for name, plan in plans.items() if column in plan)
-        what = "a key" if keys.kind(column) == "key" else "a code"
-        report(f"{names}: {column!r} is {what}, left as text: as numbers some values would be written otherwise")
+        kind = "a key" if keys.kind(column) == "key" else "a code"
+        report(f"{names}: {column!r} is {kind}, left as text: as numbers some values would be written otherwise")
 
 
 def plan_types(
@@ -252,10 +252,10 @@ def plan_types(
 ) -> dict[str, dict[str, ColumnType]]:
     """Decide the types, column by column over all the tables of a group."""
     plans: dict[str, dict[str, ColumnType]] = {}
-    for name, own in stats.items():
+    for name, table_stats in stats.items():
         form = forms[name]
         plans[name] = {}
-        for column in own:
+        for column in table_stats:
             everywhere = [s[column] for s in stats.values() if column in s]
             decided = decide(
                 everywhere,
@@ -265,9 +265,9 @@ def plan_types(
                 name=column,
                 key=options.keys.kind(column),
             )
-            asked = options.asked(name, column)
-            if asked:
-                plans[name][column] = replace(from_name(asked, column), plainest=decided.plainest)
+            stated_type = options.stated_type(name, column)
+            if stated_type:
+                plans[name][column] = replace(from_name(stated_type, column), plainest=decided.plainest)
                 continue
             if options.keys.is_text(column) and is_numeric(decided.dtype):
                 decided = ColumnType(pl.String(), looks_numeric=True)
@@ -356,12 +356,12 @@ def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, layou
 
 
 def _head_stats(table: Table, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
-    whole = [_no_stats(layout)]
+    part_stats = [_no_stats(layout)]
     for number, part in enumerate(table.parts):
         for block in blocks(part, layout.forms[number], size=HEAD_BYTES):
-            whole.append(_stats(table, layout, number, block, keys))
+            part_stats.append(_stats(table, layout, number, block, keys))
             break
-    return _summed(whole)
+    return _summed(part_stats)
 
 
 def _full_stats(table: Table, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
@@ -431,33 +431,35 @@ class _Reader:
     def __init__(self, table: Table, layout: Layout, number: int, plan: dict[str, ColumnType]) -> None:
         self.table, self.layout, self.number = table, layout, number
         self.form, self.header = layout.forms[number], layout.headers[number]
-        here = {c: plan[c] for c in self.header}
-        self.plan = here
-        self.direct = {c: t.dtype if t.direct else pl.String() for c, t in here.items()}
-        self.numbers = [c for c in self.header if here[c].dtype in (pl.Int64, pl.Float64) and not here[c].asked]
-        self.parsed = [c for c, t in here.items() if not t.direct and t.dtype != pl.String]
-        self.times = [c for c, t in here.items() if t.time_format]
+        present = {c: plan[c] for c in self.header}
+        self.plan = present
+        self.direct = {c: t.dtype if t.direct else pl.String() for c, t in present.items()}
+        self.numbers = [
+            c for c in self.header if present[c].dtype in (pl.Int64, pl.Float64) and not present[c].is_stated
+        ]
+        self.parsed = [c for c, t in present.items() if not t.direct and t.dtype != pl.String]
+        self.times = [c for c, t in present.items() if t.time_format]
         self.unknown: dict[str, list[str]] = {}
-        for column, planned in here.items():
+        for column, planned in present.items():
             if planned.like is not None:
                 self.unknown.setdefault(planned.like, []).append(column)
         self.unseen = False
-        keys = {c: t for c, t in here.items() if t.key and t.dtype != pl.String}
-        self.whole_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
+        keys = {c: t for c, t in present.items() if t.key and t.dtype != pl.String}
+        self.integer_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
         self.compared = [c for c, t in keys.items() if not t.direct and (t.key == "key" or t.dtype == pl.Float64)]
         self.chosen: dict[str, ColumnStats] = {}
         # A number that is read directly stays a choice; other evidence has the whole of the files counted.
-        self._choices = [c for c, t in here.items() if t.is_choice and not t.asked and not t.direct]
-        self.fractions = [c for c, t in here.items() if t.direct and t.dtype == pl.Float64]
-        read = [c for c, t in here.items() if not t.direct and (t.dtype != pl.String or self.form.missing)]
+        self._choices = [c for c, t in present.items() if t.is_choice and not t.is_stated and not t.direct]
+        self.fractions = [c for c, t in present.items() if t.direct and t.dtype == pl.Float64]
+        read = [c for c, t in present.items() if not t.direct and (t.dtype != pl.String or self.form.missing)]
         # What stays as it was read needs no expression.
-        self.expressions = [here[c].read(c, self.form.missing) for c in read]
-        self.expressions += [pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items() if c not in here]
+        self.expressions = [present[c].read(c, self.form.missing) for c in read]
+        self.expressions += [pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items() if c not in present]
         self.columns = list(plan)
 
     def may_have_codes(self, block: bytes) -> bool:
         """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
-        return bool(self.numbers) and _may_have_codes(block, self.form.separator, keys=bool(self.whole_keys))
+        return bool(self.numbers) and _may_have_codes(block, self.form.separator, keys=bool(self.integer_keys))
 
     def frame(self, block: bytes, *, codes: bool) -> pl.DataFrame:
         if codes:
@@ -509,8 +511,8 @@ class _Reader:
         """Whether one of the columns has values that are unlike those by which its type was decided."""
         value = pl.col(columns)
         is_like = value.str.strip_chars().str.contains(f"^(?:{like})$")
-        others = text.select((is_present(value, self.form.missing) & ~is_like).any())
-        return any(others.row(0))
+        is_unlike = text.select((is_present(value, self.form.missing) & ~is_like).any())
+        return any(is_unlike.row(0))
 
     def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
         for column in self.times:
@@ -523,7 +525,7 @@ class _Reader:
     def _mismatch(self, column: str, values: pl.Series) -> Exception:
         """Return what to raise: a type that was guessed is guessed again, one that was asked for is not."""
         planned = self.plan[column]
-        if not planned.asked:
+        if not planned.is_stated:
             return _MismatchError(column)
         bad = self._unreadable(column, values).first()
         written = f" {planned.time_format!r}" if planned.time_format else ""
@@ -546,7 +548,7 @@ class _Reader:
             raise _explained(exc, self.table, block, self.layout, self.number) from exc
         if any(text.select(pl.col(self.numbers).str.contains(r"^\s*[+-]?0\d+\s*$").any()).row(0)):
             raise _MismatchError
-        for column in self.whole_keys:
+        for column in self.integer_keys:
             values = text[column].drop_nulls()
             if values.filter(~values.str.contains(CANONICAL) & ~values.is_in(list(self.form.missing))).len():
                 raise _MismatchError(column)

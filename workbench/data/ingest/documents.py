@@ -35,7 +35,7 @@ LARGEST_BYTES = 4 << 30
 NAME = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"\s*:', re.DOTALL)
 PIECE_BYTES = 1 << 20
 
-WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 """A whole number that is written as it would be written again."""
 
 
@@ -54,7 +54,7 @@ def shared_orient(tables: Sequence[Table], options: Options) -> str | None:
         if stated is not None:
             return str(stated)
         try:
-            data = json.loads(_whole(table.parts[0]))
+            data = json.loads(_content(table.parts[0]))
         except ValueError:  # DataError is one, too
             continue
         if isinstance(data, dict) and data and all(isinstance(v, dict) for v in data.values()):
@@ -79,7 +79,7 @@ def document_table(
     (source,) = table.parts
     try:
         stated = options.read.get(table.name, {}).get("orient")
-        say = lambda said: report(f"{table.name}: {said.format(table.name)}")  # noqa: E731
+        say = lambda message: report(f"{table.name}: {message.format(table.name)}")  # noqa: E731
         frame = _json_frame(source, stated, orient, say)
         if not frame.columns:
             raise NoTableError
@@ -129,7 +129,7 @@ class _Written(str):
 
 def _fault(source: Source) -> str | None:
     """Say where a file is no JSON."""
-    content = _whole(source)
+    content = _content(source)
     try:
         json.loads(content, parse_constant=_refuse_constant)
     except UnicodeDecodeError as exc:
@@ -141,7 +141,7 @@ def _fault(source: Source) -> str | None:
     return None
 
 
-def _whole(source: Source) -> bytes:
+def _content(source: Source) -> bytes:
     """Return all of a document.
 
     Raises
@@ -169,21 +169,21 @@ def _json_frame(
     source: Source, stated: str | None, shared: str | None, say: Report, as_text: Collection[str] = ()
 ) -> pl.DataFrame:
     """Return a document's rows; only the columns in `as_text`, as texts, where there are any."""
-    how: dict[str, Any] = {"parse_float": _Written, "parse_int": _Written} if as_text else {}
+    parsers: dict[str, Any] = {"parse_float": _Written, "parse_int": _Written} if as_text else {}
     if first_byte(source) == b"[":
-        _check_names(_whole(source))
+        _check_names(_content(source))
         if as_text:
-            records = json.loads(_whole(source), **how)
+            records = json.loads(_content(source), **parsers)
             return pl.DataFrame({c: [_text(r.get(c)) for r in records] for c in as_text})
         try:
-            return pl.read_json(io.BytesIO(_whole(source)), infer_schema_length=None)
+            return pl.read_json(io.BytesIO(_content(source)), infer_schema_length=None)
         except pl.exceptions.PolarsError as exc:
-            records = json.loads(_whole(source))
+            records = json.loads(_content(source))
             if records and all(isinstance(r, dict) for r in records):
                 raise
             raise NoTableError from exc
-    content = _whole(source)
-    data = json.loads(content, **how)
+    content = _content(source)
+    data = json.loads(content, **parsers)
     records = _records_in(data)
     if records is not None:
         _check_names(content)
@@ -221,8 +221,8 @@ def _check_names(content: bytes) -> None:
 
 
 def _check_width(rows: int, columns: int, size_bytes: int) -> None:
-    if said := too_wide(rows, columns, size_bytes):
-        raise ValueError(said)
+    if problem := too_wide(rows, columns, size_bytes):
+        raise ValueError(problem)
 
 
 def _records_in(data: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -246,8 +246,9 @@ def _columns_in(
         meant = stated or _orient(data, keys, shared)
         if stated is None and keys != [str(i) for i in range(len(keys))]:
             other = "columns" if meant == "index" else "index"
-            what = "a row" if meant == "index" else "a column"
-            say(f'each of its objects is taken for {what}; if not: [read.{{}}] orient = "{other}" in competition.toml')
+            meaning = "a row" if meant == "index" else "a column"
+            hint = f'[read.{{}}] orient = "{other}" in competition.toml'
+            say(f"each of its objects is taken for {meaning}; if not: {hint}")
         if meant == "index":
             return _with_index({k: [v.get(k) for v in data.values()] for k in keys}, list(data))
         # By index: the columns need not have their rows in the same order.
@@ -273,7 +274,7 @@ def _orient(data: dict[str, dict[str, Any]], keys: list[str], otherwise: str | N
         return "index"  # a column has all rows, with null where it has no value; a row may lack a field
     objects = [_kinds(values.values()) for values in data.values()]
     across = [_kinds(values[k] for values in data.values() if k in values) for k in keys]
-    mixed_objects, mixed_keys = (sum(len(kinds) > 1 for kinds in found) for found in (objects, across))
+    mixed_objects, mixed_keys = (sum(len(kinds) > 1 for kinds in kind_sets) for kind_sets in (objects, across))
     if (mixed_objects == 0) != (mixed_keys == 0):
         return "columns" if mixed_objects == 0 else "index"
     return otherwise or ("index" if len(data) > len(keys) else "columns")
@@ -291,8 +292,8 @@ def _with_index(columns: dict[str, list[Any]], index: list[str]) -> dict[str, li
     if any([None if v is None else str(v) for v in values] == index for values in columns.values()):
         return columns
     name = next(n for n in ("id", "index", "key", "row_id") if n not in columns)
-    is_whole = all(WHOLE.fullmatch(k) for k in index)
-    return {name: [int(k) for k in index] if is_whole else list(index)} | columns
+    are_integers = all(INTEGER.fullmatch(k) for k in index)
+    return {name: [int(k) for k in index] if are_integers else list(index)} | columns
 
 
 def _text(value: Any) -> str | None:

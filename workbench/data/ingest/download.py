@@ -36,9 +36,9 @@ def read_state(raw: Path) -> dict[str, Any]:
     As {"listed", "complete", "arrived"}; `complete` says that "listed" are all the files there were.
     """
     try:
-        found = read_json(raw / LISTING)
-        complete = bool(found.get("complete", True))
-        return {"listed": dict(found["listed"]), "complete": complete, "arrived": dict(found["arrived"])}
+        state = read_json(raw / LISTING)
+        complete = bool(state.get("complete", True))
+        return {"listed": dict(state["listed"]), "complete": complete, "arrived": dict(state["arrived"])}
     except (DamagedError, OSError, KeyError, TypeError, ValueError):
         return {"listed": {}, "complete": False, "arrived": {}}
 
@@ -75,10 +75,10 @@ def read_listing(platform: Platform, slug: str, only: Sequence[str], raw: Path) 
     arrived = set(read_state(raw)["arrived"])
     if not only:
         return Listing(tuple(platform.files(slug)))
-    found = platform.find(slug, {*only, *arrived})
-    if arrived - found.by_name.keys():  # the archive of all came, or a file that is no longer offered
-        return found if found.complete else Listing(tuple(platform.files(slug)))
-    return found
+    listing = platform.find(slug, {*only, *arrived})
+    if arrived - listing.by_name.keys():  # the archive of all came, or a file that is no longer offered
+        return listing if listing.complete else Listing(tuple(platform.files(slug)))
+    return listing
 
 
 def wanted_files(listing: Listing, only: Sequence[str], slug: str) -> list[RemoteFile]:
@@ -86,8 +86,8 @@ def wanted_files(listing: Listing, only: Sequence[str], slug: str) -> list[Remot
     if not only:
         return list(listing.files)
     listing.check(slug, only)
-    known = listing.by_name
-    return [known[name] for name in dict.fromkeys(only)]
+    by_name = listing.by_name
+    return [by_name[name] for name in dict.fromkeys(only)]
 
 
 def with_downloaded(wanted: list[RemoteFile], files: list[RemoteFile], raw: Path) -> list[RemoteFile]:
@@ -118,9 +118,9 @@ class Downloader:
     def download_missing(self, wanted: list[RemoteFile], listing: Listing, *, force: bool) -> list[str]:
         """Download what is missing and return the names."""
         state = read_state(self.raw)
-        everything = listing.complete and len(wanted) == len(listing.files)
-        archive = self.platform.archive(self.slug) if everything else None
-        if archive is not None and not force and self._is_whole(archive.name, state):
+        wants_all = listing.complete and len(wanted) == len(listing.files)
+        archive = self.platform.archive(self.slug) if wants_all else None
+        if archive is not None and not force and self._is_complete(archive.name, state):
             missing: list[RemoteFile] = []
         else:
             missing = [f for f in wanted if force or not self._is_there(f, state)]
@@ -169,7 +169,7 @@ class Downloader:
             if state["arrived"].pop(name, None) is not None:
                 (self.raw / name).unlink(missing_ok=True)
 
-    def _is_whole(self, name: str, state: dict[str, Any]) -> bool:
+    def _is_complete(self, name: str, state: dict[str, Any]) -> bool:
         path, arrived = self.raw / name, state["arrived"].get(name)
         if arrived is None or not path.is_file() or path.stat().st_size != arrived["size_bytes"]:
             return False
@@ -177,7 +177,7 @@ class Downloader:
 
     def _is_there(self, file: RemoteFile, state: dict[str, Any]) -> bool:
         if file.sha256 is None:
-            return self._is_whole(file.name, state)
+            return self._is_complete(file.name, state)
         path = self.raw / file.name
         return path.is_file() and path.stat().st_size == file.size_bytes and file_sha256(path) == file.sha256
 

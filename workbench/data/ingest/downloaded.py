@@ -75,9 +75,9 @@ def _source(raw: Path, name: str, fixed: Path | None) -> Source | None:
             return Source(name, raw / name)
         for archive in sorted({*raw.glob("*.zip"), *(raw / name).parent.glob("*.zip")}):
             with suppress(DataError):  # another archive, which can't be read, holds other files
-                found = next((s for s in members_of(archive, raw, {}) if s.name == name), None)
-                if found is not None:
-                    return found
+                member = next((s for s in members_of(archive, raw, {}) if s.name == name), None)
+                if member is not None:
+                    return member
         return None
     return next((s for s in sources_in(raw, fixed, {}) if s.name == name), None)
 

@@ -118,7 +118,7 @@ class Guess:
     """
 
     encoding: str
-    others: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     broken_line: int = 0
 
 
@@ -190,8 +190,8 @@ def is_broken_utf8(sample: bytes) -> bool:
     """
     text = sample.decode("utf-8", "replace")
     broken = text.count("\ufffd") - sample.count("\ufffd".encode())
-    whole = len(text) - text.count("\ufffd") - sum(map(len, re.findall(r"[\x00-\x7f]+", text)))
-    return broken > 0 and whole >= 2 and whole >= 3 * broken
+    n_beyond_ascii = len(text) - text.count("\ufffd") - sum(map(len, re.findall(r"[\x00-\x7f]+", text)))
+    return broken > 0 and n_beyond_ascii >= 2 and n_beyond_ascii >= 3 * broken
 
 
 def seven_bit(head: bytes) -> str | None:
@@ -251,8 +251,8 @@ def guess_encoding(sample: bytes, *, prefer: str | None = None) -> Guess:
         return Guess("latin-1")
     scored.sort(key=lambda s: -s[0])
     best, encoding, text = scored[0]
-    others = tuple(e for s, e, t in scored[1:] if best - s < CLOSE and t != text)
-    return Guess(_usual_name(encoding, sample, prefer), others[:2])
+    alternatives = tuple(e for s, e, t in scored[1:] if best - s < CLOSE and t != text)
+    return Guess(_usual_name(encoding, sample, prefer), alternatives[:2])
 
 
 _SIGNS = re.compile(

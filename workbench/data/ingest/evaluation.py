@@ -116,7 +116,7 @@ def evaluation_server_in(raw: Path, listed: Iterable[str] = ()) -> str | None:
     return (
         evaluation_server(on_disk)
         or next(code, None)
-        or next((found for name in archives if (found := _in_archive(raw / name)) is not None), None)
+        or next((server for name in archives if (server := _in_archive(raw / name)) is not None), None)
     )
 
 
@@ -162,7 +162,7 @@ def _in_archive(path: Path) -> str | None:
     try:
         if path.suffix == ".zip":
             with damage(str(path)), zipfile.ZipFile(path) as archive:
-                return _in_zip(archive, _Left(MOST_INNER))
+                return _in_zip(archive, _ByteBudget(MOST_INNER))
         if path.stat().st_size <= MOST_INNER:
             return evaluation_server(m.name for m in tar_members(path))
     except (DataError, OSError):
@@ -171,32 +171,32 @@ def _in_archive(path: Path) -> str | None:
 
 
 @dataclass
-class _Left:
+class _ByteBudget:
     """How many bytes more are read of what lies in an archive, with what lies in archives in it."""
 
     size: int
 
 
-def _in_zip(archive: zipfile.ZipFile, left: _Left, depth: int = DEPTH) -> str | None:
+def _in_zip(archive: zipfile.ZipFile, budget: _ByteBudget, depth: int = DEPTH) -> str | None:
     members = archive.infolist()
     by_name = evaluation_server(m.filename for m in members)
     if by_name is not None:
         return by_name
     for member in members:
         name = member.filename.lower()
-        if not name.endswith((".py", ".zip")) or member.file_size > left.size:
+        if not name.endswith((".py", ".zip")) or member.file_size > budget.size:
             continue
         if name.endswith(".py") and member.file_size <= MOST_CODE:
-            left.size -= member.file_size
+            budget.size -= member.file_size
             if API_CODE.search(archive.read(member)):
                 return member.filename
         if name.endswith(".zip") and depth:
-            left.size -= member.file_size
+            budget.size -= member.file_size
             try:
                 with zipfile.ZipFile(io.BytesIO(archive.read(member))) as inner:
-                    found = _in_zip(inner, left, depth - 1)
+                    server = _in_zip(inner, budget, depth - 1)
             except zipfile.BadZipFile:
                 continue
-            if found is not None:
-                return found
+            if server is not None:
+                return server
     return None

@@ -212,13 +212,13 @@ def _say_how_to_explode(manifest: Manifest, slug: str, report: Report) -> None:
 
 def _say_what_was_chosen(manifest: Manifest, slug: str, report: Report) -> None:
     """Report the columns whose values could be read otherwise, or are left as text for that."""
-    said: dict[tuple[str, str], list[str]] = {}
+    tables_of: dict[tuple[str, str], list[str]] = {}
     for name, info in manifest.tables.items():
         for column, note in info.notes.items():
-            said.setdefault((column, note), []).append(name)
-    for (column, note), names in said.items():
+            tables_of.setdefault((column, note), []).append(name)
+    for (column, note), names in tables_of.items():
         report(f"{', '.join(names)}: {column!r} is {note}")
-    if said:
+    if tables_of:
         report(f"to have such a column read otherwise, name its type under [types] and `wb fetch {slug}` again")
 
 
@@ -228,8 +228,9 @@ def _say_unknown_names(options: Options, manifest: Manifest, report: Report) -> 
     columns = {column for info in manifest.tables.values() for column in info.dtypes}
     for name in options.types:
         if name not in by_table | columns:
-            known = by_table if name.partition(".")[0] in manifest.tables and "." in name else columns
-            report(f"competition.toml: [types] {name!r}: no table has this column; {near(name, known, kind='column')}")
+            valid_names = by_table if name.partition(".")[0] in manifest.tables and "." in name else columns
+            hint = near(name, valid_names, kind="column")
+            report(f"competition.toml: [types] {name!r}: no table has this column; {hint}")
     for name in options.read:
         if name not in manifest.tables:
             hint = near(name, manifest.tables, kind="table")
@@ -284,11 +285,11 @@ def _write_missing(
 ) -> list[Path]:
     definition = folder / "competition.toml"
     experiments = list((folder / "experiments").glob("[0-9]*.toml"))
-    said = read_file_options(definition) if definition.exists() else FileOptions(is_draft=True)
-    if not said.is_draft and experiments:
+    stated = read_file_options(definition) if definition.exists() else FileOptions(is_draft=True)
+    if not stated.is_draft and experiments:
         return []
     try:
-        inferred = infer(manifest, tables, facts, platform, said=said)
+        inferred = infer(manifest, tables, facts, platform, stated=stated)
     except DataError as exc:
         if not manifest.excluded:
             raise
@@ -299,8 +300,8 @@ def _write_missing(
             "taken in its place",
         ) from exc
     written = []
-    if said.is_draft:
-        text = definition_text(inferred, said) + submission_text(facts, inferred, manifest, said)
+    if stated.is_draft:
+        text = definition_text(inferred, stated) + submission_text(facts, inferred, manifest, stated)
         write_text(definition, text + _excluded_text(manifest))
         written.append(definition)
         for guess in inferred.positives if isinstance(inferred, Inferred) else ():

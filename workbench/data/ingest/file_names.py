@@ -14,7 +14,7 @@ LONGEST_NAME_BYTES = 255
 LONGEST_PATH_BYTES = 3000
 """Linux takes 4,096 with the workspace's own folders."""
 
-OWN = re.compile(rf"{re.escape(LISTING)}|\..*\.(unpacked|partial|partial\.json|tmp)", re.IGNORECASE | re.DOTALL)
+RESERVED = re.compile(rf"{re.escape(LISTING)}|\..*\.(unpacked|partial|partial\.json|tmp)", re.IGNORECASE | re.DOTALL)
 """What is written beside the files: the record of a download, what has arrived of one, which archives are unpacked."""
 
 # What is no letter in any writing: C0, C1, half characters, line ends, and what turns the direction of what follows.
@@ -64,7 +64,7 @@ def refused_name(name: str, folder: Path) -> str:
         return f"would be written outside {folder}"
     if CONTROL.search(name):
         return "has control characters"
-    if any(OWN.fullmatch(part) for part in path.parts):
+    if any(RESERVED.fullmatch(part) for part in path.parts):
         return f"is the name of a file of its own that the workbench keeps in {folder}"
     return ""
 
@@ -88,5 +88,5 @@ def clashing_names(names: Iterable[str], folder: Path) -> tuple[str, str] | None
 
 def _takes_for_the_same(folder: Path) -> bool:
     """Whether the disk of a folder does not tell "a" from "A"."""
-    there = next((p for p in (folder, *folder.parents) if p.exists() and p.name.swapcase() != p.name), None)
-    return there is not None and there.with_name(there.name.swapcase()).exists()
+    existing = next((p for p in (folder, *folder.parents) if p.exists() and p.name.swapcase() != p.name), None)
+    return existing is not None and existing.with_name(existing.name.swapcase()).exists()

@@ -47,12 +47,12 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True)
 class _Part:
-    """A file as a part of a table `base`; `is_said` where its name says that it is one, not only a number."""
+    """A file as a part of a table `base`; `is_marked` where its name says that it is one, not only a number."""
 
     source: Source
-    own: str
+    own_name: str
     base: str
-    is_said: bool
+    is_marked: bool
 
 
 def tables_in(
@@ -73,45 +73,48 @@ def tables_in(
     DataError
         When two files would become the same table, or what competition.toml says of parts can't be.
     """
-    found = sources_in(raw, options.fixed, unreadable)
+    sources = sources_in(raw, options.fixed, unreadable)
     # One folder that holds everything is packaging, not a name.
-    tops = {PurePosixPath(s.name).parts[0] for s in found if len(PurePosixPath(s.name).parts) > 1}
-    shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in s.name for s in found) else ""
-    names = [source.name.removeprefix(shared) for source in found]
+    tops = {PurePosixPath(s.name).parts[0] for s in sources if len(PurePosixPath(s.name).parts) > 1}
+    shared = f"{tops.pop()}/" if len(tops) == 1 and all("/" in s.name for s in sources) else ""
+    names = [source.name.removeprefix(shared) for source in sources]
     several = _leaves_of_several(names)
     parts = [
         _part(source, name, shared, keeps_stem=_below(name) in several)
-        for source, name in zip(found, names, strict=True)
+        for source, name in zip(sources, names, strict=True)
     ]
     # Hive folders of one table may differ only in signs that names do not have: offset=-1, offset=+1.
     if unreadable is not None:
         parts = _without_same(parts, options, unreadable)
-    _refuse_same([((p.own, p.source.keys), p.source) for p in parts], options.fixed)
+    _refuse_same([((p.own_name, p.source.keys), p.source) for p in parts], options.fixed)
     groups: dict[tuple[str, str], list[_Part]] = {}
     for part in parts:
         groups.setdefault((part.base, kind_of(part.source.name)), []).append(part)
     bases = [base for base, _ in groups]
     tables: list[Table] = []
     for (base, kind), group in groups.items():
-        others = {p.own for p in parts if p.base != base or kind_of(p.source.name) != kind}
-        is_free = base not in others and base not in {p.own for p in group} and bases.count(base) == 1
+        other_names = {p.own_name for p in parts if p.base != base or kind_of(p.source.name) != kind}
+        is_free = base not in other_names and base not in {p.own_name for p in group} and bases.count(base) == 1
         apart = _stated_apart(group, options) or VERSION.search(base) is not None
         if is_free and not apart and _are_one(group, kind):
             ordered = sorted(group, key=lambda p: natural(p.source.name))
             tables.append(Table(base, tuple(p.source for p in ordered), kind))
         else:
-            tables += [Table(p.own, (p.source,), kind) for p in group]
+            tables += [Table(p.own_name, (p.source,), kind) for p in group]
     _refuse_same([((t.name, ()), p) for t in tables for p in t.parts[:1]], options.fixed)
     stated = stated_tables(sorted(tables, key=lambda t: t.name), options.read)
-    named = {*options.named, *(name for name, how in options.read.items() if how.get("parts"))}
+    named = {
+        *options.named,
+        *(name for name, options_of_table in options.read.items() if options_of_table.get("parts")),
+    }
     return join_named(stated, shared, named)
 
 
 def _stated_apart(group: list[_Part], options: Options) -> bool:
     """Whether competition.toml names one of these files, as a table of its own or as a part."""
-    parts = {name for how in options.read.values() for name in how.get("parts") or ()}
+    parts = {name for options_of_table in options.read.values() for name in options_of_table.get("parts") or ()}
     several = len(group) > 1
-    return several and any(p.own in options.named or p.own in parts or p.source.name in parts for p in group)
+    return several and any(p.own_name in options.named or p.own_name in parts or p.source.name in parts for p in group)
 
 
 def _below(name: str) -> tuple[str, ...]:
@@ -127,7 +130,7 @@ def _leaves_of_several(names: Collection[str]) -> set[tuple[str, ...]]:
         path = PurePosixPath(name)
         if any(KEY.fullmatch(f) for f in path.parent.parts):
             stems.setdefault((str(path.parent), kind_of(name)), set()).add(_bare(without_endings(path.name)))
-    several = {leaf for leaf, found in stems.items() if len(found) > 1}
+    several = {leaf for leaf, bare_names in stems.items() if len(bare_names) > 1}
     return {_below(n) for n in names if (str(PurePosixPath(n).parent), kind_of(n)) in several}
 
 
@@ -146,11 +149,11 @@ def _part(source: Source, name: str, shared: str, *, keeps_stem: bool) -> _Part:
     keys = tuple((m[1], unquote(m[2])) for folder in path.parent.parts if (m := KEY.fullmatch(folder)))
     folders = [without_endings(f) for f in path.parent.parts if not KEY.fullmatch(f)]
     stem = without_endings(path.name)
-    is_said = bool(keys)
+    is_marked = bool(keys)
     if SPARK.fullmatch(stem) or OF_SO_MANY.search(stem):
-        stem, is_said = ("" if SPARK.fullmatch(stem) else OF_SO_MANY.sub("", stem)), True
+        stem, is_marked = ("" if SPARK.fullmatch(stem) else OF_SO_MANY.sub("", stem)), True
     elif numbered := NUMBERED.search(stem):
-        stem, is_said = stem[: numbered.start()], is_said or bool(numbered[1])
+        stem, is_marked = stem[: numbered.start()], is_marked or bool(numbered[1])
     if keeps_stem:
         stem = _bare(without_endings(path.name))
     elif (keys and (folders or shared)) or (folders and stem.lower() in (*GENERAL, folders[-1].lower())):
@@ -159,16 +162,16 @@ def _part(source: Source, name: str, shared: str, *, keeps_stem: bool) -> _Part:
     if not base:
         # part-1.parquet alone in its folder, or in an archive: those have the name.
         holder = PurePosixPath(source.path.stem if source.member else shared)
-        base = table_name(holder.name) if is_said and holder.name else table_name(name)
-    return _Part(replace(source, keys=keys), table_name(name), base, is_said)
+        base = table_name(holder.name) if is_marked and holder.name else table_name(name)
+    return _Part(replace(source, keys=keys), table_name(name), base, is_marked)
 
 
 def _without_same(parts: list[_Part], options: Options, unreadable: dict[str, WorkbenchError]) -> list[_Part]:
     """Return the files without those that would become one table and that nothing needs."""
-    needed = needed_tables([p.own for p in parts], options)
+    needed = needed_tables([p.own_name for p in parts], options)
     places: dict[tuple[str, Any], list[_Part]] = {}
     for part in parts:
-        places.setdefault((part.own, part.source.keys), []).append(part)
+        places.setdefault((part.own_name, part.source.keys), []).append(part)
     for (name, _), same in places.items():
         if len(same) > 1 and name not in needed:
             names = ", ".join(p.source.name for p in same)
@@ -177,10 +180,10 @@ def _without_same(parts: list[_Part], options: Options, unreadable: dict[str, Wo
     return [p for p in parts if p.source.name not in unreadable]
 
 
-def _refuse_same(found: list[tuple[tuple[str, Any], Source]], fixed: Path | None) -> None:
+def _refuse_same(keyed_sources: list[tuple[tuple[str, Any], Source]], fixed: Path | None) -> None:
     named: dict[tuple[str, Any], list[Source]] = {}
-    for known, source in found:
-        named.setdefault(known, []).append(source)
+    for key, source in keyed_sources:
+        named.setdefault(key, []).append(source)
     for (name, _), sources in named.items():
         if len(sources) > 1:
             same = ", ".join(place_of(s) for s in sources)
@@ -203,17 +206,17 @@ def _hint_to_choose(sources: list[Source], fixed: Path | None) -> str:
 def _are_one(group: list[_Part], kind: str) -> bool:
     if len(group) == 1:
         return bool(group[0].source.keys)
-    is_said = all(p.is_said for p in group)
+    is_marked = all(p.is_marked for p in group)
     if kind == "text":
         return _have_one_header(group)
     if kind == "json":
         return False
     columns = [_columns(p.source, kind) for p in group]
-    known = [c for c in columns if c is not None]
+    readable = [c for c in columns if c is not None]
     if kind == "lines":
         # A record may lack a field, but most of them are in both.
-        return is_said or all(c == known[0] or 2 * len(c & known[0]) > len(c | known[0]) for c in known)
-    return is_said or all(c == known[0] for c in known)
+        return is_marked or all(c == readable[0] or 2 * len(c & readable[0]) > len(c | readable[0]) for c in readable)
+    return is_marked or all(c == readable[0] for c in readable)
 
 
 def _have_one_header(group: list[_Part]) -> bool:
@@ -255,14 +258,14 @@ def key_columns(table: Table, present: Collection[str], keys: Keys = NO_KEYS) ->
 
 
 def _key_column(name: str, texts: list[str | None]) -> pl.Series:
-    seen = [t for t in texts if t is not None]
-    if seen and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", t) for t in seen):
+    present = [t for t in texts if t is not None]
+    if present and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", t) for t in present):
         return pl.Series(name, [None if t is None else int(t) for t in texts], dtype=pl.Int64)
     try:
         days = [None if t is None else date.fromisoformat(t) for t in texts]
     except ValueError:
         days = []
-    if seen and days and all(len(t) == 10 for t in seen):
+    if present and days and all(len(t) == 10 for t in present):
         return pl.Series(name, days, dtype=pl.Date)
     return pl.Series(name, texts, dtype=pl.String)
 

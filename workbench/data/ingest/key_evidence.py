@@ -65,16 +65,16 @@ class _Head:
         return name_sounds_like(self.name, "train") > 0
 
 
-def find_keys(found: Iterable[Table], options: Options) -> Keys:
+def find_keys(tables: Iterable[Table], options: Options) -> Keys:
     """Return the keys of the tables that are to be.
 
     Parameters
     ----------
-    found : iterable of Table
+    tables : iterable of Table
     options : Options
         Its `keys` are such whatever the files suggest.
     """
-    heads = [h for t in found if (h := _head(t, options))]
+    heads = [h for t in tables if (h := _head(t, options))]
     sample = max(
         (h for h in heads if sample_score(h.name)), key=lambda h: (sample_score(h.name), -len(h.columns)), default=None
     )
@@ -145,8 +145,8 @@ def _ids(sample: _Head, heads: list[_Head]) -> set[str]:
     return ids
 
 
-def _share(values: pl.Series, known: Iterable[str]) -> float:
-    return float(values.drop_nulls().head(FEW_ROWS).is_in(list(known)).mean() or 0.0)  # type: ignore[arg-type]
+def _share(values: pl.Series, other_values: Iterable[str]) -> float:
+    return float(values.drop_nulls().head(FEW_ROWS).is_in(list(other_values)).mean() or 0.0)  # type: ignore[arg-type]
 
 
 def _ids_without_sample(heads: list[_Head]) -> set[str]:
@@ -225,18 +225,18 @@ def _naming(head: _Head, heads: list[_Head]) -> list[str]:
 
 def _not_numbers(keys: Keys, heads: list[_Head]) -> set[str]:
     """Return the keys and codes of which some value, as far as was looked, would be written otherwise as a number."""
-    found = set()
+    respelled = set()
     for head in heads:
         for column in head.rows.get_columns():
             kind = keys.kind(column.name)
-            if not kind or column.name in found:
+            if not kind or column.name in respelled:
                 continue
             text = column.drop_nulls()
             if (kind == "key" and text.len() and not _is_any_number(text)) or (
                 kind == "code" and _is_respelled(column)
             ):
-                found.add(column.name)
-    return found
+                respelled.add(column.name)
+    return respelled
 
 
 def _is_any_number(text: pl.Series) -> bool:

@@ -11,7 +11,7 @@ import polars as pl
 
 from workbench.data.inference.tables import normal
 
-__all__ = ["CANONICAL", "NO_KEYS", "SHORT_WHOLE", "KeyKind", "Keys", "is_numeric", "name_of"]
+__all__ = ["CANONICAL", "NO_KEYS", "SHORT_INTEGER", "KeyKind", "Keys", "is_numeric", "name_of"]
 
 KeyKind = Literal["", "code", "key"]
 """How far a column's spelling matters: not; against a number that would merge two codes; to the last byte."""
@@ -19,7 +19,7 @@ KeyKind = Literal["", "code", "key"]
 CANONICAL = r"^(0|-?[1-9]\d*)$"
 """A whole number as every program writes it."""
 
-SHORT_WHOLE = r"^(0|-?[1-9]\d{0,14})$"
+SHORT_INTEGER = r"^(0|-?[1-9]\d{0,14})$"
 """One that is no other as a fraction."""
 
 _CODE = re.compile(r"(^|[_\W])(ids?|uuid|guid|codes?|sku|ean|upc|isbn|zip|zipcode|postcode|version)$", re.IGNORECASE)

@@ -42,7 +42,7 @@ def narrowed(
     for schema, _ in pairs:
         for column, dtype in schema.items():
             types.setdefault(column, []).append(dtype)
-    wide = [c for c, of in types.items() if _is_wide_together(of) and all(_is_whole(t) for t in of)]
+    wide = [c for c, of in types.items() if _is_wide_together(of) and all(_is_integer(t) for t in of)]
     left_as_they_are = set(but)
     wide = [c for c in wide if c not in left_as_they_are]
     large = {c for schema, frame in pairs for c in _beyond_64_bits(frame, [c for c in wide if c in schema])}
@@ -55,7 +55,7 @@ def _is_wide_together(types: Iterable[pl.DataType]) -> bool:
     return any(map(_is_wide, every)) or (pl.UInt64 in every and any(t.is_signed_integer() for t in every))
 
 
-def _is_whole(dtype: pl.DataType) -> bool:
+def _is_integer(dtype: pl.DataType) -> bool:
     return dtype.is_integer() or _is_wide(dtype) or dtype == pl.Null
 
 
@@ -71,9 +71,9 @@ def _beyond_64_bits(frame: pl.LazyFrame, columns: list[str]) -> list[str]:
         return []
     ends = [pl.col(c).min().alias(f"{i}<") for i, c in enumerate(columns)]
     ends += [pl.col(c).max().alias(f"{i}>") for i, c in enumerate(columns)]
-    found: dict[str, Any] = frame.select(ends).collect(engine="streaming").row(0, named=True)
+    extremes: dict[str, Any] = frame.select(ends).collect(engine="streaming").row(0, named=True)
     return [
         c
         for i, c in enumerate(columns)
-        if found[f"{i}<"] is not None and (found[f"{i}<"] < LEAST or found[f"{i}>"] > GREATEST)
+        if extremes[f"{i}<"] is not None and (extremes[f"{i}<"] < LEAST or extremes[f"{i}>"] > GREATEST)
     ]

@@ -49,9 +49,9 @@ class Layout:
         return replace(self.forms[0], guessed=tuple(guessed))
 
 
-def layout_of(table: Table, how: dict[str, Any]) -> Layout:
-    """Return how the parts of a table are written; what `how` says of it goes before the guess."""
-    forms = tuple(form_of(part, how) for part in table.parts)
+def layout_of(table: Table, options: dict[str, Any]) -> Layout:
+    """Return how the parts of a table are written; what `options` says of it goes before the guess."""
+    forms = tuple(form_of(part, options) for part in table.parts)
     return Layout(forms, tuple(_headers(table, forms)))
 
 
@@ -76,10 +76,10 @@ def say_what_differs(table: Table, layout: Layout, report: Report) -> None:
 
 def reencoded_layouts(group: list[Table], layouts: dict[str, Layout], named: set[str]) -> dict[str, Layout]:
     """Return the layouts after looking at all of the files that seemed to be UTF-8; the `named` stay as they are."""
-    others = [form.encoding for layout in layouts.values() for form in layout.forms if _is_guessed(form)]
-    prefer = others[0] if others else None
-    whole = {t.name: _with_encodings(t, layouts[t.name], prefer) for t in group if t.name not in named}
-    return agreed_layouts(group, layouts | whole)
+    guessed = [form.encoding for layout in layouts.values() for form in layout.forms if _is_guessed(form)]
+    prefer = guessed[0] if guessed else None
+    reencoded = {t.name: _with_encodings(t, layouts[t.name], prefer) for t in group if t.name not in named}
+    return agreed_layouts(group, layouts | reencoded)
 
 
 def _with_encodings(table: Table, layout: Layout, prefer: str | None) -> Layout:
@@ -120,9 +120,9 @@ def _is_guessed(form: TextForm) -> bool:
 
 
 def _reencoded(form: TextForm, guess: Guess) -> TextForm:
-    others = [line for line in form.guessed if not line.startswith("encoding")]
+    other_lines = [line for line in form.guessed if not line.startswith("encoding")]
     return replace(
-        form, encoding=guess.encoding, broken_line=guess.broken_line, guessed=(encoding_line(guess), *others)
+        form, encoding=guess.encoding, broken_line=guess.broken_line, guessed=(encoding_line(guess), *other_lines)
     )
 
 
@@ -137,8 +137,8 @@ def say_encodings(table: Table, layout: Layout, report: Report) -> None:
                 f"{table.name}: {place_of(part)} is written in UTF-8 with broken letters, the first in line "
                 f"{form.broken_line:,}; each is read as \ufffd"
             )
-    whole = [form for form in layout.forms if not form.broken_line]
-    for line in dict.fromkeys(g for form in whole for g in form.guessed if g.startswith("encoding")):
-        encoding, _, others = line.removeprefix("encoding = ").replace('"', "").partition("  # or ")
-        unsure = f"; it may be {others} as well, look at its texts" if others else ""
+    intact = [form for form in layout.forms if not form.broken_line]
+    for line in dict.fromkeys(g for form in intact for g in form.guessed if g.startswith("encoding")):
+        encoding, _, alternatives = line.removeprefix("encoding = ").replace('"', "").partition("  # or ")
+        unsure = f"; it may be {alternatives} as well, look at its texts" if alternatives else ""
         report(f"{table.name}: not written in UTF-8, read as {encoding}{unsure}")

@@ -62,9 +62,9 @@ def lines_table(table: Table, tables: Path, options: Options, report: Report) ->
         When a file is cut or changed.
     """
     lines = _Lines(table, options)
-    for left in reversed(range(PASSES)):
+    for remaining in reversed(range(PASSES)):
         try:
-            return lines.written(tables, report, is_last=not left)
+            return lines.written(tables, report, is_last=not remaining)
         except _AgainError as exc:
             report(f"converting {table.name} again: {exc}")
     raise DataError(f"{table.where} can't be converted to a table: its values fit no type that was decided")
@@ -75,9 +75,9 @@ class _Lines:
 
     def __init__(self, table: Table, options: Options) -> None:
         self.table, self.options = table, options
-        how = options.read.get(table.name, {})
-        self.explode: str | None = how.get("explode")
-        self.missing = tuple(how.get("missing") or ())
+        read_options = options.read.get(table.name, {})
+        self.explode: str | None = read_options.get("explode")
+        self.missing = tuple(read_options.get("missing") or ())
         self.places = [place_of(p) for p in table.parts]
         self.shape = Shape()
         self.group_rows: int | None = None
@@ -127,14 +127,14 @@ class _Lines:
     def _reader(self) -> ShapedReader:
         """Return a reader for the lines as they are known; sets what the table's columns will be."""
         paths = self._paths()
-        asked = {c: a for c in paths if (a := self.options.asked(self.table.name, c))}
-        self.asked: dict[str, ColumnType] = {c: from_name(a, c) for c, a in asked.items()}
+        stated = {c: a for c in paths if (a := self.options.stated_type(self.table.name, c))}
+        self.stated: dict[str, ColumnType] = {c: from_name(a, c) for c, a in stated.items()}
         unquoted = set(self._keys_as_text("", self.shape))
-        as_text = {paths[c] for c in asked} | unquoted
+        as_text = {paths[c] for c in stated} | unquoted
         schema = schema_of(self.shape, as_text, self.table.name, self.places)
         out = dict(schema) if self.explode is None else exploded_schema(schema, self.explode, self.table.name)
         self.keys = key_columns(self.table, out, self.options.keys)
-        self._out = out | {c: t.dtype for c, t in self.asked.items()} | dict(self.keys.schema)
+        self._out = out | {c: t.dtype for c, t in self.stated.items()} | dict(self.keys.schema)
         names = {path.rpartition(".")[2] for path in unquoted}
         return ShapedReader(self.shape, schema, as_text, self.explode, unquoted=names)
 
@@ -170,13 +170,13 @@ class _Lines:
         return paths
 
     def _typed(self, frame: pl.DataFrame) -> pl.DataFrame:
-        typed = frame.with_columns(t.read(c, self.missing).alias(c) for c, t in self.asked.items())
-        for column, asked in self.asked.items():
+        typed = frame.with_columns(t.read(c, self.missing).alias(c) for c, t in self.stated.items())
+        for column, stated in self.stated.items():
             lost = frame[column].filter(typed[column].is_null() & frame[column].is_not_null())
-            bad = present_texts(lost, self.missing, asked.decimal)
+            bad = present_texts(lost, self.missing, stated.decimal)
             if bad.len():
                 raise DataError(
-                    f"{self.table.where}: column {column!r} has {bad[0]!r}, which is no {asked.dtype.base_type()}",
+                    f"{self.table.where}: column {column!r} has {bad[0]!r}, which is no {stated.dtype.base_type()}",
                     hint=f"[types] of competition.toml asks for that; mend {column!r} there",
                 )
         return without_tokens(typed, self.missing)
@@ -185,18 +185,18 @@ class _Lines:
 
     def _frames(self, reader: ShapedReader, digests: list[Any]) -> Iterator[pl.DataFrame]:
         """Yield the lines block by block; from the first that does not fit, read on for what else does not."""
-        known = reader
+        latest = reader
         for place, block, tried in self._tried(reader, digests):
-            taken = tried if known is reader else _try(known, block)
+            taken = tried if latest is reader else _try(latest, block)
             if taken is None:
                 if self._look(block, place):
-                    known = self._reader()
-                taken = self._surely(known, block, place[0])
-            if known is reader:
+                    latest = self._reader()
+                taken = self._surely(latest, block, place[0])
+            if latest is reader:
                 frame, without = taken
                 self.without += without
                 yield with_keys(self._typed(frame), self.keys, place[0])
-        if known is not reader:
+        if latest is not reader:
             raise _AgainError("lines further down have other types, or fields of their own")
 
     def _tried(self, reader: ShapedReader, digests: list[Any]) -> Iterator[tuple[Place, bytes, _Taken | None]]:
@@ -232,14 +232,14 @@ class _Lines:
     def _surely(self, reader: ShapedReader, block: bytes, part: int) -> _Taken:
         self._check_width(reader, block, part)
         try:
-            return reader.frame(block, sure=True)
+            return reader.frame(block, is_checked=True)
         except pl.exceptions.PolarsError as exc:
             first = (str(exc).strip().splitlines() or ["unreadable"])[0]
             raise self._fault(first, part) from exc
 
     def _check_width(self, reader: ShapedReader, block: bytes, part: int) -> None:
-        if said := too_wide(block.count(b"{"), reader.width, len(block)):
-            raise self._fault(said, part)
+        if problem := too_wide(block.count(b"{"), reader.width, len(block)):
+            raise self._fault(problem, part)
 
     def _fault(self, fault: str, part: int = 0) -> DataError:
         return DataError(
@@ -269,21 +269,21 @@ def _try(reader: ShapedReader, block: bytes) -> _Taken | None:
 
 def _blocks(source: Source, size: int, digest: Any) -> Iterator[bytes]:
     """Yield blocks of whole lines of about `size` bytes; reading and unpacking go on in a thread meanwhile."""
-    with ahead(_whole_lines(source, size, digest)) as ready:
+    with ahead(_complete_lines(source, size, digest)) as ready:
         yield from ready
 
 
-def _whole_lines(source: Source, size: int, digest: Any) -> Iterator[bytes]:
-    rest, is_first = b"", True
+def _complete_lines(source: Source, size: int, digest: Any) -> Iterator[bytes]:
+    incomplete, is_first = b"", True
     with source.opened() as file:
         while raw := file.read(size):
             if digest is not None:
                 digest.update(raw)
-            data = rest + raw
+            data = incomplete + raw
             if is_first:
                 data, is_first = data.removeprefix(codecs.BOM_UTF8), False
             cut = data.rfind(b"\n") + 1
-            rest = data[cut:]
+            incomplete = data[cut:]
             if cut:
                 yield data[:cut]
             elif len(data) > LONGEST_RECORD_BYTES:
@@ -291,5 +291,5 @@ def _whole_lines(source: Source, size: int, digest: Any) -> Iterator[bytes]:
                     f"{place_of(source)} has a line of more than {LONGEST_RECORD_BYTES >> 20} MB",
                     hint="is it one JSON document? call it .json, or write one object a line",
                 )
-    if rest:
-        yield rest + b"\n"
+    if incomplete:
+        yield incomplete + b"\n"

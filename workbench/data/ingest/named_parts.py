@@ -114,11 +114,11 @@ def join_named(tables: Sequence[Table], shared: str, alone: Iterable[str]) -> li
             if base is not None and base not in taken and base not in joined:
                 joined[base] = alike
     members = {n.table.name for group in joined.values() for n in group}
-    rest = [t for t in tables if t.name not in members]
+    other_tables = [t for t in tables if t.name not in members]
     new = [_ordered(base, group) for base, group in joined.items()]
-    numbered = [(t, w) for t in rest if _sounds(t.name, TRAIN) and (w := _words_of_parts(t, shared))]
-    keyed = {t.name: t for t in _with_part_columns([*new, *numbered], rest)}
-    return sorted([*(t for t in rest if t.name not in keyed), *keyed.values()], key=lambda t: t.name)
+    numbered = [(t, w) for t in other_tables if _sounds(t.name, TRAIN) and (w := _words_of_parts(t, shared))]
+    keyed = {t.name: t for t in _with_part_columns([*new, *numbered], other_tables)}
+    return sorted([*(t for t in other_tables if t.name not in keyed), *keyed.values()], key=lambda t: t.name)
 
 
 def _named(table: Table, shared: str) -> _Named | None:
@@ -186,8 +186,8 @@ def _base(group: list[_Named]) -> str | None:
 
 def _stands_beside(words: tuple[str, ...]) -> bool:
     pieces = [p.lower() for w in words for p in (re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", w) or [w])]
-    whole = {w.lower() for w in words} | set(pieces)
-    return bool(whole & BESIDE - IN_NAMES) or all(p in BESIDE for p in pieces)
+    lower_words = {w.lower() for w in words} | set(pieces)
+    return bool(lower_words & BESIDE - IN_NAMES) or all(p in BESIDE for p in pieces)
 
 
 def _in_common(lists: Sequence[tuple[str, ...]]) -> int:
@@ -240,7 +240,7 @@ def _is_another_view(head: pl.DataFrame, views: dict[Any, list[set[tuple[str, in
     sums = head.select(pl.struct(c, row.alias("")).hash().sum().alias(c) for c in several if c).row(0, named=True)
     values = set(sums.items())
     before = views.setdefault((head.height, key, sums[key]), [])
-    is_one = any(len(values & others) > 1 for others in before)
+    is_one = any(len(values & earlier) > 1 for earlier in before)
     before.append(values)
     return is_one
 
@@ -249,14 +249,14 @@ def _share_ids(tables: Sequence[Table]) -> bool:
     """Whether two samples ask for the same rows: other answers then, not other parts."""
     heads = [head_rows(t.parts[0], t.kind) for t in tables]
     key = next((h.columns[0] for h in heads if h is not None and h.width), None)
-    seen: set[Any] = set()
+    earlier_ids: set[Any] = set()
     for head in heads:
         if head is None or key is None or key not in head.columns:
             return True
         ids = set(head[key].to_list())
-        if ids & seen:
+        if ids & earlier_ids:
             return True
-        seen |= ids
+        earlier_ids |= ids
     return False
 
 
@@ -338,9 +338,9 @@ def natural(name: str) -> list[Any]:
     return [(1, int(piece), "") if piece.isdigit() else (0, 0, piece) for piece in re.split(r"(\d+)", name)]
 
 
-def _with_part_columns(joined: list[tuple[Table, list[tuple[str, ...]]]], rest: Sequence[Table]) -> list[Table]:
+def _with_part_columns(joined: list[tuple[Table, list[tuple[str, ...]]]], other_tables: Sequence[Table]) -> list[Table]:
     """Give the parts of train a column of their words where test has that column, or the same parts."""
-    tests = [t for t in rest if _sounds(t.name, TEST)]
+    tests = [t for t in other_tables if _sounds(t.name, TEST)]
     tests_in_parts = [(t, w) for t, w in joined if _sounds(t.name, TEST)]
     done: dict[str, Table] = {t.name: t for t, _ in joined}
     for train, words in joined:
@@ -353,13 +353,13 @@ def _with_part_columns(joined: list[tuple[Table, list[tuple[str, ...]]]], rest: 
             if done[train.name].parts[0].keys or not _folded(words) & _folded(its_words):
                 continue
             name = _column_name(words, columns_of(train) or frozenset())
-            if name is not None and not _is_told_already(train, words):
+            if name is not None and not _has_part_column(train, words):
                 done[train.name] = _keyed(train, name, [_tail(w, words) for w in words])
                 done[test.name] = _keyed(test, name, [_tail(w, words) for w in its_words])
     for table, words in joined:
         if table.by_words and not done[table.name].parts[0].keys:
             role = TRAIN if _sounds(table.name, TRAIN) else TEST
-            beside = [t for t in rest if _sounds(t.name, role) or _sounds(t.name, SAMPLE)]
+            beside = [t for t in other_tables if _sounds(t.name, role) or _sounds(t.name, SAMPLE)]
             named = (_as_ids_have_it(table, words, other) for other in beside)
             done[table.name] = next((t for t in named if t is not None), done[table.name])
     return list(done.values())
@@ -412,8 +412,8 @@ def _prefix(words: Sequence[tuple[str, ...]]) -> str:
     texts = sorted({"_".join(w) for w in words})
     n = next((i for i, (a, b) in enumerate(zip(texts[0], texts[-1], strict=False)) if a != b), len(texts[0]))
     prefix = re.match(r"[A-Z]?[a-z]{2,}(?=[A-Z\d_]|$)_?", texts[0][:n])
-    whole = prefix[0] if prefix else ""
-    return whole if all(len(t) > len(whole) and not t[len(whole)].islower() for t in texts) else ""
+    word = prefix[0] if prefix else ""
+    return word if all(len(t) > len(word) and not t[len(word)].islower() for t in texts) else ""
 
 
 def _tail(word: tuple[str, ...], words: Sequence[tuple[str, ...]]) -> str:
@@ -426,7 +426,7 @@ def _column_name(words: Sequence[tuple[str, ...]], columns: frozenset[str]) -> s
     return next((n for n in (name, "part", "part_of_file") if n not in columns), None)
 
 
-def _is_told_already(train: Table, words: list[tuple[str, ...]]) -> bool:
+def _has_part_column(train: Table, words: list[tuple[str, ...]]) -> bool:
     """Whether a column of each part says which part it is: the same value in all rows, another one in each part."""
     firsts = [train.parts[words.index(w)] for w in dict.fromkeys(words)]
     heads = [head_rows(p, train.kind) for p in firsts]
@@ -456,8 +456,8 @@ def stated_tables(tables: list[Table], read: Mapping[str, Mapping[str, Any]]) ->
     DataError
         When it names no file, or files that are read in different ways.
     """
-    for name, how in read.items():
-        wanted = list(how.get("parts") or ())
+    for name, table_options in read.items():
+        wanted = list(table_options.get("parts") or ())
         if not wanted:
             continue
         by_name = {p.name: t for t in tables if len(t.parts) == 1 for p in t.parts} | {t.name: t for t in tables}
@@ -470,14 +470,16 @@ def stated_tables(tables: list[Table], read: Mapping[str, Mapping[str, Any]]) ->
             )
         members = [by_name[w] for w in dict.fromkeys(wanted)]
         if len({t.kind for t in members}) > 1:
-            said = ", ".join(place_of(p) for t in members for p in t.parts[:1])
-            raise DataError(f"[read.{name}] parts in competition.toml: {said} are not of one format", hint="join them")
+            places = ", ".join(place_of(p) for t in members for p in t.parts[:1])
+            raise DataError(
+                f"[read.{name}] parts in competition.toml: {places} are not of one format", hint="join them"
+            )
         parts = tuple(p for t in members for p in t.parts)
-        rest = [t for t in tables if t not in members]
-        if name in {t.name for t in rest}:
+        other_tables = [t for t in tables if t not in members]
+        if name in {t.name for t in other_tables}:
             raise DataError(
                 f"[read.{name}] parts in competition.toml: {name!r} is the table of another file",
                 hint="name that file among the parts, or give the table another name",
             )
-        tables = sorted([*rest, Table(name, parts, members[0].kind, by_words=True)], key=lambda t: t.name)
+        tables = sorted([*other_tables, Table(name, parts, members[0].kind, by_words=True)], key=lambda t: t.name)
     return tables

@@ -42,10 +42,12 @@ def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) 
         raise DataError(f"{where}: table {table!r} has no column {column!r}", hint=near(column, schema, kind="column"))
     lists = schema[column]
     if not isinstance(lists, pl.List):
-        found = [n for n, t in schema.items() if isinstance(t, pl.List)]
+        list_columns = [n for n, t in schema.items() if isinstance(t, pl.List)]
         raise DataError(
             f"{where}: column {column!r} of table {table!r} holds {lists}, no lists",
-            hint=f"columns with lists: {', '.join(found)}" if found else "take it out: no column holds lists",
+            hint=f"columns with lists: {', '.join(list_columns)}"
+            if list_columns
+            else "take it out: no column holds lists",
         )
     out: dict[str, pl.DataType] = {}
     for name, dtype in schema.items():

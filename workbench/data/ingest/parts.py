@@ -63,7 +63,7 @@ class _Plan:
 
     schemas: list[Schema]
     common: Schema
-    asked: dict[str, ColumnType]
+    stated: dict[str, ColumnType]
     missing: tuple[str, ...] = ()
 
 
@@ -108,7 +108,7 @@ def _narrowed(
     group: list[Table], readable: dict[str, list[Path]], schemas: dict[str, list[Schema]], options: Options
 ) -> dict[str, ColumnType]:
     """Return what columns of types beyond 64 bits become in all the tables of a group."""
-    named = {c for t in group for s in schemas[t.name] for c in s if options.asked(t.name, c)}
+    named = {c for t in group for s in schemas[t.name] for c in s if options.stated_type(t.name, c)}
     frames = [
         (schema, scan_parquet(path, hive_partitioning=False))
         for table in group
@@ -123,28 +123,30 @@ def _narrowed(
 def _plan(
     table: Table, paths: list[Path], schemas: list[Schema], options: Options, wide: dict[str, ColumnType]
 ) -> _Plan:
-    how = options.read.get(table.name, {})
-    explode = how.get("explode")
+    read_options = options.read.get(table.name, {})
+    explode = read_options.get("explode")
     texts = {c for s in schemas for c, t in s.items() if c != explode and options.keys.is_text(c) and is_numeric(t)}
-    asked = {c: wide[c] for s in schemas for c in s if c in wide and c != explode}
-    asked |= {c: from_name("String", c) for c in texts}
-    asked |= {c: from_name(a, c) for s in schemas for c in s if c != explode and (a := options.asked(table.name, c))}
+    stated = {c: wide[c] for s in schemas for c in s if c in wide and c != explode}
+    stated |= {c: from_name("String", c) for c in texts}
+    stated |= {
+        c: from_name(a, c) for s in schemas for c in s if c != explode and (a := options.stated_type(table.name, c))
+    }
     try:
-        common = common_schema([{c: t for c, t in s.items() if c not in asked} for s in schemas])
+        common = common_schema([{c: t for c, t in s.items() if c not in stated} for s in schemas])
     except IrreconcilableError as exc:
         raise _two_types(table, paths, schemas, exc) from None
-    ordered = {c: asked[c].dtype if c in asked else common[c] for s in schemas for c in s}
-    return _Plan(schemas, ordered, asked, tuple(how.get("missing") or ()))
+    ordered = {c: stated[c].dtype if c in stated else common[c] for s in schemas for c in s}
+    return _Plan(schemas, ordered, stated, tuple(read_options.get("missing") or ()))
 
 
 def _two_types(table: Table, paths: list[Path], schemas: list[Schema], exc: IrreconcilableError) -> DataError:
-    said = []
+    descriptions = []
     for i in (exc.first, exc.second):
         values = scan_parquet(paths[i]).select(pl.col(exc.column).drop_nulls().head(1)).collect().to_series()
         example = f", such as {_shown(values.to_list()[0])}" if values.len() else ""
-        said.append(f"{schemas[i][exc.column]} in {place_of(table.parts[i])}{example}")
+        descriptions.append(f"{schemas[i][exc.column]} in {place_of(table.parts[i])}{example}")
     return DataError(
-        f"table {table.name!r}: column {exc.column!r} is {said[0]}, and {said[1]}; no type holds both",
+        f"table {table.name!r}: column {exc.column!r} is {descriptions[0]}, and {descriptions[1]}; no type holds both",
         hint="write one of the files anew, with the other's type: [types] holds for no lists and no structs"
         if any(schemas[i][exc.column].is_nested() for i in (exc.first, exc.second))
         else f'name one in competition.toml: [types] "{table.name}.{exc.column}" = "String"',
@@ -165,13 +167,14 @@ def _say_what_differs(table: Table, plan: _Plan, report: Report) -> None:
         if lacking:
             more = f" and {len(lacking) - 1} more of {len(table.parts)} parts" if len(lacking) > 1 else ""
             report(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")
-        seen = dict.fromkeys(str(_without_categories(s[column])) for s in plan.schemas if column in s)
-        if any(s[column] != dtype for s in plan.schemas if column in s) and column not in plan.asked:
-            how = " and ".join(seen) if len(seen) > 1 else f"{next(iter(seen))} of different categories"
-            note = zone_note([s[column] for s in plan.schemas if column in s])
-            report(
-                f"{table.name}: column {column!r} is {how} in its parts; taken as {_without_categories(dtype)}{note}"
+        type_names = dict.fromkeys(str(_without_categories(s[column])) for s in plan.schemas if column in s)
+        if any(s[column] != dtype for s in plan.schemas if column in s) and column not in plan.stated:
+            types_text = (
+                " and ".join(type_names) if len(type_names) > 1 else f"{next(iter(type_names))} of different categories"
             )
+            note = zone_note([s[column] for s in plan.schemas if column in s])
+            taken = f"{_without_categories(dtype)}{note}"
+            report(f"{table.name}: column {column!r} is {types_text} in its parts; taken as {taken}")
 
 
 def _without_categories(dtype: pl.DataType) -> Any:
@@ -184,34 +187,34 @@ def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Op
     A text beside a number, a truth value or a time is read as delimited text would be: as these where all of its values
     are such, else all of the columns are text.
     """
-    names = list(plans)
+    tables = list(plans)
     # One for all columns: a scan keeps what it has learned of its file.
     scans = {n: [scan_parquet(p, hive_partitioning=False) for p in paths] for n, paths in readable.items()}
     for column in dict.fromkeys(c for p in plans.values() for c in p.common):
-        having = [n for n in names if column in plans[n].common and column not in plans[n].asked]
+        having = [n for n in tables if column in plans[n].common and column not in plans[n].stated]
         types = {n: plans[n].common[column] for n in having}
         if len(having) < 2 or all(t == types[having[0]] for t in types.values()):
             continue
         shared: pl.DataType | None = types[having[0]]
         for other in having[1:]:
             shared = None if shared is None else common_type(shared, types[other])
-        said = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
-        both = " and ".join(having)
+        types_by_table = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
+        names = " and ".join(having)
         # Whole numbers beside decimals go together as they are.
         if shared is None and not all(t.is_numeric() for t in types.values()):
             meant = {n: _text_read(column, t, scans[n], plans[n], options) for n, t in types.items()}
             shared = _shared_kind([m.dtype if m else types[n] for n, m in meant.items()])
-            if shared is not None and shared.is_numeric() and not _holds_whole(column, shared, types, scans, plans):
+            if shared is not None and shared.is_numeric() and not _holds_integers(column, shared, types, scans, plans):
                 shared = pl.String()
             if shared is not None:
-                report(f"{both}: column {column!r} is {said}; taken as {shared} in all")
+                report(f"{names}: column {column!r} is {types_by_table}; taken as {shared} in all")
                 _take_as(column, shared, meant, plans)
                 continue
         if shared is None or not all(is_lossless(t, shared) for t in types.values()):
-            report(f"{both}: column {column!r} is {said}; left so")
+            report(f"{names}: column {column!r} is {types_by_table}; left so")
             continue
         taken = f"{_without_categories(shared)} in all{zone_note(types.values())}"
-        report(f"{both}: column {column!r} is {said}; taken as {taken}")
+        report(f"{names}: column {column!r} is {types_by_table}; taken as {taken}")
         for name in having:
             plans[name].common[column] = shared
 
@@ -254,7 +257,7 @@ def _shared_kind(types: Sequence[pl.DataType]) -> pl.DataType | None:
     return shared if shared is not None else pl.String() if plain and pl.Duration not in types else None
 
 
-def _holds_whole(
+def _holds_integers(
     column: str,
     shared: pl.DataType,
     types: Mapping[str, pl.DataType],
@@ -286,7 +289,7 @@ def _take_as(column: str, shared: pl.DataType, meant: Mapping[str, ColumnType | 
         plan = plans[name]
         plan.common[column] = shared
         if read is not None and shared != pl.String():
-            plan.asked[column] = read
+            plan.stated[column] = read
 
 
 # ------------------------------------------------------------------------------------------------------------- frames
@@ -296,9 +299,9 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
     explode = options.read.get(table.name, {}).get("explode")
     out = dict(plan.common) if explode is None else exploded_schema(plan.common, explode, table.name)
     # Those of the items, which are columns only now.
-    new = [c for c in out if c not in plan.asked]
+    new = [c for c in out if c not in plan.stated]
     inside = {c: from_name("String", c) for c in new if options.keys.is_text(c) and is_numeric(out[c])}
-    inside |= {c: from_name(a, c) for c in new if (a := options.asked(table.name, c))}
+    inside |= {c: from_name(a, c) for c in new if (a := options.stated_type(table.name, c))}
     out |= {c: t.dtype for c, t in inside.items()}
     folders = key_columns(table, out, options.keys)
     without = 0
@@ -313,7 +316,9 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
                 if explode is not None:
                     frame, none = exploded(frame, explode)
                     without += none
-                    frame = without_tokens(_as_asked(frame, inside, part, table.name, plan.missing), plan.missing)
+                    frame = without_tokens(
+                        _with_stated_types(frame, inside, part, table.name, plan.missing), plan.missing
+                    )
                 yield with_keys(frame, folders, number)
 
     path = tables / f"{table.name}.parquet"
@@ -322,13 +327,13 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
         write_frames(table, path, frames(), out | dict(folders.schema), rows_per_group(row_bytes_out, options))
         sha256 = joined_sha(list(digests))
     say_without(report, table.name, explode or "", without)
-    return info_of(table, path, sha256, options, beyond_64_bits=[c for c, t in plan.asked.items() if t.beyond_64_bits])
+    return info_of(table, path, sha256, options, beyond_64_bits=[c for c, t in plan.stated.items() if t.beyond_64_bits])
 
 
-def _from_folders(frame: pl.DataFrame, part: Source, own: Schema) -> pl.DataFrame:
+def _from_folders(frame: pl.DataFrame, part: Source, schema: Schema) -> pl.DataFrame:
     """Fill the columns that a part lacks and that other parts have, where the name of its Hive folder tells them."""
     for name, text in part.keys:
-        if name in own or name not in frame.columns or text == HIVE_NULL:
+        if name in schema or name not in frame.columns or text == HIVE_NULL:
             continue
         dtype = frame.schema[name]
         value = pl.Series(name, [text]).cast(dtype, strict=False)
@@ -383,23 +388,25 @@ def _read(part: Source, path: Path, rows: tuple[int, int], block_bytes: int) -> 
 
 
 def _fitted(frame: pl.DataFrame, plan: _Plan, part: Source, table: str) -> pl.DataFrame:
-    as_asked = _as_asked(frame, plan.asked, part, table, plan.missing)
+    typed = _with_stated_types(frame, plan.stated, part, table, plan.missing)
     try:
         # As in text, what is no number is missing.
-        frame = fitted(as_asked, plan.common)
+        frame = fitted(typed, plan.common)
         return frame.with_columns(cs.float().fill_nan(None)) if any(t.is_float() for t in frame.dtypes) else frame
     except pl.exceptions.PolarsError as exc:
         raise _misfit(part, table, exc, nested=any(t.is_nested() for t in plan.common.values())) from exc
 
 
-def _as_asked(
-    frame: pl.DataFrame, asked: dict[str, ColumnType], part: Source, table: str, missing: tuple[str, ...]
+def _with_stated_types(
+    frame: pl.DataFrame, stated: dict[str, ColumnType], part: Source, table: str, missing: tuple[str, ...]
 ) -> pl.DataFrame:
     """Return a frame with the columns that it has of those asked for, as they are asked for."""
     schema = frame.schema
-    present = [c for c in asked if c in schema]
+    present = [c for c in stated if c in schema]
     try:
-        return frame.with_columns(_asked(frame[c], asked[c], missing).alias(c) for c in present) if present else frame
+        return (
+            frame.with_columns(_read_as(frame[c], stated[c], missing).alias(c) for c in present) if present else frame
+        )
     except pl.exceptions.PolarsError as exc:
         raise _misfit(part, table, exc, nested=any(schema[c].is_nested() for c in present)) from exc
 
@@ -413,27 +420,27 @@ def _misfit(part: Source, table: str, exc: Exception, *, nested: bool) -> DataEr
     )
 
 
-def _asked(values: pl.Series, asked: ColumnType, missing: tuple[str, ...]) -> pl.Series:
+def _read_as(values: pl.Series, stated: ColumnType, missing: tuple[str, ...]) -> pl.Series:
     if values.dtype.is_nested():
         raise pl.exceptions.InvalidOperationError(
-            f"{values.name!r} holds {values.dtype}, which [types] can't make {asked.dtype.base_type()}"
+            f"{values.name!r} holds {values.dtype}, which [types] can't make {stated.dtype.base_type()}"
         )
     if isinstance(values.dtype, pl.Categorical | pl.Enum):
         values = values.cast(pl.String)
     if values.dtype != pl.String:
-        typed = values.cast(asked.dtype)
-        if not asked.dtype.is_float() and asked.dtype != pl.String:
+        typed = values.cast(stated.dtype)
+        if not stated.dtype.is_float() and stated.dtype != pl.String:
             # A cast cuts fractions, and the time from a day.
             changed = values.filter(typed.cast(values.dtype, strict=False).ne_missing(values))
             if changed.len():
                 raise pl.exceptions.InvalidOperationError(
-                    f"{values.name!r} has {changed[0]!r}, no {asked.dtype.base_type()}"
+                    f"{values.name!r} has {changed[0]!r}, no {stated.dtype.base_type()}"
                 )
         return typed
-    typed = pl.DataFrame(values).select(asked.read(values.name, missing)).to_series()
-    bad = present_texts(values.filter(typed.is_null() & values.is_not_null()), missing, asked.decimal)
+    typed = pl.DataFrame(values).select(stated.read(values.name, missing)).to_series()
+    bad = present_texts(values.filter(typed.is_null() & values.is_not_null()), missing, stated.decimal)
     if bad.len():
-        raise pl.exceptions.InvalidOperationError(f"{values.name!r} has {bad[0]!r}, no {asked.dtype.base_type()}")
+        raise pl.exceptions.InvalidOperationError(f"{values.name!r} has {bad[0]!r}, no {stated.dtype.base_type()}")
     return typed.alias(values.name)
 
 

@@ -37,10 +37,10 @@ def common_schema(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.
             if column not in common:
                 common[column], first[column] = dtype, number
                 continue
-            both = common_type(common[column], dtype)
-            if both is None:
+            shared = common_type(common[column], dtype)
+            if shared is None:
                 raise IrreconcilableError(column, first[column], number)
-            common[column] = both
+            common[column] = shared
     return common
 
 
@@ -68,8 +68,8 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:  # 
     if one.is_numeric() and other.is_numeric():
         return _common_number(one, other)
     if isinstance(one, pl.List) and isinstance(other, pl.List):
-        both = common_type(inner_type(one), inner_type(other))
-        return None if both is None else pl.List(both)
+        inner = common_type(inner_type(one), inner_type(other))
+        return None if inner is None else pl.List(inner)
     if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
         return _common_struct(one, other)
     return _common_time(one, other)
@@ -156,13 +156,13 @@ def fitted(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFra
         Where a value does not fit: a whole number beyond 64 bits, or one beyond 2**53 among fractions.
     """
     values = {s.name: s for s in frame.get_columns()}
-    here = [
+    present = [
         _fitted(values[name], dtype).alias(name)
         for name, dtype in schema.items()
         if name in values and values[name].dtype != dtype
     ]
     gone = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in values]
-    fit = frame.with_columns(*here, *gone) if here or gone else frame
+    fit = frame.with_columns(*present, *gone) if present or gone else frame
     names = list(schema)
     return fit if fit.columns == names else fit.select(names)
 

@@ -94,10 +94,10 @@ class ShapedReader:
         self.flat = self._flat_list()
         self.width = sum(map(_width, self.schema.values()))
 
-    def frame(self, block: bytes, *, sure: bool = False) -> tuple[pl.DataFrame, int]:
+    def frame(self, block: bytes, *, is_checked: bool = False) -> tuple[pl.DataFrame, int]:
         """Return a block's rows, and how many of its lines had nothing to explode; threads may call it side by side.
 
-        `sure` says that its lines were looked at one by one.
+        `is_checked` says that its lines were looked at one by one.
 
         Raises
         ------
@@ -108,17 +108,17 @@ class ShapedReader:
         """
         if self.numbers is not None:
             block = self.numbers.sub(rb'\1"\2"', block)
-        taken = None if self.flat is None else self._taken_apart(block, self.flat, sure)
-        return self._whole(block, sure) if taken is None else taken
+        taken = None if self.flat is None else self._taken_apart(block, self.flat, is_checked)
+        return self._read_at_once(block, is_checked) if taken is None else taken
 
-    def _whole(self, block: bytes, sure: bool) -> tuple[pl.DataFrame, int]:
+    def _read_at_once(self, block: bytes, is_checked: bool) -> tuple[pl.DataFrame, int]:
         try:
             frame = _read(block, self.schema)
         except pl.exceptions.PolarsError:
-            if sure:
+            if is_checked:
                 raise
             raise MisfitError from None
-        if not sure and not self._fits(self.fields, frame, block):
+        if not is_checked and not self._fits(self.fields, frame, block):
             raise MisfitError
         return (frame, 0) if self.explode is None else exploded(frame, self.explode)
 
@@ -134,7 +134,7 @@ class ShapedReader:
             return None
         return None if any(f.dtype.is_nested() for f in lists.inner.fields) else nested[0]
 
-    def _taken_apart(self, block: bytes, column: str, sure: bool) -> tuple[pl.DataFrame, int] | None:
+    def _taken_apart(self, block: bytes, column: str, is_checked: bool) -> tuple[pl.DataFrame, int] | None:
         """Read the lists apart from their lines, five times as fast as polars reads nested records; None: it can't be.
 
         The text is cut at its brackets. In the lines, the number of the line stands in the list's place, so that it
@@ -162,7 +162,7 @@ class ShapedReader:
             return None
         if not (numbers.to_numpy() == np.arange(len(lists))).all():
             return None
-        if not sure and not self._both_fit(column, lines, lines_text, items, items_text):
+        if not is_checked and not self._both_fit(column, lines, lines_text, items, items_text):
             raise MisfitError
         return self._joined(column, lines, items, counts)
 
@@ -194,8 +194,8 @@ class ShapedReader:
         nothing = pl.Series(column, [[]], dtype=self.schema[column])
         # Behind the lists stands the empty one, for the lines that have none.
         every = pl.concat([grouped[column], nothing])
-        whole = lines.with_columns(every.gather(places.replace(-1, grouped.height)).alias(column))
-        return exploded(whole, self.explode) if self.explode is not None else (whole, 0)
+        rows = lines.with_columns(every.gather(places.replace(-1, grouped.height)).alias(column))
+        return exploded(rows, self.explode) if self.explode is not None else (rows, 0)
 
     # ---------------------------------------------------------------------------------------------------- does it fit
 
@@ -268,10 +268,10 @@ class ShapedReader:
         nulls = []
         for spot in named:
             key = f'"{spot.name}"'.encode()
-            found = count(key)
-            total -= found
-            if found != spot.present:
-                if found - len(re.findall(re.escape(key) + NULL, text)) != spot.present:
+            occurrences = count(key)
+            total -= occurrences
+            if occurrences != spot.present:
+                if occurrences - len(re.findall(re.escape(key) + NULL, text)) != spot.present:
                     return None
                 nulls.append(spot)
         return nulls if total == 0 else None

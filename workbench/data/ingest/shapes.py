@@ -38,7 +38,7 @@ class Shape:
     shape of what the lists hold, `fields` those of the objects', in the order in which they were first seen.
     """
 
-    seen: dict[str, tuple[Place, Any]] = field(default_factory=dict)
+    examples: dict[str, tuple[Place, Any]] = field(default_factory=dict)
     element: Shape | None = None
     fields: dict[str, Shape] = field(default_factory=dict)
 
@@ -49,8 +49,8 @@ class Shape:
         if depth > MOST_DEPTH:
             raise FaultError(f"line {place[1]:,}: {TOO_DEEP}")
         kind = _kind(value)
-        if kind not in self.seen:
-            self.seen[kind] = (place, value)
+        if kind not in self.examples:
+            self.examples[kind] = (place, value)
         if kind == "list":
             if self.element is None:
                 self.element = Shape()
@@ -65,13 +65,13 @@ class Shape:
     @property
     def kinds(self) -> set[str]:
         """The kinds that were seen."""
-        return set(self.seen)
+        return set(self.examples)
 
     @property
     def summary(self) -> Any:
         """What two equal shapes have in common, without the examples."""
         inner = self.element.summary if self.element else None
-        return frozenset(self.seen), inner, tuple((n, s.summary) for n, s in self.fields.items())
+        return frozenset(self.examples), inner, tuple((n, s.summary) for n, s in self.fields.items())
 
     @property
     def is_text(self) -> bool:
@@ -112,13 +112,13 @@ class Shape:
 
     def _two_kinds(self) -> list[tuple[Place, Any]]:
         """Return two examples that no type holds: the first that was seen, and the first that does not go with it."""
-        found = list(self.seen.items())
-        first = found[0]
-        for other in found[1:]:
+        examples = list(self.examples.items())
+        first = examples[0]
+        for other in examples[1:]:
             pair = {first[0], other[0]}
             if not pair <= {"whole", "large", "text"} and not pair <= {"whole", "large", "number"}:
                 return [first[1], other[1]]
-        return [found[1][1], found[2][1]]
+        return [examples[1][1], examples[2][1]]
 
 
 class _MixedError(Exception):
@@ -214,7 +214,7 @@ def records_of(block: bytes, first_line: int) -> Iterator[tuple[int, dict[str, A
 
 def _record(line: bytes, number: int) -> dict[str, Any]:
     try:
-        record = json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_float, parse_int=_whole)
+        record = json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_float, parse_int=_integer)
     except UnicodeDecodeError:
         raise FaultError(f"line {number:,} is not written in UTF-8") from None
     except json.JSONDecodeError as exc:
@@ -230,8 +230,8 @@ def _record(line: bytes, number: int) -> dict[str, Any]:
 
 def _around(exc: json.JSONDecodeError) -> str:
     """Return what stands at the fault, as far as the line goes."""
-    there = exc.doc[exc.pos : exc.pos + 20].rstrip("\r\n")
-    return f" at {there!r}" if there else " at the end of the line"
+    excerpt = exc.doc[exc.pos : exc.pos + 20].rstrip("\r\n")
+    return f" at {excerpt!r}" if excerpt else " at the end of the line"
 
 
 def _refuse_constant(name: str) -> None:
@@ -245,7 +245,7 @@ def _float(text: str) -> float:
     return value
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     # 38 digits fit what polars reads; none that is longer is a number that anyone counts with.
     if len(text.lstrip("-")) > 38:
         raise ValueError(f"{text[:SHOWN]} is beyond what a number holds; write it as text")

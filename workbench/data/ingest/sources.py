@@ -68,7 +68,7 @@ class Options:
     block_bytes: int = field(default=BLOCK_BYTES, compare=False)
     keys: Keys = field(default=NO_KEYS, compare=False)
 
-    def asked(self, table: str, column: str) -> str | None:
+    def stated_type(self, table: str, column: str) -> str | None:
         """Return the type that is asked for a column, as it is written there."""
         return self.types.get(f"{table}.{column}") or self.types.get(column)
 
@@ -260,9 +260,9 @@ def first_byte(source: Source) -> bytes:
 
 def is_lines(source: Source) -> bool:
     """Whether a .json file is one document per line."""
-    first, _, rest = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
+    first, _, further_lines = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
     try:
-        return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
+        return isinstance(json.loads(first), dict) and further_lines.lstrip()[:1] == b"{"
     except (ValueError, RecursionError):
         return False
 
@@ -276,8 +276,8 @@ def options_key(table: Table, options: Options) -> str:
     read = options.read.get(table.name, {})
     # The folders' names are in the files' own; the words of parts become a column because of what test has.
     words = [p.keys for p in table.parts if p.keys and not all(f"{k}=" in p.name for k, _ in p.keys)]
-    said = [read, chosen, *([words] if words else [])]
-    return json.dumps(said, sort_keys=True) if read or chosen or words else ""
+    settings = [read, chosen, *([words] if words else [])]
+    return json.dumps(settings, sort_keys=True) if read or chosen or words else ""
 
 
 def same_source(table: Table, info: TableInfo) -> bool:
@@ -303,12 +303,12 @@ def reading_options(folder: Path, memory_limit: int | None) -> Options:
     path = folder / "competition.toml"
     options = NO_OPTIONS
     if path.exists():
-        said = read_file_options(path)
-        named = tuple(name for name in said.tables.values() if name)
+        stated = read_file_options(path)
+        named = tuple(name for name in stated.tables.values() if name)
         usual: dict[str, str | bool] = {}
-        if not said.is_draft:
+        if not stated.is_draft:
             usual = {role: role for role in ("train", "test", "sample_submission")}
         keys = NO_KEYS.naming(read_keys(path))
-        options = Options(said.read, said.types, keys=keys, named=named, roles={**usual, **said.tables})
+        options = Options(stated.read, stated.types, keys=keys, named=named, roles={**usual, **stated.tables})
     options = replace(options, fixed=folder / "data" / "fixed")
     return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))

@@ -53,7 +53,7 @@ class Download:
     n_files : int
     size_bytes : int
         What is still to come: less what an earlier try has left.
-    made_bytes : int
+    converted_bytes : int
         An estimate of what is made of it: tables as Parquet, archives unpacked.
     at_least_bytes : int
         What comes even if all of it is packed as tightly as can be.
@@ -61,7 +61,7 @@ class Download:
 
     n_files: int
     size_bytes: int
-    made_bytes: int
+    converted_bytes: int
     at_least_bytes: int
 
     @classmethod
@@ -76,24 +76,24 @@ class Download:
         archive : RemoteFile or None
             What they come in.
         """
-        n_files = listed = made = there = 0
+        n_files = listed = converted = arrived = 0
         for file in files:
             size = file.size_bytes or 0
             n_files, listed = n_files + 1, listed + size
-            made += _made_of(file.name, size, packed=archive is not None)
+            converted += _converted_size(file.name, size, packed=archive is not None)
             if archive is None:
-                there += min(size, _arrived(raw / file.name))
+                arrived += min(size, _arrived(raw / file.name))
         if archive is not None:
-            there = _arrived(raw / archive.name)
-        to_come = max(0, listed - there)
-        return cls(n_files, to_come, made, to_come if archive is None else to_come // SMALLEST_SHARE)
+            arrived = _arrived(raw / archive.name)
+        to_come = max(0, listed - arrived)
+        return cls(n_files, to_come, converted, to_come if archive is None else to_come // SMALLEST_SHARE)
 
     def __str__(self) -> str:
         files = "a file" if self.n_files == 1 else f"{self.n_files:,} files"
         return f"{files}, {shown_bytes(self.size_bytes)}"
 
 
-def _made_of(name: str, size: int, *, packed: bool) -> int:
+def _converted_size(name: str, size: int, *, packed: bool) -> int:
     ending = name.lower()
     if ending.endswith(".parquet"):
         return size
@@ -138,11 +138,10 @@ def check_space(download: Download, folder: Path, slug: str, *, approval: Approv
         )
     if approval.given:
         return
-    need, made = download.size_bytes + download.made_bytes, shown_bytes(download.made_bytes)
+    need, converted = download.size_bytes + download.converted_bytes, shown_bytes(download.converted_bytes)
     if need > free:
-        text += (
-            f", and about {made} more when converted; the disk has {shown_bytes(free)} free, which may be too little"
-        )
+        text += f", and about {converted} more when converted; "
+        text += f"the disk has {shown_bytes(free)} free, which may be too little"
         if not approval.ask(text):
             hint = "free some space, fetch less with --only FILE, or try it all the same with --yes"
             raise StorageError(f"{text}; nothing was downloaded", hint=hint)

@@ -22,7 +22,7 @@ HEADER_BYTES = 512
 MOST_EXTENDED_BYTES = 1 << 20
 """A longer header than this is none: it holds a name, and a few attributes."""
 PIECE_BYTES = 1 << 20
-WHAT = "a whole tar archive"
+EXPECTED = "a whole tar archive"
 NO_SIZE = "a header gives a size that no file has"
 
 KINDS = {b"1": "a link", b"2": "a link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
@@ -80,8 +80,8 @@ def tar_members(archive: Path) -> Iterator[TarMember]:
             long_name, extended = "", {}
             if kind == b"5" or (kind == b"\0" and name.endswith("/")):
                 continue
-            said = "no regular file" if is_sparse or kind not in REGULAR else ""
-            member = TarMember(name, size, KINDS.get(kind, said), _pieces(file, size, where))
+            fault = "no regular file" if is_sparse or kind not in REGULAR else ""
+            member = TarMember(name, size, KINDS.get(kind, fault), _pieces(file, size, where))
             yield member
             for _ in member.pieces:  # what was not asked for
                 pass
@@ -92,7 +92,7 @@ def tar_members(archive: Path) -> Iterator[TarMember]:
 
 
 def _damaged(where: str, fault: str) -> DamagedError:
-    return DamagedError(f"{where} is not {WHAT}: {fault}", hint="fetch it again: `wb fetch SLUG --force`")
+    return DamagedError(f"{where} is not {EXPECTED}: {fault}", hint="fetch it again: `wb fetch SLUG --force`")
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
             yield file
             return
         with decompressed(file, packing, str(archive)) as plain:
-            yield watched(plain, str(archive), WHAT)
+            yield watched(plain, str(archive), EXPECTED)
 
 
 def _block(file: IO[bytes], where: str, *, is_first: bool) -> bytes:
@@ -160,15 +160,15 @@ def _extended(file: IO[bytes], size: int, where: str) -> bytes:
 
 def _records(content: bytes, where: str) -> dict[str, bytes]:
     """Return the records of an extended header, each "LENGTH KEY=VALUE" and a line end."""
-    found, at = dict[str, bytes](), 0
+    records, at = dict[str, bytes](), 0
     while at < len(content) and content[at]:
         length = content[at : at + 8].partition(b" ")[0]
         if not length.isdigit() or not 5 <= int(length) <= len(content) - at:
             raise _damaged(where, "what should be a header is none")
         key, _, value = content[at + len(length) + 1 : at + int(length) - 1].partition(b"=")
-        found[key.decode(errors="replace")] = value
+        records[key.decode(errors="replace")] = value
         at += int(length)
-    return found
+    return records
 
 
 def _name_of(block: bytes) -> str:

@@ -138,11 +138,11 @@ class Source:
             if packing not in COMPRESSIONS:
                 yield file
                 return
-            what = f"a whole {packing} file"
+            expected = f"a whole {packing} file"
             with ExitStack() as stack:
-                with damage(str(self.path), what):
+                with damage(str(self.path), expected):
                     unpacked = stack.enter_context(decompressed(file, packing, str(self.path)))
-                yield watched(unpacked, str(self.path), what, packed_bytes=self.packed_bytes)
+                yield watched(unpacked, str(self.path), expected, packed_bytes=self.packed_bytes)
 
     @property
     def misnamed(self) -> str:
@@ -170,9 +170,9 @@ class Source:
                     hint="save its sheet as CSV",
                 )
             if len(members) != 1 or members[0].flag_bits & 1:
-                what = "needs a password" if len(members) == 1 else f"has {len(members)} files"
+                reason = "needs a password" if len(members) == 1 else f"has {len(members)} files"
                 raise DataError(
-                    f"{where} is a zip archive, whatever its name says, and {what}",
+                    f"{where} is a zip archive, whatever its name says, and {reason}",
                     hint="unpack it, and name the file as it is",
                 )
             with damage(where):
@@ -285,10 +285,10 @@ def _encoding(head: bytes, *, is_cut: bool) -> Guess:
 
 def encoding_line(guess: Guess) -> str:
     """Return a guessed encoding as a line of TOML, with those that it may be as well."""
-    others = f"  # or {' or '.join(guess.others)}" if guess.others else ""
+    comment = f"  # or {' or '.join(guess.alternatives)}" if guess.alternatives else ""
     if guess.broken_line:
-        others = "  # with broken letters, which are read as \ufffd; taking the mark away refuses them"
-    return f'encoding = "{guess.encoding}"{others}'
+        comment = "  # with broken letters, which are read as \ufffd; taking the mark away refuses them"
+    return f'encoding = "{guess.encoding}"{comment}'
 
 
 def encoding_sample(source: Source) -> bytes:
@@ -304,10 +304,10 @@ def encoding_sample(source: Source) -> bytes:
 
 def full_encoding(source: Source, prefer: str | None = None) -> Guess:
     """Return the encoding of a text after looking at all of it, for where its beginning said too little."""
-    found = _not_utf8(source)
-    if found is None:
+    evidence = _not_utf8(source)
+    if evidence is None:
         return Guess("utf-8")
-    sample, line = found
+    sample, line = evidence
     before = lines_beyond_ascii(head_of(source), is_cut=True)
     if is_broken_utf8(before + sample):
         return Guess("utf-8", broken_line=line)
@@ -451,11 +451,11 @@ def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator
             if cut:
                 yield b"".join([*waiting, data[:cut]])
                 waiting, waiting_bytes, is_open = [], 0, False
-            rest = data[cut:]
-            if rest:
-                waiting.append(rest)
-                waiting_bytes += len(rest)
-                is_open ^= bool(rest.count(b'"') % 2)
+            incomplete = data[cut:]
+            if incomplete:
+                waiting.append(incomplete)
+                waiting_bytes += len(incomplete)
+                is_open ^= bool(incomplete.count(b'"') % 2)
             if waiting_bytes > LONGEST_RECORD_BYTES:
                 raise DataError(
                     f"{source.path}: {source.name} has a record of more than {LONGEST_RECORD_BYTES >> 20} MB",
@@ -585,8 +585,8 @@ def _fault(record: str, form: TextForm, width: int) -> str | None:
     bare = re.sub(rf'(^|{separator})"(?:[^"]|"")*"(?={separator}|$)', r"\1", record)
     if '"' in bare:
         return "has a quote inside a field that is not quoted, or text behind a closing quote"
-    found = bare.count(form.separator) + 1
-    return None if found == width else f"has {found} field{'s' * (found > 1)}, the header has {width}"
+    n_fields = bare.count(form.separator) + 1
+    return None if n_fields == width else f"has {n_fields} field{'s' * (n_fields > 1)}, the header has {width}"
 
 
 def sha256_of(source: Source) -> str:

@@ -23,7 +23,7 @@ from workbench.data.ingest.dates import (
     read_times,
     zones_of,
 )
-from workbench.data.ingest.keys import SHORT_WHOLE, KeyKind
+from workbench.data.ingest.keys import SHORT_INTEGER, KeyKind
 from workbench.data.ingest.missing import is_token, token_numbers
 
 __all__ = [
@@ -44,7 +44,7 @@ MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"
 """What stands in a number's or a date's place when there is none. In a text column only the empty text is missing,
 quoted or not; one of spaces alone is a text there."""
 
-WHOLE = r"[+-]?\d+"
+INTEGER = r"[+-]?\d+"
 WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 FEW = 8
 DECIMAL_COMMA = r"^[+-]?((\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?|,\d+)([eE][+-]?\d+)?$"
@@ -162,7 +162,7 @@ class ColumnType:
     beyond_64_bits: bool = field(default=False, compare=False)
     until: int | None = None
     like: str | None = field(default=None, compare=False)
-    asked: bool = field(default=False, compare=False)
+    is_stated: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
     key: KeyKind = field(default="", compare=False)
     looks_numeric: bool = field(default=False, compare=False)
@@ -174,18 +174,18 @@ class ColumnType:
     @property
     def spelled(self) -> str:
         """How the file writes a date or time (its format, "%-d" where no zero leads) or a boolean ("False/True")."""
-        found = self.time_format or "/".join(self.words or ())
+        spelling = self.time_format or "/".join(self.words or ())
         letters = "dm" * ("d" in self.loose) + "HI" * ("h" in self.loose)
         for letter in letters if self.time_format else "":
-            found = found.replace(f"%{letter}", f"%-{letter}")
-        return found
+            spelling = spelling.replace(f"%{letter}", f"%-{letter}")
+        return spelling
 
     @property
     def named(self) -> str:
         """The type as competition.toml would name it under ``[types]``."""
-        how = self.spelled or (self.decimal if self.dtype == pl.Float64 and self.decimal != "." else "")
+        spelling = self.spelled or (self.decimal if self.dtype == pl.Float64 and self.decimal != "." else "")
         until = f" until {self.until}" if self.until is not None else ""
-        return f"{self.dtype.base_type()} {how}".strip() + until
+        return f"{self.dtype.base_type()} {spelling}".strip() + until
 
     @property
     def is_guess(self) -> bool:
@@ -195,7 +195,7 @@ class ColumnType:
     @property
     def note(self) -> str:
         """What is to be said of a choice, "" where there was none."""
-        if not self.why or self.asked:
+        if not self.why or self.is_stated:
             return ""
         if self.dtype == pl.String:
             return f"undecided, so it stays text: {self.why}" + (f" ({self.offered})" if self.offered else "")
@@ -232,11 +232,11 @@ class ColumnType:
             )
         elif self.decimal == "1,000":
             number = pl.when(number.str.contains(THOUSANDS_COMMA)).then(number.str.replace_all(",", "", literal=True))
-        found = number.cast(self.dtype, strict=False)
+        parsed = number.cast(self.dtype, strict=False)
         tokens = token_numbers(missing)
         if tokens:
-            found = pl.when(~found.cast(pl.Float64).is_in(tokens)).then(found)
-        return (found.fill_nan(None) if self.dtype == pl.Float64 else found).alias(name)
+            parsed = pl.when(~parsed.cast(pl.Float64).is_in(tokens)).then(parsed)
+        return (parsed.fill_nan(None) if self.dtype == pl.Float64 else parsed).alias(name)
 
 
 def from_name(text: str, column: str) -> ColumnType:
@@ -252,22 +252,22 @@ def from_name(text: str, column: str) -> ColumnType:
     >>> from_name("Date %d.%m.%Y", "day").dtype
     Date
     """
-    name, _, rest = text.partition(" ")
+    name, _, detail = text.partition(" ")
     if name in ("Date", "Datetime"):
         usual = "%Y-%m-%d" if name == "Date" else "%Y-%m-%d %H:%M:%S"
-        form, _, until = rest.partition(" until ")
+        form, _, until = detail.partition(" until ")
         dtype = pl.Date() if name == "Date" else pl.Datetime("us")
         last = int(until) if until.isdigit() else None
-        return ColumnType(dtype, form or usual, until=last, asked=True)
+        return ColumnType(dtype, form or usual, until=last, is_stated=True)
     if name == "Boolean":
-        false, _, true = rest.partition("/")
-        return ColumnType(pl.Boolean(), words=(false, true) if true else ("False", "True"), asked=True)
+        false, _, true = detail.partition("/")
+        return ColumnType(pl.Boolean(), words=(false, true) if true else ("False", "True"), is_stated=True)
     plain = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
-    if name not in plain or rest not in ("", *(MARKS if name == "Float64" else ())):
-        known = [*plain, "Boolean", "Date", "Datetime", *(f"Float64 {m}" for m in MARKS)]
-        known += ["Date %d.%m.%Y", "Date %d/%m/%y until 2024", "Boolean no/yes"]
-        raise DataError(f"[types]: {column} = {text!r} is no type", hint=near(text, known, kind="type"))
-    return ColumnType(plain[name], decimal=rest or ".", asked=True)
+    if name not in plain or detail not in ("", *(MARKS if name == "Float64" else ())):
+        valid_types = [*plain, "Boolean", "Date", "Datetime", *(f"Float64 {m}" for m in MARKS)]
+        valid_types += ["Date %d.%m.%Y", "Date %d/%m/%y until 2024", "Boolean no/yes"]
+        raise DataError(f"[types]: {column} = {text!r} is no type", hint=near(text, valid_types, kind="type"))
+    return ColumnType(plain[name], decimal=detail or ".", is_stated=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- comparing
@@ -286,7 +286,7 @@ def respelled(text: pl.Series, typed: pl.Series, decided: ColumnType) -> pl.Seri
         written = typed.cast(pl.String)
     differs = text.is_not_null() & (text != written).fill_null(value=True)
     if decided.key == "code" and differs.any():
-        differs &= ~(text.str.contains(SHORT_WHOLE) | text.str.strip_chars().is_in(MISSING))
+        differs &= ~(text.str.contains(SHORT_INTEGER) | text.str.strip_chars().is_in(MISSING))
     return text.filter(differs)
 
 
@@ -365,10 +365,10 @@ def _decided(total: ColumnStats, decimal: str, separator: str, evidence: Evidenc
     if total.padded:
         # A leading zero is part of a code ("007"): as a number it would be lost.
         return ColumnType(pl.String())
-    found = _number(total, decimal, separator, evidence) or _boolean(total) or _moment(total, evidence.order, name)
+    decided = _number(total, decimal, separator, evidence) or _boolean(total) or _moment(total, evidence.order, name)
     # With a fraction among them, whole numbers are numbers, however large.
-    like = WHOLE if total.digits == total.present else _half_of_words(total.few)
-    return found or ColumnType(pl.String(), like=like)
+    like = INTEGER if total.digits == total.present else _half_of_words(total.few)
+    return decided or ColumnType(pl.String(), like=like)
 
 
 def _number(  # noqa: PLR0911 one per way to write numbers
@@ -470,16 +470,16 @@ def evidence_of(columns: Iterable[ColumnStats]) -> Evidence:
         if total.times and total.present and COMPACT not in total.times:
             choice = choose_day(total.times, total.days)
             day = choice.day_format or ""
-            found = day_order(day) if choice.certain or choice.strong else None
+            order = day_order(day) if choice.certain or choice.strong else None
             # With points the day is first as a rule, which proves little of days with a slash.
-            if found is not None and (found != "ymd" or "%y" in day):
-                orders["." in day].add(found)
+            if order is not None and (order != "ymd" or "%y" in day):
+                orders["." in day].add(order)
         if total.commas and (total.decimals == total.present) != (total.thousands == total.present):
             marks.add("," if total.decimals == total.present else ".")
         elif total.floats == total.present and total.points > total.grouped:
             marks.add(".")
-    sure = orders[False] or orders[True]
-    return Evidence(sure.pop() if len(sure) == 1 else "", marks.pop() if len(marks) == 1 else "")
+    sure_orders = orders[False] or orders[True]
+    return Evidence(sure_orders.pop() if len(sure_orders) == 1 else "", marks.pop() if len(marks) == 1 else "")
 
 
 def _half_of_words(few: frozenset[str] | None) -> str | None:

@@ -99,7 +99,7 @@ def unpacked_files(
             for item in _unpacked(needed, folder, is_read, report):
                 stamps[item.name] = _stamp(item, folder, digests)
         finally:
-            write_json(note, {"files": stamps, "archives": digests.known})
+            write_json(note, {"files": stamps, "archives": digests.by_name})
     return sorted(p.name for p in of_all if p.name not in stamps)
 
 
@@ -141,18 +141,18 @@ class _Digests:
 
     def __init__(self, raw: Path) -> None:
         self.raw = raw
-        self.known: dict[str, dict[str, Any]] = {}
+        self.by_name: dict[str, dict[str, Any]] = {}
         with suppress(DamagedError, OSError, KeyError, TypeError, ValueError):
-            self.known = dict(read_json(raw / LISTING)["arrived"])
+            self.by_name = dict(read_json(raw / LISTING)["arrived"])
 
     def of(self, path: Path) -> str:
         """Return the digest of an archive."""
         name, stat = path.relative_to(self.raw).as_posix(), path.stat()
-        there = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        known = self.known.get(name)
-        if not isinstance(known, dict) or {k: known.get(k) for k in there} != there or "sha256" not in known:
-            self.known[name] = there | {"sha256": file_sha256(path)}
-        return str(self.known[name]["sha256"])
+        stamp = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        digest = self.by_name.get(name)
+        if not isinstance(digest, dict) or {k: digest.get(k) for k in stamp} != stamp or "sha256" not in digest:
+            self.by_name[name] = stamp | {"sha256": file_sha256(path)}
+        return str(self.by_name[name]["sha256"])
 
 
 def _stamp(item: _Packed, folder: Path, digests: _Digests) -> str:
@@ -162,9 +162,9 @@ def _stamp(item: _Packed, folder: Path, digests: _Digests) -> str:
 
 def _stamps(note: Path, digests: _Digests) -> dict[str, str]:
     try:
-        found = read_json(note)
-        digests.known |= {str(k): dict(v) for k, v in found["archives"].items()}
-        return {str(k): str(v) for k, v in found["files"].items()}
+        content = read_json(note)
+        digests.by_name |= {str(k): dict(v) for k, v in content["archives"].items()}
+        return {str(k): str(v) for k, v in content["files"].items()}
     except (DamagedError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return {}
 
@@ -179,13 +179,13 @@ def _link(source: Path, target: Path, below: str, archive: str, unpacked: set[st
     One folder at a time, by what the directory says of each file: there may be millions.
     """
     with os.scandir(target) as entries:
-        there = {e.name: e for e in entries}
+        old_entries = {e.name: e for e in entries}
     with os.scandir(source) as entries:
         for entry in entries:
             name = f"{below}{entry.name}"
             if entry.name.startswith(".") or name == archive:
                 continue
-            old = there.pop(entry.name, None)
+            old = old_entries.pop(entry.name, None)
             if entry.is_dir():
                 if old is None or not old.is_dir(follow_symlinks=False):
                     _remove(old)
@@ -194,7 +194,7 @@ def _link(source: Path, target: Path, below: str, archive: str, unpacked: set[st
             elif old is None or not _is_same(old, entry):
                 _remove(old)
                 _link_file(entry, target / entry.name)
-    for name, entry in there.items():
+    for name, entry in old_entries.items():
         if f"{below}{name}" not in unpacked:
             _remove(entry)
         elif entry.is_dir(follow_symlinks=False):

@@ -21,9 +21,9 @@ from workbench.data.ingest.types import ColumnType
 __all__ = [
     "COMPRESSION",
     "ROWS_PER_GROUP",
+    "guesses_of",
     "info_of",
     "rows_per_group",
-    "said_of",
     "say_beyond_64_bits",
     "write_frames",
 ]
@@ -36,10 +36,10 @@ COMPRESSION: Any = "lz4"
 """zstd is a fifth smaller and takes a third longer to write; reading is what happens again and again."""
 
 
-def said_of(plan: Mapping[str, ColumnType]) -> dict[str, dict[str, str]]:
+def guesses_of(plan: Mapping[str, ColumnType]) -> dict[str, dict[str, str]]:
     """Return what the manifest says of guesses: the types, those that are choices, and why."""
     return {
-        "types": {c: t.named for c, t in plan.items() if t.is_guess and not t.asked},
+        "types": {c: t.named for c, t in plan.items() if t.is_guess and not t.is_stated},
         "choices": {c: t.named for c, t in plan.items() if " " in t.named and t.named != _plainest(t)},
         "notes": {c: t.note for c, t in plan.items() if t.note},
     }
@@ -47,7 +47,7 @@ def said_of(plan: Mapping[str, ColumnType]) -> dict[str, dict[str, str]]:
 
 def _plainest(planned: ColumnType) -> str:
     # Words for yes and no have one reading, unless competition.toml names it.
-    return planned.plainest if planned.asked or planned.plainest else planned.named
+    return planned.plainest if planned.is_stated or planned.plainest else planned.named
 
 
 def rows_per_group(row_bytes: float, options: Options) -> int:
@@ -123,7 +123,7 @@ def info_of(
     stat, dtypes = path.stat(), written.collect_schema()
     names = safe_names(table.name, plan or {})
     plan = {names.get(c, c): t for c, t in (plan or {}).items()}
-    said = said_of(plan)
+    guesses = guesses_of(plan)
     return TableInfo(
         name=table.name,
         source=", ".join(p.name for p in table.parts),
@@ -141,7 +141,7 @@ def info_of(
         codes=[c for c, t in plan.items() if t.looks_numeric and options.keys.kind(c) == "code"],
         keys=[c for c in dtypes if options.keys.kind(c) == "key"],
         beyond_64_bits=[*beyond_64_bits, *(c for c, t in plan.items() if t.beyond_64_bits)],
-        types=said["types"],
-        choices=said["choices"],
-        notes=said["notes"] | renamed_notes(dtypes),
+        types=guesses["types"],
+        choices=guesses["choices"],
+        notes=guesses["notes"] | renamed_notes(dtypes),
     )

@@ -132,7 +132,7 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
         return
     positive = competition.positive(column.name, column.classes)
     labels = competition.class_words(column.name, column.classes)
-    asked, metric = competition.asked_column(column.name), competition.metric
+    asked, metric = competition.sample_column(column.name), competition.metric
     if metric.needs == "proba" and form.by_class:
         return
     what = f"whether {asked!r} is the probability of the one or of the other"
