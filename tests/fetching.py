@@ -67,7 +67,7 @@ class Place(Commands):
     def explained(self, done: Ended, *, says: str, do: str) -> None:
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
         told = [line for line in done.stderr.splitlines() if not re.match(r"(downloading|converting|unpacking) ", line)]
-        told = [line for line in told if not re.match(r"the data of .* changed|what arrived is damaged", line)]
+        told = [line for line in told if not re.match(r"the data of .* changed|the download is damaged", line)]
         assert [line.partition(":")[0] for line in told] == ["error", "hint"][: len(told)], done.stderr
         assert re.search(says, told[0]), done.stderr
         assert re.search(do, " ".join(told)), done.stderr

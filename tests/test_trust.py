@@ -338,7 +338,7 @@ def test_a_workspace_that_is_named_wins_over_the_one_that_one_stands_in(tmp_path
         ({"files": 5}, "'files' is int"),
         ({"models": {}}, "'models' is dict"),
         ({"spec": []}, "'spec' is list"),
-        ("[" * 100_000, "too deep in each other"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_run_that_nobody_wrote_so_is_damaged(tmp_path: Path, change: Any, says: str) -> None:

@@ -148,7 +148,7 @@ class TestTheLogin:
         ("error", "ok", "is_note", "said"),
         [
             (None, True, False, "accepted"),
-            (UnreachableError("Kaggle can't be reached", hint="look at the network"), True, True, "is not known"),
+            (UnreachableError("Kaggle can't be reached", hint="check the network"), True, True, "is not known"),
             (UnansweredError("no answer"), True, True, "is not known"),
             (PlatformError("Kaggle does not accept the login"), False, False, "does not accept"),
         ],

@@ -166,7 +166,7 @@ def test_a_batch_goes_on_after_a_failure(made: Small) -> None:
         (["run", "--exp", "1", "--sample", "2"], 1, "between 0 and 1"),
         (["show", "7"], 1, "was never run"),
         (["submit", "--exp", "7"], 1, "was never run"),
-        (["fetch", "nothing", "--platform", "rehearsal"], 1, "no rehearsal is called 'nothing'"),
+        (["fetch", "nothing", "--platform", "rehearsal"], 1, "there is no local competition 'nothing'"),
         (["table", "--sort", "cvv"], 1, "did you mean 'cv'"),
         (["rehearse", "x", "--train", "no.csv", "--target", "y", "--metric", "auc", "--holdout", "0.2"], 1, "no.csv"),
         (

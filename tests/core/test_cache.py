@@ -115,7 +115,7 @@ def test_json_refuses_what_json_has_no_word_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000])
 def test_json_that_lies_too_deep_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(DamagedError, match=r"run.json is damaged: lists or objects in it lie too deep"):
+    with pytest.raises(DamagedError, match=r"run.json is damaged: lists or objects in it are nested too deep"):
         read_json(tmp_path / "run.json")
 
 

@@ -60,7 +60,7 @@ def test_a_size_is_read(text: str, size: int) -> None:
     "text", ["", "B", "0", "0.9", "0.99B", "0GB", "0%", "-1", "1 %%", "1%B", "1X", "1 2", "1,5G", "much"]
 )
 def test_no_size_is_explained(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^--memory-limit: .* is no amount of memory\nwrite it as"):
+    with pytest.raises(ConfigError, match=r"^--memory-limit: .* is not an amount of memory\nwrite it as"):
         parse_bytes(text, where="--memory-limit")
 
 

@@ -50,14 +50,14 @@ def test_whole_numbers_and_fractions_share_a_type_where_no_digit_is_lost() -> No
     assert any("taken as Float64 in all" in s for s in result.said)
     result = both([1.5], [2**53 + 1])
     assert result.frames["test"]["a"].to_list() == [2**53 + 1]
-    assert any(s.endswith("left so") for s in result.said)
+    assert any(s.endswith("left as they are") for s in result.said)
 
 
 @pytest.mark.parametrize(("one", "other"), [([True], ["x"]), ([1.5], ["1.5"]), ([1], ["007"])])
 def test_what_has_no_common_type_is_left_and_told(one: list[Any], other: list[Any]) -> None:
     result = both(one, other)
     assert (result.frames["train"]["a"].to_list(), result.frames["test"]["a"].to_list()) == (one, other)
-    assert any("column 'a' is" in s and s.endswith("left so") for s in result.said)
+    assert any("column 'a' is" in s and s.endswith("left as they are") for s in result.said)
 
 
 def test_a_type_that_is_asked_for_stays() -> None:
@@ -70,7 +70,7 @@ def test_unsigned_numbers_agree_with_signed_ones_that_hold_them(value: int, agre
     result = convert_files({"train.parquet": large, "test.csv": "id,a\n2,-1\n"})
     assert result.frames["train"]["a"].to_list() == [value]
     assert result.frames["train"].schema["a"] == (pl.Int64 if agrees else pl.UInt64)
-    assert any("column 'a' is" in s and ("in all" if agrees else "left so") in s for s in result.said)
+    assert any("column 'a' is" in s and ("in all" if agrees else "left as they are") in s for s in result.said)
 
 
 def test_files_of_two_formats_agree() -> None:

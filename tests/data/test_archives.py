@@ -139,7 +139,7 @@ class TestTars:
         ],
     )
     def test_what_is_not_whole(self, read, data: bytes, fault: str) -> None:
-        with pytest.raises(DamagedError, match=rf"x\.tar is not a whole tar archive: {fault}\n") as no:
+        with pytest.raises(DamagedError, match=rf"x\.tar is not a complete tar archive: {fault}\n") as no:
             read(data)
         assert no.value.hint == "fetch it again: `wb fetch SLUG --force`"
 
@@ -218,7 +218,7 @@ class TestTars:
         assert len(read(data)) == 1
         broken = bytearray(data)
         broken[-6 if pack is gzip.compress else -3] ^= 1
-        with pytest.raises(DamagedError, match="is not a whole tar archive"):
+        with pytest.raises(DamagedError, match="is not a complete tar archive"):
             read(bytes(broken))
 
     def test_one_that_inflates_beyond_measure(self, read) -> None:
@@ -290,9 +290,9 @@ class TestPacked:
         [(EOFError("it ends:\nhere"), "it ends"), (EOFError(), "EOFError"), (EOFError(":"), "EOFError")],
     )
     def test_what_is_said_of_it(self, exc: Exception, text: str) -> None:
-        with pytest.raises(DamagedError, match=rf"^x is not a whole zip archive: {text}\n"), damage("x"):
+        with pytest.raises(DamagedError, match=rf"^x is not a complete zip archive: {text}\n"), damage("x"):
             raise exc
-        with pytest.raises(DamagedError, match="^x is not whole: "), damage("x", "whole"):
+        with pytest.raises(DamagedError, match="^x is not complete: "), damage("x", "complete"):
             raise exc
         with damage("x"):
             pass
@@ -347,7 +347,7 @@ class TestPacked:
         assert set(looked) == {tmp_path}
 
     def test_a_stream_that_is_watched(self) -> None:
-        stream = watched(io.BytesIO(b"0123456789"), "x", "whole")
+        stream = watched(io.BytesIO(b"0123456789"), "x", "complete")
         assert (stream.readable(), stream.seekable()) == (True, True)
         assert (stream.read(3), stream.tell()) == (b"012", 3)
         assert (stream.seek(-2, 2), stream.read(), stream.tell()) == (8, b"89", 10)
@@ -357,29 +357,29 @@ class TestPacked:
             def seekable(self) -> bool:
                 return False
 
-        assert not watched(Pipe(), "x", "whole").seekable()
+        assert not watched(Pipe(), "x", "complete").seekable()
 
     @pytest.mark.parametrize("packed", [1, 8 * MB // 400])
     def test_how_much_it_gives(self, packed: int) -> None:
         most = 8 * MB
-        assert len(watched(io.BytesIO(bytes(most)), "x", "whole", packed_bytes=packed).read()) == most
-        assert len(watched(io.BytesIO(bytes(most + 1)), "x", "whole").read()) == most + 1
+        assert len(watched(io.BytesIO(bytes(most)), "x", "complete", packed_bytes=packed).read()) == most
+        assert len(watched(io.BytesIO(bytes(most + 1)), "x", "complete").read()) == most + 1
         with pytest.raises(DataError, match=rf"^x would inflate from {packed:,} to more than 8,388,609 bytes"):
-            watched(io.BytesIO(bytes(most + 1)), "x", "whole", packed_bytes=packed).read()
+            watched(io.BytesIO(bytes(most + 1)), "x", "complete", packed_bytes=packed).read()
         with pytest.raises(DataError, match="^x would inflate from 0 to more than"):
-            watched(io.BytesIO(bytes(most + 1)), "x", "whole", packed_bytes=0).read()
+            watched(io.BytesIO(bytes(most + 1)), "x", "complete", packed_bytes=0).read()
 
     def test_one_that_breaks(self) -> None:
         cut = gzip.compress(bytes(1000))[:-9]
-        with pytest.raises(DamagedError, match="^x is not whole: "):
-            watched(gzip.GzipFile(fileobj=io.BytesIO(cut)), "x", "whole").read()
+        with pytest.raises(DamagedError, match="^x is not complete: "):
+            watched(gzip.GzipFile(fileobj=io.BytesIO(cut)), "x", "complete").read()
 
         class Broken(io.BytesIO):
             def seek(self, *_: Any) -> int:
                 raise ValueError("no such place")
 
-        with pytest.raises(DamagedError, match="^x is not whole: no such place"):
-            watched(Broken(), "x", "whole").seek(3)
+        with pytest.raises(DamagedError, match="^x is not complete: no such place"):
+            watched(Broken(), "x", "complete").seek(3)
 
 
 # ---------------------------------------------------------------------------------------------------------------- zips
@@ -500,7 +500,7 @@ class TestZips:
         for name in ("Out", "oUT"):
             (tmp_path / name).mkdir()
         files = {"a.csv": b"x", "A.csv": b"y"}
-        text = r"members 'a\.csv' and 'A\.csv' can't both be had here; nothing is unpacked"
+        text = r"members 'a\.csv' and 'A\.csv' can't both be stored here; nothing is unpacked"
         with pytest.raises(DataError, match=text):
             unpack(zipped(tmp_path / "x.zip", files), tmp_path / "Out")
         (tmp_path / "x.tar").write_bytes(b"".join(file(d, n.encode()) for n, d in files.items()) + END)
@@ -605,7 +605,7 @@ class TestZips:
         path = tmp_path / "x.zip"
         path.write_bytes(bytes(100_000) + before + end + bytes(comment))
         expected = (
-            "has a table of contents of 536,870,913 bytes; it is not unpacked" if is_refused else "is not a whole"
+            "has a table of contents of 536,870,913 bytes; it is not unpacked" if is_refused else "is not a complete"
         )
         with pytest.raises(DataError if is_refused else DamagedError, match=expected):
             check_members(path, tmp_path)
@@ -616,7 +616,7 @@ class TestZips:
             b"\xff" * 100 + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 0xFFFFFFFF, 0, 0),
         ):
             (tmp_path / "x.zip").write_bytes(data)
-            with pytest.raises(DamagedError, match="is not a whole zip archive"):
+            with pytest.raises(DamagedError, match="is not a complete zip archive"):
                 check_members(tmp_path / "x.zip", tmp_path)
 
     def test_many_members_that_inflate_together(self, tmp_path: Path) -> None:
@@ -635,7 +635,7 @@ class TestZips:
         for batch, there in ((300, {"a.csv", "deep/er/b.csv"}), (301, set()), (100, {"a.csv", "deep/er/b.csv"})):
             shutil.rmtree(folder, ignore_errors=True)
             monkeypatch.setattr("workbench.data.ingest.archives.BATCH_BYTES", batch)
-            with pytest.raises(DamagedError, match=r"x\.zip: c\.csv is not whole"):
+            with pytest.raises(DamagedError, match=r"x\.zip: c\.csv is not complete"):
                 unpack(archive, folder)
             assert set(state(folder)) == there
             assert came_of(archive) == set()
@@ -740,7 +740,7 @@ class TestTarsUnpacked:
         with pytest.raises(StorageError, match="no space left on the disk"):
             unpack_tar(archive, tmp_path / "out")
 
-    @pytest.mark.parametrize(("most", "fault"), [(2, "can't both be had"), (3, "is both a file and a folder")])
+    @pytest.mark.parametrize(("most", "fault"), [(2, "can't both be stored"), (3, "is both a file and a folder")])
     def test_of_very_many_names_clashes_are_seen_on_the_way(
         self, tmp_path: Path, monkeypatch, most: int, fault: str
     ) -> None:

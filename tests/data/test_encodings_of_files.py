@@ -131,7 +131,7 @@ def test_a_broken_letter_does_not_make_another_encoding_of_utf8(name: str, rows:
     expected = [name] * rows
     expected[rows - 7] = f"\ufffd{name}"
     assert result.train["name"].to_list() == expected
-    assert any(f"broken letters, the first in line {rows - 5:,};" in line for line in result.said)
+    assert any(f"invalid bytes, the first in line {rows - 5:,};" in line for line in result.said)
     assert result.infos["train"].read[0].startswith('encoding = "utf-8"')
     with pytest.raises(DataError, match="not all of it is written in the encoding"):
         convert_files({"train.csv": broken}, read={"encoding": "utf-8"})

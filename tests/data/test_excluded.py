@@ -43,7 +43,7 @@ SIDE: dict[str, tuple[str | bytes, str]] = {
     "zeros.csv": (bytes(3000), "NUL bytes in its header"),
     "picture.csv": (b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(4000), ""),
     "table.parquet": (b"no Parquet at all", "(?i)parquet"),
-    "cut.csv.gz": (gzip.compress(b"a,b\n" + b"1,2\n" * 9000)[:-30], "not a whole .gz file"),
+    "cut.csv.gz": (gzip.compress(b"a,b\n" + b"1,2\n" * 9000)[:-30], "not a complete .gz file"),
     "train_notes.csv": ("Notes\nid,text,more\n1,a,b\n", "line 2 has 3 fields, the header has 1"),
     "test_info.parquet": (b"no Parquet at all", "(?i)parquet"),
 }
@@ -78,7 +78,7 @@ def test_all_of_them_at_once(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("side.zip", zip_bytes({"train.csv": "x\n1\n", "a.png": b"1"}, password=True), "needs a password"),
-        ("side.zip", b"PK\x03\x04 no archive", "not a whole zip archive"),
+        ("side.zip", b"PK\x03\x04 no archive", "not a complete zip archive"),
     ],
 )
 def test_an_archive_beside_the_data_may_be_locked_or_damaged(

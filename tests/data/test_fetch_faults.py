@@ -51,8 +51,8 @@ def nothing_was_made(place: Place) -> None:
     [
         ("http://{closed}", "", "the proxy refuses or can't be reached", "HTTPS_PROXY"),
         ("http://no-such-host.invalid:3128", "", "the proxy refuses or can't be reached", "HTTPS_PROXY"),
-        (None, "http://{closed}", "there is no network", "look at the network"),
-        (None, "http://no-such-host.invalid", "name of the host does not resolve", "look at the network"),
+        (None, "http://{closed}", "there is no network", "check the network"),
+        (None, "http://no-such-host.invalid", "name of the host does not resolve", "check the network"),
     ],
 )
 def test_no_network(place: Place, proxy: str | None, endpoint: str, says: str, do: str) -> None:
@@ -78,7 +78,7 @@ def test_the_network_goes_in_mid_download(place: Place) -> None:
 
     place.server.fault("storage", cut_after=30_000, before=goes)
     place.server.fault("storage", status=503, times=1000)
-    place.fails(says="reached while downloading flights.zip|sends status 503", do="try again|goes on from there")
+    place.fails(says="reached while downloading flights.zip|sends status 503", do="try again|resumes from there")
     place.server.refuse_proxy = False
     place.server.faults.clear()
     place.succeeds()
@@ -102,7 +102,7 @@ def test_a_download_given_up_goes_on_at_the_next_fetch(place: Place, hosted: Hos
     place.server.fault("storage", cut_after=50_000)
     place.server.fault("storage", cut_after=0, times=1000)
     said = place.fails(
-        says="downloading flights.zip of 'flights': the connection broke off", do="the same command goes on from there"
+        says="downloading flights.zip of 'flights': the connection broke off", do="the same command resumes from there"
     )
     assert "0.0 MB are kept" in said
     place.server.faults.clear()
@@ -132,7 +132,9 @@ def test_too_many_calls_are_waited_for(place: Place, on: str) -> None:
 @pytest.mark.parametrize("on", ["GetCompetition", "storage"])
 def test_too_many_calls_for_good(place: Place, on: str) -> None:
     place.server.fault(on, status=429, times=1000)
-    place.fails(says="fewer calls while looking it up|sends status 429", do="wait some minutes|goes on from there")
+    place.fails(
+        says="limits the rate of calls while looking it up|sends status 429", do="wait a few minutes|resumes from there"
+    )
     place.server.faults.clear()
     place.succeeds()
 
@@ -153,11 +155,11 @@ def test_bursts_of_errors_are_sat_out(place: Place, hosted: Hosted) -> None:
     [
         (
             "ListDataFiles",
-            "not well while listing the files for 'flights': it answers 500",
+            "in trouble while listing the files for 'flights': it keeps answering 500",
             "nothing is lost; try again",
         ),
-        ("DownloadDataFiles", "not well while downloading flights.zip", "nothing is lost; try again"),
-        ("storage", "sends status 500 while downloading flights.zip", "the same command goes on from there"),
+        ("DownloadDataFiles", "in trouble while downloading flights.zip", "nothing is lost; try again"),
+        ("storage", "sends status 500 while downloading flights.zip", "the same command resumes from there"),
     ],
 )
 def test_errors_that_do_not_end(place: Place, on: str, says: str, do: str) -> None:
@@ -177,14 +179,14 @@ PAGE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("on", "says"),
     [
-        ("GetCompetition", "what came is not what its client expects"),
-        ("ListDataFiles", "what came is not what its client expects"),
+        ("GetCompetition", "the response is not what its client expects"),
+        ("ListDataFiles", "the response is not what its client expects"),
         ("storage", "a web page in place of the file"),
     ],
 )
 def test_an_error_page_in_place_of_an_answer(place: Place, on: str, says: str) -> None:
     place.server.fault(on, times=1000, **PAGE)
-    place.fails(says=says, do="do this again|goes on from there")
+    place.fails(says=says, do="repeat the command|resumes from there")
     assert not list(place.raw.glob("*.zip"))
     place.server.faults.clear()
     place.succeeds()
@@ -210,7 +212,9 @@ def flipped(data: bytes) -> bytes:
 def test_damage_is_found_and_fetched_again(place: Place, damage: Callable[[bytes], bytes], announced: bool) -> None:
     place.server.send_md5 = announced
     fault = place.server.fault("storage", change=damage, times=1000)
-    says = r"not what the storage announced \(md5\), twice" if announced else "not a whole zip archive|is not whole"
+    says = (
+        r"not what the storage announced \(md5\), twice" if announced else "not a complete zip archive|is not complete"
+    )
     place.fails(says=says, do="another network" if announced else "fetch it again")
     fault.times = 0
     place.succeeds()
@@ -228,7 +232,7 @@ def test_a_bit_flipped_once_is_fetched_again_by_itself(place: Place, hosted: Hos
 def test_an_archive_that_is_damaged_on_the_server_is_told_each_time(place: Place, hosted: Hosted) -> None:
     hosted.archive_bytes = flipped(hosted.archive)
     for _ in range(2):
-        place.fails(says="flights.zip: train.csv is not whole", do="fetch it again")
+        place.fails(says="flights.zip: train.csv is not complete", do="fetch it again")
     hosted.replace_files()
     place.succeeds()
 
@@ -249,7 +253,7 @@ def test_an_answer_that_never_comes(place: Place, on: str) -> None:
     place.server.fault(on, hang_s=1000, times=1000)
     place.fails(
         says="no answer came in time",
-        do="look at the network|goes on from there",
+        do="check the network|resumes from there",
         patience={"answer_s": 0.2, "tries": 2},
     )
     # A question is tried twice more; a download is begun two times, and each is tried so often.
@@ -451,7 +455,7 @@ def test_new_data_that_do_not_arrive_leave_the_old(place: Place, hosted: Hosted)
     hosted.replace_files(train__csv=NEW_TRAIN)
     place.server.fault("storage", cut_after=50_000)
     place.server.fault("storage", status=503, times=1000)
-    place.fails(says="sends status 503", do="the same command goes on from there")
+    place.fails(says="sends status 503", do="the same command resumes from there")
     assert_frame_equal(
         pl.read_parquet(place.folder / "data" / "tables" / "train.parquet"), pl.read_csv(FILES["train.csv"])
     )
@@ -485,7 +489,7 @@ def test_data_that_change_after_a_first_fetch_that_was_killed(place: Place, host
 def test_data_that_change_between_two_tries_of_the_first_fetch(place: Place, hosted: Hosted) -> None:
     two = ("--only", "sample_submission.csv", "--only", "train.csv")
     place.server.fault("storage", status=503, times=1000, skip=1)
-    place.fails("flights", *two, says="sends status 503 while downloading train.csv", do="goes on from there")
+    place.fails("flights", *two, says="sends status 503 while downloading train.csv", do="resumes from there")
     place.server.faults.clear()
     arrived = place.server.bytes_sent
     place.succeeds(
@@ -518,7 +522,7 @@ def test_force_brings_everything_again(place: Place, hosted: Hosted) -> None:
     place.succeeds()
     (place.folder / "competition.toml").write_text((place.folder / "competition.toml").read_text() + "# mine\n")
     place.server.fault("storage", status=503, times=1000)
-    place.fails("flights", "--force", says="sends status 503", do="goes on from there")
+    place.fails("flights", "--force", says="sends status 503", do="resumes from there")
     place.server.faults.clear()
     place.succeeds("flights", "--force")
     assert place.server.bytes_sent == 2 * len(hosted.archive)

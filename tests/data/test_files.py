@@ -339,5 +339,5 @@ def test_dates_without_leading_zeros_are_written_so_again(converted) -> None:
 
 
 def test_an_unknown_type_is_explained(converted) -> None:
-    with pytest.raises(DataError, match=r"\[types\]: zip = 'Strin' is no type"):
+    with pytest.raises(DataError, match=r"\[types\]: zip = 'Strin' is not a type"):
         converted({"train.csv": "id,zip\n1,2\n"}, Options({}, {"zip": "Strin"}))

@@ -294,7 +294,7 @@ class TestFiles:
         for content in (pack(SMALL.encode() * 100)[:-9], SMALL.encode()):
             for kind in ("csv", "jsonl"):
                 with pytest.raises(
-                    DamagedError, match=rf"train.{kind}.{ending} is not a whole .{ending} file"
+                    DamagedError, match=rf"train.{kind}.{ending} is not a complete .{ending} file"
                 ) as caught:
                     convert_files({f"train.{kind}.{ending}": content})
                 assert caught.value.hint == "fetch it again: `wb fetch SLUG --force`"
@@ -304,7 +304,7 @@ class TestFiles:
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
             opened.writestr("train.csv", SMALL)
         broken = archive.getvalue().replace(b"1,x", b"1,z")
-        with pytest.raises(DamagedError, match="all.zip: train.csv is not whole"):
+        with pytest.raises(DamagedError, match="all.zip: train.csv is not complete"):
             convert_files({"all.zip": broken})
 
     def test_what_is_no_table_stays_as_it_is(self, tmp_path: Path) -> None:
@@ -457,7 +457,7 @@ class TestLines:
     def test_a_faulty_one_is_named(self, rows: str, fault: str, size: int) -> None:
         with small_reads(size), pytest.raises(DataError, match=rf"train\.csv can't be .*: {fault}") as caught:
             convert_train("a,b\n" + rows)
-        assert "mend that line" in caught.value.hint
+        assert "fix that line" in caught.value.hint
 
     def test_a_faulty_one_in_a_part_in_an_archive_is_named(self) -> None:
         files = {"all.zip": zipped(**{"train_1.csv": SMALL, "train_2.csv": "a,b\n1\n"})}
@@ -784,11 +784,15 @@ class TestNamedTypes:
     @pytest.mark.parametrize(
         ("values", "asked", "said"),
         [
-            (["1", "x"], "Int64", "column 'v' has 'x', which is no Int64"),
-            (["1.5", "NA", "?!"], "Float64", "column 'v' has '\\?!', which is no Float64"),
-            (["01/02/2013", "03/24/2013"], "Date %d/%m/%Y", "column 'v' has '03/24/2013', which is no Date '%d/%m/%Y'"),
-            (["01/02/13"], "Date %d/%m/%Y", "column 'v' has '01/02/13', which is no Date"),
-            (["yes", "perhaps"], "Boolean no/yes", "column 'v' has 'perhaps', which is no Boolean"),
+            (["1", "x"], "Int64", "column 'v' has 'x', which is not of type Int64"),
+            (["1.5", "NA", "?!"], "Float64", "column 'v' has '\\?!', which is not of type Float64"),
+            (
+                ["01/02/2013", "03/24/2013"],
+                "Date %d/%m/%Y",
+                "column 'v' has '03/24/2013', which is not of type Date '%d/%m/%Y'",
+            ),
+            (["01/02/13"], "Date %d/%m/%Y", "column 'v' has '01/02/13', which is not of type Date"),
+            (["yes", "perhaps"], "Boolean no/yes", "column 'v' has 'perhaps', which is not of type Boolean"),
         ],
     )
     def test_a_value_that_does_not_fit_is_named(self, values: list[str], asked: str, said: str) -> None:
@@ -797,7 +801,7 @@ class TestNamedTypes:
         assert "competition.toml" in caught.value.hint
 
     def test_one_that_is_none_is_explained(self) -> None:
-        with pytest.raises(DataError, match=r"v = 'Int32' is no type") as caught:
+        with pytest.raises(DataError, match=r"v = 'Int32' is not a type") as caught:
             convert_column("1", types={"v": "Int32"})
         assert "Int64" in caught.value.hint
 
@@ -856,13 +860,13 @@ class TestJson:
             ("train.json", '[\n{"a": 1},\n{"a": }\n]', "line 3, column 7: "),
             ("train.json", '{"a": 1,', "line 1, column 9: "),
             ("train.json", "", "it is empty"),
-            ("train.json", '[{"a": NaN}]', "NaN is no JSON"),
-            ("train.json", "3", "line 1 is no JSON object"),
+            ("train.json", '[{"a": NaN}]', "NaN is not JSON"),
+            ("train.json", "3", "line 1 is not a JSON object"),
             ("train.json", b'[\n{"a": "\xe9"}]', "line 2 is not written in UTF-8"),
             ("train.jsonl", "", "it is empty"),
             ("train.jsonl", '{"a": 1}\n{"a":\n', "line 2, column 6: "),
-            ("train.jsonl", '{"a": 1}\n[1]\n', "line 2 is no JSON object"),
-            ("train.jsonl", '{"a": 1.5}\n{"a": NaN}\n', "line 2: NaN is no JSON"),
+            ("train.jsonl", '{"a": 1}\n[1]\n', "line 2 is not a JSON object"),
+            ("train.jsonl", '{"a": 1.5}\n{"a": NaN}\n', "line 2: NaN is not JSON"),
             ("train.jsonl", b'{"a": "x"}\n{"a": "\xe9"}\n', "line 2 is not written in UTF-8"),
             ("train.parquet", "PAR1 and no more", ""),
         ],

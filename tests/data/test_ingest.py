@@ -181,7 +181,7 @@ class TestUnpack:
         data = bytearray(archive.read_bytes())
         data[60] ^= 255
         archive.write_bytes(data)
-        with pytest.raises(DamagedError, match="a.zip: train.csv is not whole: Bad CRC-32"):
+        with pytest.raises(DamagedError, match="a.zip: train.csv is not complete: Bad CRC-32"):
             unpack(archive, tmp_path / "out")
         archive.write_bytes(io.BytesIO(data).read(40))
         with pytest.raises(DamagedError):
@@ -226,7 +226,7 @@ class TestFetch:
 
     def test_an_unknown_competition_is_explained(self, small) -> None:
         made = small()
-        with pytest.raises(NotFoundError, match="no rehearsal is called 'smal'") as caught:
+        with pytest.raises(NotFoundError, match="there is no local competition 'smal'") as caught:
             library.fetch("smal", platform="rehearsal", where=made.workspace)
         assert "did you mean 'small'" in caught.value.hint
 

@@ -194,7 +194,7 @@ def test_the_last_line_counts(
 
 @pytest.mark.parametrize("text", ["1", "[1]", "null", '"x"'])
 def test_a_line_that_is_no_object_is_explained(text: str) -> None:
-    with pytest.raises(DataError, match="is no JSON object"):
+    with pytest.raises(DataError, match="is not a JSON object"):
         lines(f"{text}\n")
 
 
@@ -245,7 +245,7 @@ def test_types_that_are_asked_for() -> None:
     assert frame.schema == {"a": pl.String, "n": pl.Float64, "day": pl.Date}
     assert frame["a"].to_list() == ["x", "1.5", "true"]
     assert frame["n"].to_list() == [1.5, None, None]
-    with pytest.raises(DataError, match="column 'n' has 'many', which is no Float64"):
+    with pytest.raises(DataError, match="column 'n' has 'many', which is not of type Float64"):
         lines([{"n": "1"}, {"n": "many"}], types={"n": "Float64"})
 
 
@@ -257,9 +257,9 @@ def test_types_that_are_asked_for() -> None:
     [
         ('{"a": 1,}', "line 1,234, column 9: "),
         ('{"a": nul}', "line 1,234, column 7: "),
-        ("[1]", "line 1,234 is no JSON object: [1]"),
-        ('{"a": NaN}', "line 1,234: NaN is no JSON; a missing value is null"),
-        ('{"a": 1e400}', "line 1,234: 1e400 is beyond what a number holds"),
+        ("[1]", "line 1,234 is not a JSON object: [1]"),
+        ('{"a": NaN}', "line 1,234: NaN is not JSON; a missing value is null"),
+        ('{"a": 1e400}', "line 1,234: 1e400 is too large for a number"),
         ('{"a": 1} {"a": 2}', "line 1,234, column 10: "),
     ],
 )
@@ -376,7 +376,7 @@ def test_the_row_groups_of_long_lines_are_small(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a": 1}\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n", r"line 2: lists or objects lie too deep"),
+        ('{"a": 1}\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n", r"line 2: lists or objects are nested too deeply"),
         ('{"a": 1, "\\ud800": 2}\n', r"field called '\\ud800'"),
         ('{"a": [{"\\ud800": 2}]}\n', r"field called '\\ud800'"),
     ],

@@ -39,7 +39,7 @@ def test_a_packed_file_called_csv_is_read_and_it_is_said(tmp_path: Path, suffix:
     files: dict[str, str | bytes] = {**SMALL_FILES, "train.csv": PACKED[suffix]}
     files = {"c.zip": zip_bytes(files)} if in_archive else files
     assert convert_in(tmp_path, files, report=said.append).tables["train"].rows == 40
-    assert any(f"train.csv is packed as {suffix}, though its name does not say so" in line for line in said)
+    assert any(f"train.csv is packed as {suffix}, although its name does not say so" in line for line in said)
 
 
 @pytest.mark.parametrize("suffix", PACKED)

@@ -227,7 +227,7 @@ def test_a_file_that_is_named_stays_a_table_of_its_own(tmp_path: Path) -> None:
     ("toml", "says"),
     [
         ('[read.train]\nparts = ["train_x.csv"]\n', "there is no file 'train_x.csv'"),
-        ('[tables]\ntrain = "nothing"\n', "'nothing' in competition.toml is no table"),
+        ('[tables]\ntrain = "nothing"\n', "'nothing' in competition.toml is not a table"),
         ('[read.test]\nparts = ["train_a.csv", "train_b.csv"]\n', "'test' is the table of another file"),
     ],
 )

@@ -147,7 +147,7 @@ class TestOrderOfDayAndMonth:
                 {"train.csv": "k,at\n1,05/06/2024\n2,07/08/2024\n", "z.csv": f"k,d\n{far}30,31/01/2024\n"}
             )
         assert result.train["at"].to_list() == [date(2024, 6, 5), date(2024, 8, 7)]
-        assert any("another table shows how its values are meant" in line for line in result.said)
+        assert any("another table shows what the values mean" in line for line in result.said)
 
     def test_columns_that_contradict_each_other_prove_nothing(self) -> None:
         result = convert_files(
@@ -340,7 +340,7 @@ class TestWhatIsKept:
         assert infos["train"].notes == {}
 
     def test_a_type_that_is_none_is_explained(self) -> None:
-        with pytest.raises(DataError, match="'Int64 1,000' is no type"):
+        with pytest.raises(DataError, match="'Int64 1,000' is not a type"):
             read("1,234", types={"v": "Int64 1,000"})
 
 

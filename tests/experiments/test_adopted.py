@@ -326,7 +326,7 @@ class TestUnpacked:
         raw, folder = fetched(tmp_path, as_compressed_files) / "data" / "raw", tmp_path / "files"
         content = (raw / "train.csv.gz").read_bytes()
         (raw / "train.csv.gz").write_bytes(content[:-6])
-        with pytest.raises(DamagedError, match=r"train.csv is not whole"):
+        with pytest.raises(DamagedError, match=r"train.csv is not complete"):
             unpacked_files(raw, folder, "one.zip")
         assert unpacked_files(raw, folder, "one.zip", is_read=lambda name: name == "test.csv") == []
         assert (folder / "test.csv").read_bytes() == TEST
@@ -648,7 +648,10 @@ class TestKagglehub:
     @pytest.mark.parametrize(
         ("call", "message"),
         [
-            ("kagglehub.dataset_download('me/nothing')", "datasets/me/nothing is not here, and nothing is downloaded"),
+            (
+                "kagglehub.dataset_download('me/nothing')",
+                "datasets/me/nothing is not available here, and nothing is downloaded",
+            ),
             ("kagglehub.model_download('google/gemma/jax/2b')", "models/google/gemma/jax/2b is not here"),
             ("kagglehub.dataset_download('me/extra', 'b.csv')", "b.csv"),
             ("kagglehub.model_download('google/gemma')", "nvalid"),

@@ -308,8 +308,8 @@ class TestToml:
         [
             ('title = "abc', "a quote is opened there and not closed"),
             ("title = 'abc", "a quote is opened there and not closed"),
-            ("title = abc", "texts stand in quotes"),
-            ("refit = True", "true and false are written small"),
+            ("title = abc", "strings need quotes"),
+            ("refit = True", "true and false are lower case"),
             ('features = ["a, "b"]', "is a comma, a quote or a closing bracket missing?"),
             ('title = "a" "b"', "one key a line"),
             ("title : 3", "a line is KEY = VALUE"),

@@ -420,7 +420,7 @@ class TestMemory:
         assert memory.parse_bytes("1.5GiB", where="x") == int(1.5 * 2**30)
         assert memory.parse_bytes("50%", where="x") == pytest.approx(memory.machine_bytes() / 2, rel=1e-6)
         for text in ("", "much", "-1GB", "0", "8 GHz"):
-            with pytest.raises(ConfigError, match="no amount of memory"):
+            with pytest.raises(ConfigError, match="not an amount of memory"):
                 memory.parse_bytes(text, where="--memory-limit")
 
     def test_the_peak_of_a_block_within_a_block_counts_for_both(self) -> None:

@@ -727,7 +727,7 @@ class TestFaults:
 
     def test_a_refusal_does_not_cost_the_uploads(self, ready: Ready) -> None:
         ready.server.fault("CreateDataset", status=429, body=b'{"message": "slow down"}', skip=1, times=20)
-        with pytest.raises(PlatformError, match="fewer calls"):
+        with pytest.raises(PlatformError, match="limits the rate of calls"):
             ready.push()
         ready.server.faults.clear()
         ready.push()

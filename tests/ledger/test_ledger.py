@@ -443,7 +443,7 @@ def test_a_submission_that_nobody_wrote_is_damage(path: Path) -> None:
     connection.close()
     with (
         Ledger.open(path) as ledger,
-        pytest.raises(LedgerError, match="a SubmissionRecord holds what was never written"),
+        pytest.raises(LedgerError, match="a SubmissionRecord contains values that were never written"),
     ):
         ledger.check()
 

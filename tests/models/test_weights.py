@@ -114,7 +114,7 @@ class TestExpressions:
     @pytest.mark.parametrize(
         ("text", "message", "hint"),
         [
-            ("isholiday * 4", "'isholiday' is no column", "did you mean 'IsHoliday'"),
+            ("isholiday * 4", "'isholiday' is not a column", "did you mean 'IsHoliday'"),
             ("np.sqrt(n)", "'np.sqrt' is no function", r"write sqrt\(…\)"),
             ("sqr(n)", "'sqr' is no function", "did you mean 'sqrt'"),
             ("max(n)", "takes at least two", ""),
@@ -134,9 +134,9 @@ class TestExpressions:
             ("lists", r"column 'lists' is a List\(Int64\)", "numbers"),
             ("n == 'A'", "a number and a text can't be compared", ""),
             ("day > 'soon'", "'soon' is no date", "2024-01-31"),
-            ("n in 3", "is no list", "Store in"),
-            ("x == None", "'None' is no number", "coalesce"),
-            ("1e999 * n", "is no number", ""),
+            ("n in 3", "is not a list", "Store in"),
+            ("x == None", "'None' is not a number", "coalesce"),
+            ("1e999 * n", "is not a number", ""),
         ],
     )
     def test_what_is_refused(self, text: str, message: str, hint: str) -> None:

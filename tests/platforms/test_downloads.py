@@ -67,7 +67,7 @@ def test_the_limit_is_a_setting(place: Place, arguments: tuple[str, ...], env: d
 def test_what_is_here_is_not_counted_again(place: Place) -> None:
     place.server.fault("storage", cut_after=170_000)
     place.server.fault("storage", status=503, times=1000)
-    place.fails(says="sends status 503", do="goes on from there")
+    place.fails(says="sends status 503", do="resumes from there")
     place.server.faults.clear()
     place.succeeds("flights", "--ask-above", "190KB")
 
@@ -198,7 +198,9 @@ def test_an_archive_that_has_begun_is_not_given_up_for_a_wait(place: Place, host
     place.server.fault("storage", cut_after=100_000)
     place.server.fault("storage", status=403)
     place.server.fault("DownloadDataFiles", status=429, times=1000, skip=1)
-    said = place.fails(says="fewer calls while downloading flights.zip .*; 0.1 MB are kept", do="try again")
+    said = place.fails(
+        says="limits the rate of calls while downloading flights.zip .*; 0.1 MB are kept", do="try again"
+    )
     assert "one by one" not in said
     place.server.faults.clear()
     place.succeeds()
@@ -208,7 +210,7 @@ def test_an_archive_that_has_begun_is_not_given_up_for_a_wait(place: Place, host
 def test_an_archive_that_is_gone_leaves_nothing_behind(place: Place) -> None:
     place.server.fault("storage", cut_after=100_000)
     place.server.fault("storage", status=503, times=1000)
-    place.fails(says="sends status 503", do="goes on from there")
+    place.fails(says="sends status 503", do="resumes from there")
     place.server.faults.clear()
     place.server.fault("DownloadDataFiles", status=404, times=1000)
     place.succeeds()  # which looks for partial files
@@ -244,9 +246,7 @@ def test_a_name_that_leads_outside_is_refused(place: Place, hosted: Hosted, name
     place.server.fault("DownloadDataFiles", status=404, times=1000)
     done = place.fetch()
     assert done.returncode == 1
-    why = (
-        "is the name of a file of its own that the workbench" if name == ".listing.json" else "would be written outside"
-    )
+    why = "is the name of a file that the workbench itself" if name == ".listing.json" else "would be written outside"
     assert why in done.stderr
     assert "storage" not in place.server.calls
     assert not [p for p in place.root.parent.rglob("*") if "evil" in p.name]

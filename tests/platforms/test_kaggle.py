@@ -283,7 +283,7 @@ def test_a_bad_token_beats_a_good_key_and_is_named(
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_wrong")
     with pytest.raises(PlatformError, match="login from KAGGLE_API_TOKEN") as caught:
         kaggle.facts("flights")
-    assert "it goes before KAGGLE_USERNAME and KAGGLE_KEY" in str(caught.value)
+    assert "it takes precedence over KAGGLE_USERNAME and KAGGLE_KEY" in str(caught.value)
     assert "KGAT_wrong" not in str(caught.value)
 
 
@@ -501,17 +501,17 @@ def test_which_credential_is_in_use(tmp_path: Path) -> None:
     key.chmod(0o644)
     assert found() == (
         "key; ~/.kaggle/kaggle.json; ~/.kaggle/kaggle.json can be read by other users: chmod 600 ~/.kaggle/kaggle.json; "
-        "it goes before ~/.kaggle/credentials.json"
+        "it takes precedence over ~/.kaggle/credentials.json"
     )
     key.chmod(0o600)
     assert found(KAGGLE_KEY="x").startswith("key; KAGGLE_KEY and ~/.kaggle/kaggle.json")
     token = tmp_path / ".kaggle" / "access_token"
     token.write_text("t")
     token.chmod(0o600)
-    assert found().startswith("token; ~/.kaggle/access_token; it goes before ~/.kaggle/kaggle.json")
+    assert found().startswith("token; ~/.kaggle/access_token; it takes precedence over ~/.kaggle/kaggle.json")
     assert found(KAGGLE_API_TOKEN=str(token)).startswith("token; the file that KAGGLE_API_TOKEN names")
     token.unlink()
-    assert "stray" in found(KAGGLE_TOKEN="t")
+    assert "not this one" in found(KAGGLE_TOKEN="t")
     key.write_text("{")
     assert "is not JSON" in found()
 

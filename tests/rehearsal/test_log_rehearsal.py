@@ -322,7 +322,7 @@ class TestRefusals:
             (lambda f: f.with_columns(ts=pl.col("ts").cast(pl.String).str.replace("^17", "17.")), "is empty|no time"),
             (
                 lambda f: f.with_columns(ts=pl.lit("yesterday")),
-                "1,500 values that are no time, for example 'yesterday'",
+                "1,500 values that are not times, for example 'yesterday'",
             ),
             (lambda f: f.with_columns(item=pl.format("a {}", "item")), "1,500 values with a space in them"),
             (lambda f: f.head(0), "no rows"),
@@ -349,7 +349,7 @@ class TestRefusals:
             (
                 replace(LOG, horizon_s=400 * DAY),
                 {},
-                "--horizon 400d hides the whole log .* from 2023-11-1.*\n.*see to --unit",
+                "--horizon 400d hides the whole log .* from 2023-11-1.*\n.*check --unit",
             ),
             (replace(LOG, user="usr"), {}, "has no column 'usr'\n.*'user'"),
             (replace(LOG_OF_KINDS, weights={"click": 1.0}), {}, "'type' of .* is never 'click'\n.*'clicks'"),
@@ -371,7 +371,7 @@ class TestRefusals:
 
     def test_one_user_can_not_be_in_both_parts(self, make: Make) -> None:
         last = pl.DataFrame({"user": [5], "item": [7000], "ts": [START + 41 * DAY], "type": ["clicks"]})
-        with pytest.raises(DataError, match="1 users have something to be found in the last horizon"):
+        with pytest.raises(DataError, match="1 users have an event to predict in the last horizon"):
             make(pl.concat([make_log(), last]), replace(LOG, horizon_s=60))
 
     def test_what_failed_leaves_nothing(self, make: Make, tmp_path: Path) -> None:

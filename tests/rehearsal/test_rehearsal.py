@@ -268,7 +268,7 @@ class TestCreate:
             ({"leaderboard": Path("nowhere.csv")}, NotFoundError, "there is no file nowhere.csv"),
             ({"metric": "nowhere.py:f", "greater_is_better": True}, NotFoundError, "there is no file nowhere.py"),
             ({"metric": f"{__file__}:f", "greater_is_better": True}, NotFoundError, "can't be loaded"),
-            ({"public": 0.001}, DataError, "can't score this rehearsal's own sample .* 1 public and 89 private rows"),
+            ({"public": 0.001}, DataError, "can't score this competition's own sample .* 1 public and 89 private rows"),
         ],
     )
     def test_wrong_options_are_explained_and_leave_nothing(
@@ -280,7 +280,7 @@ class TestCreate:
 
     @pytest.mark.parametrize("slug", ["", "a/b", "../a", "a b"])
     def test_a_slug_is_a_folder_name(self, tmp_path: Path, slug: str) -> None:
-        with pytest.raises(ConfigError, match="is no name for a competition"):
+        with pytest.raises(ConfigError, match="is not a valid competition name"):
             create(tmp_path, slug, RehearsalSpec(tmp_path / "all.csv", ("y",), "auc", holdout=0.2))
 
     @pytest.mark.parametrize("name", ["train.csv", "test.parquet", "sample_submission.csv"])

@@ -233,7 +233,7 @@ def read_json(path: Path) -> Any:
     except ValueError as exc:
         raise DamagedError(f"{path} is damaged: it is not a JSON document ({exc})") from exc
     except RecursionError as exc:
-        raise DamagedError(f"{path} is damaged: lists or objects in it lie too deep in each other") from exc
+        raise DamagedError(f"{path} is damaged: lists or objects in it are nested too deeply") from exc
 
 
 # ------------------------------------------------------------------------------------------------------------- store

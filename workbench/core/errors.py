@@ -180,13 +180,13 @@ def near(name: str, valid_names: Iterable[str], *, kind: str = "name") -> str:
 
     Examples
     --------
-    >>> near("lerning_rate", ["learning_rate", "num_leaves"], what="key")
+    >>> near("lerning_rate", ["learning_rate", "num_leaves"], kind="key")
     "did you mean 'learning_rate'?"
-    >>> near("ISHOLIDAY", ["IsHoliday", "Store"], what="column")
+    >>> near("ISHOLIDAY", ["IsHoliday", "Store"], kind="column")
     "did you mean 'IsHoliday'?"
-    >>> near("zzz", ["a", "b"], what="key")
+    >>> near("zzz", ["a", "b"], kind="key")
     'valid keys: a, b'
-    >>> near("zzz", [], what="key")
+    >>> near("zzz", [], kind="key")
     'there is no key yet'
     """
     names = sorted(set(valid_names))
@@ -217,9 +217,9 @@ _STORAGE_ERRNOS = {
     errno.EEXIST: ("a file is where a folder must be", "move that file out of the way"),
     errno.EIO: (
         "the disk reports an error",
-        "see whether the disk is well (`dmesg`), or choose another one; then run it again",
+        "check the disk (`dmesg`), or choose another one; then run it again",
     ),
-    errno.ESTALE: ("the network drive is gone", "see whether the drive is there, then run it again"),
+    errno.ESTALE: ("the network drive is gone", "check whether the drive is connected, then run it again"),
     errno.ENAMETOOLONG: ("the name is too long for this file system", "choose a shorter name"),
     errno.EISDIR: ("a folder is where a file must be", "move that folder out of the way"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "move that file out of the way"),

@@ -101,7 +101,7 @@ def _refuse_other_machine(path: Path, resource: str) -> None:
         raise BusyError(
             f"{resource} may be in use by {_holder(path)}: whether it still runs can't be seen from here, as locks on "
             f"this drive ({drive}) are not shared between machines",
-            hint=f"look there; if that process is gone, empty the file {path}",
+            hint=f"check there; if that process is gone, empty the file {path}",
         )
 
 

@@ -48,7 +48,7 @@ def parse_bytes(text: str, *, where: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]?)i?B?|(%))\s*", text, re.IGNORECASE)
     value = _bytes_of(*match.groups(default="")) if match else 0
     if value < 1:
-        raise ConfigError(f"{where}: {text!r} is no amount of memory", hint='write it as "8GB", "500MB" or "60%"')
+        raise ConfigError(f"{where}: {text!r} is not an amount of memory", hint='write it as "8GB", "500MB" or "60%"')
     return int(value)
 
 

@@ -95,7 +95,7 @@ def decompressed(file: Any, packing: str, where: str) -> Any:
     except ImportError as exc:
         raise DataError(
             f"{where} is packed with zstd, which this Python can't read",
-            hint="`pip install backports.zstd`, or use Python 3.14; or unpack it, and lay the file into data/fixed",
+            hint="`pip install backports.zstd`, or use Python 3.14; or unpack it, and put the file into data/fixed",
         ) from exc
 
 
@@ -134,7 +134,7 @@ def is_damage(exc: BaseException) -> bool:
 
 
 @contextmanager
-def damage(where: str, expected: str = "a whole zip archive") -> Iterator[None]:
+def damage(where: str, expected: str = "a complete zip archive") -> Iterator[None]:
     """Turn what the readers of packed files raise into `DamagedError`: "`where` is not `expected`: …"."""
     try:
         yield

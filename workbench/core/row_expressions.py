@@ -208,7 +208,7 @@ class _Reader:
             reason = exc.msg if isinstance(exc, SyntaxError) else type(exc).__name__
             names = [c for c in self.types if (not c.isidentifier() or keyword.iskeyword(c)) and c in self.text]
             if not hint and names:
-                hint = f"a name that is no plain word stands in backticks: `{names[0]}`"
+                hint = f"put a name that is not a plain word in backticks: `{names[0]}`"
             raise self.error(f"it can't be read: {reason}", hint or 'for example "IsHoliday * 4 + 1"') from exc
 
     def _quoted(self, match: re.Match[str]) -> str:
@@ -229,7 +229,7 @@ class _Reader:
         reader = getattr(self, f"_of_{type(node).__name__.lower()}", None)
         if reader is None:
             raise self.error(
-                f"{self._shown(node)!r} is no arithmetic", f"there are {', '.join(FUNCTIONS)} and operators"
+                f"{self._shown(node)!r} is not arithmetic", f"there are {', '.join(FUNCTIONS)} and operators"
             )
         return reader(node)  # type: ignore[no-any-return]
 
@@ -246,8 +246,8 @@ class _Reader:
                 number = math.inf
             if math.isfinite(number):
                 return _Value(pl.lit(number), "number")
-        missing = "where a value is missing, another: coalesce(column, 1)" if value is None else ""
-        raise self.error(f"{self._shown(node)!r} is no number", missing)
+        missing = "to replace missing values: coalesce(column, 1)" if value is None else ""
+        raise self.error(f"{self._shown(node)!r} is not a number", missing)
 
     def _of_name(self, node: ast.Name) -> _Value:
         return self._column(self.quoted.get(node.id, node.id))
@@ -256,7 +256,7 @@ class _Reader:
         name = self._shown(node)
         if name in self.types:
             return self._column(name)
-        raise self.error(f"{name!r} is no column", near(name, self.types, kind="column"), NotFoundError)
+        raise self.error(f"{name!r} is not a column", near(name, self.types, kind="column"), NotFoundError)
 
     def _of_unaryop(self, node: ast.UnaryOp) -> _Value:
         value = self._value(node.operand)
@@ -305,7 +305,9 @@ class _Reader:
 
     def _membership(self, left_node: ast.expr, comparator: ast.cmpop, list_node: ast.expr) -> pl.Expr:
         if not isinstance(list_node, ast.Tuple | ast.List | ast.Set) or not list_node.elts:
-            raise self.error(f"{self._shown(list_node)!r} is no list", 'write one: Store in (1, 2), Type in ("A", "B")')
+            raise self.error(
+                f"{self._shown(list_node)!r} is not a list", 'write one: Store in (1, 2), Type in ("A", "B")'
+            )
         value, is_member = self._value(left_node), pl.lit(value=False)
         for item in list_node.elts:
             a, b = self._alike(value, self._value(item))
@@ -323,7 +325,7 @@ class _Reader:
         if name not in FUNCTIONS or node.keywords:
             plain = name.rpartition(".")[2]
             hint = f"write {plain}(…)" if plain in FUNCTIONS else near(name, FUNCTIONS, kind="function")
-            raise self.error(f"{name!r} is no function here", hint, NotFoundError)
+            raise self.error(f"{name!r} is not a function here", hint, NotFoundError)
         values = [self._number(self._value(v)) for v in node.args]
         if name in OF_ONE and len(values) == 1:
             return _Value(OF_ONE[name](values[0]), "number")
@@ -336,7 +338,7 @@ class _Reader:
 
     def _column(self, name: str) -> _Value:
         if name not in self.types:
-            raise self.error(f"{name!r} is no column", near(name, self.types, kind="column"), NotFoundError)
+            raise self.error(f"{name!r} is not a column", near(name, self.types, kind="column"), NotFoundError)
         base = self.types[name].partition("(")[0]
         kind: Kind | None = "number" if NUMBERS.fullmatch(base) else KINDS.get(base)
         if kind is None:
@@ -362,7 +364,7 @@ class _Reader:
             is_word = value.text.isidentifier() and not keyword.iskeyword(value.text)
             name = value.text if is_word else f"`{value.text}`"
             example = f'({name} == "…") * 4 + 1' if value.kind == "text" else f'{name} >= "2024-01-01"'
-            raise self.error(f"{description}, no number", f"compare it: {example}")
+            raise self.error(f"{description}, not a number", f"compare it: {example}")
         return value.expr
 
     def _condition(self, value: _Value) -> pl.Expr:
@@ -387,7 +389,7 @@ class _Reader:
             moment = datetime.fromisoformat(value.text)
         except ValueError:
             raise self.error(
-                f"{value.text!r} is no date or time", 'write "2024-01-31", or "2024-01-31 12:00"'
+                f"{value.text!r} is not a date or time", 'write "2024-01-31", or "2024-01-31 12:00"'
             ) from None
         if moment.tzinfo is not None:
             moment = moment.astimezone(UTC).replace(tzinfo=None)

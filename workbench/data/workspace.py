@@ -116,11 +116,11 @@ class Workspace:
         if not slugs:
             raise ConfigError(
                 f"{self.root} has no competition yet",
-                hint="`wb fetch SLUG` brings one of Kaggle's, `wb rehearse SLUG` hosts one of your own",
+                hint="`wb fetch SLUG` fetches one from Kaggle, `wb rehearse SLUG` hosts one of your own",
             )
         raise ConfigError(
             f"which competition of {self.root}? it has {', '.join(slugs)}",
-            hint="name it with --competition/-c, set WB_COMPETITION, or stand in its folder",
+            hint="name it with --competition/-c, set WB_COMPETITION, or run it from its folder",
         )
 
     def _full_name(self, slug: str) -> str:
@@ -130,7 +130,7 @@ class Workspace:
         matching = [s for s in slugs if s.startswith(slug)]
         if len(matching) > 1:
             raise ConfigError(
-                f"several competitions begin with {slug!r}: {', '.join(matching)}", hint="write more of the name"
+                f"several competitions begin with {slug!r}: {', '.join(matching)}", hint="give more of the name"
             )
         return matching[0] if matching else slug
 

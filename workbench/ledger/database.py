@@ -197,7 +197,9 @@ def _explained(exc: DBAPIError | sqlite3.Error, at: Address) -> WorkbenchError:
     if busy:
         return BusyError(f"the ledger {at.shown} is locked by another process", hint="try again when it is done")
     if full:
-        return StorageError(f"can't write the ledger {at.shown}: {text}", hint="see `wb doctor`: disk, memory, rights")
+        return StorageError(
+            f"can't write the ledger {at.shown}: {text}", hint="see `wb doctor`: disk, memory, permissions"
+        )
     if broken:
         return damaged(at, text)
     hint = "" if at.path else "check WB_LEDGER_URL, and whether the server can be reached"

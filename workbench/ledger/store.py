@@ -92,7 +92,7 @@ class Ledger:
             with no_collection(), self._transaction() as connection:
                 return records_from(cls, connection.execute(query).fetchall())
         except (ValueError, TypeError, RecursionError) as exc:
-            raise damaged(self._at, f"a {cls.__name__} holds what was never written ({exc})") from exc
+            raise damaged(self._at, f"a {cls.__name__} contains values that were never written ({exc})") from exc
 
     # ------------------------------------------------------------------------------------------------------ soundness
 

@@ -120,9 +120,7 @@ def wrong_values(spec: InteractionsSpec) -> Iterator[Wrong]:
         if value not in valid:
             yield Wrong(key, f"{value!r} is none of {', '.join(valid)}", near(value, valid, kind=key))
     if spec.horizon_s <= 0:
-        yield Wrong(
-            "horizon", f"{spec.horizon_s} s is no time to look ahead", 'write a duration such as "28d" or "12h"'
-        )
+        yield Wrong("horizon", f"{spec.horizon_s} s is not a valid horizon", 'write a duration such as "28d" or "12h"')
     yield from _wrong_id(spec)
     yield from _wrong_weights(spec)
 

@@ -411,7 +411,7 @@ def next_day_hint(now: datetime) -> str:
     minutes = -int((now - begins).total_seconds() // 60)
     return (
         f"the next day begins at {begins:%Y-%m-%d} 00:00 UTC, in {minutes // 60} h {minutes % 60:02d} min; until then "
-        "`wb table` compares by CV, and `wb submit N --dry-run` looks at a file without sending it"
+        "`wb table` compares by CV, and `wb submit N --dry-run` checks a file without sending it"
     )
 
 

@@ -204,7 +204,7 @@ def _check_values(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
         if missing:
             raise DataError(
                 f"target {target!r} of {spec.train} has {missing:,} empty values among {keys.height:,} rows",
-                hint="take those rows out of the file first",
+                hint="remove those rows from the file first",
             )
 
 
@@ -335,7 +335,7 @@ def _check_sample(folder: Path, host: Host, metric: Metric) -> None:
         grade(folder / "files" / "sample_submission.csv", read_solution(folder, host), host, metric)
     except Refused as exc:
         raise DataError(
-            f"the metric {host.metric!r} can't score this rehearsal's own sample (task {host.task}, "
+            f"the metric {host.metric!r} can't score this competition's own sample (task {host.task}, "
             f"{host.rows_public:,} public and {host.rows_test - host.rows_public:,} private rows): {exc}",
             hint="choose another --metric, --task or --public, or a larger test side",
         ) from exc

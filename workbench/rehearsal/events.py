@@ -87,7 +87,7 @@ def read_events(path: Path, frame: pl.LazyFrame, log: InteractionsSpec) -> Event
         raise ConfigError(
             f"--horizon {duration_text(log.horizon_s)} hides the whole log of {path}: it goes from {_shown(low)} to "
             f"{_shown(high)}",
-            hint="choose a shorter horizon; where times are whole numbers, see to --unit",
+            hint="choose a shorter horizon; if times are whole numbers, check --unit",
         )
     _check_kinds(frame, log, path)
     return Events(frame, log, moment, rows, edge)
@@ -114,7 +114,7 @@ def _check_ids(frame: pl.LazyFrame, log: InteractionsSpec, path: Path) -> int:
         if counts[f"empty {column}"]:
             raise DataError(
                 f"{column!r} of {path} is empty in {counts[f'empty {column}']:,} of {counts['rows']:,} rows",
-                hint="take those rows out of the file first",
+                hint="remove those rows from the file first",
             )
     if counts["spaced"]:
         raise DataError(
@@ -180,18 +180,18 @@ def _check_moments(frame: pl.LazyFrame, log: InteractionsSpec, moment: pl.Expr, 
     counts = checks.collect(engine="streaming").row(0, named=True)
     if counts["empty"]:
         raise DataError(
-            f"{log.time!r} of {path} is empty in {counts['empty']:,} rows", hint="take those rows out of the file first"
+            f"{log.time!r} of {path} is empty in {counts['empty']:,} rows", hint="remove those rows from the file first"
         )
     if counts["unread"]:
         raise DataError(
-            f"{log.time!r} of {path} has {counts['unread']:,} values that are no time, "
+            f"{log.time!r} of {path} has {counts['unread']:,} values that are not times, "
             f"for example {counts['example']!r}",
             hint="write whole numbers, ISO dates (2013-11-01) or times (2013-11-01 09:30:00) everywhere",
         )
     if counts["negative"]:
         raise DataError(
             f"{log.time!r} of {path} has {counts['negative']:,} negative values; expected {log.unit} since 1970",
-            hint="take those rows out of the file first",
+            hint="remove those rows from the file first",
         )
     if counts["far"]:
         raise DataError(

@@ -27,7 +27,7 @@ def place_for(workspace: Path, slug: str, *, force: bool) -> Path:
     """
     final = workspace / "competitions" / slug / "rehearsal"
     if final.exists() and not force:
-        raise ConfigError(f"there is a rehearsal {slug!r} already: {final}", hint=_force_hint(final))
+        raise ConfigError(f"a local competition {slug!r} exists already: {final}", hint=_force_hint(final))
     return final
 
 

@@ -125,7 +125,7 @@ def _labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
     label_codes = codes(series, classes)
     unknown = series.filter(label_codes < 0)
     if len(unknown):
-        raise Refused(f"{len(unknown):,} values of {series.name} are no label, for example {unknown[0]!r}")
+        raise Refused(f"{len(unknown):,} values of {series.name} are not labels, for example {unknown[0]!r}")
     return label_codes
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Host", "host_text", "hosted", "load_metric", "read_host", "rehearsal_folder"]
 
-REMAKE = "`wb rehearse SLUG --force …` makes the rehearsal again"
+REMAKE = "`wb rehearse SLUG --force …` makes the competition again"
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def rehearsal_folder(workspace: Path, slug: str) -> Path:
     if not folder.is_dir():
         slugs = hosted(workspace)
         raise NotFoundError(
-            f"no rehearsal is called {slug!r}",
-            hint=near(slug, slugs, kind="rehearsal") + f"; `wb rehearse {slug} --train FILE …` makes it",
+            f"there is no local competition {slug!r}",
+            hint=near(slug, slugs, kind="local competition") + f"; `wb rehearse {slug} --train FILE …` makes it",
         )
     return folder
 

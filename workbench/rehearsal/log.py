@@ -147,7 +147,7 @@ def _usage(lines: pl.DataFrame, spec: LogSpec) -> pl.DataFrame:
     n_scored = int(users["scored"].sum())
     if n_scored < 2:
         raise DataError(
-            f"{n_scored} users have something to be found in the last horizon; each part, public or private, needs one",
+            f"{n_scored} users have an event to predict in the last horizon; each part, public or private, needs one",
             hint="choose a longer --horizon",
         )
     parts = np.where(public_part(n_scored, spec), "public", "private")
@@ -217,6 +217,6 @@ def _check_sample(folder: Path, host: Host, metric: Metric) -> None:
         grade(folder / "files" / "sample_submission.csv", read_solution(folder, host), host, metric)
     except Refused as exc:
         raise DataError(
-            f"the metric {host.metric!r} can't score this rehearsal's own sample: {exc}",
+            f"the metric {host.metric!r} can't score this competition's own sample: {exc}",
             hint="choose a longer --horizon, another --public, or --weights without that type",
         ) from exc

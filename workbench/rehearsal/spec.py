@@ -161,7 +161,7 @@ def check_options(slug: str, spec: RehearsalSpec) -> None:
 def _check_hosting(slug: str, spec: RehearsalSpec | LogSpec) -> None:
     """Check what every rehearsal has: a name, files, a public part, a limit, a deadline."""
     if not slug or not all(c.isalnum() or c in "-_" for c in slug):
-        raise ConfigError(f"{slug!r} is no name for a competition", hint="letters, digits, - and _")
+        raise ConfigError(f"{slug!r} is not a valid competition name", hint="letters, digits, - and _")
     _check_share("public", spec.public)
     if spec.daily_limit < 1:
         raise ConfigError(f"--daily-limit {spec.daily_limit}: expected at least 1 submission a day")
@@ -183,13 +183,13 @@ def _check_share(name: str, value: float) -> None:
 
 def _check_columns(spec: RehearsalSpec) -> None:
     if not spec.targets:
-        raise ConfigError("a rehearsal needs a target", hint="--target COL")
+        raise ConfigError("a local competition needs a target", hint="--target COL")
     named = [*spec.ids, *spec.hidden]
     for column in named:
         if named.count(column) > 1:
             raise ConfigError(f"column {column!r} is named twice among the ids, the targets and the weight")
         if column in spec.drop:
-            raise ConfigError(f"--drop {column}: it is an id, a target or the weight, which the rehearsal needs")
+            raise ConfigError(f"--drop {column}: it is an id, a target or the weight, which the competition needs")
         if column == USAGE:
             raise ConfigError(
                 f"a column called {USAGE!r} can't be an id, a target or the weight: the solution has one of its own",

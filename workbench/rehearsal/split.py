@@ -64,7 +64,7 @@ def _after(keys: pl.DataFrame, column: str, value: str) -> Mask:
     series = keys[column]
     empty = series.fill_nan(None).null_count() if series.dtype.is_float() else series.null_count()
     if empty:
-        raise DataError(f"--after: {column!r} has {empty:,} empty values", hint="take those rows out of the file first")
+        raise DataError(f"--after: {column!r} has {empty:,} empty values", hint="remove those rows from the file first")
     return rows_after(series, value)
 
 

@@ -47,7 +47,7 @@ def weights_of(source: Opened, weight: str, path: Path) -> pl.Series:
         raise DataError(
             f"weight {weight!r} of {path} has {int(wrong.sum()):,} values that are not numbers from 0 up among "
             f"{len(values):,} rows, the first is row {row:,} ({read})",
-            hint="take those rows out of the file first, or write an expression: coalesce(column, 1), max(column, 0)",
+            hint="remove those rows from the file first, or write an expression: coalesce(column, 1), max(column, 0)",
         )
     return values
 

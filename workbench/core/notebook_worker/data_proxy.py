@@ -81,14 +81,14 @@ def _answer(request: Mapping[str, Any], attached: Mapping[str, str], root: Path)
     name = "/".join([kind, *(str(fields.get(n, "")) for n in names)])
     place = next((p for n, p in attached.items() if n.lower() == name.lower()), None)
     if place is None:
-        return _refused(f"{name} is not here, and nothing is downloaded")
+        return _refused(f"{name} is not available here, and nothing is downloaded")
     folder, version = Path(place), fields.get("VersionNumber")
     if kind == "models":
         wanted = [str(fields.get("Framework", "")), str(fields.get("InstanceSlug", ""))]
         of_version = _version(_below(folder, wanted), version)
         if of_version is None:
             shown = "/".join([name, *wanted, *([str(version)] if version else [])])
-            return _refused(f"{shown} is not here, and nothing is downloaded")
+            return _refused(f"{shown} is not available here, and nothing is downloaded")
         folder, version = of_version, of_version.name
     result: dict[str, Any] = {"mountSlug": folder.relative_to(root).as_posix()}
     return {"wasSuccessful": True, "result": result | ({"versionNumber": int(version)} if version else {})}

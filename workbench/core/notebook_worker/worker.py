@@ -275,7 +275,7 @@ def write_page(copy: Path, masks: Masks, *, with_code: bool) -> Any:
         with _no_longer_than(PAGE_S):
             page = notebook_page(node, title=copy.stem, with_code=with_code)
     except Exception:  # a copy that can't be shown is there all the same
-        logging.getLogger("workbench").exception("no page could be made of %s", copy)
+        logging.getLogger("workbench").exception("could not make a page of %s", copy)
         return None
     copy.with_suffix(".html").write_text(masks.text(page), encoding="utf-8")
     figures = _figures_of(copy)

@@ -257,7 +257,7 @@ def read_definition(path: Path, slug: str) -> Definition:
         raise NotFoundError(f"{path} is missing", hint=f"`wb fetch {slug}` writes it")
     if read_file_options(path).is_draft:
         raise ConfigError(
-            f"{path} says how files are read, and not what is asked for", hint=f"`wb fetch {slug}` completes it"
+            f"{path} says how files are read, but not what to predict", hint=f"`wb fetch {slug}` completes it"
         )
     file = validate(_File, read_toml(path), path)
     if file.slug != slug:

@@ -74,11 +74,11 @@ def _check_values(data: dict[str, Any], path: Path) -> None:
 
 
 def _too_deep(path: Path) -> ConfigError:
-    return ConfigError(f"{path}: tables or lists lie more than {MOST_LEVELS} deep in each other", hint="mend that file")
+    return ConfigError(f"{path}: tables or lists lie more than {MOST_LEVELS} deep in each other", hint="fix that file")
 
 
 def _too_long(path: Path) -> ConfigError:
-    return ConfigError(f"{path}: a whole number has too many digits, more than {MOST_BITS} bits", hint="mend that file")
+    return ConfigError(f"{path}: a whole number has too many digits, more than {MOST_BITS} bits", hint="fix that file")
 
 
 ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -128,7 +128,7 @@ _TOML_HINTS = {
     r"Unescaped": "in double quotes a backslash is doubled; in single quotes it may stand alone",
     r"Invalid value \(at end": "is a closing bracket missing?",
     r"Unclosed (array|inline table)": 'is a comma, a quote or a closing bracket missing? A list is ["a", "b"]',
-    r"Invalid value": 'texts stand in quotes: metric = "rmse"; true and false are written small',
+    r"Invalid value": 'strings need quotes: metric = "rmse"; true and false are lower case',
     r"Expected newline": "one key a line; is a quote missing, or one too many?",
     r"Cannot overwrite": "the key is there twice: keep one",
     r"Cannot declare": "the table is there twice: keep one",
@@ -139,7 +139,7 @@ _TOML_HINTS = {
 
 def _toml_hint(message: str) -> str:
     why = next((hint for pattern, hint in _TOML_HINTS.items() if re.search(pattern, message)), "")
-    return f"mend that line: {why}" if why else "mend that line"
+    return f"fix that line: {why}" if why else "fix that line"
 
 
 def _line_of(text: str, message: str) -> str:
@@ -190,7 +190,7 @@ def _right_table(model: type[BaseModel], location: list[str]) -> str:
 
 def above(key: str, table: str) -> str:
     """Return the hint for a key of the file itself that stands under a table's line."""
-    return f"write {key} above [{table}]: what stands below that line is part of [{table}]"
+    return f"write {key} above [{table}]: what follows that line belongs to [{table}]"
 
 
 def _keys_at(model: type[BaseModel], location: list[str], *, alone: bool = False) -> list[str]:

@@ -36,7 +36,7 @@ def load_code(path: Path) -> ModuleType:
 
     def failure(exc: BaseException) -> ConfigError:
         if isinstance(exc, SyntaxError):
-            return ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="mend that line")
+            return ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="fix that line")
         hint = EXIT_HINT if isinstance(exc, SystemExit) else exc.hint if isinstance(exc, WorkbenchError) else ""
         if isinstance(exc, ImportError | AttributeError):
             hint = hint or misnamed_modules(path.parent)

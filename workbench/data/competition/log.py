@@ -47,7 +47,7 @@ def read_interactions(table: InteractionsTable | None, path: Path) -> Interactio
     horizon = parse_duration(table.horizon)
     if horizon is None:
         raise ConfigError(
-            f"{path}: interactions.horizon = {table.horizon!r} is no duration",
+            f"{path}: interactions.horizon = {table.horizon!r} is not a duration",
             hint='write "28d" or "12h"; units are s, m, h, d, w',
         )
     settings = table.model_dump(exclude={"horizon"}) | {"first": tuple(table.first)}

@@ -57,7 +57,7 @@ def infer(
     tables : Path
         The folder of the Parquet files.
     facts : CompetitionFacts
-        What the platform says; it goes before what the files suggest.
+        What the platform says; it takes precedence over what the files suggest.
     platform : str
     stated : FileOptions
         What competition.toml says already: which table is which.

@@ -262,5 +262,5 @@ def _metric(facts: CompetitionFacts, length: int, *, by_kind: bool) -> tuple[str
         name = metric + str(length) * metric.endswith("@")
         return name, None, f"{words!r} on the platform; {of_length}" if metric.endswith("@") else f"{words!r}"
     usual = f"micro_recall@{length}" if by_kind else f"recall@{length}"
-    why = f"{words!r} on the platform, which is none of lists" if words else "the platform does not say which"
+    why = f"{words!r} on the platform, which is not a metric of lists" if words else "the platform does not say which"
     return usual, words, f"{why}: a usual one stands in; {of_length}"

@@ -86,7 +86,7 @@ def _joined(table: Table) -> str:
 def _stated(tables: Mapping[str, Table], role: str, name: str) -> Table:
     if name not in tables:
         raise NotPlainError(
-            f"[tables] {role} = {name!r} in competition.toml is no table; there are {', '.join(tables)}"
+            f"[tables] {role} = {name!r} in competition.toml is not a table; there are {', '.join(tables)}"
         )
     return tables[name]
 

@@ -46,7 +46,7 @@ def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NOTH
     lines.append(f"metric = {in_toml(task.metric)}{_comment(task.why_metric)}")
     if task.stands_for is not None:
         lines.append(
-            f"metric_of_platform = {in_toml(task.stands_for)}  # said at every run, until you take this line out"
+            f"metric_of_platform = {in_toml(task.stands_for)}  # said at every run, until you remove this line"
         )
     if inferred.greater_is_better is not None:
         lines.append(f"greater_is_better = {in_toml(inferred.greater_is_better)}")
@@ -138,7 +138,7 @@ def _log_text(inferred: InferredLog, stated: FileOptions) -> str:
     lines.append(f'task = "recommend"{why.get("task", "")}')
     lines += [f"{key} = {in_toml(getattr(inferred, key))}{why.get(key, '')}" for key in ("id", "target", "metric")]
     if inferred.stands_for is not None:
-        lines.append(f"metric_of_platform = {in_toml(inferred.stands_for)}  # said at every run, until you take it out")
+        lines.append(f"metric_of_platform = {in_toml(inferred.stands_for)}  # said at every run, until you remove it")
     lines += ["", "[tables]", f"train = {in_toml(inferred.train)}"]
     lines += [f"test = {in_toml(inferred.test)}"] * (inferred.test is not None)
     lines += [f"sample_submission = {in_toml(inferred.sample)}", "", "[interactions]", *_of_log(inferred, why)]

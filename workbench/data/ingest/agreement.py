@@ -74,7 +74,7 @@ def _shared(column: str, having: list[_Written], report: Report) -> Types:
     for other in types[1:]:
         shared = None if shared is None else common_type(shared, other)
     if types and (shared is None or not all(_holds(shared, w, column) for w in filled)):
-        report(f"{names}: column {column!r} is {types_by_table}; left so")
+        report(f"{names}: column {column!r} is {types_by_table}; left as they are")
         # What is empty agrees with any of them: with the first, which is mostly train.
         shared = types[0] if len(set(types)) == 1 else None
     elif types:

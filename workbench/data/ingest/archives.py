@@ -116,7 +116,7 @@ def _check_places(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     for member in sorted(members, key=lambda m: m.header_offset):
         if member.header_offset < 0:
             raise DamagedError(
-                f"{archive} is not a whole zip archive: {member.filename!r} would lie before its beginning",
+                f"{archive} is not a complete zip archive: {member.filename!r} would lie before its beginning",
                 hint="fetch it again: `wb fetch SLUG --force`",
             )
         if member.header_offset < end:
@@ -142,7 +142,7 @@ def _check_clashes(archive: Path, names: list[str], folder: Path) -> None:
     pair = clashing_names(names, folder)
     if pair is not None:
         raise DataError(
-            f"{archive}: members {pair[0]!r} and {pair[1]!r} can't both be had here; nothing is unpacked",
+            f"{archive}: members {pair[0]!r} and {pair[1]!r} can't both be stored here; nothing is unpacked",
             hint=UNTRUSTED,
         )
 
@@ -190,7 +190,7 @@ def unpack(
     if locked:
         raise EncryptedError(
             f"{archive}: {locked[0]} needs a password; nothing is unpacked",
-            hint="where you have it, unpack the archive by hand into data/fixed",
+            hint="if you have it, unpack the archive by hand into data/fixed",
         )
     folder.mkdir(parents=True, exist_ok=True)
     budget.need(sum(m.file_size for m in missing), str(archive))
@@ -232,13 +232,14 @@ def _zip_files(
 def _zip_pieces(opened: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> Iterator[bytes]:
     remaining_bytes = member.file_size
     where = f"{archive}: {member.filename}"
-    with damage(where, "whole"), opened.open(member) as source:
+    with damage(where, "complete"), opened.open(member) as source:
         while piece := source.read(PIECE_BYTES):
             remaining_bytes -= len(piece)
             yield piece
     if remaining_bytes:
         raise DamagedError(
-            f"{where} is not whole: its size is another than is said", hint="fetch it again: `wb fetch SLUG --force`"
+            f"{where} is not complete: its size differs from the one stated",
+            hint="fetch it again: `wb fetch SLUG --force`",
         )
 
 

@@ -49,7 +49,10 @@ def unpack_below(
             # "train.csv.zip" is a packed table, whatever the file in it is called.
             if not is_table(archive.stem):
                 no_tables = partial(unpack, wanted=lambda name: not is_table(name))
-                tried(archive, partial(no_tables, archive, archive.parent, budget=budget, kept=downloaded.__contains__))
+                tried(
+                    archive,
+                    partial(no_tables, archive, archive.parent, budget=budget, is_protected=downloaded.__contains__),
+                )
     for archive in sorted(files_below(raw, *TARS)):
         say = partial(report, f"unpacking {archive.name}")
         tried(

@@ -72,7 +72,7 @@ def convert(
     force : bool
         Convert everything again.
     options : Options
-        What competition.toml says; it goes before what the files suggest.
+        What competition.toml says; it takes precedence over what the files suggest.
     report : callable
         Called with the name of each table before it is converted.
     arrived : collection of str
@@ -153,7 +153,7 @@ def _refuse_without_train(infos: Mapping[str, TableInfo], work: _Work, raw: Path
         f"{raw} has no file that can become {'the train' if infos else 'a'} table: {reasons}",
         hint=""
         if fixed is None
-        else f"a fixed copy in {fixed} is taken in place of such a file; then `wb fetch {work.slug}` again",
+        else f"a fixed copy in {fixed} replaces such a file; then `wb fetch {work.slug}` again",
     )
 
 

@@ -233,7 +233,9 @@ def text_tables(
                 }
                 for name, plan in plan_types(stats, forms_of(layouts), options, planned[1]).items()
             }
-    raise DataError(f"{group[0].where} can't be converted to a table: its values fit no type that was decided")
+    raise DataError(
+        f"{group[0].where} can't be converted to a table: its values fit none of the types that were chosen"
+    )
 
 
 def _say_what_is_text(plans: dict[str, dict[str, ColumnType]], keys: Keys, report: Report) -> None:
@@ -346,12 +348,12 @@ def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, layou
         if fault:
             return DataError(
                 f"{place_of(source)} can't be converted to a table: {fault}",
-                hint="mend that line; or name another separator in competition.toml under [read.TABLE]",
+                hint="fix that line; or name another separator in competition.toml under [read.TABLE]",
             )
     first = (str(exc).strip().splitlines() or ["unreadable"])[0]
     return DataError(
         f"{table.where} can't be converted to a table: {first}",
-        hint="look at its separator and quotes; [read.TABLE] in competition.toml can name the separator",
+        hint="check its separator and quotes; [read.TABLE] in competition.toml can name the separator",
     )
 
 
@@ -530,8 +532,9 @@ class _Reader:
         bad = self._unreadable(column, values).first()
         written = f" {planned.time_format!r}" if planned.time_format else ""
         return DataError(
-            f"{self.table.where}: column {column!r} has {bad!r}, which is no {planned.dtype.base_type()}{written}",
-            hint=f"[types] of competition.toml asks for that; mend {column!r} there",
+            f"{self.table.where}: column {column!r} has {bad!r}, "
+            f"which is not of type {planned.dtype.base_type()}{written}",
+            hint=f"[types] of competition.toml sets that type; fix {column!r} there",
         )
 
     def _is_a_table(self, block: bytes) -> bool:

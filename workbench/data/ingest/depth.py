@@ -13,7 +13,7 @@ __all__ = ["MOST_DEPTH", "TOO_DEEP", "depth_of", "too_wide"]
 MOST_DEPTH = 100
 """polars reads some hundreds in a time that doubles with each, and ends the process where they are written."""
 CELL_BYTES = 8
-TOO_DEEP = "lists or objects lie too deep within each other to be read"
+TOO_DEEP = "lists or objects are nested too deeply to be read"
 PIECE_BYTES = 1 << 20
 
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)

@@ -104,7 +104,7 @@ def document_table(
     except (pl.exceptions.PolarsError, ValueError) as exc:
         fault = _fault(source) or (str(exc).strip().splitlines() or ["unreadable"])[0]
         raise DataError(
-            f"{table.where} can't be converted to a table: {fault}", hint="if the file is cut, fetch it again"
+            f"{table.where} can't be converted to a table: {fault}", hint="if the file is truncated, fetch it again"
         ) from exc
     return info_of(table, path, sha256_of(source), options, beyond_64_bits=large)
 
@@ -162,7 +162,7 @@ def _content(source: Source) -> bytes:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON; a missing value is null")
+    raise ValueError(f"{name} is not JSON; a missing value is null")
 
 
 def _json_frame(

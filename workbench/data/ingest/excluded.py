@@ -140,7 +140,7 @@ def with_fixed_hint(exc: DataError, tables: Iterable[Table], options: Options, s
         way = f"it is your fixed copy: fix it there, then `wb fetch {slug}` again"
     else:
         way = (
-            f"a fixed copy in {options.fixed} is taken in its place, whatever is downloaded again: "
+            f"a fixed copy in {options.fixed} replaces it, even after another download: "
             f"`mkdir -p {quote(str(target.parent))} && {_copied(at_fault, target)}`, fix it there, then "
             f"`wb fetch {slug}` again"
         )

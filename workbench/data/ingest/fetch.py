@@ -136,7 +136,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
         changed = changed_files(data / "raw", listing)
         place = data / "incoming" if changed else data
         if changed:
-            report(f"the data of {slug!r} changed on {platform.name}: {_named(changed)}; fetching it beside the old")
+            report(f"the data of {slug!r} changed on {platform.name}: {_named(changed)}; fetching the new version")
         if changed and only:
             wanted = with_downloaded(wanted, files, data / "raw")
         raw, tables = place / "raw", place / "tables"
@@ -174,7 +174,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
                 # it is: once more, then it is told.
                 if attempt == 2:
                     raise
-                report("what arrived is damaged; downloading it again")
+                report("the download is damaged; downloading it again")
                 downloader.approval = replace(approval, given=True)
         earlier = swap(data) if changed else None
         manifest = read_manifest(data / "tables", slug=slug)
@@ -205,7 +205,7 @@ def _say_how_to_explode(manifest: Manifest, slug: str, report: Report) -> None:
     for name, info in manifest.tables.items():
         for column in info.lists_of_records:
             report(
-                f"{name}: a row has a list of records in {column!r}; for a row each, put [read.{name}] "
+                f"{name}: a row has a list of records in {column!r}; for one row each, put [read.{name}] "
                 f'explode = "{column}" into competition.toml and `wb fetch {slug}` again'
             )
 
@@ -219,7 +219,7 @@ def _say_what_was_chosen(manifest: Manifest, slug: str, report: Report) -> None:
     for (column, note), names in tables_of.items():
         report(f"{', '.join(names)}: {column!r} is {note}")
     if tables_of:
-        report(f"to have such a column read otherwise, name its type under [types] and `wb fetch {slug}` again")
+        report(f"to read such a column differently, set its type under [types] and `wb fetch {slug}` again")
 
 
 def _say_unknown_names(options: Options, manifest: Manifest, report: Report) -> None:
@@ -259,7 +259,7 @@ def _check_names(files: list[RemoteFile], platform: Platform, slug: str, raw: Pa
     pair = clashing_names([f.name for f in files], raw)
     if pair is not None:
         raise DataError(
-            f"{platform.name} lists files {pair[0]!r} and {pair[1]!r} of {slug!r}, which can't both be had here; "
+            f"{platform.name} lists files {pair[0]!r} and {pair[1]!r} of {slug!r}, which can't both be stored here; "
             "nothing of it is downloaded",
             hint="fetch one of them with --only FILE",
         )
@@ -270,7 +270,7 @@ def _excluded_text(manifest: Manifest) -> str:
     if not manifest.excluded:
         return ""
     lines = [f"#   {one_line(f'{e.file}: {e.reason}')}" for e in manifest.excluded.values()]
-    first = "# Left out, for they can't be read as tables; a fixed copy in data/fixed is taken in place of such a file:"
+    first = "# Skipped because they can't be read as tables; a fixed copy in data/fixed replaces such a file:"
     return "\n".join(["", first, *lines, ""])
 
 
@@ -295,9 +295,8 @@ def _write_missing(
             raise
         files = "; ".join(f"{e.file}: {e.reason}" for e in manifest.excluded.values())
         raise type(exc)(
-            f"{exc.message}. Left out, for they can't be read: {files}",
-            hint=f"{exc.hint}; where one of those left out is needed, a fixed copy in {folder / 'data' / 'fixed'} is "
-            "taken in its place",
+            f"{exc.message}. Skipped because they can't be read: {files}",
+            hint=f"{exc.hint}; if a skipped file is needed, put a fixed copy into {folder / 'data' / 'fixed'}",
         ) from exc
     written = []
     if stated.is_draft:

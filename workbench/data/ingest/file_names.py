@@ -52,12 +52,12 @@ def refused_name(name: str, folder: Path) -> str:
     Examples
     --------
     >>> refused_name("a/b.csv", Path("raw")), refused_name("./.listing.json", Path("raw"))
-    ('', 'is the name of a file of its own that the workbench keeps in raw')
+    ('', 'is the name of a file that the workbench itself keeps in raw')
     """
     path = PurePosixPath(name.replace("\\", "/"))
     longest = max((len(part.encode(errors="replace")) for part in path.parts), default=0)
     if longest > LONGEST_NAME_BYTES:
-        return f"has a part of {longest:,} bytes, longer than the {LONGEST_NAME_BYTES} that a disk takes"
+        return f"has a part of {longest:,} bytes, longer than the {LONGEST_NAME_BYTES} that file systems allow"
     if len(str(path).encode(errors="replace")) > LONGEST_PATH_BYTES:
         return f"is longer than {LONGEST_PATH_BYTES:,} bytes, with its folders"
     if leads_outside(name, folder):
@@ -65,7 +65,7 @@ def refused_name(name: str, folder: Path) -> str:
     if CONTROL.search(name):
         return "has control characters"
     if any(RESERVED.fullmatch(part) for part in path.parts):
-        return f"is the name of a file of its own that the workbench keeps in {folder}"
+        return f"is the name of a file that the workbench itself keeps in {folder}"
     return ""
 
 

@@ -50,7 +50,7 @@ class Layout:
 
 
 def layout_of(table: Table, options: dict[str, Any]) -> Layout:
-    """Return how the parts of a table are written; what `options` says of it goes before the guess."""
+    """Return how the parts of a table are written; what `options` says of it takes precedence over the guess."""
     forms = tuple(form_of(part, options) for part in table.parts)
     return Layout(forms, tuple(_headers(table, forms)))
 
@@ -130,11 +130,11 @@ def say_encodings(table: Table, layout: Layout, report: Report) -> None:
     """Report an encoding other than UTF-8, those that it may be as well, and a packing that the name does not tell."""
     for part in table.parts:
         if part.misnamed:
-            report(f"{table.name}: {place_of(part)} is packed as {part.misnamed}, though its name does not say so")
+            report(f"{table.name}: {place_of(part)} is packed as {part.misnamed}, although its name does not say so")
     for part, form in zip(table.parts, layout.forms, strict=True):
         if form.broken_line:
             report(
-                f"{table.name}: {place_of(part)} is written in UTF-8 with broken letters, the first in line "
+                f"{table.name}: {place_of(part)} is written in UTF-8 with invalid bytes, the first in line "
                 f"{form.broken_line:,}; each is read as \ufffd"
             )
     intact = [form for form in layout.forms if not form.broken_line]

@@ -57,7 +57,7 @@ def lines_table(table: Table, tables: Path, options: Options, report: Report) ->
     Raises
     ------
     DataError
-        When a line is no JSON object, a column has values of no one type, or ``explode`` names no list.
+        When a line is not a JSON object, a column has values of no one type, or ``explode`` names no list.
     DamagedError
         When a file is cut or changed.
     """
@@ -67,7 +67,7 @@ def lines_table(table: Table, tables: Path, options: Options, report: Report) ->
             return lines.written(tables, report, is_last=not remaining)
         except _AgainError as exc:
             report(f"converting {table.name} again: {exc}")
-    raise DataError(f"{table.where} can't be converted to a table: its values fit no type that was decided")
+    raise DataError(f"{table.where} can't be converted to a table: its values fit none of the types that were chosen")
 
 
 class _Lines:
@@ -176,8 +176,9 @@ class _Lines:
             bad = present_texts(lost, self.missing, stated.decimal)
             if bad.len():
                 raise DataError(
-                    f"{self.table.where}: column {column!r} has {bad[0]!r}, which is no {stated.dtype.base_type()}",
-                    hint=f"[types] of competition.toml asks for that; mend {column!r} there",
+                    f"{self.table.where}: column {column!r} has {bad[0]!r}, "
+                    f"which is not of type {stated.dtype.base_type()}",
+                    hint=f"[types] of competition.toml sets that type; fix {column!r} there",
                 )
         return without_tokens(typed, self.missing)
 
@@ -243,7 +244,8 @@ class _Lines:
 
     def _fault(self, fault: str, part: int = 0) -> DataError:
         return DataError(
-            f"{self.places[part]} can't be converted to a table: {fault}", hint="if the file is cut, fetch it again"
+            f"{self.places[part]} can't be converted to a table: {fault}",
+            hint="if the file is truncated, fetch it again",
         )
 
     def _bounded(

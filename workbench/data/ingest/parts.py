@@ -147,7 +147,7 @@ def _two_types(table: Table, paths: list[Path], schemas: list[Schema], exc: Irre
         descriptions.append(f"{schemas[i][exc.column]} in {place_of(table.parts[i])}{example}")
     return DataError(
         f"table {table.name!r}: column {exc.column!r} is {descriptions[0]}, and {descriptions[1]}; no type holds both",
-        hint="write one of the files anew, with the other's type: [types] holds for no lists and no structs"
+        hint="rewrite one of the files with the other's type: [types] does not apply to lists and structs"
         if any(schemas[i][exc.column].is_nested() for i in (exc.first, exc.second))
         else f'name one in competition.toml: [types] "{table.name}.{exc.column}" = "String"',
     )
@@ -211,7 +211,7 @@ def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Op
                 _take_as(column, shared, meant, plans)
                 continue
         if shared is None or not all(is_lossless(t, shared) for t in types.values()):
-            report(f"{names}: column {column!r} is {types_by_table}; left so")
+            report(f"{names}: column {column!r} is {types_by_table}; left as they are")
             continue
         taken = f"{_without_categories(shared)} in all{zone_note(types.values())}"
         report(f"{names}: column {column!r} is {types_by_table}; taken as {taken}")
@@ -339,8 +339,8 @@ def _from_folders(frame: pl.DataFrame, part: Source, schema: Schema) -> pl.DataF
         value = pl.Series(name, [text]).cast(dtype, strict=False)
         if value.has_nulls():
             raise DataError(
-                f"{place_of(part)}: the folder says {name} = {text!r}, which is no {dtype}, as it is in the other "
-                "parts",
+                f"{place_of(part)}: the folder says {name} = {text!r}, which is not of type {dtype}, "
+                "as it is in the other parts",
                 hint="name the folder as the values are written",
             )
         frame = frame.with_columns(pl.lit(value[0], dtype=dtype).alias(name))
@@ -416,7 +416,7 @@ def _misfit(part: Source, table: str, exc: Exception, *, nested: bool) -> DataEr
     fits = f'name a type that fits in competition.toml: [types] "{table}.COLUMN" = "String"'
     return DataError(
         f"table {table!r}: a value in {place_of(part)} does not fit the type that its column has in all: {first}",
-        hint=f"{fits}; lists and structs can't be named one: write the file anew" if nested else fits,
+        hint=f"{fits}; lists and structs can't be named one: rewrite the file" if nested else fits,
     )
 
 
@@ -434,13 +434,15 @@ def _read_as(values: pl.Series, stated: ColumnType, missing: tuple[str, ...]) ->
             changed = values.filter(typed.cast(values.dtype, strict=False).ne_missing(values))
             if changed.len():
                 raise pl.exceptions.InvalidOperationError(
-                    f"{values.name!r} has {changed[0]!r}, no {stated.dtype.base_type()}"
+                    f"{values.name!r} has {changed[0]!r}, not of type {stated.dtype.base_type()}"
                 )
         return typed
     typed = pl.DataFrame(values).select(stated.read(values.name, missing)).to_series()
     bad = present_texts(values.filter(typed.is_null() & values.is_not_null()), missing, stated.decimal)
     if bad.len():
-        raise pl.exceptions.InvalidOperationError(f"{values.name!r} has {bad[0]!r}, no {stated.dtype.base_type()}")
+        raise pl.exceptions.InvalidOperationError(
+            f"{values.name!r} has {bad[0]!r}, not of type {stated.dtype.base_type()}"
+        )
     return typed.alias(values.name)
 
 
@@ -466,5 +468,5 @@ def _unreadable(part: Source, exc: Exception) -> WorkbenchError:
         return exc
     first = (str(exc).strip().splitlines() or ["unreadable"])[0]
     return DataError(
-        f"{place_of(part)} can't be converted to a table: {first}", hint="if the file is cut, fetch it again"
+        f"{place_of(part)} can't be converted to a table: {first}", hint="if the file is truncated, fetch it again"
     )

@@ -174,7 +174,7 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
         low, high = values.min(), values.max()
         beyond = next((v for v in (low, high) if isinstance(v, int) and abs(v) > EXACT), None)
         if beyond is not None:
-            raise pl.exceptions.InvalidOperationError(f"{beyond} is no Float64 without a loss")
+            raise pl.exceptions.InvalidOperationError(f"{beyond} does not fit Float64 without loss")
     if isinstance(dtype, pl.Struct) and isinstance(values.dtype, pl.Struct):
         inside = fitted(values.struct.unnest(), pl.Schema(dtype.to_schema())).to_struct(values.name)
         return pl.select(pl.when(values.is_not_null()).then(inside)).to_series()

@@ -133,9 +133,9 @@ class _MixedError(Exception):
         column = self.path.partition(".")[0].partition("[")[0]
         inside = "" if column == self.path else f" (at {self.path})"
         return DataError(
-            f"table {table!r}: column {column!r}{inside} holds values of no one type: {one} has {_shown(a)}, "
+            f"table {table!r}: column {column!r}{inside} holds values of different types: {one} has {_shown(a)}, "
             f"{two} has {_shown(b)}",
-            hint=f'mend the lines, or have all values of it as text: [types] "{table}.{column}" = "String"',
+            hint=f'fix the lines, or have all values of it as text: [types] "{table}.{column}" = "String"',
         )
 
 
@@ -173,8 +173,8 @@ def _check_names(shape: Shape, table: str) -> None:
             name.encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"table {table!r} has a field called {name!r}, which holds half of a character",
-                hint="name it otherwise: it can't be written in UTF-8",
+                f"table {table!r} has a field called {name!r}, which contains half of a character (a lone surrogate)",
+                hint="rename it: it can't be written in UTF-8",
             ) from None
         _check_names(inner, table)
     if shape.element is not None:
@@ -190,7 +190,7 @@ def look_at_lines(shape: Shape, block: bytes, place: Place) -> None:
     Raises
     ------
     FaultError
-        When a line is no JSON object.
+        When a line is not a JSON object.
     """
     for number, record in records_of(block, place[1]):
         for name, value in record.items():
@@ -205,7 +205,7 @@ def records_of(block: bytes, first_line: int) -> Iterator[tuple[int, dict[str, A
     Raises
     ------
     FaultError
-        When a line is no JSON object, or holds a number beyond measure.
+        When a line is not a JSON object, or holds a number beyond measure.
     """
     for number, line in enumerate(block.split(b"\n"), first_line):
         if line and not line.isspace():
@@ -224,7 +224,7 @@ def _record(line: bytes, number: int) -> dict[str, Any]:
     except RecursionError:
         raise FaultError(f"line {number:,}: {TOO_DEEP}") from None
     if not isinstance(record, dict):
-        raise FaultError(f"line {number:,} is no JSON object: {_shown(record)}")
+        raise FaultError(f"line {number:,} is not a JSON object: {_shown(record)}")
     return record
 
 
@@ -235,18 +235,18 @@ def _around(exc: json.JSONDecodeError) -> str:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON; a missing value is null")
+    raise ValueError(f"{name} is not JSON; a missing value is null")
 
 
 def _float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"{text} is beyond what a number holds; write it as text")
+        raise ValueError(f"{text} is too large for a number; write it as text")
     return value
 
 
 def _integer(text: str) -> int:
     # 38 digits fit what polars reads; none that is longer is a number that anyone counts with.
     if len(text.lstrip("-")) > 38:
-        raise ValueError(f"{text[:SHOWN]} is beyond what a number holds; write it as text")
+        raise ValueError(f"{text[:SHOWN]} is too large for a number; write it as text")
     return int(text)

@@ -22,7 +22,7 @@ HEADER_BYTES = 512
 MOST_EXTENDED_BYTES = 1 << 20
 """A longer header than this is none: it holds a name, and a few attributes."""
 PIECE_BYTES = 1 << 20
-EXPECTED = "a whole tar archive"
+EXPECTED = "a complete tar archive"
 NO_SIZE = "a header gives a size that no file has"
 
 KINDS = {b"1": "a link", b"2": "a link", b"3": "a device", b"4": "a device", b"6": "a pipe"}

@@ -105,17 +105,17 @@ class Source:
             return
         where = f"{self.path}: {self.member}"
         with ExitStack() as stack:
-            with damage(where, "whole"):
+            with damage(where, "complete"):
                 archive = stack.enter_context(zipfile.ZipFile(self.path))
                 member = stack.enter_context(archive.open(self.member))
-            yield watched(member, where, "whole")
+            yield watched(member, where, "complete")
 
     @property
     def packed_bytes(self) -> int:
         """What the content takes on the disk."""
         if self.member is None:
             return self.path.stat().st_size
-        with damage(f"{self.path}: {self.member}", "whole"), zipfile.ZipFile(self.path) as archive:
+        with damage(f"{self.path}: {self.member}", "complete"), zipfile.ZipFile(self.path) as archive:
             return archive.getinfo(self.member).compress_size
 
     @contextmanager
@@ -138,7 +138,7 @@ class Source:
             if packing not in COMPRESSIONS:
                 yield file
                 return
-            expected = f"a whole {packing} file"
+            expected = f"a complete {packing} file"
             with ExitStack() as stack:
                 with damage(str(self.path), expected):
                     unpacked = stack.enter_context(decompressed(file, packing, str(self.path)))
@@ -177,7 +177,7 @@ class Source:
                 )
             with damage(where):
                 member = stack.enter_context(archive.open(members[0]))
-            yield watched(member, where, "a whole zip archive", packed_bytes=self.packed_bytes)
+            yield watched(member, where, "a complete zip archive", packed_bytes=self.packed_bytes)
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _form_of(source: Source, options: dict[str, Any]) -> TextForm:
     if separator and (len(separator) > 1 or not separator.isascii() or separator in '"\r\n'):
         raise DataError(
             f"{source.path}: {source.name} can't be split at {separator!r}: a separator is one ASCII character",
-            hint="rewrite the file with one that is, and mend [read.TABLE] separator in competition.toml",
+            hint="rewrite the file with one that is, and fix [read.TABLE] separator in competition.toml",
         )
     if not separator:
         separator = _separator(text.replace("\r", "\n"), source.name)
@@ -287,7 +287,7 @@ def encoding_line(guess: Guess) -> str:
     """Return a guessed encoding as a line of TOML, with those that it may be as well."""
     comment = f"  # or {' or '.join(guess.alternatives)}" if guess.alternatives else ""
     if guess.broken_line:
-        comment = "  # with broken letters, which are read as \ufffd; taking the mark away refuses them"
+        comment = "  # with invalid bytes, which are read as \ufffd; uncomment this line to reject them"
     return f'encoding = "{guess.encoding}"{comment}'
 
 
@@ -459,7 +459,7 @@ def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator
             if waiting_bytes > LONGEST_RECORD_BYTES:
                 raise DataError(
                     f"{source.path}: {source.name} has a record of more than {LONGEST_RECORD_BYTES >> 20} MB",
-                    hint="a quote is opened and never closed; mend the file, or leave it out",
+                    hint="a quote is opened and never closed; fix the file, or leave it out",
                 )
     last = b"".join(waiting)
     if last.strip():
@@ -488,7 +488,7 @@ def _long_header(source: Source) -> DataError:
     return DataError(
         f"{source.path}: {source.name} has a header of more than {LONGEST_HEADER_BYTES >> 20} MB, or "
         f"{MOST_COLUMNS:,} columns: it has no line end, or a quote that is opened and never closed",
-        hint="is it a table? mend its first line, or leave it out",
+        hint="is it a table? fix its first line, or leave it out",
     )
 
 

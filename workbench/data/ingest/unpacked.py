@@ -278,10 +278,10 @@ def _opener(path: Path) -> Iterator[Callable[[_Packed], AbstractContextManager[I
                 file = stack.enter_context(path.open("rb"))
             else:
                 packed_bytes = archive.getinfo(member).compress_size
-                with damage(where, "whole"):
-                    file = watched(stack.enter_context(archive.open(member)), where, "whole")
+                with damage(where, "complete"):
+                    file = watched(stack.enter_context(archive.open(member)), where, "complete")
             if item.is_compressed:
-                with damage(where, "whole"):
+                with damage(where, "complete"):
                     plain = decompressed(file, PurePosixPath(item.source.name).suffix.lower(), where)
                 file = watched(stack.enter_context(plain), where, "whole", packed_bytes=packed_bytes)
             yield file

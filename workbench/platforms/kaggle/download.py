@@ -136,7 +136,7 @@ def download(
                 transfer.discard()
         raise DamagedError(
             f"what arrived while {action} is not what the storage announced ({digest}), twice",
-            hint="a proxy or a bad cable may change it; try from another network",
+            hint="a proxy or a faulty connection may corrupt it; try from another network",
         )
 
 
@@ -202,7 +202,7 @@ class _Transfer:
             most, expected = self.have if is_other else max(most, self.have), self.object or expected
             if stalled >= patience.tries:
                 raise type(failure)(
-                    f"{failure.message}{self._resume_note()}", hint="the same command goes on from there"
+                    f"{failure.message}{self._resume_note()}", hint="the same command resumes from there"
                 )
             # An address that has served and is refused now has expired: that is no reason to wait.
             if stalled and not (address and not self.address):
@@ -283,7 +283,7 @@ class _Transfer:
             raise StorageError(
                 f"no space left on the disk for {self.action}: {shown_bytes(need)} are to come, "
                 f"{shown_bytes(free)} are free{self._resume_note()}",
-                hint="free some space, then the same command goes on",
+                hint="free some space, then the same command resumes",
             )
 
     def _continues(self, response: requests.Response, arriving: _Object) -> bool:
@@ -376,7 +376,7 @@ def unwrap(path: Path, name: str) -> None:
     DamagedError
         When the archive is not whole, or holds something else.
     """
-    where = f"the archive that came for {name!r}"
+    where = f"the archive downloaded for {name!r}"
     try:
         with damage(where), zipfile.ZipFile(path) as archive:
             (member,) = [m for m in archive.infolist() if not m.is_dir()]

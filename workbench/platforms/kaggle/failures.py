@@ -102,7 +102,9 @@ def login_failure(action: str, *, ended: bool = False) -> LoginError:
     more = "".join(f"; {p}" for p in credential.problems) if credential else ""
     why = "it was accepted before, and has ended" if ended else "wrong or expired"
     steps = HOW_TO_SIGN_IN if credential and credential.kind == "browser sign-in" else HOW_TO_LOG_IN
-    resume_note = "; then do this again: what arrived is kept, and it goes on from there" if ended else ""
+    resume_note = (
+        "; then repeat the command: what has been downloaded is kept, and the download resumes" if ended else ""
+    )
     return LoginError(f"Kaggle does not accept the login{source} while {action}: {why}{more}", hint=steps + resume_note)
 
 
@@ -114,13 +116,13 @@ def _refused(response: requests.Response, action: str, slug: str) -> PlatformErr
         return _forbidden(error_text, action, slug)
     if status == 404:
         return NotFoundError(
-            f"Kaggle does not know what was asked for while {action}: {quoted(error_text) or 'not found'}"
+            f"Kaggle could not find what was requested while {action}: {quoted(error_text) or 'not found'}"
         )
     if status == 429:
-        return UnreachableError(f"Kaggle asks for fewer calls while {action}", hint=_when_to_come_back(response))
+        return UnreachableError(f"Kaggle limits the rate of calls while {action}", hint=_when_to_come_back(response))
     if status >= 500:
         return UnreachableError(
-            f"Kaggle is not well while {action}: it answers {status} again and again",
+            f"Kaggle is in trouble while {action}: it keeps answering {status}",
             hint="nothing is lost; try again later",
         )
     return PlatformError(f"Kaggle refused {action}: {quoted(error_text) or f'status {status}'}")
@@ -133,10 +135,10 @@ def _forbidden(error_text: str, action: str, slug: str) -> PlatformError:
         or_no_such, no_page = ("", "") if rules else (OR_NO_SUCH, "; if there is no such page, the name is mistyped")
         return PlatformError(
             f"the rules of {slug!r} are not accepted{or_no_such}: Kaggle says {quoted(error_text)} while {action}",
-            hint=f"open {WEB}/{slug}/rules, join and accept them, then do this again{no_page}",
+            hint=f"open {WEB}/{slug}/rules, join and accept them, then repeat the command{no_page}",
         )
     denied = re.search(r"permission .* (denied|not satisfied)", error_text, re.IGNORECASE)
-    hint = "Kaggle says so, too, of what does not exist: look at the name, and whose it is" if denied else ""
+    hint = "Kaggle says so, too, of what does not exist: check the name, and whose it is" if denied else ""
     return PlatformError(f"Kaggle refused {action}: {quoted(error_text) or 'status 403'}", hint=hint)
 
 
@@ -162,9 +164,9 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 def _when_to_come_back(response: requests.Response) -> str:
     seconds = retry_after_s(response.headers)
     if not seconds:
-        return "wait some minutes, then try again: what arrived is kept"
+        return "wait a few minutes, then try again: what has been downloaded is kept"
     wait = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    return f"it asks to wait for {wait}; then try again: what arrived is kept"
+    return f"it asks to wait for {wait}; then try again: what has been downloaded is kept"
 
 
 _REASONS = (
@@ -176,7 +178,7 @@ _REASONS = (
     ("ConnectTimeout", "nothing answers"),
     ("ReadTimeout", "no answer came in time"),
     ("timed out", "no answer came in time"),
-    ("JSONDecodeError", "what came is not what its client expects"),
+    ("JSONDecodeError", "the response is not what its client expects"),
     ("NewConnectionError", "the connection is refused, or there is no network"),
     ("ConnectionError", "the connection broke off"),
     ("ChunkedEncodingError", "the connection broke off"),
@@ -202,7 +204,7 @@ def _without_secrets(text: str) -> str:
 def _network_hint(exc: BaseException) -> str:
     text = repr(exc)
     if reason(exc).startswith("the proxy"):
-        return "look at HTTPS_PROXY and NO_PROXY, then try again"
+        return "check HTTPS_PROXY and NO_PROXY, then try again"
     if "SSLError" in text:
         return "behind a proxy that opens connections, set REQUESTS_CA_BUNDLE to its certificate"
-    return "look at the network, then do this again: nothing is lost"
+    return "check the network, then repeat the command: nothing is lost"

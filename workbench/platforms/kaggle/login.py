@@ -76,7 +76,7 @@ def find_credential(environ: Mapping[str, str], home: Path) -> Credential | None
     first = credentials[0]
     problems = list(first.problems)
     if len(credentials) > 1:
-        problems.append(f"it goes before {', '.join(c.source for c in credentials[1:])}")
+        problems.append(f"it takes precedence over {', '.join(c.source for c in credentials[1:])}")
     return Credential(first.source, first.kind, tuple(problems))
 
 
@@ -91,7 +91,7 @@ def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
             tokens.append(Credential(str(path), "token", _readable_by_others(path)))
     if environ.get("KAGGLE_TOKEN"):
         # The client reads every KAGGLE_ variable as a setting of its own, and "token" is one.
-        tokens.append(Credential("KAGGLE_TOKEN", "token", ("the client means KAGGLE_API_TOKEN; this one is a stray",)))
+        tokens.append(Credential("KAGGLE_TOKEN", "token", ("the client reads KAGGLE_API_TOKEN, not this one",)))
     return tokens
 
 
@@ -114,7 +114,7 @@ def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
     if variables or path.is_file():
         missing = "username" if not user else "key"
         where = " and ".join(variables) or str(path)
-        return [Credential(where, "incomplete", (*problems, f"{where} gives no {missing}"))]
+        return [Credential(where, "incomplete", (*problems, f"{where} has no {missing}"))]
     return []
 
 
@@ -155,7 +155,7 @@ def within(seconds: float, function: Callable[[], T], *, action: str) -> T:
         thread.join(seconds)
     if not outcome:
         raise UnreachableError(
-            f"Kaggle did not answer within {seconds:.0f} s while {action}", hint="look at the network, then try again"
+            f"Kaggle did not answer within {seconds:.0f} s while {action}", hint="check the network, then try again"
         )
     value, error = outcome[0]
     if error is not None:
@@ -291,5 +291,5 @@ def login_state(ask: Callable[[], None]) -> LoginState:
     except PlatformError as exc:
         return LoginState(False, f"{source}{more}: {exc.message}. {exc.hint}".rstrip(". ") + ".")
     # A file that others can read lets them in as this user: that is to be mended, though the login works.
-    serious = [p for p in credential.problems if not p.startswith("it goes before")]
+    serious = [p for p in credential.problems if not p.startswith("it takes precedence over")]
     return LoginState(not serious, f"{source}, accepted{more}")

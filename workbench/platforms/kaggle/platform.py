@@ -94,7 +94,7 @@ class Kaggle:
         """Return which credential is in use and whether Kaggle accepts it."""
 
         def ask() -> None:
-            self._connection.ask("asking for one's competitions", "list_competitions", _entered)
+            self._connection.ask("listing your competitions", "list_competitions", _entered)
 
         return login_state(ask)
 
@@ -129,7 +129,7 @@ class Kaggle:
                     raise
                 raise self._unknown(slug, exc) from exc.__cause__
             if not competition.ref and not competition.title:
-                raise PlatformError(f"Kaggle sent something else than a competition while looking it up for {slug!r}")
+                raise PlatformError(f"Kaggle sent something other than a competition while looking it up for {slug!r}")
             self._competitions[slug] = competition
         return self._competitions[slug]
 
@@ -138,7 +138,7 @@ class Kaggle:
         quotation = exc.message.partition("“")[2].rpartition("”")[0]
         hidden = ", or none that this login may see" if status_of(exc.__cause__) == 403 else ""
         says = f": it says {quoted(quotation)}" if quotation else ""
-        hint = "look at the name in the competition's address, behind /competitions/"
+        hint = "check the name in the competition's address, behind /competitions/"
         try:
             names = self._search(slug)
         except WorkbenchError:
@@ -298,7 +298,7 @@ class Kaggle:
                 raise
             raise UnavailableError(
                 f"Kaggle does not give the archive of all files of {slug!r} now: it answers {status or 404}",
-                hint="its files may come one by one",
+                hint="its files may be available one by one",
             ) from exc.__cause__
         _check_archive(destination, action)
 
@@ -405,14 +405,14 @@ class Kaggle:
             except PlatformError as exc:
                 raise UnansweredError(
                     f"{lost.message}; the list of submissions can't be read either: {exc.message}",
-                    hint="`wb sync` finds out whether it arrived; it is not sent again unasked",
+                    hint="`wb sync` finds out whether it arrived; it is not sent again automatically",
                 ) from exc
             if mine:
                 return mine[0].ref
             if requested_at >= until:
                 raise UnansweredError(
                     f"{lost.message}; it is not in the list of submissions",
-                    hint="`wb sync` looks again; it may have arrived, and is not sent again unasked",
+                    hint="`wb sync` looks again; it may have arrived, and is not sent again automatically",
                 )
             time.sleep(min(5.0, self.listing_delay_s / 4))
 
@@ -503,4 +503,4 @@ def _as_submission(s: Any) -> PlatformSubmission:
 def _check_archive(path: Path, action: str) -> None:
     if not zipfile.is_zipfile(path):
         path.unlink()
-        raise DamagedError(f"what arrived while {action} is not a whole zip archive", hint="fetch it again")
+        raise DamagedError(f"what arrived while {action} is not a complete zip archive", hint="fetch it again")

@@ -51,7 +51,7 @@ def upload(connection: Connection, file: Path, start: Callable[[], Any], *, othe
         time.sleep(min(patience.backoff_s * 2**attempt, patience.backoff_max_s))
     raise PlatformError(
         f"{file.name} could not be uploaded in {patience.tries} tries; {otherwise}",
-        hint=f"look at the network, then `{again}` again",
+        hint=f"check the network, then `{again}` again",
     )
 
 
