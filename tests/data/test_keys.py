@@ -411,7 +411,7 @@ def test_tables_of_before_are_named_where_their_ids_would_be_refused(tmp_path: P
     # What such a version wrote, from the ids as it had them.
     _write(path, ["id", "y"], [("30300.0", 1.0), ("2025.01", 2.0), ("2025.1", 3.0)])
     (finding,) = [f for f in file_findings(competition, path) if f.level == "error"]
-    assert finding.message.startswith("2 ids are spelled otherwise than in the sample")
+    assert finding.message.startswith("2 ids are spelled differently from the sample")
     assert "wb fetch c --force" in finding.message
 
 
