@@ -490,7 +490,7 @@ def test_which_credential_is_in_use(tmp_path: Path) -> None:
         )
 
     assert found() == ""
-    assert found(KAGGLE_USERNAME="u") == "incomplete; KAGGLE_USERNAME; KAGGLE_USERNAME gives no key"
+    assert found(KAGGLE_USERNAME="u") == "incomplete; KAGGLE_USERNAME; KAGGLE_USERNAME has no key"
     (tmp_path / ".kaggle").mkdir()
     browser = tmp_path / ".kaggle" / "credentials.json"
     browser.write_text("{}")

@@ -319,7 +319,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("frame", "message"),
         [
-            (lambda f: f.with_columns(ts=pl.col("ts").cast(pl.String).str.replace("^17", "17.")), "is empty|no time"),
+            (lambda f: f.with_columns(ts=pl.col("ts").cast(pl.String).str.replace("^17", "17.")), "is empty|are not times"),
             (
                 lambda f: f.with_columns(ts=pl.lit("yesterday")),
                 "1,500 values that are not times, for example 'yesterday'",
@@ -382,7 +382,7 @@ class TestRefusals:
 
     def test_one_that_is_there_is_kept(self, make: Make) -> None:
         make()
-        with pytest.raises(ConfigError, match="there is a rehearsal 'shop' already"):
+        with pytest.raises(ConfigError, match="a local competition 'shop' exists already"):
             make()
 
 
