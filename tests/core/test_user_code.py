@@ -380,6 +380,8 @@ def test_no_other_place_calls_it() -> None:
         "experiments/notebooks/extra.py: importlib.import_module",
         "core/packed.py: import_module",
         "platforms/protocol.py: importlib.import_module",
-        "models/asked.py: importlib.import_module",
+        "models/model_request.py: importlib.import_module",
+        "models/registry.py: importlib.import_module",
+        "experiments/runner.py: import_module",
         "models/sklearn_folds.py: importlib.import_module",
     }

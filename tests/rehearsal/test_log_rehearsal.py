@@ -319,7 +319,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("frame", "message"),
         [
-            (lambda f: f.with_columns(ts=pl.col("ts").cast(pl.String).str.replace("^17", "17.")), "is empty|are not times"),
+            (
+                lambda f: f.with_columns(ts=pl.col("ts").cast(pl.String).str.replace("^17", "17.")),
+                "is empty|are not times",
+            ),
             (
                 lambda f: f.with_columns(ts=pl.lit("yesterday")),
                 "1,500 values that are not times, for example 'yesterday'",
