@@ -56,20 +56,20 @@ def binning_of(parameters: dict[str, Any], columns: slice = slice(None)) -> dict
         Of which columns: those that depend on the fold are binned apart.
     """
     names = [*BINNING, *(["min_data_in_leaf"] if parameters.get("feature_pre_filter", True) else [])]
-    found = {name: parameters[name] for name in names if name in parameters}
-    if "max_bin_by_feature" in found:
-        found["max_bin_by_feature"] = found["max_bin_by_feature"][columns]
+    binning = {name: parameters[name] for name in names if name in parameters}
+    if "max_bin_by_feature" in binning:
+        binning["max_bin_by_feature"] = binning["max_bin_by_feature"][columns]
     if columns.start:  # the file counts the columns from the first of all
-        found.pop("forcedbins_filename", None)
-    return found
+        binning.pop("forcedbins_filename", None)
+    return binning
 
 
 def subset_of(dataset: lgb.Dataset, rows: Ints) -> lgb.Dataset:
     """Return the dataset of some of the rows, ascending."""
-    made = dataset.subset([])
+    subset = dataset.subset([])
     # A list of them, which `subset` sorts, takes longer than all the rest.
-    made.used_indices = rows.astype(np.int32)  # type: ignore[assignment]
-    return made.construct()
+    subset.used_indices = rows.astype(np.int32)  # type: ignore[assignment]
+    return subset.construct()
 
 
 def bins_of(problem: Problem) -> BinnedRows:
@@ -125,7 +125,7 @@ class BinnedRows:
         key = content_key("binned-v1", version_of("lightgbm"), parameters, with_test)
         if self._held is None or self._held[0] != key:
             self._held = None  # the one before goes first: two of them may not fit
-            self._held = (key, self._found_or_made(key, parameters | QUIET | {"num_threads": threads}, with_test))
+            self._held = (key, self._loaded_or_binned(key, parameters | QUIET | {"num_threads": threads}, with_test))
         return self._held[1]
 
     def positions(self, rows: Ints) -> Ints:
@@ -139,36 +139,36 @@ class BinnedRows:
         """Return rows in the datasets' order."""
         return rows if self.place is None else rows[np.argsort(self.positions(rows))]
 
-    def _found_or_made(self, key: str, parameters: dict[str, Any], with_test: bool) -> lgb.Dataset:
+    def _loaded_or_binned(self, key: str, parameters: dict[str, Any], with_test: bool) -> lgb.Dataset:
         if self.cache is None or "forcedbins_filename" in parameters:
-            return self._made(parameters, with_test)
+            return self._bin(parameters, with_test)
         stored = content_key(key, self.cache.content, None if self.order is None else self.order.tobytes())
-        found = self.cache.store.get(stored)
-        if found is not None:
-            return _loaded(str(found.path), parameters)
+        file = self.cache.store.get(stored)
+        if file is not None:
+            return _loaded(str(file.path), parameters)
         started = time.perf_counter()
-        made = self._made(parameters, with_test)
+        bins = self._bin(parameters, with_test)
         seconds = time.perf_counter() - started
         if seconds >= KEEP_SECONDS:
-            self._keep(made, stored, seconds)
-        return made
+            self._save(bins, stored, seconds)
+        return bins
 
-    def _keep(self, made: lgb.Dataset, key: str, seconds: float) -> None:
+    def _save(self, bins: lgb.Dataset, key: str, seconds: float) -> None:
         store = self.cache.store  # type: ignore[union-attr]
         room = store.max_bytes - sum(s.size_bytes for s in store.stored())
         # The features' blocks, which this training may still read, are never pushed out for bins. A value takes a byte
         # as a rule.
-        if room < 2 * made.num_data() * made.num_feature():
+        if room < 2 * bins.num_data() * bins.num_feature():
             return
-        note = {"binned": made.num_data(), "columns": made.get_feature_name(), "seconds": round(seconds, 2)}
+        note = {"binned": bins.num_data(), "columns": bins.get_feature_name(), "seconds": round(seconds, 2)}
         # Without it the next training bins again: a cache that can't be written is no reason to stop this one.
         with suppress(StorageError), store.writing(key, note, suffix="bin") as path:
-            made.save_binary(path)
+            bins.save_binary(path)
 
-    def _made(self, parameters: dict[str, Any], with_test: bool) -> lgb.Dataset:
+    def _bin(self, parameters: dict[str, Any], with_test: bool) -> lgb.Dataset:
         self.times_binned += 1
-        made = bin_train_rows(self.matrix, parameters, order=self.order)
-        return bin_all_rows(self.matrix, parameters, made, order=self.order) if with_test else made
+        bins = bin_train_rows(self.matrix, parameters, order=self.order)
+        return bin_all_rows(self.matrix, parameters, bins, order=self.order) if with_test else bins
 
 
 def _loaded(path: str, parameters: dict[str, Any]) -> lgb.Dataset:

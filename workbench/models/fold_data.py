@@ -279,13 +279,13 @@ def probabilities(values: Floats, name: str, where: str) -> Floats:
     outside = (values < -TOLERANCE) | (values > 1 + TOLERANCE)
     sums = values.sum(axis=1) if values.shape[1] > 1 else np.ones(len(values))
     if outside.any() or (abs(sums - 1) > TOLERANCE).any():
-        what = (
+        problem = (
             f"{float(values[outside][0]):g} is outside of 0 to 1"
             if outside.any()
             else f"those of a row sum to {float(sums[abs(sums - 1) > TOLERANCE][0]):g}"
         )
         raise TrainingError(
-            f"{where}: the predictions of {name!r} must be probabilities, but {what}",
+            f"{where}: the predictions of {name!r} must be probabilities, but {problem}",
             hint="choose an objective that gives probabilities",
         )
     clipped = np.clip(values, 0, 1)

@@ -93,10 +93,10 @@ class FoldDatasets:
     def without_labels(self, row_sets: Sequence[Ints], fold_columns: pl.DataFrame) -> list[lgb.Dataset]:
         """Return datasets of rows, without labels; the fold's own columns get the bins of the first."""
         matrix, threads = self.data.problem.matrix, {"num_threads": self.parameters["num_threads"]}
-        own = binning_of(self.parameters, slice(matrix.width, None)) | {"verbosity": -1} | threads
+        binning = binning_of(self.parameters, slice(matrix.width, None)) | {"verbosity": -1} | threads
         if not matrix.width:
-            first = bin_frame(fold_columns[row_sets[0]], own)
-            return [first, *(bin_frame(fold_columns[rows], own, reference=first) for rows in row_sets[1:])]
+            first = bin_frame(fold_columns[row_sets[0]], binning)
+            return [first, *(bin_frame(fold_columns[rows], binning, reference=first) for rows in row_sets[1:])]
         shared = self.bins.dataset(
             binning_of(self.parameters, slice(0, matrix.width)),
             threads=self.parameters["num_threads"],
@@ -104,7 +104,7 @@ class FoldDatasets:
         )
         datasets = [subset_of(shared, self.bins.positions(rows)) for rows in row_sets]
         if fold_columns.width:
-            add_columns(datasets, [fold_columns[rows] for rows in row_sets], own)
+            add_columns(datasets, [fold_columns[rows] for rows in row_sets], binning)
         return datasets
 
     def label_train(self, dataset: lgb.Dataset, fold: int, rows: Ints) -> None:

@@ -149,7 +149,7 @@ class FoldScorer:
         self.problem, self.spec, self.room = problem, spec, room
         self.each_round: Callable[[], None] = lambda: None
         self._learners: dict[tuple[Any, ...], LightGBMLearner] = {}
-        self._kept: dict[tuple[Any, ...], tuple[DatasetSplit, DatasetSplit]] = {}
+        self._datasets_of: dict[tuple[Any, ...], tuple[DatasetSplit, DatasetSplit]] = {}
         # What is held by learner: the kept datasets, and of learners with bins of their own those, too.
         self._sizes: dict[tuple[Any, ...], int] = {}
 
@@ -192,22 +192,22 @@ class FoldScorer:
         fidelities = [fidelity] * n_targets
         if rounds is not None:
             fidelities = [replace(fidelity, rounds=n, patience=0, every=n) for n in rounds]
-        made = [
+        targets = [
             self._of_target(i, parameters, fold, seed, of_target, watch if n_targets == 1 else None, keep_oof)
             for i, of_target in enumerate(fidelities)
         ]
-        value = float(np.mean([m.score for m in made]))
+        value = float(np.mean([t.score for t in targets]))
         if not np.isfinite(value):
             raise TrainingError(f"fold {fold}: metric {self.problem.metric.name!r} gives {value}")
-        oof = np.hstack([m.oof for m in made if m.oof is not None]) if keep_oof else None
-        cut = max((m.cut for m in made if m.cut is not None), default=None)
-        curves = tuple(m.curve for m in made) if all(m.curve for m in made) else ()
-        return FoldScore(value, tuple(m.round for m in made), time.perf_counter() - started, oof, cut, curves)
+        oof = np.hstack([t.oof for t in targets if t.oof is not None]) if keep_oof else None
+        cut = max((t.cut for t in targets if t.cut is not None), default=None)
+        curves = tuple(t.curve for t in targets) if all(t.curve for t in targets) else ()
+        return FoldScore(value, tuple(t.round for t in targets), time.perf_counter() - started, oof, cut, curves)
 
     def release(self) -> None:
         """Let the kept datasets go; they are made again where they are asked for."""
         self._learners.clear()
-        self._kept.clear()
+        self._datasets_of.clear()
         self._sizes.clear()
 
     # ----------------------------------------------------------------------------------------------------- datasets
@@ -219,11 +219,11 @@ class FoldScorer:
         if key not in self._learners:
             spec = replace(self.spec, parameters=self.spec.parameters | binning)
             # One that is searched over other bins keeps each set of them, for the next trial that asks for it.
-            own = bins_of(self.problem)
+            shared = bins_of(self.problem)
             size = self.problem.target.n_rows * (self.problem.matrix.width + 16) if binning else 0
             self._make_room(size)
-            other = BinnedRows(self.problem.matrix, order=own.order) if binning else own
-            self._learners[key] = LightGBMLearner(self.problem, spec, index, other)
+            bins = BinnedRows(self.problem.matrix, order=shared.order) if binning else shared
+            self._learners[key] = LightGBMLearner(self.problem, spec, index, bins)
             self._learners[key].data.target.library_weighs_classes = weighs
             self._sizes[key] = size
         return self._learners[key], key
@@ -234,25 +234,25 @@ class FoldScorer:
             if sum(self._sizes.values()) + size <= self.room:
                 return
             del self._learners[key], self._sizes[key]
-            self._kept = {k: made for k, made in self._kept.items() if k[: len(key)] != key}
+            self._datasets_of = {k: splits for k, splits in self._datasets_of.items() if k[: len(key)] != key}
 
     def _datasets(
         self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float
     ) -> tuple[DatasetSplit, DatasetSplit]:
-        found = self._kept.get((*key, fold, share))
-        if found is not None:
-            return found
-        some = None
+        cached = self._datasets_of.get((*key, fold, share))
+        if cached is not None:
+            return cached
+        chosen = None
         # Of a query that is cut in two, neither part says what its order is.
         if share < 1 and self.problem.target.query is None:
             rows = self.problem.folds.train_rows(fold)
-            some = np.sort(np.random.default_rng(fold).choice(rows, max(1, round(share * len(rows))), replace=False))
-        made = learner.datasets.split(fold, some)
-        size = sum(len(split.rows) for split in made) * (len(learner.names) + 16)
+            chosen = np.sort(np.random.default_rng(fold).choice(rows, max(1, round(share * len(rows))), replace=False))
+        splits = learner.datasets.split(fold, chosen)
+        size = sum(len(split.rows) for split in splits) * (len(learner.names) + 16)
         if sum(self._sizes.values()) + size <= self.room:
             self._sizes[key] += size
-            self._kept[(*key, fold, share)] = made
-        return made
+            self._datasets_of[(*key, fold, share)] = splits
+        return splits
 
     # --------------------------------------------------------------------------------------------------- one target
 
@@ -269,11 +269,11 @@ class FoldScorer:
         learner, key = self._learner(index, parameters)
         with lightgbm_errors(f"fold {fold}"):
             splits = self._datasets(learner, key, fold, fidelity.share)
-            own = learner.with_seed(seed)
-            given = own | with_bagging(parameters, own)
+            defaults = learner.with_seed(seed)
+            merged = defaults | with_bagging(parameters, defaults)
             if fidelity.rate is not None:
-                given["learning_rate"] = fidelity.rate
-            trial = _Trial(learner, given, splits, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
+                merged["learning_rate"] = fidelity.rate
+            trial = _Trial(learner, merged, splits, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
             trial.train()
         if trial.predictions is None:
             return _TargetScore(trial.best, trial.best_round, None, trial.cut, trial.curve)

@@ -34,7 +34,7 @@ from workbench.models.needs import MemoryNeeds, lightgbm_needs
 from workbench.models.objectives import OwnObjective, apply_link, objective_for
 from workbench.models.pseudo import Pseudo
 from workbench.models.records import ALL_ROWS, FoldResult, Problem, TrainingState
-from workbench.models.rounds import Stopping, own_fit
+from workbench.models.rounds import StoppingLearner
 from workbench.models.stand_ins import native_metric
 from workbench.models.training_columns import Rows
 from workbench.models.weights import is_decision
@@ -173,7 +173,7 @@ def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None
     return None if (is_turned or is_weighted) and not is_order else native
 
 
-class LightGBMLearner:
+class LightGBMLearner(StoppingLearner[LightGBMSpec]):
     """Trains one target's models.
 
     Parameters
@@ -218,6 +218,7 @@ class LightGBMLearner:
             self.metric_name = None
         self.parameters = self._parameters()
         self.datasets = FoldDatasets(self.data, self.parameters, bins or bins_of(problem), spec.pseudo)
+        self.least_gain = float(self.parameters.get("early_stopping_min_delta", 0.0))
         self.each_round: Callable[[], None] = lambda: None
 
     def _parameters(self) -> dict[str, Any]:
@@ -231,9 +232,9 @@ class LightGBMLearner:
         if self.spec.parameters.get("objective", defaults["objective"]) != defaults["objective"]:
             defaults = {}  # what goes with it means something else to another
         where = f"{self.spec.where}: [model]"
-        given = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=where)
+        by_place = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=where)
         files = {key: str(path) for key, path in self.spec.files.items()}
-        return {**defaults, **extra, **given, **files, "metric": self.metric_name or "None"}
+        return {**defaults, **extra, **by_place, **files, "metric": self.metric_name or "None"}
 
     def with_seed(self, seed: int) -> dict[str, Any]:
         """Return the parameters of a training."""
@@ -245,20 +246,6 @@ class LightGBMLearner:
     # ------------------------------------------------------------------------------------------------------- rounds
 
     @property
-    def stopping(self) -> Stopping | None:
-        """When a training has had enough rounds; None where all of them are used."""
-        if not self.spec.patience:
-            return None
-        least = float(self.parameters.get("early_stopping_min_delta", 0.0))
-        greater = self.data.target.stopping_metric.greater_is_better
-        return Stopping(self.spec.rounds, self.spec.patience, greater, least)
-
-    @property
-    def shared_stopping(self) -> Stopping | None:
-        """When the folds together have had enough rounds; None where each stops by itself."""
-        return None if self.spec.per_fold else self.stopping
-
-    @property
     def fixed_rounds(self) -> int | None:
         """How many rounds every model has, whatever its rows; None where each stops at its best.
 
@@ -268,10 +255,6 @@ class LightGBMLearner:
         return self.spec.rounds if forest or not self.spec.patience else None
 
     # ---------------------------------------------------------------------------------------------------- one model
-
-    def fit(self, fold: int, seed: int) -> FoldResult:
-        """Train and predict one fold with one seed, at its own best number of rounds."""
-        return own_fit(self.training(fold, seed), self.stopping, self.spec.rounds)
 
     def training(self, fold: int, seed: int, state: TrainingState | None = None) -> LightGBMTraining:
         """Begin a fold's training, or take one up from its state."""

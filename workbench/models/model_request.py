@@ -107,13 +107,13 @@ class ModelRequest:
             ) from exc
 
     def named(
-        self, known: Iterable[str], *, reserved: Mapping[str, str], aliases: Mapping[str, str] | None = None
+        self, valid: Iterable[str], *, reserved: Mapping[str, str], aliases: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """Return the table under primary names.
 
         Parameters
         ----------
-        known : iterable of str
+        valid : iterable of str
             All names that the library takes.
         reserved : mapping
             Names that are not the user's to set -> the reason.
@@ -126,27 +126,27 @@ class ModelRequest:
             For names that are unknown, reserved, or given twice: for all of them at once.
         """
         aliases = aliases or {}
-        everything = {*known, *aliases}
-        found: dict[str, Any] = {}
+        names = {*valid, *aliases}
+        parameters: dict[str, Any] = {}
         spelled: dict[str, str] = {}
         refused: list[Refused] = []
         for key, value in self.table.items():
             name = aliases.get(key, key)
             if name in reserved:
                 refused.append(Refused(f"can't set {key!r}: {reserved[name]}"))
-            elif key not in everything:
-                refused.append(Refused(f"has an unknown key {key!r}", near(key, everything - {*reserved}, kind="key")))
-            elif name in found:
+            elif key not in names:
+                refused.append(Refused(f"has an unknown key {key!r}", near(key, names - {*reserved}, kind="key")))
+            elif name in parameters:
                 other = next(k for k in (key, spelled[name], name) if k != name)
                 refused.append(Refused(f"sets {name!r} twice, also as {other!r}", "keep one of them"))
             else:
-                found[name], spelled[name] = value, key
+                parameters[name], spelled[name] = value, key
         refuse(refused, where=self.where)
-        return found
+        return parameters
 
-    def unknown(self, key: str, known: Iterable[str]) -> ConfigError:
+    def unknown(self, key: str, valid: Iterable[str]) -> ConfigError:
         """Return the error for a key that the library does not know."""
-        return ConfigError(f"{self.where} has an unknown key {key!r}", hint=near(key, known, kind="key"))
+        return ConfigError(f"{self.where} has an unknown key {key!r}", hint=near(key, valid, kind="key"))
 
     def text(self, key: str, example: str) -> str:
         """Return a text that must be there.

@@ -7,14 +7,18 @@ alone gives an AUC of 0.54. The best round of the mean curve is chosen on all va
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from workbench.models.records import FoldResult, Parts, TrainingState
+
+if TYPE_CHECKING:
+    from workbench.models.fold_data import FoldData
 
 __all__ = [
     "DEFAULT_PATIENCE",
@@ -23,6 +27,7 @@ __all__ = [
     "Stepwise",
     "Stopper",
     "Stopping",
+    "StoppingLearner",
     "Training",
     "limit_notes",
     "own_fit",
@@ -187,6 +192,75 @@ class Stepwise(Protocol):
     def training(self, fold: int, seed: int, state: TrainingState | None = None) -> FoldTraining:
         """Begin a fold's training, or take one up that was kept."""
         ...
+
+
+class StoppingSpec(Protocol):
+    """What the spec of such a learner says of its rounds.
+
+    Attributes
+    ----------
+    rounds : int
+        The most.
+    patience : int
+        Rounds without a better value until it stops; 0 for never.
+    per_fold : bool
+        Whether each fold stops at its own best round.
+    """
+
+    @property
+    def rounds(self) -> int:
+        """The most rounds."""
+        ...
+
+    @property
+    def patience(self) -> int:
+        """Rounds without a better value until it stops."""
+        ...
+
+    @property
+    def per_fold(self) -> bool:
+        """Whether each fold stops at its own best round."""
+        ...
+
+
+S = TypeVar("S", bound=StoppingSpec)
+
+
+class StoppingLearner(ABC, Generic[S]):
+    """What is the same for all libraries that boost rounds until the metric gets no better.
+
+    Attributes
+    ----------
+    spec : StoppingSpec
+    data : FoldData
+    least_gain : float
+        What is better by no more than this is not better.
+    """
+
+    spec: S
+    data: FoldData
+    least_gain = 0.0
+
+    @abstractmethod
+    def training(self, fold: int, seed: int, state: TrainingState | None = None) -> FoldTraining:
+        """Begin a fold's training, or take one up from its state."""
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """When a training has had enough rounds; None where all of them are used."""
+        if not self.spec.patience:
+            return None
+        greater = self.data.target.stopping_metric.greater_is_better
+        return Stopping(self.spec.rounds, self.spec.patience, greater, self.least_gain)
+
+    @property
+    def shared_stopping(self) -> Stopping | None:
+        """When the folds together have had enough rounds; None where each stops by itself."""
+        return None if self.spec.per_fold else self.stopping
+
+    def fit(self, fold: int, seed: int) -> FoldResult:
+        """Train and predict one fold with one seed, at its own best number of rounds."""
+        return own_fit(self.training(fold, seed), self.stopping, self.spec.rounds)
 
 
 def own_fit(training: FoldTraining, stopping: Stopping | None, most: int) -> FoldResult:

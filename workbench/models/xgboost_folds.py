@@ -25,7 +25,7 @@ from workbench.models.model_request import ModelRequest
 from workbench.models.needs import MemoryNeeds, column_counts, foreseen, n_bins
 from workbench.models.records import FoldResult, Problem, TrainingState
 from workbench.models.refused import Refused, refuse
-from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, Stopping, own_fit, rounds_limit
+from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, StoppingLearner, rounds_limit
 from workbench.models.stand_ins import native_metric, stops_by
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def _leaves(config: Any, inside: str = "") -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-class XGBoostLearner:
+class XGBoostLearner(StoppingLearner[XGBoostSpec]):
     """Trains one target's models, each on quantiles of its own train rows."""
 
     def __init__(self, problem: Problem, spec: XGBoostSpec, index: int) -> None:
@@ -322,22 +322,6 @@ class XGBoostLearner:
         if "interaction_constraints" in made:
             made["interaction_constraints"] = json.dumps(made["interaction_constraints"])
         return made
-
-    @property
-    def stopping(self) -> Stopping | None:
-        """When a training has had enough rounds; None where all of them are used."""
-        if not self.spec.patience:
-            return None
-        return Stopping(self.spec.rounds, self.spec.patience, self.data.target.stopping_metric.greater_is_better)
-
-    @property
-    def shared_stopping(self) -> Stopping | None:
-        """When the folds together have had enough rounds; None where each stops by itself."""
-        return None if self.spec.per_fold else self.stopping
-
-    def fit(self, fold: int, seed: int) -> FoldResult:
-        """Train and predict one fold with one seed, at its own best number of rounds."""
-        return own_fit(self.training(fold, seed), self.stopping, self.spec.rounds)
 
     def training(self, fold: int, seed: int, state: TrainingState | None = None) -> XGBoostTraining:
         """Begin a fold's training, or take one up that was kept."""
